@@ -1,0 +1,61 @@
+"""Third-person video to validated gaze heatmaps, packed for action-anticipation training.
+
+Public names are imported on first use, so that `import gazetools` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Frame": "gazetools.schemas.video",
+    "GazetoolsError": "gazetools.schemas.errors",
+    "HeatmapReader": "gazetools.heatmaps",
+    "VideoReader": "gazetools.video",
+    "extract": "gazetools.extraction",
+    "load_model": "gazetools.gazelle",
+    "open_store": "gazetools.store",
+    "pack": "gazetools.packing",
+    "validate": "gazetools.validation",
+}
+
+__all__ = [
+    "Frame",
+    "GazetoolsError",
+    "HeatmapReader",
+    "VideoReader",
+    "__version__",
+    "extract",
+    "load_model",
+    "open_store",
+    "pack",
+    "trainer",
+    "validate",
+]
+
+if TYPE_CHECKING:
+    from gazetools import trainer
+    from gazetools.extraction import extract
+    from gazetools.gazelle import load_model
+    from gazetools.heatmaps import HeatmapReader
+    from gazetools.packing import pack
+    from gazetools.schemas.errors import GazetoolsError
+    from gazetools.schemas.video import Frame
+    from gazetools.store import open_store
+    from gazetools.validation import validate
+    from gazetools.video import VideoReader
+
+
+def __getattr__(name: str) -> Any:
+    if name == "trainer":
+        return importlib.import_module("gazetools.trainer")
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'gazetools' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

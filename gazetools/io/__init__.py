@@ -1,0 +1,1 @@
+"""Files: atomic commits, checksums, guarded array and JSON reading."""

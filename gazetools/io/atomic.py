@@ -1,0 +1,162 @@
+"""Commit files so that a final name always holds a complete file: temp in the same folder, fsync, replace, fsync dir."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gazetools.schemas.errors import FaultError, UsageError
+
+TEMP_MARK = ".gazetools-tmp-"
+"""Part of every unfinished file's name; such names start with '.', which no video id segment can."""
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST, errno.EISDIR}
+
+
+def write_error(error: OSError, path: Path) -> FaultError:
+    """The user's message for a failed write to `path` (exit 4)."""
+    if error.errno in _DISK_FULL:
+        return FaultError(
+            f"No space left while writing {path} ({error.strerror}).",
+            hint="Free some space (or raise the quota) and run the same command again: finished files are kept.",
+            path=str(path),
+        )
+    return FaultError(
+        f"Writing {path} failed: {error.strerror or error}.",
+        hint="Check the file system and run the same command again: finished files are kept.",
+        path=str(path),
+    )
+
+
+def temp_path_for(path: Path) -> Path:
+    """A fresh name beside `path` for an unfinished file; it tells machine and process of its writer."""
+    return path.parent / f".{path.name[:60]}{TEMP_MARK}{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _machine() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "local"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; on success it is fsynced and replaces `path`, on any error it is removed.
+
+    Raises FaultError for a failed write (full disk and the like); `path` then still holds what it held before.
+    """
+    temp = temp_path_for(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temp
+        _fsync(temp)
+        os.replace(temp, path)
+        _fsync(path.parent)
+    except OSError as error:
+        raise write_error(error, path) from error
+    finally:
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder; on success its files are fsynced and the folder is renamed to `path`.
+
+    An existing folder at `path` is moved aside first and removed last, so that no mixture can be seen.
+    """
+    temp = temp_path_for(path)
+    aside = temp_path_for(path)
+    try:
+        temp.mkdir(parents=True)
+        yield temp
+        for file in sorted(temp.rglob("*")):
+            _fsync(file)
+        _fsync(temp)
+        if path.exists():
+            os.replace(path, aside)
+        os.replace(temp, path)
+        _fsync(path.parent)
+    except OSError as error:
+        raise write_error(error, path) from error
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` in one commit."""
+    with atomic_path(path) as temp, temp.open("wb") as file:
+        file.write(data)
+
+
+def check_writable_folder(folder: Path, *, option: str) -> None:
+    """Create `folder` if needed and prove that a file can be made in it, before any work starts.
+
+    Raises UsageError (exit 2) where the place is wrong, FaultError (exit 4) where the disk is full.
+    """
+    probe = temp_path_for(folder / "probe")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        if error.errno in _NOT_WRITABLE:
+            raise UsageError(
+                f"Cannot write to the folder {folder} given by {option}: {error.strerror}.",
+                hint="Choose a folder that you may write to.",
+                path=str(folder),
+            ) from error
+        raise write_error(error, folder) from error
+
+
+def remove_stale_temps(folder: Path, *, foreign_age_seconds: float = 7 * 86400) -> int:
+    """Remove unfinished files below `folder` whose writer is gone; return how many.
+
+    A writer on this machine is gone when its process is; one on another machine of a shared file system is taken
+    for gone when its file is older than `foreign_age_seconds`.
+    """
+    removed = 0
+    for path in folder.rglob(f".*{TEMP_MARK}*"):
+        machine, _, rest = path.name.split(TEMP_MARK)[-1].partition("-")
+        pid = rest.split("-")[0]
+        if machine == _machine() and pid.isdigit():
+            gone = not Path(f"/proc/{pid}").exists() if Path("/proc").is_dir() else False
+        else:
+            gone = time.time() - path.lstat().st_mtime > foreign_age_seconds
+        if gone:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hex sha256 of the bytes of `path`, read in bounded memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+
+
+def _sha256(file: object) -> str:  # Python 3.10 has no hashlib.file_digest
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):  # type: ignore[attr-defined]
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

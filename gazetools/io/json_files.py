@@ -1,0 +1,50 @@
+"""JSON files: strict reading with a size cap, deterministic atomic writing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gazetools.io.atomic import write_bytes_atomic
+from gazetools.schemas.errors import DataFileError
+
+
+def dumps(value: Any) -> str:
+    """Readable JSON with sorted keys and no NaN, ending in a newline."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json_atomic(path: Path, value: Any) -> None:
+    """Write `value` to `path` in one commit."""
+    write_bytes_atomic(path, dumps(value).encode("utf-8"))
+
+
+def read_json(path: Path, *, max_bytes: int = 64 << 20) -> Any:
+    """Read JSON that must be UTF-8 without NaN or duplicate keys and at most `max_bytes` long; else DataFileError."""
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise DataFileError(f"{path} has {size} bytes; at most {max_bytes} are allowed for this JSON file.")
+        return json.loads(
+            path.read_bytes().decode("utf-8-sig"),
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_refuse_duplicate_keys,
+        )
+    except OSError as error:
+        raise DataFileError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DataFileError):
+            raise
+        raise DataFileError(f"{path} is not valid JSON: {error}.", path=str(path)) from error
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"the constant {name} is not JSON")
+
+
+def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return result

@@ -1,0 +1,1 @@
+"""Data definitions: errors, settings, file formats. Imports nothing else of gazetools."""

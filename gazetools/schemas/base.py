@@ -1,0 +1,76 @@
+"""The base of every settings model: unknown keys are errors that name the nearest known key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gazetools.schemas.errors import UsageError
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class StrictModel(BaseModel):
+    """A pydantic model that is frozen, refuses unknown keys and keeps defaults checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, ser_json_inf_nan="strings")
+
+
+def nearest_name(name: str, known: list[str]) -> str | None:
+    """The known name most alike to `name`, or None where nothing is alike."""
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.55)
+    return matches[0] if matches else None
+
+
+def _known_keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Field names (and aliases) of the sub-model that `location` (without its last part) points into."""
+    current: Any = model
+    for part in location:
+        if isinstance(part, int):
+            continue
+        fields = getattr(current, "model_fields", {})
+        if part not in fields:
+            continue
+        current = _inner_model(fields[part].annotation) or current
+    fields = getattr(current, "model_fields", {})
+    return [*fields, *(f.alias for f in fields.values() if f.alias)]
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (inner := _inner_model(argument)) is not None:
+            return inner
+    return None
+
+
+def explain_validation_error(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """One line per problem: dotted key, value, rule and, for unknown keys, the nearest known one."""
+    lines = []
+    for problem in error.errors():
+        location = problem["loc"]
+        key = ".".join(str(part) for part in location) or "(top level)"
+        if problem["type"] == "extra_forbidden":
+            near = nearest_name(str(location[-1]), _known_keys_at(model, location[:-1]))
+            lines.append(f"unknown key '{key}'" + (f"; did you mean '{near}'?" if near else ""))
+        elif problem["type"] == "missing":
+            lines.append(f"missing key '{key}'")
+        else:
+            value = repr(problem.get("input"))
+            lines.append(f"'{key}' = {value[:120]}: {problem['msg']}")
+    return lines
+
+
+def parse_settings(model: type[ModelT], values: Mapping[str, Any], *, what: str) -> ModelT:
+    """Validate `values` as `model`; all problems at once in one UsageError that says `what` was read."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        lines = explain_validation_error(error, model)
+        raise UsageError(
+            f"{what}: " + "; ".join(lines) + ".", hint="Correct the named keys and run again.", problems=lines
+        ) from None

@@ -1,0 +1,106 @@
+"""Where heatmaps come from: the text that travels inside every store and dataset manifest."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from gazetools.schemas.base import StrictModel
+
+MAX_PROVENANCE_BYTES = 32 * 1024
+
+
+class SourceVideo(StrictModel):
+    """The video that the frames were decoded from."""
+
+    path: str
+    size_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    stream_index: int = Field(ge=0)
+    container: str
+    codec: str
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    rotation_degrees: Literal[0, 90, 180, 270]
+    pixel_format: str
+    colour_matrix: str
+    colour_matrix_source: Literal["tagged", "assumed"]
+    colour_range: Literal["limited", "full"]
+    rate: str = Field(pattern=r"^\d+/\d+$")
+    """Frames per second as a fraction, such as `30000/1001`."""
+    declared_frame_count: int | None
+    frame_count: int = Field(ge=0)
+    """Counted by decoding, see `counted_by`."""
+    counted_by: Literal["decoding", "index"]
+    decoder: str
+
+
+class GazeModel(StrictModel):
+    """The model that made the heatmaps."""
+
+    name: str
+    weights_sha256: dict[str, str]
+    """File role (`checkpoint`, `backbone`) -> hex sha256 of the file."""
+    backbone: str
+    in_size: tuple[int, int]
+    """(height, width) of the model input in pixels."""
+    out_size: tuple[int, int]
+    """(height, width) of a heatmap."""
+    inout: bool
+    dtype: str
+    device: str
+    implementation: str
+    """`gazetools <version>` or `upstream gazelle`."""
+
+
+class HeadSource(StrictModel):
+    """Where the head boxes come from and what was done to them."""
+
+    spec: str
+    """The value of `--heads`."""
+    sha256: str | None
+    """Of the box file, None where there is none."""
+    rows: int = Field(ge=0)
+    clipped_boxes: int = Field(ge=0)
+    """Boxes that reached over the frame's edge and were cut at it."""
+    small_heads: str
+    prompts: dict[str, int]
+    """Prompt kind (given, grown, cropped, none) -> rows."""
+
+
+class Provenance(StrictModel):
+    """Origin of one store file, kept as one JSON text under 32 KB in its root attribute `provenance`."""
+
+    schema_name: Literal["gazetools.store"] = "gazetools.store"
+    schema_version: int = 1
+    video_id: str
+    tool: str = "gazetools"
+    tool_version: str
+    video: SourceVideo
+    model: GazeModel
+    heads: HeadSource
+    batch_size: int = Field(gt=0)
+    batch_size_backoffs: list[dict[str, int]] = []
+    """Out-of-memory back-offs: {"piece": k, "batch_size": n}."""
+    piece_frames: int = Field(gt=0)
+    """Frames per piece; batches never cross a piece, so a resumed run computes the same numbers."""
+    options: dict[str, Any]
+    """Every option that shapes the result (fps, stride, start, end, people ...)."""
+    options_key: str
+    """sha256 over everything that shapes the result; equal keys give equal stores."""
+    libraries: dict[str, str]
+
+    @field_validator("video_id")
+    @classmethod
+    def _not_empty(cls, value: str) -> str:
+        if not value:
+            raise ValueError("video_id is empty")
+        return value
+
+    def to_text(self) -> str:
+        """The JSON text; raises ValueError where it would pass 32 KB."""
+        text = self.model_dump_json()
+        if len(text.encode("utf-8")) >= MAX_PROVENANCE_BYTES:
+            raise ValueError(f"provenance has {len(text)} characters; it must stay under {MAX_PROVENANCE_BYTES} bytes")
+        return text

@@ -1,0 +1,95 @@
+"""Names, types and shapes of a store file (`STORE/<video_id>.h5`) and its sidecar (`.json`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from gazetools.schemas.base import StrictModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+STORE_SUFFIX = ".h5"
+SIDECAR_SUFFIX = ".json"
+REPORT_NAME = "extract_report.json"
+WORK_FOLDER = ".work"
+"""Unfinished pieces; a leading dot, so that no video id can collide with it."""
+FINGERPRINT_SIZE = 32
+"""Fingerprints are grey thumbnails of this side."""
+
+
+class Prompt(IntEnum):
+    """What the model was told of a row's head (`rows/prompt`)."""
+
+    GIVEN = 0
+    GROWN = 1
+    """The box rounded to no cell of the model's grid and was grown to one (PITFALLS 9)."""
+    CROPPED = 2
+    """The model saw an enlarged crop around the person."""
+    NONE = 3
+    """No head prompt."""
+
+
+# dataset name -> (dtype, rank); rank counts the leading row or frame axis
+STORE_DATASETS: dict[str, tuple[str, int]] = {
+    "rows/frame": ("int64", 1),
+    "rows/track_id": ("int32", 1),
+    "rows/box": ("float32", 2),
+    "rows/inout": ("float32", 1),
+    "rows/prompt": ("uint8", 1),
+    "rows/heatmap": ("float16", 3),
+    "frames/index": ("int64", 1),
+    "frames/pts_seconds": ("float64", 1),
+    "frames/fingerprint": ("uint8", 3),
+    "frames/fingerprint_index": ("int64", 1),
+    "tracks/id": ("int32", 1),
+    "tracks/role": ("object", 1),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Some rows of a store: one per frame and person, in the order of (frame, track_id)."""
+
+    frame: npt.NDArray[np.int64]
+    """[N] index among the video's decoded frames."""
+    track_id: npt.NDArray[np.int32]
+    box_xyxy: npt.NDArray[np.float32]
+    """[N, 4] xmin, ymin, xmax, ymax relative to the frame, 0..1."""
+    inout: npt.NDArray[np.float32]
+    """[N] probability that the gaze target is inside the frame; NaN where the model has none."""
+    prompt: npt.NDArray[np.uint8]
+    """[N] a `Prompt` each."""
+    heatmap: npt.NDArray[np.float16]
+    """[N, H, W] in 0..1, relative to the whole frame."""
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(getattr(self, name)) for name in self.__dataclass_fields__}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"columns of different lengths: {lengths}")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+class Sidecar(StrictModel):
+    """`STORE/<video_id>.json`, written last: the store file is complete when size and sha256 agree with it."""
+
+    schema_name: Literal["gazetools.store.sidecar"] = "gazetools.store.sidecar"
+    schema_version: int = 1
+    video_id: str
+    payload: str
+    """File name of the payload beside this file."""
+    payload_bytes: int = Field(gt=0)
+    payload_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    options_key: str
+    frames: int = Field(ge=0)
+    rows: int = Field(ge=0)
+    tracks: int = Field(ge=0)
+    frames_without_people: int = Field(ge=0)
+    tool_version: str

@@ -1,0 +1,60 @@
+"""What is known of a video file: geometry, colour, rate and how its frames were counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """Facts of one video stream; width and height are those of the pixels handed out, after rotation."""
+
+    path: str
+    size_bytes: int
+    container: str
+    """FFmpeg's short format name, such as `mov,mp4,m4a,3gp,3g2,mj2`."""
+    codec: str
+    stream_index: int
+    """Index of the video stream in the file; FFmpeg's best stream unless asked for another."""
+    width: int
+    height: int
+    rotation_degrees: int
+    """Counter-clockwise rotation applied to the decoded pixels: 0, 90, 180 or 270."""
+    pixel_format: str
+    colour_matrix: str
+    """The YCbCr matrix used for RGB: `bt601`, `bt709`, `bt2020` or `rgb`."""
+    colour_matrix_source: str
+    """`tagged` in the stream, or `assumed` (untagged streams are read as BT.601, as FFmpeg does)."""
+    colour_range: str
+    """`limited` or `full`."""
+    rate: Fraction
+    """Average frames per second as the container states it; times come from pts, never from this."""
+    time_base: Fraction
+    """Seconds per pts tick."""
+    declared_frame_count: int | None
+    """The container's claim, None where it makes none; not to be trusted (PITFALLS 4)."""
+    decoder: str
+    """Back end and library versions, such as `pyav 18.1.0 (libavcodec 62.11.100)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One decoded frame."""
+
+    index: int
+    """Position among the decoded frames in presentation order, from 0."""
+    pts_seconds: float
+    rgb: npt.NDArray[np.uint8]
+    """uint8 [height, width, 3], full range RGB, rotated upright."""
+
+    def __post_init__(self) -> None:
+        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
+            raise ValueError(f"rgb must be [height, width, 3], got {self.rgb.shape}")
+        if self.index < 0:
+            raise ValueError(f"index must be >= 0, got {self.index}")

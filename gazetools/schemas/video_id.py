@@ -1,0 +1,72 @@
+"""Video ids: the one name a video has in stores, datasets, head-box folders and annotations."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from gazetools.schemas.errors import UsageError
+
+
+def check_video_id(video_id: str) -> str:
+    """Return `video_id` in NFC if it may name files below a root, else raise UsageError.
+
+    Segments are joined by `/`; none is empty, contains control characters or a backslash, is `.` or `..`, or starts
+    with `-` or `.`: so that an id can never leave its root, be taken for an option, or hide.
+    """
+    normalised = unicodedata.normalize("NFC", video_id)
+    for segment in normalised.split("/"):
+        reason = _segment_fault(segment)
+        if reason:
+            raise UsageError(
+                f"Video id {video_id!r} is not allowed: segment {segment!r} {reason}.",
+                hint="Rename the file or folder; segments are plain names joined by '/'.",
+                video_id=video_id,
+            )
+    return normalised
+
+
+def _segment_fault(segment: str) -> str | None:
+    if not segment:
+        return "is empty"
+    if segment.startswith(("-", ".")):
+        return "starts with '-' or '.'"
+    if "\\" in segment:
+        return "contains a backslash"
+    # Cc control, Cf format (bidi overrides, zero width), Cs surrogate, Zl/Zp line and paragraph separators
+    if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in segment):
+        return "contains a control or invisible formatting character"
+    if len(segment.encode("utf-8")) > 200:
+        return "is longer than 200 bytes"
+    return None
+
+
+def video_id_below(path: Path, root: Path) -> str:
+    """The id of the video `path` found under the input folder `root`: its path below root without the suffix."""
+    return check_video_id(PurePosixPath(path.relative_to(root).with_suffix("")).as_posix())
+
+
+def path_of_id(root: Path, video_id: str, suffix: str) -> Path:
+    """`root/<video_id><suffix>`, proven to lie below `root`."""
+    path = root / (check_video_id(video_id) + suffix)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UsageError(
+            f"Video id {video_id!r} leads outside {root} (through a symbolic link).", hint="Remove the link."
+        )
+    return path
+
+
+def refuse_duplicate_ids(pairs: Iterable[tuple[str, Path]]) -> None:
+    """Raise UsageError naming both files if two inputs have one id, also when ids differ only in case."""
+    seen: dict[str, tuple[str, Path]] = {}
+    for video_id, path in pairs:
+        other = seen.setdefault(video_id.casefold(), (video_id, path))
+        if other[1] != path:
+            same = "the same video id" if other[0] == video_id else "video ids that differ only in case"
+            raise UsageError(
+                f"Two inputs have {same}, {video_id!r}: {other[1]} and {path}.",
+                hint="Pass their common parent folder, so that ids contain the folder names, or rename one.",
+                video_id=video_id,
+                paths=[str(other[1]), str(path)],
+            )
