@@ -1,4 +1,4 @@
-"""Commit files so that a final name always holds a complete file: temp in the same folder, fsync, replace, fsync dir."""
+"""Commit files so that a final name always holds a complete file: temp beside it, fsync, replace, fsync the folder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temp
         _fsync(temp)
-        os.replace(temp, path)
+        temp.replace(path)
         _fsync(path.parent)
     except OSError as error:
         raise write_error(error, path) from error
@@ -82,8 +82,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _fsync(file)
         _fsync(temp)
         if path.exists():
-            os.replace(path, aside)
-        os.replace(temp, path)
+            path.replace(aside)
+        temp.replace(path)
         _fsync(path.parent)
     except OSError as error:
         raise write_error(error, path) from error

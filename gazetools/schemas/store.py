@@ -93,3 +93,25 @@ class Sidecar(StrictModel):
     tracks: int = Field(ge=0)
     frames_without_people: int = Field(ge=0)
     tool_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """The result for a run of processed frames; a store is the concatenation of its pieces."""
+
+    frame_index: npt.NDArray[np.int64]
+    """[F] processed frames, also those without people."""
+    pts_seconds: npt.NDArray[np.float64]
+    fingerprint: npt.NDArray[np.uint8]
+    """[S, 32, 32] grey thumbnails of the sampled frames."""
+    fingerprint_index: npt.NDArray[np.int64]
+    """[S] frame index of each thumbnail."""
+    rows: Rows
+    batch_size: int
+    """Smallest batch size used; below the run's where memory ran out."""
+
+    def __post_init__(self) -> None:
+        if len(self.frame_index) != len(self.pts_seconds):
+            raise ValueError(f"{len(self.frame_index)} frame indices but {len(self.pts_seconds)} times")
+        if len(self.fingerprint) != len(self.fingerprint_index):
+            raise ValueError(f"{len(self.fingerprint)} fingerprints but {len(self.fingerprint_index)} indices")

@@ -1,0 +1,42 @@
+# Every target builds what it needs in .venv; nothing has to be installed by hand but Python >= 3.10.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Two workers on two cores: more threads per worker only get in each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+.PHONY: demo test test-all lint bench clean help
+
+help:
+	@echo "make demo      the whole pipeline on synthetic scenes, offline"
+	@echo "make test      lint, types and the tests of every commit"
+	@echo "make test-all  also the slow tests; GAZETOOLS_PARITY and GAZETOOLS_DATA may point to the full sets"
+	@echo "make lint      ruff and mypy"
+	@echo "make bench     the benchmarks; figures belong into docs/benchmarks.md"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "gazetools needs Python 3.10 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/gazetools demo
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(PYTEST) -m "not slow"
+
+test-all: lint
+	$(PYTEST)
+
+bench: $(READY)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo_out

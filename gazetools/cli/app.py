@@ -1,0 +1,156 @@
+"""The `gazetools` command: global options, the table of commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+import gazetools
+from gazetools.cli.common import TERMINAL
+from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsError
+
+# Typer brings its own copy of click; this is its base exception, by way of a public name.
+_ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # type: ignore[assignment]
+
+# command -> module with a function <command>_command; imported only when the command is named
+COMMANDS = {
+    "extract": "Video to raw heatmaps with Gaze-LLE.",
+    "validate": "Is every heatmap aligned with its frames, and whole?",
+    "pack": "Normalise, resample and pack heatmaps for training.",
+    "train": "Train the heatmap-conditioned predictor.",
+    "preview": "Overlay heatmaps on frames: a picture or a video.",
+    "demo": "All of it, offline, on synthetic scenes.",
+    "doctor": "What this machine has and lacks.",
+}
+
+
+class _LazyGroup(TyperGroup):
+    """A group that imports a command's module only when that command runs; the list of commands needs none."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """For the list of commands: name and one line."""
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """For the call: the real command."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, _load(name) if name in COMMANDS else command, rest
+
+
+def _load(name: str) -> Any:
+    module = importlib.import_module(f"gazetools.cli.{name}")
+    single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    single.command(name)(getattr(module, f"{name}_command"))
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"gazetools {gazetools.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More talk; tracebacks of errors.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No talk and no progress on stderr.")] = False,
+) -> None:
+    """Third-person video to validated gaze heatmaps, packed for action-anticipation training.
+
+    Example: gazetools extract clip.mp4 -o store --heads file:boxes.csv
+    """
+    TERMINAL.verbose, TERMINAL.quiet = verbose, quiet
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: run the command line and exit with a code of the contract."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    TERMINAL.json = "--json" in arguments
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        result = app(args=arguments, prog_name="gazetools", standalone_mode=False)
+        return int(result) if isinstance(result, int) else int(ExitCode.OK)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except GazetoolsError as error:
+        return _report(error.as_dict(), str(error), int(error.exit_code))
+    except _ClickException as error:
+        message = _with_value(error, arguments)
+        context = getattr(error, "ctx", None)
+        hint = f"See: {context.command_path} --help" if context else "See: gazetools --help"
+        document = {"code": "usage", "message": message, "hint": hint, "exit_code": int(ExitCode.USAGE)}
+        return _report(document, f"{message} {hint}", int(ExitCode.USAGE))
+    except (KeyboardInterrupt, typer.Abort):
+        message = "Interrupted. The same command goes on from here."
+        document = {"code": "interrupted", "message": message, "hint": None, "exit_code": int(ExitCode.INTERRUPTED)}
+        return _report(document, message, int(ExitCode.INTERRUPTED), traced=False)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
+    except ImportError as error:
+        lack = _lacking_package(error)
+        return _report(lack.as_dict(), str(lack), int(lack.exit_code))
+    except Exception as error:
+        message = f"Internal error: {type(error).__name__}: {error}."
+        hint = "This is a fault of gazetools. Run again with -v before the command and report the traceback."
+        document = {"code": "internal", "message": message, "hint": hint, "exit_code": int(ExitCode.FAULT)}
+        return _report(document, f"{message} {hint}", int(ExitCode.FAULT))
+
+
+def _with_value(error: Any, arguments: list[str]) -> str:
+    """The message of a click error, with the value that was refused where the parser leaves it out."""
+    message: str = error.format_message()
+    names = getattr(getattr(error, "param", None), "opts", [])
+    place = next((i for i, argument in enumerate(arguments[:-1]) if argument in names), None)
+    if place is None or arguments[place + 1] in message:
+        return message
+    return f"{message.rstrip('.')} (given: {arguments[place + 1]!r})."
+
+
+def _lacking_package(error: ImportError) -> EnvironmentLacksError:
+    """A package that is absent, or cv2 without the system's libGL (PITFALLS 36)."""
+    name = (error.name or "a package").split(".")[0]
+    if name == "cv2" or "libGL" in str(error):
+        return EnvironmentLacksError(
+            f"OpenCV can't be imported here ({error}).",
+            hint="pip uninstall -y opencv-python && pip install opencv-python-headless",
+        )
+    return EnvironmentLacksError(f"The package {name} can't be imported ({error}).", hint=f"pip install {name}")
+
+
+def _report(document: dict[str, Any], text: str, code: int, *, traced: bool = True) -> int:
+    """One message on stderr (with a traceback only under -v), one JSON document on stdout under --json."""
+    if TERMINAL.verbose and traced:
+        traceback.print_exc()
+    sys.stderr.write(f"error: {text}\n")
+    TERMINAL.emit({"error": document})
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What every command shares: talk on stderr, results on stdout, --json, --config and progress bars."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from gazetools.cli.progress import RichProgress
+
+
+@dataclass
+class Terminal:
+    """How loud this call is; set by the global options before a command runs."""
+
+    verbose: bool = False
+    quiet: bool = False
+    json: bool = False
+
+    def err(self) -> Console:
+        """The console on stderr, for talk."""
+        from rich.console import Console
+
+        return Console(stderr=True, quiet=self.quiet, highlight=False)
+
+    def say(self, message: str) -> None:
+        """One line of talk on stderr, unless quiet."""
+        from rich.markup import escape
+
+        self.err().print(escape(message))
+
+    def show(self, renderable: RenderableType) -> None:
+        """A result for people on stdout; nothing under --json."""
+        if not self.json:
+            from rich.console import Console
+
+            Console(highlight=False).print(renderable)
+
+    def emit(self, document: Any) -> None:
+        """The one JSON document on stdout; nothing without --json."""
+        if self.json:
+            sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+            sys.stdout.flush()
+
+    @contextmanager
+    def progress(self) -> Iterator[RichProgress]:
+        """Progress bars with rate and ETA on stderr."""
+        from gazetools.cli.progress import RichProgress
+
+        with RichProgress(self.err()) as progress:
+            yield progress
+
+
+TERMINAL = Terminal()
+"""Of this process; the only state the command line keeps."""
+
+
+def _set_json(value: bool) -> bool:
+    if value:
+        TERMINAL.json = True
+    return value
+
+
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print exactly one JSON document on stdout.", callback=_set_json, is_eager=True),
+]
+
+
+def _load_config(context: typer.Context, value: Path | None) -> Path | None:
+    """Use the command's own options from a YAML file as defaults; the command line wins."""
+    if value is None or context.resilient_parsing:
+        return value
+    from gazetools.io.yaml_files import read_yaml_mapping
+    from gazetools.schemas.base import nearest_name
+    from gazetools.schemas.errors import UsageError
+
+    known = {p.name for p in context.command.params if p.name and p.name not in {"config", "help"}}
+    defaults = {}
+    for key, entry in read_yaml_mapping(value).items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            near = nearest_name(name, sorted(known))
+            raise UsageError(
+                f"{value}: unknown option {key!r} for {context.command.name}."
+                + (f" Did you mean {near.replace('_', '-')!r}?" if near else ""),
+                hint=f"Known: {', '.join(sorted(k.replace('_', '-') for k in known))}.",
+            )
+        defaults[name] = entry
+    context.default_map = {**(context.default_map or {}), **defaults}
+    return value
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="YAML file with this command's options; the command line wins.", callback=_load_config,
+        is_eager=True,
+    ),
+]

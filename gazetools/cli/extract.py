@@ -1,0 +1,141 @@
+"""`gazetools extract`: video to raw heatmaps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+
+_VIDEO, _MODEL, _RUN = "Which frames and people", "Model", "Run"
+
+
+def extract_command(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs or @list.txt.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Store folder; made if needed.")],
+    heads: Annotated[
+        str, typer.Option(help="file:PATH (CSV, or a folder matched by video id) or whole (no box).",
+                          rich_help_panel=_VIDEO)
+    ] = "whole",
+    people: Annotated[
+        str, typer.Option(help="all, largest, wearer, or track ids such as 1,2.", rich_help_panel=_VIDEO)
+    ] = "all",
+    heads_first_frame: Annotated[
+        int | None, typer.Option(help="Frame of the first row of a headerless box file.", rich_help_panel=_VIDEO)
+    ] = None,
+    small_heads: Annotated[
+        str, typer.Option(help="Heads below one cell of the model's grid: grow or none.", rich_help_panel=_VIDEO)
+    ] = "grow",
+    fps: Annotated[
+        float | None, typer.Option(help="Process the frames nearest to this rate.", rich_help_panel=_VIDEO)
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Process every N-th decoded frame.", rich_help_panel=_VIDEO)
+    ] = None,
+    start: Annotated[float | None, typer.Option(help="First time in seconds (pts).", rich_help_panel=_VIDEO)] = None,
+    end: Annotated[
+        float | None, typer.Option(help="End time in seconds (pts), not included.", rich_help_panel=_VIDEO)
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="gazelle_dinov2_{vitb14,vitl14}[_inout], or the path of a self-describing .safetensors.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "gazelle_dinov2_vitb14_inout",
+    checkpoint: Annotated[str | None, typer.Option(help="Weights of the model.", rich_help_panel=_MODEL)] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="DINOv2 weights, where the checkpoint has none.", rich_help_panel=_MODEL)
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_RUN)] = "auto",
+    batch_size: Annotated[str, typer.Option(help="auto or a number of frames.", rich_help_panel=_RUN)] = "auto",
+    allow_damaged: Annotated[
+        bool, typer.Option("--allow-damaged", help="Take what decodes of broken files.", rich_help_panel=_RUN)
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results made with other options.", rich_help_panel=_RUN)
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the videos and box files; do nothing.", rich_help_panel=_RUN)
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Turn videos into raw gaze heatmaps, one store file per video. The same command resumes an interrupted run.
+
+    Example: gazetools extract clip.mp4 -o store --heads file:boxes.csv --checkpoint gazelle.pt
+    """
+    from gazetools.extraction.run import extract, plan
+    from gazetools.schemas.base import parse_settings
+    from gazetools.schemas.extract import ExtractOptions
+
+    options = parse_settings(
+        ExtractOptions,
+        {
+            "heads": heads,
+            "people": people,
+            "heads_first_frame": heads_first_frame,
+            "small_heads": small_heads,
+            "fps": fps,
+            "stride": stride,
+            "start": start,
+            "end": end,
+            "model": model,
+            "checkpoint": checkpoint,
+            "backbone": backbone,
+            "dtype": dtype,
+            "device": device,
+            "batch_size": int(batch_size) if batch_size.lstrip("-").isdigit() else batch_size,
+            "allow_damaged": allow_damaged,
+            "overwrite": overwrite,
+        },
+        what="extract",
+    )
+    if dry_run:
+        items, head_files = plan(inputs, options)
+        listing = [
+            {
+                "video_id": item.video_id,
+                "path": str(item.path),
+                "heads": "whole" if head_files is None else str(head_files.get(item.video_id) or "missing"),
+            }
+            for item in items
+        ]
+        TERMINAL.emit({"videos": listing})
+        TERMINAL.show(_plan_table(listing))
+        return 0
+    with TERMINAL.progress() as progress:
+        report = extract(inputs, output, options=options, progress=progress)
+    TERMINAL.emit(report.model_dump(mode="json"))
+    TERMINAL.show(_result_table(report, output))
+    return report.exit_code
+
+
+def _plan_table(listing):  # type: ignore[no-untyped-def]
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("video id", "file", "head boxes", title=f"{len(listing)} videos would be extracted")
+    for row in listing:
+        table.add_row(*(escape(row[key]) for key in ("video_id", "path", "heads")))
+    return table
+
+
+def _result_table(report, output):  # type: ignore[no-untyped-def]
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("video id", "status", "frames", "rows", "no people", "small heads", "clipped", "s", title=str(output))
+    style = {"done": "green", "complete": "cyan", "failed": "red"}
+    for item in report.items:
+        status = f"[{style[item.status]}]{item.status}[/]"
+        counts = (item.frames, item.rows, item.frames_without_people, item.small_heads, item.clipped_boxes)
+        table.add_row(escape(item.video_id), status, *map(str, counts), f"{item.seconds:.1f}")
+        if item.reason:
+            table.add_row("", escape(item.reason))
+    return table

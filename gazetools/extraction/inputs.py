@@ -1,0 +1,102 @@
+"""Expand what the user typed (files, folders, globs, lists) into videos with their ids."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.store import REPORT_NAME
+from gazetools.schemas.video_id import check_video_id, refuse_duplicate_ids, video_id_below
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905
+)
+"""Files taken from folders; a file named by itself may have any suffix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoItem:
+    """One video to work on."""
+
+    video_id: str
+    path: Path
+
+
+def plan_inputs(inputs: Sequence[str | Path]) -> list[VideoItem]:
+    """Videos of all inputs, sorted by id.
+
+    A file's id is its stem; below a folder (or the fixed part of a glob) it is the path without suffix. `@list.txt`
+    names one input per line (`#` comments), relative to the working folder or, failing that, to the list.
+
+    Raises UsageError for a path that does not exist, a folder or glob without videos, and ids that collide.
+    """
+    items = [item for one in inputs for item in _expand(str(one))]
+    unique = {item.path.resolve(): item for item in items}
+    planned = sorted(unique.values(), key=lambda item: item.video_id)
+    if not planned:
+        raise UsageError("No input video was given.", hint="Name files, folders, globs or @list.txt.")
+    refuse_duplicate_ids((item.video_id, item.path) for item in planned)
+    reserved = Path(REPORT_NAME).stem
+    if clash := next((item for item in planned if item.video_id == reserved), None):
+        raise UsageError(f"The video id {reserved!r} of {clash.path} is reserved.", hint="Rename the file.")
+    return planned
+
+
+def _expand(text: str) -> Iterable[VideoItem]:
+    if text.startswith("@"):
+        return _from_list(Path(text[1:]))
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _from_folder(path)
+    if path.exists():
+        return [VideoItem(video_id=check_video_id(path.stem), path=path)]
+    if glob.has_magic(text):
+        return _from_glob(text)
+    raise UsageError(f"The input {text} does not exist.", hint="Check the path.", path=text)
+
+
+def _from_folder(folder: Path) -> list[VideoItem]:
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not _hidden(path.relative_to(folder))
+    ]
+    if not found:
+        raise UsageError(
+            f"The folder {folder} has no videos.",
+            hint=f"Suffixes looked for, at any depth: {' '.join(sorted(VIDEO_SUFFIXES))}.",
+            path=str(folder),
+        )
+    return [VideoItem(video_id=video_id_below(path, folder), path=path) for path in found]
+
+
+def _from_glob(pattern: str) -> list[VideoItem]:
+    parts = Path(pattern).expanduser().parts
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:fixed]) if fixed else Path()
+    found = sorted(path for path in root.glob(str(Path(*parts[fixed:]))) if path.is_file())
+    if not found:
+        raise UsageError(f"The pattern {pattern} matches no file.", hint="Check the path.", path=pattern)
+    return [VideoItem(video_id=video_id_below(path, root), path=path) for path in found]
+
+
+def _from_list(list_path: Path) -> list[VideoItem]:
+    try:
+        lines = list_path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read the list {list_path}: {error}.", hint="Check the path after '@'.") from None
+    entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    items: list[VideoItem] = []
+    for entry in entries:
+        beside = list_path.parent / entry
+        items += _expand(str(beside) if not Path(entry).exists() and beside.exists() else entry)
+    if not items:
+        raise UsageError(f"The list {list_path} names no input.", hint="Write one path per line.")
+    return items
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)

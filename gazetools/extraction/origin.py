@@ -1,0 +1,128 @@
+"""Provenance of one video's heatmaps, and the key under which equal work is recognised."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+import gazetools
+from gazetools.extraction.batching import BatchRunner
+from gazetools.heads.sources import HeadSourceForVideo
+from gazetools.io.atomic import sha256_of_file
+from gazetools.schemas.errors import VideoError
+from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
+from gazetools.schemas.provenance import GazeModel, HeadSource, Provenance, SourceVideo
+from gazetools.video import VideoReader
+
+STORE_REVISION = 1
+"""Raised whenever the same inputs would give other numbers; part of every options key."""
+
+_PROBE_BYTES = 1 << 20
+
+
+def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads_sha256: str | None) -> str:
+    """sha256 over everything that shapes the store of `video`; equal keys mean the work need not be done again.
+
+    The video enters by its size and its first and last MiB, so that a re-run over thousands of finished files does
+    not read them whole; the full sha256 is in the provenance.
+    """
+    parts = {
+        "revision": STORE_REVISION,
+        "options": options.shaping(),
+        "heads": "whole" if heads_sha256 is None else heads_sha256,
+        "piece_frames": PIECE_FRAMES,
+        "batch_size": runner.batch_size,
+        "model": runner.identity(),
+        "video": _probe_digest(video),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _probe_digest(video: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        size = video.stat().st_size
+        with video.open("rb") as file:
+            digest.update(file.read(_PROBE_BYTES))
+            file.seek(max(size - _PROBE_BYTES, 0))
+            digest.update(file.read(_PROBE_BYTES))
+    except OSError as error:
+        raise VideoError(
+            f"Cannot read {video}: {error.strerror}.", hint="Check the path and its permissions."
+        ) from None
+    return f"{size}:{digest.hexdigest()}"
+
+
+def build_provenance(
+    *,
+    options: ExtractOptions,
+    video_id: str,
+    reader: VideoReader,
+    counted_by: Literal["decoding", "index"],
+    runner: BatchRunner,
+    heads: HeadSourceForVideo,
+    key: str,
+    prompts: dict[str, int],
+    backoffs: list[dict[str, int]],
+) -> Provenance:
+    """Everything that is known of where one video's heatmaps come from."""
+    return Provenance(
+        video_id=video_id,
+        tool_version=gazetools.__version__,
+        video=_source_video(reader, counted_by),
+        model=GazeModel(**runner.describe(), implementation=f"gazetools {gazetools.__version__}"),
+        heads=HeadSource(
+            spec=heads.spec,
+            sha256=heads.sha256,
+            rows=len(heads.table) if heads.table else 0,
+            clipped_boxes=heads.table.clipped if heads.table else 0,
+            small_heads=options.small_heads,
+            prompts=prompts,
+        ),
+        batch_size=runner.batch_size,
+        batch_size_backoffs=backoffs[:200],
+        piece_frames=PIECE_FRAMES,
+        options=options.shaping(),
+        options_key=key,
+        libraries=library_versions(),
+    )
+
+
+def _source_video(reader: VideoReader, counted_by: Literal["decoding", "index"]) -> SourceVideo:
+    info = reader.info
+    facts: dict[str, Any] = {
+        name: getattr(info, name)
+        for name in (
+            "path",
+            "size_bytes",
+            "stream_index",
+            "container",
+            "codec",
+            "width",
+            "height",
+            "rotation_degrees",
+            "pixel_format",
+            "colour_matrix",
+            "colour_matrix_source",
+            "colour_range",
+            "declared_frame_count",
+            "decoder",
+        )
+    }
+    return SourceVideo(
+        **facts,
+        sha256=sha256_of_file(Path(info.path)),
+        rate=f"{info.rate.numerator}/{info.rate.denominator}",
+        frame_count=reader.frame_count,
+        counted_by=counted_by,
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that the numbers depend on."""
+    names = ("torch", "transformers", "numpy", "h5py", "av")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}

@@ -1,0 +1,85 @@
+"""Turn `--heads SPEC` into the boxes of one video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gazetools.heads.files import SUFFIXES, read_heads
+from gazetools.heads.table import HeadTable
+from gazetools.io.atomic import sha256_of_file
+from gazetools.schemas.errors import HeadsError, UsageError
+from gazetools.schemas.extract import ExtractOptions
+from gazetools.schemas.video_id import path_of_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSourceForVideo:
+    """Boxes of one video, or none at all (`whole`: one row per frame with an empty prompt)."""
+
+    spec: str
+    table: HeadTable | None
+    sha256: str | None
+
+
+def open_heads(options: ExtractOptions, video_ids: list[str]) -> dict[str, Path] | None:
+    """Find the box file of every video before any work starts; None for `whole`.
+
+    `file:PATH` with one video may be a file. A folder is matched by video id: `PATH/<video_id>.csv` (or `.txt`,
+    also `<video_id>.heads.csv`). Videos without a file are left out of the result and fail by name later, so that
+    the others can go on; if there is none for any video, UsageError.
+    """
+    if options.heads == "whole":
+        return None
+    path = Path(options.heads.removeprefix("file:")).expanduser()
+    if path.is_file():
+        if len(video_ids) > 1:
+            raise UsageError(
+                f"--heads {options.heads} is one file, but there are {len(video_ids)} videos.",
+                hint="Give a folder with one box file per video id.",
+            )
+        read_heads(path, first_frame=options.heads_first_frame)  # fail before the work, not after
+        return {video_ids[0]: path}
+    if not path.is_dir():
+        raise UsageError(f"The head boxes {path} do not exist.", hint="Check the path after --heads file:.")
+    found = {}
+    for video_id in video_ids:
+        names = [path_of_id(path, video_id, ending + suffix) for suffix in SUFFIXES for ending in ("", ".heads")]
+        if match := next((name for name in names if name.is_file()), None):
+            found[video_id] = match
+    if not found:
+        raise UsageError(
+            f"The folder {path} has no box file for any of the {len(video_ids)} videos.",
+            hint=f"Expected for example {path / (video_ids[0] + '.csv')}.",
+        )
+    return found
+
+
+def heads_for_video(
+    options: ExtractOptions, files: dict[str, Path] | None, video_id: str, *, width: int, height: int, frame_count: int
+) -> HeadSourceForVideo:
+    """The checked boxes of one video, normalised to 0..1, only the people asked for.
+
+    Raises HeadsError where the video has no box file or its rows do not fit the video.
+    """
+    if files is None:
+        if options.people not in {"all", "largest"}:
+            raise UsageError(f"--people {options.people} needs boxes; --heads whole has none.")
+        return HeadSourceForVideo(spec=options.heads, table=None, sha256=None)
+    if video_id not in files:
+        raise HeadsError(
+            f"No head-box file for video {video_id!r} in {options.heads.removeprefix('file:')}.",
+            hint=f"Expected <folder>/{video_id}.csv.",
+        )
+    table = read_heads(files[video_id], first_frame=options.heads_first_frame)
+    table = table.normalised(width=width, height=height, frame_count=frame_count).choose(options.people)
+    return HeadSourceForVideo(spec=options.heads, table=table, sha256=sha256_of_file(files[video_id]))
+
+
+def track_roles(source: HeadSourceForVideo) -> dict[int, str]:
+    """track id -> role for every track of the source; `whole` has the one track 0."""
+    if source.table is None:
+        return {0: "other"}
+    return {int(i): source.table.roles.get(int(i), "other") for i in np.unique(source.table.track_id)}

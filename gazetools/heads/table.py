@@ -1,0 +1,161 @@
+"""Head boxes of one video as columns, checked against the video's size and length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.schemas.errors import HeadsError
+
+OVERSHOOT = 0.1
+"""A box may reach over the frame's edge by this share of the frame's side (detectors do) and is cut there; boxes
+further out belong to another resolution and are an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadTable:
+    """Boxes sorted by (frame, track_id), at most one per frame and track."""
+
+    source: str
+    """File they come from, for messages."""
+    frame: npt.NDArray[np.int64]
+    """[N] index among the decoded frames."""
+    track_id: npt.NDArray[np.int32]
+    box_xyxy: npt.NDArray[np.float64]
+    """[N, 4] xmin, ymin, xmax, ymax: pixels as read, 0..1 after `normalised`."""
+    line: npt.NDArray[np.int64]
+    """[N] line number in the file, from 1."""
+    roles: dict[int, str] = field(default_factory=dict)
+    """track id -> `wearer` or `other`."""
+    clipped: int = 0
+    """Boxes cut at the frame's edge by `normalised`."""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @classmethod
+    def from_columns(
+        cls,
+        source: str,
+        frame: npt.NDArray[np.int64],
+        track_id: npt.NDArray[np.int32],
+        box_xyxy: npt.NDArray[np.float64],
+        line: npt.NDArray[np.int64],
+        roles: dict[int, str] | None = None,
+    ) -> HeadTable:
+        """Sort, and refuse what no video could make right: NaN, swapped corners, two boxes of one person at once."""
+        faults = [
+            (~np.isfinite(box_xyxy).all(axis=1), "is not finite"),
+            ((box_xyxy[:, 2:] <= box_xyxy[:, :2]).any(axis=1), "has xmax <= xmin or ymax <= ymin (swapped corners?)"),
+            (frame < 0, "has a negative frame number"),
+        ]
+        for wrong, rule in faults:
+            if wrong.any():
+                row = int(np.flatnonzero(wrong)[0])
+                raise HeadsError(
+                    f"{source}, line {line[row]}: the box {box_xyxy[row].tolist()} of frame {frame[row]} {rule}.",
+                    hint="Correct the row (boxes are xmin,ymin,xmax,ymax in pixels).",
+                    line=int(line[row]),
+                )
+        order = np.lexsort((track_id, frame))
+        frame, track_id, box_xyxy, line = frame[order], track_id[order], box_xyxy[order], line[order]
+        twice = np.flatnonzero((np.diff(frame) == 0) & (np.diff(track_id) == 0))
+        if len(twice):
+            row = int(twice[0])
+            raise HeadsError(
+                f"{source}, lines {line[row]} and {line[row + 1]}: two boxes of track {track_id[row]} in frame "
+                f"{frame[row]}.",
+                hint="Keep one, or give the second person another track_id.",
+                line=int(line[row + 1]),
+            )
+        return cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line, roles=roles or {})
+
+    def normalised(self, *, width: int, height: int, frame_count: int) -> HeadTable:
+        """The table with boxes in 0..1 of a `width` x `height` video of `frame_count` frames.
+
+        Boxes reaching over the edge by up to 10 % of the side are cut there and counted. Raises HeadsError naming
+        the row for boxes further out, outside altogether, or of frames that the video does not have.
+        """
+        beyond = np.flatnonzero(self.frame >= frame_count)
+        if len(beyond):
+            row = int(beyond[0])
+            raise HeadsError(
+                f"{self.source}, line {self.line[row]}: frame {self.frame[row]} does not exist; the video has "
+                f"{frame_count} decoded frames, numbered from 0 ({len(beyond)} such rows).",
+                hint="Check that the file belongs to this video and counts frames from 0.",
+                line=int(self.line[row]),
+            )
+        side = np.array([width, height, width, height], dtype=np.float64)
+        boxes = self.box_xyxy / side
+        cut = np.clip(boxes, 0.0, 1.0)
+        far = (boxes < -OVERSHOOT).any(axis=1) | (boxes > 1 + OVERSHOOT).any(axis=1)
+        outside = (cut[:, 2:] <= cut[:, :2]).any(axis=1)
+        wrong = np.flatnonzero(far | outside)
+        if len(wrong):
+            row = int(wrong[0])
+            raise HeadsError(
+                f"{self.source}, line {self.line[row]}: the box {self.box_xyxy[row].tolist()} of frame "
+                f"{self.frame[row]} lies outside the {width}x{height} video ({len(wrong)} such rows).",
+                hint="Boxes are pixels of this video after rotation; were they made at another resolution?",
+                line=int(self.line[row]),
+            )
+        if len(boxes) and self.box_xyxy.max() <= 1.0 and min(width, height) > 16:
+            raise HeadsError(
+                f"{self.source}: every coordinate is at most 1, so the boxes seem to be relative, not pixels.",
+                hint=f"Multiply x by {width} and y by {height}.",
+            )
+        return HeadTable(
+            source=self.source,
+            frame=self.frame,
+            track_id=self.track_id,
+            box_xyxy=cut,
+            line=self.line,
+            roles=self.roles,
+            clipped=int((cut != boxes).any(axis=1).sum()),
+        )
+
+    def of_frame(self, frame_index: int) -> slice:
+        """Rows of one frame."""
+        first, last = np.searchsorted(self.frame, [frame_index, frame_index + 1])
+        return slice(int(first), int(last))
+
+    def choose(self, people: str) -> HeadTable:
+        """Only the people asked for: `all`, `largest` (per frame), `wearer` or ids separated by commas."""
+        if people == "all":
+            return self
+        if people == "largest":
+            area = (self.box_xyxy[:, 2] - self.box_xyxy[:, 0]) * (self.box_xyxy[:, 3] - self.box_xyxy[:, 1])
+            by_size = np.lexsort((-area, self.frame))
+            _, first = np.unique(self.frame[by_size], return_index=True)
+            keep = np.sort(by_size[first])
+        else:
+            keep = np.flatnonzero(np.isin(self.track_id, self._ids_of(people)))
+        return HeadTable(
+            source=self.source,
+            frame=self.frame[keep],
+            track_id=self.track_id[keep],
+            box_xyxy=self.box_xyxy[keep],
+            line=self.line[keep],
+            roles=self.roles,
+            clipped=self.clipped,
+        )
+
+    def _ids_of(self, people: str) -> list[int]:
+        present = np.unique(self.track_id).tolist()
+        if people == "wearer":
+            wanted = [i for i in present if self.roles.get(i) == "wearer"]
+            if not wanted:
+                raise HeadsError(
+                    f"{self.source}: no track has the role wearer, which --people wearer asks for.",
+                    hint="Add a column 'role' (wearer or other), or name track ids.",
+                )
+            return wanted
+        wanted = [int(i) for i in people.split(",")]
+        if unknown := sorted(set(wanted) - set(present)):
+            raise HeadsError(
+                f"{self.source}: --people {people} asks for tracks {unknown}; the file has {present[:20]}.",
+                hint="Name tracks that the file has.",
+            )
+        return wanted

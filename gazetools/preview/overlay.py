@@ -1,0 +1,92 @@
+"""Draw one frame's heatmaps, head boxes, gaze peaks and in/out scores onto its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+# Okabe-Ito: told apart also by colour-blind people
+_TRACK_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonOverlay:
+    """What is known of one person in one frame."""
+
+    track_id: int | None
+    """None where the source has one map per frame and no people (a packed dataset)."""
+    heatmap: npt.NDArray[np.floating]
+    """[h, w] relative to the whole frame, any non-negative range."""
+    box_xyxy: npt.NDArray[np.floating] | None
+    """[4] in 0..1, None where there is no box."""
+    inout: float | None
+
+
+def track_colour(track_id: int | None) -> tuple[int, int, int]:
+    """RGB of a track; the same in every frame."""
+    return _TRACK_COLOURS[(track_id or 0) % len(_TRACK_COLOURS)]
+
+
+def peak_xy(heatmap: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """Centre of the first highest cell as (x, y) in 0..1."""
+    row, column = np.unravel_index(int(np.argmax(heatmap)), heatmap.shape)
+    return (float(column) + 0.5) / heatmap.shape[1], (float(row) + 0.5) / heatmap.shape[0]
+
+
+def draw_overlay(
+    rgb: npt.NDArray[np.uint8], people: list[PersonOverlay], *, caption: str = ""
+) -> npt.NDArray[np.uint8]:
+    """A copy of the frame [H, W, 3] with everything drawn on it.
+
+    Each map is scaled to its own maximum for the eye (the values are not changed anywhere else); an all-zero map
+    draws nothing but its box.
+    """
+    height, width = rgb.shape[:2]
+    picture = rgb.copy()
+    thickness = max(1, round(min(height, width) / 240))
+    if people:
+        picture = _blend(picture, people)
+    for person in people:
+        colour = track_colour(person.track_id)
+        start = None
+        if person.box_xyxy is not None:
+            x0, y0, x1, y1 = (person.box_xyxy * (width, height, width, height)).round().astype(int).tolist()
+            cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness, cv2.LINE_AA)
+            start = ((x0 + x1) // 2, (y0 + y1) // 2)
+            _label(picture, _name(person), (x0, max(y0 - 3 * thickness, 12 * thickness)), colour, thickness)
+        if float(np.max(person.heatmap)) > 0:
+            x, y = peak_xy(person.heatmap)
+            peak = (int(x * width), int(y * height))
+            if start is not None:
+                cv2.line(picture, start, peak, colour, thickness, cv2.LINE_AA)
+            cv2.drawMarker(picture, peak, colour, cv2.MARKER_CROSS, 10 * thickness, 2 * thickness, cv2.LINE_AA)
+    if caption:
+        _label(picture, caption, (4 * thickness, height - 5 * thickness), (255, 255, 255), thickness)
+    return picture
+
+
+def _name(person: PersonOverlay) -> str:
+    parts = [] if person.track_id is None else [f"id {person.track_id}"]
+    if person.inout is not None and np.isfinite(person.inout):
+        parts.append(f"in {person.inout:.2f}")
+    return "  ".join(parts)
+
+
+def _blend(picture: npt.NDArray[np.uint8], people: list[PersonOverlay]) -> npt.NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    scaled = [p.heatmap.astype(np.float32) / max(float(np.max(p.heatmap)), 1e-12) for p in people]
+    heat = np.max([cv2.resize(m, (width, height), interpolation=cv2.INTER_LINEAR) for m in scaled], axis=0)
+    colours = cv2.applyColorMap((heat * 255).clip(0, 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    share = (0.65 * heat)[:, :, None]  # where nobody looks the frame stays as it is
+    return (picture * (1 - share) + colours * share).round().astype(np.uint8)
+
+
+def _label(
+    picture: npt.NDArray[np.uint8], text: str, place: tuple[int, int], colour: tuple[int, int, int], thickness: int
+) -> None:
+    scale = 0.42 * thickness
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3 * thickness, cv2.LINE_AA)
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)

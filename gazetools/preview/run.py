@@ -1,0 +1,102 @@
+"""`preview`: an overlay video, or a contact sheet of frames spread over the clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.io.atomic import atomic_path, write_bytes_atomic
+from gazetools.preview.overlay import draw_overlay
+from gazetools.preview.sources import OverlaySource, open_overlays
+from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.video import Frame
+from gazetools.video import VideoReader
+
+_TILE_WIDTH = 640
+_VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov"}
+
+
+def preview(
+    video: str | Path,
+    heatmaps: str | Path,
+    output: str | Path,
+    *,
+    video_id: str | None = None,
+    frames: int = 6,
+    progress: Progress | None = None,
+) -> int:
+    """Draw heatmaps over their frames into `output`, a `.png` contact sheet or an `.mp4`.
+
+    Args:
+        video: the video file.
+        heatmaps: store file or folder, dataset, or another tool's heatmap folder; row i belongs to decoded frame i.
+        output: `.png`: `frames` frames spread over those that have maps; `.mp4`, `.mkv`, `.mov`: every frame.
+        video_id: id in `heatmaps`; the video's stem by default.
+        frames: tiles of the contact sheet.
+        progress: receives frames done.
+
+    Returns:
+        The number of frames drawn.
+
+    Raises:
+        UsageError: another suffix, no maps for this video, or files that do not exist.
+    """
+    video, output = Path(video), Path(output)
+    if output.suffix.lower() not in {".png", *_VIDEO_SUFFIXES}:
+        raise UsageError(f"The output {output} must end in .png, .mp4, .mkv or .mov.", hint="Change -o.")
+    source = open_overlays(Path(heatmaps), video_id or video.stem)
+    try:
+        with VideoReader(video) as reader:
+            if output.suffix.lower() == ".png":
+                return _contact_sheet(reader, source, output, frames)
+            return _overlay_video(reader, source, output, progress or NoProgress())
+    finally:
+        source.close()
+
+
+def _draw(frame: Frame, source: OverlaySource) -> npt.NDArray[np.uint8]:
+    caption = f"frame {frame.index}  {frame.pts_seconds:.3f} s"
+    return draw_overlay(frame.rgb, source.people(frame.index), caption=caption)
+
+
+def _contact_sheet(reader: VideoReader, source: OverlaySource, output: Path, count: int) -> int:
+    with_maps = [i for i in source.frames() if i < reader.frame_count]
+    if not with_maps:
+        raise UsageError(f"No frame of {reader.info.path} has a heatmap.", hint="Check --heatmaps and --id.")
+    chosen = np.unique(np.array(with_maps)[np.linspace(0, len(with_maps) - 1, max(count, 1)).round().astype(int)])
+    tiles = []
+    for frame in reader.frames(chosen):
+        scale = min(1.0, _TILE_WIDTH / frame.rgb.shape[1])
+        size = (round(frame.rgb.shape[1] * scale), round(frame.rgb.shape[0] * scale))
+        small = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
+        tiles.append(_draw(Frame(index=frame.index, pts_seconds=frame.pts_seconds, rgb=small), source))
+    columns = int(np.ceil(np.sqrt(len(tiles))))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    sheet = np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
+    _, data = cv2.imencode(".png", sheet[:, :, ::-1])
+    write_bytes_atomic(output, data.tobytes())
+    return len(chosen)
+
+
+def _overlay_video(reader: VideoReader, source: OverlaySource, output: Path, progress: Progress) -> int:
+    import av
+
+    task = f"drawing {output.name}"
+    progress.start(task, reader.frame_count)
+    container_format = {".mkv": "matroska", ".mov": "mov"}.get(output.suffix.lower(), "mp4")
+    with atomic_path(output) as temp, av.open(str(temp), "w", format=container_format) as container:
+        stream = container.add_stream("libx264", rate=reader.info.rate, options={"crf": "20", "preset": "veryfast"})
+        # yuv420p needs even sides; one row or column is dropped from odd ones
+        stream.width, stream.height = reader.info.width // 2 * 2, reader.info.height // 2 * 2
+        stream.pix_fmt = "yuv420p"
+        for frame in reader.frames():
+            drawn = np.ascontiguousarray(_draw(frame, source)[: stream.height, : stream.width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(drawn, format="rgb24")))
+            progress.advance(task)
+        container.mux(stream.encode(None))
+    progress.finish(task)
+    return reader.frame_count

@@ -1,0 +1,89 @@
+"""Heatmaps of single frames for pictures, from a store or from any dataset that HeatmapReader reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from gazetools.heatmaps import HeatmapReader
+from gazetools.preview.overlay import PersonOverlay
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.store import STORE_SUFFIX
+from gazetools.schemas.video_id import path_of_id
+from gazetools.store import open_store
+
+
+class OverlaySource(Protocol):
+    """Something that knows the maps of single frames."""
+
+    def frames(self) -> list[int]:
+        """Decoded-frame indices that have maps, ascending."""
+
+    def people(self, frame_index: int) -> list[PersonOverlay]:
+        """The people of one frame, maybe none."""
+
+    def close(self) -> None:
+        """Release the file."""
+
+
+class StoreOverlays:
+    """People of a store file, each with box, score and map."""
+
+    def __init__(self, path: Path) -> None:
+        self._store = open_store(path)
+
+    def frames(self) -> list[int]:
+        """Frames with people."""
+        return np.unique(self._store.row_frame).tolist()
+
+    def people(self, frame_index: int) -> list[PersonOverlay]:
+        """All rows of the frame."""
+        rows = self._store.rows(frame=frame_index)
+        return [
+            PersonOverlay(
+                track_id=int(rows.track_id[i]),
+                heatmap=rows.heatmap[i].astype(np.float32),
+                box_xyxy=rows.box_xyxy[i],
+                inout=float(rows.inout[i]),
+            )
+            for i in range(len(rows))
+        ]
+
+    def close(self) -> None:
+        """Close the store file."""
+        self._store.close()
+
+
+class DatasetOverlays:
+    """The one map per frame of a packed dataset or another tool's folder."""
+
+    def __init__(self, path: Path, video_id: str) -> None:
+        self._reader = HeatmapReader(path, video_id)
+
+    def frames(self) -> list[int]:
+        """Rows that hold a map."""
+        valid = self._reader.valid
+        return list(range(len(self._reader))) if valid is None else np.flatnonzero(valid).tolist()
+
+    def people(self, frame_index: int) -> list[PersonOverlay]:
+        """The row's one map."""
+        if frame_index >= len(self._reader):
+            return []
+        heatmap = self._reader.read([frame_index])[0]
+        return [PersonOverlay(track_id=None, heatmap=heatmap, box_xyxy=None, inout=None)]
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def open_overlays(heatmaps: Path, video_id: str) -> OverlaySource:
+    """The maps at `heatmaps`: a store file, a store folder, or anything HeatmapReader reads, for `video_id`."""
+    if heatmaps.suffix == STORE_SUFFIX and heatmaps.is_file():
+        return StoreOverlays(heatmaps)
+    if not heatmaps.exists():
+        raise UsageError(f"The heatmaps {heatmaps} do not exist.", hint="Check --heatmaps.")
+    if heatmaps.is_dir() and (in_store := path_of_id(heatmaps, video_id, STORE_SUFFIX)).is_file():
+        return StoreOverlays(in_store)
+    return DatasetOverlays(heatmaps, video_id)

@@ -1,0 +1,122 @@
+"""Options of `extract` and the report of what became of every input."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from gazetools.schemas.base import StrictModel
+
+SmallHeads = Literal["grow", "none"]
+PIECE_FRAMES = 256
+"""Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
+
+
+class ExtractOptions(StrictModel):
+    """How videos become raw heatmaps."""
+
+    model: str = "gazelle_dinov2_vitb14_inout"
+    """A released Gaze-LLE model or the path of a self-describing .safetensors file."""
+    checkpoint: str | None = None
+    """Weights of the named model; None: the cache, else the download."""
+    backbone: str | None = None
+    """DINOv2 weights (hub .pth, .safetensors or a Hugging Face folder) where the checkpoint has none."""
+    heads: str = "whole"
+    """`file:PATH` (a file, or a folder matched by video id) or `whole` (no box: Gaze-LLE's None prompt)."""
+    heads_first_frame: int | None = Field(default=None, ge=0)
+    """Frame number of the first row of a headerless `IMAGE_NAME,left,top,right,bottom` file."""
+    people: str = "all"
+    """`all`, `largest` (biggest box of each frame), `wearer`, or track ids separated by commas."""
+    fps: float | None = Field(default=None, gt=0)
+    """Process the frames nearest to this rate; None: every frame."""
+    stride: int | None = Field(default=None, ge=1)
+    """Process every N-th decoded frame."""
+    start: float | None = None
+    """Seconds (pts); frames before are not processed."""
+    end: float | None = None
+    """Seconds (pts); frames at or after are not processed."""
+    batch_size: int | Literal["auto"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    small_heads: SmallHeads = "grow"
+    """Boxes that round to no cell of the model's grid: `grow` to one cell, or `none` (no prompt), per row recorded."""
+    allow_damaged: bool = False
+    """Take what can be decoded of a file that is not whole, instead of failing it."""
+    overwrite: bool = False
+    """Extract again what was extracted with other options."""
+
+    @field_validator("batch_size")
+    @classmethod
+    def _positive(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be at least 1, or auto")
+        return value
+
+    @field_validator("heads")
+    @classmethod
+    def _known_head_source(cls, value: str) -> str:
+        if value == "whole" or (value.startswith("file:") and len(value) > len("file:")):
+            return value
+        raise ValueError("must be file:PATH or whole")
+
+    @field_validator("people")
+    @classmethod
+    def _known_people(cls, value: str) -> str:
+        if value in {"all", "largest", "wearer"} or re.fullmatch(r"-?\d+(,-?\d+)*", value):
+            return value
+        raise ValueError("must be all, largest, wearer or track ids such as 1,2")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExtractOptions:
+        if self.fps is not None and self.stride is not None:
+            raise ValueError("fps and stride exclude each other; give one")
+        if self.start is not None and self.end is not None and self.start >= self.end:
+            raise ValueError(f"start ({self.start}) must be before end ({self.end})")
+        return self
+
+    def shaping(self) -> dict[str, Any]:
+        """The options that shape the numbers or the choice of frames, for provenance and the options key."""
+        names = ("people", "fps", "stride", "start", "end", "small_heads", "heads_first_frame", "allow_damaged")
+        return {name: getattr(self, name) for name in names}
+
+
+class ItemResult(StrictModel):
+    """What became of one input video."""
+
+    video_id: str
+    path: str
+    status: Literal["done", "complete", "failed"]
+    """done: extracted now. complete: was already there with the same options. failed: see `reason`."""
+    reason: str | None = None
+    frames: int = 0
+    rows: int = 0
+    frames_without_people: int = 0
+    small_heads: int = 0
+    """Rows whose box rounded to no cell of the model's grid."""
+    clipped_boxes: int = 0
+    resumed_frames: int = 0
+    """Frames taken over from pieces of an earlier, interrupted run."""
+    seconds: float = 0.0
+
+
+class ExtractReport(StrictModel):
+    """`STORE/extract_report.json`: every input, also the failed ones."""
+
+    schema_name: Literal["gazetools.extract.report"] = "gazetools.extract.report"
+    schema_version: int = 1
+    tool_version: str
+    options: dict[str, Any]
+    items: list[ItemResult]
+
+    @property
+    def failed(self) -> list[ItemResult]:
+        """The inputs without a result."""
+        return [item for item in self.items if item.status == "failed"]
+
+    @property
+    def exit_code(self) -> int:
+        """1 with any failed input, else 0."""
+        return int(bool(self.failed))

@@ -1,0 +1,66 @@
+"""Finished pieces of a video that is still being extracted: what a killed run keeps."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from gazetools.io.atomic import atomic_path
+from gazetools.schemas.store import WORK_FOLDER, Piece, Rows
+
+_ROW_COLUMNS = ("frame", "track_id", "box_xyxy", "inout", "prompt", "heatmap")
+_FRAME_COLUMNS = ("frame_index", "pts_seconds", "fingerprint", "fingerprint_index")
+
+
+class PieceFolder:
+    """Pieces of one video under one options key: `STORE/.work/<hash of id and key>/piece_<k>.npz`.
+
+    The key is part of the folder's name, so that pieces made with other options are never mixed in.
+    """
+
+    def __init__(self, root: Path, video_id: str, options_key: str) -> None:
+        digest = hashlib.sha256(f"{video_id}\0{options_key}".encode()).hexdigest()[:32]
+        self.path = root / WORK_FOLDER / digest
+
+    def piece_path(self, number: int) -> Path:
+        """Final name of piece `number`."""
+        return self.path / f"piece_{number:06d}.npz"
+
+    def has(self, number: int) -> bool:
+        """Is piece `number` finished? A piece that exists but can't be read (bit rot) counts as missing."""
+        if not self.piece_path(number).exists():
+            return False
+        try:
+            self.load(number)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            self.piece_path(number).unlink(missing_ok=True)
+            return False
+        return True
+
+    def save(self, number: int, piece: Piece) -> None:
+        """Commit one piece atomically. The zip's CRC32 finds damage on load."""
+        columns = {name: getattr(piece.rows, name) for name in _ROW_COLUMNS}
+        columns |= {name: getattr(piece, name) for name in _FRAME_COLUMNS}
+        columns["batch_size"] = np.int64(piece.batch_size)
+        with atomic_path(self.piece_path(number)) as temp, temp.open("wb") as file:
+            np.savez(file, **columns)
+
+    def load(self, number: int) -> Piece:
+        """Read one piece whole."""
+        with np.load(self.piece_path(number), allow_pickle=False) as archive:  # noqa: TID251 - our own file
+            rows = Rows(**{name: archive[name] for name in _ROW_COLUMNS})
+            frames = {name: archive[name] for name in _FRAME_COLUMNS}
+            return Piece(rows=rows, batch_size=int(archive["batch_size"]), **frames)
+
+    def loader(self, number: int) -> Callable[[], Piece]:
+        """A function that loads piece `number` when it is needed."""
+        return lambda: self.load(number)
+
+    def remove(self) -> None:
+        """Drop all pieces; called after the store file is committed."""
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,237 @@
+"""Read a store file after proving that it is one: no links, no foreign storage, the right types and shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from gazetools.io.atomic import sha256_of_file
+from gazetools.schemas.errors import DataFileError, FrameRangeError
+from gazetools.schemas.provenance import MAX_PROVENANCE_BYTES, Provenance
+from gazetools.schemas.store import FINGERPRINT_SIZE, SIDECAR_SUFFIX, STORE_DATASETS, Rows, Sidecar
+from gazetools.store.listing import read_sidecar
+
+# HDF5 filter numbers: deflate 1, shuffle 2, fletcher32 3. Others would make HDF5 load plugins.
+_ALLOWED_FILTERS = {1, 2, 3}
+_MAX_EXPANSION = 2000
+"""A dataset whose logical size passes its stored bytes by more than this is a bomb, not a heatmap."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreFrames:
+    """The processed frames of one video, those without people too."""
+
+    index: npt.NDArray[np.int64]
+    """[F] index among the decoded frames, ascending."""
+    pts_seconds: npt.NDArray[np.float64]
+    """[F]"""
+    fingerprint: npt.NDArray[np.uint8]
+    """[S, 32, 32] grey thumbnails of sampled frames."""
+    fingerprint_index: npt.NDArray[np.int64]
+    """[S] frame index of each thumbnail."""
+
+
+class StoreReader:
+    """One open store file; small columns are loaded at once, heatmaps are read when asked for.
+
+    Use through `open_store` as a context manager.
+    """
+
+    def __init__(self, path: Path, *, verify_checksum: bool = False) -> None:
+        self.path = Path(path)
+        self.sidecar: Sidecar | None = self._sidecar_if_present()
+        if verify_checksum:
+            self._verify_checksum()
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            if not self.path.exists():
+                raise DataFileError(f"The store file {self.path} does not exist.", path=str(self.path)) from None
+            raise DataFileError(f"{self.path} is not a readable HDF5 file ({error}).", path=str(self.path)) from None
+        try:
+            self._check_structure()
+            self.provenance = self._read_provenance()
+            self._load_columns()
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            self._file.close()
+            if isinstance(error, DataFileError):
+                raise
+            raise DataFileError(f"{self.path} can't be read: {error}.", path=str(self.path)) from error
+
+    def __enter__(self) -> StoreReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def video_id(self) -> str:
+        """The video's id as its provenance states it."""
+        return self.provenance.video_id
+
+    @property
+    def heatmap_shape(self) -> tuple[int, int]:
+        """(H, W) of every heatmap."""
+        shape = self._file["rows/heatmap"].shape
+        return int(shape[1]), int(shape[2])
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.row_frame)
+
+    def read_heatmaps(self, start: int, stop: int) -> npt.NDArray[np.float16]:
+        """Heatmaps of rows [start, stop), float16 [n, H, W] in 0..1."""
+        if not 0 <= start <= stop <= len(self):
+            raise FrameRangeError(f"Rows [{start}, {stop}) are outside the {len(self)} rows of {self.path}.")
+        return self._read("rows/heatmap", slice(start, stop))
+
+    def rows(self, start: int = 0, stop: int | None = None, *, frame: int | None = None) -> Rows:
+        """Rows [start, stop) in the order of (frame, track_id), or all rows of one decoded `frame` (maybe none)."""
+        if frame is not None:
+            start, stop = (int(i) for i in np.searchsorted(self.row_frame, [frame, frame + 1]))
+        stop = len(self) if stop is None else stop
+        part = slice(start, stop)
+        return Rows(
+            frame=self.row_frame[part],
+            track_id=self.row_track_id[part],
+            box_xyxy=self.row_box[part],
+            inout=self.row_inout[part],
+            prompt=self.row_prompt[part],
+            heatmap=self.read_heatmaps(start, stop),
+        )
+
+    def heatmaps(self, track_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
+        """Frames [n] and heatmaps [n, H, W] of one person; DataFileError for an id that is not in the store."""
+        if track_id not in self.tracks:
+            known = ", ".join(str(i) for i in sorted(self.tracks)[:20]) or "none"
+            raise DataFileError(f"{self.path} has no track {track_id}; its tracks are: {known}.")
+        chosen = np.flatnonzero(self.row_track_id == track_id)
+        if not len(chosen):
+            return self.row_frame[:0], np.zeros((0, *self.heatmap_shape), np.float16)
+        maps = [self.read_heatmaps(int(run[0]), int(run[-1]) + 1) for run in _runs(chosen)]
+        return self.row_frame[chosen], np.concatenate(maps)
+
+    def _read(self, name: str, key: Any = ()) -> Any:
+        try:
+            return self._file[name][key]
+        except OSError as error:
+            raise DataFileError(
+                f"{self.path}: {name} is damaged ({str(error).splitlines()[0]}).",
+                hint="Run extract again for this video with --overwrite.",
+                path=str(self.path),
+            ) from None
+
+    def _sidecar_if_present(self) -> Sidecar | None:
+        path = self.path.with_suffix(SIDECAR_SUFFIX)
+        return read_sidecar(path) if path.exists() else None
+
+    def _verify_checksum(self) -> None:
+        if self.sidecar is None:
+            raise DataFileError(f"{self.path} has no sidecar to check its sha256 against.", path=str(self.path))
+        if not self.path.exists() or sha256_of_file(self.path) != self.sidecar.payload_sha256:
+            raise DataFileError(
+                f"The sha256 of {self.path} differs from its sidecar's.",
+                hint="Run extract again for this video with --overwrite.",
+                path=str(self.path),
+            )
+
+    def _check_structure(self) -> None:
+        for name, (dtype, rank) in STORE_DATASETS.items():
+            self._check_links(name)
+            dataset = self._file[name]
+            if not isinstance(dataset, h5py.Dataset):
+                raise DataFileError(f"{self.path}: {name} is not a dataset.")
+            if dataset.is_virtual or dataset.external:
+                raise DataFileError(f"{self.path}: {name} keeps its data in another file, which is refused.")
+            plist = dataset.id.get_create_plist()
+            filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
+            if filters - _ALLOWED_FILTERS:
+                raise DataFileError(f"{self.path}: {name} uses HDF5 filters {sorted(filters)}, which is refused.")
+            if dataset.dtype != np.dtype(dtype) or len(dataset.shape) != rank:
+                raise DataFileError(
+                    f"{self.path}: {name} is {dataset.dtype} of rank {len(dataset.shape)}; it must be {dtype} of rank "
+                    f"{rank}."
+                )
+            if dataset.nbytes > _MAX_EXPANSION * max(dataset.id.get_storage_size(), 1):
+                raise DataFileError(f"{self.path}: {name} claims {dataset.nbytes} bytes that are not stored.")
+        self._check_lengths()
+
+    def _check_links(self, name: str) -> None:
+        group = self._file
+        for part in name.split("/"):
+            link = group.get(part, getlink=True)
+            if link is None:
+                raise DataFileError(f"{self.path}: the dataset {name} is missing; this is no gazetools store.")
+            if not isinstance(link, h5py.HardLink):
+                raise DataFileError(f"{self.path}: {name} is a link to elsewhere, which is refused.")
+            group = group[part]
+
+    def _check_lengths(self) -> None:
+        for prefix, count_of in (("rows/", "rows/frame"), ("tracks/", "tracks/id")):
+            wanted = self._file[count_of].shape[0]
+            for name in (n for n in STORE_DATASETS if n.startswith(prefix)):
+                if self._file[name].shape[0] != wanted:
+                    raise DataFileError(f"{self.path}: {name} has {self._file[name].shape[0]} rows, not {wanted}.")
+        shapes = {"rows/box": (4,), "frames/fingerprint": (FINGERPRINT_SIZE, FINGERPRINT_SIZE)}
+        for name, tail in shapes.items():
+            if self._file[name].shape[1:] != tail:
+                raise DataFileError(f"{self.path}: {name} has the shape {self._file[name].shape}, not [N, {tail}].")
+
+    def _read_provenance(self) -> Provenance:
+        text = self._file.attrs.get("provenance")
+        if not isinstance(text, str) or len(text.encode("utf-8")) >= MAX_PROVENANCE_BYTES:
+            raise DataFileError(f"{self.path} has no usable provenance attribute (one JSON text under 32 KB).")
+        try:
+            return Provenance.model_validate_json(text)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise DataFileError(
+                f"{self.path}: its provenance does not parse at {'.'.join(map(str, problem['loc']))}: {problem['msg']}."
+            ) from None
+
+    def _load_columns(self) -> None:
+        self.row_frame: npt.NDArray[np.int64] = self._read("rows/frame")
+        self.row_track_id: npt.NDArray[np.int32] = self._read("rows/track_id")
+        self.row_box: npt.NDArray[np.float32] = self._read("rows/box")
+        self.row_inout: npt.NDArray[np.float32] = self._read("rows/inout")
+        self.row_prompt: npt.NDArray[np.uint8] = self._read("rows/prompt")
+        self.frames = StoreFrames(
+            index=self._read("frames/index"),
+            pts_seconds=self._read("frames/pts_seconds"),
+            fingerprint=self._read("frames/fingerprint"),
+            fingerprint_index=self._read("frames/fingerprint_index"),
+        )
+        if len(self.frames.index) != len(self.frames.pts_seconds):
+            raise DataFileError(f"{self.path}: frames/index and frames/pts_seconds differ in length.")
+        roles = (r.decode("utf-8") if isinstance(r, bytes) else str(r) for r in self._read("tracks/role"))
+        self.tracks: dict[int, str] = dict(zip(self._read("tracks/id").tolist(), roles, strict=True))
+
+
+def open_store(path: str | Path, *, verify_checksum: bool = False) -> StoreReader:
+    """Open one store file (`STORE/<video_id>.h5`) for reading.
+
+    Raises DataFileError where it is missing, damaged, hostile (links, virtual or external data, unknown filters,
+    shape bombs) or of another format; with `verify_checksum` also where its sha256 is not the sidecar's.
+
+    >>> with open_store("STORE/take/cam01.h5") as store:     # doctest: +SKIP
+    ...     frames, maps = store.heatmaps(track_id=1)
+    """
+    return StoreReader(Path(path), verify_checksum=verify_checksum)
+
+
+def _runs(indices: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
+    """Split ascending indices into runs of consecutive ones."""
+    return np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
