@@ -16,7 +16,7 @@ from gazetools.cli.common import TERMINAL
 from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsError
 
 # Typer brings its own copy of click; this is its base exception, by way of a public name.
-_ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # type: ignore[assignment]
+_ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 # command -> module with a function <command>_command; imported only when the command is named
 COMMANDS = {

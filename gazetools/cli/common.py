@@ -36,7 +36,7 @@ class Terminal:
         """One line of talk on stderr, unless quiet."""
         from rich.markup import escape
 
-        self.err().print(escape(message))
+        self.err().print(escape(message), soft_wrap=True)  # commands in it stay copyable
 
     def show(self, renderable: RenderableType) -> None:
         """A result for people on stdout; nothing under --json."""
@@ -103,7 +103,9 @@ def _load_config(context: typer.Context, value: Path | None) -> Path | None:
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", help="YAML file with this command's options; the command line wins.", callback=_load_config,
+        "--config",
+        help="YAML file with this command's options; the command line wins.",
+        callback=_load_config,
         is_eager=True,
     ),
 ]

@@ -14,7 +14,7 @@ def demo_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for everything the demo makes.")] = Path(
         "demo_out"
     ),
-    clips: Annotated[int, typer.Option(min=2, max=200, help="Synthetic clips to render.")] = 4,
+    clips: Annotated[int, typer.Option(min=2, max=200, help="Synthetic clips to render.")] = 6,
     seconds: Annotated[float, typer.Option(min=4, max=600, help="Length of each clip.")] = 8.0,
     seed: Annotated[int, typer.Option(min=0, help="Of scenes and random weights.")] = 0,
     as_json: JsonOption = False,

@@ -16,8 +16,10 @@ def extract_command(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs or @list.txt.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Store folder; made if needed.")],
     heads: Annotated[
-        str, typer.Option(help="file:PATH (CSV, or a folder matched by video id) or whole (no box).",
-                          rich_help_panel=_VIDEO)
+        str,
+        typer.Option(
+            help="file:PATH (CSV, or a folder matched by video id) or whole (no box).", rich_help_panel=_VIDEO
+        ),
     ] = "whole",
     people: Annotated[
         str, typer.Option(help="all, largest, wearer, or track ids such as 1,2.", rich_help_panel=_VIDEO)
@@ -49,9 +51,7 @@ def extract_command(
     backbone: Annotated[
         str | None, typer.Option(help="DINOv2 weights, where the checkpoint has none.", rich_help_panel=_MODEL)
     ] = None,
-    dtype: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)
-    ] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_RUN)] = "auto",
     batch_size: Annotated[str, typer.Option(help="auto or a number of frames.", rich_help_panel=_RUN)] = "auto",
     allow_damaged: Annotated[

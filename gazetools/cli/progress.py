@@ -6,9 +6,17 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
-from rich.progress import TaskID, TimeRemainingColumn
 from rich.text import Text
 
 _SHOW_FINISHED = 3
@@ -79,4 +87,4 @@ class RichProgress:
 
     def say(self, message: str) -> None:
         """A line above the bars."""
-        self._console.print(escape(message))
+        self._console.print(escape(message), soft_wrap=True)

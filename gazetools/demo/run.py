@@ -42,7 +42,7 @@ class DemoResult:
 
 
 def run_demo(
-    folder: Path, *, clips: int = 4, seconds: float = 8.0, seed: int = 0, say: Callable[[str], None]
+    folder: Path, *, clips: int = 6, seconds: float = 8.0, seed: int = 0, say: Callable[[str], None]
 ) -> DemoResult:
     """Render scenes and run every command of the pipeline on them as a user would.
 

@@ -56,7 +56,7 @@ def draw_overlay(
             x0, y0, x1, y1 = (person.box_xyxy * (width, height, width, height)).round().astype(int).tolist()
             cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness, cv2.LINE_AA)
             start = ((x0 + x1) // 2, (y0 + y1) // 2)
-            _label(picture, _name(person), (x0, max(y0 - 3 * thickness, 12 * thickness)), colour, thickness)
+            _label(picture, _name(person), (x0, y0 - thickness), colour, thickness)
         if float(np.max(person.heatmap)) > 0:
             x, y = peak_xy(person.heatmap)
             peak = (int(x * width), int(y * height))
@@ -64,7 +64,7 @@ def draw_overlay(
                 cv2.line(picture, start, peak, colour, thickness, cv2.LINE_AA)
             cv2.drawMarker(picture, peak, colour, cv2.MARKER_CROSS, 10 * thickness, 2 * thickness, cv2.LINE_AA)
     if caption:
-        _label(picture, caption, (4 * thickness, height - 5 * thickness), (255, 255, 255), thickness)
+        _label(picture, caption, (0, height), (255, 255, 255), thickness)
     return picture
 
 
@@ -87,6 +87,12 @@ def _blend(picture: npt.NDArray[np.uint8], people: list[PersonOverlay]) -> npt.N
 def _label(
     picture: npt.NDArray[np.uint8], text: str, place: tuple[int, int], colour: tuple[int, int, int], thickness: int
 ) -> None:
-    scale = 0.42 * thickness
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3 * thickness, cv2.LINE_AA)
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+    """Text on a dark plate whose lower left corner is `place`, moved inside the picture where it would not fit."""
+    if not text:
+        return
+    font, scale, pad = cv2.FONT_HERSHEY_SIMPLEX, 0.42 * thickness, 2 * thickness
+    (width, height), below = cv2.getTextSize(text, font, scale, thickness)
+    x = max(0, min(place[0], picture.shape[1] - width - 2 * pad))
+    y = max(height + below + 2 * pad, min(place[1], picture.shape[0]))
+    cv2.rectangle(picture, (x, y - height - below - 2 * pad), (x + width + 2 * pad, y), (20, 20, 20), -1)
+    cv2.putText(picture, text, (x + pad, y - below - pad), font, scale, colour, thickness, cv2.LINE_AA)

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from gazetools.schemas.base import StrictModel
 
@@ -66,14 +66,15 @@ class PackOptions(StrictModel):
             raise ValueError("must be 'max', 'mean', 'wearer' or a track id such as 3")
         return value
 
-    @model_validator(mode="after")
-    def _fits_dtype(self) -> PackOptions:
-        if self.dtype == "uint8" and self.normalize in ("sum", "softmax"):
+    @field_validator("dtype")
+    @classmethod
+    def _holds_the_values(cls, value: PackDtype, info: ValidationInfo) -> PackDtype:
+        if value == "uint8" and info.data.get("normalize") in ("sum", "softmax"):
             raise ValueError(
-                f"dtype uint8 has steps of 1/255 and would round maps that sum to 1 to nothing; with --normalize "
-                f"{self.normalize} use --dtype float32 (or float16)"
+                "its steps of 1/255 would round maps that sum to 1 to nothing; use float32 or float16, or normalize "
+                "max, minmax or none"
             )
-        return self
+        return value
 
     def key(self) -> str:
         """sha256 over everything that shapes the numbers and the files; equal keys and sources give equal bytes."""

@@ -81,7 +81,7 @@ class Provenance(StrictModel):
     model: GazeModel
     heads: HeadSource
     batch_size: int = Field(gt=0)
-    batch_size_backoffs: list[dict[str, int]] = []
+    batch_size_backoffs: list[dict[str, int]] = Field(default_factory=list)
     """Out-of-memory back-offs: {"piece": k, "batch_size": n}."""
     piece_frames: int = Field(gt=0)
     """Frames per piece; batches never cross a piece, so a resumed run computes the same numbers."""

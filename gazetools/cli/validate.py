@@ -1,0 +1,97 @@
+"""`gazetools validate`: findings as a table or as JSON; the exit code says whether there are any."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+
+_MAX_NOTES = 20
+
+
+def validate_command(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A store, a dataset, or a folder of heatmaps.")],
+    videos: Annotated[
+        Path | None, typer.Option(help="Folder (or file) of videos: compare with the decoded frames.")
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="EPIC-KITCHENS style CSV: which clips have heatmaps.")
+    ] = None,
+    for_training: Annotated[Path | None, typer.Option(help="Training config: will this dataset load under it.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Is every heatmap whole, and does it belong to its frame? Exit 1 with any error or warning.
+
+    Example: gazetools validate store --videos videos
+    """
+    from gazetools.schemas.errors import UsageError
+    from gazetools.schemas.findings import ValidationReport
+    from gazetools.validation import validate
+
+    if for_training is not None and not for_training.is_file():
+        raise UsageError(f"The training config {for_training} does not exist.", hint="Check the path.")
+    with TERMINAL.progress() as progress:
+        report = validate(path, videos=videos, annotations=annotations, progress=progress)
+    if for_training is not None:
+        from gazetools.trainer.readiness import readiness_findings
+
+        findings = [*report.findings, *readiness_findings(for_training, path)]
+        severities = Counter(finding.severity for finding in findings)
+        counts = {f"{severity}s": severities[severity] for severity in ("error", "warning", "note")}
+        report = ValidationReport(findings=findings, summary={**report.summary, **counts})
+    TERMINAL.emit(report.model_dump(mode="json"))
+    TERMINAL.show(_findings_table(report))
+    TERMINAL.show(_summary_line(report.summary))
+    return report.exit_code
+
+
+def _findings_table(report):  # type: ignore[no-untyped-def]
+    """Errors and warnings in full, the first notes."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    style = {"error": "red", "warning": "yellow", "note": "cyan"}
+    loud = [finding for finding in report.findings if finding.severity != "note"]
+    notes = [finding for finding in report.findings if finding.severity == "note"]
+    table = Table(title="findings", show_lines=True)
+    table.add_column("code", no_wrap=True)
+    table.add_column("where")
+    table.add_column("what, and what to do", ratio=1)
+    for finding in [*loud, *notes[:_MAX_NOTES]]:
+        colour = style[finding.severity]
+        where = "\n".join(part for part in (finding.video_id, _frames(finding.frames)) if part)
+        table.add_row(
+            f"[{colour}]{finding.severity}[/]\n{finding.code}",
+            escape(where),
+            escape(f"{finding.message}\n{finding.remedy}"),
+        )
+    if len(notes) > _MAX_NOTES:
+        table.add_row("note", "", f"... and {len(notes) - _MAX_NOTES} more notes; --json has all.")
+    return table if report.findings else "No findings: every file was read to its end."
+
+
+def _frames(frames: list[int] | None) -> str:
+    """`frames 3-5, 9, ...`"""
+    if frames is None:
+        return ""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    shown = [str(a) if a == b else f"{a}-{b}" for a, b in runs[:4]]
+    return "frames " + ", ".join(shown) + (", ..." if len(runs) > 4 else "")
+
+
+def _summary_line(summary: dict[str, Any]) -> str:
+    return (
+        f"{summary['kind']}: {summary['videos']} videos, {summary['maps']} maps, {summary.get('videos_decoded', 0)} "
+        f"compared with their video: {summary['errors']} errors, {summary['warnings']} warnings, "
+        f"{summary['notes']} notes."
+    )

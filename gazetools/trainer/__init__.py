@@ -1,0 +1,47 @@
+"""Training of the heatmap-conditioned V-JEPA 2 predictor. Public names are imported on first use (torch is heavy)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_PUBLIC = {
+    "AnticipativeWrapperHeatmap": "gazetools.trainer.models.wrapper",
+    "AttentiveClassifier": "gazetools.trainer.models.probe",
+    "TrainResult": "gazetools.trainer.result",
+    "VisionTransformerPredictorHeatmap": "gazetools.trainer.models.predictor",
+    "load_config": "gazetools.trainer.config",
+    "readiness_findings": "gazetools.trainer.readiness",
+    "train": "gazetools.trainer.run",
+    "vit_heatmap_predictor": "gazetools.trainer.models.predictor",
+}
+
+__all__ = [
+    "AnticipativeWrapperHeatmap",
+    "AttentiveClassifier",
+    "TrainResult",
+    "VisionTransformerPredictorHeatmap",
+    "load_config",
+    "readiness_findings",
+    "train",
+    "vit_heatmap_predictor",
+]
+
+if TYPE_CHECKING:
+    from gazetools.trainer.config import load_config
+    from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap, vit_heatmap_predictor
+    from gazetools.trainer.models.probe import AttentiveClassifier
+    from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
+    from gazetools.trainer.readiness import readiness_findings
+    from gazetools.trainer.result import TrainResult
+    from gazetools.trainer.run import train
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'gazetools.trainer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,117 @@
+"""Run checkpoints: staged folders with checksums, the last two and the best kept, a broken one never used."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gazetools.io.atomic import atomic_folder, remove_stale_temps, sha256_of_file
+from gazetools.io.json_files import dumps, read_json, write_json_atomic
+from gazetools.schemas.errors import CheckpointError, DataFileError
+
+STATE_NAME = "state.pt"
+MANIFEST_NAME = "manifest.json"
+BEST_NAME = "best.json"
+KEEP_LAST = 2
+_FOLDER_NAME = re.compile(r"^step-(\d{9})-(\d+)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundCheckpoint:
+    """A checkpoint that was read, and those that were passed over because they are broken."""
+
+    path: Path
+    state: dict[str, Any]
+    rejected: list[str]
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, best: bool) -> Path:
+    """Commit `state` as a new folder below `folder`, then remove all but the last two and the best.
+
+    `state` holds plain values and tensors only, so that it loads with weights_only. Raises FaultError where writing
+    fails; older checkpoints are untouched then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_stale_temps(folder)
+    # Saving twice at one step (end of training, end of validation) makes two folders; the later number wins.
+    number = 1 + max((int(m[2]) for p in folder.iterdir() if (m := _FOLDER_NAME.match(p.name))), default=0)
+    path = folder / f"step-{step:09d}-{number}"
+    with atomic_folder(path) as stage:
+        torch.save(state, stage / STATE_NAME)
+        manifest = {
+            "schema_name": "gazetools.checkpoint",
+            "schema_version": 1,
+            "step": step,
+            "files": {STATE_NAME: {"sha256": sha256_of_file(stage / STATE_NAME)}},
+        }
+        (stage / MANIFEST_NAME).write_text(dumps(manifest), encoding="utf-8")
+    if best:
+        write_json_atomic(folder / BEST_NAME, {"checkpoint": path.name})
+    _prune(folder)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint folders, the newest first."""
+    found = [(int(m[2]), p) for p in folder.iterdir() if (m := _FOLDER_NAME.match(p.name))] if folder.is_dir() else []
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the best validation result, None where there is none yet."""
+    pointer = folder / BEST_NAME
+    if not pointer.is_file():
+        return None
+    name = read_json(pointer).get("checkpoint", "")
+    return folder / name if _FOLDER_NAME.match(name) else None
+
+
+def load_latest(folder: Path) -> FoundCheckpoint | None:
+    """The newest checkpoint that is whole, None where there is none at all.
+
+    Raises CheckpointError where there are checkpoints but every one is broken.
+    """
+    rejected: list[str] = []
+    for path in list_checkpoints(folder):
+        try:
+            return FoundCheckpoint(path=path, state=load_checkpoint(path), rejected=rejected)
+        except CheckpointError as error:
+            rejected.append(error.message)
+    if rejected:
+        raise CheckpointError(
+            "Every checkpoint of this run is broken: " + " ".join(rejected),
+            hint=f"Move {folder} away to start anew.",
+        )
+    return None
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint folder whose checksum agrees; CheckpointError otherwise."""
+    state_path = path / STATE_NAME
+    try:
+        manifest = read_json(path / MANIFEST_NAME)
+        expected = manifest["files"][STATE_NAME]["sha256"]
+        actual = sha256_of_file(state_path)
+    except (DataFileError, OSError, KeyError, TypeError) as error:
+        raise CheckpointError(f"The checkpoint {path} is incomplete: {error}.") from None
+    if actual != expected:
+        raise CheckpointError(f"The checkpoint {path} is damaged: the sha256 of {STATE_NAME} is not its manifest's.")
+    try:
+        state = torch.load(state_path, map_location="cpu", weights_only=True)  # noqa: TID251
+    except Exception as error:
+        raise CheckpointError(f"The checkpoint {state_path} cannot be read: {str(error)[:300]}.") from None
+    if not isinstance(state, dict) or state.get("format") != "gazetools.training":
+        raise CheckpointError(f"{state_path} is no training state of gazetools.")
+    return state
+
+
+def _prune(folder: Path) -> None:
+    best = best_checkpoint(folder)
+    for path in list_checkpoints(folder)[KEEP_LAST:]:
+        if path != best:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""From annotations and videos to batches: labels, clip times, transforms, heatmaps, order."""

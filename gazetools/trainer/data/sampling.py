@@ -1,0 +1,67 @@
+"""Which frames a clip shows: chosen by time, never at or after the end of the observation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.sampling import nearest_indices
+from gazetools.schemas.errors import DataFileError
+
+MAX_GAP_SECONDS = 1.0
+"""How far past a video's last frame an observation may end before annotation and video are taken not to match."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFrames:
+    """The frames of one clip."""
+
+    frame_indices: npt.NDArray[np.int64]
+    """[frames_per_clip], in time order; repeated where a wanted time has no frame of its own."""
+    frames_before_video: int
+    """Wanted times before the first frame; that frame is shown for them (as V-JEPA 2 shows frame 0)."""
+
+
+def anchor_seconds(start_seconds: float, stop_seconds: float, point: float) -> float:
+    """Anchor time of an action; point 1 = its start, 0 = its end (V-JEPA 2's anticipation point)."""
+    return point * start_seconds + (1.0 - point) * stop_seconds
+
+
+def clip_frames(
+    pts_seconds: npt.NDArray[np.float64],
+    *,
+    observation_end_seconds: float,
+    frames_per_clip: int,
+    frames_per_second: float,
+) -> ClipFrames:
+    """Frames for the times end - L + k / fps, k = 0..n-1, L = n / fps, all in [end - L, end).
+
+    Each time takes the frame whose pts is nearest; the choice is clamped to frames with pts < end, so that nothing at
+    or after the end is ever shown (PITFALLS 1-3, 41). Times count from the video's first frame, as annotations do.
+
+    Example: 4 frames at 2 per second up to 10 s are those nearest to 8.0, 8.5, 9.0 and 9.5 s.
+
+    Raises DataFileError where no frame lies before the end, or the end lies more than 1 s past the last frame.
+    """
+    times = pts_seconds - pts_seconds[0]
+    usable = int(np.searchsorted(times, observation_end_seconds, side="left"))
+    if usable == 0:
+        raise DataFileError(
+            f"The observation ends at {observation_end_seconds:.3f} s, where the video has shown no frame yet.",
+            hint="Shorten the anticipation time or drop the action.",
+        )
+    # The last frame is shown for one frame period.
+    period = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    if observation_end_seconds > times[-1] + period + MAX_GAP_SECONDS:
+        raise DataFileError(
+            f"The observation ends at {observation_end_seconds:.3f} s, but the video's last frame is at "
+            f"{times[-1]:.3f} s.",
+            hint="Check that the annotation belongs to this video.",
+        )
+    wanted = observation_end_seconds + (np.arange(frames_per_clip) - frames_per_clip) / frames_per_second
+    return ClipFrames(
+        frame_indices=np.minimum(nearest_indices(times, wanted), usable - 1),
+        frames_before_video=int((wanted < 0).sum()),
+    )

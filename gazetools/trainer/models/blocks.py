@@ -1,0 +1,92 @@
+"""V-JEPA 2's transformer block (from transformers) with rotary positions given as (time, row, column) coordinates."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from transformers.models.vjepa2.configuration_vjepa2 import VJEPA2Config
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Layer, VJEPA2RopeAttention
+
+NORM_EPS = 1e-6
+"""LayerNorm epsilon of V-JEPA 2's encoder and predictor (the attentive probe has 1e-5)."""
+
+
+class CoordinateRotaryAttention(VJEPA2RopeAttention):
+    """transformers' rotary attention with positions [B or 1, N, 3] instead of flat ids of one square grid.
+
+    transformers derives rows and columns from config.crop_size, which is silently wrong for other clip sizes and
+    cannot place a token between cells, as coarser heatmap grids need.
+    """
+
+    def get_position_ids(self, x: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Time, row and column of every token, each [B or 1, 1, N], from positions `masks` [B or 1, N, 3]."""
+        if masks is None or masks.shape[-1] != 3:
+            raise ValueError("positions [B, N, 3] are needed")
+        time, row, column = masks.unsqueeze(1).unbind(-1)
+        return time, row, column
+
+    def apply_rotary_embeddings(self, qk: Tensor, pos_ids: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Rotate `qk` [B, heads, N, head_dim]; positions take its dtype, as upstream's integer ids do in effect."""
+        return super().apply_rotary_embeddings(qk, tuple(p.to(qk.dtype) for p in pos_ids))
+
+
+def block_config(*, mlp_ratio: float = 4.0, sdpa: bool = True) -> VJEPA2Config:
+    """The part of transformers' config that a block reads."""
+    return VJEPA2Config(
+        layer_norm_eps=NORM_EPS,
+        mlp_ratio=mlp_ratio,
+        hidden_act="gelu",
+        qkv_bias=True,
+        attn_implementation="sdpa" if sdpa else "eager",
+    )
+
+
+def build_blocks(
+    *, width: int, depth: int, num_heads: int, mlp_ratio: float = 4.0, sdpa: bool = True, checkpointing: bool = False
+) -> nn.ModuleList:
+    """`depth` V-JEPA 2 blocks of `width` channels that take positions [B or 1, N, 3]."""
+    config = block_config(mlp_ratio=mlp_ratio, sdpa=sdpa)
+    blocks = nn.ModuleList()
+    for _ in range(depth):
+        block = VJEPA2Layer(config, hidden_size=width, num_attention_heads=num_heads, mlp_ratio=mlp_ratio)
+        block.attention = CoordinateRotaryAttention(config, width, num_heads)
+        block.recompute = checkpointing
+        blocks.append(block)
+    return blocks
+
+
+def run_blocks(blocks: nn.ModuleList, tokens: Tensor, positions_tyx: Tensor) -> Tensor:
+    """Pass `tokens` [B, N, D] at `positions_tyx` [B or 1, N, 3] through the blocks."""
+    for block in blocks:
+        if block.recompute and torch.is_grad_enabled():
+            tokens = torch.utils.checkpoint.checkpoint(block, tokens, positions_tyx, use_reentrant=False)[0]
+        else:
+            tokens = block(tokens, positions_tyx)[0]
+    return tokens
+
+
+def init_like_upstream(module: nn.Module, blocks: nn.ModuleList, *, std: float = 0.02) -> None:
+    """V-JEPA 2's initialisation: truncated normal weights, zero biases, output layers of block k over sqrt(2 k).
+
+    Source: facebookresearch/vjepa2 src/models/predictor.py, _init_weights and _rescale_blocks.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.Conv3d):
+            nn.init.trunc_normal_(part.weight, std=std, a=-2.0, b=2.0)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+    with torch.no_grad():
+        for number, block in enumerate(blocks, start=1):
+            for layer in ("attention.proj", "mlp.fc2"):
+                block.get_parameter(f"{layer}.weight").div_(math.sqrt(2.0 * number))
+
+
+def grid_positions(steps: int, rows: int, columns: int, *, device: torch.device | None = None) -> Tensor:
+    """float32 [steps * rows * columns, 3] of (time, row, column) in the token order of V-JEPA 2."""
+    axes = [torch.arange(n, dtype=torch.float32, device=device) for n in (steps, rows, columns)]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)

@@ -1,0 +1,284 @@
+"""From a config to the model: sizes, weights, what trains, and the probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
+from gazetools.schemas.training import RANDOM_WEIGHTS, TrainedPart, TrainingConfig
+from gazetools.trainer.models.encoder import VideoEncoder
+from gazetools.trainer.models.keys import from_upstream, load_strict
+from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
+from gazetools.trainer.models.probe import AttentiveClassifier
+from gazetools.trainer.models.sizes import check_heads, encoder_size
+from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap, check_horizon
+
+# Figures of V-JEPA 2's released predictors (configs/eval/*/ek100.yaml), where neither config nor checkpoint has them.
+RELEASED_PREDICTOR_DEPTH = 12
+RELEASED_PREDICTOR_WIDTH = 384
+RELEASED_MASK_TOKENS = 10
+_HEATMAP_PREFIX = "heatmap_tokens."
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltModel:
+    """The model of a run and what is worth telling of it."""
+
+    wrapper: AnticipativeWrapperHeatmap
+    random_weights: bool
+    notes: list[str]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Meta's `.pt` file as a mapping, memory-mapped, without running any code in it.
+
+    Raises EnvironmentLacksError where it does not exist, CheckpointError where it is no checkpoint.
+    """
+    if not path.is_file():
+        raise EnvironmentLacksError(
+            f"The V-JEPA 2 checkpoint {path} does not exist.",
+            hint="Download one (https://dl.fbaipublicfiles.com/vjepa2/vitl.pt, see facebookresearch/vjepa2) and set "
+            "model_kwargs.checkpoint to it.",
+        )
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # noqa: TID251
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint: {type(error).__name__}: {str(error)[:300]}",
+            hint="Download it again; files that need code to load are refused.",
+        ) from None
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not named weights.")
+    return loaded
+
+
+def _part(checkpoint: dict[str, Any], key: str, path: str) -> dict[str, Tensor]:
+    weights = checkpoint.get(key)
+    if not isinstance(weights, dict):
+        raise CheckpointError(
+            f"{path} has no weights under {key!r}; it has {', '.join(map(str, list(checkpoint)[:12]))}.",
+            hint="Set checkpoint_key under model_kwargs.pretrain_kwargs.",
+        )
+    return from_upstream({k: v for k, v in weights.items() if isinstance(v, Tensor)})
+
+
+def check_model_settings(config: TrainingConfig) -> None:
+    """Everything about the model that can be wrong without building it; UsageError with all problems at once."""
+    problems: list[str] = []
+    for check in (_check_names, _check_sizes, _check_horizon):
+        try:
+            check(config)
+        except UsageError as error:
+            problems.append(str(error))
+    if problems:
+        raise UsageError(" ".join(problems), problems=problems)
+
+
+def _check_names(config: TrainingConfig) -> None:
+    known_modules = ("vit_encoder_predictor_concat_ar", "vit_encoder_predictor_heatmap_ar")
+    known_predictors = ("vit_predictor", "vit_heatmap_predictor", "VisionTransformerPredictorHeatmap")
+    module = config.model_kwargs.module_name.rsplit(".", 1)[-1]
+    predictor = config.model_kwargs.pretrain_kwargs.predictor
+    if module not in known_modules:
+        raise UsageError(f"model_kwargs.module_name must end in one of {known_modules}, got {module!r}.")
+    if predictor.model_name not in known_predictors:
+        raise UsageError(f"predictor.model_name must be one of {known_predictors}, got {predictor.model_name!r}.")
+    if predictor.fusion not in (None, "none", "interleave"):
+        raise UsageError(
+            f"fusion: {predictor.fusion} is not available yet.", hint="Use fusion: interleave, or none for no heatmap."
+        )
+    if config.experiment.data.use_heatmap and predictor.fusion != "none":
+        if module == known_modules[0] or predictor.model_name == known_predictors[0]:
+            raise UsageError(
+                f"use_heatmap is true, but module_name {module!r} with model_name {predictor.model_name!r} takes no "
+                "heatmap.",
+                hint=f"Use {known_modules[1]!r} and {known_predictors[1]!r}, or set predictor.fusion=none.",
+            )
+        if config.model_kwargs.wrapper_kwargs.no_predictor:
+            raise UsageError("use_heatmap is true, but no_predictor leaves out the part that reads it.")
+    if predictor.fusion == "interleave" and not config.experiment.data.use_heatmap:
+        raise UsageError("fusion: interleave needs a heatmap.", hint="Set experiment.data.use_heatmap=true.")
+
+
+def _check_sizes(config: TrainingConfig) -> None:
+    data, pretrain = config.experiment.data, config.model_kwargs.pretrain_kwargs
+    size = encoder_size(pretrain.encoder)
+    if data.resolution % pretrain.encoder.patch_size:
+        raise UsageError(
+            f"experiment.data.resolution {data.resolution} is not a multiple of patch_size "
+            f"{pretrain.encoder.patch_size}."
+        )
+    if data.frames_per_clip % pretrain.encoder.tubelet_size:
+        raise UsageError(
+            f"experiment.data.frames_per_clip {data.frames_per_clip} is not a multiple of tubelet_size "
+            f"{pretrain.encoder.tubelet_size}."
+        )
+    heatmap_side = data.heatmap_resolution or data.resolution
+    heatmap_patch = pretrain.predictor.heatmap_patch_size or pretrain.encoder.patch_size
+    if uses_heatmap(config) and heatmap_side % heatmap_patch:
+        raise UsageError(
+            f"The heatmap's {heatmap_side} pixels are not a multiple of heatmap_patch_size {heatmap_patch}.",
+            hint="Set experiment.data.heatmap_resolution or predictor.heatmap_patch_size.",
+        )
+    if pretrain.predictor.predictor_embed_dim is not None:
+        check_heads("predictor", pretrain.predictor.predictor_embed_dim, pretrain.predictor.num_heads)
+    if size.embed_dim % config.experiment.classifier.num_heads:
+        raise UsageError(
+            f"experiment.classifier.num_heads {config.experiment.classifier.num_heads} does not divide the encoder's "
+            f"width {size.embed_dim}."
+        )
+
+
+def _check_horizon(config: TrainingConfig) -> None:
+    data, wrapper = config.experiment.data, config.model_kwargs.wrapper_kwargs
+    if wrapper.no_predictor:
+        return
+    check_horizon(
+        frames_per_clip=data.frames_per_clip,
+        frames_per_second=data.frames_per_second,
+        tubelet_size=config.model_kwargs.pretrain_kwargs.encoder.tubelet_size,
+        num_output_frames=wrapper.num_output_frames,
+        num_frames=config.model_kwargs.pretrain_kwargs.predictor.num_frames,
+        longest_seconds=max(data.anticipation_time_sec[1], (data.train_anticipation_time_sec or (0.0, 0.0))[1]),
+        compat=config.compat,
+    )
+
+
+def uses_heatmap(config: TrainingConfig) -> bool:
+    """Whether the model reads heatmaps."""
+    return config.experiment.data.use_heatmap and config.model_kwargs.pretrain_kwargs.predictor.fusion != "none"
+
+
+def build_model(config: TrainingConfig) -> BuiltModel:
+    """Encoder, predictor and wrapper with their weights, on the CPU, everything frozen.
+
+    Raises UsageError for sizes that do not fit, EnvironmentLacksError where the checkpoint is not there and
+    CheckpointError where it does not fit.
+    """
+    check_model_settings(config)
+    data, model = config.experiment.data, config.model_kwargs
+    encoder_settings, predictor_settings = model.pretrain_kwargs.encoder, model.pretrain_kwargs.predictor
+    size = encoder_size(encoder_settings)
+    random_weights = model.checkpoint == RANDOM_WEIGHTS
+    checkpoint = {} if random_weights else read_checkpoint(Path(model.checkpoint))
+    notes: list[str] = []
+    # New weights (the heatmap part, or all of them) depend on the seed alone.
+    torch.manual_seed(config.seed)
+    if random_weights:
+        notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
+    encoder = VideoEncoder(
+        embed_dim=size.embed_dim,
+        depth=size.depth,
+        num_heads=size.num_heads,
+        mlp_ratio=size.mlp_ratio,
+        patch_size=encoder_settings.patch_size,
+        tubelet_size=encoder_settings.tubelet_size,
+        sdpa=encoder_settings.use_sdpa,
+    )
+    if not random_weights:
+        weights = _part(checkpoint, encoder_settings.checkpoint_key, model.checkpoint)
+        load_strict(encoder, weights, what=f"encoder weights of {model.checkpoint}")
+    predictor = None
+    if not model.wrapper_kwargs.no_predictor:
+        weights = {} if random_weights else _part(checkpoint, predictor_settings.checkpoint_key, model.checkpoint)
+        predictor = _build_predictor(config, size.embed_dim, weights)
+        if weights:
+            new = load_strict(
+                predictor, weights, what=f"predictor weights of {model.checkpoint}", new=(_HEATMAP_PREFIX,)
+            )
+            notes.append(f"Predictor: {len(weights)} tensors from the checkpoint, {len(new)} new ones for the heatmap.")
+    wrapper = AnticipativeWrapperHeatmap(
+        encoder.to(getattr(torch, encoder_settings.dtype)),
+        predictor,
+        frames_per_second=data.frames_per_second,
+        crop_size=data.resolution,
+        patch_size=encoder_settings.patch_size,
+        tubelet_size=encoder_settings.tubelet_size,
+        no_predictor=model.wrapper_kwargs.no_predictor,
+        no_encoder=model.wrapper_kwargs.no_encoder,
+        num_output_frames=model.wrapper_kwargs.num_output_frames,
+        num_steps=model.wrapper_kwargs.num_steps,
+        compat=config.compat,
+    )
+    wrapper.requires_grad_(False)
+    return BuiltModel(wrapper=wrapper, random_weights=random_weights, notes=notes)
+
+
+def _build_predictor(
+    config: TrainingConfig, encoder_width: int, weights: dict[str, Tensor]
+) -> VisionTransformerPredictorHeatmap:
+    """Sizes from the config, where it has none from the checkpoint's shapes, where it has none from the release."""
+    data, settings = config.experiment.data, config.model_kwargs.pretrain_kwargs.predictor
+    encoder = config.model_kwargs.pretrain_kwargs.encoder
+    blocks = {int(k.split(".")[1]) for k in weights if k.startswith("predictor_blocks.")}
+    embed = weights.get("predictor_embed.weight")
+    width = settings.predictor_embed_dim or (embed.shape[0] if embed is not None else RELEASED_PREDICTOR_WIDTH)
+    check_heads("predictor", width, settings.num_heads)
+    return VisionTransformerPredictorHeatmap(
+        img_size=data.resolution,
+        patch_size=encoder.patch_size,
+        num_frames=settings.num_frames,
+        tubelet_size=encoder.tubelet_size,
+        embed_dim=encoder_width,
+        predictor_embed_dim=width,
+        depth=settings.depth or len(blocks) or RELEASED_PREDICTOR_DEPTH,
+        num_heads=settings.num_heads,
+        num_mask_tokens=settings.num_mask_tokens
+        or sum(k.startswith("mask_tokens.") for k in weights)
+        or RELEASED_MASK_TOKENS,
+        zero_init_mask_tokens=settings.zero_init_mask_tokens,
+        mask_index=settings.mask_index,
+        use_sdpa=settings.use_sdpa,
+        use_activation_checkpointing=settings.use_activation_checkpointing,
+        use_heatmap=uses_heatmap(config),
+        heatmap_resolution=data.heatmap_resolution,
+        heatmap_patch_size=settings.heatmap_patch_size,
+    )
+
+
+def build_probe(config: TrainingConfig, num_classes: dict[str, int], embed_dim: int) -> AttentiveClassifier:
+    """The probe with weights drawn from the config's seed alone."""
+    torch.manual_seed(config.seed + 1)
+    return AttentiveClassifier(
+        num_classes=num_classes,
+        embed_dim=embed_dim,
+        num_heads=config.experiment.classifier.num_heads,
+        depth=config.experiment.classifier.num_probe_blocks,
+    )
+
+
+def trained_part(config: TrainingConfig) -> TrainedPart:
+    """`optimization.train`, by default the heatmap part where there is one, else the probe alone."""
+    return config.experiment.optimization.train or ("heatmap" if uses_heatmap(config) else "probe")
+
+
+def choose_trained(wrapper: AnticipativeWrapperHeatmap, part: TrainedPart) -> dict[str, list[nn.Parameter]]:
+    """Switch gradients on for what trains beside the probe; group name (`heatmap`, `predictor`) -> parameters.
+
+    heatmap: the heatmap tokens. predictor: these and the predictor's blocks, norm and output layer.
+    all_but_encoder: the predictor's input layer and mask tokens, too. The encoder never trains.
+    """
+    groups: dict[str, list[nn.Parameter]] = {"heatmap": [], "predictor": []}
+    predictor = wrapper.predictor
+    if predictor is None or part == "probe":
+        if part != "probe":
+            raise UsageError(f"optimization.train={part}, but wrapper_kwargs.no_predictor leaves only the encoder.")
+        return {}
+    if part == "heatmap" and predictor.heatmap_tokens is None:
+        raise UsageError(
+            "optimization.train=heatmap, but the model has no heatmap part.",
+            hint="Set experiment.data.use_heatmap=true, or optimization.train=probe or predictor.",
+        )
+    interface = ("predictor_embed.", "mask_tokens.")
+    for name, parameter in predictor.named_parameters():
+        is_heatmap = name.startswith(_HEATMAP_PREFIX)
+        trains = is_heatmap or part == "all_but_encoder" or (part == "predictor" and not name.startswith(interface))
+        if trains:
+            parameter.requires_grad_(True)
+            groups["heatmap" if is_heatmap else "predictor"].append(parameter)
+    return {name: parameters for name, parameters in groups.items() if parameters}

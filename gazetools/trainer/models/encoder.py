@@ -1,0 +1,52 @@
+"""The V-JEPA 2 video encoder: transformers' patch embedding and blocks, right for every clip size."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from transformers.models.vjepa2.configuration_vjepa2 import VJEPA2Config
+from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2PatchEmbeddings3D
+
+from gazetools.trainer.models.blocks import NORM_EPS, build_blocks, grid_positions, init_like_upstream, run_blocks
+
+
+class VideoEncoder(nn.Module):
+    """Video [B, 3, T, H, W] (normalised) -> tokens [B, T/tubelet * H/patch * W/patch, D] in (t, row, col) order.
+
+    T, H and W may be any multiples of the tubelet and patch size.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        patch_size: int = 16,
+        tubelet_size: int = 2,
+        sdpa: bool = True,
+    ) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.patch_size = patch_size
+        self.tubelet_size = tubelet_size
+        embedding_config = VJEPA2Config(patch_size=patch_size, tubelet_size=tubelet_size)
+        self.patch_embed = VJEPA2PatchEmbeddings3D(embedding_config, hidden_size=embed_dim)
+        self.blocks = build_blocks(width=embed_dim, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, sdpa=sdpa)
+        self.norm = nn.LayerNorm(embed_dim, eps=NORM_EPS)
+        init_like_upstream(self, self.blocks)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Tokens of `video` [B, 3, T, H, W]; raises ValueError where a side is no multiple of its patch."""
+        steps, rows, columns = self.grid_of(video)
+        tokens = self.patch_embed(video.to(self.patch_embed.proj.weight.dtype))
+        positions = grid_positions(steps, rows, columns, device=tokens.device).unsqueeze(0)
+        return self.norm(run_blocks(self.blocks, tokens, positions))
+
+    def grid_of(self, video: Tensor) -> tuple[int, int, int]:
+        """(time steps, rows, columns) of the tokens of `video` [B, 3, T, H, W]."""
+        sides = tuple(video.shape[2:])
+        patch = (self.tubelet_size, self.patch_size, self.patch_size)
+        if video.ndim != 5 or any(side % size or side == 0 for side, size in zip(sides, patch, strict=True)):
+            raise ValueError(f"video must be [B, 3, T, H, W] with T, H, W multiples of {patch}, got {video.shape}")
+        return sides[0] // patch[0], sides[1] // patch[1], sides[2] // patch[2]

@@ -1,0 +1,97 @@
+"""State dicts: V-JEPA 2's key names to and from this package's, and strict loading that lists every mismatch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from gazetools.schemas.errors import CheckpointError
+
+_PREFIXES = ("module.", "backbone.")
+# Released checkpoints may hold these; with rotary positions nothing reads them.
+_UNUSED = {"pos_embed", "predictor_pos_embed"}
+_QKV = ("query", "key", "value")
+_UPSTREAM_QKV = re.compile(r"^((?:predictor_)?blocks\.\d+\.)attn\.qkv\.(weight|bias)$")
+_OWN_QUERY = re.compile(r"^((?:predictor_)?blocks\.\d+\.)attention\.query\.(weight|bias)$")
+
+
+def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the leading `module.` and `backbone.` that Meta's training wrappers leave."""
+    result = {}
+    for key, value in state.items():
+        name = key
+        while name.startswith(_PREFIXES):
+            name = name.split(".", 1)[1]
+        result[name] = value
+    return result
+
+
+def from_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Encoder or predictor weights under V-JEPA 2's names -> this package's (fused qkv split into three)."""
+    result: dict[str, Tensor] = {}
+    for key, value in strip_prefixes(state).items():
+        if key in _UNUSED:
+            continue
+        if match := _UPSTREAM_QKV.match(key):
+            for name, part in zip(_QKV, value.chunk(3, dim=0), strict=True):
+                result[f"{match[1]}attention.{name}.{match[2]}"] = part
+        else:
+            result[key.replace(".attn.proj.", ".attention.proj.")] = value
+    return result
+
+
+def to_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of from_upstream; heatmap weights keep their names."""
+    result: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if match := _OWN_QUERY.match(key):
+            parts = [state[f"{match[1]}attention.{name}.{match[2]}"] for name in _QKV]
+            result[f"{match[1]}attn.qkv.{match[2]}"] = torch.cat(parts, dim=0)
+        elif not re.search(r"\.attention\.(key|value)\.", key):
+            result[key.replace(".attention.proj.", ".attn.proj.")] = value
+    return result
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, what: str, new: tuple[str, ...] = ()) -> list[str]:
+    """Load `state` (own names) into `module`; every key must match in name and shape.
+
+    Args:
+        what: told in the error, such as `encoder weights of FILE`.
+        new: prefixes of keys that `state` need not have (the heatmap part of a pretrained predictor).
+
+    Returns the keys that stayed as they were (all of them under `new`).
+    Raises CheckpointError listing missing, unexpected and mis-shaped keys; nothing is loaded then.
+    """
+    own = module.state_dict()
+    missing = [k for k in own if k not in state]
+    kept = [k for k in missing if k.startswith(new)] if new else []
+    missing = [k for k in missing if k not in kept]
+    unexpected = [k for k in state if k not in own]
+    shapes = [
+        f"{k}: file {tuple(state[k].shape)}, model {tuple(own[k].shape)}"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
+    if missing or unexpected or shapes:
+        raise CheckpointError(
+            f"The {what} do not fit the model: "
+            + "; ".join(
+                f"{len(keys)} {kind} ({_some(keys)})"
+                for kind, keys in (("missing", missing), ("unexpected", unexpected), ("mis-shaped", shapes))
+                if keys
+            )
+            + ".",
+            hint="Check model_kwargs.checkpoint, checkpoint_key and the sizes under pretrain_kwargs.",
+            missing=missing,
+            unexpected=unexpected,
+            mis_shaped=shapes,
+        )
+    module.load_state_dict(dict(state), strict=False)
+    return kept
+
+
+def _some(keys: list[str], limit: int = 6) -> str:
+    return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")

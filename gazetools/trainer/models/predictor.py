@@ -1,0 +1,177 @@
+"""The V-JEPA 2 predictor with heatmap tokens interleaved with its video tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gazetools.schemas.errors import UsageError
+from gazetools.trainer.models.blocks import NORM_EPS, build_blocks, grid_positions, init_like_upstream, run_blocks
+from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
+
+_NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
+
+
+class VisionTransformerPredictorHeatmap(nn.Module):
+    """Predicts video tokens at target positions from context tokens and, optionally, gaze heatmaps.
+
+    Without a heatmap it computes exactly what V-JEPA 2's predictor does (facebookresearch/vjepa2
+    src/models/predictor.py). With one, a grid of heatmap tokens per time step is placed before that step's video
+    tokens; both share the rotary positions of the video grid, a coarser heatmap grid sits at the centres of the video
+    cells that it covers.
+
+    Args:
+        img_size: side of the square crop in pixels (or a pair of equal sides).
+        num_frames: frames that positions reach; targets beyond raise UsageError.
+        num_mask_tokens: learned target tokens; `mask_index` (modulo their number) is the default one.
+        use_heatmap: whether the heatmap embedding exists.
+        heatmap_resolution: side of the heatmap in pixels, default the image's.
+        heatmap_patch_size: pixels per heatmap token, default `patch_size`.
+    """
+
+    def __init__(
+        self,
+        *,
+        img_size: int | tuple[int, int] | list[int],
+        patch_size: int = 16,
+        num_frames: int = 64,
+        tubelet_size: int = 2,
+        embed_dim: int = 1024,
+        predictor_embed_dim: int = 384,
+        depth: int = 12,
+        num_heads: int = 12,
+        num_mask_tokens: int = 10,
+        zero_init_mask_tokens: bool = True,
+        mask_index: int = 1,
+        use_sdpa: bool = True,
+        use_activation_checkpointing: bool = False,
+        use_heatmap: bool = False,
+        heatmap_resolution: int | None = None,
+        heatmap_patch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        if height != width or height % patch_size:
+            raise UsageError(
+                f"The predictor needs a square crop, a multiple of patch_size {patch_size}, got {height}x{width}.",
+                hint="Change experiment.data.resolution or model_kwargs.pretrain_kwargs.encoder.patch_size.",
+            )
+        self.embed_dim = embed_dim
+        self.tubelet_size = tubelet_size
+        self.grid = height // patch_size
+        self.steps = num_frames // tubelet_size
+        self.mask_index = mask_index
+        self.predictor_embed = nn.Linear(embed_dim, predictor_embed_dim)
+        self.mask_tokens = nn.ParameterList(torch.zeros(1, 1, predictor_embed_dim) for _ in range(num_mask_tokens))
+        self.predictor_blocks = build_blocks(
+            width=predictor_embed_dim,
+            depth=depth,
+            num_heads=num_heads,
+            sdpa=use_sdpa,
+            checkpointing=use_activation_checkpointing,
+        )
+        self.predictor_norm = nn.LayerNorm(predictor_embed_dim, eps=NORM_EPS)
+        self.predictor_proj = nn.Linear(predictor_embed_dim, embed_dim)
+        self.heatmap_tokens = (
+            HeatmapTokens(
+                dim=predictor_embed_dim,
+                resolution=heatmap_resolution or height,
+                patch_size=heatmap_patch_size or patch_size,
+                tubelet_size=tubelet_size,
+            )
+            if use_heatmap
+            else None
+        )
+        init_like_upstream(self, self.predictor_blocks)
+        if not zero_init_mask_tokens:
+            for token in self.mask_tokens:
+                nn.init.trunc_normal_(token, std=0.02)
+
+    @property
+    def num_patches(self) -> int:
+        """Positions 0..num_patches-1 exist."""
+        return self.steps * self.grid * self.grid
+
+    def forward(
+        self,
+        x: Tensor,
+        masks_x: Tensor,
+        masks_y: Tensor,
+        heatmap: Tensor | None = None,
+        *,
+        mask_index: int | None = None,
+        target_time_offset: Tensor | None = None,
+    ) -> Tensor:
+        """Tokens [B, Ny, embed_dim] at `masks_y`, in its order.
+
+        Args:
+            x: context tokens [B, Nx, embed_dim].
+            masks_x: their position ids t * grid^2 + row * grid + column, int64 [B, Nx].
+            masks_y: position ids to predict, int64 [B, Ny].
+            heatmap: [B, T, H, W] in 0..1 of the context's frames, the first at time step 0; None: V-JEPA 2 itself.
+            mask_index: which mask token, modulo their number; None: the one given at construction.
+            target_time_offset: fractions of a time step [B] added to the targets' times.
+
+        Raises UsageError where a target lies beyond `num_frames`, or a heatmap is given to a predictor without one.
+        """
+        self._check_reach(masks_y, target_time_offset)
+        context_count = masks_x.shape[1]
+        token = self.mask_tokens[(self.mask_index if mask_index is None else mask_index) % len(self.mask_tokens)]
+        embedded = self.predictor_embed(x)
+        targets = token.to(embedded.dtype).expand(len(x), masks_y.shape[1], -1)
+        positions_y = self._positions(masks_y)
+        if target_time_offset is not None:
+            positions_y[..., 0] += target_time_offset.to(positions_y)[:, None]
+        tokens = [embedded, targets]
+        positions = [self._positions(masks_x), positions_y]
+        step_keys = [masks_x, masks_y]
+        if heatmap is not None:
+            heat, heat_positions = self._heatmap(heatmap)
+            tokens.append(heat.to(embedded.dtype))
+            positions.append(heat_positions.expand(len(x), -1, -1))
+            # A key just below the step's first video token keeps a step's heatmap tokens in order before it.
+            fraction = torch.arange(heat.shape[1], device=x.device) / (heat.shape[1] + 1) - 1
+            keys = heat_positions[0, :, 0].double() * self.grid**2 + fraction
+            step_keys.append(keys.expand(len(x), -1))
+        order = torch.argsort(torch.cat([key.double() for key in step_keys], dim=1), dim=1, stable=True)
+        sequence = _take(torch.cat(tokens, dim=1), order)
+        sequence = run_blocks(self.predictor_blocks, sequence, _take(torch.cat(positions, dim=1), order))
+        sequence = _take(self.predictor_norm(sequence), torch.argsort(order, dim=1))
+        return self.predictor_proj(sequence[:, context_count : context_count + masks_y.shape[1]])
+
+    def _positions(self, ids: Tensor) -> Tensor:
+        cells = self.grid * self.grid
+        return torch.stack([ids // cells, ids % cells // self.grid, ids % self.grid], dim=-1).float()
+
+    def _heatmap(self, heatmap: Tensor) -> tuple[Tensor, Tensor]:
+        """Heatmap tokens [B, steps * grid^2, D] and their positions [1, steps * grid^2, 3] in the video's cells."""
+        if self.heatmap_tokens is None:
+            raise UsageError(
+                "A heatmap was given to a predictor without heatmap tokens.",
+                hint="Set model_kwargs.pretrain_kwargs.predictor.fusion=interleave and use_heatmap=true.",
+            )
+        tokens = self.heatmap_tokens(heatmap)
+        grid = self.heatmap_tokens.grid
+        positions = grid_positions(tokens.shape[1], grid, grid, device=tokens.device)
+        positions[:, 1:] = (positions[:, 1:] + 0.5) * (self.grid / grid) - 0.5
+        return tokens.flatten(1, 2), positions.unsqueeze(0)
+
+    def _check_reach(self, masks_y: Tensor, offset: Tensor | None) -> None:
+        last_step = int(masks_y.max()) // (self.grid * self.grid) + (float(offset.max()) if offset is not None else 0.0)
+        if last_step > self.steps - 1:
+            raise UsageError(
+                f"The prediction reaches time step {last_step:g}, but the predictor's {self.steps} steps end at "
+                f"{self.steps - 1}.",
+                hint=f"Raise {_NUM_FRAMES_KEY}, or shorten the anticipation time.",
+            )
+
+
+def _take(values_bnd: Tensor, order_bn: Tensor) -> Tensor:
+    return torch.gather(values_bnd, 1, order_bn.unsqueeze(-1).expand(-1, -1, values_bnd.shape[-1]))
+
+
+def vit_heatmap_predictor(**kwargs: Any) -> VisionTransformerPredictorHeatmap:
+    """The predictor with heatmap tokens, under the name that configs use; arguments as for the class."""
+    return VisionTransformerPredictorHeatmap(**{"use_heatmap": True, **kwargs})

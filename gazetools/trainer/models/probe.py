@@ -1,0 +1,146 @@
+"""The attentive probe: self-attention over all tokens, then one query per task, then a linear layer each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gazetools.schemas.errors import UsageError
+
+PROBE_NORM_EPS = 1e-5
+TASKS = ("verb", "noun", "action")
+
+
+class _Mlp(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(functional.gelu(self.fc1(x)))
+
+
+def _split_heads(x: Tensor, num_heads: int) -> Tensor:
+    return x.unflatten(-1, (num_heads, -1)).transpose(-3, -2)
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (_split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))
+        return self.proj(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class _SelfAttentionBlock(nn.Module):
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=PROBE_NORM_EPS)
+        self.attn = _SelfAttention(width, num_heads)
+        self.norm2 = nn.LayerNorm(width, eps=PROBE_NORM_EPS)
+        self.mlp = _Mlp(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class _CrossAttention(nn.Module):
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+
+    def forward(self, queries: Tensor, x: Tensor) -> Tensor:
+        q = _split_heads(self.q(queries), self.num_heads)
+        k, v = (_split_heads(part, self.num_heads) for part in self.kv(x).chunk(2, dim=-1))
+        return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class _CrossAttentionBlock(nn.Module):
+    """Queries enter unnormalised and there is no output projection, as in V-JEPA 2."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=PROBE_NORM_EPS)
+        self.xattn = _CrossAttention(width, num_heads)
+        self.norm2 = nn.LayerNorm(width, eps=PROBE_NORM_EPS)
+        self.mlp = _Mlp(width)
+
+    def forward(self, queries: Tensor, x: Tensor) -> Tensor:
+        queries = queries + self.xattn(queries, self.norm1(x))
+        return queries + self.mlp(self.norm2(queries))
+
+
+class AttentivePooler(nn.Module):
+    """Tokens [B, N, width] -> one vector per query [B, num_queries, width]."""
+
+    def __init__(self, *, width: int, num_heads: int, depth: int, num_queries: int) -> None:
+        super().__init__()
+        self.query_tokens = nn.Parameter(torch.empty(1, num_queries, width))
+        self.cross_attention_block = _CrossAttentionBlock(width, num_heads)
+        self.blocks = nn.ModuleList(_SelfAttentionBlock(width, num_heads) for _ in range(depth - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool `x` [B, N, width]."""
+        for block in self.blocks:
+            x = block(x)
+        return self.cross_attention_block(self.query_tokens.expand(len(x), -1, -1), x)
+
+
+class AttentiveClassifier(nn.Module):
+    """Verb, noun and action logits (or action logits only) from tokens [B, N, embed_dim].
+
+    Layer and key names, query order (verb, noun, action) and initialisation are those of facebookresearch/vjepa2
+    evals/action_anticipation_frozen/models.py and src/models/attentive_pooler.py, so that its released probes fit.
+
+    Args:
+        num_classes: task -> number of classes; `{"action": n}` or all of verb, noun and action.
+        embed_dim: channels of the tokens.
+        num_heads: attention heads.
+        depth: blocks in all: depth - 1 of self-attention and one of cross-attention.
+    """
+
+    def __init__(self, *, num_classes: Mapping[str, int], embed_dim: int, num_heads: int = 16, depth: int = 4) -> None:
+        super().__init__()
+        self.tasks = tuple(task for task in TASKS if task in num_classes)
+        if self.tasks not in (("action",), TASKS) or set(num_classes) - set(TASKS):
+            raise ValueError(f"tasks must be action alone or verb, noun and action, got {list(num_classes)}")
+        if embed_dim % num_heads:
+            raise UsageError(
+                f"The probe's num_heads {num_heads} does not divide the encoder's width {embed_dim}.",
+                hint="Change experiment.classifier.num_heads.",
+            )
+        self.pooler = AttentivePooler(width=embed_dim, num_heads=num_heads, depth=depth, num_queries=len(self.tasks))
+        for task in self.tasks:
+            setattr(self, f"{task}_classifier", nn.Linear(embed_dim, num_classes[task]))
+        self._initialise()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Logits [B, classes] by task."""
+        pooled = self.pooler(x)
+        return {task: getattr(self, f"{task}_classifier")(pooled[:, i]) for i, task in enumerate(self.tasks)}
+
+    def _initialise(self) -> None:
+        nn.init.trunc_normal_(self.pooler.query_tokens, std=0.02)
+        for module in self.pooler.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02, a=-2.0, b=2.0)
+                nn.init.zeros_(module.bias)
+        # Output layers of block k are divided by sqrt(2 k); the cross-attention block counts as the last one.
+        with torch.no_grad():
+            number = 1
+            for number, block in enumerate(self.pooler.blocks, start=1):
+                for layer in ("attn.proj", "mlp.fc2"):
+                    block.get_parameter(f"{layer}.weight").div_(math.sqrt(2.0 * number))
+            self.pooler.cross_attention_block.mlp.fc2.weight.div_(math.sqrt(2.0 * number))

@@ -1,0 +1,147 @@
+"""Anticipation: encoder tokens of the observed clip plus predicted tokens of the future, optionally with gaze."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training import Compat
+from gazetools.trainer.models.predictor import _NUM_FRAMES_KEY, VisionTransformerPredictorHeatmap
+
+
+class AnticipativeWrapperHeatmap(nn.Module):
+    """Encoder and predictor as one model whose output an attentive probe reads.
+
+    As facebookresearch/vjepa2 evals/action_anticipation_frozen/modelcustom/vit_encoder_predictor_concat_ar.py, with an
+    optional heatmap. With `compat="vjepa2"` anticipation times are cut to whole tubelets, as there; otherwise the
+    rotary time of the targets is exact, so that every change of the time changes the output (PITFALLS 3, 24).
+
+    Args:
+        encoder: video [B, 3, T, H, W] -> tokens [B, N, D]; has `embed_dim`.
+        predictor: see VisionTransformerPredictorHeatmap; None only with `no_predictor`.
+        frames_per_second: rate of the clip's frames.
+        num_output_frames: frames predicted per step, at least one tubelet.
+        num_steps: predictions in a row, each fed the one before; the window slides while position ids stay, as
+            upstream, and the heatmap slides with the tokens.
+        no_encoder, no_predictor: leave those tokens out of the output.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        predictor: VisionTransformerPredictorHeatmap | None,
+        *,
+        frames_per_second: float,
+        crop_size: int,
+        patch_size: int = 16,
+        tubelet_size: int = 2,
+        no_predictor: bool = False,
+        num_output_frames: int = 2,
+        num_steps: int = 1,
+        no_encoder: bool = False,
+        compat: Compat = "none",
+    ) -> None:
+        super().__init__()
+        if no_predictor and no_encoder:
+            raise UsageError("no_predictor and no_encoder leave no tokens.", hint="Set one of them to false.")
+        if predictor is None and not no_predictor:
+            raise ValueError("a predictor is needed unless no_predictor is set")
+        self.encoder = encoder
+        self.predictor = predictor
+        self.embed_dim: int = encoder.embed_dim  # type: ignore[assignment]
+        self.grid = crop_size // patch_size
+        self.tubelet_size = tubelet_size
+        self.frames_per_second = frames_per_second
+        self.no_predictor = no_predictor
+        self.no_encoder = no_encoder
+        self.num_output_frames = max(num_output_frames, tubelet_size)
+        self.num_steps = num_steps
+        self.compat = compat
+
+    @property
+    def takes_heatmap(self) -> bool:
+        """Whether forward can use a heatmap."""
+        return not self.no_predictor and self.predictor is not None and self.predictor.heatmap_tokens is not None
+
+    def forward(self, video: Tensor, anticipation_times: Tensor, heatmap: Tensor | None = None) -> Tensor:
+        """Tokens [B, N, D]: the encoder's (unless no_encoder), then those predicted in each step.
+
+        Args:
+            video: [B, 3, T, H, W], normalised.
+            anticipation_times: seconds [B] from the end of the clip to what is predicted.
+            heatmap: [B, T, H, W] in 0..1, one map per frame of the video; None: as V-JEPA 2.
+        """
+        return self.anticipate(self.encode(video), anticipation_times, heatmap)
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Encoder tokens [B, N, D]; without a graph where the encoder is frozen."""
+        frozen = not any(p.requires_grad for p in self.encoder.parameters())
+        with torch.no_grad() if frozen else nullcontext():
+            tokens: Tensor = self.encoder(video)
+        if self.predictor is not None:  # the encoder may have narrower weights
+            tokens = tokens.to(self.predictor.predictor_embed.weight.dtype)
+        return tokens
+
+    def anticipate(self, context: Tensor, anticipation_times: Tensor, heatmap: Tensor | None = None) -> Tensor:
+        """The part after the encoder: `context` [B, N, D] -> tokens as in forward."""
+        if self.no_predictor or self.predictor is None:
+            return context
+        batch, count, _ = context.shape
+        cells = self.grid * self.grid
+        if count % cells:
+            raise ValueError(f"{count} context tokens are not whole time steps of {cells} tokens")
+        if heatmap is not None and -(-heatmap.shape[-3] // self.tubelet_size) != count // cells:
+            raise ValueError(f"{heatmap.shape[-3]} heatmaps do not fit {count // cells} time steps of the video")
+        whole_steps, fraction = self.anticipation_steps(anticipation_times)
+        predicted_count = cells * (self.num_output_frames // self.tubelet_size)
+        device = context.device
+        masks_x = torch.arange(count, device=device).expand(batch, -1)
+        first = (count + cells * whole_steps).to(device)
+        masks_y = torch.arange(predicted_count, device=device) + first[:, None]
+        outputs = [] if self.no_encoder else [context]
+        window, maps = context, heatmap
+        for _ in range(self.num_steps):
+            predicted = self.predictor(
+                window, masks_x, masks_y, maps, target_time_offset=fraction.to(device) if fraction is not None else None
+            )
+            outputs.append(predicted)
+            window = torch.cat([window[:, predicted_count:], predicted.to(window.dtype)], dim=1)
+            if maps is not None:
+                shifted = maps[..., self.num_output_frames // self.tubelet_size * self.tubelet_size :, :, :]
+                maps = shifted if shifted.shape[-3] else None
+        return torch.cat(outputs, dim=1)
+
+    def anticipation_steps(self, anticipation_times: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Whole time steps int64 [B] and the fraction of a step float [B] (None with compat: vjepa2)."""
+        steps = anticipation_times * self.frames_per_second / self.tubelet_size
+        if self.compat == "vjepa2":
+            return steps.to(torch.int64), None
+        whole = torch.floor(steps)
+        return whole.to(torch.int64), (steps - whole).float()
+
+
+def check_horizon(
+    *,
+    frames_per_clip: int,
+    frames_per_second: float,
+    tubelet_size: int,
+    num_output_frames: int,
+    num_frames: int,
+    longest_seconds: float,
+    compat: Compat = "none",
+) -> None:
+    """UsageError, before any work, where the longest anticipation time lies beyond the predictor's positions."""
+    steps = longest_seconds * frames_per_second / tubelet_size
+    steps = int(steps) if compat == "vjepa2" else steps
+    needed_steps = frames_per_clip // tubelet_size + steps + max(num_output_frames // tubelet_size, 1)
+    if needed_steps > num_frames // tubelet_size:
+        needed_frames = math.ceil(needed_steps) * tubelet_size
+        raise UsageError(
+            f"An anticipation time of {longest_seconds:g} s needs {needed_steps:g} steps of {tubelet_size} frames, "
+            f"the predictor has {num_frames // tubelet_size} ({_NUM_FRAMES_KEY} = {num_frames}).",
+            hint=f"Set {_NUM_FRAMES_KEY}={needed_frames} or shorten the anticipation time.",
+        )

@@ -1,0 +1,40 @@
+"""The run folder's records: metrics.jsonl and metrics.csv per epoch, steps per epoch, each rewritten in one commit."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gazetools.io.atomic import write_bytes_atomic
+
+METRICS_JSONL = "metrics.jsonl"
+METRICS_CSV = "metrics.csv"
+STEPS_FOLDER = "steps"
+
+
+def write_metrics(folder: Path, history: Sequence[dict[str, Any]]) -> None:
+    """All finished epochs, one JSON object per line, and the same as a table.
+
+    Rewritten from the history that the checkpoint holds, so that a resumed run has no line twice.
+    """
+    lines = "".join(json.dumps(entry, sort_keys=True, allow_nan=False) + "\n" for entry in history)
+    write_bytes_atomic(folder / METRICS_JSONL, lines.encode())
+    columns = list(dict.fromkeys(key for entry in history for key in entry))
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_bytes_atomic(folder / METRICS_CSV, table.getvalue().encode())
+
+
+def write_steps(folder: Path, epoch: int, first_step: int, losses: Sequence[float]) -> None:
+    """The loss of every step of one epoch: `steps/epoch_0000.jsonl`."""
+    lines = "".join(
+        json.dumps({"epoch": epoch, "step": first_step + place, "loss": loss}) + "\n"
+        for place, loss in enumerate(losses)
+    )
+    write_bytes_atomic(folder / STEPS_FOLDER / f"epoch_{epoch:04d}.jsonl", lines.encode())

@@ -1,0 +1,60 @@
+"""The demo's scenes are what they claim, and its commands run through."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from gazetools.demo.scenes import FPS, HEIGHT, NOUNS, WIDTH, render_scenes
+from gazetools.heads.files import read_heads
+from gazetools.video import VideoReader
+from tests.helpers.command_line import run_cli
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_scenes_agree_with_their_truth(tmp_path: Path) -> None:
+    ids = render_scenes(tmp_path, clips=2, seconds=5, seed=1)
+    assert ids == ["P01_01", "P02_02"]
+    actions = _rows(tmp_path / "actions.csv")
+    for video_id in ids:
+        gaze = {
+            (int(r["frame"]), int(r["track_id"])): (float(r["x"]), float(r["y"]))
+            for r in _rows(tmp_path / "gaze" / f"{video_id}.csv")
+        }
+        with VideoReader(tmp_path / "videos" / f"{video_id}.mp4") as reader:
+            assert reader.frame_count == 5 * FPS
+            heads = read_heads(tmp_path / "heads" / f"{video_id}.csv")
+            heads.normalised(width=WIDTH, height=HEIGHT, frame_count=reader.frame_count)
+            first = next(row for row in actions if row["video_id"] == video_id)
+            start = float(first["start_timestamp"].split(":")[-1])
+            frame = round(start * FPS)
+            # a second before the hand arrives the person already looks at the object, which is drawn there
+            x, y = gaze[frame - FPS // 2, 1]
+            assert (x, y) == gaze[frame, 1]
+            background, there = reader.read([frame - FPS // 2])[0][int(y * HEIGHT), [5, int(x * WIDTH)]].astype(int)
+            assert np.abs(background - there).max() > 40, f"no {NOUNS[int(first['noun_class'])]} at the gaze target"
+
+
+def test_the_same_seed_renders_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        render_scenes(tmp_path / name, clips=1, seconds=4, seed=5)
+    for kind in ("videos/P01_01.mp4", "heads/P01_01.csv", "gaze/P01_01.csv", "actions.csv"):
+        assert (tmp_path / "a" / kind).read_bytes() == (tmp_path / "b" / kind).read_bytes()
+
+
+def test_the_demo_runs_every_command(tmp_path: Path) -> None:
+    done = run_cli("demo", "-o", str(tmp_path / "demo"), "--clips", "3", "--seconds", "5", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["weights"] == "random"
+    result = json.loads((tmp_path / "demo" / "result.json").read_text())
+    assert [c.split()[1] for c in result["commands"]] == ["extract", "validate", "pack", "validate", "train", "preview"]
+    assert result["summary"]["validate store"].startswith("0 errors, 0 warnings")
+    assert result["summary"]["validate dataset"].startswith("0 errors, 0 warnings")
+    assert (tmp_path / "demo" / "overlay.png").stat().st_size > 10_000

@@ -1,0 +1,77 @@
+"""Pictures show the maps where they are, and nothing where there are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gazetools.preview.overlay import PersonOverlay, draw_overlay, peak_xy
+from gazetools.video import VideoReader
+from tests.helpers.command_line import run_cli
+from tests.helpers.stores import make_piece, make_store
+
+
+def _dot(row: int, column: int) -> np.ndarray:
+    heatmap = np.zeros((8, 16), np.float32)
+    heatmap[row, column] = 0.3  # scaled to its own maximum for the eye
+    return heatmap
+
+
+def test_the_brightest_place_is_the_maps_peak() -> None:
+    grey = np.full((80, 160, 3), 100, np.uint8)
+    person = PersonOverlay(track_id=1, heatmap=_dot(6, 12), box_xyxy=None, inout=None)
+    assert peak_xy(person.heatmap) == (12.5 / 16, 6.5 / 8)
+    change = np.abs(draw_overlay(grey, [person]).astype(int) - 100).sum(axis=2)
+    row, column = np.unravel_index(int(cv2.blur(change.astype(np.float32), (9, 9)).argmax()), change.shape)
+    assert abs(row - 65) <= 6
+    assert abs(column - 125) <= 6
+    assert change[:40, :80].max() == 0
+
+
+def test_a_zero_map_changes_nothing() -> None:
+    grey = np.full((80, 160, 3), 100, np.uint8)
+    person = PersonOverlay(track_id=None, heatmap=np.zeros((8, 16), np.float32), box_xyxy=None, inout=None)
+    np.testing.assert_array_equal(draw_overlay(grey, [person]), grey)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    frames = list(range(40))
+    make_store(tmp_path / "store", pieces=[make_piece(frames, [(f, 1) for f in frames])], roles={1: "other"})
+    return tmp_path / "store"
+
+
+def test_a_contact_sheet_has_its_tiles(clip: Path, store: Path, tmp_path: Path) -> None:
+    done = run_cli("preview", str(clip), "--heatmaps", str(store), "-o", str(tmp_path / "o.png"), "--frames", "5")
+    assert done.exit_code == 0, done.stderr
+    picture = cv2.imread(str(tmp_path / "o.png"))
+    assert picture is not None
+    assert picture.shape == (2 * 64, 3 * 96, 3)
+    assert picture[64:, 2 * 96 :].max() == 0  # the sixth tile is empty
+    assert picture[:64, :96].max() > 0
+
+
+def test_an_overlay_video_has_every_frame(clip: Path, store: Path, tmp_path: Path) -> None:
+    done = run_cli("preview", str(clip), "--heatmaps", str(store / "clip.h5"), "-o", str(tmp_path / "o.mp4"))
+    assert done.exit_code == 0, done.stderr
+    with VideoReader(tmp_path / "o.mp4") as reader:
+        assert reader.frame_count == 40
+        assert (reader.info.width, reader.info.height) == (96, 64)
+
+
+WRONG = [
+    (["--heatmaps", "{store}", "-o", "{tmp}/o.gif"], "must end in .png"),
+    (["--heatmaps", "{tmp}/none", "-o", "{tmp}/o.png"], "do not exist"),
+    (["--heatmaps", "{store}", "-o", "{tmp}/o.png", "--id", "other"], "other"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG, ids=[words for _, words in WRONG])
+def test_wrong_use_is_2(clip: Path, store: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+    done = run_cli("preview", str(clip), *(a.format(store=store, tmp=tmp_path) for a in arguments))
+    assert done.exit_code == 2, done.stderr
+    assert words in done.stderr
+    assert not (tmp_path / "o.png").exists()
