@@ -91,7 +91,7 @@ def extract_video(job: Job, item: VideoItem) -> ItemResult:
             options=options,
             video_id=item.video_id,
             reader=reader,
-            counted_by="decoding" if all_decoded else reader.counted_by,
+            counted_by="decoding" if all_decoded or reader.counted_by == "decoding" else "index",
             runner=job.runner,
             heads=heads,
             key=key,

@@ -227,7 +227,7 @@ def _parse_header(major: int, header: bytes) -> tuple[np.dtype[Any], tuple[int, 
     packed = struct.pack("<H" if major == 1 else "<I", len(header)) + header
     try:
         shape, fortran_order, dtype = read(io.BytesIO(packed), max_header_size=_MAX_HEADER_BYTES)
-    except (ValueError, TypeError, KeyError, RecursionError, MemoryError, SyntaxError, OverflowError) as error:
+    except Exception as error:  # numpy lets through what its tokenizer and ast raise, such as tokenize.TokenError
         raise ValueError(str(error).split("\n")[0][:200]) from error
     if dtype.hasobject or dtype.str[1:] not in _DTYPES:
         raise ValueError(f"dtype {dtype} is not a plain number type ({', '.join(sorted(_DTYPES))})")

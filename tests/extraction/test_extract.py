@@ -83,7 +83,9 @@ def test_small_heads_are_grown_or_left_without_a_prompt_and_counted(
     boxes.write_text("frame,track_id,xmin,ymin,xmax,ymax\n0,1,40,20,43,23\n0,2,0,0,60,50\n")
     for policy, prompt in (("grow", Prompt.GROWN), ("none", Prompt.NONE)):
         out = tmp_path / policy
-        result = _extract(out, clip, "--heads", f"file:{boxes}", "--small-heads", policy, "--end", "0.1", model=tiny_model)
+        result = _extract(
+            out, clip, "--heads", f"file:{boxes}", "--small-heads", policy, "--end", "0.1", model=tiny_model
+        )
         assert result["items"][0]["small_heads"] == 1
         with open_store(out / "clip.h5") as store:
             assert store.row_prompt.tolist() == [prompt, Prompt.GIVEN]
@@ -203,7 +205,17 @@ def test_killed_and_started_again_gives_the_same_store(
     clip: Path, boxes: Path, tiny_model: Path, tmp_path: Path, stop: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "killed"
-    arguments = [str(clip), "-o", str(store), "--heads", f"file:{boxes}", "--model", str(tiny_model), "--batch-size", "4"]
+    arguments = [
+        str(clip),
+        "-o",
+        str(store),
+        "--heads",
+        f"file:{boxes}",
+        "--model",
+        str(tiny_model),
+        "--batch-size",
+        "4",
+    ]
     process = subprocess.Popen([sys.executable, "-c", _SLOW_RUN, "extract", *arguments], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while len(list(store.rglob("piece_*.npz"))) < 2 and time.monotonic() < deadline and process.poll() is None:
@@ -264,5 +276,3 @@ def test_the_python_call_takes_the_same_options(clip: Path, tiny_model: Path, tm
     assert report.items[0].rows == 2
     with pytest.raises(gazetools.GazetoolsError, match="did you mean 'stride'"):
         gazetools.extract(clip, tmp_path, model=str(tiny_model), strid=20)
-
-

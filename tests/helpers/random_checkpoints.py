@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from gazetools.gazelle.config import RELEASED_MODELS, released_config
-from gazetools.gazelle.random_init import random_model_tensors, tiny_config
+from gazetools.gazelle.random_init import random_model_tensors, tiny_config, write_model
 from gazetools.io.atomic import atomic_path
 
 
@@ -32,10 +32,7 @@ def write_tiny_gazelle(
     seed: int = 0,
 ) -> Path:
     """A self-describing model of about 0.5 MB that `load_model(path)` takes."""
-    config = tiny_config(inout=inout, in_size=in_size, out_size=out_size)
-    with atomic_path(path) as temp:
-        save_file(random_model_tensors(config, seed), temp, metadata=config.to_metadata())
-    return path
+    return write_model(path, tiny_config(inout=inout, in_size=in_size, out_size=out_size), seed=seed)
 
 
 def main() -> None:

@@ -1,0 +1,176 @@
+"""Heatmaps on disk, side by side: random reads and packing against what people do with numpy alone.
+
+    python benchmarks/heatmap_read.py [--frames 9000] [--rounds 15] [--folder DIR] [--json]
+
+Reads: 32 strided frames of one video. Every round runs all contenders in turn on fresh positions; what counts is the
+median over rounds of (time of the peer / time of ours), since other load moves both. Cold rounds drop the file from the
+page cache first (posix_fadvise, no rights needed).
+Packing: one store of one person per frame -> stored .npz with checksums of source and result, against `np.stack` of all
+maps (of the same store, or of a folder of .npy) and `np.savez`; all with fsync.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from gazetools import HeatmapReader, pack
+from gazetools.io.atomic import sha256_of_file
+from gazetools.store import open_store
+from tests.packing.made_stores import make_store
+
+WANTED = 32
+STRIDE = 8
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def _drop_from_cache(*paths: Path) -> None:
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def _positions(frames: int, round_number: int) -> np.ndarray:
+    start = int(np.random.default_rng(round_number).integers(0, frames - WANTED * STRIDE))
+    return start + STRIDE * np.arange(WANTED)
+
+
+def _read_rounds(root: Path, frames: int, rounds: int, *, cold: bool) -> dict[str, list[float]]:
+    """Milliseconds of each contender per round."""
+    npz, folder = root / "npz" / "clip.npz", root / "npy" / "clip"
+    ours = HeatmapReader(root / "npz", "clip")
+    ours_folder = HeatmapReader(root / "npy", "clip")
+    times: dict[str, list[float]] = {}
+    for number in range(rounds + 1):
+        wanted = _positions(frames, number)
+
+        def whole(wanted: np.ndarray = wanted) -> np.ndarray:
+            with np.load(npz) as archive:
+                return archive["heatmap"][wanted]
+
+        def one_by_one(wanted: np.ndarray = wanted) -> np.ndarray:
+            return np.stack([np.load(folder / f"frame_{index:06d}.npy") for index in wanted])
+
+        contenders = {
+            "np.load(npz)[key][idx]": whole,
+            "np.load of 32 .npy": one_by_one,
+            "HeatmapReader npz": lambda wanted=wanted: ours.read(wanted),
+            "HeatmapReader npz, opened anew": lambda wanted=wanted: HeatmapReader(root / "npz", "clip").read(wanted),
+            "HeatmapReader npy folder": lambda wanted=wanted: ours_folder.read(wanted),
+        }
+        for name, work in contenders.items():
+            if cold:
+                _drop_from_cache(npz, *(folder / f"frame_{index:06d}.npy" for index in wanted))
+            elapsed = 1e3 * _seconds(work)
+            if number:  # the first round warms up imports and caches
+                times.setdefault(name, []).append(elapsed)
+    return times
+
+
+def _pack_rounds(root: Path, frames: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contender per round."""
+    times: dict[str, list[float]] = {}
+    for number in range(rounds):
+        target = root / f"packed{number}"
+
+        def by_hand(target: Path = target) -> None:
+            with open_store(root / "store" / "clip.h5") as store:
+                maps = np.stack([store.read_heatmaps(row, row + 1)[0] for row in range(frames)])
+            target.with_suffix(".npz").parent.mkdir(exist_ok=True)
+            with target.with_suffix(".npz").open("wb") as file:
+                np.savez(file, heatmap=maps)
+                file.flush()
+                os.fsync(file.fileno())
+
+        def folder_by_hand(target: Path = target) -> None:
+            names = sorted((root / "npy" / "clip").glob("frame_*.npy"))
+            with target.with_suffix(".2.npz").open("wb") as file:
+                np.savez(file, heatmap=np.stack([np.load(name) for name in names]))
+                file.flush()
+                os.fsync(file.fileno())
+
+        def raw(target: Path = target) -> None:
+            block = bytes(8 << 20)
+            with target.with_suffix(".raw").open("wb") as file:
+                for _ in range(frames * 8192 // len(block)):
+                    file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+
+        contenders = {
+            "stack of the store + savez": by_hand,
+            "stack of an npy folder + savez": folder_by_hand,
+            "raw write + fsync": raw,
+            "gazetools pack": lambda target=target: pack(root / "store", target),
+            "  of which sha256 of source and result": lambda: (
+                sha256_of_file(root / "store" / "clip.h5"),
+                sha256_of_file(root / "npz" / "clip.npz"),
+            ),
+        }
+        for name, work in contenders.items():
+            times.setdefault(name, []).append(_seconds(work))
+        for path in root.glob(f"packed{number}*.*"):
+            path.unlink()
+    return times
+
+
+def _ratio(times: dict[str, list[float]], peer: str, ours: str) -> float:
+    return statistics.median(a / b for a, b in zip(times[peer], times[ours], strict=True))
+
+
+def main() -> None:
+    """Run all and print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=9000)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--folder", type=Path, help="where to write (default: the temporary folder)")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    results: dict[str, object] = {"frames": options.frames, "rounds": options.rounds}
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        root = Path(name)
+        make_store(root / "store", frame_count=options.frames, size_hw=(64, 64))
+        pack(root / "store", root / "npz")
+        pack(root / "store", root / "npy", layout="npy")
+        for state, cold in (("warm", False), ("cold", True)):
+            times = _read_rounds(root, options.frames, options.rounds, cold=cold)
+            results[f"read_{state}_ms"] = {k: statistics.median(v) for k, v in times.items()}
+            results[f"read_{state}_ratios"] = {
+                "npz vs np.load(npz)": _ratio(times, "np.load(npz)[key][idx]", "HeatmapReader npz"),
+                "npz vs np.load of .npy": _ratio(times, "np.load of 32 .npy", "HeatmapReader npz"),
+                "npy folder vs np.load of .npy": _ratio(times, "np.load of 32 .npy", "HeatmapReader npy folder"),
+            }
+        times = _pack_rounds(root, options.frames, max(3, options.rounds // 3))
+        results["pack_s"] = {k: statistics.median(v) for k, v in times.items()}
+        results["pack_ratios"] = {
+            peer: _ratio(times, peer, "gazetools pack") for peer in times if peer != "gazetools pack"
+        }
+    if options.json:
+        print(json.dumps(results, indent=2))
+        return
+    for title, table in results.items():
+        print(title if isinstance(table, dict) else f"{title}: {table}")
+        for name, value in table.items() if isinstance(table, dict) else ():
+            print(f"  {name:45s} {value:10.3f}")
+
+
+if __name__ == "__main__":
+    main()

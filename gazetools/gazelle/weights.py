@@ -1,0 +1,153 @@
+"""The cache of released weights: find, download and verify, or say exactly how to get them."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from gazetools.io.atomic import atomic_path, sha256_of_file, write_bytes_atomic
+from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.errors import EnvironmentLacksError
+
+CACHE_VARIABLE = "GAZETOOLS_CACHE"
+OFFLINE_VARIABLE = "GAZETOOLS_OFFLINE"
+TIMEOUT_SECONDS = 30.0
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One released file: where it is published, its name in the cache, and the option that takes a local copy."""
+
+    url: str
+    option: str
+    """`--checkpoint` or `--backbone`."""
+
+    @property
+    def file_name(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
+
+
+def cache_folder() -> Path:
+    """Where released weights are kept: `$GAZETOOLS_CACHE/weights`, else `~/.cache/gazetools/weights`."""
+    root = os.environ.get(CACHE_VARIABLE)
+    return (Path(root) if root else Path.home() / ".cache" / "gazetools") / "weights"
+
+
+def is_offline(offline: bool | None) -> bool:
+    """`offline` itself, or where it is None whether `$GAZETOOLS_OFFLINE` is set to anything but 0, false or no."""
+    if offline is not None:
+        return offline
+    return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in {"", "0", "false", "no"}
+
+
+def obtain(
+    files: list[RemoteFile], *, offline: bool | None = None, progress: Progress | None = None
+) -> list[tuple[Path, str]]:
+    """Path in the cache and sha256 of each file; those not there are downloaded.
+
+    No sha256 of the released files is published. So the first time a file is used, its sha256 is recorded beside it
+    (`NAME.sha256`, in the format of `sha256sum`), and from then on a file with another sum is refused. The record is
+    trust on first use: compare it with a colleague's before you rely on it.
+
+    Raises:
+        EnvironmentLacksError: no network (or offline) with the commands that fetch what is missing, a download that
+            broke off, or a cached file that changed since its first use.
+        FaultError: the cache cannot be written, e.g. a full disk.
+    """
+    progress = progress or NoProgress()
+    folder = cache_folder()
+    absent = [file for file in files if not (folder / file.file_name).is_file()]
+    if absent and is_offline(offline):
+        raise _lacking(absent, "this run is offline")
+    for position, file in enumerate(absent):
+        _download(file, folder / file.file_name, progress, still_absent=absent[position:])
+    return [(folder / file.file_name, _verified_sha256(folder / file.file_name)) for file in files]
+
+
+def _verified_sha256(path: Path) -> str:
+    digest = sha256_of_file(path)
+    record = _record_of(path)
+    if not record.is_file():
+        _write_record(path, digest)
+        return digest
+    match = re.match(r"([0-9a-f]{64})\b", record.read_text(encoding="utf-8", errors="replace"))
+    if match is None or match.group(1) != digest:
+        raise EnvironmentLacksError(
+            f"The cached weights {path} have the sha256 {digest}, but {record.name} recorded "
+            f"{match.group(1) if match else 'nothing readable'} when they were first used.",
+            hint=f"If you did not change them, remove both and run again: rm '{path}' '{record}'",
+            path=str(path),
+        )
+    return digest
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _write_record(path: Path, digest: str) -> None:
+    write_bytes_atomic(_record_of(path), f"{digest}  {path.name}\n".encode())
+
+
+def _download(file: RemoteFile, target: Path, progress: Progress, *, still_absent: list[RemoteFile]) -> None:
+    """Stream to a temporary file, compare its length with the announced one, record the sha256, then commit."""
+    digest = hashlib.sha256()
+    received = 0
+    # Errors of the network are OSErrors too; they must not reach atomic_path, which reports those of the disk.
+    with atomic_path(target) as temp:
+        response = _open(file, still_absent)
+        try:
+            announced = response.headers.get("Content-Length")
+            total = int(announced) if announced and announced.isdigit() else None
+            progress.start(file.file_name, total, unit="bytes")
+            with temp.open("wb") as out:
+                while block := _read(response, file, still_absent):
+                    out.write(block)
+                    digest.update(block)
+                    received += len(block)
+                    progress.advance(file.file_name, len(block))
+        finally:
+            response.close()
+            progress.finish(file.file_name)
+        if received == 0 or (total is not None and received != total):
+            raise _lacking(still_absent, f"{file.url} broke off after {received} of {total} bytes")
+        _write_record(target, digest.hexdigest())
+    progress.say(f"{target} sha256 {digest.hexdigest()}")
+
+
+def _open(file: RemoteFile, still_absent: list[RemoteFile]) -> http.client.HTTPResponse:
+    try:
+        response: http.client.HTTPResponse = urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _lacking(still_absent, f"{file.url} could not be opened: {_reason(error)}") from error
+    return response
+
+
+def _read(response: http.client.HTTPResponse, file: RemoteFile, still_absent: list[RemoteFile]) -> bytes:
+    try:
+        return response.read(_BLOCK_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise _lacking(still_absent, f"{file.url} broke off: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error or type(error).__name__)
+
+
+def _lacking(files: list[RemoteFile], why: str) -> EnvironmentLacksError:
+    folder = cache_folder()
+    names = " and ".join(file.file_name for file in files)
+    commands = [f"curl -L --create-dirs -o '{folder / file.file_name}' {file.url}" for file in files]
+    options = " ".join(f"{file.option} FILE" for file in files)
+    return EnvironmentLacksError(
+        f"The weights {names} are not in {folder}, and {why}.",
+        hint="Fetch them where there is a network:\n  " + "\n  ".join(commands) + f"\nor give local copies: {options}",
+        commands=commands,
+    )

@@ -1,0 +1,147 @@
+"""Find the file or folder that holds a video's heatmaps, and what the dataset's manifest says of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from gazetools.io.arrays import npy_layout
+from gazetools.io.json_files import read_json
+from gazetools.schemas.base import explain_validation_error
+from gazetools.schemas.dataset import MANIFEST_NAME, MANIFEST_SCHEMA_VERSION, MAX_MANIFEST_BYTES, PackedVideo
+from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.video_id import check_video_id, path_of_id
+
+Kind = Literal["npz", "npy", "folder"]
+WHOLE_ARRAY_IN_FOLDER = "gaze.npy"
+"""Raw heatmaps of the public prototype lie in `results/<video_id>/gaze.npy` (FORMATS 12)."""
+_NUMBERED_FRAME = re.compile(r"^(?:.*\D)?(\d{1,9})\.npy$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """Where a video's heatmaps lie."""
+
+    video_id: str
+    kind: Kind
+    """`npz` archive, one `npy` array, or a `folder` of one .npy per frame."""
+    path: Path
+    entry: PackedVideo | None
+    """The manifest's entry; None for heatmaps made by other tools."""
+
+
+def locate(dataset: Path, video_id: str) -> Location | None:
+    """The heatmaps of `video_id` in `dataset`, None where there are none.
+
+    With a manifest its entry decides; without one `<id>.npz`, `<id>.npy`, the folder `<id>` with numbered .npy files
+    or `<id>/gaze.npy` are taken, in this order. Raises DataFileError for ids that would leave the dataset, for a
+    dataset that is no folder, and for a manifest that can't be read.
+    """
+    if not dataset.is_dir():
+        raise DataFileError(
+            f"The heatmap dataset {dataset} is not a folder.", hint="Pass the folder that holds the heatmaps."
+        )
+    try:
+        video_id = check_video_id(video_id)
+        candidates = {suffix: path_of_id(dataset, video_id, suffix) for suffix in (".npz", ".npy", "")}
+    except UsageError as error:
+        raise DataFileError(error.message, hint=error.hint) from None
+    if (dataset / MANIFEST_NAME).exists():
+        entry = manifest_entry(dataset, video_id)
+        if entry is None:
+            return None
+        path = dataset / entry.file
+        if path not in (candidates[".npz"], candidates[""]):
+            raise DataFileError(f"{dataset / MANIFEST_NAME}: the file {entry.file!r} of {video_id!r} is not its own.")
+        return Location(
+            video_id=video_id, kind="npz" if entry.file.endswith(".npz") else "folder", path=path, entry=entry
+        )
+    return foreign_location(video_id, candidates)
+
+
+def foreign_location(video_id: str, candidates: dict[str, Path]) -> Location | None:
+    """Heatmaps without a manifest: the first of the known shapes that exists."""
+    npz, npy, folder = candidates[".npz"], candidates[".npy"], candidates[""]
+    if npz.is_file():
+        return Location(video_id=video_id, kind="npz", path=npz, entry=None)
+    if npy.is_file():
+        return Location(video_id=video_id, kind="npy", path=npy, entry=None)
+    if (folder / WHOLE_ARRAY_IN_FOLDER).is_file():
+        return Location(video_id=video_id, kind="npy", path=folder / WHOLE_ARRAY_IN_FOLDER, entry=None)
+    if folder.is_dir() and is_frame_folder(folder):
+        return Location(video_id=video_id, kind="folder", path=folder, entry=None)
+    return None
+
+
+def is_frame_folder(folder: Path) -> bool:
+    """Does `folder` hold one map per numbered .npy file (rather than one video per file)?
+
+    The first file tells: a single map is [H,W] or [1,H,W]. One that can't be read is taken for a frame.
+    """
+    names = sorted(path.name for path in folder.iterdir() if _NUMBERED_FRAME.match(path.name))
+    if not names or names[0].startswith("."):
+        return False
+    try:
+        shape = npy_layout(folder / names[0]).shape
+    except DataFileError:
+        return True
+    return len(shape) == 2 or shape[0] == 1
+
+
+def numbered_frames(folder: Path) -> dict[int, str]:
+    """Frame number -> file name of the .npy files in `folder`. Raises DataFileError where two have one number."""
+    frames: dict[int, str] = {}
+    for path in folder.iterdir():
+        match = _NUMBERED_FRAME.match(path.name)
+        if match is None or path.name.startswith("."):
+            continue
+        number = int(match.group(1))
+        if number in frames:
+            raise DataFileError(f"{folder}: {frames[number]} and {path.name} have the same frame number {number}.")
+        frames[number] = path.name
+    return frames
+
+
+def manifest_entry(dataset: Path, video_id: str) -> PackedVideo | None:
+    """The entry of `video_id` in the dataset's manifest, None where it has none. Raises DataFileError."""
+    path = dataset / MANIFEST_NAME
+    value = raw_manifest(dataset)["videos"].get(video_id)
+    if value is None:
+        return None
+    try:
+        return PackedVideo.model_validate(value)
+    except ValidationError as error:
+        problems = "; ".join(explain_validation_error(error, PackedVideo))
+        raise DataFileError(f"{path}: the entry of {video_id!r} is broken: {problems}.", path=str(path)) from None
+
+
+def raw_manifest(dataset: Path) -> dict[str, Any]:
+    """The manifest as JSON, checked for its name, version and table of videos only; cached while it is unchanged."""
+    path = dataset / MANIFEST_NAME
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataFileError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from error
+    return _raw_manifest(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4)
+def _raw_manifest(path: Path, _mtime_ns: int, _size: int) -> dict[str, Any]:
+    value = read_json(path, max_bytes=MAX_MANIFEST_BYTES)
+    if not isinstance(value, dict) or value.get("schema_name") != "gazetools.dataset":
+        raise DataFileError(f"{path} is not a gazetools dataset manifest.", path=str(path))
+    version = value.get("schema_version")
+    if not isinstance(version, int) or not 1 <= version <= MANIFEST_SCHEMA_VERSION:
+        raise DataFileError(
+            f"{path} has schema version {version!r}; this gazetools reads 1 to {MANIFEST_SCHEMA_VERSION}.",
+            hint="Upgrade gazetools or pack again.",
+            path=str(path),
+        )
+    if not isinstance(value.get("videos"), dict):
+        raise DataFileError(f"{path} has no table of videos.", path=str(path))
+    return value

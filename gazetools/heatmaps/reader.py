@@ -1,0 +1,255 @@
+"""HeatmapReader: maps of one video as float32, whatever layout they lie in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.heatmaps.convert import to_float32
+from gazetools.heatmaps.locate import Location, locate, raw_manifest
+from gazetools.heatmaps.sources import FrameSource, open_source, side_layout
+from gazetools.io.arrays import Npz
+from gazetools.sampling import nearest_indices
+from gazetools.schemas.dataset import INDEX_NPZ, MANIFEST_NAME
+from gazetools.schemas.errors import DataFileError, FrameRangeError
+
+MissingPolicy = Literal["error", "zero"]
+_SIDE_MEMBERS = {"valid": np.dtype(np.bool_), "inout": np.dtype(np.float32), "pts_seconds": np.dtype(np.float64)}
+
+
+class HeatmapReader:
+    """Maps of one video in a dataset, read by frame index or by time.
+
+    Reads gazetools' npz and npy layouts and, without a manifest, heatmaps of other tools: `<id>.npz` with the maps
+    under any key (`heatmap`, else the first), `<id>.npy`, `<id>/gaze.npy`, or a folder of numbered .npy files; arrays
+    are [T,H,W], [T,1,H,W] or [H,W]. Nothing is ever unpickled. A stored member of an .npz is read at its offset
+    inside the archive; a compressed one is unpacked once and kept (at most 2 GiB).
+
+    Readers can be pickled and used in forked or spawned workers: each process opens the files for itself.
+
+    Args:
+        dataset_path: folder with the heatmaps (and `manifest.json` where gazetools packed them).
+        video_id: id of the video.
+        missing: what stands for heatmaps that aren't there, be it the video or a numbered frame of a folder: `error`
+            raises DataFileError, `zero` gives zero maps (`valid` False). A *broken* file is an error in both.
+        size: (H, W) of the zero maps of a missing video in a folder without a manifest.
+
+    Raises:
+        DataFileError: no such heatmaps, or files that are damaged, hostile or of another format.
+
+    >>> maps = HeatmapReader("DATASET", "take/cam01")          # doctest: +SKIP
+    >>> maps.read([3, 7, 9]).shape                             # doctest: +SKIP
+    (3, 64, 64)
+    """
+
+    shape: tuple[int, int, int]
+    """(T, H, W); T is 0 for a missing video."""
+    valid: npt.NDArray[np.bool_]
+    """bool [T]: the map was computed from this very frame (False: no map, or filled in from other frames)."""
+    inout: npt.NDArray[np.float32] | None
+    """float32 [T] probability that the gaze target is in the frame, NaN where unknown; None in files without it."""
+    pts_seconds: npt.NDArray[np.float64] | None
+    """float64 [T] time of each row in its video; None in files without it."""
+    is_missing: bool
+    """True where the dataset has nothing for this video and `missing="zero"` was chosen."""
+
+    def __init__(
+        self,
+        dataset_path: str | Path,
+        video_id: str,
+        *,
+        missing: MissingPolicy = "error",
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        if missing not in ("error", "zero"):
+            raise DataFileError(f"missing = {missing!r} is not a policy; use 'error' or 'zero'.")
+        self.dataset_path = Path(dataset_path)
+        self.video_id = video_id
+        self._missing = missing
+        self._source: FrameSource | None = None
+        self._process = -1
+        self._scale = 1.0
+        location = locate(self.dataset_path, video_id)
+        self.is_missing = location is None
+        self._location = location
+        if location is None:
+            self._become_missing(size)
+            return
+        source = self._opened()
+        self.shape = source.shape
+        self._scale = self._scale_of(location, source)
+        self._check_entry(location, source)
+        present = source.present()
+        side = _side_members(location, self.shape[0])
+        valid = side["valid"]
+        self.valid = np.ones(self.shape[0], dtype=np.bool_) if valid is None else valid
+        if present is not None:
+            self.valid = self.valid & present
+        self.inout, self.pts_seconds = side["inout"], side["pts_seconds"]
+
+    def __len__(self) -> int:
+        """T, the number of rows."""
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"HeatmapReader({str(self.dataset_path)!r}, {self.video_id!r}, shape={self.shape})"
+
+    def __enter__(self) -> HeatmapReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # an open file belongs to its process; the copy opens its own at its first read
+        return {**self.__dict__, "_source": None, "_process": -1}
+
+    def close(self) -> None:
+        """Close files; a later read opens them again."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def read(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
+        """Maps of the rows `indices`, in their order and repeated where asked for, float32 [n, H, W].
+
+        Raises FrameRangeError for an index outside 0..T-1, DataFileError where a file is missing or damaged.
+        """
+        wanted = np.asarray(indices)
+        if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+            raise FrameRangeError(f"indices must be a list of integers, got {indices!r:.80}.")
+        wanted = wanted.astype(np.int64, copy=False)
+        if self.is_missing:
+            return np.zeros((len(wanted), *self.shape[1:]), dtype=np.float32)
+        if wanted.size and (int(wanted.min()) < 0 or int(wanted.max()) >= self.shape[0]):
+            outside = wanted[(wanted < 0) | (wanted >= self.shape[0])]
+            raise FrameRangeError(
+                f"Heatmaps {outside[:5].tolist()} of {self.video_id!r} were asked for, but it has rows 0 to "
+                f"{self.shape[0] - 1}.",
+                hint="Check that video and heatmaps belong together: gazetools validate --videos ROOT.",
+            )
+        source = self._opened()
+        if self._missing == "zero" and (present := source.present()) is not None:
+            maps = np.zeros((len(wanted), *self.shape[1:]), dtype=np.float32)
+            there = present[wanted]
+            maps[there] = to_float32(source.read(wanted[there]), self._scale)
+            return maps
+        return to_float32(source.read(wanted), self._scale)
+
+    def read_seconds(
+        self, times: Sequence[float] | npt.NDArray[np.floating[Any]], *, tolerance_seconds: float | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Maps of the rows whose pts is nearest to each time, float32 [n, H, W]; of two equally near the earlier.
+
+        Raises FrameRangeError for a time that is more than `tolerance_seconds` (default: one mean row period) before
+        the first or after the last row, DataFileError where the rows have no usable times.
+        """
+        wanted = np.asarray(times, dtype=np.float64)
+        if wanted.ndim != 1 or not np.isfinite(wanted).all():
+            raise FrameRangeError(f"times must be a list of finite seconds, got {times!r:.80}.")
+        if self.is_missing:
+            return np.zeros((len(wanted), *self.shape[1:]), dtype=np.float32)
+        pts = self.pts_seconds
+        known = np.flatnonzero(np.isfinite(pts)) if pts is not None else np.zeros(0, np.intp)
+        if pts is None or not len(known):
+            raise DataFileError(
+                f"The heatmaps of {self.video_id!r} have no times.", hint="Read by index, or pack them with gazetools."
+            )
+        known_pts = pts[known]
+        if (np.diff(known_pts) < 0).any():
+            raise DataFileError(f"The times of {self.video_id!r} are not ascending.", hint="Run gazetools validate.")
+        span = float(known_pts[-1] - known_pts[0])
+        tolerance = tolerance_seconds if tolerance_seconds is not None else span / max(len(known) - 1, 1)
+        outside = wanted[(wanted < known_pts[0] - tolerance) | (wanted > known_pts[-1] + tolerance)]
+        if len(outside):
+            raise FrameRangeError(
+                f"Times {outside[:5].tolist()} s are outside the rows of {self.video_id!r}, which cover "
+                f"{known_pts[0]:.3f} to {known_pts[-1]:.3f} s (tolerance {tolerance:.3f} s)."
+            )
+        return self.read(known[nearest_indices(known_pts, wanted)])
+
+    def _opened(self) -> FrameSource:
+        if self._source is None or self._process != os.getpid():
+            if self._location is None:
+                raise AssertionError("a missing video has no source")
+            self._source = open_source(self._location)
+            self._process = os.getpid()
+            if getattr(self, "shape", self._source.shape) != self._source.shape:
+                raise DataFileError(f"{self._location.path} has another shape than before.", hint="Open it again.")
+        return self._source
+
+    def _become_missing(self, size: tuple[int, int] | None) -> None:
+        if self._missing == "error":
+            raise DataFileError(
+                f"{self.dataset_path} has no heatmaps of the video {self.video_id!r}.",
+                hint="Check the id, pack the video, or read with missing='zero'.",
+                video_id=self.video_id,
+            )
+        sizes = {size} if size else _sizes_in_manifest(self.dataset_path)
+        if len(sizes) != 1:
+            raise DataFileError(
+                f"{self.dataset_path} has no heatmaps of {self.video_id!r}, and the size of its zero maps is unknown.",
+                hint="Pass size=(H, W).",
+            )
+        self.shape = (0, *sizes.pop())
+        self.valid = np.zeros(0, dtype=np.bool_)
+        self.inout = self.pts_seconds = None
+
+    @staticmethod
+    def _scale_of(location: Location, source: FrameSource) -> float:
+        if location.entry is not None:
+            return location.entry.scale
+        if source.dtype == np.uint8:
+            return 1 / 255
+        if source.dtype.kind not in "fb":
+            raise DataFileError(
+                f"{location.path} holds {source.dtype} maps, whose scale is unknown.",
+                hint="Store them as float16, float32 or uint8 (0..255 for 0..1).",
+            )
+        return 1.0
+
+    @staticmethod
+    def _check_entry(location: Location, source: FrameSource) -> None:
+        entry = location.entry
+        if entry is None:
+            return
+        stated = ((entry.t, entry.h, entry.w), np.dtype(entry.dtype))
+        if (source.shape, source.dtype) != stated:
+            raise DataFileError(
+                f"{location.path} holds {source.dtype} {list(source.shape)}, its manifest says {stated[1]} "
+                f"{list(stated[0])}.",
+                hint="Run gazetools validate on the dataset and pack this video again.",
+                path=str(location.path),
+            )
+
+
+def _side_members(location: Location, count: int) -> dict[str, Any]:
+    """The members beside the maps; None each where absent. In files of other tools those that don't fit are ignored."""
+    values: dict[str, Any] = dict.fromkeys(_SIDE_MEMBERS)
+    path = location.path / INDEX_NPZ if location.kind == "folder" else location.path
+    if location.kind == "npy" or (location.entry is None and not path.exists()):
+        return values
+    with Npz(path) as archive:
+        for name, dtype in _SIDE_MEMBERS.items():
+            layout = side_layout(archive, name, strict=location.entry is not None)
+            if layout is not None and layout.shape == (count,) and layout.dtype == dtype:
+                values[name] = archive.load(name)
+            elif location.entry is not None:
+                found = "missing" if layout is None else f"{layout.dtype} {list(layout.shape)}"
+                raise DataFileError(f"{path}: member {name!r} is {found}; it must be {dtype} [{count}].")
+    return values
+
+
+def _sizes_in_manifest(dataset: Path) -> set[tuple[int, int]]:
+    if not (dataset / MANIFEST_NAME).exists():
+        return set()
+    entries = raw_manifest(dataset)["videos"].values()
+    return {(e["H"], e["W"]) for e in entries if isinstance(e, dict) and {"H", "W"} <= e.keys()}

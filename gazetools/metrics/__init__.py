@@ -1,0 +1,1 @@
+"""Scores of heatmaps against annotated gaze targets."""

@@ -1,0 +1,222 @@
+"""Which row of the dataset shows which processed frame, and which maps and weights it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.sampling import nearest_indices
+from gazetools.schemas.dataset import PackOptions
+from gazetools.schemas.errors import DataFileError, VideoError
+from gazetools.store import StoreReader
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+_PTS_TOLERANCE_SECONDS = 1e-4
+_TIE_SECONDS = 1e-6
+_GATE = 0.5
+"""Gaze-LLE's in/out probability from which on a target counts as inside the frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The plan of one packed video; T rows, each made of the chosen people's rows of one processed frame."""
+
+    chosen: Ints
+    """[R] rows of the store that are used, ascending."""
+    start: Ints
+    """[T] first position in `chosen` of each grid row's people."""
+    stop: Ints
+    """[T] end (not included); start == stop where the row has no map of its own."""
+    weights: npt.NDArray[np.float32] | None
+    """[R] factor of each chosen row, None for `--inout keep`."""
+    inout: npt.NDArray[np.float32]
+    """[T] of the chosen person, the largest over people, NaN where there is none."""
+    pts_seconds: Floats
+    """[T] time of the shown frame; of the grid point where it shows none; NaN where unknown."""
+    before: Ints
+    """[T] grid row whose map is shown: itself, or for a filled row the one before; -1 for none."""
+    after: Ints
+    """[T] like `before`, the one after; equal to `before` unless interpolated."""
+    blend: npt.NDArray[np.float32]
+    """[T] share of `after` in 0..1."""
+    uses_future: bool
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """[T] the row has a map computed from its own frame."""
+        return self.stop > self.start
+
+
+def plan_grid(store: StoreReader, options: PackOptions, warnings: list[str]) -> Grid:
+    """Lay the rows of `store` on the grid of `options`; what is worth knowing is added to `warnings`.
+
+    Raises DataFileError where the store lacks what is asked for (the person, inout) or its columns contradict
+    themselves.
+    """
+    _check_columns(store)
+    chosen = _chosen_rows(store, options.people)
+    weights = _weights(store, chosen, options.inout)
+    shown, pts = _shown_frames(store, options, warnings)
+    # rows are ascending in frame: each processed frame's people are one range of `chosen`
+    frames = store.row_frame[chosen]
+    starts = np.searchsorted(frames, store.frames.index, side="left")
+    stops = np.searchsorted(frames, store.frames.index, side="right")
+    has_frame = shown >= 0
+    start = np.where(has_frame, starts[shown] if len(starts) else 0, 0).astype(np.int64)
+    stop = np.where(has_frame, stops[shown] if len(stops) else 0, 0).astype(np.int64)
+    inout = _largest_inout(store.row_inout[chosen], start, stop)
+    before, after, blend = _fill(stop > start, pts, options.missing)
+    filled = (stop == start) & (before >= 0)
+    inout[filled] = ((1 - blend) * inout[before] + blend * inout[after])[filled]
+    return Grid(
+        chosen=chosen,
+        start=start,
+        stop=stop,
+        weights=weights,
+        inout=inout,
+        pts_seconds=pts,
+        before=before,
+        after=after,
+        blend=blend,
+        uses_future=bool((filled & (after > np.arange(len(start)))).any()),
+    )
+
+
+def _check_columns(store: StoreReader) -> None:
+    index, pts = store.frames.index, store.frames.pts_seconds
+    count = store.provenance.video.frame_count
+    problem = None
+    if (np.diff(index) <= 0).any():
+        problem = "frames/index is not ascending"
+    elif len(index) and (index[0] < 0 or index[-1] >= count):
+        problem = f"frames/index reaches {index[-1]}, but the video has {count} frames"
+    elif not np.isfinite(pts).all() or (np.diff(pts) < 0).any():
+        problem = "frames/pts_seconds is not ascending"
+    elif (np.diff(store.row_frame) < 0).any():
+        problem = "rows/frame is not ascending"
+    elif not np.isin(store.row_frame, index).all():
+        problem = "rows/frame names frames that were not processed"
+    if problem:
+        raise DataFileError(
+            f"{store.path}: {problem}.", hint="Run gazetools validate, then extract this video again with --overwrite."
+        )
+
+
+def _chosen_rows(store: StoreReader, people: str) -> Ints:
+    if people in ("max", "mean"):
+        return np.arange(len(store), dtype=np.int64)
+    if people == "wearer":
+        wanted = [track for track, role in store.tracks.items() if role == "wearer"]
+    else:
+        wanted = [track for track in store.tracks if track == int(people)]
+    if not wanted:
+        known = ", ".join(f"{track} ({role})" for track, role in list(store.tracks.items())[:20]) or "none"
+        raise DataFileError(
+            f"{store.video_id!r} has no person {people!r}; its people are: {known}.",
+            hint="Choose one with --people, or max or mean for all.",
+        )
+    return np.flatnonzero(np.isin(store.row_track_id, wanted)).astype(np.int64)
+
+
+def _weights(store: StoreReader, chosen: Ints, rule: str) -> npt.NDArray[np.float32] | None:
+    if rule == "keep":
+        return None
+    inout = store.row_inout[chosen]
+    if np.isnan(inout).any():
+        raise DataFileError(
+            f"{store.video_id!r} has no inout: the model {store.provenance.model.name} gives none.",
+            hint="Pack with --inout keep, or extract with a model whose name ends in _inout.",
+        )
+    return (inout >= _GATE).astype(np.float32) if rule == "gate" else inout.astype(np.float32)
+
+
+def _shown_frames(store: StoreReader, options: PackOptions, warnings: list[str]) -> tuple[Ints, Floats]:
+    """Per grid row the position among the processed frames (-1 for none) and the time."""
+    index, processed_pts = store.frames.index, store.frames.pts_seconds
+    if options.align == "native":
+        grid_pts = processed_pts.copy()
+        shown = np.arange(len(index), dtype=np.int64)
+    else:
+        grid_pts = _pts_of_decoded_frames(store, warnings)
+        shown = np.full(len(grid_pts), -1, dtype=np.int64)
+        shown[index] = np.arange(len(index))
+    if options.fps is None:
+        return shown, grid_pts
+    known = grid_pts[np.isfinite(grid_pts)]
+    if not len(known):
+        return np.zeros(0, np.int64), np.zeros(0)
+    # points up to the last frame; the small term keeps a last point that rounding puts just behind it
+    steps = int(np.floor((known[-1] - known[0]) * options.fps + 1e-6)) + 1
+    grid_pts = known[0] + np.arange(steps) / options.fps
+    if not len(index):
+        return np.full(steps, -1, np.int64), grid_pts
+    # a grid point half-way between two frames takes the earlier one, whatever rounding makes of the tie
+    nearest = nearest_indices(processed_pts, grid_pts - _TIE_SECONDS)
+    period = float(np.median(np.diff(processed_pts))) if len(index) > 1 else 0.0
+    reach = 0.5 * max(1 / options.fps, period) + _PTS_TOLERANCE_SECONDS
+    close = np.abs(processed_pts[nearest] - grid_pts) <= reach
+    return np.where(close, nearest, -1), np.where(close, processed_pts[nearest], grid_pts)
+
+
+def _pts_of_decoded_frames(store: StoreReader, warnings: list[str]) -> Floats:
+    """[T] times of all decoded frames: from the store, and for frames that were not processed from the video."""
+    video = store.provenance.video
+    pts = np.full(video.frame_count, np.nan)
+    pts[store.frames.index] = store.frames.pts_seconds
+    missing = int(np.isnan(pts).sum())
+    if not missing:
+        return pts
+    from gazetools.video import VideoReader
+
+    path = Path(video.path)
+    try:
+        if not path.is_file():
+            reason = f"{path} is not there"
+        elif path.stat().st_size != video.size_bytes:
+            reason = f"{path} has changed since it was extracted"
+        else:
+            with VideoReader(path, stream_index=video.stream_index) as reader:
+                found = np.asarray(reader.pts_seconds, dtype=np.float64)
+            if len(found) == len(pts) and np.allclose(
+                found[store.frames.index], store.frames.pts_seconds, rtol=0, atol=_PTS_TOLERANCE_SECONDS
+            ):
+                return found
+            reason = f"{path} now has other frames"
+    except (VideoError, OSError) as error:
+        reason = f"{path} can't be read ({error})"
+    warnings.append(f"{missing} frames were not processed and have no time (NaN): {reason}.")
+    return pts
+
+
+def _largest_inout(inout: npt.NDArray[np.float32], start: Ints, stop: Ints) -> npt.NDArray[np.float32]:
+    """[T] largest inout of each range, NaN where it is empty or all NaN."""
+    result = np.full(len(start), np.nan, dtype=np.float32)
+    for offset in range(int((stop - start).max(initial=0))):
+        there = start + offset < stop
+        result[there] = np.fmax(result[there], inout[start[there] + offset])
+    return result
+
+
+def _fill(valid: npt.NDArray[np.bool_], pts: Floats, rule: str) -> tuple[Ints, Ints, npt.NDArray[np.float32]]:
+    """(before, after, blend) of every row, see Grid. Before the first map only `interpolate` has something to show."""
+    rows = np.arange(len(valid), dtype=np.int64)
+    own = np.where(valid, rows, -1)
+    blend = np.zeros(len(valid), dtype=np.float32)
+    if rule == "zero" or not valid.any():
+        return own, own, blend
+    before = np.maximum.accumulate(own)
+    if rule == "hold":
+        return before, before, blend
+    after = np.minimum.accumulate(np.where(valid, rows, len(valid))[::-1])[::-1]
+    before, after = np.where(before < 0, after, before), np.where(after == len(valid), before, after)
+    clock = pts if np.isfinite(pts).all() else rows.astype(np.float64)
+    span = clock[after] - clock[before]
+    share = np.divide(clock - clock[before], span, out=np.zeros(len(valid)), where=span > 0)
+    return before, after, np.clip(share, 0.0, 1.0).astype(np.float32)

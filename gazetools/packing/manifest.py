@@ -1,0 +1,113 @@
+"""The dataset's manifest while it is made: what an earlier run packed, what this one adds, one commit at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import gazetools
+from gazetools.heatmaps.locate import raw_manifest
+from gazetools.io.atomic import write_bytes_atomic
+from gazetools.io.json_files import dumps, read_json, write_json_atomic
+from gazetools.schemas.base import parse_settings
+from gazetools.schemas.dataset import INDEX_NPZ, MANIFEST_NAME, WORK_FOLDER, Manifest, PackedVideo, PackOptions
+from gazetools.schemas.errors import DataFileError, UsageError
+
+
+class ManifestDraft:
+    """Entries of the videos in a dataset; results are journalled one by one and merged by `commit`.
+
+    A run that is killed leaves its journal in `DATASET/.work`, from which the next run takes what is packed already.
+    """
+
+    def __init__(self, dataset: Path, options: PackOptions, *, overwrite: bool) -> None:
+        self.dataset = dataset
+        self.options = options
+        self._work = dataset / WORK_FOLDER
+        self._old_text: str | None = None
+        self._entries: dict[str, PackedVideo] = {}
+        self._replaced: set[str] = set()
+        self.is_ours = (dataset / MANIFEST_NAME).exists() or self._work.is_dir()
+        if (dataset / MANIFEST_NAME).exists():
+            manifest = parse_settings(Manifest, raw_manifest(dataset), what=str(dataset / MANIFEST_NAME))
+            self._old_text = (dataset / MANIFEST_NAME).read_text(encoding="utf-8")
+            self._entries = dict(manifest.videos)
+            if manifest.options.key() != options.key():
+                self._check_may_replace(manifest, overwrite=overwrite)
+        if self._work.is_dir():
+            self._take_journal()
+
+    @property
+    def video_ids(self) -> set[str]:
+        """Ids of the videos in the dataset so far."""
+        return set(self._entries)
+
+    def unchanged(self, video_id: str, source_sha256: str) -> PackedVideo | None:
+        """The entry of a video that needs no packing: same source, same options, its file still there in full."""
+        entry = self._entries.get(video_id)
+        if entry is None or entry.options_key != self.options.key() or entry.source_sha256 != source_sha256:
+            return None
+        path = self.dataset / entry.file
+        if self.options.layout == "npz":
+            whole = path.is_file() and path.stat().st_size == entry.bytes
+        else:
+            whole = (path / INDEX_NPZ).is_file() and sum(p.stat().st_size for p in path.iterdir()) == entry.bytes
+        return entry if whole else None
+
+    def add(self, video_id: str, entry: PackedVideo) -> None:
+        """Record a packed video, durably."""
+        self._entries[video_id] = entry
+        self._replaced.discard(video_id)
+        write_json_atomic(
+            self._work / (hashlib.sha256(video_id.encode()).hexdigest()[:32] + ".json"),
+            {"video_id": video_id, "entry": entry.model_dump(mode="json", by_alias=True)},
+        )
+
+    def commit(self) -> None:
+        """Write the manifest, last of all, unless it says the same already; then drop the journal."""
+        videos = {video_id: self._entries[video_id] for video_id in sorted(self._entries)}
+        for video_id in self._replaced:
+            videos.pop(video_id, None)
+        manifest = Manifest(
+            tool_version=gazetools.__version__, layout=self.options.layout, options=self.options, videos=videos
+        )
+        text = dumps(manifest.model_dump(mode="json", by_alias=True))
+        if text != self._old_text:
+            write_bytes_atomic(self.dataset / MANIFEST_NAME, text.encode("utf-8"))
+        shutil.rmtree(self._work, ignore_errors=True)
+
+    def allow_only(self, video_ids: list[str]) -> None:
+        """Raise UsageError where packing with new options would leave videos of the old ones in the dataset."""
+        if left := sorted(self._replaced - set(video_ids)):
+            raise UsageError(
+                f"{self.dataset} was packed with other options and holds {len(left)} videos that this run would not "
+                f"replace, such as {left[0]!r}.",
+                hint="Pack into another folder: one dataset has one set of options.",
+            )
+
+    def _check_may_replace(self, manifest: Manifest, *, overwrite: bool) -> None:
+        old, new = manifest.options.model_dump(), self.options.model_dump()
+        changes = ", ".join(f"{k} {old[k]!r} -> {new[k]!r}" for k in new if old[k] != new[k]) or "another version"
+        if manifest.layout != self.options.layout:
+            raise UsageError(
+                f"{self.dataset} has the layout {manifest.layout}, not {self.options.layout}.",
+                hint="Pack into another folder.",
+            )
+        if not overwrite:
+            raise UsageError(
+                f"{self.dataset} was packed with other options ({changes}).",
+                hint="Pass --overwrite to pack it anew, or another -o.",
+            )
+        self._replaced = set(self._entries)
+
+    def _take_journal(self) -> None:
+        for path in sorted(self._work.glob("*.json")):
+            # a journal file that can't be read costs nothing but packing its video again
+            with suppress(DataFileError, UsageError, KeyError, TypeError):
+                value = read_json(path, max_bytes=1 << 20)
+                entry = parse_settings(PackedVideo, value["entry"], what=str(path))
+                if entry.options_key == self.options.key():
+                    self._entries[str(value["video_id"])] = entry
+                    self._replaced.discard(str(value["video_id"]))

@@ -1,0 +1,110 @@
+"""What happens to the numbers of a map: people to one map, resize, normalise, store type."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.heatmaps.convert import to_float32
+from gazetools.schemas.dataset import Normalise, PackDtype
+from gazetools.schemas.errors import DataFileError
+
+Maps = npt.NDArray[np.float32]
+UINT8_SCALE = 1 / 255
+UINT8_MAX_ERROR = 1 / 510
+"""Of a map value in 0..1 stored as round(255 x): half a step."""
+_MAX_LOST_MASS = 0.01
+
+
+def combine_people(
+    maps: Maps, first_of_frame: npt.NDArray[np.int64], weights: npt.NDArray[np.float32] | None, *, rule: str
+) -> tuple[Maps, npt.NDArray[np.float32] | None]:
+    """One map per frame from one map per person.
+
+    Args:
+        maps: float32 [n, H, W], the people of a frame next to each other.
+        first_of_frame: int64 [f], ascending: where each frame's people begin; every frame has at least one.
+        weights: float32 [n] in 0..1 (`--inout gate|weight`) or None.
+        rule: `mean`, or anything else for the maximum (which leaves a single person's map as it is).
+
+    Returns:
+        Maps [f, H, W] combined with weights relative to the frame's largest, and that largest weight [f]. The caller
+        multiplies by it *after* normalising: multiplied before, a division by max or sum would cancel it.
+    """
+    combine = np.add if rule == "mean" else np.maximum
+    largest = None
+    if weights is not None:
+        largest = np.maximum.reduceat(weights, first_of_frame)
+        counts = np.diff(np.append(first_of_frame, len(maps)))
+        per_row = np.repeat(largest, counts)
+        relative = np.divide(weights, per_row, out=np.zeros_like(weights), where=per_row > 0)
+        maps = maps * relative[:, None, None]
+    if len(first_of_frame) == len(maps):
+        return maps, largest
+    combined = combine.reduceat(maps, first_of_frame, axis=0)
+    if rule == "mean":
+        combined /= np.diff(np.append(first_of_frame, len(maps))).astype(np.float32)[:, None, None]
+    return combined, largest
+
+
+def resize(maps: Maps, size_hw: tuple[int, int]) -> Maps:
+    """Maps [n, h, w] resized to [n, H, W], bilinear with antialiasing and pixel centres at .5 (torch's interpolate)."""
+    if maps.shape[1:] == size_hw or not len(maps):
+        return maps if maps.shape[1:] == size_hw else np.zeros((0, *size_hw), dtype=np.float32)
+    import torch
+
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(np.ascontiguousarray(maps))[:, None],
+        size=size_hw,
+        mode="bilinear",
+        antialias=True,
+        align_corners=False,
+    )
+    return resized[:, 0].numpy()
+
+
+def normalise(maps: Maps, rule: Normalise, *, temperature: float = 1.0) -> Maps:
+    """Each map of [n, H, W] (values >= 0) by itself; a map of zeros stays zeros under every rule.
+
+    max: x / max(x). sum: x / sum(x). minmax: (x - min) / (max - min), zeros where a map is constant.
+    softmax: exp((x - max) / temperature) / sum of the same. none: x.
+    """
+    if rule == "none" or not len(maps):
+        return maps
+    peak = maps.max(axis=(1, 2), keepdims=True)
+    seen = peak > 0
+    if rule == "max":
+        return np.divide(maps, peak, out=np.zeros_like(maps), where=seen)
+    if rule == "sum":
+        # float64: a subnormal sum in float32 would lose the digits that make the result sum to 1
+        total = maps.sum(axis=(1, 2), keepdims=True, dtype=np.float64)
+        return np.divide(maps, total, out=np.zeros(maps.shape), where=seen).astype(np.float32)
+    if rule == "minmax":
+        low = maps.min(axis=(1, 2), keepdims=True)
+        return np.divide(maps - low, peak - low, out=np.zeros_like(maps), where=peak > low)
+    with np.errstate(over="ignore"):  # far below the peak of a cold softmax: exp(-inf) = 0 is right
+        exponent = (maps.astype(np.float64) - peak) / temperature
+    powers = np.exp(exponent)
+    return np.where(seen, powers / powers.sum(axis=(1, 2), keepdims=True), 0.0).astype(np.float32)
+
+
+def to_stored(maps: Maps, dtype: PackDtype, *, sums_to_one: bool, where: str) -> npt.NDArray[np.generic]:
+    """Maps in 0..1 in the dataset's type; uint8 is round(255 x), at most 1/510 off.
+
+    Raises DataFileError where rounding to float16 would move more than 1 % of the mass of a map that sums to 1
+    (`sums_to_one`): the values of large ones come near its smallest step, 6e-8.
+    """
+    if dtype == "float32":
+        return np.ascontiguousarray(maps, dtype=np.float32)
+    if dtype == "uint8":
+        return np.rint(np.clip(maps, 0.0, 1.0) * np.float32(255)).astype(np.uint8)
+    stored = maps.astype(np.float16)
+    if sums_to_one and len(maps):
+        lost = float(np.abs(maps - to_float32(stored, 1.0)).sum(axis=(1, 2), dtype=np.float64).max())
+        if lost > _MAX_LOST_MASS:
+            raise DataFileError(
+                f"{where}: float16 would move {lost:.1%} of the mass of a map of {maps.shape[1]}x{maps.shape[2]} that "
+                f"sums to 1; {_MAX_LOST_MASS:.0%} is allowed.",
+                hint="Pack with --dtype float32, a smaller --size or --normalize max.",
+            )
+    return stored

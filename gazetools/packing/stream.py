@@ -1,0 +1,144 @@
+"""The maps of one packed video, block by block, in memory that does not grow with its length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.heatmaps.convert import to_float32
+from gazetools.packing.grid import Grid, Ints
+from gazetools.packing.maps import Maps, combine_people, normalise, resize, to_stored
+from gazetools.schemas.dataset import PackOptions
+from gazetools.schemas.errors import DataFileError
+from gazetools.store import StoreReader
+
+_BLOCK_BYTES = 16 << 20
+_MAX_BLOCK_FRAMES = 512
+_MAX_ROWS_AT_ONCE = 1024
+_MAX_GAP = 16
+"""Unwanted rows between two wanted ones that are read along instead of making a second read."""
+_HALF_ONE = 0x3C00
+Halves = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedMaps:
+    """The maps of one video as its dataset will hold them; nothing is read before `blocks` is iterated."""
+
+    store: StoreReader
+    grid: Grid
+    options: PackOptions
+    size_hw: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)"""
+        return len(self.grid), *self.size_hw
+
+    def blocks(self) -> Iterator[npt.NDArray[np.generic]]:
+        """Blocks [n, H, W] in the dataset's dtype, in grid order; n sums to T.
+
+        Raises DataFileError for raw maps outside 0..1 and for maps that the dtype can't hold.
+        """
+        step = max(1, min(_MAX_BLOCK_FRAMES, _BLOCK_BYTES // (self.size_hw[0] * self.size_hw[1] * 4)))
+        for begin in range(0, len(self.grid), step):
+            block = slice(begin, min(begin + step, len(self.grid)))
+            sources = np.unique(np.concatenate([self.grid.before[block], self.grid.after[block]]))
+            sources = sources[sources >= 0]
+            if self._untouched(sources):
+                yield self._laid_out(self._raw(sources), sources, block)
+            else:
+                yield self._stored(self._laid_out(self._finished(sources), sources, block))
+
+    def _untouched(self, sources: Ints) -> bool:
+        """Are the maps of these grid rows to be copied bit by bit?"""
+        return (
+            self.options.dtype == "float16"
+            and self.options.normalize == "none"
+            and self.options.missing != "interpolate"
+            and self.grid.weights is None
+            and self.store.heatmap_shape == self.size_hw
+            and int(self._counts(sources).max(initial=0)) <= 1
+        )
+
+    def _counts(self, sources: Ints) -> Ints:
+        return self.grid.stop[sources] - self.grid.start[sources]
+
+    def _raw(self, sources: Ints) -> Halves:
+        """Raw maps of grid rows with one person each."""
+        return self._read_rows(self.grid.chosen[self.grid.start[sources]])
+
+    def _finished(self, sources: Ints) -> Maps:
+        """Combined, resized and normalised maps of the grid rows `sources`."""
+        counts = self._counts(sources)
+        parts = [np.zeros((0, *self.size_hw), dtype=np.float32)]
+        for part in _parts(counts):
+            wanted, people = sources[part], counts[part]
+            ends = np.cumsum(people)
+            # start of each frame, then its first, second ... person
+            positions = np.repeat(self.grid.start[wanted] - (ends - people), people) + np.arange(ends[-1])
+            raw = self._read_rows(self.grid.chosen[positions])
+            weights = None if self.grid.weights is None else self.grid.weights[positions]
+            maps, largest = combine_people(to_float32(raw, 1.0), ends - people, weights, rule=self.options.people)
+            maps = normalise(resize(maps, self.size_hw), self.options.normalize, temperature=self.options.temperature)
+            parts.append(maps if largest is None else maps * largest[:, None, None])
+        return parts[1] if len(parts) == 2 else np.concatenate(parts)
+
+    def _laid_out(self, maps: npt.NDArray[np.floating], sources: Ints, block: slice) -> npt.NDArray[np.floating]:
+        """The rows of a block: maps of their own, filled ones, zeros."""
+        before, after, blend = self.grid.before[block], self.grid.after[block], self.grid.blend[block]
+        if len(sources) == len(before) and bool((before == after).all()):
+            return maps
+        rows = np.zeros((len(before), *self.size_hw), dtype=maps.dtype)
+        there = before >= 0
+        rows[there] = maps[np.searchsorted(sources, before[there])]
+        mixed = there & (after > before) & (blend > 0)
+        if mixed.any():
+            share = blend[mixed][:, None, None]
+            rows[mixed] = (1 - share) * rows[mixed] + share * maps[np.searchsorted(sources, after[mixed])]
+        return rows
+
+    def _stored(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.generic]:
+        sums_to_one = self.options.normalize in ("sum", "softmax")
+        maps = rows.astype(np.float32, copy=False)
+        return to_stored(maps, self.options.dtype, sums_to_one=sums_to_one, where=self.store.video_id)
+
+    def _read_rows(self, rows: Ints) -> Halves:
+        """Raw maps of the store rows `rows` (ascending, repeats allowed), checked to be in 0..1."""
+        parts = [np.zeros((0, *self.store.heatmap_shape), dtype=np.float16)]
+        for run in np.split(rows, np.flatnonzero(np.diff(rows) > _MAX_GAP) + 1) if len(rows) else []:
+            low, high = int(run[0]), int(run[-1]) + 1
+            for begin in range(low, high, _MAX_ROWS_AT_ONCE):
+                end = min(begin + _MAX_ROWS_AT_ONCE, high)
+                inside = run[(run >= begin) & (run < end)] - begin
+                maps = self.store.read_heatmaps(begin, end)
+                parts.append(maps if np.array_equal(inside, np.arange(end - begin)) else maps[inside])
+        raw = parts[1] if len(parts) == 2 else np.concatenate(parts)
+        # one pass over the bits finds everything that is not in 0..1: signs, NaN and infinities are larger numbers
+        if int(raw.view(np.uint16).max(initial=0)) > _HALF_ONE:
+            self._refuse_bad(raw, rows)
+        return raw
+
+    def _refuse_bad(self, raw: Halves, rows: Ints) -> None:
+        bad = ~((raw >= 0) & (raw <= 1)).all(axis=(1, 2))  # minus zero is no fault
+        if bad.any():
+            frames = np.unique(self.store.row_frame[rows[bad]])
+            raise DataFileError(
+                f"{self.store.video_id!r} has raw heatmaps outside 0..1 or NaN at frames {frames[:10].tolist()}.",
+                hint="Run gazetools validate, then extract this video again with --overwrite.",
+            )
+
+
+def _parts(counts: Ints) -> Iterator[slice]:
+    """Slices of frames with at most _MAX_ROWS_AT_ONCE people together (a single frame may have more)."""
+    begin = total = 0
+    for position, count in enumerate(counts.tolist()):
+        if total and total + count > _MAX_ROWS_AT_ONCE:
+            yield slice(begin, position)
+            begin, total = position, 0
+        total += count
+    if begin < len(counts):
+        yield slice(begin, len(counts))

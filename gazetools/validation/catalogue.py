@@ -1,0 +1,174 @@
+"""Every code that `validate` reports: how severe, what it means, what to do. docs/validation.md shows this table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gazetools.schemas.findings import Finding, Severity
+
+_MAX_FRAMES = 100
+_EXTRACT = "Run extract again for this video with --overwrite, then validate the store."
+_PACK = "Run the same pack command again: videos that do not match the manifest are packed anew."
+_COPY = "Copy or make the file again."
+
+
+@dataclass(frozen=True)
+class Code:
+    """One row of the catalogue."""
+
+    severity: Severity
+    cause: str
+    cure: str
+
+
+CATALOGUE: dict[str, Code] = {
+    # files
+    "file-unreadable": Code("error", "The file is truncated, damaged, hostile or of another format.", _COPY),
+    "checksum-mismatch": Code("error", "The bytes are not those that were written: bit rot or an edit.", _COPY),
+    "size-mismatch": Code("error", "The file is longer or shorter than its sidecar or manifest says.", _COPY),
+    "payload-missing": Code(
+        "error", "A sidecar or a manifest entry has no file.", "Restore the file, or make it again."
+    ),
+    "sidecar-missing": Code(
+        "error", "A store file without its sidecar: its writing did not finish.", "Run the same extract command again."
+    ),
+    "sidecar-unreadable": Code("error", "The sidecar is no JSON of the expected form.", _EXTRACT),
+    "manifest-unreadable": Code("error", "manifest.json is damaged or of another version.", _PACK),
+    "manifest-mismatch": Code("error", "The file holds something else than its manifest entry says.", _PACK),
+    "member-missing": Code("error", "A member beside the maps is missing or of another type or length.", _PACK),
+    "id-mismatch": Code("error", "The file says that it is of another video.", "Undo the renaming, or make it again."),
+    "bad-id": Code("error", "The name can't be a video id (control characters, a leading '-', ...).", "Rename it."),
+    "duplicate-id": Code(
+        "error", "Two files are of one video, or their ids differ only in case.", "Remove or rename one of them."
+    ),
+    "unexpected-dtype": Code(
+        "error", "Maps of a type whose scale is unknown.", "Store float16, float32 or uint8 (0..255 for 0..1)."
+    ),
+    "unexpected-shape": Code(
+        "error", "The array is none of [T,H,W], [T,1,H,W], [H,W].", "Store one array of maps per video."
+    ),
+    "frame-file-missing": Code(
+        "error",
+        "Numbers are missing among a folder's frames, or they do not begin at 0.",
+        "Make the missing frames; number them from 0, so that number and frame index agree.",
+    ),
+    "frame-file-unlike": Code("error", "A frame's file has another shape or type than the others.", _COPY),
+    "stray-file": Code(
+        "warning", "A file that belongs to no video of the store or dataset.", "Move it away, or pack its video."
+    ),
+    "unfinished-work": Code(
+        "warning", "Pieces or temporary files of a run that did not finish.", "Run the same command again."
+    ),
+    "mixed-sizes": Code("warning", "Videos of one dataset have maps of different sizes.", "Pack with --size HxW."),
+    "mixed-models": Code(
+        "warning",
+        "Videos of one store come from different models, weights or options.",
+        "Extract the odd ones again with --overwrite, or keep them in a store of their own.",
+    ),
+    "check-failed": Code(
+        "error", "A check broke off on this file.", "Run validate -v on this video and report the message."
+    ),
+    # values
+    "nan-values": Code("error", "Maps with NaN.", "Make them again; look for overflow in half precision."),
+    "inf-values": Code("error", "Maps with infinities.", "Make them again; look for overflow in half precision."),
+    "negative-values": Code("error", "Maps with values below 0.", "Store probabilities, not logits."),
+    "above-one": Code("error", "Maps with values above 1.", "Make them again; raw and packed maps lie in 0..1."),
+    "scale-unknown": Code(
+        "warning", "Maps of another tool with values above 1: 0..255, or sums.", "Scale them to 0..1 before training."
+    ),
+    "zero-maps": Code(
+        "warning", "Rows that count as having a map hold only zeros.", "See why they were made; mark them not valid."
+    ),
+    "constant-maps": Code(
+        "warning", "Maps with the same value everywhere say nothing of the gaze.", "Check the model's weights."
+    ),
+    "normalisation-off": Code(
+        "error", "Maps do not have the sum, peak or range that their normalisation gives.", _PACK
+    ),
+    "nonzero-without-frame": Code("error", "Rows that are not valid hold maps although missing is zero.", _PACK),
+    "inout-out-of-range": Code("error", "inout must be a probability in 0..1, or NaN.", "Make the file again."),
+    "box-out-of-range": Code(
+        "error", "A head box is not 0 <= min < max <= 1 of its frame.", "Check the box file, then extract again."
+    ),
+    "prompt-unknown": Code("error", "rows/prompt holds a number that means nothing.", _EXTRACT),
+    # counts and time
+    "frame-count-mismatch": Code(
+        "error",
+        "The heatmaps have another number of rows than the video has decoded frames.",
+        "Make the heatmaps from this very file; declared frame counts and other tools' counts differ (PITFALLS 4).",
+    ),
+    "rate-mismatch": Code(
+        "error",
+        "The row count fits the video at another rate, such as 30 taken for 29.97 or 8 for 8.56.",
+        "Take frames by their times: extract every frame, then pack --fps.",
+    ),
+    "pts-shifted": Code(
+        "error", "All rows carry the times of frames k further on: the maps are shifted by k frames.", _EXTRACT
+    ),
+    "pts-mismatch": Code("error", "Rows carry times that their frames in the video do not have.", _EXTRACT),
+    "pts-not-ascending": Code("error", "Times go backwards, repeat, or are not finite.", _EXTRACT),
+    "pts-unknown": Code(
+        "note", "Rows without a time (NaN): frames that were not processed.", "Pack again where the video is at hand."
+    ),
+    "frames-not-ascending": Code("error", "frames/index goes backwards or names a frame twice.", _EXTRACT),
+    "frames-beyond-video": Code("error", "Frames that the video does not have.", _EXTRACT),
+    "rows-not-ascending": Code("error", "Rows are not in the order of frame and track.", _EXTRACT),
+    "rows-duplicated": Code("error", "One person has two rows in one frame.", _EXTRACT),
+    "rows-without-frame": Code("error", "Rows name frames that were not processed.", _EXTRACT),
+    "rows-without-track": Code("error", "Rows name people that the store does not list.", _EXTRACT),
+    "video-missing": Code("warning", "No video of this id below --videos.", "Check the root; ids are paths below it."),
+    "video-case-differs": Code(
+        "warning", "The video's name differs from the id in upper and lower case.", "Rename one of them."
+    ),
+    "video-unreadable": Code("error", "The video can't be opened or decoded to its end.", "Get the video again."),
+    "video-changed": Code(
+        "error", "The video is not the file that the heatmaps were made from.", "Find that file, or extract again."
+    ),
+    "video-damaged": Code("warning", "The video is not whole.", "Get the video again, then extract again."),
+    # provenance
+    "provenance-missing": Code("error", "The file does not say where its heatmaps come from.", _EXTRACT),
+    "provenance-unreadable": Code("error", "The provenance is not of the expected form.", _EXTRACT),
+    "schema-unknown": Code("error", "The file was written by a newer gazetools.", "Upgrade gazetools."),
+    "tool-version-differs": Code(
+        "note", "The file was written by another version of gazetools.", "Nothing, if the results are as expected."
+    ),
+    # people
+    "no-heatmaps": Code("warning", "The video has no map at all.", "Check its head boxes and the --people rule."),
+    "frames-without-people": Code("note", "Processed frames in which there was no head.", "Nothing, if that is so."),
+    "empty-prompts": Code(
+        "note", "Rows for which the model was told no head (PITFALLS 9).", "Check the boxes, or use --small-heads grow."
+    ),
+    "gaze-outside": Code(
+        "note", "More than half of the rows have their gaze target outside the frame.", "Pack with --inout gate."
+    ),
+    # annotations
+    "annotated-video-missing": Code(
+        "warning", "A video of the annotations has no heatmaps.", "Extract and pack it, or check its id."
+    ),
+    "clips-uncovered": Code(
+        "warning", "Annotated clips without a map for each of their frames.", "Extract the whole video."
+    ),
+    "coverage-unknown": Code(
+        "note", "The rows have no times, so that clips can't be placed.", "Give --videos, or pack with gazetools."
+    ),
+    # --for-training; severity of training-coverage: warning below one half, else note
+    "training-config": Code("error", "The training config can't be used.", "Correct the config."),
+    "training-settings": Code("error", "Settings of the config contradict each other.", "Correct the config."),
+    "training-data": Code("error", "Annotations, videos or heatmaps do not load.", "Correct the data or the config."),
+    "training-coverage": Code("warning", "Clips of the training data without heatmaps.", "Extract and pack them."),
+}
+
+
+def finding(code: str, message: str, *, video_id: str | None = None, frames: Iterable[int] | None = None) -> Finding:
+    """A finding of `code` with the catalogue's severity and remedy; `frames` is cut to the first 100."""
+    row = CATALOGUE[code]
+    listed = None if frames is None else [int(frame) for frame in frames][:_MAX_FRAMES]
+    return Finding(code=code, severity=row.severity, video_id=video_id, frames=listed, message=message, remedy=row.cure)
+
+
+def catalogue_markdown() -> str:
+    """The table of docs/validation.md."""
+    lines = ["| code | severity | cause | cure |", "|---|---|---|---|"]
+    lines += [f"| `{code}` | {row.severity} | {row.cause} | {row.cure} |" for code, row in CATALOGUE.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,209 @@
+"""What kind of folder was given, which videos are in it, and what lies about that belongs to none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gazetools.heatmaps.locate import WHOLE_ARRAY_IN_FOLDER, is_frame_folder, raw_manifest
+from gazetools.io.atomic import TEMP_MARK
+from gazetools.io.json_files import read_json
+from gazetools.schemas.base import explain_validation_error
+from gazetools.schemas.dataset import MANIFEST_NAME, PackedVideo, PackOptions
+from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
+from gazetools.schemas.findings import Finding
+from gazetools.schemas.store import REPORT_NAME, SIDECAR_SUFFIX, STORE_SUFFIX, WORK_FOLDER
+from gazetools.schemas.video_id import check_video_id
+from gazetools.store import list_store
+from gazetools.store.listing import read_sidecar
+from gazetools.validation.catalogue import finding
+from gazetools.validation.subject import Kind, Subject
+
+
+@dataclass(kw_only=True)
+class Collection:
+    """The videos of the path that `validate` was given."""
+
+    kind: Kind
+    root: Path
+    subjects: list[Subject] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def collect(path: Path) -> Collection:
+    """Tell store, dataset and heatmaps of other tools apart and list their videos.
+
+    Raises UsageError where `path` can't be opened or holds none of these.
+    """
+    try:
+        if path.is_file():
+            return _single(path)
+        names = {entry.name for entry in path.iterdir()}
+    except OSError as error:
+        raise UsageError(
+            f"Cannot open {path}: {error.strerror}.", hint="Pass a store, a dataset or a folder of heatmaps."
+        ) from error
+    if MANIFEST_NAME in names:
+        collection = _dataset(path)
+    elif _is_store(path):
+        collection = _store(path)
+    else:
+        collection = _foreign(path)
+    if not collection.subjects and not collection.findings:
+        raise UsageError(
+            f"{path} holds no heatmaps: no store (.h5), no dataset ({MANIFEST_NAME}), no .npz and no .npy.",
+            hint="Pass the folder of extract -o or pack -o, or a folder of heatmaps.",
+        )
+    _report_unfinished(collection)
+    _report_case_twins(collection)
+    return collection
+
+
+def _single(path: Path) -> Collection:
+    suffix = path.suffix.lower()
+    if suffix == STORE_SUFFIX:
+        sidecar = path.with_suffix(SIDECAR_SUFFIX)
+        subject = Subject(kind="store", video_id=_id_of_single_store(path, sidecar), path=path, sidecar=sidecar)
+        return Collection(kind="store", root=path.parent, subjects=[subject])
+    if suffix in (".npz", ".npy"):
+        subject = Subject(kind="foreign", video_id=path.stem, path=path)
+        return Collection(kind="foreign", root=path.parent, subjects=[subject])
+    raise UsageError(f"{path} is no heatmap file (.h5, .npz, .npy).", hint="Pass a store, a dataset or a folder.")
+
+
+def _id_of_single_store(path: Path, sidecar: Path) -> str:
+    """`take/cam01` for the file cam01.h5 whose sidecar says so, else the file's stem."""
+    try:
+        stated = read_sidecar(sidecar).video_id
+    except DataFileError:
+        return path.stem
+    return stated if stated.rsplit("/", 1)[-1] == path.stem else path.stem
+
+
+def _is_store(path: Path) -> bool:
+    if any(path.rglob(f"*{STORE_SUFFIX}")) or (path / REPORT_NAME).exists():
+        return True
+    return any(_is_sidecar(file) for file in path.rglob(f"*{SIDECAR_SUFFIX}"))
+
+
+def _is_sidecar(path: Path) -> bool:
+    try:
+        value = read_json(path, max_bytes=1 << 20)
+    except DataFileError:
+        return False
+    return isinstance(value, dict) and value.get("schema_name") == "gazetools.store.sidecar"
+
+
+def _store(root: Path) -> Collection:
+    collection = Collection(kind="store", root=root)
+    known = {root / REPORT_NAME}
+    for entry in list_store(root):
+        known |= {entry.payload, entry.sidecar}
+        if not entry.payload.exists() and not _is_sidecar(entry.sidecar):
+            collection.findings.append(finding("stray-file", f"{entry.sidecar} is no sidecar and has no payload."))
+            continue
+        subject = Subject(kind="store", video_id=entry.video_id, path=entry.payload, sidecar=entry.sidecar)
+        _check_id(subject)
+        collection.subjects.append(subject)
+    _report_strays(collection, known)
+    return collection
+
+
+def _dataset(root: Path) -> Collection:
+    collection = Collection(kind="dataset", root=root)
+    try:
+        manifest = raw_manifest(root)
+        options = PackOptions.model_validate(manifest.get("options"))
+    except (DataFileError, ValidationError) as error:
+        message = error.message if isinstance(error, DataFileError) else f"its options: {error.errors()[0]['msg']}"
+        foreign = _foreign(root)
+        foreign.findings.insert(0, finding("manifest-unreadable", f"{root / MANIFEST_NAME}: {message}"))
+        return foreign
+    known = {root / MANIFEST_NAME}
+    for video_id, value in manifest["videos"].items():
+        try:
+            entry = PackedVideo.model_validate(value)
+            path = root / entry.file
+            if entry.file not in (video_id, f"{video_id}.npz"):
+                raise DataFileError(f"its file {entry.file!r} is not named after it")
+        except (ValidationError, DataFileError) as error:
+            problems = (
+                explain_validation_error(error, PackedVideo) if isinstance(error, ValidationError) else [error.message]
+            )
+            collection.findings.append(
+                finding("manifest-unreadable", f"The entry of {video_id!r}: {'; '.join(problems)}.", video_id=video_id)
+            )
+            known |= {root / f"{video_id}.npz", root / video_id}
+            continue
+        subject = Subject(kind="dataset", video_id=video_id, path=path, entry=entry, options=options)
+        _check_id(subject)
+        known.add(path)
+        collection.subjects.append(subject)
+    _report_strays(collection, known)
+    return collection
+
+
+def _foreign(root: Path) -> Collection:
+    """Every .npz, every folder of numbered .npy files, every other .npy is one video."""
+    collection = Collection(kind="foreign", root=root)
+    found: dict[str, list[Path]] = {}
+    folders: set[Path] = set()
+    for path in sorted(root.rglob("*.np[yz]")):
+        if not _is_visible(path.relative_to(root)) or path.parent in folders:
+            continue
+        if path.suffix == ".npy" and is_frame_folder(path.parent):
+            folders.add(path.parent)
+            path = path.parent  # noqa: PLW2901 - the folder is the video
+            name = root.resolve().name if path == root else path.relative_to(root).as_posix()
+        elif path.name == WHOLE_ARRAY_IN_FOLDER and path.parent != root:
+            name = path.parent.relative_to(root).as_posix()
+        else:
+            name = path.relative_to(root).with_suffix("").as_posix()
+        found.setdefault(name, []).append(path)
+    for name, paths in found.items():
+        subject = Subject(kind="foreign", video_id=name, path=paths[0])
+        _check_id(subject)
+        if len(paths) > 1:
+            subject.report("duplicate-id", f"{' and '.join(map(str, paths))} are both of {name!r}.")
+        collection.subjects.append(subject)
+    return collection
+
+
+def _check_id(subject: Subject) -> None:
+    try:
+        check_video_id(subject.video_id)
+    except GazetoolsError as error:
+        subject.report("bad-id", error.message)
+
+
+def _report_strays(collection: Collection, known: set[Path]) -> None:
+    for path in sorted(collection.root.rglob("*")):
+        relative = path.relative_to(collection.root)
+        if not path.is_file() or not _is_visible(relative) or path in known or path.parent in known:
+            continue
+        if collection.kind == "dataset" and relative.as_posix() == "README.md":
+            continue
+        collection.findings.append(finding("stray-file", f"{path} belongs to no video of the {collection.kind}."))
+
+
+def _report_unfinished(collection: Collection) -> None:
+    left = sorted(p for p in collection.root.rglob(f".*{TEMP_MARK}*"))
+    work = collection.root / WORK_FOLDER
+    if work.is_dir() and any(p.is_file() for p in work.rglob("*")):
+        left.append(work)
+    for path in left:
+        collection.findings.append(finding("unfinished-work", f"{path} was left by a run that did not finish."))
+
+
+def _report_case_twins(collection: Collection) -> None:
+    seen: dict[str, str] = {}
+    for subject in collection.subjects:
+        other = seen.setdefault(subject.video_id.casefold(), subject.video_id)
+        if other != subject.video_id:
+            subject.report("duplicate-id", f"{subject.video_id!r} and {other!r} differ only in case.")
+
+
+def _is_visible(relative: Path) -> bool:
+    return not any(part.startswith(".") for part in relative.parts)

@@ -1,0 +1,186 @@
+"""`validate`: list the videos, check one after the other in a few threads, add up what was found."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.errors import EnvironmentLacksError, FaultError
+from gazetools.schemas.findings import Finding, Severity, ValidationReport
+from gazetools.schemas.store import Prompt
+from gazetools.validation import checks_annotations, checks_origin, checks_time, checks_values
+from gazetools.validation.catalogue import finding
+from gazetools.validation.collection import Collection, collect
+from gazetools.validation.load import load
+from gazetools.validation.subject import Subject
+from gazetools.validation.videos import VideoFinder, decode
+
+# The provenance comes first, the video before what compares with it; a new check is one function in this table.
+CHECKS: tuple[Callable[[Subject], None], ...] = (
+    checks_values.check_finite,
+    checks_values.check_range,
+    checks_values.check_content,
+    checks_values.check_normalisation,
+    checks_values.check_inout,
+    checks_values.check_boxes,
+    checks_time.check_order,
+    checks_time.check_times,
+    checks_time.check_against_video,
+    checks_origin.check_people,
+)
+_MAX_THREADS = 4
+_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What is kept of a subject once it is checked."""
+
+    findings: list[Finding]
+    rows: int
+    size_hw: tuple[int, int] | None
+    origin: tuple[str, ...] | None
+    counts: Counter[str]
+
+
+def validate(
+    path: str | Path,
+    *,
+    videos: str | Path | None = None,
+    annotations: str | Path | None = None,
+    progress: Progress | None = None,
+) -> ValidationReport:
+    """Check a store, a dataset or a folder of other tools' heatmaps; see docs/validation.md for the codes.
+
+    Every file is opened and read to its end. Where the video is at hand (below `videos`, else where the provenance
+    says), it is decoded, and counts, times and identity are compared. Files that are broken are findings.
+
+    Args:
+        path: a store, a dataset, a folder of .npz or .npy heatmaps, or one such file.
+        videos: folder below which the videos have their ids as paths, or one video file.
+        annotations: EPIC-KITCHENS style CSV; reports clips without heatmaps.
+        progress: receives videos done.
+
+    Returns:
+        Findings, errors first, and a summary; `exit_code` is 1 with any error or warning.
+
+    Raises:
+        UsageError: `path`, `videos` or `annotations` can't be opened or `path` holds no heatmaps.
+
+    >>> report = gazetools.validate("STORE", videos="VIDEOS")     # doctest: +SKIP
+    >>> [finding.code for finding in report.findings]             # doctest: +SKIP
+    ['frame-count-mismatch']
+    """
+    progress = progress or NoProgress()
+    path = Path(path)
+    collection = collect(path)
+    finder = VideoFinder(None if videos is None else Path(videos))
+    clips = {} if annotations is None else checks_annotations.read_clips(Path(annotations))
+    ids = [subject.video_id for subject in collection.subjects]
+    by_id = {checks_annotations.match_id(annotated, ids): listed for annotated, listed in clips.items()}
+
+    outcomes: list[_Outcome] = []
+    progress.start("validate", len(collection.subjects), unit="videos")
+    # libraries under the checks leave Python while they read, hash and decode; memory is bounded per thread
+    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+        for outcome in pool.map(lambda s: _check(s, finder, by_id.get(s.video_id)), collection.subjects):
+            outcomes.append(outcome)
+            progress.advance("validate")
+    progress.finish("validate")
+
+    findings = [*collection.findings, *(f for outcome in outcomes for f in outcome.findings)]
+    findings += _across_videos(collection, outcomes) + checks_annotations.missing_videos(clips, ids)
+    findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
+    return ValidationReport(findings=findings, summary=_summary(path, collection, outcomes, findings))
+
+
+def _check(subject: Subject, finder: VideoFinder, clips: list[checks_annotations.Clip] | None) -> _Outcome:
+    counts: Counter[str] = Counter()
+    try:
+        load(subject)
+        checks_origin.check_provenance(subject)
+        if (video := finder.find(subject)) is not None:
+            decode(subject, video)
+        for check in CHECKS:
+            check(subject)
+        if clips:
+            coverage = checks_annotations.check_coverage(subject, clips)
+            counts["clips"] = coverage.clips
+            counts["clips_covered"] = coverage.covered or 0
+    except (EnvironmentLacksError, FaultError):
+        raise
+    except Exception as error:  # one odd file must not end the report on ten thousand others
+        subject.report("check-failed", f"{subject.path}: {type(error).__name__}: {error}.")
+    counts.update(_counts(subject))
+    provenance = subject.provenance
+    origin = None
+    if provenance is not None and subject.kind == "store":
+        origin = (provenance.model.name, *sorted(provenance.model.weights_sha256.values()), str(provenance.options))
+    return _Outcome(
+        findings=subject.findings,
+        rows=len(subject.stats) if subject.stats is not None else 0,
+        size_hw=subject.size_hw,
+        origin=origin,
+        counts=counts,
+    )
+
+
+def _counts(subject: Subject) -> dict[str, int]:
+    counts = {"videos_decoded": int(subject.video is not None)}
+    if subject.columns is not None:
+        columns = subject.columns
+        counts["frames"] = len(columns.frame_index)
+        counts["frames_without_people"] = int((~np.isin(columns.frame_index, columns.row_frame)).sum())
+        counts["rows_without_prompt"] = int((columns.row_prompt == Prompt.NONE).sum())
+    elif subject.stats is not None:
+        counts["frames"] = len(subject.stats)
+        if subject.valid is not None:
+            counts["rows_without_map"] = int((~subject.valid).sum())
+    if subject.inout is not None:
+        counts["rows_with_inout"] = int((~np.isnan(subject.inout)).sum())
+        counts["rows_inside_frame"] = int((subject.inout >= 0.5).sum())
+    return counts
+
+
+def _across_videos(collection: Collection, outcomes: list[_Outcome]) -> list[Finding]:
+    """What only shows when videos are compared: the odd ones out by size and by origin."""
+    findings = []
+    pairs = list(zip(collection.subjects, outcomes, strict=True))
+    sizes = Counter(outcome.size_hw for outcome in outcomes if outcome.size_hw is not None)
+    if len(sizes) > 1:
+        usual = sizes.most_common(1)[0][0]
+        for subject, outcome in pairs:
+            if outcome.size_hw not in (usual, None):
+                message = f"Its maps are {outcome.size_hw}, those of most videos {usual}."
+                findings.append(finding("mixed-sizes", message, video_id=subject.video_id))
+    origins = Counter(outcome.origin for outcome in outcomes if outcome.origin is not None)
+    if len(origins) > 1:
+        most = origins.most_common(1)[0][0]
+        for subject, outcome in pairs:
+            if outcome.origin is not None and outcome.origin != most:
+                message = f"Made by {outcome.origin[0]} with weights or options unlike most videos ({most[0]})."
+                findings.append(finding("mixed-models", message, video_id=subject.video_id))
+    return findings
+
+
+def _summary(path: Path, collection: Collection, outcomes: list[_Outcome], findings: list[Finding]) -> dict[str, Any]:
+    severities = Counter(f.severity for f in findings)
+    counts: Counter[str] = Counter()
+    for outcome in outcomes:
+        counts.update(outcome.counts)
+    return {
+        "path": str(path),
+        "kind": collection.kind,
+        "videos": len(collection.subjects),
+        "maps": sum(outcome.rows for outcome in outcomes),
+        **{f"{severity}s": severities[severity] for severity in _SEVERITIES},
+        **{name: counts[name] for name in sorted(counts)},
+    }

@@ -1,0 +1,115 @@
+"""What the checks look at: one video's heatmaps, as far as they could be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.heatmaps.convert import to_float32
+from gazetools.io.arrays import AnyArray
+from gazetools.schemas.dataset import PackedVideo, PackOptions
+from gazetools.schemas.findings import Finding
+from gazetools.schemas.provenance import Provenance
+from gazetools.validation.catalogue import finding
+
+Kind = Literal["store", "dataset", "foreign"]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapStats:
+    """Per map: smallest and largest value and sum; NaN and infinities show in them."""
+
+    low: npt.NDArray[np.float32]
+    high: npt.NDArray[np.float32]
+    total: Floats
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    @classmethod
+    def of(cls, blocks: Iterator[AnyArray], scale: float) -> MapStats:
+        """From blocks [n, H, W] or [n, 1, H, W] in their stored dtype."""
+        lows, highs, totals = [], [], []
+        for block in blocks:
+            maps = to_float32(block, scale).reshape(len(block), -1)
+            lows.append(maps.min(axis=1))
+            highs.append(maps.max(axis=1))
+            with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, huge sums: reported by low and high
+                totals.append(maps.sum(axis=1).astype(np.float64))
+        empty = np.zeros(0, np.float32)
+        return cls(
+            low=np.concatenate([empty, *lows]),
+            high=np.concatenate([empty, *highs]),
+            total=np.concatenate([empty.astype(np.float64), *totals]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreColumns:
+    """The small columns of a store file, see schemas.store."""
+
+    frame_index: Ints
+    frame_pts: Floats
+    row_frame: Ints
+    row_track: npt.NDArray[np.int32]
+    row_box: npt.NDArray[np.float32]
+    row_prompt: npt.NDArray[np.uint8]
+    tracks: dict[int, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoTruth:
+    """What decoding the video gave."""
+
+    path: Path
+    decoded_frames: int
+    pts_seconds: Floats
+    damage: tuple[str, ...]
+    sha256: str | None
+    """None where there is no provenance to compare with."""
+
+
+@dataclass(kw_only=True)
+class Subject:
+    """One video's heatmaps. Loading fills in what can be read; a check that misses its input has nothing to say."""
+
+    kind: Kind
+    video_id: str
+    path: Path
+    """The .h5, .npz or .npy file or the folder of frames."""
+    sidecar: Path | None = None
+    entry: PackedVideo | None = None
+    options: PackOptions | None = None
+    findings: list[Finding] = field(default_factory=list)
+    provenance: Provenance | None = None
+    stats: MapStats | None = None
+    """One entry per row of a store, per grid row of a dataset."""
+    size_hw: tuple[int, int] | None = None
+    valid: npt.NDArray[np.bool_] | None = None
+    inout: npt.NDArray[np.float32] | None = None
+    pts_seconds: Floats | None = None
+    columns: StoreColumns | None = None
+    video: VideoTruth | None = None
+
+    @property
+    def count(self) -> int | None:
+        """T of a dataset or foreign file; None where unknown, and for stores, whose rows are people."""
+        return None if self.stats is None or self.kind == "store" else len(self.stats)
+
+    def report(self, code: str, message: str, frames: Any = None) -> None:
+        """Add a finding about this video."""
+        self.findings.append(finding(code, message, video_id=self.video_id, frames=frames))
+
+    def frames_of_rows(self, rows: npt.NDArray[Any]) -> list[int]:
+        """Frame numbers of rows (indices or a mask): decoded frames in a store, grid rows elsewhere."""
+        chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        if self.columns is not None:
+            chosen = np.unique(self.columns.row_frame[chosen])
+        return [int(frame) for frame in chosen]

@@ -1,0 +1,69 @@
+"""Find the video of an id and learn by decoding what frames it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gazetools.extraction.inputs import VIDEO_SUFFIXES
+from gazetools.io.atomic import sha256_of_file
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.video_id import video_id_below
+from gazetools.validation.subject import Subject, VideoTruth
+
+
+class VideoFinder:
+    """Videos by id below a root; without a root those that the provenance names, where they still are.
+
+    Raises UsageError where the root does not exist.
+    """
+
+    def __init__(self, root: Path | None) -> None:
+        self.root = root
+        self._by_id: dict[str, Path] = {}
+        self._folded: dict[str, Path] = {}
+        if root is None:
+            return
+        if not root.exists():
+            raise UsageError(f"The video root {root} does not exist.", hint="Pass a folder of videos, or one video.")
+        if root.is_file():
+            self._by_id[root.stem] = root
+        for path in sorted(root.rglob("*")) if root.is_dir() else ():
+            if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+                try:
+                    self._by_id[video_id_below(path, root)] = path
+                except UsageError:
+                    continue  # a name that can be no id is the video of no heatmaps
+        self._folded = {video_id.casefold(): path for video_id, path in self._by_id.items()}
+
+    def find(self, subject: Subject) -> Path | None:
+        """The subject's video; reports where there is none below the root."""
+        if self.root is None:
+            path = Path(subject.provenance.video.path) if subject.provenance else None
+            return path if path is not None and path.is_file() else None
+        name = subject.video_id.rsplit("/", 1)[-1] if self.root.is_file() else subject.video_id
+        if (path := self._by_id.get(name)) is not None:
+            return path
+        if (path := self._folded.get(name.casefold())) is not None:
+            subject.report("video-case-differs", f"{path} is taken for the video of {subject.video_id!r}.")
+            return path
+        subject.report("video-missing", f"{self.root} has no video {subject.video_id!r}.")
+        return None
+
+
+def decode(subject: Subject, path: Path) -> None:
+    """Decode the whole video and keep what it is in `subject.video`; reports where it can't be."""
+    from gazetools.video import VideoReader
+
+    provenance = subject.provenance
+    try:
+        stream = None if provenance is None else provenance.video.stream_index
+        with VideoReader(path, stream_index=stream, threads=1) as reader:
+            subject.video = VideoTruth(
+                path=path,
+                decoded_frames=reader.count_by_decoding(),
+                pts_seconds=reader.pts_seconds,
+                damage=reader.damage,
+                sha256=None if provenance is None else sha256_of_file(path),
+            )
+    except (UsageError, OSError) as error:
+        subject.report("video-unreadable", str(error))

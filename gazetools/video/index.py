@@ -1,0 +1,231 @@
+"""The frame index: which packets a stream has, which frame each gives, and from which keyframe to decode it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+NO_PTS = -(2**63)
+"""FFmpeg's AV_NOPTS_VALUE: the packet carries no time."""
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PacketTable:
+    """Every packet of one stream in decode order, as one demux pass delivers them. All arrays have length P."""
+
+    pts: Int64
+    """In ticks of the stream's time base; NO_PTS where there is none."""
+    dts: Int64
+    """Decoding times in ticks; NO_PTS where there is none."""
+    size: Int64
+    """Bytes of payload; packets of 0 bytes hold no picture and are never decoded."""
+    key: npt.NDArray[np.bool_]
+    discard: npt.NDArray[np.bool_]
+    """Decoded for others to refer to but not shown (edit lists)."""
+    corrupt: npt.NDArray[np.bool_]
+    """Marked by the demuxer: part of the packet is missing from the file."""
+    listed: int | None
+    """Packets that the container's own table lists for the stream, None where it has no such table."""
+    promised_end_seconds: float | None
+    """When the stream ends by the container's own account, None where it gives none."""
+    stopped: str | None
+    """Why demuxing ended before the end of the file, None if it did not."""
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameIndex:
+    """T frames in presentation order over the P packets of `packets`.
+
+    `ordinal` means that packets do not tell the frames' times (none, twice the same, or guessed by the demuxer):
+    the times then come from decoding everything once, and frames are found by counting from the start.
+    """
+
+    packets: PacketTable
+    pts: Int64
+    """[T] ticks, ascending; of the decoded frames."""
+    packet_of_frame: Int64
+    """[T] position of the frame's packet; 0 where ordinal."""
+    frame_of_packet: Int64
+    """[P] index of the packet's frame, -1 where it gives none."""
+    key_packets: Int64
+    """[K] positions of the packets at which decoding can start, ascending."""
+    key_of_frame: Int64
+    """[T] position within key_packets of the last keyframe from which the frame can be decoded."""
+    ordinal: bool = False
+    frames_have_pts: bool = True
+    """False where decoded frames carry no times of their own, and frame i was given the time slot of packet i."""
+    preroll: int = 0
+    """Keyframes to go further back than necessary: 1 where the first pictures after an open-GOP keyframe name
+    references from before it, which the strict decoder takes for an error unless it has seen them."""
+    ignored_pts: frozenset[int] = frozenset()
+    """Times of packets whose frames cannot be decoded at the ends of the stream; frames there are not counted."""
+    damage: tuple[str, ...] = ()
+
+    @property
+    def counted_by(self) -> str:
+        """How the frames were counted: `decoding` or `index` (proven at both ends by decoding)."""
+        return "decoding" if self.ordinal else "index"
+
+    @property
+    def has_leading_pictures(self) -> bool:
+        """True if a frame is shown before the keyframe that precedes it in decode order (open GOP)."""
+        last_key = np.searchsorted(self.key_packets, self.packet_of_frame, side="right") - 1
+        return bool((np.maximum(last_key, 0) > self.key_of_frame).any())
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def frame_at(self, pts: int) -> int:
+        """Index of the frame with exactly this time, -1 if there is none."""
+        position = int(np.searchsorted(self.pts, pts))
+        return position if position < len(self.pts) and int(self.pts[position]) == pts else -1
+
+
+@dataclass
+class _Columns:
+    pts: list[int] = field(default_factory=list)
+    dts: list[int] = field(default_factory=list)
+    size: list[int] = field(default_factory=list)
+    key: list[bool] = field(default_factory=list)
+    discard: list[bool] = field(default_factory=list)
+    corrupt: list[bool] = field(default_factory=list)
+
+
+def demux_packets(av: Any, container: Any, stream: Any) -> PacketTable:
+    """Read the packets of `stream` to the end of the file without decoding any."""
+    columns = _Columns()
+    stopped = None
+    try:
+        for packet in container.demux(stream):
+            if is_flush(packet):
+                continue
+            columns.pts.append(NO_PTS if packet.pts is None else packet.pts)
+            columns.dts.append(NO_PTS if packet.dts is None else packet.dts)
+            columns.size.append(packet.size)
+            columns.key.append(packet.is_keyframe)
+            columns.discard.append(packet.is_discard)
+            columns.corrupt.append(packet.is_corrupt)
+    except av.error.FFmpegError as error:
+        stopped = str(getattr(error, "strerror", None) or error)
+    # Only MP4's own table lists every packet; it does so after edit lists too, where the declared count does not.
+    listed = len(stream.index_entries) if "mp4" in container.format.name.split(",") else None
+    return PacketTable(
+        pts=np.array(columns.pts, np.int64),
+        dts=np.array(columns.dts, np.int64),
+        size=np.array(columns.size, np.int64),
+        key=np.array(columns.key, np.bool_),
+        discard=np.array(columns.discard, np.bool_),
+        corrupt=np.array(columns.corrupt, np.bool_),
+        listed=listed,
+        promised_end_seconds=_promised_end(stream),
+        stopped=stopped,
+    )
+
+
+def _promised_end(stream: Any) -> float | None:
+    # Matroska writers note each track's end in a tag such as 00:00:02.400000000.
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", str(stream.metadata.get("DURATION", "")).strip())
+    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
+
+
+def is_flush(packet: Any) -> bool:
+    """True for the empty packet that PyAV appends at the end of a stream."""
+    return packet.size == 0 and packet.pts is None and packet.dts is None
+
+
+def damage_of_table(
+    table: PacketTable, *, container: str, declared: int | None, time_base: Fraction
+) -> tuple[str, ...]:
+    """Why the packets are not all that the container promises; empty where nothing contradicts."""
+    reasons = []
+    if table.stopped:
+        reasons.append(f"reading stopped after {len(table)} packets: {table.stopped}")
+    expected = table.listed
+    if expected is None and declared is not None and container in {"avi", "flv", "asf"}:
+        expected = declared
+    if expected is not None and len(table) < expected:
+        reasons.append(f"truncated: the container lists {expected} frames, {len(table)} of them are in the file")
+    if "matroska" in container.split(",") and table.promised_end_seconds is not None and len(table) > 1:
+        times = np.sort(table.pts[table.pts != NO_PTS]) * float(time_base)
+        # The end counts from time 0 or from the first frame, by writer; one frame may be long.
+        missing = table.promised_end_seconds - float(times[-1]) - 2 * float(np.diff(times).max(initial=0.0))
+        if missing > 0.5:
+            reasons.append(
+                f"truncated: the container says that the stream ends at {table.promised_end_seconds:.3f} s, "
+                f"its last frame is at {times[-1]:.3f} s"
+            )
+    if table.corrupt.any():
+        reasons.append(f"{int(table.corrupt.sum())} of {len(table)} packets are incomplete")
+    return tuple(reasons)
+
+
+def needs_decoding(table: PacketTable, *, container: str, reorder_depth: int) -> bool:
+    """True where packet times cannot name frames: missing, twice the same, or guessed (AVI with B-frames)."""
+    shown = table.pts[(table.size > 0) & ~table.discard]
+    if container == "avi" and reorder_depth > 0:
+        return True
+    return bool((shown == NO_PTS).any()) or len(np.unique(shown)) != len(shown)
+
+
+def index_from_packets(
+    table: PacketTable, *, dropped_packets: npt.NDArray[np.bool_] | None = None, damage: tuple[str, ...] = ()
+) -> FrameIndex:
+    """The index of a stream whose packets carry unique times; `dropped_packets` [P] give no decodable frame."""
+    shown = (table.size > 0) & ~table.discard
+    ignored = (
+        frozenset(int(p) for p in table.pts[shown & dropped_packets]) if dropped_packets is not None else frozenset()
+    )
+    if dropped_packets is not None:
+        shown = shown & ~dropped_packets
+    positions = np.flatnonzero(shown)
+    packet_of_frame = positions[np.argsort(table.pts[positions], kind="stable")].astype(np.int64)
+    pts = table.pts[packet_of_frame]
+    frame_of_packet = np.full(len(table), -1, np.int64)
+    frame_of_packet[packet_of_frame] = np.arange(len(packet_of_frame))
+    keys = np.flatnonzero(table.key & (table.size > 0)).astype(np.int64)
+    if len(keys) == 0:
+        keys = np.zeros(1, np.int64)
+    key_of_frame = np.maximum(np.searchsorted(keys, packet_of_frame, side="right") - 1, 0)
+    # A picture shown before its keyframe (leading picture of an open GOP) may refer to the GOP before.
+    leading = (key_of_frame > 0) & (table.pts[keys[key_of_frame]] > pts)
+    while leading.any():
+        key_of_frame = key_of_frame - leading
+        leading = (key_of_frame > 0) & (table.pts[keys[key_of_frame]] > pts)
+    return FrameIndex(
+        packets=table,
+        pts=pts,
+        packet_of_frame=packet_of_frame,
+        frame_of_packet=frame_of_packet,
+        key_packets=keys,
+        key_of_frame=key_of_frame.astype(np.int64),
+        ignored_pts=ignored,
+        damage=damage,
+    )
+
+
+def index_from_decoding(
+    table: PacketTable, pts: Int64, *, frames_have_pts: bool, damage: tuple[str, ...]
+) -> FrameIndex:
+    """The index of a stream whose frames were all decoded once, with their times in presentation order."""
+    zeros = np.zeros(len(pts), np.int64)
+    return FrameIndex(
+        packets=table,
+        pts=pts,
+        packet_of_frame=zeros,
+        frame_of_packet=np.full(len(table), -1, np.int64),
+        key_packets=np.zeros(1, np.int64),
+        key_of_frame=zeros,
+        ordinal=True,
+        frames_have_pts=frames_have_pts,
+        damage=damage,
+    )

@@ -1,0 +1,170 @@
+"""Build a stream's frame index and prove it at both ends by decoding, so that its count is that of decodable frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gazetools.schemas.errors import VideoError
+from gazetools.schemas.video import VideoInfo
+from gazetools.video.feed import fault_text
+from gazetools.video.index import (
+    NO_PTS,
+    FrameIndex,
+    PacketTable,
+    damage_of_table,
+    demux_packets,
+    index_from_decoding,
+    index_from_packets,
+    is_flush,
+    needs_decoding,
+)
+from gazetools.video.probe import choose_stream, import_av, open_container, prepare_decoder
+from gazetools.video.session import DecodeFault, DecodeSession
+
+
+def build_index(path: Path, info: VideoInfo, *, threads: int) -> FrameIndex:
+    """The proven index of the stream `info` describes; VideoError if no frame can be decoded or none has a time."""
+    av = import_av()
+    with open_container(path) as container:
+        stream = choose_stream(container, path, info.stream_index)
+        reorder_depth = int(getattr(stream.codec_context, "has_b_frames", 0) or 0)
+        table = demux_packets(av, container, stream)
+    damage = damage_of_table(
+        table, container=info.container, declared=info.declared_frame_count, time_base=info.time_base
+    )
+    if needs_decoding(table, container=info.container, reorder_depth=reorder_depth):
+        return _index_by_decoding(av, path, info, table, damage)
+    dropped = np.zeros(len(table), np.bool_)
+    index = index_from_packets(table, damage=damage)
+    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=1)
+    try:
+        index = _prove_head(index, session, dropped)
+    finally:
+        session.close()
+    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=threads)
+    try:
+        index = _prove_tail(path, info, index, session, dropped)
+    finally:
+        session.close()
+    if len(index) == 0:
+        raise VideoError(
+            f"{path}: not one of its {len(table)} packets gives a frame that can be decoded.",
+            hint="The file is damaged; copy or download it again.",
+            path=str(path),
+        )
+    return index
+
+
+def _without(index: FrameIndex, dropped: Any, reason: str) -> FrameIndex:
+    return index_from_packets(index.packets, dropped_packets=dropped, damage=(*index.damage, reason))
+
+
+def _prove_head(index: FrameIndex, session: DecodeSession, dropped: Any) -> FrameIndex:
+    """Drop the frames before the first one that decoding from the first usable keyframe gives."""
+    first_error = ""
+    for key_number, place in enumerate(index.key_packets):
+        try:
+            # With leading pictures first: those after an IDR keyframe can be decoded (RADL).
+            first = _first_frame(session, key_number, leading=True)
+        except DecodeFault as fault:
+            first_error = first_error or f" ({fault.reason})"
+            try:
+                first = _first_frame(session, key_number, leading=False)
+            except DecodeFault:
+                continue
+        gone = (index.packets.pts < index.pts[first]) | (np.arange(len(index.packets)) < place)
+        gone &= index.frame_of_packet >= 0
+        if not gone.any():
+            return index
+        dropped |= gone
+        reason = f"{int(gone.sum())} frames at the start cannot be decoded: they refer to pictures that are missing"
+        return _without(index, dropped, reason + first_error)
+    dropped |= True
+    return _without(index, dropped, "no keyframe can be decoded" + first_error)
+
+
+def _first_frame(session: DecodeSession, key_number: int, *, leading: bool) -> int:
+    session.begin(key_number, leading=leading)
+    return session.first_frame()
+
+
+def _prove_tail(path: Path, info: VideoInfo, index: FrameIndex, session: DecodeSession, dropped: Any) -> FrameIndex:
+    """Drop the frames at the end that decoding from the last keyframes does not give."""
+    if len(index) == 0:
+        return index
+    for key_number in range(len(index.key_packets) - 1, -1, -1):
+        for preroll in (0, 1) if key_number else (0,):
+            try:
+                session.begin(key_number, preroll=preroll)
+                session.run_to_end(unskipped=_CLOSE_TO_END)
+                return replace(index, preroll=preroll)
+            except DecodeFault as fault:
+                reason = fault.reason
+        good = _decodable_from(path, info, index, key_number)
+        own = (index.key_of_frame >= key_number) & ~np.isin(np.arange(len(index)), list(good))
+        gone = np.zeros(len(index.packets), np.bool_)
+        gone[index.packet_of_frame[own]] = True
+        if not gone.any():
+            return index
+        dropped |= gone
+        text = f"{int(gone.sum())} frames at the end cannot be decoded ({reason})"
+        index = _without(index, dropped, text)
+        if good:
+            return index
+        session.adopt(index)
+    return index
+
+
+_CLOSE_TO_END = 24
+"""Packets at the end that are all decoded in the proof; before them, pictures nobody refers to may be skipped."""
+
+
+def _decodable_from(path: Path, info: VideoInfo, index: FrameIndex, key_number: int) -> set[int]:
+    """Frames that come, from this keyframe to the end of the file, before the first error."""
+    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=1)
+    try:
+        session.begin(key_number, preroll=1)
+        return session.collect_to_end()
+    finally:
+        session.close()
+
+
+def _index_by_decoding(av: Any, path: Path, info: VideoInfo, table: PacketTable, damage: tuple[str, ...]) -> FrameIndex:
+    """Decode everything once; the frames before the first error count, with the times they carry."""
+    pts: list[int] = []
+    with open_container(path) as container:
+        stream = choose_stream(container, path, info.stream_index)
+        context = prepare_decoder(stream, threads=1)
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0 and not is_flush(packet):
+                    continue
+                for frame in context.decode(packet):
+                    if frame.is_corrupt:
+                        raise av.error.InvalidDataError(0, "the decoder marks a frame as corrupt")
+                    pts.append(NO_PTS if frame.pts is None else frame.pts)
+        except av.error.FFmpegError as error:
+            damage = (*damage, f"only the first {len(pts)} frames can be decoded ({fault_text(error)})")
+    of_frames = np.array(pts, np.int64)
+    if info.container != "avi" and pts and (of_frames != NO_PTS).all() and (np.diff(of_frames) >= 0).all():
+        return index_from_decoding(table, of_frames, frames_have_pts=True, damage=damage)
+    # AVI stores no presentation times; FFmpeg's guesses differ by version. Its pictures fill equal time slots in
+    # decode order, so the i-th frame shown has the i-th slot.
+    slots = table.dts[table.size > 0][: len(pts)]
+    if (
+        info.container == "avi"
+        and 0 < len(slots) == len(pts)
+        and (slots != NO_PTS).all()
+        and (np.diff(slots) > 0).all()
+    ):
+        return index_from_decoding(table, slots.copy(), frames_have_pts=False, damage=damage)
+    raise VideoError(
+        f"{path}: its {len(pts)} decoded frames carry no ascending times (container {info.container}), so no frame "
+        "can be matched to a time.",
+        hint="Put the stream into a container with times, such as: ffmpeg -fflags +genpts -r 30 -i IN -c copy OUT.mp4",
+        path=str(path),
+    )

@@ -1,0 +1,210 @@
+"""VideoReader: exactly the frames asked for, with their true times, from either back end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.schemas.errors import FrameRangeError, UsageError, VideoError
+from gazetools.schemas.video import Frame, VideoInfo
+from gazetools.video.colour import RgbConverter
+from gazetools.video.index import FrameIndex
+from gazetools.video.probe import probe
+from gazetools.video.proof import build_index
+from gazetools.video.pyav_source import PyavSource
+
+BACKENDS = ("pyav", "decord")
+
+
+class VideoReader:
+    """Frames of one video stream by index, counted as they decode.
+
+        >>> with VideoReader("take.mp4") as reader:
+        ...     clip = reader.read([0, 8, 16])       # uint8 [3, H, W, 3]
+        ...     times = reader.pts_seconds[[0, 8, 16]]
+
+    Args:
+        path: a regular file. Playlists, still images and addresses are refused.
+        backend: `pyav` (exact on every file) or `decord` (refused where it is known to be wrong or to hang).
+        stream_index: index of the video stream in the file; None = FFmpeg's best.
+        threads: decoder threads, 0 = one per core.
+
+    Opening decodes one frame; the index (`frame_count`, `pts_seconds`, reading) is built at its first use by reading
+    the file's packets once and decoding both ends. Not for use by several threads at once, nor across a fork.
+
+    Raises:
+        VideoError: missing, empty, damaged beyond use, audio only or not a video; each says which.
+        UsageError: an unknown back end.
+        EnvironmentLacksError: the back end is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        backend: str = "pyav",
+        stream_index: int | None = None,
+        threads: int = 0,
+    ) -> None:
+        if backend not in BACKENDS:
+            raise UsageError(f"Unknown video back end {backend!r}; there are: {', '.join(BACKENDS)}.")
+        self._path = Path(path)
+        self._threads = threads
+        self._backend = backend
+        self._closed = False
+        self._decord: Any = None
+        self.info: VideoInfo = probe(self._path, stream_index)
+        """Facts of the file and the stream; width and height are those of the frames handed out."""
+        self._converter = RgbConverter(rotation_degrees=self.info.rotation_degrees)
+        if backend == "decord":
+            from gazetools.video.decord_source import open_decord
+
+            self._decord, self.info = open_decord(self._path, self.info, self._index, threads=threads)
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; reading afterwards raises VideoError."""
+        self._closed = True
+        self._decord = None
+        if "_source" in self.__dict__:
+            self._source.close()
+
+    @cached_property
+    def _index(self) -> FrameIndex:
+        return build_index(self._path, self.info, threads=self._threads)
+
+    @cached_property
+    def _source(self) -> PyavSource:
+        return PyavSource(self._path, stream_index=self.info.stream_index, index=self._index, threads=self._threads)
+
+    @property
+    def frame_count(self) -> int:
+        """Frames that decode, in presentation order; never the container's claim."""
+        return len(self._index)
+
+    @cached_property
+    def pts_seconds(self) -> npt.NDArray[np.float64]:
+        """float64 [frame_count]: each frame's container pts times the time base, ascending; frame 0 need not be 0."""
+        # Exact where the division is: pts * num is an integer far below 2**53 in real files.
+        base = self.info.time_base
+        seconds: npt.NDArray[np.float64] = self._index.pts * base.numerator / base.denominator
+        seconds.flags.writeable = False
+        return seconds
+
+    @property
+    def counted_by(self) -> str:
+        """`index` (packet times, proven at both ends by decoding) or `decoding` (everything decoded once)."""
+        return self._index.counted_by
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """Reasons why the file is not whole, as far as the index shows; empty = whole. Damage amid the file shows
+        when the frames there are read, or in `count_by_decoding`."""
+        return self._index.damage
+
+    def read(self, indices: Iterable[int]) -> npt.NDArray[np.uint8]:
+        """Exactly the frames `indices`, in the order asked for, repeats allowed: uint8 [N, H, W, 3] RGB.
+
+        Raises:
+            FrameRangeError: an index outside 0 .. frame_count - 1 (negative ones too).
+            VideoError: a frame cannot be decoded; the reader stays usable.
+        """
+        asked = self._checked(indices)
+        out = np.empty((len(asked), self.info.height, self.info.width, 3), np.uint8)
+        unique, places = np.unique(asked, return_inverse=True)
+        slots: list[list[int]] = [[] for _ in unique]
+        for slot, place in enumerate(places.reshape(-1)):
+            slots[place].append(slot)
+        for position, (_, rgb) in enumerate(self._rgb(unique.tolist())):
+            first, *others = slots[position]
+            out[first] = rgb
+            for other in others:
+                out[other] = out[first]
+        return out
+
+    def frames(self, indices: Iterable[int] | None = None) -> Iterator[Frame]:
+        """Yield the frames `indices` (strictly ascending; None = all) with bounded memory, decoding each once.
+
+        Raises:
+            UsageError: indices are not strictly ascending.
+            FrameRangeError, VideoError: as `read`.
+        """
+        wanted: Sequence[int]
+        if indices is None:
+            wanted = range(self.frame_count)
+        else:
+            asked = self._checked(indices)
+            if (np.diff(asked) <= 0).any():
+                place = int(np.flatnonzero(np.diff(asked) <= 0)[0])
+                raise UsageError(
+                    f"frames() goes forward only: index {asked[place + 1]} follows {asked[place]}.",
+                    hint="Sort the indices and remove repeats, or use read().",
+                )
+            wanted = asked.tolist()
+        return self._frames(wanted)
+
+    def _frames(self, wanted: Sequence[int]) -> Iterator[Frame]:
+        for index, rgb in self._rgb(wanted):
+            yield Frame(index=index, pts_seconds=float(self.pts_seconds[index]), rgb=rgb)
+
+    def count_by_decoding(self) -> int:
+        """Decode the whole stream without making RGB, check every frame's time, and return how many came.
+
+        Raises VideoError naming the first frame that cannot be decoded. Always done by PyAV.
+        """
+        self._refuse_closed()
+        return sum(1 for _ in self._source.frames(range(self.frame_count), skip=False))
+
+    def _rgb(self, wanted: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        self._refuse_closed()
+        if self._decord is not None:
+            yield from self._decord.frames(wanted)
+            return
+        for index, frame in self._source.frames(wanted):
+            rgb = self._converter.array(frame)
+            if rgb.shape[:2] != (self.info.height, self.info.width):
+                raise VideoError(
+                    f"{self._path}: frame {index} is {rgb.shape[1]}x{rgb.shape[0]} pixels, the first frame "
+                    f"{self.info.width}x{self.info.height}; one size is allowed per video.",
+                    hint="Split the file where its size changes, or re-encode it to one size.",
+                    path=str(self._path),
+                    frame_index=index,
+                )
+            yield index, rgb
+
+    def _checked(self, indices: Iterable[int]) -> npt.NDArray[np.int64]:
+        self._refuse_closed()
+        values = np.asarray(indices if isinstance(indices, np.ndarray | list | tuple | range) else list(indices))
+        if values.size == 0:
+            return np.zeros(0, np.int64)
+        if values.ndim != 1 or values.dtype.kind not in "iu":
+            raise UsageError(f"Frame indices are a flat list of whole numbers, got {values.dtype} {values.shape}.")
+        outside = (values < 0) | (values >= self.frame_count)
+        if outside.any():
+            value = int(values[outside][0])
+            raise FrameRangeError(
+                f"{self._path}: frame index {value} is outside 0..{self.frame_count - 1} "
+                f"({self.frame_count} frames, counted by {self.counted_by}).",
+                hint="; ".join(self.damage) or None,
+                path=str(self._path),
+                frame_index=value,
+            )
+        return values.astype(np.int64)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise VideoError(f"The reader of {self._path} is closed.", hint="Open a new VideoReader.")
