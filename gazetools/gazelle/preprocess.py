@@ -43,15 +43,17 @@ def preprocess(images_bhwc: torch.Tensor, in_size: tuple[int, int], *, kind: Pre
     batch, height, width, _ = images_bhwc.shape
     out = torch.empty((batch, 3, *in_size), dtype=torch.float32, device=images_bhwc.device)
     scale = torch.tensor([1 / (255 * s) for s in IMAGENET_STD], device=out.device).view(3, 1, 1)
-    shift = torch.tensor([-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)], device=out.device)
+    shift = torch.tensor([-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)], device=out.device).view(
+        3, 1, 1
+    )
     step = max(1, _CHUNK_PIXELS // max(height * width, 1))
     resize_levels = kind == "fast" and images_bhwc.device.type == "cpu"
     for start in range(0, batch, step):
         chunk = images_bhwc[start : start + step].permute(0, 3, 1, 2)
         if not resize_levels:
             chunk = chunk.to(torch.float32, memory_format=torch.contiguous_format)
-        resized = resize_antialiased(chunk, in_size)
-        torch.add(shift.view(3, 1, 1), resized.to(torch.float32) * scale, out=out[start : start + step])
+        rows = out[start : start + step]
+        rows.copy_(resize_antialiased(chunk, in_size)).mul_(scale).add_(shift)
     return out
 
 

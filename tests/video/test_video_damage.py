@@ -7,6 +7,7 @@ import subprocess
 import sys
 import wave
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -243,3 +244,24 @@ print("end")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert result.stdout.split() == ["error"] * 5 + ["end"]
+
+
+def test_a_change_of_size_is_named(made: Path) -> None:
+    with VideoReader(made / "h264_bframes.mp4") as reader:
+        # As if the first frame had been wider than the later ones.
+        reader.info = replace(reader.info, width=128)
+        with pytest.raises(VideoError, match="frame 4 is 96x64 pixels, the first frame 128x64"):
+            reader.read([4])
+
+
+def test_ts_joined_with_a_break_is_loud(made: Path, tmp_path: Path) -> None:
+    # Packets lost in MPEG-TS show as a jump of the continuity counter; the picture there is not handed out.
+    data = (made / "h264.ts").read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    del packets[40]
+    (tmp_path / "lost.ts").write_bytes(b"".join(packets))
+    with VideoReader(tmp_path / "lost.ts") as reader:
+        assert any("packets are incomplete" in reason for reason in reader.damage)
+        with pytest.raises(VideoError, match="cannot be decoded"):
+            list(reader.frames())
+        assert read_barcode(reader.read([0])[0]) == 0
