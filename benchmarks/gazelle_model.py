@@ -113,7 +113,8 @@ def main() -> None:
     print(f"{result['model']} on {result['device']}, {result['threads']} threads, torch {result['torch']}")
     for row in rows:
         print(
-            f"{row['dtype']:9} batch {row['batch']}  {row['people']} people  {row['frames_per_second']:8.3f} frames/s"
+            f"{row['dtype']:9} batch {row['batch']}  {row['people']} people  {row['frames_per_second']:8.3f} frames/s  "
+            f"{row['cpu_ms_per_frame']:8.1f} cpu ms per frame"
         )
     print(f"preprocess of a 1080p frame, ms: {result['preprocess_1080p_ms']}")
 
