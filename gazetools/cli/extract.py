@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gazetools.schemas.extract import ExtractReport
 
 _VIDEO, _MODEL, _RUN = "Which frames and people", "Model", "Run"
 
@@ -116,21 +121,24 @@ def extract_command(
     return report.exit_code
 
 
-def _plan_table(listing):  # type: ignore[no-untyped-def]
+def _plan_table(listing: list[dict[str, str]]) -> Table:
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("video id", "file", "head boxes", title=f"{len(listing)} videos would be extracted")
+    table = Table(
+        Column("video id", overflow="fold"), "file", "head boxes", title=f"{len(listing)} videos would be extracted"
+    )
     for row in listing:
         table.add_row(*(escape(row[key]) for key in ("video_id", "path", "heads")))
     return table
 
 
-def _result_table(report, output):  # type: ignore[no-untyped-def]
+def _result_table(report: ExtractReport, output: Path) -> Table:
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("video id", "status", "frames", "rows", "no people", "small heads", "clipped", "s", title=str(output))
+    name = Column("video id", overflow="fold")
+    table = Table(name, "status", "frames", "rows", "no people", "small heads", "clipped", "s", title=str(output))
     style = {"done": "green", "complete": "cyan", "failed": "red"}
     for item in report.items:
         status = f"[{style[item.status]}]{item.status}[/]"

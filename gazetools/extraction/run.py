@@ -71,6 +71,7 @@ def extract(
         backbone=options.backbone,
         device=options.device,
         dtype=options.dtype,
+        progress=progress,
     )
     progress.finish("loading model")
     job = Job(

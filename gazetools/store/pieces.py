@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,5 @@ class PieceFolder:
     def remove(self) -> None:
         """Drop all pieces; called after the store file is committed."""
         shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):  # other videos may still have theirs in it
+            self.path.parent.rmdir()
