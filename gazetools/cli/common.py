@@ -43,7 +43,7 @@ class Terminal:
         if not self.json:
             from rich.console import Console
 
-            Console(highlight=False).print(renderable)
+            Console(highlight=False).print(renderable, soft_wrap=isinstance(renderable, str))
 
     def emit(self, document: Any) -> None:
         """The one JSON document on stdout; nothing without --json."""

@@ -75,6 +75,8 @@ def extract_command(
 
     Example: gazetools extract clip.mp4 -o store --heads file:boxes.csv --checkpoint gazelle.pt
     """
+    from rich.markup import escape
+
     from gazetools.extraction.run import extract, plan
     from gazetools.schemas.base import parse_settings
     from gazetools.schemas.extract import ExtractOptions
@@ -118,6 +120,8 @@ def extract_command(
         report = extract(inputs, output, options=options, progress=progress)
     TERMINAL.emit(report.model_dump(mode="json"))
     TERMINAL.show(_result_table(report, output))
+    for item in report.failed:
+        TERMINAL.show(f"[red]failed[/] {escape(item.video_id)}: {escape(item.reason or '')}")
     return report.exit_code
 
 
@@ -144,6 +148,4 @@ def _result_table(report: ExtractReport, output: Path) -> Table:
         status = f"[{style[item.status]}]{item.status}[/]"
         counts = (item.frames, item.rows, item.frames_without_people, item.small_heads, item.clipped_boxes)
         table.add_row(escape(item.video_id), status, *map(str, counts), f"{item.seconds:.1f}")
-        if item.reason:
-            table.add_row("", escape(item.reason))
     return table

@@ -58,6 +58,9 @@ class RichProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bars.live.is_started:
+            for task in self._bars.tasks:
+                if task.total is None:  # a spinner says nothing once it stands still
+                    self._bars.remove_task(task.id)
             self._bars.stop()
 
     def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
