@@ -82,6 +82,7 @@ def build_provenance(
             clipped_boxes=heads.table.clipped if heads.table else 0,
             small_heads=options.small_heads,
             prompts=prompts,
+            counts=heads.counts,
         ),
         batch_size=runner.batch_size,
         batch_size_backoffs=backoffs[:200],

@@ -67,6 +67,8 @@ class HeadSource(StrictModel):
     small_heads: str
     prompts: dict[str, int]
     """Prompt kind (given, grown, cropped, none) -> rows."""
+    counts: dict[str, float] = Field(default_factory=dict)
+    """What the source has to say of itself, such as frames without a box by reason."""
 
 
 class Provenance(StrictModel):
