@@ -67,7 +67,7 @@ class ExtractOptions(StrictModel):
     def _known_head_source(cls, value: str) -> str:
         if value in {"whole", "calib"} or (value.startswith("file:") and len(value) > len("file:")):
             return value
-        raise ValueError("must be file:PATH, calib or whole")
+        raise ValueError("must be calib, file:PATH or whole")
 
     @field_validator("people")
     @classmethod

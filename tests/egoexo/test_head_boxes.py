@@ -157,7 +157,7 @@ def test_a_gap_in_the_trajectory_costs_its_frames_only(broken_root: Path, edit_c
     [
         ((0.0, 0.0, 2.0), BoxState.GOOD),
         ((0.0, 0.0, -2.0), BoxState.BEHIND),
-        ((3.2, 0.0, 2.0), BoxState.OUTSIDE),
+        ((4.2, 0.0, 2.0), BoxState.OUTSIDE),
         ((0.0, 0.0, 90.0), BoxState.SMALL),
     ],
 )
