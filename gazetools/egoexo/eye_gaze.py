@@ -216,3 +216,17 @@ def read_gaze_2d(path: Path) -> Gaze2d:
         order = np.argsort(times, kind="stable")
         times, uv = times[order], uv[order]
     return Gaze2d(path=path, times_us=times, uv=uv)
+
+
+def gaze_samples_hint(gaze: EyeGaze, frame_times_us: npt.NDArray[np.int64]) -> str:
+    """Both clocks, for the error that no gaze sample is near any frame."""
+    stamps = gaze.times_us
+    if not len(stamps):
+        return f"{gaze.path} has no samples."
+    unit = ""
+    if not 0.05 < stamps[0] / max(int(frame_times_us[0]), 1) < 20:
+        unit = " One clock seems to be in another unit: microseconds are expected."
+    return (
+        f"{gaze.path}: no sample lies within {MAX_AGE_US // 1000} ms of a frame. Its samples are at {stamps[0]} .. "
+        f"{stamps[-1]} us, the frames at {frame_times_us.min()} .. {frame_times_us.max()} us.{unit}"
+    )

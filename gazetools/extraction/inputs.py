@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gazetools.egoexo.takes import choose_cameras, choose_takes, is_egoexo_root
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.store import REPORT_NAME
+from gazetools.schemas.store import REPORT_NAMES
 from gazetools.schemas.video_id import check_video_id, refuse_duplicate_ids, video_id_below
 
 VIDEO_SUFFIXES = frozenset(
@@ -54,9 +54,9 @@ def plan_inputs(
     if not planned:
         raise UsageError("No input video was given.", hint="Name files, folders, globs or @list.txt.")
     refuse_duplicate_ids((item.video_id, item.path) for item in planned)
-    reserved = Path(REPORT_NAME).stem
-    if clash := next((item for item in planned if item.video_id == reserved), None):
-        raise UsageError(f"The video id {reserved!r} of {clash.path} is reserved.", hint="Rename the file.")
+    reserved = {Path(name).stem for name in REPORT_NAMES}
+    if clash := next((item for item in planned if item.video_id in reserved), None):
+        raise UsageError(f"The video id {clash.video_id!r} of {clash.path} is reserved.", hint="Rename the file.")
     return planned
 
 
