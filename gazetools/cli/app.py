@@ -24,6 +24,7 @@ COMMANDS = {
     "validate": "Is every heatmap aligned with its frames, and whole?",
     "pack": "Normalise, resample and pack heatmaps for training.",
     "train": "Train the heatmap-conditioned predictor.",
+    "groundtruth": "Gaze heatmaps from eye tracking (Ego-Exo4D, Ego4D).",
     "preview": "Overlay heatmaps on frames: a picture or a video.",
     "demo": "All of it, offline, on synthetic scenes.",
     "doctor": "What this machine has and lacks.",

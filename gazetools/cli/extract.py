@@ -18,17 +18,28 @@ _VIDEO, _MODEL, _RUN = "Which frames and people", "Model", "Run"
 
 
 def extract_command(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs or @list.txt.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs, @list.txt or an Ego-Exo4D root.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Store folder; made if needed.")],
     heads: Annotated[
         str,
         typer.Option(
-            help="file:PATH (CSV, or a folder matched by video id) or whole (no box).", rich_help_panel=_VIDEO
+            help="file:PATH (CSV, or a folder matched by video id), calib (the wearer of an Ego-Exo4D take) or whole "
+            "(no box).",
+            rich_help_panel=_VIDEO,
         ),
     ] = "whole",
     people: Annotated[
         str, typer.Option(help="all, largest, wearer, or track ids such as 1,2.", rich_help_panel=_VIDEO)
     ] = "all",
+    takes: Annotated[
+        str | None, typer.Option(help="Ego-Exo4D root: take names, uids or patterns.", rich_help_panel=_VIDEO)
+    ] = None,
+    cameras: Annotated[
+        str | None, typer.Option(help="Ego-Exo4D root: such as cam01,cam02.", rich_help_panel=_VIDEO)
+    ] = None,
+    views: Annotated[str, typer.Option(help="Ego-Exo4D root: exo, ego or exo,ego.", rich_help_panel=_VIDEO)] = "exo",
     heads_first_frame: Annotated[
         int | None, typer.Option(help="Frame of the first row of a headerless box file.", rich_help_panel=_VIDEO)
     ] = None,
@@ -86,6 +97,9 @@ def extract_command(
         {
             "heads": heads,
             "people": people,
+            "takes": takes,
+            "cameras": cameras,
+            "views": views,
             "heads_first_frame": heads_first_frame,
             "small_heads": small_heads,
             "fps": fps,

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gazetools.egoexo.takes import choose_cameras, choose_takes, is_egoexo_root
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.store import REPORT_NAME
+from gazetools.schemas.store import REPORT_NAMES
 from gazetools.schemas.video_id import check_video_id, refuse_duplicate_ids, video_id_below
 
 VIDEO_SUFFIXES = frozenset(
@@ -25,24 +26,55 @@ class VideoItem:
     path: Path
 
 
-def plan_inputs(inputs: Sequence[str | Path]) -> list[VideoItem]:
+def plan_inputs(
+    inputs: Sequence[str | Path], *, takes: str | None = None, cameras: str | None = None, views: str = "exo"
+) -> list[VideoItem]:
     """Videos of all inputs, sorted by id.
 
     A file's id is its stem; below a folder (or the fixed part of a glob) it is the path without suffix. `@list.txt`
-    names one input per line (`#` comments), relative to the working folder or, failing that, to the list.
+    names one input per line (`#` comments), relative to the working folder or, failing that, to the list. Of an
+    Ego-Exo4D root (a folder with takes.json and takes/) the downloaded videos of `takes`, `cameras` and `views` are
+    taken, with the ids `take/camera`.
 
     Raises UsageError for a path that does not exist, a folder or glob without videos, and ids that collide.
     """
-    items = [item for one in inputs for item in _expand(str(one))]
+    items: list[VideoItem] = []
+    for one in inputs:
+        if is_egoexo_root(Path(one).expanduser()):
+            items += _from_egoexo(Path(one).expanduser(), takes=takes, cameras=cameras, views=views)
+        elif takes or cameras:
+            raise UsageError(
+                f"--takes and --cameras choose from an Ego-Exo4D root, but {one} has no takes.json beside takes/.",
+                hint="Pass the folder that `egoexo -o` filled, or leave these options out.",
+            )
+        else:
+            items += _expand(str(one))
     unique = {item.path.resolve(): item for item in items}
     planned = sorted(unique.values(), key=lambda item: item.video_id)
     if not planned:
         raise UsageError("No input video was given.", hint="Name files, folders, globs or @list.txt.")
     refuse_duplicate_ids((item.video_id, item.path) for item in planned)
-    reserved = Path(REPORT_NAME).stem
-    if clash := next((item for item in planned if item.video_id == reserved), None):
-        raise UsageError(f"The video id {reserved!r} of {clash.path} is reserved.", hint="Rename the file.")
+    reserved = {Path(name).stem for name in REPORT_NAMES}
+    if clash := next((item for item in planned if item.video_id in reserved), None):
+        raise UsageError(f"The video id {clash.video_id!r} of {clash.path} is reserved.", hint="Rename the file.")
     return planned
+
+
+def _from_egoexo(root: Path, *, takes: str | None, cameras: str | None, views: str) -> list[VideoItem]:
+    items, absent = [], []
+    for take in choose_takes(root, takes):
+        for camera in choose_cameras(take, views=views, cameras=cameras):
+            if camera.path is None:
+                absent.append(take.video_id(camera))
+            else:
+                items.append(VideoItem(video_id=take.video_id(camera), path=camera.path))
+    if not items:
+        lacking = f" ({len(absent)} are listed but not downloaded, such as {absent[0]})" if absent else ""
+        raise UsageError(
+            f"No {views} video of the chosen takes and cameras is in {root}{lacking}.",
+            hint=f"Get them with: egoexo -o {root} --parts takes (or downscaled_takes/448) --views ego exo",
+        )
+    return items
 
 
 def _expand(text: str) -> Iterable[VideoItem]:

@@ -15,8 +15,7 @@ from gazetools.extraction.fingerprint import FINGERPRINT_EVERY, fingerprint
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.origin import build_provenance, options_key
 from gazetools.extraction.prompts import FramePrompts, prompts_of_frame
-from gazetools.heads.sources import HeadSourceForVideo, heads_for_video, track_roles
-from gazetools.io.atomic import sha256_of_file
+from gazetools.heads.sources import HeadSourceForVideo, heads_digest, heads_for_video, track_roles
 from gazetools.progress import Progress
 from gazetools.sampling import choose_frames
 from gazetools.schemas.errors import UsageError, VideoError
@@ -49,7 +48,7 @@ def extract_video(job: Job, item: VideoItem) -> ItemResult:
     began = time.monotonic()
     options = job.options
     box_file = (job.head_files or {}).get(item.video_id)
-    key = options_key(options, job.runner, item.path, sha256_of_file(box_file) if box_file else None)
+    key = options_key(options, job.runner, item.path, heads_digest(options, box_file) if box_file else None)
     if (done := is_complete(job.store, item.video_id)) and not options.overwrite:
         if done.options_key != key:
             raise UsageError(
@@ -116,6 +115,7 @@ def extract_video(job: Job, item: VideoItem) -> ItemResult:
         frames_without_people=sidecar.frames_without_people,
         small_heads=tally.small_heads if heads.table else 0,
         clipped_boxes=heads.table.clipped if heads.table else 0,
+        head_counts=heads.counts,
         resumed_frames=tally.resumed_frames,
         seconds=round(time.monotonic() - began, 3),
     )

@@ -7,16 +7,16 @@ import importlib.metadata
 import json
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import gazetools
 from gazetools.extraction.batching import BatchRunner
 from gazetools.heads.sources import HeadSourceForVideo
-from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
-from gazetools.schemas.provenance import GazeModel, HeadSource, Provenance, SourceVideo
+from gazetools.schemas.provenance import GazeModel, HeadSource, Provenance
 from gazetools.video import VideoReader
+from gazetools.video.facts import source_video
 
 STORE_REVISION = 1
 """Raised whenever the same inputs would give other numbers; part of every options key."""
@@ -73,7 +73,7 @@ def build_provenance(
     return Provenance(
         video_id=video_id,
         tool_version=gazetools.__version__,
-        video=_source_video(reader, counted_by),
+        video=source_video(reader, counted_by),
         model=GazeModel(**runner.describe(), implementation=f"gazetools {gazetools.__version__}"),
         heads=HeadSource(
             spec=heads.spec,
@@ -82,6 +82,7 @@ def build_provenance(
             clipped_boxes=heads.table.clipped if heads.table else 0,
             small_heads=options.small_heads,
             prompts=prompts,
+            counts=heads.counts,
         ),
         batch_size=runner.batch_size,
         batch_size_backoffs=backoffs[:200],
@@ -89,36 +90,6 @@ def build_provenance(
         options=options.shaping(),
         options_key=key,
         libraries=library_versions(),
-    )
-
-
-def _source_video(reader: VideoReader, counted_by: Literal["decoding", "index"]) -> SourceVideo:
-    info = reader.info
-    facts: dict[str, Any] = {
-        name: getattr(info, name)
-        for name in (
-            "path",
-            "size_bytes",
-            "stream_index",
-            "container",
-            "codec",
-            "width",
-            "height",
-            "rotation_degrees",
-            "pixel_format",
-            "colour_matrix",
-            "colour_matrix_source",
-            "colour_range",
-            "declared_frame_count",
-            "decoder",
-        )
-    }
-    return SourceVideo(
-        **facts,
-        sha256=sha256_of_file(Path(info.path)),
-        rate=f"{info.rate.numerator}/{info.rate.denominator}",
-        frame_count=reader.frame_count,
-        counted_by=counted_by,
     )
 
 

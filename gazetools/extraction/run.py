@@ -100,8 +100,15 @@ def plan(
     inputs: str | Path | Sequence[str | Path], options: ExtractOptions
 ) -> tuple[list[VideoItem], dict[str, Path] | None]:
     """The videos of all inputs and the box file of each (None: no boxes); whatever can fail early fails here."""
-    items = plan_inputs([inputs] if isinstance(inputs, str | Path) else inputs)
-    head_files = open_heads(options, [item.video_id for item in items])
+    items = plan_inputs(
+        [inputs] if isinstance(inputs, str | Path) else inputs,
+        takes=options.takes,
+        cameras=options.cameras,
+        views=options.views,
+    )
+    head_files = open_heads(
+        options, [item.video_id for item in items], videos={item.video_id: item.path for item in items}
+    )
     if head_files is not None and len(items) == 1:
         _check_single_box_file(items[0], options, head_files)
     return items, head_files

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from gazetools.heads.calib import calib_digest, calib_heads
 from gazetools.heads.files import SUFFIXES, read_heads
 from gazetools.heads.table import HeadTable
 from gazetools.io.atomic import sha256_of_file
@@ -22,17 +24,24 @@ class HeadSourceForVideo:
     spec: str
     table: HeadTable | None
     sha256: str | None
+    counts: dict[str, float] = field(default_factory=dict)
+    """What the source has to say of itself, such as frames without a box by reason."""
 
 
-def open_heads(options: ExtractOptions, video_ids: list[str]) -> dict[str, Path] | None:
+def open_heads(
+    options: ExtractOptions, video_ids: list[str], *, videos: Mapping[str, Path] | None = None
+) -> dict[str, Path] | None:
     """Find the box file of every video before any work starts; None for `whole`.
 
     `file:PATH` with one video may be a file. A folder is matched by video id: `PATH/<video_id>.csv` (or `.txt`,
     also `<video_id>.heads.csv`). Videos without a file are left out of the result and fail by name later, so that
-    the others can go on; if there is none for any video, UsageError.
+    the others can go on; if there is none for any video, UsageError. For `calib` it is the video itself (`videos`):
+    where it lies tells its take.
     """
     if options.heads == "whole":
         return None
+    if options.heads == "calib":
+        return dict(videos or {})
     path = Path(options.heads.removeprefix("file:")).expanduser()
     if path.is_file():
         if len(video_ids) > 1:
@@ -73,9 +82,21 @@ def heads_for_video(
             f"No head-box file for video {video_id!r} in {options.heads.removeprefix('file:')}.",
             hint=f"Expected <folder>/{video_id}.csv.",
         )
+    if options.heads == "calib":
+        found = calib_heads(files[video_id], width=width, height=height, frame_count=frame_count)
+        table = found.table.normalised(width=width, height=height, frame_count=frame_count).choose(options.people)
+        table = replace(table, clipped=found.clipped)
+        return HeadSourceForVideo(
+            spec=options.heads, table=table, sha256=heads_digest(options, files[video_id]), counts=found.counts
+        )
     table = read_heads(files[video_id], first_frame=options.heads_first_frame)
     table = table.normalised(width=width, height=height, frame_count=frame_count).choose(options.people)
-    return HeadSourceForVideo(spec=options.heads, table=table, sha256=sha256_of_file(files[video_id]))
+    return HeadSourceForVideo(spec=options.heads, table=table, sha256=heads_digest(options, files[video_id]))
+
+
+def heads_digest(options: ExtractOptions, path: Path) -> str:
+    """sha256 over what the boxes of one video come from; `path` as in the result of `open_heads`."""
+    return calib_digest(path) if options.heads == "calib" else sha256_of_file(path)
 
 
 def track_roles(source: HeadSourceForVideo) -> dict[int, str]:

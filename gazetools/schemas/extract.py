@@ -24,7 +24,14 @@ class ExtractOptions(StrictModel):
     backbone: str | None = None
     """DINOv2 weights (hub .pth, .safetensors or a Hugging Face folder) where the checkpoint has none."""
     heads: str = "whole"
-    """`file:PATH` (a file, or a folder matched by video id) or `whole` (no box: Gaze-LLE's None prompt)."""
+    """`file:PATH` (a file, or a folder matched by video id), `calib` (the wearer of an Ego-Exo4D take, from its cameras
+    and trajectory) or `whole` (no box: Gaze-LLE's None prompt)."""
+    takes: str | None = None
+    """Of an Ego-Exo4D root: take names, uids or patterns separated by commas; None: every take that is there."""
+    cameras: str | None = None
+    """Of an Ego-Exo4D root: camera names or patterns such as `cam01,cam02`; None: all of `views`."""
+    views: Literal["exo", "ego", "exo,ego"] = "exo"
+    """Of an Ego-Exo4D root: which cameras."""
     heads_first_frame: int | None = Field(default=None, ge=0)
     """Frame number of the first row of a headerless `IMAGE_NAME,left,top,right,bottom` file."""
     people: str = "all"
@@ -58,9 +65,9 @@ class ExtractOptions(StrictModel):
     @field_validator("heads")
     @classmethod
     def _known_head_source(cls, value: str) -> str:
-        if value == "whole" or (value.startswith("file:") and len(value) > len("file:")):
+        if value in {"whole", "calib"} or (value.startswith("file:") and len(value) > len("file:")):
             return value
-        raise ValueError("must be file:PATH or whole")
+        raise ValueError("must be calib, file:PATH or whole")
 
     @field_validator("people")
     @classmethod
@@ -97,6 +104,8 @@ class ItemResult(StrictModel):
     small_heads: int = 0
     """Rows whose box rounded to no cell of the model's grid."""
     clipped_boxes: int = 0
+    head_counts: dict[str, float] = Field(default_factory=dict)
+    """What the source of the head boxes has to say, such as frames without a box by reason (`--heads calib`)."""
     resumed_frames: int = 0
     """Frames taken over from pieces of an earlier, interrupted run."""
     seconds: float = 0.0

@@ -11,6 +11,10 @@ from gazetools.schemas.base import StrictModel
 MAX_PROVENANCE_BYTES = 32 * 1024
 
 
+GROUND_TRUTH = "groundtruth"
+"""`GazeModel.name` of a store whose maps were rendered from eye tracking; `weights_sha256` then has the recordings."""
+
+
 class SourceVideo(StrictModel):
     """The video that the frames were decoded from."""
 
@@ -67,6 +71,8 @@ class HeadSource(StrictModel):
     small_heads: str
     prompts: dict[str, int]
     """Prompt kind (given, grown, cropped, none) -> rows."""
+    counts: dict[str, float] = Field(default_factory=dict)
+    """What the source has to say of itself, such as frames without a box by reason."""
 
 
 class Provenance(StrictModel):

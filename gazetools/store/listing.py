@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from gazetools.io.atomic import sha256_of_file
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
-from gazetools.schemas.store import REPORT_NAME, SIDECAR_SUFFIX, STORE_SUFFIX, Sidecar
+from gazetools.schemas.store import REPORT_NAMES, SIDECAR_SUFFIX, STORE_SUFFIX, Sidecar
 from gazetools.schemas.video_id import check_video_id, path_of_id
 
 
@@ -45,7 +45,7 @@ def list_store(root: Path) -> list[StoreEntry]:
     for suffix in (STORE_SUFFIX, SIDECAR_SUFFIX):
         for path in sorted(root.rglob(f"*{suffix}")):
             relative = path.relative_to(root)
-            if relative.name == REPORT_NAME and relative.parent == Path():
+            if relative.name in REPORT_NAMES and relative.parent == Path():
                 continue
             if any(part.startswith(".") for part in relative.parts):
                 continue

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import DataFileError, FrameRangeError
 from gazetools.schemas.provenance import MAX_PROVENANCE_BYTES, Provenance
-from gazetools.schemas.store import FINGERPRINT_SIZE, SIDECAR_SUFFIX, STORE_DATASETS, Rows, Sidecar
+from gazetools.schemas.store import EXTRA_GROUP, FINGERPRINT_SIZE, SIDECAR_SUFFIX, STORE_DATASETS, Rows, Sidecar
 from gazetools.store.listing import read_sidecar
 
 # HDF5 filter numbers: deflate 1, shuffle 2, fletcher32 3. Others would make HDF5 load plugins.
@@ -124,6 +124,17 @@ class StoreReader:
         maps = [self.read_heatmaps(int(run[0]), int(run[-1]) + 1) for run in _runs(chosen)]
         return self.row_frame[chosen], np.concatenate(maps)
 
+    def extra(self, name: str) -> npt.NDArray[Any] | None:
+        """The further column `extra/<name>`, one entry per row; None where the store has none of that name."""
+        full = f"{EXTRA_GROUP}/{name}"
+        if self._file.get(EXTRA_GROUP, getlink=True) is None or name not in self._file[EXTRA_GROUP]:
+            return None
+        dtype, rank = self._file[full].dtype, len(self._file[full].shape)
+        if dtype.kind not in "fiu" or not 1 <= rank <= 2 or len(self._file[full]) != len(self):
+            raise DataFileError(f"{self.path}: {full} is {dtype} {self._file[full].shape}, no column of numbers.")
+        self._check_dataset(full, str(dtype), rank)
+        return self._read(full)
+
     def _read(self, name: str, key: Any = ()) -> Any:
         try:
             return self._file[name][key]
@@ -150,24 +161,27 @@ class StoreReader:
 
     def _check_structure(self) -> None:
         for name, (dtype, rank) in STORE_DATASETS.items():
-            self._check_links(name)
-            dataset = self._file[name]
-            if not isinstance(dataset, h5py.Dataset):
-                raise DataFileError(f"{self.path}: {name} is not a dataset.")
-            if dataset.is_virtual or dataset.external:
-                raise DataFileError(f"{self.path}: {name} keeps its data in another file, which is refused.")
-            plist = dataset.id.get_create_plist()
-            filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
-            if filters - _ALLOWED_FILTERS:
-                raise DataFileError(f"{self.path}: {name} uses HDF5 filters {sorted(filters)}, which is refused.")
-            if dataset.dtype != np.dtype(dtype) or len(dataset.shape) != rank:
-                raise DataFileError(
-                    f"{self.path}: {name} is {dataset.dtype} of rank {len(dataset.shape)}; it must be {dtype} of rank "
-                    f"{rank}."
-                )
-            if dataset.nbytes > _MAX_EXPANSION * max(dataset.id.get_storage_size(), 1):
-                raise DataFileError(f"{self.path}: {name} claims {dataset.nbytes} bytes that are not stored.")
+            self._check_dataset(name, dtype, rank)
         self._check_lengths()
+
+    def _check_dataset(self, name: str, dtype: str, rank: int) -> None:
+        self._check_links(name)
+        dataset = self._file[name]
+        if not isinstance(dataset, h5py.Dataset):
+            raise DataFileError(f"{self.path}: {name} is not a dataset.")
+        if dataset.is_virtual or dataset.external:
+            raise DataFileError(f"{self.path}: {name} keeps its data in another file, which is refused.")
+        plist = dataset.id.get_create_plist()
+        filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
+        if filters - _ALLOWED_FILTERS:
+            raise DataFileError(f"{self.path}: {name} uses HDF5 filters {sorted(filters)}, which is refused.")
+        if dataset.dtype != np.dtype(dtype) or len(dataset.shape) != rank:
+            raise DataFileError(
+                f"{self.path}: {name} is {dataset.dtype} of rank {len(dataset.shape)}; it must be {dtype} of rank "
+                f"{rank}."
+            )
+        if dataset.nbytes > _MAX_EXPANSION * max(dataset.id.get_storage_size(), 1):
+            raise DataFileError(f"{self.path}: {name} claims {dataset.nbytes} bytes that are not stored.")
 
     def _check_links(self, name: str) -> None:
         group = self._file

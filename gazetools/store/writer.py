@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from gazetools.io.atomic import atomic_path, sha256_of_file
 from gazetools.io.json_files import write_json_atomic
 from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.store import (
+    EXTRA_GROUP,
     FINGERPRINT_SIZE,
     SIDECAR_SUFFIX,
     STORE_SUFFIX,
@@ -97,6 +99,7 @@ def write_store(
     pieces: Sequence[Callable[[], Piece]],
     track_roles: dict[int, str],
     heatmap_shape: tuple[int, int],
+    extras: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> Sidecar:
     """Write `root/<video_id>.h5` and then its sidecar; memory is bounded by one piece.
 
@@ -107,6 +110,7 @@ def write_store(
         pieces: one loader per piece, in frame order; each is called twice (sizes first, then data).
         track_roles: track id -> `wearer` or `other`, for every id in the rows.
         heatmap_shape: (H, W) of every heatmap.
+        extras: further columns, one entry per row; `StoreReader.extra(name)` reads them.
 
     Raises:
         FaultError: the disk is full or a write failed; nothing new has a final name.
@@ -120,6 +124,7 @@ def write_store(
         try:
             with h5py.File(calm, "w", libver=("v110", "v110")) as file:
                 _fill(file, provenance, (load() for load in pieces), counts, track_roles, heatmap_shape)
+                _fill_extras(file, extras or {}, counts.rows)
             calm.raise_error()
         finally:
             calm.close()
@@ -209,3 +214,11 @@ def _fill(
     ids = sorted(track_roles)
     file.create_dataset("tracks/id", data=np.array(ids, dtype=np.int32))
     file.create_dataset("tracks/role", data=[track_roles[i] for i in ids], dtype=h5py.string_dtype(), shape=(len(ids),))
+
+
+def _fill_extras(file: h5py.File, extras: Mapping[str, npt.NDArray[Any]], rows: int) -> None:
+    for name, values in extras.items():
+        if len(values) != rows:
+            raise ValueError(f"the extra column {name} has {len(values)} entries for {rows} rows")
+        chunks = (min(4096, rows), *values.shape[1:]) if rows else None
+        file.create_dataset(f"{EXTRA_GROUP}/{name}", data=values, chunks=chunks, fletcher32=rows > 0)

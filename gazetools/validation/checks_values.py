@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.schemas.provenance import GROUND_TRUTH
 from gazetools.schemas.store import Prompt
 from gazetools.validation.subject import Subject
 
@@ -133,6 +134,9 @@ def _valid(subject: Subject) -> npt.NDArray[np.bool_]:
 def _dimmed_to_zero(subject: Subject) -> npt.NDArray[np.bool_]:
     """Rows that `--inout gate|weight` may rightly have made zero."""
     count = len(subject.stats) if subject.stats is not None else 0
+    if subject.kind == "store" and subject.provenance is not None and subject.inout is not None:
+        # a ground truth whose target is outside the frame is a map of zeros
+        return (subject.inout == 0) & np.bool_(subject.provenance.model.name == GROUND_TRUTH)
     if subject.options is None or subject.options.inout == "keep" or subject.inout is None:
         return np.zeros(count, dtype=np.bool_)
     return subject.inout < (0.5 if subject.options.inout == "gate" else 1e-3)

@@ -14,7 +14,7 @@ from gazetools.schemas.base import explain_validation_error
 from gazetools.schemas.dataset import MANIFEST_NAME, PackedVideo, PackOptions
 from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding
-from gazetools.schemas.store import REPORT_NAME, SIDECAR_SUFFIX, STORE_SUFFIX, WORK_FOLDER
+from gazetools.schemas.store import REPORT_NAMES, SIDECAR_SUFFIX, STORE_SUFFIX, WORK_FOLDER
 from gazetools.schemas.video_id import check_video_id
 from gazetools.store import list_store
 from gazetools.store.listing import read_sidecar
@@ -83,7 +83,7 @@ def _id_of_single_store(path: Path, sidecar: Path) -> str:
 
 
 def _is_store(path: Path) -> bool:
-    if any(path.rglob(f"*{STORE_SUFFIX}")) or (path / REPORT_NAME).exists():
+    if any(path.rglob(f"*{STORE_SUFFIX}")) or any((path / name).exists() for name in REPORT_NAMES):
         return True
     return any(_is_sidecar(file) for file in path.rglob(f"*{SIDECAR_SUFFIX}"))
 
@@ -98,7 +98,7 @@ def _is_sidecar(path: Path) -> bool:
 
 def _store(root: Path) -> Collection:
     collection = Collection(kind="store", root=root)
-    known = {root / REPORT_NAME}
+    known = {root / name for name in REPORT_NAMES}
     for entry in list_store(root):
         known |= {entry.payload, entry.sidecar}
         if not entry.payload.exists() and not _is_sidecar(entry.sidecar):

@@ -1,0 +1,3 @@
+"""Annotations of Ego4D, Ego-Exo4D and EPIC-KITCHENS as they are downloaded."""
+
+from __future__ import annotations

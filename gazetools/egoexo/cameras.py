@@ -1,0 +1,110 @@
+"""gopro_calibs.csv: the exo cameras that can be trusted, and a reason for each that can't."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gazetools.egoexo.geometry import Fisheye, StaticCamera, rotation_from_quaternion
+from gazetools.io.tables import Table, read_table
+from gazetools.schemas.errors import DataFileError, UsageError
+
+_POSE = tuple(f"{name}_world_cam" for name in ("tx", "ty", "tz", "qx", "qy", "qz", "qw"))
+_LENS = tuple(f"intrinsics_{number}" for number in range(8))
+_TYPE = "KANNALABRANDTK3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The cameras of one take."""
+
+    path: Path
+    cameras: dict[str, StaticCamera]
+    """Good ones, by camera id."""
+    refused: dict[str, str]
+    """Camera id -> why it can't be used."""
+
+    def camera(self, camera_id: str) -> StaticCamera:
+        """The camera, or DataFileError with the reason why it can't be used."""
+        if camera_id in self.cameras:
+            return self.cameras[camera_id]
+        reason = self.refused.get(camera_id, f"it is not listed (listed: {', '.join(sorted(self.cameras)) or 'none'})")
+        raise DataFileError(
+            f"{self.path}: camera {camera_id} can't be used: {reason}.",
+            hint="Leave this camera out; its geometry can't be trusted.",
+            path=str(self.path),
+        )
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read the file; only rows with quality 1 of the KannalaBrandtK3 type that hold for the whole video are used.
+
+    Raises DataFileError where the file itself can't be read; what is wrong with one row costs that camera.
+    """
+    table = read_table(
+        path,
+        required=("cam_uid", "graph_uid", *_POSE, "image_width", "image_height", "intrinsics_type", *_LENS, "quality"),
+        optional=("start_frame_idx", "end_frame_idx"),
+    )
+    names = table.columns["cam_uid"]
+    cameras, refused = {}, {}
+    for row, name in enumerate(names):
+        if names.count(name) > 1:
+            refused[name] = f"it has {names.count(name)} rows, so that its place is ambiguous"
+        elif reason := _fault(table, row):
+            refused[name] = reason
+        else:
+            try:
+                cameras[name] = _camera(table, row)
+            except UsageError as error:
+                refused[name] = error.message.rstrip(".")
+    return Calibration(path=path, cameras=cameras, refused=refused)
+
+
+def _fault(table: Table, row: int) -> str | None:
+    quality = table.columns["quality"][row]
+    if quality not in ("1", "1.0"):
+        meaning = {"0": "bad", "0.0": "bad", "-1": "unknown", "-1.0": "unknown"}.get(quality, "not a known value")
+        return f"its quality is {quality or 'empty'} ({meaning}), only 1 is used"
+    if (kind := table.columns["intrinsics_type"][row].upper()) != _TYPE:
+        return f"its intrinsics_type is {kind or 'empty'}, only {_TYPE} is known"
+    for name in ("start_frame_idx", "end_frame_idx"):
+        if name in table and table.columns[name][row] not in ("-1", "-1.0", ""):
+            return f"its {name} is {table.columns[name][row]}: it holds for a part of the video only"
+    return None
+
+
+def _camera(table: Table, row: int) -> StaticCamera:
+    pose = [_cell(table, name, row) for name in _POSE]
+    lens = [_cell(table, name, row) for name in _LENS]
+    width, height = (_cell(table, name, row) for name in ("image_width", "image_height"))
+    if min(lens[0], lens[1], width, height) <= 0:
+        raise table.error(row, "intrinsics_0", "focal lengths and the picture's size must be > 0")
+    return StaticCamera(
+        name=table.columns["cam_uid"][row],
+        graph_uid=table.columns["graph_uid"][row],
+        rotation=rotation_from_quaternion(pose[3:]),
+        translation=np.array(pose[:3]),
+        lens=Fisheye(
+            fx=lens[0],
+            fy=lens[1],
+            cx=lens[2],
+            cy=lens[3],
+            k=(lens[4], lens[5], lens[6], lens[7]),
+            width=int(width),
+            height=int(height),
+        ),
+    )
+
+
+def _cell(table: Table, name: str, row: int) -> float:
+    cell = table.columns[name][row]
+    try:
+        value = float(cell)
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise table.error(row, name, f"{cell!r} is not a number")
+    return value

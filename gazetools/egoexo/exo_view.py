@@ -1,0 +1,84 @@
+"""One exo video of a take with everything that geometry needs, or the reason why geometry can't be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from gazetools.egoexo.cameras import read_calibration
+from gazetools.egoexo.geometry import StaticCamera
+from gazetools.egoexo.head_boxes import HeadBoxes, head_boxes
+from gazetools.egoexo.takes import CameraVideo, Take, take_of_video
+from gazetools.egoexo.wearer import WearerTrack, wearer_track
+from gazetools.io.atomic import sha256_of_file
+from gazetools.schemas.errors import DataFileError, HeadsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExoView:
+    """One exo video with everything that geometry needs."""
+
+    take: Take
+    camera: StaticCamera
+    """With the decoded video's size."""
+    track: WearerTrack
+    boxes: HeadBoxes
+
+
+def camera_of_video(take: Take, video: Path) -> CameraVideo:
+    """The take's camera that recorded `video`, told by the file's name."""
+    match = [camera for camera in take.cameras if camera.name == video.stem]
+    if not match:
+        names = ", ".join(camera.name for camera in take.cameras) or "none"
+        raise HeadsError(f"Take {take.name} has no camera {video.stem!r}; its cameras are {names}.")
+    return match[0]
+
+
+def exo_view(video: Path, *, width: int, height: int, frame_count: int) -> ExoView:
+    """Geometry of an exo video of `frame_count` decoded frames of `width` x `height`.
+
+    Raises HeadsError or DataFileError saying why geometry can't be trusted: an ego camera, bad calibration, another
+    world, a portrait video, a frame count that does not fit, missing files (with the command that gets them).
+    """
+    take = take_of_video(video)
+    found = camera_of_video(take, video)
+    if found.is_ego:
+        raise HeadsError(
+            f"{take.name}/{found.name} is an ego camera: its wearer is not in its picture.",
+            hint="Use --views exo, or --heads whole.",
+        )
+    if any("more than once" in problem for problem in take.problems):
+        raise HeadsError(f"Take {take.name}: {'; '.join(take.problems)}.", hint="Leave this take out.")
+    calibration = read_calibration(take.require(take.calibration, "take_trajectory"))
+    camera = calibration.camera(found.camera_id)
+    lens = camera.lens.scaled(width=width, height=height, name=f"{take.name}/{found.name}")
+    camera = replace(camera, lens=lens)
+    track = wearer_track(take, frame_count, graph_uid=camera.graph_uid)
+    return ExoView(take=take, camera=camera, track=track, boxes=head_boxes(camera, track.cpf, track.known))
+
+
+def source_sha256(take: Take) -> dict[str, str]:
+    """Role -> sha256 of the recordings of a take that are there."""
+    paths = {"gopro_calibs": take.calibration, "trajectory": take.trajectory, "timesync": take.timesync}
+    return {role: cached_sha256(path) for role, path in paths.items() if path.is_file()}
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        return path.stat().st_mtime_ns, path.stat().st_size
+    except OSError:
+        return 0, -1
+
+
+def cached_sha256(path: Path) -> str:
+    """Hex sha256 of a recording, computed once while the file stays as it is; `absent` where there is none."""
+    return _sha256(path, *_stamp(path))
+
+
+@lru_cache(maxsize=64)  # five cameras of a take share a trajectory of 180 MB
+def _sha256(path: Path, _mtime_ns: int, size: int) -> str:
+    try:
+        return "absent" if size < 0 else sha256_of_file(path)
+    except OSError as error:
+        raise DataFileError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from None

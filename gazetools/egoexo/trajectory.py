@@ -1,0 +1,121 @@
+"""closed_loop_trajectory.csv (1 kHz): the device pose nearest to each wanted time, of one world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.egoexo.geometry import Floats, Poses, rotation_from_quaternion
+from gazetools.io.tables import read_byte_chunks
+from gazetools.schemas.errors import DataFileError
+
+MAX_GAP_US = 5000
+"""A pose further than this from the wanted time is no pose of it (at 1 kHz the nearest lies within 0.5 ms)."""
+_POSE = tuple(f"{name}_world_device" for name in ("tx", "ty", "tz", "qx", "qy", "qz", "qw"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevicePoses:
+    """T_world_device at N wanted times."""
+
+    poses: Poses
+    known: npt.NDArray[np.bool_]
+    """[N] False: no time, no row within 5 ms, an empty pose, or one of another world; translation is NaN there."""
+    counts: dict[str, int]
+    """Why poses are unknown: `no_time`, `gap`, `empty_pose`, `graph_mismatch`."""
+    graph_uids: tuple[str, ...]
+    """Worlds that occur in the whole file."""
+
+
+def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid: str | None = None) -> DevicePoses:
+    """The pose nearest to each of `times_us` (device clock, microseconds; negative = unknown), in any order.
+
+    The whole file is indexed by time in one pass of bounded memory; numbers are made of the nearest rows only.
+
+    Args:
+        path: the CSV.
+        times_us: [N].
+        graph_uid: the world that is wanted; poses of other worlds don't count.
+
+    Raises DataFileError for a file that can't be read, has no rows, or whose times go backwards.
+    """
+    places, chunks = read_byte_chunks(path, required=("graph_uid", "tracking_timestamp_us", *_POSE))
+    count = len(times_us)
+    order = np.argsort(times_us, kind="stable")
+    wanted = times_us[order]
+    distance = np.full(count, np.iinfo(np.int64).max)
+    values = np.full((count, len(_POSE)), np.nan)
+    of_graph = np.zeros(count, np.bool_)
+    uids: dict[str, None] = {}
+    last_time: int | None = None
+    rows = 0
+    for chunk in chunks:
+        stamps = chunk.integers(places["tracking_timestamp_us"], "tracking_timestamp_us")
+        if not len(stamps):
+            continue
+        previous = stamps[:-1] if last_time is None else np.concatenate([[last_time], stamps[:-1]])
+        if (back := np.flatnonzero(stamps[len(stamps) - len(previous) :] < previous)).size:
+            line = chunk.lines[back[0] + len(stamps) - len(previous)]
+            raise DataFileError(
+                f"{path}, line {line}: tracking_timestamp_us goes backwards.", hint="Download it again.", path=str(path)
+            )
+        last_time = int(stamps[-1])
+        rows += len(stamps)
+        names = chunk.text(places["graph_uid"])
+        for name in np.unique(names).tolist():
+            uids.setdefault(name.decode("utf-8", "replace"))
+        # wanted times whose nearest row may be in this chunk
+        low = int(np.searchsorted(wanted, stamps[0] - MAX_GAP_US))
+        high = int(np.searchsorted(wanted, stamps[-1] + MAX_GAP_US, side="right"))
+        if low == high:
+            continue
+        part = wanted[low:high]
+        right = np.clip(np.searchsorted(stamps, part), 1, max(len(stamps) - 1, 1))
+        left = right - 1
+        right = np.minimum(right, len(stamps) - 1)
+        nearest = np.where(np.abs(stamps[left] - part) <= np.abs(stamps[right] - part), left, right)
+        gap = np.abs(stamps[nearest] - part)
+        better = np.flatnonzero(gap < distance[low:high])
+        if not better.size:
+            continue
+        chosen, place = nearest[better], better + low
+        for column, name in enumerate(_POSE):
+            values[place, column] = chunk.floats(places[name], name, chosen)
+        distance[place] = gap[better]
+        of_graph[place] = names[chosen] == (graph_uid or "").encode() if graph_uid is not None else True
+    if not rows:
+        raise DataFileError(f"{path} has no rows below its header.", hint="Download it again.", path=str(path))
+    return _assemble(order, wanted, distance, values, of_graph, tuple(uids))
+
+
+def _assemble(
+    order: npt.NDArray[np.int64],
+    wanted: npt.NDArray[np.int64],
+    distance: npt.NDArray[np.int64],
+    values: Floats,
+    of_graph: npt.NDArray[np.bool_],
+    uids: tuple[str, ...],
+) -> DevicePoses:
+    no_time = wanted < 0
+    gap = ~no_time & (distance > MAX_GAP_US)
+    empty = ~no_time & ~gap & ~(np.isfinite(values).all(axis=1) & (np.abs(values[:, 3:]).max(axis=1) > 1e-9))
+    foreign = ~no_time & ~gap & ~empty & ~of_graph
+    known = ~(no_time | gap | empty | foreign)
+    values = np.where(known[:, None], values, np.nan)
+    back = np.argsort(order, kind="stable")
+    values, known = values[back], known[back]
+    quaternions = np.where(known[:, None], values[:, 3:], np.array([0.0, 0.0, 0.0, 1.0]))
+    return DevicePoses(
+        poses=Poses(rotation=rotation_from_quaternion(quaternions), translation=values[:, :3]),
+        known=known,
+        counts={
+            "no_time": int(no_time.sum()),
+            "gap": int(gap.sum()),
+            "empty_pose": int(empty.sum()),
+            "graph_mismatch": int(foreign.sum()),
+        },
+        graph_uids=uids,
+    )

@@ -1,0 +1,145 @@
+"""Where the wearer's eyes are at every frame of a take: frames -> timesync.csv -> trajectory -> central pupil frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.egoexo.geometry import DEVICE_CPF, Poses
+from gazetools.egoexo.takes import RGB_STREAM, Take
+from gazetools.egoexo.trajectory import MAX_GAP_US, read_device_poses
+from gazetools.io.tables import read_table
+from gazetools.schemas.errors import DataFileError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameTimes:
+    """Device times of the first N frames of a take's frame-aligned videos."""
+
+    times_us: npt.NDArray[np.int64]
+    """[N] microseconds of the device clock; -1 where timesync.csv has an empty cell or no row."""
+    end_bound: str
+    """Which reading of timesync_end_idx the video's frame count agrees with."""
+    counts: dict[str, int]
+    """`timesync_empty`, `timesync_no_row`: frames without a time, by reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WearerTrack:
+    """Poses T_world_cpf of the wearer at the frames of one video."""
+
+    times: FrameTimes
+    cpf: Poses
+    known: npt.NDArray[np.bool_]
+    """[N]"""
+    counts: dict[str, int]
+    """Frames without a pose, by reason."""
+
+
+def frame_times(take: Take, frame_count: int) -> FrameTimes:
+    """Row `timesync_start_idx + i` of timesync.csv is frame i; the wearer's RGB stream gives the time.
+
+    The decoded frame count must be `end - start` or differ from it by at most 1: published sources disagree on which
+    of the three is right, but any other count means that frames and rows don't belong together.
+
+    Raises DataFileError where the file or its columns are missing, or the frame count does not fit.
+    """
+    start, end = take.timesync_start, take.timesync_end
+    if start is None or end is None or not 0 <= start < end:
+        raise DataFileError(
+            f"Take {take.name}: takes.json gives the timesync rows [{start}, {end}), which is no range.",
+            hint=f"Get the current metadata with: egoexo -o {take.root} --parts metadata",
+        )
+    excess = frame_count - (end - start)
+    if abs(excess) > 1:
+        raise DataFileError(
+            f"Take {take.name}: the video has {frame_count} frames, takes.json gives it {end - start} rows of "
+            f"timesync.csv ([{start}, {end}), at most 1 more or less): which frame belongs to which row is unknown.",
+            hint="Download the video again; if it stays so, leave this camera out.",
+        )
+    bound = {0: "N = end - start", 1: "N = end - start + 1 (end included)", -1: "N = end - start - 1"}[excess]
+    if not take.arias:
+        raise DataFileError(f"Take {take.name}: takes.json lists no Aria glasses, so nobody's pose is known.")
+    path = take.require(take.timesync, "captures")
+    columns = [f"{aria}_{RGB_STREAM}_capture_timestamp_ns" for aria in take.arias]
+    table = read_table(path, required=(), optional=columns, rows=(start, start + frame_count))
+    present = [name for name in columns if name in table]
+    if not present:
+        raise DataFileError(
+            f"{path} has none of the columns {', '.join(columns)}.", hint="Download the capture again.", path=str(path)
+        )
+    nanoseconds = table.integers(present[0], empty=-1000)
+    times = np.full(frame_count, -1, np.int64)
+    times[: len(nanoseconds)] = np.where(nanoseconds >= 0, (nanoseconds + 500) // 1000, -1)
+    return FrameTimes(
+        times_us=times,
+        end_bound=bound,
+        counts={
+            "timesync_empty": int((nanoseconds < 0).sum()),
+            "timesync_no_row": frame_count - len(nanoseconds),
+        },
+    )
+
+
+def wearer_track(take: Take, frame_count: int, *, graph_uid: str) -> WearerTrack:
+    """The wearer's central pupil frame at each of `frame_count` frames, in the world `graph_uid` of the cameras.
+
+    Raises DataFileError where a file is missing or damaged, where trajectory and cameras are of different worlds, and
+    where the clocks of timesync.csv and trajectory don't overlap.
+    """
+    path = take.require(take.trajectory, "take_trajectory")
+    take.require(take.timesync, "captures")
+    stamps = (path.stat().st_mtime_ns, path.stat().st_size, take.timesync.stat().st_mtime_ns)
+    return _wearer_track(take, frame_count, graph_uid, path, stamps)
+
+
+@lru_cache(maxsize=2)  # the cameras of a take share one track; reading a 10-minute trajectory takes a second
+def _wearer_track(take: Take, frame_count: int, graph_uid: str, path: Path, _stamps: tuple[int, ...]) -> WearerTrack:
+    times = frame_times(take, frame_count)
+    device = read_device_poses(path, times.times_us, graph_uid=graph_uid)
+    if not device.known.any():
+        _explain(take, path, times, device.counts, device.graph_uids, graph_uid)
+    counts = {**times.counts, **{name: n for name, n in device.counts.items() if name != "no_time"}}
+    return WearerTrack(times=times, cpf=device.poses.compose(DEVICE_CPF), known=device.known, counts=counts)
+
+
+def _explain(
+    take: Take,
+    path: Path,
+    times: FrameTimes,
+    counts: dict[str, int],
+    graph_uids: tuple[str, ...],
+    graph_uid: str,
+) -> None:
+    """Raise for a track without a single pose: say which of the reasons it is."""
+    if counts["graph_mismatch"]:
+        raise DataFileError(
+            f"{path} is of the world(s) {', '.join(graph_uids)}, but {take.calibration.name} is of {graph_uid}: "
+            "coordinates of different worlds can't be mixed.",
+            hint=f"Get both again with: {take.download('take_trajectory')}",
+            path=str(path),
+        )
+    wanted = times.times_us[times.times_us >= 0]
+    if not wanted.size:
+        raise DataFileError(f"{take.timesync} has no time for any frame of take {take.name}.", path=str(take.timesync))
+    table_range = _time_range(path)
+    ratio = wanted[0] / max(table_range[0], 1)
+    unit = " One clock seems to be in another unit." if not 0.05 < ratio < 20 else ""
+    raise DataFileError(
+        f"Take {take.name}: no pose lies within {MAX_GAP_US / 1000:g} ms of a frame. timesync.csv says frames are at "
+        f"{wanted.min()} .. {wanted.max()} us, the trajectory has {table_range[0]} .. {table_range[1]} us.{unit}",
+        hint=f"Get both again with: {take.download('captures', 'take_trajectory')}",
+        path=str(path),
+    )
+
+
+def _time_range(path: Path) -> tuple[int, int]:
+    from gazetools.io.tables import read_byte_chunks
+
+    places, chunks = read_byte_chunks(path, required=("tracking_timestamp_us",))
+    stamps = [c.integers(places["tracking_timestamp_us"], "tracking_timestamp_us") for c in chunks]
+    return min(int(s.min()) for s in stamps if len(s)), max(int(s.max()) for s in stamps if len(s))

@@ -1,0 +1,107 @@
+"""The wearer's gaze in the wearer's own picture: 2-D gaze of Ego-Exo4D, gaze CSV of Ego4D."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.annotations.ego4d import read_wearer_gaze
+from gazetools.egoexo.exo_view import cached_sha256
+from gazetools.egoexo.eye_gaze import UPRIGHT_RGB, read_gaze_2d
+from gazetools.egoexo.geometry import Floats
+from gazetools.egoexo.takes import Take
+from gazetools.egoexo.wearer import frame_times
+from gazetools.groundtruth.render import cells_of, render
+from gazetools.groundtruth.targets import Targets
+from gazetools.heads.calib import WEARER
+from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.groundtruth import GroundTruthOptions
+from gazetools.schemas.store import Prompt
+
+
+def egoexo_targets(
+    take: Take, frames: npt.NDArray[np.int64], *, width: int, height: int, frame_count: int, options: GroundTruthOptions
+) -> Targets:
+    """Gaze in the Aria RGB video from `*_eye_gaze_2d.csv`, whose pixels refer to the upright 1408x1408 picture.
+
+    Samples are matched by time where timesync.csv and the file have times, else by row (see `Gaze2d.of_frames`).
+    Raises DataFileError where the file is missing or of another calibration, or the video is not square.
+    """
+    path = take.eye_gaze(flat=True, kind=options.gaze)
+    if path is None:
+        raise DataFileError(
+            f"Take {take.name} has no 2-D eye-gaze file.", hint=f"Get it with: {take.download('take_eye_gaze')}"
+        )
+    if width != height:
+        raise DataFileError(
+            f"Take {take.name}: the ego video is {width}x{height}; 2-D gaze refers to the square upright RGB picture.",
+            hint="Use the frame-aligned RGB video (214-1).",
+        )
+    gaze = read_gaze_2d(path)
+    times = frame_times(take, frame_count).times_us if take.timesync.is_file() else None
+    by_time = times is not None and bool((gaze.times_us >= 0).all())
+    xy = gaze.of_frames(frame_count, times if by_time else None) / UPRIGHT_RGB
+    rule = "samples matched by time" if by_time else "sample of frame i = row (i + 1) // 3: no times to match by"
+    return _targets(
+        xy[frames],
+        frames,
+        age=np.full(len(frames), np.nan),
+        counts={},
+        notes=[f"2-D gaze: {path.name}", rule],
+        sources={"eye_gaze_2d": cached_sha256(path)},
+    )
+
+
+def ego4d_targets(
+    gaze_path: Path, frames: npt.NDArray[np.int64], *, frame_count: int, options: GroundTruthOptions
+) -> Targets:
+    """Gaze in an Ego4D video from `gaze/<video_uid>.csv`."""
+    gaze = read_wearer_gaze(gaze_path, frame_count, min_confidence=options.min_confidence, origin=options.gaze_origin)
+    return _targets(
+        gaze.xy[frames],
+        frames,
+        age=gaze.age_seconds[frames],
+        counts={f"gaze_{name}": float(count) for name, count in gaze.counts.items() if count},
+        notes=[f"gaze: {gaze_path.name}", f"norm_pos origin taken as {options.gaze_origin}; look at one video"],
+        sources={"gaze": cached_sha256(gaze_path)},
+    )
+
+
+def _targets(
+    xy: Floats,
+    frames: npt.NDArray[np.int64],
+    *,
+    age: Floats,
+    counts: dict[str, float],
+    notes: list[str],
+    sources: dict[str, str],
+) -> Targets:
+    known = np.isfinite(xy).all(axis=1)
+    rows = np.flatnonzero(known)
+    cells = cells_of(xy[rows])
+    inout = (cells >= 0).astype(np.float64)
+    extras: dict[str, npt.NDArray[Any]] = {
+        "target_xy": xy[rows].astype(np.float32),
+        "sample_age_seconds": age[rows].astype(np.float32),
+    }
+    found = {
+        "frames_no_gaze_sample": float((~known).sum()),
+        "inside": float((inout == 1).sum()),
+        "outside": float((inout == 0).sum()),
+    }
+    return Targets(
+        frame=frames[rows],
+        track_id=WEARER,
+        box_xyxy=np.tile([0.0, 0.0, 1.0, 1.0], (len(rows), 1)),
+        prompt=np.full(len(rows), Prompt.NONE),
+        inout=inout,
+        maps=lambda start, stop: render(cells[start:stop]),
+        extras=extras,
+        counts={name: count for name, count in found.items() if count} | counts,
+        notes=notes,
+        sources=sources,
+        geometry={},
+    )

@@ -1,0 +1,199 @@
+"""Gaze targets of the wearer in an exo video: eye-gaze ray -> depth -> world point -> the camera's pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.egoexo.exo_view import ExoView, cached_sha256, exo_view, source_sha256
+from gazetools.egoexo.eye_gaze import DepthQuality, EyeGaze, gaze_samples_hint, read_eye_gaze
+from gazetools.egoexo.geometry import Floats, gaze_direction
+from gazetools.egoexo.head_boxes import BoxState
+from gazetools.egoexo.points import read_scene_points
+from gazetools.groundtruth.render import cells_of, render, render_segment
+from gazetools.groundtruth.targets import Targets
+from gazetools.heads.calib import WEARER, head_counts
+from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.groundtruth import GroundTruthOptions
+from gazetools.schemas.store import Prompt
+
+SEGMENT_NEAR_M, SEGMENT_FAR_M = 0.25, 6.0
+"""A target without a depth lies between these distances from the eyes."""
+_SEGMENT_STEPS = 48
+_WHOLE_FRAME = np.array([0.0, 0.0, 1.0, 1.0])
+
+
+def exo_targets(
+    video: Path,
+    frames: npt.NDArray[np.int64],
+    *,
+    width: int,
+    height: int,
+    frame_count: int,
+    options: GroundTruthOptions,
+) -> Targets:
+    """The wearer's gaze target at the `frames` of an exo video of Ego-Exo4D.
+
+    A frame has a row where its time, the wearer's pose and a gaze sample within 60 ms are known. A target that is not
+    in the picture has a map of zeros and inout 0; whether something hides it is not known. Without a credible depth
+    the policy `options.unknown_depth` decides, and inout is NaN where only part of the segment is in the picture.
+
+    Raises DataFileError or HeadsError where geometry or eye tracking can't be used.
+    """
+    view = exo_view(video, width=width, height=height, frame_count=frame_count)
+    gaze_path = view.take.eye_gaze(kind=options.gaze)
+    if gaze_path is None:
+        raise DataFileError(
+            f"Take {view.take.name} has no {'' if options.gaze == 'auto' else options.gaze + ' '}eye-gaze file.",
+            hint=f"Get it with: {view.take.download('take_eye_gaze')} (some takes have none).",
+        )
+    gaze = _read_eye_gaze(gaze_path, cached_sha256(gaze_path))
+    rays = _rays(view, gaze, frames)
+    depth, quality = _depths(view, rays, options)
+    kept = rays.usable & ((quality != DepthQuality.UNKNOWN) | (options.unknown_depth != "skip"))
+    size = np.array([width, height], np.float64)
+
+    eyes_camera = view.camera.to_camera(rays.eyes_world)
+    target_world = rays.eyes_world + depth[:, None] * rays.direction_world
+    target_camera = view.camera.to_camera(target_world)
+    uv, _ = view.camera.lens.project(target_camera)
+    inside = view.camera.lens.contains(uv)
+    segment_cells, segment_inout = _segments(view, rays, kept & (quality == DepthQuality.UNKNOWN), size)
+    unknown = quality == DepthQuality.UNKNOWN
+    inout = np.where(unknown, segment_inout, inside.astype(np.float64))
+
+    rows = np.flatnonzero(kept)
+    good_box = view.boxes.state[frames] == BoxState.GOOD
+    box = np.where(good_box[:, None], view.boxes.box_xyxy[frames] / np.tile(size, 2), _WHOLE_FRAME)
+    cells = np.where(unknown, -1, cells_of(uv / size))
+
+    def maps(start: int, stop: int) -> npt.NDArray[np.float16]:
+        part = rows[start:stop]
+        out = render(cells[part])
+        for place in np.flatnonzero(unknown[part]).tolist():
+            out[place] = render_segment(segment_cells[int(part[place])])
+        return out
+
+    return Targets(
+        frame=frames[rows],
+        track_id=WEARER,
+        box_xyxy=box[rows],
+        prompt=np.where(good_box, Prompt.GIVEN, Prompt.NONE)[rows],
+        inout=inout[rows],
+        maps=maps,
+        extras={
+            "target_xy": np.where(unknown[:, None], np.nan, uv / size)[rows].astype(np.float32),
+            "target_camera": np.where(unknown[:, None], np.nan, target_camera)[rows].astype(np.float32),
+            "eyes_camera": eyes_camera[rows].astype(np.float32),
+            "depth_m": np.where(unknown, np.nan, depth)[rows].astype(np.float32),
+            "depth_quality": quality[rows].astype(np.uint8),
+            "sample_age_seconds": (rays.age_us[rows] * 1e-6).astype(np.float32),
+        },
+        counts=_counts(view, gaze, rays, quality[rows], inout[rows]),
+        notes=[
+            f"eye gaze: {gaze_path.name} ({gaze.generation})",
+            f"timesync: {view.track.times.end_bound}",
+            f"unknown depth: {options.unknown_depth}",
+            "inout says whether the target is inside the picture; whether something hides it is not known",
+        ],
+        sources={**source_sha256(view.take), "eye_gaze": cached_sha256(gaze_path)},
+        geometry={
+            "camera": view.camera.name,
+            "take": view.take.name,
+            "lens": {
+                name: getattr(view.camera.lens, name) for name in ("fx", "fy", "cx", "cy", "k", "width", "height")
+            },
+        },
+    )
+
+
+@lru_cache(maxsize=4)  # shared by the cameras of a take
+def _read_eye_gaze(path: Path, _sha256: str) -> EyeGaze:
+    return read_eye_gaze(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rays:
+    """Gaze rays at the chosen frames."""
+
+    usable: npt.NDArray[np.bool_]
+    no_pose: npt.NDArray[np.bool_]
+    no_sample: npt.NDArray[np.bool_]
+    age_us: npt.NDArray[np.int64]
+    eyes_world: Floats
+    """[N, 3] origin of the central pupil frame."""
+    direction_world: Floats
+    depth_m: Floats
+    """[N] NaN where not credible."""
+
+
+def _rays(view: ExoView, gaze: EyeGaze, frames: npt.NDArray[np.int64]) -> _Rays:
+    times = view.track.times.times_us[frames]
+    sample, age = gaze.nearest(times)
+    found = sample >= 0
+    if not found.any() and (times >= 0).any():
+        raise DataFileError(gaze_samples_hint(gaze, times[times >= 0]), path=str(gaze.path))
+    direction_cpf = gaze_direction(gaze.yaw[sample], gaze.pitch[sample])
+    rotation = view.track.cpf.rotation[frames]
+    return _Rays(
+        usable=found & view.track.known[frames] & np.isfinite(gaze.yaw[sample]),
+        no_pose=~view.track.known[frames],
+        no_sample=view.track.known[frames] & ~found,
+        age_us=age,
+        eyes_world=view.track.cpf.translation[frames],
+        direction_world=np.einsum("nij,nj->ni", rotation, direction_cpf),
+        depth_m=np.where(found, gaze.depth_m[sample], np.nan),
+    )
+
+
+def _depths(view: ExoView, rays: _Rays, options: GroundTruthOptions) -> tuple[Floats, npt.NDArray[np.uint8]]:
+    """Distance and its quality per frame, by the policy for those that eye tracking leaves open."""
+    depth = rays.depth_m.copy()
+    quality = np.where(np.isfinite(depth), DepthQuality.MEASURED, DepthQuality.UNKNOWN).astype(np.uint8)
+    missing = np.flatnonzero(rays.usable & (quality == DepthQuality.UNKNOWN))
+    if options.unknown_depth == "fixed":
+        depth[missing] = options.fixed_depth_m
+        quality[missing] = DepthQuality.FIXED
+    elif options.unknown_depth == "points" and missing.size:
+        path = view.take.require(view.take.semidense_points, "take_trajectory")
+        scene = read_scene_points(path, graph_uid=view.camera.graph_uid)
+        depth[missing] = scene.depths(rays.eyes_world[missing], rays.direction_world[missing])
+        quality[missing[np.isfinite(depth[missing])]] = DepthQuality.POINTS
+    return depth, quality
+
+
+def _segments(
+    view: ExoView, rays: _Rays, wanted: npt.NDArray[np.bool_], size: Floats
+) -> tuple[dict[int, npt.NDArray[np.int64]], Floats]:
+    """Cells of the segment on which each wanted frame's target lies, and inout (NaN: partly in the picture)."""
+    places = np.flatnonzero(wanted)
+    inout = np.full(len(wanted), np.nan)
+    if not places.size:
+        return {}, inout
+    # even steps in 1/depth are about even steps in the picture
+    depths = 1 / np.linspace(1 / SEGMENT_NEAR_M, 1 / SEGMENT_FAR_M, _SEGMENT_STEPS)
+    points = rays.eyes_world[places, None] + depths[:, None] * rays.direction_world[places, None]
+    uv, _ = view.camera.project(points)
+    inside = view.camera.lens.contains(uv)
+    inout[places] = np.where(inside.all(axis=1), 1.0, np.where(inside.any(axis=1), np.nan, 0.0))
+    cells = np.where(inside, cells_of(uv / size), -1)
+    return dict(zip(places.tolist(), cells, strict=True)), inout
+
+
+def _counts(view: ExoView, gaze: EyeGaze, rays: _Rays, quality: npt.NDArray[np.uint8], inout: Floats) -> dict[str, Any]:
+    counts: dict[str, float] = {
+        "frames_no_pose": float(rays.no_pose.sum()),
+        "frames_no_gaze_sample": float(rays.no_sample.sum()),
+        "frames_gaze_lost": float((~rays.usable & ~rays.no_pose & ~rays.no_sample).sum()),
+        "inside": float((inout == 1).sum()),
+        "outside": float((inout == 0).sum()),
+        "partly_inside": float(np.isnan(inout).sum()),
+    }
+    counts |= {f"depth_{kind.name.lower()}": float((quality == kind).sum()) for kind in DepthQuality}
+    counts |= {f"gaze_{name}": float(number) for name, number in gaze.counts.items()}
+    return {name: number for name, number in counts.items() if number} | head_counts(view)

@@ -1,0 +1,36 @@
+"""What both views hand to the store: rows of targets, and how to draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.egoexo.geometry import Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """Gaze targets of one person at some frames of one video; N rows in frame order."""
+
+    frame: npt.NDArray[np.int64]
+    track_id: int
+    box_xyxy: Floats
+    """[N, 4] in 0..1; the whole frame where the head is not in the picture."""
+    prompt: npt.NDArray[np.integer[Any]]
+    """[N] a `Prompt` each: NONE where the head is not in the picture."""
+    inout: Floats
+    """[N] 1 inside the picture, 0 outside, NaN unknown."""
+    maps: Callable[[int, int], npt.NDArray[np.float16]]
+    """Heatmaps [n, 64, 64] of rows [start, stop); drawn when asked for, so that memory stays bounded."""
+    extras: dict[str, npt.NDArray[Any]]
+    """Further columns of the store, one entry per row."""
+    counts: dict[str, float]
+    notes: list[str]
+    sources: dict[str, str]
+    """Role -> sha256 of the recordings."""
+    geometry: dict[str, Any]
+    """Of the camera, for the provenance; empty where unknown."""

@@ -1,0 +1,75 @@
+"""`--heads calib`: the wearer's head boxes in an exo video of Ego-Exo4D, from cameras and trajectory of its take."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gazetools.egoexo.ego_pose import agreement, find_ego_pose, read_head_joints
+from gazetools.egoexo.exo_view import ExoView, cached_sha256, exo_view
+from gazetools.egoexo.head_boxes import BoxState
+from gazetools.egoexo.takes import take_of_video
+from gazetools.heads.table import HeadTable
+from gazetools.schemas.errors import HeadsError, UsageError
+
+WEARER = 1
+"""Track id of the wearer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibHeads:
+    """The boxes of one video."""
+
+    table: HeadTable
+    """Pixels of the decoded video; one track with the role wearer."""
+    clipped: int
+    counts: dict[str, float]
+    """Frames without a box by reason, and the agreement with EgoPose where annotated."""
+
+
+def calib_heads(video: Path, *, width: int, height: int, frame_count: int) -> CalibHeads:
+    """The wearer's head boxes in `video`; errors as `exo_view`, HeadsError where no frame has a box."""
+    view = exo_view(video, width=width, height=height, frame_count=frame_count)
+    counts = head_counts(view)
+    frame = np.flatnonzero(view.boxes.state == BoxState.GOOD).astype(np.int64)
+    if not len(frame):
+        said = ", ".join(f"{name} {count:g}" for name, count in counts.items() if count)
+        raise HeadsError(
+            f"{video}: geometry gives no head box in any of {frame_count} frames ({said}).",
+            hint="The wearer is never in this camera's picture, or the recordings don't fit; leave the camera out.",
+        )
+    table = HeadTable.from_columns(
+        f"calib:{video}",
+        frame,
+        np.full(len(frame), WEARER, np.int32),
+        view.boxes.box_xyxy[frame],
+        frame,
+        {WEARER: "wearer"},
+    )
+    return CalibHeads(table=table, clipped=view.boxes.clipped, counts=counts)
+
+
+def head_counts(view: ExoView) -> dict[str, float]:
+    """Frames without a box by reason (only what occurs), and the agreement with EgoPose where it is annotated."""
+    states = {f"heads_{name}": float(count) for name, count in view.boxes.counts.items() if count}
+    reasons = {f"pose_{name}": float(count) for name, count in view.track.counts.items() if count}
+    counts = {**states, **reasons}
+    if (path := find_ego_pose(view.take)) is not None:
+        counts |= agreement(read_head_joints(path), view.camera, view.boxes.box_xyxy)
+    return counts
+
+
+def calib_digest(video: Path) -> str:
+    """sha256 over the recordings that the boxes of `video` come from; those that are absent count as absent."""
+    digest = hashlib.sha256()
+    try:
+        take = take_of_video(video)
+    except UsageError as error:
+        raise HeadsError(error.message, hint=error.hint) from None
+    digest.update(f"{take.name} {video.name} {take.timesync_start} {take.timesync_end}".encode())
+    for path in (take.calibration, take.trajectory, take.timesync):
+        digest.update(cached_sha256(path).encode())
+    return digest.hexdigest()
