@@ -15,6 +15,7 @@ _PUBLIC = {
     "GazetoolsError": "gazetools.schemas.errors",
     "HeatmapReader": "gazetools.heatmaps",
     "VideoReader": "gazetools.video",
+    "evaluate": "gazetools.evaluation",
     "extract": "gazetools.extraction",
     "load_model": "gazetools.gazelle",
     "open_store": "gazetools.store",
@@ -28,6 +29,7 @@ __all__ = [
     "HeatmapReader",
     "VideoReader",
     "__version__",
+    "evaluate",
     "extract",
     "load_model",
     "open_store",
@@ -38,6 +40,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from gazetools import trainer
+    from gazetools.evaluation import evaluate
     from gazetools.extraction import extract
     from gazetools.gazelle import load_model
     from gazetools.heatmaps import HeatmapReader

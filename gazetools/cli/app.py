@@ -25,6 +25,7 @@ COMMANDS = {
     "pack": "Normalise, resample and pack heatmaps for training.",
     "train": "Train the heatmap-conditioned predictor.",
     "groundtruth": "Gaze heatmaps from eye tracking (Ego-Exo4D, Ego4D).",
+    "evaluate": "Score heatmaps against ground truth: AUC, L2, in/out AP, angle.",
     "preview": "Overlay heatmaps on frames: a picture or a video.",
     "demo": "All of it, offline, on synthetic scenes.",
     "doctor": "What this machine has and lacks.",

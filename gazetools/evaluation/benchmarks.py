@@ -1,0 +1,213 @@
+"""GazeFollow and VideoAttentionTarget: annotations as released (text) and as Gaze-LLE's scripts prepare them (JSON)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.io.json_files import read_json
+from gazetools.schemas.errors import DataFileError, UsageError
+
+Protocol = Literal["gazefollow", "videoattentiontarget"]
+_TRAIN_COLUMNS, _TEST_COLUMNS = 17, 16
+_SMOOTHING = 11
+"""VideoAttentionTarget's benchmark averages head boxes over 11 frames."""
+SizeOf = Callable[[str], tuple[int, int]]
+"""Path of a picture below the root -> (width, height)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """One annotated head."""
+
+    box_xyxy: tuple[float, float, float, float]
+    """In 0..1."""
+    gaze_x: tuple[float, ...]
+    """One per annotator, fractions of the picture; negative: out of the frame."""
+    gaze_y: tuple[float, ...]
+    inout: int | None
+    """1 inside, 0 outside, None where the benchmark does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture with its annotated heads."""
+
+    path: str
+    """Below the benchmark's root."""
+    width: int
+    height: int
+    heads: tuple[Head, ...]
+
+
+def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[Picture]]:
+    """Pictures of an annotation file or folder, told apart by what it is.
+
+    - `{train,test}_annotations_release.txt`: GazeFollow as released;
+    - `{train,test}_preprocessed.json`: either benchmark as Gaze-LLE's scripts write it;
+    - a folder `annotations/{train,test}`: VideoAttentionTarget as released, `<show>/<clip>/<person>.txt` below it.
+
+    Args:
+        path: the file or folder.
+        size_of: gives the size of a picture; the text forms don't have it.
+
+    Raises DataFileError naming file and line for what is none of these.
+    """
+    if path.is_dir():
+        return "videoattentiontarget", _vat_text(path, size_of)
+    if path.suffix == ".txt":
+        return "gazefollow", _gazefollow_text(path, size_of)
+    if path.suffix == ".json":
+        content = read_json(path, max_bytes=4 << 30)
+        if isinstance(content, list) and content and isinstance(content[0], dict):
+            if "frames" in content[0]:
+                return "videoattentiontarget", _vat_json(path, content)
+            if "heads" in content[0]:
+                return "gazefollow", [_picture(path, number, item) for number, item in enumerate(content)]
+    raise UsageError(
+        f"{path} is no annotation that is known.",
+        hint="Known: a ground-truth store, GazeFollow's *_annotations_release.txt, VideoAttentionTarget's "
+        "annotations/test folder, and Gaze-LLE's *_preprocessed.json.",
+    )
+
+
+def _vat_json(path: Path, content: list[Any]) -> list[Picture]:
+    pictures = []
+    for sequence in content:
+        size = {"width": sequence.get("width"), "height": sequence.get("height")}
+        pictures += [_picture(path, number, {**size, **frame}) for number, frame in enumerate(sequence["frames"])]
+    return pictures
+
+
+def _picture(path: Path, number: int, item: Any) -> Picture:
+    try:
+        heads = tuple(
+            Head(
+                box_xyxy=tuple(float(value) for value in head["bbox_norm"]),  # type: ignore[arg-type]
+                gaze_x=tuple(float(value) for value in head["gazex_norm"]),
+                gaze_y=tuple(float(value) for value in head["gazey_norm"]),
+                inout=None if head.get("inout") is None else int(head["inout"]),
+            )
+            for head in item["heads"]
+        )
+        return Picture(path=str(item["path"]), width=int(item["width"]), height=int(item["height"]), heads=heads)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataFileError(f"{path}, entry {number}: {error!r}.", hint="Prepare the file again.") from None
+
+
+def _rows(path: Path, columns: tuple[int, ...]) -> list[tuple[int, list[str]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataFileError(f"Cannot read {path}: {error}.", path=str(path)) from None
+    for line, row in rows:
+        if len(row) not in columns:
+            expected = " or ".join(map(str, columns))
+            raise DataFileError(f"{path}, line {line}: {len(row)} cells, not {expected}.", path=str(path))
+    return rows
+
+
+def _numbers(path: Path, line: int, cells: list[str]) -> list[float]:
+    try:
+        return [float(cell) for cell in cells]
+    except ValueError as error:
+        raise DataFileError(f"{path}, line {line}: {error}.", path=str(path)) from None
+
+
+def _gazefollow_text(path: Path, size_of: SizeOf) -> list[Picture]:
+    """Columns: path, idx, body box (4), eye x y, gaze x y, head box (4, pixels), [inout,] source, meta.
+
+    A head of the test split has a row per annotator; rows of one head are those with the same eye_x. Rows of the
+    training split with inout -1 (unclear) are left out, as the published protocol does.
+    """
+    rows = _rows(path, (_TEST_COLUMNS, _TRAIN_COLUMNS))
+    train = bool(rows) and len(rows[0][1]) == _TRAIN_COLUMNS
+    grouped: dict[str, dict[str, list[list[float]]]] = {}
+    for line, row in rows:
+        numbers = _numbers(path, line, row[6:15] if train else row[6:14])
+        if train and numbers[8] == -1:
+            continue
+        head = str(line) if train else row[6]
+        grouped.setdefault(row[0], {}).setdefault(head, []).append(numbers)
+    pictures = []
+    for name in sorted(grouped):
+        width, height = size_of(name)
+        heads_of = grouped[name]
+        order = list(heads_of) if train else sorted(heads_of, key=float)
+        heads = [_gazefollow_head(heads_of[key], width, height, train=train) for key in order]
+        pictures.append(Picture(path=name, width=width, height=height, heads=tuple(heads)))
+    return pictures
+
+
+def _gazefollow_head(rows: list[list[float]], width: int, height: int, *, train: bool) -> Head:
+    x0, y0, x1, y1 = rows[0][4:8]
+    return Head(
+        box_xyxy=_box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), width, height),
+        gaze_x=tuple(row[2] for row in rows),
+        gaze_y=tuple(row[3] for row in rows),
+        inout=int(rows[0][8]) if train else None,
+    )
+
+
+def _box(x0: float, y0: float, x1: float, y1: float, width: int, height: int) -> tuple[float, float, float, float]:
+    """Pixels -> 0..1, cut at the picture's edge where it reaches over it."""
+    return max(x0, 0) / width, max(y0, 0) / height, min(x1, width) / width, min(y1, height) / height
+
+
+def _vat_text(folder: Path, size_of: SizeOf) -> list[Picture]:
+    """`<show>/<clip>/<person>.txt` with rows `picture, xmin, ymin, xmax, ymax, gaze x, gaze y` in pixels.
+
+    Both gaze coordinates negative: out of the frame; one negative: set to 0. Head boxes are averaged over 11 rows of
+    the person's file, the ends repeated, as the benchmark's own evaluation does.
+    """
+    clips = sorted(path for path in folder.glob("*/*") if path.is_dir())
+    if not clips:
+        raise DataFileError(
+            f"{folder} has no <show>/<clip> folders.", hint="Pass annotations/test of VideoAttentionTarget."
+        )
+    pictures = []
+    for clip in clips:
+        name = f"images/{clip.parent.name}/{clip.name}"
+        heads: dict[str, list[Head]] = {}
+        size: tuple[int, int] | None = None
+        for person in sorted(clip.glob("*.txt")):
+            rows = _rows(person, (7,))
+            if not rows:
+                continue
+            numbers = np.array([_numbers(person, line, row[1:]) for line, row in rows])
+            boxes = np.stack([_smoothed(numbers[:, column]) for column in range(4)], axis=1)
+            size = size or size_of(f"{name}/{rows[0][1][0]}")
+            for (_, row), box, gaze in zip(rows, boxes.tolist(), numbers[:, 4:].tolist(), strict=True):
+                heads.setdefault(row[0], []).append(_vat_head(box, gaze, size))
+        for picture in sorted(heads):
+            width, height = size or (0, 0)
+            pictures.append(Picture(path=f"{name}/{picture}", width=width, height=height, heads=tuple(heads[picture])))
+    return pictures
+
+
+def _smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    half = _SMOOTHING // 2
+    padded = np.concatenate([np.repeat(values[:1], half), values, np.repeat(values[-1:], half)])
+    return np.convolve(padded, np.full(_SMOOTHING, 1 / _SMOOTHING), mode="valid")
+
+
+def _vat_head(box: list[float], gaze: list[float], size: tuple[int, int]) -> Head:
+    x, y = gaze
+    if x >= 0 > y:
+        y = 0.0
+    elif y >= 0 > x:
+        x = 0.0
+    return Head(
+        box_xyxy=_box(box[0], box[1], box[2], box[3], *size),
+        gaze_x=(x / size[0],),
+        gaze_y=(y / size[1],),
+        inout=int(x >= 0 and y >= 0),
+    )

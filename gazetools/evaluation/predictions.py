@@ -1,0 +1,91 @@
+"""Predictions for a benchmark's heads: an .npz in annotation order, or a model that looks at the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.evaluation.benchmarks import Picture
+from gazetools.io.arrays import Npz
+from gazetools.schemas.errors import DataFileError, UsageError, VideoError
+from gazetools.schemas.evaluation import EvaluateOptions
+
+Prediction = tuple[npt.NDArray[np.float32], float]
+"""Heatmap [h, w] and in/out score (NaN where the model has none)."""
+
+
+def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
+    """RGB [H, W, 3] of a picture below `root`, unturned: annotations refer to the pixels as they are stored."""
+    import cv2
+
+    path = root / name
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if picture is None:
+        raise VideoError(f"The picture {path} is missing or can't be read.", hint="Check --images.", path=str(path))
+    rgb: npt.NDArray[np.uint8] = np.ascontiguousarray(picture[:, :, ::-1])
+    return rgb
+
+
+def predictions(source: str, pictures: list[Picture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
+    """For every picture the predictions of its heads, in order.
+
+    Args:
+        source: an .npz with `heatmap` [N, h, w] and maybe `inout` [N], one entry per annotated head in the order of
+            the annotations; or `model:NAME_OR_PATH`, loaded with the options' checkpoint, which looks at the pictures.
+
+    Raises UsageError or DataFileError for sources that don't fit.
+    """
+    if source.startswith("model:"):
+        return _from_model(source.removeprefix("model:"), pictures, options)
+    if source.endswith(".npz"):
+        return _from_npz(Path(source), pictures)
+    raise UsageError(
+        f"Predictions {source!r} can't be scored against a benchmark of pictures.",
+        hint="Pass model:NAME_OR_PATH, or an .npz with heatmap [N, h, w] and inout [N] in annotation order.",
+    )
+
+
+def _from_npz(path: Path, pictures: list[Picture]) -> Iterator[list[Prediction]]:
+    heads = sum(len(picture.heads) for picture in pictures)
+    with Npz(path) as archive:
+        if "heatmap" not in archive.names:
+            raise DataFileError(f"{path} has no member heatmap; it has {', '.join(archive.names)}.", path=str(path))
+        maps = archive.load("heatmap")
+        inout = archive.load("inout") if "inout" in archive.names else np.full(len(maps), np.nan)
+    if maps.ndim != 3 or len(maps) != heads or len(inout) != heads:
+        raise DataFileError(
+            f"{path} has heatmaps {list(maps.shape)} and {len(inout)} in/out scores for {heads} annotated heads.",
+            hint="Write one heatmap per head, in the order of the annotations.",
+            path=str(path),
+        )
+    place = 0
+    for picture in pictures:
+        part = range(place, place + len(picture.heads))
+        yield [(maps[i].astype(np.float32), float(inout[i])) for i in part]
+        place += len(picture.heads)
+
+
+def _from_model(name: str, pictures: list[Picture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
+    if options.images is None:
+        raise UsageError("A model needs the pictures.", hint="Pass --images ROOT of the benchmark.")
+    from gazetools.gazelle import load_model
+
+    model: Any = load_model(
+        name,
+        checkpoint=options.checkpoint,
+        backbone=options.backbone,
+        device=options.device,
+        dtype=options.dtype,
+    )
+    for picture in pictures:
+        if not picture.heads:
+            yield []
+            continue
+        rgb = read_picture(Path(options.images), picture.path)
+        out = model(rgb[None], [[head.box_xyxy for head in picture.heads]])
+        scores = [float("nan")] * len(picture.heads) if out.inout is None else out.inout.cpu().tolist()
+        yield list(zip(out.heatmap.cpu().float().numpy(), scores, strict=True))

@@ -1,0 +1,176 @@
+"""`evaluate`: find what belongs together, score it row by row, estimate, and keep the best and worst frames."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import gazetools
+from gazetools.evaluation.benchmarks import Head, Picture, Protocol, read_benchmark
+from gazetools.evaluation.predictions import predictions, read_picture
+from gazetools.evaluation.scores import Scores
+from gazetools.evaluation.stores import score_video
+from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l2
+from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.base import parse_settings
+from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.evaluation import EvaluateOptions, EvaluationReport
+from gazetools.store.listing import list_store
+
+
+def evaluate(
+    predicted: str | Path,
+    truth: str | Path,
+    *,
+    options: EvaluateOptions | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> EvaluationReport:
+    """Score heatmaps against where people really look.
+
+    Args:
+        predicted: a store; for pictures `model:NAME_OR_PATH` or an .npz (see `evaluation.predictions`).
+        truth: a store of `groundtruth`; or annotations of GazeFollow or VideoAttentionTarget.
+        options: how; or give its fields as keyword arguments.
+        progress: receives videos or pictures done.
+
+    Returns:
+        Metrics with 95 % intervals, overall and per camera, distance and prompt kind; what could not be scored.
+
+    Raises:
+        UsageError: inputs that can't be scored at all.
+        EnvironmentLacksError: scikit-learn is not installed.
+
+    >>> report = gazetools.evaluate("STORE", "TRUTH")          # doctest: +SKIP
+    >>> report.overall["auc"].value                            # doctest: +SKIP
+    0.934
+    """
+    if options is None:
+        options = parse_settings(EvaluateOptions, settings, what="evaluate options")
+    elif settings:
+        raise UsageError(f"Give either options= or single settings, not both ({', '.join(settings)}).")
+    progress = progress or NoProgress()
+    truth_path = Path(truth).expanduser()
+    if not truth_path.exists():
+        raise UsageError(f"The ground truth {truth} does not exist.", hint="Check --truth.")
+    scores, counts = Scores(), Counter[str]()
+    failed: dict[str, str] = {}
+    protocol: Protocol = "videoattentiontarget"
+    if truth_path.is_dir() and any(truth_path.rglob("*.h5")):
+        _score_stores(Path(predicted).expanduser(), truth_path, options, scores, counts, failed, progress)
+    else:
+        protocol = _score_pictures(str(predicted), truth_path, options, scores, counts, progress)
+    if not len(scores):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(failed.items())[:3])
+        raise UsageError(
+            f"Nothing of {predicted} could be scored against {truth}. {reasons}".strip(),
+            hint="Check that both are of the same videos.",
+        )
+    best, worst = scores.extremes(options.examples)
+    return EvaluationReport(
+        tool_version=gazetools.__version__,
+        predicted=str(predicted),
+        truth=str(truth),
+        protocol=protocol,
+        overall=scores.estimates(resamples=options.resamples),
+        groups=scores.group_estimates(resamples=options.resamples),
+        counts=dict(sorted(counts.items())),
+        failed=failed,
+        best=best,
+        worst=worst,
+        notes=_notes(protocol, counts),
+    )
+
+
+def _score_stores(
+    predicted: Path,
+    truth: Path,
+    options: EvaluateOptions,
+    scores: Scores,
+    counts: Counter[str],
+    failed: dict[str, str],
+    progress: Progress,
+) -> None:
+    guesses = {entry.video_id: entry for entry in list_store(predicted)}
+    truths = list(list_store(truth))
+    progress.start("evaluate", len(truths), unit="videos")
+    for entry in truths:
+        guess = guesses.get(entry.video_id)
+        try:
+            if entry.problem is not None:
+                raise DataFileError(f"The ground truth is incomplete: {entry.problem}.")
+            if guess is None:
+                raise DataFileError("The predictions have no such video.")
+            if guess.problem is not None:
+                raise DataFileError(f"The predictions are incomplete: {guess.problem}.")
+            score_video(entry.video_id, guess.payload, entry.payload, scores, counts, depth=options.depth)
+        except UsageError as error:
+            failed[entry.video_id] = str(error)
+        progress.advance("evaluate")
+    progress.finish("evaluate")
+    counts["videos_without_truth"] = len(set(guesses) - {entry.video_id for entry in truths})
+
+
+def _score_pictures(
+    predicted: str,
+    truth: Path,
+    options: EvaluateOptions,
+    scores: Scores,
+    counts: Counter[str],
+    progress: Progress,
+) -> Protocol:
+    def size_of(name: str) -> tuple[int, int]:
+        if options.images is None:
+            raise UsageError(
+                "Annotations as released don't have the sizes of the pictures.", hint="Pass --images ROOT."
+            )
+        height, width = read_picture(Path(options.images), name).shape[:2]
+        return width, height
+
+    protocol, pictures = read_benchmark(truth, size_of)
+    pictures = pictures[: options.limit]
+    progress.start("evaluate", len(pictures), unit="pictures")
+    for number, (picture, results) in enumerate(zip(pictures, predictions(predicted, pictures, options), strict=True)):
+        for head, (heatmap, inout_score) in zip(picture.heads, results, strict=True):
+            entry = _score_head(protocol, picture, head, heatmap)
+            if math.isnan(entry.get("avg_l2", math.nan)):
+                counts["target_outside"] += 1
+            else:
+                counts["scored"] += 1
+            scores.add(
+                video_id=picture.path,
+                frame=number,
+                block=picture.path,
+                groups={},
+                inout_true=math.nan if head.inout is None else float(head.inout),
+                inout_score=inout_score,
+                **entry,
+            )
+        progress.advance("evaluate")
+    progress.finish("evaluate")
+    return protocol
+
+
+def _score_head(protocol: Protocol, picture: Picture, head: Head, heatmap: Any) -> dict[str, float]:
+    if protocol == "gazefollow":
+        average, minimum = gazefollow_l2(heatmap, head.gaze_x, head.gaze_y)
+        auc = gazefollow_auc(heatmap, head.gaze_x, head.gaze_y, height=picture.height, width=picture.width)
+        return {"auc": auc, "avg_l2": average, "min_l2": minimum}
+    if head.inout != 1:
+        return {}
+    distance = vat_l2(heatmap, head.gaze_x[0], head.gaze_y[0])
+    return {"auc": vat_auc(heatmap, head.gaze_x[0], head.gaze_y[0]), "avg_l2": distance, "min_l2": distance}
+
+
+def _notes(protocol: Protocol, counts: Counter[str]) -> list[str]:
+    notes = [
+        "AUC and L2 by the definitions of "
+        + ("GazeFollow" if protocol == "gazefollow" else "VideoAttentionTarget")
+        + " as in Gaze-LLE's evaluation; L2 in fractions of the frame.",
+        "Intervals: 95 % bootstrap over blocks of one second of one video, or one picture.",
+    ]
+    if counts["depth_unknown"] or counts["depth_assumed"]:
+        notes.append("Rows without a measured depth are left out of AUC, L2 and the angle.")
+    return notes

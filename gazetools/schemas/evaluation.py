@@ -1,0 +1,75 @@
+"""What `evaluate` reports: metrics with intervals, overall and per group, and what could not be scored."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gazetools.schemas.base import StrictModel
+
+
+class EvaluateOptions(StrictModel):
+    """How heatmaps are scored."""
+
+    depth: Literal["measured", "any"] = "measured"
+    """Ground truth of which depth quality counts: `measured` (eye tracking or scene points) or `any` point target."""
+    images: str | None = None
+    """Root of GazeFollow or VideoAttentionTarget, whose pictures give the sizes (and are what `model:` looks at)."""
+    checkpoint: str | None = None
+    """Weights for `model:NAME`."""
+    backbone: str | None = None
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    examples: int = Field(default=4, ge=0, le=50)
+    """Best and worst frames in the HTML page, each."""
+    resamples: int = Field(default=1000, ge=0, le=100_000)
+    """Bootstrap resamples of blocks (one second of one video, or one picture); 0: no intervals."""
+    limit: int | None = Field(default=None, ge=1)
+    """Score only the first pictures of a benchmark."""
+
+
+class Estimate(StrictModel):
+    """A mean (or an average precision) with its 95 % bootstrap interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    count: int
+    """Rows that it is made of."""
+
+
+class Scored(StrictModel):
+    """One scored row, for the lists of best and worst."""
+
+    video_id: str
+    frame: int
+    avg_l2: float
+    auc: float | None
+
+
+class EvaluationReport(StrictModel):
+    """What `evaluate --json` prints."""
+
+    schema_name: Literal["gazetools.evaluation"] = "gazetools.evaluation"
+    schema_version: int = 1
+    tool_version: str
+    predicted: str
+    truth: str
+    protocol: Literal["gazefollow", "videoattentiontarget"]
+    """Whose definitions of AUC and L2 are used (see gazetools.metrics.gaze)."""
+    overall: dict[str, Estimate]
+    groups: dict[str, dict[str, dict[str, Estimate]]]
+    """`camera`, `distance`, `prompt`, ... -> group -> metric."""
+    counts: dict[str, int]
+    """Rows scored, and those left out by reason."""
+    failed: dict[str, str]
+    """Video id -> why it could not be scored."""
+    best: list[Scored]
+    worst: list[Scored]
+    notes: list[str]
+
+    @property
+    def exit_code(self) -> int:
+        """1 with any video that could not be scored, else 0."""
+        return int(bool(self.failed))
