@@ -126,6 +126,40 @@ CATALOGUE: dict[str, Code] = {
         "error", "The video is not the file that the heatmaps were made from.", "Find that file, or extract again."
     ),
     "video-damaged": Code("warning", "The video is not whole.", "Get the video again, then extract again."),
+    # content: --deep
+    "video-differs": Code(
+        "error", "The video does not show what the fingerprints in the file show.", "Find the right video for this id."
+    ),
+    "content-shifted": Code(
+        "error",
+        "Maps or fingerprints fit the frames k further on: everything is shifted by k frames.",
+        "Extract again from this very file; look for a cut beginning, another decoder, or counting from 1.",
+    ),
+    "content-drifts": Code(
+        "error",
+        "The shift grows over the length: frames were taken at another rate than they have.",
+        "Take frames by their times: extract every frame, then pack --fps.",
+    ),
+    "content-mirrored": Code("error", "Left and right are exchanged.", "Flip video and maps alike, then make it again."),
+    "content-flipped": Code("error", "Top and bottom are exchanged.", "Store row 0 as the top row; make it again."),
+    "content-turned": Code(
+        "error", "Rotated or transposed: [T,W,H] for [T,H,W], or a rotation that was not applied.", "Make it again."
+    ),
+    "people-swapped": Code(
+        "error", "Maps belong to other people of the frame.", "Check the track ids of the boxes, then extract again."
+    ),
+    "maps-differ": Code(
+        "error",
+        "The recorded model gives other maps, in these frames and around them.",
+        "Check weights, boxes and preprocessing, then extract again.",
+    ),
+    "weights-differ": Code(
+        "warning", "The model given to --deep is not the recorded one; nothing was compared.", "Give the recorded weights."
+    ),
+    "shift-not-identifiable": Code(
+        "note", "The sampled frames look like those beside them.", "Sample more frames: a larger --deep."
+    ),
+    "deep-skipped": Code("note", "What --deep asks for could not be compared.", "Give what the message names."),
     # provenance
     "provenance-missing": Code("error", "The file does not say where its heatmaps come from.", _EXTRACT),
     "provenance-unreadable": Code("error", "The provenance is not of the expected form.", _EXTRACT),

@@ -66,6 +66,7 @@ def _load_store(subject: Subject) -> None:
             row_prompt=store.row_prompt,
             tracks=store.tracks,
         )
+        subject.fingerprint_index, subject.fingerprints = store.frames.fingerprint_index, store.frames.fingerprint
         subject.stats = MapStats.of(_store_blocks(store), 1.0)
 
 

@@ -19,6 +19,7 @@ from gazetools.schemas.store import Prompt
 from gazetools.validation import checks_annotations, checks_origin, checks_time, checks_values
 from gazetools.validation.catalogue import finding
 from gazetools.validation.collection import Collection, collect
+from gazetools.validation.deep import DeepCheck, check_deep, open_deep
 from gazetools.validation.load import load
 from gazetools.validation.subject import Subject
 from gazetools.validation.videos import VideoFinder, decode
@@ -56,6 +57,11 @@ def validate(
     *,
     videos: str | Path | None = None,
     annotations: str | Path | None = None,
+    deep: int | None = None,
+    model: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    backbone: str | Path | None = None,
+    heads: str | None = None,
     progress: Progress | None = None,
 ) -> ValidationReport:
     """Check a store, a dataset or a folder of other tools' heatmaps; see docs/validation.md for the codes.
@@ -66,14 +72,21 @@ def validate(
     Args:
         path: a store, a dataset, a folder of .npz or .npy heatmaps, or one such file.
         videos: folder below which the videos have their ids as paths, or one video file.
-        annotations: EPIC-KITCHENS style CSV; reports clips without heatmaps.
+        annotations: EPIC-KITCHENS style CSV or Ego-Exo4D keystep JSON; reports clips without heatmaps.
+        deep: frames per video to decode again and compare with the fingerprints in the file and, with `model`, with
+            maps computed anew: finds another video, a shift by k, flips, swapped people, other weights.
+        model: the recorded model, a name or a file, see `load_model`; its weights must be the recorded ones.
+        checkpoint: weights of a named model.
+        backbone: DINOv2 weights of a named model.
+        heads: `file:PATH` or `whole`, for `deep` on heatmaps that do not know their head boxes.
         progress: receives videos done.
 
     Returns:
         Findings, errors first, and a summary; `exit_code` is 1 with any error or warning.
 
     Raises:
-        UsageError: `path`, `videos` or `annotations` can't be opened or `path` holds no heatmaps.
+        UsageError: `path`, `videos` or `annotations` can't be opened, `path` holds no heatmaps, or options contradict.
+        CheckpointError, EnvironmentLacksError: the model can't be loaded.
 
     >>> report = gazetools.validate("STORE", videos="VIDEOS")     # doctest: +SKIP
     >>> [finding.code for finding in report.findings]             # doctest: +SKIP
@@ -85,13 +98,14 @@ def validate(
     finder = VideoFinder(None if videos is None else Path(videos))
     clips = {} if annotations is None else checks_annotations.read_clips(Path(annotations))
     ids = [subject.video_id for subject in collection.subjects]
+    deep_check = open_deep(deep, model=model, checkpoint=checkpoint, backbone=backbone, heads=heads)
     by_id = {checks_annotations.match_id(annotated, ids): listed for annotated, listed in clips.items()}
 
     outcomes: list[_Outcome] = []
     progress.start("validate", len(collection.subjects), unit="videos")
     # libraries under the checks leave Python while they read, hash and decode; memory is bounded per thread
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        for outcome in pool.map(lambda s: _check(s, finder, by_id.get(s.video_id)), collection.subjects):
+        for outcome in pool.map(lambda s: _check(s, finder, deep_check, by_id.get(s.video_id)), collection.subjects):
             outcomes.append(outcome)
             progress.advance("validate")
     progress.finish("validate")
@@ -102,7 +116,9 @@ def validate(
     return ValidationReport(findings=findings, summary=_summary(path, collection, outcomes, findings))
 
 
-def _check(subject: Subject, finder: VideoFinder, clips: list[checks_annotations.Clip] | None) -> _Outcome:
+def _check(
+    subject: Subject, finder: VideoFinder, deep: DeepCheck | None, clips: list[checks_annotations.Clip] | None
+) -> _Outcome:
     counts: Counter[str] = Counter()
     try:
         load(subject)
@@ -111,6 +127,7 @@ def _check(subject: Subject, finder: VideoFinder, clips: list[checks_annotations
             decode(subject, video)
         for check in CHECKS:
             check(subject)
+        check_deep(subject, deep)
         if clips:
             coverage = checks_annotations.check_coverage(subject, clips)
             counts["clips"] = coverage.clips

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gazetools.heatmaps.convert import to_float32
 from gazetools.io.arrays import AnyArray
-from gazetools.schemas.dataset import PackedVideo, PackOptions
+from gazetools.schemas.dataset import PackedVideo, PackOptions, SampledRow
 from gazetools.schemas.findings import Finding
 from gazetools.schemas.provenance import Provenance
 from gazetools.validation.catalogue import finding
@@ -96,6 +96,11 @@ class Subject:
     inout: npt.NDArray[np.float32] | None = None
     pts_seconds: Floats | None = None
     columns: StoreColumns | None = None
+    fingerprint_index: Ints | None = None
+    fingerprints: npt.NDArray[np.uint8] | None = None
+    """uint8 [S, 32, 32] thumbnails of the decoded frames `fingerprint_index`."""
+    samples: list[SampledRow] = field(default_factory=list)
+    """Rows of a dataset whose head boxes it has kept."""
     video: VideoTruth | None = None
 
     @property
