@@ -27,6 +27,8 @@ ORIGIN_SUFFIX = ".origin.json"
 """`DATASET/<video_id>.origin.json`: the whole provenance, frame fingerprints and head boxes of sampled rows."""
 MAX_ORIGIN_BYTES = 4 << 20
 README_NAME = "README.md"
+CONVERTED_FROM = "converted_from"
+"""Key of a provenance that is no more than the file another tool's maps came from."""
 HEATMAP_MEMBER = "heatmap"
 MEMBERS = ("heatmap", "valid", "inout", "pts_seconds")
 """Members of a packed .npz in this order: [T,H,W], bool [T], float32 [T], float64 [T]."""
@@ -73,7 +75,7 @@ class PackOptions(StrictModel):
     inout: InOut = "keep"
     """`gate`: zero maps with inout < 0.5. `weight`: multiply by inout. `keep`: leave the maps."""
     size: str | None = Field(default=None, pattern=r"^([1-9]\d{0,3}x[1-9]\d{0,3}|video)$")
-    """`HxW`: resized. `video`: the video's size is recorded and maps are resized when they are read. None: the model's."""
+    """`HxW`: resized. `video`: the video's size is recorded, readers resize to it. None: the model's."""
     resize_to_video: bool = False
     """With `size: video`: resize when packing after all; 1080p float16 takes 4 MB a frame."""
     dtype: PackDtype = "float16"

@@ -37,6 +37,7 @@ CATALOGUE: dict[str, Code] = {
     "manifest-unreadable": Code("error", "manifest.json is damaged or of another version.", _PACK),
     "manifest-mismatch": Code("error", "The file holds something else than its manifest entry says.", _PACK),
     "member-missing": Code("error", "A member beside the maps is missing or of another type or length.", _PACK),
+    "origin-missing": Code("error", "A packed video without its .origin.json.", _PACK),
     "id-mismatch": Code("error", "The file says that it is of another video.", "Undo the renaming, or make it again."),
     "bad-id": Code("error", "The name can't be a video id (control characters, a leading '-', ...).", "Rename it."),
     "duplicate-id": Code(
@@ -140,7 +141,9 @@ CATALOGUE: dict[str, Code] = {
         "The shift grows over the length: frames were taken at another rate than they have.",
         "Take frames by their times: extract every frame, then pack --fps.",
     ),
-    "content-mirrored": Code("error", "Left and right are exchanged.", "Flip video and maps alike, then make it again."),
+    "content-mirrored": Code(
+        "error", "Left and right are exchanged.", "Flip video and maps alike, then make it again."
+    ),
     "content-flipped": Code("error", "Top and bottom are exchanged.", "Store row 0 as the top row; make it again."),
     "content-turned": Code(
         "error", "Rotated or transposed: [T,W,H] for [T,H,W], or a rotation that was not applied.", "Make it again."
@@ -154,7 +157,9 @@ CATALOGUE: dict[str, Code] = {
         "Check weights, boxes and preprocessing, then extract again.",
     ),
     "weights-differ": Code(
-        "warning", "The model given to --deep is not the recorded one; nothing was compared.", "Give the recorded weights."
+        "warning",
+        "The model given to --deep is not the recorded one; nothing was compared.",
+        "Give the recorded weights.",
     ),
     "shift-not-identifiable": Code(
         "note", "The sampled frames look like those beside them.", "Sample more frames: a larger --deep."

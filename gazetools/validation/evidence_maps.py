@@ -38,7 +38,7 @@ class MapSample:
     used: tuple[int, ...] | None = None
     """People that the stored maps are made of, as positions in `prompts`; None for all."""
     others: dict[int, tuple[Box | None, ...]] = field(default_factory=dict)
-    """Prompts of the same people in other frames, where known: a moved row takes its box along, a moved map does not."""
+    """Prompts of the same people in other frames, where known: a moved row takes its box along, a moved map not."""
 
 
 Expected = Callable[[Maps, npt.NDArray[np.float32]], Maps]
@@ -101,9 +101,9 @@ class MapEvidence:
 
     def _compute(self, wanted: Iterable[tuple[int, tuple[Box | None, ...]]]) -> None:
         by_frame: dict[int, set[tuple[Box | None, ...]]] = {}
-        for frame, prompts in wanted:
-            if 0 <= frame < self._reader.frame_count and (frame, prompts) not in self._computed:
-                by_frame.setdefault(frame, set()).add(prompts)
+        for index, prompts in wanted:
+            if 0 <= index < self._reader.frame_count and (index, prompts) not in self._computed:
+                by_frame.setdefault(index, set()).add(prompts)
         for frame in self._reader.frames(sorted(by_frame)):
             listed = sorted(by_frame[frame.index], key=repr)
             out = self._model(frame.rgb[None], [[box for prompts in listed for box in prompts]])

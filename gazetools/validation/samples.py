@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ from gazetools.extraction.prompts import prompts_of_frame
 from gazetools.gazelle.prompts import grow_to_cell
 from gazetools.heads.sources import heads_for_video, open_heads
 from gazetools.heatmaps.convert import to_float32
-from gazetools.heatmaps.locate import Location
+from gazetools.heatmaps.locate import KIND_OF_SUFFIX, Location
 from gazetools.heatmaps.sources import open_source
 from gazetools.packing.maps import UINT8_MAX_ERROR, combine_people, normalise, resize
 from gazetools.schemas.dataset import PackOptions
@@ -170,13 +169,8 @@ def as_packed(raw: Maps, inout: npt.NDArray[np.float32], options: PackOptions, s
 
 def read_rows(subject: Subject, rows: list[int]) -> Maps:
     """Maps of a dataset or another tool's file as float32."""
-    if subject.path.is_dir():
-        location = Location(video_id=subject.video_id, kind="folder", path=subject.path, entry=subject.entry)
-    else:
-        location = Location(
-            video_id=subject.video_id, kind=_KINDS[Path(subject.path).suffix], path=subject.path, entry=subject.entry
-        )
-    source = open_source(location)
+    kind = KIND_OF_SUFFIX["" if subject.path.is_dir() else subject.path.suffix]
+    source = open_source(Location(video_id=subject.video_id, kind=kind, path=subject.path, entry=subject.entry))
     try:
         stored = source.read(np.array(rows, dtype=np.int64))
     finally:
@@ -192,6 +186,3 @@ def _rounding_of(subject: Subject) -> Callable[[Maps], float]:
 
 def _half_rounding(maps: Maps) -> float:
     return float(np.abs(maps).mean()) * _HALF_ROUNDING
-
-
-_KINDS = {".npz": "npz", ".npy": "npy", ".h5": "hdf5"}

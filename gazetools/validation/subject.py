@@ -85,6 +85,7 @@ class Subject:
     path: Path
     """The .h5, .npz or .npy file or the folder of frames."""
     sidecar: Path | None = None
+    """Of a store file its sidecar, of a packed video its origin file."""
     entry: PackedVideo | None = None
     options: PackOptions | None = None
     findings: list[Finding] = field(default_factory=list)
