@@ -31,7 +31,7 @@ def readme(manifest: Manifest) -> str:
     lines = [
         README_HEADING.decode().strip(),
         "",
-        f"{len(videos)} videos, {rows} maps of {sizes} ({options.dtype}), {valid} of them computed from their own frame.",
+        f"{len(videos)} videos, {rows} maps of {sizes} ({options.dtype}), {valid} computed from their own frame.",
         f"Packed by gazetools {manifest.tool_version} with the layout `{manifest.layout}`; `manifest.json` lists every",
         "video with its sha256 and provenance, `<video_id>.origin.json` has the whole provenance.",
         "",

@@ -12,7 +12,7 @@ from gazetools.validation.subject import Floats
 
 Kind = Literal["aligned", "shifted", "transformed", "drifting", "unexplained"]
 _RINGS = (2, 4, 8, 16, 32, 64)
-_SEARCHED_SAMPLES = 4
+_SEARCHED_SAMPLES = 5
 """Samples that a search over shifts looks at; more cost time and tell no more."""
 
 
@@ -78,7 +78,7 @@ def _explain(evidence: Evidence, searched: list[int], here: Floats, frames: list
     shifts: list[int] = []
     table = np.zeros((len(searched), 0))
     # a sample whose own frame is outside the video has no distance to it: anything is better
-    own = float(np.nanmean(np.where(np.isnan(here[searched]), np.inf, here[searched])))
+    own = _middle(np.where(np.isnan(here[searched]), np.inf, here[searched]))
     rings = [ring for ring in _RINGS if ring <= evidence.max_shift] or [evidence.max_shift]
     for ring in rings:
         new = [k for k in range(-ring, ring + 1) if k not in shifts]
@@ -89,8 +89,7 @@ def _explain(evidence: Evidence, searched: list[int], here: Floats, frames: list
         if ring == rings[0]:
             # flipped maps cost no further frame: looked at before the search goes wide
             for name, distances in evidence.transformed(searched).items():
-                mean = float(np.nanmean(distances)) if np.isfinite(distances).any() else np.inf
-                if mean <= evidence.tolerance and mean < 0.5 * own:
+                if _middle(distances) <= evidence.tolerance and _middle(distances) < 0.5 * own:
                     return Verdict(kind="transformed", frames=frames, of=count, change=name)
     filled = np.where(np.isnan(table), np.inf, table)
     if len(searched) > 1 and (filled.min(axis=1) <= evidence.tolerance).all():
@@ -105,16 +104,17 @@ def _common_shift(
     evidence: Evidence, shifts: list[int], table: Floats, own: float, *, edge: int
 ) -> tuple[int, int] | None:
     """The one k (or the range of equally good ones) that brings all samples into agreement."""
-    inside = np.isfinite(table)
-    enough = 2 * inside.sum(axis=0) >= len(table)
-    means = np.full(len(shifts), np.inf)
-    if enough.any():
-        means[enough] = np.nanmean(table[:, enough], axis=0)
-    best = int(means.argmin())
+    middle = np.array([_middle(column) for column in table.T])
+    best = int(middle.argmin())
     # at the edge of what was searched the minimum may lie further out
-    if not means[best] <= evidence.tolerance or not means[best] + evidence.noise < 0.5 * own:
+    if not middle[best] <= evidence.tolerance or not middle[best] + evidence.noise < 0.5 * own:
         return None
     if abs(shifts[best]) >= edge or shifts[best] == 0:
         return None
-    alike = sorted(k for k, mean in zip(shifts, means, strict=True) if mean <= means[best] + evidence.noise)
+    alike = sorted(k for k, value in zip(shifts, middle, strict=True) if value <= middle[best] + evidence.noise)
     return alike[0], alike[-1]
+
+
+def _middle(distances: Floats) -> float:
+    """The lower median: what at least half of all samples reach. Those outside the video reach nothing."""
+    return float(np.sort(np.where(np.isnan(distances), np.inf, distances))[(len(distances) - 1) // 2])
