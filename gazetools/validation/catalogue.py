@@ -84,6 +84,11 @@ CATALOGUE: dict[str, Code] = {
     "constant-maps": Code(
         "warning", "Maps with the same value everywhere say nothing of the gaze.", "Check the model's weights."
     ),
+    "frozen-maps": Code(
+        "warning",
+        "The same map, bit by bit, for many frames, although the frames differ or are not at hand.",
+        "Look for a stalled decoder or a cache; extract again. Rows filled on purpose belong to --missing hold.",
+    ),
     "normalisation-off": Code(
         "error", "Maps do not have the sum, peak or range that their normalisation gives.", _PACK
     ),
@@ -107,6 +112,11 @@ CATALOGUE: dict[str, Code] = {
     "pts-shifted": Code(
         "error", "All rows carry the times of frames k further on: the maps are shifted by k frames.", _EXTRACT
     ),
+    "pts-drift": Code(
+        "error",
+        "The rows' times run faster or slower than the video's, so that they drift apart over the length.",
+        "Take the times from the container (pts), never from a nominal rate; extract again.",
+    ),
     "pts-mismatch": Code("error", "Rows carry times that their frames in the video do not have.", _EXTRACT),
     "pts-not-ascending": Code("error", "Times go backwards, repeat, or are not finite.", _EXTRACT),
     "pts-unknown": Code(
@@ -125,6 +135,16 @@ CATALOGUE: dict[str, Code] = {
     "video-unreadable": Code("error", "The video can't be opened or decoded to its end.", "Get the video again."),
     "video-changed": Code(
         "error", "The video is not the file that the heatmaps were made from.", "Find that file, or extract again."
+    ),
+    "video-count-declared": Code(
+        "note", "The container declares another number of frames than decode (PITFALLS 4).", "Trust the decoded count."
+    ),
+    "video-starts-late": Code(
+        "note", "The first frame's time is not 0: an edit list, or a cut.", "Use pts, never frame index / rate."
+    ),
+    "video-gaps": Code("note", "Frames are missing in the video's clock.", "Use pts, never frame index / rate."),
+    "video-rate-varies": Code(
+        "note", "Variable frame rate: frame index and time are not proportional.", "Use pts, never frame index / rate."
     ),
     "video-damaged": Code("warning", "The video is not whole.", "Get the video again, then extract again."),
     # content: --deep

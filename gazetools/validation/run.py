@@ -16,7 +16,14 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
 from gazetools.schemas.store import Prompt
-from gazetools.validation import checks_annotations, checks_origin, checks_time, checks_values
+from gazetools.validation import (
+    checks_annotations,
+    checks_frozen,
+    checks_origin,
+    checks_time,
+    checks_values,
+    checks_video,
+)
 from gazetools.validation.catalogue import finding
 from gazetools.validation.collection import Collection, collect
 from gazetools.validation.deep import DeepCheck, check_deep, open_deep
@@ -35,6 +42,8 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     checks_time.check_order,
     checks_time.check_times,
     checks_time.check_against_video,
+    checks_video.check_video,
+    checks_frozen.check_frozen,
     checks_origin.check_people,
 )
 _MAX_THREADS = 4
@@ -99,7 +108,7 @@ def validate(
     clips = {} if annotations is None else checks_annotations.read_clips(Path(annotations))
     ids = [subject.video_id for subject in collection.subjects]
     deep_check = open_deep(deep, model=model, checkpoint=checkpoint, backbone=backbone, heads=heads)
-    by_id = {checks_annotations.match_id(annotated, ids): listed for annotated, listed in clips.items()}
+    by_id, without_maps = checks_annotations.match_clips(clips, ids)
 
     outcomes: list[_Outcome] = []
     progress.start("validate", len(collection.subjects), unit="videos")
@@ -111,7 +120,7 @@ def validate(
     progress.finish("validate")
 
     findings = [*collection.findings, *(f for outcome in outcomes for f in outcome.findings)]
-    findings += _across_videos(collection, outcomes) + checks_annotations.missing_videos(clips, ids)
+    findings += _across_videos(collection, outcomes) + without_maps
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
     return ValidationReport(findings=findings, summary=_summary(path, collection, outcomes, findings))
 
@@ -156,6 +165,7 @@ def _counts(subject: Subject) -> dict[str, int]:
         columns = subject.columns
         counts["frames"] = len(columns.frame_index)
         counts["frames_without_people"] = int((~np.isin(columns.frame_index, columns.row_frame)).sum())
+        counts["rows_of_people"] = len(columns.row_frame)
         counts["rows_without_prompt"] = int((columns.row_prompt == Prompt.NONE).sum())
     elif subject.stats is not None:
         counts["frames"] = len(subject.stats)
@@ -200,4 +210,20 @@ def _summary(path: Path, collection: Collection, outcomes: list[_Outcome], findi
         "maps": sum(outcome.rows for outcome in outcomes),
         **{f"{severity}s": severities[severity] for severity in _SEVERITIES},
         **{name: counts[name] for name in sorted(counts)},
+        **_rates(counts),
+    }
+
+
+def _rates(counts: Counter[str]) -> dict[str, float]:
+    """Shares of what was counted; left out where there is nothing to divide by."""
+    parts = {
+        "share_of_frames_without_people": ("frames_without_people", "frames"),
+        "share_of_rows_without_prompt": ("rows_without_prompt", "rows_of_people"),
+        "share_of_rows_inside_frame": ("rows_inside_frame", "rows_with_inout"),
+        "share_of_clips_covered": ("clips_covered", "clips"),
+    }
+    return {
+        name: round(counts[part] / counts[whole], 4)
+        for name, (part, whole) in parts.items()
+        if part in counts and counts[whole]
     }
