@@ -15,7 +15,7 @@ _MAPS, _ROWS, _RUN = "Maps", "Rows", "Run"
 def pack_command(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder that extract wrote.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Dataset folder; made if needed.")],
-    layout: Annotated[str, typer.Option(help="npz (one file a video) or npy (one file a frame).")] = "npz",
+    layout: Annotated[str, typer.Option(help="npz or hdf5 (one file a video), or npy (one file a frame).")] = "npz",
     normalize: Annotated[
         str, typer.Option(help="Per frame: none, max, sum, minmax or softmax.", rich_help_panel=_MAPS)
     ] = "none",
@@ -26,7 +26,13 @@ def pack_command(
     inout: Annotated[
         str, typer.Option(help="keep, gate (zero below 0.5) or weight by inout.", rich_help_panel=_MAPS)
     ] = "keep",
-    size: Annotated[str | None, typer.Option(help="HxW or video; default: the model's.", rich_help_panel=_MAPS)] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="HxW, or video (recorded, resized on load); default: the model's.", rich_help_panel=_MAPS),
+    ] = None,
+    resize_to_video: Annotated[
+        bool, typer.Option("--resize-to-video", help="With --size video: resize now.", rich_help_panel=_MAPS)
+    ] = False,
     dtype: Annotated[
         str, typer.Option(help="float16, float32 or uint8 (at most 1/510 off).", rich_help_panel=_MAPS)
     ] = "float16",
@@ -46,6 +52,9 @@ def pack_command(
     ] = "zero",
     video: Annotated[
         list[str] | None, typer.Option(help="Pack this id only; may be repeated.", rich_help_panel=_RUN)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Videos at a time; default: one per core, at most 4.", rich_help_panel=_RUN)
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what was packed with other options.", rich_help_panel=_RUN)
@@ -70,6 +79,7 @@ def pack_command(
             "people": people,
             "inout": inout,
             "size": size,
+            "resize_to_video": resize_to_video,
             "dtype": dtype,
             "align": align,
             "fps": fps,
@@ -78,7 +88,15 @@ def pack_command(
         what="pack",
     )
     with TERMINAL.progress() as progress:
-        report = pack(store, output, options=options, videos=video, overwrite=overwrite, progress=progress)
+        report = pack(
+            store,
+            output,
+            options=options,
+            videos=video,
+            overwrite=overwrite,
+            workers=workers,
+            progress=progress,
+        )
     TERMINAL.emit(report.model_dump(mode="json"))
     TERMINAL.show(_result_table(report))
     return report.exit_code

@@ -11,6 +11,7 @@ import typer
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
 
 _MAX_NOTES = 20
+_DEEP = "Content"
 
 
 def validate_command(
@@ -19,7 +20,20 @@ def validate_command(
         Path | None, typer.Option(help="Folder (or file) of videos: compare with the decoded frames.")
     ] = None,
     annotations: Annotated[
-        Path | None, typer.Option(help="EPIC-KITCHENS style CSV: which clips have heatmaps.")
+        Path | None, typer.Option(help="EPIC-KITCHENS style CSV or keystep JSON: which clips have heatmaps.")
+    ] = None,
+    deep: Annotated[
+        int | None,
+        typer.Option(help="Decode N frames per video again and compare them.", rich_help_panel=_DEEP, metavar="N"),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="With --deep: the recorded model, to compute maps anew.", rich_help_panel=_DEEP)
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Its weights.", rich_help_panel=_DEEP)] = None,
+    backbone: Annotated[Path | None, typer.Option(help="Its DINOv2 weights.", rich_help_panel=_DEEP)] = None,
+    heads: Annotated[
+        str | None,
+        typer.Option(help="With --deep: file:PATH or whole, where the heatmaps have no boxes.", rich_help_panel=_DEEP),
     ] = None,
     for_training: Annotated[Path | None, typer.Option(help="Training config: will this dataset load under it.")] = None,
     config: ConfigOption = None,
@@ -27,7 +41,7 @@ def validate_command(
 ) -> int:
     """Is every heatmap whole, and does it belong to its frame? Exit 1 with any error or warning.
 
-    Example: gazetools validate store --videos videos
+    Example: gazetools validate store --videos videos --deep 8 --html report.html
     """
     from gazetools.schemas.errors import UsageError
     from gazetools.schemas.findings import ValidationReport
@@ -36,7 +50,17 @@ def validate_command(
     if for_training is not None and not for_training.is_file():
         raise UsageError(f"The training config {for_training} does not exist.", hint="Check the path.")
     with TERMINAL.progress() as progress:
-        report = validate(path, videos=videos, annotations=annotations, progress=progress)
+        report = validate(
+            path,
+            videos=videos,
+            annotations=annotations,
+            deep=deep,
+            model=model,
+            checkpoint=checkpoint,
+            backbone=backbone,
+            heads=heads,
+            progress=progress,
+        )
     if for_training is not None:
         from gazetools.trainer.readiness import readiness_findings
 

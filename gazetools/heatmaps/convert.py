@@ -1,4 +1,4 @@
-"""Stored numbers to float32, exactly and fast."""
+"""Stored numbers to float32, exactly and fast, and maps to another size."""
 
 from __future__ import annotations
 
@@ -20,6 +20,22 @@ def to_float32(maps: AnyArray, scale: float) -> npt.NDArray[np.float32]:
     if scale != 1.0:
         converted *= np.float32(scale)
     return converted
+
+
+def resize(maps: npt.NDArray[np.float32], size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Maps [n, h, w] resized to [n, H, W], bilinear with antialiasing and pixel centres at .5 (torch's interpolate)."""
+    if maps.shape[1:] == size_hw or not len(maps):
+        return maps if maps.shape[1:] == size_hw else np.zeros((0, *size_hw), dtype=np.float32)
+    import torch
+
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(np.ascontiguousarray(maps))[:, None],
+        size=size_hw,
+        mode="bilinear",
+        antialias=True,
+        align_corners=False,
+    )
+    return resized[:, 0].numpy()
 
 
 def _half_to_float32(maps: AnyArray) -> npt.NDArray[np.float32]:

@@ -17,7 +17,8 @@ from gazetools.schemas.dataset import MANIFEST_NAME, MANIFEST_SCHEMA_VERSION, MA
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.video_id import check_video_id, path_of_id
 
-Kind = Literal["npz", "npy", "folder"]
+Kind = Literal["npz", "npy", "folder", "hdf5"]
+KIND_OF_SUFFIX: dict[str, Kind] = {".npz": "npz", ".npy": "npy", ".h5": "hdf5", "": "folder"}
 WHOLE_ARRAY_IN_FOLDER = "gaze.npy"
 """Raw heatmaps of the public prototype lie in `results/<video_id>/gaze.npy` (FORMATS 12)."""
 _NUMBERED_FRAME = re.compile(r"^(?:.*\D)?(\d{1,9})\.npy$")
@@ -29,7 +30,7 @@ class Location:
 
     video_id: str
     kind: Kind
-    """`npz` archive, one `npy` array, or a `folder` of one .npy per frame."""
+    """`npz` archive, one `npy` array, a `folder` of one .npy per frame, or `hdf5` (packed by gazetools)."""
     path: Path
     entry: PackedVideo | None
     """The manifest's entry; None for heatmaps made by other tools."""
@@ -48,7 +49,7 @@ def locate(dataset: Path, video_id: str) -> Location | None:
         )
     try:
         video_id = check_video_id(video_id)
-        candidates = {suffix: path_of_id(dataset, video_id, suffix) for suffix in (".npz", ".npy", "")}
+        candidates = {suffix: path_of_id(dataset, video_id, suffix) for suffix in (".npz", ".npy", "", ".h5")}
     except UsageError as error:
         raise DataFileError(error.message, hint=error.hint) from None
     if (dataset / MANIFEST_NAME).exists():
@@ -56,11 +57,10 @@ def locate(dataset: Path, video_id: str) -> Location | None:
         if entry is None:
             return None
         path = dataset / entry.file
-        if path not in (candidates[".npz"], candidates[""]):
+        suffix = next((suffix for suffix in (".npz", "", ".h5") if path == candidates[suffix]), None)
+        if suffix is None:
             raise DataFileError(f"{dataset / MANIFEST_NAME}: the file {entry.file!r} of {video_id!r} is not its own.")
-        return Location(
-            video_id=video_id, kind="npz" if entry.file.endswith(".npz") else "folder", path=path, entry=entry
-        )
+        return Location(video_id=video_id, kind=KIND_OF_SUFFIX[suffix], path=path, entry=entry)
     return foreign_location(video_id, candidates)
 
 

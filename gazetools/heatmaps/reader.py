@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -11,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.convert import to_float32
+from gazetools.heatmaps.convert import resize, to_float32
 from gazetools.heatmaps.locate import Location, locate, raw_manifest
-from gazetools.heatmaps.sources import FrameSource, open_source, side_layout
+from gazetools.heatmaps.sources import FrameSource, SideMembers, open_source, side_layout
 from gazetools.io.arrays import Npz
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import INDEX_NPZ, MANIFEST_NAME
@@ -39,6 +40,7 @@ class HeatmapReader:
         missing: what stands for heatmaps that aren't there, be it the video or a numbered frame of a folder: `error`
             raises DataFileError, `zero` gives zero maps (`valid` False). A *broken* file is an error in both.
         size: (H, W) of the zero maps of a missing video in a folder without a manifest.
+        resized: maps packed with `--size video` are handed out at the video's size; False: as they are stored.
 
     Raises:
         DataFileError: no such heatmaps, or files that are damaged, hostile or of another format.
@@ -66,6 +68,7 @@ class HeatmapReader:
         *,
         missing: MissingPolicy = "error",
         size: tuple[int, int] | None = None,
+        resized: bool = True,
     ) -> None:
         if missing not in ("error", "zero"):
             raise DataFileError(f"missing = {missing!r} is not a policy; use 'error' or 'zero'.")
@@ -79,10 +82,12 @@ class HeatmapReader:
         self.is_missing = location is None
         self._location = location
         if location is None:
-            self._become_missing(size)
+            self._become_missing(size, resized=resized)
             return
         source = self._opened()
-        self.shape = source.shape
+        self._stored_shape = source.shape
+        target = location.entry.target_size if location.entry is not None and resized else None
+        self.shape = source.shape if target is None else (source.shape[0], *target)
         self._scale = self._scale_of(location, source)
         self._check_entry(location, source)
         present = source.present()
@@ -138,11 +143,12 @@ class HeatmapReader:
             )
         source = self._opened()
         if self._missing == "zero" and (present := source.present()) is not None:
-            maps = np.zeros((len(wanted), *self.shape[1:]), dtype=np.float32)
+            maps = np.zeros((len(wanted), *self._stored_shape[1:]), dtype=np.float32)
             there = present[wanted]
             maps[there] = to_float32(source.read(wanted[there]), self._scale)
-            return maps
-        return to_float32(source.read(wanted), self._scale)
+        else:
+            maps = to_float32(source.read(wanted), self._scale)
+        return maps if self.shape == self._stored_shape else resize(maps, self.shape[1:])
 
     def read_seconds(
         self, times: Sequence[float] | npt.NDArray[np.floating[Any]], *, tolerance_seconds: float | None = None
@@ -182,18 +188,18 @@ class HeatmapReader:
                 raise AssertionError("a missing video has no source")
             self._source = open_source(self._location)
             self._process = os.getpid()
-            if getattr(self, "shape", self._source.shape) != self._source.shape:
+            if getattr(self, "_stored_shape", self._source.shape) != self._source.shape:
                 raise DataFileError(f"{self._location.path} has another shape than before.", hint="Open it again.")
         return self._source
 
-    def _become_missing(self, size: tuple[int, int] | None) -> None:
+    def _become_missing(self, size: tuple[int, int] | None, *, resized: bool) -> None:
         if self._missing == "error":
             raise DataFileError(
                 f"{self.dataset_path} has no heatmaps of the video {self.video_id!r}.",
                 hint="Check the id, pack the video, or read with missing='zero'.",
                 video_id=self.video_id,
             )
-        sizes = {size} if size else _sizes_in_manifest(self.dataset_path)
+        sizes = {size} if size else _sizes_in_manifest(self.dataset_path, resized=resized)
         if len(sizes) != 1:
             raise DataFileError(
                 f"{self.dataset_path} has no heatmaps of {self.video_id!r}, and the size of its zero maps is unknown.",
@@ -231,13 +237,25 @@ class HeatmapReader:
             )
 
 
+@contextmanager
+def open_members(path: Path) -> Iterator[SideMembers]:
+    """The members beside the maps in an .npz or .h5."""
+    if path.suffix == ".h5":
+        from gazetools.heatmaps.hdf5 import Hdf5Members
+
+        yield Hdf5Members(path)
+        return
+    with Npz(path) as archive:
+        yield archive
+
+
 def _side_members(location: Location, count: int) -> dict[str, Any]:
     """The members beside the maps; None each where absent. In files of other tools those that don't fit are ignored."""
     values: dict[str, Any] = dict.fromkeys(_SIDE_MEMBERS)
     path = location.path / INDEX_NPZ if location.kind == "folder" else location.path
     if location.kind == "npy" or (location.entry is None and not path.exists()):
         return values
-    with Npz(path) as archive:
+    with open_members(path) as archive:
         for name, dtype in _SIDE_MEMBERS.items():
             layout = side_layout(archive, name, strict=location.entry is not None)
             if layout is not None and layout.shape == (count,) and layout.dtype == dtype:
@@ -248,8 +266,9 @@ def _side_members(location: Location, count: int) -> dict[str, Any]:
     return values
 
 
-def _sizes_in_manifest(dataset: Path) -> set[tuple[int, int]]:
+def _sizes_in_manifest(dataset: Path, *, resized: bool) -> set[tuple[int, int]]:
     if not (dataset / MANIFEST_NAME).exists():
         return set()
-    entries = raw_manifest(dataset)["videos"].values()
-    return {(e["H"], e["W"]) for e in entries if isinstance(e, dict) and {"H", "W"} <= e.keys()}
+    entries = [e for e in raw_manifest(dataset)["videos"].values() if isinstance(e, dict) and {"H", "W"} <= e.keys()]
+    targets = [e.get("target_size") if resized else None for e in entries]
+    return {tuple(t) if t else (e["H"], e["W"]) for e, t in zip(entries, targets, strict=True)}

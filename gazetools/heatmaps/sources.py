@@ -51,7 +51,21 @@ def heatmap_member(archive: Npz) -> str:
     return HEATMAP_MEMBER if HEATMAP_MEMBER in archive.names else archive.names[0]
 
 
-def side_layout(archive: Npz, name: str, *, strict: bool) -> ArrayLayout | None:
+class SideMembers(Protocol):
+    """Something that holds named arrays beside the maps: an .npz or an .h5."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the members."""
+
+    def layout(self, name: str) -> ArrayLayout:
+        """Type and shape of a member. Raises DataFileError."""
+
+    def load(self, name: str) -> AnyArray:
+        """A member as an array. Raises DataFileError."""
+
+
+def side_layout(archive: SideMembers, name: str, *, strict: bool) -> ArrayLayout | None:
     """Header of a member beside the maps, None where there is none.
 
     In files of other tools a name such as `valid` may mean anything, text included: what can't be used counts as absent
@@ -71,6 +85,11 @@ def open_source(location: Location) -> FrameSource:
     """The frame source of a location. Raises DataFileError where its files are missing, damaged or hostile."""
     if location.kind == "folder":
         return FolderFrames(location.path)
+    if location.kind == "hdf5":
+        from gazetools.heatmaps.hdf5 import Hdf5Members
+
+        layout = Hdf5Members(location.path).layout(HEATMAP_MEMBER)
+        return StoredFrames(location.path, layout, layout.data_offset)
     if location.kind == "npy":
         layout = npy_layout(location.path)
         if layout.fortran_order:

@@ -1,4 +1,7 @@
-"""Write the maps of one video as an .npz or as a folder of .npy files; the same input gives the same bytes."""
+"""Write the maps of one video as an .npz or as a folder of .npy files; the same input gives the same bytes.
+
+The members beside the maps are asked for once the last block is written: some are known only then.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import io
 import math
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,13 +20,29 @@ import numpy.typing as npt
 from numpy.lib import format as npy_format
 
 from gazetools.io.atomic import atomic_folder, atomic_path, sha256_of_file
-from gazetools.schemas.dataset import HEATMAP_MEMBER, INDEX_NPZ, frame_file_name
+from gazetools.schemas.dataset import HEATMAP_MEMBER, INDEX_NPZ, Layout, frame_file_name
 
 Blocks = Iterator[npt.NDArray[np.generic]]
+MEMBER_TYPES: dict[str, np.dtype[Any]] = {
+    "valid": np.dtype(np.bool_),
+    "inout": np.dtype(np.float32),
+    "pts_seconds": np.dtype(np.float64),
+    "norm_scale": np.dtype(np.float32),
+    "norm_offset": np.dtype(np.float32),
+}
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _ALIGNMENT = 64
 _ALIGNMENT_FIELD = 0xD935
 """Id of the zip extra field that Android's zipalign pads with; readers skip ids they do not know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """The arrays [T] beside the maps."""
+
+    names: tuple[str, ...]
+    collect: Callable[[], dict[str, npt.NDArray[Any]]]
+    """Called once, after the last block; gives the arrays of `names` in this order, typed as in MEMBER_TYPES."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +53,29 @@ class Written:
     bytes: int
 
 
+def write_maps(
+    layout: Layout,
+    path: Path,
+    blocks: Blocks,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    members: Members,
+) -> Written:
+    """Commit the maps [T, H, W] at `path` in one of the layouts."""
+    if layout == "hdf5":
+        from gazetools.packing.hdf5 import write_hdf5
+
+        return write_hdf5(path, blocks, shape, dtype, members)
+    write = write_npz if layout == "npz" else write_npy_folder
+    return write(path, blocks, shape, dtype, members)
+
+
 def write_npz(
     path: Path,
     blocks: Blocks,
     shape: tuple[int, int, int],
     dtype: np.dtype[Any],
-    members: dict[str, npt.NDArray[Any]],
+    members: Members,
 ) -> Written:
     """Commit `path` with the member `heatmap` (from `blocks`) and then `members`, all stored uncompressed.
 
@@ -53,7 +89,7 @@ def write_npz(
                 stream.write(header)
                 for block in blocks:
                     stream.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
-            _write_members(archive, members)
+            _write_members(archive, members.collect())
         written = Written(sha256=sha256_of_file(temp), bytes=temp.stat().st_size)
     return written
 
@@ -63,7 +99,7 @@ def write_npy_folder(
     blocks: Blocks,
     shape: tuple[int, int, int],
     dtype: np.dtype[Any],
-    members: dict[str, npt.NDArray[Any]],
+    members: Members,
 ) -> Written:
     """Commit `folder` with one .npy [H, W] per frame and `index.npz` with `members`."""
     header = _npy_header(shape[1:], dtype)
@@ -78,7 +114,7 @@ def write_npy_folder(
                 lines.append(f"{name} {hashlib.sha256(data).hexdigest()}")
                 total, index = total + len(data), index + 1
         with zipfile.ZipFile(temp / INDEX_NPZ, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            _write_members(archive, members)
+            _write_members(archive, members.collect())
         lines.append(f"{INDEX_NPZ} {sha256_of_file(temp / INDEX_NPZ)}")
         total += (temp / INDEX_NPZ).stat().st_size
     return Written(sha256=sha256_of_listing(lines), bytes=total)

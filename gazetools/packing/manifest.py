@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,9 +12,20 @@ import gazetools
 from gazetools.heatmaps.locate import raw_manifest
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.json_files import dumps, read_json, write_json_atomic
+from gazetools.packing.readme import README_HEADING, readme
 from gazetools.schemas.base import parse_settings
-from gazetools.schemas.dataset import INDEX_NPZ, MANIFEST_NAME, WORK_FOLDER, Manifest, PackedVideo, PackOptions
+from gazetools.schemas.dataset import (
+    INDEX_NPZ,
+    MANIFEST_NAME,
+    ORIGIN_SUFFIX,
+    README_NAME,
+    WORK_FOLDER,
+    Manifest,
+    PackedVideo,
+    PackOptions,
+)
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.video_id import path_of_id
 
 
 class ManifestDraft:
@@ -29,6 +41,7 @@ class ManifestDraft:
         self._old_text: str | None = None
         self._entries: dict[str, PackedVideo] = {}
         self._replaced: set[str] = set()
+        self._lock = threading.Lock()
         self.is_ours = (dataset / MANIFEST_NAME).exists() or self._work.is_dir()
         if (dataset / MANIFEST_NAME).exists():
             manifest = parse_settings(Manifest, raw_manifest(dataset), what=str(dataset / MANIFEST_NAME))
@@ -50,16 +63,19 @@ class ManifestDraft:
         if entry is None or entry.options_key != self.options.key() or entry.source_sha256 != source_sha256:
             return None
         path = self.dataset / entry.file
-        if self.options.layout == "npz":
+        if self.options.layout != "npy":
             whole = path.is_file() and path.stat().st_size == entry.bytes
         else:
             whole = (path / INDEX_NPZ).is_file() and sum(p.stat().st_size for p in path.iterdir()) == entry.bytes
+        if entry.origin_sha256 is not None:
+            whole &= path_of_id(self.dataset, video_id, ORIGIN_SUFFIX).is_file()
         return entry if whole else None
 
     def add(self, video_id: str, entry: PackedVideo) -> None:
-        """Record a packed video, durably."""
-        self._entries[video_id] = entry
-        self._replaced.discard(video_id)
+        """Record a packed video, durably; several threads may."""
+        with self._lock:
+            self._entries[video_id] = entry
+            self._replaced.discard(video_id)
         write_json_atomic(
             self._work / (hashlib.sha256(video_id.encode()).hexdigest()[:32] + ".json"),
             {"video_id": video_id, "entry": entry.model_dump(mode="json", by_alias=True)},
@@ -76,7 +92,15 @@ class ManifestDraft:
         text = dumps(manifest.model_dump(mode="json", by_alias=True))
         if text != self._old_text:
             write_bytes_atomic(self.dataset / MANIFEST_NAME, text.encode("utf-8"))
+        self._write_readme(manifest)
         shutil.rmtree(self._work, ignore_errors=True)
+
+    def _write_readme(self, manifest: Manifest) -> None:
+        """DATASET/README.md, unless somebody else's file has that name."""
+        path, text = self.dataset / README_NAME, readme(manifest).encode("utf-8")
+        old = path.read_bytes() if path.is_file() else None
+        if old != text and (old is None or old.startswith(README_HEADING)):
+            write_bytes_atomic(path, text)
 
     def allow_only(self, video_ids: list[str]) -> None:
         """Raise UsageError where packing with new options would leave videos of the old ones in the dataset."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.convert import to_float32
+from gazetools.heatmaps.convert import resize, to_float32
 from gazetools.schemas.dataset import Normalise, PackDtype
 from gazetools.schemas.errors import DataFileError
+
+__all__ = ["combine_people", "inverse_of", "normalise", "resize", "to_stored"]
 
 Maps = npt.NDArray[np.float32]
 UINT8_SCALE = 1 / 255
@@ -47,22 +49,6 @@ def combine_people(
     return combined, largest
 
 
-def resize(maps: Maps, size_hw: tuple[int, int]) -> Maps:
-    """Maps [n, h, w] resized to [n, H, W], bilinear with antialiasing and pixel centres at .5 (torch's interpolate)."""
-    if maps.shape[1:] == size_hw or not len(maps):
-        return maps if maps.shape[1:] == size_hw else np.zeros((0, *size_hw), dtype=np.float32)
-    import torch
-
-    resized = torch.nn.functional.interpolate(
-        torch.from_numpy(np.ascontiguousarray(maps))[:, None],
-        size=size_hw,
-        mode="bilinear",
-        antialias=True,
-        align_corners=False,
-    )
-    return resized[:, 0].numpy()
-
-
 def normalise(maps: Maps, rule: Normalise, *, temperature: float = 1.0) -> Maps:
     """Each map of [n, H, W] (values >= 0) by itself; a map of zeros stays zeros under every rule.
 
@@ -86,6 +72,30 @@ def normalise(maps: Maps, rule: Normalise, *, temperature: float = 1.0) -> Maps:
         exponent = (maps.astype(np.float64) - peak) / temperature
     powers = np.exp(exponent)
     return np.where(seen, powers / powers.sum(axis=(1, 2), keepdims=True), 0.0).astype(np.float32)
+
+
+def inverse_of(
+    maps: Maps, rule: Normalise, *, temperature: float = 1.0
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """(scale [n], offset [n]) that undo `normalise` of `maps`, exact up to the stored type.
+
+    raw = stored * scale + offset; for softmax raw = temperature * ln(stored) + offset and scale is the temperature.
+    """
+    flat = maps.reshape(len(maps), -1).astype(np.float64)
+    zero = np.zeros(len(maps), np.float32)
+    if rule == "none" or not len(maps):
+        return np.ones(len(maps), np.float32), zero
+    peak = flat.max(axis=1)
+    if rule == "max":
+        return peak.astype(np.float32), zero
+    if rule == "sum":
+        return flat.sum(axis=1).astype(np.float32), zero
+    if rule == "minmax":
+        low = flat.min(axis=1)
+        return (peak - low).astype(np.float32), low.astype(np.float32)
+    with np.errstate(over="ignore"):
+        total = np.exp((flat - peak[:, None]) / temperature).sum(axis=1)
+    return np.full(len(maps), temperature, np.float32), (peak + temperature * np.log(total)).astype(np.float32)
 
 
 def to_stored(maps: Maps, dtype: PackDtype, *, sums_to_one: bool, where: str) -> npt.NDArray[np.generic]:

@@ -1,4 +1,4 @@
-"""`pack`: check everything that can fail early, then pack one video after the other, then write the manifest."""
+"""`pack`: check everything that can fail early, pack video by video in a few threads, write the manifest last."""
 
 from __future__ import annotations
 
@@ -7,20 +7,35 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from gazetools.io.atomic import check_writable_folder, remove_stale_temps
+from gazetools.io.atomic import check_writable_folder, remove_stale_temps, sha256_of_file, write_bytes_atomic
 from gazetools.packing.grid import plan_grid
-from gazetools.packing.layouts import write_npy_folder, write_npz
+from gazetools.packing.layouts import Members, write_maps
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.maps import UINT8_SCALE
+from gazetools.packing.origin import origin_bytes, origin_of
+from gazetools.packing.parallel import SharedProgress, each
 from gazetools.packing.stream import PackedMaps
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import nearest_name, parse_settings
-from gazetools.schemas.dataset import MANIFEST_NAME, PackedItem, PackedVideo, PackOptions, PackReport
+from gazetools.schemas.dataset import (
+    INVERSE_MEMBERS,
+    LAYOUT_SUFFIX,
+    MANIFEST_NAME,
+    ORIGIN_SUFFIX,
+    Layout,
+    PackedItem,
+    PackedVideo,
+    PackOptions,
+    PackReport,
+    summarised,
+)
 from gazetools.schemas.errors import DataFileError, FaultError, UsageError
 from gazetools.schemas.video_id import path_of_id
 from gazetools.store import StoreEntry, StoreReader, list_store, open_store
@@ -34,6 +49,7 @@ def pack(
     options: PackOptions | None = None,
     videos: Sequence[str] | None = None,
     overwrite: bool = False,
+    workers: int | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> PackReport:
@@ -48,6 +64,7 @@ def pack(
         options: how; or give its fields as keyword arguments.
         videos: ids to pack; None for all of the store.
         overwrite: replace a dataset that was packed with other options, and files that are not of gazetools.
+        workers: videos packed at the same time; None: one per core, at most 4. The bytes do not depend on it.
         progress: receives frames done.
         settings: fields of `PackOptions`, such as `normalize="max"`.
 
@@ -66,7 +83,9 @@ def pack(
         options = parse_settings(PackOptions, settings, what="pack options")
     elif settings:
         raise UsageError(f"Give either options= or single settings, not both ({', '.join(settings)}).")
-    progress = progress or NoProgress()
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers = {workers} is no number of videos at a time.", hint="Give at least 1.")
+    progress = SharedProgress(progress or NoProgress())
     store, dataset = Path(store), Path(output)
     entries = _chosen_entries(store, videos)
     _check_folders(store, dataset)
@@ -76,11 +95,14 @@ def pack(
     if options.layout == "npy":
         _refuse_nested_folders({entry.video_id for entry in entries} | draft.video_ids)
 
-    items = []
     progress.start("videos", len(entries), unit="videos")
-    for entry in entries:
-        items.append(_one(entry, draft, progress, overwrite=overwrite))
+
+    def one(entry: StoreEntry) -> PackedItem:
+        item = _one(entry, draft, progress, overwrite=overwrite)
         progress.advance("videos")
+        return item
+
+    items = each(one, entries, workers=workers or min(4, os.cpu_count() or 1))
     progress.finish("videos")
     draft.commit()
     return PackReport(output=str(dataset), items=items)
@@ -106,35 +128,66 @@ def _pack_video(entry: StoreEntry, draft: ManifestDraft, progress: Progress, *, 
     source_sha256 = read_sidecar(entry.sidecar).payload_sha256
     if (old := draft.unchanged(video_id, source_sha256)) is not None:
         return _item(video_id, "unchanged", old, began)
-    target = path_of_id(draft.dataset, video_id, ".npz" if options.layout == "npz" else "")
+    target = path_of_id(draft.dataset, video_id, LAYOUT_SUFFIX[options.layout])
     if target.exists() and not draft.is_ours and not overwrite:
         raise UsageError(
             f"{target} exists and is in no manifest of gazetools.", hint="Choose another -o, or pass --overwrite."
         )
     warnings: list[str] = []
-    with open_store(entry.payload, verify_checksum=True) as store:
-        if store.video_id != video_id:
-            raise DataFileError(
-                f"{entry.payload} holds the video {store.video_id!r}, not {video_id!r}.", hint="Undo the renaming."
-            )
-        maps = PackedMaps(
-            store=store,
-            grid=plan_grid(store, options, warnings),
-            options=options,
-            size_hw=_size(store, options.size),
-        )
-        packed = _write(target, maps, source_sha256, progress)
+    with ThreadPoolExecutor(1) as beside:
+        # the source is hashed while it is packed; nothing is committed before both are done and agree
+        source = _Source(entry, source_sha256, beside.submit(sha256_of_file, entry.payload))
+        try:
+            packed = _pack_store(source, draft, target, progress, warnings)
+        except DataFileError:
+            source.check()  # the better reason where both are true
+            raise
     draft.add(video_id, packed)
     for warning in warnings:
         progress.say(f"{video_id}: {warning}")
     return _item(video_id, "packed", packed, began, warnings)
 
 
-def _write(target: Path, maps: PackedMaps, source_sha256: str, progress: Progress) -> PackedVideo:
+def _pack_store(
+    source: _Source, draft: ManifestDraft, target: Path, progress: Progress, warnings: list[str]
+) -> PackedVideo:
+    options, video_id = draft.options, source.entry.video_id
+    with open_store(source.entry.payload) as store:
+        if store.video_id != video_id:
+            raise DataFileError(
+                f"{source.entry.payload} holds the video {store.video_id!r}, not {video_id!r}.",
+                hint="Undo the renaming.",
+            )
+        maps = PackedMaps(
+            store=store,
+            grid=plan_grid(store, options, warnings),
+            options=options,
+            size_hw=_stored_size(store, options),
+        )
+        return _write(draft.dataset, target, maps, source, progress)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A store file and its sha256, as stated and as it is being computed."""
+
+    entry: StoreEntry
+    stated_sha256: str
+    found_sha256: Future[str]
+
+    def check(self) -> None:
+        """Wait for the sum; raise DataFileError where it is not the sidecar's."""
+        if self.found_sha256.result() != self.stated_sha256:
+            raise DataFileError(
+                f"The sha256 of {self.entry.payload} differs from its sidecar's.",
+                hint="Run extract again for this video with --overwrite.",
+            )
+
+
+def _write(dataset: Path, target: Path, maps: PackedMaps, source: _Source, progress: Progress) -> PackedVideo:
     options, grid, store, shape = maps.options, maps.grid, maps.store, maps.shape
     dtype = np.dtype(options.dtype)
-    _check_space(target, shape, dtype, options)
-    members: dict[str, Any] = {"valid": grid.valid, "inout": grid.inout, "pts_seconds": grid.pts_seconds}
+    check_space(target, shape, dtype, options.layout)
     progress.start(store.video_id, len(grid))
 
     def blocks() -> Iterator[Any]:
@@ -142,25 +195,34 @@ def _write(target: Path, maps: PackedMaps, source_sha256: str, progress: Progres
             yield block
             progress.advance(store.video_id, len(block))
 
-    write = write_npz if options.layout == "npz" else write_npy_folder
-    written = write(target, blocks(), shape, dtype, members)
+    def collect() -> dict[str, Any]:
+        source.check()
+        return {"valid": grid.valid, "inout": grid.inout, "pts_seconds": grid.pts_seconds, **maps.inverse()}
+
+    names = ("valid", "inout", "pts_seconds", *(INVERSE_MEMBERS if options.normalize != "none" else ()))
+    written = write_maps(options.layout, target, blocks(), shape, dtype, Members(names=names, collect=collect))
+    origin = origin_of(store, grid)
+    data, origin_sha256 = origin_bytes(origin)
+    write_bytes_atomic(path_of_id(dataset, store.video_id, ORIGIN_SUFFIX), data)
     progress.finish(store.video_id)
     return PackedVideo(
-        file=store.video_id + (".npz" if options.layout == "npz" else ""),
+        file=store.video_id + LAYOUT_SUFFIX[options.layout],
         T=shape[0],
         H=shape[1],
         W=shape[2],
         dtype=options.dtype,
         scale=UINT8_SCALE if options.dtype == "uint8" else 1.0,
+        target_size=_target_size(store, options),
         normalisation=options.normalize,
         people=options.people,
         valid_frames=int(grid.valid.sum()),
         sha256=written.sha256,
         bytes=written.bytes,
-        source_sha256=source_sha256,
+        source_sha256=source.stated_sha256,
         options_key=options.key(),
         uses_future=grid.uses_future,
-        provenance=store.provenance.model_dump(mode="json"),
+        provenance=summarised(origin.provenance),
+        origin_sha256=origin_sha256,
     )
 
 
@@ -212,16 +274,23 @@ def _refuse_nested_folders(video_ids: set[str]) -> None:
             )
 
 
-def _size(store: StoreReader, size: str | None) -> tuple[int, int]:
-    if size is None:
+def _target_size(store: StoreReader, options: PackOptions) -> tuple[int, int] | None:
+    """(H, W) that readers shall resize to; None where maps are stored at the size they are wanted."""
+    if options.size != "video" or options.resize_to_video:
+        return None
+    return store.provenance.video.height, store.provenance.video.width
+
+
+def _stored_size(store: StoreReader, options: PackOptions) -> tuple[int, int]:
+    if options.size is None or (options.size == "video" and not options.resize_to_video):
         return store.heatmap_shape
-    if size == "video":
+    if options.size == "video":
         return store.provenance.video.height, store.provenance.video.width
-    height, width = size.split("x")
+    height, width = options.size.split("x")
     return int(height), int(width)
 
 
-def _check_space(target: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], options: PackOptions) -> None:
+def check_space(target: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], layout: Layout) -> None:
     """Refuse before writing what the disk has no room for: bytes, and files in the npy layout."""
     needed = math.prod(shape) * dtype.itemsize
     folder = next(parent for parent in target.parents if parent.exists())
@@ -232,7 +301,7 @@ def _check_space(target: Path, shape: tuple[int, int, int], dtype: np.dtype[Any]
             hint="Free some space, or choose a smaller --size or --dtype; finished videos are kept.",
         )
     status = os.statvfs(folder)
-    if options.layout == "npy" and status.f_files and status.f_favail < shape[0] + 2:
+    if layout == "npy" and status.f_files and status.f_favail < shape[0] + 2:
         raise FaultError(
             f"{target} needs {shape[0] + 1} files, the file system has {status.f_favail} left.",
             hint="Use --layout npz: one file per video.",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from gazetools.heatmaps.convert import to_float32
 from gazetools.packing.grid import Grid, Ints
-from gazetools.packing.maps import Maps, combine_people, normalise, resize, to_stored
+from gazetools.packing.maps import Maps, combine_people, inverse_of, normalise, resize, to_stored
 from gazetools.schemas.dataset import PackOptions
 from gazetools.schemas.errors import DataFileError
 from gazetools.store import StoreReader
@@ -32,6 +32,8 @@ class PackedMaps:
     grid: Grid
     options: PackOptions
     size_hw: tuple[int, int]
+    _inverse: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """First row of a block -> [2, n] scale and offset of its rows."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -51,7 +53,11 @@ class PackedMaps:
             if self._untouched(sources):
                 yield self._laid_out(self._raw(sources), sources, block)
             else:
-                yield self._stored(self._laid_out(self._finished(sources), sources, block))
+                inverse: list[npt.NDArray[np.float32]] | None = None if self.options.normalize == "none" else []
+                maps = self._finished(sources, inverse)
+                if inverse is not None:
+                    self._keep_inverse(inverse, sources, block)
+                yield self._stored(self._laid_out(maps, sources, block))
 
     def _untouched(self, sources: Ints) -> bool:
         """Are the maps of these grid rows to be copied bit by bit?"""
@@ -71,8 +77,8 @@ class PackedMaps:
         """Raw maps of grid rows with one person each."""
         return self._read_rows(self.grid.chosen[self.grid.start[sources]])
 
-    def _finished(self, sources: Ints) -> Maps:
-        """Combined, resized and normalised maps of the grid rows `sources`."""
+    def _finished(self, sources: Ints, inverse: list[npt.NDArray[np.float32]] | None) -> Maps:
+        """Combined, resized and normalised maps of the grid rows `sources`; what undoes it is added to `inverse`."""
         counts = self._counts(sources)
         parts = [np.zeros((0, *self.size_hw), dtype=np.float32)]
         for part in _parts(counts):
@@ -83,9 +89,42 @@ class PackedMaps:
             raw = self._read_rows(self.grid.chosen[positions])
             weights = None if self.grid.weights is None else self.grid.weights[positions]
             maps, largest = combine_people(to_float32(raw, 1.0), ends - people, weights, rule=self.options.people)
-            maps = normalise(resize(maps, self.size_hw), self.options.normalize, temperature=self.options.temperature)
+            maps = resize(maps, self.size_hw)
+            if inverse is not None:
+                inverse.append(self._inverse_of(maps, largest))
+            maps = normalise(maps, self.options.normalize, temperature=self.options.temperature)
             parts.append(maps if largest is None else maps * largest[:, None, None])
         return parts[1] if len(parts) == 2 else np.concatenate(parts)
+
+    def _inverse_of(self, maps: Maps, largest: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
+        scale, offset = inverse_of(maps, self.options.normalize, temperature=self.options.temperature)
+        if largest is not None:
+            # a weight of 0 has wiped the map out; softmax's scale is no factor, its weight moves the offset
+            known = largest > 0
+            factor = np.where(known, largest, 1)
+            if self.options.normalize == "softmax":
+                offset = np.where(known, offset - self.options.temperature * np.log(factor), np.nan)
+            else:
+                scale, offset = np.where(known, scale / factor, np.nan), np.where(known, offset, np.nan)
+        return np.stack([scale, offset]).astype(np.float32)
+
+    def _keep_inverse(self, parts: list[npt.NDArray[np.float32]], sources: Ints, block: slice) -> None:
+        """Scale and offset of a block's rows; NaN where nothing is shown or two maps are blended."""
+        before = self.grid.before[block]
+        blended = (self.grid.after[block] > before) & (self.grid.blend[block] > 0)
+        rows = np.full((2, len(before)), np.nan, np.float32)
+        there = (before >= 0) & ~blended
+        if there.any():
+            rows[:, there] = np.concatenate(parts, axis=1)[:, np.searchsorted(sources, before[there])]
+        self._inverse[block.start] = rows
+
+    def inverse(self) -> dict[str, npt.NDArray[np.float32]]:
+        """`norm_scale` and `norm_offset`, float32 [T] each, once `blocks` has been iterated; nothing for none."""
+        if self.options.normalize == "none":
+            return {}
+        empty = np.zeros((2, 0), np.float32)
+        rows = np.concatenate([empty, *(self._inverse[start] for start in sorted(self._inverse))], axis=1)
+        return {"norm_scale": rows[0].copy(), "norm_offset": rows[1].copy()}
 
     def _laid_out(self, maps: npt.NDArray[np.floating], sources: Ints, block: slice) -> npt.NDArray[np.floating]:
         """The rows of a block: maps of their own, filled ones, zeros."""

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from gazetools.schemas.base import StrictModel
+from gazetools.schemas.store import FINGERPRINT_SIZE
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 MANIFEST_NAME = "manifest.json"
 WORK_FOLDER = ".work"
 """Results of an unfinished pack; a leading dot, so that no video id can collide with it."""
 MANIFEST_SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 1 << 30
-"""A manifest holds the provenance of every video, about 3 KB each."""
+"""A manifest holds about 1.5 KB per video."""
+ORIGIN_SUFFIX = ".origin.json"
+"""`DATASET/<video_id>.origin.json`: the whole provenance, frame fingerprints and head boxes of sampled rows."""
+MAX_ORIGIN_BYTES = 4 << 20
+README_NAME = "README.md"
+CONVERTED_FROM = "converted_from"
+"""Key of a provenance that is no more than the file another tool's maps came from."""
 HEATMAP_MEMBER = "heatmap"
 MEMBERS = ("heatmap", "valid", "inout", "pts_seconds")
 """Members of a packed .npz in this order: [T,H,W], bool [T], float32 [T], float64 [T]."""
+INVERSE_MEMBERS = ("norm_scale", "norm_offset")
+"""float32 [T] each, only where maps were normalised; see `PackOptions.normalize`."""
 INDEX_NPZ = "index.npz"
 """Beside the frames of the npy layout: every member but the heatmap."""
-PACK_RULES_VERSION = 1
+PACK_RULES_VERSION = 2
 """Raised whenever the same options would give other numbers, so that datasets are packed anew."""
 
-Layout = Literal["npz", "npy"]
+Layout = Literal["npz", "npy", "hdf5"]
+LAYOUT_SUFFIX: dict[str, str] = {"npz": ".npz", "npy": "", "hdf5": ".h5"}
+"""What follows the video id in the name of its file; the npy layout has a folder."""
 Normalise = Literal["none", "max", "sum", "minmax", "softmax"]
 Align = Literal["video", "native"]
 Missing = Literal["zero", "hold", "interpolate"]
@@ -43,7 +59,10 @@ class PackOptions(StrictModel):
 
     layout: Layout = "npz"
     normalize: Normalise = "none"
-    """Per frame: none, divide by max, divide by sum, (x-min)/(max-min), or softmax(x / temperature)."""
+    """Per frame: none, divide by max, divide by sum, (x-min)/(max-min), or softmax(x / temperature).
+
+    The inverse is kept per row: raw = stored * norm_scale + norm_offset; for softmax raw = temperature * ln(stored) +
+    norm_offset. NaN where a row can't be undone (two rows blended, or a weight of 0)."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     people: str = "max"
     """`max` or `mean` over all people of a frame, a track id, or `wearer`."""
@@ -56,7 +75,9 @@ class PackOptions(StrictModel):
     inout: InOut = "keep"
     """`gate`: zero maps with inout < 0.5. `weight`: multiply by inout. `keep`: leave the maps."""
     size: str | None = Field(default=None, pattern=r"^([1-9]\d{0,3}x[1-9]\d{0,3}|video)$")
-    """`HxW` or `video`: really resized; None keeps the model's size."""
+    """`HxW`: resized. `video`: the video's size is recorded, readers resize to it. None: the model's."""
+    resize_to_video: bool = False
+    """With `size: video`: resize when packing after all; 1080p float16 takes 4 MB a frame."""
     dtype: PackDtype = "float16"
 
     @field_validator("people")
@@ -64,6 +85,13 @@ class PackOptions(StrictModel):
     def _known_people(cls, value: str) -> str:
         if value not in ("max", "mean", "wearer") and not re.fullmatch(r"-?\d{1,9}", value):
             raise ValueError("must be 'max', 'mean', 'wearer' or a track id such as 3")
+        return value
+
+    @field_validator("resize_to_video")
+    @classmethod
+    def _has_a_video_size(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("size") != "video":
+            raise ValueError("means something with size 'video' only; HxW is always resized")
         return value
 
     @field_validator("dtype")
@@ -93,6 +121,8 @@ class PackedVideo(StrictModel):
     dtype: PackDtype
     scale: float = Field(default=1.0, gt=0)
     """heatmap = stored value * scale (1/255 for uint8)."""
+    target_size: tuple[int, int] | None = None
+    """(H, W) that readers resize to; None: maps are used as they are stored."""
     normalisation: Normalise
     people: str
     valid_frames: int = Field(ge=0)
@@ -106,6 +136,60 @@ class PackedVideo(StrictModel):
     uses_future: bool
     """True where a map was filled from later frames; `train` refuses it without `--allow-future` (PITFALLS 41)."""
     provenance: dict[str, Any]
+    """The main facts (see `summarised`); the whole text is in the origin file."""
+    origin_sha256: str | None = None
+    """Of `<video_id>.origin.json`; None where there is none."""
+
+
+class SampledPerson(StrictModel):
+    """One person of a sampled row."""
+
+    track_id: int
+    box_xyxy: tuple[float, float, float, float]
+    prompt: int
+    """A `schemas.store.Prompt`."""
+    used: bool
+    """Is this person in the packed map?"""
+
+
+class SampledRow(StrictModel):
+    """A row of the dataset with what is needed to compute its map again."""
+
+    row: int = Field(ge=0)
+    frame: int = Field(ge=0)
+    people: list[SampledPerson]
+
+
+class Origin(StrictModel):
+    """`DATASET/<video_id>.origin.json`: lets a dataset be checked against its video without the store."""
+
+    schema_name: Literal["gazetools.dataset.origin"] = "gazetools.dataset.origin"
+    schema_version: int = 1
+    video_id: str
+    provenance: dict[str, Any]
+    fingerprint_index: list[int]
+    """[S] decoded frame of each fingerprint."""
+    fingerprints: str
+    """base64 of uint8 [S, 32, 32], see schemas.store."""
+    rows: list[SampledRow]
+
+    def thumbnails(self) -> npt.NDArray[np.uint8]:
+        """uint8 [S, 32, 32]; ValueError where length and index disagree."""
+        import numpy as np
+
+        data = np.frombuffer(base64.b64decode(self.fingerprints, validate=True), np.uint8)
+        return data.reshape(len(self.fingerprint_index), FINGERPRINT_SIZE, FINGERPRINT_SIZE)
+
+
+def summarised(provenance: dict[str, Any]) -> dict[str, Any]:
+    """The part of a provenance that every manifest entry repeats."""
+    wanted = {
+        "video": ("path", "sha256", "width", "height", "rate", "frame_count"),
+        "model": ("name", "weights_sha256", "dtype"),
+        "heads": ("spec", "sha256"),
+    }
+    parts = {name: {key: provenance[name][key] for key in keys} for name, keys in wanted.items() if name in provenance}
+    return {**parts, **{key: provenance[key] for key in ("video_id", "tool_version") if key in provenance}}
 
 
 class Manifest(StrictModel):

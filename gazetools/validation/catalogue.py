@@ -37,6 +37,7 @@ CATALOGUE: dict[str, Code] = {
     "manifest-unreadable": Code("error", "manifest.json is damaged or of another version.", _PACK),
     "manifest-mismatch": Code("error", "The file holds something else than its manifest entry says.", _PACK),
     "member-missing": Code("error", "A member beside the maps is missing or of another type or length.", _PACK),
+    "origin-missing": Code("error", "A packed video without its .origin.json.", _PACK),
     "id-mismatch": Code("error", "The file says that it is of another video.", "Undo the renaming, or make it again."),
     "bad-id": Code("error", "The name can't be a video id (control characters, a leading '-', ...).", "Rename it."),
     "duplicate-id": Code(
@@ -83,6 +84,11 @@ CATALOGUE: dict[str, Code] = {
     "constant-maps": Code(
         "warning", "Maps with the same value everywhere say nothing of the gaze.", "Check the model's weights."
     ),
+    "frozen-maps": Code(
+        "warning",
+        "The same map, bit by bit, for many frames, although the frames differ or are not at hand.",
+        "Look for a stalled decoder or a cache; extract again. Rows filled on purpose belong to --missing hold.",
+    ),
     "normalisation-off": Code(
         "error", "Maps do not have the sum, peak or range that their normalisation gives.", _PACK
     ),
@@ -106,6 +112,11 @@ CATALOGUE: dict[str, Code] = {
     "pts-shifted": Code(
         "error", "All rows carry the times of frames k further on: the maps are shifted by k frames.", _EXTRACT
     ),
+    "pts-drift": Code(
+        "error",
+        "The rows' times run faster or slower than the video's, so that they drift apart over the length.",
+        "Take the times from the container (pts), never from a nominal rate; extract again.",
+    ),
     "pts-mismatch": Code("error", "Rows carry times that their frames in the video do not have.", _EXTRACT),
     "pts-not-ascending": Code("error", "Times go backwards, repeat, or are not finite.", _EXTRACT),
     "pts-unknown": Code(
@@ -125,7 +136,55 @@ CATALOGUE: dict[str, Code] = {
     "video-changed": Code(
         "error", "The video is not the file that the heatmaps were made from.", "Find that file, or extract again."
     ),
+    "video-count-declared": Code(
+        "note", "The container declares another number of frames than decode (PITFALLS 4).", "Trust the decoded count."
+    ),
+    "video-starts-late": Code(
+        "note", "The first frame's time is not 0: an edit list, or a cut.", "Use pts, never frame index / rate."
+    ),
+    "video-gaps": Code("note", "Frames are missing in the video's clock.", "Use pts, never frame index / rate."),
+    "video-rate-varies": Code(
+        "note", "Variable frame rate: frame index and time are not proportional.", "Use pts, never frame index / rate."
+    ),
     "video-damaged": Code("warning", "The video is not whole.", "Get the video again, then extract again."),
+    # content: --deep
+    "video-differs": Code(
+        "error", "The video does not show what the fingerprints in the file show.", "Find the right video for this id."
+    ),
+    "content-shifted": Code(
+        "error",
+        "Maps or fingerprints fit the frames k further on: everything is shifted by k frames.",
+        "Extract again from this very file; look for a cut beginning, another decoder, or counting from 1.",
+    ),
+    "content-drifts": Code(
+        "error",
+        "The shift grows over the length: frames were taken at another rate than they have.",
+        "Take frames by their times: extract every frame, then pack --fps.",
+    ),
+    "content-mirrored": Code(
+        "error", "Left and right are exchanged.", "Flip video and maps alike, then make it again."
+    ),
+    "content-flipped": Code("error", "Top and bottom are exchanged.", "Store row 0 as the top row; make it again."),
+    "content-turned": Code(
+        "error", "Rotated or transposed: [T,W,H] for [T,H,W], or a rotation that was not applied.", "Make it again."
+    ),
+    "people-swapped": Code(
+        "error", "Maps belong to other people of the frame.", "Check the track ids of the boxes, then extract again."
+    ),
+    "maps-differ": Code(
+        "error",
+        "The recorded model gives other maps, in these frames and around them.",
+        "Check weights, boxes and preprocessing, then extract again.",
+    ),
+    "weights-differ": Code(
+        "warning",
+        "The model given to --deep is not the recorded one; nothing was compared.",
+        "Give the recorded weights.",
+    ),
+    "shift-not-identifiable": Code(
+        "note", "The sampled frames look like those beside them.", "Sample more frames: a larger --deep."
+    ),
+    "deep-skipped": Code("note", "What --deep asks for could not be compared.", "Give what the message names."),
     # provenance
     "provenance-missing": Code("error", "The file does not say where its heatmaps come from.", _EXTRACT),
     "provenance-unreadable": Code("error", "The provenance is not of the expected form.", _EXTRACT),

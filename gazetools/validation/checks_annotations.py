@@ -1,4 +1,4 @@
-"""Do annotated clips (EPIC-KITCHENS style CSV) have heatmaps for all of their frames?"""
+"""Do annotated clips (EPIC-KITCHENS style CSV, Ego-Exo4D keystep JSON) have heatmaps for all of their frames?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gazetools.schemas.errors import UsageError
+from gazetools.io.json_files import read_json
+from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.findings import Finding
 from gazetools.validation.catalogue import finding
 from gazetools.validation.subject import Floats, Subject
@@ -35,10 +36,13 @@ class Coverage:
 
 
 def read_clips(path: Path) -> dict[str, list[Clip]]:
-    """Clips by video id from a CSV with `video_id`, `start_timestamp`, `stop_timestamp` (HH:MM:SS.ss).
+    """Clips by video id from a CSV with `video_id`, `start_timestamp`, `stop_timestamp` (HH:MM:SS.ss), or from a JSON
+    in the shape of Ego-Exo4D's `keystep_train.json`, whose ids are take names: every camera of a take has its clips.
 
     Raises UsageError naming file, line and value where it can't be read.
     """
+    if path.suffix.lower() == ".json":
+        return _keystep_clips(path)
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise UsageError(f"{path} has more than {_MAX_BYTES >> 20} MiB.", hint="Pass an annotation CSV.")
@@ -73,17 +77,58 @@ def _clips(path: Path, rows: csv.DictReader[str]) -> dict[str, list[Clip]]:
     return clips
 
 
+def _keystep_clips(path: Path) -> dict[str, list[Clip]]:
+    """`{"annotations": {take_uid: {"take_name", "segments": [{"start_time", "end_time", ...}]}}}`; times in seconds of
+    the take. Further keys are tolerated (docs.ego-exo4d-data.org, benchmarks/keystep)."""
+    try:
+        takes = read_json(path, max_bytes=_MAX_BYTES)["annotations"]
+        clips: dict[str, list[Clip]] = {}
+        for take in takes.values():
+            for number, segment in enumerate(take["segments"]):
+                start, stop = float(segment["start_time"]), float(segment["end_time"])
+                name = f"{take['take_name']} segment {number}"
+                clip = Clip(name=name, start_seconds=start, stop_seconds=stop)
+                clips.setdefault(str(take["take_name"]), []).append(clip)
+    except DataFileError as error:
+        raise UsageError(error.message, hint="Pass keystep_train.json or an annotation CSV.") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"{path} is not a keystep annotation: {type(error).__name__} at {error}.",
+            hint="It needs annotations -> take -> take_name and segments with start_time and end_time.",
+        ) from None
+    return clips
+
+
 def _seconds(text: str) -> float:
     hours, minutes, seconds = text.split(":")
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
-def match_id(annotated: str, video_ids: list[str]) -> str | None:
-    """The heatmaps' id for an annotated one: equal, or the only one whose last part is equal (`P01/videos/P01_01`)."""
-    if annotated in video_ids:
-        return annotated
-    alike = [video_id for video_id in video_ids if video_id.rsplit("/", 1)[-1] == annotated]
-    return alike[0] if len(alike) == 1 else None
+def match_clips(annotated: dict[str, list[Clip]], video_ids: list[str]) -> tuple[dict[str, list[Clip]], list[Finding]]:
+    """The clips of each video id that has heatmaps, and a finding for each annotated id that none has.
+
+    An annotated id means the equal one; else the only one whose last part is equal (`P01/videos/P01_01`); else, for a
+    take name, every camera below it (`take/cam01`, `take/frame_aligned_videos/cam02`).
+    """
+    known = set(video_ids)
+    by_last: dict[str, list[str]] = {}
+    by_parent: dict[str, list[str]] = {}
+    for video_id in video_ids:
+        *parents, last = video_id.split("/")
+        by_last.setdefault(last, []).append(video_id)
+        for parent in dict.fromkeys(parents):
+            by_parent.setdefault(parent, []).append(video_id)
+    result: dict[str, list[Clip]] = {}
+    missing: list[Finding] = []
+    for name, clips in annotated.items():
+        alike = [name] if name in known else by_last.get(name, [])
+        found = alike if len(alike) == 1 else by_parent.get(name, [])
+        for video_id in found:
+            result.setdefault(video_id, []).extend(clips)
+        if not found:
+            message = f"{len(clips)} annotated clips have no heatmaps."
+            missing.append(finding("annotated-video-missing", message, video_id=name))
+    return result, missing
 
 
 def check_coverage(subject: Subject, clips: list[Clip]) -> Coverage:
@@ -98,15 +143,6 @@ def check_coverage(subject: Subject, clips: list[Clip]) -> Coverage:
         names = ", ".join(clip.name for clip in uncovered[:5])
         subject.report("clips-uncovered", f"{len(uncovered)} of {len(clips)} annotated clips, such as {names}.")
     return Coverage(clips=len(clips), covered=len(clips) - len(uncovered))
-
-
-def missing_videos(annotated: dict[str, list[Clip]], video_ids: list[str]) -> list[Finding]:
-    """A finding for each annotated video without heatmaps."""
-    return [
-        finding("annotated-video-missing", f"{len(clips)} annotated clips have no heatmaps.", video_id=video_id)
-        for video_id, clips in sorted(annotated.items())
-        if match_id(video_id, video_ids) is None
-    ]
 
 
 def _map_times(subject: Subject) -> tuple[Floats, Floats] | None:

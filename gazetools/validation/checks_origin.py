@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 import gazetools
 from gazetools.schemas.base import explain_validation_error
+from gazetools.schemas.dataset import CONVERTED_FROM
 from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.store import Prompt
 from gazetools.validation.subject import Subject
@@ -15,10 +16,13 @@ _KNOWN_SCHEMA = 1
 
 
 def check_provenance(subject: Subject) -> None:
-    """There, of a known version, of this video; the manifest's is read here."""
+    """There, of a known version, of this video; a manifest without origin files has it itself."""
     if subject.entry is not None:
         if not subject.entry.provenance:
             subject.report("provenance-missing", "The manifest's entry has no provenance.")
+            return
+        if subject.entry.origin_sha256 is not None or CONVERTED_FROM in subject.entry.provenance:
+            _check_stated(subject)  # the origin file was read with the maps; other tools' maps have none
             return
         try:
             subject.provenance = Provenance.model_validate(subject.entry.provenance)
@@ -26,6 +30,10 @@ def check_provenance(subject: Subject) -> None:
             problems = "; ".join(explain_validation_error(error, Provenance))
             subject.report("provenance-unreadable", f"The provenance in the manifest: {problems}.")
             return
+    _check_stated(subject)
+
+
+def _check_stated(subject: Subject) -> None:
     provenance = subject.provenance
     if provenance is None:
         return

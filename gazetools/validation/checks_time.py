@@ -144,6 +144,9 @@ def _compare_times(subject: Subject, frames: Ints, pts: Floats, video: VideoTrut
         subject.report("pts-shifted", message, frames[off])
         return
     worst = float(np.abs(pts - video.pts_seconds[frames]).max())
+    if (drift := _drift(pts, video.pts_seconds[frames])) is not None:
+        subject.report("pts-drift", f"{drift}; at the end they are {worst:.3f} s off.", frames[off])
+        return
     subject.report(
         "pts-mismatch",
         f"{int(off.sum())} of {len(off)} rows carry times that differ from the video's by up to {worst:.4f} s.",
@@ -163,6 +166,20 @@ def _shift(frames: Ints, pts: Floats, truth: Floats) -> int | None:
             if (np.abs(truth[moved[inside]] - pts[inside]) <= _PTS_TOLERANCE_SECONDS).all():
                 return shift
     return None
+
+
+def _drift(pts: Floats, truth: Floats) -> str | None:
+    """What a clock at another speed looks like: one factor explains all times. None where it does not."""
+    if len(pts) < 3 or truth[-1] - truth[0] <= 0:
+        return None
+    speed, start = np.polyfit(truth, pts, 1)
+    # an edit of single rows is no drift: the line must fit them all
+    if abs(speed - 1) < 1e-5 or np.abs(speed * truth + start - pts).max() > _PTS_TOLERANCE_SECONDS:
+        return None
+    mistake = next(
+        (f": {text}" for ratio, text in KNOWN_RATES if abs(1 / speed - ratio) < 1e-4 * ratio and ratio != 2.0), ""
+    )
+    return f"Times drift over the length: the rows' clock runs {speed:.5f} times the video's{mistake}"
 
 
 def _compare_chosen_times(subject: Subject, pts: Floats, valid: npt.NDArray[np.bool_], video: VideoTruth) -> None:

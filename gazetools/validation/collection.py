@@ -11,7 +11,7 @@ from gazetools.heatmaps.locate import WHOLE_ARRAY_IN_FOLDER, is_frame_folder, ra
 from gazetools.io.atomic import TEMP_MARK
 from gazetools.io.json_files import read_json
 from gazetools.schemas.base import explain_validation_error
-from gazetools.schemas.dataset import MANIFEST_NAME, PackedVideo, PackOptions
+from gazetools.schemas.dataset import LAYOUT_SUFFIX, MANIFEST_NAME, ORIGIN_SUFFIX, README_NAME, PackedVideo, PackOptions
 from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding
 from gazetools.schemas.store import REPORT_NAMES, SIDECAR_SUFFIX, STORE_SUFFIX, WORK_FOLDER
@@ -126,7 +126,7 @@ def _dataset(root: Path) -> Collection:
         try:
             entry = PackedVideo.model_validate(value)
             path = root / entry.file
-            if entry.file not in (video_id, f"{video_id}.npz"):
+            if entry.file not in {video_id + suffix for suffix in LAYOUT_SUFFIX.values()}:
                 raise DataFileError(f"its file {entry.file!r} is not named after it")
         except (ValidationError, DataFileError) as error:
             problems = (
@@ -135,11 +135,12 @@ def _dataset(root: Path) -> Collection:
             collection.findings.append(
                 finding("manifest-unreadable", f"The entry of {video_id!r}: {'; '.join(problems)}.", video_id=video_id)
             )
-            known |= {root / f"{video_id}.npz", root / video_id}
+            known |= {root / (video_id + suffix) for suffix in (*LAYOUT_SUFFIX.values(), ORIGIN_SUFFIX)}
             continue
-        subject = Subject(kind="dataset", video_id=video_id, path=path, entry=entry, options=options)
+        sidecar = root / (video_id + ORIGIN_SUFFIX)
+        subject = Subject(kind="dataset", video_id=video_id, path=path, sidecar=sidecar, entry=entry, options=options)
         _check_id(subject)
-        known.add(path)
+        known |= {path, sidecar}
         collection.subjects.append(subject)
     _report_strays(collection, known)
     return collection
@@ -183,7 +184,7 @@ def _report_strays(collection: Collection, known: set[Path]) -> None:
         relative = path.relative_to(collection.root)
         if not path.is_file() or not _is_visible(relative) or path in known or path.parent in known:
             continue
-        if collection.kind == "dataset" and relative.as_posix() == "README.md":
+        if collection.kind == "dataset" and relative.as_posix() == README_NAME:
             continue
         collection.findings.append(finding("stray-file", f"{path} belongs to no video of the {collection.kind}."))
 

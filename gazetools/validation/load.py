@@ -11,14 +11,26 @@ import h5py
 import numpy as np
 from pydantic import ValidationError
 
+from gazetools.heatmaps.hdf5 import Hdf5Members
 from gazetools.heatmaps.locate import numbered_frames
-from gazetools.heatmaps.sources import heatmap_member, side_layout, thw
+from gazetools.heatmaps.sources import StoredFrames, heatmap_member, side_layout, thw
 from gazetools.io.arrays import AnyArray, ArrayLayout, Npz, iter_npy_blocks, load_npy, npy_layout
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.json_files import read_json
 from gazetools.packing.layouts import sha256_of_listing
-from gazetools.schemas.dataset import INDEX_NPZ, MEMBERS
+from gazetools.schemas.dataset import (
+    HEATMAP_MEMBER,
+    INDEX_NPZ,
+    INVERSE_MEMBERS,
+    MAX_ORIGIN_BYTES,
+    MEMBERS,
+    Origin,
+    PackedVideo,
+    summarised,
+)
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.provenance import Provenance
+from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.store import StoreReader, open_store
 from gazetools.store.listing import read_sidecar
 from gazetools.validation.subject import MapStats, StoreColumns, Subject
@@ -39,10 +51,13 @@ def load(subject: Subject) -> None:
             _load_folder(subject)
         elif subject.path.suffix == ".npy":
             _load_npy(subject)
+        elif subject.path.suffix == STORE_SUFFIX:
+            _load_hdf5(subject)
         else:
             _load_npz(subject)
     except (DataFileError, OSError) as error:
         subject.report("file-unreadable", str(error))
+    load_origin(subject)
 
 
 def _load_store(subject: Subject) -> None:
@@ -66,6 +81,7 @@ def _load_store(subject: Subject) -> None:
             row_prompt=store.row_prompt,
             tracks=store.tracks,
         )
+        subject.fingerprint_index, subject.fingerprints = store.frames.fingerprint_index, store.frames.fingerprint
         subject.stats = MapStats.of(_store_blocks(store), 1.0)
 
 
@@ -111,18 +127,74 @@ def _store_blocks(store: StoreReader) -> Iterator[AnyArray]:
         yield store.read_heatmaps(start, min(start + _BLOCK_ROWS, len(store)))
 
 
+def _compare_with_entry(subject: Subject, entry: PackedVideo | None) -> None:
+    if entry is None:
+        return
+    size = subject.path.stat().st_size
+    if size != entry.bytes:
+        subject.report("size-mismatch", f"{subject.path} has {size} bytes, the manifest says {entry.bytes}.")
+    elif sha256_of_file(subject.path) != entry.sha256:
+        subject.report("checksum-mismatch", f"The sha256 of {subject.path} is not the manifest's.")
+
+
+def _wanted_members(entry: PackedVideo) -> list[str]:
+    return [*MEMBERS, *(INVERSE_MEMBERS if entry.normalisation != "none" else ())]
+
+
+def _load_hdf5(subject: Subject) -> None:
+    """An .h5 of a dataset."""
+    entry = subject.entry
+    if entry is None:
+        raise DataFileError(f"{subject.path} is neither a store file nor in a manifest.")
+    _compare_with_entry(subject, entry)
+    archive = Hdf5Members(subject.path)
+    if sorted(archive.names) != sorted(_wanted_members(entry)):
+        subject.report("member-missing", f"{subject.path} has {archive.names}, not {_wanted_members(entry)}.")
+    layout = archive.layout(HEATMAP_MEMBER)
+    if _accepts(subject, layout, f"{subject.path}:{HEATMAP_MEMBER}"):
+        source = StoredFrames(subject.path, layout, layout.data_offset)
+        step = _rows_per_block(layout)
+        blocks = (
+            source.read(np.arange(start, min(start + step, source.shape[0])))
+            for start in range(0, source.shape[0], step)
+        )
+        subject.stats = MapStats.of(blocks, _scale(subject, layout))
+        source.close()
+    _load_side(subject, archive)
+
+
+def load_origin(subject: Subject) -> None:
+    """The origin file of a packed video: whole provenance, fingerprints, head boxes of sampled rows."""
+    entry, path = subject.entry, subject.sidecar
+    if entry is None or entry.origin_sha256 is None or path is None:
+        return
+    if not path.exists():
+        subject.report("origin-missing", f"{path} does not exist.")
+        return
+    try:
+        origin = Origin.model_validate(read_json(path, max_bytes=MAX_ORIGIN_BYTES))
+        subject.fingerprints = origin.thumbnails()
+        subject.provenance = Provenance.model_validate(origin.provenance) if "video" in origin.provenance else None
+    except (DataFileError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+        subject.report("provenance-unreadable", f"{path}: {' '.join(str(error).split())[:300]}")
+        return
+    subject.fingerprint_index = np.array(origin.fingerprint_index, dtype=np.int64)
+    subject.samples = origin.rows
+    if origin.video_id != subject.video_id:
+        subject.report("id-mismatch", f"{path} is of the video {origin.video_id!r}.")
+    if sha256_of_file(path) != entry.origin_sha256:
+        subject.report("checksum-mismatch", f"The sha256 of {path} is not the manifest's.")
+    elif summarised(origin.provenance) != entry.provenance:
+        subject.report("manifest-mismatch", f"The provenance in the manifest is not that of {path}.")
+
+
 def _load_npz(subject: Subject) -> None:
     entry = subject.entry
-    if entry is not None:
-        size = subject.path.stat().st_size
-        if size != entry.bytes:
-            subject.report("size-mismatch", f"{subject.path} has {size} bytes, the manifest says {entry.bytes}.")
-        elif sha256_of_file(subject.path) != entry.sha256:
-            subject.report("checksum-mismatch", f"The sha256 of {subject.path} is not the manifest's.")
+    _compare_with_entry(subject, entry)
     with Npz(subject.path) as archive:
         member = heatmap_member(archive)
-        if entry is not None and archive.names != list(MEMBERS):
-            subject.report("member-missing", f"{subject.path} has the members {archive.names}, not {list(MEMBERS)}.")
+        if entry is not None and archive.names != _wanted_members(entry):
+            subject.report("member-missing", f"{subject.path} has {archive.names}, not {_wanted_members(entry)}.")
         layout = archive.layout(member)
         if _accepts(subject, layout, f"{subject.path}:{member}"):
             blocks = archive.iter_blocks(member, _rows_per_block(layout))
@@ -199,7 +271,7 @@ def _folder_blocks(
         )
 
 
-def _load_side(subject: Subject, archive: Npz) -> None:
+def _load_side(subject: Subject, archive: Npz | Hdf5Members) -> None:
     """The members beside the maps. In files of other tools they count where their names and types fit."""
     count = subject.count if subject.count is not None else (subject.entry.t if subject.entry else -1)
     for name, dtype in _SIDE_TYPES.items():

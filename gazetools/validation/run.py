@@ -16,9 +16,17 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
 from gazetools.schemas.store import Prompt
-from gazetools.validation import checks_annotations, checks_origin, checks_time, checks_values
+from gazetools.validation import (
+    checks_annotations,
+    checks_frozen,
+    checks_origin,
+    checks_time,
+    checks_values,
+    checks_video,
+)
 from gazetools.validation.catalogue import finding
 from gazetools.validation.collection import Collection, collect
+from gazetools.validation.deep import DeepCheck, check_deep, open_deep
 from gazetools.validation.load import load
 from gazetools.validation.subject import Subject
 from gazetools.validation.videos import VideoFinder, decode
@@ -34,6 +42,8 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     checks_time.check_order,
     checks_time.check_times,
     checks_time.check_against_video,
+    checks_video.check_video,
+    checks_frozen.check_frozen,
     checks_origin.check_people,
 )
 _MAX_THREADS = 4
@@ -56,6 +66,11 @@ def validate(
     *,
     videos: str | Path | None = None,
     annotations: str | Path | None = None,
+    deep: int | None = None,
+    model: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    backbone: str | Path | None = None,
+    heads: str | None = None,
     progress: Progress | None = None,
 ) -> ValidationReport:
     """Check a store, a dataset or a folder of other tools' heatmaps; see docs/validation.md for the codes.
@@ -66,14 +81,21 @@ def validate(
     Args:
         path: a store, a dataset, a folder of .npz or .npy heatmaps, or one such file.
         videos: folder below which the videos have their ids as paths, or one video file.
-        annotations: EPIC-KITCHENS style CSV; reports clips without heatmaps.
+        annotations: EPIC-KITCHENS style CSV or Ego-Exo4D keystep JSON; reports clips without heatmaps.
+        deep: frames per video to decode again and compare with the fingerprints in the file and, with `model`, with
+            maps computed anew: finds another video, a shift by k, flips, swapped people, other weights.
+        model: the recorded model, a name or a file, see `load_model`; its weights must be the recorded ones.
+        checkpoint: weights of a named model.
+        backbone: DINOv2 weights of a named model.
+        heads: `file:PATH` or `whole`, for `deep` on heatmaps that do not know their head boxes.
         progress: receives videos done.
 
     Returns:
         Findings, errors first, and a summary; `exit_code` is 1 with any error or warning.
 
     Raises:
-        UsageError: `path`, `videos` or `annotations` can't be opened or `path` holds no heatmaps.
+        UsageError: `path`, `videos` or `annotations` can't be opened, `path` holds no heatmaps, or options contradict.
+        CheckpointError, EnvironmentLacksError: the model can't be loaded.
 
     >>> report = gazetools.validate("STORE", videos="VIDEOS")     # doctest: +SKIP
     >>> [finding.code for finding in report.findings]             # doctest: +SKIP
@@ -85,24 +107,27 @@ def validate(
     finder = VideoFinder(None if videos is None else Path(videos))
     clips = {} if annotations is None else checks_annotations.read_clips(Path(annotations))
     ids = [subject.video_id for subject in collection.subjects]
-    by_id = {checks_annotations.match_id(annotated, ids): listed for annotated, listed in clips.items()}
+    deep_check = open_deep(deep, model=model, checkpoint=checkpoint, backbone=backbone, heads=heads)
+    by_id, without_maps = checks_annotations.match_clips(clips, ids)
 
     outcomes: list[_Outcome] = []
     progress.start("validate", len(collection.subjects), unit="videos")
     # libraries under the checks leave Python while they read, hash and decode; memory is bounded per thread
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        for outcome in pool.map(lambda s: _check(s, finder, by_id.get(s.video_id)), collection.subjects):
+        for outcome in pool.map(lambda s: _check(s, finder, deep_check, by_id.get(s.video_id)), collection.subjects):
             outcomes.append(outcome)
             progress.advance("validate")
     progress.finish("validate")
 
     findings = [*collection.findings, *(f for outcome in outcomes for f in outcome.findings)]
-    findings += _across_videos(collection, outcomes) + checks_annotations.missing_videos(clips, ids)
+    findings += _across_videos(collection, outcomes) + without_maps
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
     return ValidationReport(findings=findings, summary=_summary(path, collection, outcomes, findings))
 
 
-def _check(subject: Subject, finder: VideoFinder, clips: list[checks_annotations.Clip] | None) -> _Outcome:
+def _check(
+    subject: Subject, finder: VideoFinder, deep: DeepCheck | None, clips: list[checks_annotations.Clip] | None
+) -> _Outcome:
     counts: Counter[str] = Counter()
     try:
         load(subject)
@@ -111,6 +136,7 @@ def _check(subject: Subject, finder: VideoFinder, clips: list[checks_annotations
             decode(subject, video)
         for check in CHECKS:
             check(subject)
+        check_deep(subject, deep)
         if clips:
             coverage = checks_annotations.check_coverage(subject, clips)
             counts["clips"] = coverage.clips
@@ -139,6 +165,7 @@ def _counts(subject: Subject) -> dict[str, int]:
         columns = subject.columns
         counts["frames"] = len(columns.frame_index)
         counts["frames_without_people"] = int((~np.isin(columns.frame_index, columns.row_frame)).sum())
+        counts["rows_of_people"] = len(columns.row_frame)
         counts["rows_without_prompt"] = int((columns.row_prompt == Prompt.NONE).sum())
     elif subject.stats is not None:
         counts["frames"] = len(subject.stats)
@@ -183,4 +210,20 @@ def _summary(path: Path, collection: Collection, outcomes: list[_Outcome], findi
         "maps": sum(outcome.rows for outcome in outcomes),
         **{f"{severity}s": severities[severity] for severity in _SEVERITIES},
         **{name: counts[name] for name in sorted(counts)},
+        **_rates(counts),
+    }
+
+
+def _rates(counts: Counter[str]) -> dict[str, float]:
+    """Shares of what was counted; left out where there is nothing to divide by."""
+    parts = {
+        "share_of_frames_without_people": ("frames_without_people", "frames"),
+        "share_of_rows_without_prompt": ("rows_without_prompt", "rows_of_people"),
+        "share_of_rows_inside_frame": ("rows_inside_frame", "rows_with_inout"),
+        "share_of_clips_covered": ("clips_covered", "clips"),
+    }
+    return {
+        name: round(counts[part] / counts[whole], 4)
+        for name, (part, whole) in parts.items()
+        if part in counts and counts[whole]
     }

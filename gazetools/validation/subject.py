@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +14,7 @@ import numpy.typing as npt
 
 from gazetools.heatmaps.convert import to_float32
 from gazetools.io.arrays import AnyArray
-from gazetools.schemas.dataset import PackedVideo, PackOptions
+from gazetools.schemas.dataset import PackedVideo, PackOptions, SampledRow
 from gazetools.schemas.findings import Finding
 from gazetools.schemas.provenance import Provenance
 from gazetools.validation.catalogue import finding
@@ -24,11 +26,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class MapStats:
-    """Per map: smallest and largest value and sum; NaN and infinities show in them."""
+    """Per map: smallest and largest value, sum and CRC-32 of its bytes; NaN and infinities show in the first three."""
 
     low: npt.NDArray[np.float32]
     high: npt.NDArray[np.float32]
     total: Floats
+    digest: npt.NDArray[np.uint32]
 
     def __len__(self) -> int:
         return len(self.low)
@@ -37,7 +40,9 @@ class MapStats:
     def of(cls, blocks: Iterator[AnyArray], scale: float) -> MapStats:
         """From blocks [n, H, W] or [n, 1, H, W] in their stored dtype."""
         lows, highs, totals = [], [], []
+        digests: list[int] = []
         for block in blocks:
+            digests += [zlib.crc32(row.data) for row in np.ascontiguousarray(block)]
             maps = to_float32(block, scale).reshape(len(block), -1)
             lows.append(maps.min(axis=1))
             highs.append(maps.max(axis=1))
@@ -48,6 +53,7 @@ class MapStats:
             low=np.concatenate([empty, *lows]),
             high=np.concatenate([empty, *highs]),
             total=np.concatenate([empty.astype(np.float64), *totals]),
+            digest=np.array(digests, dtype=np.uint32),
         )
 
 
@@ -72,6 +78,10 @@ class VideoTruth:
     decoded_frames: int
     pts_seconds: Floats
     damage: tuple[str, ...]
+    declared_frames: int | None
+    """What the container claims."""
+    rate: Fraction
+    """Frames per second as the container states them."""
     sha256: str | None
     """None where there is no provenance to compare with."""
 
@@ -85,6 +95,7 @@ class Subject:
     path: Path
     """The .h5, .npz or .npy file or the folder of frames."""
     sidecar: Path | None = None
+    """Of a store file its sidecar, of a packed video its origin file."""
     entry: PackedVideo | None = None
     options: PackOptions | None = None
     findings: list[Finding] = field(default_factory=list)
@@ -96,6 +107,11 @@ class Subject:
     inout: npt.NDArray[np.float32] | None = None
     pts_seconds: Floats | None = None
     columns: StoreColumns | None = None
+    fingerprint_index: Ints | None = None
+    fingerprints: npt.NDArray[np.uint8] | None = None
+    """uint8 [S, 32, 32] thumbnails of the decoded frames `fingerprint_index`."""
+    samples: list[SampledRow] = field(default_factory=list)
+    """Rows of a dataset whose head boxes it has kept."""
     video: VideoTruth | None = None
 
     @property

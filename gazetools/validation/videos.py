@@ -63,6 +63,8 @@ def decode(subject: Subject, path: Path) -> None:
                 decoded_frames=reader.count_by_decoding(),
                 pts_seconds=reader.pts_seconds,
                 damage=reader.damage,
+                declared_frames=reader.info.declared_frame_count,
+                rate=reader.info.rate,
                 sha256=None if provenance is None else sha256_of_file(path),
             )
     except (UsageError, OSError) as error:

@@ -188,10 +188,18 @@ def test_resampling_does_not_bridge_gaps(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data["heatmap"][9], made.maps[9, 1])
 
 
-@pytest.mark.parametrize(("size", "shape"), [("16x24", (16, 24)), ("video", (64, 96)), (None, (8, 10))])
-def test_sizes_are_real(tmp_path: Path, size: str | None, shape: tuple[int, int]) -> None:
+SIZES: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
+    "HxW": ({"size": "16x24"}, (16, 24)),
+    "video, resized at once": ({"size": "video", "resize_to_video": True}, (64, 96)),
+    "the model's": ({}, (8, 10)),
+}
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_sizes_are_real(tmp_path: Path, case: str) -> None:
+    options, shape = SIZES[case]
     make_store(tmp_path / "store")
-    data = _packed(tmp_path, size=size, normalize="sum", dtype="float32")
+    data = _packed(tmp_path, normalize="sum", dtype="float32", **options)
     assert data["heatmap"].shape == (12, *shape)
     np.testing.assert_allclose(data["heatmap"].sum(axis=(1, 2)), 1.0, rtol=1e-5)
 
@@ -329,7 +337,12 @@ def test_one_bad_video_costs_one_video(tmp_path: Path) -> None:
     assert "no sidecar" in reasons["c"]
     assert "no payload" in reasons["d"]
     assert "NaN at frames [4]" in reasons["e"]
-    assert sorted(p.name for p in (tmp_path / "data").iterdir()) == ["a.npz", "manifest.json"]
+    assert sorted(p.name for p in (tmp_path / "data").iterdir()) == [
+        "README.md",
+        "a.npz",
+        "a.origin.json",
+        "manifest.json",
+    ]
 
 
 NEEDS = {

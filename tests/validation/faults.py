@@ -11,6 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from gazetools.schemas.dataset import summarised
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -85,3 +87,17 @@ def cut(path: Path, keep: float = 0.7) -> None:
     """Truncate."""
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
+
+
+def edit_origin(root: Path, change: Callable[[dict[str, Any]], None], video_id: str = "clip") -> None:
+    """Change an origin file and have the manifest vouch for it, its summary of the provenance included."""
+    path = root / f"{video_id}.origin.json"
+    rewrite_json(path, change)
+    origin = json.loads(path.read_text())
+    edit_entry(
+        root,
+        lambda e: e.update(
+            origin_sha256=hashlib.sha256(path.read_bytes()).hexdigest(), provenance=summarised(origin["provenance"])
+        ),
+        video_id,
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from gazetools.schemas.errors import UsageError
 from gazetools.schemas.findings import ValidationReport
 from gazetools.validation import validate
 from gazetools.validation.checks_time import KNOWN_RATES
+from gazetools.video import VideoReader
 from tests.helpers.clips import write_clip
 from tests.packing.made_stores import make_store
 
@@ -75,10 +78,11 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str], list[int] | None]] = {
     ),
     "every second frame taken for all": (
         {"frame_count": 20, "pts_seconds": TIMES[::2]},
-        ["pts-mismatch", "rate-mismatch"],
+        ["pts-drift", "rate-mismatch"],
         list(range(1, 20)),
     ),
-    "25 fps clock": ({"pts_seconds": np.arange(40) / 25}, ["pts-mismatch"], list(range(1, 40))),
+    "25 fps clock": ({"pts_seconds": np.arange(40) / 25}, ["pts-drift"], list(range(1, 40))),
+    "nominal clock": ({"pts_seconds": np.arange(40) / 30.3}, ["pts-drift"], list(range(2, 40))),
     "one time off": ({"pts_seconds": np.where(np.arange(40) == 7, TIMES + 0.01, TIMES)}, ["pts-mismatch"], [7]),
     "shifted by two": ({"index": range(38), "pts_seconds": TIMES[2:]}, ["pts-shifted"], list(range(38))),
     "shifted by minus one": ({"index": range(1, 40), "pts_seconds": TIMES[:39]}, ["pts-shifted"], list(range(1, 40))),
@@ -115,6 +119,73 @@ def test_rate_mistakes_are_named() -> None:
     assert "8.56 (59.94 with the stride 7) fps was read as 8" in text
 
 
+def test_the_message_of_a_drift_names_the_rates(tmp_path: Path) -> None:
+    """Times made from a nominal 30 on a video of 30000/1001 frames per second."""
+    video = write_clip(tmp_path / "videos" / "clip.mp4", frames=60, fps=Fraction(30000, 1001))
+    store = _make(tmp_path, video, frame_count=60, pts_seconds=np.arange(60) / 30)
+    (found,) = [f for f in validate(store, videos=tmp_path / "videos").findings if f.code == "pts-drift"]
+    assert "29.97 fps was read as 30" in found.message
+
+
+def _notes(root: Path, **options: Any) -> set[str]:
+    return {f.code for f in validate(root, **options).findings if f.severity == "note"}
+
+
+VIDEO_NOTES = {
+    "h264_variable_rate.mp4": {"video-rate-varies", "video-starts-late"},
+    "h264_late_start.mp4": {"video-starts-late"},
+    "h264_ntsc.mp4": set(),
+}
+
+
+@pytest.mark.parametrize("name", VIDEO_NOTES)
+def test_what_is_unusual_about_a_video_is_noted(tmp_path: Path, name: str) -> None:
+    video = Path(__file__).parents[1] / "media" / "made" / name
+    with VideoReader(video) as reader:
+        store = _make(tmp_path, video, frame_count=reader.frame_count, pts_seconds=reader.pts_seconds)
+    report = validate(store, videos=video)
+    assert "video-missing" in _codes(report), "ids differ"
+    shutil.copy(video, tmp_path / "clip.mp4")
+    notes = {code for code in _notes(store, videos=tmp_path / "clip.mp4") if code.startswith("video-")}
+    assert notes == VIDEO_NOTES[name]
+
+
+def test_frozen_maps_are_found_where_the_video_moves_and_only_there(tmp_path: Path, clip: Path, videos: Path) -> None:
+    generator = np.random.default_rng(0)
+    drawn = [generator.random((8, 10)) for _ in range(40)]
+
+    def stuck(frame: int, track: int) -> np.ndarray:
+        return drawn[12] if 12 <= frame < 24 else drawn[frame]
+
+    store = _make(tmp_path, clip, make_map=stuck)
+    for given in (videos, None):
+        (found,) = [f for f in validate(store, videos=given).findings if f.code == "frozen-maps"]
+        assert found.frames == list(range(12, 24))
+    pack(store, tmp_path / "data", normalize="max")
+    assert _codes(validate(tmp_path / "data", videos=videos)) == ["frozen-maps"]
+    # rows that hold the last map on purpose are no finding
+    gap = {frame: [1] for frame in range(40) if not 12 <= frame < 24}
+    held = _make(tmp_path / "held", clip, people=gap)
+    pack(held, tmp_path / "held" / "data", missing="hold")
+    assert _codes(validate(tmp_path / "held" / "data", videos=videos)) == []
+
+
+def test_maps_may_stand_still_with_their_video(tmp_path: Path) -> None:
+    import av
+
+    (tmp_path / "videos").mkdir()
+    with av.open(str(tmp_path / "videos" / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(20):
+            picture = np.full((64, 96, 3), 90, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    same = np.random.default_rng(0).random((8, 10))
+    store = _make(tmp_path, tmp_path / "videos" / "clip.mp4", frame_count=20, make_map=lambda f, t: same)
+    assert _codes(validate(store, videos=tmp_path / "videos")) == []
+
+
 def test_a_dataset_whose_rows_are_shifted_is_found(tmp_path: Path, clip: Path, videos: Path) -> None:
     from tests.validation.faults import edit_npz
 
@@ -148,6 +219,41 @@ def test_a_root_that_does_not_exist_is_wrong_usage(tmp_path: Path, clip: Path) -
 def _csv(path: Path, *rows: str) -> Path:
     path.write_text("\n".join(["narration_id,video_id,start_timestamp,stop_timestamp", *rows]) + "\n")
     return path
+
+
+def test_keystep_annotations_cover_every_camera_of_a_take(tmp_path: Path) -> None:
+    """A segment inside, one behind the end; two cameras each; one take without heatmaps."""
+    for camera in ("cam01", "cam02"):
+        make_store(tmp_path / "store", f"take_a/{camera}", frame_count=90)
+    segments = [{"start_time": 0.5, "end_time": 2.0, "step_unique_id": 3}, {"start_time": 2.0, "end_time": 9.0}]
+    takes = {
+        "uid-a": {"take_name": "take_a", "segments": segments, "scenario": "Cooking"},
+        "uid-b": {"take_name": "take_b", "segments": segments[:1]},
+    }
+    path = tmp_path / "keystep_train.json"
+    path.write_text(json.dumps({"annotations": takes, "taxonomy": {}}))
+    report = validate(tmp_path / "store", annotations=path)
+    found = {(f.code, f.video_id) for f in report.findings if f.severity == "warning"}
+    assert found == {
+        ("clips-uncovered", "take_a/cam01"),
+        ("clips-uncovered", "take_a/cam02"),
+        ("annotated-video-missing", "take_b"),
+    }
+    assert (report.summary["clips"], report.summary["clips_covered"]) == (4, 2)
+    assert report.summary["share_of_clips_covered"] == 0.5
+    path.write_text(json.dumps({"annotations": {"uid": {"take_name": "x"}}}))
+    with pytest.raises(UsageError, match="'segments'"):
+        validate(tmp_path / "store", annotations=path)
+
+
+def test_rates_of_people_prompts_and_gaze_are_in_the_summary(tmp_path: Path) -> None:
+    people = {frame: [1] for frame in range(9)}
+    change = lambda rows: rows["prompt"].__setitem__(slice(0, 3), 3)  # noqa: E731 - one line reads better
+    make_store(tmp_path / "store", people=people, make_inout=lambda f, t: 0.9 if f < 6 else 0.1, change_rows=change)
+    summary = validate(tmp_path / "store").summary
+    assert summary["share_of_frames_without_people"] == 0.25
+    assert summary["share_of_rows_without_prompt"] == pytest.approx(3 / 9, abs=1e-4)
+    assert summary["share_of_rows_inside_frame"] == pytest.approx(6 / 9, abs=1e-4)
 
 
 def test_clips_without_heatmaps_are_reported(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.validation.faults import (
     cut,
     edit_entry,
     edit_npz,
+    edit_origin,
     edit_provenance,
     edit_store,
     flip_bit,
@@ -210,7 +211,30 @@ NPZ_FAULTS: dict[str, tuple[Plant, str, list[int] | None]] = {
         None,
     ),
     "no provenance": (lambda r: edit_entry(r, lambda e: e.update(provenance={})), "provenance-missing", None),
-    "odd provenance": (lambda r: edit_entry(r, lambda e: e["provenance"].pop("video")), "provenance-unreadable", None),
+    "odd provenance": (lambda r: edit_origin(r, lambda o: o["provenance"].pop("model")), "provenance-unreadable", None),
+    "provenances disagree": (
+        lambda r: edit_entry(r, lambda e: e["provenance"]["model"].update(name="other")),
+        "manifest-mismatch",
+        None,
+    ),
+    "no origin": (lambda r: (r / "clip.origin.json").unlink(), "origin-missing", None),
+    "origin no json": (lambda r: (r / "clip.origin.json").write_text("{"), "provenance-unreadable", None),
+    "origin edited": (
+        lambda r: rewrite_json(r / "clip.origin.json", lambda o: o["rows"].pop()),
+        "checksum-mismatch",
+        None,
+    ),
+    "origin of another": (lambda r: edit_origin(r, lambda o: o.update(video_id="other")), "id-mismatch", None),
+    "fingerprints cut": (
+        lambda r: edit_origin(r, lambda o: o.update(fingerprints=o["fingerprints"][:-8])),
+        "provenance-unreadable",
+        None,
+    ),
+    "no inverse": (
+        lambda r: edit_npz(r, lambda a: {k: v for k, v in a.items() if k != "norm_scale"}),
+        "member-missing",
+        None,
+    ),
 }
 
 NPY_FAULTS: dict[str, tuple[Plant, str, list[int] | None]] = {

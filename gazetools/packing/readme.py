@@ -1,0 +1,117 @@
+"""DATASET/README.md: what the dataset is, from what, how it was normalised, how to load it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from gazetools.schemas.dataset import LAYOUT_SUFFIX, Manifest
+
+README_HEADING = b"# Gaze heatmaps (gazetools)\n"
+_RULES = {
+    "none": "as the model gave them (0..1)",
+    "max": "each map divided by its maximum",
+    "sum": "each map divided by its sum",
+    "minmax": "each map as (x - min) / (max - min)",
+    "softmax": "each map as softmax(x / temperature)",
+}
+_INVERSE = {
+    "softmax": "raw = temperature * ln(stored) + norm_offset",
+    "": "raw = stored * norm_scale + norm_offset",
+}
+
+
+def readme(manifest: Manifest) -> str:
+    """The text, in Markdown; the same manifest gives the same text."""
+    options, videos = manifest.options, manifest.videos
+    rows = sum(video.t for video in videos.values())
+    valid = sum(video.valid_frames for video in videos.values())
+    sizes = ", ".join(f"{h}x{w}" for h, w in sorted({(v.h, v.w) for v in videos.values()})) or "none"
+    first = next(iter(videos), "VIDEO_ID")
+    lines = [
+        README_HEADING.decode().strip(),
+        "",
+        f"{len(videos)} videos, {rows} maps of {sizes} ({options.dtype}), {valid} computed from their own frame.",
+        f"Packed by gazetools {manifest.tool_version} with the layout `{manifest.layout}`; `manifest.json` lists every",
+        "video with its sha256 and provenance, `<video_id>.origin.json` has the whole provenance.",
+        "",
+        "## From what",
+        "",
+        *_origins(manifest),
+        "",
+        "## How",
+        "",
+        f"- Values: {_RULES[options.normalize]}"
+        + (f", temperature {options.temperature:g}." if options.normalize == "softmax" else "."),
+        *_inverse(options.normalize),
+        f"- People: `{options.people}`; in/out: `{options.inout}`; rows without a map: `{options.missing}` (`valid` is "
+        "False there).",
+        f"- Rows: {_alignment(options.align, options.fps)}",
+        *([f"- Size: {_size(manifest)}"] if options.size else []),
+        *(["- Some maps were filled from later frames: not for anticipation."] if _future(manifest) else []),
+        "",
+        "## Load",
+        "",
+        "```python",
+        "import gazetools",
+        "",
+        f'maps = gazetools.HeatmapReader("DATASET", {first!r})',
+        "heatmaps = maps.read([0, 1, 2])        # float32 [3, H, W]",
+        "maps.valid, maps.inout, maps.pts_seconds",
+        "```",
+        "",
+        *_plain(manifest.layout, first),
+        "",
+        "## Licence",
+        "",
+        "Heatmaps are data derived from the videos and from the weights of the gaze model. The licences of both",
+        "(Ego4D, Ego-Exo4D and EPIC-KITCHENS need an agreement; DINOv2 and Gaze-LLE have their own) hold for this",
+        "folder too: check them before you pass it on.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _origins(manifest: Manifest) -> list[str]:
+    models: Counter[str] = Counter()
+    for video in manifest.videos.values():
+        models[_model_of(video.provenance)] += 1
+    return [f"- {count} videos: {text}" for text, count in sorted(models.items())] or ["- nothing yet"]
+
+
+def _model_of(provenance: dict[str, Any]) -> str:
+    model, heads = provenance.get("model"), provenance.get("heads")
+    if not isinstance(model, dict):
+        return "heatmaps of another tool, converted"
+    sums = ", ".join(f"{role} {value[:12]}" for role, value in sorted(model.get("weights_sha256", {}).items()))
+    spec = heads.get("spec", "unknown") if isinstance(heads, dict) else "unknown"
+    return f"model `{model.get('name')}` ({model.get('dtype')}; weights {sums}), head boxes `{spec.split(':')[0]}`"
+
+
+def _inverse(rule: str) -> list[str]:
+    return [] if rule == "none" else [f"- Undone by `{_INVERSE.get(rule, _INVERSE[''])}`, one number per row each."]
+
+
+def _alignment(align: str, fps: float | None) -> str:
+    if fps is not None:
+        return f"{fps:g} per second, each the frame nearest in time."
+    return "row i is decoded frame i." if align == "video" else "processed frames only; `pts_seconds` has their times."
+
+
+def _size(manifest: Manifest) -> str:
+    if manifest.options.size == "video" and not manifest.options.resize_to_video:
+        return "stored at the model's size; `HeatmapReader` resizes to the video's."
+    return f"resized to {manifest.options.size} when packing."
+
+
+def _future(manifest: Manifest) -> bool:
+    return any(video.uses_future for video in manifest.videos.values())
+
+
+def _plain(layout: str, video_id: str) -> list[str]:
+    file = video_id + LAYOUT_SUFFIX[layout]
+    if layout == "npz":
+        return [f"Or with numpy alone: `numpy.load({file!r})['heatmap']`, `[T,H,W]`."]
+    if layout == "npy":
+        return [f"Or with numpy alone: `numpy.load({file + '/frame_000000.npy'!r})`; `index.npz` has the rest."]
+    return [f"Or with h5py alone: `h5py.File({file!r})['heatmap']`, `[T,H,W]`."]
