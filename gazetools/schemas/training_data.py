@@ -119,7 +119,7 @@ class ViewSettings(StrictModel):
 
     @field_validator("heatmap_random_resize_scale")
     @classmethod
-    def _share(cls, value: tuple[float, float]) -> tuple[float, float]:
+    def _share_of_map(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[1] > 1:
             raise ValueError(f"a share of the map's area lies in (0, 1], got {list(value)}")
         return value

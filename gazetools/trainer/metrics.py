@@ -42,7 +42,7 @@ class TaskMetrics:
         """Samples by label that is no class of training."""
 
     def update(self, logits: Tensor, labels: Tensor, *, counted: Tensor | None = None) -> None:
-        """Count a batch: logits [B, classes], labels int64 [B]; `counted` bool [B] False only for unfiltered figures."""
+        """Count a batch: logits [B, classes], labels int64 [B]; False in `counted` [B]: unfiltered figures only."""
         classes = len(self.hits)
         scores = torch.sigmoid(logits.detach().float())
         if self.valid is not None:
