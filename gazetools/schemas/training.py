@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from gazetools.schemas.base import StrictModel
+from gazetools.schemas.training_data import ViewSettings, check_template
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
@@ -56,17 +57,19 @@ class ClassifierSettings(StrictModel):
     num_heads: PositiveInt = 16
 
 
-class DataSettings(StrictModel):
+class DataSettings(ViewSettings):
     """`experiment.data`: annotations, clips, heatmaps and transforms."""
 
     dataset: str = "EK100"
     base_path: str
     """Folder of the videos."""
     dataset_train: str
-    """CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class)."""
+    """CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class), or
+    Ego-Exo4D's keystep JSON (with `video_view`)."""
     dataset_val: str
-    file_format: Literal[0, 1] | None = None
-    """0: PXX/videos/PXX_YY.MP4, 1: PXX/PXX_YY.MP4, none: `<video_id>.<mp4|mkv|...>`, always tried last."""
+    file_format: Literal[0, 1] | str | None = None
+    """0: PXX/videos/PXX_YY.MP4, 1: PXX/PXX_YY.MP4, or a path without suffix such as
+    `takes/{take}/frame_aligned_videos/{camera}`; `<video_id>.<mp4|mkv|...>` and Ego-Exo4D's folders are tried last."""
     missing_videos: Literal["error", "skip"] = "error"
     frames_per_clip: PositiveInt = 32
     frames_per_second: Annotated[FiniteFloat, Field(gt=0)] = 8
@@ -86,14 +89,16 @@ class DataSettings(StrictModel):
     random_resize_aspect_ratio: Range = (3 / 4, 4 / 3)
     random_horizontal_flip: bool = True
     auto_augment: bool = False
+    """RandAugment as V-JEPA 2 sets it; its geometric part moves the heatmap, too."""
     motion_shift: bool = False
+    """The random crop moves from one place to another during the clip."""
     reprob: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
     """Probability of random erasing."""
     num_workers: Annotated[int, Field(ge=0, le=256)] = 2
     pin_memory: bool = True
     use_heatmap: bool = False
     heatmap_base_path: str | None = None
-    """A packed dataset, or a folder of .npz files or .npy folders named by video id."""
+    """A packed dataset, a folder of .npz files or .npy folders named by video id, a store, or gaze points (CSV)."""
     heatmap_resolution: PositiveInt | None = None
     """Side of the square heatmap that the model sees, in pixels; None takes `resolution`."""
     heatmap_frame_tolerance: Annotated[int, Field(ge=0)] = 1
@@ -124,6 +129,11 @@ class DataSettings(StrictModel):
             raise ValueError(f"anticipation times must be >= 0 seconds, got {list(value)}")
         return value
 
+    @field_validator("file_format")
+    @classmethod
+    def _template(cls, value: Literal[0, 1] | str | None) -> Literal[0, 1] | str | None:
+        return check_template(value) if isinstance(value, str) else value
+
     @field_validator("train_anticipation_point", "val_anticipation_point")
     @classmethod
     def _points(cls, value: Range | None) -> Range | None:
@@ -147,7 +157,7 @@ class DataSettings(StrictModel):
 
     @model_validator(mode="after")
     def _heatmap_path(self) -> DataSettings:
-        if self.use_heatmap and not self.heatmap_base_path:
+        if self.use_heatmap and not self.heatmap_base_path and not self.heatmap_sources:
             raise ValueError("use_heatmap is true but heatmap_base_path is not set; set it or use_heatmap=false")
         return self
 

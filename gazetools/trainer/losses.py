@@ -33,11 +33,17 @@ def sigmoid_focal_loss(
 
 
 def task_loss(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], *, focal: bool) -> Tensor:
-    """Sum over tasks, in float32: focal loss summed over batch and classes, or mean cross-entropy."""
-    losses = [
-        sigmoid_focal_loss(values.float(), labels[task])
-        if focal
-        else functional.cross_entropy(values.float(), labels[task])
-        for task, values in logits.items()
-    ]
-    return torch.stack(losses).sum()
+    """Sum over tasks, in float32: focal loss summed over batch and classes, or mean cross-entropy.
+
+    A label that is not below a task's number of classes (one that only validation has) adds nothing to that task.
+    """
+    return torch.stack([_loss(values.float(), labels[task], focal=focal) for task, values in logits.items()]).sum()
+
+
+def _loss(logits: Tensor, labels: Tensor, *, focal: bool) -> Tensor:
+    known = labels < logits.shape[1]
+    if not bool(known.all()):
+        logits, labels = logits[known], labels[known]
+    if focal:
+        return sigmoid_focal_loss(logits, labels)
+    return functional.cross_entropy(logits, labels) if len(labels) else logits.sum()

@@ -2,44 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
+
+_COUNTS = ("top1", "hits", "totals", "left_out_top1", "left_out_hits", "left_out_totals")
 
 
 class TaskMetrics:
     """Counts for one task.
 
     Class-mean recall@k is the mean, over the classes that occurred as a label, of the share of their samples whose
-    label is among the k best scores, in percent (as facebookresearch/vjepa2's ClassMeanRecall).
+    label is among the k best scores, in percent (as facebookresearch/vjepa2's ClassMeanRecall, which ranks sigmoid
+    scores and leaves out validation samples of classes that training lacks). A label that is not below `num_classes`
+    is such a class: no score answers it, so it counts as wrong, in the unfiltered figures only.
+
+    Args:
+        num_classes: classes of the training set.
+        k: of recall@k and top-k accuracy.
+        valid_classes: the scores of all others are set to 0 before ranking; None: every class competes.
     """
 
-    def __init__(self, num_classes: int, *, k: int = 5) -> None:
+    def __init__(self, num_classes: int, *, k: int = 5, valid_classes: Collection[int] | None = None) -> None:
         self.k = min(k, num_classes)
+        self.valid: Tensor | None = None
+        if valid_classes is not None:
+            self.valid = torch.zeros(num_classes, dtype=torch.bool)
+            self.valid[sorted(valid_classes)] = True
         self.top1 = 0
         self.hits = torch.zeros(num_classes, dtype=torch.int64)
         self.totals = torch.zeros(num_classes, dtype=torch.int64)
+        # Samples that the figures above leave out, because this or another task's class is unseen in training.
+        self.left_out_top1 = 0
+        self.left_out_hits = torch.zeros(num_classes, dtype=torch.int64)
+        self.left_out_totals = torch.zeros(num_classes, dtype=torch.int64)
+        self.unseen: Counter[int] = Counter()
+        """Samples by label that is no class of training."""
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: logits [B, classes], labels int64 [B]."""
-        best = logits.detach().topk(self.k, dim=1).indices.cpu()
+    def update(self, logits: Tensor, labels: Tensor, *, counted: Tensor | None = None) -> None:
+        """Count a batch: logits [B, classes], labels int64 [B]; False in `counted` [B]: unfiltered figures only."""
+        classes = len(self.hits)
+        scores = torch.sigmoid(logits.detach().float())
+        if self.valid is not None:
+            scores = scores * self.valid.to(scores.device)
+        best = scores.topk(self.k, dim=1).indices.cpu()
         labels = labels.cpu()
+        known = labels < classes
+        counted = known if counted is None else counted.cpu() & known
         right = best == labels[:, None]
-        self.top1 += int(right[:, 0].sum())
-        self.hits += torch.bincount(labels[right.any(1)], minlength=len(self.hits))
-        self.totals += torch.bincount(labels, minlength=len(self.totals))
+        hit, first = right.any(1), right[:, 0]
+        self.top1 += int((first & counted).sum())
+        self.hits += torch.bincount(labels[hit & counted], minlength=classes)
+        self.totals += torch.bincount(labels[counted], minlength=classes)
+        if bool(counted.all()):
+            return
+        left_out = known & ~counted
+        self.left_out_top1 += int((first & left_out).sum())
+        self.left_out_hits += torch.bincount(labels[hit & left_out], minlength=classes)
+        self.left_out_totals += torch.bincount(labels[left_out], minlength=classes)
+        self.unseen.update(labels[~known].tolist())
 
     def values(self) -> dict[str, float]:
-        """top1, top5 and recall5 in percent; NaN-free: 0 where nothing was counted."""
-        count = int(self.totals.sum())
-        seen = self.totals > 0
-        recalls = self.hits[seen].double() / self.totals[seen].double()
+        """top1, top5 and recall5 in percent, and `unfiltered_` ones where samples were left out; 0 for no samples."""
+        result = self._figures(self.top1, self.hits, self.totals, Counter())
+        if self.unseen or int(self.left_out_totals.sum()):
+            unfiltered = self._figures(
+                self.top1 + self.left_out_top1,
+                self.hits + self.left_out_hits,
+                self.totals + self.left_out_totals,
+                self.unseen,
+            )
+            result |= {f"unfiltered_{name}": value for name, value in unfiltered.items()}
+        return result
+
+    def _figures(self, top1: int, hits: Tensor, totals: Tensor, unseen: Counter[int]) -> dict[str, float]:
+        count = int(totals.sum()) + unseen.total()
+        seen = totals > 0
+        recalls = hits[seen].double() / totals[seen].double()
+        classes = len(recalls) + len(unseen)
         return {
-            "top1": 100.0 * self.top1 / max(count, 1),
-            f"top{self.k}" if self.k < 5 else "top5": 100.0 * int(self.hits.sum()) / max(count, 1),
-            f"recall{self.k}" if self.k < 5 else "recall5": 100.0 * float(recalls.mean()) if count else 0.0,
+            "top1": 100.0 * top1 / max(count, 1),
+            f"top{self.k}" if self.k < 5 else "top5": 100.0 * int(hits.sum()) / max(count, 1),
+            f"recall{self.k}" if self.k < 5 else "recall5": 100.0 * float(recalls.sum()) / max(classes, 1),
         }
+
+    def state(self) -> dict[str, object]:
+        """Counts only, as plain values and tensors: the sum of several states, entry by entry, is their union's."""
+        return {**{name: getattr(self, name) for name in _COUNTS}, "unseen": dict(self.unseen)}
+
+    def add(self, state: Mapping[str, object]) -> None:
+        """Add another's counts (of another rank, or of before a stop)."""
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + state[name])
+        self.unseen.update(state["unseen"])  # type: ignore[call-overload]
 
 
 class MetricSet:
@@ -52,9 +109,13 @@ class MetricSet:
         self.counts: dict[str, int] = {}
 
     def update(self, loss: float, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
-        """Count a batch; `loss` is the batch's (summed) loss."""
+        """Count a batch; `loss` is the batch's (summed) loss.
+
+        As V-JEPA 2 does, a clip counts in no task's figures if any of its classes is unseen in training.
+        """
+        counted = torch.stack([labels[task].cpu() < len(one.hits) for task, one in self.tasks.items()]).all(0)
         for task, metrics in self.tasks.items():
-            metrics.update(logits[task], labels[task])
+            metrics.update(logits[task], labels[task], counted=counted)
         self.loss_sum += loss
         self.clips += len(next(iter(labels.values())))
 
@@ -76,17 +137,18 @@ class MetricSet:
             "loss_sum": self.loss_sum,
             "clips": self.clips,
             "counts": dict(self.counts),
-            "tasks": {t: {"top1": m.top1, "hits": m.hits, "totals": m.totals} for t, m in self.tasks.items()},
+            "tasks": {task: metrics.state() for task, metrics in self.tasks.items()},
         }
 
-    def restore(self, state: Mapping[str, object]) -> None:
-        """The inverse of state."""
-        self.loss_sum, self.clips = float(state["loss_sum"]), int(state["clips"])  # type: ignore[arg-type,call-overload]
-        self.counts = dict(state["counts"])  # type: ignore[call-overload]
+    def add(self, state: Mapping[str, object]) -> None:
+        """Add what another rank counted: the sum of all ranks' states is what one process would have counted."""
+        self.loss_sum += float(state["loss_sum"])  # type: ignore[arg-type]
+        self.clips += int(state["clips"])  # type: ignore[call-overload]
+        self.count(state["counts"])  # type: ignore[arg-type]
         for task, values in state["tasks"].items():  # type: ignore[attr-defined]
-            metrics = self.tasks[task]
-            metrics.top1, metrics.hits, metrics.totals = (
-                values["top1"],
-                values["hits"].clone(),
-                values["totals"].clone(),
-            )
+            self.tasks[task].add(values)
+
+    def restore(self, state: Mapping[str, object]) -> None:
+        """The inverse of `state` on a fresh set."""
+        self.__init__({task: len(one.hits) for task, one in self.tasks.items()})  # type: ignore[misc]
+        self.add(state)

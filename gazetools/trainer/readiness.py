@@ -34,7 +34,7 @@ def readiness_findings(config_path: str | Path, dataset_path: str | Path | None 
         problems = error.details.get("problems", [error.message])
         findings += [_finding("training-settings", "error", problem, "Correct the config.") for problem in problems]
     try:
-        plan = plan_data(config.experiment.data, resolve_anchors(config))
+        plan = plan_data(config.experiment.data, resolve_anchors(config), compat=config.compat)
     except GazetoolsError as error:
         remedy = error.hint or "Correct the data or the config."
         return [*findings, _finding("training-data", "error", error.message, remedy)]

@@ -21,8 +21,8 @@ from gazetools.trainer.checkpoints import (
 )
 from gazetools.trainer.config import AnchorPlan, load_config, resolve_anchors
 from gazetools.trainer.data.clips import ClipDataset
-from gazetools.trainer.data.heatmap_source import HeatmapSource
 from gazetools.trainer.data.plan import DataPlan, SplitPlan, plan_data
+from gazetools.trainer.data.sources import build_sources
 from gazetools.trainer.interruption import Interruption
 from gazetools.trainer.loop import Loop
 from gazetools.trainer.models.build import build_model, build_probe, choose_trained, trained_part, uses_heatmap
@@ -34,6 +34,7 @@ from gazetools.trainer.wandb_log import WandbLog, require_wandb
 RESULT_NAME = "result.json"
 CONFIG_NAME = "config.json"
 CHECKPOINTS = "checkpoints"
+INDEX_CACHE = "frame_indexes"
 
 
 def train(
@@ -89,7 +90,7 @@ class _Run:
         if not dry_run:
             check_writable_folder(self.folder, option="folder")
             self._refuse_mixing()
-        self.plan = plan_data(self.config.experiment.data, self.anchors)
+        self.plan = plan_data(self.config.experiment.data, self.anchors, compat=self.config.compat)
         self.model = describe_model(self.config, self.plan.labels.counts)
         self._announce()
         if dry_run:
@@ -230,16 +231,17 @@ class _Run:
             )
 
     def _dataset(self, split: SplitPlan, *, training: bool) -> ClipDataset:
-        data = self.config.experiment.data
-        source = None
-        if uses_heatmap(self.config) and data.heatmap_base_path is not None:
-            source = HeatmapSource(
-                Path(data.heatmap_base_path),
-                missing=data.missing,
-                inout=data.heatmap_inout,
-                frame_tolerance=data.heatmap_frame_tolerance,
-            )
-        return ClipDataset(split, data, self.plan.labels, heatmaps=source, training=training, seed=self.config.seed)
+        data, config = self.config.experiment.data, self.config
+        return ClipDataset(
+            split,
+            data,
+            self.plan.labels,
+            heatmaps=build_sources(data) if uses_heatmap(config) else None,
+            training=training,
+            seed=config.seed,
+            compat=config.compat,
+            index_cache=None if data.index_cache else self.folder / INDEX_CACHE,
+        )
 
     def _announce(self) -> None:
         for note in self.notes:

@@ -26,19 +26,14 @@ _FREE_KEYS = (
     "cpus_per_task", "mem_per_gpu", "device", "log_every", "experiment.wandb", "experiment.data.num_workers",
     "experiment.data.pin_memory", "experiment.data.max_unreadable_clips", "experiment.data.base_path",
     "experiment.data.heatmap_base_path", "experiment.data.dataset_train", "experiment.data.dataset_val",
+    "experiment.data.index_cache",
 )  # fmt: skip
 
 
 def check_available(config: TrainingConfig) -> None:
     """UsageError with everything that the config asks for and this version lacks, and every wrong model setting."""
-    data, optimization = config.experiment.data, config.experiment.optimization
+    optimization = config.experiment.optimization
     problems = []
-    if data.auto_augment:
-        problems.append("experiment.data.auto_augment=true: RandAugment is not available yet; set it to false.")
-    if data.motion_shift:
-        problems.append("experiment.data.motion_shift=true is not available yet; set it to false.")
-    if data.reprob > 0:
-        problems.append(f"experiment.data.reprob={data.reprob:g}: random erasing is not available yet; set it to 0.")
     if len(optimization.multihead_kwargs) > 1 and optimization.head is None:
         listed = len(optimization.multihead_kwargs)
         problems.append(

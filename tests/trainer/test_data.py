@@ -13,19 +13,12 @@ from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.trainer.config import load_config, resolve_anchors
 from gazetools.trainer.data.annotations import ActionSegment, LabelSpace, parse_timestamp, read_annotations
 from gazetools.trainer.data.clips import ClipDataset, Sample, Unreadable, collate
-from gazetools.trainer.data.heatmap_source import HeatmapSource
+from gazetools.trainer.data.geometry import View, evaluation_view, training_view
+from gazetools.trainer.data.heatmap_source import ClipFramesAsked, HeatmapSource
 from gazetools.trainer.data.order import batches, clip_random, epoch_order
 from gazetools.trainer.data.plan import plan_data
 from gazetools.trainer.data.sampling import anchor_seconds, clip_frames
-from gazetools.trainer.data.transforms import (
-    MEAN_RGB,
-    STD_RGB,
-    View,
-    evaluation_view,
-    training_view,
-    transform_frames,
-    transform_heatmaps,
-)
+from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB, transform_frames, transform_heatmaps
 from gazetools.trainer.data.videos import find_video
 from tests.trainer.conftest import Study
 
@@ -332,11 +325,15 @@ def test_changing_everything_at_or_after_the_end_of_observation_changes_nothing(
         assert not (samples[0].heatmap == samples[2].heatmap).all()
 
 
+def asked(frames: Any, pts: Any, end: float) -> ClipFramesAsked:
+    return ClipFramesAsked(indices=frames, video_pts_seconds=pts, end_seconds=end, frame_hw=(48, 64))
+
+
 def test_maps_on_a_grid_of_their_own_are_matched_by_time_and_never_from_the_future(tmp_path: Path) -> None:
     pts = np.arange(100) / 10
     maps = np.arange(10, dtype=np.float32)[:, None, None].repeat(4, 1).repeat(4, 2) / 10
     np.savez(tmp_path / "v.npz", heatmap=maps, pts_seconds=np.arange(10.0))
-    read = HeatmapSource(tmp_path).read("v", np.array([10, 14, 26, 39]), pts, observation_end_seconds=4.0)
+    read = HeatmapSource(tmp_path).maps_of("v", asked(np.array([10, 14, 26, 39]), pts, 4.0))
     # 3.9 s is nearest to the map at 4.0 s, which is not before the end
     assert np.round(read.maps_thw[:, 0, 0] * 10).tolist() == [1, 1, 3, 3]
 
@@ -347,7 +344,7 @@ def test_maps_without_times_must_fit_the_frames_up_to_the_tolerance(tmp_path: Pa
     source = HeatmapSource(tmp_path, frame_tolerance=1)
 
     def read() -> Any:
-        return source.read("v", np.array([50, 99]), np.arange(100) / 10, observation_end_seconds=9.95)
+        return source.maps_of("v", asked(np.array([50, 99]), np.arange(100) / 10, 9.95))
 
     if fine:
         assert read().maps_thw.shape == (2, 4, 4)
@@ -361,7 +358,7 @@ def test_out_of_frame_gaze_is_gated_or_weighted(tmp_path: Path, inout: Any, expe
     values = np.array([0.25, 0.75, np.nan], dtype=np.float32)  # NaN: the model has no in/out
     np.savez(tmp_path / "v.npz", heatmap=np.ones((3, 2, 2), np.float32), inout=values)
     source = HeatmapSource(tmp_path, inout=inout)
-    read = source.read("v", np.arange(3), np.arange(3.0), observation_end_seconds=9.0)
+    read = source.maps_of("v", asked(np.arange(3), np.arange(3.0), 9.0))
     assert read.maps_thw[:, 0, 0].tolist() == expected
 
 

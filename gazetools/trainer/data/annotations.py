@@ -1,11 +1,11 @@
-"""EPIC-KITCHENS-style annotation CSVs: action segments by column name, and the label space of a training set."""
+"""Annotations: action segments of EPIC-KITCHENS-style CSVs by column name, and the label space of a training set."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ MAX_ROWS = 5_000_000
 _TIME_COLUMNS = ("video_id", "start_timestamp", "stop_timestamp")
 _VERB_NOUN = ("verb_class", "noun_class")
 _ACTION = "action_class"
+_OPTIONAL = ("narration_id", "participant_id", "start_frame", "stop_frame")
 _MAX_SHOWN = 20
 
 
@@ -25,15 +26,38 @@ class ActionSegment:
     """One annotated action: the time range [start_seconds, stop_seconds) of a video and its class ids."""
 
     row: int
-    """Line of the CSV, the header being line 1."""
+    """Line of the CSV, the header being line 1; running number of a JSON's segment, from 1."""
     video_id: str
+    """Of keysteps the take, until gazetools.trainer.data.cameras names the cameras: then `take/camera`."""
     start_seconds: float
     stop_seconds: float
     classes: dict[str, Any]
     """Task -> id: `verb` and `noun` ints with `action` = (verb, noun), or `action` alone as an int."""
+    name: str | None = None
+    """The annotation's own id (EPIC's narration_id), under which predictions are handed in."""
+    participant_id: str | None = None
+    frame_range: tuple[int, int] | None = None
+    """EPIC's start_frame and stop_frame: of 60 or 50 per second, not the video's (PITFALLS 2); for compat only."""
+
+    @property
+    def group(self) -> str:
+        """The take of `take/camera`, else the video: what must never straddle a split and what intervals resample."""
+        return self.video_id.split("/", 1)[0]
 
 
 def read_annotations(path: Path) -> list[ActionSegment]:
+    """The segments of a CSV, or of Ego-Exo4D's keystep JSON where the name ends in `.json`.
+
+    Raises DataFileError with every wrong row (at most 20 shown).
+    """
+    if path.suffix.lower() == ".json":
+        from gazetools.trainer.data.keysteps import read_keysteps
+
+        return read_keysteps(path)
+    return read_annotation_csv(path)
+
+
+def read_annotation_csv(path: Path) -> list[ActionSegment]:
     """All rows of a CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class
     (or action_class), in any order, with any others between.
 
@@ -61,12 +85,17 @@ def read_annotations(path: Path) -> list[ActionSegment]:
         ) from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataFileError(f"{path} is not a CSV file in UTF-8: {error}.") from error
-    if problems:
-        more = f" and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
-        raise DataFileError(f"{path}: " + "; ".join(problems[:_MAX_SHOWN]) + f"{more}.", rows=problems[:1000])
+    refuse_problems(path, problems)
     if not segments:
         raise DataFileError(f"{path} has no rows below its header.", hint="Pass annotations with at least one action.")
     return segments
+
+
+def refuse_problems(path: Path, problems: Sequence[str]) -> None:
+    """DataFileError with the first 20 of `problems`, if there are any."""
+    if problems:
+        more = f" and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
+        raise DataFileError(f"{path}: " + "; ".join(problems[:_MAX_SHOWN]) + f"{more}.", rows=list(problems[:1000]))
 
 
 def _columns(header: list[str], path: Path) -> dict[str, int]:
@@ -81,7 +110,8 @@ def _columns(header: list[str], path: Path) -> dict[str, int]:
             hint="The columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class) "
             "are needed.",
         )
-    return {name: header.index(name) for name in (*_TIME_COLUMNS, *labels)}
+    there = [name for name in _OPTIONAL if name in header]
+    return {name: header.index(name) for name in (*_TIME_COLUMNS, *labels, *there)}
 
 
 def _segment(values: Sequence[str], columns: dict[str, int], width: int, row: int) -> ActionSegment:
@@ -98,8 +128,20 @@ def _segment(values: Sequence[str], columns: dict[str, int], width: int, row: in
         verb, noun = ids["verb_class"], ids["noun_class"]
         classes = {"verb": verb, "noun": noun, "action": (verb, noun)}
     return ActionSegment(
-        row=row, video_id=check_video_id(cells["video_id"]), start_seconds=start, stop_seconds=stop, classes=classes
+        row=row,
+        video_id=check_video_id(cells["video_id"]),
+        start_seconds=start,
+        stop_seconds=stop,
+        classes=classes,
+        name=cells.get("narration_id") or None,
+        participant_id=cells.get("participant_id") or None,
+        frame_range=_frame_range(cells.get("start_frame", ""), cells.get("stop_frame", "")),
     )
+
+
+def _frame_range(start: str, stop: str) -> tuple[int, int] | None:
+    """Frame numbers where both cells hold one; empty cells and other builds' texts are no error, times decide."""
+    return (int(start), int(stop)) if start.isascii() and start.isdigit() and stop.isdigit() else None
 
 
 def _class_id(name: str, text: str) -> int:
@@ -133,6 +175,8 @@ class LabelSpace:
     """
 
     ids: dict[str, list[Any]]
+    unseen: dict[str, list[Any]] = field(default_factory=dict, compare=False)
+    """Task -> sorted ids that only validation has; their indices follow those of `ids`, where no logit answers."""
 
     @staticmethod
     def of(segments: Iterable[ActionSegment]) -> LabelSpace:
@@ -143,6 +187,12 @@ class LabelSpace:
                 found.setdefault(task, set()).add(value)
         return LabelSpace(ids={task: sorted(values) for task, values in found.items()})
 
+    def with_unseen(self, segments: Iterable[ActionSegment]) -> LabelSpace:
+        """The same classes, and places behind them for those that only `segments` have."""
+        other = LabelSpace.of(segments).ids
+        unseen = {task: sorted(set(values) - set(self.ids[task])) for task, values in other.items() if task in self.ids}
+        return LabelSpace(ids=self.ids, unseen=unseen)
+
     @property
     def counts(self) -> dict[str, int]:
         """Task -> number of classes."""
@@ -150,18 +200,20 @@ class LabelSpace:
 
     def covers(self, segment: ActionSegment) -> bool:
         """Whether every class of `segment` is known; V-JEPA 2 drops validation actions that training lacks."""
-        return all(value in self._index(task) for task, value in segment.classes.items()) and set(
-            segment.classes
-        ) == set(self.ids)
+        if set(segment.classes) != set(self.ids):
+            return False
+        known = ((self._index(task), len(self.ids[task]), value) for task, value in segment.classes.items())
+        return all(index.get(value, count) < count for index, count, value in known)
 
     def encode(self, segment: ActionSegment) -> dict[str, int]:
-        """Task -> class index."""
+        """Task -> class index; of a class in `unseen` one that is not below the task's count."""
         return {task: self._index(task)[value] for task, value in segment.classes.items()}
 
     def _index(self, task: str) -> dict[Any, int]:
         cache = self.__dict__.setdefault("_indices", {})
         if task not in cache:
-            cache[task] = {value: place for place, value in enumerate(self.ids.get(task, []))}
+            everything = [*self.ids.get(task, []), *self.unseen.get(task, [])]
+            cache[task] = {value: place for place, value in enumerate(everything)}
         return cache[task]
 
     def to_plain(self) -> dict[str, list[Any]]:

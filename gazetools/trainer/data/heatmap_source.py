@@ -1,4 +1,4 @@
-"""Heatmaps of the videos of a training set: which exist, and those of one clip's frames."""
+"""Heatmaps of a packed dataset for clips: which videos have them, and the maps of one clip's frames."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from gazetools.heatmaps import HeatmapReader
-from gazetools.heatmaps.locate import locate
+from gazetools.heatmaps.locate import locate, raw_manifest
 from gazetools.sampling import nearest_indices
+from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import InOutUse, MissingPolicy
 
@@ -29,6 +31,21 @@ class HeatmapSurvey:
     """Video id -> what is wrong with its file."""
     uses_future: tuple[str, ...] = ()
     """Videos whose gaps were filled from later frames (PITFALLS 41)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFramesAsked:
+    """The frames of a clip for which maps are wanted."""
+
+    indices: npt.NDArray[np.int64]
+    """[n] frames of the clip's video."""
+    video_pts_seconds: npt.NDArray[np.float64]
+    """[N] of all frames of the clip's video."""
+    end_seconds: float
+    """No map at or after this time, counted from the video's first frame."""
+    frame_hw: tuple[int, int]
+    same_video: bool = True
+    """False: the maps are of another camera of the take, which started at the same moment."""
 
 
 def survey_heatmaps(dataset: Path, video_ids: Iterable[str]) -> HeatmapSurvey:
@@ -68,6 +85,18 @@ class ClipHeatmaps:
     """How many of them stand for frames without a map of their own."""
 
 
+class MapSource(Protocol):
+    """What a clip needs of any source of heatmaps. Sources can be pickled and open their files in each process."""
+
+    missing: MissingPolicy
+
+    def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
+        """What there is for these videos."""
+
+    def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
+        """Maps of the frames asked for; DataFileError where they do not fit or cannot be read."""
+
+
 class HeatmapSource:
     """Reads clips' heatmaps from a dataset; keeps the readers of the last 32 videos open. Can be pickled.
 
@@ -87,22 +116,18 @@ class HeatmapSource:
         self.frame_tolerance = frame_tolerance
         self._readers: OrderedDict[str, HeatmapReader] = OrderedDict()
 
-    def read(
-        self,
-        video_id: str,
-        frame_indices: npt.NDArray[np.int64],
-        video_pts_seconds: npt.NDArray[np.float64],
-        *,
-        observation_end_seconds: float,
-    ) -> ClipHeatmaps:
-        """Maps for the frames `frame_indices` of the video whose frames have `video_pts_seconds` [N].
+    def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
+        """See MapSource."""
+        return survey_heatmaps(self.dataset, video_ids)
 
-        As many maps as frames: the same indices. Otherwise the maps nearest in time, none at or after
-        `observation_end_seconds` (counted from the video's first frame); without times the numbers must agree up to
-        the tolerance. Raises DataFileError where neither fits.
+    def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
+        """See MapSource.
+
+        As many maps as frames: the same indices. Otherwise the maps nearest in time, none at or after the end; without
+        times the numbers must agree up to the tolerance. Raises DataFileError where neither fits.
         """
         reader = self._reader(video_id)
-        rows = self._rows(reader, frame_indices, video_pts_seconds, observation_end_seconds)
+        rows = self._rows(reader, asked)
         maps = reader.read(rows)
         if not np.isfinite(maps).all():
             raise DataFileError(
@@ -114,24 +139,31 @@ class HeatmapSource:
             maps = maps * (inside >= 0.5 if self.inout == "gate" else inside)[:, None, None].astype(np.float32)
         return ClipHeatmaps(maps_thw=maps, invalid_frames=int((~reader.valid[rows]).sum()))
 
-    def _rows(
-        self, reader: HeatmapReader, frames: npt.NDArray[np.int64], pts: npt.NDArray[np.float64], end_seconds: float
-    ) -> npt.NDArray[np.int64]:
-        count = len(reader)
+    def _rows(self, reader: HeatmapReader, asked: ClipFramesAsked) -> npt.NDArray[np.int64]:
+        count, frames, pts = len(reader), asked.indices, asked.video_pts_seconds
         if count == len(pts):
             return frames
         times = reader.pts_seconds
         if times is not None and count and np.isfinite(times).all() and (np.diff(times) > 0).all():
-            usable = int(np.searchsorted(times - pts[0], end_seconds, side="left"))
+            # Both clocks from their video's first frame.
+            times = times - (pts[0] if asked.same_video else self._first_frame_seconds(times))
+            usable = int(np.searchsorted(times, asked.end_seconds, side="left"))
             if usable == 0:
-                raise DataFileError(f"{reader!r} has no map before {end_seconds:.3f} s.")
-            return np.minimum(nearest_indices(times, pts[frames]), usable - 1)
+                raise DataFileError(f"{reader!r} has no map before {asked.end_seconds:.3f} s.")
+            return np.minimum(nearest_indices(times, pts[frames] - pts[0]), usable - 1)
         if count and abs(count - len(pts)) <= self.frame_tolerance:
             return np.minimum(frames, count - 1)
         raise DataFileError(
             f"{reader!r} has {count} maps without usable times, its video has {len(pts)} frames.",
             hint="Pack it with --align video, or raise experiment.data.heatmap_frame_tolerance if you know why.",
         )
+
+    def _first_frame_seconds(self, times: npt.NDArray[np.float64]) -> float:
+        """Time of the other camera's first frame: that of the first row, unless rows are only the processed frames."""
+        if not (self.dataset / MANIFEST_NAME).exists():
+            return float(times[0])
+        options = raw_manifest(self.dataset).get("options", {})
+        return float(times[0]) if options.get("align") == "video" else 0.0
 
     def _reader(self, video_id: str) -> HeatmapReader:
         if video_id in self._readers:

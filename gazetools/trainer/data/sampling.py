@@ -35,11 +35,15 @@ def clip_frames(
     observation_end_seconds: float,
     frames_per_clip: int,
     frames_per_second: float,
+    context_seconds: float | None = None,
 ) -> ClipFrames:
     """Frames for the times end - L + k / fps, k = 0..n-1, L = n / fps, all in [end - L, end).
 
     Each time takes the frame whose pts is nearest; the choice is clamped to frames with pts < end, so that nothing at
     or after the end is ever shown (PITFALLS 1-3, 41). Times count from the video's first frame, as annotations do.
+
+    With `context_seconds` below L, times before end - context_seconds show the context's first frame, as times before
+    the video show its first frame: the clock between frames never changes.
 
     Example: 4 frames at 2 per second up to 10 s are those nearest to 8.0, 8.5, 9.0 and 9.5 s.
 
@@ -61,7 +65,39 @@ def clip_frames(
             hint="Check that the annotation belongs to this video.",
         )
     wanted = observation_end_seconds + (np.arange(frames_per_clip) - frames_per_clip) / frames_per_second
+    if context_seconds is not None:
+        # The first wanted time within the context; the last one (a step before the end) always is.
+        kept = wanted >= min(observation_end_seconds - context_seconds, float(wanted[-1])) - 1e-9
+        wanted = np.maximum(wanted, wanted[kept][0])
     return ClipFrames(
         frame_indices=np.minimum(nearest_indices(times, wanted), usable - 1),
         frames_before_video=int((wanted < 0).sum()),
     )
+
+
+def clip_frames_vjepa2(
+    *,
+    start_frame: int,
+    stop_frame: int,
+    video_fps: float,
+    frames_per_clip: int,
+    frames_per_second: float,
+    anticipation_seconds: float,
+    point: float,
+) -> ClipFrames:
+    """The frames that V-JEPA 2's released loader reads (evals/action_anticipation_frozen/epickitchens.py, c2963a4).
+
+    `compat: vjepa2` only, to reproduce published numbers: EPIC's frame numbers index the file whatever its rate
+    (PITFALLS 2), the step is int(video_fps / fps) frames (PITFALLS 3), and the anchor is cut to a whole frame.
+    Frames before the video become frame 0; frames behind its end are the reader's error. DataFileError where the
+    video has fewer frames per second than are asked for (upstream divides by zero).
+    """
+    step = int(video_fps / frames_per_second)
+    if step < 1:
+        raise DataFileError(
+            f"compat: vjepa2 cannot take {frames_per_second:g} frames per second from a video of {video_fps:g}.",
+            hint="Lower experiment.data.frames_per_second, or set compat=none.",
+        )
+    end = int(start_frame * point + (1 - point) * stop_frame - int(anticipation_seconds * video_fps))
+    indices = np.arange(end - frames_per_clip * step, end, step, dtype=np.int64)
+    return ClipFrames(frame_indices=np.maximum(indices, 0), frames_before_video=int((indices < 0).sum()))

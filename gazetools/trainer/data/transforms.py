@@ -1,9 +1,10 @@
-"""One geometric transform, drawn once, for a clip's frames and its heatmaps (PITFALLS 17)."""
+"""Frames and heatmaps to the model's tensors under the same views (PITFALLS 17); erasing touches the video only."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import groupby
 
 import cv2
 import numpy as np
@@ -12,119 +13,165 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gazetools.trainer.data.augment import FILL, apply_photometric
+from gazetools.trainer.data.geometry import View
+
+Frame = npt.NDArray[np.uint8]
+
 # ImageNet statistics, as V-JEPA 2 normalises.
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
 
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """The part of the (resized) frame that becomes the model's square input.
-
-    resized_hw is the size the whole frame is brought to first; top, left, height, width is the crop in its pixels,
-    which is then scaled to the output side, and mirrored left to right where `flip` is set.
-    """
-
-    resized_hw: tuple[int, int]
-    top: int
-    left: int
-    height: int
-    width: int
-    flip: bool
-
-    def box_xyxy(self) -> tuple[float, float, float, float]:
-        """The crop relative to the whole frame, 0..1."""
-        rows, columns = self.resized_hw
-        return (
-            self.left / columns,
-            self.top / rows,
-            (self.left + self.width) / columns,
-            (self.top + self.height) / rows,
-        )
+# Random erasing (arXiv 1708.04896) with the figures of facebookresearch/vjepa2's RandomErasing in mode "pixel".
+_ERASED_AREA = (0.02, 1 / 3)
+_ERASED_ASPECT = (0.3, 1 / 0.3)
 
 
-def evaluation_view(frame_hw: tuple[int, int], side: int) -> View:
-    """Short side to int(side * 256 / 224), then the centre; rounding as facebookresearch/vjepa2's make_transforms.
-
-    The long side is truncated, the crop's offset is rounded half to even.
-    """
-    height, width = frame_hw
-    short = int(side * 256 / 224)
-    if min(height, width) == short:
-        resized = (height, width)
-    elif width < height:
-        resized = (int(short * height / width), short)
-    else:
-        resized = (short, int(short * width / height))
-    top, left = round((resized[0] - side) / 2.0), round((resized[1] - side) / 2.0)
-    return View(resized_hw=resized, top=top, left=left, height=side, width=side, flip=False)
-
-
-def training_view(
-    frame_hw: tuple[int, int],
-    random: np.random.Generator,
+def transform_frames(
+    frames: npt.NDArray[np.uint8],
+    view: View | Sequence[View],
+    side: int,
     *,
-    scale: tuple[float, float],
-    aspect_ratio: tuple[float, float],
-    flip: bool,
-) -> View:
-    """A random crop of `scale` of the area and log-uniform `aspect_ratio` (width over height), mirrored half the time.
-
-    Ten tries, then the largest centred crop of a legal ratio: the usual Inception-style crop.
-    """
-    height, width = frame_hw
-    mirrored = bool(random.random() < 0.5) if flip else False
-    for _ in range(10):
-        area = height * width * random.uniform(*scale)
-        ratio = math.exp(random.uniform(math.log(aspect_ratio[0]), math.log(aspect_ratio[1])))
-        crop_w, crop_h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < crop_w <= width and 0 < crop_h <= height:
-            top = int(random.integers(0, height - crop_h + 1))
-            left = int(random.integers(0, width - crop_w + 1))
-            return View(resized_hw=frame_hw, top=top, left=left, height=crop_h, width=crop_w, flip=mirrored)
-    ratio = min(max(width / height, aspect_ratio[0]), aspect_ratio[1])
-    crop_w, crop_h = min(width, round(height * ratio)), min(height, round(width / ratio))
-    top, left = (height - crop_h) // 2, (width - crop_w) // 2
-    return View(resized_hw=frame_hw, top=top, left=left, height=crop_h, width=crop_w, flip=mirrored)
-
-
-def transform_frames(frames: npt.NDArray[np.uint8], view: View, side: int) -> Tensor:
+    photometric: tuple[tuple[str, float], ...] = (),
+) -> Tensor:
     """uint8 [T, H, W, 3] RGB -> float32 [3, T, side, side], normalised with ImageNet's statistics.
 
-    Resizing is OpenCV's bilinear on uint8 without antialiasing, as upstream does on decoded frames.
+    Args:
+        view: one for all frames, or one per frame (motion shift).
+        photometric: RandAugment's photometric operations, applied to the cropped frames.
+
+    The whole frame is resized as upstream's evaluation does it (OpenCV bilinear on uint8), a crop as its training does
+    it (bilinear in float, never antialiased); normalising after the crop instead of before differs by rounding alone.
     """
-    output = np.empty((len(frames), side, side, 3), dtype=np.uint8)
-    rows, columns = view.resized_hw
-    for index, frame in enumerate(frames):
-        whole = frame
-        if frame.shape[:2] != view.resized_hw:
-            whole = cv2.resize(frame, (columns, rows), interpolation=cv2.INTER_LINEAR)
-        crop = whole[view.top : view.top + view.height, view.left : view.left + view.width]
-        if crop.shape[:2] != (side, side):
-            crop = cv2.resize(crop, (side, side), interpolation=cv2.INTER_LINEAR)
-        output[index] = crop[:, ::-1] if view.flip else crop
-    video = torch.from_numpy(output).permute(3, 0, 1, 2).float() / 255.0
+    views = [view] * len(frames) if isinstance(view, View) else list(view)
+    if photometric or any(one.warp is not None for one in views):
+        shown = np.stack([_to_uint8(_shown(frame, one, side)) for frame, one in zip(frames, views, strict=True)])
+        return normalise(torch.from_numpy(apply_photometric(shown, photometric)))
+    return normalise(torch.from_numpy(np.stack([_shown(f, v, side) for f, v in zip(frames, views, strict=True)])))
+
+
+def normalise(frames: Tensor) -> Tensor:
+    """uint8 or float32 (0..255) [T, H, W, 3] -> float32 [3, T, H, W], contiguous, (x / 255 - mean) / std."""
     mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (MEAN_RGB, STD_RGB))
-    return (video - mean) / std
+    video = torch.empty((3, *frames.shape[:3]), dtype=torch.float32)
+    video.copy_(frames.permute(3, 0, 1, 2))
+    return video.div_(255.0).sub_(mean).div_(std)
 
 
-def transform_heatmaps(heatmaps_thw: npt.NDArray[np.float32], view: View, side: int) -> Tensor:
-    """float32 [T, h, w] maps of the whole frame -> float32 [T, side, side] of the same crop, bilinear.
+def resize_whole(frame: Frame, size_hw: tuple[int, int]) -> Frame:
+    """OpenCV's bilinear on uint8 without antialiasing, as upstream's evaluation resizes decoded frames."""
+    if frame.shape[:2] == size_hw:
+        return frame
+    return cv2.resize(frame, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR)
 
-    A map of any size covers the whole frame, so the crop is applied in relative coordinates. Sampling points are
-    pixel centres; beyond the frame's edge the edge value holds.
+
+def _shown(frame: Frame, view: View, side: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    """[side, side, 3] of one frame in 0..255: uint8 where no crop had to be interpolated, else float32."""
+    if view.warp is not None:
+        return _warped(frame, view, side)
+    whole = resize_whole(frame, view.resized_hw)
+    crop = whole[view.top : view.top + view.height, view.left : view.left + view.width]
+    shown = crop if crop.shape[:2] == (side, side) else resize_crop(crop, side)
+    return shown[:, ::-1] if view.flip else shown
+
+
+def _to_uint8(frame: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Frame:
+    return np.asarray(frame if frame.dtype == np.uint8 else np.rint(frame), dtype=np.uint8)
+
+
+def _warped(frame: Frame, view: View, side: int) -> Frame:
+    """Crop, mirror and warp in one bilinear sampling of the given frame; grey where it shows nothing of it."""
+    height, width = frame.shape[:2]
+    to_relative = np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1.0]])
+    to_pixels = np.array([[width, 0, -0.5], [0, height, -0.5], [0, 0, 1.0]])
+    matrix = (to_pixels @ view.matrix() @ to_relative)[:2]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    border = (FILL, FILL, FILL)
+    return cv2.warpAffine(frame, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=border)
+
+
+def resize_crop(crop: Frame, side: int) -> npt.NDArray[np.float32]:
+    """uint8 [h, w, 3] -> float32 [side, side, 3] in 0..255: torch's bilinear interpolate (align_corners=False).
+
+    Only the four neighbours of every output pixel are read and converted, where interpolating the float image would
+    convert all of it. Weights are computed as torch computes them (float32 scale, one rounding of scale * (i + 0.5) -
+    0.5), so that the result agrees to float32 rounding; OpenCV's weights differ by 1e-4.
     """
-    x0, y0, x1, y1 = view.box_xyxy()
-    xs = x0 + (np.arange(side, dtype=np.float64) + 0.5) / side * (x1 - x0)
-    ys = y0 + (np.arange(side, dtype=np.float64) + 0.5) / side * (y1 - y0)
-    if view.flip:
-        xs = xs[::-1]
-    # grid_sample's coordinates run from -1 to 1 over the whole map (align_corners=False).
-    grid_x = torch.from_numpy((2 * xs - 1).astype(np.float32))
-    grid_y = torch.from_numpy((2 * ys - 1).astype(np.float32))
-    grid = torch.stack(torch.broadcast_tensors(grid_x[None, :], grid_y[:, None]), dim=-1)
+    y_low, y_high, y_weight = _neighbours(crop.shape[0], side)
+    x_low, x_high, x_weight = _neighbours(crop.shape[1], side)
+    columns, rows = np.concatenate([x_low, x_high]), np.concatenate([y_low, y_high])
+    places = np.empty((2 * side, 2 * side, 2), dtype=np.int16)
+    places[..., 0], places[..., 1] = columns[None, :], rows[:, None]
+    near = cv2.remap(crop, places, None, cv2.INTER_NEAREST)
+    weight = y_weight[:, None, None]
+    lines = near[:side] * (1 - weight)
+    lines += near[side:] * weight
+    # A full-size weight: numpy is eight times slower where the innermost axis of 3 has to be broadcast.
+    full = np.repeat(x_weight, 3).reshape(1, side, 3)
+    shown: npt.NDArray[np.float32] = lines[:, :side] * (1 - full)
+    shown += lines[:, side:] * full
+    return shown
+
+
+def _neighbours(size: int, side: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Both neighbours of every output position and the weight of the second."""
+    scale = np.float64(np.float32(size) / np.float32(side))
+    source = np.maximum(scale * (np.arange(side) + 0.5) - 0.5, 0).astype(np.float32)
+    low = np.minimum(source.astype(np.int64), size - 1)
+    return low, np.minimum(low + 1, size - 1), (source - low).astype(np.float32)
+
+
+def transform_heatmaps(heatmaps_thw: npt.NDArray[np.float32], view: View | Sequence[View], side: int) -> Tensor:
+    """float32 [T, h, w] maps of the whole frame -> float32 [T, side, side] of the same views, bilinear.
+
+    A map of any size covers the whole frame, so views are applied in relative coordinates. Sampling points are pixel
+    centres; half a cell beyond the frame's edge the edge value holds, and what a warp brings in from outside is 0.
+    """
     maps = torch.from_numpy(np.ascontiguousarray(heatmaps_thw, dtype=np.float32))
-    # All maps of a clip share the view: they are the channels of one image.
-    return functional.grid_sample(
+    if isinstance(view, View):
+        return _sampled(maps, view, side)
+    if len(view) != len(maps):
+        raise ValueError(f"{len(maps)} maps need as many views, got {len(view)}")
+    parts, start = [], 0
+    for one, run in groupby(view):
+        count = len(list(run))
+        parts.append(_sampled(maps[start : start + count], one, side))
+        start += count
+    return torch.cat(parts)
+
+
+def _sampled(maps: Tensor, view: View, side: int) -> Tensor:
+    centres = (np.arange(side, dtype=np.float64) + 0.5) / side
+    matrix = view.matrix()
+    xs = matrix[0, 0] * centres[None, :] + matrix[0, 1] * centres[:, None] + matrix[0, 2]
+    ys = matrix[1, 0] * centres[None, :] + matrix[1, 1] * centres[:, None] + matrix[1, 2]
+    # grid_sample's coordinates run from -1 to 1 over the whole map (align_corners=False).
+    grid = torch.from_numpy(np.stack([2 * xs - 1, 2 * ys - 1], axis=-1).astype(np.float32))
+    # All maps share the view: they are the channels of one image.
+    sampled = functional.grid_sample(
         maps[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
     ).squeeze(0)
+    if view.warp is None:
+        return sampled
+    inside = (xs >= 0) & (xs <= 1) & (ys >= 0) & (ys <= 1)
+    return sampled * torch.from_numpy(inside.astype(np.float32))
+
+
+def erase(video: Tensor, random: np.random.Generator, *, probability: float) -> Tensor:
+    """Random erasing in place: one box of all frames of float32 [3, T, H, W] becomes normal noise, or nothing happens.
+
+    The box covers 2 to 33 % of the picture with an aspect ratio of 0.3 to 3.3, as upstream; a hundred tries to fit.
+    """
+    if random.random() >= probability:
+        return video
+    _, count, height, width = video.shape
+    for _ in range(100):
+        area = height * width * random.uniform(*_ERASED_AREA)
+        ratio = math.exp(random.uniform(math.log(_ERASED_ASPECT[0]), math.log(_ERASED_ASPECT[1])))
+        box_h, box_w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < box_h < height and 0 < box_w < width:
+            top, left = int(random.integers(0, height - box_h + 1)), int(random.integers(0, width - box_w + 1))
+            noise = random.standard_normal((3, count, box_h, box_w), dtype=np.float32)
+            video[:, :, top : top + box_h, left : left + box_w] = torch.from_numpy(noise)
+            break
+    return video

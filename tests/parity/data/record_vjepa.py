@@ -1,7 +1,8 @@
-"""Record golden vectors of V-JEPA 2's wrapper and probe by running the public code; how the small sets were made.
+"""Record golden vectors of V-JEPA 2's predictor, wrapper, probe and evaluation transform by running the public code;
+how the small sets were made.
 
-Needs a clone of facebookresearch/vjepa2, torch and safetensors; timm and einops may be absent (only drop path at rate
-0 and nothing of einops is used here):
+Needs a clone of facebookresearch/vjepa2, torch, safetensors, OpenCV and Pillow; timm, einops and torchvision may be
+absent (only drop path at rate 0, and nothing of the other two, is used here):
 
     python record_vjepa.py --vjepa2 CLONE -o FOLDER
 """
@@ -46,6 +47,11 @@ def stub_unused_packages() -> None:
     einops = types.ModuleType("einops")
     einops.rearrange = None  # type: ignore[attr-defined]
     packages = {"timm": types.ModuleType("timm"), "timm.models": types.ModuleType("timm.models")}
+    vision = types.ModuleType("torchvision")
+    vision.transforms = types.ModuleType("torchvision.transforms")  # type: ignore[attr-defined]
+    vision.transforms.functional = types.ModuleType("torchvision.transforms.functional")
+    packages |= {"torchvision": vision, "torchvision.transforms": vision.transforms}
+    packages["torchvision.transforms.functional"] = vision.transforms.functional
     sys.modules.update({**packages, "timm.models.layers": layers, "einops": einops})
 
 
@@ -126,6 +132,63 @@ def record_classifier(folder: Path) -> None:
     write(folder, "attentive_classifier_small", spec, tensors)
 
 
+def record_predictor(folder: Path) -> None:
+    torch.manual_seed(905)
+    predictor = perturb(importlib.import_module("src.models.predictor").vit_predictor(**PREDICTOR), 10)
+    grid = (SIDE // PATCH) ** 2
+    positions = PREDICTOR["num_frames"] // TUBELET
+    context = torch.arange(4 * grid).repeat(2, 1)
+    ahead = torch.stack([torch.arange(grid) + 4 * grid, torch.arange(grid) + (positions - 1) * grid])
+    scattered = torch.stack([torch.randperm(positions * grid) for _ in range(2)])
+    cases = {
+        "anticipate": (context, ahead, None),
+        "anticipate_mask0": (context, ahead, 0),
+        "target_before_context": (context + 2 * grid, torch.arange(grid).repeat(2, 1), None),
+        "scattered_unsorted": (scattered[:, :19], scattered[:, 19:30], None),
+    }
+    tensors, listed = {}, []
+    with torch.no_grad():
+        for name, (masks_x, masks_y, mask_index) in cases.items():
+            x = torch.randn(2, masks_x.shape[1], PREDICTOR["embed_dim"])
+            chosen = {} if mask_index is None else {"mask_index": mask_index}
+            output = predictor(x, masks_x, masks_y, **chosen)
+            tensors |= {
+                f"{name}.x": x,
+                f"{name}.masks_x": masks_x,
+                f"{name}.masks_y": masks_y,
+                f"{name}.output": output,
+            }
+            listed.append({"name": name, "mask_index": mask_index})
+    state = predictor.state_dict()
+    tensors |= {f"sd.{k}": v for k, v in state.items()}
+    spec = {
+        "seed": 905, "config": PREDICTOR, "norm_eps": 1e-6, "cases": listed, "state_dict_prefix": "sd.",
+        "state_dict_keys": list(state),
+    }  # fmt: skip
+    write(folder, "vjepa_predictor_small", spec, tensors)
+
+
+def record_transforms(folder: Path) -> None:
+    transforms = importlib.import_module("src.datasets.utils.video.transforms")
+    volume = importlib.import_module("src.datasets.utils.video.volume_transforms")
+    crop, mean, std = 9, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    short = int(crop * 256 / 224)
+    generator = torch.Generator().manual_seed(906)
+    tensors, cases = {}, []
+    # wide, tall, a short side that is right already, and one smaller than the crop
+    for index, (count, height, width) in enumerate([(2, 19, 33), (1, 31, 17), (1, short, 15), (1, 7, 8)]):
+        clip = torch.randint(0, 256, (count, height, width, 3), generator=generator, dtype=torch.uint8)
+        resize = transforms.Resize(short, interpolation="bilinear")
+        rest = [transforms.CenterCrop(size=(crop, crop)), volume.ClipToTensor(), transforms.Normalize(mean, std)]
+        resized = resize([frame.numpy() for frame in clip])
+        output = transforms.Compose([resize, *rest])([frame.numpy() for frame in clip])
+        tensors |= {f"clip{index}": clip, f"resized{index}": torch.stack([torch.from_numpy(f) for f in resized])}
+        tensors[f"output{index}"] = output
+        names = {name: f"{name}{index}" for name in ("clip", "resized", "output")}
+        cases.append({**names, "crop_size": crop, "short_side": short, "resized_hw": list(resized[0].shape[:2])})
+    write(folder, "video_transforms_small", {"seed": 906, "cases": cases}, tensors)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vjepa2", type=Path, required=True)
@@ -133,6 +196,8 @@ def main() -> None:
     arguments = parser.parse_args()
     stub_unused_packages()
     sys.path.insert(0, str(arguments.vjepa2))
+    record_predictor(arguments.output)
+    record_transforms(arguments.output)
     record_wrapper(arguments.output)
     record_classifier(arguments.output)
 

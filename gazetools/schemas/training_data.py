@@ -1,0 +1,149 @@
+"""Config keys of a run's data beyond V-JEPA 2's: camera views, context length, and where heatmaps come from."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, field_validator, model_validator
+
+from gazetools.schemas.base import StrictModel
+
+PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+SourceKind = Literal["auto", "dataset", "store", "gaze_points"]
+
+PRIMARY_SOURCE = "heatmap"
+"""Name of the source that `heatmap_base_path` makes."""
+TEMPLATE_FIELDS = ("video_id", "participant", "take", "camera")
+_SOURCE_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+class GazePointSettings(StrictModel):
+    """How gaze points (CSV) are read and rendered: training from raw gaze."""
+
+    sigma_pixels: PositiveFloat | None = None
+    """Width of the Gaussian in pixels of the frame. Without any sigma: 3/64 of each side, as Gaze-LLE's targets."""
+    sigma_degrees: PositiveFloat | None = None
+    """Width as a visual angle; needs `horizontal_fov_degrees`."""
+    horizontal_fov_degrees: Annotated[FiniteFloat, Field(gt=0, lt=180)] | None = None
+    """Of the whole frame, taken for a pinhole camera: focal length = width / 2 / tan(fov / 2)."""
+    points_size: tuple[PositiveInt, PositiveInt] | None = None
+    """Width and height of the picture that the points' pixels refer to; None: points are relative, 0..1."""
+    y_axis: Literal["down", "up"] = "down"
+    """`up` where y counts from the bottom edge (Pupil's norm_pos_y)."""
+    min_confidence: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
+    """Rows whose `confidence` is lower are left out."""
+    max_gap_sec: PositiveFloat = 0.06
+    """A frame without a point of its own takes the nearest one in time within this gap, never a later one than the
+    end of the observation."""
+    map_size: tuple[PositiveInt, PositiveInt] = (64, 64)
+    """Height and width of the rendered map."""
+
+    @model_validator(mode="after")
+    def _one_sigma(self) -> GazePointSettings:
+        if self.sigma_pixels is not None and self.sigma_degrees is not None:
+            raise ValueError("sigma_pixels and sigma_degrees contradict each other; set one")
+        if self.sigma_degrees is not None and self.horizontal_fov_degrees is None:
+            raise ValueError("sigma_degrees needs horizontal_fov_degrees, the angle that the frame's width covers")
+        return self
+
+
+class HeatmapSourceSettings(StrictModel):
+    """One entry of `experiment.data.heatmap_sources`; None takes the key of the same meaning under `data`."""
+
+    path: str
+    """Dataset folder, store folder, or gaze points: one CSV with a column video_id, or a folder of `<video_id>.csv`."""
+    kind: SourceKind = "auto"
+    """auto: a `.csv` file is gaze points, a folder with `.h5` files a store, one with `.csv` files gaze points."""
+    view: str | None = None
+    """Camera whose heatmaps these are; None takes `heatmap_view`."""
+    inout: Literal["keep", "gate", "weight"] | None = None
+    missing: Literal["zero", "error", "skip"] | None = None
+    people: str = "max"
+    """Of a store: `max`, `mean`, `wearer` or a track id."""
+    normalize: Literal["none", "max", "sum", "minmax"] = "none"
+    """Of a store, per frame."""
+    points: GazePointSettings = GazePointSettings()
+
+    @field_validator("people")
+    @classmethod
+    def _known_people(cls, value: str) -> str:
+        if value not in ("max", "mean", "wearer") and not re.fullmatch(r"-?\d{1,9}", value):
+            raise ValueError("must be 'max', 'mean', 'wearer' or a track id such as 3")
+        return value
+
+
+class ViewSettings(StrictModel):
+    """Keys of `experiment.data` that say which cameras, how much context and which heatmaps a clip has."""
+
+    video_view: str | list[str] | None = None
+    """For annotations of takes (Ego-Exo4D keysteps): camera names or patterns such as `cam*`, or `ego`, `exo`,
+    `best_exo`. Every camera of a take gives a clip of its own."""
+    heatmap_view: str | None = None
+    """Camera of the heatmaps where it is not the video's own: own transforms, frames matched by take time."""
+    heatmap_random_resize_scale: tuple[FiniteFloat, FiniteFloat] = (1.0, 1.0)
+    """Share of the area that a random crop of another view's heatmaps covers in training; 1: the whole map."""
+    takes_file: str | None = None
+    """Ego-Exo4D's takes.json; None looks for it in `base_path`. Needed for `best_exo`."""
+    context_sec: tuple[FiniteFloat, FiniteFloat] | None = None
+    """Seconds seen before the end of the observation, drawn from this range. None: frames_per_clip /
+    frames_per_second. Shorter context shows its first frame for the times before it."""
+    train_context_sec: tuple[FiniteFloat, FiniteFloat] | None = None
+    """Training; None takes `context_sec`."""
+    heatmap_sources: dict[str, HeatmapSourceSettings] = Field(default={})
+    """Several sources side by side, by name; `heatmap_base_path` adds one named `heatmap`, the first."""
+    keep_unseen_classes: bool = False
+    """Validation also runs actions that training lacks and reports `unfiltered_*` metrics, where they count as wrong;
+    the other metrics leave them out, as V-JEPA 2 does."""
+    index_cache: str | None = None
+    """Folder where frame indexes of videos are kept between epochs and runs; None keeps them in memory only."""
+
+    @field_validator("video_view")
+    @classmethod
+    def _views(cls, value: str | list[str] | None) -> list[str] | None:
+        if value is None:
+            return None
+        names = [value] if isinstance(value, str) else value
+        if not names or not all(names):
+            raise ValueError("name at least one camera, such as cam01, or ego, exo, best_exo")
+        return names
+
+    @field_validator("context_sec", "train_context_sec", "heatmap_random_resize_scale")
+    @classmethod
+    def _positive_range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 < value[0] <= value[1]:
+            raise ValueError(f"must be two ascending numbers above 0, got {list(value)}")
+        return value
+
+    @field_validator("heatmap_random_resize_scale")
+    @classmethod
+    def _share_of_map(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[1] > 1:
+            raise ValueError(f"a share of the map's area lies in (0, 1], got {list(value)}")
+        return value
+
+    @field_validator("heatmap_sources")
+    @classmethod
+    def _names(cls, value: dict[str, HeatmapSourceSettings]) -> dict[str, HeatmapSourceSettings]:
+        for name in value:
+            if not _SOURCE_NAME.match(name) or name == PRIMARY_SOURCE:
+                raise ValueError(
+                    f"{name!r} is no name for a source: a letter, then letters, digits, _ and -; not {PRIMARY_SOURCE!r}"
+                )
+        return value
+
+
+def check_template(value: str) -> str:
+    """A folder layout such as `takes/{take}/frame_aligned_videos/{camera}`; ValueError for unknown placeholders."""
+    fields = _PLACEHOLDER.findall(value)
+    unknown = [name for name in fields if name not in TEMPLATE_FIELDS]
+    if unknown or not fields or "{" in _PLACEHOLDER.sub("", value) or "}" in _PLACEHOLDER.sub("", value):
+        raise ValueError(
+            f"file_format {value!r} is 0, 1 or a path with placeholders of "
+            + ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
+        )
+    if value.startswith("/") or ".." in value.split("/"):
+        raise ValueError(f"file_format {value!r} must stay below base_path")
+    return value

@@ -1,0 +1,104 @@
+"""Opening videos without reading them whole each time: frame indexes kept on disk between workers, epochs and runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gazetools import __version__
+from gazetools.io.arrays import Npz
+from gazetools.io.atomic import atomic_path
+from gazetools.schemas.errors import DataFileError
+
+if TYPE_CHECKING:
+    from gazetools.video import VideoReader
+    from gazetools.video.index import FrameIndex
+
+_PACKET_ARRAYS = ("pts", "dts", "size", "key", "discard", "corrupt")
+_INDEX_ARRAYS = ("pts", "packet_of_frame", "frame_of_packet", "key_packets", "key_of_frame")
+_FACTS = "facts"
+
+
+def open_indexed(path: Path, cache: Path | None, *, threads: int) -> VideoReader:
+    """The exact reader of `path`; its index comes from `cache` where it was built before from the very same file.
+
+    An index is kept under the file's path, size and modification time, its stream, the decoder's version and this
+    package's; a damaged entry is built anew. Raises VideoError as VideoReader does, FaultError for a full disk.
+    """
+    from gazetools.video import VideoReader
+
+    reader = VideoReader(path, threads=threads)
+    if cache is None:
+        return reader
+    place = cache / f"{_key(path, reader)}.npz"
+    with suppress(DataFileError):
+        if place.exists():
+            # VideoReader builds its index lazily under this name; there is no public way to hand one over yet.
+            vars(reader)["_index"] = load_index(place)
+            return reader
+    index: FrameIndex = reader._index
+    save_index(place, index)
+    return reader
+
+
+def _key(path: Path, reader: VideoReader) -> str:
+    status = path.stat()
+    facts = [
+        str(path.resolve()),
+        status.st_size,
+        status.st_mtime_ns,
+        reader.info.stream_index,
+        reader.info.decoder,
+        __version__,
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
+
+
+def save_index(path: Path, index: FrameIndex) -> None:
+    """Write an index as plain arrays and a JSON text of its single facts."""
+    table = index.packets
+    facts = {
+        "listed": table.listed,
+        "promised_end_seconds": table.promised_end_seconds,
+        "stopped": table.stopped,
+        "ordinal": index.ordinal,
+        "frames_have_pts": index.frames_have_pts,
+        "preroll": index.preroll,
+        "ignored_pts": sorted(index.ignored_pts),
+        "damage": list(index.damage),
+    }
+    arrays: dict[str, Any] = {f"packet_{name}": getattr(table, name) for name in _PACKET_ARRAYS}
+    arrays |= {name: getattr(index, name) for name in _INDEX_ARRAYS}
+    arrays[_FACTS] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+    with atomic_path(path) as temp, temp.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def load_index(path: Path) -> FrameIndex:
+    """The inverse of save_index; DataFileError for a damaged file."""
+    from gazetools.video.index import FrameIndex, PacketTable
+
+    with Npz(path) as archive:
+        missing = {_FACTS, *_INDEX_ARRAYS, *(f"packet_{name}" for name in _PACKET_ARRAYS)} - set(archive.names)
+        if missing:
+            raise DataFileError(f"{path} is no frame index; it lacks {', '.join(sorted(missing))}.")
+        arrays = {name: archive.load(name) for name in archive.names}
+    try:
+        facts = json.loads(arrays[_FACTS].tobytes().decode())
+        of_packets: dict[str, Any] = {name: arrays[f"packet_{name}"] for name in _PACKET_ARRAYS}
+        of_packets |= {name: facts[name] for name in ("listed", "promised_end_seconds", "stopped")}
+        of_index: dict[str, Any] = {name: arrays[name] for name in _INDEX_ARRAYS}
+        of_index |= {name: facts[name] for name in ("ordinal", "frames_have_pts", "preroll")}
+        return FrameIndex(
+            packets=PacketTable(**of_packets),
+            **of_index,
+            ignored_pts=frozenset(facts["ignored_pts"]),
+            damage=tuple(facts["damage"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataFileError(f"{path} is no frame index: {error}.") from error

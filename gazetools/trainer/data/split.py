@@ -1,0 +1,170 @@
+"""The clips of one split: which rows become clips, and a count for every row that does not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training import DataSettings, Range
+from gazetools.trainer.config import NamedAnchor
+from gazetools.trainer.data.annotations import ActionSegment, LabelSpace
+from gazetools.trainer.data.heatmap_source import HeatmapSurvey, MapSource
+from gazetools.trainer.data.sampling import anchor_seconds
+from gazetools.trainer.data.sources import source_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One action to anticipate."""
+
+    index: int
+    """Place in its split; random draws are keyed by it."""
+    segment: ActionSegment
+    video_path: Path
+    has_heatmap: bool
+    """Of the first source."""
+    heatmap_ids: Mapping[str, str] = field(default_factory=dict)
+    """Source name -> id of the video whose maps it has for this clip; sources without maps are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """The clips of training or of validation under one anchor, with a count for everything left out."""
+
+    name: str
+    anchor: NamedAnchor
+    anticipation_seconds: Range
+    clips: list[Clip]
+    counts: dict[str, int]
+    """rows; what was dropped: unknown_class, video_missing, no_observation, heatmap_missing_skipped, limit; and
+    unseen_class_clips, kept although training lacks a class of theirs."""
+
+    sources: tuple[str, ...] = ()
+    """Names of the heatmap sources."""
+
+    @property
+    def coverage(self) -> float:
+        """Share of the clips that have heatmaps of the first source."""
+        return sum(clip.has_heatmap for clip in self.clips) / len(self.clips) if self.clips else 0.0
+
+    @property
+    def coverages(self) -> dict[str, float]:
+        """Source name -> share of the clips that have its heatmaps."""
+        return {name: sum(name in c.heatmap_ids for c in self.clips) / len(self.clips) for name in self.sources}
+
+    def fingerprint(self) -> str:
+        """sha256 over what defines the clips (not where files lie); a resumed run must see the same."""
+        rows = [
+            (c.index, c.segment.video_id, c.segment.start_seconds, c.segment.stop_seconds, dict(c.heatmap_ids))
+            for c in self.clips
+        ]
+        return hashlib.sha256(json.dumps([self.anchor.point, rows], sort_keys=True).encode()).hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """For logs, result.json and --dry-run."""
+        return {
+            "anchor": self.anchor.name,
+            "anticipation_time_sec": list(self.anticipation_seconds),
+            "clips": len(self.clips),
+            "videos": len({clip.segment.video_id for clip in self.clips}),
+            "heatmap_coverage": self.coverage,
+            **({"heatmap_coverage_by_source": self.coverages} if len(self.sources) > 1 else {}),
+            **self.counts,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOfRun:
+    """One source, what it has, and under which id for each video of a clip."""
+
+    source: MapSource
+    survey: HeatmapSurvey
+    ids: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class SplitBuilder:
+    """What every split is made of."""
+
+    data: DataSettings
+    videos: dict[str, Path]
+    heatmaps: dict[str, SourceOfRun]
+    labels: LabelSpace
+    drop_unobserved: bool
+
+    def split(
+        self,
+        name: str,
+        rows: Sequence[ActionSegment],
+        anchor: NamedAnchor,
+        seconds: Range,
+        limit: int | None,
+        *,
+        unseen: bool,
+    ) -> SplitPlan:
+        """The clips of `rows` under one anchor; every row is a clip or counted by the reason it is not."""
+        reasons = ("unknown_class", "video_missing", "no_observation", "heatmap_missing_skipped", "limit")
+        counts = dict.fromkeys((*reasons, "unseen_class_clips"), 0)
+        kept_unseen = unseen and self.data.keep_unseen_classes
+        clips: list[Clip] = []
+        for place, segment in enumerate(rows):
+            ids = self._heatmap_ids(segment)
+            known = self.labels.covers(segment)
+            # The earliest end of observation that may be drawn; nothing is seen before the first frame at 0 s.
+            earliest = anchor_seconds(segment.start_seconds, segment.stop_seconds, max(anchor.point)) - seconds[1]
+            if segment.video_id not in self.videos:
+                counts["video_missing"] += 1
+            elif not known and not kept_unseen:
+                counts["unknown_class"] += 1
+            elif earliest <= 0 and self.drop_unobserved:
+                counts["no_observation"] += 1
+            elif any(one.source.missing == "skip" and n not in ids for n, one in self.heatmaps.items()):
+                counts["heatmap_missing_skipped"] += 1
+            elif limit is not None and len(clips) >= limit:
+                counts["limit"] += 1
+            else:
+                counts["unseen_class_clips"] += not known
+                clips.append(
+                    Clip(
+                        index=place,
+                        segment=segment,
+                        video_path=self.videos[segment.video_id],
+                        has_heatmap=next(iter(self.heatmaps), None) in ids,
+                        heatmap_ids=ids,
+                    )
+                )
+        counts = {reason: count for reason, count in counts.items() if reason in reasons or count}
+        if not clips:
+            left_out = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
+            raise UsageError(
+                f"No {name} clips are left of {len(rows)} rows (anchor {anchor.name}): {left_out}.",
+                hint="Check base_path, the annotations, and the anticipation times under experiment.data.",
+            )
+        plan = SplitPlan(
+            name=name,
+            anchor=anchor,
+            anticipation_seconds=seconds,
+            clips=clips,
+            counts={"rows": len(rows), **counts},
+            sources=tuple(self.heatmaps),
+        )
+        for source, coverage in plan.coverages.items():
+            if coverage == 0:
+                raise UsageError(
+                    f"None of the {len(clips)} {name} clips has a heatmap in "
+                    f"{source_settings(self.data)[source].path}: the run would train on zeros.",
+                    hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
+                )
+        return plan
+
+    def _heatmap_ids(self, segment: ActionSegment) -> dict[str, str]:
+        """Source name -> id, of those that have maps."""
+        found = ((name, one, one.ids.get(segment.video_id)) for name, one in self.heatmaps.items())
+        return {
+            name: video_id for name, one, video_id in found if video_id is not None and video_id in one.survey.present
+        }
