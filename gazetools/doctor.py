@@ -23,6 +23,7 @@ _PACKAGES = {
     "av": ("av", "video decoding", True),
     "cv2": ("opencv-python (or opencv-python-headless where libGL is missing)", "drawing and resizing", True),
     "decord": ("decord", "--backend decord", False),
+    "scipy": ("'gazetools[detect]'", "gazetools heads, --heads detect", False),
     "sklearn": ("'gazetools[evaluate]'", "gaze metrics", False),
     "wandb": ("'gazetools[wandb]'", "logging to Weights & Biases", False),
     "tensorboard": ("'gazetools[tensorboard]'", "logging to TensorBoard", False),

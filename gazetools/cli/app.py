@@ -21,6 +21,7 @@ _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 # command -> module with a function <command>_command; imported only when the command is named
 COMMANDS = {
     "extract": "Video to raw heatmaps with Gaze-LLE.",
+    "heads": "Find the heads of a video and follow them.",
     "validate": "Is every heatmap aligned with its frames, and whole?",
     "pack": "Normalise, resample and pack heatmaps for training.",
     "train": "Train the heatmap-conditioned predictor.",

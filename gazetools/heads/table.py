@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,8 @@ class HeadTable:
     """track id -> `wearer` or `other`."""
     clipped: int = 0
     """Boxes cut at the frame's edge by `normalised`."""
+    filled: int = 0
+    """Boxes made by `fill_gaps`."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -116,6 +119,39 @@ class HeadTable:
             clipped=int((cut != boxes).any(axis=1).sum()),
         )
 
+    def fill_gaps(self, max_frames: int) -> HeadTable:
+        """The table with boxes added, on straight lines, where a track is missing for 1 to `max_frames` frames.
+
+        A filled box depends on the next seen one, so it looks into the future (PITFALLS 41); `filled` counts them.
+        Longer gaps stay: the person may have left.
+
+        >>> track = HeadTable.from_columns("x", np.array([0, 2]), np.array([1, 1], np.int32),
+        ...     np.array([[0., 0, 2, 2], [2, 0, 4, 2]]), np.array([2, 3]))
+        >>> track.fill_gaps(1).box_xyxy[1].tolist()
+        [1.0, 0.0, 3.0, 2.0]
+        """
+        by_track = np.lexsort((self.frame, self.track_id))
+        before, after = by_track[:-1], by_track[1:]
+        missing = self.frame[after] - self.frame[before] - 1
+        fill = (self.track_id[after] == self.track_id[before]) & (missing > 0) & (missing <= max_frames)
+        before, after, missing = before[fill], after[fill], missing[fill]
+        first = np.repeat(before, missing)
+        last = np.repeat(after, missing)
+        step = np.concatenate([np.arange(1, m + 1) for m in missing]) if len(missing) else np.zeros(0, np.int64)
+        share = (step / (np.repeat(missing, missing) + 1))[:, None]
+        frame = np.concatenate((self.frame, self.frame[first] + step))
+        track_id = np.concatenate((self.track_id, self.track_id[first]))
+        between = self.box_xyxy[first] + share * (self.box_xyxy[last] - self.box_xyxy[first])
+        order = np.lexsort((track_id, frame))
+        return dataclasses.replace(
+            self,
+            frame=frame[order],
+            track_id=track_id[order],
+            box_xyxy=np.concatenate((self.box_xyxy, between))[order],
+            line=np.concatenate((self.line, self.line[first]))[order],
+            filled=self.filled + len(step),
+        )
+
     def of_frame(self, frame_index: int) -> slice:
         """Rows of one frame."""
         first, last = np.searchsorted(self.frame, [frame_index, frame_index + 1])
@@ -132,14 +168,12 @@ class HeadTable:
             keep = np.sort(by_size[first])
         else:
             keep = np.flatnonzero(np.isin(self.track_id, self._ids_of(people)))
-        return HeadTable(
-            source=self.source,
+        return dataclasses.replace(
+            self,
             frame=self.frame[keep],
             track_id=self.track_id[keep],
             box_xyxy=self.box_xyxy[keep],
             line=self.line[keep],
-            roles=self.roles,
-            clipped=self.clipped,
         )
 
     def _ids_of(self, people: str) -> list[int]:

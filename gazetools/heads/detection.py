@@ -1,0 +1,196 @@
+"""The detection pass: one whole video to a CSV of head boxes with track ids, committed by itself and reused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+import gazetools
+from gazetools.heads.detectors import HeadDetector, load_detector
+from gazetools.heads.tracking import Tracker
+from gazetools.io.atomic import sha256_of_file, write_bytes_atomic
+from gazetools.io.json_files import read_json, write_json_atomic
+from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.errors import DataFileError, EnvironmentLacksError, UsageError, VideoError
+from gazetools.schemas.heads import DetectOptions, HeadsRecord
+from gazetools.schemas.video import Frame
+from gazetools.video import VideoReader
+
+CSV_HEADER = "frame,track_id,xmin,ymin,xmax,ymax,score"
+_REVISION = 1
+"""Raised whenever the same inputs would give other boxes."""
+_AUTO_BATCH = {"cpu": 2, "cuda": 16}
+_PROBE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectedHeads:
+    """The boxes of one video."""
+
+    path: Path
+    record: HeadsRecord
+    reused: bool
+    """They were there already, made by the same detector from the same video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadDetection:
+    """A loaded detector with its options: what all videos of a run share."""
+
+    options: DetectOptions
+    detector: HeadDetector
+
+    @classmethod
+    def load(cls, options: DetectOptions, *, offline: bool | None = None) -> HeadDetection:
+        """See `load_detector`; EnvironmentLacksError also where scipy is missing."""
+        try:
+            import scipy.optimize  # noqa: F401 - the tracker needs it; said before the work, not after
+        except ImportError as error:
+            raise EnvironmentLacksError(
+                f"Following people needs scipy ({error}).", hint="pip install 'gazetools[detect]'"
+            ) from None
+        return cls(options=options, detector=load_detector(options, offline=offline))
+
+    def key(self, video: Path) -> str:
+        """sha256 over everything that shapes the boxes of `video`."""
+        parts = {
+            "revision": _REVISION,
+            "options": self.options.shaping(),
+            "weights": self.detector.weights_sha256,
+            "device": self.detector.device,
+            "video": _probe_digest(video),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def record_path(csv_path: Path) -> Path:
+    """Where the record of a CSV of detected boxes lies."""
+    return csv_path.with_name(csv_path.name + ".json")
+
+
+def detect_heads(
+    video: Path,
+    output: Path,
+    detection: HeadDetection,
+    *,
+    label: str | None = None,
+    allow_damaged: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> DetectedHeads:
+    """Find and follow the heads of `video` and write them to the CSV `output`; reuse it where it is already that.
+
+    The record (`output` + `.json`) with the CSV's sha256 is committed first, the CSV last: it counts where both agree,
+    and a CSV without a record is somebody's own. Frames are looked at in order and in bounded memory.
+
+    Raises:
+        VideoError: the video can't be decoded, or is damaged and `allow_damaged` is not set.
+        UsageError: `output` exists and is something else (another detector, video or a file of your own), unless
+            `overwrite`.
+    """
+    progress = progress or NoProgress()
+    label = label or f"heads {video.stem}"
+    key = detection.key(video)
+    record = read_record(output)
+    if record is not None and record.key == key:
+        return DetectedHeads(path=output, record=record, reused=True)
+    if output.exists() and not overwrite:
+        raise UsageError(
+            f"{output} exists and was not made from {video.name} with this detector and these options.",
+            hint="Pass --overwrite to replace it, or choose another file.",
+        )
+    with VideoReader(video) as reader:
+        if reader.damage and not allow_damaged:
+            raise VideoError(
+                f"{video} is not whole: {'; '.join(reader.damage)}.",
+                hint="Get the file again, or pass --allow-damaged to take what can be decoded.",
+            )
+        wanted = range(0, reader.frame_count, detection.options.every)
+        progress.start(label, len(wanted))
+        rows, tracks, headless = _follow(reader.frames(wanted), detection, label, progress)
+        progress.finish(label)
+    text = "\n".join((CSV_HEADER, *rows)) + "\n"
+    record = HeadsRecord(
+        tool_version=gazetools.__version__,
+        key=key,
+        csv_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        options=detection.options.shaping(),
+        weights_sha256=detection.detector.weights_sha256,
+        frames=len(wanted),
+        rows=len(rows),
+        tracks=tracks,
+        people_without_head=headless,
+    )
+    write_json_atomic(record_path(output), record.model_dump(mode="json"))
+    write_bytes_atomic(output, text.encode())
+    return DetectedHeads(path=output, record=record, reused=False)
+
+
+def _follow(
+    frames: Iterable[Frame], detection: HeadDetection, label: str, progress: Progress
+) -> tuple[list[str], int, int]:
+    """(lines of the CSV, tracks, sightings without a head)."""
+    options = detection.options
+    tracker = Tracker(score=options.score, low_score=options.low_score, lost_seconds=options.lost_seconds)
+    lines: list[str] = []
+    headless = 0
+    batch_size = _AUTO_BATCH[detection.detector.device] if options.batch_size == "auto" else options.batch_size
+    for batch in _batches(frames, batch_size):
+        found = detection.detector.find([frame.rgb for frame in batch], options.low_score)
+        for frame, people in zip(batch, found, strict=True):
+            ids = tracker.update(people.body_xyxy, people.score, frame.pts_seconds)
+            for place in np.argsort(ids, kind="stable"):
+                head = people.head_xyxy[place]
+                if ids[place] == 0:
+                    continue
+                if head is None:
+                    headless += 1
+                else:
+                    lines.append(_line(frame.index, int(ids[place]), head, float(people.score[place])))
+        progress.advance(label, len(batch))
+    return lines, tracker.started, headless
+
+
+def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    batch: list[Frame] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _line(frame_index: int, track_id: int, box_xyxy: npt.NDArray[np.float64], score: float) -> str:
+    return ",".join([str(frame_index), str(track_id), *(f"{v:.2f}" for v in box_xyxy), f"{score:.4f}"])
+
+
+def read_record(csv_path: Path) -> HeadsRecord | None:
+    """The record of `csv_path` if there is one and it states the file's sha256."""
+    try:
+        record = HeadsRecord.model_validate(read_json(record_path(csv_path), max_bytes=1 << 20))
+        return record if record.csv_sha256 == sha256_of_file(csv_path) else None
+    except (DataFileError, ValueError, OSError):
+        return None
+
+
+def _probe_digest(video: Path) -> str:
+    """Size and sha256 of the first and last MiB, so that thousands of finished videos need not be read whole."""
+    try:
+        with video.open("rb") as file:
+            size = video.stat().st_size
+            digest = hashlib.sha256(file.read(_PROBE_BYTES))
+            file.seek(max(size - _PROBE_BYTES, 0))
+            digest.update(file.read(_PROBE_BYTES))
+    except OSError as error:
+        raise VideoError(
+            f"Cannot read {video}: {error.strerror}.", hint="Check the path and its permissions."
+        ) from None
+    return f"{size}:{digest.hexdigest()}"
