@@ -18,6 +18,7 @@ from gazetools.schemas.findings import Finding, Severity, ValidationReport
 from gazetools.schemas.store import Prompt
 from gazetools.validation import checks_annotations, checks_origin, checks_time, checks_values
 from gazetools.validation.catalogue import finding
+from gazetools.validation.checks_sync import check_sync
 from gazetools.validation.collection import Collection, collect
 from gazetools.validation.load import load
 from gazetools.validation.subject import Subject
@@ -35,6 +36,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     checks_time.check_times,
     checks_time.check_against_video,
     checks_origin.check_people,
+    check_sync,
 )
 _MAX_THREADS = 4
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
