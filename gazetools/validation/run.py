@@ -15,6 +15,7 @@ import numpy as np
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
+from gazetools.schemas.provenance import GROUND_TRUTH
 from gazetools.schemas.store import Prompt
 from gazetools.validation import checks_annotations, checks_origin, checks_time, checks_values
 from gazetools.validation.catalogue import finding
@@ -124,7 +125,8 @@ def _check(subject: Subject, finder: VideoFinder, clips: list[checks_annotations
     counts.update(_counts(subject))
     provenance = subject.provenance
     origin = None
-    if provenance is not None and subject.kind == "store":
+    # a ground truth has the recordings of its own take where others have weights
+    if provenance is not None and subject.kind == "store" and provenance.model.name != GROUND_TRUTH:
         origin = (provenance.model.name, *sorted(provenance.model.weights_sha256.values()), str(provenance.options))
     return _Outcome(
         findings=subject.findings,
