@@ -181,8 +181,9 @@ def _segments(
     uv, _ = view.camera.project(points)
     inside = view.camera.lens.contains(uv)
     inout[places] = np.where(inside.all(axis=1), 1.0, np.where(inside.any(axis=1), np.nan, 0.0))
-    cells = np.where(inside, cells_of(uv / size), -1)
-    return dict(zip(places.tolist(), cells, strict=True)), inout
+    cells = np.sort(np.where(inside, cells_of(uv / size), -1), axis=1)
+    first = np.diff(cells, axis=1, prepend=-2) > 0  # neighbouring steps often share a cell: each is drawn once
+    return {place: cells[row, first[row]] for row, place in enumerate(places.tolist())}, inout
 
 
 def _counts(view: ExoView, gaze: EyeGaze, rays: _Rays, quality: npt.NDArray[np.uint8], inout: Floats) -> dict[str, Any]:

@@ -222,7 +222,8 @@ def _render(store: Path, job: _Job, path: Path, options: GroundTruthOptions) -> 
             store,
             job.video_id,
             provenance=provenance,
-            pieces=_pieces(targets, frames, pts),
+            pieces=_pieces(targets, frames, pts, draw=True),
+            outline=_pieces(targets, frames, pts, draw=False),
             track_roles={targets.track_id: "wearer"},
             heatmap_shape=(SIZE, SIZE),
             extras=targets.extras,
@@ -251,9 +252,11 @@ def _key(options: GroundTruthOptions, targets: Targets, video_sha256: str) -> st
 
 
 def _pieces(
-    targets: Targets, frames: npt.NDArray[np.int64], pts_seconds: npt.NDArray[np.float64]
+    targets: Targets, frames: npt.NDArray[np.int64], pts_seconds: npt.NDArray[np.float64], *, draw: bool
 ) -> list[Callable[[], Piece]]:
     """One loader per 256 frames; maps are drawn when the store asks, so that memory stays bounded."""
+
+    blank = np.zeros((), np.float16)
 
     def load(start: int) -> Piece:
         index = frames[start : start + PIECE_FRAMES]
@@ -270,7 +273,7 @@ def _pieces(
                 box_xyxy=targets.box_xyxy[rows].astype(np.float32),
                 inout=targets.inout[rows].astype(np.float32),
                 prompt=targets.prompt[rows].astype(np.uint8),
-                heatmap=targets.maps(first, stop),
+                heatmap=targets.maps(first, stop) if draw else np.broadcast_to(blank, (stop - first, SIZE, SIZE)),
             ),
             batch_size=1,
         )

@@ -100,6 +100,7 @@ def write_store(
     track_roles: dict[int, str],
     heatmap_shape: tuple[int, int],
     extras: Mapping[str, npt.NDArray[Any]] | None = None,
+    outline: Sequence[Callable[[], Piece]] | None = None,
 ) -> Sidecar:
     """Write `root/<video_id>.h5` and then its sidecar; memory is bounded by one piece.
 
@@ -110,6 +111,7 @@ def write_store(
         pieces: one loader per piece, in frame order; each is called twice (sizes first, then data).
         track_roles: track id -> `wearer` or `other`, for every id in the rows.
         heatmap_shape: (H, W) of every heatmap.
+        outline: the same pieces with any heatmaps of the right shape, for the first pass; where drawing costs time.
         extras: further columns, one entry per row; `StoreReader.extra(name)` reads them.
 
     Raises:
@@ -118,7 +120,7 @@ def write_store(
     """
     payload = path_of_id(root, video_id, STORE_SUFFIX)
     sidecar_path = path_of_id(root, video_id, SIDECAR_SUFFIX)
-    counts = _Counts.of(pieces, track_roles)
+    counts = _Counts.of(outline or pieces, track_roles)
     with atomic_path(payload) as temp:
         calm = _CalmFile(temp)
         try:

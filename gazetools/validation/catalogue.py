@@ -202,6 +202,14 @@ CATALOGUE: dict[str, Code] = {
         "note", "More than half of the rows have their gaze target outside the frame.", "Pack with --inout gate."
     ),
     # annotations
+    "sync-offset": Code(
+        "warning",
+        "An exo video of Ego-Exo4D and its wearer's trajectory are out of step by some frames.",
+        "Leave this camera out of --heads calib and groundtruth, or get the take again.",
+    ),
+    "sync-unknown": Code(
+        "note", "Whether an exo video and its trajectory are in step could not be measured.", "Nothing, if that is so."
+    ),
     "annotated-video-missing": Code(
         "warning", "A video of the annotations has no heatmaps.", "Extract and pack it, or check its id."
     ),

@@ -15,6 +15,7 @@ import numpy as np
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
+from gazetools.schemas.provenance import GROUND_TRUTH
 from gazetools.schemas.store import Prompt
 from gazetools.validation import (
     checks_annotations,
@@ -25,6 +26,7 @@ from gazetools.validation import (
     checks_video,
 )
 from gazetools.validation.catalogue import finding
+from gazetools.validation.checks_sync import check_sync
 from gazetools.validation.collection import Collection, collect
 from gazetools.validation.deep import DeepCheck, check_deep, open_deep
 from gazetools.validation.load import load
@@ -45,6 +47,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     checks_video.check_video,
     checks_frozen.check_frozen,
     checks_origin.check_people,
+    check_sync,
 )
 _MAX_THREADS = 4
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -148,7 +151,8 @@ def _check(
     counts.update(_counts(subject))
     provenance = subject.provenance
     origin = None
-    if provenance is not None and subject.kind == "store":
+    # a ground truth has the recordings of its own take where others have weights
+    if provenance is not None and subject.kind == "store" and provenance.model.name != GROUND_TRUTH:
         origin = (provenance.model.name, *sorted(provenance.model.weights_sha256.values()), str(provenance.options))
     return _Outcome(
         findings=subject.findings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gazetools.egoexo.takes import is_egoexo_root, read_takes
 from gazetools.extraction.inputs import VIDEO_SUFFIXES
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import UsageError
@@ -33,6 +34,10 @@ class VideoFinder:
                     self._by_id[video_id_below(path, root)] = path
                 except UsageError:
                     continue  # a name that can be no id is the video of no heatmaps
+        if is_egoexo_root(root):
+            for take in read_takes(root):
+                found = {take.video_id(camera): camera.path for camera in take.cameras}
+                self._by_id |= {video_id: path for video_id, path in found.items() if path is not None}
         self._folded = {video_id.casefold(): path for video_id, path in self._by_id.items()}
 
     def find(self, subject: Subject) -> Path | None:

@@ -67,6 +67,7 @@ def test_the_peak_is_the_projected_target_in_every_frame_that_has_a_sample(
 
 def test_the_store_passes_validation_and_is_not_made_twice(egoexo_root: Path, tmp_path: Path) -> None:
     _cam01(egoexo_root, tmp_path)
+    groundtruth(egoexo_root, tmp_path, takes=TAKES[1].name, cameras="cam02")  # another take: other recordings
     report = validate(tmp_path)
     assert report.exit_code == 0, report.findings
     again = groundtruth(egoexo_root, tmp_path, takes=TAKE.name, cameras="cam01")

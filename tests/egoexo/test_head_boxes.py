@@ -112,7 +112,7 @@ TIMESYNC = f"captures/{TAKE.capture}/timesync.csv"
         (TRAJECTORY, _set("graph_uid", "another-world"), "of the world.s. another-world"),
         (TRAJECTORY, _set("tx_world_device", "x1.5"), "line .*column tx_world_device: 'x1.5' is not a number"),
         (TRAJECTORY, _drop_column("qw_world_device"), r"lacks the column\(s\) qw_world_device"),
-        (TRAJECTORY, lambda rows: rows.__setitem__(200, rows[200][:-1]), "line 201: 14 cells, but the header has 15"),
+        (TRAJECTORY, lambda rows: rows.__setitem__(200, rows[200][:-1]), "line 201: 27 cells, but the header has 28"),
         (TRAJECTORY, lambda rows: rows.insert(5, rows[30]), "line 7.*goes backwards"),
         (CALIBS, _set("quality", "-1", 0), r"quality is -1 \(unknown\)"),
         (CALIBS, _set("cam_uid", "cam01", 1), "2 rows"),

@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -255,16 +257,25 @@ def _write_timesync(folder: Path, take: SyntheticTake) -> None:
     _write_csv(path, header, rows)
 
 
+@cache
+def _pose_cells(millisecond: int) -> tuple[str, ...]:
+    """The walk repeats itself, so a long take costs no more than its period."""
+    rotation, place = device_pose(millisecond / 1000)
+    return tuple(f"{value:.9f}" for value in (*place, *matrix_to_quaternion(rotation)))
+
+
 def _write_trajectory(folder: Path, take: SyntheticTake) -> None:
     header = ["graph_uid", "tracking_timestamp_us", "utc_timestamp_ns"]
     header += [f"{name}_world_device" for name in ("tx", "ty", "tz", "qx", "qy", "qz", "qw")]
-    header += [f"device_linear_velocity_{axis}_device" for axis in "xyz"] + ["quality_score", "geo_available"]
+    header += [f"device_linear_velocity_{axis}_device" for axis in "xyz"]
+    header += [f"angular_velocity_{axis}_device" for axis in "xyz"] + [f"gravity_{axis}_world" for axis in "xyz"]
+    header += ["quality_score", "geo_available"]
+    header += [f"{name}_ecef_device" for name in ("tx", "ty", "tz", "qx", "qy", "qz", "qw")]
+    rest = ["0.100000"] * 6 + ["0.000000", "0.000000", "-9.810000", "1.0", "0", *["0.000000000"] * 6, "1.000000000"]
     rows = []
     for millisecond in range(-100, round(take.frames * 1000 / 30) + 100):
-        rotation, place = device_pose(millisecond / 1000)
-        numbers = [f"{value:.9f}" for value in (*place, *matrix_to_quaternion(rotation))]
-        stamp = CLOCK_US + millisecond * 1000
-        rows.append([GRAPH, str(stamp), "1700000000000000000", *numbers, "0.1", "0.0", "0.0", "1.0", "0"])
+        numbers = _pose_cells(millisecond % round(PERIOD_S * 1000))
+        rows.append([GRAPH, str(CLOCK_US + millisecond * 1000), "1700000000000000000", *numbers, *rest])
     _write_csv(folder / "closed_loop_trajectory.csv", header, rows)
     header = ["cam_uid", "graph_uid", *(f"{name}_world_cam" for name in ("tx", "ty", "tz", "qx", "qy", "qz", "qw"))]
     header += ["image_width", "image_height", "intrinsics_type", *(f"intrinsics_{n}" for n in range(8))]
@@ -327,8 +338,12 @@ def _write_ego_pose(folder: Path, take: SyntheticTake) -> None:
 
 
 def _write_video(path: Path, take: SyntheticTake, camera: Camera, *, draw: bool) -> None:
-    """A head and its target where they belong, on a grey ramp; without `draw` the ramp alone."""
+    """A head and its target on a grey ramp; without `draw` the ramp alone, the same in all cameras."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    alike = [other for other in take.cameras if (other.width, other.height) == (camera.width, camera.height)]
+    if not draw and alike and alike[0] is not camera and camera.frames == alike[0].frames:
+        shutil.copyfile(path.with_stem(alike[0].name), path)
+        return
     ramp = np.linspace(60, 140, camera.width, dtype=np.uint8)[None, :, None].repeat(camera.height, 0).repeat(3, 2)
     with av.open(str(path), "w", format="mp4") as container:
         options = {"preset": "ultrafast", "crf": "28", "g": "30"}

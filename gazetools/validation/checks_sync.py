@@ -1,0 +1,131 @@
+"""Are an exo video and the wearer's trajectory of an Ego-Exo4D take in step? Measured, not read from frame counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.egoexo.exo_view import ExoView, exo_view
+from gazetools.egoexo.takes import take_of_video
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.provenance import GROUND_TRUTH
+from gazetools.validation.subject import Floats, Ints, Subject
+
+MAX_OFFSET_FRAMES = 15
+_MIN_FRAMES = 30
+_MIN_MOTION = 0.05
+"""Of a head's height: a head that moves less in the picture tells no offset."""
+_MAX_UNEXPLAINED = 0.5
+"""Boxes that keep more than this share of the expected motion as mismatch at every offset don't follow the wearer."""
+_GAIN = 0.75
+"""An offset is reported where it leaves less than this share of the mismatch at offset 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offset:
+    """How boxes and trajectory fit best."""
+
+    frames: int
+    """k: frame i of the video shows the head where the trajectory has it at frame i + k."""
+    mismatch: float
+    """Distance at this offset, in head heights, after a constant displacement is taken out (see `_spread`)."""
+    mismatch_at_zero: float
+    motion: float
+    """The same measure of the expected motion itself: what boxes that stand still would be off by."""
+
+
+def measure_offset(frame: Ints, centre_xy: Floats, height: Floats, expected_xy: Floats) -> Offset | None:
+    """The shift between boxes and expected head centres, at most 15 frames.
+
+    Detectors frame a head in their own way, so that a constant displacement (in head heights) is taken out first.
+
+    Args:
+        frame: [N] of the boxes. centre_xy: [N, 2] pixels. height: [N] pixels.
+        expected_xy: [F, 2] pixels for every frame of the video; NaN where unknown.
+
+    Returns:
+        None where fewer than 30 boxes have an expected place at every offset.
+    """
+    shifts = range(-MAX_OFFSET_FRAMES, MAX_OFFSET_FRAMES + 1)
+    at = frame[:, None] + np.array(shifts)
+    inside = (at >= 0) & (at < len(expected_xy))
+    expected = np.where(inside[..., None], expected_xy[np.clip(at, 0, len(expected_xy) - 1)], np.nan)
+    usable = np.isfinite(expected).all(axis=(1, 2)) & (height > 0)
+    if usable.sum() < _MIN_FRAMES:
+        return None
+    apart = (centre_xy[usable, None] - expected[usable]) / height[usable, None, None]
+    costs = [_spread(apart[:, column]) for column in range(len(shifts))]
+    best = int(np.argmin(costs))
+    motion = _spread(expected[usable, best] / height[usable, None])
+    return Offset(
+        frames=shifts[best],
+        mismatch=costs[best],
+        mismatch_at_zero=costs[MAX_OFFSET_FRAMES],
+        motion=motion,
+    )
+
+
+def _spread(apart_xy: Floats) -> float:
+    """Root mean square distance of points [N, 2] from their median, with outliers cut at 3 median distances."""
+    distance = np.linalg.norm(apart_xy - np.median(apart_xy, axis=0), axis=1)
+    return float(np.sqrt(np.mean(np.minimum(distance, 3 * np.median(distance)) ** 2)))
+
+
+def check_sync(subject: Subject) -> None:
+    """Compare the head boxes of an exo video with where the trajectory puts the wearer's head.
+
+    Only for stores whose boxes don't come from that trajectory themselves, of videos in an Ego-Exo4D root. The track
+    that fits best is taken for the wearer.
+    """
+    columns, provenance = subject.columns, subject.provenance
+    if columns is None or provenance is None or not len(columns.row_frame):
+        return
+    if provenance.model.name == GROUND_TRUTH or not provenance.heads.spec.startswith(("file:", "detect")):
+        return
+    path = subject.video.path if subject.video is not None else Path(provenance.video.path)
+    try:
+        take_of_video(path)
+    except UsageError:
+        return  # no Ego-Exo4D video: there is nothing to compare with
+    facts = provenance.video
+    try:
+        view = exo_view(path, width=facts.width, height=facts.height, frame_count=facts.frame_count)
+    except UsageError as error:
+        subject.report("sync-unknown", f"The offset to the trajectory can't be measured: {error.message}")
+        return
+    offset = _best_track(subject, view, np.array([facts.width, facts.height] * 2, np.float64))
+    if offset is None:
+        subject.report("sync-unknown", "Too few head boxes lie where the trajectory is known.")
+    elif offset.motion < _MIN_MOTION:
+        subject.report("sync-unknown", "The wearer's head moves too little in this view to tell an offset.")
+    elif offset.mismatch > _MAX_UNEXPLAINED * offset.motion:
+        subject.report(
+            "sync-unknown",
+            f"No track follows the wearer: the best is {offset.mismatch:.2f} head heights off where the head moves by "
+            f"{offset.motion:.2f}.",
+        )
+    elif offset.frames and offset.mismatch < _GAIN * offset.mismatch_at_zero:
+        subject.report(
+            "sync-offset",
+            f"Frame i shows the wearer's head where the trajectory has it at frame i {offset.frames:+d}: the mismatch "
+            f"falls from {offset.mismatch_at_zero:.3f} to {offset.mismatch:.3f} head heights.",
+        )
+
+
+def _best_track(subject: Subject, view: ExoView, size: Floats) -> Offset | None:
+    columns = subject.columns
+    if columns is None:
+        return None
+    expected = (view.boxes.box_xyxy[:, :2] + view.boxes.box_xyxy[:, 2:]) / 2
+    boxes: npt.NDArray[np.float64] = columns.row_box.astype(np.float64) * size
+    found = []
+    for track in np.unique(columns.row_track).tolist():
+        rows = columns.row_track == track
+        own = boxes[rows]
+        offset = measure_offset(columns.row_frame[rows], (own[:, :2] + own[:, 2:]) / 2, own[:, 3] - own[:, 1], expected)
+        if offset is not None:
+            found.append(offset)
+    return min(found, key=lambda one: one.mismatch / max(one.motion, 1e-9), default=None)

@@ -1,0 +1,96 @@
+"""The sync check measures planted offsets, and says so where nothing can be measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gazetools.groundtruth import groundtruth
+from gazetools.schemas.store import Piece, Rows
+from gazetools.store import open_store, write_store
+from gazetools.validation import validate
+from gazetools.validation.checks_sync import measure_offset
+from tests.helpers.synthetic_takes import TAKES
+
+TAKE = TAKES[1]
+CAMERA = TAKE.cameras[0]
+
+
+@pytest.fixture(scope="module")
+def truth(egoexo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("truth")
+    groundtruth(egoexo_root, store, takes=TAKE.name, cameras="cam01")
+    return store
+
+
+def _detected(truth: Path, store: Path, *, offset: int, spec: str = "file:boxes.csv", still: bool = False) -> Path:
+    """A store whose boxes are the closed-form head boxes of `offset` frames later, as a detector would frame them.
+
+    Boxes are 20 % larger, displaced by a fifth of a head, and jitter by a pixel.
+    """
+    with open_store(truth / TAKE.name / "cam01.h5") as source:
+        rows, frames, provenance = source.rows(), source.frames, source.provenance
+    rng = np.random.default_rng(3)
+    boxes = np.array([CAMERA.head_box(0.0 if still else (frame + offset) / 30) for frame in rows.frame.tolist()])
+    size = boxes[:, 2:] - boxes[:, :2]
+    boxes = np.concatenate([boxes[:, :2] - 0.1 * size, boxes[:, 2:] + 0.1 * size], axis=1)
+    boxes += 0.2 * np.tile(size, 2) + rng.normal(0, 1, boxes.shape)
+    piece = Piece(
+        frame_index=frames.index,
+        pts_seconds=frames.pts_seconds,
+        fingerprint=frames.fingerprint,
+        fingerprint_index=frames.fingerprint_index,
+        rows=Rows(
+            frame=rows.frame,
+            track_id=np.full(len(rows), 4, np.int32),
+            box_xyxy=(boxes / [480, 270, 480, 270]).astype(np.float32),
+            inout=rows.inout,
+            prompt=rows.prompt,
+            heatmap=rows.heatmap,
+        ),
+        batch_size=1,
+    )
+    model = provenance.model.model_copy(update={"name": "tiny"})
+    heads = provenance.heads.model_copy(update={"spec": spec})
+    write_store(
+        store,
+        f"{TAKE.name}/cam01",
+        provenance=provenance.model_copy(update={"model": model, "heads": heads}),
+        pieces=[lambda: piece],
+        track_roles={4: "other"},
+        heatmap_shape=(64, 64),
+    )
+    return store
+
+
+@pytest.mark.parametrize(("offset", "says"), [(6, r"\+6"), (-4, "-4")])
+def test_a_planted_offset_is_measured(truth: Path, tmp_path: Path, offset: int, says: str) -> None:
+    findings = {f.code: f for f in validate(_detected(truth, tmp_path, offset=offset)).findings}
+    assert f"frame i {says}".replace("\\", "") in findings["sync-offset"].message
+    assert findings["sync-offset"].severity == "warning"
+
+
+def test_a_video_in_step_has_no_finding(truth: Path, tmp_path: Path, egoexo_root: Path) -> None:
+    store = _detected(truth, tmp_path, offset=0)
+    assert validate(store, videos=egoexo_root).exit_code == 0  # the root's videos are found by take/camera
+    assert not {"sync-offset", "sync-unknown"} & {f.code for f in validate(store).findings}
+
+
+def test_boxes_that_do_not_follow_the_wearer_say_nothing(truth: Path, tmp_path: Path) -> None:
+    codes = {f.code for f in validate(_detected(truth, tmp_path, offset=0, still=True)).findings}
+    assert "sync-offset" not in codes
+    assert "sync-unknown" in codes
+
+
+@pytest.mark.parametrize("spec", ["calib", "whole"])
+def test_boxes_from_the_trajectory_itself_prove_nothing(truth: Path, tmp_path: Path, spec: str) -> None:
+    codes = {f.code for f in validate(_detected(truth, tmp_path, offset=6, spec=spec)).findings}
+    assert not {"sync-offset", "sync-unknown"} & codes
+
+
+def test_too_few_boxes_measure_nothing() -> None:
+    frame = np.arange(20)
+    xy = np.stack([frame * 5.0, frame * 0.0], axis=1)
+    assert measure_offset(frame, xy, np.full(20, 10.0), xy) is None
