@@ -23,6 +23,7 @@ COMMANDS = {
     "extract": "Video to raw heatmaps with Gaze-LLE.",
     "validate": "Is every heatmap aligned with its frames, and whole?",
     "pack": "Normalise, resample and pack heatmaps for training.",
+    "convert": "Another layout, or another tool's heatmaps into a dataset.",
     "train": "Train the heatmap-conditioned predictor.",
     "preview": "Overlay heatmaps on frames: a picture or a video.",
     "demo": "All of it, offline, on synthetic scenes.",
