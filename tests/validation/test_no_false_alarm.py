@@ -16,6 +16,8 @@ from gazetools.packing import pack
 from gazetools.validation import validate
 
 MEDIA = Path(__file__).parents[1] / "media"
+REFUSED = {"made_mirrored_mp4", "made_rotated_45_mp4"}
+"""Extract applies turns by quarters only and says so of these."""
 FULL = os.environ.get("GAZETOOLS_DATA")
 
 
@@ -29,26 +31,24 @@ def _linked(source: Path, folder: Path) -> Path:
     return folder
 
 
-def _no_alarm(videos: Path, work: Path, model: Path, *, at_least: int, stride: int | None) -> None:
+def _no_alarm(videos: Path, work: Path, model: Path, *, refused: set[str], stride: int | None) -> None:
     report = extract(videos, work / "store", heads="whole", model=str(model), stride=stride)
-    done = [item.video_id for item in report.items if item.status == "done"]
-    assert len(done) >= at_least, [(item.video_id, item.reason) for item in report.items]
+    assert {item.video_id for item in report.items if item.status != "done"} == refused
     pack(work / "store", work / "data", normalize="max")
     for root in (work / "store", work / "data"):
-        found = validate(root, videos=videos, deep=2, model=model).findings
+        found = validate(root, videos=videos, deep=2, model=model if root.name == "store" else None).findings
         assert [(f.video_id, f.code, f.message) for f in found if f.severity != "note"] == []
         assert not [f for f in found if f.code == "deep-skipped"]
 
 
 def test_no_alarm_on_the_committed_clips(tmp_path: Path, tiny_model: Path) -> None:
     videos = _linked(MEDIA, tmp_path / "videos")
-    count = len(list(videos.iterdir()))
-    assert count >= 25
-    _no_alarm(videos, tmp_path, tiny_model, at_least=count, stride=4)
+    assert len(list(videos.iterdir())) >= 25
+    _no_alarm(videos, tmp_path, tiny_model, refused=REFUSED, stride=8)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(FULL is None, reason="GAZETOOLS_DATA is not set")
 def test_no_alarm_on_the_full_set(tmp_path: Path, tiny_model: Path) -> None:
     videos = _linked(Path(str(FULL)), tmp_path / "videos")
-    _no_alarm(videos, tmp_path, tiny_model, at_least=5, stride=None)
+    _no_alarm(videos, tmp_path, tiny_model, refused=set(), stride=None)
