@@ -24,6 +24,7 @@ COMMANDS = {
     "heads": "Find the heads of a video and follow them.",
     "validate": "Is every heatmap aligned with its frames, and whole?",
     "pack": "Normalise, resample and pack heatmaps for training.",
+    "convert": "Another layout, or another tool's heatmaps into a dataset.",
     "train": "Train the heatmap-conditioned predictor.",
     "groundtruth": "Gaze heatmaps from eye tracking (Ego-Exo4D, Ego4D).",
     "evaluate": "Score heatmaps against ground truth: AUC, L2, in/out AP, angle.",

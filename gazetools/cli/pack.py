@@ -98,11 +98,11 @@ def pack_command(
             progress=progress,
         )
     TERMINAL.emit(report.model_dump(mode="json"))
-    TERMINAL.show(_result_table(report))
+    TERMINAL.show(result_table(report))
     return report.exit_code
 
 
-def _result_table(report):  # type: ignore[no-untyped-def]
+def result_table(report):  # type: ignore[no-untyped-def]
     from rich.markup import escape
     from rich.table import Table
 

@@ -35,6 +35,10 @@ def validate_command(
         str | None,
         typer.Option(help="With --deep: file:PATH or whole, where the heatmaps have no boxes.", rich_help_panel=_DEEP),
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
+    fail_on: Annotated[str, typer.Option(help="Exit 1 from this severity on: error, warning, note or never.")] = (
+        "warning"
+    ),
     for_training: Annotated[Path | None, typer.Option(help="Training config: will this dataset load under it.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -44,9 +48,10 @@ def validate_command(
     Example: gazetools validate store --videos videos --deep 8 --html report.html
     """
     from gazetools.schemas.errors import UsageError
-    from gazetools.schemas.findings import ValidationReport
+    from gazetools.schemas.findings import ValidationReport, check_fail_on
     from gazetools.validation import validate
 
+    fail_on = check_fail_on(fail_on)
     if for_training is not None and not for_training.is_file():
         raise UsageError(f"The training config {for_training} does not exist.", hint="Check the path.")
     with TERMINAL.progress() as progress:
@@ -59,6 +64,7 @@ def validate_command(
             checkpoint=checkpoint,
             backbone=backbone,
             heads=heads,
+            html=html,
             progress=progress,
         )
     if for_training is not None:
@@ -71,7 +77,7 @@ def validate_command(
     TERMINAL.emit(report.model_dump(mode="json"))
     TERMINAL.show(_findings_table(report))
     TERMINAL.show(_summary_line(report.summary))
-    return report.exit_code
+    return report.exit_code_for(fail_on)
 
 
 def _findings_table(report):  # type: ignore[no-untyped-def]
@@ -101,16 +107,9 @@ def _findings_table(report):  # type: ignore[no-untyped-def]
 
 def _frames(frames: list[int] | None) -> str:
     """`frames 3-5, 9, ...`"""
-    if frames is None:
-        return ""
-    runs: list[list[int]] = []
-    for frame in frames:
-        if runs and frame == runs[-1][1] + 1:
-            runs[-1][1] = frame
-        else:
-            runs.append([frame, frame])
-    shown = [str(a) if a == b else f"{a}-{b}" for a, b in runs[:4]]
-    return "frames " + ", ".join(shown) + (", ..." if len(runs) > 4 else "")
+    from gazetools.schemas.findings import frame_runs
+
+    return "" if frames is None else f"frames {frame_runs(frames, most=4)}"
 
 
 def _summary_line(summary: dict[str, Any]) -> str:

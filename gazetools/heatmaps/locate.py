@@ -78,6 +78,28 @@ def foreign_location(video_id: str, candidates: dict[str, Path]) -> Location | N
     return None
 
 
+def list_foreign(root: Path) -> dict[str, list[Path]]:
+    """Id -> files or folders of every video below `root`: each .npz, each folder of numbered .npy, each other .npy.
+
+    More than one path means that several are of one id. Hidden files and folders are left out.
+    """
+    found: dict[str, list[Path]] = {}
+    folders: set[Path] = set()
+    for path in sorted(root.rglob("*.np[yz]")):
+        if any(part.startswith(".") for part in path.relative_to(root).parts) or path.parent in folders:
+            continue
+        if path.suffix == ".npy" and is_frame_folder(path.parent):
+            folders.add(path.parent)
+            folder = path.parent
+            name = root.resolve().name if folder == root else folder.relative_to(root).as_posix()
+            found.setdefault(name, []).append(folder)
+        elif path.name == WHOLE_ARRAY_IN_FOLDER and path.parent != root:
+            found.setdefault(path.parent.relative_to(root).as_posix(), []).append(path)
+        else:
+            found.setdefault(path.relative_to(root).with_suffix("").as_posix(), []).append(path)
+    return found
+
+
 def is_frame_folder(folder: Path) -> bool:
     """Does `folder` hold one map per numbered .npy file (rather than one video per file)?
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,22 +19,21 @@ from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.maps import UINT8_SCALE
 from gazetools.packing.origin import origin_bytes, origin_of
 from gazetools.packing.parallel import SharedProgress, each
+from gazetools.packing.space import check_space, refuse_nested_folders
 from gazetools.packing.stream import PackedMaps
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import nearest_name, parse_settings
 from gazetools.schemas.dataset import (
     INVERSE_MEMBERS,
     LAYOUT_SUFFIX,
-    MANIFEST_NAME,
     ORIGIN_SUFFIX,
-    Layout,
     PackedItem,
     PackedVideo,
     PackOptions,
     PackReport,
     summarised,
 )
-from gazetools.schemas.errors import DataFileError, FaultError, UsageError
+from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.video_id import path_of_id
 from gazetools.store import StoreEntry, StoreReader, list_store, open_store
 from gazetools.store.listing import read_sidecar
@@ -93,7 +90,7 @@ def pack(
     draft = ManifestDraft(dataset, options, overwrite=overwrite)
     draft.allow_only([entry.video_id for entry in entries])
     if options.layout == "npy":
-        _refuse_nested_folders({entry.video_id for entry in entries} | draft.video_ids)
+        refuse_nested_folders({entry.video_id for entry in entries} | draft.video_ids)
 
     progress.start("videos", len(entries), unit="videos")
 
@@ -263,17 +260,6 @@ def _check_folders(store: Path, dataset: Path) -> None:
     check_writable_folder(dataset, option="-o")
 
 
-def _refuse_nested_folders(video_ids: set[str]) -> None:
-    """In the npy layout a video is a folder; replacing one must not take another with it."""
-    for video_id in sorted(video_ids):
-        outer = {str(parent) for parent in PurePosixPath(video_id).parents} & video_ids
-        if outer or video_id.casefold() == MANIFEST_NAME:
-            raise UsageError(
-                f"The frame folder of {video_id!r} would lie in the way of {min(outer, default=MANIFEST_NAME)!r}.",
-                hint="Use --layout npz.",
-            )
-
-
 def _target_size(store: StoreReader, options: PackOptions) -> tuple[int, int] | None:
     """(H, W) that readers shall resize to; None where maps are stored at the size they are wanted."""
     if options.size != "video" or options.resize_to_video:
@@ -288,21 +274,3 @@ def _stored_size(store: StoreReader, options: PackOptions) -> tuple[int, int]:
         return store.provenance.video.height, store.provenance.video.width
     height, width = options.size.split("x")
     return int(height), int(width)
-
-
-def check_space(target: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], layout: Layout) -> None:
-    """Refuse before writing what the disk has no room for: bytes, and files in the npy layout."""
-    needed = math.prod(shape) * dtype.itemsize
-    folder = next(parent for parent in target.parents if parent.exists())
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise FaultError(
-            f"{target} needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free.",
-            hint="Free some space, or choose a smaller --size or --dtype; finished videos are kept.",
-        )
-    status = os.statvfs(folder)
-    if layout == "npy" and status.f_files and status.f_favail < shape[0] + 2:
-        raise FaultError(
-            f"{target} needs {shape[0] + 1} files, the file system has {status.f_favail} left.",
-            hint="Use --layout npz: one file per video.",
-        )

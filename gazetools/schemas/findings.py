@@ -5,8 +5,25 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from gazetools.schemas.base import StrictModel
+from gazetools.schemas.errors import UsageError
 
 Severity = Literal["error", "warning", "note"]
+
+
+FailOn = Literal["error", "warning", "note", "never"]
+_FAILING: dict[str, tuple[str, ...]] = {
+    "error": ("error",),
+    "warning": ("error", "warning"),
+    "note": ("error", "warning", "note"),
+    "never": (),
+}
+
+
+def check_fail_on(value: str) -> str:
+    """`value` if it is a FailOn, else UsageError."""
+    if value not in _FAILING:
+        raise UsageError(f"--fail-on {value} is unknown.", hint=f"Use {', '.join(_FAILING)}.")
+    return value
 
 
 class Finding(StrictModel):
@@ -31,4 +48,20 @@ class ValidationReport(StrictModel):
     @property
     def exit_code(self) -> int:
         """1 with any error or warning, else 0."""
-        return int(any(f.severity in ("error", "warning") for f in self.findings))
+        return self.exit_code_for("warning")
+
+    def exit_code_for(self, fail_on: str) -> int:
+        """1 with any finding of the severity `fail_on` (see FailOn) or a worse one, else 0."""
+        return int(any(f.severity in _FAILING[fail_on] for f in self.findings))
+
+
+def frame_runs(frames: list[int] | None, most: int = 6) -> str:
+    """`3-5, 9, ...`; empty for None."""
+    runs: list[list[int]] = []
+    for frame in frames or ():
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    shown = [str(a) if a == b else f"{a}-{b}" for a, b in runs[:most]]
+    return ", ".join(shown) + (", ..." if len(runs) > most else "")

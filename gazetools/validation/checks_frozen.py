@@ -21,7 +21,7 @@ def check_frozen(subject: Subject) -> None:
     stats = subject.stats
     if stats is None or len(stats) < MIN_RUN:
         return
-    live = stats.high > 0  # zero maps have a finding of their own
+    live = stats.high > stats.low  # maps of one value have a finding of their own
     if subject.valid is not None and len(subject.valid) == len(stats):
         live &= subject.valid
     tracks = np.zeros(len(stats), np.int64) if subject.columns is None else subject.columns.row_track

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gazetools.heatmaps.locate import WHOLE_ARRAY_IN_FOLDER, is_frame_folder, raw_manifest
+from gazetools.heatmaps.locate import list_foreign, raw_manifest
 from gazetools.io.atomic import TEMP_MARK
 from gazetools.io.json_files import read_json
 from gazetools.schemas.base import explain_validation_error
@@ -149,21 +149,7 @@ def _dataset(root: Path) -> Collection:
 def _foreign(root: Path) -> Collection:
     """Every .npz, every folder of numbered .npy files, every other .npy is one video."""
     collection = Collection(kind="foreign", root=root)
-    found: dict[str, list[Path]] = {}
-    folders: set[Path] = set()
-    for path in sorted(root.rglob("*.np[yz]")):
-        if not _is_visible(path.relative_to(root)) or path.parent in folders:
-            continue
-        if path.suffix == ".npy" and is_frame_folder(path.parent):
-            folders.add(path.parent)
-            path = path.parent  # noqa: PLW2901 - the folder is the video
-            name = root.resolve().name if path == root else path.relative_to(root).as_posix()
-        elif path.name == WHOLE_ARRAY_IN_FOLDER and path.parent != root:
-            name = path.parent.relative_to(root).as_posix()
-        else:
-            name = path.relative_to(root).with_suffix("").as_posix()
-        found.setdefault(name, []).append(path)
-    for name, paths in found.items():
+    for name, paths in list_foreign(root).items():
         subject = Subject(kind="foreign", video_id=name, path=paths[0])
         _check_id(subject)
         if len(paths) > 1:

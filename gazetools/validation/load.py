@@ -16,23 +16,21 @@ from gazetools.heatmaps.locate import numbered_frames
 from gazetools.heatmaps.sources import StoredFrames, heatmap_member, side_layout, thw
 from gazetools.io.arrays import AnyArray, ArrayLayout, Npz, iter_npy_blocks, load_npy, npy_layout
 from gazetools.io.atomic import sha256_of_file
-from gazetools.io.json_files import read_json
 from gazetools.packing.layouts import sha256_of_listing
 from gazetools.schemas.dataset import (
+    CONVERTED_FROM,
     HEATMAP_MEMBER,
     INDEX_NPZ,
     INVERSE_MEMBERS,
-    MAX_ORIGIN_BYTES,
     MEMBERS,
-    Origin,
     PackedVideo,
-    summarised,
 )
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.store import StoreReader, open_store
 from gazetools.store.listing import read_sidecar
+from gazetools.validation.load_origin import load_origin
 from gazetools.validation.subject import MapStats, StoreColumns, Subject
 
 _BLOCK_ROWS = 256
@@ -163,31 +161,6 @@ def _load_hdf5(subject: Subject) -> None:
     _load_side(subject, archive)
 
 
-def load_origin(subject: Subject) -> None:
-    """The origin file of a packed video: whole provenance, fingerprints, head boxes of sampled rows."""
-    entry, path = subject.entry, subject.sidecar
-    if entry is None or entry.origin_sha256 is None or path is None:
-        return
-    if not path.exists():
-        subject.report("origin-missing", f"{path} does not exist.")
-        return
-    try:
-        origin = Origin.model_validate(read_json(path, max_bytes=MAX_ORIGIN_BYTES))
-        subject.fingerprints = origin.thumbnails()
-        subject.provenance = Provenance.model_validate(origin.provenance) if "video" in origin.provenance else None
-    except (DataFileError, ValueError) as error:  # pydantic's ValidationError is a ValueError
-        subject.report("provenance-unreadable", f"{path}: {' '.join(str(error).split())[:300]}")
-        return
-    subject.fingerprint_index = np.array(origin.fingerprint_index, dtype=np.int64)
-    subject.samples = origin.rows
-    if origin.video_id != subject.video_id:
-        subject.report("id-mismatch", f"{path} is of the video {origin.video_id!r}.")
-    if sha256_of_file(path) != entry.origin_sha256:
-        subject.report("checksum-mismatch", f"The sha256 of {path} is not the manifest's.")
-    elif summarised(origin.provenance) != entry.provenance:
-        subject.report("manifest-mismatch", f"The provenance in the manifest is not that of {path}.")
-
-
 def _load_npz(subject: Subject) -> None:
     entry = subject.entry
     _compare_with_entry(subject, entry)
@@ -277,7 +250,11 @@ def _load_side(subject: Subject, archive: Npz | Hdf5Members) -> None:
     for name, dtype in _SIDE_TYPES.items():
         layout = side_layout(archive, name, strict=subject.entry is not None)
         if layout is not None and layout.dtype == dtype and layout.shape == (count,):
-            setattr(subject, name, archive.load(name))
+            values = archive.load(name)
+            converted = subject.entry is not None and CONVERTED_FROM in subject.entry.provenance
+            # other tools' maps may have no times: that they lack them is no fault of the conversion
+            if not (converted and name == "pts_seconds" and np.isnan(values).all()):
+                setattr(subject, name, values)
         elif subject.entry is not None:
             found = "missing" if layout is None else f"{layout.dtype} {list(layout.shape)}"
             subject.report("member-missing", f"{archive.path}: {name} is {found}; it must be {dtype} [{count}].")

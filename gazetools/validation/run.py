@@ -30,6 +30,7 @@ from gazetools.validation.checks_sync import check_sync
 from gazetools.validation.collection import Collection, collect
 from gazetools.validation.deep import DeepCheck, check_deep, open_deep
 from gazetools.validation.load import load
+from gazetools.validation.portrait import Portrait, portray
 from gazetools.validation.subject import Subject
 from gazetools.validation.videos import VideoFinder, decode
 
@@ -62,6 +63,7 @@ class _Outcome:
     size_hw: tuple[int, int] | None
     origin: tuple[str, ...] | None
     counts: Counter[str]
+    portrait: Portrait | None
 
 
 def validate(
@@ -74,6 +76,7 @@ def validate(
     checkpoint: str | Path | None = None,
     backbone: str | Path | None = None,
     heads: str | None = None,
+    html: str | Path | None = None,
     progress: Progress | None = None,
 ) -> ValidationReport:
     """Check a store, a dataset or a folder of other tools' heatmaps; see docs/validation.md for the codes.
@@ -91,6 +94,7 @@ def validate(
         checkpoint: weights of a named model.
         backbone: DINOv2 weights of a named model.
         heads: `file:PATH` or `whole`, for `deep` on heatmaps that do not know their head boxes.
+        html: where to write the report as one self-contained HTML file.
         progress: receives videos done.
 
     Returns:
@@ -117,7 +121,10 @@ def validate(
     progress.start("validate", len(collection.subjects), unit="videos")
     # libraries under the checks leave Python while they read, hash and decode; memory is bounded per thread
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        for outcome in pool.map(lambda s: _check(s, finder, deep_check, by_id.get(s.video_id)), collection.subjects):
+        for outcome in pool.map(
+            lambda s: _check(s, finder, deep_check, by_id.get(s.video_id), collection.root if html else None),
+            collection.subjects,
+        ):
             outcomes.append(outcome)
             progress.advance("validate")
     progress.finish("validate")
@@ -125,11 +132,20 @@ def validate(
     findings = [*collection.findings, *(f for outcome in outcomes for f in outcome.findings)]
     findings += _across_videos(collection, outcomes) + without_maps
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
-    return ValidationReport(findings=findings, summary=_summary(path, collection, outcomes, findings))
+    report = ValidationReport(findings=findings, summary=_summary(path, collection, outcomes, findings))
+    if html is not None:
+        from gazetools.validation.html import write_html
+
+        write_html(Path(html), report, [outcome.portrait for outcome in outcomes if outcome.portrait is not None])
+    return report
 
 
 def _check(
-    subject: Subject, finder: VideoFinder, deep: DeepCheck | None, clips: list[checks_annotations.Clip] | None
+    subject: Subject,
+    finder: VideoFinder,
+    deep: DeepCheck | None,
+    clips: list[checks_annotations.Clip] | None,
+    portrayed_in: Path | None,
 ) -> _Outcome:
     counts: Counter[str] = Counter()
     try:
@@ -160,6 +176,7 @@ def _check(
         size_hw=subject.size_hw,
         origin=origin,
         counts=counts,
+        portrait=None if portrayed_in is None else portray(subject, portrayed_in),
     )
 
 

@@ -425,7 +425,7 @@ def test_nested_ids_in_the_npy_layout_are_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_store(tmp_path / "store")
     usage = type("usage", (), {"free": 100})
-    monkeypatch.setattr("gazetools.packing.run.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("gazetools.packing.space.shutil.disk_usage", lambda path: usage)
     with pytest.raises(FaultError, match=r"needs 0.00 GB.*finished videos are kept"):
         pack(tmp_path / "store", tmp_path / "data")
     assert not list((tmp_path / "data").glob("*"))
