@@ -20,6 +20,7 @@ from gazetools.trainer.data.plan import plan_data
 from gazetools.trainer.data.sampling import anchor_seconds, clip_frames
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB, transform_frames, transform_heatmaps
 from gazetools.trainer.data.videos import find_video
+from tests.helpers.videos import ArrayVideo
 from tests.trainer.conftest import Study
 
 HEADER = "video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
@@ -284,20 +285,14 @@ def test_items_depend_on_seed_epoch_and_place_only(study: Study, tmp_path: Path)
     assert isinstance(c, Sample) and c.anticipation_seconds != a.anticipation_seconds
 
 
-class FakeVideo:
+class FakeVideo(ArrayVideo):
     """Frames whose grey value is their number; everything from `spoilt_from` on is replaced by noise."""
 
     def __init__(self, spoilt_from: int | None) -> None:
-        self.pts_seconds = np.arange(150) / 30
-        self.frames = np.repeat(np.arange(150, dtype=np.uint8)[:, None], 48 * 64 * 3, axis=1).reshape(150, 48, 64, 3)
+        numbers = np.repeat(np.arange(150, dtype=np.uint8)[:, None], 48 * 64 * 3, axis=1).reshape(150, 48, 64, 3)
         if spoilt_from is not None:
-            self.frames[spoilt_from:] = np.random.default_rng(0).integers(0, 256, self.frames[spoilt_from:].shape)
-
-    def read(self, indices: Any) -> Any:
-        return self.frames[indices]
-
-    def close(self) -> None:
-        pass
+            numbers[spoilt_from:] = np.random.default_rng(0).integers(0, 256, numbers[spoilt_from:].shape)
+        super().__init__(numbers)
 
 
 @pytest.mark.parametrize("rate", [4, 7.9, 30])
@@ -366,7 +361,7 @@ def test_unreadable_clips_are_named_and_not_replaced(study: Study, tmp_path: Pat
     dataset = make_dataset(study, tmp_path)
 
     class Broken(FakeVideo):
-        def read(self, indices: Any) -> Any:
+        def frames(self, indices: Any) -> Any:
             raise DataFileError("frame 12 does not decode.")
 
     dataset.reader = lambda path: Broken(None) if path.stem == "P01_02" else FakeVideo(None)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from gazetools.trainer.losses import task_loss
 from gazetools.trainer.metrics import MetricSet, TaskMetrics
 from gazetools.video import VideoReader
 from tests.helpers.clips import write_clip
+from tests.helpers.videos import ArrayVideo
 from tests.trainer.conftest import Study
 
 EVERYTHING = {
@@ -172,20 +171,11 @@ def test_everything_random_changes_with_the_epoch_and_nothing_in_validation(stud
 def test_nothing_after_the_observation_enters_with_everything_switched_on(study: Study, tmp_path: Path) -> None:
     """Every pixel and every map from the end of the observation on is replaced; no input changes (PITFALLS 41)."""
 
-    class Spoilt:
-        info = SimpleNamespace(rate=Fraction(30))
-        pts_seconds = np.arange(150) / 30
-
-        def __init__(self, end: float | None) -> None:
-            self.frames = np.random.default_rng(0).integers(0, 256, (150, 48, 64, 3), dtype=np.uint8)
-            if end is not None:
-                self.frames[self.pts_seconds >= end] = 9
-
-        def read(self, indices: Any) -> Any:
-            return self.frames[indices]
-
-        def close(self) -> None:
-            pass
+    def spoilt(end: float | None) -> ArrayVideo:
+        frames = np.random.default_rng(0).integers(0, 256, (150, 48, 64, 3), dtype=np.uint8)
+        if end is not None:
+            frames[np.arange(150) / 30 >= end] = 9
+        return ArrayVideo(frames)
 
     folder = tmp_path / "maps"
     folder.mkdir()
@@ -202,7 +192,7 @@ def test_nothing_after_the_observation_enters_with_everything_switched_on(study:
                 changed[np.arange(150) / 30 >= end] = 0.123
             np.savez(folder / "P01_01.npz", heatmap=changed)
             dataset = make_dataset(study, tmp_path, **config)
-            dataset.epoch, dataset.reader = epoch, lambda path, e=end: Spoilt(e)  # type: ignore[misc, return-value]
+            dataset.epoch, dataset.reader = epoch, lambda path, e=end: spoilt(e)  # type: ignore[misc, return-value]
             sample = dataset[1]
             assert isinstance(sample, Sample) and sample.heatmap is not None
             tau = sample.anticipation_seconds
@@ -250,9 +240,9 @@ def test_compat_uses_frame_numbers_and_the_nominal_rate(study: Study, tmp_path: 
     sample, seen = dataset[0], []
 
     class Spy(VideoReader):
-        def read(self, indices: Any) -> Any:
+        def frames(self, indices: Any = None) -> Any:
             seen.append(list(indices))
-            return super().read(indices)
+            return super().frames(indices)
 
     dataset.reader, dataset._videos = Spy, type(dataset._videos)()
     again = dataset[0]

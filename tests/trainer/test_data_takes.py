@@ -18,6 +18,7 @@ from gazetools.trainer.data.clips import ClipDataset, Sample
 from gazetools.trainer.data.plan import DataPlan, plan_data
 from gazetools.trainer.data.sources import build_sources
 from gazetools.trainer.data.videos import find_video
+from tests.helpers.videos import ArrayVideo
 
 START = NamedAnchor(name="start", point=(1.0, 1.0))
 ANCHORS = AnchorPlan(train=START, validation=(START,), rule="test")
@@ -202,18 +203,6 @@ def test_layouts_that_cannot_be_are_refused(root: Path, template: Any) -> None:
 # Another view's heatmaps
 
 
-class FakeVideo:
-    """150 frames at 30 per second."""
-
-    pts_seconds = np.arange(150) / 30
-
-    def read(self, indices: Any) -> Any:
-        return np.zeros((len(indices), 48, 64, 3), np.uint8)
-
-    def close(self) -> None:
-        pass
-
-
 def exo_dataset(root: Path, maps: np.ndarray, *, pts: np.ndarray | None = None, **data: Any) -> ClipDataset:
     """Ego clips of site_cook_1 with the maps of cam02."""
     folder = root / "maps" / "site_cook_1"
@@ -241,7 +230,7 @@ def exo_dataset(root: Path, maps: np.ndarray, *, pts: np.ndarray | None = None, 
         heatmaps=build_sources(chosen),
         training=True,
         seed=0,
-        reader=lambda path: FakeVideo(),  # type: ignore[arg-type, return-value]
+        reader=lambda path: ArrayVideo(np.zeros((150, 48, 64, 3), np.uint8)),  # type: ignore[arg-type, return-value]
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,10 +41,10 @@ class Video(Protocol):
 
     @property
     def info(self) -> Any:
-        """gazetools.schemas.video.VideoInfo; only `rate` is read, and only for compat."""
+        """gazetools.schemas.video.VideoInfo; read are `height` and `width`, and `rate` for compat."""
 
-    def read(self, indices: Any) -> npt.NDArray[np.uint8]:
-        """uint8 [n, H, W, 3] RGB."""
+    def frames(self, indices: Any) -> Iterator[Any]:
+        """gazetools.schemas.video.Frame for each of the strictly ascending indices."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -166,10 +167,8 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         end = anchor_seconds(clip.segment.start_seconds, clip.segment.stop_seconds, point) - tau
         video = self._video(clip.video_path)
         chosen = self._frames(clip, video, random, end=end, tau=tau, point=point)
-        wanted, inverse = np.unique(chosen.frame_indices, return_inverse=True)
-        frames = video.read(wanted)[inverse]
-        frame_hw = (frames.shape[1], frames.shape[2])
-        views, photometric = self._views(frame_hw, len(frames), random)
+        frame_hw = (video.info.height, video.info.width)
+        views, photometric = self._views(frame_hw, len(chosen.frame_indices), random)
         counts = {"clips_before_video": int(chosen.frames_before_video > 0)}
         asked = ClipFramesAsked(
             indices=chosen.frame_indices,
@@ -179,6 +178,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             frame_hw=frame_hw,
         )
         heatmaps = self._heatmaps(clip, asked, views, random, counts)
+        frames = _decoded(video, chosen.frame_indices)
         tensor = transform_frames(frames, views, data.resolution, photometric=photometric)
         if self.training and data.reprob > 0:
             tensor = erase(tensor, random, probability=data.reprob)
@@ -279,6 +279,13 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         if len(self._videos) > _OPEN_VIDEOS:
             self._videos.popitem(last=False)[1].close()
         return video
+
+
+def _decoded(video: Video, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
+    """The frames of ascending `indices`, repeats included, each decoded once and handed on at once."""
+    wanted, counts = np.unique(indices, return_counts=True)
+    for frame, count in zip(video.frames(wanted.tolist()), counts.tolist(), strict=True):
+        yield from repeat(frame.rgb, count)
 
 
 def _just_after(video: Video, chosen: ClipFrames) -> float:

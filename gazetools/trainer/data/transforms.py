@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ _ERASED_ASPECT = (0.3, 1 / 0.3)
 
 
 def transform_frames(
-    frames: npt.NDArray[np.uint8],
+    frames: npt.NDArray[np.uint8] | Iterable[Frame],
     view: View | Sequence[View],
     side: int,
     *,
@@ -37,17 +38,18 @@ def transform_frames(
     """uint8 [T, H, W, 3] RGB -> float32 [3, T, side, side], normalised with ImageNet's statistics.
 
     Args:
+        frames: an array, or frames one by one as they decode, so that no clip is ever held at full size.
         view: one for all frames, or one per frame (motion shift).
         photometric: RandAugment's photometric operations, applied to the cropped frames.
 
     The whole frame is resized as upstream's evaluation does it (OpenCV bilinear on uint8), a crop as its training does
     it (bilinear in float, never antialiased); normalising after the crop instead of before differs by rounding alone.
     """
-    views = [view] * len(frames) if isinstance(view, View) else list(view)
-    if photometric or any(one.warp is not None for one in views):
-        shown = np.stack([_to_uint8(_shown(frame, one, side)) for frame, one in zip(frames, views, strict=True)])
-        return normalise(torch.from_numpy(apply_photometric(shown, photometric)))
-    return normalise(torch.from_numpy(np.stack([_shown(f, v, side) for f, v in zip(frames, views, strict=True)])))
+    pairs = ((f, view) for f in frames) if isinstance(view, View) else zip(frames, view, strict=True)
+    shown: npt.NDArray[Any] = np.stack([_shown(frame, one, side) for frame, one in pairs])
+    if photometric:
+        shown = apply_photometric(_to_uint8(shown), photometric)
+    return normalise(torch.from_numpy(shown))
 
 
 def normalise(frames: Tensor) -> Tensor:
@@ -75,8 +77,8 @@ def _shown(frame: Frame, view: View, side: int) -> npt.NDArray[np.uint8] | npt.N
     return shown[:, ::-1] if view.flip else shown
 
 
-def _to_uint8(frame: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Frame:
-    return np.asarray(frame if frame.dtype == np.uint8 else np.rint(frame), dtype=np.uint8)
+def _to_uint8(frames: npt.NDArray[Any]) -> Frame:
+    return np.asarray(frames if frames.dtype == np.uint8 else np.rint(frames), dtype=np.uint8)
 
 
 def _warped(frame: Frame, view: View, side: int) -> Frame:
