@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+from gazetools.schemas.heads import DEFAULT_POSE
 
 _VIDEO, _MODEL, _RUN = "Which frames and people", "Model", "Run"
 
@@ -18,7 +19,9 @@ def extract_command(
     heads: Annotated[
         str,
         typer.Option(
-            help="file:PATH (CSV, or a folder matched by video id) or whole (no box).", rich_help_panel=_VIDEO
+            help="file:PATH (CSV, or a folder matched by video id), detect[:NAME] (rtdetr, dfine, yunet, OWNER/MODEL "
+            "of the hub, a model folder or a YuNet .onnx) or whole (no box).",
+            rich_help_panel=_VIDEO,
         ),
     ] = "whole",
     people: Annotated[
@@ -28,8 +31,20 @@ def extract_command(
         int | None, typer.Option(help="Frame of the first row of a headerless box file.", rich_help_panel=_VIDEO)
     ] = None,
     small_heads: Annotated[
-        str, typer.Option(help="Heads below one cell of the model's grid: grow or none.", rich_help_panel=_VIDEO)
+        str, typer.Option(help="Heads below one cell of the model's grid: grow, crop or none.", rich_help_panel=_VIDEO)
     ] = "grow",
+    fill_gaps: Annotated[
+        int, typer.Option(help="Interpolate boxes over up to so many missing frames.", rich_help_panel=_VIDEO)
+    ] = 0,
+    pose: Annotated[
+        str, typer.Option(help="detect: ViTPose for the keypoints, OWNER/MODEL or a folder.", rich_help_panel=_VIDEO)
+    ] = DEFAULT_POSE,
+    detect_score: Annotated[
+        float, typer.Option(help="detect: a person is taken up from this score on.", rich_help_panel=_VIDEO)
+    ] = 0.5,
+    detect_every: Annotated[
+        int, typer.Option(help="detect: look at every N-th frame (with --fill-gaps).", rich_help_panel=_VIDEO)
+    ] = 1,
     fps: Annotated[
         float | None, typer.Option(help="Process the frames nearest to this rate.", rich_help_panel=_VIDEO)
     ] = None,
@@ -52,6 +67,9 @@ def extract_command(
         str | None, typer.Option(help="DINOv2 weights, where the checkpoint has none.", rich_help_panel=_MODEL)
     ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)] = "auto",
+    preprocess: Annotated[
+        str, typer.Option(help="exact, or fast (within one level of 255).", rich_help_panel=_MODEL)
+    ] = "exact",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_RUN)] = "auto",
     batch_size: Annotated[str, typer.Option(help="auto or a number of frames.", rich_help_panel=_RUN)] = "auto",
     allow_damaged: Annotated[
@@ -81,6 +99,11 @@ def extract_command(
             "people": people,
             "heads_first_frame": heads_first_frame,
             "small_heads": small_heads,
+            "fill_gaps": fill_gaps,
+            "pose": pose,
+            "detect_score": detect_score,
+            "detect_every": detect_every,
+            "preprocess": preprocess,
             "fps": fps,
             "stride": stride,
             "start": start,
@@ -102,7 +125,7 @@ def extract_command(
             {
                 "video_id": item.video_id,
                 "path": str(item.path),
-                "heads": "whole" if head_files is None else str(head_files.get(item.video_id) or "missing"),
+                "heads": _heads_of(options.heads, head_files, item.video_id),
             }
             for item in items
         ]
@@ -114,6 +137,11 @@ def extract_command(
     TERMINAL.emit(report.model_dump(mode="json"))
     TERMINAL.show(_result_table(report, output))
     return report.exit_code
+
+
+def _heads_of(spec: str, head_files: dict[str, Path] | None, video_id: str) -> str:
+    """What the listing says of a video's boxes: its file, `missing`, or the source that needs none."""
+    return str(head_files.get(video_id) or "missing") if head_files else spec
 
 
 def _plan_table(listing):  # type: ignore[no-untyped-def]

@@ -82,6 +82,8 @@ def build_provenance(
             clipped_boxes=heads.table.clipped if heads.table else 0,
             small_heads=options.small_heads,
             prompts=prompts,
+            counts=heads.counts,
+            detector=heads.detector,
         ),
         batch_size=runner.batch_size,
         batch_size_backoffs=backoffs[:200],

@@ -63,6 +63,7 @@ def extract(
     from gazetools.extraction.batching import BatchRunner
     from gazetools.extraction.job import Job
     from gazetools.gazelle import load_model
+    from gazetools.heads.detection import HeadDetection
 
     progress.start("loading model", None, unit="steps")
     model = load_model(
@@ -71,7 +72,10 @@ def extract(
         backbone=options.backbone,
         device=options.device,
         dtype=options.dtype,
+        preprocess=options.preprocess,
     )
+    detect = options.detection()
+    detection = HeadDetection.load(detect) if detect is not None else None
     progress.finish("loading model")
     job = Job(
         store=store,
@@ -79,6 +83,7 @@ def extract(
         head_files=head_files,
         runner=BatchRunner(model, options.batch_size),
         progress=progress,
+        detection=detection,
     )
     results: list[ItemResult] = []
     progress.start("videos", len(items), unit="videos")
@@ -101,7 +106,7 @@ def plan(
     """The videos of all inputs and the box file of each (None: no boxes); whatever can fail early fails here."""
     items = plan_inputs([inputs] if isinstance(inputs, str | Path) else inputs)
     head_files = open_heads(options, [item.video_id for item in items])
-    if head_files is not None and len(items) == 1:
+    if head_files and len(items) == 1:
         _check_single_box_file(items[0], options, head_files)
     return items, head_files
 

@@ -159,7 +159,8 @@ def _write(target: Path, maps: PackedMaps, source_sha256: str, progress: Progres
         bytes=written.bytes,
         source_sha256=source_sha256,
         options_key=options.key(),
-        uses_future=grid.uses_future,
+        # a box filled between two seen ones follows the later one
+        uses_future=grid.uses_future or store.provenance.heads.counts.get("filled_boxes", 0) > 0,
         provenance=store.provenance.model_dump(mode="json"),
     )
 
