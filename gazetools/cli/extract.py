@@ -58,7 +58,8 @@ def extract_command(
     model: Annotated[
         str,
         typer.Option(
-            help="gazelle_dinov2_{vitb14,vitl14}[_inout], or the path of a self-describing .safetensors.",
+            help="gazelle_dinov2_{vitb14,vitl14}[_inout], the path of a self-describing .safetensors, centre-prior, "
+            "head-direction or a registered name.",
             rich_help_panel=_MODEL,
         ),
     ] = "gazelle_dinov2_vitb14_inout",
@@ -67,6 +68,9 @@ def extract_command(
         str | None, typer.Option(help="DINOv2 weights, where the checkpoint has none.", rich_help_panel=_MODEL)
     ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="gazetools, or upstream: an importable package gazelle.", rich_help_panel=_MODEL)
+    ] = "gazetools",
     preprocess: Annotated[
         str, typer.Option(help="exact, or fast (within one level of 255).", rich_help_panel=_MODEL)
     ] = "exact",
@@ -104,6 +108,7 @@ def extract_command(
             "detect_score": detect_score,
             "detect_every": detect_every,
             "preprocess": preprocess,
+            "backend": backend,
             "fps": fps,
             "stride": stride,
             "start": start,

@@ -13,8 +13,8 @@ import torch
 
 from gazetools.extraction.crops import box_in_crop, crop_around, cut, map_into_frame
 from gazetools.extraction.prompts import Box, FramePrompts
-from gazetools.gazelle import GazeModel
 from gazetools.gazelle.prompts import box_cells, grow_to_cell, is_empty
+from gazetools.gazemodels.interface import GazeTargetModel
 from gazetools.schemas.errors import FaultError
 
 _AUTO_BATCH = {"cpu": 4, "cuda": 32}
@@ -33,7 +33,7 @@ class BatchResult:
 class BatchRunner:
     """A gaze model with the batch size that fits."""
 
-    def __init__(self, model: GazeModel, batch_size: int | Literal["auto"]) -> None:
+    def __init__(self, model: GazeTargetModel, batch_size: int | Literal["auto"]) -> None:
         self.model = model
         self.batch_size: int = _AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else batch_size
         self.fitting_batch_size = self.batch_size
@@ -146,4 +146,4 @@ class BatchRunner:
 
     def identity(self) -> str:
         """A text that changes whenever the model would compute other numbers."""
-        return json.dumps({**self.describe(), "config": self.model.config.model_dump()}, sort_keys=True)
+        return json.dumps({**self.describe(), "config": self.model.settings}, sort_keys=True)

@@ -62,17 +62,18 @@ def extract(
     # torch and transformers are loaded only now: a typo must not cost seconds
     from gazetools.extraction.batching import BatchRunner
     from gazetools.extraction.job import Job
-    from gazetools.gazelle import load_model
+    from gazetools.gazemodels import load_gaze_model
     from gazetools.heads.detection import HeadDetection
 
     progress.start("loading model", None, unit="steps")
-    model = load_model(
+    model = load_gaze_model(
         options.model,
         checkpoint=options.checkpoint,
         backbone=options.backbone,
         device=options.device,
         dtype=options.dtype,
         preprocess=options.preprocess,
+        backend=options.backend,
     )
     detect = options.detection()
     detection = HeadDetection.load(detect) if detect is not None else None

@@ -19,7 +19,10 @@ class ExtractOptions(StrictModel):
     """How videos become raw heatmaps."""
 
     model: str = "gazelle_dinov2_vitb14_inout"
-    """A released Gaze-LLE model or the path of a self-describing .safetensors file."""
+    """A released Gaze-LLE model, the path of a self-describing .safetensors file, `centre-prior`, `head-direction`, or
+    a registered name (`gazetools.gazemodels`)."""
+    backend: Literal["gazetools", "upstream"] = "gazetools"
+    """`upstream` runs Gaze-LLE by an importable package `gazelle`."""
     checkpoint: str | None = None
     """Weights of the named model; None: the cache, else the download."""
     backbone: str | None = None
