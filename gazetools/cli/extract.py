@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+from gazetools.schemas.heads import DEFAULT_POSE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,8 +26,8 @@ def extract_command(
     heads: Annotated[
         str,
         typer.Option(
-            help="file:PATH (CSV, or a folder matched by video id), calib (the wearer of an Ego-Exo4D take) or whole "
-            "(no box).",
+            help="file:PATH (CSV, or a folder matched by video id), detect[:NAME] (rtdetr, dfine, yunet, OWNER/MODEL "
+            "of the hub, a model folder or a YuNet .onnx), calib (the wearer of an Ego-Exo4D take) or whole (no box).",
             rich_help_panel=_VIDEO,
         ),
     ] = "whole",
@@ -44,8 +45,20 @@ def extract_command(
         int | None, typer.Option(help="Frame of the first row of a headerless box file.", rich_help_panel=_VIDEO)
     ] = None,
     small_heads: Annotated[
-        str, typer.Option(help="Heads below one cell of the model's grid: grow or none.", rich_help_panel=_VIDEO)
+        str, typer.Option(help="Heads below one cell of the model's grid: grow, crop or none.", rich_help_panel=_VIDEO)
     ] = "grow",
+    fill_gaps: Annotated[
+        int, typer.Option(help="Interpolate boxes over up to so many missing frames.", rich_help_panel=_VIDEO)
+    ] = 0,
+    pose: Annotated[
+        str, typer.Option(help="detect: ViTPose for the keypoints, OWNER/MODEL or a folder.", rich_help_panel=_VIDEO)
+    ] = DEFAULT_POSE,
+    detect_score: Annotated[
+        float, typer.Option(help="detect: a person is taken up from this score on.", rich_help_panel=_VIDEO)
+    ] = 0.5,
+    detect_every: Annotated[
+        int, typer.Option(help="detect: look at every N-th frame (with --fill-gaps).", rich_help_panel=_VIDEO)
+    ] = 1,
     fps: Annotated[
         float | None, typer.Option(help="Process the frames nearest to this rate.", rich_help_panel=_VIDEO)
     ] = None,
@@ -59,7 +72,8 @@ def extract_command(
     model: Annotated[
         str,
         typer.Option(
-            help="gazelle_dinov2_{vitb14,vitl14}[_inout], or the path of a self-describing .safetensors.",
+            help="gazelle_dinov2_{vitb14,vitl14}[_inout], the path of a self-describing .safetensors, centre-prior, "
+            "head-direction or a registered name.",
             rich_help_panel=_MODEL,
         ),
     ] = "gazelle_dinov2_vitb14_inout",
@@ -68,6 +82,12 @@ def extract_command(
         str | None, typer.Option(help="DINOv2 weights, where the checkpoint has none.", rich_help_panel=_MODEL)
     ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="gazetools, or upstream: an importable package gazelle.", rich_help_panel=_MODEL)
+    ] = "gazetools",
+    preprocess: Annotated[
+        str, typer.Option(help="exact, or fast (within one level of 255).", rich_help_panel=_MODEL)
+    ] = "exact",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_RUN)] = "auto",
     batch_size: Annotated[str, typer.Option(help="auto or a number of frames.", rich_help_panel=_RUN)] = "auto",
     allow_damaged: Annotated[
@@ -102,6 +122,12 @@ def extract_command(
             "views": views,
             "heads_first_frame": heads_first_frame,
             "small_heads": small_heads,
+            "fill_gaps": fill_gaps,
+            "pose": pose,
+            "detect_score": detect_score,
+            "detect_every": detect_every,
+            "preprocess": preprocess,
+            "backend": backend,
             "fps": fps,
             "stride": stride,
             "start": start,
@@ -123,7 +149,7 @@ def extract_command(
             {
                 "video_id": item.video_id,
                 "path": str(item.path),
-                "heads": "whole" if head_files is None else str(head_files.get(item.video_id) or "missing"),
+                "heads": _heads_of(options.heads, head_files, item.video_id),
             }
             for item in items
         ]
@@ -137,6 +163,11 @@ def extract_command(
     for item in report.failed:
         TERMINAL.show(f"[red]failed[/] {escape(item.video_id)}: {escape(item.reason or '')}")
     return report.exit_code
+
+
+def _heads_of(spec: str, head_files: dict[str, Path] | None, video_id: str) -> str:
+    """What the listing says of a video's boxes: its file, `missing`, or the source that needs none."""
+    return str(head_files.get(video_id) or "missing") if head_files else spec
 
 
 def _plan_table(listing: list[dict[str, str]]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from gazetools.extraction.batching import BatchRunner
 from gazetools.extraction.fingerprint import FINGERPRINT_EVERY, fingerprint
+from gazetools.extraction.first_pass import detected_boxes
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.origin import build_provenance, options_key
 from gazetools.extraction.prompts import FramePrompts, prompts_of_frame
+from gazetools.heads.detection import HeadDetection
 from gazetools.heads.sources import HeadSourceForVideo, heads_digest, heads_for_video, track_roles
 from gazetools.progress import Progress
 from gazetools.sampling import choose_frames
@@ -38,6 +40,8 @@ class Job:
     """video id -> box file; None for `--heads whole`."""
     runner: BatchRunner
     progress: Progress
+    detection: HeadDetection | None = None
+    """With `--heads detect`: the loaded detector."""
 
 
 def extract_video(job: Job, item: VideoItem) -> ItemResult:
@@ -47,6 +51,9 @@ def extract_video(job: Job, item: VideoItem) -> ItemResult:
     """
     began = time.monotonic()
     options = job.options
+    if job.detection is not None:
+        boxes = detected_boxes(job.detection, job.store, item, options, job.progress)
+        job = replace(job, head_files={item.video_id: boxes})
     box_file = (job.head_files or {}).get(item.video_id)
     key = options_key(options, job.runner, item.path, heads_digest(options, box_file) if box_file else None)
     if (done := is_complete(job.store, item.video_id)) and not options.overwrite:
@@ -138,7 +145,7 @@ class _Tally:
 
     @property
     def small_heads(self) -> int:
-        return self.prompts.get("grown", 0) + self.prompts.get("none", 0)
+        return sum(self.prompts.get(kind, 0) for kind in ("grown", "cropped", "none"))
 
 
 def _refuse_damage(reader: VideoReader, options: ExtractOptions) -> None:

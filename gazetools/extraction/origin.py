@@ -74,7 +74,7 @@ def build_provenance(
         video_id=video_id,
         tool_version=gazetools.__version__,
         video=source_video(reader, counted_by),
-        model=GazeModel(**runner.describe(), implementation=f"gazetools {gazetools.__version__}"),
+        model=GazeModel(**runner.describe(), implementation=runner.model.implementation),
         heads=HeadSource(
             spec=heads.spec,
             sha256=heads.sha256,
@@ -83,6 +83,7 @@ def build_provenance(
             small_heads=options.small_heads,
             prompts=prompts,
             counts=heads.counts,
+            detector=heads.detector,
         ),
         batch_size=runner.batch_size,
         batch_size_backoffs=backoffs[:200],

@@ -24,6 +24,8 @@ class FramePrompts:
     prompt_boxes: list[Box | None]
     prompt: npt.NDArray[np.uint8]
     """[P] a `Prompt` each."""
+    small: tuple[int, ...] = ()
+    """Places of people that get a crop of their own; their prompt box stays in 0..1 of the frame."""
 
 
 _WHOLE = FramePrompts(
@@ -40,7 +42,8 @@ def prompts_of_frame(
     """The people of one frame; none is a normal case (PITFALLS 13).
 
     A box whose corners round to no cell of the model's grid would silently be no prompt (PITFALLS 9): `grow` gives
-    the model the one cell that holds its centre, `none` gives no prompt; both are recorded per row.
+    the model the one cell that holds its centre, `crop` an enlarged part of the frame around it (`BatchRunner` cuts
+    it), `none` gives no prompt; all are recorded per row.
     """
     from gazetools.gazelle.prompts import box_cells, grow_to_cell, is_empty
 
@@ -50,7 +53,8 @@ def prompts_of_frame(
     boxes = heads.table.box_xyxy[rows]
     prompt_boxes: list[Box | None] = []
     kinds = []
-    for values in boxes:
+    small = []
+    for place, values in enumerate(boxes):
         box: Box = tuple(values.tolist())
         if not is_empty(box_cells(box, grid_hw)):
             prompt_boxes.append(box)
@@ -58,6 +62,10 @@ def prompts_of_frame(
         elif small_heads == "grow":
             prompt_boxes.append(grow_to_cell(box, grid_hw))
             kinds.append(Prompt.GROWN)
+        elif small_heads == "crop":
+            prompt_boxes.append(box)
+            kinds.append(Prompt.CROPPED)
+            small.append(place)
         else:
             prompt_boxes.append(None)
             kinds.append(Prompt.NONE)
@@ -66,4 +74,5 @@ def prompts_of_frame(
         box_xyxy=boxes.astype(np.float32),
         prompt_boxes=prompt_boxes,
         prompt=np.array(kinds, np.uint8),
+        small=tuple(small),
     )

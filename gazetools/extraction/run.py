@@ -62,17 +62,22 @@ def extract(
     # torch and transformers are loaded only now: a typo must not cost seconds
     from gazetools.extraction.batching import BatchRunner
     from gazetools.extraction.job import Job
-    from gazetools.gazelle import load_model
+    from gazetools.gazemodels import load_gaze_model
+    from gazetools.heads.detection import HeadDetection
 
     progress.start("loading model", None, unit="steps")
-    model = load_model(
+    model = load_gaze_model(
         options.model,
         checkpoint=options.checkpoint,
         backbone=options.backbone,
         device=options.device,
         dtype=options.dtype,
         progress=progress,
+        preprocess=options.preprocess,
+        backend=options.backend,
     )
+    detect = options.detection()
+    detection = HeadDetection.load(detect) if detect is not None else None
     progress.finish("loading model")
     job = Job(
         store=store,
@@ -80,6 +85,7 @@ def extract(
         head_files=head_files,
         runner=BatchRunner(model, options.batch_size),
         progress=progress,
+        detection=detection,
     )
     results: list[ItemResult] = []
     progress.start("videos", len(items), unit="videos")
@@ -109,7 +115,7 @@ def plan(
     head_files = open_heads(
         options, [item.video_id for item in items], videos={item.video_id: item.path for item in items}
     )
-    if head_files is not None and len(items) == 1:
+    if head_files and len(items) == 1:
         _check_single_box_file(items[0], options, head_files)
     return items, head_files
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import nn
 
+import gazetools
 from gazetools.gazelle.backbone import patch_features
 from gazetools.gazelle.config import GazelleConfig
 from gazetools.gazelle.decoder import GazeDecoder
@@ -66,6 +67,7 @@ class GazeModel:
         self.device = device
         self.dtype = dtype
         self.preprocess_kind: PreprocessKind = preprocess_kind
+        self.implementation = f"gazetools {gazetools.__version__}"
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -74,6 +76,11 @@ class GazeModel:
     @property
     def name(self) -> str:
         return self.config.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything beside the weights that shapes its numbers."""
+        return self.config.model_dump()
 
     @property
     def backbone_name(self) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gazetools.heads.calib import calib_digest, calib_heads
+from gazetools.heads.detection import read_record
 from gazetools.heads.files import SUFFIXES, read_heads
 from gazetools.heads.table import HeadTable
 from gazetools.io.atomic import sha256_of_file
@@ -26,6 +28,8 @@ class HeadSourceForVideo:
     sha256: str | None
     counts: dict[str, float] = field(default_factory=dict)
     """What the source has to say of itself, such as frames without a box by reason."""
+    detector: dict[str, Any] | None = None
+    """Options and weights of the detector that made the boxes."""
 
 
 def open_heads(
@@ -36,12 +40,14 @@ def open_heads(
     `file:PATH` with one video may be a file. A folder is matched by video id: `PATH/<video_id>.csv` (or `.txt`,
     also `<video_id>.heads.csv`). Videos without a file are left out of the result and fail by name later, so that
     the others can go on; if there is none for any video, UsageError. For `calib` it is the video itself (`videos`):
-    where it lies tells its take.
+    where it lies tells its take. `detect` has no files before each video's own first pass.
     """
     if options.heads == "whole":
         return None
     if options.heads == "calib":
         return dict(videos or {})
+    if options.detection() is not None:
+        return {}
     path = Path(options.heads.removeprefix("file:")).expanduser()
     if path.is_file():
         if len(video_ids) > 1:
@@ -90,13 +96,30 @@ def heads_for_video(
             spec=options.heads, table=table, sha256=heads_digest(options, files[video_id]), counts=found.counts
         )
     table = read_heads(files[video_id], first_frame=options.heads_first_frame)
-    table = table.normalised(width=width, height=height, frame_count=frame_count).choose(options.people)
-    return HeadSourceForVideo(spec=options.heads, table=table, sha256=heads_digest(options, files[video_id]))
+    table = table.normalised(width=width, height=height, frame_count=frame_count)
+    table = table.fill_gaps(options.fill_gaps).choose(options.people)
+    counts, detector = _of_detector(files[video_id])
+    return HeadSourceForVideo(
+        spec=options.heads,
+        table=table,
+        sha256=heads_digest(options, files[video_id]),
+        counts=counts | ({"filled_boxes": table.filled} if options.fill_gaps else {}),
+        detector=detector,
+    )
 
 
 def heads_digest(options: ExtractOptions, path: Path) -> str:
     """sha256 over what the boxes of one video come from; `path` as in the result of `open_heads`."""
     return calib_digest(path) if options.heads == "calib" else sha256_of_file(path)
+
+
+def _of_detector(box_file: Path) -> tuple[dict[str, float], dict[str, Any] | None]:
+    """Counts and origin of boxes that `gazetools heads` or a first pass made; ({}, None) for others."""
+    record = read_record(box_file)
+    if record is None:
+        return {}, None
+    counts = {"tracks": float(record.tracks), "people_without_head": float(record.people_without_head)}
+    return counts, {"options": record.options, "weights_sha256": record.weights_sha256}
 
 
 def track_roles(source: HeadSourceForVideo) -> dict[int, str]:

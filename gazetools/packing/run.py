@@ -217,7 +217,8 @@ def _write(dataset: Path, target: Path, maps: PackedMaps, source: _Source, progr
         bytes=written.bytes,
         source_sha256=source.stated_sha256,
         options_key=options.key(),
-        uses_future=grid.uses_future,
+        # a box filled between two seen ones follows the later one
+        uses_future=grid.uses_future or store.provenance.heads.counts.get("filled_boxes", 0) > 0,
         provenance=summarised(origin.provenance),
         origin_sha256=origin_sha256,
     )

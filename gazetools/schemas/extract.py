@@ -8,8 +8,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gazetools.schemas.base import StrictModel
+from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOptions
 
-SmallHeads = Literal["grow", "none"]
+SmallHeads = Literal["grow", "crop", "none"]
 PIECE_FRAMES = 256
 """Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
 
@@ -18,20 +19,33 @@ class ExtractOptions(StrictModel):
     """How videos become raw heatmaps."""
 
     model: str = "gazelle_dinov2_vitb14_inout"
-    """A released Gaze-LLE model or the path of a self-describing .safetensors file."""
+    """A released Gaze-LLE model, the path of a self-describing .safetensors file, `centre-prior`, `head-direction`, or
+    a registered name (`gazetools.gazemodels`)."""
+    backend: Literal["gazetools", "upstream"] = "gazetools"
+    """`upstream` runs Gaze-LLE by an importable package `gazelle`."""
     checkpoint: str | None = None
     """Weights of the named model; None: the cache, else the download."""
     backbone: str | None = None
     """DINOv2 weights (hub .pth, .safetensors or a Hugging Face folder) where the checkpoint has none."""
     heads: str = "whole"
-    """`file:PATH` (a file, or a folder matched by video id), `calib` (the wearer of an Ego-Exo4D take, from its cameras
-    and trajectory) or `whole` (no box: Gaze-LLE's None prompt)."""
+    """`file:PATH` (a file, or a folder matched by video id), `detect[:NAME]` (a first pass finds and follows heads, see
+    `gazetools.schemas.heads.DetectOptions.detector`), `calib` (the wearer of an Ego-Exo4D take, from its cameras and
+    trajectory) or `whole` (no box: Gaze-LLE's None prompt)."""
     takes: str | None = None
     """Of an Ego-Exo4D root: take names, uids or patterns separated by commas; None: every take that is there."""
     cameras: str | None = None
     """Of an Ego-Exo4D root: camera names or patterns such as `cam01,cam02`; None: all of `views`."""
     views: Literal["exo", "ego", "exo,ego"] = "exo"
     """Of an Ego-Exo4D root: which cameras."""
+    pose: str = DEFAULT_POSE
+    """Keypoint model of `detect`."""
+    detect_score: float = Field(default=0.5, gt=0, lt=1)
+    """`detect` takes a person up from this score on."""
+    detect_every: int = Field(default=1, ge=1)
+    """`detect` looks at every N-th decoded frame; `fill_gaps` gives the others boxes."""
+    fill_gaps: int = Field(default=0, ge=0)
+    """Boxes on straight lines where a track is missing for up to this many frames. They look into the future: packs
+    made from them say so, and training refuses them without `allow_future`."""
     heads_first_frame: int | None = Field(default=None, ge=0)
     """Frame number of the first row of a headerless `IMAGE_NAME,left,top,right,bottom` file."""
     people: str = "all"
@@ -49,7 +63,10 @@ class ExtractOptions(StrictModel):
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     small_heads: SmallHeads = "grow"
-    """Boxes that round to no cell of the model's grid: `grow` to one cell, or `none` (no prompt), per row recorded."""
+    """Boxes that round to no cell of the model's grid: `grow` to one cell, `crop` (the model sees an enlarged part of
+    the frame around the head, its map is put back into the frame) or `none` (no prompt); per row recorded."""
+    preprocess: Literal["exact", "fast"] = "exact"
+    """`fast` resizes 8-bit values on the CPU: within one level of 255 of `exact`, several times faster at 1080p."""
     allow_damaged: bool = False
     """Take what can be decoded of a file that is not whole, instead of failing it."""
     overwrite: bool = False
@@ -65,9 +82,9 @@ class ExtractOptions(StrictModel):
     @field_validator("heads")
     @classmethod
     def _known_head_source(cls, value: str) -> str:
-        if value in {"whole", "calib"} or (value.startswith("file:") and len(value) > len("file:")):
+        if value in {"whole", "calib", "detect"} or re.fullmatch(r"(file|detect):.+", value):
             return value
-        raise ValueError("must be calib, file:PATH or whole")
+        raise ValueError("must be detect[:NAME], calib, file:PATH or whole")
 
     @field_validator("people")
     @classmethod
@@ -82,11 +99,31 @@ class ExtractOptions(StrictModel):
             raise ValueError("fps and stride exclude each other; give one")
         if self.start is not None and self.end is not None and self.start >= self.end:
             raise ValueError(f"start ({self.start}) must be before end ({self.end})")
+        if self.detect_every > 1 and self.fill_gaps < self.detect_every - 1:
+            raise ValueError(
+                f"detect_every {self.detect_every} leaves frames without boxes; set fill_gaps to at least "
+                f"{self.detect_every - 1}"
+            )
         return self
+
+    def detection(self) -> DetectOptions | None:
+        """How heads are detected; None where they come from elsewhere."""
+        kind, _, name = self.heads.partition(":")
+        if kind != "detect":
+            return None
+        return DetectOptions(
+            detector=name or DEFAULT_DETECTOR,
+            pose=self.pose,
+            score=self.detect_score,
+            low_score=min(0.1, self.detect_score),
+            every=self.detect_every,
+            device=self.device,
+        )
 
     def shaping(self) -> dict[str, Any]:
         """The options that shape the numbers or the choice of frames, for provenance and the options key."""
-        names = ("people", "fps", "stride", "start", "end", "small_heads", "heads_first_frame", "allow_damaged")
+        names = ["people", "fps", "stride", "start", "end", "small_heads", "heads_first_frame", "allow_damaged"]
+        names += ["fill_gaps", "preprocess"]
         return {name: getattr(self, name) for name in names}
 
 

@@ -73,6 +73,8 @@ class HeadSource(StrictModel):
     """Prompt kind (given, grown, cropped, none) -> rows."""
     counts: dict[str, float] = Field(default_factory=dict)
     """What the source has to say of itself, such as frames without a box by reason."""
+    detector: dict[str, Any] | None = None
+    """Options and weights of the detector that made the boxes, None where no detector of ours did."""
 
 
 class Provenance(StrictModel):

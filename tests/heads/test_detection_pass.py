@@ -173,7 +173,8 @@ def test_a_killed_pass_leaves_nothing_and_the_next_one_finishes(clip: Path, tmp_
         "    if detector.frames_seen >= 20: os.kill(os.getpid(), 9)\n"
         "    return whole(frames, score)\n"
         "detector.find = find\n"
-        "detect_heads(Path(sys.argv[1]), Path(sys.argv[2]), HeadDetection(options=DetectOptions(), detector=detector))\n"
+        "detection = HeadDetection(options=DetectOptions(), detector=detector)\n"
+        "detect_heads(Path(sys.argv[1]), Path(sys.argv[2]), detection)\n"
     )
     out = tmp_path / "boxes.csv"
     done = subprocess.run([sys.executable, "-c", code, str(clip), str(out)], env=os.environ.copy(), check=False)

@@ -55,7 +55,7 @@ def test_the_box_lies_on_the_head_from_every_side(turn: float, known: list[int])
 def test_leaning_people_have_their_heads_above_their_shoulders_along_the_trunk() -> None:
     points, scores = _seen(180, [*SHOULDERS, g.LEFT_HIP, g.RIGHT_HIP])
     turned = points - [100, 60]
-    points = np.stack((-turned[:, 1], turned[:, 0]), axis=1) + [300, 300]  # lying, head to the right
+    points = np.stack((-turned[:, 1], turned[:, 0]), axis=1) + 300  # lying, head to the right
     box = g.head_from_keypoints(points, scores, np.array([0.0, 200, 400, 400]))
     assert box is not None
     np.testing.assert_allclose((box[:2] + box[2:]) / 2, [300, 300], atol=15)

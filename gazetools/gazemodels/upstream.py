@@ -1,0 +1,136 @@
+"""`--backend upstream`: Gaze-LLE by the importable package `gazelle` (fkryan/gazelle), behind our interface."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gazetools.gazelle.checkpoints import read_weight_file
+from gazetools.gazelle.config import DECODER_URLS, RELEASED_MODELS, released_config
+from gazetools.gazelle.loading import resolve_device
+from gazetools.gazelle.model import GazeOutput
+from gazetools.gazelle.preprocess import PreprocessKind, preprocess
+from gazetools.gazelle.prompts import check_box
+from gazetools.gazelle.weights import RemoteFile, obtain
+from gazetools.gazemodels.registry import LoadSettings
+from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
+
+_BACKBONE_PREFIX = "backbone"
+
+
+class UpstreamModel:
+    """The original network with our preprocessing (the same numbers to 8e-7) and our checks around it.
+
+    What the original gets wrong without a word is kept from it: images without people, and boxes that reach over the
+    left or top edge.
+    """
+
+    implementation = "upstream gazelle"
+    backbone_name: str
+
+    def __init__(
+        self, network: Any, settings: LoadSettings, *, weights_sha256: dict[str, str], device: torch.device
+    ) -> None:
+        config = released_config(settings.name)
+        self._network = network.to(device).eval().requires_grad_(False)
+        self._preprocess_kind: PreprocessKind = settings.preprocess
+        self.device = device
+        self.dtype = torch.float32
+        self.weights_sha256 = weights_sha256
+        self.name = settings.name
+        self.backbone_name = config.backbone.name
+        self.in_size: tuple[int, int] = tuple(network.in_size)
+        self.out_size: tuple[int, int] = tuple(network.out_size)
+        self.grid: tuple[int, int] = (int(network.featmap_h), int(network.featmap_w))
+        self.has_inout = bool(network.inout)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See `GazeTargetModel`."""
+        return {"backend": "upstream"}
+
+    @torch.inference_mode()
+    def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """See `GazeTargetModel`."""
+        frames = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+        return preprocess(frames.to(self.device), self.in_size, kind=self._preprocess_kind)
+
+    @torch.inference_mode()
+    def __call__(
+        self, images: np.ndarray | torch.Tensor, boxes: Sequence[Sequence[Sequence[float] | None]]
+    ) -> GazeOutput:
+        """See `GazeTargetModel`."""
+        used = [i for i, some in enumerate(boxes) if some]
+        index = torch.tensor([i for i in used for _ in boxes[i]], dtype=torch.int64, device=self.device)
+        if not used:
+            empty = torch.zeros((0, *self.out_size), device=self.device)
+            return GazeOutput(empty, torch.zeros(0, device=self.device) if self.has_inout else None, index)
+        frames = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+        frames = frames[torch.tensor(used)]
+        inputs = frames.to(self.device) if frames.is_floating_point() else self.preprocess(frames)
+        out = self._network({"images": inputs, "bboxes": [[_inside(box) for box in boxes[i]] for i in used]})
+        inout = torch.cat(list(out["inout"])).float() if self.has_inout else None
+        return GazeOutput(torch.cat(list(out["heatmap"])).float(), inout, index)
+
+
+def load_upstream(settings: LoadSettings) -> UpstreamModel:
+    """Build the original network by its own `get_gazelle_model` and load the decoder's weights, strictly.
+
+    Its backbone comes by torch.hub, as the original does it.
+
+    Raises:
+        EnvironmentLacksError: no importable `gazelle` with that function, or no weights.
+        UsageError: a model that the original has not, a backbone of your own, or a dtype other than float32.
+        CheckpointError: weights that do not fit (the original would print a warning and keep random ones).
+    """
+    if settings.name not in RELEASED_MODELS:
+        raise UsageError(
+            f"--backend upstream knows {', '.join(RELEASED_MODELS)}, not {settings.name!r}.",
+            hint="Name one of these and give its weights by --checkpoint.",
+        )
+    if settings.backbone is not None:
+        raise UsageError("--backend upstream takes its backbone from torch.hub.", hint="Leave out --backbone.")
+    device = resolve_device(settings.device)
+    if settings.dtype not in {"auto", "float32"}:
+        raise UsageError(f"--backend upstream computes in float32, not {settings.dtype}.", hint="Use --dtype auto.")
+    make = _import_factory()
+    if settings.checkpoint is not None:
+        weights = read_weight_file(Path(settings.checkpoint))
+    else:
+        path, sha256 = obtain([RemoteFile(DECODER_URLS[settings.name], "--checkpoint")])[0]
+        weights = read_weight_file(path, sha256=sha256)
+    network, _ = make(settings.name)
+    decoder = {key: value for key, value in weights.tensors.items() if not key.startswith(_BACKBONE_PREFIX)}
+    wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(_BACKBONE_PREFIX)}
+    missing, unexpected = sorted(wanted.keys() - decoder.keys()), sorted(decoder.keys() - wanted.keys())
+    misshaped = [key for key in wanted.keys() & decoder.keys() if wanted[key].shape != decoder[key].shape]
+    if missing or unexpected or misshaped:
+        raise CheckpointError(
+            f"The weights do not fit upstream's {settings.name}: missing {missing[:5]}, unexpected {unexpected[:5]}, "
+            f"of another shape {sorted(misshaped)[:5]}.",
+            hint="Give the checkpoint of this very model.",
+        )
+    network.load_gazelle_state_dict(decoder)
+    return UpstreamModel(network, settings, weights_sha256={"checkpoint": weights.sha256}, device=device)
+
+
+def _import_factory() -> Any:
+    try:
+        module = importlib.import_module("gazelle.model")
+        return module.get_gazelle_model
+    except (ImportError, AttributeError) as error:
+        raise EnvironmentLacksError(
+            f"--backend upstream needs the package gazelle with gazelle.model.get_gazelle_model ({error}).",
+            hint="git clone https://github.com/fkryan/gazelle && export PYTHONPATH=$PWD/gazelle (its wheel is empty; "
+            "it also needs timm and torchvision), or use the default --backend gazetools.",
+        ) from None
+
+
+def _inside(box: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Cut at the frame: a negative corner is a slice from the far edge in the original."""
+    return None if box is None else tuple(min(max(value, 0.0), 1.0) for value in check_box(box))
