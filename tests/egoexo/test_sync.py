@@ -74,7 +74,8 @@ def test_a_planted_offset_is_measured(truth: Path, tmp_path: Path, offset: int, 
 
 def test_a_video_in_step_has_no_finding(truth: Path, tmp_path: Path, egoexo_root: Path) -> None:
     store = _detected(truth, tmp_path, offset=0)
-    assert validate(store, videos=egoexo_root).exit_code == 0  # the root's videos are found by take/camera
+    # The root's videos are found by take/camera. The maps are copies of the truth, which a model would not repeat.
+    assert {f.code for f in validate(store, videos=egoexo_root).findings if f.severity != "note"} <= {"frozen-maps"}
     assert not {"sync-offset", "sync-unknown"} & {f.code for f in validate(store).findings}
 
 
