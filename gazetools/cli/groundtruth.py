@@ -39,6 +39,9 @@ def groundtruth_command(
         float, typer.Option(help="Ego4D: least confidence of a gaze sample.", rich_help_panel=_HOW)
     ] = 0.6,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results made with other options.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what the takes lack, with the download commands; do nothing.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -67,6 +70,17 @@ def groundtruth_command(
         },
         what="groundtruth",
     )
+    if dry_run:
+        from gazetools.groundtruth.run import missing_files
+
+        lacking = missing_files(root, options)
+        TERMINAL.emit({"missing": {take: [list(pair) for pair in files] for take, files in lacking.items()}})
+        for take, files in lacking.items():
+            for name, command in files:
+                TERMINAL.show(f"{take}: {name} is missing. Get it with: {command}")
+        if not lacking:
+            TERMINAL.show("Nothing is missing.")
+        return int(bool(lacking))
     with TERMINAL.progress() as progress:
         report = groundtruth(root, output, options=options, progress=progress)
     TERMINAL.emit(report.model_dump(mode="json"))

@@ -60,11 +60,8 @@ class Poses:
         return len(self.translation)
 
     def apply(self, points: Floats) -> Floats:
-        """World points [N, K, 3] of points [K, 3] or [N, K, 3] in the frame x."""
-        return (
-            np.einsum("nij,...kj->nki" if points.ndim == 2 else "nij,nkj->nki", self.rotation, points)
-            + (self.translation[:, None, :])
-        )
+        """World points [N, K, 3] of points [K, 3] that are fixed in the frame x."""
+        return np.einsum("nij,kj->nki", self.rotation, points) + self.translation[:, None, :]
 
     def compose(self, matrix_3x4: Floats) -> Poses:
         """T_world_y for T_x_y = `matrix_3x4`."""

@@ -103,6 +103,17 @@ def groundtruth(
     return report
 
 
+def missing_files(root: str | Path, options: GroundTruthOptions) -> dict[str, list[tuple[str, str]]]:
+    """What the chosen takes of an Ego-Exo4D root lack: take -> (file or camera, download command); nothing is done."""
+    base = Path(root).expanduser()
+    if not is_egoexo_root(base):
+        raise UsageError(f"{root} is no Ego-Exo4D root (takes.json beside takes/).", hint="Pass the egoexo folder.")
+            f"{root} is no Ego-Exo4D root (takes.json beside takes/).", hint="Pass what `egoexo -o` filled."
+        )
+    lacking = {take.name: take.missing(options.view) for take in choose_takes(base, options.takes)}
+    return {name: files for name, files in lacking.items() if files}
+
+
 def _plan(root: Path, options: GroundTruthOptions) -> list[_Job]:
     if is_egoexo_root(root):
         jobs = [

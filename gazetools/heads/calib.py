@@ -13,7 +13,7 @@ from gazetools.egoexo.exo_view import ExoView, cached_sha256, exo_view
 from gazetools.egoexo.head_boxes import BoxState
 from gazetools.egoexo.takes import take_of_video
 from gazetools.heads.table import HeadTable
-from gazetools.schemas.errors import HeadsError, UsageError
+from gazetools.schemas.errors import DataFileError, HeadsError, UsageError
 
 WEARER = 1
 """Track id of the wearer."""
@@ -58,7 +58,10 @@ def head_counts(view: ExoView) -> dict[str, float]:
     reasons = {f"pose_{name}": float(count) for name, count in view.track.counts.items() if count}
     counts = {**states, **reasons}
     if (path := find_ego_pose(view.take)) is not None:
-        counts |= agreement(read_head_joints(path), view.camera, view.boxes.box_xyxy)
+        try:
+            counts |= agreement(read_head_joints(path), view.camera, view.boxes.box_xyxy)
+        except DataFileError:  # the boxes don't depend on it
+            counts["egopose_unreadable"] = 1.0
     return counts
 
 

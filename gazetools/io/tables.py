@@ -162,7 +162,8 @@ class ByteChunk:
         self._bytes = np.frombuffer(data, np.uint8)
         ends = np.flatnonzero(self._bytes == ord("\n"))
         starts = np.concatenate([[0], ends[:-1] + 1])
-        keep = ends - starts > 1  # neither empty nor a lone carriage return
+        length = ends - starts
+        keep = (length > 1) | ((length == 1) & (self._bytes[starts] != ord("\r")))  # not empty, nor a lone \r
         line_number = first_line + np.arange(len(ends))
         starts, ends, self.lines = starts[keep], ends[keep], line_number[keep]
         if (self._bytes == ord('"')).any():

@@ -291,3 +291,16 @@ def test_a_folder_that_is_neither(tmp_path: Path) -> None:
     done = run_cli("groundtruth", str(tmp_path), "-o", str(tmp_path / "store"))
     assert done.exit_code == 2
     assert "neither an Ego-Exo4D root" in done.stderr
+
+
+def test_what_is_missing_is_listed_with_its_command(broken_root: Path, tmp_path: Path) -> None:
+    (broken_root / "takes" / TAKE.name / "frame_aligned_videos" / "cam02.mp4").unlink()
+    (broken_root / "captures" / TAKE.capture / "timesync.csv").unlink()
+    done = run_cli("groundtruth", str(broken_root), "-o", str(tmp_path / "store"), "--dry-run", "--json")
+    missing = json.loads(done.stdout)["missing"]
+    assert done.exit_code == 1
+    assert [Path(name).name for name, _ in missing[TAKE.name]] == ["cam02", "timesync.csv"]
+    assert all(f"--uids {TAKE.uid}" in command for _, command in missing[TAKE.name])
+    assert "take_eye_gaze" in missing["site_music_07_1"][0][1]
+    assert set(missing) == {TAKE.name, "site_music_07_1"}
+    assert not (tmp_path / "store").exists()
