@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="whole weights; random ones are made without it")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--pack", nargs="+", default=["auto"], help="of auto, on, off: oneDNN's layout of weights")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--people", nargs="+", type=int, default=[1, 3])
     parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU; 0 leaves its choice")
@@ -76,22 +77,26 @@ def main() -> None:
             checkpoint = Path(folder) / "random.safetensors"
             save_file(random_model_tensors(released_config(arguments.model), 0), checkpoint)
         models = {
-            dtype: load_model(arguments.model, checkpoint=checkpoint, device=arguments.device, dtype=dtype)
+            (dtype, pack): load_model(
+                arguments.model, checkpoint=checkpoint, device=arguments.device, dtype=dtype, pack=pack
+            )
             for dtype in arguments.dtypes
+            for pack in arguments.pack
         }
         settings = [(d, b, p) for d in models for b in arguments.batches for p in arguments.people]
-        taken: dict[tuple[str, int, int], list[tuple[float, float]]] = {setting: [] for setting in settings}
+        taken: dict[tuple[tuple[str, str], int, int], list[tuple[float, float]]] = {setting: [] for setting in settings}
         for turn in range(arguments.rounds + 1):  # the first round warms up
             for setting in settings:
                 seconds = _seconds(models[setting[0]], *setting[1:])
                 if turn:
                     taken[setting].append(seconds)
     rows = []
-    for (dtype, batch, people), times in taken.items():
+    for ((dtype, pack), batch, people), times in taken.items():
         wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
         rows.append(
             {
                 "dtype": dtype,
+                "pack": pack,
                 "batch": batch,
                 "people": people,
                 "frames_per_second": round(batch / wall, 3),
@@ -102,6 +107,7 @@ def main() -> None:
     result = {
         "model": arguments.model,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "rows": rows,
@@ -113,8 +119,8 @@ def main() -> None:
     print(f"{result['model']} on {result['device']}, {result['threads']} threads, torch {result['torch']}")
     for row in rows:
         print(
-            f"{row['dtype']:9} batch {row['batch']}  {row['people']} people  {row['frames_per_second']:8.3f} frames/s  "
-            f"{row['cpu_ms_per_frame']:8.1f} cpu ms per frame"
+            f"{row['dtype']:9} pack {row['pack']:4} batch {row['batch']}  {row['people']} people  "
+            f"{row['frames_per_second']:8.3f} frames/s  {row['cpu_ms_per_frame']:8.1f} cpu ms per frame"
         )
     print(f"preprocess of a 1080p frame, ms: {result['preprocess_1080p_ms']}")
 

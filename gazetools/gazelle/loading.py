@@ -23,6 +23,7 @@ from gazetools.gazelle.config import (
 from gazetools.gazelle.decoder import GazeDecoder
 from gazetools.gazelle.matching import BACKBONE_PREFIX, decoder_and_backbone
 from gazetools.gazelle.model import GazeModel
+from gazetools.gazelle.packed import PackKind, pack_linears, pays
 from gazetools.gazelle.preprocess import PreprocessKind
 from gazetools.gazelle.weights import RemoteFile, obtain
 from gazetools.progress import Progress
@@ -42,6 +43,7 @@ def load_model(
     in_size: tuple[int, int] | None = None,
     offline: bool | None = None,
     preprocess: PreprocessKind = "exact",
+    pack: PackKind = "auto",
     progress: Progress | None = None,
 ) -> GazeModel:
     """Load a Gaze-LLE model for inference.
@@ -58,6 +60,8 @@ def load_model(
         in_size: (height, width) of the model input, multiples of 14; default as released, (448, 448).
         offline: True never touches the network; None asks `$GAZETOOLS_OFFLINE`.
         preprocess: `exact` or `fast`, see `gazetools.gazelle.preprocess.preprocess`.
+        pack: oneDNN's layout for the wide linear layers on the CPU; `auto` where it pays, see
+            `gazetools.gazelle.packed`.
         progress: told of downloads.
 
     Raises:
@@ -82,7 +86,7 @@ def load_model(
     sums = {"checkpoint": checkpoint_file.sha256}
     if backbone_file is not None:
         sums["backbone"] = backbone_file.sha256
-    return GazeModel(
+    model = GazeModel(
         config,
         build_backbone(config.backbone, config.in_size, hub_tensors),
         decoder,
@@ -91,6 +95,10 @@ def load_model(
         dtype=torch_dtype,
         preprocess_kind=preprocess,
     )
+    if pays(pack, torch_device, torch_dtype):
+        pack_linears(model.backbone)
+        pack_linears(model.decoder.transformer)
+    return model
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
