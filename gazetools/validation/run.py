@@ -28,7 +28,7 @@ from gazetools.validation.catalogue import finding
 from gazetools.validation.collection import Collection, collect
 from gazetools.validation.deep import DeepCheck, check_deep, open_deep
 from gazetools.validation.load import load
-from gazetools.validation.portrait import Portrait, portray
+from gazetools.validation.portrait import Gallery, Portrait, portray
 from gazetools.validation.subject import Subject
 from gazetools.validation.videos import VideoFinder, decode
 
@@ -114,12 +114,14 @@ def validate(
     deep_check = open_deep(deep, model=model, checkpoint=checkpoint, backbone=backbone, heads=heads)
     by_id, without_maps = checks_annotations.match_clips(clips, ids)
 
+    gallery = None if html is None else Gallery(collection.root)
+
     outcomes: list[_Outcome] = []
     progress.start("validate", len(collection.subjects), unit="videos")
     # libraries under the checks leave Python while they read, hash and decode; memory is bounded per thread
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         for outcome in pool.map(
-            lambda s: _check(s, finder, deep_check, by_id.get(s.video_id), collection.root if html else None),
+            lambda s: _check(s, finder, deep_check, by_id.get(s.video_id), gallery),
             collection.subjects,
         ):
             outcomes.append(outcome)
@@ -142,7 +144,7 @@ def _check(
     finder: VideoFinder,
     deep: DeepCheck | None,
     clips: list[checks_annotations.Clip] | None,
-    portrayed_in: Path | None,
+    gallery: Gallery | None,
 ) -> _Outcome:
     counts: Counter[str] = Counter()
     try:
@@ -166,14 +168,16 @@ def _check(
     origin = None
     if provenance is not None and subject.kind == "store":
         origin = (provenance.model.name, *sorted(provenance.model.weights_sha256.values()), str(provenance.options))
-    return _Outcome(
+    outcome = _Outcome(
         findings=subject.findings,
         rows=len(subject.stats) if subject.stats is not None else 0,
         size_hw=subject.size_hw,
         origin=origin,
         counts=counts,
-        portrait=None if portrayed_in is None else portray(subject, portrayed_in),
+        portrait=None if gallery is None else portray(subject, gallery),
     )
+    subject.forget()
+    return outcome
 
 
 def _counts(subject: Subject) -> dict[str, int]:

@@ -38,7 +38,10 @@ def _no_alarm(videos: Path, work: Path, model: Path, *, refused: set[str], strid
     for root in (work / "store", work / "data"):
         found = validate(root, videos=videos, deep=2, model=model if root.name == "store" else None).findings
         assert [(f.video_id, f.code, f.message) for f in found if f.severity != "note"] == []
-        assert not [f for f in found if f.code == "deep-skipped"]
+        # frames of one colour have no fingerprint to compare, but maps
+        skipped = {f.video_id for f in found if f.code == "deep-skipped"}
+        assert all(str(video_id).startswith("made_colour") for video_id in skipped)
+        assert not (skipped and root.name == "store")
 
 
 def test_no_alarm_on_the_committed_clips(tmp_path: Path, tiny_model: Path) -> None:
