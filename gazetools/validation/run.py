@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gazetools.io.atomic import check_writable_folder
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
@@ -107,6 +108,8 @@ def validate(
     """
     progress = progress or NoProgress()
     path = Path(path)
+    if html is not None:
+        check_writable_folder(Path(html).parent, option="--html")
     collection = collect(path)
     finder = VideoFinder(None if videos is None else Path(videos))
     clips = {} if annotations is None else checks_annotations.read_clips(Path(annotations))

@@ -170,6 +170,13 @@ def test_a_browser_draws_the_report_without_complaint(report: Path, tmp_path: Pa
     assert dom.stdout.count(b"<svg") == 4
 
 
+def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    make_store(tmp_path / "store")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--html"):
+        validate(tmp_path / "store", html=tmp_path / "file" / "report.html")
+
+
 def test_pictures_are_rationed() -> None:
     gallery = Gallery(Path())
     given = [gallery.take(9) for _ in range(80)]
