@@ -90,7 +90,9 @@ def _check_fingerprints(subject: Subject, reader: VideoReader, deep: DeepCheck |
     index, thumbnails = subject.fingerprint_index, subject.fingerprints
     if index is None or thumbnails is None or not usable(index, thumbnails):
         if deep is not None and deep.model is None:
-            subject.report("deep-skipped", "It has no fingerprints of its frames; --model compares the maps.")
+            subject.report(
+                "deep-skipped", "Its frames have no fingerprints, or are of one colour; --model compares the maps."
+            )
         return True
     inside = np.flatnonzero((index >= 0) & (index < reader.frame_count))
     chosen = inside[spread(len(inside), deep.frames if deep else _UNASKED_FRAMES)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ HISTOGRAM_BINS = 20
 _PICTURE_WIDTH = 300
 _PICTURES_PER_FINDING = 3
 _PICTURES_PER_VIDEO = 9
+_PICTURES = 600
+"""Of one report, about 10 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,23 @@ class Portrait:
     pictures: list[Picture] = field(default_factory=list)
 
 
-def portray(subject: Subject, root: Path) -> Portrait:
+class Gallery:
+    """Where the heatmaps lie, and how many pictures the report still has room for; several threads may ask."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._left = _PICTURES
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> int:
+        """How many of `count` pictures may be made."""
+        with self._lock:
+            given = min(count, self._left)
+            self._left -= given
+        return given
+
+
+def portray(subject: Subject, gallery: Gallery) -> Portrait:
     """The portrait of a checked subject; what could not be read is left out."""
     place, has_map = _coverage(subject)
     rows_at, inout = _inout(subject)
@@ -64,7 +83,7 @@ def portray(subject: Subject, root: Path) -> Portrait:
         inout=_binned(rows_at, inout, length),
         peaks=_histogram(high),
         inout_counts=_histogram(inout),
-        pictures=list(_pictures(subject, root)),
+        pictures=list(_pictures(subject, gallery)),
     )
 
 
@@ -108,7 +127,7 @@ def _histogram(values: npt.NDArray[np.floating]) -> list[int]:
     return [int(count) for count in np.histogram(np.clip(values, 0, 1), HISTOGRAM_BINS, (0, 1))[0]]
 
 
-def _pictures(subject: Subject, root: Path) -> Iterator[Picture]:
+def _pictures(subject: Subject, gallery: Gallery) -> Iterator[Picture]:
     """Frames of the findings; of a video without findings that have frames, one from its middle."""
     wanted: list[tuple[Finding | None, int]] = []
     for found in subject.findings:
@@ -120,7 +139,8 @@ def _pictures(subject: Subject, root: Path) -> Iterator[Picture]:
         with_map = place[has_map > 0]
         wanted = [(None, int(with_map[len(with_map) // 2]))] if len(with_map) else []
     try:
-        yield from _drawn(subject, root, wanted[:_PICTURES_PER_VIDEO])
+        wanted = wanted[: gallery.take(min(len(wanted), _PICTURES_PER_VIDEO))]
+        yield from _drawn(subject, gallery.root, wanted)
     except Exception as error:  # a picture of a broken file must not cost the report of it
         yield Picture(code="", caption=f"No picture: {type(error).__name__}: {error}"[:300], data_url="")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gazetools.io.atomic import check_writable_folder
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
@@ -30,7 +31,7 @@ from gazetools.validation.checks_sync import check_sync
 from gazetools.validation.collection import Collection, collect
 from gazetools.validation.deep import DeepCheck, check_deep, open_deep
 from gazetools.validation.load import load
-from gazetools.validation.portrait import Portrait, portray
+from gazetools.validation.portrait import Gallery, Portrait, portray
 from gazetools.validation.subject import Subject
 from gazetools.validation.videos import VideoFinder, decode
 
@@ -110,6 +111,8 @@ def validate(
     """
     progress = progress or NoProgress()
     path = Path(path)
+    if html is not None:
+        check_writable_folder(Path(html).parent, option="--html")
     collection = collect(path)
     finder = VideoFinder(None if videos is None else Path(videos))
     clips = {} if annotations is None else checks_annotations.read_clips(Path(annotations))
@@ -117,12 +120,14 @@ def validate(
     deep_check = open_deep(deep, model=model, checkpoint=checkpoint, backbone=backbone, heads=heads)
     by_id, without_maps = checks_annotations.match_clips(clips, ids)
 
+    gallery = None if html is None else Gallery(collection.root)
+
     outcomes: list[_Outcome] = []
     progress.start("validate", len(collection.subjects), unit="videos")
     # libraries under the checks leave Python while they read, hash and decode; memory is bounded per thread
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         for outcome in pool.map(
-            lambda s: _check(s, finder, deep_check, by_id.get(s.video_id), collection.root if html else None),
+            lambda s: _check(s, finder, deep_check, by_id.get(s.video_id), gallery),
             collection.subjects,
         ):
             outcomes.append(outcome)
@@ -145,7 +150,7 @@ def _check(
     finder: VideoFinder,
     deep: DeepCheck | None,
     clips: list[checks_annotations.Clip] | None,
-    portrayed_in: Path | None,
+    gallery: Gallery | None,
 ) -> _Outcome:
     counts: Counter[str] = Counter()
     try:
@@ -170,14 +175,16 @@ def _check(
     # a ground truth has the recordings of its own take where others have weights
     if provenance is not None and subject.kind == "store" and provenance.model.name != GROUND_TRUTH:
         origin = (provenance.model.name, *sorted(provenance.model.weights_sha256.values()), str(provenance.options))
-    return _Outcome(
+    outcome = _Outcome(
         findings=subject.findings,
         rows=len(subject.stats) if subject.stats is not None else 0,
         size_hw=subject.size_hw,
         origin=origin,
         counts=counts,
-        portrait=None if portrayed_in is None else portray(subject, portrayed_in),
+        portrait=None if gallery is None else portray(subject, gallery),
     )
+    subject.forget()
+    return outcome
 
 
 def _counts(subject: Subject) -> dict[str, int]:

@@ -123,6 +123,12 @@ class Subject:
         """Add a finding about this video."""
         self.findings.append(finding(code, message, video_id=self.video_id, frames=frames))
 
+    def forget(self) -> None:
+        """Let go of everything but identity and findings, so that memory does not grow with the number of videos."""
+        self.provenance = self.stats = self.columns = self.video = None
+        self.valid = self.inout = self.pts_seconds = self.fingerprint_index = self.fingerprints = None
+        self.samples = []
+
     def frames_of_rows(self, rows: npt.NDArray[Any]) -> list[int]:
         """Frame numbers of rows (indices or a mask): decoded frames in a store, grid rows elsewhere."""
         chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows

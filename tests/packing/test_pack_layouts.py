@@ -16,6 +16,7 @@ import torch
 from gazetools.heatmaps import HeatmapReader
 from gazetools.packing import pack
 from gazetools.packing.parallel import each
+from gazetools.preview.sources import DatasetOverlays, StoreOverlays, open_overlays
 from gazetools.schemas.errors import DataFileError, FaultError, UsageError
 from gazetools.validation import validate
 from tests.packing.made_stores import make_store
@@ -81,6 +82,16 @@ def test_hdf5_holds_the_same_and_h5py_alone_reads_it(tmp_path: Path) -> None:
     np.testing.assert_array_equal(maps.read([7, 2]), arrays["heatmap"][[7, 2]].astype(np.float32))
     np.testing.assert_array_equal(maps.valid, arrays["valid"])
     assert pack(tmp_path / "store", tmp_path / "one", layout="hdf5", **options).items[0].status == "unchanged"
+
+
+def test_previews_tell_a_packed_h5_from_a_store(tmp_path: Path) -> None:
+    _two_people(tmp_path)
+    pack(tmp_path / "store", tmp_path / "data", layout="hdf5")
+    for root, kind in (("store", StoreOverlays), ("data", DatasetOverlays)):
+        source = open_overlays(tmp_path / root, "clip")
+        assert isinstance(source, kind)
+        assert source.frames() == [1, 2, 3, 6, 7]
+        source.close()
 
 
 def test_an_empty_video_packs_into_every_layout(tmp_path: Path) -> None:

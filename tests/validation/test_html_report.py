@@ -17,7 +17,7 @@ from gazetools.schemas.errors import UsageError
 from gazetools.schemas.findings import Finding, ValidationReport, check_fail_on
 from gazetools.validation import validate
 from gazetools.validation.html import write_html
-from gazetools.validation.portrait import HISTOGRAM_BINS, TIMELINE_BINS, Portrait
+from gazetools.validation.portrait import HISTOGRAM_BINS, TIMELINE_BINS, Gallery, Portrait
 from tests.packing.made_stores import make_store
 from tests.validation.faults import edit_store, put
 
@@ -168,3 +168,18 @@ def test_a_browser_draws_the_report_without_complaint(report: Path, tmp_path: Pa
         assert (np.abs(pixels.astype(int) - colour).max(axis=2) <= 2).sum() > 200, colour
     dom = subprocess.run([*common, "--dump-dom", report.as_uri()], check=True, capture_output=True, timeout=120)
     assert dom.stdout.count(b"<svg") == 4
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    make_store(tmp_path / "store")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--html"):
+        validate(tmp_path / "store", html=tmp_path / "file" / "report.html")
+
+
+def test_pictures_are_rationed() -> None:
+    gallery = Gallery(Path())
+    given = [gallery.take(9) for _ in range(80)]
+    assert sum(given) == 600
+    assert given[:2] == [9, 9]
+    assert given[-1] == 0
