@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
 
-_VIDEO, _MODEL, _RUN = "Which frames and people", "Model", "Run"
+_VIDEO, _MODEL, _RUN, _SCALE = "Which frames and people", "Model", "Run", "Many videos and machines"
 
 
 def extract_command(
@@ -52,7 +53,35 @@ def extract_command(
         str | None, typer.Option(help="DINOv2 weights, where the checkpoint has none.", rich_help_panel=_MODEL)
     ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_RUN)] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto, cpu, cuda or cuda:N; several like cuda:0,cuda:1 give one worker process each.",
+            rich_help_panel=_RUN,
+        ),
+    ] = "auto",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="I/N, I from 1: the I-th of N balanced shares. In a Slurm array I and N come from the environment.",
+            rich_help_panel=_SCALE,
+        ),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, slurm (job array) or ray (actors).", rich_help_panel=_SCALE)
+    ] = "local",
+    decode_timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for a frame before its decoder is killed.", rich_help_panel=_SCALE)
+    ] = 60.0,
+    decode_memory: Annotated[
+        float | None, typer.Option(help="GiB of address space for a decoding process.", rich_help_panel=_SCALE)
+    ] = None,
+    decode_threads: Annotated[
+        int, typer.Option(help="Threads of a decoding process; 0 = one per core.", rich_help_panel=_SCALE)
+    ] = 0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time went and the bottleneck.", rich_help_panel=_RUN)
+    ] = False,
     batch_size: Annotated[str, typer.Option(help="auto or a number of frames.", rich_help_panel=_RUN)] = "auto",
     allow_damaged: Annotated[
         bool, typer.Option("--allow-damaged", help="Take what decodes of broken files.", rich_help_panel=_RUN)
@@ -69,6 +98,8 @@ def extract_command(
     """Turn videos into raw gaze heatmaps, one store file per video. The same command resumes an interrupted run.
 
     Example: gazetools extract clip.mp4 -o store --heads file:boxes.csv --checkpoint gazelle.pt
+
+    Example: gazetools extract videos -o store --device cuda:0,cuda:1 --profile
     """
     from gazetools.extraction.run import extract, plan
     from gazetools.schemas.base import parse_settings
@@ -90,6 +121,11 @@ def extract_command(
             "backbone": backbone,
             "dtype": dtype,
             "device": device,
+            "engine": engine,
+            "shard": shard or _slurm_shard(),
+            "decode_timeout": decode_timeout,
+            "decode_memory": decode_memory,
+            "decode_threads": decode_threads,
             "batch_size": int(batch_size) if batch_size.lstrip("-").isdigit() else batch_size,
             "allow_damaged": allow_damaged,
             "overwrite": overwrite,
@@ -113,7 +149,20 @@ def extract_command(
         report = extract(inputs, output, options=options, progress=progress)
     TERMINAL.emit(report.model_dump(mode="json"))
     TERMINAL.show(_result_table(report, output))
+    if profile and report.profile is not None:
+        TERMINAL.show(_profile_table(report.profile))
     return report.exit_code
+
+
+def _slurm_shard() -> str | None:
+    """I/N of a Slurm array task; None outside of one."""
+    values = [os.environ.get(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "COUNT")]
+    if values[0] is None or values[1] is None:
+        return None
+    first, step = (int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", 1)) for name in ("MIN", "STEP"))
+    shard = f"{(int(values[0]) - first) // step + 1}/{values[1]}"
+    TERMINAL.say(f"Slurm array task {values[0]}: doing shard {shard} of the inputs. --shard 1/1 does all of them here.")
+    return shard
 
 
 def _plan_table(listing):  # type: ignore[no-untyped-def]
@@ -131,11 +180,34 @@ def _result_table(report, output):  # type: ignore[no-untyped-def]
     from rich.table import Table
 
     table = Table("video id", "status", "frames", "rows", "no people", "small heads", "clipped", "s", title=str(output))
-    style = {"done": "green", "complete": "cyan", "failed": "red"}
+    style = {"done": "green", "complete": "cyan", "part": "yellow", "failed": "red"}
     for item in report.items:
         status = f"[{style[item.status]}]{item.status}[/]"
         counts = (item.frames, item.rows, item.frames_without_people, item.small_heads, item.clipped_boxes)
         table.add_row(escape(item.video_id), status, *map(str, counts), f"{item.seconds:.1f}")
         if item.reason:
             table.add_row("", escape(item.reason))
+    return table
+
+
+def _profile_table(times):  # type: ignore[no-untyped-def]
+    from rich.table import Table
+
+    stages = {
+        "open files": times.open,
+        "wait for frames": times.decode_wait,
+        "prompts": times.prompt,
+        "model": times.model,
+        "wait for writing": times.write_wait,
+        "join and commit": times.join,
+        "other": times.other,
+    }
+    workers = f"{times.workers} worker{'s' if times.workers > 1 else ''}"
+    title = f"{times.frames_per_second:.1f} frames/s with {workers}; bottleneck: {times.bottleneck}"
+    table = Table("stage", "s", "share", title=title)
+    for name, seconds in stages.items():
+        table.add_row(name, f"{seconds:.2f}", f"{seconds / times.wall:.1%}" if times.wall else "")
+    table.add_section()
+    table.add_row("decoding, beside it", f"{times.decode_busy:.2f}", "")
+    table.add_row("writing, beside it", f"{times.write_busy:.2f}", "")
     return table

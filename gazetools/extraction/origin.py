@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import gazetools
 from gazetools.extraction.batching import BatchRunner
+from gazetools.extraction.decoding import ChildReader
 from gazetools.heads.sources import HeadSourceForVideo
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
 from gazetools.schemas.provenance import GazeModel, HeadSource, Provenance, SourceVideo
-from gazetools.video import VideoReader
 
 STORE_REVISION = 1
 """Raised whenever the same inputs would give other numbers; part of every options key."""
@@ -61,7 +61,7 @@ def build_provenance(
     *,
     options: ExtractOptions,
     video_id: str,
-    reader: VideoReader,
+    reader: ChildReader,
     counted_by: Literal["decoding", "index"],
     runner: BatchRunner,
     heads: HeadSourceForVideo,
@@ -92,7 +92,7 @@ def build_provenance(
     )
 
 
-def _source_video(reader: VideoReader, counted_by: Literal["decoding", "index"]) -> SourceVideo:
+def _source_video(reader: ChildReader, counted_by: Literal["decoding", "index"]) -> SourceVideo:
     info = reader.info
     facts: dict[str, Any] = {
         name: getattr(info, name)
