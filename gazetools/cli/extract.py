@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from gazetools.schemas.extract import ExtractOptions
+    from gazetools.schemas.slurm import SlurmOptions
 
 _VIDEO, _MODEL, _RUN, _SCALE = "Which frames and people", "Model", "Run", "Many videos and machines"
 
@@ -68,8 +73,17 @@ def extract_command(
         ),
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="local, slurm (job array) or ray (actors).", rich_help_panel=_SCALE)
+        str, typer.Option(help="local, or slurm: a job array; with --dry-run its script.", rich_help_panel=_SCALE)
     ] = "local",
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slurm",
+            metavar="KEY=VALUE",
+            help="jobs, parallel, minutes, requeues, partition, account, gpus, cpus, memory, setup; may be repeated.",
+            rich_help_panel=_SCALE,
+        ),
+    ] = None,
     decode_timeout: Annotated[
         float, typer.Option(help="Seconds to wait for a frame before its decoder is killed.", rich_help_panel=_SCALE)
     ] = 60.0,
@@ -122,7 +136,7 @@ def extract_command(
             "dtype": dtype,
             "device": device,
             "engine": engine,
-            "shard": shard or _slurm_shard(),
+            "shard": shard or (_slurm_shard() if engine == "local" else None),
             "decode_timeout": decode_timeout,
             "decode_memory": decode_memory,
             "decode_threads": decode_threads,
@@ -132,6 +146,16 @@ def extract_command(
         },
         what="extract",
     )
+    slurm_options = _slurm_options(slurm or [], options)
+    if dry_run and slurm_options is not None:
+        from gazetools.engines.slurm import sbatch_script
+
+        plan(inputs, options)
+        script = sbatch_script(inputs, output, options, slurm_options)
+        TERMINAL.emit({"sbatch": script})
+        if not as_json:
+            sys.stdout.write(script)
+        return 0
     if dry_run:
         items, head_files = plan(inputs, options)
         listing = [
@@ -146,7 +170,12 @@ def extract_command(
         TERMINAL.show(_plan_table(listing))
         return 0
     with TERMINAL.progress() as progress:
-        report = extract(inputs, output, options=options, progress=progress)
+        if slurm_options is not None:
+            from gazetools.engines.slurm import extract_on_slurm
+
+            report = extract_on_slurm(inputs, output, options=options, slurm=slurm_options, progress=progress)
+        else:
+            report = extract(inputs, output, options=options, progress=progress)
     TERMINAL.emit(report.model_dump(mode="json"))
     TERMINAL.show(_result_table(report, output))
     if profile and report.profile is not None:
@@ -154,12 +183,34 @@ def extract_command(
     return report.exit_code
 
 
+def _slurm_options(pairs: list[str], options: ExtractOptions) -> SlurmOptions | None:
+    """`--slurm KEY=VALUE ...` as settings; None for another engine."""
+    from gazetools.schemas.base import parse_settings
+    from gazetools.schemas.errors import UsageError
+    from gazetools.schemas.slurm import SlurmOptions
+
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--slurm {pair} has no '='.", hint="Write it like --slurm minutes=90.")
+        if key == "setup":
+            values.setdefault(key, []).append(value)
+        else:
+            values[key] = int(value) if value.isdigit() else value
+    if options.engine != "slurm":
+        if pairs:
+            raise UsageError(f"--slurm {pairs[0]} needs --engine slurm.", hint="Add it, or leave --slurm out.")
+        return None
+    return parse_settings(SlurmOptions, values, what="extract --slurm")
+
+
 def _slurm_shard() -> str | None:
     """I/N of a Slurm array task; None outside of one."""
     values = [os.environ.get(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "COUNT")]
     if values[0] is None or values[1] is None:
         return None
-    first, step = (int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", 1)) for name in ("MIN", "STEP"))
+    first, step = (int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", "1")) for name in ("MIN", "STEP"))
     shard = f"{(int(values[0]) - first) // step + 1}/{values[1]}"
     TERMINAL.say(f"Slurm array task {values[0]}: doing shard {shard} of the inputs. --shard 1/1 does all of them here.")
     return shard

@@ -74,8 +74,8 @@ class Reporter:
     def _read_shard(self, shard: int, count: int) -> ExtractReport | None:
         path = self._store / SHARD_REPORTS / f"{self._digest}_{shard:05d}_of_{count:05d}.json"
         try:
-            return ExtractReport.model_validate(read_json(path, max_bytes=1 << 28))
-        except (DataFileError, ValidationError):
+            return read_report(path)
+        except DataFileError:
             return None  # not there yet, or of another version: its inputs count as not reached
 
     def _merged(self, reports: Sequence[ExtractReport | None]) -> ExtractReport:
@@ -88,6 +88,14 @@ class Reporter:
             options={**self._options.model_dump(), "shard": None},
             items=[merge_results(known.get(item.video_id) or [not_reached(item)]) for item in self._items],
         )
+
+
+def read_report(path: Path) -> ExtractReport:
+    """The report at `path`; DataFileError where it is missing, broken or no report."""
+    try:
+        return ExtractReport.model_validate(read_json(path, max_bytes=1 << 28))
+    except ValidationError as error:
+        raise DataFileError(f"{path} is not a report of extract: {error.errors()[0]['msg']}.", path=str(path)) from None
 
 
 def not_reached(item: VideoItem) -> ItemResult:

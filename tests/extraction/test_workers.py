@@ -172,7 +172,7 @@ WRONG_OPTIONS = [
     (["--shard", "0/4"], "1 <= I <= N"),
     (["--shard", "5/4"], "1 <= I <= N"),
     (["--device", "cpu,gpu"], "cuda:0,cuda:1"),
-    (["--engine", "spark"], "'local', 'slurm' or 'ray'"),
+    (["--engine", "spark"], "'local' or 'slurm'"),
 ]
 
 
