@@ -114,6 +114,13 @@ class Decoder:
         except (BrokenPipeError, ConnectionError):
             raise self._died() from None
 
+    def tell(self, **message: Any) -> None:
+        """Send a note to the child that is there. One that is gone is noticed when its answer is waited for; a new one
+        must not be started for it, since that would be waited for in vain."""
+        if self._channel is not None:
+            with suppress(BrokenPipeError, ConnectionError):
+                send(self._channel, **message)
+
     def ask_bytes(self, data: bytes) -> None:
         """Send the bytes that belong to the request before."""
         assert self._channel is not None
@@ -220,8 +227,7 @@ class ChildReader:
         if not self._whole:
             self._decoder.stop()
             return
-        with suppress(DecoderDied):
-            self._decoder.ask(do="close")
+        self._decoder.tell(do="close")
 
     @property
     def decode_seconds(self) -> float:
@@ -253,8 +259,7 @@ class ChildReader:
         """Give the memory of `frame` back for another one."""
         slot = self._slot_of.pop(frame.index, None)
         if slot is not None and not self._whole:
-            with suppress(DecoderDied):  # noticed where the next frame is waited for
-                self._decoder.ask(do="free", slot=slot)
+            self._decoder.tell(do="free", slot=slot)
 
     def _open(self) -> None:
         limit = self._decoder.settings.timeout_seconds
