@@ -73,6 +73,7 @@ def test_a_run_without_submitit_or_slurm_is_3(clip: Path, tmp_path: Path) -> Non
     assert "--dry-run" in done.stderr
 
 
+@pytest.mark.slow
 def test_jobs_on_the_local_executor_give_the_store_of_one_run(videos: Path, tiny_model: Path, tmp_path: Path) -> None:
     submitit = pytest.importorskip("submitit", reason="the extra [slurm] is not installed")
     options = ExtractOptions(model=str(tiny_model), device="cpu")

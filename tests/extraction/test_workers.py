@@ -189,6 +189,7 @@ def test_workers_that_cannot_start_stop_the_run(videos: Path, tmp_path: Path) ->
     assert "no_such_model" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_decoder_that_crashes_under_two_workers_costs_one_video(clip: Path, tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "v"
     folder.mkdir()
@@ -280,6 +281,7 @@ def test_a_lock_keeps_others_out_until_its_process_dies(tmp_path: Path, theirs: 
     assert list(tmp_path.rglob("*")) == []
 
 
+@pytest.mark.slow
 def test_two_runs_of_the_same_command_do_the_work_once(videos: Path, tiny_model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gazetools", "-q", "extract", str(videos), "-o", str(tmp_path), "--json"]
     command += ["--model", str(tiny_model), "--device", "cpu"]
