@@ -6,12 +6,13 @@ READY := $(VENV)/.ready
 # Two workers on two cores: more threads per worker only get in each other's way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all lint bench clean help
+.PHONY: demo test test-all fault lint bench clean help
 
 help:
 	@echo "make demo      the whole pipeline on synthetic scenes, offline"
 	@echo "make test      lint, types and the tests of every commit"
 	@echo "make test-all  also the slow tests; GAZETOOLS_PARITY and GAZETOOLS_DATA may point to the full sets"
+	@echo "make fault     kills extraction at random 50 times or more; the store must come out the same"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     the benchmarks; figures belong into docs/benchmarks.md"
 
@@ -34,6 +35,9 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+fault: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/extraction/test_faults.py
 
 bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,9 +15,10 @@ from gazetools.schemas.heads import DEFAULT_POSE
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gazetools.schemas.extract import ExtractReport
+    from gazetools.schemas.extract import ExtractOptions, ExtractReport, StageTimes
+    from gazetools.schemas.slurm import SlurmOptions
 
-_VIDEO, _MODEL, _RUN = "Which frames and people", "Model", "Run"
+_VIDEO, _MODEL, _RUN, _SCALE = "Which frames and people", "Model", "Run", "Many videos and machines"
 
 
 def extract_command(
@@ -88,7 +91,44 @@ def extract_command(
     preprocess: Annotated[
         str, typer.Option(help="exact, or fast (within one level of 255).", rich_help_panel=_MODEL)
     ] = "exact",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_RUN)] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto, cpu, cuda or cuda:N; several like cuda:0,cuda:1 give one worker process each.",
+            rich_help_panel=_RUN,
+        ),
+    ] = "auto",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="I/N, I from 1: the I-th of N balanced shares. In a Slurm array I and N come from the environment.",
+            rich_help_panel=_SCALE,
+        ),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, or slurm: a job array; with --dry-run its script.", rich_help_panel=_SCALE)
+    ] = "local",
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slurm",
+            metavar="KEY=VALUE",
+            help="jobs, parallel, minutes, requeues, partition, account, gpus, cpus, memory, setup; may be repeated.",
+            rich_help_panel=_SCALE,
+        ),
+    ] = None,
+    decode_timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for a frame before its decoder is killed.", rich_help_panel=_SCALE)
+    ] = 60.0,
+    decode_memory: Annotated[
+        float | None, typer.Option(help="GiB of address space for a decoding process.", rich_help_panel=_SCALE)
+    ] = None,
+    decode_threads: Annotated[
+        int, typer.Option(help="Threads of a decoding process; 0 = one per core.", rich_help_panel=_SCALE)
+    ] = 0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time went and the bottleneck.", rich_help_panel=_RUN)
+    ] = False,
     batch_size: Annotated[str, typer.Option(help="auto or a number of frames.", rich_help_panel=_RUN)] = "auto",
     allow_damaged: Annotated[
         bool, typer.Option("--allow-damaged", help="Take what decodes of broken files.", rich_help_panel=_RUN)
@@ -105,6 +145,8 @@ def extract_command(
     """Turn videos into raw gaze heatmaps, one store file per video. The same command resumes an interrupted run.
 
     Example: gazetools extract clip.mp4 -o store --heads file:boxes.csv --checkpoint gazelle.pt
+
+    Example: gazetools extract videos -o store --device cuda:0,cuda:1 --profile
     """
     from rich.markup import escape
 
@@ -137,12 +179,27 @@ def extract_command(
             "backbone": backbone,
             "dtype": dtype,
             "device": device,
+            "engine": engine,
+            "shard": shard or (_slurm_shard() if engine == "local" else None),
+            "decode_timeout": decode_timeout,
+            "decode_memory": decode_memory,
+            "decode_threads": decode_threads,
             "batch_size": int(batch_size) if batch_size.lstrip("-").isdigit() else batch_size,
             "allow_damaged": allow_damaged,
             "overwrite": overwrite,
         },
         what="extract",
     )
+    slurm_options = _slurm_options(slurm or [], options)
+    if dry_run and slurm_options is not None:
+        from gazetools.engines.slurm import sbatch_script
+
+        plan(inputs, options)
+        script = sbatch_script(inputs, output, options, slurm_options)
+        TERMINAL.emit({"sbatch": script})
+        if not as_json:
+            sys.stdout.write(script)
+        return 0
     if dry_run:
         items, head_files = plan(inputs, options)
         listing = [
@@ -157,12 +214,52 @@ def extract_command(
         TERMINAL.show(_plan_table(listing))
         return 0
     with TERMINAL.progress() as progress:
-        report = extract(inputs, output, options=options, progress=progress)
+        if slurm_options is not None:
+            from gazetools.engines.slurm import extract_on_slurm
+
+            report = extract_on_slurm(inputs, output, options=options, slurm=slurm_options, progress=progress)
+        else:
+            report = extract(inputs, output, options=options, progress=progress)
     TERMINAL.emit(report.model_dump(mode="json"))
     TERMINAL.show(_result_table(report, output))
     for item in report.failed:
         TERMINAL.show(f"[red]failed[/] {escape(item.video_id)}: {escape(item.reason or '')}")
+    if profile and report.profile is not None:
+        TERMINAL.show(_profile_table(report.profile))
     return report.exit_code
+
+
+def _slurm_options(pairs: list[str], options: ExtractOptions) -> SlurmOptions | None:
+    """`--slurm KEY=VALUE ...` as settings; None for another engine."""
+    from gazetools.schemas.base import parse_settings
+    from gazetools.schemas.errors import UsageError
+    from gazetools.schemas.slurm import SlurmOptions
+
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--slurm {pair} has no '='.", hint="Write it like --slurm minutes=90.")
+        if key == "setup":
+            values.setdefault(key, []).append(value)
+        else:
+            values[key] = int(value) if value.isdigit() else value
+    if options.engine != "slurm":
+        if pairs:
+            raise UsageError(f"--slurm {pairs[0]} needs --engine slurm.", hint="Add it, or leave --slurm out.")
+        return None
+    return parse_settings(SlurmOptions, values, what="extract --slurm")
+
+
+def _slurm_shard() -> str | None:
+    """I/N of a Slurm array task; None outside of one."""
+    values = [os.environ.get(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "COUNT")]
+    if values[0] is None or values[1] is None:
+        return None
+    first, step = (int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", "1")) for name in ("MIN", "STEP"))
+    shard = f"{(int(values[0]) - first) // step + 1}/{values[1]}"
+    TERMINAL.say(f"Slurm array task {values[0]}: doing shard {shard} of the inputs. --shard 1/1 does all of them here.")
+    return shard
 
 
 def _heads_of(spec: str, head_files: dict[str, Path] | None, video_id: str) -> str:
@@ -188,9 +285,32 @@ def _result_table(report: ExtractReport, output: Path) -> Table:
 
     name = Column("video id", overflow="fold")
     table = Table(name, "status", "frames", "rows", "no people", "small heads", "clipped", "s", title=str(output))
-    style = {"done": "green", "complete": "cyan", "failed": "red"}
+    style = {"done": "green", "complete": "cyan", "part": "yellow", "failed": "red"}
     for item in report.items:
         status = f"[{style[item.status]}]{item.status}[/]"
         counts = (item.frames, item.rows, item.frames_without_people, item.small_heads, item.clipped_boxes)
         table.add_row(escape(item.video_id), status, *map(str, counts), f"{item.seconds:.1f}")
+    return table
+
+
+def _profile_table(times: StageTimes) -> Table:
+    from rich.table import Table
+
+    stages = {
+        "open files": times.open,
+        "wait for frames": times.decode_wait,
+        "prompts": times.prompt,
+        "model": times.model,
+        "wait for writing": times.write_wait,
+        "join and commit": times.join,
+        "other": times.other,
+    }
+    workers = f"{times.workers} worker{'s' if times.workers > 1 else ''}"
+    title = f"{times.frames_per_second:.1f} frames/s with {workers}; bottleneck: {times.bottleneck}"
+    table = Table("stage", "s", "share", title=title)
+    for name, seconds in stages.items():
+        table.add_row(name, f"{seconds:.2f}", f"{seconds / times.wall:.1%}" if times.wall else "")
+    table.add_section()
+    table.add_row("decoding, beside it", f"{times.decode_busy:.2f}", "")
+    table.add_row("writing, beside it", f"{times.write_busy:.2f}", "")
     return table

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from gazetools.extraction.batching import BatchRunner
-from gazetools.extraction.fingerprint import FINGERPRINT_EVERY, fingerprint
+from gazetools.extraction.decoding import ChildReader, Decoder
 from gazetools.extraction.first_pass import detected_boxes
 from gazetools.extraction.inputs import VideoItem
+from gazetools.extraction.making import VideoTally, make_pieces
 from gazetools.extraction.origin import build_provenance, options_key
-from gazetools.extraction.prompts import FramePrompts, prompts_of_frame
+from gazetools.extraction.profile import StageClock
 from gazetools.heads.detection import HeadDetection
 from gazetools.heads.sources import HeadSourceForVideo, heads_digest, heads_for_video, track_roles
 from gazetools.progress import Progress
 from gazetools.sampling import choose_frames
 from gazetools.schemas.errors import UsageError, VideoError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions, ItemResult
-from gazetools.schemas.store import FINGERPRINT_SIZE, Piece, Prompt, Rows
-from gazetools.schemas.video import Frame
 from gazetools.store.listing import is_complete
+from gazetools.store.lock import locked
 from gazetools.store.pieces import PieceFolder
 from gazetools.store.writer import write_store
-from gazetools.video import VideoReader
+
+_JOIN_WAIT_SECONDS = 600.0
+"""How long the join of a split video waits for the other shares, whose pieces are all there, to let go."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What every video of one run shares."""
+    """What every video of one worker shares."""
 
     store: Path
     options: ExtractOptions
@@ -40,38 +43,102 @@ class Job:
     """video id -> box file; None for `--heads whole`."""
     runner: BatchRunner
     progress: Progress
+    decoder: Decoder
+    clock: StageClock
     detection: HeadDetection | None = None
     """With `--heads detect`: the loaded detector."""
 
 
-def extract_video(job: Job, item: VideoItem) -> ItemResult:
+@dataclass(frozen=True)
+class Share:
+    """Share `index` of `count` of one video's pieces, split by their number: equal on every machine."""
+
+    index: int
+    count: int
+
+    def of(self, pieces: int) -> range:
+        """The numbers of the pieces that belong to this share of a video with so many."""
+        return range(pieces * self.index // self.count, pieces * (self.index + 1) // self.count)
+
+    def name(self, item: VideoItem) -> str:
+        """`take/cam01 2/5`."""
+        return f"{item.video_id} {self.index + 1}/{self.count}"
+
+
+def extract_video(job: Job, item: VideoItem, share: Share | None = None) -> ItemResult:
     """Extract one video into its store file, taking over finished pieces of an earlier, interrupted run.
 
-    Raises VideoError, HeadsError or UsageError where this video can't be done, FaultError where the run must stop.
+    With `share` only these pieces are made; whoever makes the last missing piece of the video joins all of them.
+
+    Raises VideoError, HeadsError or UsageError where this video can't be done, BusyError while another process is at
+    it, FaultError where the run must stop.
     """
     began = time.monotonic()
     options = job.options
     if job.detection is not None:
         boxes = detected_boxes(job.detection, job.store, item, options, job.progress)
         job = replace(job, head_files={item.video_id: boxes})
+    elif options.heads == "calib":  # where the video lies tells its take
+        job = replace(job, head_files={item.video_id: item.path})
     box_file = (job.head_files or {}).get(item.video_id)
     key = options_key(options, job.runner, item.path, heads_digest(options, box_file) if box_file else None)
-    if (done := is_complete(job.store, item.video_id)) and not options.overwrite:
-        if done.options_key != key:
-            raise UsageError(
-                f"The store already has {item.video_id!r}, made from another file, or with other options or weights.",
-                hint="Pass --overwrite to replace it, or choose another -o.",
-            )
-        return ItemResult(
-            video_id=item.video_id,
-            path=str(item.path),
-            status="complete",
-            frames=done.frames,
-            rows=done.rows,
-            frames_without_people=done.frames_without_people,
-        )
+    if (done := _already_done(job, item, key)) is not None:
+        return done
     pieces = PieceFolder(job.store, item.video_id, key)
-    with VideoReader(item.path) as reader:
+    part: ItemResult | None = None
+    if share is not None:
+        with locked(job.store, item.video_id, shared=True), locked(job.store, share.name(item)):
+            if (done := _already_done(job, item, key)) is not None:
+                return done
+            part, missing = _make_share(job, item, share, pieces)
+        if missing:
+            return part.model_copy(update={"seconds": round(time.monotonic() - began, 3)})
+    with locked(job.store, item.video_id, wait_seconds=_JOIN_WAIT_SECONDS if part else 0.0):
+        # again under the lock: another run, or another share that ended at the same moment, may have been faster
+        if (done := _already_done(job, item, key)) is not None:
+            return done
+        result = _make_whole(job, item, pieces, key)
+    update: dict[str, float] = {"seconds": round(time.monotonic() - began, 3)}
+    if part:
+        update["resumed_frames"] = part.resumed_frames  # what the join took over was made by the other shares now
+    return result.model_copy(update=update)
+
+
+def _already_done(job: Job, item: VideoItem, key: str) -> ItemResult | None:
+    """The result of an earlier run; UsageError where it was made otherwise and may not be replaced."""
+    if not (done := is_complete(job.store, item.video_id)) or (job.options.overwrite and done.options_key != key):
+        return None
+    if done.options_key != key:
+        raise UsageError(
+            f"The store already has {item.video_id!r}, made from another file, or with other options or weights.",
+            hint="Pass --overwrite to replace it, or choose another -o.",
+        )
+    return ItemResult(
+        video_id=item.video_id,
+        path=str(item.path),
+        status="complete",
+        frames=done.frames,
+        rows=done.rows,
+        frames_without_people=done.frames_without_people,
+    )
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An open video with its boxes and the frames of its pieces."""
+
+    reader: ChildReader
+    heads: HeadSourceForVideo
+    parts: list[npt.NDArray[np.int64]]
+    """Frame indices of each piece."""
+
+
+@contextmanager
+def _opened(job: Job, item: VideoItem) -> Iterator[_Opened]:
+    options = job.options
+    with job.clock.stage("open"):
+        reader = job.decoder.open(item.path, batch_size=job.runner.batch_size)
+    with reader:
         _refuse_damage(reader, options)
         heads = heads_for_video(
             options,
@@ -90,29 +157,68 @@ def extract_video(job: Job, item: VideoItem) -> ItemResult:
                 f"{reader.pts_seconds[-1]:.3f} s).",
                 hint="Change --start and --end.",
             )
-        parts = [chosen[i : i + PIECE_FRAMES] for i in range(0, len(chosen), PIECE_FRAMES)]
-        tally = _make_pieces(job, item, reader, heads, pieces, parts)
-        all_decoded = len(chosen) == reader.frame_count and not tally.resumed_frames
-        provenance = build_provenance(
-            options=options,
-            video_id=item.video_id,
-            reader=reader,
-            counted_by="decoding" if all_decoded or reader.counted_by == "decoding" else "index",
-            runner=job.runner,
-            heads=heads,
-            key=key,
-            prompts=tally.prompts,
-            backoffs=tally.backoffs,
-        )
-    sidecar = write_store(
-        job.store,
-        item.video_id,
-        provenance=provenance,
-        pieces=[pieces.loader(number) for number in range(len(parts))],
-        track_roles=track_roles(heads),
-        heatmap_shape=job.runner.heatmap_shape,
+        yield _Opened(reader, heads, [chosen[i : i + PIECE_FRAMES] for i in range(0, len(chosen), PIECE_FRAMES)])
+
+
+def _make_missing(job: Job, video: _Opened, pieces: PieceFolder, numbers: range, *, name: str) -> VideoTally:
+    return make_pieces(
+        video.reader,
+        video.heads,
+        {number: video.parts[number] for number in numbers},
+        pieces,
+        options=job.options,
+        runner=job.runner,
+        progress=job.progress,
+        clock=job.clock,
+        name=name,
     )
-    pieces.remove()
+
+
+def _make_share(job: Job, item: VideoItem, share: Share, pieces: PieceFolder) -> tuple[ItemResult, bool]:
+    """Make the pieces of one share; its result, and whether pieces of the video are still missing."""
+    with _opened(job, item) as video:
+        numbers = share.of(len(video.parts))
+        tally = _make_missing(job, video, pieces, numbers, name=share.name(item))
+        result = ItemResult(
+            video_id=item.video_id,
+            path=str(item.path),
+            status="part",
+            frames=sum(len(video.parts[number]) for number in numbers),
+            rows=tally.rows,
+            small_heads=tally.small_heads if video.heads.table else 0,
+            resumed_frames=tally.resumed_frames,
+        )
+        return result, not all(pieces.exists(number) for number in range(len(video.parts)))
+
+
+def _make_whole(job: Job, item: VideoItem, pieces: PieceFolder, key: str) -> ItemResult:
+    """Make what is missing of the video and commit its store file."""
+    with _opened(job, item) as video:
+        reader, heads, parts = video.reader, video.heads, video.parts
+        tally = _make_missing(job, video, pieces, range(len(parts)), name=item.video_id)
+        all_decoded = sum(map(len, parts)) == reader.frame_count and not tally.resumed_frames
+        with job.clock.stage("join"):
+            provenance = build_provenance(
+                options=job.options,
+                video_id=item.video_id,
+                reader=reader,
+                counted_by="decoding" if all_decoded or reader.counted_by == "decoding" else "index",
+                runner=job.runner,
+                heads=heads,
+                key=key,
+                prompts=tally.prompts,
+                backoffs=tally.backoffs,
+            )
+    with job.clock.stage("join"):
+        sidecar = write_store(
+            job.store,
+            item.video_id,
+            provenance=provenance,
+            pieces=[pieces.loader(number) for number in range(len(parts))],
+            track_roles=track_roles(heads),
+            heatmap_shape=job.runner.heatmap_shape,
+        )
+        pieces.remove()
     return ItemResult(
         video_id=item.video_id,
         path=str(item.path),
@@ -124,124 +230,12 @@ def extract_video(job: Job, item: VideoItem) -> ItemResult:
         clipped_boxes=heads.table.clipped if heads.table else 0,
         head_counts=heads.counts,
         resumed_frames=tally.resumed_frames,
-        seconds=round(time.monotonic() - began, 3),
     )
 
 
-@dataclass
-class _Tally:
-    """Counts over the pieces of one video."""
-
-    prompts: dict[str, int] = field(default_factory=dict)
-    backoffs: list[dict[str, int]] = field(default_factory=list)
-    resumed_frames: int = 0
-
-    def add(self, number: int, piece: Piece, batch_size: int) -> None:
-        for kind in Prompt:
-            if count := int((piece.rows.prompt == kind).sum()):
-                self.prompts[kind.name.lower()] = self.prompts.get(kind.name.lower(), 0) + count
-        if piece.batch_size < batch_size:
-            self.backoffs.append({"piece": number, "batch_size": piece.batch_size})
-
-    @property
-    def small_heads(self) -> int:
-        return sum(self.prompts.get(kind, 0) for kind in ("grown", "cropped", "none"))
-
-
-def _refuse_damage(reader: VideoReader, options: ExtractOptions) -> None:
+def _refuse_damage(reader: ChildReader, options: ExtractOptions) -> None:
     if reader.damage and not options.allow_damaged:
         raise VideoError(
             f"{reader.info.path} is not whole: {'; '.join(reader.damage)}.",
             hint="Get the file again, or pass --allow-damaged to take what can be decoded.",
         )
-
-
-def _make_pieces(
-    job: Job,
-    item: VideoItem,
-    reader: VideoReader,
-    heads: HeadSourceForVideo,
-    pieces: PieceFolder,
-    parts: list[npt.NDArray[np.int64]],
-) -> _Tally:
-    """Make the pieces that are missing, in one pass over the video."""
-    tally = _Tally()
-    missing = [number for number in range(len(parts)) if not pieces.has(number)]
-    job.progress.start(item.video_id, sum(len(part) for part in parts))
-    for number in range(len(parts)):
-        if number not in missing:
-            tally.add(number, pieces.load(number), job.runner.batch_size)
-            tally.resumed_frames += len(parts[number])
-            job.progress.advance(item.video_id, len(parts[number]))
-    wanted = np.concatenate([parts[number] for number in missing]) if missing else np.zeros(0, np.int64)
-    frames = iter(reader.frames(wanted))
-    for number in missing:
-        piece = _make_piece(job, item, frames, heads, len(parts[number]), (reader.info.height, reader.info.width))
-        pieces.save(number, piece)
-        tally.add(number, piece, job.runner.batch_size)
-    job.progress.finish(item.video_id)
-    return tally
-
-
-def _make_piece(
-    job: Job,
-    item: VideoItem,
-    frames: Iterator[Frame],
-    heads: HeadSourceForVideo,
-    count: int,
-    frame_hw: tuple[int, int],
-) -> Piece:
-    """The next `count` frames; batches are filled with frames that have people and never cross the piece."""
-    index, pts, prints, print_index = [], [], [], []
-    people: list[tuple[int, FramePrompts]] = []
-    maps, inouts = [], []
-    batch: list[tuple[npt.NDArray[np.uint8], FramePrompts]] = []
-
-    def run_batch() -> None:
-        result = job.runner.run([rgb for rgb, _ in batch], [prompts for _, prompts in batch])
-        maps.append(result.heatmap)
-        inouts.append(result.inout)
-        batch.clear()
-
-    for position in range(count):
-        frame = next(frames)
-        if frame.rgb.shape[:2] != frame_hw:
-            raise VideoError(
-                f"Frame {frame.index} of {item.path} is {frame.rgb.shape[1]}x{frame.rgb.shape[0]}, the stream is "
-                f"{frame_hw[1]}x{frame_hw[0]}: the picture size changes inside the stream, which is not supported."
-            )
-        index.append(frame.index)
-        pts.append(frame.pts_seconds)
-        if position % FINGERPRINT_EVERY == 0:
-            prints.append(fingerprint(frame.rgb))
-            print_index.append(frame.index)
-        prompts = prompts_of_frame(heads, frame.index, grid_hw=job.runner.grid_hw, small_heads=job.options.small_heads)
-        if len(prompts.track_id):
-            people.append((frame.index, prompts))
-            batch.append((frame.rgb, prompts))
-        if len(batch) == job.runner.batch_size:
-            run_batch()
-        job.progress.advance(item.video_id)
-    if batch:
-        run_batch()
-    h, w = job.runner.heatmap_shape
-    rows = Rows(
-        frame=np.repeat([f for f, _ in people], [len(p.track_id) for _, p in people]).astype(np.int64),
-        track_id=_joined([p.track_id for _, p in people], np.zeros(0, np.int32)),
-        box_xyxy=_joined([p.box_xyxy for _, p in people], np.zeros((0, 4), np.float32)),
-        inout=_joined(inouts, np.zeros(0, np.float32)),
-        prompt=_joined([p.prompt for _, p in people], np.zeros(0, np.uint8)),
-        heatmap=_joined(maps, np.zeros((0, h, w), np.float16)),
-    )
-    return Piece(
-        frame_index=np.array(index, np.int64),
-        pts_seconds=np.array(pts, np.float64),
-        fingerprint=np.stack(prints) if prints else np.zeros((0, FINGERPRINT_SIZE, FINGERPRINT_SIZE), np.uint8),
-        fingerprint_index=np.array(print_index, np.int64),
-        rows=rows,
-        batch_size=job.runner.fitting_batch_size,
-    )
-
-
-def _joined(arrays: list[npt.NDArray], empty: npt.NDArray) -> npt.NDArray:  # type: ignore[type-arg]
-    return np.concatenate(arrays) if arrays else empty

@@ -11,11 +11,11 @@ from typing import Literal
 
 import gazetools
 from gazetools.extraction.batching import BatchRunner
+from gazetools.extraction.decoding import ChildReader
 from gazetools.heads.sources import HeadSourceForVideo
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
 from gazetools.schemas.provenance import GazeModel, HeadSource, Provenance
-from gazetools.video import VideoReader
 from gazetools.video.facts import source_video
 
 STORE_REVISION = 1
@@ -61,7 +61,7 @@ def build_provenance(
     *,
     options: ExtractOptions,
     video_id: str,
-    reader: VideoReader,
+    reader: ChildReader,
     counted_by: Literal["decoding", "index"],
     runner: BatchRunner,
     heads: HeadSourceForVideo,

@@ -1,21 +1,30 @@
-"""`extract`: plan all inputs, check everything that can fail early, then do one video after the other."""
+"""`extract`: plan all inputs, check everything that can fail early, then have workers do one task after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import gazetools
+from gazetools.extraction.costs import cost_by_size
+from gazetools.extraction.decoding import Decoder, DecodeSettings
+from gazetools.extraction.dispatch import Dispatch
 from gazetools.extraction.inputs import VideoItem, plan_inputs
+from gazetools.extraction.local_pool import LocalPool
+from gazetools.extraction.reporting import Reporter, not_reached
+from gazetools.extraction.tasks import Task, WorkQueue, balanced_shard, cut_for_workers, cut_tasks, plan_digest
+from gazetools.extraction.worker import Worker, WorkOrder
 from gazetools.heads.sources import heads_for_video, open_heads
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
-from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import parse_settings
 from gazetools.schemas.errors import UsageError, VideoError
-from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult
-from gazetools.schemas.store import REPORT_NAME
+from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
+
+_BUSY_WAIT_SECONDS = 0.5
+OnResult = Callable[[ItemResult, bool], None]
+"""Told each task's result and whether its video has ended."""
 
 
 def extract(
@@ -24,6 +33,7 @@ def extract(
     *,
     options: ExtractOptions | None = None,
     progress: Progress | None = None,
+    decoding: DecodeSettings | None = None,
     **settings: Any,
 ) -> ExtractReport:
     """Turn videos into raw heatmaps with Gaze-LLE, one store file per video.
@@ -34,6 +44,7 @@ def extract(
             an interrupted run.
         options: how; or give its fields as keyword arguments.
         progress: receives frames done.
+        decoding: how frames are decoded; default as the options say. For readers of other formats.
         settings: fields of `ExtractOptions`, such as `heads="file:boxes.csv"`.
 
     Returns:
@@ -55,51 +66,99 @@ def extract(
     progress = progress or NoProgress()
     store = Path(output)
 
-    items, head_files = plan(inputs, options)
+    items, _ = plan(inputs, options)
     check_writable_folder(store, option="-o")
     remove_stale_temps(store)
 
-    # torch and transformers are loaded only now: a typo must not cost seconds
-    from gazetools.extraction.batching import BatchRunner
-    from gazetools.extraction.job import Job
-    from gazetools.gazemodels import load_gaze_model
-    from gazetools.heads.detection import HeadDetection
-
-    progress.start("loading model", None, unit="steps")
-    model = load_gaze_model(
-        options.model,
-        checkpoint=options.checkpoint,
-        backbone=options.backbone,
-        device=options.device,
-        dtype=options.dtype,
-        progress=progress,
-        preprocess=options.preprocess,
-        backend=options.backend,
-    )
-    detect = options.detection()
-    detection = HeadDetection.load(detect) if detect is not None else None
-    progress.finish("loading model")
-    job = Job(
+    order = WorkOrder(
         store=store,
         options=options,
-        head_files=head_files,
-        runner=BatchRunner(model, options.batch_size),
-        progress=progress,
-        detection=detection,
+        decoding=decoding or decode_settings(options),
+        video_ids=[item.video_id for item in items],
     )
-    results: list[ItemResult] = []
-    progress.start("videos", len(items), unit="videos")
-    for item in items:
-        results.append(_one(job, item))
-        progress.advance("videos")
-        report = ExtractReport(
-            tool_version=gazetools.__version__,
-            options=options.model_dump(),
-            items=[*results, *_waiting(items, results)],
-        )
-        write_json_atomic(store / REPORT_NAME, report.model_dump(mode="json"))
+    tasks, digest = _plan_tasks(items, order, progress)
+    own_ids = {task.item.video_id for task in tasks}
+    queue = WorkQueue([item for item in items if item.video_id in own_ids], tasks)
+    reporter = Reporter(store, options, items, digest)
+
+    def on_result(_: ItemResult, video_ended: bool) -> None:
+        if video_ended:
+            progress.advance("videos")
+        reporter.update(queue.results(not_reached))
+
+    progress.start("videos", len(own_ids), unit="videos")
+    profile = None
+    try:
+        if tasks and len(options.devices) == 1:
+            profile = _run_here(order, queue, progress, on_result)
+        elif tasks:
+            profile = _run_in_processes(order, queue, progress, on_result)
+    except BaseException:
+        reporter.write(queue.results(not_reached))
+        raise
     progress.finish("videos")
-    return report
+    return reporter.write(queue.results(not_reached), profile)
+
+
+def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes:
+    """All tasks in this process, one after the other."""
+    with Worker(order, progress) as worker:
+        while True:
+            if queue.only_busy_left:
+                time.sleep(_BUSY_WAIT_SECONDS)
+            if (task := queue.take()) is None:
+                return worker.times()
+            if (result := worker.do(task)) is None:
+                if task.name not in queue.busy:
+                    progress.say(f"{task.name}: another run is working on it; it is tried again at the end")
+                queue.put_back(task)
+            else:
+                on_result(result, queue.done(task, result))
+
+
+def _run_in_processes(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes | None:
+    """All tasks on one worker process per device."""
+    pool = LocalPool(order, progress)
+    try:
+        run = Dispatch(pool, queue, on_result=on_result, say=progress.say)
+        run.run()
+        return run.profile
+    finally:
+        pool.close()
+
+
+def decode_settings(options: ExtractOptions) -> DecodeSettings:
+    """What the options say about decoding."""
+    return DecodeSettings(
+        timeout_seconds=options.decode_timeout,
+        memory_bytes=None if options.decode_memory is None else int(options.decode_memory * 2**30),
+        threads=options.decode_threads,
+    )
+
+
+def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress) -> tuple[list[Task], str]:
+    """The tasks of this shard, longest first, and a digest of the plan that all shards share.
+
+    A single worker takes the videos as they come: nothing needs to be balanced, so no file is opened for it.
+    """
+    options = order.options
+    index, count = options.shard_index_and_count
+    workers = len(options.devices)
+    if count == workers == 1:
+        tasks = [Task(item=item, cost=cost_by_size(item.path)) for item in items]
+        return tasks, plan_digest(tasks)
+    progress.start("balancing", len(items), unit="videos")
+    costs = []
+    with Decoder(order.decoding) as decoder:
+        for item in items:
+            costs.append(float(decoder.estimate(item.path)))
+            progress.advance("balancing")
+    progress.finish("balancing")
+    if count == 1:
+        tasks = cut_for_workers(items, costs, workers)
+        return tasks, plan_digest(tasks)
+    everything = cut_tasks(items, costs, count)
+    return balanced_shard(everything, index, count), plan_digest(everything)
 
 
 def plan(
@@ -122,31 +181,9 @@ def plan(
 
 def _check_single_box_file(item: VideoItem, options: ExtractOptions, head_files: dict[str, Path]) -> None:
     """One box file for one video that does not fit is wrong usage, said before the model is loaded."""
-    from gazetools.video import VideoReader
-
     try:
-        with VideoReader(item.path) as reader:
+        with Decoder(decode_settings(options)) as decoder, decoder.open(item.path, batch_size=1) as reader:
             width, height, frame_count = reader.info.width, reader.info.height, reader.frame_count
     except VideoError:
         return  # a broken video is a failed item of the run, not wrong usage
     heads_for_video(options, head_files, item.video_id, width=width, height=height, frame_count=frame_count)
-
-
-def _one(job: Any, item: VideoItem) -> ItemResult:
-    """One video; what is wrong with it alone is its result, so that the others go on."""
-    from gazetools.extraction.job import extract_video
-
-    try:
-        return extract_video(job, item)
-    except UsageError as error:  # videos, boxes and ids; faults and missing weights stop the run
-        job.progress.finish(item.video_id)
-        job.progress.say(f"failed: {item.video_id}: {error}")
-        return ItemResult(video_id=item.video_id, path=str(item.path), status="failed", reason=str(error))
-
-
-def _waiting(items: list[VideoItem], results: list[ItemResult]) -> list[ItemResult]:
-    """Entries for inputs that are not done yet, so that a killed run's report accounts for every input."""
-    return [
-        ItemResult(video_id=item.video_id, path=str(item.path), status="failed", reason="not reached: the run ended")
-        for item in items[len(results) :]
-    ]

@@ -102,3 +102,19 @@ class FaultError(GazetoolsError):
     """Stopped by a fault such as a full disk; nothing half-written has a final name (exit 4)."""
 
     code = "fault"
+
+
+ERRORS_BY_CODE: dict[str, type[GazetoolsError]] = {
+    error.code: error
+    for error in (
+        UsageError,
+        VideoError,
+        FrameRangeError,
+        HeadsError,
+        CheckpointError,
+        DataFileError,
+        EnvironmentLacksError,
+        FaultError,
+    )
+}
+"""code -> class, for errors that come from another process."""

@@ -61,7 +61,17 @@ class ExtractOptions(StrictModel):
     batch_size: int | Literal["auto"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    """`auto`, `cpu`, `cuda` or `cuda:N`; several, separated by commas, give one worker process each."""
+    engine: Literal["local", "slurm"] = "local"
+    """Where the workers run: on this machine, or as a Slurm job array."""
+    shard: str | None = None
+    """`I/N`, I from 1: do the I-th of N balanced shares of the work; all N together do everything once."""
+    decode_timeout: float = Field(default=60.0, gt=0)
+    """Seconds to wait for one frame before its decoding process is killed."""
+    decode_memory: float | None = Field(default=None, gt=0)
+    """GiB of address space for a decoding process; None: no limit."""
+    decode_threads: int = Field(default=0, ge=0)
+    """Threads of a decoding process, 0 = one per core."""
     small_heads: SmallHeads = "grow"
     """Boxes that round to no cell of the model's grid: `grow` to one cell, `crop` (the model sees an enlarged part of
     the frame around the head, its map is put back into the frame) or `none` (no prompt); per row recorded."""
@@ -85,6 +95,22 @@ class ExtractOptions(StrictModel):
         if value in {"whole", "calib", "detect"} or re.fullmatch(r"(file|detect):.+", value):
             return value
         raise ValueError("must be detect[:NAME], calib, file:PATH or whole")
+
+    @field_validator("device")
+    @classmethod
+    def _known_devices(cls, value: str) -> str:
+        if "," in value and not all(re.fullmatch(r"cpu|cuda(:\d+)?", name) for name in value.split(",")):
+            raise ValueError("several devices are written like cuda:0,cuda:1")
+        return value
+
+    @field_validator("shard")
+    @classmethod
+    def _known_shard(cls, value: str | None) -> str | None:
+        if value is not None:
+            match = re.fullmatch(r"(\d+)/(\d+)", value)
+            if not match or not 1 <= int(match[1]) <= int(match[2]):
+                raise ValueError("must be I/N with 1 <= I <= N, such as 2/8")
+        return value
 
     @field_validator("people")
     @classmethod
@@ -117,8 +143,21 @@ class ExtractOptions(StrictModel):
             score=self.detect_score,
             low_score=min(0.1, self.detect_score),
             every=self.detect_every,
-            device=self.device,
+            device=self.devices[0],
         )
+
+    @property
+    def devices(self) -> list[str]:
+        """One device per worker."""
+        return self.device.split(",")
+
+    @property
+    def shard_index_and_count(self) -> tuple[int, int]:
+        """(I - 1, N) of `shard`; (0, 1) without one."""
+        if self.shard is None:
+            return 0, 1
+        index, count = self.shard.split("/")
+        return int(index) - 1, int(count)
 
     def shaping(self) -> dict[str, Any]:
         """The options that shape the numbers or the choice of frames, for provenance and the options key."""
@@ -132,8 +171,9 @@ class ItemResult(StrictModel):
 
     video_id: str
     path: str
-    status: Literal["done", "complete", "failed"]
-    """done: extracted now. complete: was already there with the same options. failed: see `reason`."""
+    status: Literal["done", "complete", "part", "failed"]
+    """done: extracted now. complete: was already there with the same options. part: this shard's share of a long video
+    is finished; the shard that finishes last joins it. failed: see `reason`."""
     reason: str | None = None
     frames: int = 0
     rows: int = 0
@@ -148,6 +188,47 @@ class ItemResult(StrictModel):
     seconds: float = 0.0
 
 
+class StageTimes(StrictModel):
+    """Seconds per stage, summed over the workers; the stages of a worker's main loop add up to its wall time."""
+
+    workers: int
+    wall: float
+    frames: int
+    """Frames computed now; those taken over from earlier runs do not count."""
+    open: float
+    """Opening files: reading their index and head boxes."""
+    decode_wait: float
+    """The model waited for frames."""
+    prompt: float
+    """Head prompts, fingerprints and book-keeping per frame."""
+    model: float
+    """Preprocessing and the model, with the copies to and from the device."""
+    write_wait: float
+    """The model waited for pieces to be written."""
+    join: float
+    """Assembling and committing store files."""
+    other: float
+    decode_busy: float
+    """Decoding processes at work, beside the main loop."""
+    write_busy: float
+    """Writing pieces, beside the main loop."""
+
+    def __add__(self, more: StageTimes) -> StageTimes:
+        return StageTimes(**{name: getattr(self, name) + getattr(more, name) for name in StageTimes.model_fields})
+
+    @property
+    def frames_per_second(self) -> float:
+        """Of all workers together."""
+        return self.frames * self.workers / self.wall if self.wall else 0.0
+
+    @property
+    def bottleneck(self) -> str:
+        """The stage that most time would be saved by speeding up."""
+        waits = {"decode": self.decode_wait, "model": self.model + self.prompt, "write": self.write_wait + self.join}
+        waits |= {"open": self.open, "other": self.other}
+        return max(waits, key=lambda stage: waits[stage])
+
+
 class ExtractReport(StrictModel):
     """`STORE/extract_report.json`: every input, also the failed ones."""
 
@@ -155,6 +236,9 @@ class ExtractReport(StrictModel):
     schema_version: int = 1
     tool_version: str
     options: dict[str, Any]
+    shard: str | None = None
+    """`I/N` in the report of one shard; None in that of a whole run and in the merged one."""
+    profile: StageTimes | None = None
     items: list[ItemResult]
 
     @property

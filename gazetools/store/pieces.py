@@ -34,14 +34,21 @@ class PieceFolder:
 
     def has(self, number: int) -> bool:
         """Is piece `number` finished? A piece that exists but can't be read (bit rot) counts as missing."""
-        if not self.piece_path(number).exists():
-            return False
+        return self.load_if_good(number) is not None
+
+    def exists(self, number: int) -> bool:
+        """Has piece `number` been committed? Looks at the name only."""
+        return self.piece_path(number).exists()
+
+    def load_if_good(self, number: int) -> Piece | None:
+        """Piece `number`, or None where it is missing; one that can't be read (bit rot) is removed and missing."""
+        if not self.exists(number):
+            return None
         try:
-            self.load(number)
+            return self.load(number)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             self.piece_path(number).unlink(missing_ok=True)
-            return False
-        return True
+            return None
 
     def save(self, number: int, piece: Piece) -> None:
         """Commit one piece atomically. The zip's CRC32 finds damage on load."""

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.provenance import SourceVideo
-from gazetools.video.reader import VideoReader
+from gazetools.schemas.video import VideoInfo
 
 
-def source_video(reader: VideoReader, counted_by: Literal["decoding", "index"]) -> SourceVideo:
+class OpenVideo(Protocol):
+    """A reader of this process or of a decoding child."""
+
+    @property
+    def info(self) -> VideoInfo: ...
+
+    @property
+    def frame_count(self) -> int: ...
+
+
+def source_video(reader: OpenVideo, counted_by: Literal["decoding", "index"]) -> SourceVideo:
     """Facts of the open video, with the sha256 of the whole file."""
     info = reader.info
     facts: dict[str, Any] = {

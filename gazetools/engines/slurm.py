@@ -1,0 +1,218 @@
+"""Run the shards of an extraction as a Slurm job array, through submitit."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from gazetools.extraction.reporting import read_report
+from gazetools.extraction.run import extract, plan
+from gazetools.io.atomic import check_writable_folder
+from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
+from gazetools.schemas.extract import ExtractOptions, ExtractReport
+from gazetools.schemas.slurm import SlurmOptions
+from gazetools.schemas.store import REPORT_NAME
+
+_LOG_FOLDER = ".slurm"
+"""Folder of the store for submitit's pickles and the jobs' logs, readable by its owner only."""
+_POLL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What one array task does: `extract --shard I/N` on its node. Callable, so that submitit can pickle it."""
+
+    inputs: tuple[str, ...]
+    output: str
+    options: dict[str, Any]
+
+    def __call__(self) -> dict[str, Any]:
+        """The shard's report as a document."""
+        report = extract(list(self.inputs), self.output, options=ExtractOptions(**self.options))
+        return report.model_dump(mode="json")
+
+    def checkpoint(self) -> Any:
+        """Before a time-out or a preemption: the same job again; finished pieces and videos are in the store."""
+        return _submitit().helpers.DelayedSubmission(self)
+
+
+class Executor(Protocol):
+    """What is used of submitit's executors."""
+
+    def update_parameters(self, **parameters: Any) -> None: ...
+    def batch(self) -> Any: ...
+    def submit(self, job: ShardJob) -> Any: ...
+
+
+def shard_jobs(inputs: Sequence[str], output: Path, options: ExtractOptions, jobs: int) -> list[ShardJob]:
+    """One job per shard, on the shard runner's own balance by frames x pixels. Paths are made absolute."""
+    absolute = tuple(_absolute(text) for text in inputs)
+    settings = {**options.model_dump(), "engine": "local"}
+    for name in ("checkpoint", "backbone"):
+        settings[name] = settings[name] and _absolute(settings[name])
+    if Path(options.model).exists():
+        settings["model"] = _absolute(options.model)
+    if options.heads.startswith("file:"):
+        settings["heads"] = "file:" + _absolute(options.heads.removeprefix("file:"))
+    return [
+        ShardJob(absolute, str(output.absolute()), {**settings, "shard": f"{index + 1}/{jobs}"})
+        for index in range(jobs)
+    ]
+
+
+def extract_on_slurm(
+    inputs: Sequence[str],
+    output: Path,
+    *,
+    options: ExtractOptions,
+    slurm: SlurmOptions,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> ExtractReport:
+    """Submit the job array, wait for it and return the merged report of all shards.
+
+    Ending this process (Ctrl-C) leaves the jobs in the queue; the same command with more jobs later, or a plain
+    `extract`, goes on from what they finished.
+
+    Args:
+        inputs: as for `extract`; planned here too, so that a typo costs no queueing.
+        output: the store, on a file system that all nodes share.
+        options: how; `shard` must be None.
+        slurm: the job array.
+        progress: told of ended jobs.
+        executor: a submitit executor; None: Slurm's.
+
+    Raises:
+        UsageError: as `extract`, or `--shard` together with this engine.
+        EnvironmentLacksError: submitit or Slurm is missing.
+        FaultError: a job failed by itself, for example for lack of a GPU; its log is named.
+    """
+    if options.shard is not None:
+        raise UsageError("--engine slurm makes the shards itself.", hint="Leave out --shard.")
+    progress = progress or NoProgress()
+    plan(inputs, options)
+    check_writable_folder(output, option="-o")
+    if executor is None:
+        executor = _slurm_executor(output, slurm)
+    jobs = shard_jobs(inputs, output, options, slurm.jobs)
+    with executor.batch():
+        submitted = [executor.submit(job) for job in jobs]
+    progress.say(f"submitted {len(submitted)} jobs, first {submitted[0].job_id}; logs in {output / _LOG_FOLDER}")
+    progress.start("jobs", len(submitted), unit="jobs")
+    waiting = list(submitted)
+    while waiting:
+        ended = [job for job in waiting if job.done()]
+        waiting = [job for job in waiting if job not in ended]
+        progress.advance("jobs", len(ended))
+        if waiting:
+            time.sleep(_POLL_SECONDS if not ended else 0)
+    progress.finish("jobs")
+    _raise_failed(submitted)
+    return read_report(output / REPORT_NAME)
+
+
+def sbatch_script(inputs: Sequence[str], output: Path, options: ExtractOptions, slurm: SlurmOptions) -> str:
+    """The job array as a script for `sbatch`, for clusters without submitit: each task is a plain `--shard I/N` run."""
+    jobs = shard_jobs(inputs, output, options, slurm.jobs)
+    logs = shlex.quote(str(output.absolute() / _LOG_FOLDER / "%A_%a.log"))
+    throttle = f"%{slurm.parallel}" if slurm.parallel else ""
+    lines = [
+        "#!/bin/bash",
+        "#SBATCH --job-name=gazetools-extract",
+        f"#SBATCH --array=1-{slurm.jobs}{throttle}",
+        f"#SBATCH --time={slurm.minutes}",
+        f"#SBATCH --cpus-per-task={slurm.cpus}",
+        f"#SBATCH --mem={slurm.memory}",
+        *([f"#SBATCH --gres=gpu:{slurm.gpus}"] if slurm.gpus else []),
+        *([f"#SBATCH --partition={slurm.partition}"] if slurm.partition else []),
+        *([f"#SBATCH --account={slurm.account}"] if slurm.account else []),
+        f"#SBATCH --output={logs}",
+        "#SBATCH --open-mode=append",
+        "#SBATCH --requeue",
+        "#SBATCH --signal=B:USR1@90",
+        "",
+        "# 90 s before the time limit: go back to the queue; what is finished is kept.",
+        'trap \'scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"; kill "$pid"; exit 0\' USR1',
+        *slurm.setup,
+        f'{_command(jobs[0])} --shard "$SLURM_ARRAY_TASK_ID/{slurm.jobs}" &',
+        "pid=$!",
+        'wait "$pid"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _command(job: ShardJob) -> str:
+    """The `gazetools extract` command of a job, without its shard."""
+    defaults = ExtractOptions().model_dump()
+    words = [sys.executable, "-m", "gazetools", "extract", *job.inputs, "-o", job.output]
+    for name, value in job.options.items():
+        if value == defaults[name] or name in {"shard", "engine"}:
+            continue
+        words.append("--" + name.replace("_", "-"))
+        if value is not True:
+            words.append(str(value))
+    return shlex.join(words)
+
+
+def _absolute(text: str) -> str:
+    """An input as seen from any working folder; `@list.txt` keeps its mark."""
+    mark, path = ("@", text[1:]) if text.startswith("@") else ("", text)
+    return mark + str(Path(path).expanduser().absolute())
+
+
+def _slurm_executor(output: Path, slurm: SlurmOptions) -> Executor:
+    submitit = _submitit()
+    folder = output.absolute() / _LOG_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # it holds pickles, which run code when they are read
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=slurm.requeues)
+    except Exception as error:  # submitit raises RuntimeError and others where sbatch is missing
+        raise EnvironmentLacksError(
+            f"Slurm can't be used from here: {error}.",
+            hint="Run this on a login node, or print a script with --engine slurm --dry-run.",
+        ) from error
+    executor.update_parameters(
+        name="gazetools-extract",
+        timeout_min=slurm.minutes,
+        cpus_per_task=slurm.cpus,
+        slurm_mem=slurm.memory,
+        slurm_signal_delay_s=90,
+        **({"gpus_per_node": slurm.gpus} if slurm.gpus else {}),
+        **({"slurm_array_parallelism": slurm.parallel} if slurm.parallel else {}),
+        **({"slurm_partition": slurm.partition} if slurm.partition else {}),
+        **({"slurm_account": slurm.account} if slurm.account else {}),
+        **({"slurm_setup": slurm.setup} if slurm.setup else {}),
+    )
+    result: Executor = executor
+    return result
+
+
+def _raise_failed(jobs: Sequence[Any]) -> None:
+    """FaultError that names the first job that did not give a report; failed videos are in the report instead."""
+    for job in jobs:
+        try:
+            job.result()
+        except Exception as error:  # whatever the job raised, pickled, or submitit's own word for a lost job
+            last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise FaultError(
+                f"Job {job.job_id} failed: {last[0]}",
+                hint=f"Its log is {job.paths.stderr}. Run the same command again: finished videos are kept.",
+            ) from error
+
+
+def _submitit() -> Any:
+    try:
+        import submitit
+    except ImportError as error:
+        raise EnvironmentLacksError(
+            f"--engine slurm needs submitit, which can't be imported: {error}.",
+            hint="Install it: pip install 'gazetools[slurm]'. Or print a script with --dry-run.",
+        ) from error
+    return submitit

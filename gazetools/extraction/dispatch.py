@@ -1,0 +1,124 @@
+"""Hand tasks to workers, one at a time each, until every input is accounted for; the same under every engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gazetools.extraction.tasks import Task, WorkQueue
+from gazetools.schemas.extract import ItemResult, StageTimes
+
+_BUSY_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """News of one worker slot."""
+
+    slot: int
+    ready: bool = False
+    """The worker has loaded its model and waits for its first task."""
+    finished: bool = False
+    """Its task has ended with `result`; None: another process holds the video."""
+    result: ItemResult | None = None
+    times: StageTimes | None = None
+    died: str | None = None
+    """How it ended; the pool starts another one in its slot."""
+    error: Exception | None = None
+    """What must stop the run: a fault, or missing weights."""
+
+
+class WorkerPool(Protocol):
+    """Workers in numbered slots, wherever they run."""
+
+    def submit(self, slot: int, task: Task) -> None:
+        """Give the worker of `slot`, which is ready and idle, its next task."""
+
+    def events(self, timeout_seconds: float) -> Sequence[Event]:
+        """What happened since the last call, in order; waits a while where nothing did."""
+
+    def close(self) -> None:
+        """End all workers, whatever they do."""
+
+
+class Dispatch:
+    """One run of a queue on a pool.
+
+    Args:
+        pool: the workers.
+        queue: what they do.
+        on_result: is told each task's result and whether its video has ended.
+        say: is told of deaths.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        queue: WorkQueue,
+        *,
+        on_result: Callable[[ItemResult, bool], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._pool = pool
+        self._queue = queue
+        self._on_result = on_result
+        self._say = say
+        self._idle: set[int] = set()
+        self._running: dict[int, Task] = {}
+        self._retry_at = 0.0
+        self._times: dict[int, StageTimes] = {}
+        self.deaths = 0
+
+    @property
+    def profile(self) -> StageTimes | None:
+        """Where the time went, summed over the present workers."""
+        times = list(self._times.values())
+        return sum(times[1:], times[0]) if times else None
+
+    def run(self) -> None:
+        """Until the queue is finished. A worker holds one task, so its death costs less than one piece of one video.
+
+        Raises what a worker's event carries as `error`.
+        """
+        while not self._queue.finished:
+            self._hand_out()
+            if not self._queue.finished:
+                for event in self._pool.events(_BUSY_RETRY_SECONDS):
+                    self._take_in(event)
+
+    def _hand_out(self) -> None:
+        while self._idle and not (self._queue.only_busy_left and time.monotonic() < self._retry_at):
+            task = self._queue.take()
+            if task is None:
+                return
+            slot = min(self._idle)
+            self._idle.remove(slot)
+            self._running[slot] = task
+            self._pool.submit(slot, task)
+
+    def _take_in(self, event: Event) -> None:
+        if event.error is not None:
+            raise event.error
+        if event.times is not None:
+            self._times[event.slot] = event.times
+        if event.ready:
+            self._idle.add(event.slot)
+        elif event.finished:
+            self._idle.add(event.slot)
+            self._end(self._running.pop(event.slot), event.result)
+        elif event.died is not None:
+            self.deaths += 1
+            self._idle.discard(event.slot)
+            if (lost := self._running.pop(event.slot, None)) is not None:
+                self._say(f"a worker {event.died} while working on {lost.name}")
+                if (given_up := self._queue.worker_died(lost, event.died)) is not None:
+                    self._on_result(given_up, True)
+
+    def _end(self, task: Task, result: ItemResult | None) -> None:
+        if result is None:
+            self._queue.put_back(task)
+            self._retry_at = time.monotonic() + _BUSY_RETRY_SECONDS
+        else:
+            self._on_result(result, self._queue.done(task, result))

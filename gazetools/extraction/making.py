@@ -1,0 +1,174 @@
+"""Make the pieces of a video that are missing: frames in, one committed piece per run of frames out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.extraction.batching import BatchRunner
+from gazetools.extraction.decoding import ChildReader
+from gazetools.extraction.fingerprint import FINGERPRINT_EVERY, fingerprint
+from gazetools.extraction.piece_writer import PieceWriter
+from gazetools.extraction.profile import StageClock
+from gazetools.extraction.prompts import FramePrompts, prompts_of_frame
+from gazetools.heads.sources import HeadSourceForVideo
+from gazetools.progress import Progress
+from gazetools.schemas.extract import ExtractOptions
+from gazetools.schemas.store import FINGERPRINT_SIZE, Piece, Prompt, Rows
+from gazetools.schemas.video import Frame
+from gazetools.store.pieces import PieceFolder
+
+
+@dataclass
+class VideoTally:
+    """Counts over the pieces of one video."""
+
+    prompts: dict[str, int] = field(default_factory=dict)
+    backoffs: list[dict[str, int]] = field(default_factory=list)
+    rows: int = 0
+    resumed_frames: int = 0
+
+    def add(self, number: int, piece: Piece, batch_size: int) -> None:
+        """Count a finished piece; `batch_size` is the run's, which a piece made in little memory falls short of."""
+        self.rows += len(piece.rows)
+        for kind in Prompt:
+            if count := int((piece.rows.prompt == kind).sum()):
+                self.prompts[kind.name.lower()] = self.prompts.get(kind.name.lower(), 0) + count
+        if piece.batch_size < batch_size:
+            self.backoffs.append({"piece": number, "batch_size": piece.batch_size})
+
+    @property
+    def small_heads(self) -> int:
+        """Rows whose box rounded to no cell."""
+        return sum(self.prompts.get(kind, 0) for kind in ("grown", "cropped", "none"))
+
+
+def make_pieces(
+    reader: ChildReader,
+    heads: HeadSourceForVideo,
+    parts: Mapping[int, npt.NDArray[np.int64]],
+    pieces: PieceFolder,
+    *,
+    options: ExtractOptions,
+    runner: BatchRunner,
+    progress: Progress,
+    clock: StageClock,
+    name: str,
+) -> VideoTally:
+    """Make those of `parts` (piece number -> frame indices) that are missing, in one pass over the video.
+
+    The decoding process reads ahead, this thread runs the model, a third commits the piece before. `name` is the
+    task that `progress` is told of.
+    """
+    tally = VideoTally()
+    progress.start(name, sum(len(part) for part in parts.values()))
+    missing: list[int] = []
+    for number, part in parts.items():
+        if (piece := pieces.load_if_good(number)) is None:
+            missing.append(number)
+            continue
+        tally.add(number, piece, runner.batch_size)
+        tally.resumed_frames += len(part)
+        progress.advance(name, len(part))
+    wanted = np.concatenate([parts[number] for number in missing]) if missing else np.zeros(0, np.int64)
+    maker = _PieceMaker(reader, heads, options=options, runner=runner, progress=progress, clock=clock, name=name)
+    frames = reader.frames(wanted)
+    busy_before = reader.decode_seconds
+    with PieceWriter(pieces, clock) as writer:
+        for number in missing:
+            piece = maker.make(frames, len(parts[number]))
+            writer.save(number, piece)
+            tally.add(number, piece, runner.batch_size)
+    clock.decode_busy += reader.decode_seconds - busy_before
+    progress.finish(name)
+    return tally
+
+
+class _PieceMaker:
+    """Turns the next frames of one video into a piece."""
+
+    def __init__(
+        self,
+        reader: ChildReader,
+        heads: HeadSourceForVideo,
+        *,
+        options: ExtractOptions,
+        runner: BatchRunner,
+        progress: Progress,
+        clock: StageClock,
+        name: str,
+    ) -> None:
+        self._reader = reader
+        self._heads = heads
+        self._small_heads = options.small_heads
+        self._runner = runner
+        self._progress = progress
+        self._clock = clock
+        self._name = name
+
+    def make(self, frames: Iterator[Frame], count: int) -> Piece:
+        """The next `count` frames; batches are filled with frames that have people and never cross the piece."""
+        index, pts, prints, print_index = [], [], [], []
+        people: list[tuple[int, FramePrompts]] = []
+        maps: list[npt.NDArray[np.float16]] = []
+        inouts: list[npt.NDArray[np.float32]] = []
+        batch: list[tuple[Frame, FramePrompts]] = []
+        for position in range(count):
+            with self._clock.stage("decode_wait"):
+                frame = next(frames)
+            with self._clock.stage("prompt"):
+                index.append(frame.index)
+                pts.append(frame.pts_seconds)
+                if position % FINGERPRINT_EVERY == 0:
+                    prints.append(fingerprint(frame.rgb))
+                    print_index.append(frame.index)
+                prompts = prompts_of_frame(
+                    self._heads, frame.index, grid_hw=self._runner.grid_hw, small_heads=self._small_heads
+                )
+            if len(prompts.track_id):
+                people.append((frame.index, prompts))
+                batch.append((frame, prompts))
+            else:
+                self._reader.release(frame)
+            if len(batch) == self._runner.batch_size or (batch and position == count - 1):
+                self._run(batch, maps, inouts)
+            self._clock.frames += 1
+            self._progress.advance(self._name)
+        h, w = self._runner.heatmap_shape
+        rows = Rows(
+            frame=np.repeat([f for f, _ in people], [len(p.track_id) for _, p in people]).astype(np.int64),
+            track_id=_joined([p.track_id for _, p in people], np.zeros(0, np.int32)),
+            box_xyxy=_joined([p.box_xyxy for _, p in people], np.zeros((0, 4), np.float32)),
+            inout=_joined(inouts, np.zeros(0, np.float32)),
+            prompt=_joined([p.prompt for _, p in people], np.zeros(0, np.uint8)),
+            heatmap=_joined(maps, np.zeros((0, h, w), np.float16)),
+        )
+        return Piece(
+            frame_index=np.array(index, np.int64),
+            pts_seconds=np.array(pts, np.float64),
+            fingerprint=np.stack(prints) if prints else np.zeros((0, FINGERPRINT_SIZE, FINGERPRINT_SIZE), np.uint8),
+            fingerprint_index=np.array(print_index, np.int64),
+            rows=rows,
+            batch_size=self._runner.fitting_batch_size,
+        )
+
+    def _run(
+        self,
+        batch: list[tuple[Frame, FramePrompts]],
+        maps: list[npt.NDArray[np.float16]],
+        inouts: list[npt.NDArray[np.float32]],
+    ) -> None:
+        with self._clock.stage("model"):
+            result = self._runner.run([frame.rgb for frame, _ in batch], [prompts for _, prompts in batch])
+        maps.append(result.heatmap)
+        inouts.append(result.inout)
+        for frame, _ in batch:
+            self._reader.release(frame)
+        batch.clear()
+
+
+def _joined(arrays: list[npt.NDArray], empty: npt.NDArray) -> npt.NDArray:  # type: ignore[type-arg]
+    return np.concatenate(arrays) if arrays else empty

@@ -1,0 +1,94 @@
+"""Child processes that die with their parent, and the JSON messages between them."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+"""linux/prctl.h: the signal that a process gets when its parent dies."""
+
+_MAIN = "import sys; sys.path[:] = {path!r}; from {module} import main; sys.exit(main(sys.argv[1:]))"
+
+
+def start_child(
+    module: str, *arguments: str, pass_fds: Sequence[int] = (), env: dict[str, str] | None = None
+) -> tuple[subprocess.Popen[bytes], Connection]:
+    """Start MODULE's `main` in a new interpreter and return it with the parent's end of its message channel.
+
+    A fresh interpreter, never a fork: a decoder inherited over a fork decodes wrongly, and the parent's CUDA context
+    must not be shared. Unlike multiprocessing's spawn this works from scripts without a `__main__` guard, and the
+    child imports from where its parent does, not from the working folder. Its stdout goes to
+    stderr, so that the parent's stdout stays one JSON document.
+    """
+    ours, theirs = socket.socketpair()
+    code = _MAIN.format(path=[os.path.abspath(entry) for entry in sys.path], module=module)  # noqa: PTH100 - '' is the cwd
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(theirs.fileno()), str(os.getpid()), *arguments],
+            pass_fds=(theirs.fileno(), *pass_fds),
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            env=None if env is None else {**os.environ, **env},
+        )
+    finally:
+        theirs.close()
+    return process, Connection(ours.detach())
+
+
+def enter_child(arguments: Sequence[str]) -> Connection:
+    """First call of a child's main: tie its life to the parent's and return its message channel.
+
+    SIGINT is left to the parent, which ends its children; a crash must not fill the disk with core files.
+    """
+    import resource
+
+    descriptor, parent = int(arguments[0]), int(arguments[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before prctl
+        os._exit(1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return Connection(descriptor)
+
+
+def send(channel: Connection, **message: Any) -> None:
+    """One message; JSON and not pickle, because a decoder that was taken over must not run code in its parent."""
+    channel.send_bytes(json.dumps(message).encode())
+
+
+def receive(channel: Connection) -> dict[str, Any]:
+    """The next message; EOFError or ConnectionError where the other side is gone."""
+    message: dict[str, Any] = json.loads(channel.recv_bytes())
+    return message
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """Kill a child and reap it. Nothing of value is lost: what it finished is committed."""
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def how_it_ended(process: subprocess.Popen[bytes], *, grace_seconds: float = 5.0) -> str:
+    """Words for the end of a child whose channel is closed: `was killed by SIGSEGV`, `exited with code 3`."""
+    try:
+        code = process.wait(timeout=grace_seconds)
+    except subprocess.TimeoutExpired:
+        end_process(process)
+        return "closed its channel and had to be killed"
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

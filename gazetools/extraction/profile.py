@@ -1,0 +1,42 @@
+"""Where the time of a run went, stage by stage, and which stage is the bottleneck."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gazetools.schemas.extract import StageTimes
+
+
+class StageClock:
+    """Adds up wall time per stage of one worker's main loop."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self.seconds = {"open": 0.0, "decode_wait": 0.0, "prompt": 0.0, "model": 0.0, "write_wait": 0.0, "join": 0.0}
+        self.decode_busy = 0.0
+        self.write_busy = 0.0
+        self.frames = 0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time of the block for stage `name`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - began
+
+    def times(self) -> StageTimes:
+        """The sums so far; `other` is what no stage accounts for."""
+        wall = time.perf_counter() - self._began
+        return StageTimes(
+            workers=1,
+            wall=wall,
+            frames=self.frames,
+            decode_busy=self.decode_busy,
+            write_busy=self.write_busy,
+            other=max(wall - sum(self.seconds.values()), 0.0),
+            **self.seconds,
+        )

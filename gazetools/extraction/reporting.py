@@ -1,0 +1,103 @@
+"""`extract_report.json`: every input of the run accounted for, also over shards that share a store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+import gazetools
+from gazetools.extraction.inputs import VideoItem
+from gazetools.extraction.tasks import failure, merge_results
+from gazetools.io.json_files import read_json, write_json_atomic
+from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
+from gazetools.schemas.store import REPORT_NAME
+from gazetools.store.lock import BusyError, locked
+
+SHARD_REPORTS = ".reports"
+"""Folder of the store with one report per shard; its name starts with a dot, so no video id can collide with it."""
+_SHARE_OF_TIME = 0.01
+"""Writing reports takes at most this share of the run's time, however many inputs there are."""
+
+
+class Reporter:
+    """Writes the run's report as results come in.
+
+    A run without shards owns `extract_report.json`. A shard writes `.reports/<digest>_I_of_N.json`, and all reports
+    of the same plan are merged into `extract_report.json`: it is whole when the last shard has ended, in any order.
+    """
+
+    def __init__(self, store: Path, options: ExtractOptions, items: Sequence[VideoItem], plan_digest: str) -> None:
+        self._store = store
+        self._options = options
+        self._items = list(items)
+        self._digest = plan_digest[:16]
+        self._next_write = 0.0
+
+    def update(self, results: Sequence[ItemResult]) -> None:
+        """Write what is known so far, unless that was done a moment ago."""
+        began = time.monotonic()
+        if began >= self._next_write:
+            self.write(results)
+            ended = time.monotonic()
+            self._next_write = ended + (ended - began) / _SHARE_OF_TIME
+
+    def write(self, results: Sequence[ItemResult], profile: StageTimes | None = None) -> ExtractReport:
+        """Write the report and return it; a shard's has its own items only."""
+        report = ExtractReport(
+            tool_version=gazetools.__version__,
+            options=self._options.model_dump(),
+            shard=self._options.shard,
+            profile=profile,
+            items=list(results),
+        )
+        if self._options.shard is None:
+            write_json_atomic(self._store / REPORT_NAME, report.model_dump(mode="json"))
+            return report
+        index, count = self._options.shard_index_and_count
+        name = f"{self._digest}_{index + 1:05d}_of_{count:05d}.json"
+        write_json_atomic(self._store / SHARD_REPORTS / name, report.model_dump(mode="json"))
+        self._merge(count)
+        return report
+
+    def _merge(self, shard_count: int) -> None:
+        try:
+            with locked(self._store, REPORT_NAME, wait_seconds=30.0):
+                reports = [self._read_shard(shard, shard_count) for shard in range(1, shard_count + 1)]
+                write_json_atomic(self._store / REPORT_NAME, self._merged(reports).model_dump(mode="json"))
+        except BusyError:
+            return  # whoever holds it that long is merging too, and the last shard to end merges everything
+
+    def _read_shard(self, shard: int, count: int) -> ExtractReport | None:
+        path = self._store / SHARD_REPORTS / f"{self._digest}_{shard:05d}_of_{count:05d}.json"
+        try:
+            return read_report(path)
+        except DataFileError:
+            return None  # not there yet, or of another version: its inputs count as not reached
+
+    def _merged(self, reports: Sequence[ExtractReport | None]) -> ExtractReport:
+        known: dict[str, list[ItemResult]] = {}
+        for report in reports:
+            for item in report.items if report else []:
+                known.setdefault(item.video_id, []).append(item)
+        return ExtractReport(
+            tool_version=gazetools.__version__,
+            options={**self._options.model_dump(), "shard": None},
+            items=[merge_results(known.get(item.video_id) or [not_reached(item)]) for item in self._items],
+        )
+
+
+def read_report(path: Path) -> ExtractReport:
+    """The report at `path`; DataFileError where it is missing, broken or no report."""
+    try:
+        return ExtractReport.model_validate(read_json(path, max_bytes=1 << 28))
+    except ValidationError as error:
+        raise DataFileError(f"{path} is not a report of extract: {error.errors()[0]['msg']}.", path=str(path)) from None
+
+
+def not_reached(item: VideoItem) -> ItemResult:
+    """The result of an input that has none yet, so that a killed run's report accounts for it."""
+    return failure(item, "not reached: the run ended")

@@ -1,0 +1,165 @@
+"""Cut the work into tasks, balance them over shards, and keep account of every input."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gazetools.extraction.inputs import VideoItem
+from gazetools.schemas.extract import PIECE_FRAMES, ItemResult
+
+_DEATHS_PER_TASK = 3
+"""Worker deaths during one task before its video is given up."""
+_CUTS_PER_WORKER = 2
+"""A video longer than total / (workers x this) is cut: the last tasks then end close together."""
+_TYPICAL_PIXELS = 1920 * 1080
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a worker does at one go: a video, or one share of a long one."""
+
+    item: VideoItem
+    cost: float
+    """Declared frames x pixels."""
+    share_index: int = 0
+    share_count: int = 1
+
+    @property
+    def name(self) -> str:
+        """`take/cam01`, or `take/cam01 2/5` for a share."""
+        return self.item.video_id + (f" {self.share_index + 1}/{self.share_count}" if self.share_count > 1 else "")
+
+
+def cut_tasks(items: Sequence[VideoItem], costs: Sequence[float], workers: int, *, cuts: int = 1) -> list[Task]:
+    """Tasks, longest first; a video that costs more than total / (workers x cuts) is cut into equal shares.
+
+    Depends on nothing but its arguments, so that every shard of a run cuts alike. No share is cut below about one
+    piece (256 frames at 1080p).
+    """
+    limit = sum(costs) / (workers * cuts)
+    tasks = []
+    for item, cost in zip(items, costs, strict=True):
+        most = max(int(cost / (PIECE_FRAMES * _TYPICAL_PIXELS)), int(workers > 1 and cost > limit) + 1)
+        count = 1 if workers == 1 or cost <= limit else min(-(-int(cost) // max(int(limit), 1)), most)
+        tasks += [Task(item=item, cost=cost / count, share_index=k, share_count=count) for k in range(count)]
+    return sorted(tasks, key=lambda task: (-task.cost, task.item.video_id, task.share_index))
+
+
+def cut_for_workers(items: Sequence[VideoItem], costs: Sequence[float], workers: int) -> list[Task]:
+    """Tasks for `workers` that pull from one queue."""
+    return cut_tasks(items, costs, workers, cuts=_CUTS_PER_WORKER)
+
+
+def balanced_shard(tasks: Sequence[Task], index: int, count: int) -> list[Task]:
+    """Shard `index` of `count`: each task, longest first, goes to the shard with the least work so far.
+
+    Simulated on 24,236 videos of Ego-Exo4D's lengths: within 0.01 % of ideal on 64 to 256 workers, where round robin
+    is 17 to 37 % over it.
+    """
+    loads = [(0.0, shard) for shard in range(count)]
+    mine = []
+    for task in tasks:
+        load, shard = heapq.heappop(loads)
+        heapq.heappush(loads, (load + task.cost, shard))
+        if shard == index:
+            mine.append(task)
+    return mine
+
+
+def plan_digest(tasks: Sequence[Task]) -> str:
+    """sha256 of what every shard of one run must agree on: the videos and how they are cut."""
+    names = "\n".join(f"{task.name}\0{task.cost}" for task in tasks)
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+class WorkQueue:
+    """Tasks that are waiting and what became of the others; nothing is ever lost from it.
+
+    Workers take one task at a time. A task whose worker died goes back, three times at most; a video that another
+    process holds goes to the end.
+    """
+
+    def __init__(self, items: Sequence[VideoItem], tasks: Sequence[Task]) -> None:
+        self._items = list(items)
+        self._waiting = list(tasks)
+        self._running: set[str] = set()
+        self._deaths: dict[str, int] = {}
+        self._results: dict[str, list[ItemResult]] = {}
+        self._open_tasks: dict[str, int] = {}
+        for task in tasks:
+            self._open_tasks[task.item.video_id] = self._open_tasks.get(task.item.video_id, 0) + 1
+        self.busy: set[str] = set()
+        """Names of waiting tasks that another process held when they were last tried."""
+
+    @property
+    def finished(self) -> bool:
+        """True when nothing waits or runs."""
+        return not self._waiting and not self._running
+
+    @property
+    def only_busy_left(self) -> bool:
+        """True when all that waits is held by other processes."""
+        return bool(self._waiting) and all(task.name in self.busy for task in self._waiting)
+
+    def take(self) -> Task | None:
+        """The next task, None if none waits now. Shares of a video that failed are passed over."""
+        while self._waiting:
+            task = self._waiting.pop(0)
+            if any(result.status == "failed" for result in self._results.get(task.item.video_id, [])):
+                self._close(task)
+                continue
+            self._running.add(task.name)
+            return task
+        return None
+
+    def done(self, task: Task, result: ItemResult) -> bool:
+        """A task has ended; True if its video has no other task left."""
+        self._running.discard(task.name)
+        self.busy.discard(task.name)
+        self._results.setdefault(task.item.video_id, []).append(result)
+        return self._close(task)
+
+    def put_back(self, task: Task) -> None:
+        """Another process holds the task's video: try again after everything else."""
+        self._running.discard(task.name)
+        self.busy.add(task.name)
+        self._waiting.append(task)
+
+    def worker_died(self, task: Task, how: str) -> ItemResult | None:
+        """The worker of `task` is gone; the failure if it was the third time, None if the task waits again."""
+        self._running.discard(task.name)
+        self._deaths[task.name] = self._deaths.get(task.name, 0) + 1
+        if self._deaths[task.name] < _DEATHS_PER_TASK:
+            self._waiting.insert(0, task)
+            return None
+        result = failure(task.item, f"{_DEATHS_PER_TASK} workers died while working on it; the last one {how}")
+        self.done(task, result)
+        return result
+
+    def results(self, missing: Callable[[VideoItem], ItemResult]) -> list[ItemResult]:
+        """One result per input, in the order of the inputs; `missing` makes those of videos without any yet."""
+        return [
+            merge_results(self._results[item.video_id]) if item.video_id in self._results else missing(item)
+            for item in self._items
+        ]
+
+    def _close(self, task: Task) -> bool:
+        self._open_tasks[task.item.video_id] -= 1
+        return self._open_tasks[task.item.video_id] == 0
+
+
+def failure(item: VideoItem, reason: str) -> ItemResult:
+    """The result of a video that could not be done."""
+    return ItemResult(video_id=item.video_id, path=str(item.path), status="failed", reason=reason)
+
+
+def merge_results(results: Sequence[ItemResult]) -> ItemResult:
+    """What became of a video with several shares: the joined result if there is one, else a failure, else the sum."""
+    by_status = {result.status: result for result in reversed(results)}
+    chosen = next((by_status[s] for s in ("done", "complete", "failed") if s in by_status), None)
+    summed = ("resumed_frames", "seconds") if chosen else ("frames", "rows", "small_heads", "resumed_frames", "seconds")
+    sums = {name: round(sum(getattr(result, name) for result in results), 3) for name in summed}
+    return (chosen or results[0]).model_copy(update=sums)

@@ -1,0 +1,152 @@
+"""The decoding process: the same frames as in this process, and hangs, crashes and leaks that cost one video."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gazetools.extraction.decoding import ChildReader, Decoder, DecodeSettings
+from gazetools.schemas.errors import VideoError
+from gazetools.video import VideoReader
+from tests.helpers.clips import write_clip
+
+FAKES = "tests.extraction.fake_readers"
+
+
+def _read_all(reader: ChildReader, wanted: np.ndarray, *, hold: int) -> list[tuple[int, float, np.ndarray]]:
+    """Copies of the frames, holding `hold` of them at a time as the batches do."""
+    got, held = [], []
+    for frame in reader.frames(wanted):
+        held.append(frame)
+        if len(held) == hold:
+            got += [(f.index, f.pts_seconds, f.rgb.copy()) for f in held]
+            for f in held:
+                reader.release(f)
+            held.clear()
+    return got + [(f.index, f.pts_seconds, f.rgb.copy()) for f in held]
+
+
+@pytest.mark.parametrize("hold", [1, 4])
+def test_frames_are_those_of_the_reader_in_this_process(clip: Path, hold: int) -> None:
+    with VideoReader(clip) as own, Decoder() as decoder:
+        for wanted in (np.arange(40), np.arange(3, 40, 7), np.array([39])):
+            with decoder.open(clip, batch_size=hold) as reader:
+                assert reader.info == own.info
+                assert (reader.frame_count, reader.counted_by, reader.damage) == (40, own.counted_by, own.damage)
+                np.testing.assert_array_equal(reader.pts_seconds, own.pts_seconds)
+                got = _read_all(reader, wanted, hold=hold)
+            assert [index for index, _, _ in got] == wanted.tolist()
+            np.testing.assert_array_equal(np.stack([rgb for _, _, rgb in got]), own.read(wanted))
+            assert [pts for _, pts, _ in got] == own.pts_seconds[wanted].tolist()
+
+
+def test_one_process_serves_videos_of_different_sizes(clip: Path, tmp_path: Path) -> None:
+    large = write_clip(tmp_path / "large.mp4", frames=5, width=160, height=96)
+    with Decoder() as decoder:
+        for path in (clip, large, clip):
+            with decoder.open(path, batch_size=2) as reader, VideoReader(path) as own:
+                got = _read_all(reader, np.arange(5), hold=2)
+                np.testing.assert_array_equal(np.stack([rgb for _, _, rgb in got]), own.read(range(5)))
+        assert decoder.deaths == 0
+
+
+def test_a_reader_left_early_does_not_disturb_the_next_video(clip: Path) -> None:
+    with Decoder() as decoder:
+        with decoder.open(clip, batch_size=2) as reader:
+            next(reader.frames(np.arange(40)))
+        with decoder.open(clip, batch_size=2) as reader:
+            assert [index for index, _, _ in _read_all(reader, np.arange(40), hold=2)] == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "is empty"), (b"no video " * 100, "cannot be opened as a video"), (None, "Cannot open the video")],
+)
+def test_the_childs_errors_are_the_readers_errors(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "bad.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with Decoder() as decoder:
+        with pytest.raises(VideoError, match=words):
+            decoder.open(path, batch_size=2)
+        assert decoder.deaths == 0  # a broken file is no reason to restart the process
+
+
+FATAL = [
+    ("CrashingReader", "was killed by SIGSEGV", "at frame 6"),
+    ("CrashingWhileOpening", "was killed by SIGSEGV", "while opening it"),
+    ("HangingReader", "gave no answer in", "at frame 6"),
+    ("HangingWithTheLock", "gave no answer in", "at frame 6"),
+    ("LeakingReader", "ran out of memory", "at frame"),
+    ("ExitingReader", "exited with code 3", "at frame 6"),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "where"), FATAL, ids=[name for name, _, _ in FATAL])
+def test_a_decoder_that_dies_is_tried_again_and_costs_its_video_only(
+    clip: Path, name: str, words: str, where: str
+) -> None:
+    settings = DecodeSettings(
+        reader=f"{FAKES}:{name}",
+        timeout_seconds=1.5 if "Hanging" in name else 60,
+        memory_bytes=(3 << 30) if name == "LeakingReader" else None,
+    )
+    with Decoder(settings) as decoder:
+        with pytest.raises(VideoError, match=words) as caught, decoder.open(clip, batch_size=2) as reader:
+            _read_all(reader, np.arange(40), hold=2)
+        assert where in str(caught.value)
+        assert "3 attempts" in str(caught.value)
+        assert decoder.deaths == 3
+        good = clip.parent / "good.mp4"
+        good.write_bytes(clip.read_bytes())
+        with decoder.open(good, batch_size=2) as reader:  # the fakes misbehave on `clip.mp4` alone
+            assert len(_read_all(reader, np.arange(40), hold=2)) == 40
+
+
+def test_after_one_crash_the_frames_go_on_where_they_stopped(clip: Path, tmp_path: Path) -> None:
+    """The fake crashes at frame 6 as long as it can remove a file: once."""
+    once = tmp_path / "once.mp4"
+    once.write_bytes(clip.read_bytes())
+    (tmp_path / "crash").touch()
+    with Decoder(DecodeSettings(reader=f"{FAKES}:CrashingOnce")) as decoder:
+        with decoder.open(once, batch_size=2) as reader:
+            got = _read_all(reader, np.arange(40), hold=2)
+        assert decoder.deaths == 1
+    with VideoReader(clip) as own:
+        np.testing.assert_array_equal(np.stack([rgb for _, _, rgb in got]), own.read(range(40)))
+
+
+_DRIVER = """
+import sys, time
+from pathlib import Path
+from gazetools.extraction.decoding import Decoder
+decoder = Decoder()
+decoder.open(Path(sys.argv[1]), batch_size=2)
+print(decoder._process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_the_decoding_process_dies_with_its_parent(clip: Path) -> None:
+    driver = subprocess.Popen([sys.executable, "-c", _DRIVER, str(clip)], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    child = int(driver.stdout.readline())
+    os.kill(child, 0)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    driver.stdout.close()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        stat = Path(f"/proc/{child}/stat")
+        if not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            return
+        time.sleep(0.02)
+    pytest.fail(f"the decoding process {child} outlived its parent")

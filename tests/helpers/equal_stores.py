@@ -1,0 +1,21 @@
+"""Are two store files equal in every dataset?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from gazetools.schemas.store import STORE_DATASETS
+from gazetools.store import open_store
+
+
+def assert_stores_equal(left: Path, right: Path) -> None:
+    """Checksums hold, and every dataset of both files is equal bit for bit."""
+    for path in (left, right):
+        open_store(path, verify_checksum=True).close()
+    with h5py.File(left) as first, h5py.File(right) as second:
+        for name in STORE_DATASETS:
+            assert first[name].dtype == second[name].dtype, name
+            np.testing.assert_array_equal(first[name][()], second[name][()], err_msg=f"{left}: {name}")
