@@ -1,6 +1,6 @@
-"""The whole `extract` against its parts: decoding alone, the model alone, and what the pipeline keeps of the slower one.
+"""The whole `extract` against its parts, decoding alone and the model alone: how much of the slower one it keeps.
 
-python benchmarks/extract_pipeline.py [--model FILE.safetensors] [--frames 400] [--size 1920x1080] [--device cpu] [--rounds 3]
+python benchmarks/extract_pipeline.py [--model FILE] [--frames 400] [--size 1920x1080] [--device cpu] [--rounds 3]
 """
 
 from __future__ import annotations
