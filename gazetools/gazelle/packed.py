@@ -34,7 +34,8 @@ def pays(kind: PackKind, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether to pack: for `auto` by what kind of CPU this is, so that equal machines compute equal numbers.
 
     On an AVX-512 machine (AMD Zen 5) MKL, which torch calls otherwise, reached 42 % of the peak and oneDNN 74 %; on
-    AVX2 (AMD, Zen 3) oneDNN is the slower one (`benchmarks/gazelle_model.py --pack on off` shows it for yours).
+    AVX2 (AMD Zen 3) oneDNN is the slower one, 3.94 against 3.77 CPU seconds per vitb14 frame
+    (`benchmarks/gazelle_model.py --pack on off --threads 1` shows it for yours).
     """
     if kind == "off" or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False

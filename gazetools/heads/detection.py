@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,18 @@ _REVISION = 1
 """Raised whenever the same inputs would give other boxes."""
 _AUTO_BATCH = {"cpu": 2, "cuda": 16}
 _PROBE_BYTES = 1 << 20
+
+
+class VideoFrames(Protocol):
+    """What the pass needs of an open video; `VideoReader` is one. A batch of frames is held at a time."""
+
+    @property
+    def frame_count(self) -> int: ...
+
+    @property
+    def damage(self) -> tuple[str, ...]: ...
+
+    def frames(self, indices: npt.NDArray[np.int64]) -> Iterator[Frame]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +96,14 @@ def detect_heads(
     label: str | None = None,
     allow_damaged: bool = False,
     overwrite: bool = False,
+    open_video: Callable[[Path], AbstractContextManager[VideoFrames]] = VideoReader,
     progress: Progress | None = None,
 ) -> DetectedHeads:
     """Find and follow the heads of `video` and write them to the CSV `output`; reuse it where it is already that.
 
     The record (`output` + `.json`) with the CSV's sha256 is committed first, the CSV last: it counts where both agree,
-    and a CSV without a record is somebody's own. Frames are looked at in order and in bounded memory.
+    and a CSV without a record is somebody's own. Frames are looked at in order and in bounded memory; `open_video` may
+    decode them elsewhere, such as in a process that can be killed.
 
     Raises:
         VideoError: the video can't be decoded, or is damaged and `allow_damaged` is not set.
@@ -105,13 +121,13 @@ def detect_heads(
             f"{output} exists and was not made from {video.name} with this detector and these options.",
             hint="Pass --overwrite to replace it, or choose another file.",
         )
-    with VideoReader(video) as reader:
+    with open_video(video) as reader:
         if reader.damage and not allow_damaged:
             raise VideoError(
                 f"{video} is not whole: {'; '.join(reader.damage)}.",
                 hint="Get the file again, or pass --allow-damaged to take what can be decoded.",
             )
-        wanted = range(0, reader.frame_count, detection.options.every)
+        wanted = np.arange(0, reader.frame_count, detection.options.every)
         progress.start(label, len(wanted))
         rows, tracks, headless = _follow(reader.frames(wanted), detection, label, progress)
         progress.finish(label)

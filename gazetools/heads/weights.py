@@ -56,10 +56,11 @@ def _snapshot(name: str, *, option: str, offline: bool) -> Path:
     except Exception as error:  # the hub's client raises a dozen kinds for "not there" and "no network"
         why = "this run is offline" if offline else f"it can't be fetched: {type(error).__name__}"
         folder = name.split("/")[1]
+        alone = f" (gazetools heads: --detector ./{folder})" if "detect" in option else ""
         commands = [f"hf download {name} {CONFIG} {WEIGHTS} {PREPROCESSOR} --local-dir {folder}"]
         raise EnvironmentLacksError(
             f"The weights {name} are not in the cache of huggingface_hub, and {why}.",
-            hint=f"Fetch them where there is a network:\n  {commands[0]}\nand give the folder: {option}./{folder}",
+            hint=f"Fetch them where there is a network:\n  {commands[0]}\nthen pass: {option}./{folder}{alone}",
             commands=commands,
         ) from error
     return model_folder(path, option=option)
@@ -87,7 +88,8 @@ def face_model_file(name_or_path: str, *, offline: bool | None = None) -> Path:
         if not path.is_file():
             raise UsageError(f"The face detector {path} does not exist.", hint="Check the path after detect:.")
         return path
-    return obtain([RemoteFile(YUNET_URL, "--heads detect:FILE.onnx, here")], offline=offline)[0][0]
+    remote = RemoteFile(YUNET_URL, "--heads detect:FILE or, for gazetools heads, --detector")
+    return obtain([remote], offline=offline)[0][0]
 
 
 def model_facts(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
