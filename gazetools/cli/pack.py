@@ -28,10 +28,13 @@ def pack_command(
     ] = "keep",
     size: Annotated[
         str | None,
-        typer.Option(help="HxW, or video (recorded, resized on load); default: the model's.", rich_help_panel=_MAPS),
+        typer.Option(help="HxW or video, really resized; default: the model's.", rich_help_panel=_MAPS),
     ] = None,
-    resize_to_video: Annotated[
-        bool, typer.Option("--resize-to-video", help="With --size video: resize now.", rich_help_panel=_MAPS)
+    resize_on_load: Annotated[
+        bool,
+        typer.Option(
+            "--resize-on-load", help="With --size video: stored small, resized by readers.", rich_help_panel=_MAPS
+        ),
     ] = False,
     dtype: Annotated[
         str, typer.Option(help="float16, float32 or uint8 (at most 1/510 off).", rich_help_panel=_MAPS)
@@ -79,7 +82,7 @@ def pack_command(
             "people": people,
             "inout": inout,
             "size": size,
-            "resize_to_video": resize_to_video,
+            "resize_on_load": resize_on_load,
             "dtype": dtype,
             "align": align,
             "fps": fps,

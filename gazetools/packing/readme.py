@@ -99,7 +99,7 @@ def _alignment(align: str, fps: float | None) -> str:
 
 
 def _size(manifest: Manifest) -> str:
-    if manifest.options.size == "video" and not manifest.options.resize_to_video:
+    if manifest.options.resize_on_load:
         return "stored at the model's size; `HeatmapReader` resizes to the video's."
     return f"resized to {manifest.options.size} when packing."
 

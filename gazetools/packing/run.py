@@ -263,13 +263,13 @@ def _check_folders(store: Path, dataset: Path) -> None:
 
 def _target_size(store: StoreReader, options: PackOptions) -> tuple[int, int] | None:
     """(H, W) that readers shall resize to; None where maps are stored at the size they are wanted."""
-    if options.size != "video" or options.resize_to_video:
+    if not options.resize_on_load:
         return None
     return store.provenance.video.height, store.provenance.video.width
 
 
 def _stored_size(store: StoreReader, options: PackOptions) -> tuple[int, int]:
-    if options.size is None or (options.size == "video" and not options.resize_to_video):
+    if options.size is None or options.resize_on_load:
         return store.heatmap_shape
     if options.size == "video":
         return store.provenance.video.height, store.provenance.video.width

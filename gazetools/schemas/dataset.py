@@ -75,9 +75,9 @@ class PackOptions(StrictModel):
     inout: InOut = "keep"
     """`gate`: zero maps with inout < 0.5. `weight`: multiply by inout. `keep`: leave the maps."""
     size: str | None = Field(default=None, pattern=r"^([1-9]\d{0,3}x[1-9]\d{0,3}|video)$")
-    """`HxW`: resized. `video`: the video's size is recorded, readers resize to it. None: the model's."""
-    resize_to_video: bool = False
-    """With `size: video`: resize when packing after all; 1080p float16 takes 4 MB a frame."""
+    """`HxW` or `video`: really resized (1080p float16 takes 4 MB a frame). None: the model's."""
+    resize_on_load: bool = False
+    """With `size: video`: keep the model's size on disk and record the video's, to which readers resize."""
     dtype: PackDtype = "float16"
 
     @field_validator("people")
@@ -87,7 +87,7 @@ class PackOptions(StrictModel):
             raise ValueError("must be 'max', 'mean', 'wearer' or a track id such as 3")
         return value
 
-    @field_validator("resize_to_video")
+    @field_validator("resize_on_load")
     @classmethod
     def _has_a_video_size(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("size") != "video":

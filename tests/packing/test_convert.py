@@ -21,7 +21,7 @@ LAYOUTS = ("npz", "npy", "hdf5")
 OPTIONS: dict[str, dict[str, Any]] = {
     "raw": {},
     "max, uint8": {"normalize": "max", "dtype": "uint8"},
-    "to the video's size": {"size": "video", "missing": "hold"},
+    "to the video's size": {"size": "video", "resize_on_load": True, "missing": "hold"},
 }
 
 

@@ -190,7 +190,7 @@ def test_resampling_does_not_bridge_gaps(tmp_path: Path) -> None:
 
 SIZES: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
     "HxW": ({"size": "16x24"}, (16, 24)),
-    "video, resized at once": ({"size": "video", "resize_to_video": True}, (64, 96)),
+    "video": ({"size": "video"}, (64, 96)),
     "the model's": ({}, (8, 10)),
 }
 

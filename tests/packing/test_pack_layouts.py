@@ -26,7 +26,7 @@ from tests.packing.test_pack_dataset import _packed, _two_people
 def test_the_video_size_is_recorded_and_made_when_reading(tmp_path: Path) -> None:
     """Stored small; torch's interpolate is the independent reference for what the reader hands out."""
     make_store(tmp_path / "store")
-    stored = _packed(tmp_path, size="video", dtype="float32")["heatmap"]
+    stored = _packed(tmp_path, size="video", resize_on_load=True, dtype="float32")["heatmap"]
     assert stored.shape == (12, 8, 10)
     entry = json.loads((tmp_path / "data" / "manifest.json").read_text())["videos"]["clip"]
     assert (entry["H"], entry["W"], entry["target_size"]) == (8, 10, [64, 96])
@@ -39,7 +39,7 @@ def test_the_video_size_is_recorded_and_made_when_reading(tmp_path: Path) -> Non
     small = HeatmapReader(tmp_path / "data", "clip", resized=False)
     np.testing.assert_array_equal(small.read([3]), stored[[3]])
     with pytest.raises(UsageError, match="HxW is always resized"):
-        pack(tmp_path / "store", tmp_path / "other", size="16x24", resize_to_video=True)
+        pack(tmp_path / "store", tmp_path / "other", size="16x24", resize_on_load=True)
 
 
 @pytest.mark.parametrize("normalize", ["max", "sum", "minmax", "softmax"])
