@@ -15,6 +15,8 @@ Anchor = Literal["start", "end"]
 MissingPolicy = Literal["zero", "error", "skip"]
 InOutUse = Literal["keep", "gate", "weight"]
 Fusion = Literal["interleave", "add", "cross_attention", "attention_bias", "none"]
+Temporal = Literal["tubelet", "frame", "conv"]
+HeatmapPositions = Literal["shared", "own"]
 TrainedPart = Literal["probe", "heatmap", "predictor", "all_but_encoder"]
 Compat = Literal["none", "vjepa2"]
 Range = tuple[FiniteFloat, FiniteFloat]
@@ -242,6 +244,14 @@ class PredictorSettings(StrictModel):
     """Pixels per heatmap token; None takes the encoder's patch_size."""
     fusion: Fusion | None = None
     """How the heatmap enters. None: `interleave` with use_heatmap, else `none`."""
+    multiscale: Annotated[list[PositiveInt], Field(min_length=1)] | None = None
+    """Patch sizes of several heatmap grids, such as [16, 32, 64]; replaces heatmap_patch_size."""
+    temporal: Temporal = "tubelet"
+    """Frames of a time step: one mean map (`tubelet`), a grid per frame (`frame`), or a convolution (`conv`)."""
+    heatmap_positions: HeatmapPositions = "shared"
+    """`own` where the heatmap shows another view than the video: time is shared, places have their own embedding."""
+    heatmap_dropout: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
+    """Probability, in training, that a clip's heatmap is replaced by zeros."""
     uniform_power: bool = True
     use_rope: Literal[True] = True
     use_sdpa: bool = True

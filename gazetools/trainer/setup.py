@@ -16,7 +16,10 @@ from gazetools.trainer.models.build import (
     choose_trained,
     trained_part,
 )
+from gazetools.trainer.models.cost import encoder_flops, heatmap_token_count, predictor_flops, probe_flops
 from gazetools.trainer.models.encoder import VideoEncoder
+from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
+from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.sizes import encoder_size
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 
@@ -119,10 +122,35 @@ def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[
         # float32 weights, and gradient and two AdamW moments for what trains; activations come on top
         "weight_and_optimizer_bytes": 4 * total + 12 * trained_count,
         "video_tokens": steps * grid * grid,
-        "heatmap_tokens": steps * heatmap.grid**2 if heatmap is not None else 0,
+        "heatmap_tokens": heatmap_token_count(predictor, steps) if predictor is not None else 0,
+        "tokens_per_step": {
+            "video": grid * grid,
+            "heatmap": heatmap.tokens_per_step if heatmap is not None else 0,
+            "interleaved": predictor is not None and predictor.fusion == "interleave",
+        },
+        "forward_gflops_per_clip": _costs(config, encoder, predictor, probe, steps),
         "resolution": data.resolution,
         "frames_per_clip": data.frames_per_clip,
     }
+
+
+def _costs(
+    config: TrainingConfig,
+    encoder: VideoEncoder,
+    predictor: VisionTransformerPredictorHeatmap | None,
+    probe: AttentiveClassifier,
+    steps: int,
+) -> dict[str, float]:
+    wrapper, tubelet = config.model_kwargs.wrapper_kwargs, encoder.tubelet_size
+    cells = (config.experiment.data.resolution // encoder.patch_size) ** 2
+    predicted = max(wrapper.num_output_frames // tubelet, 1)
+    tokens = 0 if wrapper.no_encoder else steps * cells
+    costs = {"encoder": encoder_flops(encoder, steps * cells)}
+    if predictor is not None:
+        costs["predictor"] = wrapper.num_steps * predictor_flops(predictor, steps=steps, predicted_steps=predicted)
+        tokens += wrapper.num_steps * predicted * cells
+    costs["probe"] = probe_flops(probe, tokens)
+    return {name: round(value / 1e9, 6) for name, value in costs.items()}
 
 
 def _count(module: nn.Module) -> int:

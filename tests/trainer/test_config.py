@@ -233,7 +233,7 @@ def test_overrides_leave_the_original_alone_and_make_missing_sections() -> None:
         (["model_kwargs.module_name=evals.other"], "module_name"),
         (["experiment.classifier.num_heads=7"], "num_heads"),
         (["experiment.data.anticipation_time_sec=[4.0, 4.0]"], "predictor.num_frames=66"),
-        (["model_kwargs.pretrain_kwargs.predictor.fusion=add"], "not available yet"),
+        (["model_kwargs.pretrain_kwargs.predictor.fusion=add"], "needs a heatmap"),
         (["experiment.data.use_heatmap=true", "experiment.data.heatmap_base_path=/h"], "takes no heatmap"),
     ],
 )

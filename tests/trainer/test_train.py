@@ -293,7 +293,8 @@ def test_heatmap_weights_get_gradients_in_the_loop(tiny: dict[str, Any], monkeyp
 
     monkeypatch.setattr(Loop, "_train_step", spy)
     train(tiny, overrides=["experiment.optimization.num_epochs=1"])
-    assert set(seen) == {"embed.weight", "embed.bias", "modality"} and min(seen.values()) > 0
+    assert set(seen) == {f"scales.0.{name}" for name in ("embed.weight", "embed.bias", "modality")}
+    assert min(seen.values()) > 0
 
 
 # The command line

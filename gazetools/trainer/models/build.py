@@ -13,7 +13,7 @@ from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, Usa
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainedPart, TrainingConfig
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.keys import from_upstream, load_strict
-from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
+from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap, check_fusion
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.sizes import check_heads, encoder_size
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap, check_horizon
@@ -22,7 +22,8 @@ from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap, check_h
 RELEASED_PREDICTOR_DEPTH = 12
 RELEASED_PREDICTOR_WIDTH = 384
 RELEASED_MASK_TOKENS = 10
-_HEATMAP_PREFIX = "heatmap_tokens."
+HEATMAP_PREFIXES = ("heatmap_tokens.", "heatmap_fusion.")
+"""The keys of a predictor that V-JEPA 2's has not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +89,7 @@ def _check_names(config: TrainingConfig) -> None:
         raise UsageError(f"model_kwargs.module_name must end in one of {known_modules}, got {module!r}.")
     if predictor.model_name not in known_predictors:
         raise UsageError(f"predictor.model_name must be one of {known_predictors}, got {predictor.model_name!r}.")
-    if predictor.fusion not in (None, "none", "interleave"):
-        raise UsageError(
-            f"fusion: {predictor.fusion} is not available yet.", hint="Use fusion: interleave, or none for no heatmap."
-        )
+    check_fusion(predictor.fusion or "none", temporal=predictor.temporal, heatmap_positions=predictor.heatmap_positions)
     if config.experiment.data.use_heatmap and predictor.fusion != "none":
         if module == known_modules[0] or predictor.model_name == known_predictors[0]:
             raise UsageError(
@@ -101,8 +99,8 @@ def _check_names(config: TrainingConfig) -> None:
             )
         if config.model_kwargs.wrapper_kwargs.no_predictor:
             raise UsageError("use_heatmap is true, but no_predictor leaves out the part that reads it.")
-    if predictor.fusion == "interleave" and not config.experiment.data.use_heatmap:
-        raise UsageError("fusion: interleave needs a heatmap.", hint="Set experiment.data.use_heatmap=true.")
+    if predictor.fusion not in (None, "none") and not config.experiment.data.use_heatmap:
+        raise UsageError(f"fusion: {predictor.fusion} needs a heatmap.", hint="Set experiment.data.use_heatmap=true.")
 
 
 def _check_sizes(config: TrainingConfig) -> None:
@@ -119,12 +117,13 @@ def _check_sizes(config: TrainingConfig) -> None:
             f"{pretrain.encoder.tubelet_size}."
         )
     heatmap_side = data.heatmap_resolution or data.resolution
-    heatmap_patch = pretrain.predictor.heatmap_patch_size or pretrain.encoder.patch_size
-    if uses_heatmap(config) and heatmap_side % heatmap_patch:
-        raise UsageError(
-            f"The heatmap's {heatmap_side} pixels are not a multiple of heatmap_patch_size {heatmap_patch}.",
-            hint="Set experiment.data.heatmap_resolution or predictor.heatmap_patch_size.",
-        )
+    patches = pretrain.predictor.multiscale or [pretrain.predictor.heatmap_patch_size or pretrain.encoder.patch_size]
+    for heatmap_patch in patches:
+        if uses_heatmap(config) and heatmap_side % heatmap_patch:
+            raise UsageError(
+                f"The heatmap's {heatmap_side} pixels are not a multiple of heatmap_patch_size {heatmap_patch}.",
+                hint="Set experiment.data.heatmap_resolution, or predictor.heatmap_patch_size or multiscale.",
+            )
     if pretrain.predictor.predictor_embed_dim is not None:
         check_heads("predictor", pretrain.predictor.predictor_embed_dim, pretrain.predictor.num_heads)
     if size.embed_dim % config.experiment.classifier.num_heads:
@@ -188,9 +187,7 @@ def build_model(config: TrainingConfig) -> BuiltModel:
         weights = {} if random_weights else _part(checkpoint, predictor_settings.checkpoint_key, model.checkpoint)
         predictor = _build_predictor(config, size.embed_dim, weights)
         if weights:
-            new = load_strict(
-                predictor, weights, what=f"predictor weights of {model.checkpoint}", new=(_HEATMAP_PREFIX,)
-            )
+            new = load_strict(predictor, weights, what=f"predictor weights of {model.checkpoint}", new=HEATMAP_PREFIXES)
             notes.append(f"Predictor: {len(weights)} tensors from the checkpoint, {len(new)} new ones for the heatmap.")
     wrapper = AnticipativeWrapperHeatmap(
         encoder.to(getattr(torch, encoder_settings.dtype)),
@@ -238,6 +235,10 @@ def _build_predictor(
         use_heatmap=uses_heatmap(config),
         heatmap_resolution=data.heatmap_resolution,
         heatmap_patch_size=settings.heatmap_patch_size,
+        fusion=settings.fusion or "interleave",
+        multiscale=settings.multiscale,
+        temporal=settings.temporal,
+        heatmap_positions=settings.heatmap_positions,
     )
 
 
@@ -276,7 +277,7 @@ def choose_trained(wrapper: AnticipativeWrapperHeatmap, part: TrainedPart) -> di
         )
     interface = ("predictor_embed.", "mask_tokens.")
     for name, parameter in predictor.named_parameters():
-        is_heatmap = name.startswith(_HEATMAP_PREFIX)
+        is_heatmap = name.startswith(HEATMAP_PREFIXES)
         trains = is_heatmap or part == "all_but_encoder" or (part == "predictor" and not name.startswith(interface))
         if trains:
             parameter.requires_grad_(True)
