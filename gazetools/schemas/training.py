@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
+from gazetools.schemas.arms import ArmSettings, EvaluationSettings, Fusion, HeatmapPositions, Temporal, TrainedPart
 from gazetools.schemas.base import StrictModel
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -14,10 +15,6 @@ NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
 Anchor = Literal["start", "end"]
 MissingPolicy = Literal["zero", "error", "skip"]
 InOutUse = Literal["keep", "gate", "weight"]
-Fusion = Literal["interleave", "add", "cross_attention", "attention_bias", "none"]
-Temporal = Literal["tubelet", "frame", "conv"]
-HeatmapPositions = Literal["shared", "own"]
-TrainedPart = Literal["probe", "heatmap", "predictor", "all_but_encoder"]
 Compat = Literal["none", "vjepa2"]
 Range = tuple[FiniteFloat, FiniteFloat]
 
@@ -178,7 +175,11 @@ class OptimizationSettings(StrictModel):
     """Sigmoid focal loss; false: cross-entropy."""
     multihead_kwargs: Annotated[list[HeadSettings], Field(min_length=1)] = Field(default=[HeadSettings()])
     head: Annotated[int, Field(ge=0)] | None = None
-    """Which entry of `multihead_kwargs` this version trains; needed where there are several."""
+    """Train only this entry of `multihead_kwargs`; None: all of them, side by side."""
+    accumulation_steps: PositiveInt = 1
+    """Batches per optimizer step; the gradient is that of all their clips."""
+    clip_grad_norm: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    """Largest norm of an arm's gradient."""
     train: TrainedPart | None = None
     """What gets gradients beside the probe. None: `heatmap` with use_heatmap, else `probe` (as V-JEPA 2)."""
     heatmap_lr: NonNegativeFloat | None = None
@@ -201,6 +202,7 @@ class ExperimentSettings(StrictModel):
     classifier: ClassifierSettings = ClassifierSettings()
     data: DataSettings
     optimization: OptimizationSettings = OptimizationSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     wandb: WandbSettings = WandbSettings()
 
 
@@ -314,5 +316,16 @@ class TrainingConfig(StrictModel):
     """`vjepa2`: anticipation times are cut to whole tubelets as V-JEPA 2 does; none: exact times."""
     log_every: PositiveInt = 10
     """Steps between progress lines."""
+    checkpoint_every: PositiveInt = 500
+    """Steps between checkpoints within an epoch."""
+    arms: list[ArmSettings] = Field(default=[])
+    """Variants trained side by side on one decoding and one encoder pass per clip; empty: the config as it stands."""
     experiment: ExperimentSettings
     model_kwargs: ModelSettings
+
+    @model_validator(mode="after")
+    def _arm_names(self) -> TrainingConfig:
+        names = [arm.name for arm in self.arms]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"arms: the name(s) {', '.join(doubled)} occur more than once")
+        return self

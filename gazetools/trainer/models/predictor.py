@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gazetools.schemas.arms import Fusion, HeatmapPositions, Temporal
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.training import Fusion, HeatmapPositions, Temporal
 from gazetools.trainer.models.blocks import NORM_EPS, build_blocks, init_like_upstream, run_blocks
 from gazetools.trainer.models.fusion import (
     AddedHeatmap,
