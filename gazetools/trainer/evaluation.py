@@ -8,7 +8,7 @@ from typing import Any
 
 from gazetools.trainer.data.annotations import LabelSpace
 from gazetools.trainer.data.clips import ClipDataset
-from gazetools.trainer.loop import Loop
+from gazetools.trainer.loop import WITHOUT_PARTNER, Loop
 from gazetools.trainer.predictions import FOLDER, write_predictions
 from gazetools.trainer.selection import HELD_OUT
 
@@ -67,13 +67,21 @@ def final_evaluation(
     Returns learner -> split -> metrics and data counts; None where a signal came.
     """
     final: dict[str, dict[str, Any]] = {learner.name: {} for learner in loop.learners if learner.failed is None}
+    trunks = {learner.name: learner.spec.trunk for learner in loop.learners}
     for dataset in datasets:
         found = loop.validate(dataset, log=True)
         if found is None:
             return None
         key = split_key(dataset)
         for name, values in found.values.items():
-            final[name][key] = {**values, **found.counts}
+            final[name][key] = {**values, **_own_counts(found.counts, trunks[name])}
             if loop.world.leads:
                 write_predictions(folder / FOLDER / name / f"{key}.npz", found.logs[name], dataset.split, labels)
     return final
+
+
+def _own_counts(counts: Mapping[str, int], trunk: str) -> dict[str, int]:
+    """The data's counts, and of those of single trunks this one's."""
+    shared = {name: value for name, value in counts.items() if not name.startswith(WITHOUT_PARTNER)}
+    own = counts.get(WITHOUT_PARTNER + trunk)
+    return shared if own is None else {**shared, "without_partner": own}

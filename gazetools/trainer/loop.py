@@ -23,6 +23,8 @@ from gazetools.trainer.interruption import Interruption
 from gazetools.trainer.metrics import MetricSet
 from gazetools.trainer.predictions import PredictionLog
 
+WITHOUT_PARTNER = "without_partner_"
+"""Before a trunk's name: clips whose shuffled map found no clip of another video in the batch."""
 _VALIDATION_EPOCH = 2**31  # an order that no training epoch has
 
 
@@ -172,7 +174,7 @@ class Loop:
                 # Steps are computed from float64 times on the CPU, without waiting for the device.
                 context, alone = trunk.context(tokens, batch.anticipation_seconds, sources, video_ids, training=True)
                 if alone:
-                    self._add(self.counts, {f"without_partner_{trunk.name}": alone})
+                    self._add(self.counts, {WITHOUT_PARTNER + trunk.name: alone})
                 for learner in trunk.alive:
                     learner.learn(context, labels)
 
@@ -244,7 +246,7 @@ class Loop:
                     continue
                 context, alone = trunk.context(tokens, batch.anticipation_seconds, sources, video_ids, training=False)
                 if alone:
-                    self._add(counts, {f"without_partner_{trunk.name}": alone})
+                    self._add(counts, {WITHOUT_PARTNER + trunk.name: alone})
                 for learner in trunk.alive:
                     learner.probe.eval()
                     logits, loss = learner.judge(context, labels)
