@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from gazetools.io.arrays import Npz
@@ -43,10 +44,12 @@ class PredictionLog:
 def ranks(scores: Tensor, labels: Tensor) -> Tensor:
     """How many classes are preferred to the true one, int64 [B]: 0 is right. Ties go against the model.
 
-    A class counts as preferred where its score is at least as high, so that constant scores are never right.
+    A class counts as preferred where its score is at least as high, so that constant scores are never right. A label
+    that is no class of training (not below their number) has the worst rank there is: their number.
     """
-    own = scores.gather(1, labels[:, None])
-    return (scores >= own).sum(1) - 1
+    known = labels < scores.shape[1]
+    own = scores.gather(1, torch.where(known, labels, 0)[:, None])
+    return torch.where(known, (scores >= own).sum(1) - 1, scores.shape[1])
 
 
 def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPlan, labels: LabelSpace) -> None:

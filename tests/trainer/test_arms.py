@@ -221,6 +221,7 @@ def test_predictions_agree_with_the_metrics(many: dict[str, Any], tmp_path: Path
 def test_ranks_with_ties_never_flatter() -> None:
     scores = torch.tensor([[3.0, 2.0, 1.0], [1.0, 1.0, 1.0], [0.0, 5.0, 5.0]])
     assert ranks(scores, torch.tensor([1, 0, 1])).tolist() == [1, 2, 1]
+    assert ranks(scores, torch.tensor([0, 7, 0])).tolist() == [0, 3, 2], "a class that training lacks is never right"
 
 
 def test_dropped_heatmaps_are_drawn_again_after_a_resume(

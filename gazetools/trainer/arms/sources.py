@@ -27,10 +27,11 @@ class Maps:
 
 def sources_of(batch: Batch) -> dict[str, Tensor]:
     """Source name -> maps [B, T, H, W] in 0..1."""
-    several: Mapping[str, Tensor] | None = getattr(batch, "heatmaps", None)
-    if several:
-        return dict(several)
-    return {DEFAULT_SOURCE: batch.heatmap} if batch.heatmap is not None else {}
+    # Batches of several named sources have them under `heatmaps`, the first one also as `heatmap`.
+    found: dict[str, Tensor] = dict(getattr(batch, "heatmaps", {}))
+    if batch.heatmap is not None:
+        found.setdefault(DEFAULT_SOURCE, batch.heatmap)
+    return found
 
 
 def maps_for(
