@@ -24,6 +24,7 @@ COMMANDS = {
     "validate": "Is every heatmap aligned with its frames, and whole?",
     "pack": "Normalise, resample and pack heatmaps for training.",
     "train": "Train the heatmap-conditioned predictor.",
+    "report": "Tables, intervals and curves of finished training runs.",
     "preview": "Overlay heatmaps on frames: a picture or a video.",
     "demo": "All of it, offline, on synthetic scenes.",
     "doctor": "What this machine has and lacks.",

@@ -8,6 +8,7 @@ from typing import Any
 
 from gazetools.trainer.data.annotations import LabelSpace
 from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.plan import SplitPlan
 from gazetools.trainer.loop import WITHOUT_PARTNER, Loop
 from gazetools.trainer.predictions import FOLDER, write_predictions
 from gazetools.trainer.selection import HELD_OUT
@@ -49,18 +50,21 @@ def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> l
             continue
         start = prefix(loop, learner.name) + key
         metric = next(name for name in entry if name.startswith(start))
-        if learner.best is None or entry[metric] > learner.best["value"]:
+        loss = entry[f"{prefix(loop, learner.name)}{split_key(selecting)}_loss"]
+        # Equal recall, as with fewer classes than k, is decided by the loss.
+        if learner.best is None or (entry[metric], -loss) > (learner.best["value"], -learner.best["loss"]):
             learner.best = {
                 "epoch": entry["epoch"],
                 "metric": metric.removeprefix(prefix(loop, learner.name)),
                 "value": entry[metric],
+                "loss": loss,
             }
             improved.append(learner.name)
     return improved
 
 
 def final_evaluation(
-    loop: Loop, datasets: Sequence[ClipDataset], folder: Path, labels: LabelSpace
+    loop: Loop, datasets: Sequence[ClipDataset], folder: Path, labels: LabelSpace, *, train: SplitPlan
 ) -> dict[str, dict[str, Any]] | None:
     """Measure the weights that `loop` holds on every split and save each clip's predictions.
 
@@ -76,7 +80,8 @@ def final_evaluation(
         for name, values in found.values.items():
             final[name][key] = {**values, **_own_counts(found.counts, trunks[name])}
             if loop.world.leads:
-                write_predictions(folder / FOLDER / name / f"{key}.npz", found.logs[name], dataset.split, labels)
+                path = folder / FOLDER / name / f"{key}.npz"
+                write_predictions(path, found.logs[name], dataset.split, labels, train=train)
     return final
 
 

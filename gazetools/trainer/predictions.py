@@ -52,8 +52,10 @@ def ranks(scores: Tensor, labels: Tensor) -> Tensor:
     return torch.where(known, (scores >= own).sum(1) - 1, scores.shape[1])
 
 
-def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPlan, labels: LabelSpace) -> None:
-    """One .npz of the rows of all processes, sorted by clip."""
+def write_predictions(
+    path: Path, logs: Sequence[PredictionLog], split: SplitPlan, labels: LabelSpace, *, train: SplitPlan
+) -> None:
+    """One .npz of the rows of all processes, sorted by clip, with what `train` says of classes and videos."""
     rows = [row for log in logs for row in log.rows]
     arrays: dict[str, npt.NDArray[Any]] = {}
     if rows:
@@ -68,8 +70,13 @@ def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPla
     arrays["has_heatmap"] = np.array([clip.has_heatmap for clip in chosen], dtype=bool)
     # Names as bytes: arrays of strings would need a wider reader.
     arrays["video_ids"] = np.frombuffer("\n".join(names).encode(), dtype=np.uint8)
+    arrays["train_video_ids"] = np.frombuffer(
+        "\n".join(sorted({clip.segment.video_id for clip in train.clips})).encode(), dtype=np.uint8
+    )
+    encoded = [labels.encode(clip.segment) for clip in train.clips]
     for task, ids in labels.to_plain().items():
         arrays[f"classes_{task}"] = np.asarray(ids, dtype=np.int64)
+        arrays[f"train_count_{task}"] = np.bincount([row[task] for row in encoded], minlength=len(ids))
     file = io.BytesIO()
     np.savez(file, **arrays)  # type: ignore[arg-type]
     write_bytes_atomic(path, file.getvalue())
@@ -81,6 +88,8 @@ class Predictions:
 
     arrays: dict[str, npt.NDArray[Any]]
     video_ids: list[str]
+    """What `arrays["video"]` counts."""
+    train_video_ids: list[str]
 
     @property
     def tasks(self) -> list[str]:
@@ -92,4 +101,5 @@ def read_predictions(path: Path) -> Predictions:
     """The inverse of write_predictions; DataFileError where the file is damaged."""
     with Npz(path) as file:
         arrays = {name: file.load(name) for name in file.names}
-    return Predictions(arrays=arrays, video_ids=bytes(arrays.pop("video_ids")).decode().split("\n"))
+    names = {key: bytes(arrays.pop(key)).decode().split("\n") for key in ("video_ids", "train_video_ids")}
+    return Predictions(arrays=arrays, **names)

@@ -199,8 +199,12 @@ class _Run:
         load_best(loop, self.checkpoints)
         splits = [*self._measured_each_epoch(), *self.horizons.values()]
         final = final_evaluation(
-            loop, [self._dataset(split, training=False) for split in splits], self.folder, self.plan.labels
-        )  # fmt: skip
+            loop,
+            [self._dataset(split, training=False) for split in splits],
+            self.folder,
+            self.plan.labels,
+            train=self.plan.train,
+        )
         if final is None:
             return self._finish("interrupted", loop)
         loop.position.final = final
@@ -211,7 +215,7 @@ class _Run:
     def _validate_only(self, loop: Loop) -> TrainResult:
         splits = [*self.plan.validation, *self.horizons.values()]
         datasets = [self._dataset(split, training=False) for split in splits]
-        final = final_evaluation(loop, datasets, self.folder, self.plan.labels)
+        final = final_evaluation(loop, datasets, self.folder, self.plan.labels, train=self.plan.train)
         if final is not None:
             loop.position.final = final
             entry: dict[str, Any] = {"epoch": loop.position.epoch, "step": loop.position.global_step}
