@@ -66,7 +66,8 @@ def notes_of(config: TrainingConfig) -> list[str]:
     notes = []
     if config.nodes * config.tasks_per_node > 1:
         notes.append(
-            f"nodes: {config.nodes}, tasks_per_node: {config.tasks_per_node} are for a cluster; this is one process."
+            f"nodes: {config.nodes}, tasks_per_node: {config.tasks_per_node} are for a cluster's scheduler; processes "
+            "are started by --gpus, --processes and --nodes."
         )
     if config.model_kwargs.checkpoint == RANDOM_WEIGHTS:
         notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
@@ -80,6 +81,8 @@ def choose_device(config: TrainingConfig) -> torch.device:
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # one GPU per process
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     device = torch.device(name)
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise EnvironmentLacksError(

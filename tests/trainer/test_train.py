@@ -341,7 +341,9 @@ def test_dry_run_describes_and_writes_nothing(config_file: Path, tmp_path: Path)
     ("arguments", "code", "message"),
     [
         (["experiment.data.resolutoin=3"], 2, "did you mean 'resolution'"),
-        (["--gpus", "4"], 2, "--gpus 0 or --gpus 1"),
+        (["--gpus", "four"], 2, "a number or `all`"),
+        (["--gpus", "99"], 3, "CUDA device(s)"),
+        (["--nodes", "2"], 2, "--rdzv-endpoint"),
         (["model_kwargs.checkpoint=/none.pt"], 3, "/none.pt does not exist"),
         (["experiment.wandb.enable=true"], 3, "gazetools[wandb]"),
         (["experiment.data.anticipation_time_sec=[9, 9]"], 2, "num_frames="),
