@@ -204,6 +204,7 @@ class ExperimentSettings(StrictModel):
     optimization: OptimizationSettings = OptimizationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     wandb: WandbSettings = WandbSettings()
+    tensorboard: bool = False
 
 
 class EncoderSettings(StrictModel):

@@ -37,7 +37,10 @@ from gazetools.trainer.restore import CHECKPOINTS, load_best, restore_run
 from gazetools.trainer.result import TrainResult
 from gazetools.trainer.selection import at_horizons, hold_out
 from gazetools.trainer.setup import check_available, check_memory, choose_device, describe_model, notes_of
+from gazetools.trainer.tensorboard_log import TensorboardLog, require_tensorboard
 from gazetools.trainer.wandb_log import WandbLog, require_wandb
+
+Logs = Sequence[WandbLog | TensorboardLog]
 
 RESULT_NAME = "result.json"
 CONFIG_NAME = "config.json"
@@ -94,6 +97,7 @@ class _Run:
         """The main path."""
         check_available(self.config)
         require_wandb(self.config)
+        require_tensorboard(self.config)
         device = choose_device(self.config)
         self.anchors = resolve_anchors(self.config)
         if not dry_run:
@@ -132,13 +136,15 @@ class _Run:
         done = self._finished(loop)
         if done is not None:
             return done
-        log = WandbLog(self.config, self.folder, self.progress.say) if self.world.leads else None
+        logs: list[WandbLog | TensorboardLog] = []
         if self.world.leads:
             write_json_atomic(self.folder / CONFIG_NAME, self._dumped())
+            logs.append(WandbLog(self.config, self.folder, self.progress.say))
+            logs.append(TensorboardLog(self.config, self.folder, self.progress.say))
         try:
-            return self._validate_only(loop) if self.config.val_only else self._epochs(loop, log)
+            return self._validate_only(loop, logs) if self.config.val_only else self._epochs(loop, logs)
         finally:
-            if log is not None:
+            for log in logs:
                 log.finish()
 
     def _plan(self) -> None:
@@ -149,7 +155,7 @@ class _Run:
         self.plan = DataPlan(train=train, validation=plan.validation, labels=plan.labels, survey=plan.survey)
         self.horizons = at_horizons(plan.validation[0], evaluation.horizons)
 
-    def _epochs(self, loop: Loop, log: WandbLog | None) -> TrainResult:
+    def _epochs(self, loop: Loop, logs: Logs) -> TrainResult:
         position = loop.position
         measured_sets = [self._dataset(split, training=False) for split in self._measured_each_epoch()]
         while position.epoch < self.config.experiment.optimization.num_epochs:
@@ -171,10 +177,10 @@ class _Run:
             self._save(loop)
             if self.world.leads:
                 write_metrics(self.folder, position.history)
-            if log is not None:
+            for log in logs:
                 log.log(entry, position.global_step)
             self._tell(entry)
-        return self._measure_best(loop, log)
+        return self._measure_best(loop, logs)
 
     def _measured_each_epoch(self) -> list[SplitPlan]:
         """The first one selects."""
@@ -194,7 +200,7 @@ class _Run:
                 found |= {f"{start}{name}": value for name, value in learner.rates().items()}
         return found | {f"train_{name}": value for name, value in total[""].items()}
 
-    def _measure_best(self, loop: Loop, log: WandbLog | None) -> TrainResult:
+    def _measure_best(self, loop: Loop, logs: Logs) -> TrainResult:
         """Every split once more with the chosen weights, clip by clip."""
         load_best(loop, self.checkpoints)
         splits = [*self._measured_each_epoch(), *self.horizons.values()]
@@ -208,23 +214,33 @@ class _Run:
         if final is None:
             return self._finish("interrupted", loop)
         loop.position.final = final
-        if log is not None:
-            log.summary({"final": final})
+        values = self._flat(loop, final, start="final_")
+        for log in logs:
+            log.log(values, loop.position.global_step)
         return self._finish("done", loop)
 
-    def _validate_only(self, loop: Loop) -> TrainResult:
+    def _validate_only(self, loop: Loop, logs: Logs) -> TrainResult:
         splits = [*self.plan.validation, *self.horizons.values()]
         datasets = [self._dataset(split, training=False) for split in splits]
         final = final_evaluation(loop, datasets, self.folder, self.plan.labels, train=self.plan.train)
         if final is not None:
             loop.position.final = final
             entry: dict[str, Any] = {"epoch": loop.position.epoch, "step": loop.position.global_step}
-            for name, found in final.items():
-                for split, values in found.items():
-                    entry |= {f"{prefix(loop, name)}{split}_{metric}": value for metric, value in values.items()}
+            entry |= self._flat(loop, final)
             loop.position.history = [entry]
+            for log in logs:
+                log.log(entry, loop.position.global_step)
             self._tell(entry)
         return self._finish("interrupted" if final is None else "done", loop)
+
+    def _flat(self, loop: Loop, final: Mapping[str, Any], *, start: str = "") -> dict[str, Any]:
+        """`<model>/<split>_<metric>`."""
+        return {
+            f"{prefix(loop, name)}{start}{split}_{metric}": value
+            for name, found in final.items()
+            for split, values in found.items()
+            for metric, value in values.items()
+        }
 
     def _save(self, loop: Loop) -> None:
         state = loop.state()

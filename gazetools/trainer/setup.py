@@ -29,6 +29,7 @@ from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 _FREE_KEYS = (
     "folder", "tag", "eval_name", "resume_checkpoint", "val_only", "classifier_checkpoint", "nodes", "tasks_per_node",
     "cpus_per_task", "mem_per_gpu", "device", "log_every", "checkpoint_every", "experiment.wandb",
+    "experiment.tensorboard",
     "experiment.data.num_workers", "experiment.data.pin_memory", "experiment.data.max_unreadable_clips",
     "experiment.evaluation.horizons", "experiment.data.heatmap_base_path", "experiment.data.base_path",
     "experiment.data.dataset_train", "experiment.data.dataset_val",

@@ -64,14 +64,6 @@ class WandbLog:
             except Exception as error:
                 self._give_up(error)
 
-    def summary(self, values: dict[str, Any]) -> None:
-        """Set the run's closing values."""
-        if self._run is not None:
-            try:
-                self._run.summary.update(values)
-            except Exception as error:
-                self._give_up(error)
-
     def finish(self) -> None:
         """End the run, well or not."""
         if self._run is not None:
