@@ -108,8 +108,6 @@ def missing_files(root: str | Path, options: GroundTruthOptions) -> dict[str, li
     base = Path(root).expanduser()
     if not is_egoexo_root(base):
         raise UsageError(f"{root} is no Ego-Exo4D root (takes.json beside takes/).", hint="Pass the egoexo folder.")
-            f"{root} is no Ego-Exo4D root (takes.json beside takes/).", hint="Pass what `egoexo -o` filled."
-        )
     lacking = {take.name: take.missing(options.view) for take in choose_takes(base, options.takes)}
     return {name: files for name, files in lacking.items() if files}
 
