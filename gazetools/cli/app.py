@@ -28,6 +28,7 @@ COMMANDS = {
     "train": "Train the heatmap-conditioned predictor.",
     "groundtruth": "Gaze heatmaps from eye tracking (Ego-Exo4D, Ego4D).",
     "evaluate": "Score heatmaps against ground truth: AUC, L2, in/out AP, angle.",
+    "report": "Tables, intervals and curves of finished training runs.",
     "preview": "Overlay heatmaps on frames: a picture or a video.",
     "demo": "All of it, offline, on synthetic scenes.",
     "doctor": "What this machine has and lacks.",

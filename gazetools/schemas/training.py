@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
+from gazetools.schemas.arms import ArmSettings, EvaluationSettings, Fusion, HeatmapPositions, Temporal, TrainedPart
 from gazetools.schemas.base import StrictModel
 from gazetools.schemas.training_data import ViewSettings, check_template
 
@@ -15,8 +16,6 @@ NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
 Anchor = Literal["start", "end"]
 MissingPolicy = Literal["zero", "error", "skip"]
 InOutUse = Literal["keep", "gate", "weight"]
-Fusion = Literal["interleave", "add", "cross_attention", "attention_bias", "none"]
-TrainedPart = Literal["probe", "heatmap", "predictor", "all_but_encoder"]
 Compat = Literal["none", "vjepa2"]
 Range = tuple[FiniteFloat, FiniteFloat]
 
@@ -186,7 +185,11 @@ class OptimizationSettings(StrictModel):
     """Sigmoid focal loss; false: cross-entropy."""
     multihead_kwargs: Annotated[list[HeadSettings], Field(min_length=1)] = Field(default=[HeadSettings()])
     head: Annotated[int, Field(ge=0)] | None = None
-    """Which entry of `multihead_kwargs` this version trains; needed where there are several."""
+    """Train only this entry of `multihead_kwargs`; None: all of them, side by side."""
+    accumulation_steps: PositiveInt = 1
+    """Batches per optimizer step; the gradient is that of all their clips."""
+    clip_grad_norm: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    """Largest norm of an arm's gradient."""
     train: TrainedPart | None = None
     """What gets gradients beside the probe. None: `heatmap` with use_heatmap, else `probe` (as V-JEPA 2)."""
     heatmap_lr: NonNegativeFloat | None = None
@@ -209,7 +212,9 @@ class ExperimentSettings(StrictModel):
     classifier: ClassifierSettings = ClassifierSettings()
     data: DataSettings
     optimization: OptimizationSettings = OptimizationSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     wandb: WandbSettings = WandbSettings()
+    tensorboard: bool = False
 
 
 class EncoderSettings(StrictModel):
@@ -252,6 +257,14 @@ class PredictorSettings(StrictModel):
     """Pixels per heatmap token; None takes the encoder's patch_size."""
     fusion: Fusion | None = None
     """How the heatmap enters. None: `interleave` with use_heatmap, else `none`."""
+    multiscale: Annotated[list[PositiveInt], Field(min_length=1)] | None = None
+    """Patch sizes of several heatmap grids, such as [16, 32, 64]; replaces heatmap_patch_size."""
+    temporal: Temporal = "tubelet"
+    """Frames of a time step: one mean map (`tubelet`), a grid per frame (`frame`), or a convolution (`conv`)."""
+    heatmap_positions: HeatmapPositions = "shared"
+    """`own` where the heatmap shows another view than the video: time is shared, places have their own embedding."""
+    heatmap_dropout: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
+    """Probability, in training, that a clip's heatmap is replaced by zeros."""
     uniform_power: bool = True
     use_rope: Literal[True] = True
     use_sdpa: bool = True
@@ -314,5 +327,16 @@ class TrainingConfig(StrictModel):
     """`vjepa2`: anticipation times are cut to whole tubelets as V-JEPA 2 does; none: exact times."""
     log_every: PositiveInt = 10
     """Steps between progress lines."""
+    checkpoint_every: PositiveInt = 500
+    """Steps between checkpoints within an epoch."""
+    arms: list[ArmSettings] = Field(default=[])
+    """Variants trained side by side on one decoding and one encoder pass per clip; empty: the config as it stands."""
     experiment: ExperimentSettings
     model_kwargs: ModelSettings
+
+    @model_validator(mode="after")
+    def _arm_names(self) -> TrainingConfig:
+        names = [arm.name for arm in self.arms]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"arms: the name(s) {', '.join(doubled)} occur more than once")
+        return self

@@ -1,4 +1,7 @@
-"""Run checkpoints: staged folders with checksums, the last two and the best kept, a broken one never used."""
+"""Run checkpoints: staged folders with checksums, the last two and the best kept, a broken one never used.
+
+`step-*` hold everything a resumed run needs; `best/<learner>` the weights of one model at its best epoch.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,17 @@ from typing import Any
 import torch
 
 from gazetools.io.atomic import atomic_folder, remove_stale_temps, sha256_of_file
-from gazetools.io.json_files import dumps, read_json, write_json_atomic
+from gazetools.io.json_files import dumps, read_json
 from gazetools.schemas.errors import CheckpointError, DataFileError
 
 STATE_NAME = "state.pt"
 MANIFEST_NAME = "manifest.json"
-BEST_NAME = "best.json"
+BEST_FOLDER = "best"
 KEEP_LAST = 2
+TRAINING_FORMAT = "gazetools.training"
+"""`format` of a state that a run can go on from."""
+WEIGHTS_FORMAT = "gazetools.weights"
+"""`format` of the weights of one learner."""
 _FOLDER_NAME = re.compile(r"^step-(\d{9})-(\d+)$")
 
 
@@ -30,8 +37,8 @@ class FoundCheckpoint:
     rejected: list[str]
 
 
-def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, best: bool) -> Path:
-    """Commit `state` as a new folder below `folder`, then remove all but the last two and the best.
+def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int) -> Path:
+    """Commit `state` as a new folder below `folder`, then remove all but the last two.
 
     `state` holds plain values and tensors only, so that it loads with weights_only. Raises FaultError where writing
     fails; older checkpoints are untouched then.
@@ -41,19 +48,30 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, best: boo
     # Saving twice at one step (end of training, end of validation) makes two folders; the later number wins.
     number = 1 + max((int(m[2]) for p in folder.iterdir() if (m := _FOLDER_NAME.match(p.name))), default=0)
     path = folder / f"step-{step:09d}-{number}"
+    _write(path, state, step)
+    for old in list_checkpoints(folder)[KEEP_LAST:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def save_best(folder: Path, name: str, state: dict[str, Any], *, step: int) -> Path:
+    """Replace the best weights of the learner `name` below `folder`."""
+    path = folder / BEST_FOLDER / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, state, step)
+    return path
+
+
+def _write(path: Path, state: dict[str, Any], step: int) -> None:
     with atomic_folder(path) as stage:
         torch.save(state, stage / STATE_NAME)
         manifest = {
             "schema_name": "gazetools.checkpoint",
-            "schema_version": 1,
+            "schema_version": 2,
             "step": step,
             "files": {STATE_NAME: {"sha256": sha256_of_file(stage / STATE_NAME)}},
         }
         (stage / MANIFEST_NAME).write_text(dumps(manifest), encoding="utf-8")
-    if best:
-        write_json_atomic(folder / BEST_NAME, {"checkpoint": path.name})
-    _prune(folder)
-    return path
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -62,13 +80,10 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def best_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the best validation result, None where there is none yet."""
-    pointer = folder / BEST_NAME
-    if not pointer.is_file():
-        return None
-    name = read_json(pointer).get("checkpoint", "")
-    return folder / name if _FOLDER_NAME.match(name) else None
+def best_checkpoint(folder: Path, name: str) -> Path | None:
+    """The best weights of the learner `name`, None where there are none yet."""
+    path = folder / BEST_FOLDER / name
+    return path if path.is_dir() else None
 
 
 def load_latest(folder: Path) -> FoundCheckpoint | None:
@@ -105,13 +120,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(state_path, map_location="cpu", weights_only=True)  # noqa: TID251
     except Exception as error:
         raise CheckpointError(f"The checkpoint {state_path} cannot be read: {str(error)[:300]}.") from None
-    if not isinstance(state, dict) or state.get("format") != "gazetools.training":
+    if not isinstance(state, dict) or state.get("format") not in (TRAINING_FORMAT, WEIGHTS_FORMAT):
         raise CheckpointError(f"{state_path} is no training state of gazetools.")
     return state
-
-
-def _prune(folder: Path) -> None:
-    best = best_checkpoint(folder)
-    for path in list_checkpoints(folder)[KEEP_LAST:]:
-        if path != best:
-            shutil.rmtree(path, ignore_errors=True)

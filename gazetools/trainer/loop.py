@@ -1,29 +1,31 @@
-"""The training and validation loop over batches; what it needs to go on after a stop is in one state."""
+"""The training and validation loop: every clip is decoded and encoded once, then every arm learns from it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from gazetools.progress import Progress
 from gazetools.schemas.errors import DataFileError, FaultError
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.data.clips import Batch, ClipDataset, collate
-from gazetools.trainer.data.order import batches, epoch_order
+from gazetools.trainer.arms.learner import Learner, Trunk
+from gazetools.trainer.arms.sources import sources_of
+from gazetools.trainer.data.clips import Batch, ClipDataset, Unreadable
+from gazetools.trainer.data.order import epoch_order
+from gazetools.trainer.distributed.world import World, add_trees
+from gazetools.trainer.feed import load, training_steps, validation_batches
 from gazetools.trainer.interruption import Interruption
-from gazetools.trainer.losses import task_loss
 from gazetools.trainer.metrics import MetricSet
-from gazetools.trainer.models.probe import AttentiveClassifier
-from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
-from gazetools.trainer.schedules import Schedule
+from gazetools.trainer.predictions import PredictionLog
 
-_WORKER_TIMEOUT_SECONDS = 600
+WITHOUT_PARTNER = "without_partner_"
+"""Before a trunk's name: clips whose shuffled map found no clip of another video in the batch."""
+_VALIDATION_EPOCH = 2**31  # an order that no training epoch has
 
 
 @dataclass(kw_only=True)
@@ -33,230 +35,327 @@ class Position:
     epoch: int = 0
     step_in_epoch: int = 0
     global_step: int = 0
-    step_losses: list[float] = field(default_factory=list)
-    """Mean loss per clip of each step of this epoch so far; a step without readable clips repeats nothing."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry per finished epoch."""
-    best: dict[str, Any] | None = None
+    final: dict[str, Any] | None = None
+    """What the chosen weights gave at the end of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One pass over a split."""
+
+    values: dict[str, dict[str, float]]
+    """Learner -> metrics."""
+    counts: dict[str, int]
+    """Of the data: unreadable clips, missing heatmaps and the like."""
+    logs: dict[str, list[PredictionLog]]
+    """Learner -> predictions, one entry per process; on the leading process, and only where asked for."""
 
 
 class Loop:
-    """Model, probe, optimizer and data of one run.
+    """The trunks and learners of a run and their data.
 
     Args:
-        trained: groups of the model's trained parameters (`heatmap`, `predictor`), beside the probe.
-        before_stop: called to save the state before a fault is raised.
+        trunks: share one encoder.
+        save: saves the state; called in every process, between steps and before a fault is raised.
     """
 
     def __init__(
         self,
         config: TrainingConfig,
         *,
-        wrapper: AnticipativeWrapperHeatmap,
-        probe: AttentiveClassifier,
-        trained: dict[str, list[nn.Parameter]],
+        trunks: Sequence[Trunk],
         train_set: ClipDataset,
         device: torch.device,
         progress: Progress,
         interruption: Interruption,
-        before_stop: Callable[[], object] = lambda: None,
+        world: World,
+        save: Callable[[], object] = lambda: None,
     ) -> None:
         self.config = config
-        self.wrapper = wrapper.to(device).eval()
-        self.probe = probe.to(device)
+        self.trunks = list(trunks)
+        self.learners = [learner for trunk in trunks for learner in trunk.learners]
         self.train_set = train_set
         self.device = device
         self.progress = progress
         self.interruption = interruption
-        self.before_stop = before_stop
+        self.world = world
+        self.save = save
         self.position = Position()
-        self.metrics = MetricSet(train_set.labels.counts)
-        self.num_classes = train_set.labels.counts
-        settings = config.experiment.optimization
-        self.steps_per_epoch = math.ceil(len(train_set) / settings.batch_size)
-        groups = {"probe": list(probe.parameters()), **trained}
-        self.schedules = {name: self._schedule(name) for name in groups}
-        self.optimizer = torch.optim.AdamW(
-            [{"params": parameters, "name": name} for name, parameters in groups.items()],
-            betas=settings.adam_betas,
-            eps=settings.adam_eps,
-        )
-        self.parameters = [p for parameters in groups.values() for p in parameters]
+        self.counts: dict[str, int] = {}
+        self._ids: dict[int, dict[int, str]] = {}
+        self.steps_per_epoch = math.ceil(len(train_set) / (self._clips_per_step() * world.size))
+        for trunk in self.trunks:
+            trunk.wrapper.to(device)
+            for learner in trunk.learners:
+                learner.probe.to(device)
 
-    def _schedule(self, group: str) -> Schedule:
+    def _clips_per_step(self) -> int:
         settings = self.config.experiment.optimization
-        head = settings.multihead_kwargs[settings.head or 0]
-        own = {"heatmap": settings.heatmap_lr, "predictor": settings.predictor_lr}.get(group)
-        peak = head.lr if own is None else own
-        # A group's own peak rate keeps the shape of the probe's schedule.
-        scale = peak / head.lr if head.lr else 1.0
-        final_decay = head.weight_decay if head.final_weight_decay is None else head.final_weight_decay
-        return Schedule(
-            total_steps=settings.num_epochs * self.steps_per_epoch,
-            warmup_steps=int(head.warmup * self.steps_per_epoch),
-            start_lr=(head.lr if head.start_lr is None else head.start_lr) * scale,
-            peak_lr=peak,
-            final_lr=head.final_lr * scale,
-            weight_decay=head.weight_decay,
-            final_weight_decay=final_decay,
-        )
+        return settings.batch_size * settings.accumulation_steps
 
     def train_epoch(self) -> bool:
         """Train the rest of the position's epoch; False where a signal stopped it (the state is then consistent)."""
         position, settings = self.position, self.config.experiment.optimization
         if position.step_in_epoch == 0:
-            self.metrics = MetricSet(self.num_classes)
-            position.step_losses = []
+            self.counts = {}
+            for learner in self.learners:
+                learner.start_epoch()
         self.train_set.epoch = position.epoch
-        order = epoch_order(len(self.train_set), seed=self.config.seed, epoch=position.epoch)
-        rest = batches(order, settings.batch_size, skip_batches=position.step_in_epoch)
+        steps = training_steps(
+            epoch_order(len(self.train_set), seed=self.config.seed, epoch=position.epoch),
+            batch_size=settings.batch_size,
+            accumulation=settings.accumulation_steps,
+            world=self.world,
+            skip_steps=position.step_in_epoch,
+        )
         task = f"epoch {position.epoch + 1}/{settings.num_epochs} train"
         self.progress.start(task, self.steps_per_epoch, unit="steps")
         self.progress.advance(task, position.step_in_epoch)
+        batches = self._load(self.train_set, [batch for step in steps for batch in step])
         try:
-            if self.interruption.requested():
+            if self._stop_requested():
                 return False
-            for batch in self._loader(self.train_set, rest):
-                self._train_step(batch)
+            for _ in steps:
+                self._train_step([next(batches) for _ in range(settings.accumulation_steps)])
                 self.progress.advance(task)
-                if position.step_in_epoch % self.config.log_every == 0 and position.step_losses:
-                    self.progress.say(f"{task}: step {position.step_in_epoch} loss {position.step_losses[-1]:.4f}")
-                if self.interruption.requested():
+                self._tell(task)
+                if self._stop_requested():
                     return False
+                if position.step_in_epoch % self.config.checkpoint_every == 0 and self._within_epoch():
+                    self.save()
         finally:
             self.progress.finish(task)
         return True
 
-    def validate(self, dataset: ClipDataset) -> dict[str, float] | None:
-        """Metrics over every clip of `dataset` exactly once; None where a signal stopped it."""
-        name = dataset.split.anchor.name
-        task = f"epoch {self.position.epoch + 1} validation ({name})"
-        size = self.config.experiment.optimization.batch_size
-        metrics = MetricSet(self.num_classes)
-        rest = batches(torch.arange(len(dataset)).numpy(), size)
-        self.progress.start(task, len(rest), unit="steps")
-        self.probe.eval()
-        try:
-            with torch.no_grad():
-                for batch in self._loader(dataset, rest):
-                    self._count(batch, metrics)
-                    if batch.video is not None:
-                        logits, labels, loss = self._forward(batch)
-                        metrics.update(self._summed(loss, batch), logits, labels)
-                    self.progress.advance(task)
-                    if self.interruption.requested():
-                        return None
-        finally:
-            self.progress.finish(task)
-        return metrics.values()
+    def _within_epoch(self) -> bool:
+        return self.position.step_in_epoch < self.steps_per_epoch
 
-    def _train_step(self, batch: Batch) -> None:
-        """One optimizer step; stops before it where loss or gradients are not finite."""
-        position = self.position
-        self._count(batch, self.metrics)
-        if batch.video is not None:
-            self.probe.train()
-            step = position.global_step + 1
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.schedules[group["name"]].lr(step)
-                group["weight_decay"] = self.schedules[group["name"]].decay(step)
-            self.optimizer.zero_grad(set_to_none=True)
-            logits, labels, loss = self._forward(batch)
-            loss.backward()
-            gradients = [p.grad for p in self.parameters if p.grad is not None]
-            norm, value = torch.nn.utils.get_total_norm(gradients), loss.detach()
-            if not (torch.isfinite(value) and torch.isfinite(norm)):
-                self.before_stop()
+    def _train_step(self, batches: Sequence[Batch]) -> None:
+        """One optimizer step of every learner; stops before it where its numbers are not finite."""
+        position, step = self.position, self.position.global_step + 1
+        for batch in batches:
+            self._count(batch, self.counts)
+        total = int(self.world.sum([self.counts.get("unreadable", 0)])[0])
+        self._check_unreadable(total, [clip for batch in batches for clip in batch.unreadable])
+        own_clips = [clip for batch in batches for clip in batch.clips]
+        clips = int(self.world.sum([len(own_clips)])[0])
+        if clips:
+            alive = [learner for learner in self.learners if learner.failed is None]
+            for learner in alive:
+                learner.start_step(step)
+            try:
+                for batch in batches:
+                    self._learn(batch)
+            except torch.OutOfMemoryError as error:
                 raise FaultError(
-                    f"Loss {float(value):g} and gradient norm {float(norm):g} at step {step} (epoch "
-                    f"{position.epoch + 1}, clips {batch.clips}): not finite. Stopped before the weights changed; the "
-                    "state before this step is saved.",
-                    hint="Lower experiment.optimization.multihead_kwargs.*.lr, or look at these clips.",
-                    clips=batch.clips,
-                )
-            self.optimizer.step()
-            summed = self._summed(value, batch)
-            self.metrics.update(summed, {t: v.detach() for t, v in logits.items()}, labels)
-            position.step_losses.append(summed / len(batch.clips))
-        # A batch without readable clips counts as a step, so that schedules and order stay the same.
+                    f"Out of memory in step {step} with batches of {len(batches[0].clips)} clips: {str(error)[:200]}",
+                    hint="Halve experiment.optimization.batch_size and double accumulation_steps (the same gradient), "
+                    "or set use_activation_checkpointing under pretrain_kwargs.predictor, dtype: bfloat16 under "
+                    "encoder, or fewer arms.",
+                ) from error
+            for learner in alive:
+                trouble = learner.end_step(self.world, clips)
+                if trouble is not None:
+                    self._drop(learner, trouble, own_clips)
+        # A step without readable clips counts, so that schedules and order stay the same.
         position.global_step += 1
         position.step_in_epoch += 1
 
-    def _forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    def _learn(self, batch: Batch) -> None:
         if batch.video is None:
-            raise AssertionError("an empty batch has no forward pass")
-        settings = self.config.experiment.optimization
-        video = batch.video.to(self.device, non_blocking=True)
-        heatmap = batch.heatmap
-        if heatmap is not None:
-            heatmap = heatmap.to(self.device, non_blocking=True) if self.wrapper.takes_heatmap else None
-        labels = {task: values.to(self.device) for task, values in batch.labels.items()}
-        autocast = settings.use_bfloat16 and self.device.type == "cuda"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=autocast):
-            # Steps are computed from float64 times on the CPU, without waiting for the device.
-            tokens = self.wrapper(video, batch.anticipation_seconds, heatmap)
-            logits = self.probe(tokens)
-        return logits, labels, task_loss(logits, labels, focal=settings.use_focal_loss)
+            return
+        tokens, sources, labels, video_ids = self._encoded(batch, self.train_set)
+        with self._autocast():
+            for trunk in self.trunks:
+                if not trunk.alive:
+                    continue
+                # Steps are computed from float64 times on the CPU, without waiting for the device.
+                context, alone = trunk.context(tokens, batch.anticipation_seconds, sources, video_ids, training=True)
+                if alone:
+                    self._add(self.counts, {WITHOUT_PARTNER + trunk.name: alone})
+                for learner in trunk.alive:
+                    learner.learn(context, labels)
 
-    def _summed(self, loss: Tensor, batch: Batch) -> float:
-        """The loss summed over clips: the focal loss is a sum already, cross-entropy a mean."""
-        return float(loss) * (1 if self.config.experiment.optimization.use_focal_loss else len(batch.clips))
-
-    def _count(self, batch: Batch, metrics: MetricSet) -> None:
-        metrics.count({**batch.counts, "unreadable": len(batch.unreadable)})
-        for clip in batch.unreadable:
-            self.progress.say(f"Unreadable clip: video {clip.video_id!r}, CSV line {clip.row}: {clip.reason}")
-        allowed = self.config.experiment.data.max_unreadable_clips
-        if metrics.counts["unreadable"] > allowed:
-            first = batch.unreadable[0]
-            self.before_stop()
-            raise DataFileError(
-                f"{metrics.counts['unreadable']} clip(s) could not be read, {allowed} allowed; the last: video "
-                f"{first.video_id!r}, CSV line {first.row}: {first.reason}",
-                hint="Repair the file, or raise experiment.data.max_unreadable_clips.",
-            )
-
-    def _loader(self, dataset: ClipDataset, chosen: list[list[int]]) -> DataLoader[Any]:
-        workers = self.config.experiment.data.num_workers
-        return DataLoader(
-            dataset,
-            batch_sampler=chosen,
-            num_workers=workers,
-            collate_fn=collate,
-            # A generator of its own: the global random state must not depend on how often a run was resumed.
-            generator=torch.Generator().manual_seed(self.config.seed),
-            multiprocessing_context="spawn" if workers else None,
-            timeout=_WORKER_TIMEOUT_SECONDS if workers else 0,
+    def _drop(self, learner: Learner, trouble: str, clips: list[int]) -> None:
+        """Take a learner out of the run by name; the run ends where it was the last."""
+        where = f"at step {self.position.global_step + 1} (epoch {self.position.epoch + 1}, clips {clips})"
+        hint = "Lower experiment.optimization.multihead_kwargs.*.lr, or look at these clips."
+        if sum(other.failed is None for other in self.learners) > 1:
+            learner.failed = f"{trouble} {where}: not finite"
+            self.progress.say(f"DROPPED {learner.name}: {learner.failed}. The others go on. {hint}")
+            return
+        self.save()
+        raise FaultError(
+            f"{learner.name}: {trouble} {where}: not finite. Stopped before the weights changed; the state before "
+            "this step is saved.",
+            hint=hint,
+            clips=clips,
         )
 
-    def state(self) -> dict[str, Any]:
-        """Plain values and tensors: everything that a resumed run needs to go on exactly."""
-        predictor = self.wrapper.predictor
+    def validate(self, dataset: ClipDataset, *, log: bool = False) -> Measured | None:
+        """Every learner's metrics over every clip of `dataset` exactly once; None where a signal stopped it."""
+        settings = self.config.experiment
+        order = epoch_order(len(dataset), seed=self.config.seed, epoch=_VALIDATION_EPOCH)
+        chosen = validation_batches(order, batch_size=settings.optimization.batch_size, world=self.world)
+        task = f"epoch {self.position.epoch + 1} {dataset.split.name} ({dataset.split.anchor.name})"
+        metrics = {learner.name: MetricSet(learner.num_classes) for learner in self.learners if not learner.failed}
+        logs = {name: PredictionLog(top=settings.evaluation.save_top) for name in metrics} if log else {}
+        counts: dict[str, int] = {}
+        unreadable: list[Unreadable] = []
+        self.progress.start(task, len(chosen), unit="steps")
+        try:
+            with torch.no_grad():
+                for batch in self._load(dataset, chosen):
+                    self._count(batch, counts)
+                    unreadable += batch.unreadable
+                    if batch.video is not None:
+                        self._judge(batch, dataset, metrics, logs, counts)
+                    self.progress.advance(task)
+                    if self.world.size == 1 and self.interruption.requested():
+                        return None
+        finally:
+            self.progress.finish(task)
+        if self._stop_requested():
+            return None
+        parts = self.world.gather({name: m.state() for name, m in metrics.items()} | {"": counts})
+        counts = add_trees([part.pop("") for part in parts])
+        self._check_unreadable(counts.get("unreadable", 0), unreadable)
+        for name, metric in metrics.items():
+            metric.restore(add_trees([part[name] for part in parts]))
+        gathered = self.world.gather(logs)
+        return Measured(
+            values={name: metric.values() for name, metric in metrics.items()},
+            counts=counts,
+            logs={name: [part[name] for part in gathered] for name in logs},
+        )
+
+    def _judge(
+        self,
+        batch: Batch,
+        dataset: ClipDataset,
+        metrics: Mapping[str, MetricSet],
+        logs: Mapping[str, PredictionLog],
+        counts: dict[str, int],
+    ) -> None:
+        tokens, sources, labels, video_ids = self._encoded(batch, dataset)
+        with self._autocast():
+            for trunk in self.trunks:
+                if not trunk.alive:
+                    continue
+                context, alone = trunk.context(tokens, batch.anticipation_seconds, sources, video_ids, training=False)
+                if alone:
+                    self._add(counts, {WITHOUT_PARTNER + trunk.name: alone})
+                for learner in trunk.alive:
+                    learner.probe.eval()
+                    logits, loss = learner.judge(context, labels)
+                    metrics[learner.name].update(float(loss), logits, labels)
+                    if logs:
+                        logs[learner.name].add(batch.clips, logits, labels)
+
+    def _encoded(
+        self, batch: Batch, dataset: ClipDataset
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], list[str]]:
+        """The one encoder pass of a batch, and what the arms need beside it, on the device."""
+        if batch.video is None:
+            raise AssertionError("an empty batch has no forward pass")
+        with self._autocast():
+            tokens = self.trunks[0].wrapper.encode(batch.video.to(self.device, non_blocking=True))
+        wanted = any(trunk.wrapper.takes_heatmap for trunk in self.trunks)
+        sources = {n: m.to(self.device, non_blocking=True) for n, m in sources_of(batch).items()} if wanted else {}
+        labels = {task: values.to(self.device) for task, values in batch.labels.items()}
+        by_index = self._video_ids_of(dataset)
+        return tokens, sources, labels, [by_index[index] for index in batch.clips]
+
+    def _video_ids_of(self, dataset: ClipDataset) -> dict[int, str]:
+        """Clip index -> video or, of `take/camera`, take, made once per split."""
+        known = self._ids.get(id(dataset.split))
+        if known is None:
+            known = {clip.index: clip.segment.group for clip in dataset.split.clips}
+            self._ids[id(dataset.split)] = known
+        return known
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.config.experiment.optimization.use_bfloat16 and self.device.type == "cuda"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def _load(self, dataset: ClipDataset, chosen: list[list[int]]) -> Any:
+        data = self.config.experiment.data
+        return load(dataset, chosen, workers=data.num_workers, seed=self.config.seed)
+
+    def _stop_requested(self) -> bool:
+        return self.world.any(self.interruption.requested())
+
+    def _tell(self, task: str) -> None:
+        step = self.position.step_in_epoch
+        if step % self.config.log_every == 0:
+            losses = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.failed is None}
+            shown = ", ".join(f"{n} {v:.4f}" if len(self.learners) > 1 else f"{v:.4f}" for n, v in losses.items())
+            if shown:
+                self.progress.say(f"{task}: step {step} loss {shown}")
+
+    def _count(self, batch: Batch, counts: dict[str, int]) -> None:
+        self._add(counts, {**batch.counts, "unreadable": len(batch.unreadable)})
+        for clip in batch.unreadable:
+            self.progress.say(f"Unreadable clip: video {clip.video_id!r}, CSV line {clip.row}: {clip.reason}")
+
+    @staticmethod
+    def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
+        for name, value in more.items():
+            counts[name] = counts.get(name, 0) + value
+
+    def _check_unreadable(self, total: int, own: Sequence[Unreadable]) -> None:
+        """Stop, in every process, where more clips than allowed could not be read."""
+        allowed = self.config.experiment.data.max_unreadable_clips
+        if total <= allowed:
+            return
+        found = [clip for part in self.world.gather(list(own)) for clip in part]
+        last = found[-1] if found else None
+        which = f"; the last: video {last.video_id!r}, CSV line {last.row}: {last.reason}" if last else ""
+        self.save()
+        raise DataFileError(
+            f"{total} clip(s) could not be read, {allowed} allowed{which}",
+            hint="Repair the file, or raise experiment.data.max_unreadable_clips.",
+        )
+
+    def state(self) -> dict[str, Any] | None:
+        """Plain values and tensors: everything that a resumed run needs to go on exactly; None but in the leader.
+
+        Every process must call it.
+        """
+        own = {
+            "rng": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "dropout": {trunk.name: trunk.generator.get_state() for trunk in self.trunks},
+            "metrics": {learner.name: learner.metrics.state() for learner in self.learners},
+            "counts": self.counts,
+        }
+        parts = self.world.gather(own)
+        if not self.world.leads:
+            return None
+        learners = {learner.name: learner.state() for learner in self.learners}
+        for name, metrics in add_trees([part.pop("metrics") for part in parts]).items():
+            learners[name]["metrics"] = metrics
         return {
-            "predictor": predictor.state_dict() if predictor is not None else {},
-            "probe": self.probe.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "predictors": {trunk.name: trunk.predictor_weights() for trunk in self.trunks},
+            "learners": learners,
             "position": vars(self.position).copy(),
-            "metrics": self.metrics.state(),
-            "rng": {
-                "torch": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-            },
+            "counts": add_trees([part.pop("counts") for part in parts]),
+            "processes": parts,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        self.load_weights(state)
-        self.optimizer.load_state_dict(state["optimizer"])
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`, in every process."""
+        for trunk in self.trunks:
+            trunk.load_predictor(state["predictors"][trunk.name])
+        for learner in self.learners:
+            learner.restore(state["learners"][learner.name], leads=self.world.leads)
         self.position = Position(**state["position"])
-        self.metrics = MetricSet(self.num_classes)
-        self.metrics.restore(state["metrics"])
-        torch.set_rng_state(state["rng"]["torch"])
-        if self.device.type == "cuda" and state["rng"]["cuda"]:
-            torch.cuda.set_rng_state_all(state["rng"]["cuda"])
-
-    def load_weights(self, state: dict[str, Any]) -> None:
-        """Only predictor and probe."""
-        if self.wrapper.predictor is not None:
-            self.wrapper.predictor.load_state_dict(state["predictor"])
-        self.probe.load_state_dict(state["probe"])
+        self.counts = dict(state["counts"]) if self.world.leads else {}
+        own = state["processes"][self.world.rank]
+        torch.set_rng_state(own["rng"])
+        if own["cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(own["cuda"], self.device)
+        for trunk in self.trunks:
+            trunk.generator.set_state(own["dropout"][trunk.name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,15 @@ def write_metrics(folder: Path, history: Sequence[dict[str, Any]]) -> None:
     write_bytes_atomic(folder / METRICS_CSV, table.getvalue().encode())
 
 
-def write_steps(folder: Path, epoch: int, first_step: int, losses: Sequence[float]) -> None:
-    """The loss of every step of one epoch: `steps/epoch_0000.jsonl`."""
-    lines = "".join(
-        json.dumps({"epoch": epoch, "step": first_step + place, "loss": loss}) + "\n"
-        for place, loss in enumerate(losses)
-    )
-    write_bytes_atomic(folder / STEPS_FOLDER / f"epoch_{epoch:04d}.jsonl", lines.encode())
+def write_steps(folder: Path, epoch: int, last_step: int, losses: Mapping[str, Sequence[float]]) -> None:
+    """The loss of every step of one epoch, `steps/epoch_0000.jsonl`: a number, or one per model by name.
+
+    A model that was dropped has no losses from then on.
+    """
+    count = max((len(values) for values in losses.values()), default=0)
+    lines = []
+    for place in range(count):
+        at = {name: values[place] for name, values in losses.items() if place < len(values)}
+        loss = at if len(losses) > 1 else next(iter(at.values()))
+        lines.append(json.dumps({"epoch": epoch, "step": last_step - count + 1 + place, "loss": loss}) + "\n")
+    write_bytes_atomic(folder / STEPS_FOLDER / f"epoch_{epoch:04d}.jsonl", "".join(lines).encode())

@@ -25,7 +25,14 @@ class TrainResult:
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the last finished epoch: `train_*` and `val_<anchor>_*`."""
     best: dict[str, Any] | None = None
-    """Epoch, metric name, value and checkpoint of the best validation."""
+    """Epoch, metric name, value and checkpoint of the chosen epoch, where the run has one model."""
+    best_by_learner: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Models that were dropped, and why."""
+    final: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Model -> split (`held_out`, `val_<anchor>`, `horizon_<seconds>`) -> metrics with the chosen weights."""
+    horizons: list[float] = field(default_factory=list)
+    processes: int = 1
     checkpoint: str | None = None
     notes: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)

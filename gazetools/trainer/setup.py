@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -9,43 +10,47 @@ from torch import nn
 
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
+from gazetools.trainer.arms.plan import plan_learners
 from gazetools.trainer.models.build import (
+    HEATMAP_PREFIXES,
     _build_predictor,
     build_probe,
-    check_model_settings,
     choose_trained,
     trained_part,
 )
+from gazetools.trainer.models.cost import encoder_flops, heatmap_token_count, predictor_flops, probe_flops
 from gazetools.trainer.models.encoder import VideoEncoder
+from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
+from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.sizes import encoder_size
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 
 # Of the config keys that only describe where and how a run is carried out; a resumed run may change them.
 _FREE_KEYS = (
     "folder", "tag", "eval_name", "resume_checkpoint", "val_only", "classifier_checkpoint", "nodes", "tasks_per_node",
-    "cpus_per_task", "mem_per_gpu", "device", "log_every", "experiment.wandb", "experiment.data.num_workers",
-    "experiment.data.pin_memory", "experiment.data.max_unreadable_clips", "experiment.data.base_path",
-    "experiment.data.heatmap_base_path", "experiment.data.dataset_train", "experiment.data.dataset_val",
-    "experiment.data.index_cache",
+    "cpus_per_task", "mem_per_gpu", "device", "log_every", "checkpoint_every", "experiment.wandb",
+    "experiment.tensorboard",
+    "experiment.data.num_workers", "experiment.data.pin_memory", "experiment.data.max_unreadable_clips",
+    "experiment.evaluation.horizons", "experiment.data.heatmap_base_path", "experiment.data.base_path",
+    "experiment.data.dataset_train", "experiment.data.dataset_val", "experiment.data.index_cache",
 )  # fmt: skip
 
 
 def check_available(config: TrainingConfig) -> None:
     """UsageError with everything that the config asks for and this version lacks, and every wrong model setting."""
-    optimization = config.experiment.optimization
     problems = []
-    if len(optimization.multihead_kwargs) > 1 and optimization.head is None:
-        listed = len(optimization.multihead_kwargs)
-        problems.append(
-            f"experiment.optimization.multihead_kwargs lists {listed} probes; this version trains one: choose it with "
-            f"experiment.optimization.head=0..{listed - 1}."
-        )
     if config.val_only and not (config.classifier_checkpoint or config.resume_checkpoint):
         problems.append("val_only=true needs classifier_checkpoint (or resume_checkpoint=true) to have weights.")
     try:
-        check_model_settings(config)
+        specs = plan_learners(config)
     except UsageError as error:
-        problems.append(str(error))
+        problems += error.details["problems"]
+    else:
+        if any(spec.control == "shuffled" for spec in specs) and config.experiment.optimization.batch_size < 2:
+            problems.append(
+                "experiment.optimization.batch_size=1: the control `shuffled` takes its maps from another clip of the "
+                "batch; use at least 2, better 8."
+            )
     if problems:
         raise UsageError(" ".join(problems), problems=problems)
 
@@ -55,7 +60,8 @@ def notes_of(config: TrainingConfig) -> list[str]:
     notes = []
     if config.nodes * config.tasks_per_node > 1:
         notes.append(
-            f"nodes: {config.nodes}, tasks_per_node: {config.tasks_per_node} are for a cluster; this is one process."
+            f"nodes: {config.nodes}, tasks_per_node: {config.tasks_per_node} are for a cluster's scheduler; processes "
+            "are started by --gpus, --processes and --nodes."
         )
     if config.model_kwargs.checkpoint == RANDOM_WEIGHTS:
         notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
@@ -69,6 +75,8 @@ def choose_device(config: TrainingConfig) -> torch.device:
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # one GPU per process
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     device = torch.device(name)
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise EnvironmentLacksError(
@@ -80,7 +88,10 @@ def choose_device(config: TrainingConfig) -> torch.device:
 
 
 def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[str, Any]:
-    """Sizes, tokens and parameters of the model that the config describes, built without memory (meta device)."""
+    """Sizes, tokens, parameters and costs of all models of a run, built without memory (meta device).
+
+    The figures at the top are those of the first arm; `learners` has one entry per model, the bytes are of all.
+    """
     encoder_settings = config.model_kwargs.pretrain_kwargs.encoder
     size = encoder_size(encoder_settings)
     with torch.device("meta"):
@@ -88,36 +99,97 @@ def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[
             embed_dim=size.embed_dim, depth=size.depth, num_heads=size.num_heads, mlp_ratio=size.mlp_ratio,
             patch_size=encoder_settings.patch_size, tubelet_size=encoder_settings.tubelet_size,
         )  # fmt: skip
-        no_predictor = config.model_kwargs.wrapper_kwargs.no_predictor
-        predictor = None if no_predictor else _build_predictor(config, size.embed_dim, {})
         probe = build_probe(config, num_classes, size.embed_dim)
     data = config.experiment.data
+    steps = data.frames_per_clip // encoder_settings.tubelet_size
+    grid = data.resolution // encoder_settings.patch_size
+    specs = plan_learners(config)
+    arms = {spec.arm: _describe_arm(spec.config, encoder, probe, steps) for spec in specs}
+    first = arms[specs[0].arm]
+    encoder_bytes = _count(encoder) * (2 if encoder_settings.dtype == "bfloat16" else 4)
+    trunks = {spec.trunk: arms[spec.arm]["predictor_parameters"] for spec in specs}
+    trained = sum(arms[spec.arm]["trained_parameters"] for spec in specs)
+    return {
+        "encoder": {"name": encoder_settings.model_name, **vars(size), "parameters": _count(encoder)},
+        "probe_parameters": _count(probe),
+        **first,
+        "learners": {spec.name: {"arm": spec.arm, "seed": spec.seed, "head": spec.head} for spec in specs},
+        "arms": arms,
+        # float32 weights, and gradient and two AdamW moments for what trains; activations come on top
+        "weight_and_optimizer_bytes": (
+            encoder_bytes + 4 * (sum(trunks.values()) + len(specs) * _count(probe)) + 12 * trained
+        ),
+        "video_tokens": steps * grid * grid,
+        "resolution": data.resolution,
+        "frames_per_clip": data.frames_per_clip,
+    }
+
+
+def _describe_arm(
+    config: TrainingConfig, encoder: VideoEncoder, probe: AttentiveClassifier, steps: int
+) -> dict[str, Any]:
+    data, wrapper_settings = config.experiment.data, config.model_kwargs.wrapper_kwargs
+    with torch.device("meta"):
+        no_predictor = wrapper_settings.no_predictor
+        predictor = None if no_predictor else _build_predictor(config, encoder.embed_dim, {})
     wrapper = AnticipativeWrapperHeatmap(
         encoder, predictor, frames_per_second=data.frames_per_second, crop_size=data.resolution,
-        patch_size=encoder_settings.patch_size, tubelet_size=encoder_settings.tubelet_size, no_predictor=no_predictor,
+        patch_size=encoder.patch_size, tubelet_size=encoder.tubelet_size, no_predictor=no_predictor,
     )  # fmt: skip
     wrapper.requires_grad_(False)
     part = trained_part(config)
     trained = choose_trained(wrapper, part)
-    steps = data.frames_per_clip // encoder_settings.tubelet_size
-    grid = data.resolution // encoder_settings.patch_size
     heatmap = predictor.heatmap_tokens if predictor is not None else None
-    trained_count = sum(p.numel() for group in trained.values() for p in group) + _count(probe)
-    total = _count(encoder) + (_count(predictor) if predictor is not None else 0) + _count(probe)
+    new = [p for n, p in predictor.named_parameters() if n.startswith(HEATMAP_PREFIXES)] if predictor else []
     return {
-        "encoder": {"name": encoder_settings.model_name, **vars(size), "parameters": _count(encoder)},
-        "predictor_parameters": _count(predictor) if predictor is not None else 0,
-        "heatmap_parameters": _count(heatmap) if heatmap is not None else 0,
-        "probe_parameters": _count(probe),
+        "fusion": predictor.fusion if predictor is not None else "none",
         "train": part,
-        "trained_parameters": trained_count,
-        # float32 weights, and gradient and two AdamW moments for what trains; activations come on top
-        "weight_and_optimizer_bytes": 4 * total + 12 * trained_count,
-        "video_tokens": steps * grid * grid,
-        "heatmap_tokens": steps * heatmap.grid**2 if heatmap is not None else 0,
-        "resolution": data.resolution,
-        "frames_per_clip": data.frames_per_clip,
+        "predictor_parameters": _count(predictor) if predictor is not None else 0,
+        "heatmap_parameters": sum(p.numel() for p in new),
+        "trained_parameters": sum(p.numel() for group in trained.values() for p in group) + _count(probe),
+        "heatmap_tokens": heatmap_token_count(predictor, steps) if predictor is not None else 0,
+        "tokens_per_step": {
+            "video": wrapper.grid**2,
+            "heatmap": heatmap.tokens_per_step if heatmap is not None else 0,
+            "interleaved": predictor is not None and predictor.fusion == "interleave",
+        },
+        "forward_gflops_per_clip": _costs(config, encoder, predictor, probe, steps),
     }
+
+
+def check_memory(device: torch.device, model: dict[str, Any]) -> None:
+    """UsageError where weights, gradients and optimizer alone are more than the device has."""
+    needed = model["weight_and_optimizer_bytes"]
+    if device.type == "cuda":
+        available = torch.cuda.mem_get_info(device)[1]
+    else:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > available:
+        raise UsageError(
+            f"{len(model['learners'])} model(s) need {needed / 2**30:.1f} GiB for weights, gradients and optimizer, "
+            f"{device} has {available / 2**30:.1f} GiB.",
+            hint="Use fewer arms, seeds or probes, optimization.train=probe or heatmap, or dtype: bfloat16 for the "
+            "encoder.",
+        )
+
+
+def _costs(
+    config: TrainingConfig,
+    encoder: VideoEncoder,
+    predictor: VisionTransformerPredictorHeatmap | None,
+    probe: AttentiveClassifier,
+    steps: int,
+) -> dict[str, float]:
+    wrapper, tubelet = config.model_kwargs.wrapper_kwargs, encoder.tubelet_size
+    cells = (config.experiment.data.resolution // encoder.patch_size) ** 2
+    predicted = max(wrapper.num_output_frames // tubelet, 1)
+    tokens = 0 if wrapper.no_encoder else steps * cells
+    costs = {"encoder": encoder_flops(encoder, steps * cells)}
+    if predictor is not None:
+        costs["predictor"] = wrapper.num_steps * predictor_flops(predictor, steps=steps, predicted_steps=predicted)
+        tokens += wrapper.num_steps * predicted * cells
+    costs["probe"] = probe_flops(probe, tokens)
+    return {name: round(value / 1e9, 6) for name, value in costs.items()}
 
 
 def _count(module: nn.Module) -> int:

@@ -41,6 +41,7 @@ class Study:
             "log_every": 1,
             "experiment": {
                 "classifier": {"num_probe_blocks": 2, "num_heads": 2},
+                "evaluation": {"held_out": 0},
                 "data": {
                     "base_path": str(self.root / "videos"),
                     "dataset_train": str(self.root / "actions.csv"),

@@ -11,7 +11,7 @@ import yaml
 
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer.config import apply_overrides, load_config, resolve_anchors
-from gazetools.trainer.models.build import check_model_settings
+from gazetools.trainer.models.checks import check_model_settings
 from gazetools.trainer.setup import check_available, describe_model
 
 ROOT = Path(__file__).parents[2]
@@ -128,18 +128,24 @@ def test_the_guides_config_loads_unchanged() -> None:
     assert config.model_kwargs.pretrain_kwargs.predictor.num_mask_tokens is None, "comes from the checkpoint"
 
 
-def test_what_is_not_available_yet_is_refused_all_at_once_naming_each_key() -> None:
+def test_v_jepa_2s_config_is_trained_with_all_it_asks_for() -> None:
+    config = load_config(vjepa2_config())
+    check_available(config)
+    assert config.experiment.data.auto_augment, "this is what used to be refused"
+    assert config.experiment.data.reprob > 0
+    assert len(config.experiment.optimization.multihead_kwargs) > 1
+
+
+def test_what_cannot_be_carried_out_is_refused_all_at_once_naming_each_key() -> None:
     with pytest.raises(UsageError) as caught:
-        check_available(load_config(vjepa2_config()))
-    text = str(caught.value)
-    for key in ("experiment.optimization.head=0..3",):
-        assert key in text
-    check_available(
-        load_config(
-            vjepa2_config(),
-            ["experiment.data.auto_augment=false", "experiment.data.reprob=0", "experiment.optimization.head=1"],
+        check_available(
+            load_config(
+                vjepa2_config(), ["val_only=true", "resume_checkpoint=false", "experiment.classifier.num_heads=7"]
+            )
         )
-    )
+    text = str(caught.value)
+    for key in ("classifier_checkpoint", "num_heads"):
+        assert key in text
 
 
 @pytest.mark.parametrize(
@@ -233,7 +239,7 @@ def test_overrides_leave_the_original_alone_and_make_missing_sections() -> None:
         (["model_kwargs.module_name=evals.other"], "module_name"),
         (["experiment.classifier.num_heads=7"], "num_heads"),
         (["experiment.data.anticipation_time_sec=[4.0, 4.0]"], "predictor.num_frames=66"),
-        (["model_kwargs.pretrain_kwargs.predictor.fusion=add"], "not available yet"),
+        (["model_kwargs.pretrain_kwargs.predictor.fusion=add"], "needs a heatmap"),
         (["experiment.data.use_heatmap=true", "experiment.data.heatmap_base_path=/h"], "takes no heatmap"),
     ],
 )

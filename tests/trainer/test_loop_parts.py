@@ -16,6 +16,7 @@ from gazetools.trainer.checkpoints import (
     list_checkpoints,
     load_checkpoint,
     load_latest,
+    save_best,
     save_checkpoint,
 )
 from gazetools.trainer.losses import sigmoid_focal_loss, task_loss
@@ -97,20 +98,21 @@ def state(value: float) -> dict[str, Any]:
 
 def test_the_last_two_and_the_best_are_kept(tmp_path: Path) -> None:
     for step in range(1, 6):
-        save_checkpoint(tmp_path, state(step), step=step, best=step == 2)
+        save_checkpoint(tmp_path, state(step), step=step)
+        if step == 2:
+            save_best(tmp_path, "main", state(step), step=step)
     assert [path.name for path in list_checkpoints(tmp_path)] == [
         "step-000000005-5",
         "step-000000004-4",
-        "step-000000002-2",
     ]
-    best = best_checkpoint(tmp_path)
+    best = best_checkpoint(tmp_path, "main")
     assert best is not None and float(load_checkpoint(best)["weights"][0]) == 2.0
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "no state", "no manifest"])
 def test_a_broken_last_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: Path, damage: str) -> None:
-    save_checkpoint(tmp_path, state(1.0), step=1, best=False)
-    last = save_checkpoint(tmp_path, state(2.0), step=2, best=False)
+    save_checkpoint(tmp_path, state(1.0), step=1)
+    last = save_checkpoint(tmp_path, state(2.0), step=2)
     file = last / "state.pt"
     data = bytearray(file.read_bytes())
     if damage == "flip":
@@ -127,21 +129,21 @@ def test_a_broken_last_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_p
 
 def test_only_broken_checkpoints_are_an_error_and_none_is_none(tmp_path: Path) -> None:
     assert load_latest(tmp_path) is None
-    path = save_checkpoint(tmp_path, state(1.0), step=1, best=False)
+    path = save_checkpoint(tmp_path, state(1.0), step=1)
     (path / "state.pt").write_bytes(b"")
     with pytest.raises(CheckpointError, match="Every checkpoint"):
         load_latest(tmp_path)
 
 
 def test_a_failed_save_leaves_the_older_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_checkpoint(tmp_path, state(1.0), step=1, best=True)
+    save_checkpoint(tmp_path, state(1.0), step=1)
 
     def no_space(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", no_space)
     with pytest.raises(FaultError, match="No space left"):
-        save_checkpoint(tmp_path, state(2.0), step=2, best=True)
+        save_checkpoint(tmp_path, state(2.0), step=2)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("step")] == ["step-000000001-1"]
     found = load_latest(tmp_path)
     assert found is not None and float(found.state["weights"][0]) == 1.0
@@ -152,7 +154,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
         def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "ran",))
 
-    path = save_checkpoint(tmp_path, {"format": "gazetools.training", "x": Evil()}, step=1, best=False)
+    path = save_checkpoint(tmp_path, {"format": "gazetools.training", "x": Evil()}, step=1)
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_checkpoint(path)
     assert not (tmp_path / "ran").exists()

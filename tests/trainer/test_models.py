@@ -56,7 +56,7 @@ def test_without_a_heatmap_the_heatmap_weights_change_nothing() -> None:
     before = model(*context())
     assert model.heatmap_tokens is not None
     with torch.no_grad():
-        model.heatmap_tokens.embed.weight.add_(1.0)
+        model.heatmap_tokens.scales[0].embed.weight.add_(1.0)
     assert torch.equal(model(*context()), before)
 
 
@@ -82,7 +82,7 @@ def test_heatmap_tokens_precede_their_steps_video_tokens_at_the_same_positions(m
 
     seen: list[torch.Tensor] = []
 
-    def record(blocks: Any, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def record(blocks: Any, tokens: torch.Tensor, positions: torch.Tensor, **steering: Any) -> torch.Tensor:
         seen.append(positions)
         return tokens
 
@@ -110,7 +110,7 @@ def test_heatmap_tokens_precede_their_steps_video_tokens_at_the_same_positions(m
 )
 def test_coarser_grids_sit_at_the_centres_of_the_cells_they_cover(patch: int, centres: list[float]) -> None:
     model = predictor(heatmap_patch_size=patch)
-    tokens, positions = model._heatmap(blob(8, 8))
+    tokens, positions, _ = model._placed(model._grids(blob(8, 8)))
     assert tokens.shape[1] == STEPS * len(centres) ** 2 == positions.shape[1]
     assert sorted(set(positions[0, :, 1].tolist())) == centres
     assert sorted(set(positions[0, :, 2].tolist())) == centres

@@ -106,7 +106,7 @@ def test_training_lowers_the_loss_and_moves_only_what_trains(tiny: dict[str, Any
     train(tiny)
     entries = lines(tmp_path / "run" / "metrics.jsonl")
     assert entries[-1]["train_loss"] < 0.7 * entries[0]["train_loss"]
-    after = final_state(tmp_path / "run")["predictor"]
+    after = final_state(tmp_path / "run")["predictors"]["main"]
     for key, value in start.items():
         assert torch.equal(value, after[key]) is not key.startswith("heatmap_tokens."), key
 
@@ -125,7 +125,7 @@ def test_stopped_by_a_signal_and_resumed_gives_identical_weights(
     resumed = train(config)
     assert resumed.status == "done"
     other = final_state(tmp_path / "stopped")
-    for part in ("predictor", "probe", "optimizer", "position", "metrics", "rng", "labels"):
+    for part in ("predictors", "learners", "position", "counts", "processes", "labels"):
         assert_same(whole[part], other[part], part)
     for name in ("metrics.jsonl", "steps/epoch_0000.jsonl", "steps/epoch_0001.jsonl"):
         assert (tmp_path / "run" / name).read_text() == (tmp_path / "stopped" / name).read_text(), name
@@ -134,14 +134,16 @@ def test_stopped_by_a_signal_and_resumed_gives_identical_weights(
 def test_another_seed_gives_other_weights(study: Study, tiny: dict[str, Any], tmp_path: Path) -> None:
     train(tiny)
     train(study.config(tmp_path / "other"), overrides=["seed=1"])
-    first, second = (final_state(tmp_path / name)["probe"]["pooler.query_tokens"] for name in ("run", "other"))
+    first, second = (
+        final_state(tmp_path / name)["learners"]["main"]["probe"]["pooler.query_tokens"] for name in ("run", "other")
+    )
     assert not torch.equal(first, second)
 
 
 def test_nan_stops_before_the_step_and_keeps_the_state(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import gazetools.trainer.loop as module
+    import gazetools.trainer.arms.learner as module
 
     true_loss, calls = module.task_loss, []
 
@@ -156,7 +158,8 @@ def test_nan_stops_before_the_step_and_keeps_the_state(
     assert int(caught.value.exit_code) == 4 and caught.value.details["clips"]
     state = final_state(tmp_path / "run")
     assert state["position"]["global_step"] == 2
-    assert all(torch.isfinite(value).all() for value in (*state["probe"].values(), *state["predictor"].values()))
+    weights = (*state["learners"]["main"]["probe"].values(), *state["predictors"]["main"].values())
+    assert all(torch.isfinite(value).all() for value in weights)
 
 
 def test_unreadable_clips_stop_the_run_or_are_counted_within_the_budget(
@@ -283,17 +286,19 @@ def test_heatmap_weights_get_gradients_in_the_loop(tiny: dict[str, Any], monkeyp
     seen: dict[str, float] = {}
     original = Loop._train_step
 
-    def spy(self: Loop, batch: Any) -> None:
-        original(self, batch)
-        assert self.wrapper.predictor is not None and self.wrapper.predictor.heatmap_tokens is not None
-        for name, parameter in self.wrapper.predictor.heatmap_tokens.named_parameters():
+    def spy(self: Loop, batches: Any) -> None:
+        original(self, batches)
+        wrapper = self.trunks[0].wrapper
+        assert wrapper.predictor is not None and wrapper.predictor.heatmap_tokens is not None
+        for name, parameter in wrapper.predictor.heatmap_tokens.named_parameters():
             assert parameter.grad is not None
             seen[name] = max(seen.get(name, 0.0), float(parameter.grad.abs().max()))
-        assert all(p.grad is None for p in self.wrapper.encoder.parameters())
+        assert all(p.grad is None for p in wrapper.encoder.parameters())
 
     monkeypatch.setattr(Loop, "_train_step", spy)
     train(tiny, overrides=["experiment.optimization.num_epochs=1"])
-    assert set(seen) == {"embed.weight", "embed.bias", "modality"} and min(seen.values()) > 0
+    assert set(seen) == {f"scales.0.{name}" for name in ("embed.weight", "embed.bias", "modality")}
+    assert min(seen.values()) > 0
 
 
 # The command line
@@ -336,7 +341,9 @@ def test_dry_run_describes_and_writes_nothing(config_file: Path, tmp_path: Path)
     ("arguments", "code", "message"),
     [
         (["experiment.data.resolutoin=3"], 2, "did you mean 'resolution'"),
-        (["--gpus", "4"], 2, "--gpus 0 or --gpus 1"),
+        (["--gpus", "four"], 2, "a number or `all`"),
+        (["--gpus", "99"], 3, "CUDA device(s)"),
+        (["--nodes", "2"], 2, "--rdzv-endpoint"),
         (["model_kwargs.checkpoint=/none.pt"], 3, "/none.pt does not exist"),
         (["experiment.wandb.enable=true"], 3, "gazetools[wandb]"),
         (["experiment.data.anticipation_time_sec=[9, 9]"], 2, "num_frames="),

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers.models.vjepa2.configuration_vjepa2 import VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Layer, VJEPA2RopeAttention
 
 NORM_EPS = 1e-6
 """LayerNorm epsilon of V-JEPA 2's encoder and predictor (the attentive probe has 1e-5)."""
+
+
+class BiasedPositions(NamedTuple):
+    """Positions [B or 1, N, 3] and a bias on every key's attention logit [B, heads, N]."""
+
+    tyx: Tensor
+    bias: Tensor
 
 
 class CoordinateRotaryAttention(VJEPA2RopeAttention):
@@ -30,6 +40,28 @@ class CoordinateRotaryAttention(VJEPA2RopeAttention):
     def apply_rotary_embeddings(self, qk: Tensor, pos_ids: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Rotate `qk` [B, heads, N, head_dim]; positions take its dtype, as upstream's integer ids do in effect."""
         return super().apply_rotary_embeddings(qk, tuple(p.to(qk.dtype) for p in pos_ids))
+
+    def forward(self, hidden_states: Tensor, position_mask: Tensor | BiasedPositions | None = None) -> tuple[Any, Any]:
+        """Attention output [B, N, D]; BiasedPositions add a number per key to the logits."""
+        if not isinstance(position_mask, BiasedPositions):
+            return super().forward(hidden_states, position_mask)
+        tyx, bias = position_mask
+        return self._attend(hidden_states, tyx, hidden_states, tyx, bias.unsqueeze(2)), None
+
+    def cross(self, queries: Tensor, query_tyx: Tensor, keys: Tensor, key_tyx: Tensor) -> Tensor:
+        """`queries` [B, N, D] attend to `keys` [B, M, D], each with positions [B or 1, N or M, 3]."""
+        return self._attend(queries, query_tyx, keys, key_tyx, None)
+
+    def _attend(self, queries: Tensor, query_tyx: Tensor, keys: Tensor, key_tyx: Tensor, bias: Tensor | None) -> Tensor:
+        def split(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
+
+        q = self.apply_rotary_embeddings(split(self.query(queries)), self.get_position_ids(queries, query_tyx))
+        k = self.apply_rotary_embeddings(split(self.key(keys)), self.get_position_ids(keys, key_tyx))
+        v = split(self.value(keys))
+        mask = None if bias is None else bias.to(q.dtype)
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scaling)
+        return self.proj(attended.transpose(1, 2).flatten(2))
 
 
 def block_config(*, mlp_ratio: float = 4.0, sdpa: bool = True) -> VJEPA2Config:
@@ -57,13 +89,26 @@ def build_blocks(
     return blocks
 
 
-def run_blocks(blocks: nn.ModuleList, tokens: Tensor, positions_tyx: Tensor) -> Tensor:
-    """Pass `tokens` [B, N, D] at `positions_tyx` [B or 1, N, 3] through the blocks."""
-    for block in blocks:
+def run_blocks(
+    blocks: nn.ModuleList,
+    tokens: Tensor,
+    positions_tyx: Tensor,
+    *,
+    key_bias: Tensor | None = None,
+    after: Callable[[int, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Pass `tokens` [B, N, D] at `positions_tyx` [B or 1, N, 3] through the blocks.
+
+    `key_bias` [B, depth, heads, N] is added to the attention logits; `after(block, tokens)` is applied after a block.
+    """
+    for number, block in enumerate(blocks):
+        places = positions_tyx if key_bias is None else BiasedPositions(positions_tyx, key_bias[:, number])
         if block.recompute and torch.is_grad_enabled():
-            tokens = torch.utils.checkpoint.checkpoint(block, tokens, positions_tyx, use_reentrant=False)[0]
+            tokens = torch.utils.checkpoint.checkpoint(block, tokens, places, use_reentrant=False)[0]
         else:
-            tokens = block(tokens, positions_tyx)[0]
+            tokens = block(tokens, places)[0]
+        if after is not None:
+            tokens = after(number, tokens)
     return tokens
 
 

@@ -9,20 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gazetools.schemas.arms import TrainedPart
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
-from gazetools.schemas.training import RANDOM_WEIGHTS, TrainedPart, TrainingConfig
+from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
+from gazetools.trainer.models.checks import check_model_settings
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.keys import from_upstream, load_strict
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.sizes import check_heads, encoder_size
-from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap, check_horizon
+from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 
 # Figures of V-JEPA 2's released predictors (configs/eval/*/ek100.yaml), where neither config nor checkpoint has them.
 RELEASED_PREDICTOR_DEPTH = 12
 RELEASED_PREDICTOR_WIDTH = 384
 RELEASED_MASK_TOKENS = 10
-_HEATMAP_PREFIX = "heatmap_tokens."
+HEATMAP_PREFIXES = ("heatmap_tokens.", "heatmap_fusion.")
+"""The keys of a predictor that V-JEPA 2's has not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,17 @@ class BuiltModel:
     """The model of a run and what is worth telling of it."""
 
     wrapper: AnticipativeWrapperHeatmap
+    random_weights: bool
+    notes: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """What all arms share: the frozen encoder, and the weights that every arm's predictor starts from."""
+
+    encoder: VideoEncoder
+    predictor: dict[str, Tensor]
+    """Own names; empty with no_predictor."""
     random_weights: bool
     notes: list[str]
 
@@ -67,107 +81,30 @@ def _part(checkpoint: dict[str, Any], key: str, path: str) -> dict[str, Tensor]:
     return from_upstream({k: v for k, v in weights.items() if isinstance(v, Tensor)})
 
 
-def check_model_settings(config: TrainingConfig) -> None:
-    """Everything about the model that can be wrong without building it; UsageError with all problems at once."""
-    problems: list[str] = []
-    for check in (_check_names, _check_sizes, _check_horizon):
-        try:
-            check(config)
-        except UsageError as error:
-            problems.append(str(error))
-    if problems:
-        raise UsageError(" ".join(problems), problems=problems)
-
-
-def _check_names(config: TrainingConfig) -> None:
-    known_modules = ("vit_encoder_predictor_concat_ar", "vit_encoder_predictor_heatmap_ar")
-    known_predictors = ("vit_predictor", "vit_heatmap_predictor", "VisionTransformerPredictorHeatmap")
-    module = config.model_kwargs.module_name.rsplit(".", 1)[-1]
-    predictor = config.model_kwargs.pretrain_kwargs.predictor
-    if module not in known_modules:
-        raise UsageError(f"model_kwargs.module_name must end in one of {known_modules}, got {module!r}.")
-    if predictor.model_name not in known_predictors:
-        raise UsageError(f"predictor.model_name must be one of {known_predictors}, got {predictor.model_name!r}.")
-    if predictor.fusion not in (None, "none", "interleave"):
-        raise UsageError(
-            f"fusion: {predictor.fusion} is not available yet.", hint="Use fusion: interleave, or none for no heatmap."
-        )
-    if config.experiment.data.use_heatmap and predictor.fusion != "none":
-        if module == known_modules[0] or predictor.model_name == known_predictors[0]:
-            raise UsageError(
-                f"use_heatmap is true, but module_name {module!r} with model_name {predictor.model_name!r} takes no "
-                "heatmap.",
-                hint=f"Use {known_modules[1]!r} and {known_predictors[1]!r}, or set predictor.fusion=none.",
-            )
-        if config.model_kwargs.wrapper_kwargs.no_predictor:
-            raise UsageError("use_heatmap is true, but no_predictor leaves out the part that reads it.")
-    if predictor.fusion == "interleave" and not config.experiment.data.use_heatmap:
-        raise UsageError("fusion: interleave needs a heatmap.", hint="Set experiment.data.use_heatmap=true.")
-
-
-def _check_sizes(config: TrainingConfig) -> None:
-    data, pretrain = config.experiment.data, config.model_kwargs.pretrain_kwargs
-    size = encoder_size(pretrain.encoder)
-    if data.resolution % pretrain.encoder.patch_size:
-        raise UsageError(
-            f"experiment.data.resolution {data.resolution} is not a multiple of patch_size "
-            f"{pretrain.encoder.patch_size}."
-        )
-    if data.frames_per_clip % pretrain.encoder.tubelet_size:
-        raise UsageError(
-            f"experiment.data.frames_per_clip {data.frames_per_clip} is not a multiple of tubelet_size "
-            f"{pretrain.encoder.tubelet_size}."
-        )
-    heatmap_side = data.heatmap_resolution or data.resolution
-    heatmap_patch = pretrain.predictor.heatmap_patch_size or pretrain.encoder.patch_size
-    if uses_heatmap(config) and heatmap_side % heatmap_patch:
-        raise UsageError(
-            f"The heatmap's {heatmap_side} pixels are not a multiple of heatmap_patch_size {heatmap_patch}.",
-            hint="Set experiment.data.heatmap_resolution or predictor.heatmap_patch_size.",
-        )
-    if pretrain.predictor.predictor_embed_dim is not None:
-        check_heads("predictor", pretrain.predictor.predictor_embed_dim, pretrain.predictor.num_heads)
-    if size.embed_dim % config.experiment.classifier.num_heads:
-        raise UsageError(
-            f"experiment.classifier.num_heads {config.experiment.classifier.num_heads} does not divide the encoder's "
-            f"width {size.embed_dim}."
-        )
-
-
-def _check_horizon(config: TrainingConfig) -> None:
-    data, wrapper = config.experiment.data, config.model_kwargs.wrapper_kwargs
-    if wrapper.no_predictor:
-        return
-    check_horizon(
-        frames_per_clip=data.frames_per_clip,
-        frames_per_second=data.frames_per_second,
-        tubelet_size=config.model_kwargs.pretrain_kwargs.encoder.tubelet_size,
-        num_output_frames=wrapper.num_output_frames,
-        num_frames=config.model_kwargs.pretrain_kwargs.predictor.num_frames,
-        longest_seconds=max(data.anticipation_time_sec[1], (data.train_anticipation_time_sec or (0.0, 0.0))[1]),
-        compat=config.compat,
-    )
-
-
 def uses_heatmap(config: TrainingConfig) -> bool:
     """Whether the model reads heatmaps."""
     return config.experiment.data.use_heatmap and config.model_kwargs.pretrain_kwargs.predictor.fusion != "none"
 
 
 def build_model(config: TrainingConfig) -> BuiltModel:
-    """Encoder, predictor and wrapper with their weights, on the CPU, everything frozen.
+    """Encoder, predictor and wrapper with their weights, on the CPU, everything frozen; see load_pretrained."""
+    shared = load_pretrained(config)
+    wrapper = build_wrapper(config, shared, seed=config.seed)
+    return BuiltModel(wrapper=wrapper, random_weights=shared.random_weights, notes=shared.notes)
+
+
+def load_pretrained(config: TrainingConfig) -> Pretrained:
+    """The encoder (frozen, on the CPU) and the predictor's weights, from the checkpoint or from the config's seed.
 
     Raises UsageError for sizes that do not fit, EnvironmentLacksError where the checkpoint is not there and
     CheckpointError where it does not fit.
     """
-    check_model_settings(config)
-    data, model = config.experiment.data, config.model_kwargs
+    model = config.model_kwargs
     encoder_settings, predictor_settings = model.pretrain_kwargs.encoder, model.pretrain_kwargs.predictor
     size = encoder_size(encoder_settings)
     random_weights = model.checkpoint == RANDOM_WEIGHTS
     checkpoint = {} if random_weights else read_checkpoint(Path(model.checkpoint))
     notes: list[str] = []
-    # New weights (the heatmap part, or all of them) depend on the seed alone.
     torch.manual_seed(config.seed)
     if random_weights:
         notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
@@ -183,30 +120,67 @@ def build_model(config: TrainingConfig) -> BuiltModel:
     if not random_weights:
         weights = _part(checkpoint, encoder_settings.checkpoint_key, model.checkpoint)
         load_strict(encoder, weights, what=f"encoder weights of {model.checkpoint}")
+    encoder.requires_grad_(False)
+    predictor: dict[str, Tensor] = {}
+    if not model.wrapper_kwargs.no_predictor:
+        if random_weights:
+            plain = _build_predictor(without_heatmap(config), size.embed_dim, {})
+            predictor = dict(plain.state_dict())
+        else:
+            predictor = _part(checkpoint, predictor_settings.checkpoint_key, model.checkpoint)
+            notes.append(f"Predictor: {len(predictor)} tensors from the checkpoint.")
+    return Pretrained(
+        encoder=encoder.to(getattr(torch, encoder_settings.dtype)),
+        predictor=predictor,
+        random_weights=random_weights,
+        notes=notes,
+    )
+
+
+def without_heatmap(config: TrainingConfig) -> TrainingConfig:
+    """The same config with V-JEPA 2's own predictor."""
+    return replace_settings(config, predictor={"fusion": "none"})
+
+
+def replace_settings(
+    config: TrainingConfig, *, predictor: dict[str, Any], optimization: dict[str, Any] | None = None
+) -> TrainingConfig:
+    """A copy with single (checked) values of the predictor's or the optimization's settings replaced."""
+    model, experiment = config.model_kwargs, config.experiment
+    pretrain = model.pretrain_kwargs
+    pretrain = pretrain.model_copy(update={"predictor": pretrain.predictor.model_copy(update=predictor)})
+    optimization_settings = experiment.optimization.model_copy(update=optimization or {})
+    return config.model_copy(
+        update={
+            "model_kwargs": model.model_copy(update={"pretrain_kwargs": pretrain}),
+            "experiment": experiment.model_copy(update={"optimization": optimization_settings}),
+        }
+    )
+
+
+def build_wrapper(config: TrainingConfig, shared: Pretrained, *, seed: int) -> AnticipativeWrapperHeatmap:
+    """The shared encoder with a predictor of its own: pretrained weights, and new heatmap weights from `seed` alone."""
+    check_model_settings(config)
+    data, model = config.experiment.data, config.model_kwargs
     predictor = None
     if not model.wrapper_kwargs.no_predictor:
-        weights = {} if random_weights else _part(checkpoint, predictor_settings.checkpoint_key, model.checkpoint)
-        predictor = _build_predictor(config, size.embed_dim, weights)
-        if weights:
-            new = load_strict(
-                predictor, weights, what=f"predictor weights of {model.checkpoint}", new=(_HEATMAP_PREFIX,)
-            )
-            notes.append(f"Predictor: {len(weights)} tensors from the checkpoint, {len(new)} new ones for the heatmap.")
+        torch.manual_seed(seed)
+        predictor = _build_predictor(config, shared.encoder.embed_dim, shared.predictor)
+        load_strict(predictor, shared.predictor, what=f"predictor weights of {model.checkpoint}", new=HEATMAP_PREFIXES)
     wrapper = AnticipativeWrapperHeatmap(
-        encoder.to(getattr(torch, encoder_settings.dtype)),
+        shared.encoder,
         predictor,
         frames_per_second=data.frames_per_second,
         crop_size=data.resolution,
-        patch_size=encoder_settings.patch_size,
-        tubelet_size=encoder_settings.tubelet_size,
+        patch_size=shared.encoder.patch_size,
+        tubelet_size=shared.encoder.tubelet_size,
         no_predictor=model.wrapper_kwargs.no_predictor,
         no_encoder=model.wrapper_kwargs.no_encoder,
         num_output_frames=model.wrapper_kwargs.num_output_frames,
         num_steps=model.wrapper_kwargs.num_steps,
         compat=config.compat,
     )
-    wrapper.requires_grad_(False)
-    return BuiltModel(wrapper=wrapper, random_weights=random_weights, notes=notes)
+    return wrapper.requires_grad_(False)
 
 
 def _build_predictor(
@@ -238,12 +212,18 @@ def _build_predictor(
         use_heatmap=uses_heatmap(config),
         heatmap_resolution=data.heatmap_resolution,
         heatmap_patch_size=settings.heatmap_patch_size,
+        fusion=settings.fusion or "interleave",
+        multiscale=settings.multiscale,
+        temporal=settings.temporal,
+        heatmap_positions=settings.heatmap_positions,
     )
 
 
-def build_probe(config: TrainingConfig, num_classes: dict[str, int], embed_dim: int) -> AttentiveClassifier:
-    """The probe with weights drawn from the config's seed alone."""
-    torch.manual_seed(config.seed + 1)
+def build_probe(
+    config: TrainingConfig, num_classes: dict[str, int], embed_dim: int, *, seed: int | None = None
+) -> AttentiveClassifier:
+    """The probe with weights drawn from the seed alone (None: the config's)."""
+    torch.manual_seed((config.seed if seed is None else seed) + 1)
     return AttentiveClassifier(
         num_classes=num_classes,
         embed_dim=embed_dim,
@@ -276,7 +256,7 @@ def choose_trained(wrapper: AnticipativeWrapperHeatmap, part: TrainedPart) -> di
         )
     interface = ("predictor_embed.", "mask_tokens.")
     for name, parameter in predictor.named_parameters():
-        is_heatmap = name.startswith(_HEATMAP_PREFIX)
+        is_heatmap = name.startswith(HEATMAP_PREFIXES)
         trains = is_heatmap or part == "all_but_encoder" or (part == "predictor" and not name.startswith(interface))
         if trains:
             parameter.requires_grad_(True)

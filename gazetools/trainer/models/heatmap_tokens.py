@@ -1,53 +1,144 @@
-"""The CNN patch embedding that turns gaze heatmaps into a grid of tokens per time step."""
+"""The CNN patch embedding that turns gaze heatmaps into grids of tokens, at one or several scales."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gazetools.schemas.arms import HeatmapPositions, Temporal
 from gazetools.schemas.errors import UsageError
 
 
-class HeatmapTokens(nn.Module):
-    """Heatmaps [B, T, H, W] -> tokens [B, ceil(T / tubelet), grid * grid, dim].
+@dataclass(frozen=True, kw_only=True)
+class HeatmapGrid:
+    """The tokens of one scale."""
 
-    The maps of one tubelet are averaged (an odd last one stands alone), so that the tokens have the time steps of the
-    video tokens. One token per map would erase where the gaze is (PITFALLS 16), hence a grid.
+    tokens: Tensor
+    """[B, K, grid * grid, dim], row by row."""
+    times: Tensor
+    """float32 [K]: the time step of each grid, fractional where every frame has its own."""
+    steps: Tensor
+    """int64 [K]: the video's time step that each grid belongs to."""
+    grid: int
+    """Cells per side."""
+
+
+class _Scale(nn.Module):
+    """One patch size: convolution, modality embedding and, for another view, own spatial embedding."""
+
+    def __init__(self, *, dim: int, grid: int, patch: int, depth: int, own_positions: bool) -> None:
+        super().__init__()
+        self.grid = grid
+        self.depth = depth
+        size = (patch, patch)
+        self.embed: nn.Module = (
+            nn.Conv3d(1, dim, (depth, *size), stride=(depth, *size)) if depth > 1 else nn.Conv2d(1, dim, size, size)
+        )
+        self.modality = nn.Parameter(torch.empty(1, 1, 1, dim))
+        """Tells heatmap tokens from video tokens at the same position, and the scales from each other."""
+        nn.init.trunc_normal_(self.modality, std=0.02)
+        self.place: nn.Parameter | None = None
+        if own_positions:
+            self.place = nn.Parameter(torch.empty(1, 1, grid * grid, dim))
+            nn.init.trunc_normal_(self.place, std=0.02)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """[B, T, H, W] of the final resolution -> [B, T / depth, grid * grid, dim]."""
+        batch, frames = maps.shape[:2]
+        if self.depth > 1:
+            tokens = self.embed(maps.unsqueeze(1)).flatten(3).permute(0, 2, 3, 1)
+        else:
+            tokens = self.embed(maps.flatten(0, 1).unsqueeze(1)).flatten(2).transpose(1, 2)
+            tokens = tokens.unflatten(0, (batch, frames))
+        tokens = tokens + self.modality
+        return tokens if self.place is None else tokens + self.place
+
+
+class HeatmapTokens(nn.Module):
+    """Heatmaps [B, T, H, W] -> one HeatmapGrid per scale.
+
+    One token per map would erase where the gaze is (PITFALLS 16), hence grids.
+
+    Args:
+        resolution: side in pixels that maps are resized to.
+        patch_sizes: pixels per token, one scale each; every one divides `resolution`.
+        tubelet_size: frames per time step of the video.
+        temporal: `tubelet`: the mean map of a time step (an odd last frame stands alone); `frame`: a grid per frame at
+            its own fractional time; `conv`: a convolution over a step's frames (an odd last frame is repeated).
+        positions: `shared`: tokens sit at the video's cells; `own`: another view, so that only time is shared and
+            places have an embedding of their own.
     """
 
-    def __init__(self, *, dim: int, resolution: int, patch_size: int, tubelet_size: int) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        resolution: int,
+        patch_sizes: Sequence[int],
+        tubelet_size: int,
+        temporal: Temporal = "tubelet",
+        positions: HeatmapPositions = "shared",
+    ) -> None:
         super().__init__()
-        if resolution % patch_size:
-            raise UsageError(
-                f"The heatmap resolution {resolution} is not a multiple of heatmap_patch_size {patch_size}.",
-                hint="Change experiment.data.heatmap_resolution or "
-                "model_kwargs.pretrain_kwargs.predictor.heatmap_patch_size.",
-            )
+        for patch in patch_sizes:
+            if resolution % patch:
+                raise UsageError(
+                    f"The heatmap resolution {resolution} is not a multiple of heatmap_patch_size {patch}.",
+                    hint="Change experiment.data.heatmap_resolution, or heatmap_patch_size or multiscale under "
+                    "model_kwargs.pretrain_kwargs.predictor.",
+                )
         self.resolution = resolution
-        self.patch_size = patch_size
         self.tubelet_size = tubelet_size
-        self.grid = resolution // patch_size
-        self.embed = nn.Conv2d(1, dim, kernel_size=patch_size, stride=patch_size)
-        self.modality = nn.Parameter(torch.empty(1, 1, 1, dim))
-        """Tells heatmap tokens from video tokens at the same position."""
-        nn.init.trunc_normal_(self.modality, std=0.02)
+        self.temporal = temporal
+        self.own_positions = positions == "own"
+        self.grids = [resolution // patch for patch in patch_sizes]
+        self.scales = nn.ModuleList(
+            _Scale(
+                dim=dim,
+                grid=resolution // patch,
+                patch=patch,
+                depth=tubelet_size if temporal == "conv" else 1,
+                own_positions=self.own_positions,
+            )
+            for patch in patch_sizes
+        )
 
-    def forward(self, heatmap: Tensor) -> Tensor:
-        """Tokens of `heatmap` [B, T, H, W] (or [B, 1, T, H, W]) in 0..1; other sizes are resized to `resolution`."""
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one time step of the video gets, over all scales."""
+        cells = sum(grid**2 for grid in self.grids)
+        return cells * (self.tubelet_size if self.temporal == "frame" else 1)
+
+    def forward(self, heatmap: Tensor) -> list[HeatmapGrid]:
+        """Grids of `heatmap` [B, T, H, W] (or [B, 1, T, H, W]) in 0..1; other sizes are resized to `resolution`."""
         if heatmap.ndim == 5 and heatmap.shape[1] == 1:
             heatmap = heatmap.squeeze(1)
         if heatmap.ndim != 4 or heatmap.shape[1] == 0:
             raise ValueError(f"heatmap must be [B, T, H, W] with T > 0, got {tuple(heatmap.shape)}")
-        maps = pool_tubelets(heatmap.to(self.embed.weight.dtype), self.tubelet_size)
-        batch, steps = maps.shape[:2]
-        maps = maps.flatten(0, 1).unsqueeze(1)
+        maps = heatmap.to(self.scales[0].modality.dtype)  # type: ignore[arg-type]
+        size, tubelet = self.tubelet_size, self.temporal == "tubelet"
+        if tubelet:
+            maps = pool_tubelets(maps, size)
+        elif self.temporal == "conv" and maps.shape[1] % size:
+            maps = torch.cat([maps, maps[:, -1:].expand(-1, size - maps.shape[1] % size, -1, -1)], dim=1)
         if maps.shape[-2:] != (self.resolution, self.resolution):
             maps = functional.interpolate(
                 maps, size=(self.resolution, self.resolution), mode="bilinear", align_corners=False
             )
-        tokens = self.embed(maps).flatten(2).transpose(1, 2)
-        return tokens.unflatten(0, (batch, steps)) + self.modality
+        count = maps.shape[1] // (size if self.temporal == "conv" else 1)
+        steps = torch.arange(count, device=maps.device)
+        times = steps.float()
+        if self.temporal == "frame":
+            # Step t is the middle of its frames t * size .. t * size + size - 1.
+            times, steps = (times - (size - 1) / 2) / size, steps // size
+        return [
+            HeatmapGrid(tokens=scale(maps), times=times, steps=steps, grid=grid)
+            for scale, grid in zip(self.scales, self.grids, strict=True)
+        ]
 
 
 def pool_tubelets(heatmaps_bthw: Tensor, tubelet_size: int) -> Tensor:

@@ -1,15 +1,24 @@
-"""The V-JEPA 2 predictor with heatmap tokens interleaved with its video tokens."""
+"""The V-JEPA 2 predictor with gaze heatmaps beside its video tokens."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gazetools.schemas.arms import Fusion, HeatmapPositions, Temporal
 from gazetools.schemas.errors import UsageError
-from gazetools.trainer.models.blocks import NORM_EPS, build_blocks, grid_positions, init_like_upstream, run_blocks
-from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
+from gazetools.trainer.models.blocks import NORM_EPS, build_blocks, init_like_upstream, run_blocks
+from gazetools.trainer.models.fusion import (
+    AddedHeatmap,
+    CrossAttendedHeatmap,
+    HeatmapAttentionBias,
+    on_video_grid,
+    placed_tokens,
+)
+from gazetools.trainer.models.heatmap_tokens import HeatmapGrid, HeatmapTokens
 
 _NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
 
@@ -18,9 +27,15 @@ class VisionTransformerPredictorHeatmap(nn.Module):
     """Predicts video tokens at target positions from context tokens and, optionally, gaze heatmaps.
 
     Without a heatmap it computes exactly what V-JEPA 2's predictor does (facebookresearch/vjepa2
-    src/models/predictor.py). With one, a grid of heatmap tokens per time step is placed before that step's video
-    tokens; both share the rotary positions of the video grid, a coarser heatmap grid sits at the centres of the video
-    cells that it covers.
+    src/models/predictor.py). With one, by `fusion`:
+
+    - `interleave`: grids of heatmap tokens per time step are placed before that step's video tokens; both share the
+      rotary positions of the video grid, a coarser heatmap grid sits at the centres of the video cells it covers.
+    - `add`: a zero-initialised projection of the heatmap is added to the video tokens.
+    - `cross_attention`: after every block, gated (from zero) attention of all tokens to the heatmap tokens.
+    - `attention_bias`: per block and head, a number (zero at first) on the attention logits of every video token.
+
+    All but `interleave` equal V-JEPA 2 before the first step.
 
     Args:
         img_size: side of the square crop in pixels (or a pair of equal sides).
@@ -29,6 +44,8 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         use_heatmap: whether the heatmap embedding exists.
         heatmap_resolution: side of the heatmap in pixels, default the image's.
         heatmap_patch_size: pixels per heatmap token, default `patch_size`.
+        multiscale: patch sizes of several grids, in place of `heatmap_patch_size`.
+        temporal, heatmap_positions: see HeatmapTokens.
     """
 
     def __init__(
@@ -50,6 +67,10 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         use_heatmap: bool = False,
         heatmap_resolution: int | None = None,
         heatmap_patch_size: int | None = None,
+        fusion: Fusion = "interleave",
+        multiscale: Sequence[int] | None = None,
+        temporal: Temporal = "tubelet",
+        heatmap_positions: HeatmapPositions = "shared",
     ) -> None:
         super().__init__()
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
@@ -74,17 +95,28 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         )
         self.predictor_norm = nn.LayerNorm(predictor_embed_dim, eps=NORM_EPS)
         self.predictor_proj = nn.Linear(predictor_embed_dim, embed_dim)
-        self.heatmap_tokens = (
-            HeatmapTokens(
+        self.fusion: Fusion = fusion if use_heatmap else "none"
+        check_fusion(self.fusion, temporal=temporal, heatmap_positions=heatmap_positions)
+        self.heatmap_tokens: HeatmapTokens | None = None
+        self.heatmap_fusion: AddedHeatmap | CrossAttendedHeatmap | HeatmapAttentionBias | None = None
+        if self.fusion != "none":
+            self.heatmap_tokens = HeatmapTokens(
                 dim=predictor_embed_dim,
                 resolution=heatmap_resolution or height,
-                patch_size=heatmap_patch_size or patch_size,
+                patch_sizes=multiscale or [heatmap_patch_size or patch_size],
                 tubelet_size=tubelet_size,
+                temporal=temporal,
+                positions=heatmap_positions,
             )
-            if use_heatmap
-            else None
-        )
+            if self.fusion == "add":
+                self.heatmap_fusion = AddedHeatmap(predictor_embed_dim)
+            elif self.fusion == "cross_attention":
+                self.heatmap_fusion = CrossAttendedHeatmap(predictor_embed_dim, num_heads, depth)
+            elif self.fusion == "attention_bias":
+                self.heatmap_fusion = HeatmapAttentionBias(predictor_embed_dim, num_heads, depth)
         init_like_upstream(self, self.predictor_blocks)
+        if self.heatmap_fusion is not None:
+            self.heatmap_fusion.reset()
         if not zero_init_mask_tokens:
             for token in self.mask_tokens:
                 nn.init.trunc_normal_(token, std=0.02)
@@ -124,39 +156,57 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         positions_y = self._positions(masks_y)
         if target_time_offset is not None:
             positions_y[..., 0] += target_time_offset.to(positions_y)[:, None]
+        grids = self._grids(heatmap)
+        if grids and isinstance(self.heatmap_fusion, AddedHeatmap):
+            added = self.heatmap_fusion(on_video_grid(grids, video_grid=self.grid, ids=masks_x))
+            embedded = embedded + added.to(embedded.dtype)
         tokens = [embedded, targets]
         positions = [self._positions(masks_x), positions_y]
         step_keys = [masks_x, masks_y]
-        if heatmap is not None:
-            heat, heat_positions = self._heatmap(heatmap)
+        if grids and self.fusion == "interleave":
+            heat, heat_positions, heat_steps = self._placed(grids)
             tokens.append(heat.to(embedded.dtype))
             positions.append(heat_positions.expand(len(x), -1, -1))
             # A key just below the step's first video token keeps a step's heatmap tokens in order before it.
             fraction = torch.arange(heat.shape[1], device=x.device) / (heat.shape[1] + 1) - 1
-            keys = heat_positions[0, :, 0].double() * self.grid**2 + fraction
-            step_keys.append(keys.expand(len(x), -1))
+            step_keys.append((heat_steps.double() * self.grid**2 + fraction).expand(len(x), -1))
         order = torch.argsort(torch.cat([key.double() for key in step_keys], dim=1), dim=1, stable=True)
         sequence = _take(torch.cat(tokens, dim=1), order)
-        sequence = run_blocks(self.predictor_blocks, sequence, _take(torch.cat(positions, dim=1), order))
+        places = _take(torch.cat(positions, dim=1), order)
+        sequence = run_blocks(self.predictor_blocks, sequence, places, **self._steering(grids, masks_x, order, places))
         sequence = _take(self.predictor_norm(sequence), torch.argsort(order, dim=1))
         return self.predictor_proj(sequence[:, context_count : context_count + masks_y.shape[1]])
+
+    def _steering(self, grids: list[HeatmapGrid], masks_x: Tensor, order: Tensor, places: Tensor) -> dict[str, Any]:
+        """Arguments of run_blocks by which the heatmap steers the blocks from beside the sequence."""
+        fusion = self.heatmap_fusion
+        if grids and isinstance(fusion, CrossAttendedHeatmap):
+            heat, heat_positions, _ = self._placed(grids)
+            return {"after": lambda block, tokens: fusion(block, tokens, places, heat.to(tokens.dtype), heat_positions)}
+        if grids and isinstance(fusion, HeatmapAttentionBias):
+            bias = fusion(on_video_grid(grids, video_grid=self.grid, ids=masks_x))
+            # Tokens to be predicted are not in the video: no bias on them.
+            bias = nn.functional.pad(bias, (0, order.shape[1] - masks_x.shape[1]))
+            return {"key_bias": torch.gather(bias, 3, order[:, None, None].expand(-1, *bias.shape[1:3], -1))}
+        return {}
 
     def _positions(self, ids: Tensor) -> Tensor:
         cells = self.grid * self.grid
         return torch.stack([ids // cells, ids % cells // self.grid, ids % self.grid], dim=-1).float()
 
-    def _heatmap(self, heatmap: Tensor) -> tuple[Tensor, Tensor]:
-        """Heatmap tokens [B, steps * grid^2, D] and their positions [1, steps * grid^2, 3] in the video's cells."""
+    def _grids(self, heatmap: Tensor | None) -> list[HeatmapGrid]:
+        if heatmap is None:
+            return []
         if self.heatmap_tokens is None:
             raise UsageError(
                 "A heatmap was given to a predictor without heatmap tokens.",
                 hint="Set model_kwargs.pretrain_kwargs.predictor.fusion=interleave and use_heatmap=true.",
             )
-        tokens = self.heatmap_tokens(heatmap)
-        grid = self.heatmap_tokens.grid
-        positions = grid_positions(tokens.shape[1], grid, grid, device=tokens.device)
-        positions[:, 1:] = (positions[:, 1:] + 0.5) * (self.grid / grid) - 0.5
-        return tokens.flatten(1, 2), positions.unsqueeze(0)
+        return self.heatmap_tokens(heatmap)
+
+    def _placed(self, grids: list[HeatmapGrid]) -> tuple[Tensor, Tensor, Tensor]:
+        own = self.heatmap_tokens is not None and self.heatmap_tokens.own_positions
+        return placed_tokens(grids, video_grid=self.grid, own_positions=own)
 
     def _check_reach(self, masks_y: Tensor, offset: Tensor | None) -> None:
         last_step = int(masks_y.max()) // (self.grid * self.grid) + (float(offset.max()) if offset is not None else 0.0)
@@ -166,6 +216,21 @@ class VisionTransformerPredictorHeatmap(nn.Module):
                 f"{self.steps - 1}.",
                 hint=f"Raise {_NUM_FRAMES_KEY}, or shorten the anticipation time.",
             )
+
+
+def check_fusion(fusion: Fusion, *, temporal: Temporal, heatmap_positions: HeatmapPositions) -> None:
+    """UsageError for combinations that mean nothing: `add` and `attention_bias` put maps on the video's own tokens."""
+    on_grid = fusion in ("add", "attention_bias")
+    if on_grid and temporal == "frame":
+        raise UsageError(
+            f"fusion: {fusion} has one place per time step, temporal: frame gives one grid per frame.",
+            hint="Use temporal: tubelet or conv, or fusion: interleave or cross_attention.",
+        )
+    if on_grid and heatmap_positions == "own":
+        raise UsageError(
+            f"fusion: {fusion} needs the heatmap in the video's own view, but heatmap_positions is own.",
+            hint="Use fusion: interleave or cross_attention for another view.",
+        )
 
 
 def _take(values_bnd: Tensor, order_bn: Tensor) -> Tensor:

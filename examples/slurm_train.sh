@@ -1,0 +1,30 @@
+#!/bin/bash
+# One training run on several machines: sbatch examples/slurm_train.sh CONFIG [key=value ...]
+# Preempted or out of time, the job is queued again and goes on where it was (SIGTERM saves the state, exit 130).
+#SBATCH --job-name=gazetools-train
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=4
+#SBATCH --cpus-per-task=32
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+#SBATCH --signal=B:TERM@120
+#SBATCH --output=%x-%j.log
+set -euo pipefail
+config=${1:?usage: sbatch examples/slurm_train.sh CONFIG [key=value ...]}
+shift
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+
+# One task per machine; each starts its own workers and meets the others at the first machine.
+srun --kill-on-bad-exit=1 bash -c 'exec gazetools train --config "$@" --gpus all \
+  --nodes "$SLURM_NNODES" --node-rank "$SLURM_NODEID" --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "'"$first"':29500"' \
+  _ "$config" "$@" &
+work=$!
+trap 'kill -TERM "$work"' TERM
+code=0
+wait "$work" || code=$?
+while kill -0 "$work" 2>/dev/null; do wait "$work" || code=$?; done  # the signal ended the first wait early
+if [ "$code" -eq 130 ]; then
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"

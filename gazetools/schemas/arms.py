@@ -1,0 +1,84 @@
+"""Arms of a run (variants trained side by side) and how they are evaluated, as settings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat, field_validator, model_validator
+
+from gazetools.schemas.base import StrictModel
+
+Fusion = Literal["interleave", "add", "cross_attention", "attention_bias", "none"]
+Temporal = Literal["tubelet", "frame", "conv"]
+HeatmapPositions = Literal["shared", "own"]
+TrainedPart = Literal["probe", "heatmap", "predictor", "all_but_encoder"]
+Control = Literal["zeros", "shuffled", "time_shifted", "centre"]
+
+DEFAULT_SOURCE = "heatmap"
+"""Name of the maps at `experiment.data.heatmap_base_path`."""
+
+_PositiveInt = Annotated[int, Field(gt=0)]
+_SHORTHANDS: dict[str, dict[str, Any]] = {
+    "none": {"fusion": "none"},
+    "estimated": {},
+    **{control: {"control": control} for control in ("zeros", "shuffled", "time_shifted", "centre")},
+    **{source: {"source": source} for source in ("ground_truth", "head_box")},
+}
+
+
+class ArmSettings(StrictModel):
+    """One variant; what is None is taken from the rest of the config.
+
+    A name alone stands for itself: none, estimated, zeros, shuffled, time_shifted, centre, ground_truth, head_box.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")
+    source: str = DEFAULT_SOURCE
+    """Which of the batch's heatmap sources it sees."""
+    control: Control | None = None
+    """What is done to them: zeros; `shuffled`: those of a clip of another video; `time_shifted`: rolled by half the
+    clip; `centre`: a blob in the middle of the crop."""
+    fusion: Fusion | None = None
+    heatmap_patch_size: _PositiveInt | None = None
+    multiscale: Annotated[list[_PositiveInt], Field(min_length=1)] | None = None
+    temporal: Temporal | None = None
+    heatmap_positions: HeatmapPositions | None = None
+    train: TrainedPart | None = None
+    heatmap_lr: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    predictor_lr: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)] | None = None
+    """Of the new weights; data and encoder keep the run's `seed`. None: the run's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: object) -> object:
+        if isinstance(value, str):
+            if value not in _SHORTHANDS:
+                raise ValueError(f"{value!r} is no known arm ({', '.join(_SHORTHANDS)}); give it as a mapping")
+            return {"name": value, **_SHORTHANDS[value]}
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError(f"the seeds {value} are not all different")
+        return value
+
+
+class EvaluationSettings(StrictModel):
+    """`experiment.evaluation`: how the best epoch is chosen and what is measured with it."""
+
+    held_out: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.1
+    """Share of the training videos that only chooses the best epoch; 0 chooses on validation itself (PITFALLS 29)."""
+    horizons: list[Annotated[FiniteFloat, Field(ge=0)]] = Field(default=[])
+    """Anticipation times in seconds at which the chosen weights are measured, on the same clips at each."""
+    save_top: Annotated[int, Field(gt=0)] = 100
+    """Scores per task and clip that are saved (the EPIC-KITCHENS challenge takes 100 actions)."""
+
+    @field_validator("horizons")
+    @classmethod
+    def _sorted(cls, value: list[float]) -> list[float]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"horizons {value} are not all different")
+        return sorted(value)

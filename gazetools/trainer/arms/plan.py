@@ -1,0 +1,86 @@
+"""Which models a run trains side by side: arms x seeds x probes, each with the config that it would have alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gazetools.schemas.arms import DEFAULT_SOURCE, Control
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.models.build import replace_settings, trained_part, uses_heatmap
+from gazetools.trainer.models.checks import check_model_settings
+
+MAIN = "main"
+"""Name of the only arm where the config lists none."""
+_PREDICTOR_KEYS = ("fusion", "heatmap_patch_size", "multiscale", "temporal", "heatmap_positions")
+_OPTIMIZATION_KEYS = ("train", "heatmap_lr", "predictor_lr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerSpec:
+    """One model to train: a probe and the predictor in front of it."""
+
+    name: str
+    """Unique in the run: the arm, with `.s<seed>` and `.h<head>` where there are several of them."""
+    arm: str
+    seed: int
+    head: int
+    """Entry of `multihead_kwargs`."""
+    trunk: str
+    """Learners of one trunk share a predictor that does not train."""
+    source: str | None
+    """Name of its heatmaps in the batch; None: none."""
+    control: Control | None
+    config: TrainingConfig
+    """The run's config with this arm's values."""
+
+
+def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
+    """All of them, in the order of the config.
+
+    Raises UsageError with the problems of every arm at once.
+    """
+    arms: list[tuple[str, list[int], str, Control | None, TrainingConfig]] = []
+    if config.arms:
+        for arm in config.arms:
+            own = _with_values(config, arm)
+            arms.append((arm.name, arm.seeds or [config.seed], arm.source, arm.control, own))
+    else:
+        arms.append((MAIN, [config.seed], DEFAULT_SOURCE, None, config))
+    heads = config.experiment.optimization.head
+    chosen = [heads] if heads is not None else list(range(len(config.experiment.optimization.multihead_kwargs)))
+    several_seeds = any(len(seeds) > 1 for _, seeds, _, _, _ in arms)
+    problems, specs = [], []
+    for name, seeds, source, control, own in arms:
+        try:
+            check_model_settings(own)
+        except UsageError as error:
+            problems += [(f"arm {name}: " if config.arms else "") + text for text in error.details["problems"]]
+            continue
+        reads = uses_heatmap(own)
+        if control is not None and not reads:
+            problems.append(f"arm {name}: control: {control} needs heatmaps; set use_heatmap=true and a fusion.")
+        shared = trained_part(own) == "probe"
+        for seed in seeds:
+            trunk = f"{name}.s{seed}" if several_seeds else name
+            for head in chosen:
+                full = f"{trunk}.h{head}" if len(chosen) > 1 else trunk
+                specs.append(
+                    LearnerSpec(
+                        name=full, arm=name, seed=seed, head=head, trunk=trunk if shared else full,
+                        source=source if reads else None, control=control if reads else None, config=own,
+                    )
+                )  # fmt: skip
+    if problems:
+        raise UsageError(" ".join(problems), problems=problems)
+    return specs
+
+
+def _with_values(config: TrainingConfig, arm: Any) -> TrainingConfig:
+    """The config with the arm's values; an arm without a heatmap has no heatmap part to train."""
+    predictor = {key: value for key in _PREDICTOR_KEYS if (value := getattr(arm, key)) is not None}
+    optimization = {key: value for key in _OPTIMIZATION_KEYS if (value := getattr(arm, key)) is not None}
+    if arm.fusion == "none" and arm.train is None and config.experiment.optimization.train == "heatmap":
+        optimization["train"] = "probe"
+    return replace_settings(config, predictor=predictor, optimization=optimization)

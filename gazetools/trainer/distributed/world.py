@@ -1,0 +1,123 @@
+"""What the processes of a run tell each other; with one process nothing is sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from gazetools.schemas.errors import FaultError
+
+_TIMEOUT = timedelta(minutes=30)
+"""A rank that decodes a hard clip may be late; one that hangs ends the run."""
+
+
+class World:
+    """The processes of a run: `rank` of `size`; rank 0 writes and talks."""
+
+    def __init__(self, *, rank: int = 0, size: int = 1) -> None:
+        self.rank = rank
+        self.size = size
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and talks."""
+        return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Sums over all processes, in float64."""
+        if self.size == 1:
+            return list(values)
+        total = torch.tensor(list(values), dtype=torch.float64)
+        parts = [torch.empty_like(total) for _ in range(self.size)]
+        distributed.all_gather(parts, total, group=self._cpu_group())
+        # Added in the order of ranks, so that every rank has the same bits.
+        return torch.stack(parts).sum(0).tolist()
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true in any process."""
+        return self.sum([float(flag)])[0] > 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's value, in the order of ranks; plain values and tensors on the CPU."""
+        if self.size == 1:
+            return [value]
+        parts: list[Any] = [None] * self.size
+        distributed.all_gather_object(parts, value, group=self._cpu_group())
+        return parts
+
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Replace every gradient by its sum over processes, in one message per kind of number.
+
+        A parameter without a gradient counts as zero where any process has one.
+        """
+        if self.size == 1:
+            return
+        have = [float(p.grad is not None) for p in parameters]
+        anywhere = self.sum(have)
+        chosen = [p for p, count in zip(parameters, anywhere, strict=True) if count]
+        for parameter in chosen:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        for kind in {p.dtype for p in chosen}:
+            gradients = [p.grad for p in chosen if p.dtype == kind and p.grad is not None]
+            flat = torch.cat([g.reshape(-1) for g in gradients])
+            distributed.all_reduce(flat)
+            place = 0
+            for gradient in gradients:
+                gradient.copy_(flat[place : place + gradient.numel()].view_as(gradient))
+                place += gradient.numel()
+
+    def barrier(self) -> None:
+        """Wait for all."""
+        if self.size > 1:
+            self.sum([0.0])
+
+    def _cpu_group(self) -> Any:
+        return _CPU_GROUPS.get("cpu")
+
+
+_CPU_GROUPS: dict[str, Any] = {}
+
+
+@contextmanager
+def joined_world(device_type: str) -> Iterator[World]:
+    """The world that torchrun's environment variables describe; one process alone without them.
+
+    gloo on the CPU, nccl on GPUs with a gloo group beside it for numbers and objects.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World()
+        return
+    rank = int(os.environ["RANK"])
+    try:
+        distributed.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=_TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        raise FaultError(
+            f"Process {rank} of {size} could not join the others: {error}",
+            hint="Check MASTER_ADDR, MASTER_PORT and the rendezvous flags.",
+        ) from error
+    if device_type == "cuda":
+        _CPU_GROUPS["cpu"] = distributed.new_group(backend="gloo", timeout=_TIMEOUT)
+    try:
+        yield World(rank=rank, size=size)
+    finally:
+        _CPU_GROUPS.clear()
+        distributed.destroy_process_group()
+
+
+def add_trees(trees: Sequence[Any]) -> Any:
+    """Nested mappings of numbers and tensors, added entry by entry; an entry that some lack counts as nothing."""
+    first = trees[0]
+    if isinstance(first, Mapping):
+        keys = dict.fromkeys(key for tree in trees for key in tree)
+        return {key: add_trees([tree[key] for tree in trees if key in tree]) for key in keys}
+    if isinstance(first, Tensor):
+        return torch.stack(list(trees)).sum(0)
+    return sum(trees[1:], start=first)

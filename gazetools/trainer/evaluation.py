@@ -1,0 +1,92 @@
+"""What is measured after an epoch and, with the chosen weights, at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gazetools.trainer.data.annotations import LabelSpace
+from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.plan import SplitPlan
+from gazetools.trainer.loop import WITHOUT_PARTNER, Loop
+from gazetools.trainer.predictions import FOLDER, write_predictions
+from gazetools.trainer.selection import HELD_OUT
+
+
+def split_key(dataset: ClipDataset) -> str:
+    """`val_<anchor>`, `held_out`, or `horizon_<seconds>`: names a split in metrics and files."""
+    split = dataset.split
+    if split.name == "horizon":
+        return f"horizon_{split.anticipation_seconds[0]:g}"
+    return HELD_OUT if split.name == HELD_OUT else f"val_{split.anchor.name}"
+
+
+def measure(loop: Loop, datasets: Sequence[ClipDataset]) -> dict[str, Any] | None:
+    """`<split>_<metric>`, behind `<learner>/` where there are several; None where a signal came."""
+    measured: dict[str, Any] = {}
+    for dataset in datasets:
+        found = loop.validate(dataset)
+        if found is None:
+            return None
+        key = split_key(dataset)
+        for name, values in found.values.items():
+            measured |= {f"{prefix(loop, name)}{key}_{metric}": value for metric, value in values.items()}
+        measured |= {f"{key}_{count}": value for count, value in found.counts.items()}
+    return measured
+
+
+def prefix(loop: Loop, name: str) -> str:
+    """What stands before a learner's metrics."""
+    return f"{name}/" if len(loop.learners) > 1 else ""
+
+
+def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> list[str]:
+    """Remember every learner's best class-mean action recall on `selecting`; names of those that improved."""
+    improved = []
+    key = f"{split_key(selecting)}_action_recall"
+    for learner in loop.learners:
+        if learner.failed is not None:
+            continue
+        start = prefix(loop, learner.name) + key
+        metric = next(name for name in entry if name.startswith(start))
+        loss = entry[f"{prefix(loop, learner.name)}{split_key(selecting)}_loss"]
+        # Equal recall, as with fewer classes than k, is decided by the loss.
+        if learner.best is None or (entry[metric], -loss) > (learner.best["value"], -learner.best["loss"]):
+            learner.best = {
+                "epoch": entry["epoch"],
+                "metric": metric.removeprefix(prefix(loop, learner.name)),
+                "value": entry[metric],
+                "loss": loss,
+            }
+            improved.append(learner.name)
+    return improved
+
+
+def final_evaluation(
+    loop: Loop, datasets: Sequence[ClipDataset], folder: Path, labels: LabelSpace, *, train: SplitPlan
+) -> dict[str, dict[str, Any]] | None:
+    """Measure the weights that `loop` holds on every split and save each clip's predictions.
+
+    Returns learner -> split -> metrics and data counts; None where a signal came.
+    """
+    final: dict[str, dict[str, Any]] = {learner.name: {} for learner in loop.learners if learner.failed is None}
+    trunks = {learner.name: learner.spec.trunk for learner in loop.learners}
+    for dataset in datasets:
+        found = loop.validate(dataset, log=True)
+        if found is None:
+            return None
+        key = split_key(dataset)
+        for name, values in found.values.items():
+            final[name][key] = {**values, **_own_counts(found.counts, trunks[name])}
+            if loop.world.leads:
+                path = folder / FOLDER / name / f"{key}.npz"
+                write_predictions(path, found.logs[name], dataset.split, labels, train=train)
+    return final
+
+
+def _own_counts(counts: Mapping[str, int], trunk: str) -> dict[str, int]:
+    """The data's counts, and of those of single trunks this one's."""
+    shared = {name: value for name, value in counts.items() if not name.startswith(WITHOUT_PARTNER)}
+    own = counts.get(WITHOUT_PARTNER + trunk)
+    return shared if own is None else {**shared, "without_partner": own}

@@ -1,0 +1,94 @@
+"""Everything about the model that can be wrong in a config, checked without building it."""
+
+from __future__ import annotations
+
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.models.predictor import check_fusion
+from gazetools.trainer.models.sizes import check_heads, encoder_size
+from gazetools.trainer.models.wrapper import check_horizon
+
+
+def check_model_settings(config: TrainingConfig) -> None:
+    """Everything about the model that can be wrong without building it; UsageError with all problems at once."""
+    problems: list[str] = []
+    for check in (_check_names, _check_sizes, _check_horizon):
+        try:
+            check(config)
+        except UsageError as error:
+            problems.append(str(error))
+    if problems:
+        raise UsageError(" ".join(problems), problems=problems)
+
+
+def _check_names(config: TrainingConfig) -> None:
+    known_modules = ("vit_encoder_predictor_concat_ar", "vit_encoder_predictor_heatmap_ar")
+    known_predictors = ("vit_predictor", "vit_heatmap_predictor", "VisionTransformerPredictorHeatmap")
+    module = config.model_kwargs.module_name.rsplit(".", 1)[-1]
+    predictor = config.model_kwargs.pretrain_kwargs.predictor
+    if module not in known_modules:
+        raise UsageError(f"model_kwargs.module_name must end in one of {known_modules}, got {module!r}.")
+    if predictor.model_name not in known_predictors:
+        raise UsageError(f"predictor.model_name must be one of {known_predictors}, got {predictor.model_name!r}.")
+    check_fusion(predictor.fusion or "none", temporal=predictor.temporal, heatmap_positions=predictor.heatmap_positions)
+    if config.experiment.data.use_heatmap and predictor.fusion != "none":
+        if module == known_modules[0] or predictor.model_name == known_predictors[0]:
+            raise UsageError(
+                f"use_heatmap is true, but module_name {module!r} with model_name {predictor.model_name!r} takes no "
+                "heatmap.",
+                hint=f"Use {known_modules[1]!r} and {known_predictors[1]!r}, or set predictor.fusion=none.",
+            )
+        if config.model_kwargs.wrapper_kwargs.no_predictor:
+            raise UsageError("use_heatmap is true, but no_predictor leaves out the part that reads it.")
+    if predictor.fusion not in (None, "none") and not config.experiment.data.use_heatmap:
+        raise UsageError(f"fusion: {predictor.fusion} needs a heatmap.", hint="Set experiment.data.use_heatmap=true.")
+
+
+def _check_sizes(config: TrainingConfig) -> None:
+    data, pretrain = config.experiment.data, config.model_kwargs.pretrain_kwargs
+    size = encoder_size(pretrain.encoder)
+    if data.resolution % pretrain.encoder.patch_size:
+        raise UsageError(
+            f"experiment.data.resolution {data.resolution} is not a multiple of patch_size "
+            f"{pretrain.encoder.patch_size}."
+        )
+    if data.frames_per_clip % pretrain.encoder.tubelet_size:
+        raise UsageError(
+            f"experiment.data.frames_per_clip {data.frames_per_clip} is not a multiple of tubelet_size "
+            f"{pretrain.encoder.tubelet_size}."
+        )
+    heatmap_side = data.heatmap_resolution or data.resolution
+    patches = pretrain.predictor.multiscale or [pretrain.predictor.heatmap_patch_size or pretrain.encoder.patch_size]
+    reads_maps = data.use_heatmap and pretrain.predictor.fusion != "none"
+    for heatmap_patch in patches:
+        if reads_maps and heatmap_side % heatmap_patch:
+            raise UsageError(
+                f"The heatmap's {heatmap_side} pixels are not a multiple of heatmap_patch_size {heatmap_patch}.",
+                hint="Set experiment.data.heatmap_resolution, or predictor.heatmap_patch_size or multiscale.",
+            )
+    if pretrain.predictor.predictor_embed_dim is not None:
+        check_heads("predictor", pretrain.predictor.predictor_embed_dim, pretrain.predictor.num_heads)
+    if size.embed_dim % config.experiment.classifier.num_heads:
+        raise UsageError(
+            f"experiment.classifier.num_heads {config.experiment.classifier.num_heads} does not divide the encoder's "
+            f"width {size.embed_dim}."
+        )
+
+
+def _check_horizon(config: TrainingConfig) -> None:
+    data, wrapper = config.experiment.data, config.model_kwargs.wrapper_kwargs
+    if wrapper.no_predictor:
+        return
+    check_horizon(
+        frames_per_clip=data.frames_per_clip,
+        frames_per_second=data.frames_per_second,
+        tubelet_size=config.model_kwargs.pretrain_kwargs.encoder.tubelet_size,
+        num_output_frames=wrapper.num_output_frames,
+        num_frames=config.model_kwargs.pretrain_kwargs.predictor.num_frames,
+        longest_seconds=max(
+            data.anticipation_time_sec[1],
+            (data.train_anticipation_time_sec or (0.0, 0.0))[1],
+            *config.experiment.evaluation.horizons,
+        ),
+        compat=config.compat,
+    )

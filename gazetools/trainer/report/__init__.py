@@ -1,0 +1,1 @@
+"""Reports of finished runs: statistics over saved predictions, tables and pictures."""

@@ -1,0 +1,126 @@
+"""Run folders as a report needs them: the chosen model of every arm and seed, and its predictions by split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gazetools.io.json_files import read_json
+from gazetools.schemas.errors import UsageError
+from gazetools.trainer.predictions import FOLDER, Predictions, read_predictions
+from gazetools.trainer.report.stats import Hits
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOfRun:
+    """One seed of one arm: of several probes the one that was best where the choice was made."""
+
+    arm: str
+    seed: int
+    name: str
+    """Of the model in its run."""
+    run: str
+    chosen_by: dict[str, Any]
+    """Epoch, metric and value that chose it."""
+    splits: dict[str, Predictions]
+    final: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """All that a report tells of."""
+
+    runs: dict[str, dict[str, Any]]
+    """Folder -> its result.json."""
+    models: list[ModelOfRun]
+
+    @property
+    def arms(self) -> list[str]:
+        """In the order of the runs."""
+        return list(dict.fromkeys(model.arm for model in self.models))
+
+    def of(self, arm: str, split: str) -> list[ModelOfRun]:
+        """The seeds of an arm that have `split`."""
+        return [model for model in self.models if model.arm == arm and split in model.splits]
+
+    @property
+    def splits(self) -> list[str]:
+        """All that any model has."""
+        return list(dict.fromkeys(split for model in self.models for split in model.splits))
+
+
+def load_study(folders: list[Path]) -> Study:
+    """Read finished runs. Raises UsageError for a folder without a finished run, and for runs that do not compare."""
+    runs, models = {}, []
+    for folder in folders:
+        path = folder / "result.json"
+        if not path.is_file():
+            raise UsageError(f"{folder} is no run folder: it has no result.json.", hint="Pass the folder of a run.")
+        document = read_json(path)
+        if document.get("status") != "done" or not document.get("final"):
+            raise UsageError(
+                f"The run {folder} is not finished (status {document.get('status')!r}).",
+                hint="Finish it with the same gazetools train command.",
+            )
+        runs[str(folder)] = document
+        models += _models(folder, document, alone=len(folders) == 1)
+    seen: dict[tuple[str, int], str] = {}
+    for model in models:
+        if (before := seen.setdefault((model.arm, model.seed), model.run)) != model.run:
+            raise UsageError(
+                f"Arm {model.arm!r} with seed {model.seed} is in {before} and in {model.run}.",
+                hint="Name the arms differently, or report the runs apart.",
+            )
+    study = Study(runs=runs, models=models)
+    for split in study.splits:
+        clips = [_identity(model.splits[split]) for model in models if split in model.splits]
+        if any(other != clips[0] for other in clips[1:]):
+            raise UsageError(
+                f"The runs were measured on different clips of {split}.", hint="Report runs of the same annotations."
+            )
+    return study
+
+
+def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[ModelOfRun]:
+    """Per arm and seed the probe with the best value where it was chosen."""
+    chosen: dict[tuple[str, int], tuple[float, str]] = {}
+    for name, spec in document["model"]["learners"].items():
+        best = document["best_by_learner"].get(name)
+        if name not in document["final"]:
+            continue
+        value = best["value"] if best else 0.0
+        key = (spec["arm"], spec["seed"])
+        if key not in chosen or value > chosen[key][0]:
+            chosen[key] = (value, name)
+    models = []
+    for (arm, seed), (_, name) in chosen.items():
+        files = sorted((folder / FOLDER / name).glob("*.npz"))
+        # Several runs without arms are told apart by their folders.
+        shown = folder.name if arm == "main" and not alone else arm
+        models.append(
+            ModelOfRun(
+                arm=shown, seed=seed, name=name, run=str(folder),
+                chosen_by=document["best_by_learner"].get(name) or {}, final=document["final"][name],
+                splits={path.stem: read_predictions(path) for path in files if path.stem in document["final"][name]},
+            )
+        )  # fmt: skip
+    return models
+
+
+def _identity(predictions: Predictions) -> tuple[Any, ...]:
+    videos = [predictions.video_ids[number] for number in predictions.arrays["video"]]
+    return (predictions.arrays["row"].tolist(), videos)
+
+
+def hits_of(models: list[ModelOfRun], split: str, task: str, k: int, *, keep: Any = None) -> Hits:
+    """What the seeds of an arm got right, averaged; `keep` bool [N] chooses clips."""
+    tables = [model.splits[split].arrays for model in models]
+    hit = np.mean([table[f"rank_{task}"] < k for table in tables], axis=0)
+    label, video = tables[0][f"label_{task}"].astype(np.int64), tables[0]["video"].astype(np.int64)
+    if keep is not None:
+        hit, label, video = hit[keep], label[keep], video[keep]
+    _, cluster = np.unique(video, return_inverse=True)
+    return Hits(hit=hit, label=label, cluster=cluster)

@@ -1,0 +1,154 @@
+"""Where a run begins: its own last checkpoint, weights given by path, or nothing; what does not fit is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gazetools.schemas.errors import CheckpointError, UsageError
+from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.arms.learner import Learner, Trunk
+from gazetools.trainer.checkpoints import (
+    BEST_FOLDER,
+    TRAINING_FORMAT,
+    best_checkpoint,
+    load_checkpoint,
+    load_latest,
+)
+from gazetools.trainer.data.plan import DataPlan
+from gazetools.trainer.loop import Loop
+from gazetools.trainer.models.build import read_checkpoint
+from gazetools.trainer.models.keys import load_strict, strip_prefixes
+from gazetools.trainer.setup import differing_keys
+
+CHECKPOINTS = "checkpoints"
+
+
+def restore_run(
+    loop: Loop, folder: Path, config: TrainingConfig, plan: DataPlan, *, resume: bool, note: Callable[[str], None]
+) -> Path | None:
+    """Bring `loop` to where the run begins; the checkpoint that it goes on from, None where it begins anew."""
+    found = load_latest(folder) if resume else None
+    if found is not None:
+        for reason in found.rejected:
+            note(f"{reason} Going on from {found.path.name}, the one before.")
+        check_state(found.state, str(found.path), config, plan, whole_config=True)
+        processes = len(found.state["processes"])
+        if processes != loop.world.size:
+            raise UsageError(
+                f"The checkpoint {found.path} was written by {processes} process(es), this run has {loop.world.size}: "
+                "it would not go on exactly.",
+                hint=f"Run with {processes} process(es), or start another run with classifier_checkpoint={found.path}.",
+            )
+        loop.restore(found.state)
+        note(f"Resumed from {found.path} at step {loop.position.global_step}.")
+        return found.path
+    if config.classifier_checkpoint is not None:
+        note(load_given_weights(loop, Path(config.classifier_checkpoint), config, plan))
+    elif resume:
+        note("Nothing to resume: starting anew.")
+    return None
+
+
+def check_state(
+    state: Mapping[str, Any], name: str, config: TrainingConfig, plan: DataPlan, *, whole_config: bool
+) -> None:
+    """Raise CheckpointError or UsageError where classes, clips or settings are not those of the checkpoint."""
+    if state["labels"] != plan.labels.to_plain():
+        raise CheckpointError(
+            f"The classes of the checkpoint {name} ({ {t: len(v) for t, v in state['labels'].items()} }) are not "
+            f"those of {config.experiment.data.dataset_train} ({plan.labels.counts}).",
+            hint="Use the annotations that it was trained with.",
+        )
+    if whole_config and state["train_clips"] != plan.train.fingerprint():
+        raise CheckpointError(
+            f"The checkpoint {name} was trained on other clips than those that "
+            f"{config.experiment.data.dataset_train} and the heatmaps give now.",
+            hint="Use the same annotations and heatmaps, or another folder or tag.",
+        )
+    differing = differing_keys(state["config"], config.model_dump(mode="json"))
+    if not whole_config:
+        differing = [key for key in differing if key.startswith(("model_kwargs.", "experiment.classifier."))]
+    if differing:
+        raise UsageError(
+            f"The checkpoint {name} belongs to another config; these keys differ: {', '.join(differing[:12])}.",
+            hint="Use the same values, or another folder or tag.",
+            keys=differing,
+        )
+
+
+def load_given_weights(loop: Loop, path: Path, config: TrainingConfig, plan: DataPlan) -> str:
+    """Weights of all learners from a run folder, a checkpoint folder, or V-JEPA 2's released probe file.
+
+    Returns what to tell. Raises CheckpointError where a learner has no weights there.
+    """
+    if path.is_file():
+        return _load_released_probes(loop, path)
+    folder = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
+    by_best = (folder / BEST_FOLDER).is_dir()
+    whole: dict[str, Any] | None = None
+    for trunk in loop.trunks:
+        for learner in trunk.learners:
+            if by_best:
+                best = best_checkpoint(folder, learner.name)
+                if best is None:
+                    raise CheckpointError(
+                        f"{folder} has no best weights of {learner.name!r}.",
+                        hint=f"It has: {', '.join(sorted(p.name for p in (folder / BEST_FOLDER).iterdir()))}.",
+                    )
+                state = load_checkpoint(best)
+            else:
+                state = whole = whole or load_checkpoint(path)
+            check_state(state, str(path), config, plan, whole_config=False)
+            _load_learner(state, trunk, learner, path)
+    return f"Predictor and probe from {path}" + (" (best epoch)." if by_best else ".")
+
+
+def load_best(loop: Loop, folder: Path) -> None:
+    """The weights of every learner's best epoch."""
+    for trunk in loop.trunks:
+        for learner in trunk.alive:
+            best = best_checkpoint(folder, learner.name)
+            if best is None:
+                raise CheckpointError(f"{folder} has no best weights of {learner.name!r}.")
+            _load_learner(load_checkpoint(best), trunk, learner, best)
+
+
+def _load_learner(state: Mapping[str, Any], trunk: Trunk, learner: Learner, path: Path) -> None:
+    if state["format"] == TRAINING_FORMAT:
+        if learner.name not in state["learners"] or trunk.name not in state["predictors"]:
+            raise CheckpointError(
+                f"{path} has no weights of {learner.name!r}; it has {', '.join(state['learners'])}.",
+                hint="Use the arms that it was trained with.",
+            )
+        trunk.load_predictor(state["predictors"][trunk.name])
+        learner.probe.load_state_dict(state["learners"][learner.name]["probe"])
+    else:
+        trunk.load_predictor(state["predictor"])
+        learner.probe.load_state_dict(state["probe"])
+
+
+def _load_released_probes(loop: Loop, path: Path) -> str:
+    """V-JEPA 2's evaluation checkpoint: `classifiers`, one state dict per entry of multihead_kwargs."""
+    classifiers = read_checkpoint(path).get("classifiers")
+    if not isinstance(classifiers, list) or not classifiers:
+        raise CheckpointError(
+            f"{path} has no list of probes under 'classifiers'.",
+            hint="Pass a run folder, a checkpoint folder, or a probe file that V-JEPA 2's evaluation saved.",
+        )
+    for learner in loop.learners:
+        if learner.spec.head >= len(classifiers):
+            raise CheckpointError(
+                f"{path} has {len(classifiers)} probe(s), but probe {learner.spec.head} is wanted.",
+                hint=f"Set experiment.optimization.head=0..{len(classifiers) - 1}.",
+            )
+        weights = classifiers[learner.spec.head]
+        tensors = {key: value for key, value in weights.items() if isinstance(value, torch.Tensor)}
+        load_strict(learner.probe, strip_prefixes(tensors), what=f"probe {learner.spec.head} of {path}")
+    return (
+        f"Probes from {path}, which does not say which actions its outputs stand for: they are taken in the sorted "
+        "order of (verb, noun); those of a file written by V-JEPA 2 may lie in another order."
+    )

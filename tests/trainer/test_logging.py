@@ -1,0 +1,164 @@
+"""W&B and TensorBoard through fakes of their packages: what is sent, and that their faults stop nothing."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gazetools.schemas.errors import EnvironmentLacksError
+from gazetools.trainer import train
+from tests.trainer.test_train import Listener
+
+SECRET = "0123456789abcdef-secret"
+
+
+class FakeWandb(types.ModuleType):
+    """Records what a run of W&B is told; `fails` names the call that raises."""
+
+    def __init__(self, *, key: str | None = None, fails: str | None = None) -> None:
+        super().__init__("wandb")
+        self.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+        self.api = types.SimpleNamespace(api_key=key)
+        self.fails = fails
+        self.started: dict[str, Any] = {}
+        self.logged: list[tuple[int, dict[str, Any]]] = []
+        self.finished = 0
+
+    def init(self, **settings: Any) -> FakeWandb:
+        self._maybe_fail("init")
+        self.started = settings
+        return self
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self._maybe_fail("log")
+        self.logged.append((step, dict(values)))
+
+    def finish(self) -> None:
+        self.finished += 1
+        self._maybe_fail("finish")
+
+    def _maybe_fail(self, call: str) -> None:
+        if self.fails == call:
+            raise RuntimeError(f"no network; key {SECRET}")
+
+
+def wandb_config(tiny: dict[str, Any]) -> dict[str, Any]:
+    tiny["experiment"]["wandb"] = {
+        "enable": True, "project": "gaze", "entity": "lab", "name": "first", "group": "arms", "tags": "tiny",
+        "notes": "a note", "id": "abc", "resume": True,
+    }  # fmt: skip
+    return tiny
+
+
+def test_what_weights_and_biases_is_told(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    listener = Listener()
+    result = train(wandb_config(tiny), progress=listener)
+    wanted = {"project": "gaze", "entity": "lab", "name": "first", "group": "arms", "tags": ["tiny"], "notes": "a note"}
+    assert wanted.items() <= fake.started.items()
+    assert (fake.started["id"], fake.started["resume"], fake.started["mode"]) == ("abc", "allow", "offline")
+    epochs = [values for _, values in fake.logged if "epoch" in values]
+    assert [step for step, _ in fake.logged] == [3, 6, 6] and len(epochs) == 2
+    for name in ("lr_probe", "lr_heatmap", "lr_predictor", "train_action_top1", "train_action_recall3",
+                 "val_start_action_top1", "val_start_action_recall3"):  # fmt: skip
+        assert name in epochs[0], name
+    assert "final_val_start_action_top1" in fake.logged[-1][1] and fake.finished == 1
+    texts = [
+        json.dumps(fake.started, default=str),
+        json.dumps(fake.logged),
+        *listener.said,
+        json.dumps(result.as_dict()),
+    ]
+    assert not any(SECRET in text for text in texts)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert files and not any(SECRET.encode() in path.read_bytes() for path in files)
+
+
+def test_validation_alone_is_logged_and_finished(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = train(tiny).checkpoint
+    fake = FakeWandb(key="known")
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    override = ["val_only=true", f"classifier_checkpoint={checkpoint}", f"folder={tmp_path / 'val'}"]
+    train(wandb_config(tiny), overrides=override)
+    assert fake.finished == 1 and "val_start_loss" in fake.logged[0][1] and fake.started["mode"] is None
+
+
+@pytest.mark.parametrize("call", ["init", "log", "finish"])
+def test_a_failure_of_weights_and_biases_never_stops_training(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", FakeWandb(fails=call))
+    listener = Listener()
+    assert (
+        train(wandb_config(tiny), progress=listener, overrides=["experiment.optimization.num_epochs=1"]).status
+        == "done"
+    )
+    told = [line for line in listener.said if "W&B logging stopped" in line]
+    assert told == ["W&B logging stopped (RuntimeError); training goes on without it."], "named once, without its text"
+
+
+def test_a_run_that_fails_finishes_weights_and_biases(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from gazetools.trainer.loop import Loop
+
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    monkeypatch.setattr(Loop, "train_epoch", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(wandb_config(tiny))
+    assert fake.finished == 1
+
+
+class FakeWriter:
+    """torch.utils.tensorboard.SummaryWriter."""
+
+    made: FakeWriter | None = None
+    fails = False
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.scalars, self.closed = folder, [], False
+        FakeWriter.made = self
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        if self.fails:
+            raise OSError("disk")
+        self.scalars.append((name, value, step))
+
+    def flush(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_tensorboard(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = FakeWriter  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    monkeypatch.setattr("gazetools.trainer.tensorboard_log.importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(FakeWriter, "fails", fails)
+    listener = Listener()
+    assert train(tiny, progress=listener, overrides=["experiment.tensorboard=true"]).status == "done"
+    writer = FakeWriter.made
+    assert writer is not None and writer.folder == str(tmp_path / "run" / "tensorboard")
+    if fails:
+        assert sum("TensorBoard logging stopped" in line for line in listener.said) == 1
+    else:
+        assert writer.closed and {step for _, _, step in writer.scalars} == {3, 6}
+        assert {"train_loss", "val_start_loss", "lr_probe"} <= {name for name, _, _ in writer.scalars}
+
+
+def test_tensorboard_without_its_package_is_exit_3(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gazetools.trainer.tensorboard_log.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentLacksError, match="tensorboard"):
+        train(tiny, overrides=["experiment.tensorboard=true"])

@@ -1,0 +1,219 @@
+"""Reports: statistics against independent references, and a small study where only the heatmap tells the noun."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gazetools.schemas.errors import UsageError
+from gazetools.trainer import train
+from gazetools.trainer.report.build import participant, report
+from gazetools.trainer.report.stats import (
+    Hits,
+    class_mean_recall,
+    holm,
+    paired_contrast,
+    recall_interval,
+)
+from gazetools.trainer.report.tables import csv_text, latex_text
+from tests.helpers.command_line import run_cli
+from tests.trainer.conftest import Study
+
+
+def made_hits(seed: int, *, clips: int = 60, clusters: int = 8, classes: int = 5, right: float = 0.5) -> Hits:
+    random = np.random.default_rng(seed)
+    shared = np.random.default_rng(0)  # labels and clusters are the same for every arm
+    label, cluster = shared.integers(0, classes, clips), shared.integers(0, clusters, clips)
+    _, cluster = np.unique(cluster, return_inverse=True)
+    return Hits(hit=(random.random(clips) < right).astype(float), label=label, cluster=cluster)
+
+
+def looped_recall(hit: Any, label: Any) -> float:
+    return 100 * float(np.mean([np.mean(hit[label == c]) for c in sorted(set(label.tolist()))]))
+
+
+def test_recall_and_bootstrap_against_a_loop_over_clips() -> None:
+    hits = made_hits(1)
+    assert class_mean_recall(hits) == pytest.approx(looped_recall(hits.hit, hits.label))
+    found = recall_interval(hits, resamples=300, seed=3)
+    draws = np.random.default_rng(3).multinomial(8, np.full(8, 1 / 8), size=300)
+    values = []
+    for draw in draws:  # clip by clip, as the resample says how often each video is in it
+        chosen = np.concatenate([np.repeat(np.flatnonzero(hits.cluster == c), n) for c, n in enumerate(draw)])
+        values.append(looped_recall(hits.hit[chosen], hits.label[chosen]))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
+
+
+def test_paired_p_value_against_all_sign_flips() -> None:
+    first, second = made_hits(1, right=0.8), made_hits(2, right=0.5)
+    contrast = paired_contrast(first, second, resamples=100)
+    observed = class_mean_recall(first) - class_mean_recall(second)
+    assert contrast.difference.value == pytest.approx(observed)
+    extreme = 0
+    for flips in itertools.product((False, True), repeat=8):  # exchange the arms' predictions of whole videos
+        swapped = np.array(flips)[first.cluster]
+        mine, theirs = np.where(swapped, second.hit, first.hit), np.where(swapped, first.hit, second.hit)
+        difference = looped_recall(mine, first.label) - looped_recall(theirs, first.label)
+        extreme += abs(difference) >= abs(observed) - 1e-9
+    assert contrast.p_value == pytest.approx(extreme / 2**8, abs=1 / 2**8)
+
+
+def test_no_difference_has_p_1_and_other_clips_are_refused() -> None:
+    assert paired_contrast(made_hits(1), made_hits(1), resamples=100).p_value == 1.0
+    with pytest.raises(ValueError, match="same clips"):
+        paired_contrast(made_hits(1), made_hits(1, clips=50), resamples=100)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 0.04 would be 0.04 alone; the order is kept
+        ([0.5, 0.9], [1.0, 1.0]),
+        ([0.001], [0.001]),
+        ([], []),
+    ],
+)
+def test_holm(given: list[float], expected: list[float]) -> None:
+    assert holm(given) == pytest.approx(expected)
+
+
+def test_tables() -> None:
+    rows = [{"arm": "a_b", "p": 0.01234, "recall@5": 31.4159, "best": None}, {"arm": "c", "primary": True}]
+    assert csv_text(rows).splitlines()[0] == "arm,p,recall@5,best,primary"
+    text = latex_text(rows, caption="50 %")
+    assert r"a\_b & 0.012 & 31.42 & - &" in text and r"\caption{50 \%}" in text and csv_text([]) == ""
+
+
+@pytest.mark.parametrize(("video", "name"), [("P01_101", "P01"), ("take_3/cam01", "take_3"), ("clip", "clip")])
+def test_participants(video: str, name: str) -> None:
+    assert participant(video) == name
+
+
+# A study where only the heatmap tells the noun: every video looks the same, the blob's place is the next noun
+
+
+@pytest.fixture(scope="module")
+def gaze_study(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("gaze")
+    (root / "videos").mkdir()
+    (root / "heatmaps").mkdir()
+    source = study.root / "videos" / "P01_01.mp4"
+    rows = ["video_id,start_timestamp,stop_timestamp,verb_class,noun_class"]
+    for number in range(12):
+        name = f"P{number:02d}_01"
+        shutil.copy(source, root / "videos" / f"{name}.mp4")
+        maps, random = np.zeros((150, 16, 16), np.float16), np.random.default_rng(number)
+        for start in np.arange(5) * 0.75 + 1.25:
+            noun = int(random.integers(0, 2))
+            rows.append(f"{name},{start},{start + 0.5},0,{noun}")
+            maps[int((start - 0.75) * 30) : int(start * 30), :, 8 * noun : 8 * noun + 8] = 1
+        np.savez(root / "heatmaps" / f"{name}.npz", heatmap=maps)
+    (root / "actions.csv").write_text("\n".join(rows[:41]) + "\n")
+    (root / "val.csv").write_text("\n".join([rows[0], *rows[41:]]) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def gaze_run(gaze_study: Path, study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Too short a run to learn anything."""
+    return run_arms(gaze_study, study, tmp_path_factory.mktemp("runs") / "arms", epochs=1)
+
+
+def run_arms(gaze_study: Path, study: Study, folder: Path, *, epochs: int) -> Path:
+    config = study.config(
+        folder,
+        base_path=str(gaze_study / "videos"),
+        heatmap_base_path=str(gaze_study / "heatmaps"),
+        dataset_train=str(gaze_study / "actions.csv"),
+        dataset_val=str(gaze_study / "val.csv"),
+        anticipation_time_sec=[0.25, 0.25],
+        train_anticipation_time_sec=[0.0, 0.25],
+        random_horizontal_flip=False,
+        random_resize_scale=[1.0, 1.0],
+        frames_per_second=8,
+    )
+    config["arms"] = [
+        {"name": "none", "fusion": "none", "train": "probe"},
+        {"name": "estimated", "seeds": [0, 1]},
+        "zeros",
+        "shuffled",
+    ]
+    config["experiment"]["evaluation"] = {"held_out": 0.2, "horizons": [0.0, 0.25]}
+    config["experiment"]["optimization"] |= {
+        "num_epochs": epochs,
+        "batch_size": 4,
+        "use_focal_loss": False,
+        "multihead_kwargs": [{"lr": 3e-3, "warmup": 1}],
+    }
+    train(config)
+    return folder
+
+
+@pytest.mark.slow
+def test_only_arms_that_see_the_gaze_find_the_noun_and_the_report_shows_it(
+    gaze_study: Path, study: Study, tmp_path: Path
+) -> None:
+    gaze_run = run_arms(gaze_study, study, tmp_path / "arms", epochs=20)
+    document = report([gaze_run], output=tmp_path / "report", resamples=500, k=1)
+    nouns = {(row["arm"], row["seed"]): row for row in document["arms"] if row["task"] == "noun"}
+    assert nouns["estimated", "all"]["recall@1"] > 95 and nouns["estimated", "all"]["recall@1 low"] > 85
+    for arm in ("none", "zeros", "shuffled"):
+        row = next(row for (name, seed), row in nouns.items() if name == arm)
+        assert row["recall@1"] < 70 and row["recall@1 high"] < 90, (arm, row)
+    assert {seed for arm, seed in nouns if arm == "estimated"} == {"all", "0", "1"}, "seeds are shown singly"
+    contrasts = {row["contrast"]: row for row in document["contrasts"] if row["task"] == "noun"}
+    assert contrasts["estimated - none"]["low"] > 10, "its interval is clear of zero"
+    # Four validation videos: no sign-flip test over them can be below 2 / 2**4.
+    assert contrasts["estimated - none"]["p"] == pytest.approx(0.125)
+    for arm in ("zeros", "shuffled"):
+        assert contrasts[f"{arm} - none"]["difference"] < 25
+
+
+def test_what_the_report_writes(gaze_run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "report"
+    document = report([gaze_run], output=output, resamples=200)
+    assert [row["contrast"] for row in document["contrasts"] if row["primary"]] == ["estimated - none"]
+    for row in document["contrasts"]:
+        assert row["p (Holm)"] >= row["p"] and row["low"] <= row["difference"] <= row["high"]
+    assert sorted({row["seconds"] for row in document["horizons"]}) == [0.0, 0.25]
+    with (output / "arms.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(document["arms"]) == (1 + 3 + 1 + 1) * 3
+    for name in ("contrasts.csv", "horizons.csv", "groups.csv", "class_gains.csv", "data.csv", "arms.tex"):
+        assert (output / name).stat().st_size > 0, name
+    page = (output / "report.html").read_text()
+    assert "<svg" in page and "RANDOM WEIGHTS" in page and "frames_per_clip" in page and "heatmap_missing" in page
+    assert not re.search(r"(src|href)=|@import|url\(", page), "nothing is loaded from elsewhere"
+    unseen = [row for row in document["groups"] if row["group"] == "unseen participants" and row["task"] == "noun"]
+    assert all(row["clips"] == 20 for row in unseen)
+    assert json.loads((output / "report.json").read_text())["baseline"] == "none"
+
+
+def test_report_from_the_command_line_and_what_it_refuses(gaze_run: Path, tmp_path: Path) -> None:
+    done = run_cli("report", str(gaze_run), "-o", str(tmp_path / "out"), "--resamples", "100", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["split"] == "val_start"
+    shown = run_cli("report", str(gaze_run), "-o", str(tmp_path / "out"), "--resamples", "100")
+    assert "estimated" in shown.stdout and "report.html" in shown.stderr
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    for text, message in ((None, "no result.json"), ('{"status": "interrupted"}', "not finished")):
+        if text is not None:
+            (unfinished / "result.json").write_text(text)
+        failed = run_cli("report", str(unfinished), "-o", str(tmp_path / "out"))
+        assert failed.exit_code == 2 and message in failed.stderr
+    with pytest.raises(UsageError, match="'other'"):
+        report([gaze_run], output=tmp_path / "out", split="other")
+
+
+def test_runs_of_other_clips_do_not_compare(gaze_run: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+    train(tiny, overrides=["experiment.optimization.num_epochs=1"])
+    with pytest.raises(UsageError, match="different clips of val_start"):
+        report([gaze_run, tmp_path / "run"], output=tmp_path / "out")
