@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ _FREE_KEYS = (
     "experiment.data.num_workers", "experiment.data.pin_memory", "experiment.data.max_unreadable_clips",
     "experiment.evaluation.horizons", "experiment.data.heatmap_base_path", "experiment.data.base_path",
     "experiment.data.dataset_train", "experiment.data.dataset_val", "experiment.data.index_cache",
+    "experiment.data.takes_file", "experiment.data.heatmap_sources.*.path",
 )  # fmt: skip
 
 
@@ -200,11 +202,11 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Dotted keys of two dumped configs whose values differ, without those that a resumed run may change."""
     flat_old, flat_new = _flatten(old), _flatten(new)
     keys = sorted(set(flat_old) | set(flat_new))
-    return [
-        key
-        for key in keys
-        if flat_old.get(key) != flat_new.get(key) and not any(key == f or key.startswith(f + ".") for f in _FREE_KEYS)
-    ]
+    return [key for key in keys if flat_old.get(key) != flat_new.get(key) and not _is_free(key)]
+
+
+def _is_free(key: str) -> bool:
+    return any(fnmatchcase(key, free) or key.startswith(free + ".") for free in _FREE_KEYS)
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

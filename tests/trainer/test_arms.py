@@ -324,6 +324,50 @@ def test_an_arms_unknown_source_is_named(many: dict[str, Any]) -> None:
         train(many)
 
 
+@pytest.fixture
+def true_gaze(study: Study, tmp_path: Path) -> Path:
+    """Other maps than the study's own, of P01_01 only."""
+    folder = tmp_path / "true"
+    folder.mkdir()
+    with np.load(study.heatmaps / "P01_01.npz") as own:
+        np.savez(folder / "P01_01.npz", **{**own, "heatmap": own["heatmap"][:, ::-1]})
+    return folder
+
+
+def test_an_arm_of_another_source_equals_a_run_on_that_source(
+    many: dict[str, Any], true_gaze: Path, tmp_path: Path
+) -> None:
+    many["experiment"]["optimization"]["head"] = 0
+    own = many["experiment"]["data"]["heatmap_base_path"]
+    many["arms"] = ["estimated", "ground_truth"]
+    many["experiment"]["data"]["heatmap_sources"] = {"ground_truth": {"path": str(true_gaze)}}
+    together = train(many)
+    del many["experiment"]["data"]["heatmap_sources"]
+    for name, path in (("estimated", own), ("ground_truth", str(true_gaze))):
+        alone = {**copy.deepcopy(many), "folder": str(tmp_path / name), "arms": [{"name": name}]}
+        alone["experiment"]["data"]["heatmap_base_path"] = path
+        result = train(alone)
+        states = [learner_state(folder, name) for folder in (tmp_path / "run", tmp_path / name)]
+        for mine, other in zip(*states, strict=True):
+            assert_same(mine, other, name)
+        assert together.final[name]["val_start"]["action_top1"] == result.final[name]["val_start"]["action_top1"]
+    values = together.final["estimated"]["val_start"]
+    assert values["heatmap_missing_ground_truth"] > values["heatmap_missing"] > 0, "counted source by source"
+
+
+def test_the_only_source_is_seen_by_arms_that_name_none(many: dict[str, Any], true_gaze: Path, tmp_path: Path) -> None:
+    many["experiment"]["optimization"]["head"] = 0
+    many["arms"] = ["estimated"]
+    many["experiment"]["data"]["heatmap_base_path"] = str(true_gaze)
+    train(many)
+    del many["experiment"]["data"]["heatmap_base_path"]
+    many["experiment"]["data"]["heatmap_sources"] = {"true": {"path": str(true_gaze)}}
+    train({**many, "folder": str(tmp_path / "named")})
+    states = [learner_state(folder, "estimated") for folder in (tmp_path / "run", tmp_path / "named")]
+    for mine, other in zip(*states, strict=True):
+        assert_same(mine, other)
+
+
 def test_names_of_learners(many: dict[str, Any]) -> None:
     names = [spec.name for spec in plan_learners(load_config(many))]
     assert names[:2] == ["none.s0.h0", "none.s0.h1"] and "added.s3.h1" in names

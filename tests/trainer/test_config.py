@@ -12,7 +12,7 @@ import yaml
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer.config import apply_overrides, load_config, resolve_anchors
 from gazetools.trainer.models.checks import check_model_settings
-from gazetools.trainer.setup import check_available, describe_model
+from gazetools.trainer.setup import check_available, describe_model, differing_keys
 
 ROOT = Path(__file__).parents[2]
 
@@ -146,6 +146,17 @@ def test_what_cannot_be_carried_out_is_refused_all_at_once_naming_each_key() -> 
     text = str(caught.value)
     for key in ("classifier_checkpoint", "num_heads"):
         assert key in text
+
+
+def test_a_resumed_runs_data_may_lie_elsewhere_but_not_mean_something_else() -> None:
+    def dumped(path: str, people: str) -> dict[str, Any]:
+        sources = f"experiment.data.heatmap_sources={{gaze: {{path: {path}, people: {people}}}}}"
+        return load_config(vjepa2_config(), [sources]).model_dump(mode="json")
+
+    assert differing_keys(dumped("/here", "max"), dumped("/there", "max")) == []
+    assert differing_keys(dumped("/here", "max"), dumped("/here", "mean")) == [
+        "experiment.data.heatmap_sources.gaze.people"
+    ]
 
 
 @pytest.mark.parametrize(

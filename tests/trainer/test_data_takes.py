@@ -18,6 +18,7 @@ from gazetools.trainer.data.clips import ClipDataset, Sample
 from gazetools.trainer.data.plan import DataPlan, plan_data
 from gazetools.trainer.data.sources import build_sources
 from gazetools.trainer.data.videos import find_video
+from gazetools.trainer.selection import hold_out
 from tests.helpers.videos import ArrayVideo
 
 START = NamedAnchor(name="start", point=(1.0, 1.0))
@@ -272,3 +273,22 @@ def test_another_views_maps_may_have_a_crop_of_their_own(root: Path) -> None:
     assert isinstance(first, Sample) and isinstance(second, Sample)
     assert first.heatmap is not None and second.heatmap is not None
     assert not (first.heatmap == second.heatmap).all()
+
+
+def test_a_take_is_held_out_with_all_its_cameras(root: Path) -> None:
+    for camera in CAMERAS[:2]:
+        video = root / "takes" / "site_cook_3" / "frame_aligned_videos" / "downscaled" / "448" / f"{camera}.mp4"
+        video.parent.mkdir(parents=True, exist_ok=True)
+        video.touch()
+    keysteps(root / "train.json", {take: [(2.0, 4.0, 77), (5.0, 6.5, 12)] for take in ("site_cook_1", "site_cook_3")})
+    train = plan(root, video_view=["cam01", "cam02"]).train
+    for seed in range(5):
+        rest, selecting = hold_out(train, 0.25, seed=seed)
+        assert selecting is not None
+        takes = [{clip.segment.group for clip in part.clips} for part in (rest, selecting)]
+        assert len(takes[0]) == len(takes[1]) == 1 and takes[0] != takes[1]
+        assert len(rest.clips) == len(selecting.clips) == 4, "two cameras of two steps"
+    with pytest.raises(UsageError, match="1 video"):
+        hold_out(
+            plan(root, dataset_train=str(root / "val.json"), dataset_val=str(root / "train.json")).train, 0.5, seed=0
+        )

@@ -15,7 +15,9 @@ import pytest
 
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
+from gazetools.trainer.predictions import Predictions
 from gazetools.trainer.report.build import participant, report
+from gazetools.trainer.report.load import ModelOfRun, hits_of
 from gazetools.trainer.report.stats import (
     Hits,
     class_mean_recall,
@@ -83,6 +85,25 @@ def test_no_difference_has_p_1_and_other_clips_are_refused() -> None:
 )
 def test_holm(given: list[float], expected: list[float]) -> None:
     assert holm(given) == pytest.approx(expected)
+
+
+def test_cameras_of_a_take_are_one_cluster_and_clips_of_unseen_classes_are_left_out() -> None:
+    """Two cameras of take a, one of b, an EPIC video; the last clip's class 2 is none of training's two."""
+    arrays = {
+        "video": np.array([0, 1, 2, 3, 3]),
+        "rank_action": np.array([0, 1, 0, 0, 2]),
+        "label_action": np.array([0, 1, 0, 1, 2]),
+        "classes_action": np.array([7, 9]),
+    }
+    names = ["a/cam01", "a/cam02", "b/cam01", "P01_01"]
+    model = ModelOfRun(
+        arm="none", seed=0, name="none", run="r", chosen_by={}, final={},
+        splits={"val_start": Predictions(arrays=arrays, video_ids=names, train_video_ids=[])},
+    )  # fmt: skip
+    hits = hits_of([model], "val_start", "action", 5)
+    assert hits.cluster[0] == hits.cluster[1]
+    assert len(set(hits.cluster.tolist())) == 3
+    assert hits.hit.tolist() == [1, 1, 1, 1] and hits.label.tolist() == [0, 1, 0, 1]
 
 
 def test_tables() -> None:

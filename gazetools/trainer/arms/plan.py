@@ -51,6 +51,7 @@ def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
     heads = config.experiment.optimization.head
     chosen = [heads] if heads is not None else list(range(len(config.experiment.optimization.multihead_kwargs)))
     several_seeds = any(len(seeds) > 1 for _, seeds, _, _, _ in arms)
+    known = list(dict.fromkeys([DEFAULT_SOURCE, *config.experiment.data.heatmap_sources]))
     problems, specs = [], []
     for name, seeds, source, control, own in arms:
         try:
@@ -61,6 +62,11 @@ def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
         reads = uses_heatmap(own)
         if control is not None and not reads:
             problems.append(f"arm {name}: control: {control} needs heatmaps; set use_heatmap=true and a fusion.")
+        if reads and source not in known:
+            problems.append(
+                f"arm {name}: its source {source!r} is none of the data's: {', '.join(known)}; add it to "
+                "experiment.data.heatmap_sources."
+            )
         shared = trained_part(own) == "probe"
         for seed in seeds:
             trunk = f"{name}.s{seed}" if several_seeds else name

@@ -27,8 +27,8 @@ class Maps:
 
 def sources_of(batch: Batch) -> dict[str, Tensor]:
     """Source name -> maps [B, T, H, W] in 0..1."""
-    # Batches of several named sources have them under `heatmaps`, the first one also as `heatmap`.
-    found: dict[str, Tensor] = dict(getattr(batch, "heatmaps", {}))
+    # The first source answers to the default name, too, where only `heatmap_sources` lists some.
+    found = dict(batch.heatmaps)
     if batch.heatmap is not None:
         found.setdefault(DEFAULT_SOURCE, batch.heatmap)
     return found
@@ -37,7 +37,7 @@ def sources_of(batch: Batch) -> dict[str, Tensor]:
 def maps_for(
     sources: Mapping[str, Tensor], *, source: str | None, control: Control | None, video_ids: Sequence[str]
 ) -> Maps:
-    """The maps of an arm; `video_ids` tells the clips of the batch apart.
+    """The maps of an arm; `video_ids` (of cameras of one take: the take) tells the clips apart.
 
     Raises UsageError where the batch has no such source.
     """

@@ -42,7 +42,12 @@ class ActionSegment:
     @property
     def group(self) -> str:
         """The take of `take/camera`, else the video: what must never straddle a split and what intervals resample."""
-        return self.video_id.split("/", 1)[0]
+        return group_of(self.video_id)
+
+
+def group_of(video_id: str) -> str:
+    """The take of `take/camera`, else the video itself."""
+    return video_id.split("/", 1)[0]
 
 
 def read_annotations(path: Path) -> list[ActionSegment]:

@@ -11,7 +11,7 @@ from gazetools.io.atomic import check_writable_folder, write_bytes_atomic
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import UsageError
-from gazetools.trainer.report.load import ModelOfRun, Study, hits_of, load_study
+from gazetools.trainer.report.load import ModelOfRun, Study, hits_of, known_clips, load_study
 from gazetools.trainer.report.page import render_page
 from gazetools.trainer.report.stats import accuracy_interval, class_mean_recall, holm, paired_contrast, recall_interval
 from gazetools.trainer.report.tables import csv_text, latex_text
@@ -170,7 +170,8 @@ def _group_rows(study: Study, split: str, few_shot: int, many_shot: int, k: int)
                 f"few-shot (< {few_shot})": shots < few_shot,
                 "unseen participants": unseen,
             }
-            for name, keep in groups.items():
+            for name, members in groups.items():
+                keep = members & known_clips(first)
                 value = class_mean_recall(hits_of(models, split, task, k, keep=keep)) if keep.any() else None
                 rows.append({"arm": arm, "task": task, "group": name, "clips": int(keep.sum()), f"recall@{k}": value})
     return rows

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import UsageError
+from gazetools.trainer.data.annotations import group_of
 from gazetools.trainer.predictions import FOLDER, Predictions, read_predictions
 from gazetools.trainer.report.stats import Hits
 
@@ -116,11 +118,23 @@ def _identity(predictions: Predictions) -> tuple[Any, ...]:
 
 
 def hits_of(models: list[ModelOfRun], split: str, task: str, k: int, *, keep: Any = None) -> Hits:
-    """What the seeds of an arm got right, averaged; `keep` bool [N] chooses clips."""
+    """What the seeds of an arm got right, averaged; `keep` bool [N] chooses clips.
+
+    As in the metrics of the run, clips with a class that training lacks are left out. Cameras of one take are one
+    cluster.
+    """
     tables = [model.splits[split].arrays for model in models]
     hit = np.mean([table[f"rank_{task}"] < k for table in tables], axis=0)
-    label, video = tables[0][f"label_{task}"].astype(np.int64), tables[0]["video"].astype(np.int64)
-    if keep is not None:
-        hit, label, video = hit[keep], label[keep], video[keep]
-    _, cluster = np.unique(video, return_inverse=True)
-    return Hits(hit=hit, label=label, cluster=cluster)
+    first = models[0].splits[split]
+    groups = np.unique([group_of(name) for name in first.video_ids], return_inverse=True)[1][first.arrays["video"]]
+    kept = known_clips(first) if keep is None else known_clips(first) & keep
+    if not kept.any():
+        raise UsageError(f"Training lacks a class of every clip of {split}: there is nothing to report.")
+    _, cluster = np.unique(groups[kept], return_inverse=True)
+    return Hits(hit=hit[kept], label=tables[0][f"label_{task}"].astype(np.int64)[kept], cluster=cluster)
+
+
+def known_clips(predictions: Predictions) -> npt.NDArray[np.bool_]:
+    """Bool [N]: whether training has every class of a clip."""
+    arrays = predictions.arrays
+    return np.all([arrays[f"label_{task}"] < len(arrays[f"classes_{task}"]) for task in predictions.tasks], axis=0)
