@@ -186,8 +186,10 @@ def test_out_of_memory_halves_the_batch_and_is_recorded(
         assert store.provenance.batch_size_backoffs == [{"piece": 0, "batch_size": 2}]
 
 
+# A test run in the background of a shell ignores SIGINT, and so would this child without the line that says so.
 _SLOW_RUN = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from gazetools.extraction import job
 from gazetools.extraction.batching import BatchRunner
 job.PIECE_FRAMES = 8
