@@ -206,13 +206,13 @@ def extract_command(
             {
                 "video_id": item.video_id,
                 "path": str(item.path),
-                "heads": _heads_of(options.heads, head_files, item.video_id),
+                "heads": item.problem or _heads_of(options.heads, head_files, item.video_id),
             }
             for item in items
         ]
         TERMINAL.emit({"videos": listing})
         TERMINAL.show(_plan_table(listing))
-        return 0
+        return int(any(item.problem is not None for item in items))
     with TERMINAL.progress() as progress:
         if slurm_options is not None:
             from gazetools.engines.slurm import extract_on_slurm

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.egoexo.geometry import Floats, StaticCamera
-from gazetools.egoexo.takes import Take
+from gazetools.egoexo.take import Take
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError
 

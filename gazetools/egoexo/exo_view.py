@@ -9,7 +9,8 @@ from pathlib import Path
 from gazetools.egoexo.cameras import read_calibration
 from gazetools.egoexo.geometry import StaticCamera
 from gazetools.egoexo.head_boxes import HeadBoxes, head_boxes
-from gazetools.egoexo.takes import CameraVideo, Take, take_of_video
+from gazetools.egoexo.take import CameraVideo, Take
+from gazetools.egoexo.takes import take_of_video
 from gazetools.egoexo.wearer import WearerTrack, wearer_track
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import DataFileError, HeadsError
@@ -48,8 +49,8 @@ def exo_view(video: Path, *, width: int, height: int, frame_count: int) -> ExoVi
             f"{take.name}/{found.name} is an ego camera: its wearer is not in its picture.",
             hint="Use --views exo, or --heads whole.",
         )
-    if any("more than once" in problem for problem in take.problems):
-        raise HeadsError(f"Take {take.name}: {'; '.join(take.problems)}.", hint="Leave this take out.")
+    if found.problem is not None:
+        raise HeadsError(f"Take {take.name}: {found.problem}.", hint="Leave this camera out.")
     calibration = read_calibration(take.require(take.calibration, "take_trajectory"))
     camera = calibration.camera(found.camera_id)
     lens = camera.lens.scaled(width=width, height=height, name=f"{take.name}/{found.name}")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.egoexo.geometry import DEVICE_CPF, Poses
-from gazetools.egoexo.takes import RGB_STREAM, Take
+from gazetools.egoexo.take import RGB_STREAM, Take
 from gazetools.egoexo.trajectory import MAX_GAP_US, read_device_poses
 from gazetools.io.tables import read_table
 from gazetools.schemas.errors import DataFileError

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gazetools.egoexo.takes import choose_cameras, choose_takes, is_egoexo_root
+from gazetools.egoexo.takes_file import TAKES_NAME
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.store import REPORT_NAMES
 from gazetools.schemas.video_id import check_video_id, refuse_duplicate_ids, video_id_below
@@ -24,6 +25,8 @@ class VideoItem:
 
     video_id: str
     path: Path
+    problem: str | None = None
+    """Why there is nothing to work on, for what a data set's own list leaves unusable; reported as a failed item."""
 
 
 def plan_inputs(
@@ -34,7 +37,7 @@ def plan_inputs(
     A file's id is its stem; below a folder (or the fixed part of a glob) it is the path without suffix. `@list.txt`
     names one input per line (`#` comments), relative to the working folder or, failing that, to the list. Of an
     Ego-Exo4D root (a folder with takes.json and takes/) the downloaded videos of `takes`, `cameras` and `views` are
-    taken, with the ids `take/camera`.
+    taken, with the ids `take/camera`; what its takes.json leaves unusable follows at the end, with a `problem`.
 
     Raises UsageError for a path that does not exist, a folder or glob without videos, and ids that collide.
     """
@@ -49,22 +52,33 @@ def plan_inputs(
             )
         else:
             items += _expand(str(one))
-    unique = {item.path.resolve(): item for item in items}
+    unusable = list({item.video_id: item for item in items if item.problem is not None}.values())
+    unique = {item.path.resolve(): item for item in items if item.problem is None}
     planned = sorted(unique.values(), key=lambda item: item.video_id)
-    if not planned:
+    if not planned and not unusable:
         raise UsageError("No input video was given.", hint="Name files, folders, globs or @list.txt.")
     refuse_duplicate_ids((item.video_id, item.path) for item in planned)
     reserved = {Path(name).stem for name in REPORT_NAMES}
     if clash := next((item for item in planned if item.video_id in reserved), None):
         raise UsageError(f"The video id {clash.video_id!r} of {clash.path} is reserved.", hint="Rename the file.")
-    return planned
+    return planned + unusable
 
 
 def _from_egoexo(root: Path, *, takes: str | None, cameras: str | None, views: str) -> list[VideoItem]:
-    items, absent = [], []
-    for take in choose_takes(root, takes):
-        for camera in choose_cameras(take, views=views, cameras=cameras):
-            if camera.path is None:
+    chosen, unusable = choose_takes(root, takes)
+    listing = root / TAKES_NAME
+    items = [VideoItem(video_id=entry.item_id, path=listing, problem=entry.message) for entry in unusable]
+    absent = []
+    for take in chosen:
+        wanted = choose_cameras(take, views=views, cameras=cameras)
+        if not wanted and cameras is None:
+            items.append(
+                VideoItem(video_id=take.name, path=listing, problem=f"{listing} lists no {views} video of it.")
+            )
+        for camera in wanted:
+            if camera.problem is not None:
+                items.append(VideoItem(video_id=take.video_id(camera), path=listing, problem=f"{camera.problem}."))
+            elif camera.path is None:
                 absent.append(take.video_id(camera))
             else:
                 items.append(VideoItem(video_id=take.video_id(camera), path=camera.path))

@@ -99,5 +99,5 @@ def read_report(path: Path) -> ExtractReport:
 
 
 def not_reached(item: VideoItem) -> ItemResult:
-    """The result of an input that has none yet, so that a killed run's report accounts for it."""
-    return failure(item, "not reached: the run ended")
+    """The result of an input that has none (yet), so that a killed run's report accounts for it too."""
+    return failure(item, item.problem or "not reached: the run ended")

@@ -67,6 +67,7 @@ def extract(
     store = Path(output)
 
     items, _ = plan(inputs, options)
+    usable = [item for item in items if item.problem is None]
     check_writable_folder(store, option="-o")
     remove_stale_temps(store)
 
@@ -74,10 +75,12 @@ def extract(
         store=store,
         options=options,
         decoding=decoding or decode_settings(options),
-        video_ids=[item.video_id for item in items],
+        video_ids=[item.video_id for item in usable],
     )
-    tasks, digest = _plan_tasks(items, order, progress)
+    tasks, digest = _plan_tasks(usable, order, progress)
     own_ids = {task.item.video_id for task in tasks}
+    if options.shard_index_and_count[0] == 0:  # what can't be worked on is the first shard's to report
+        own_ids |= {item.video_id for item in items if item.problem is not None}
     queue = WorkQueue([item for item in items if item.video_id in own_ids], tasks)
     reporter = Reporter(store, options, items, digest)
 
@@ -86,7 +89,7 @@ def extract(
             progress.advance("videos")
         reporter.update(queue.results(not_reached))
 
-    progress.start("videos", len(own_ids), unit="videos")
+    progress.start("videos", len({task.item.video_id for task in tasks}), unit="videos")
     profile = None
     try:
         if tasks and len(options.devices) == 1:
@@ -171,9 +174,10 @@ def plan(
         cameras=options.cameras,
         views=options.views,
     )
-    head_files = open_heads(
-        options, [item.video_id for item in items], videos={item.video_id: item.path for item in items}
-    )
+    usable = {item.video_id: item for item in items if item.problem is None}
+    head_files = None
+    if usable:
+        head_files = open_heads(options, list(usable), videos={video_id: one.path for video_id, one in usable.items()})
     if head_files and len(items) == 1:
         _check_single_box_file(items[0], options, head_files)
     return items, head_files

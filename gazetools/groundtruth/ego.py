@@ -12,7 +12,7 @@ from gazetools.annotations.ego4d import read_wearer_gaze
 from gazetools.egoexo.exo_view import cached_sha256
 from gazetools.egoexo.eye_gaze import UPRIGHT_RGB, read_gaze_2d
 from gazetools.egoexo.geometry import Floats
-from gazetools.egoexo.takes import Take
+from gazetools.egoexo.take import Take
 from gazetools.egoexo.wearer import frame_times
 from gazetools.groundtruth.render import cells_of, render
 from gazetools.groundtruth.targets import Targets

@@ -160,7 +160,7 @@ def _depths(view: ExoView, rays: _Rays, options: GroundTruthOptions) -> tuple[Fl
         depth[missing] = options.fixed_depth_m
         quality[missing] = DepthQuality.FIXED
     elif options.unknown_depth == "points" and missing.size:
-        path = view.take.require(view.take.semidense_points, "take_trajectory")
+        path = view.take.require(view.take.semidense_points, "take_point_cloud")
         scene = read_scene_points(path, graph_uid=view.camera.graph_uid)
         depth[missing] = scene.depths(rays.eyes_world[missing], rays.direction_world[missing])
         quality[missing[np.isfinite(depth[missing])]] = DepthQuality.POINTS

@@ -19,7 +19,9 @@ import numpy.typing as npt
 
 import gazetools
 from gazetools.annotations.ego4d import ego4d_folder, ego4d_videos_with_gaze
-from gazetools.egoexo.takes import CameraVideo, Take, choose_cameras, choose_takes, is_egoexo_root
+from gazetools.egoexo.take import CameraVideo, Take
+from gazetools.egoexo.takes import choose_cameras, choose_takes, is_egoexo_root
+from gazetools.egoexo.takes_file import TAKES_NAME
 from gazetools.groundtruth.ego import ego4d_targets, egoexo_targets
 from gazetools.groundtruth.exo import exo_targets
 from gazetools.groundtruth.render import SIZE
@@ -108,17 +110,29 @@ def missing_files(root: str | Path, options: GroundTruthOptions) -> dict[str, li
     base = Path(root).expanduser()
     if not is_egoexo_root(base):
         raise UsageError(f"{root} is no Ego-Exo4D root (takes.json beside takes/).", hint="Pass the egoexo folder.")
-    lacking = {take.name: take.missing(options.view) for take in choose_takes(base, options.takes)}
+    takes, unusable = choose_takes(base, options.takes)
+    again = f"egoexo -o {base} --parts metadata"
+    lacking = {take.name: _lacks(take, options, again) for take in takes}
+    lacking |= {entry.item_id: [(f"a usable entry ({entry.message})", again)] for entry in unusable}
     return {name: files for name, files in lacking.items() if files}
+
+
+def _lacks(take: Take, options: GroundTruthOptions, metadata: str) -> list[tuple[str, str]]:
+    """What a take lacks: files, and cameras that takes.json spoils."""
+    cameras = choose_cameras(take, views=options.view, cameras=options.cameras)
+    spoilt = [(camera.problem, metadata) for camera in cameras if camera.problem is not None]
+    return spoilt + take.missing(options.view, points=options.unknown_depth == "points")
 
 
 def _plan(root: Path, options: GroundTruthOptions) -> list[_Job]:
     if is_egoexo_root(root):
-        jobs = [
-            _egoexo_job(take, camera, options)
-            for take in choose_takes(root, options.takes)
-            for camera in choose_cameras(take, views=options.view, cameras=options.cameras)
-        ]
+        takes, unusable = choose_takes(root, options.takes)
+        jobs = [_lost(entry.item_id, entry.message) for entry in unusable]
+        for take in takes:
+            cameras = choose_cameras(take, views=options.view, cameras=options.cameras)
+            if not cameras and options.cameras is None:
+                jobs.append(_lost(take.name, f"{root / TAKES_NAME} lists no {options.view} video of it."))
+            jobs += [_egoexo_job(take, camera, options) for camera in cameras]
         if not jobs:
             raise UsageError(f"No {options.view} camera of the chosen takes is left.", hint="Check --cameras.")
         return jobs
@@ -142,11 +156,22 @@ def _plan(root: Path, options: GroundTruthOptions) -> list[_Job]:
     return jobs
 
 
+def _lost(video_id: str, reason: str) -> _Job:
+    """What can't be worked on, as an item that fails by name."""
+    return _Job(video_id=video_id, path=None, lacking=reason, targets=_no_targets)
+
+
+def _no_targets(reader: VideoReader, frames: npt.NDArray[np.int64]) -> Targets:
+    raise AssertionError("a job without a video has no targets")
+
+
 def _egoexo_job(take: Take, camera: CameraVideo, options: GroundTruthOptions) -> _Job:
+    if camera.problem is not None:
+        return _lost(take.video_id(camera), f"{camera.problem}.")
     return _Job(
         video_id=take.video_id(camera),
         path=camera.path,
-        lacking=f"The video is missing. Get it with: {take.download('takes')}",
+        lacking=f"The video is missing. Get it with: {take.download('takes')} --views {options.view}",
         targets=partial(_of_exo, options) if options.view == "exo" else partial(_of_ego, take, options),
     )
 
@@ -175,7 +200,7 @@ def _one(store: Path, job: _Job, options: GroundTruthOptions, progress: Progress
         return _render(store, job, job.path, options)
     except UsageError as error:
         progress.say(f"failed: {job.video_id}: {error}")
-        return GroundTruthItem(video_id=job.video_id, path=str(job.path), status="failed", reason=str(error))
+        return GroundTruthItem(video_id=job.video_id, path=str(job.path or ""), status="failed", reason=str(error))
 
 
 def _render(store: Path, job: _Job, path: Path, options: GroundTruthOptions) -> GroundTruthItem:

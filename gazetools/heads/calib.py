@@ -57,6 +57,8 @@ def head_counts(view: ExoView) -> dict[str, float]:
     states = {f"heads_{name}": float(count) for name, count in view.boxes.counts.items() if count}
     reasons = {f"pose_{name}": float(count) for name, count in view.track.counts.items() if count}
     counts = {**states, **reasons}
+    if view.take.pseudo_cameras:
+        counts["pseudo_cameras"] = float(view.take.pseudo_cameras)
     if (path := find_ego_pose(view.take)) is not None:
         try:
             counts |= agreement(read_head_joints(path), view.camera, view.boxes.box_xyxy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,16 @@ def write_json_atomic(path: Path, value: Any) -> None:
     write_bytes_atomic(path, dumps(value).encode("utf-8"))
 
 
-def read_json(path: Path, *, max_bytes: int = 64 << 20) -> Any:
-    """Read JSON that must be UTF-8 without NaN or duplicate keys and at most `max_bytes` long; else DataFileError."""
+def read_json(
+    path: Path,
+    *,
+    max_bytes: int = 64 << 20,
+    pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    """Read JSON that must be UTF-8 without NaN or duplicate keys and at most `max_bytes` long; else DataFileError.
+
+    `pairs_hook` makes objects of their (key, value) pairs, for files where a duplicate key must not cost everything.
+    """
     try:
         size = path.stat().st_size
         if size > max_bytes:
@@ -29,7 +38,7 @@ def read_json(path: Path, *, max_bytes: int = 64 << 20) -> Any:
         return json.loads(
             path.read_bytes().decode("utf-8-sig"),
             parse_constant=_refuse_constant,
-            object_pairs_hook=_refuse_duplicate_keys,
+            object_pairs_hook=pairs_hook or _refuse_duplicate_keys,
         )
     except OSError as error:
         raise DataFileError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from error

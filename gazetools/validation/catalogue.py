@@ -202,6 +202,11 @@ CATALOGUE: dict[str, Code] = {
         "note", "More than half of the rows have their gaze target outside the frame.", "Pack with --inout gate."
     ),
     # annotations
+    "take-unusable": Code(
+        "warning",
+        "An entry or a camera of takes.json can't be used; its videos are not looked at, all others are.",
+        "Get takes.json again with: egoexo -o ROOT --parts metadata",
+    ),
     "sync-offset": Code(
         "warning",
         "An exo video of Ego-Exo4D and its wearer's trajectory are out of step by some frames.",

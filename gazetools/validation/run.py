@@ -134,7 +134,7 @@ def validate(
             progress.advance("validate")
     progress.finish("validate")
 
-    findings = [*collection.findings, *(f for outcome in outcomes for f in outcome.findings)]
+    findings = [*collection.findings, *finder.findings, *(f for outcome in outcomes for f in outcome.findings)]
     findings += _across_videos(collection, outcomes) + without_maps
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
     report = ValidationReport(findings=findings, summary=_summary(path, collection, outcomes, findings))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gazetools.egoexo.takes import is_egoexo_root, read_takes
+from gazetools.egoexo.takes import is_egoexo_root, read_takes, unusable_takes
 from gazetools.extraction.inputs import VIDEO_SUFFIXES
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.findings import Finding
 from gazetools.schemas.video_id import video_id_below
+from gazetools.validation.catalogue import finding
 from gazetools.validation.subject import Subject, VideoTruth
 
 
@@ -20,6 +22,8 @@ class VideoFinder:
 
     def __init__(self, root: Path | None) -> None:
         self.root = root
+        self.findings: list[Finding] = []
+        """About the root itself: what an Ego-Exo4D root's list spoils."""
         self._by_id: dict[str, Path] = {}
         self._folded: dict[str, Path] = {}
         if root is None:
@@ -35,10 +39,24 @@ class VideoFinder:
                 except UsageError:
                     continue  # a name that can be no id is the video of no heatmaps
         if is_egoexo_root(root):
-            for take in read_takes(root):
-                found = {take.video_id(camera): camera.path for camera in take.cameras}
-                self._by_id |= {video_id: path for video_id, path in found.items() if path is not None}
+            self._add_takes(root)
         self._folded = {video_id.casefold(): path for video_id, path in self._by_id.items()}
+
+    def _add_takes(self, root: Path) -> None:
+        """Ids `take/camera`, and findings for entries and cameras that can't be used."""
+        try:
+            takes, unusable = read_takes(root), unusable_takes(root)
+        except UsageError as error:
+            self.findings.append(finding("take-unusable", str(error), video_id=None))
+            return
+        self.findings += [finding("take-unusable", entry.message, video_id=entry.name) for entry in unusable]
+        for take in takes:
+            for camera in take.cameras:
+                video_id = take.video_id(camera)
+                if camera.problem is not None:
+                    self.findings.append(finding("take-unusable", f"{camera.problem}.", video_id=video_id))
+                elif camera.path is not None:
+                    self._by_id[video_id] = camera.path
 
     def find(self, subject: Subject) -> Path | None:
         """The subject's video; reports where there is none below the root."""

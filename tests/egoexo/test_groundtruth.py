@@ -122,7 +122,7 @@ def test_other_policies_for_unknown_depth(
 
 def test_points_give_the_depth_that_eye_tracking_lacks(broken_root: Path, edit_csv: EDIT, tmp_path: Path) -> None:
     edit_csv(broken_root / GAZE, _blank_depth)
-    with pytest.raises(AssertionError, match="take_trajectory"):  # no points file: the command that gets it
+    with pytest.raises(AssertionError, match="take_point_cloud"):  # no points file: the command that gets it
         _cam01(broken_root, tmp_path / "none", unknown_depth="points")
     lines = ["uid,graph_uid,px_world,py_world,pz_world,inv_dist_std,dist_std"]
     x, y, z = TAKE.gaze_target

@@ -1,0 +1,124 @@
+"""One take of Ego-Exo4D: its cameras, where its recordings lie, and the command that fetches what it lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.video_id import check_video_id
+
+RGB_STREAM = "214-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraVideo:
+    """One camera of a take."""
+
+    name: str
+    """`cam01`, or the ego RGB stream's `aria01_214-1`; the last part of the video id."""
+    camera_id: str
+    """`cam01`, `aria01`: the name in calibrations and timesync.csv."""
+    is_ego: bool
+    path: Path | None
+    """None where the video was not downloaded, or can't be named (see `problem`)."""
+    problem: str | None = None
+    """Why takes.json leaves this camera unusable, such as a path that leads out of the take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnusableTake:
+    """An entry of takes.json that can't be worked with; it costs no other take."""
+
+    item_id: str
+    """`takes.json[3]`: what stands for the entry in reports, since its name may be missing or taken twice."""
+    name: str | None
+    """The take's name as far as it can be told."""
+    uid: str | None
+    message: str
+    """File, entry, reason and the next step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    """One entry of takes.json."""
+
+    name: str
+    uid: str
+    root: Path
+    folder: Path
+    capture_name: str
+    timesync_start: int | None
+    timesync_end: int | None
+    cameras: tuple[CameraVideo, ...]
+    arias: tuple[str, ...]
+    """Camera ids of Aria glasses, sorted."""
+    pseudo_cameras: int
+    """Entries without a recording (`best_exo`, `relative_path: null`), which are left out."""
+    is_dropped: bool
+    """Left out by the dataset itself."""
+
+    def video_id(self, camera: CameraVideo) -> str:
+        """`take/camera`."""
+        return check_video_id(f"{self.name}/{camera.name}")
+
+    @property
+    def calibration(self) -> Path:
+        """gopro_calibs.csv"""
+        return self.folder / "trajectory" / "gopro_calibs.csv"
+
+    @property
+    def trajectory(self) -> Path:
+        """closed_loop_trajectory.csv"""
+        return self.folder / "trajectory" / "closed_loop_trajectory.csv"
+
+    @property
+    def semidense_points(self) -> Path:
+        """semidense_points.csv.gz"""
+        return self.folder / "trajectory" / "semidense_points.csv.gz"
+
+    @property
+    def timesync(self) -> Path:
+        """timesync.csv of the capture."""
+        return self.root / "captures" / self.capture_name / "timesync.csv"
+
+    def eye_gaze(self, *, flat: bool = False, kind: str = "auto") -> Path | None:
+        """The eye-gaze CSV (`flat`: 2-D in the RGB picture), `personalized` before `general`; None: there is none."""
+        kinds = ("personalized", "general") if kind == "auto" else (kind,)
+        names = [f"{one}_eye_gaze{'_2d' * flat}.csv" for one in kinds]
+        return next((path for name in names if (path := self.folder / "eye_gaze" / name).is_file()), None)
+
+    def require(self, path: Path, part: str) -> Path:
+        """`path`, or DataFileError with the command that downloads the part it belongs to."""
+        if path.is_file():
+            return path
+        raise DataFileError(
+            f"Take {self.name}: {path} is missing.", hint=f"Get it with: {self.download(part)}", path=str(path)
+        )
+
+    def download(self, *parts: str) -> str:
+        """The official downloader's command for parts of this take (parts: docs.ego-exo4d-data.org/download)."""
+        return f"egoexo -o {self.root} --parts {' '.join(parts)} --uids {self.uid}"
+
+    def missing(self, view: str = "exo", *, points: bool = False) -> list[tuple[str, str]]:
+        """(file, download command) for everything absent that head boxes or gaze of `view` may need.
+
+        Args:
+            view: `exo` or `ego`.
+            points: the semi-dense points are wanted too (`--unknown-depth points`).
+        """
+        lacks = [
+            (camera.name, self.download("takes") + f" --views {view}")
+            for camera in self.cameras
+            if camera.path is None and camera.problem is None and camera.is_ego == (view == "ego")
+        ]
+        files = [(self.timesync, "captures")]
+        if view == "exo":
+            files += [(self.calibration, "take_trajectory"), (self.trajectory, "take_trajectory")]
+            files += [(self.semidense_points, "take_point_cloud")] * points
+        lacks += [(str(path), self.download(part)) for path, part in files if not path.is_file()]
+        if self.eye_gaze(flat=view == "ego") is None:
+            lacks.append(
+                (f"{self.folder / 'eye_gaze'}/*_eye_gaze{'_2d' * (view == 'ego')}.csv", self.download("take_eye_gaze"))
+            )
+        return lacks

@@ -1,0 +1,218 @@
+"""takes.json -> takes; an entry that can't be used becomes a reason, never the end of the others."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gazetools.egoexo.take import RGB_STREAM, CameraVideo, Take, UnusableTake
+from gazetools.io.json_files import read_json
+from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.video_id import check_video_id, path_of_id
+
+TAKES_NAME = "takes.json"
+PSEUDO_CAMERAS = frozenset({"best_exo", "collage"})
+"""Entries beside the real cameras that name no recording of their own."""
+_MAX_JSON = 1 << 30
+_DOWNSCALED = "frame_aligned_videos/downscaled"
+
+
+class _KeyTwice(dict[str, Any]):
+    """A JSON object some of whose keys occur twice."""
+
+    twice: frozenset[str] = frozenset()
+
+
+def read_takes_file(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, ...]]:
+    """(takes sorted by name, entries that can't be used); DataFileError where the file itself can't be read."""
+    path = root / TAKES_NAME
+    again = f"Get it again with: egoexo -o {root} --parts metadata"
+    entries = read_json(path, max_bytes=_MAX_JSON, pairs_hook=_object)
+    if not isinstance(entries, list):
+        raise DataFileError(f"{path} is no list of takes.", hint=again)
+    takes: dict[int, Take] = {}
+    faults: dict[int, str] = {}
+    for number, entry in enumerate(entries):
+        try:
+            takes[number] = _take(root, entry)
+        except UsageError as error:
+            faults[number] = error.message.rstrip(".")
+    for number, reason in _twice(takes):
+        faults[number] = reason
+        del takes[number]
+    unusable = []
+    for number, reason in sorted(faults.items()):
+        name, uid = (_text_or_none(entries[number], key) for key in ("take_name", "take_uid"))
+        called = f" (take {name!r})" if name else f" (take_uid {uid!r})" if uid else ""
+        unusable.append(
+            UnusableTake(
+                item_id=f"{TAKES_NAME}[{number}]",
+                name=name,
+                uid=uid,
+                message=f"{path}, entry {number}{called}: {reason}. {again}",
+            )
+        )
+    return tuple(sorted(takes.values(), key=lambda take: take.name)), tuple(unusable)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) == len(pairs):
+        return result
+    marked = _KeyTwice(result)
+    marked.twice = frozenset(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    return marked
+
+
+def _keys_twice(value: Any) -> frozenset[str]:
+    return value.twice if isinstance(value, _KeyTwice) else frozenset()
+
+
+def _twice(takes: dict[int, Take]) -> Iterable[tuple[int, str]]:
+    """Entries that share a name (also in another case, which would share files) or a folder: none can be believed."""
+    found: dict[int, str] = {}
+    for what, key in (("take_name", lambda t: t.name.casefold()), ("folder", lambda t: str(t.folder).casefold())):
+        groups: dict[str, list[int]] = {}
+        for number, take in takes.items():
+            groups.setdefault(key(take), []).append(number)
+        for numbers in groups.values():
+            if len(numbers) > 1:
+                for number in numbers:
+                    others = ", ".join(str(other) for other in numbers if other != number)
+                    found.setdefault(number, f"its {what} is also that of entry {others}, so that neither is certain")
+    return found.items()
+
+
+def _text_or_none(entry: Any, key: str) -> str | None:
+    value = entry.get(key) if isinstance(entry, dict) else None
+    return value if isinstance(value, str) and value else None
+
+
+def _typed(entry: dict[str, Any], key: str, kind: type, what: str) -> Any:
+    """The value of `key` if it is of the type, None where it is absent or null; else DataFileError."""
+    value = entry.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise DataFileError(f"{key} is {_shown(value)}, not {what}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _row(entry: dict[str, Any], key: str) -> int | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
+        raise DataFileError(f"{key} is {_shown(value)}, not a whole number")
+    return int(value)
+
+
+def _take(root: Path, entry: Any) -> Take:
+    if not isinstance(entry, dict):
+        raise DataFileError(f"it is {_shown(entry)}, not an object")
+    if twice := _keys_twice(entry):
+        raise DataFileError(f"it has the key(s) {', '.join(sorted(twice))} twice")
+    name = _typed(entry, "take_name", str, "a name")
+    if not name:
+        raise DataFileError("it has no take_name")
+    name = check_video_id(name)
+    if "/" in name:
+        raise DataFileError(f"the take name {name!r} has a slash")
+    capture: dict[str, Any] = _typed(entry, "capture", dict, "an object") or {}
+    relative = (_typed(entry, "root_dir", str, "a path") or f"takes/{name}").strip("/")
+    folder = root / check_video_id(relative)
+    if there := folder.is_dir():
+        path_of_id(root, relative, "")
+    cameras, pseudo = _cameras(name, folder if there else None, entry, capture)
+    return Take(
+        name=name,
+        uid=_typed(entry, "take_uid", str, "a text") or "",
+        root=root,
+        folder=folder,
+        capture_name=check_video_id(_typed(capture, "capture_name", str, "a name") or re.sub(r"_\d+$", "", name)),
+        timesync_start=_row(entry, "timesync_start_idx"),
+        timesync_end=_row(entry, "timesync_end_idx"),
+        cameras=cameras,
+        arias=tuple(sorted({camera.camera_id for camera in cameras if camera.camera_id.startswith("aria")})),
+        pseudo_cameras=pseudo,
+        is_dropped=bool(entry.get("is_dropped")),
+    )
+
+
+def _cameras(
+    take: str, folder: Path | None, entry: dict[str, Any], capture: dict[str, Any]
+) -> tuple[tuple[CameraVideo, ...], int]:
+    """Real cameras, and the number of pseudo ones; `folder` is None where nothing of the take was downloaded."""
+    listed = _typed(capture, "cameras", list, "a list") or []
+    if wrong := [camera for camera in listed if not isinstance(camera, dict)]:
+        raise DataFileError(f"capture.cameras has {_shown(wrong[0])}, not an object")
+    is_ego: dict[str, bool] = {}
+    for camera in listed:  # of two contradicting rows the exo one counts, so that the camera is reported by default
+        camera_id = str(camera.get("cam_id"))
+        is_ego[camera_id] = is_ego.get(camera_id, True) and bool(camera.get("is_ego"))
+    times_listed = Counter(str(camera.get("cam_id")) for camera in listed)
+    videos = _typed(entry, "frame_aligned_videos", dict, "an object") or {}
+    found: dict[str, CameraVideo] = {}
+    pseudo = 0
+    for camera_id, value in sorted(videos.items()):
+        streams, problem = value, None
+        if times_listed[camera_id] > 1:
+            problem = f"capture.cameras lists {camera_id} {times_listed[camera_id]} times"
+        if camera_id in _keys_twice(videos) or _keys_twice(value):
+            problem = f"frame_aligned_videos has {camera_id} or one of its streams twice"
+        if camera_id in PSEUDO_CAMERAS or value is None:
+            pseudo += 1
+            continue
+        if not isinstance(value, dict):
+            streams, problem = {"0": {"relative_path": camera_id}}, f"its streams are {_shown(value)}, not an object"
+        for stream, facts in sorted(streams.items()):
+            if facts is None or (isinstance(facts, dict) and not facts.get("relative_path")):
+                pseudo += 1
+                continue
+            relative = facts.get("relative_path") if isinstance(facts, dict) else facts
+            aria = camera_id.startswith("aria")
+            if aria and stream != "rgb" and RGB_STREAM not in str(relative):
+                continue  # SLAM and eye cameras are neither exo nor what the wearer sees in colour
+            video = _camera(camera_id, relative, folder, ego=is_ego.get(camera_id, aria), problem=problem)
+            check_video_id(f"{take}/{video.name}")
+            if (other := found.get(video.name.casefold())) is not None:
+                both = f"{TAKES_NAME}: the file {video.name} is given for {other.camera_id} and {camera_id}"
+                video = replace(other, path=None, problem=both)
+            found[video.name.casefold()] = video
+    return tuple(sorted(found.values(), key=lambda camera: (camera.camera_id, camera.name))), pseudo
+
+
+def _camera(camera_id: str, relative: Any, folder: Path | None, *, ego: bool, problem: str | None) -> CameraVideo:
+    """One camera; a path that can't be used costs this camera only."""
+    path = None
+    try:
+        if not isinstance(relative, str):
+            raise DataFileError(f"its relative_path is {_shown(relative)}, not a path")
+        name = Path(check_video_id(relative)).stem
+        if folder is not None:
+            path = _downloaded(folder, path_of_id(folder, relative, ""))
+    except UsageError as error:
+        name, problem = camera_id, problem or error.message.rstrip(".")
+    return CameraVideo(
+        name=name,
+        camera_id=camera_id,
+        is_ego=ego,
+        path=None if problem else path,
+        problem=problem and f"{TAKES_NAME}: camera {camera_id}: {problem}",
+    )
+
+
+def _downloaded(folder: Path, path: Path) -> Path | None:
+    """The full-size file, else the largest down-scaled one, else None."""
+    if path.is_file():
+        return path
+    smaller = [one for one in (folder / _DOWNSCALED).glob(f"*/{path.name}") if one.parent.name.isdigit()]
+    return max(smaller, key=lambda one: int(one.parent.name), default=None)
