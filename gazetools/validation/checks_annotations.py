@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gazetools.io.json_files import read_json
+from gazetools.annotations.keysteps import read_keysteps
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.findings import Finding
 from gazetools.validation.catalogue import finding
@@ -36,8 +36,8 @@ class Coverage:
 
 
 def read_clips(path: Path) -> dict[str, list[Clip]]:
-    """Clips by video id from a CSV with `video_id`, `start_timestamp`, `stop_timestamp` (HH:MM:SS.ss), or from a JSON
-    in the shape of Ego-Exo4D's `keystep_train.json`, whose ids are take names: every camera of a take has its clips.
+    """Clips by video id from a CSV with `video_id`, `start_timestamp`, `stop_timestamp` (HH:MM:SS.ss), or from one of
+    Ego-Exo4D's keystep JSONs, whose ids are take names: every camera of a take has its clips.
 
     Raises UsageError naming file, line and value where it can't be read.
     """
@@ -78,24 +78,16 @@ def _clips(path: Path, rows: csv.DictReader[str]) -> dict[str, list[Clip]]:
 
 
 def _keystep_clips(path: Path) -> dict[str, list[Clip]]:
-    """`{"annotations": {take_uid: {"take_name", "segments": [{"start_time", "end_time", ...}]}}}`; times in seconds of
-    the take. Further keys are tolerated (docs.ego-exo4d-data.org, benchmarks/keystep)."""
+    """Clips by take name; labels are not needed."""
     try:
-        takes = read_json(path, max_bytes=_MAX_BYTES)["annotations"]
-        clips: dict[str, list[Clip]] = {}
-        for take in takes.values():
-            for number, segment in enumerate(take["segments"]):
-                start, stop = float(segment["start_time"]), float(segment["end_time"])
-                name = f"{take['take_name']} segment {number}"
-                clip = Clip(name=name, start_seconds=start, stop_seconds=stop)
-                clips.setdefault(str(take["take_name"]), []).append(clip)
+        steps = read_keysteps(path, labelled=False)
     except DataFileError as error:
-        raise UsageError(error.message, hint="Pass keystep_train.json or an annotation CSV.") from None
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"{path} is not a keystep annotation: {type(error).__name__} at {error}.",
-            hint="It needs annotations -> take -> take_name and segments with start_time and end_time.",
-        ) from None
+        raise UsageError(error.message, hint=error.hint or "Pass keystep_train.json or an annotation CSV.") from None
+    clips: dict[str, list[Clip]] = {}
+    for step in steps:
+        name = f"{step.take_name} segment {step.number}"
+        clip = Clip(name=name, start_seconds=step.start_seconds, stop_seconds=step.stop_seconds)
+        clips.setdefault(step.take_name, []).append(clip)
     return clips
 
 
