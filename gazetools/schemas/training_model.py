@@ -28,6 +28,8 @@ class EncoderSettings(StrictModel):
     mlp_ratio: Annotated[FiniteFloat, Field(gt=0)] | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the frozen encoder's weights."""
+    compile: bool = False
+    """torch.compile of the encoder; on the CPU it needs a C++ compiler."""
     uniform_power: bool = True
     use_rope: Literal[True] = True
     use_sdpa: bool = True
@@ -97,7 +99,8 @@ class ModelSettings(StrictModel):
     """`model_kwargs`."""
 
     checkpoint: str
-    """Meta's .pt file, or `random` for seeded random weights (tests and trials only)."""
+    """Meta's .pt file, a folder of transformers' save_pretrained or a hub name (facebook/vjepa2-vitl-fpc64-256), whose
+    sizes need not be given; or `random` for seeded random weights (tests and trials only)."""
     module_name: str = "gazetools.trainer.models.vit_encoder_predictor_heatmap_ar"
     wrapper_kwargs: WrapperSettings = WrapperSettings()
     pretrain_kwargs: PretrainSettings = PretrainSettings()
