@@ -1,4 +1,4 @@
-"""V-JEPA 2 in transformers' layout (hub name or save_pretrained's folder): sizes for the config, weights by own names."""
+"""V-JEPA 2 in transformers' layout (hub name or save_pretrained folder): sizes for the config, weights by own names."""
 
 from __future__ import annotations
 
