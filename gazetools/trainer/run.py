@@ -33,6 +33,7 @@ from gazetools.trainer.interruption import Interruption
 from gazetools.trainer.loop import Loop, Position
 from gazetools.trainer.metrics import MetricSet
 from gazetools.trainer.models.build import load_pretrained
+from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.records import write_metrics, write_steps
 from gazetools.trainer.restore import CHECKPOINTS, load_best, restore_run
 from gazetools.trainer.result import TrainResult
@@ -71,7 +72,7 @@ def train(
     >>> train("configs/tiny.yaml", overrides=["experiment.optimization.num_epochs=1"]).status  # doctest: +SKIP
     'done'
     """
-    settings = load_config(config, overrides)
+    settings = with_checkpoint_sizes(load_config(config, overrides))
     return _Run(settings, settings.resume_checkpoint if resume is None else resume, progress or NoProgress()).go(
         dry_run
     )

@@ -86,7 +86,22 @@ def choose_device(config: TrainingConfig) -> torch.device:
             "device(s).",
             hint="Set device=cpu, or install a CUDA build of torch.",
         )
+    if config.model_kwargs.pretrain_kwargs.encoder.compile:
+        _check_compiler(device)
     return device
+
+
+def _check_compiler(device: torch.device) -> None:
+    """EnvironmentLacksError where torch.compile cannot work on `device`: no C++ compiler, or no Triton on CUDA."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(8, device=device))
+    except Exception as error:
+        raise EnvironmentLacksError(
+            f"encoder.compile is true, but torch.compile does not work here: {type(error).__name__}: "
+            f"{str(error)[:300]}",
+            hint="Install a C++ compiler (CPU: apt-get install g++) or Triton (CUDA: pip install triton), or set "
+            "model_kwargs.pretrain_kwargs.encoder.compile=false.",
+        ) from error
 
 
 def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[str, Any]:

@@ -92,6 +92,20 @@ class VideoReader:
         return PyavSource(self._path, stream_index=self.info.stream_index, index=self._index, threads=self._threads)
 
     @property
+    def frame_index(self) -> FrameIndex:
+        """The index of the file's frames, built at its first use; kept elsewhere, it spares a later reader that work."""
+        return self._index
+
+    def adopt_index(self, index: FrameIndex) -> None:
+        """Go by `index`, which an earlier reader made of the very same file and stream; only before the first reading.
+
+        Raises UsageError where this reader has an index already.
+        """
+        if "_index" in self.__dict__:
+            raise UsageError(f"The reader of {self._path} has its frame index already.", hint="Open a new VideoReader.")
+        self.__dict__["_index"] = index
+
+    @property
     def frame_count(self) -> int:
         """Frames that decode, in presentation order; never the container's claim."""
         return len(self._index)

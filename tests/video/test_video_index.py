@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gazetools.schemas.errors import UsageError
+from gazetools.video import VideoReader
 from gazetools.video.index import NO_PTS, PacketTable, damage_of_table, index_from_packets, needs_decoding
+from tests.helpers.clips import write_clip
 
 
 def table(
@@ -112,3 +116,13 @@ def test_damage_that_the_table_shows(
         assert reasons == ()
     else:
         assert text in reasons[0]
+
+
+def test_an_index_can_be_handed_over_before_the_first_reading_only(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", frames=40, width=64, height=48, fps=30)
+    with VideoReader(path) as first, VideoReader(path) as second:
+        second.adopt_index(first.frame_index)
+        assert second.frame_index is first.frame_index
+        assert np.array_equal(second.read([3, 30]), first.read([3, 30]))
+        with pytest.raises(UsageError, match="has its frame index already"):
+            first.adopt_index(second.frame_index)

@@ -38,11 +38,9 @@ def open_indexed(path: Path, cache: Path | None, *, threads: int) -> VideoReader
     place = cache / f"{_key(path, reader)}.npz"
     with suppress(DataFileError):
         if place.exists():
-            # VideoReader builds its index lazily under this name; there is no public way to hand one over yet.
-            vars(reader)["_index"] = load_index(place)
+            reader.adopt_index(load_index(place))
             return reader
-    index: FrameIndex = reader._index
-    save_index(place, index)
+    save_index(place, reader.frame_index)
     return reader
 
 

@@ -18,6 +18,7 @@ from gazetools.trainer.models.keys import from_upstream, load_strict
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.sizes import check_heads, encoder_size
+from gazetools.trainer.models.transformers_folder import read_folder, transformers_folder
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 
 # Figures of V-JEPA 2's released predictors (configs/eval/*/ek100.yaml), where neither config nor checkpoint has them.
@@ -56,8 +57,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise EnvironmentLacksError(
             f"The V-JEPA 2 checkpoint {path} does not exist.",
-            hint="Download one (https://dl.fbaipublicfiles.com/vjepa2/vitl.pt, see facebookresearch/vjepa2) and set "
-            "model_kwargs.checkpoint to it.",
+            hint="Download one (https://dl.fbaipublicfiles.com/vjepa2/vitl.pt, see facebookresearch/vjepa2, or "
+            "hf download facebook/vjepa2-vitl-fpc64-256) and set model_kwargs.checkpoint to it.",
         )
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # noqa: TID251
@@ -69,6 +70,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not named weights.")
     return loaded
+
+
+def read_weights(config: TrainingConfig) -> dict[str, dict[str, Tensor]]:
+    """Weights of `encoder` and, where one is used, `predictor` under this package's names, from a file or a folder."""
+    model = config.model_kwargs
+    folder = transformers_folder(model.checkpoint)
+    if folder is not None:
+        return read_folder(folder)
+    checkpoint, pretrain = read_checkpoint(Path(model.checkpoint)), model.pretrain_kwargs
+    weights = {"encoder": _part(checkpoint, pretrain.encoder.checkpoint_key, model.checkpoint)}
+    if not model.wrapper_kwargs.no_predictor:
+        weights["predictor"] = _part(checkpoint, pretrain.predictor.checkpoint_key, model.checkpoint)
+    return weights
 
 
 def _part(checkpoint: dict[str, Any], key: str, path: str) -> dict[str, Tensor]:
@@ -100,10 +114,10 @@ def load_pretrained(config: TrainingConfig) -> Pretrained:
     CheckpointError where it does not fit.
     """
     model = config.model_kwargs
-    encoder_settings, predictor_settings = model.pretrain_kwargs.encoder, model.pretrain_kwargs.predictor
+    encoder_settings = model.pretrain_kwargs.encoder
     size = encoder_size(encoder_settings)
     random_weights = model.checkpoint == RANDOM_WEIGHTS
-    checkpoint = {} if random_weights else read_checkpoint(Path(model.checkpoint))
+    weights = {} if random_weights else read_weights(config)
     notes: list[str] = []
     torch.manual_seed(config.seed)
     if random_weights:
@@ -118,16 +132,17 @@ def load_pretrained(config: TrainingConfig) -> Pretrained:
         sdpa=encoder_settings.use_sdpa,
     )
     if not random_weights:
-        weights = _part(checkpoint, encoder_settings.checkpoint_key, model.checkpoint)
-        load_strict(encoder, weights, what=f"encoder weights of {model.checkpoint}")
+        load_strict(encoder, weights["encoder"], what=f"encoder weights of {model.checkpoint}")
     encoder.requires_grad_(False)
+    if encoder_settings.compile:
+        encoder.compile()
     predictor: dict[str, Tensor] = {}
     if not model.wrapper_kwargs.no_predictor:
         if random_weights:
             plain = _build_predictor(without_heatmap(config), size.embed_dim, {})
             predictor = dict(plain.state_dict())
         else:
-            predictor = _part(checkpoint, predictor_settings.checkpoint_key, model.checkpoint)
+            predictor = weights["predictor"]
             notes.append(f"Predictor: {len(predictor)} tensors from the checkpoint.")
     return Pretrained(
         encoder=encoder.to(getattr(torch, encoder_settings.dtype)),

@@ -1,0 +1,128 @@
+"""`experiment.data` of a training config: annotations, clips, heatmaps and transforms."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, field_validator, model_validator
+
+from gazetools.schemas.training_data import ViewSettings, check_template
+
+PositiveInt = Annotated[int, Field(gt=0)]
+
+Anchor = Literal["start", "end"]
+MissingPolicy = Literal["zero", "error", "skip"]
+InOutUse = Literal["keep", "gate", "weight"]
+Compat = Literal["none", "vjepa2"]
+Range = tuple[FiniteFloat, FiniteFloat]
+
+
+def _ordered(value: Range | None) -> Range | None:
+    if value is not None and value[0] > value[1]:
+        raise ValueError(f"the first number must not be above the second, got {list(value)}")
+    return value
+
+
+class DataSettings(ViewSettings):
+    """`experiment.data`: annotations, clips, heatmaps and transforms."""
+
+    dataset: str = "EK100"
+    base_path: str
+    """Folder of the videos."""
+    dataset_train: str
+    """CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class), or
+    Ego-Exo4D's keystep JSON (with `video_view`)."""
+    dataset_val: str
+    file_format: Literal[0, 1] | str | None = None
+    """0: PXX/videos/PXX_YY.MP4, 1: PXX/PXX_YY.MP4, or a path without suffix such as
+    `takes/{take}/frame_aligned_videos/{camera}`; `<video_id>.<mp4|mkv|...>` and Ego-Exo4D's folders are tried last."""
+    missing_videos: Literal["error", "skip"] = "error"
+    frames_per_clip: PositiveInt = 32
+    frames_per_second: Annotated[FiniteFloat, Field(gt=0)] = 8
+    resolution: PositiveInt = 256
+    """Side of the square crop in pixels."""
+    anchor: Anchor | None = None
+    """What the anticipation time counts back from. None: see gazetools.trainer.config.resolve_anchors."""
+    anticipation_time_sec: Range = (1.0, 1.0)
+    """Validation: seconds between the end of the observation and the anchor, drawn from this range."""
+    train_anticipation_time_sec: Range | None = None
+    """Training; None takes `anticipation_time_sec`."""
+    train_anticipation_point: Range | None = None
+    """V-JEPA 2: 1 = action start, 0 = action end."""
+    val_anticipation_point: Range | None = None
+    random_resize_scale: Range = (0.3, 1.0)
+    """Share of the frame's area that a random crop covers in training."""
+    random_resize_aspect_ratio: Range = (3 / 4, 4 / 3)
+    random_horizontal_flip: bool = True
+    auto_augment: bool = False
+    """RandAugment as V-JEPA 2 sets it; its geometric part moves the heatmap, too."""
+    motion_shift: bool = False
+    """The random crop moves from one place to another during the clip."""
+    reprob: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
+    """Probability of random erasing."""
+    num_workers: Annotated[int, Field(ge=0, le=256)] = 2
+    pin_memory: bool = True
+    use_heatmap: bool = False
+    heatmap_base_path: str | None = None
+    """A packed dataset, a folder of .npz files or .npy folders named by video id, a store, or gaze points (CSV)."""
+    heatmap_resolution: PositiveInt | None = None
+    """Side of the square heatmap that the model sees, in pixels; None takes `resolution`."""
+    heatmap_frame_tolerance: Annotated[int, Field(ge=0)] = 1
+    """By how many frames a heatmap without times may be shorter or longer than its video."""
+    heatmap_inout: InOutUse = "keep"
+    """`gate`: maps with inout < 0.5 become zeros; `weight`: maps are multiplied by inout."""
+    missing: MissingPolicy = "zero"
+    """Clips whose video has no heatmap: zeros, stop, or leave them out; always counted."""
+    allow_future: bool = False
+    """Accept datasets whose gaps were filled from later frames."""
+    max_unreadable_clips: Annotated[int, Field(ge=0)] = 0
+    """Clips per epoch that may fail to decode before the run stops; each is named and counted."""
+    max_train_clips: PositiveInt | None = None
+    """Limit for small runs: the first clips of the annotations."""
+    max_val_clips: PositiveInt | None = None
+
+    @field_validator(
+        "anticipation_time_sec", "train_anticipation_time_sec", "random_resize_scale", "random_resize_aspect_ratio"
+    )
+    @classmethod
+    def _range(cls, value: Range | None) -> Range | None:
+        return _ordered(value)
+
+    @field_validator("anticipation_time_sec", "train_anticipation_time_sec")
+    @classmethod
+    def _not_negative(cls, value: Range | None) -> Range | None:
+        if value is not None and value[0] < 0:
+            raise ValueError(f"anticipation times must be >= 0 seconds, got {list(value)}")
+        return value
+
+    @field_validator("file_format")
+    @classmethod
+    def _template(cls, value: Literal[0, 1] | str | None) -> Literal[0, 1] | str | None:
+        return check_template(value) if isinstance(value, str) else value
+
+    @field_validator("train_anticipation_point", "val_anticipation_point")
+    @classmethod
+    def _points(cls, value: Range | None) -> Range | None:
+        if value is not None and not 0 <= min(value) <= max(value) <= 1:
+            raise ValueError(f"anticipation points lie in 0 (action end) .. 1 (action start), got {list(value)}")
+        return _ordered(value)
+
+    @field_validator("random_resize_scale")
+    @classmethod
+    def _share(cls, value: Range) -> Range:
+        if not 0 < value[0] <= value[1] <= 1:
+            raise ValueError(f"a share of the frame's area lies in (0, 1], got {list(value)}")
+        return value
+
+    @field_validator("random_resize_aspect_ratio")
+    @classmethod
+    def _ratio(cls, value: Range) -> Range:
+        if value[0] <= 0:
+            raise ValueError(f"aspect ratios must be > 0, got {list(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _heatmap_path(self) -> DataSettings:
+        if self.use_heatmap and not self.heatmap_base_path and not self.heatmap_sources:
+            raise ValueError("use_heatmap is true but heatmap_base_path is not set; set it or use_heatmap=false")
+        return self

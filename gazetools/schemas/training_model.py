@@ -1,0 +1,106 @@
+"""`model_kwargs` of a training config: encoder, predictor and the wrapper around them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from gazetools.schemas.arms import Fusion, HeatmapPositions, Temporal
+from gazetools.schemas.base import StrictModel
+
+PositiveInt = Annotated[int, Field(gt=0)]
+
+RANDOM_WEIGHTS = "random"
+"""Value of `model_kwargs.checkpoint` that asks for seeded random weights."""
+
+
+class EncoderSettings(StrictModel):
+    """`model_kwargs.pretrain_kwargs.encoder`: a known `model_name`, whose sizes single keys replace."""
+
+    model_name: str = "vit_large"
+    checkpoint_key: str = "target_encoder"
+    patch_size: PositiveInt = 16
+    tubelet_size: PositiveInt = 2
+    embed_dim: PositiveInt | None = None
+    depth: PositiveInt | None = None
+    num_heads: PositiveInt | None = None
+    mlp_ratio: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the frozen encoder's weights."""
+    compile: bool = False
+    """torch.compile of the encoder; on the CPU it needs a C++ compiler."""
+    uniform_power: bool = True
+    use_rope: Literal[True] = True
+    use_sdpa: bool = True
+    use_silu: Literal[False] = False
+    wide_silu: bool = False
+    use_activation_checkpointing: bool = False
+
+
+class PredictorSettings(StrictModel):
+    """`model_kwargs.pretrain_kwargs.predictor`; what is None comes from the checkpoint, else V-JEPA 2's release."""
+
+    model_name: str = "vit_predictor"
+    checkpoint_key: str = "predictor"
+    num_frames: PositiveInt = 64
+    """Frames that positions reach; the horizon ends there."""
+    depth: PositiveInt | None = None
+    num_heads: PositiveInt = 12
+    predictor_embed_dim: PositiveInt | None = None
+    num_mask_tokens: PositiveInt | None = None
+    mask_index: Annotated[int, Field(ge=0)] = 1
+    """Mask token used to anticipate, modulo num_mask_tokens; V-JEPA 2 uses 1 (PITFALLS 32)."""
+    zero_init_mask_tokens: bool = True
+    use_mask_tokens: Literal[True] = True
+    heatmap_patch_size: PositiveInt | None = None
+    """Pixels per heatmap token; None takes the encoder's patch_size."""
+    fusion: Fusion | None = None
+    """How the heatmap enters. None: `interleave` with use_heatmap, else `none`."""
+    multiscale: Annotated[list[PositiveInt], Field(min_length=1)] | None = None
+    """Patch sizes of several heatmap grids, such as [16, 32, 64]; replaces heatmap_patch_size."""
+    temporal: Temporal = "tubelet"
+    """Frames of a time step: one mean map (`tubelet`), a grid per frame (`frame`), or a convolution (`conv`)."""
+    heatmap_positions: HeatmapPositions = "shared"
+    """`own` where the heatmap shows another view than the video: time is shared, places have their own embedding."""
+    heatmap_dropout: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
+    """Probability, in training, that a clip's heatmap is replaced by zeros."""
+    uniform_power: bool = True
+    use_rope: Literal[True] = True
+    use_sdpa: bool = True
+    use_silu: Literal[False] = False
+    wide_silu: bool = False
+    use_activation_checkpointing: bool = False
+
+
+class PretrainSettings(StrictModel):
+    """`model_kwargs.pretrain_kwargs`."""
+
+    encoder: EncoderSettings = EncoderSettings()
+    predictor: PredictorSettings = PredictorSettings()
+
+
+class WrapperSettings(StrictModel):
+    """`model_kwargs.wrapper_kwargs`."""
+
+    no_predictor: bool = False
+    no_encoder: bool = False
+    num_output_frames: PositiveInt = 2
+    num_steps: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _something_left(self) -> WrapperSettings:
+        if self.no_predictor and self.no_encoder:
+            raise ValueError("no_predictor and no_encoder leave no tokens; set one to false")
+        return self
+
+
+class ModelSettings(StrictModel):
+    """`model_kwargs`."""
+
+    checkpoint: str
+    """Meta's .pt file, a folder of transformers' save_pretrained or a hub name (facebook/vjepa2-vitl-fpc64-256), whose
+    sizes need not be given; or `random` for seeded random weights (tests and trials only)."""
+    module_name: str = "gazetools.trainer.models.vit_encoder_predictor_heatmap_ar"
+    wrapper_kwargs: WrapperSettings = WrapperSettings()
+    pretrain_kwargs: PretrainSettings = PretrainSettings()

@@ -1,0 +1,66 @@
+"""`experiment.classifier` and `experiment.optimization` of a training config: the probe and how it learns."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from gazetools.schemas.arms import TrainedPart
+from gazetools.schemas.base import StrictModel
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
+
+
+class ClassifierSettings(StrictModel):
+    """`experiment.classifier`: the attentive probe."""
+
+    num_probe_blocks: PositiveInt = 4
+    """Attention blocks: num_probe_blocks - 1 self-attention blocks and one cross-attention block."""
+    num_heads: PositiveInt = 16
+
+
+class HeadSettings(StrictModel):
+    """One entry of `multihead_kwargs`: the schedule of one probe."""
+
+    lr: NonNegativeFloat = 1e-3
+    start_lr: NonNegativeFloat | None = None
+    """Learning rate at the start of the warm-up; None takes `lr`."""
+    final_lr: NonNegativeFloat = 0.0
+    weight_decay: NonNegativeFloat = 1e-2
+    final_weight_decay: NonNegativeFloat | None = None
+    warmup: NonNegativeFloat = 0.0
+    """Epochs."""
+
+
+class OptimizationSettings(StrictModel):
+    """`experiment.optimization`."""
+
+    num_epochs: PositiveInt = 20
+    batch_size: PositiveInt = 2
+    use_bfloat16: bool = False
+    """bfloat16 autocast, on CUDA only."""
+    use_focal_loss: bool = True
+    """Sigmoid focal loss; false: cross-entropy."""
+    multihead_kwargs: Annotated[list[HeadSettings], Field(min_length=1)] = Field(default=[HeadSettings()])
+    head: Annotated[int, Field(ge=0)] | None = None
+    """Train only this entry of `multihead_kwargs`; None: all of them, side by side."""
+    accumulation_steps: PositiveInt = 1
+    """Batches per optimizer step; the gradient is that of all their clips."""
+    clip_grad_norm: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    """Largest norm of an arm's gradient."""
+    train: TrainedPart | None = None
+    """What gets gradients beside the probe. None: `heatmap` with use_heatmap, else `probe` (as V-JEPA 2)."""
+    heatmap_lr: NonNegativeFloat | None = None
+    """Peak learning rate of the heatmap part; None takes the probe's."""
+    predictor_lr: NonNegativeFloat | None = None
+    """Peak learning rate of the pretrained predictor; None takes the probe's."""
+    adam_betas: tuple[FiniteFloat, FiniteFloat] = (0.9, 0.999)
+    adam_eps: Annotated[FiniteFloat, Field(gt=0)] = 1e-8
+
+    @model_validator(mode="after")
+    def _head_exists(self) -> OptimizationSettings:
+        if self.head is not None and self.head >= len(self.multihead_kwargs):
+            raise ValueError(f"head={self.head}, but multihead_kwargs has entries 0..{len(self.multihead_kwargs) - 1}")
+        return self
