@@ -17,6 +17,9 @@ from gazetools.trainer.predictions import FOLDER, PredictionLog, write_predictio
 from gazetools.trainer.selection import HELD_OUT
 from gazetools.trainer.validation import validate
 
+WHOLE_TASKS = ("verb", "noun")
+"""Of these a validation split's predictions keep every score: they are few, and the EPIC-KITCHENS challenge asks."""
+
 
 def split_key(dataset: ClipDataset) -> str:
     """`val_<anchor>`, `held_out`, or `horizon_<seconds>`: names a split in metrics and files."""
@@ -102,11 +105,12 @@ def final_evaluation(
     final: dict[str, dict[str, Any]] = {learner.name: {} for learner in loop.learners if learner.failed is None}
     trunks = {learner.name: learner.spec.trunk for learner in loop.learners}
     for dataset in datasets:
-        logs = {name: PredictionLog(top=loop.config.experiment.evaluation.save_top) for name in final}
-        found = validate(loop, dataset, logs=logs)
+        key = split_key(dataset)
+        top = loop.config.experiment.evaluation.save_top
+        whole = WHOLE_TASKS if key.startswith("val_") else ()
+        found = validate(loop, dataset, logs={name: PredictionLog(top=top, whole=whole) for name in final})
         if found is None:
             return None
-        key = split_key(dataset)
         for name, values in found.values.items():
             final[name][key] = {**values, **_own_counts(found.counts, trunks[name])}
             if loop.world.leads:
