@@ -19,6 +19,19 @@ def report_command(
     resamples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap over videos.")] = 2000,
     few_shot: Annotated[int, typer.Option(min=1, help="Classes with fewer training clips are few-shot.")] = 20,
     many_shot: Annotated[int, typer.Option(min=1, help="Classes with more training clips are many-shot.")] = 100,
+    export_weights: Annotated[
+        Path | None, typer.Option(help="Folder for the weights of one model: model.safetensors and model.json.")
+    ] = None,
+    export_epic: Annotated[
+        Path | None, typer.Option(help="JSON file for the predictions of one model, as EPIC-KITCHENS' challenge asks.")
+    ] = None,
+    epic_sls: Annotated[
+        str | None, typer.Option(metavar="PT,TL,TD", help="The challenge's supervision levels, 0..5 each.")
+    ] = None,
+    export_arm: Annotated[str | None, typer.Option(help="Arm to export (default: estimated, or the only one).")] = None,
+    export_seed: Annotated[
+        int | None, typer.Option(help="Its seed (default: the best one where epochs were chosen).")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -27,9 +40,20 @@ def report_command(
     Writes report.html (self-contained), report.json, and CSV and LaTeX tables.
 
     Example: gazetools report runs/arms -o report
+
+    Example: gazetools report runs/arms -o report --export-epic epic.json --epic-sls 2,3,3 --export-weights weights
     """
+    from gazetools.schemas.errors import UsageError
+    from gazetools.trainer.export.epic import SupervisionLevels
+    from gazetools.trainer.export.run import export
     from gazetools.trainer.report.build import report
 
+    levels = SupervisionLevels.parse(epic_sls) if epic_sls is not None else None
+    if export_epic is not None and levels is None:
+        raise UsageError(
+            "--export-epic needs --epic-sls PT,TL,TD.",
+            hint="The supervision levels are part of a submission: pretraining, training labels, training data.",
+        )
     with TERMINAL.progress() as progress:
         document = report(
             list(runs),
@@ -42,9 +66,19 @@ def report_command(
             many_shot=many_shot,
             progress=progress,
         )
+    exported: dict[str, Any] = {}
+    if export_epic is not None or export_weights is not None:
+        exported = export(
+            list(runs), arm=export_arm, seed=export_seed, epic=export_epic, levels=levels, weights=export_weights,
+            split=split,
+        )  # fmt: skip
+        document = {**document, "exported": exported}
     TERMINAL.emit(document)
     TERMINAL.show(_table(document))
     TERMINAL.say(f"Wrote {output / 'report.html'}.")
+    for kind in ("weights", "epic"):
+        if kind in exported:
+            TERMINAL.say(f"Wrote {exported[kind]} ({kind} of {exported['model']}).")
     return 0
 
 

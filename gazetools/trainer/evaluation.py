@@ -6,12 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gazetools.trainer.counting import WITHOUT_PARTNER
 from gazetools.trainer.data.annotations import LabelSpace
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.plan import SplitPlan
-from gazetools.trainer.loop import WITHOUT_PARTNER, Loop
-from gazetools.trainer.predictions import FOLDER, write_predictions
+from gazetools.trainer.distributed.world import add_trees
+from gazetools.trainer.loop import Loop
+from gazetools.trainer.metrics import MetricSet
+from gazetools.trainer.predictions import FOLDER, PredictionLog, write_predictions
 from gazetools.trainer.selection import HELD_OUT
+from gazetools.trainer.validation import validate
+
+WHOLE_TASKS = ("verb", "noun")
+"""Of these a validation split's predictions keep every score: they are few, and the EPIC-KITCHENS challenge asks."""
 
 
 def split_key(dataset: ClipDataset) -> str:
@@ -26,7 +33,7 @@ def measure(loop: Loop, datasets: Sequence[ClipDataset]) -> dict[str, Any] | Non
     """`<split>_<metric>`, behind `<learner>/` where there are several; None where a signal came."""
     measured: dict[str, Any] = {}
     for dataset in datasets:
-        found = loop.validate(dataset)
+        found = validate(loop, dataset)
         if found is None:
             return None
         key = split_key(dataset)
@@ -34,6 +41,31 @@ def measure(loop: Loop, datasets: Sequence[ClipDataset]) -> dict[str, Any] | Non
             measured |= {f"{prefix(loop, name)}{key}_{metric}": value for metric, value in values.items()}
         measured |= {f"{key}_{count}": value for count, value in found.counts.items()}
     return measured
+
+
+def training_values(loop: Loop) -> dict[str, Any]:
+    """`train_*` of the epoch so far over all processes, and the learning rates; every process must call it."""
+    found: dict[str, Any] = {}
+    parts = loop.world.gather({x.name: x.metrics.state() for x in loop.learners} | {"": loop.counts})
+    total = add_trees(parts)
+    for learner in loop.learners:
+        if learner.failed is None:
+            metrics = MetricSet(learner.num_classes)
+            metrics.restore(total[learner.name])
+            start = prefix(loop, learner.name)
+            found |= {f"{start}train_{name}": value for name, value in metrics.values().items()}
+            found |= {f"{start}{name}": value for name, value in learner.rates().items()}
+    return found | {f"train_{name}": value for name, value in total[""].items()}
+
+
+def flat_values(loop: Loop, final: Mapping[str, Any], *, start: str = "") -> dict[str, Any]:
+    """What `final_evaluation` found as `<model>/<start><split>_<metric>`."""
+    return {
+        f"{prefix(loop, name)}{start}{split}_{metric}": value
+        for name, found in final.items()
+        for split, values in found.items()
+        for metric, value in values.items()
+    }
 
 
 def prefix(loop: Loop, name: str) -> str:
@@ -73,10 +105,12 @@ def final_evaluation(
     final: dict[str, dict[str, Any]] = {learner.name: {} for learner in loop.learners if learner.failed is None}
     trunks = {learner.name: learner.spec.trunk for learner in loop.learners}
     for dataset in datasets:
-        found = loop.validate(dataset, log=True)
+        key = split_key(dataset)
+        top = loop.config.experiment.evaluation.save_top
+        whole = WHOLE_TASKS if key.startswith("val_") else ()
+        found = validate(loop, dataset, logs={name: PredictionLog(top=top, whole=whole) for name in final})
         if found is None:
             return None
-        key = split_key(dataset)
         for name, values in found.values.items():
             final[name][key] = {**values, **_own_counts(found.counts, trunks[name])}
             if loop.world.leads:

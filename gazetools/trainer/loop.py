@@ -1,56 +1,25 @@
-"""The training and validation loop: every clip is decoded and encoded once, then every arm learns from it."""
+"""The training loop: every clip is decoded and encoded once, then every arm learns from it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gazetools.progress import Progress
-from gazetools.schemas.errors import DataFileError, FaultError
+from gazetools.schemas.errors import FaultError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.arms.learner import Learner, Trunk
-from gazetools.trainer.arms.sources import sources_of
-from gazetools.trainer.data.clips import Batch, ClipDataset, Unreadable
+from gazetools.trainer.counting import WITHOUT_PARTNER, add_counts, count_batch, refuse_unreadable
+from gazetools.trainer.data.clips import Batch, ClipDataset
 from gazetools.trainer.data.order import epoch_order
 from gazetools.trainer.distributed.world import World, add_trees
-from gazetools.trainer.feed import load, training_steps, validation_batches
+from gazetools.trainer.feed import load, training_steps
+from gazetools.trainer.forward import Forward
 from gazetools.trainer.interruption import Interruption
-from gazetools.trainer.metrics import MetricSet
-from gazetools.trainer.predictions import PredictionLog
-
-WITHOUT_PARTNER = "without_partner_"
-"""Before a trunk's name: clips whose shuffled map found no clip of another video in the batch."""
-_VALIDATION_EPOCH = 2**31  # an order that no training epoch has
-
-
-@dataclass(kw_only=True)
-class Position:
-    """Where a run stands; all of it is saved."""
-
-    epoch: int = 0
-    step_in_epoch: int = 0
-    global_step: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """One entry per finished epoch."""
-    final: dict[str, Any] | None = None
-    """What the chosen weights gave at the end of the run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One pass over a split."""
-
-    values: dict[str, dict[str, float]]
-    """Learner -> metrics."""
-    counts: dict[str, int]
-    """Of the data: unreadable clips, missing heatmaps and the like."""
-    logs: dict[str, list[PredictionLog]]
-    """Learner -> predictions, one entry per process; on the leading process, and only where asked for."""
+from gazetools.trainer.position import Position
 
 
 class Loop:
@@ -84,7 +53,7 @@ class Loop:
         self.save = save
         self.position = Position()
         self.counts: dict[str, int] = {}
-        self._ids: dict[int, dict[int, str]] = {}
+        self.forward = Forward(config, self.trunks, device)
         self.steps_per_epoch = math.ceil(len(train_set) / (self._clips_per_step() * world.size))
         for trunk in self.trunks:
             trunk.wrapper.to(device)
@@ -113,15 +82,15 @@ class Loop:
         task = f"epoch {position.epoch + 1}/{settings.num_epochs} train"
         self.progress.start(task, self.steps_per_epoch, unit="steps")
         self.progress.advance(task, position.step_in_epoch)
-        batches = self._load(self.train_set, [batch for step in steps for batch in step])
+        batches = self.load(self.train_set, [batch for step in steps for batch in step])
         try:
-            if self._stop_requested():
+            if self.stop_requested():
                 return False
             for _ in steps:
                 self._train_step([next(batches) for _ in range(settings.accumulation_steps)])
                 self.progress.advance(task)
                 self._tell(task)
-                if self._stop_requested():
+                if self.stop_requested():
                     return False
                 if position.step_in_epoch % self.config.checkpoint_every == 0 and self._within_epoch():
                     self.save()
@@ -136,9 +105,15 @@ class Loop:
         """One optimizer step of every learner; stops before it where its numbers are not finite."""
         position, step = self.position, self.position.global_step + 1
         for batch in batches:
-            self._count(batch, self.counts)
+            count_batch(batch, self.counts, self.progress.say)
         total = int(self.world.sum([self.counts.get("unreadable", 0)])[0])
-        self._check_unreadable(total, [clip for batch in batches for clip in batch.unreadable])
+        refuse_unreadable(
+            total,
+            [clip for batch in batches for clip in batch.unreadable],
+            allowed=self.config.experiment.data.max_unreadable_clips,
+            world=self.world,
+            save=self.save,
+        )
         own_clips = [clip for batch in batches for clip in batch.clips]
         clips = int(self.world.sum([len(own_clips)])[0])
         if clips:
@@ -166,17 +141,19 @@ class Loop:
     def _learn(self, batch: Batch) -> None:
         if batch.video is None:
             return
-        tokens, sources, labels, video_ids = self._encoded(batch, self.train_set)
-        with self._autocast():
+        seen = self.forward.encode(batch, self.train_set)
+        with self.forward.autocast():
             for trunk in self.trunks:
                 if not trunk.alive:
                     continue
                 # Steps are computed from float64 times on the CPU, without waiting for the device.
-                context, alone = trunk.context(tokens, batch.anticipation_seconds, sources, video_ids, training=True)
+                context, alone = trunk.context(
+                    seen.tokens, batch.anticipation_seconds, seen.sources, seen.video_ids, training=True
+                )
                 if alone:
-                    self._add(self.counts, {WITHOUT_PARTNER + trunk.name: alone})
+                    add_counts(self.counts, {WITHOUT_PARTNER + trunk.name: alone})
                 for learner in trunk.alive:
-                    learner.learn(context, labels)
+                    learner.learn(context, seen.labels)
 
     def _drop(self, learner: Learner, trouble: str, clips: list[int]) -> None:
         """Take a learner out of the run by name; the run ends where it was the last."""
@@ -194,97 +171,13 @@ class Loop:
             clips=clips,
         )
 
-    def validate(self, dataset: ClipDataset, *, log: bool = False) -> Measured | None:
-        """Every learner's metrics over every clip of `dataset` exactly once; None where a signal stopped it."""
-        settings = self.config.experiment
-        order = epoch_order(len(dataset), seed=self.config.seed, epoch=_VALIDATION_EPOCH)
-        chosen = validation_batches(order, batch_size=settings.optimization.batch_size, world=self.world)
-        task = f"epoch {self.position.epoch + 1} {dataset.split.name} ({dataset.split.anchor.name})"
-        metrics = {learner.name: MetricSet(learner.num_classes) for learner in self.learners if not learner.failed}
-        logs = {name: PredictionLog(top=settings.evaluation.save_top) for name in metrics} if log else {}
-        counts: dict[str, int] = {}
-        unreadable: list[Unreadable] = []
-        self.progress.start(task, len(chosen), unit="steps")
-        try:
-            with torch.no_grad():
-                for batch in self._load(dataset, chosen):
-                    self._count(batch, counts)
-                    unreadable += batch.unreadable
-                    if batch.video is not None:
-                        self._judge(batch, dataset, metrics, logs, counts)
-                    self.progress.advance(task)
-                    if self.world.size == 1 and self.interruption.requested():
-                        return None
-        finally:
-            self.progress.finish(task)
-        if self._stop_requested():
-            return None
-        parts = self.world.gather({name: m.state() for name, m in metrics.items()} | {"": counts})
-        counts = add_trees([part.pop("") for part in parts])
-        self._check_unreadable(counts.get("unreadable", 0), unreadable)
-        for name, metric in metrics.items():
-            metric.restore(add_trees([part[name] for part in parts]))
-        gathered = self.world.gather(logs)
-        return Measured(
-            values={name: metric.values() for name, metric in metrics.items()},
-            counts=counts,
-            logs={name: [part[name] for part in gathered] for name in logs},
-        )
-
-    def _judge(
-        self,
-        batch: Batch,
-        dataset: ClipDataset,
-        metrics: Mapping[str, MetricSet],
-        logs: Mapping[str, PredictionLog],
-        counts: dict[str, int],
-    ) -> None:
-        tokens, sources, labels, video_ids = self._encoded(batch, dataset)
-        with self._autocast():
-            for trunk in self.trunks:
-                if not trunk.alive:
-                    continue
-                context, alone = trunk.context(tokens, batch.anticipation_seconds, sources, video_ids, training=False)
-                if alone:
-                    self._add(counts, {WITHOUT_PARTNER + trunk.name: alone})
-                for learner in trunk.alive:
-                    learner.probe.eval()
-                    logits, loss = learner.judge(context, labels)
-                    metrics[learner.name].update(float(loss), logits, labels)
-                    if logs:
-                        logs[learner.name].add(batch.clips, logits, labels)
-
-    def _encoded(
-        self, batch: Batch, dataset: ClipDataset
-    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], list[str]]:
-        """The one encoder pass of a batch, and what the arms need beside it, on the device."""
-        if batch.video is None:
-            raise AssertionError("an empty batch has no forward pass")
-        with self._autocast():
-            tokens = self.trunks[0].wrapper.encode(batch.video.to(self.device, non_blocking=True))
-        wanted = any(trunk.wrapper.takes_heatmap for trunk in self.trunks)
-        sources = {n: m.to(self.device, non_blocking=True) for n, m in sources_of(batch).items()} if wanted else {}
-        labels = {task: values.to(self.device) for task, values in batch.labels.items()}
-        by_index = self._video_ids_of(dataset)
-        return tokens, sources, labels, [by_index[index] for index in batch.clips]
-
-    def _video_ids_of(self, dataset: ClipDataset) -> dict[int, str]:
-        """Clip index -> video or, of `take/camera`, take, made once per split."""
-        known = self._ids.get(id(dataset.split))
-        if known is None:
-            known = {clip.index: clip.segment.group for clip in dataset.split.clips}
-            self._ids[id(dataset.split)] = known
-        return known
-
-    def _autocast(self) -> torch.autocast:
-        enabled = self.config.experiment.optimization.use_bfloat16 and self.device.type == "cuda"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
-
-    def _load(self, dataset: ClipDataset, chosen: list[list[int]]) -> Any:
+    def load(self, dataset: ClipDataset, chosen: list[list[int]]) -> Iterator[Batch]:
+        """The batches `chosen` of a split, in order."""
         data = self.config.experiment.data
         return load(dataset, chosen, workers=data.num_workers, seed=self.config.seed)
 
-    def _stop_requested(self) -> bool:
+    def stop_requested(self) -> bool:
+        """Whether a signal came to any process; every process must ask."""
         return self.world.any(self.interruption.requested())
 
     def _tell(self, task: str) -> None:
@@ -294,30 +187,6 @@ class Loop:
             shown = ", ".join(f"{n} {v:.4f}" if len(self.learners) > 1 else f"{v:.4f}" for n, v in losses.items())
             if shown:
                 self.progress.say(f"{task}: step {step} loss {shown}")
-
-    def _count(self, batch: Batch, counts: dict[str, int]) -> None:
-        self._add(counts, {**batch.counts, "unreadable": len(batch.unreadable)})
-        for clip in batch.unreadable:
-            self.progress.say(f"Unreadable clip: video {clip.video_id!r}, CSV line {clip.row}: {clip.reason}")
-
-    @staticmethod
-    def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
-        for name, value in more.items():
-            counts[name] = counts.get(name, 0) + value
-
-    def _check_unreadable(self, total: int, own: Sequence[Unreadable]) -> None:
-        """Stop, in every process, where more clips than allowed could not be read."""
-        allowed = self.config.experiment.data.max_unreadable_clips
-        if total <= allowed:
-            return
-        found = [clip for part in self.world.gather(list(own)) for clip in part]
-        last = found[-1] if found else None
-        which = f"; the last: video {last.video_id!r}, CSV line {last.row}: {last.reason}" if last else ""
-        self.save()
-        raise DataFileError(
-            f"{total} clip(s) could not be read, {allowed} allowed{which}",
-            hint="Repair the file, or raise experiment.data.max_unreadable_clips.",
-        )
 
     def state(self) -> dict[str, Any] | None:
         """Plain values and tensors: everything that a resumed run needs to go on exactly; None but in the leader.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,16 @@ FOLDER = "predictions"
 
 
 class PredictionLog:
-    """Collects the predictions of one model on one split."""
+    """Collects the predictions of one model on one split.
 
-    def __init__(self, *, top: int) -> None:
+    Args:
+        top: best scores per task and clip that are kept.
+        whole: tasks of which all scores are kept, as the EPIC-KITCHENS challenge wants verbs and nouns.
+    """
+
+    def __init__(self, *, top: int, whole: Sequence[str] = ()) -> None:
         self.top = top
+        self.whole = frozenset(whole)
         self.rows: list[dict[str, Any]] = []
 
     def add(self, clips: Sequence[int], logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
@@ -33,7 +39,7 @@ class PredictionLog:
         row: dict[str, Any] = {"clip": np.asarray(clips, dtype=np.int64)}
         for task, values in logits.items():
             scores, truth = values.detach().float().cpu(), labels[task].cpu()
-            best = scores.topk(min(self.top, scores.shape[1]), dim=1)
+            best = scores.topk(scores.shape[1] if task in self.whole else min(self.top, scores.shape[1]), dim=1)
             row[f"label_{task}"] = truth.numpy().astype(np.int32)
             row[f"rank_{task}"] = ranks(scores, truth).numpy().astype(np.int32)
             row[f"top_{task}"] = best.indices.numpy().astype(np.int32)
@@ -67,6 +73,8 @@ def write_predictions(
     place = {name: number for number, name in enumerate(names)}
     arrays["video"] = np.array([place[clip.segment.video_id] for clip in chosen], dtype=np.int32)
     arrays["row"] = np.array([clip.segment.row for clip in chosen], dtype=np.int64)
+    clip_names = [clip.segment.name or "" for clip in chosen]
+    arrays["clip_names"] = np.frombuffer("\n".join(clip_names).encode(), dtype=np.uint8)
     arrays["has_heatmap"] = np.array([clip.has_heatmap for clip in chosen], dtype=bool)
     # Names as bytes: arrays of strings would need a wider reader.
     arrays["video_ids"] = np.frombuffer("\n".join(names).encode(), dtype=np.uint8)
@@ -90,6 +98,8 @@ class Predictions:
     video_ids: list[str]
     """What `arrays["video"]` counts."""
     train_video_ids: list[str]
+    clip_names: list[str] = field(default_factory=list)
+    """Per clip the annotation's own id (EPIC's narration_id), empty texts where it has none."""
 
     @property
     def tasks(self) -> list[str]:
@@ -101,5 +111,6 @@ def read_predictions(path: Path) -> Predictions:
     """The inverse of write_predictions; DataFileError where the file is damaged."""
     with Npz(path) as file:
         arrays = {name: file.load(name) for name in file.names}
-    names = {key: bytes(arrays.pop(key)).decode().split("\n") for key in ("video_ids", "train_video_ids")}
+    texts = ("video_ids", "train_video_ids", "clip_names")
+    names = {key: bytes(arrays.pop(key)).decode().split("\n") for key in texts if key in arrays}
     return Predictions(arrays=arrays, **names)

@@ -19,6 +19,7 @@ from gazetools.trainer.checkpoints import (
     load_latest,
 )
 from gazetools.trainer.data.plan import DataPlan
+from gazetools.trainer.export.weights import is_export, load_exported
 from gazetools.trainer.loop import Loop
 from gazetools.trainer.models.build import read_checkpoint
 from gazetools.trainer.models.keys import load_strict, strip_prefixes
@@ -81,12 +82,14 @@ def check_state(
 
 
 def load_given_weights(loop: Loop, path: Path, config: TrainingConfig, plan: DataPlan) -> str:
-    """Weights of all learners from a run folder, a checkpoint folder, or V-JEPA 2's released probe file.
+    """Weights of all learners from a run folder, a checkpoint folder, an export, or V-JEPA 2's released probe file.
 
     Returns what to tell. Raises CheckpointError where a learner has no weights there.
     """
     if path.is_file():
         return _load_released_probes(loop, path)
+    if is_export(path):
+        return _load_export(loop, path, config, plan)
     folder = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
     by_best = (folder / BEST_FOLDER).is_dir()
     whole: dict[str, Any] | None = None
@@ -105,6 +108,19 @@ def load_given_weights(loop: Loop, path: Path, config: TrainingConfig, plan: Dat
             check_state(state, str(path), config, plan, whole_config=False)
             _load_learner(state, trunk, learner, path)
     return f"Predictor and probe from {path}" + (" (best epoch)." if by_best else ".")
+
+
+def _load_export(loop: Loop, path: Path, config: TrainingConfig, plan: DataPlan) -> str:
+    """An export holds one model, for a run of one."""
+    if len(loop.learners) != 1:
+        raise UsageError(
+            f"The export {path} holds one model, this run has {len(loop.learners)}.",
+            hint="Use a config with one arm, seed and probe, or pass a run folder.",
+        )
+    exported = load_exported(path)
+    check_state(exported.as_state(), str(path), config, plan, whole_config=False)
+    _load_learner(exported.as_state(), loop.trunks[0], loop.learners[0], path)
+    return f"Predictor and probe of {exported.learner} from the export {path}."
 
 
 def load_best(loop: Loop, folder: Path) -> None:

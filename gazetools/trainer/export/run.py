@@ -1,0 +1,78 @@
+"""Exports of one model of finished runs: which one, and where its files go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gazetools.schemas.errors import UsageError
+from gazetools.trainer.checkpoints import best_checkpoint
+from gazetools.trainer.export.epic import SupervisionLevels, write_epic
+from gazetools.trainer.export.weights import export_weights
+from gazetools.trainer.report.load import ModelOfRun, Study, load_study
+from gazetools.trainer.restore import CHECKPOINTS
+
+PREFERRED_ARM = "estimated"
+
+
+def export(
+    runs: Sequence[str | Path],
+    *,
+    arm: str | None = None,
+    seed: int | None = None,
+    split: str | None = None,
+    epic: str | Path | None = None,
+    levels: SupervisionLevels | None = None,
+    weights: str | Path | None = None,
+) -> dict[str, Any]:
+    """Write the weights and the challenge predictions of one model; what was written, as plain values.
+
+    Args:
+        runs: folders of finished runs.
+        arm: None takes `estimated`, or the only arm.
+        seed: None takes the one that was best where its epoch was chosen.
+        split: of the predictions; None takes `val_start`, or the only validation split.
+        epic: JSON file to write; needs `levels`.
+        weights: folder to write.
+
+    Raises UsageError where the model or the split is not there.
+    """
+    if epic is not None and levels is None:
+        raise UsageError("A submission needs its supervision levels.", hint="Pass --epic-sls PT,TL,TD, such as 2,3,3.")
+    model = choose_model(load_study([Path(run) for run in runs]), arm, seed)
+    written: dict[str, Any] = {"model": model.name, "arm": model.arm, "seed": model.seed, "run": model.run}
+    if epic is not None and levels is not None:
+        name = split or _validation_split(model)
+        if name not in model.splits:
+            raise UsageError(f"{model.name} has no split {name!r}.", hint=f"It has: {', '.join(model.splits)}.")
+        written |= {"epic": str(epic), "split": name, "clips": write_epic(Path(epic), model.splits[name], levels)}
+    if weights is not None:
+        checkpoint = best_checkpoint(Path(model.run) / CHECKPOINTS, model.name)
+        if checkpoint is None:
+            raise UsageError(
+                f"The run {model.run} has no weights of {model.name}: it only measured them.",
+                hint="Export from the run that trained them.",
+            )
+        written["weights"] = str(export_weights(checkpoint, Path(weights)))
+    return written
+
+
+def choose_model(study: Study, arm: str | None, seed: int | None) -> ModelOfRun:
+    """The model of an arm and seed; UsageError where there is none or no rule to choose."""
+    if arm is None:
+        if PREFERRED_ARM not in study.arms and len(study.arms) > 1:
+            raise UsageError("Several arms could be exported.", hint=f"Pass --export-arm: {', '.join(study.arms)}.")
+        arm = PREFERRED_ARM if PREFERRED_ARM in study.arms else study.arms[0]
+    found = [model for model in study.models if model.arm == arm and seed in (None, model.seed)]
+    if not found:
+        there = ", ".join(f"{model.arm} (seed {model.seed})" for model in study.models)
+        raise UsageError(f"No run has arm {arm!r}" + (f" with seed {seed}" if seed is not None else "") + f": {there}.")
+    return max(found, key=lambda model: model.chosen_by.get("value", 0.0))
+
+
+def _validation_split(model: ModelOfRun) -> str:
+    names = [name for name in model.splits if name.startswith("val_")]
+    if "val_start" in names or not names:
+        return "val_start"
+    return names[0]

@@ -1,0 +1,127 @@
+"""What a run will do: device, splits, classes and models, all settled before any heavy work."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import gazetools
+from gazetools.io.atomic import check_writable_folder
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.arms.plan import plan_learners
+from gazetools.trainer.checkpoints import list_checkpoints
+from gazetools.trainer.config import AnchorPlan, resolve_anchors
+from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.plan import DataPlan, SplitPlan, plan_data
+from gazetools.trainer.data.sources import build_sources
+from gazetools.trainer.restore import CHECKPOINTS
+from gazetools.trainer.selection import at_horizons, hold_out
+from gazetools.trainer.setup import check_available, check_memory, choose_device, describe_model
+from gazetools.trainer.tensorboard_log import require_tensorboard
+from gazetools.trainer.wandb_log import require_wandb
+
+INDEX_CACHE = "frame_indexes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """Everything that is known of a run before its first step."""
+
+    config: TrainingConfig
+    folder: Path
+    device: torch.device
+    anchors: AnchorPlan
+    data: DataPlan
+    """Its train split lacks what is held out."""
+    selecting: SplitPlan | None
+    """The held-out part of train; None: validation selects."""
+    horizons: dict[float, SplitPlan]
+    model: dict[str, Any]
+    """Sizes, tokens, parameters and costs; see gazetools.trainer.setup.describe_model."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / CHECKPOINTS
+
+    @property
+    def each_epoch(self) -> list[SplitPlan]:
+        """What is measured after every epoch; the first one selects."""
+        return [*([self.selecting] if self.selecting is not None else []), *self.data.validation]
+
+    @property
+    def at_the_end(self) -> list[SplitPlan]:
+        """What is measured with the chosen weights."""
+        return [*self.each_epoch, *self.horizons.values()]
+
+    def dataset(self, split: SplitPlan, *, training: bool) -> ClipDataset:
+        """The clips of a split as tensors, with heatmaps where any arm reads them."""
+        data = self.config.experiment.data
+        reads = any(spec.source for spec in plan_learners(self.config))
+        return ClipDataset(
+            split,
+            data,
+            self.data.labels,
+            heatmaps=build_sources(data) if reads else None,
+            training=training,
+            seed=self.config.seed,
+            compat=self.config.compat,
+            index_cache=None if data.index_cache else self.folder / INDEX_CACHE,
+        )
+
+    def dumped_config(self) -> dict[str, Any]:
+        """The resolved config as plain values."""
+        return self.config.model_dump(mode="json")
+
+    def identity(self) -> dict[str, Any]:
+        """What every checkpoint says of the run that wrote it."""
+        return {
+            "version": gazetools.__version__,
+            "config": self.dumped_config(),
+            "labels": self.data.labels.to_plain(),
+            "train_clips": self.data.train.fingerprint(),
+        }
+
+
+def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
+    """Check everything that can be checked before heavy work.
+
+    Raises UsageError (2) for settings and data, EnvironmentLacksError (3) for what is not installed.
+    """
+    check_available(config)
+    require_wandb(config)
+    require_tensorboard(config)
+    device = choose_device(config)
+    anchors = resolve_anchors(config)
+    folder = Path(config.folder) / config.tag if config.tag else Path(config.folder)
+    if not dry_run:
+        check_writable_folder(folder, option="folder")
+        _refuse_mixing(config, folder, resume=resume)
+    evaluation = config.experiment.evaluation
+    data = plan_data(config.experiment.data, anchors, compat=config.compat)
+    train, selecting = hold_out(data.train, evaluation.held_out, seed=config.seed)
+    model = describe_model(config, data.labels.counts)
+    check_memory(device, model)
+    return RunPlan(
+        config=config,
+        folder=folder,
+        device=device,
+        anchors=anchors,
+        data=dataclasses.replace(data, train=train),
+        selecting=selecting,
+        horizons=at_horizons(data.validation[0], evaluation.horizons),
+        model=model,
+    )
+
+
+def _refuse_mixing(config: TrainingConfig, folder: Path, *, resume: bool) -> None:
+    if not resume and not config.val_only and list_checkpoints(folder / CHECKPOINTS):
+        raise UsageError(
+            f"{folder} already holds a run.",
+            hint="Go on with it by --resume, or choose another folder or tag.",
+        )
