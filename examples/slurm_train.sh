@@ -1,6 +1,7 @@
 #!/bin/bash
 # One training run on several machines: sbatch examples/slurm_train.sh CONFIG [key=value ...]
-# Preempted or out of time, the job is queued again and goes on where it was (SIGTERM saves the state, exit 130).
+# Five minutes before the time limit, or where the job is preempted, the state is saved (exit 130), the job is queued
+# again, and goes on where it was.
 #SBATCH --job-name=gazetools-train
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -8,7 +9,8 @@
 #SBATCH --cpus-per-task=32
 #SBATCH --time=24:00:00
 #SBATCH --requeue
-#SBATCH --signal=B:TERM@120
+#SBATCH --open-mode=append
+#SBATCH --signal=B:USR1@300
 #SBATCH --output=%x-%j.log
 set -euo pipefail
 config=${1:?usage: sbatch examples/slurm_train.sh CONFIG [key=value ...]}
@@ -16,14 +18,18 @@ shift
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 
 # One task per machine; each starts its own workers and meets the others at the first machine.
-srun --kill-on-bad-exit=1 bash -c 'exec gazetools train --config "$@" --gpus all \
+srun --kill-on-bad-exit=0 bash -c 'exec gazetools train --config "$@" --gpus all \
   --nodes "$SLURM_NNODES" --node-rank "$SLURM_NODEID" --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "'"$first"':29500"' \
   _ "$config" "$@" &
 work=$!
-trap 'kill -TERM "$work"' TERM
+# The batch shell gets the warning; srun hands it on to gazetools on every machine.
+trap 'kill -USR1 "$work"' USR1 TERM
 code=0
 wait "$work" || code=$?
-while kill -0 "$work" 2>/dev/null; do wait "$work" || code=$?; done  # the signal ended the first wait early
+while kill -0 "$work" 2>/dev/null; do  # the signal ended the wait early
+  code=0
+  wait "$work" || code=$?
+done
 if [ "$code" -eq 130 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -23,8 +23,19 @@ def train_command(
     ] = False,
     resume: Annotated[
         bool | None,
-        typer.Option("--resume/--no-resume", help="Go on from the run folder's last checkpoint (default: the config)."),
+        typer.Option(
+            "--resume/--no-resume",
+            help="Go on from the run folder's last checkpoint, or start where there is none; `--resume auto` is the "
+            "same (default: resume_checkpoint of the config, which is true).",
+        ),
     ] = None,
+    evaluate_only: Annotated[
+        bool,
+        typer.Option(
+            "--evaluate-only",
+            help="Only measure: the best weights of the run folder (into its `evaluation`), or classifier_checkpoint.",
+        ),
+    ] = False,
     gpus: Annotated[
         str | None, typer.Option(help="0: CPU, N or `all`: GPUs of this machine; default: `device` of the config.")
     ] = None,
@@ -40,12 +51,18 @@ def train_command(
     """Train the heatmap-conditioned V-JEPA 2 predictor. The same command resumes an interrupted run.
 
     Example: gazetools train --config configs/tiny.yaml experiment.optimization.num_epochs=1
+
+    Example: gazetools train --config configs/tiny.yaml --evaluate-only
     """
     from gazetools.schemas.errors import GazetoolsError, UsageError
     from gazetools.trainer.distributed.launch import Rendezvous, is_worker, launch, leave_exit_code
     from gazetools.trainer.run import train
 
     values = list(overrides or [])
+    if resume and "auto" in values:  # --resume auto
+        values.remove("auto")
+    if evaluate_only:
+        values.append("val_only=true")
     wanted = 1
     if gpus is not None:
         wanted, device = _devices(gpus)

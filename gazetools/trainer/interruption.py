@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a flag that the loop looks at between steps, so that it can save first."""
+"""SIGINT, SIGTERM and SIGUSR1 as a flag that the loop looks at between steps, so that it can save first."""
 
 from __future__ import annotations
 
@@ -7,36 +7,49 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""A second one acts as before."""
+WARNING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
+"""Of a scheduler (Slurm's `--signal=USR1@300`), which may send several: unhandled they would kill the process."""
 
 
 class Interruption:
-    """Context manager: the first signal makes `requested()` true, a second acts as before; inert in threads."""
+    """Context manager: the first signal makes `requested()` true; inert in threads.
+
+    Until `arm()` is called there is nothing to save, and a signal raises KeyboardInterrupt at once.
+    """
 
     def __init__(self) -> None:
         self._requested = False
+        self._armed = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in (*STOP_SIGNALS, *WARNING_SIGNALS):
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._restore()
+        self._restore((*STOP_SIGNALS, *WARNING_SIGNALS))
+
+    def arm(self) -> None:
+        """From here on a signal waits for the loop to look."""
+        self._armed = True
 
     def requested(self) -> bool:
         """Whether a signal came."""
         return self._requested
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._restore(STOP_SIGNALS)
+        if not self._armed:
+            raise KeyboardInterrupt
         self._requested = True
-        self._restore()
 
-    def _restore(self) -> None:
-        for number, previous in self._previous.items():
-            signal.signal(number, previous)
-        self._previous = {}
+    def _restore(self, numbers: tuple[int, ...]) -> None:
+        for number in numbers:
+            if number in self._previous:
+                signal.signal(number, self._previous.pop(number))

@@ -31,7 +31,8 @@ def result_of(
     best: dict[str, Any] = {}
     for learner in loop.learners if loop is not None else ():
         path = best_checkpoint(plan.checkpoints, learner.name)
-        best[learner.name] = {**learner.best, "checkpoint": str(path)} if learner.best is not None else None
+        kept = {"checkpoint": str(path) if path is not None else None}
+        best[learner.name] = {**learner.best, **kept} if learner.best is not None else None
     return TrainResult(
         status=status,
         folder=str(plan.folder),

@@ -93,6 +93,8 @@ def load_given_weights(loop: Loop, path: Path, config: TrainingConfig, plan: Dat
     folder = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
     by_best = (folder / BEST_FOLDER).is_dir()
     whole: dict[str, Any] | None = None
+    if not by_best and folder != path and (latest := load_latest(folder)) is not None:
+        path, whole = latest.path, latest.state
     for trunk in loop.trunks:
         for learner in trunk.learners:
             if by_best:
@@ -106,7 +108,7 @@ def load_given_weights(loop: Loop, path: Path, config: TrainingConfig, plan: Dat
             else:
                 state = whole = whole or load_checkpoint(path)
             check_state(state, str(path), config, plan, whole_config=False)
-            _load_learner(state, trunk, learner, path)
+            _load_learner(state, trunk, learner, path, keep_best=config.val_only)
     return f"Predictor and probe from {path}" + (" (best epoch)." if by_best else ".")
 
 
@@ -119,7 +121,7 @@ def _load_export(loop: Loop, path: Path, config: TrainingConfig, plan: DataPlan)
         )
     exported = load_exported(path)
     check_state(exported.as_state(), str(path), config, plan, whole_config=False)
-    _load_learner(exported.as_state(), loop.trunks[0], loop.learners[0], path)
+    _load_learner(exported.as_state(), loop.trunks[0], loop.learners[0], path, keep_best=config.val_only)
     return f"Predictor and probe of {exported.learner} from the export {path}."
 
 
@@ -133,7 +135,10 @@ def load_best(loop: Loop, folder: Path) -> None:
             _load_learner(load_checkpoint(best), trunk, learner, best)
 
 
-def _load_learner(state: Mapping[str, Any], trunk: Trunk, learner: Learner, path: Path) -> None:
+def _load_learner(
+    state: Mapping[str, Any], trunk: Trunk, learner: Learner, path: Path, *, keep_best: bool = False
+) -> None:
+    """Weights and, with `keep_best`, what chose them."""
     if state["format"] == TRAINING_FORMAT:
         if learner.name not in state["learners"] or trunk.name not in state["predictors"]:
             raise CheckpointError(
@@ -142,9 +147,11 @@ def _load_learner(state: Mapping[str, Any], trunk: Trunk, learner: Learner, path
             )
         trunk.load_predictor(state["predictors"][trunk.name])
         learner.probe.load_state_dict(state["learners"][learner.name]["probe"])
+        learner.best = state["learners"][learner.name]["best"] if keep_best else learner.best
     else:
         trunk.load_predictor(state["predictor"])
         learner.probe.load_state_dict(state["probe"])
+        learner.best = state["best"] if keep_best else learner.best
 
 
 def _load_released_probes(loop: Loop, path: Path) -> str:

@@ -10,6 +10,7 @@ from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.trainer.arms.build import build_trunks
 from gazetools.trainer.config import load_config
+from gazetools.trainer.distributed.launch import accept_warnings
 from gazetools.trainer.distributed.world import World, joined_world
 from gazetools.trainer.evaluation import final_evaluation, flat_values, measure, note_best, training_values
 from gazetools.trainer.interruption import Interruption
@@ -18,7 +19,7 @@ from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.outcome import RESULT_NAME, is_finished, result_of
 from gazetools.trainer.records import write_metrics, write_steps
-from gazetools.trainer.restore import load_best, restore_run
+from gazetools.trainer.restore import load_best, load_given_weights, restore_run
 from gazetools.trainer.result import TrainResult
 from gazetools.trainer.run_plan import RunPlan, settle
 from gazetools.trainer.saving import save_best_weights, save_state
@@ -56,13 +57,16 @@ def train(
     """
     settings = with_checkpoint_sizes(load_config(config, overrides))
     resume = settings.resume_checkpoint if resume is None else resume
-    plan = settle(settings, resume=resume, dry_run=dry_run)
-    with joined_world(plan.device.type) as world, Interruption() as interruption:
-        talk = Talk((progress or NoProgress()) if world.leads else NoProgress(), notes_of(settings))
-        talk.plan(plan)
-        if dry_run:
-            return result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=world.size)
-        return _Run(plan, talk, world, interruption).go(resume=resume)
+    with Interruption() as interruption:
+        plan = settle(settings, resume=resume, dry_run=dry_run)
+        with joined_world(plan.device.type) as world:
+            talk = Talk((progress or NoProgress()) if world.leads else NoProgress(), notes_of(settings))
+            talk.plan(plan)
+            if dry_run:
+                return result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=world.size)
+            interruption.arm()
+            accept_warnings()
+            return _Run(plan, talk, world, interruption).go(resume=resume)
 
 
 class _Run:
@@ -78,10 +82,13 @@ class _Run:
     def go(self, *, resume: bool) -> TrainResult:
         """Begin where the last checkpoint ends, train or measure, and leave a result."""
         plan, config = self.plan, self.plan.config
-        found = restore_run(
-            self.loop, plan.checkpoints, config, plan.data, resume=resume, note=self.talk.note
-        )  # fmt: skip
-        self.checkpoint = str(found) if found is not None else None
+        if plan.weights is not None:
+            self.talk.note(load_given_weights(self.loop, plan.weights, config, plan.data))
+        else:
+            found = restore_run(
+                self.loop, plan.checkpoints, config, plan.data, resume=resume, note=self.talk.note
+            )  # fmt: skip
+            self.checkpoint = str(found) if found is not None else None
         if is_finished(plan, self.loop):
             return self._result("done")
         logs: list[WandbLog | TensorboardLog] = []

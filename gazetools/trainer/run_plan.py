@@ -26,6 +26,7 @@ from gazetools.trainer.tensorboard_log import require_tensorboard
 from gazetools.trainer.wandb_log import require_wandb
 
 INDEX_CACHE = "frame_indexes"
+EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,9 @@ class RunPlan:
 
     config: TrainingConfig
     folder: Path
+    """Where the run writes: with `val_only`, and no weights given by path, `evaluation` in the run folder."""
+    weights: Path | None
+    """Where a run that only measures takes its weights from; a run folder, a checkpoint, an export or a probe file."""
     device: torch.device
     anchors: AnchorPlan
     data: DataPlan
@@ -99,6 +103,14 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
     device = choose_device(config)
     anchors = resolve_anchors(config)
     folder = Path(config.folder) / config.tag if config.tag else Path(config.folder)
+    trained = folder
+    if config.val_only and config.classifier_checkpoint is None:
+        if not list_checkpoints(trained / CHECKPOINTS):
+            raise UsageError(
+                f"val_only: {trained} holds no checkpoint to measure.",
+                hint="Set folder (and tag) to those of a run, or classifier_checkpoint to its weights.",
+            )
+        folder /= EVALUATION
     if not dry_run:
         check_writable_folder(folder, option="folder")
         _refuse_mixing(config, folder, resume=resume)
@@ -110,6 +122,7 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
     return RunPlan(
         config=config,
         folder=folder,
+        weights=Path(config.classifier_checkpoint or trained) if config.val_only else None,
         device=device,
         anchors=anchors,
         data=dataclasses.replace(data, train=train),

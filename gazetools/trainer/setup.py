@@ -41,8 +41,6 @@ _FREE_KEYS = (
 def check_available(config: TrainingConfig) -> None:
     """UsageError with everything that the config asks for and this version lacks, and every wrong model setting."""
     problems = []
-    if config.val_only and not (config.classifier_checkpoint or config.resume_checkpoint):
-        problems.append("val_only=true needs classifier_checkpoint (or resume_checkpoint=true) to have weights.")
     try:
         specs = plan_learners(config)
     except UsageError as error:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,8 @@ from gazetools.trainer.distributed.world import World, add_trees
 from gazetools.trainer.feed import training_steps, validation_batches
 from gazetools.trainer.predictions import read_predictions
 from tests.helpers.command_line import run_cli
+from tests.helpers.runs import Listener, assert_same, final_state, lines
 from tests.trainer.conftest import Study
-from tests.trainer.test_train import Listener, assert_same, final_state, lines
 
 # float32 gradients added in another order
 RELATIVE = 1e-5
@@ -149,3 +152,25 @@ def test_processes_from_the_command_line(tiny: dict[str, Any], tmp_path: Path, c
     assert document["status"] == "done" and document["processes"] == 2
     again = run_cli("train", "--config", str(path), "--processes", "2", "experiment.optimization.batch_size=7")
     assert again.exit_code == 2, "the first worker's exit code, not torchrun's"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_signal_to_the_launcher_saves_and_ends_with_130(tiny: dict[str, Any], tmp_path: Path, number: int) -> None:
+    """As Slurm warns or preempts the task of a machine, which is the launcher."""
+    import yaml
+
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(tiny))
+    command = [sys.executable, "-m", "gazetools", "train", "--config", str(path), "--processes", "2"]
+    command += ["experiment.optimization.num_epochs=50", "experiment.optimization.batch_size=1"]
+    with (tmp_path / "log").open("w") as log:
+        child = subprocess.Popen(command, stderr=log, stdout=log)
+        deadline = time.monotonic() + 240
+        while "step 2 loss" not in (tmp_path / "log").read_text():
+            assert child.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        child.send_signal(number)
+        assert child.wait(120) == 130, (tmp_path / "log").read_text()
+    steps = final_state(tmp_path / "run")["position"]["global_step"]
+    assert 0 < steps < 150

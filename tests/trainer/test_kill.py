@@ -16,8 +16,8 @@ import torch
 from gazetools.progress import NoProgress
 from gazetools.trainer import train
 from gazetools.trainer.checkpoints import list_checkpoints
+from tests.helpers.runs import Listener, assert_same, final_state
 from tests.trainer.conftest import Study
-from tests.trainer.test_train import Listener, assert_same, final_state
 
 OVERRIDES = [
     "checkpoint_every=1",

@@ -13,7 +13,7 @@ import pytest
 
 from gazetools.schemas.errors import EnvironmentLacksError
 from gazetools.trainer import train
-from tests.trainer.test_train import Listener
+from tests.helpers.runs import Listener
 
 SECRET = "0123456789abcdef-secret"
 

@@ -1,11 +1,9 @@
-"""`train` end to end on a small study: learning, resuming to the bit, signals, faults, and the command line."""
+"""`train` end to end on a small study: learning, counting, weights, and what a run leaves."""
 
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,63 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from gazetools.progress import NoProgress
-from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, FaultError, UsageError
-from gazetools.trainer import readiness_findings, train
-from gazetools.trainer.checkpoints import list_checkpoints, load_checkpoint, load_latest
+from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
+from gazetools.trainer import train
+from gazetools.trainer.checkpoints import load_checkpoint
 from gazetools.trainer.config import load_config
 from gazetools.trainer.loop import Loop
 from gazetools.trainer.models.build import build_model, read_checkpoint
 from gazetools.trainer.models.keys import to_upstream
-from tests.helpers.command_line import run_cli
+from tests.helpers.runs import Listener, assert_same, final_state, lines
 from tests.trainer.conftest import Study
 from tests.trainer.test_data import make_dataset
 
 STEPS_PER_EPOCH = 3
-
-
-class Listener(NoProgress):
-    """Collects what is said; sends a signal to this process when a number of training steps is reached."""
-
-    def __init__(self, *, signal_after_steps: int | None = None, number: int = signal.SIGTERM) -> None:
-        self.said: list[str] = []
-        self.steps = 0
-        self.signal_after_steps = signal_after_steps
-        self.number = number
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
-
-    def advance(self, task: str, steps: int = 1) -> None:
-        if task.endswith("train") and steps == 1:
-            self.steps += 1
-            if self.steps == self.signal_after_steps:
-                os.kill(os.getpid(), self.number)
-
-
-def final_state(folder: Path) -> dict[str, Any]:
-    found = load_latest(folder / "checkpoints")
-    assert found is not None
-    return found.state
-
-
-def assert_same(first: Any, second: Any, where: str = "") -> None:
-    if isinstance(first, torch.Tensor):
-        assert torch.equal(first, second), where
-    elif isinstance(first, dict):
-        assert first.keys() == second.keys(), where
-        for key in first:
-            assert_same(first[key], second[key], f"{where}.{key}")
-    elif isinstance(first, list | tuple):
-        assert len(first) == len(second), where
-        for place, pair in enumerate(zip(first, second, strict=True)):
-            assert_same(*pair, f"{where}[{place}]")
-    else:
-        assert first == second, where
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_a_run_leaves_metrics_checkpoints_and_a_result(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -111,26 +64,6 @@ def test_training_lowers_the_loss_and_moves_only_what_trains(tiny: dict[str, Any
         assert torch.equal(value, after[key]) is not key.startswith("heatmap_tokens."), key
 
 
-@pytest.mark.parametrize("stop_after", [1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 2])
-def test_stopped_by_a_signal_and_resumed_gives_identical_weights(
-    study: Study, tiny: dict[str, Any], tmp_path: Path, stop_after: int
-) -> None:
-    train(tiny)
-    whole = final_state(tmp_path / "run")
-    config = study.config(tmp_path / "stopped")
-    number = signal.SIGINT if stop_after == 1 else signal.SIGTERM
-    stopped = train(config, progress=Listener(signal_after_steps=stop_after, number=number))
-    assert (stopped.status, int(stopped.exit_code), stopped.steps_done) == ("interrupted", 130, stop_after)
-    torch.manual_seed(12345)  # whatever the new process has
-    resumed = train(config)
-    assert resumed.status == "done"
-    other = final_state(tmp_path / "stopped")
-    for part in ("predictors", "learners", "position", "counts", "processes", "labels"):
-        assert_same(whole[part], other[part], part)
-    for name in ("metrics.jsonl", "steps/epoch_0000.jsonl", "steps/epoch_0001.jsonl"):
-        assert (tmp_path / "run" / name).read_text() == (tmp_path / "stopped" / name).read_text(), name
-
-
 def test_another_seed_gives_other_weights(study: Study, tiny: dict[str, Any], tmp_path: Path) -> None:
     train(tiny)
     train(study.config(tmp_path / "other"), overrides=["seed=1"])
@@ -138,28 +71,6 @@ def test_another_seed_gives_other_weights(study: Study, tiny: dict[str, Any], tm
         final_state(tmp_path / name)["learners"]["main"]["probe"]["pooler.query_tokens"] for name in ("run", "other")
     )
     assert not torch.equal(first, second)
-
-
-def test_nan_stops_before_the_step_and_keeps_the_state(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import gazetools.trainer.arms.learner as module
-
-    true_loss, calls = module.task_loss, []
-
-    def poisoned(*arguments: Any, **settings: Any) -> torch.Tensor:
-        calls.append(1)
-        loss = true_loss(*arguments, **settings)
-        return loss * float("nan") if len(calls) == 3 else loss
-
-    monkeypatch.setattr(module, "task_loss", poisoned)
-    with pytest.raises(FaultError, match="step 3") as caught:
-        train(tiny)
-    assert int(caught.value.exit_code) == 4 and caught.value.details["clips"]
-    state = final_state(tmp_path / "run")
-    assert state["position"]["global_step"] == 2
-    weights = (*state["learners"]["main"]["probe"].values(), *state["predictors"]["main"].values())
-    assert all(torch.isfinite(value).all() for value in weights)
 
 
 def test_unreadable_clips_stop_the_run_or_are_counted_within_the_budget(
@@ -193,43 +104,6 @@ def test_without_heatmaps_it_is_v_jepa_2s_probe(tiny: dict[str, Any]) -> None:
     result = train(tiny)
     assert result.model["train"] == "probe" and result.model["heatmap_tokens"] == 0
     assert result.model["trained_parameters"] == result.model["probe_parameters"]
-
-
-def test_validation_alone_repeats_the_numbers_of_training(tiny: dict[str, Any], tmp_path: Path) -> None:
-    trained = train(tiny)
-    alone = train(
-        tiny,
-        overrides=["val_only=true", f"classifier_checkpoint={trained.checkpoint}", f"folder={tmp_path / 'val'}"],
-        resume=False,
-    )
-    wanted = {name: value for name, value in trained.metrics.items() if name.startswith("val_")}
-    assert {name: alone.metrics[name] for name in wanted} == wanted
-    assert not (tmp_path / "val" / "checkpoints").exists()
-
-
-def test_the_same_command_after_the_end_changes_nothing(tiny: dict[str, Any], tmp_path: Path) -> None:
-    first = train(tiny)
-    paths = list_checkpoints(tmp_path / "run" / "checkpoints")
-    again = train(tiny)
-    assert again.status == "done" and again.metrics == first.metrics
-    assert list_checkpoints(tmp_path / "run" / "checkpoints") == paths
-    with pytest.raises(UsageError, match="already holds a run"):
-        train(tiny, resume=False)
-
-
-def test_a_checkpoint_of_another_config_or_other_classes_is_refused(
-    study: Study, tiny: dict[str, Any], tmp_path: Path
-) -> None:
-    tiny["experiment"]["optimization"]["num_epochs"] = 1
-    train(tiny)
-    with pytest.raises(UsageError, match=r"experiment\.optimization\.batch_size"):
-        train(tiny, overrides=["experiment.optimization.batch_size=1"])
-    rows = (study.root / "actions.csv").read_text().splitlines()
-    for count, message in ((3, "classes"), (5, "other clips")):
-        other = tmp_path / "other.csv"
-        other.write_text("\n".join(rows[:count]) + "\n")
-        with pytest.raises(CheckpointError, match=message):
-            train(tiny, overrides=[f"experiment.data.dataset_train={other}"])
 
 
 def test_pretrained_weights_load_strictly_and_give_what_the_config_leaves_out(
@@ -276,12 +150,6 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "bad.pt")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_cuda_without_cuda_is_exit_3(tiny: dict[str, Any]) -> None:
-    with pytest.raises(EnvironmentLacksError, match="device=cpu"):
-        train(tiny, overrides=["device=cuda"])
-
-
 def test_heatmap_weights_get_gradients_in_the_loop(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, float] = {}
     original = Loop._train_step
@@ -299,76 +167,6 @@ def test_heatmap_weights_get_gradients_in_the_loop(tiny: dict[str, Any], monkeyp
     train(tiny, overrides=["experiment.optimization.num_epochs=1"])
     assert set(seen) == {f"scales.0.{name}" for name in ("embed.weight", "embed.bias", "modality")}
     assert min(seen.values()) > 0
-
-
-# The command line
-
-
-@pytest.fixture
-def config_file(tiny: dict[str, Any], tmp_path: Path) -> Path:
-    import yaml
-
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(tiny))
-    return path
-
-
-def test_train_from_the_command_line(config_file: Path) -> None:
-    done = run_cli("train", "--config", str(config_file), "experiment.optimization.num_epochs=1", "--json")
-    assert done.exit_code == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert document["status"] == "done" and document["metrics"]["train_clips"] == 5
-    assert "RANDOM WEIGHTS" in done.stderr
-
-
-def test_dry_run_describes_and_writes_nothing(config_file: Path, tmp_path: Path) -> None:
-    done = run_cli("train", "--config", str(config_file), "--dry-run", "--json")
-    assert done.exit_code == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert document["status"] == "dry_run"
-    assert document["data"]["steps_per_epoch"] == STEPS_PER_EPOCH
-    assert document["data"]["train"]["heatmap_coverage"] == pytest.approx(0.8)
-    assert document["model"]["video_tokens"] == document["model"]["heatmap_tokens"] == 2 * 16
-    built = build_model(load_config(config_file)).wrapper
-    assert document["model"]["encoder"]["parameters"] == sum(p.numel() for p in built.encoder.parameters())
-    assert document["config"]["experiment"]["data"]["resolution"] == 32
-    assert not (tmp_path / "run").exists()
-    text = run_cli("train", "--config", str(config_file), "--dry-run")
-    assert text.exit_code == 0 and "steps_per_epoch: 3" in text.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["experiment.data.resolutoin=3"], 2, "did you mean 'resolution'"),
-        (["--gpus", "four"], 2, "a number or `all`"),
-        (["--gpus", "99"], 3, "CUDA device(s)"),
-        (["--nodes", "2"], 2, "--rdzv-endpoint"),
-        (["model_kwargs.checkpoint=/none.pt"], 3, "/none.pt does not exist"),
-        (["experiment.wandb.enable=true"], 3, "gazetools[wandb]"),
-        (["experiment.data.anticipation_time_sec=[9, 9]"], 2, "num_frames="),
-        (["experiment.data.heatmap_base_path=/none"], 2, "heatmap_base_path"),
-    ],
-)
-def test_exit_codes_and_messages(
-    config_file: Path, arguments: list[str], code: int, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gazetools.trainer.wandb_log.importlib.util.find_spec", lambda name: None)
-    done = run_cli("train", "--config", str(config_file), *arguments)
-    assert done.exit_code == code, done.stderr
-    assert message in done.stderr
-
-
-def test_readiness(study: Study, config_file: Path, tmp_path: Path) -> None:
-    findings = readiness_findings(config_file, study.heatmaps)
-    assert {(f.code, f.severity, f.video_id) for f in findings} == {
-        ("training-coverage", "warning", "P02_01"),
-        ("training-coverage", "note", None),
-    }
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    (finding,) = readiness_findings(config_file, empty)
-    assert (finding.code, finding.severity) == ("training-data", "error") and "zeros" in finding.message
 
 
 def test_datasets_filled_from_the_future_are_refused_unless_allowed(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -413,14 +211,3 @@ def test_worker_processes_give_the_same_batches(study: Study, tiny: dict[str, An
     workers = train(study.config(tmp_path / "workers"), overrides=[*one_epoch, "experiment.data.num_workers=1"])
     assert alone.metrics == workers.metrics
     assert load_checkpoint(Path(workers.checkpoint or ""))["position"]["global_step"] == 1
-
-
-def test_the_committed_tiny_config_trains_and_validates(study: Study, tmp_path: Path) -> None:
-    data = {"base_path": study.root / "videos", "heatmap_base_path": study.heatmaps}
-    data |= {"dataset_train": study.root / "actions.csv", "dataset_val": study.root / "actions.csv"}
-    overrides = [f"experiment.data.{key}={value}" for key, value in data.items()]
-    path = Path(__file__).parents[2] / "configs" / "tiny.yaml"
-    done = run_cli("train", "--config", str(path), f"folder={tmp_path}", *overrides, "--json")
-    assert done.exit_code == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert document["epochs_done"] == 2 and Path(document["best"]["checkpoint"]).is_dir()

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import ExitCode
+from gazetools.trainer.interruption import STOP_SIGNALS, WARNING_SIGNALS
 
 _EXIT_FILE = "GAZETOOLS_EXIT_FILE"
+_READY_FILE = "GAZETOOLS_READY_FILE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +54,14 @@ def launch(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) 
     """Run `gazetools ARGUMENTS` in `processes` processes; the exit code is that of its first worker.
 
     torchrun ends with 1 whatever a worker ended with (and after a saved interruption, too), so that the first worker
-    leaves its code in a file. SIGINT and SIGTERM are handed on.
+    leaves its code in a file. SIGINT and SIGTERM are handed on to torchrun, which gives its workers 30 s; SIGUSR1,
+    which would kill torchrun, goes to a worker that is ready to save, and all end as soon as they have saved.
     """
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "code"
-        environment = {**os.environ, _EXIT_FILE: str(file), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        file, ready = Path(folder) / "code", Path(folder) / "ready"
+        environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        environment |= {_EXIT_FILE: str(file), _READY_FILE: str(ready)}
+        handed_on: list[int] = []
         child = subprocess.Popen(
             torchrun_command(arguments, processes=processes, rendezvous=rendezvous),
             env=environment,
@@ -63,9 +69,15 @@ def launch(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) 
         )
 
         def hand_on(number: int, frame: FrameType | None) -> None:
-            child.send_signal(number)
+            handed_on.append(number)
+            if number in STOP_SIGNALS:
+                child.send_signal(number)
+            elif ready.is_file():
+                os.kill(int(ready.read_text()), number)
+            else:
+                child.send_signal(signal.SIGTERM)  # nothing to save yet
 
-        before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, hand_on) for number in (*STOP_SIGNALS, *WARNING_SIGNALS)}
         try:
             code = child.wait()
         finally:
@@ -73,7 +85,16 @@ def launch(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) 
                 signal.signal(number, handler)
         if file.is_file():
             return int(file.read_text())
+    if handed_on:
+        return int(ExitCode.INTERRUPTED)
     return code if code in {int(known) for known in ExitCode} and code != 1 else int(ExitCode.FAULT)
+
+
+def accept_warnings() -> None:
+    """In the first worker of a machine: tell the launcher whom to hand SIGUSR1; one worker's flag stops all."""
+    name = os.environ.get(_READY_FILE)
+    if name and os.environ.get("LOCAL_RANK", "0") == "0":
+        write_bytes_atomic(Path(name), str(os.getpid()).encode())
 
 
 def leave_exit_code(code: int) -> None:

@@ -1,0 +1,58 @@
+"""What tests of runs share: a progress that listens and sends signals, and comparisons of states."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gazetools.progress import NoProgress
+from gazetools.trainer.checkpoints import load_latest
+
+
+class Listener(NoProgress):
+    """Collects what is said; sends a signal to this process when a number of training steps is reached."""
+
+    def __init__(self, *, signal_after_steps: int | None = None, number: int = signal.SIGTERM) -> None:
+        self.said: list[str] = []
+        self.steps = 0
+        self.signal_after_steps = signal_after_steps
+        self.number = number
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    def advance(self, task: str, steps: int = 1) -> None:
+        if task.endswith("train") and steps == 1:
+            self.steps += 1
+            if self.steps == self.signal_after_steps:
+                os.kill(os.getpid(), self.number)
+
+
+def final_state(folder: Path) -> dict[str, Any]:
+    found = load_latest(folder / "checkpoints")
+    assert found is not None
+    return found.state
+
+
+def assert_same(first: Any, second: Any, where: str = "") -> None:
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first:
+            assert_same(first[key], second[key], f"{where}.{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), where
+        for place, pair in enumerate(zip(first, second, strict=True)):
+            assert_same(*pair, f"{where}[{place}]")
+    else:
+        assert first == second, where
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,146 @@
+"""Stopped runs: signals, resuming to the bit, NaN, measuring alone, and checkpoints that do not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from gazetools.schemas.errors import CheckpointError, FaultError, UsageError
+from gazetools.trainer import train
+from gazetools.trainer.checkpoints import list_checkpoints
+from gazetools.trainer.interruption import Interruption
+from gazetools.trainer.loop import Loop
+from gazetools.trainer.report.build import report
+from tests.helpers.command_line import run_cli
+from tests.helpers.runs import Listener, assert_same, final_state
+from tests.trainer.conftest import Study
+
+STEPS_PER_EPOCH = 3
+
+
+@pytest.mark.parametrize(
+    ("stop_after", "number"),
+    [
+        (1, signal.SIGINT),  # at a terminal
+        (STEPS_PER_EPOCH, signal.SIGTERM),  # preempted; between training and validation
+        (STEPS_PER_EPOCH + 2, signal.SIGUSR1),  # Slurm's warning before the time limit
+    ],
+)
+def test_stopped_by_a_signal_and_resumed_gives_identical_weights(
+    study: Study, tiny: dict[str, Any], tmp_path: Path, stop_after: int, number: int
+) -> None:
+    train(tiny)
+    whole = final_state(tmp_path / "run")
+    config = study.config(tmp_path / "stopped")
+    stopped = train(config, progress=Listener(signal_after_steps=stop_after, number=number))
+    assert (stopped.status, int(stopped.exit_code), stopped.steps_done) == ("interrupted", 130, stop_after)
+    torch.manual_seed(12345)  # whatever the new process has
+    resumed = train(config)
+    assert resumed.status == "done"
+    other = final_state(tmp_path / "stopped")
+    for part in ("predictors", "learners", "position", "counts", "processes", "labels"):
+        assert_same(whole[part], other[part], part)
+    for name in ("metrics.jsonl", "steps/epoch_0000.jsonl", "steps/epoch_0001.jsonl"):
+        assert (tmp_path / "run" / name).read_text() == (tmp_path / "stopped" / name).read_text(), name
+
+
+def test_what_each_signal_does_to_a_run() -> None:
+    """Unarmed there is nothing to save; a second warning is harmless, a second SIGTERM acts as before."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        with pytest.raises(KeyboardInterrupt), Interruption():
+            os.kill(os.getpid(), number)
+    with Interruption() as interruption:
+        interruption.arm()
+        assert not interruption.requested()
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGUSR1)
+        assert interruption.requested()
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before[:2]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+def test_nan_stops_before_the_step_and_keeps_the_state(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gazetools.trainer.arms.learner as module
+
+    true_loss, calls = module.task_loss, []
+
+    def poisoned(*arguments: Any, **settings: Any) -> torch.Tensor:
+        calls.append(1)
+        loss = true_loss(*arguments, **settings)
+        return loss * float("nan") if len(calls) == 3 else loss
+
+    monkeypatch.setattr(module, "task_loss", poisoned)
+    with pytest.raises(FaultError, match="step 3") as caught:
+        train(tiny)
+    assert int(caught.value.exit_code) == 4 and caught.value.details["clips"]
+    state = final_state(tmp_path / "run")
+    assert state["position"]["global_step"] == 2
+    weights = (*state["learners"]["main"]["probe"].values(), *state["predictors"]["main"].values())
+    assert all(torch.isfinite(value).all() for value in weights)
+
+
+def test_validation_alone_repeats_the_numbers_of_training(tiny: dict[str, Any], tmp_path: Path) -> None:
+    trained = train(tiny)
+    alone = train(
+        tiny,
+        overrides=["val_only=true", f"classifier_checkpoint={trained.checkpoint}", f"folder={tmp_path / 'val'}"],
+        resume=False,
+    )
+    wanted = {name: value for name, value in trained.metrics.items() if name.startswith("val_")}
+    assert {name: alone.metrics[name] for name in wanted} == wanted
+    assert not (tmp_path / "val" / "checkpoints").exists()
+
+
+def test_evaluate_only_measures_the_best_weights_of_the_run_beside_it(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="holds no checkpoint to measure"):
+        train(tiny, overrides=["val_only=true"])
+    trained = train(tiny)
+    before = (tmp_path / "run" / "result.json").read_bytes()
+    config_file = tmp_path / "config.yaml"
+    config_file.write_text(yaml.safe_dump(tiny))
+    monkeypatch.setattr(Loop, "train_epoch", lambda self: 1 / 0)
+    done = run_cli("train", "--config", str(config_file), "--evaluate-only", "--json")
+    assert done.exit_code == 0, done.stderr
+    alone = json.loads(done.stdout)
+    assert alone["folder"] == str(tmp_path / "run" / "evaluation") and alone["final"] == trained.final
+    assert (tmp_path / "run" / "result.json").read_bytes() == before
+    assert report([alone["folder"]], output=tmp_path / "report", resamples=100)["arms"], "it can be reported"
+    again = run_cli("train", "--config", str(config_file), "--resume", "auto", "--json")
+    assert again.exit_code == 0 and json.loads(again.stdout)["steps_done"] == trained.steps_done
+
+
+def test_the_same_command_after_the_end_changes_nothing(tiny: dict[str, Any], tmp_path: Path) -> None:
+    first = train(tiny)
+    paths = list_checkpoints(tmp_path / "run" / "checkpoints")
+    again = train(tiny)
+    assert again.status == "done" and again.metrics == first.metrics
+    assert list_checkpoints(tmp_path / "run" / "checkpoints") == paths
+    with pytest.raises(UsageError, match="already holds a run"):
+        train(tiny, resume=False)
+
+
+def test_a_checkpoint_of_another_config_or_other_classes_is_refused(
+    study: Study, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    tiny["experiment"]["optimization"]["num_epochs"] = 1
+    train(tiny)
+    with pytest.raises(UsageError, match=r"experiment\.optimization\.batch_size"):
+        train(tiny, overrides=["experiment.optimization.batch_size=1"])
+    rows = (study.root / "actions.csv").read_text().splitlines()
+    for count, message in ((3, "classes"), (5, "other clips")):
+        other = tmp_path / "other.csv"
+        other.write_text("\n".join(rows[:count]) + "\n")
+        with pytest.raises(CheckpointError, match=message):
+            train(tiny, overrides=[f"experiment.data.dataset_train={other}"])
