@@ -16,7 +16,6 @@ from gazetools.schemas.video_id import check_video_id
 
 CANONICAL_FPS = 30
 """Canonical videos have a constant 30 frames per second; gaze and annotation times refer to them."""
-_VIDEO_FOLDERS = ("full_scale", "video_540ss", "clips")
 _MAX_JSON = 4 << 30
 _LTA_NEEDED = ("video_uid", "clip_uid", "clip_parent_start_sec", "action_clip_start_sec", "action_clip_end_sec")
 
@@ -30,6 +29,16 @@ class Ego4dVideo:
     has_gaze: bool
     """As ego4d.json says; it may disagree with the files that are there."""
     scenarios: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ego4dClip:
+    """One entry of ego4d.json's `clips`: [start, end) of a video, in seconds."""
+
+    uid: str
+    video_uid: str
+    start_seconds: float
+    end_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,34 +65,10 @@ class ForecastClip:
     """None in the unannotated test split."""
 
 
-def ego4d_folder(root: Path) -> Path | None:
-    """The folder that has `gaze/` and videos: `root` or `root/v2`, as `ego4d -o root` leaves it; None otherwise."""
-    for folder in (root, root / "v2"):
-        if (folder / "gaze").is_dir() and any((folder / name).is_dir() for name in _VIDEO_FOLDERS[:2]):
-            return folder
-    return None
-
-
-def ego4d_videos_with_gaze(folder: Path) -> list[tuple[str, Path | None, Path]]:
-    """(video uid, video or None, gaze CSV) for every gaze file; the full-scale video before the 540-pixel one."""
-    found = []
-    for gaze in sorted((folder / "gaze").glob("*.csv")):
-        uid = check_video_id(gaze.stem)
-        videos = (folder / name / f"{uid}.mp4" for name in _VIDEO_FOLDERS[:2])
-        found.append((uid, next((video for video in videos if video.is_file()), None), gaze))
-    return found
-
-
 def read_ego4d_videos(path: Path) -> list[Ego4dVideo]:
     """`videos` of ego4d.json; DataFileError names the entry that can't be read."""
-    content = read_json(path, max_bytes=_MAX_JSON)
-    videos = content.get("videos") if isinstance(content, dict) else None
-    if not isinstance(videos, list):
-        raise DataFileError(
-            f"{path} has no list `videos`.", hint="Get it with: ego4d -o DIR --metadata", path=str(path)
-        )
     out = []
-    for number, entry in enumerate(videos):
+    for number, entry in enumerate(_list_of(path, "videos", part="metadata")):
         try:
             out.append(
                 Ego4dVideo(
@@ -96,6 +81,40 @@ def read_ego4d_videos(path: Path) -> list[Ego4dVideo]:
         except (KeyError, TypeError, ValueError) as error:
             raise DataFileError(f"{path}, videos[{number}]: {error!r}.", path=str(path)) from None
     return out
+
+
+def read_ego4d_clips(path: Path) -> list[Ego4dClip]:
+    """`clips` of ego4d.json: parts [start, end) of videos; DataFileError names the entry that can't be read."""
+    out = []
+    for number, entry in enumerate(_list_of(path, "clips", part="metadata")):
+        try:
+            clip = Ego4dClip(
+                uid=str(entry["clip_uid"]),
+                video_uid=check_video_id(str(entry["video_uid"])),
+                start_seconds=float(entry["video_start_sec"]),
+                end_seconds=float(entry["video_end_sec"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataFileError(f"{path}, clips[{number}]: {error!r}.", path=str(path)) from None
+        if not 0 <= clip.start_seconds < clip.end_seconds:
+            raise DataFileError(
+                f"{path}, clips[{number}]: {clip.start_seconds} to {clip.end_seconds} s is no range.", path=str(path)
+            )
+        out.append(clip)
+    return out
+
+
+def _list_of(path: Path, key: str, *, part: str = "annotations") -> list[Any]:
+    """The list under `key`; DataFileError with the downloader's command where the file or the list is missing."""
+    option = "--metadata" if part == "metadata" else f"--datasets {part}"
+    hint = f"Get it with: ego4d --output_directory ROOT --version v2 {option}"
+    if not path.exists():
+        raise DataFileError(f"{path} does not exist.", hint=hint, path=str(path))
+    content = read_json(path, max_bytes=_MAX_JSON)
+    found = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(found, list):
+        raise DataFileError(f"{path} has no list `{key}`; is it the file it is taken for?", hint=hint, path=str(path))
+    return found
 
 
 def read_wearer_gaze(
@@ -150,12 +169,8 @@ def read_lta(path: Path) -> list[ForecastClip]:
 
     Clip times are moved by the clip's start in its video. Raises DataFileError naming the entry.
     """
-    content = read_json(path, max_bytes=_MAX_JSON)
-    clips = content.get("clips") if isinstance(content, dict) else None
-    if not isinstance(clips, list):
-        raise DataFileError(f"{path} has no list `clips`; is it an LTA annotation?", path=str(path))
     out = []
-    for number, clip in enumerate(clips):
+    for number, clip in enumerate(_list_of(path, "clips")):
         if missing := [name for name in _LTA_NEEDED if not isinstance(clip, dict) or name not in clip]:
             raise DataFileError(f"{path}, clips[{number}] lacks {', '.join(missing)}.", path=str(path))
         try:
@@ -188,12 +203,8 @@ class ShortTermFrame:
 
 def read_sta(path: Path) -> list[ShortTermFrame]:
     """`fho_sta_{train,val,test_unannotated}.json`; DataFileError names the entry that can't be read."""
-    content = read_json(path, max_bytes=_MAX_JSON)
-    entries = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(entries, list):
-        raise DataFileError(f"{path} has no list `annotations`; is it an STA annotation?", path=str(path))
     out = []
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(_list_of(path, "annotations")):
         try:
             out.append(
                 ShortTermFrame(
@@ -206,6 +217,15 @@ def read_sta(path: Path) -> list[ShortTermFrame]:
         except (KeyError, TypeError, ValueError) as error:
             raise DataFileError(f"{path}, annotations[{number}]: {error!r}.", path=str(path)) from None
     return out
+
+
+def read_taxonomy(path: Path) -> tuple[list[str], list[str]]:
+    """(verbs, nouns) of `fho_lta_taxonomy.json`; a label is a place in its list. DataFileError: not of that form."""
+    lists = [_list_of(path, key) for key in ("verbs", "nouns")]
+    for key, names in zip(("verbs", "nouns"), lists, strict=True):
+        if wrong := [number for number, name in enumerate(names) if not isinstance(name, str)]:
+            raise DataFileError(f"{path}, {key}[{wrong[0]}]: {names[wrong[0]]!r} is no name.", path=str(path))
+    return lists[0], lists[1]
 
 
 def _label(value: Any) -> int | None:

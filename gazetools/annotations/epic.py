@@ -46,6 +46,31 @@ def read_video_info(path: Path) -> dict[str, EpicVideo]:
     return videos
 
 
+@dataclass(frozen=True, kw_only=True)
+class EpicClass:
+    """One row of EPIC_100_verb_classes.csv or EPIC_100_noun_classes_v2.csv."""
+
+    class_id: int
+    key: str
+    category: str
+    """Empty where the file has none."""
+
+
+def read_classes(path: Path) -> dict[int, EpicClass]:
+    """EPIC_100_verb_classes.csv or EPIC_100_noun_classes_v2.csv by id; DataFileError names the row of a wrong cell.
+
+    `instances` (a Python list as text) is not read.
+    """
+    table = read_table(path, required=("id", "key"), optional=("category",))
+    found: dict[int, EpicClass] = {}
+    for row, number in enumerate(table.integers("id").tolist()):
+        if number in found:
+            raise table.error(row, "id", f"{number} has two rows")
+        category = table.columns["category"][row] if "category" in table else ""
+        found[number] = EpicClass(class_id=number, key=table.columns["key"][row], category=category)
+    return found
+
+
 def read_tail_classes(path: Path) -> frozenset[int]:
     """Class ids of EPIC_100_tail_verbs.csv or EPIC_100_tail_nouns.csv (one column, `verb` or `noun`)."""
     table = read_table(path, required=(), optional=("verb", "noun"))

@@ -18,7 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 import gazetools
-from gazetools.annotations.ego4d import ego4d_folder, ego4d_videos_with_gaze
+from gazetools.annotations.ego4d_root import (
+    download_command,
+    ego4d_folder,
+    ego4d_videos_with_gaze,
+    missing_ego4d,
+)
 from gazetools.egoexo.take import CameraVideo, Take
 from gazetools.egoexo.takes import choose_cameras, choose_takes, is_egoexo_root
 from gazetools.egoexo.takes_file import TAKES_NAME
@@ -106,10 +111,12 @@ def groundtruth(
 
 
 def missing_files(root: str | Path, options: GroundTruthOptions) -> dict[str, list[tuple[str, str]]]:
-    """What the chosen takes of an Ego-Exo4D root lack: take -> (file or camera, download command); nothing is done."""
+    """What is not there: take (Ego4D: video uid) -> (file or camera, download command); nothing is done."""
     base = Path(root).expanduser()
+    if (folder := ego4d_folder(base)) is not None and not is_egoexo_root(base):
+        return missing_ego4d(base, folder, options.takes)
     if not is_egoexo_root(base):
-        raise UsageError(f"{root} is no Ego-Exo4D root (takes.json beside takes/).", hint="Pass the egoexo folder.")
+        raise _no_root(base)
     takes, unusable = choose_takes(base, options.takes)
     again = f"egoexo -o {base} --parts metadata"
     lacking = {take.name: _lacks(take, options, again) for take in takes}
@@ -122,6 +129,15 @@ def _lacks(take: Take, options: GroundTruthOptions, metadata: str) -> list[tuple
     cameras = choose_cameras(take, views=options.view, cameras=options.cameras)
     spoilt = [(camera.problem, metadata) for camera in cameras if camera.problem is not None]
     return spoilt + take.missing(options.view, points=options.unknown_depth == "points")
+
+
+def _no_root(root: Path) -> UsageError:
+    return UsageError(
+        f"{root} is neither an Ego-Exo4D root (takes.json beside takes/) nor an Ego4D one (gaze/ beside "
+        "full_scale/ or video_540ss/).",
+        hint=f"Get one with: egoexo -o {root} --parts metadata takes captures take_trajectory take_eye_gaze "
+        f"(or {download_command(root, 'gaze full_scale')})",
+    )
 
 
 def _plan(root: Path, options: GroundTruthOptions) -> list[_Job]:
@@ -138,18 +154,14 @@ def _plan(root: Path, options: GroundTruthOptions) -> list[_Job]:
         return jobs
     folder = ego4d_folder(root)
     if folder is None:
-        raise UsageError(
-            f"{root} is neither an Ego-Exo4D root (takes.json beside takes/) nor an Ego4D one (gaze/ beside "
-            "full_scale/ or video_540ss/).",
-            hint=f"Get one with: egoexo -o {root} --parts metadata takes captures take_trajectory take_eye_gaze",
-        )
+        raise _no_root(root)
     if options.view != "ego":
         raise UsageError("Ego4D has no third-person view of its wearer.", hint="Pass --view ego.")
     patterns = [part.strip() for part in (options.takes or "*").split(",")]
     jobs = []
     for uid, video, gaze in ego4d_videos_with_gaze(folder):
         if any(fnmatch.fnmatchcase(uid, pattern) for pattern in patterns):
-            lacking = f"The video of {gaze} is missing. Get it with: ego4d -o {root} --datasets full_scale -u {uid}"
+            lacking = f"The video of {gaze} is missing. Get it with: {download_command(root, 'full_scale', uid)}"
             jobs.append(_Job(video_id=uid, path=video, lacking=lacking, targets=partial(_of_ego4d, gaze, options)))
     if not jobs:
         raise UsageError(f"{folder / 'gaze'} has no gaze of {options.takes or 'any video'}.", hint="Check --takes.")

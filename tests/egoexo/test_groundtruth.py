@@ -276,7 +276,7 @@ def test_ego4d_gaze_is_the_median_of_confident_samples(tmp_path: Path) -> None:
     report = groundtruth(root, tmp_path / "store", view="ego")
     items = {item.video_id: item for item in report.items}
     assert items["uid-1"].status == "done"
-    assert "ego4d -o" in str(items["uid-2"].reason)
+    assert "--datasets full_scale --video_uids uid-2" in str(items["uid-2"].reason)
     with open_store(tmp_path / "store" / "uid-1.h5") as store:
         target = store.extra("target_xy")
         assert target is not None
