@@ -25,6 +25,8 @@ _PACKAGES = {
     "decord": ("decord", "--backend decord", False),
     "scipy": ("'gazetools[detect]'", "gazetools heads, --heads detect", False),
     "sklearn": ("'gazetools[evaluate]'", "gaze metrics", False),
+    "submitit": ("'gazetools[slurm]'", "extract --engine slurm", False),
+    "ray": ("'gazetools[ray]'", "extract --engine ray", False),
     "wandb": ("'gazetools[wandb]'", "logging to Weights & Biases", False),
     "tensorboard": ("'gazetools[tensorboard]'", "logging to TensorBoard", False),
 }

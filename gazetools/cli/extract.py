@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+from gazetools.cli.extract_engines import ray_settings, slurm_settings, slurm_shard
+from gazetools.cli.extract_tables import show_plan, show_report
 from gazetools.schemas.heads import DEFAULT_POSE
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from gazetools.schemas.extract import ExtractOptions, ExtractReport, StageTimes
-    from gazetools.schemas.slurm import SlurmOptions
 
 _VIDEO, _MODEL, _RUN, _SCALE = "Which frames and people", "Model", "Run", "Many videos and machines"
 
@@ -106,7 +101,11 @@ def extract_command(
         ),
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="local, or slurm: a job array; with --dry-run its script.", rich_help_panel=_SCALE)
+        str,
+        typer.Option(
+            help="local, slurm (a job array; with --dry-run its script) or ray (actors of a cluster).",
+            rich_help_panel=_SCALE,
+        ),
     ] = "local",
     slurm: Annotated[
         list[str] | None,
@@ -114,6 +113,15 @@ def extract_command(
             "--slurm",
             metavar="KEY=VALUE",
             help="jobs, parallel, minutes, requeues, partition, account, gpus, cpus, memory, setup; may be repeated.",
+            rich_help_panel=_SCALE,
+        ),
+    ] = None,
+    ray: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ray",
+            metavar="KEY=VALUE",
+            help="address (HOST:PORT, auto, local), workers, cpus, gpus, wait_seconds; may be repeated.",
             rich_help_panel=_SCALE,
         ),
     ] = None,
@@ -148,8 +156,6 @@ def extract_command(
 
     Example: gazetools extract videos -o store --device cuda:0,cuda:1 --profile
     """
-    from rich.markup import escape
-
     from gazetools.extraction.run import extract, plan
     from gazetools.schemas.base import parse_settings
     from gazetools.schemas.extract import ExtractOptions
@@ -180,7 +186,7 @@ def extract_command(
             "dtype": dtype,
             "device": device,
             "engine": engine,
-            "shard": shard or (_slurm_shard() if engine == "local" else None),
+            "shard": shard or (slurm_shard() if engine == "local" else None),
             "decode_timeout": decode_timeout,
             "decode_memory": decode_memory,
             "decode_threads": decode_threads,
@@ -190,7 +196,7 @@ def extract_command(
         },
         what="extract",
     )
-    slurm_options = _slurm_options(slurm or [], options)
+    slurm_options, ray_options = slurm_settings(slurm or [], options), ray_settings(ray or [], options)
     if dry_run and slurm_options is not None:
         from gazetools.engines.slurm import sbatch_script
 
@@ -202,115 +208,18 @@ def extract_command(
         return 0
     if dry_run:
         items, head_files = plan(inputs, options)
-        listing = [
-            {
-                "video_id": item.video_id,
-                "path": str(item.path),
-                "heads": item.problem or _heads_of(options.heads, head_files, item.video_id),
-            }
-            for item in items
-        ]
-        TERMINAL.emit({"videos": listing})
-        TERMINAL.show(_plan_table(listing))
+        show_plan(items, head_files, heads=options.heads)
         return int(any(item.problem is not None for item in items))
     with TERMINAL.progress() as progress:
         if slurm_options is not None:
             from gazetools.engines.slurm import extract_on_slurm
 
             report = extract_on_slurm(inputs, output, options=options, slurm=slurm_options, progress=progress)
+        elif ray_options is not None:
+            from gazetools.engines.ray import extract_on_ray
+
+            report = extract_on_ray(inputs, output, options=options, ray_options=ray_options, progress=progress)
         else:
             report = extract(inputs, output, options=options, progress=progress)
-    TERMINAL.emit(report.model_dump(mode="json"))
-    TERMINAL.show(_result_table(report, output))
-    for item in report.failed:
-        TERMINAL.show(f"[red]failed[/] {escape(item.video_id)}: {escape(item.reason or '')}")
-    if profile and report.profile is not None:
-        TERMINAL.show(_profile_table(report.profile))
+    show_report(report, output, profile=profile)
     return report.exit_code
-
-
-def _slurm_options(pairs: list[str], options: ExtractOptions) -> SlurmOptions | None:
-    """`--slurm KEY=VALUE ...` as settings; None for another engine."""
-    from gazetools.schemas.base import parse_settings
-    from gazetools.schemas.errors import UsageError
-    from gazetools.schemas.slurm import SlurmOptions
-
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--slurm {pair} has no '='.", hint="Write it like --slurm minutes=90.")
-        if key == "setup":
-            values.setdefault(key, []).append(value)
-        else:
-            values[key] = int(value) if value.isdigit() else value
-    if options.engine != "slurm":
-        if pairs:
-            raise UsageError(f"--slurm {pairs[0]} needs --engine slurm.", hint="Add it, or leave --slurm out.")
-        return None
-    return parse_settings(SlurmOptions, values, what="extract --slurm")
-
-
-def _slurm_shard() -> str | None:
-    """I/N of a Slurm array task; None outside of one."""
-    values = [os.environ.get(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "COUNT")]
-    if values[0] is None or values[1] is None:
-        return None
-    first, step = (int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", "1")) for name in ("MIN", "STEP"))
-    shard = f"{(int(values[0]) - first) // step + 1}/{values[1]}"
-    TERMINAL.say(f"Slurm array task {values[0]}: doing shard {shard} of the inputs. --shard 1/1 does all of them here.")
-    return shard
-
-
-def _heads_of(spec: str, head_files: dict[str, Path] | None, video_id: str) -> str:
-    """What the listing says of a video's boxes: its file, `missing`, or the source that needs none."""
-    return str(head_files.get(video_id) or "missing") if head_files else spec
-
-
-def _plan_table(listing: list[dict[str, str]]) -> Table:
-    from rich.markup import escape
-    from rich.table import Column, Table
-
-    table = Table(
-        Column("video id", overflow="fold"), "file", "head boxes", title=f"{len(listing)} videos would be extracted"
-    )
-    for row in listing:
-        table.add_row(*(escape(row[key]) for key in ("video_id", "path", "heads")))
-    return table
-
-
-def _result_table(report: ExtractReport, output: Path) -> Table:
-    from rich.markup import escape
-    from rich.table import Column, Table
-
-    name = Column("video id", overflow="fold")
-    table = Table(name, "status", "frames", "rows", "no people", "small heads", "clipped", "s", title=str(output))
-    style = {"done": "green", "complete": "cyan", "part": "yellow", "failed": "red"}
-    for item in report.items:
-        status = f"[{style[item.status]}]{item.status}[/]"
-        counts = (item.frames, item.rows, item.frames_without_people, item.small_heads, item.clipped_boxes)
-        table.add_row(escape(item.video_id), status, *map(str, counts), f"{item.seconds:.1f}")
-    return table
-
-
-def _profile_table(times: StageTimes) -> Table:
-    from rich.table import Table
-
-    stages = {
-        "open files": times.open,
-        "wait for frames": times.decode_wait,
-        "prompts": times.prompt,
-        "model": times.model,
-        "wait for writing": times.write_wait,
-        "join and commit": times.join,
-        "other": times.other,
-    }
-    workers = f"{times.workers} worker{'s' if times.workers > 1 else ''}"
-    title = f"{times.frames_per_second:.1f} frames/s with {workers}; bottleneck: {times.bottleneck}"
-    table = Table("stage", "s", "share", title=title)
-    for name, seconds in stages.items():
-        table.add_row(name, f"{seconds:.2f}", f"{seconds / times.wall:.1%}" if times.wall else "")
-    table.add_section()
-    table.add_row("decoding, beside it", f"{times.decode_busy:.2f}", "")
-    table.add_row("writing, beside it", f"{times.write_busy:.2f}", "")
-    return table

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from gazetools.engines.paths import absolute_inputs, absolute_options
 from gazetools.extraction.reporting import read_report
 from gazetools.extraction.run import extract, plan
 from gazetools.io.atomic import check_writable_folder
@@ -52,14 +53,8 @@ class Executor(Protocol):
 
 def shard_jobs(inputs: Sequence[str], output: Path, options: ExtractOptions, jobs: int) -> list[ShardJob]:
     """One job per shard, on the shard runner's own balance by frames x pixels. Paths are made absolute."""
-    absolute = tuple(_absolute(text) for text in inputs)
-    settings = {**options.model_dump(), "engine": "local"}
-    for name in ("checkpoint", "backbone"):
-        settings[name] = settings[name] and _absolute(settings[name])
-    if Path(options.model).exists():
-        settings["model"] = _absolute(options.model)
-    if options.heads.startswith("file:"):
-        settings["heads"] = "file:" + _absolute(options.heads.removeprefix("file:"))
+    absolute = tuple(absolute_inputs(inputs))
+    settings = {**absolute_options(options).model_dump(), "engine": "local"}
     return [
         ShardJob(absolute, str(output.absolute()), {**settings, "shard": f"{index + 1}/{jobs}"})
         for index in range(jobs)
@@ -158,12 +153,6 @@ def _command(job: ShardJob) -> str:
         if value is not True:
             words.append(str(value))
     return shlex.join(words)
-
-
-def _absolute(text: str) -> str:
-    """An input as seen from any working folder; `@list.txt` keeps its mark."""
-    mark, path = ("@", text[1:]) if text.startswith("@") else ("", text)
-    return mark + str(Path(path).expanduser().absolute())
 
 
 def _slurm_executor(output: Path, slurm: SlurmOptions) -> Executor:

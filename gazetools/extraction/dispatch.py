@@ -11,6 +11,9 @@ from gazetools.extraction.tasks import Task, WorkQueue
 from gazetools.schemas.extract import ItemResult, StageTimes
 
 _BUSY_RETRY_SECONDS = 1.0
+MOST_EARLY_DEATHS = 3
+"""Deaths of one slot's workers in a row before they were ready, after which a pool stops the run. Deaths during a task
+are counted by the queue instead: they are that task's."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import multiprocessing.connection
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from gazetools.extraction.dispatch import Event
+from gazetools.extraction.dispatch import MOST_EARLY_DEATHS, Event
+from gazetools.extraction.messages import event_of
 from gazetools.extraction.processes import end_process, how_it_ended, receive, send, start_child
 from gazetools.extraction.tasks import Task
 from gazetools.extraction.worker import WorkOrder, task_to_json
 from gazetools.progress import Progress
-from gazetools.schemas.errors import ERRORS_BY_CODE, FaultError
-from gazetools.schemas.extract import ItemResult, StageTimes
-
-_STARTS = 3
-"""Deaths of one slot's workers in a row before their first task, after which the run stops."""
+from gazetools.schemas.errors import FaultError
 
 
 class LocalPool:
@@ -63,10 +60,12 @@ class LocalPool:
         for channel in ready:
             slot = self._channels.index(channel)
             try:
-                event = self._event(slot, receive(channel))
+                event = event_of(slot, receive(channel), self._progress)
             except (EOFError, ConnectionError):
                 event = self._restart(slot)
             if event is not None:
+                if event.ready:
+                    self._early_deaths[slot] = 0
                 events.append(event)
         return events
 
@@ -92,26 +91,10 @@ class LocalPool:
         how = how_it_ended(self._processes[slot])
         self._channels[slot].close()
         self._early_deaths[slot] += 1
-        if self._early_deaths[slot] >= _STARTS:
+        if self._early_deaths[slot] >= MOST_EARLY_DEATHS:
             raise FaultError(
-                f"The worker on {self._devices[slot]} {how}, {_STARTS} times before its first task.",
+                f"The worker on {self._devices[slot]} {how}, {MOST_EARLY_DEATHS} times before it was ready.",
                 hint="Its messages are above; try the same command with this device alone.",
             )
         self._processes[slot], self._channels[slot] = self._start(slot)
         return Event(slot=slot, died=how)
-
-    def _event(self, slot: int, message: dict[str, Any]) -> Event | None:
-        kind = message["is"]
-        if kind == "progress":
-            for name, *arguments in message["calls"]:
-                method: Callable[..., None] = getattr(self._progress, name)
-                method(*arguments)
-            return None
-        if kind == "ready":
-            return Event(slot=slot, ready=True)
-        if kind == "raised":
-            error = ERRORS_BY_CODE.get(message["code"], FaultError)
-            return Event(slot=slot, error=error(message["message"], hint=message["hint"]))
-        self._early_deaths[slot] = 0
-        result = None if message["result"] is None else ItemResult(**message["result"])
-        return Event(slot=slot, finished=True, result=result, times=StageTimes(**message["times"]))

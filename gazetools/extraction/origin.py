@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -96,5 +97,10 @@ def build_provenance(
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that the numbers depend on."""
+    return dict(_library_versions())
+
+
+@functools.cache  # parsing the packages' metadata takes milliseconds, for every video
+def _library_versions() -> dict[str, str]:
     names = ("torch", "transformers", "numpy", "h5py", "av")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}

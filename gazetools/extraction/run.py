@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gazetools.extraction.costs import cost_by_size
 from gazetools.extraction.decoding import Decoder, DecodeSettings
-from gazetools.extraction.dispatch import Dispatch
+from gazetools.extraction.dispatch import Dispatch, WorkerPool
 from gazetools.extraction.inputs import VideoItem, plan_inputs
 from gazetools.extraction.local_pool import LocalPool
 from gazetools.extraction.reporting import Reporter, not_reached
@@ -27,6 +28,15 @@ OnResult = Callable[[ItemResult, bool], None]
 """Told each task's result and whether its video has ended."""
 
 
+@dataclass(frozen=True)
+class Workers:
+    """The workers of an engine."""
+
+    count: int
+    start: Callable[[WorkOrder], WorkerPool]
+    """Called once there is work to do."""
+
+
 def extract(
     inputs: str | Path | Sequence[str | Path],
     output: str | Path,
@@ -34,6 +44,7 @@ def extract(
     options: ExtractOptions | None = None,
     progress: Progress | None = None,
     decoding: DecodeSettings | None = None,
+    workers: Workers | None = None,
     **settings: Any,
 ) -> ExtractReport:
     """Turn videos into raw heatmaps with Gaze-LLE, one store file per video.
@@ -45,6 +56,7 @@ def extract(
         options: how; or give its fields as keyword arguments.
         progress: receives frames done.
         decoding: how frames are decoded; default as the options say. For readers of other formats.
+        workers: where the work is done, for engines; None: in this process, or one process per device.
         settings: fields of `ExtractOptions`, such as `heads="file:boxes.csv"`.
 
     Returns:
@@ -77,7 +89,9 @@ def extract(
         decoding=decoding or decode_settings(options),
         video_ids=[item.video_id for item in usable],
     )
-    tasks, digest = _plan_tasks(usable, order, progress)
+    if workers is None and len(options.devices) > 1:
+        workers = Workers(len(options.devices), lambda order: LocalPool(order, progress))
+    tasks, digest = _plan_tasks(usable, order, progress, workers.count if workers else 1)
     own_ids = {task.item.video_id for task in tasks}
     if options.shard_index_and_count[0] == 0:  # what can't be worked on is the first shard's to report
         own_ids |= {item.video_id for item in items if item.problem is not None}
@@ -92,10 +106,10 @@ def extract(
     progress.start("videos", len({task.item.video_id for task in tasks}), unit="videos")
     profile = None
     try:
-        if tasks and len(options.devices) == 1:
+        if tasks and workers is None:
             profile = _run_here(order, queue, progress, on_result)
-        elif tasks:
-            profile = _run_in_processes(order, queue, progress, on_result)
+        elif tasks and workers is not None:
+            profile = _run_on(workers.start(order), queue, progress, on_result)
     except BaseException:
         reporter.write(queue.results(not_reached))
         raise
@@ -119,9 +133,8 @@ def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result:
                 on_result(result, queue.done(task, result))
 
 
-def _run_in_processes(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes | None:
-    """All tasks on one worker process per device."""
-    pool = LocalPool(order, progress)
+def _run_on(pool: WorkerPool, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes | None:
+    """All tasks on the workers of a pool."""
     try:
         run = Dispatch(pool, queue, on_result=on_result, say=progress.say)
         run.run()
@@ -139,14 +152,12 @@ def decode_settings(options: ExtractOptions) -> DecodeSettings:
     )
 
 
-def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress) -> tuple[list[Task], str]:
+def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, workers: int) -> tuple[list[Task], str]:
     """The tasks of this shard, longest first, and a digest of the plan that all shards share.
 
     A single worker takes the videos as they come: nothing needs to be balanced, so no file is opened for it.
     """
-    options = order.options
-    index, count = options.shard_index_and_count
-    workers = len(options.devices)
+    index, count = order.options.shard_index_and_count
     if count == workers == 1:
         tasks = [Task(item=item, cost=cost_by_size(item.path)) for item in items]
         return tasks, plan_digest(tasks)

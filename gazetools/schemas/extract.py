@@ -62,8 +62,8 @@ class ExtractOptions(StrictModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`; several, separated by commas, give one worker process each."""
-    engine: Literal["local", "slurm"] = "local"
-    """Where the workers run: on this machine, or as a Slurm job array."""
+    engine: Literal["local", "slurm", "ray"] = "local"
+    """Where the workers run: on this machine, as a Slurm job array, or as actors of a Ray cluster."""
     shard: str | None = None
     """`I/N`, I from 1: do the I-th of N balanced shares of the work; all N together do everything once."""
     decode_timeout: float = Field(default=60.0, gt=0)

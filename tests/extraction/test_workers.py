@@ -172,7 +172,7 @@ WRONG_OPTIONS = [
     (["--shard", "0/4"], "1 <= I <= N"),
     (["--shard", "5/4"], "1 <= I <= N"),
     (["--device", "cpu,gpu"], "cuda:0,cuda:1"),
-    (["--engine", "spark"], "'local' or 'slurm'"),
+    (["--engine", "spark"], "'local', 'slurm' or 'ray'"),
 ]
 
 
@@ -204,8 +204,9 @@ def test_a_decoder_that_crashes_under_two_workers_costs_one_video(clip: Path, ti
     assert report.exit_code == 1
 
 
+@pytest.mark.parametrize("devices", ["cpu,cpu", "cpu"], ids=["two workers", "all deaths in one slot"])
 def test_a_video_that_kills_its_workers_is_given_up_and_the_others_go_on(
-    videos: Path, tiny_model: Path, tmp_path: Path
+    videos: Path, tiny_model: Path, tmp_path: Path, devices: str
 ) -> None:
     from gazetools.extraction.dispatch import Dispatch
     from gazetools.extraction.local_pool import LocalPool
@@ -215,7 +216,7 @@ def test_a_video_that_kills_its_workers_is_given_up_and_the_others_go_on(
     from gazetools.schemas.extract import ExtractOptions
 
     items = [VideoItem(video_id=name, path=videos / f"{name}.mp4") for name in ("a/short", "b/short")]
-    options = ExtractOptions(model=str(tiny_model), device="cpu,cpu", stride=10)
+    options = ExtractOptions(model=str(tiny_model), device=devices, stride=10)
     order = WorkOrder(store=tmp_path, options=options, decoding=decode_settings(options), video_ids=["x"])
     queue = WorkQueue(items, cut_for_workers(items, [2.0, 1.0], 1))
     pool = LocalPool(order, NoProgress(), module="tests.extraction.fake_worker")
@@ -242,7 +243,7 @@ def test_workers_that_die_at_their_start_stop_the_run(videos: Path, tiny_model: 
     options = ExtractOptions(model=str(tiny_model), device="cpu")
     order = WorkOrder(store=tmp_path, options=options, decoding=decode_settings(options), video_ids=["x"])
     pool = LocalPool(order, NoProgress(), module="tests.extraction.no_such_module")
-    with pytest.raises(FaultError, match="3 times before its first task"):
+    with pytest.raises(FaultError, match="3 times before it was ready"):
         for _ in range(10):
             pool.events(10.0)
     pool.close()

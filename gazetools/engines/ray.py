@@ -1,0 +1,199 @@
+"""Run an extraction on a Ray cluster: actors pull one task at a time from this process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from gazetools.engines.paths import absolute_inputs, absolute_options
+from gazetools.engines.ray_pool import RayPool
+from gazetools.extraction.run import Workers, extract, plan
+from gazetools.extraction.worker import WorkOrder
+from gazetools.io.atomic import check_writable_folder, temp_path_for, write_error
+from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.errors import EnvironmentLacksError, UsageError
+from gazetools.schemas.extract import ExtractOptions, ExtractReport
+from gazetools.schemas.ray import RayOptions
+
+_OBJECT_STORE_BYTES = 80 << 20
+"""Ray's least is 75 MiB; its default, 30 % of the memory, would be taken from the models. Only small messages pass."""
+
+
+def extract_on_ray(
+    inputs: Sequence[str | Path],
+    output: Path,
+    *,
+    options: ExtractOptions,
+    ray_options: RayOptions | None = None,
+    progress: Progress | None = None,
+) -> ExtractReport:
+    """`extract` with workers on a Ray cluster; the store equals that of one local run.
+
+    Anybody who reaches a Ray port runs code as you. So tokens are always on (`RAY_AUTH_MODE=token`): a local cluster
+    gets one of its own and listens on 127.0.0.1 alone, a running cluster must know yours (`RAY_AUTH_TOKEN_PATH`,
+    `RAY_AUTH_TOKEN` or `~/.ray/auth_token`).
+
+    Args:
+        inputs: as for `extract`. They, the weights and the store are on a file system that all nodes share.
+        output: the store.
+        options: how; one device (`auto`, `cpu` or `cuda`) for all workers and no `shard`.
+        ray_options: which cluster and how many workers.
+        progress: receives frames done.
+
+    Raises:
+        UsageError: as `extract`, or options that do not go with this engine.
+        EnvironmentLacksError: ray is missing, the cluster does not answer or refuses the token, has no room for a
+            worker, or a node does not see the files.
+        FaultError: as `extract`.
+    """
+    ray_options = ray_options or RayOptions()
+    progress = progress or NoProgress()
+    if options.shard is not None:
+        raise UsageError("--engine ray shares the work out itself.", hint="Leave out --shard.")
+    if options.device not in {"auto", "cpu", "cuda"}:
+        raise UsageError(
+            f"--device {options.device} names devices of one machine; under --engine ray it is auto, cpu or cuda.",
+            hint="Use --device cuda with --ray workers=N; Ray gives each worker GPUs of its own.",
+        )
+    inputs, options = absolute_inputs(inputs), absolute_options(options)
+    plan(inputs, options)
+    check_writable_folder(output, option="-o")
+    with _connected(ray_options, progress) as ray, _probe_file(output) as probe:
+        device, gpus, workers = _sizes(ray.cluster_resources(), options.device, ray_options)
+        progress.say(f"Ray: up to {workers} workers on {device} in a cluster of {len(ray.nodes())} node(s)")
+
+        def start(order: WorkOrder) -> RayPool:
+            return RayPool(
+                ray, order, progress, workers=workers, cpus=ray_options.cpus, gpus=gpus, probe=probe,
+                wait_seconds=ray_options.wait_seconds,
+            )  # fmt: skip
+
+        options = options.model_copy(update={"device": device})
+        return extract(inputs, output, options=options, progress=progress, workers=Workers(workers, start))
+
+
+def _sizes(resources: dict[str, float], device: str, wanted: RayOptions) -> tuple[str, int, int]:
+    """(device, GPUs per worker, workers) for a cluster of these resources.
+
+    Raises UsageError where device and GPUs contradict each other, EnvironmentLacksError where there is no such GPU.
+    """
+    cluster_gpus = int(resources.get("GPU", 0))
+    if device == "auto":
+        device = "cuda" if wanted.gpus or (wanted.gpus is None and cluster_gpus) else "cpu"
+    gpus = int(device == "cuda") if wanted.gpus is None else wanted.gpus
+    if (device == "cuda") != (gpus > 0):
+        raise UsageError(f"--device {device} and --ray gpus={gpus} contradict each other.", hint="Leave one out.")
+    if gpus > cluster_gpus:
+        raise EnvironmentLacksError(
+            f"Each worker needs {gpus} GPU(s), the cluster has {cluster_gpus} in all.", hint="Use --device cpu."
+        )
+    room = cluster_gpus // gpus if gpus else int(resources.get("CPU", 0)) // wanted.cpus
+    return device, gpus, wanted.workers or max(room, 1)
+
+
+@contextmanager
+def _probe_file(store: Path) -> Iterator[Path]:
+    """A file in the store while the run lasts; a killed run's is swept with the other temporary files."""
+    probe = temp_path_for(store / "ray-probe")
+    try:
+        probe.touch()
+    except OSError as error:
+        raise write_error(error, probe) from error
+    try:
+        yield probe
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def _connected(wanted: RayOptions, progress: Progress) -> Iterator[Any]:
+    """The module `ray`, connected to the cluster; a local cluster ends with the block."""
+    address = wanted.address or os.environ.get("RAY_ADDRESS") or "local"
+    with _environment(local=address == "local"):
+        ray = _import_ray()
+        if ray.is_initialized():
+            raise UsageError(
+                "Ray is already in use by this process, perhaps without a token.",
+                hint="Call ray.shutdown() before, and set RAY_AUTH_MODE=token before ray is imported.",
+            )
+        progress.say("starting a local Ray cluster" if address == "local" else f"connecting to Ray at {address}")
+        local: dict[str, Any] = (
+            {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "_node_ip_address": "127.0.0.1"}
+            if address == "local"
+            else {}
+        )
+        with redirect_stdout(sys.stderr):  # Ray prints what it notices of lost nodes; stdout is the report's
+            try:
+                ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
+            except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                raise _no_cluster(address, error) from error
+            try:
+                yield ray
+            finally:
+                ray.shutdown()
+
+
+@contextmanager
+def _environment(*, local: bool) -> Iterator[None]:
+    """What Ray reads from the environment, for this process and those it starts; put back at the end.
+
+    Raises UsageError where the user has turned tokens off.
+    """
+    mode = os.environ.get("RAY_AUTH_MODE", "token")
+    if mode.lower() == "disabled":
+        raise UsageError(
+            "RAY_AUTH_MODE=disabled lets anybody who reaches a port of the cluster run code as you.",
+            hint="Set RAY_AUTH_MODE=token, here and where the cluster is started.",
+        )
+    values = {"RAY_AUTH_MODE": mode, "RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0")}
+    if local:
+        values["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # Ray's own switch for clusters that stay on the loopback; otherwise it listens on every interface.
+        values["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _no_cluster(address: str, error: BaseException) -> EnvironmentLacksError:
+    """Why the cluster can't be used; Ray hides the reason in the causes."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+    if any("InvalidAuthToken" in str(cause) for cause in causes):
+        return EnvironmentLacksError(
+            f"The Ray cluster at {address} refused the token.",
+            hint="Point RAY_AUTH_TOKEN_PATH at the file with the cluster's token.",
+        )
+    if any(type(cause).__name__ == "AuthenticationError" for cause in causes):
+        return EnvironmentLacksError(
+            f"There is no token for the Ray cluster at {address}.",
+            hint="Point RAY_AUTH_TOKEN_PATH at the file with it; `ray get-auth-token --generate` makes one.",
+        )
+    return EnvironmentLacksError(
+        f"The Ray cluster at {address} can't be used: {next(iter(str(error).splitlines()), type(error).__name__)}",
+        hint="Check that it runs (ray status) and has this version of ray, or use --ray address=local.",
+    )
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise EnvironmentLacksError(
+            f"--engine ray needs ray, which can't be imported: {error}.",
+            hint="Install it: pip install 'gazetools[ray]'. Or share the work with --engine slurm or --shard I/N.",
+        ) from error
+    return ray

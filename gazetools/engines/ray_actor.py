@@ -1,0 +1,102 @@
+"""What a Ray actor does: keep one worker process on its node and pass messages on."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import gazetools
+from gazetools.extraction.processes import end_process, how_it_ended, receive, send, start_child
+
+LAST_WORDS = frozenset({"ready", "result", "raised", "died"})
+"""Kinds of messages after which the worker waits for the driver."""
+_LISTEN_SECONDS = 1.0
+"""One call lasts at most about so long, so that progress comes through and a lost node is noticed."""
+
+
+class WorkerActor:
+    """One worker process, the same as under the local engine, as a child of the actor's process.
+
+    A child, and not the actor itself: a crash of native code then leaves the actor to say how it ended, and all dies
+    with the node, since a child ends with its parent. Every call returns messages; the last one of a task is one of
+    `LAST_WORDS`. The driver has one call under way at a time.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Connection | None = None
+
+    def start(self, order: dict[str, Any], *, probe: str, version: str, module: str) -> list[dict[str, Any]]:
+        """Check this node and start the worker.
+
+        Args:
+            order: a `WorkOrder` as JSON.
+            probe: a file of the driver in the store, that must be seen here.
+            version: the driver's gazetools.
+            module: the worker's module.
+        """
+        if gazetools.__version__ != version:
+            return [
+                _raised(
+                    "environment",
+                    f"A node of the cluster has gazetools {gazetools.__version__}, this command is {version}.",
+                    "Install the same version on every node.",
+                )
+            ]
+        if not Path(probe).exists():
+            return [_unseen(str(Path(probe).parent))]
+        self._process, self._channel = start_child(module)
+        send(self._channel, do="start", order=order)
+        return self.listen()
+
+    def do(self, task: dict[str, Any], *, seen: bool) -> list[dict[str, Any]]:
+        """Begin a task. `seen`: the driver sees the video, so a node that does not has another file system."""
+        if seen and not Path(task["path"]).exists():
+            return [_unseen(task["path"])]
+        assert self._channel is not None
+        try:
+            send(self._channel, do="task", task=task)
+        except (BrokenPipeError, ConnectionError):
+            return [self._died()]
+        return self.listen()
+
+    def listen(self) -> list[dict[str, Any]]:
+        """What the worker says within a second, up to its last word."""
+        assert self._channel is not None
+        messages: list[dict[str, Any]] = []
+        deadline = time.monotonic() + _LISTEN_SECONDS
+        while (left := deadline - time.monotonic()) > 0 and self._channel.poll(left):
+            try:
+                messages.append(receive(self._channel))
+            except (EOFError, ConnectionError):
+                messages.append(self._died())
+            if messages[-1]["is"] in LAST_WORDS:
+                break
+        return messages
+
+    def stop(self) -> None:
+        """End the worker process."""
+        if self._process is not None and self._channel is not None:
+            end_process(self._process)
+            self._channel.close()
+
+    def _died(self) -> dict[str, Any]:
+        assert self._process is not None
+        return {"is": "died", "how": how_it_ended(self._process)}
+
+
+def _raised(code: str, message: str, hint: str) -> dict[str, Any]:
+    return {"is": "raised", "code": code, "message": message, "hint": hint}
+
+
+def _unseen(path: str) -> dict[str, Any]:
+    import platform
+
+    return _raised(
+        "environment",
+        f"The node {platform.node()} of the cluster does not see {path}.",
+        "Put videos, weights and the store on a file system that all nodes share, under the same path.",
+    )

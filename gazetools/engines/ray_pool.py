@@ -1,0 +1,157 @@
+"""Workers as Ray actors: one call under way for each, deaths told to our dispatcher, nothing retried by Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gazetools
+from gazetools.engines.ray_actor import LAST_WORDS, WorkerActor
+from gazetools.extraction.dispatch import MOST_EARLY_DEATHS, Event
+from gazetools.extraction.messages import event_of
+from gazetools.extraction.tasks import Task
+from gazetools.extraction.worker import WorkOrder, task_to_json
+from gazetools.progress import Progress
+from gazetools.schemas.errors import EnvironmentLacksError, FaultError
+
+_WORKER_MODULE = "gazetools.extraction.worker_process"
+
+
+class RayPool:
+    """One actor per slot; an actor that is lost is replaced wherever the cluster has room.
+
+    Ray's own retries stay off (`max_restarts=0`, `max_task_retries=0`): with them, calls that wait in a lost actor's
+    queue are lost or use up the retries of innocent ones, and a video that crashes its worker is tried for ever.
+
+    Args:
+        ray: the module `ray`, connected to a cluster.
+        order: what workers must know; its one device is the same on every node.
+        progress: receives the workers' progress.
+        workers: number of slots. More than the cluster has room for wait, and start when there is room.
+        cpus: CPUs set aside per worker.
+        gpus: GPUs per worker.
+        probe: a file in the store that every node must see.
+        wait_seconds: how long the run may go without any living worker.
+        module: the worker's module.
+    """
+
+    def __init__(
+        self,
+        ray: Any,
+        order: WorkOrder,
+        progress: Progress,
+        *,
+        workers: int,
+        cpus: int,
+        gpus: int,
+        probe: Path,
+        wait_seconds: float,
+        module: str = _WORKER_MODULE,
+    ) -> None:
+        self._ray = ray
+        self._progress = progress
+        self._needs = {"num_cpus": cpus, "num_gpus": gpus}
+        self._actor_class = ray.remote(WorkerActor).options(
+            **self._needs, max_restarts=0, max_task_retries=0, max_concurrency=1, scheduling_strategy="SPREAD"
+        )
+        self._order = ray.put(order.to_json())
+        self._start_with = {"probe": str(probe.absolute()), "version": gazetools.__version__, "module": module}
+        self._wait_seconds = wait_seconds
+        self._actors: list[Any] = [None] * workers
+        self._calls: dict[int, Any] = {}
+        """slot -> the one call under way."""
+        self._early_deaths = [0] * workers
+        self._alive: set[int] = set()
+        self._alive_at = time.monotonic()
+        for slot in range(workers):
+            self._start(slot)
+
+    def submit(self, slot: int, task: Task) -> None:
+        """Call the idle actor of `slot`; one that is lost is noticed in `events`."""
+        self._calls[slot] = self._actors[slot].do.remote(task_to_json(task), seen=task.item.path.exists())
+
+    def events(self, timeout_seconds: float) -> Sequence[Event]:
+        """News of all workers whose call has ended."""
+        slots = {call: slot for slot, call in self._calls.items()}
+        if not slots:
+            return []
+        ready, waiting = self._ray.wait(list(slots), num_returns=1, timeout=timeout_seconds)
+        if waiting and ready:
+            ready += self._ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]
+        events: list[Event] = []
+        for call in ready:
+            events += self._end_of_call(slots[call], call)
+        self._check_life()
+        return events
+
+    def close(self) -> None:
+        """Kill all actors, and with them their worker processes."""
+        for actor in self._actors:
+            self._kill(actor)
+
+    def _start(self, slot: int) -> None:
+        self._actors[slot] = self._actor_class.remote()
+        self._calls[slot] = self._actors[slot].start.remote(self._order, **self._start_with)
+
+    def _end_of_call(self, slot: int, call: Any) -> list[Event]:
+        try:
+            messages = self._ray.get(call)
+        except self._ray.exceptions.RayError as error:  # the actor, its node or the connection is lost
+            return [self._restart(slot, f"was lost ({_first_line(error)})")]
+        self._alive.add(slot)
+        events: list[Event] = []
+        for message in messages:
+            if message["is"] == "died":
+                return [*events, self._restart(slot, message["how"])]
+            if (event := event_of(slot, message, self._progress)) is not None:
+                if event.ready:
+                    self._early_deaths[slot] = 0
+                events.append(event)
+        if messages and messages[-1]["is"] in LAST_WORDS:
+            del self._calls[slot]
+        else:
+            self._calls[slot] = self._actors[slot].listen.remote()
+        return events
+
+    def _restart(self, slot: int, how: str) -> Event:
+        self._kill(self._actors[slot])  # where only the connection was lost
+        self._alive.discard(slot)
+        self._early_deaths[slot] += 1
+        if self._early_deaths[slot] >= MOST_EARLY_DEATHS:
+            raise FaultError(
+                f"Ray worker {slot} {how}, {MOST_EARLY_DEATHS} times before it was ready.",
+                hint="Try the same command with --engine local on one of the nodes; Ray's logs are in /tmp/ray there.",
+            )
+        self._start(slot)
+        return Event(slot=slot, died=how)
+
+    def _check_life(self) -> None:
+        now = time.monotonic()
+        if self._alive:
+            self._alive_at = now
+        elif now - self._alive_at > self._wait_seconds:
+            raise EnvironmentLacksError(
+                f"No Ray worker could be started for {self._wait_seconds:.0f} s: each needs {self._needs}, the cluster "
+                f"has {_readable(self._ray.available_resources())} free.",
+                hint="Free the cluster, or ask for less with --ray cpus=N and --ray gpus=N.",
+            )
+
+    def _kill(self, actor: Any) -> None:
+        try:
+            self._ray.kill(actor, no_restart=True)
+        except Exception as error:  # of many kinds; it may be gone, and the run goes on without it anyway
+            self._progress.say(f"a lost Ray worker could not be told to end: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    """Ray's texts have many lines; the first ones say what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = next((line for line in lines if line.startswith("The actor") and "because" in line), None)
+    return (reason or (lines[0] if lines else type(error).__name__))[:300]
+
+
+def _readable(resources: dict[str, float]) -> str:
+    """`4 CPU, 1 GPU`."""
+    return ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))

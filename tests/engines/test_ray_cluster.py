@@ -1,0 +1,195 @@
+"""The Ray engine on a real cluster of two worker nodes on this machine; one of them is killed amid the run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gazetools.extraction import extract
+from tests.helpers.clips import write_clip
+from tests.helpers.equal_stores import assert_stores_equal
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra [ray] is not installed"),
+    pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc"),
+]
+FRAMES = {"long": 3000, "a/one": 300, "b/two": 200, "b/three": 20}
+TOKEN = "7" * 64
+
+
+@dataclass
+class Nodes:
+    """A running cluster: a head without CPUs and two nodes of one CPU each."""
+
+    cluster: Any
+    workers: list[Any]
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", TOKEN)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        from ray.cluster_utils import Cluster  # reads the environment
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            yield Nodes(cluster, [cluster.add_node(num_cpus=1) for _ in range(2)])
+        finally:
+            cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("videos")
+    for name, frames in FRAMES.items():
+        write_clip(root / f"{name}.mp4", frames=frames)
+    return root
+
+
+@pytest.fixture(scope="module")
+def single(videos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of one undisturbed local process."""
+    store = tmp_path_factory.mktemp("single")
+    assert extract(videos, store, model=str(tiny_model), device="cpu").exit_code == 0
+    return store
+
+
+def _extract(
+    videos: Path, store: Path, model: Path, address: str, *, token: str = TOKEN,
+    amid: Callable[[], None] | None = None,
+) -> tuple[int, dict[str, Any], str]:  # fmt: skip
+    """(exit code, report, stderr) of the command; `amid` is called once when pieces have been finished."""
+    command = [sys.executable, "-m", "gazetools", "extract", str(videos), "-o", str(store), "--model", str(model)]
+    command += ["--engine", "ray", "--ray", f"address={address}", "--json"]
+    environment = {**os.environ, "RAY_AUTH_TOKEN": token, "OMP_NUM_THREADS": "1"}
+    with (store.parent / "out").open("w+") as out, (store.parent / "err").open("w+") as err:
+        run = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+        while run.poll() is None:
+            if amid is not None and len(list(store.glob(".work/*/piece_*.npz"))) >= 2:
+                amid()
+                amid = None
+            time.sleep(0.05)
+        out.seek(0)
+        err.seek(0)
+        text, said = out.read(), err.read()
+    assert amid is None, f"the run ended too soon: {said}"
+    assert text.startswith("{"), (text, said)
+    return run.returncode, json.loads(text), said
+
+
+def _assert_nothing_lost(report: dict[str, Any], store: Path, single: Path) -> None:
+    assert {item["video_id"]: (item["status"], item["frames"]) for item in report["items"]} == {
+        name: ("done", frames) for name, frames in FRAMES.items()
+    }
+    for name in FRAMES:
+        assert_stores_equal(store / f"{name}.h5", single / f"{name}.h5")
+    left = sorted(str(path.relative_to(store)) for path in store.rglob("*") if path.is_file())
+    assert left == sorted(["extract_report.json", *(f"{n}{s}" for n in FRAMES for s in (".h5", ".json"))])
+
+
+def _worker_processes() -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_text()
+            except OSError:
+                continue
+            if "gazetools.extraction.worker_process" in command:
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_wrong_token_is_refused(nodes: Nodes, clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    code, document, _ = _extract(clip, tmp_path / "s", tiny_model, nodes.address, token="8" * 64)
+    assert code == 3
+    assert "refused the token" in document["error"]["message"]
+    assert not list(tmp_path.glob("s/*.h5"))
+
+
+def test_a_killed_worker_process_costs_at_most_its_piece(
+    nodes: Nodes, videos: Path, single: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    def kill() -> None:
+        os.kill(_worker_processes()[0], signal.SIGKILL)
+
+    code, report, said = _extract(videos, tmp_path / "s", tiny_model, nodes.address, amid=kill)
+    assert code == 0, said
+    assert "was killed by SIGKILL while working on" in said
+    _assert_nothing_lost(report, tmp_path / "s", single)
+
+
+def test_a_node_is_killed_and_no_frame_is_lost(
+    nodes: Nodes, videos: Path, single: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    def kill() -> None:
+        nodes.cluster.remove_node(nodes.workers.pop(), allow_graceful=False)
+
+    code, report, said = _extract(videos, tmp_path / "s", tiny_model, nodes.address, amid=kill)
+    assert code == 0, said
+    assert "was lost" in said
+    _assert_nothing_lost(report, tmp_path / "s", single)
+
+
+def test_a_local_cluster_listens_on_this_machine_alone(clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """Ray's processes are those whose parents lead to the command; whatever they listen on is 127.0.0.1."""
+    listening: set[str] = set()
+
+    def look() -> None:
+        inodes = _sockets_of("raylet") | _sockets_of("gcs_server")
+        assert inodes
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and fields[9] in inodes:
+                    listening.add(fields[1].split(":")[0])
+
+    videos = tmp_path / "v"
+    write_clip(videos / "one.mp4", frames=1500)
+    code, report, said = _extract(videos, tmp_path / "s", tiny_model, "local", amid=look)
+    assert code == 0, said
+    assert report["items"][0]["frames"] == 1500
+    assert len(listening) == 1, listening
+    assert listening <= {"0000000000000000FFFF00000100007F", "0100007F"}
+
+
+def _sockets_of(program: str) -> set[str]:
+    """Socket inodes of the newest process of that name."""
+    newest: tuple[int, Path] | None = None
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if (entry / "comm").read_text().strip() != program:
+                    continue
+                started = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[19])
+            except OSError:
+                continue
+            newest = max(newest or (started, entry), (started, entry))
+    assert newest is not None
+    found = set()
+    for link in (newest[1] / "fd").iterdir():
+        try:
+            target = str(link.readlink())
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            found.add(target[8:-1])
+    return found
