@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from gazetools import HeatmapReader, pack
 from gazetools.io.atomic import sha256_of_file
 from gazetools.store import open_store
-from tests.packing.made_stores import make_store
+from tests.helpers.stores import make_video
 
 WANTED = 32
 STRIDE = 8
@@ -147,7 +147,7 @@ def main() -> None:
     results: dict[str, object] = {"frames": options.frames, "rounds": options.rounds}
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         root = Path(name)
-        make_store(root / "store", frame_count=options.frames, size_hw=(64, 64))
+        make_video(root / "store", frame_count=options.frames, size_hw=(64, 64))
         pack(root / "store", root / "npz")
         pack(root / "store", root / "npy", layout="npy")
         for state, cold in (("warm", False), ("cold", True)):

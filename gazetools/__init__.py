@@ -15,6 +15,7 @@ _PUBLIC = {
     "GazetoolsError": "gazetools.schemas.errors",
     "HeatmapReader": "gazetools.heatmaps",
     "VideoReader": "gazetools.video",
+    "convert": "gazetools.packing.convert",
     "evaluate": "gazetools.evaluation",
     "extract": "gazetools.extraction",
     "load_model": "gazetools.gazelle",
@@ -29,6 +30,7 @@ __all__ = [
     "HeatmapReader",
     "VideoReader",
     "__version__",
+    "convert",
     "evaluate",
     "extract",
     "load_model",
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from gazetools.gazelle import load_model
     from gazetools.heatmaps import HeatmapReader
     from gazetools.packing import pack
+    from gazetools.packing.convert import convert
     from gazetools.schemas.errors import GazetoolsError
     from gazetools.schemas.video import Frame
     from gazetools.store import open_store

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -48,18 +49,21 @@ def _machine() -> str:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path; on success it is fsynced and replaces `path`, on any error it is removed.
 
+    Without `durable` nothing waits for the disk: for files whose loss in a power cut costs only making them again.
     Raises FaultError for a failed write (full disk and the like); `path` then still holds what it held before.
     """
     temp = temp_path_for(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temp
-        _fsync(temp)
+        if durable:
+            _fsync(temp)
         temp.replace(path)
-        _fsync(path.parent)
+        if durable:
+            _fsync(path.parent)
     except OSError as error:
         raise write_error(error, path) from error
     finally:
@@ -92,9 +96,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` in one commit."""
-    with atomic_path(path) as temp, temp.open("wb") as file:
+def write_bytes_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write `data` to `path` in one commit; `durable` as in `atomic_path`."""
+    with atomic_path(path, durable=durable) as temp, temp.open("wb") as file:
         file.write(data)
 
 
@@ -145,6 +149,15 @@ def sha256_of_file(path: Path) -> str:
     """Hex sha256 of the bytes of `path`, read in bounded memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+
+
+def sha256_while_synced(path: Path) -> str:
+    """Hex sha256 of a file that was just written, computed while it goes to the disk."""
+    with ThreadPoolExecutor(1, thread_name_prefix="gazetools-fsync") as beside:
+        synced = beside.submit(_fsync, path)
+        digest = sha256_of_file(path)
+        synced.result()
+    return digest
 
 
 def _sha256(file: object) -> str:  # Python 3.10 has no hashlib.file_digest

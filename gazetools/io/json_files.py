@@ -16,9 +16,9 @@ def dumps(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_json_atomic(path: Path, value: Any) -> None:
-    """Write `value` to `path` in one commit."""
-    write_bytes_atomic(path, dumps(value).encode("utf-8"))
+def write_json_atomic(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Write `value` to `path` in one commit; `durable` as in `atomic_path`."""
+    write_bytes_atomic(path, dumps(value).encode("utf-8"), durable=durable)
 
 
 def read_json(

@@ -9,8 +9,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from gazetools.io.atomic import atomic_path, sha256_of_file
+from gazetools.io.atomic import atomic_path, sha256_while_synced
 from gazetools.packing.layouts import MEMBER_TYPES, Blocks, Members, Written
+from gazetools.packing.parallel import ahead
 from gazetools.schemas.dataset import HEATMAP_MEMBER
 
 _PAGE = 4096
@@ -31,12 +32,12 @@ def write_hdf5(
         with temp.open("wb") as file:
             outline.write_to(file)
             file.seek(offsets[HEATMAP_MEMBER])
-            for block in blocks:
+            for block in ahead(blocks):
                 file.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
             for name, array in members.collect().items():
                 file.seek(offsets[name])
                 file.write(np.ascontiguousarray(array, dtype=MEMBER_TYPES[name]).tobytes())
-        written = Written(sha256=sha256_of_file(temp), bytes=temp.stat().st_size)
+        written = Written(sha256=sha256_while_synced(temp), bytes=temp.stat().st_size)
     return written
 
 

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
-from gazetools.io.atomic import atomic_folder, atomic_path, sha256_of_file
+from gazetools.io.atomic import atomic_folder, atomic_path, sha256_of_file, sha256_while_synced
+from gazetools.packing.parallel import ahead
 from gazetools.schemas.dataset import HEATMAP_MEMBER, INDEX_NPZ, Layout, frame_file_name
 
 Blocks = Iterator[npt.NDArray[np.generic]]
@@ -87,10 +88,10 @@ def write_npz(
             size = len(header) + math.prod(shape) * dtype.itemsize
             with _open_member(archive, HEATMAP_MEMBER, size, aligned=True) as stream:
                 stream.write(header)
-                for block in blocks:
+                for block in ahead(blocks):
                     stream.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
             _write_members(archive, members.collect())
-        written = Written(sha256=sha256_of_file(temp), bytes=temp.stat().st_size)
+        written = Written(sha256=sha256_while_synced(temp), bytes=temp.stat().st_size)
     return written
 
 

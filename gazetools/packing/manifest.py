@@ -72,13 +72,14 @@ class ManifestDraft:
         return entry if whole else None
 
     def add(self, video_id: str, entry: PackedVideo) -> None:
-        """Record a packed video, durably; several threads may."""
+        """Record a packed video; several threads may. An entry that a power cut loses costs packing its video again."""
         with self._lock:
             self._entries[video_id] = entry
             self._replaced.discard(video_id)
         write_json_atomic(
             self._work / (hashlib.sha256(video_id.encode()).hexdigest()[:32] + ".json"),
             {"video_id": video_id, "entry": entry.model_dump(mode="json", by_alias=True)},
+            durable=False,
         )
 
     def commit(self) -> None:
@@ -100,7 +101,7 @@ class ManifestDraft:
         path, text = self.dataset / README_NAME, readme(manifest).encode("utf-8")
         old = path.read_bytes() if path.is_file() else None
         if old != text and (old is None or old.startswith(README_HEADING)):
-            write_bytes_atomic(path, text)
+            write_bytes_atomic(path, text, durable=False)
 
     def allow_only(self, video_ids: list[str]) -> None:
         """Raise UsageError where packing with new options would leave videos of the old ones in the dataset."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.convert import resize, to_float32
+from gazetools.heatmaps.convert import resize, to_float16, to_float32
 from gazetools.schemas.dataset import Normalise, PackDtype
 from gazetools.schemas.errors import DataFileError
 
@@ -16,6 +16,8 @@ UINT8_SCALE = 1 / 255
 UINT8_MAX_ERROR = 1 / 510
 """Of a map value in 0..1 stored as round(255 x): half a step."""
 _MAX_LOST_MASS = 0.01
+_HALF_RELATIVE, _HALF_ABSOLUTE = 2.0**-11, 2.0**-25
+"""Rounding to float16 moves a number by at most this share of it, below 2**-14 by at most this much."""
 
 
 def combine_people(
@@ -59,15 +61,17 @@ def normalise(maps: Maps, rule: Normalise, *, temperature: float = 1.0) -> Maps:
         return maps
     peak = maps.max(axis=(1, 2), keepdims=True)
     seen = peak > 0
+    # where nothing is to be divided the numbers are 0 already: dividing them by 1 is faster than leaving them out
     if rule == "max":
-        return np.divide(maps, peak, out=np.zeros_like(maps), where=seen)
+        return np.divide(maps, np.where(seen, peak, np.float32(1)))
     if rule == "sum":
         # float64: a subnormal sum in float32 would lose the digits that make the result sum to 1
         total = maps.sum(axis=(1, 2), keepdims=True, dtype=np.float64)
-        return np.divide(maps, total, out=np.zeros(maps.shape), where=seen).astype(np.float32)
+        return np.divide(maps, np.where(seen, total, 1.0)).astype(np.float32)
     if rule == "minmax":
         low = maps.min(axis=(1, 2), keepdims=True)
-        return np.divide(maps - low, peak - low, out=np.zeros_like(maps), where=peak > low)
+        shifted = maps - low
+        return np.divide(shifted, np.where(peak > low, peak - low, np.float32(1)), out=shifted)
     with np.errstate(over="ignore"):  # far below the peak of a cold softmax: exp(-inf) = 0 is right
         exponent = (maps.astype(np.float64) - peak) / temperature
     powers = np.exp(exponent)
@@ -81,18 +85,19 @@ def inverse_of(
 
     raw = stored * scale + offset; for softmax raw = temperature * ln(stored) + offset and scale is the temperature.
     """
-    flat = maps.reshape(len(maps), -1).astype(np.float64)
+    flat = maps.reshape(len(maps), -1)
     zero = np.zeros(len(maps), np.float32)
     if rule == "none" or not len(maps):
         return np.ones(len(maps), np.float32), zero
+    if rule == "sum":
+        return flat.sum(axis=1, dtype=np.float64).astype(np.float32), zero
     peak = flat.max(axis=1)
     if rule == "max":
-        return peak.astype(np.float32), zero
-    if rule == "sum":
-        return flat.sum(axis=1).astype(np.float32), zero
+        return peak, zero
     if rule == "minmax":
         low = flat.min(axis=1)
-        return (peak - low).astype(np.float32), low.astype(np.float32)
+        return peak - low, low
+    flat, peak = flat.astype(np.float64), peak.astype(np.float64)
     with np.errstate(over="ignore"):
         total = np.exp((flat - peak[:, None]) / temperature).sum(axis=1)
     return np.full(len(maps), temperature, np.float32), (peak + temperature * np.log(total)).astype(np.float32)
@@ -108,8 +113,10 @@ def to_stored(maps: Maps, dtype: PackDtype, *, sums_to_one: bool, where: str) ->
         return np.ascontiguousarray(maps, dtype=np.float32)
     if dtype == "uint8":
         return np.rint(np.clip(maps, 0.0, 1.0) * np.float32(255)).astype(np.uint8)
-    stored = maps.astype(np.float16)
-    if sums_to_one and len(maps):
+    stored = to_float16(maps)
+    # small maps can't lose that much, whatever is in them
+    can_lose = _HALF_RELATIVE + _HALF_ABSOLUTE * maps[:1].size
+    if sums_to_one and len(maps) and can_lose > _MAX_LOST_MASS:
         lost = float(np.abs(maps - to_float32(stored, 1.0)).sum(axis=(1, 2), dtype=np.float64).max())
         if lost > _MAX_LOST_MASS:
             raise DataFileError(

@@ -1,11 +1,12 @@
-"""Videos side by side in threads: results in order, the first fault stops what has not begun."""
+"""Videos side by side in threads, and blocks of a video made while others are written; the first fault stops all."""
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gazetools.progress import Progress
 
@@ -25,6 +26,47 @@ def each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: i
         return [future.result() for future in [pool.submit(work, item) for item in items]]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def ahead(items: Iterator[ItemT], count: int = 2) -> Iterator[ItemT]:
+    """The items of an iterator that runs in a thread of its own, at most `count` items ahead of who takes them.
+
+    What the iterator raises is raised here; it is stopped and closed where no more items are taken.
+    """
+    made: queue.Queue[tuple[str, Any]] = queue.Queue(count)
+    wanted = True
+
+    def make() -> None:
+        last: tuple[str, Any] = ("end", None)
+        try:
+            for item in items:
+                made.put(("item", item))
+                if not wanted:
+                    break
+        except BaseException as error:  # handed over, not handled
+            last = ("error", error)
+        finally:
+            if (close := getattr(items, "close", None)) is not None:
+                close()
+        made.put(last)
+
+    maker = threading.Thread(target=make, name="gazetools-blocks", daemon=True)
+    maker.start()
+    kind = ""
+    try:
+        while True:
+            kind, value = made.get()
+            if kind == "item":
+                yield value
+            elif kind == "error":
+                raise value
+            else:
+                return
+    finally:
+        wanted = False
+        while kind == "item":
+            kind, _ = made.get()
+        maker.join()
 
 
 class SharedProgress:

@@ -149,7 +149,7 @@ def _pack_store(
     source: _Source, draft: ManifestDraft, target: Path, progress: Progress, warnings: list[str]
 ) -> PackedVideo:
     options, video_id = draft.options, source.entry.video_id
-    with open_store(source.entry.payload) as store:
+    with open_store(source.entry.payload, direct=True) as store:  # the sha256 is compared before the commit
         if store.video_id != video_id:
             raise DataFileError(
                 f"{source.entry.payload} holds the video {store.video_id!r}, not {video_id!r}.",

@@ -16,7 +16,7 @@ from gazetools.schemas.errors import DataFileError
 from gazetools.store import StoreReader
 
 _BLOCK_BYTES = 16 << 20
-_MAX_BLOCK_FRAMES = 512
+_MAX_BLOCK_FRAMES = 128
 _MAX_ROWS_AT_ONCE = 1024
 _MAX_GAP = 16
 """Unwanted rows between two wanted ones that are read along instead of making a second read."""

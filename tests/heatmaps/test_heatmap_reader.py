@@ -23,7 +23,7 @@ from gazetools import HeatmapReader
 from gazetools.io.arrays import Npz, load_npy
 from gazetools.packing import pack
 from gazetools.schemas.errors import DataFileError, FrameRangeError
-from tests.packing.made_stores import make_store
+from tests.helpers.stores import make_video
 
 MAPS = np.random.default_rng(0).random((9, 5, 7)).astype(np.float16)
 
@@ -32,7 +32,7 @@ MAPS = np.random.default_rng(0).random((9, 5, 7)).astype(np.float16)
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Datasets in both layouts and two dtypes, of a video with a gap, and the store they come from."""
     root = tmp_path_factory.mktemp("packed")
-    make_store(root / "store", "take/cam01", people={f: [1] for f in range(12) if f not in (4, 5)})
+    make_video(root / "store", "take/cam01", people={f: [1] for f in range(12) if f not in (4, 5)})
     for layout in ("npz", "npy"):
         for dtype in ("float16", "uint8"):
             pack(root / "store", root / f"{layout}-{dtype}", layout=layout, dtype=dtype, normalize="max")

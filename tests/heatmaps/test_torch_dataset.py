@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader
 from gazetools.packing import pack
 from gazetools.schemas.errors import UsageError
 from gazetools.torch import HeatmapDataset
-from tests.packing.made_stores import MadeVideo, make_store
+from tests.helpers.stores import MadeVideo, make_video
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> dict[str, MadeVideo]:
     """Videos of 12, 30 and 3 frames, packed into `data`."""
-    videos = {name: make_store(tmp_path / "store", name, frame_count=n) for name, n in (("a", 12), ("b", 30), ("c", 3))}
+    videos = {name: make_video(tmp_path / "store", name, frame_count=n) for name, n in (("a", 12), ("b", 30), ("c", 3))}
     pack(tmp_path / "store", tmp_path / "data")
     return videos
 

@@ -15,7 +15,7 @@ from gazetools.packing import convert, pack
 from gazetools.schemas.errors import UsageError
 from gazetools.validation import validate
 from tests.helpers.command_line import run_cli
-from tests.packing.made_stores import make_store
+from tests.helpers.stores import make_video
 
 LAYOUTS = ("npz", "npy", "hdf5")
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -32,8 +32,8 @@ def _alarms(root: Path) -> list[str]:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Two videos, one with gaps, one below a folder."""
-    make_store(tmp_path / "store", people={f: [1, 2] for f in range(12) if f not in (0, 5, 6)})
-    make_store(tmp_path / "store", "take/cam01")
+    make_video(tmp_path / "store", people={f: [1, 2] for f in range(12) if f not in (0, 5, 6)})
+    make_video(tmp_path / "store", "take/cam01")
     return tmp_path / "store"
 
 

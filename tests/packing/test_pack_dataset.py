@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import gazetools
 from gazetools.packing import pack
-from gazetools.schemas.errors import FaultError, UsageError
-from tests.packing.made_stores import MadeVideo, make_store
+from tests.helpers.stores import MadeVideo, make_video
 
 TWO_WITH_GAPS = {0: [], 1: [1], 2: [1, 2], 3: [2], 4: [], 5: [], 6: [1, 2], 7: [1]}
 
@@ -27,13 +25,13 @@ def _packed(tmp_path: Path, video_id: str = "clip", **options: Any) -> dict[str,
 
 
 def _two_people(tmp_path: Path, **changes: Any) -> MadeVideo:
-    return make_store(
+    return make_video(
         tmp_path / "store", people=TWO_WITH_GAPS, frame_count=8, roles={1: "wearer", 2: "other"}, **changes
     )
 
 
 def test_defaults_copy_the_maps_bit_by_bit(tmp_path: Path) -> None:
-    made = make_store(tmp_path / "store")
+    made = make_video(tmp_path / "store")
     data = _packed(tmp_path)
     assert list(data) == ["heatmap", "valid", "inout", "pts_seconds"]
     assert [data[name].dtype.name for name in data] == ["float16", "bool", "float32", "float64"]
@@ -86,7 +84,7 @@ def test_hold_is_causal(tmp_path: Path) -> None:
         drawn = {f: generator.random((8, 10)) for f in range(8)}
         later = np.random.default_rng(1)
         maps = {f: later.random((8, 10)) if changed and f >= 5 else drawn[f] for f in drawn}
-        make_store(folder / "store", people=TWO_WITH_GAPS, frame_count=8, make_map=lambda f, t, maps=maps: maps[f])
+        make_video(folder / "store", people=TWO_WITH_GAPS, frame_count=8, make_map=lambda f, t, maps=maps: maps[f])
         rows[changed] = _packed(folder, missing="hold")["heatmap"]
     np.testing.assert_array_equal(rows[False][:6], rows[True][:6])
     assert (rows[False][6:] != rows[True][6:]).any()
@@ -103,7 +101,7 @@ def test_the_manifest_says_whether_later_frames_were_used(tmp_path: Path, missin
 @pytest.mark.parametrize("normalize", ["none", "max", "sum", "minmax", "softmax"])
 def test_weighting_by_inout_survives_normalising(tmp_path: Path, normalize: str) -> None:
     """Multiplied before a division by max or sum, inout would cancel out."""
-    make_store(tmp_path / "store", make_inout=lambda f, t: f / 12)
+    make_video(tmp_path / "store", make_inout=lambda f, t: f / 12)
     plain = _packed(tmp_path, normalize=normalize, dtype="float32")
     weighted = _packed(tmp_path, normalize=normalize, dtype="float32", inout="weight", overwrite=True)
     factor = (np.arange(12) / 12)[:, None, None]
@@ -114,7 +112,7 @@ def test_weighting_by_inout_survives_normalising(tmp_path: Path, normalize: str)
 
 
 def test_gate_drops_only_the_person_who_looks_outside(tmp_path: Path) -> None:
-    made = make_store(
+    made = make_video(
         tmp_path / "store", people={0: [1, 2]}, frame_count=1, make_inout=lambda f, t: 0.9 if t == 1 else 0.1
     )
     data = _packed(tmp_path, inout="gate", dtype="float32")
@@ -135,7 +133,7 @@ def test_normalised_maps_of_the_dataset(tmp_path: Path) -> None:
 
 
 def test_frames_that_were_not_processed_are_rows_without_maps(tmp_path: Path) -> None:
-    made = make_store(tmp_path / "store", index=[3, 5, 7], frame_count=10)
+    made = make_video(tmp_path / "store", index=[3, 5, 7], frame_count=10)
     report = pack(tmp_path / "store", tmp_path / "data")
     data = dict(np.load(tmp_path / "data" / "clip.npz"))
     assert data["heatmap"].shape == (10, 8, 10)
@@ -149,7 +147,7 @@ def test_frames_that_were_not_processed_are_rows_without_maps(tmp_path: Path) ->
 
 
 def test_times_of_unprocessed_frames_come_from_the_video(tmp_path: Path, clip: Path) -> None:
-    made = make_store(
+    made = make_video(
         tmp_path / "store",
         index=range(0, 40, 4),
         frame_count=40,
@@ -173,7 +171,7 @@ FPS_CASES = {
 @pytest.mark.parametrize("case", FPS_CASES)
 def test_resampling_takes_the_nearest_frame(tmp_path: Path, case: str) -> None:
     fps, expected = FPS_CASES[case]
-    made = make_store(tmp_path / "store")
+    made = make_video(tmp_path / "store")
     data = _packed(tmp_path, fps=fps)
     np.testing.assert_array_equal(data["heatmap"], np.stack([made.maps[f, 1] for f in expected]))
     np.testing.assert_allclose(data["pts_seconds"], np.array(expected) / 30)
@@ -181,7 +179,7 @@ def test_resampling_takes_the_nearest_frame(tmp_path: Path, case: str) -> None:
 
 
 def test_resampling_does_not_bridge_gaps(tmp_path: Path) -> None:
-    made = make_store(tmp_path / "store", index=[0, 1, 2, 9, 10, 11], frame_count=12)
+    made = make_video(tmp_path / "store", index=[0, 1, 2, 9, 10, 11], frame_count=12)
     data = _packed(tmp_path, fps=30.0)
     assert np.flatnonzero(~data["valid"]).tolist() == [3, 4, 5, 6, 7, 8]
     np.testing.assert_allclose(data["pts_seconds"], np.arange(12) / 30, atol=1e-9)
@@ -198,7 +196,7 @@ SIZES: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
 @pytest.mark.parametrize("case", SIZES)
 def test_sizes_are_real(tmp_path: Path, case: str) -> None:
     options, shape = SIZES[case]
-    make_store(tmp_path / "store")
+    make_video(tmp_path / "store")
     data = _packed(tmp_path, normalize="sum", dtype="float32", **options)
     assert data["heatmap"].shape == (12, *shape)
     np.testing.assert_allclose(data["heatmap"].sum(axis=(1, 2)), 1.0, rtol=1e-5)
@@ -221,227 +219,17 @@ def test_npy_layout_holds_the_same(tmp_path: Path) -> None:
     assert entry["bytes"] == sum(p.stat().st_size for p in folder.iterdir())
 
 
-def test_the_manifest_names_what_was_done(tmp_path: Path) -> None:
-    make_store(tmp_path / "store", "take/cam01")
-    _packed(tmp_path, "take/cam01", normalize="max", dtype="uint8")
-    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
-    entry = manifest["videos"]["take/cam01"]
-    file = tmp_path / "data" / entry["file"]
-    assert (manifest["schema_name"], manifest["schema_version"], manifest["layout"]) == ("gazetools.dataset", 1, "npz")
-    assert (entry["T"], entry["H"], entry["W"], entry["dtype"]) == (12, 8, 10, "uint8")
-    assert (entry["normalisation"], entry["people"], entry["valid_frames"]) == ("max", "max", 12)
-    assert entry["scale"] == pytest.approx(1 / 255)
-    assert entry["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert entry["bytes"] == file.stat().st_size
-    payload = (tmp_path / "store" / "take" / "cam01.h5").read_bytes()
-    assert entry["source_sha256"] == hashlib.sha256(payload).hexdigest()
-    assert entry["provenance"]["video_id"] == "take/cam01"
-    assert not (tmp_path / "data" / ".work").exists()
-
-
-@pytest.mark.parametrize("layout", ["npz", "npy"])
-def test_the_same_input_gives_the_same_bytes(tmp_path: Path, layout: str) -> None:
-    _two_people(tmp_path)
-    trees = []
-    for name in ("a", "b"):
-        pack(tmp_path / "store", tmp_path / name, layout=layout, missing="hold")
-        files = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())
-        trees.append({str(p.relative_to(tmp_path / name)): p.read_bytes() for p in files})
-    assert trees[0] == trees[1]
-
-
-def _state(folder: Path) -> dict[str, tuple[int, int]]:
-    return {str(p): (p.stat().st_mtime_ns, p.stat().st_ino) for p in folder.rglob("*")}
-
-
-@pytest.mark.parametrize("layout", ["npz", "npy"])
-def test_packing_again_touches_nothing_until_the_source_changes(tmp_path: Path, layout: str) -> None:
-    make_store(tmp_path / "store", "a")
-    make_store(tmp_path / "store", "b")
-    pack(tmp_path / "store", tmp_path / "data", layout=layout)
-    before = _state(tmp_path / "data")
-    report = pack(tmp_path / "store", tmp_path / "data", layout=layout)
-    assert [item.status for item in report.items] == ["unchanged", "unchanged"]
-    assert _state(tmp_path / "data") == before
-    make_store(tmp_path / "store", "b", frame_count=9)
-    report = pack(tmp_path / "store", tmp_path / "data", layout=layout)
-    assert [item.status for item in report.items] == ["unchanged", "packed"]
-    assert len(gazetools.HeatmapReader(tmp_path / "data", "b")) == 9
-
-
-def test_a_damaged_result_is_packed_again(tmp_path: Path) -> None:
-    make_store(tmp_path / "store")
-    pack(tmp_path / "store", tmp_path / "data")
-    file = tmp_path / "data" / "clip.npz"
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-7])
-    assert pack(tmp_path / "store", tmp_path / "data").items[0].status == "packed"
-    assert file.read_bytes() == whole
-
-
-def test_videos_are_added_to_the_manifest(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        make_store(tmp_path / "store", name)
-    pack(tmp_path / "store", tmp_path / "data", videos=["b"])
-    pack(tmp_path / "store", tmp_path / "data", videos=["a"])
-    assert list(json.loads((tmp_path / "data" / "manifest.json").read_text())["videos"]) == ["a", "b"]
-
-
-def test_a_killed_run_goes_on_from_its_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b", "c"):
-        make_store(tmp_path / "store", name)
-    pack(tmp_path / "store", tmp_path / "whole")
-
-    class Killed(BaseException):
-        pass
-
-    real = gazetools.packing.run.open_store
-
-    def dying(path: Path, **keywords: Any) -> Any:
-        if path.stem == "c":
-            raise Killed
-        return real(path, **keywords)
-
-    monkeypatch.setattr("gazetools.packing.run.open_store", dying)
-    with pytest.raises(Killed):
-        pack(tmp_path / "store", tmp_path / "data")
-    assert not (tmp_path / "data" / "manifest.json").exists()
-    monkeypatch.undo()
-    report = pack(tmp_path / "store", tmp_path / "data")
-    assert [item.status for item in report.items] == ["unchanged", "unchanged", "packed"]
-    for path in (tmp_path / "whole").rglob("*"):
-        assert path.read_bytes() == (tmp_path / "data" / path.relative_to(tmp_path / "whole")).read_bytes()
-    assert not (tmp_path / "data" / ".work").exists()
-
-
-def _flip_heatmap_bit(folder: Path, name: str) -> None:
-    path = folder / f"{name}.h5"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def test_one_bad_video_costs_one_video(tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    for name in ("a", "b", "c", "d", "e"):
-        make_store(store, name)
-    _flip_heatmap_bit(store, "b")
-    (store / "c.json").unlink()
-    (store / "d.h5").unlink()
-    make_store(store, "e", make_map=lambda f, t: np.full((8, 10), np.nan if f == 4 else 0.5))
-    report = pack(store, tmp_path / "data")
-    reasons = {item.video_id: item.reason for item in report.items}
-    assert [item.status for item in report.items] == ["packed", "failed", "failed", "failed", "failed"]
-    assert report.exit_code == 1
-    assert "sha256" in reasons["b"]
-    assert "no sidecar" in reasons["c"]
-    assert "no payload" in reasons["d"]
-    assert "NaN at frames [4]" in reasons["e"]
-    assert sorted(p.name for p in (tmp_path / "data").iterdir()) == [
-        "README.md",
-        "a.npz",
-        "a.origin.json",
-        "manifest.json",
-    ]
-
-
-NEEDS = {
-    "person": ({"people": "7"}, {}, "no person '7'; its people are: 1"),
-    "wearer": ({"people": "wearer"}, {}, "no person 'wearer'"),
-    "inout": ({"inout": "gate"}, {"make_inout": lambda f, t: math.nan}, "has no inout"),
-    "sum": ({"size": "1080x1920", "normalize": "sum"}, {}, "--dtype float32"),
-    "beyond": ({}, {"index": [0, 5, 12]}, "reaches 12, but the video has 12 frames"),
-}
-
-
-@pytest.mark.parametrize("case", NEEDS)
-def test_what_a_store_lacks_is_named(tmp_path: Path, case: str) -> None:
-    options, store, message = NEEDS[case]
-    make_store(tmp_path / "store", **store)
-    (item,) = pack(tmp_path / "store", tmp_path / "data", **options).items
-    assert item.status == "failed"
-    assert message in item.reason
-    assert not (tmp_path / "data" / "clip.npz").exists()
-
-
-USAGE = {
-    "unknown option": ({"normalise": "max"}, "did you mean 'normalize'"),
-    "rule": ({"normalize": "l2"}, "'normalize' = 'l2'"),
-    "uint8 of sums": ({"dtype": "uint8", "normalize": "sum"}, "'dtype' = 'uint8'.*use float32"),
-    "size": ({"size": "64"}, "'size' = '64'"),
-    "people": ({"people": "everybody"}, "must be 'max', 'mean', 'wearer' or a track id"),
-    "id": ({"videos": ["clipp"]}, "Did you mean 'clip'"),
-}
-
-
-@pytest.mark.parametrize("case", USAGE)
-def test_wrong_usage_is_said_before_any_work(tmp_path: Path, case: str) -> None:
-    make_store(tmp_path / "store")
-    options, message = USAGE[case]
-    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
-        pack(tmp_path / "store", tmp_path / "data", **options)
-    assert not (tmp_path / "data").exists()
-
-
-def test_other_options_are_not_mixed_in(tmp_path: Path) -> None:
-    make_store(tmp_path / "store", "a")
-    make_store(tmp_path / "store", "b")
-    pack(tmp_path / "store", tmp_path / "data")
-    with pytest.raises(UsageError, match=r"other options \(normalize 'none' -> 'max'\).*--overwrite"):
-        pack(tmp_path / "store", tmp_path / "data", normalize="max")
-    with pytest.raises(UsageError, match="holds 1 videos that this run would not replace, such as 'b'"):
-        pack(tmp_path / "store", tmp_path / "data", normalize="max", overwrite=True, videos=["a"])
-    with pytest.raises(UsageError, match="has the layout npz, not npy"):
-        pack(tmp_path / "store", tmp_path / "data", layout="npy", overwrite=True)
-    report = pack(tmp_path / "store", tmp_path / "data", normalize="max", overwrite=True)
-    assert [item.status for item in report.items] == ["packed", "packed"]
-
-
-def test_files_of_others_are_not_replaced(tmp_path: Path) -> None:
-    make_store(tmp_path / "store")
-    (tmp_path / "data").mkdir()
-    np.savez(tmp_path / "data" / "clip.npz", theirs=np.zeros(3))
-    (item,) = pack(tmp_path / "store", tmp_path / "data").items
-    assert "is in no manifest of gazetools" in item.reason
-    assert np.load(tmp_path / "data" / "clip.npz").files == ["theirs"]
-
-
-@pytest.mark.parametrize("where", ["", "inside"])
-def test_the_dataset_may_not_lie_in_the_store(tmp_path: Path, where: str) -> None:
-    make_store(tmp_path / "store")
-    with pytest.raises(UsageError, match="inside the store"):
-        pack(tmp_path / "store", tmp_path / "store" / where)
-
-
-def test_nested_ids_in_the_npy_layout_are_refused(tmp_path: Path) -> None:
-    """Replacing the folder of `a` would remove the folder of `a/b`."""
-    make_store(tmp_path / "store", "a")
-    make_store(tmp_path / "store", "a/b")
-    with pytest.raises(UsageError, match="'a/b' would lie in the way of 'a'"):
-        pack(tmp_path / "store", tmp_path / "data", layout="npy")
-    assert not pack(tmp_path / "store", tmp_path / "data").failed
-
-
-def test_a_full_disk_is_said_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_store(tmp_path / "store")
-    usage = type("usage", (), {"free": 100})
-    monkeypatch.setattr("gazetools.packing.space.shutil.disk_usage", lambda path: usage)
-    with pytest.raises(FaultError, match=r"needs 0.00 GB.*finished videos are kept"):
-        pack(tmp_path / "store", tmp_path / "data")
-    assert not list((tmp_path / "data").glob("*"))
-
-
 @pytest.mark.parametrize("frames", [0, 1])
 @pytest.mark.parametrize("align", ["video", "native"])
 def test_hardly_any_frames(tmp_path: Path, frames: int, align: str) -> None:
-    make_store(tmp_path / "store", frame_count=frames)
+    make_video(tmp_path / "store", frame_count=frames)
     for fps in (None, 10.0):
         data = _packed(tmp_path, align=align, fps=fps, missing="hold", overwrite=True)
         assert data["heatmap"].shape == (frames, 8, 10)
 
 
 def test_a_video_without_people(tmp_path: Path) -> None:
-    make_store(tmp_path / "store", people={})
+    make_video(tmp_path / "store", people={})
     for missing in ("zero", "hold", "interpolate"):
         data = _packed(tmp_path, missing=missing, overwrite=True)
         assert not data["heatmap"].any()
@@ -452,7 +240,7 @@ def test_a_video_without_people(tmp_path: Path) -> None:
 def test_the_maps_start_at_a_multiple_of_64_bytes(tmp_path: Path) -> None:
     from gazetools.io.arrays import Npz
 
-    make_store(tmp_path / "store")
+    make_video(tmp_path / "store")
     pack(tmp_path / "store", tmp_path / "data")
     with Npz(tmp_path / "data" / "clip.npz") as archive:
         assert archive.names == ["heatmap", "valid", "inout", "pts_seconds"]

@@ -19,13 +19,13 @@ from gazetools.packing.parallel import each
 from gazetools.preview.sources import DatasetOverlays, StoreOverlays, open_overlays
 from gazetools.schemas.errors import DataFileError, FaultError, UsageError
 from gazetools.validation import validate
-from tests.packing.made_stores import make_store
+from tests.helpers.stores import make_video
 from tests.packing.test_pack_dataset import _packed, _two_people
 
 
 def test_the_video_size_is_recorded_and_made_when_reading(tmp_path: Path) -> None:
     """Stored small; torch's interpolate is the independent reference for what the reader hands out."""
-    make_store(tmp_path / "store")
+    make_video(tmp_path / "store")
     stored = _packed(tmp_path, size="video", resize_on_load=True, dtype="float32")["heatmap"]
     assert stored.shape == (12, 8, 10)
     entry = json.loads((tmp_path / "data" / "manifest.json").read_text())["videos"]["clip"]
@@ -47,7 +47,7 @@ def test_the_video_size_is_recorded_and_made_when_reading(tmp_path: Path) -> Non
 def test_normalising_can_be_undone_from_what_is_stored(tmp_path: Path, normalize: str, inout: str) -> None:
     """The raw maps come back from the packed ones and the two numbers per row, gaps and all."""
     people = {frame: [1] for frame in range(12) if frame not in (0, 5)}
-    made = make_store(tmp_path / "store", people=people, make_inout=lambda f, t: 0.25 + f / 16)
+    made = make_video(tmp_path / "store", people=people, make_inout=lambda f, t: 0.25 + f / 16)
     data = _packed(tmp_path, normalize=normalize, temperature=0.3, dtype="float32", inout=inout, missing="hold")
     shown = {**{f: f for f in people}, 5: 4}
     for row in range(12):
@@ -95,7 +95,7 @@ def test_previews_tell_a_packed_h5_from_a_store(tmp_path: Path) -> None:
 
 
 def test_an_empty_video_packs_into_every_layout(tmp_path: Path) -> None:
-    make_store(tmp_path / "store", people={}, frame_count=3)
+    make_video(tmp_path / "store", people={}, frame_count=3)
     for layout in ("npz", "npy", "hdf5"):
         pack(tmp_path / "store", tmp_path / layout, layout=layout, align="native")
         assert not HeatmapReader(tmp_path / layout, "clip").valid.any()
@@ -114,7 +114,7 @@ HOSTILE_H5: dict[str, Callable[[h5py.File], object]] = {
 
 @pytest.mark.parametrize("case", HOSTILE_H5)
 def test_hostile_hdf5_is_refused(tmp_path: Path, case: str) -> None:
-    make_store(tmp_path / "store")
+    make_video(tmp_path / "store")
     pack(tmp_path / "store", tmp_path / "data", layout="hdf5")
     with h5py.File(tmp_path / "data" / "clip.h5", "r+") as file:
         del file["heatmap"]
@@ -127,7 +127,7 @@ def test_hostile_hdf5_is_refused(tmp_path: Path, case: str) -> None:
 def test_workers_change_nothing_but_the_time(tmp_path: Path) -> None:
     """Also with a broken video among them: one failed item, the same bytes, one manifest with all the others."""
     for number in range(6):
-        make_store(tmp_path / "store", f"v{number}")
+        make_video(tmp_path / "store", f"v{number}")
     broken = tmp_path / "store" / "v3.h5"
     broken.write_bytes(broken.read_bytes()[:-1] + b"?")
     files = {}
@@ -176,7 +176,7 @@ def test_readme_says_what_the_dataset_is(tmp_path: Path) -> None:
 
 def test_a_thousand_videos_keep_the_manifest_small(tmp_path: Path) -> None:
     """At most 2 KB per video; the whole provenance is in the origin file."""
-    make_store(tmp_path / "store")
+    make_video(tmp_path / "store")
     pack(tmp_path / "store", tmp_path / "data")
     entry = json.loads((tmp_path / "data" / "manifest.json").read_text())["videos"]["clip"]
     assert len(json.dumps(entry)) < 2000

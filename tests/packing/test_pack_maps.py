@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gazetools.heatmaps.convert import to_float32
+from gazetools.heatmaps.convert import to_float16, to_float32
 from gazetools.packing.maps import UINT8_MAX_ERROR, combine_people, normalise, resize, to_stored
 from gazetools.schemas.errors import DataFileError
 
@@ -65,6 +65,24 @@ def test_a_map_of_zeros_stays_zeros(rule: str) -> None:
 @given(raw=hnp.arrays(np.float16, st.integers(0, 40), elements=st.floats(width=16)))
 def test_half_conversion_is_exact_for_every_kind_of_number(raw: np.ndarray) -> None:
     np.testing.assert_array_equal(to_float32(raw, 1.0), raw.astype(np.float32))
+
+
+def test_float16_rounds_as_numpy_does_at_every_border_of_0_to_1() -> None:
+    """Every half in 0..1, every middle between two, and the floats beside each: where rounding can go wrong."""
+    halves = np.arange(0x3C01, dtype=np.uint16).view(np.float16).astype(np.float32)
+    middles = (halves[1:] + halves[:-1]) / 2
+    points = np.concatenate([halves, middles])
+    points = np.concatenate([points, np.nextafter(points, np.float32(0)), np.nextafter(points, np.float32(1))])
+    assert points.max() <= 1, "above 1 numpy's own cast is taken"
+    np.testing.assert_array_equal(to_float16(points).view(np.uint16), points.astype(np.float16).view(np.uint16))
+
+
+@pytest.mark.parametrize("odd", [np.nan, -0.0, -0.3, 1.5, 1e9, np.inf])
+def test_float16_of_other_numbers_is_numpys(odd: float) -> None:
+    maps = np.array([[0.25, odd, 1e-6]], np.float32)
+    with np.errstate(over="ignore"):
+        expected = maps.astype(np.float16)
+    np.testing.assert_array_equal(to_float16(maps).view(np.uint16), expected.view(np.uint16))
 
 
 def test_half_conversion_is_exact_for_all_halves_in_0_to_1() -> None:

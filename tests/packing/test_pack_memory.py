@@ -11,7 +11,7 @@ import pytest
 
 from gazetools.schemas.store import Piece, Rows
 from gazetools.store import write_store
-from tests.packing.made_stores import provenance_of
+from tests.helpers.stores import provenance_of
 
 _SIDE = 64
 _WORK = """
@@ -76,9 +76,9 @@ def test_memory_is_flat_in_the_length(tmp_path: Path) -> None:
 def test_a_crowd_in_one_frame(tmp_path: Path, people: int) -> None:
     """More people than are read at once still make one map."""
     from gazetools.packing import pack
-    from tests.packing.made_stores import make_store
+    from tests.helpers.stores import make_video
 
-    made = make_store(
+    made = make_video(
         tmp_path / "store", people={0: range(people), 1: [3], 2: range(people)}, frame_count=3, size_hw=(2, 3)
     )
     pack(tmp_path / "store", tmp_path / "data", people="mean", dtype="float32")

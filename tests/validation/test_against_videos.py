@@ -19,7 +19,7 @@ from gazetools.validation import validate
 from gazetools.validation.checks_time import KNOWN_RATES
 from gazetools.video import VideoReader
 from tests.helpers.clips import write_clip
-from tests.packing.made_stores import make_store
+from tests.helpers.stores import make_video
 
 TIMES = np.arange(40) / 30
 
@@ -35,7 +35,7 @@ def _make(tmp_path: Path, clip: Path, video_id: str = "clip", **changes: Any) ->
         "sha256": hashlib.sha256(clip.read_bytes()).hexdigest(),
         **changes.pop("video", {}),
     }
-    make_store(tmp_path / "store", video_id, **{"frame_count": 40, "video": video, **changes})
+    make_video(tmp_path / "store", video_id, **{"frame_count": 40, "video": video, **changes})
     return tmp_path / "store"
 
 
@@ -224,7 +224,7 @@ def _csv(path: Path, *rows: str) -> Path:
 def test_keystep_annotations_cover_every_camera_of_a_take(tmp_path: Path) -> None:
     """A segment inside, one behind the end; two cameras each; one take without heatmaps."""
     for camera in ("cam01", "cam02"):
-        make_store(tmp_path / "store", f"take_a/{camera}", frame_count=90)
+        make_video(tmp_path / "store", f"take_a/{camera}", frame_count=90)
     segments = [{"start_time": 0.5, "end_time": 2.0, "step_unique_id": 3}, {"start_time": 2.0, "end_time": 9.0}]
     takes = {
         "uid-a": {"take_name": "take_a", "segments": segments, "scenario": "Cooking"},
@@ -249,7 +249,7 @@ def test_keystep_annotations_cover_every_camera_of_a_take(tmp_path: Path) -> Non
 def test_rates_of_people_prompts_and_gaze_are_in_the_summary(tmp_path: Path) -> None:
     people = {frame: [1] for frame in range(9)}
     change = lambda rows: rows["prompt"].__setitem__(slice(0, 3), 3)  # noqa: E731 - one line reads better
-    make_store(tmp_path / "store", people=people, make_inout=lambda f, t: 0.9 if f < 6 else 0.1, change_rows=change)
+    make_video(tmp_path / "store", people=people, make_inout=lambda f, t: 0.9 if f < 6 else 0.1, change_rows=change)
     summary = validate(tmp_path / "store").summary
     assert summary["share_of_frames_without_people"] == 0.25
     assert summary["share_of_rows_without_prompt"] == pytest.approx(3 / 9, abs=1e-4)
@@ -259,7 +259,7 @@ def test_rates_of_people_prompts_and_gaze_are_in_the_summary(tmp_path: Path) -> 
 def test_clips_without_heatmaps_are_reported(tmp_path: Path) -> None:
     """One clip is inside, one over the gap at 10..12, one behind the end, one in a video that isn't there."""
     people = {frame: [1] for frame in range(90) if not 10 <= frame < 13}
-    make_store(tmp_path / "store", "P01/P01_01", people=people, frame_count=90)
+    make_video(tmp_path / "store", "P01/P01_01", people=people, frame_count=90)
     pack(tmp_path / "store", tmp_path / "data")
     annotations = _csv(
         tmp_path / "clips.csv",
@@ -287,7 +287,7 @@ BAD_CSV = {
 @pytest.mark.parametrize("case", BAD_CSV)
 def test_bad_annotations_are_wrong_usage(tmp_path: Path, case: str) -> None:
     content, message = BAD_CSV[case]
-    make_store(tmp_path / "store")
+    make_video(tmp_path / "store")
     path = tmp_path / "clips.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UsageError, match=message):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gazetools.packing import pack
 from gazetools.schemas.findings import ValidationReport
 from gazetools.validation import validate
-from tests.packing.made_stores import make_store
+from tests.helpers.stores import make_video
 from tests.validation.make_corpus import CORPUS
 
 NAMES = sorted(path.name for path in CORPUS.iterdir())
@@ -74,7 +74,7 @@ def test_the_corpus_is_refused_in_bounded_memory_and_leaves_no_trace(tmp_path: P
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store and a dataset of each layout."""
     root = tmp_path_factory.mktemp("fuzz")
-    make_store(root / "store", frame_count=4)
+    make_video(root / "store", frame_count=4)
     for layout in ("npz", "npy", "hdf5"):
         pack(root / "store", root / layout, layout=layout, normalize="max")
     return root

@@ -18,7 +18,7 @@ from gazetools.schemas.findings import Finding, ValidationReport, check_fail_on
 from gazetools.validation import validate
 from gazetools.validation.html import write_html
 from gazetools.validation.portrait import HISTOGRAM_BINS, TIMELINE_BINS, Gallery, Portrait
-from tests.packing.made_stores import make_store
+from tests.helpers.stores import make_video
 from tests.validation.faults import edit_store, put
 
 HOSTILE = 'x"><script>alert(1)</script>'
@@ -46,7 +46,7 @@ def report(tmp_path: Path, clip: Path) -> Path:
     people = {frame: [1] for frame in range(40) if not 10 <= frame < 20}
     with VideoReader(clip) as reader:
         pts = reader.pts_seconds
-    make_store(
+    make_video(
         tmp_path / "store",
         frame_count=40,
         people=people,
@@ -107,7 +107,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["npz", "npy", "native", "foreign", "broken"])
 def test_every_kind_of_heatmap_is_portrayed(tmp_path: Path, clip: Path, kind: str) -> None:
     with VideoReader(clip) as reader:
-        make_store(tmp_path / "store", frame_count=40, index=range(0, 40, 2), pts_seconds=reader.pts_seconds[::2])
+        make_video(tmp_path / "store", frame_count=40, index=range(0, 40, 2), pts_seconds=reader.pts_seconds[::2])
     root = tmp_path / "data"
     if kind in ("foreign", "broken"):
         root.mkdir()
@@ -171,7 +171,7 @@ def test_a_browser_draws_the_report_without_complaint(report: Path, tmp_path: Pa
 
 
 def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
-    make_store(tmp_path / "store")
+    make_video(tmp_path / "store")
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="--html"):
         validate(tmp_path / "store", html=tmp_path / "file" / "report.html")

@@ -12,7 +12,7 @@ import pytest
 
 from gazetools.cli.app import main
 from gazetools.cli.validate import _frames
-from tests.packing.made_stores import make_store
+from tests.helpers.stores import make_video
 from tests.validation.faults import edit_store, flip_bit, put
 
 
@@ -25,8 +25,8 @@ def _run(*arguments: object) -> int:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Two good videos."""
-    make_store(tmp_path / "store", "a")
-    make_store(tmp_path / "store", "take/b")
+    make_video(tmp_path / "store", "a")
+    make_video(tmp_path / "store", "take/b")
     return tmp_path / "store"
 
 

@@ -16,7 +16,7 @@ from gazetools.packing import pack
 from gazetools.schemas.findings import Finding
 from gazetools.validation import validate
 from gazetools.validation.catalogue import CATALOGUE
-from tests.packing.made_stores import make_store
+from tests.helpers.stores import make_video
 from tests.validation.faults import (
     cut,
     edit_entry,
@@ -42,8 +42,8 @@ def _alarms(findings: list[Finding]) -> list[Finding]:
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of two videos, datasets of it, and folders as other tools leave them."""
     root = tmp_path_factory.mktemp("good")
-    make_store(root / "store", people=PEOPLE)
-    make_store(root / "store", "take/cam01")
+    make_video(root / "store", people=PEOPLE)
+    make_video(root / "store", "take/cam01")
     pack(root / "store", root / "npz", normalize="max", people="1")
     pack(root / "store", root / "npy", layout="npy", normalize="max", people="1")
     pack(root / "store", root / "sums", normalize="sum", dtype="float32")
@@ -91,11 +91,11 @@ STORE_FAULTS: dict[str, tuple[Plant, str, list[int] | None]] = {
         "unfinished-work",
         None,
     ),
-    "case twin": (lambda r: make_store(r, "CLIP", people=PEOPLE), "duplicate-id", None),
-    "other size": (lambda r: make_store(r, "third", size_hw=(4, 4)), "mixed-sizes", None),
+    "case twin": (lambda r: make_video(r, "CLIP", people=PEOPLE), "duplicate-id", None),
+    "other size": (lambda r: make_video(r, "third", size_hw=(4, 4)), "mixed-sizes", None),
     "other weights": (
         lambda r: (
-            [make_store(r, f"v{k}") for k in range(2)]
+            [make_video(r, f"v{k}") for k in range(2)]
             + [edit_provenance(r, lambda p: p["model"]["weights_sha256"].update(checkpoint="d" * 64))]
         ),
         "mixed-models",
@@ -148,7 +148,7 @@ STORE_FAULTS: dict[str, tuple[Plant, str, list[int] | None]] = {
     "frame too far": (lambda r: edit_store(r, put("frames/index", 11, 12)), "frames-beyond-video", [12]),
     "time goes back": (lambda r: edit_store(r, put("frames/pts_seconds", 5, 0.01)), "pts-not-ascending", [5]),
     "time is nan": (lambda r: edit_store(r, put("frames/pts_seconds", 5, np.nan)), "pts-not-ascending", [5]),
-    "nobody at all": (lambda r: make_store(r, people={}), "no-heatmaps", None),
+    "nobody at all": (lambda r: make_video(r, people={}), "no-heatmaps", None),
 }
 
 NPZ_FAULTS: dict[str, tuple[Plant, str, list[int] | None]] = {
@@ -359,7 +359,7 @@ def test_the_report_is_plain_json(spoilt: Path) -> None:
 )
 def test_no_alarm_whatever_the_pack_options(tmp_path: Path, options: dict[str, Any]) -> None:
     """Including frames without people, rows with low inout, and maps so weak that weighting makes them zero."""
-    make_store(
+    make_video(
         tmp_path / "store",
         people={0: [], 1: [1], 2: [1, 2], 3: [], 4: [2], 7: [1]},
         index=[0, 1, 2, 3, 4, 7, 8],
