@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from gazetools.schemas.findings import Finding
 
 _MAX_NOTES = 20
 _DEEP = "Content"
@@ -48,7 +52,7 @@ def validate_command(
     Example: gazetools validate store --videos videos --deep 8 --html report.html
     """
     from gazetools.schemas.errors import UsageError
-    from gazetools.schemas.findings import ValidationReport, check_fail_on
+    from gazetools.schemas.findings import check_fail_on
     from gazetools.validation import validate
 
     fail_on = check_fail_on(fail_on)
@@ -65,19 +69,19 @@ def validate_command(
             backbone=backbone,
             heads=heads,
             html=html,
+            further=None if for_training is None else partial(_readiness, for_training, path),
             progress=progress,
         )
-    if for_training is not None:
-        from gazetools.trainer.readiness import readiness_findings
-
-        findings = [*report.findings, *readiness_findings(for_training, path)]
-        severities = Counter(finding.severity for finding in findings)
-        counts = {f"{severity}s": severities[severity] for severity in ("error", "warning", "note")}
-        report = ValidationReport(findings=findings, summary={**report.summary, **counts})
     TERMINAL.emit(report.model_dump(mode="json"))
     TERMINAL.show(_findings_table(report))
     TERMINAL.show(_summary_line(report.summary))
     return report.exit_code_for(fail_on)
+
+
+def _readiness(config: Path, dataset: Path) -> Sequence[Finding]:
+    from gazetools.trainer.readiness import readiness_findings
+
+    return readiness_findings(config, dataset)
 
 
 def _findings_table(report):  # type: ignore[no-untyped-def]

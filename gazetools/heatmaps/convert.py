@@ -19,7 +19,8 @@ def to_float32(maps: AnyArray, scale: float) -> npt.NDArray[np.float32]:
     """`maps * scale` as a new float32 array of the same shape; exact for float16 with scale 1."""
     if maps.dtype == np.uint8:
         return (np.arange(256) * scale).astype(np.float32)[maps]
-    converted = _half_to_float32(maps) if maps.dtype == np.float16 else maps.astype(np.float32)
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which validate reports
+        converted = _half_to_float32(maps) if maps.dtype == np.float16 else maps.astype(np.float32)
     if scale != 1.0:
         converted *= np.float32(scale)
     return converted

@@ -43,6 +43,17 @@ CATALOGUE: dict[str, Code] = {
     "duplicate-id": Code(
         "error", "Two files are of one video, or their ids differ only in case.", "Remove or rename one of them."
     ),
+    "duplicate-video": Code(
+        "warning",
+        "Two ids have the same video, frame by frame, or the same maps, bit by bit: a copy under another name.",
+        "Remove one of them, or correct its id; in two splits the same clip would be trained on and tested.",
+    ),
+    "maps-transposed": Code(
+        "error",
+        "Maps are [T,W,H] instead of [T,H,W]: their sides are in the ratio that the video's (or other maps') have the "
+        "other way round.",
+        "Swap the last two axes (numpy.swapaxes(1, 2)) and make the file again; --size is HxW.",
+    ),
     "unexpected-dtype": Code(
         "error", "Maps of a type whose scale is unknown.", "Store float16, float32 or uint8 (0..255 for 0..1)."
     ),
@@ -138,6 +149,16 @@ CATALOGUE: dict[str, Code] = {
     ),
     "video-count-declared": Code(
         "note", "The container declares another number of frames than decode (PITFALLS 4).", "Trust the decoded count."
+    ),
+    "video-packets-differ": Code(
+        "note",
+        "The file has more or fewer packets than frames decode: an edit list, or damage.",
+        "Count decoded frames; tools that count packets number them otherwise.",
+    ),
+    "video-frames-repeated": Code(
+        "note",
+        "Frames that show the picture before again: a still camera, a stalled one, or frames added to reach a rate.",
+        "Look at the frames named; where frames were added, get the video at its own rate.",
     ),
     "video-starts-late": Code(
         "note", "The first frame's time is not 0: an edit list, or a cut.", "Use pts, never frame index / rate."

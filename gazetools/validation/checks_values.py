@@ -13,6 +13,9 @@ _SUM_TOLERANCE = 0.01
 _PEAK_TOLERANCE = 0.005
 """uint8 steps are 0.004, float16 steps below 1 are 0.0005."""
 
+_RATIO_TOLERANCE = 0.05
+"""Of side ratios; maps of a 16:9 video are 64x36, 57x32 and the like."""
+
 
 def check_finite(subject: Subject) -> None:
     """No NaN and no infinity."""
@@ -62,6 +65,32 @@ def check_content(subject: Subject) -> None:
         if odd.any():
             frames = subject.frames_of_rows(odd)
             subject.report("nonzero-without-frame", f"{int(odd.sum())} rows without a frame hold maps.", frames)
+
+
+def check_orientation(subject: Subject) -> None:
+    """H and W are not exchanged, as far as sides of different length tell."""
+    if subject.size_hw is None:
+        return
+    height, width = subject.size_hw
+    provenance, video = subject.provenance, subject.video
+    if subject.kind == "store" and provenance is not None:
+        made = tuple(provenance.model.out_size)
+        if made == (width, height) and height != width:
+            subject.report(
+                "maps-transposed", f"Its maps are {height}x{width} (HxW), its model makes {made[0]}x{made[1]}."
+            )
+    elif video is not None and _mirror_ratio((height, width), video.size_hw):
+        subject.report(
+            "maps-transposed",
+            f"Its maps are {height}x{width} (HxW), the frames of its video {video.size_hw[0]}x{video.size_hw[1]}.",
+        )
+
+
+def _mirror_ratio(maps_hw: tuple[int, int], frame_hw: tuple[int, int]) -> bool:
+    """Are the sides in the frame's ratio only when exchanged?"""
+    exchanged = maps_hw[0] * frame_hw[0] / (maps_hw[1] * frame_hw[1])
+    as_they_are = maps_hw[0] * frame_hw[1] / (maps_hw[1] * frame_hw[0])
+    return abs(np.log(exchanged)) < _RATIO_TOLERANCE < abs(np.log(as_they_are)) / 3
 
 
 def check_normalisation(subject: Subject) -> None:

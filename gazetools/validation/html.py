@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,17 @@ def write_html(path: Path, report: ValidationReport, portraits: list[Portrait]) 
         for picture in portrait.pictures:
             if picture.code:
                 pictures.setdefault((portrait.video_id, picture.code), []).append(picture)
+    shown = report.findings[:_MAX_FINDINGS]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.globals.update(runs=frame_runs, steps=_steps, bars=_bars, percent=_percent)
+    environment.globals.update(runs=_runs, steps=_steps, bars=_bars, percent=_percent)
     text = environment.from_string(_TEMPLATE).render(
         version=gazetools.__version__,
         summary=report.summary,
         tiles=_tiles(report.summary),
         verdict=_verdict(report),
-        findings=report.findings[:_MAX_FINDINGS],
+        loud=[f for f in shown if f.severity != "note"],
+        notes=[f for f in shown if f.severity == "note"],
+        overview=_overview(report.findings),
         left_out=max(0, len(report.findings) - _MAX_FINDINGS),
         pictures_of=lambda f: pictures.get((f.video_id, f.code), []),
         portraits=ordered[:_MAX_PORTRAITS],
@@ -41,6 +45,17 @@ def write_html(path: Path, report: ValidationReport, portraits: list[Portrait]) 
         codes_of=lambda video_id: _codes(report.findings, video_id),
     )
     write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def _overview(findings: list[Finding]) -> list[tuple[str, str, int]]:
+    """(severity, code, how many) in the order of the findings."""
+    counts = Counter((f.severity, f.code) for f in findings)
+    return [(severity, code, count) for (severity, code), count in counts.items()]
+
+
+def _runs(frames: list[int]) -> str:
+    """`3-5, 9` with hyphens at which no line breaks."""
+    return frame_runs(frames).replace("-", "\u2011")
 
 
 def _verdict(report: ValidationReport) -> dict[str, str]:
@@ -72,7 +87,7 @@ def _tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _codes(findings: list[Finding], video_id: str) -> list[tuple[str, str]]:
-    return [(f.severity, f.code) for f in findings if f.video_id == video_id]
+    return list(dict.fromkeys((f.severity, f.code) for f in findings if f.video_id == video_id))
 
 
 def _percent(share: float) -> str:
@@ -107,7 +122,7 @@ _TEMPLATE = """<!doctype html>
 * { box-sizing:border-box }
 body { margin:0; background:var(--back); color:var(--ink); font:15px/1.45 system-ui,"Segoe UI",Roboto,sans-serif }
 main { max-width:1120px; margin:0 auto; padding:28px 20px 60px }
-h1 { font-size:22px; margin:0 0 2px } h2 { font-size:17px; margin:34px 0 10px }
+h1 { font-size:22px; margin:0 0 2px } p { overflow-wrap:anywhere } h2 { font-size:17px; margin:34px 0 10px }
 .soft { color:var(--soft) } code { font:13px/1.4 ui-monospace,Consolas,monospace; overflow-wrap:anywhere }
 .verdict { margin:16px 0; padding:10px 14px; border-left:5px solid; background:var(--card); font-weight:600 }
 .tiles { display:grid; grid-template-columns:repeat(auto-fill,minmax(150px,1fr)); gap:10px }
@@ -120,15 +135,20 @@ h1 { font-size:22px; margin:0 0 2px } h2 { font-size:17px; margin:34px 0 10px }
 .badge { display:inline-block; border-radius:4px; padding:0 7px; font-size:12px; font-weight:700; color:#fff }
 .badge.error { background:var(--error) } .badge.warning { background:var(--warning) }
 .badge.note { background:var(--note) }
-.where { color:var(--soft); margin-left:8px }
+.where { color:var(--soft); margin-left:8px; overflow-wrap:anywhere }
+.overview { margin:14px 0 0 } .overview .badge { margin:0 6px 6px 0 }
+details { margin:0 0 10px } summary { cursor:pointer; padding:6px 2px; font-weight:600 }
 .pictures { display:flex; flex-wrap:wrap; gap:10px; margin-top:10px }
-figure { margin:0 } figure img { display:block; width:240px; border-radius:4px; background:#111 }
+figure { margin:0; width:240px } figure img { display:block; width:100%; border-radius:4px; background:#111 }
 figcaption { font-size:12px; color:var(--soft) }
 .charts { display:grid; grid-template-columns:3fr 1fr; gap:6px 22px; margin-top:8px; align-items:end }
 .charts svg { display:block; width:100%; height:34px; background:#eef1f4; border-radius:3px }
 .charts label { font-size:12px; color:var(--soft) } .m { fill:var(--map) } .l { fill:var(--look) }
+.charts svg.faults { height:7px; margin-top:2px; background:none } .f { fill:var(--error) }
 .axis { display:flex; justify-content:space-between; font-size:11px; color:var(--soft) }
-@media (max-width:700px) { .charts { grid-template-columns:1fr } }
+@media (max-width:700px) { .charts { grid-template-columns:1fr } main { padding:18px 12px 40px }
+  .tiles { grid-template-columns:repeat(3,1fr); gap:7px } .tile { padding:7px 8px; font-size:13px }
+  .tile b { font-size:17px } figure { width:calc(50% - 5px) } }
 </style>
 </head>
 <body><main>
@@ -143,9 +163,16 @@ figcaption { font-size:12px; color:var(--soft) }
 <div class="tile"><b>{{ value }}</b>{{ label }}</div>
 {% endfor %}
 </div>
+{% if overview %}
+<div class="overview">
+{% for severity, code, count in overview %}
+<span class="badge {{ severity }}">{{ code }}{% if count > 1 %} &times; {{ count }}{% endif %}</span>
+{% endfor %}
+</div>
+{% endif %}
 
 <h2>Findings</h2>
-{% for f in findings %}
+{% macro card(f) %}
 <section class="card finding {{ f.severity }}">
 <span class="badge {{ f.severity }}">{{ f.severity }}</span> <code>{{ f.code }}</code>
 <span class="where">{{ f.video_id or "" }}{% if f.frames %} &middot; frames {{ runs(f.frames) }}{% endif %}</span>
@@ -160,14 +187,24 @@ figcaption { font-size:12px; color:var(--soft) }
 </div>
 {% endif %}
 </section>
-{% else %}
-<p class="soft">None.</p>
+{% endmacro %}
+{% for f in loud %}
+{{ card(f) }}
 {% endfor %}
+{% if notes %}
+<details{% if not loud %} open{% endif %}><summary>{{ notes|length }} note{{ "s" if notes|length > 1 }}</summary>
+{% for f in notes %}
+{{ card(f) }}
+{% endfor %}
+</details>
+{% endif %}
+{% if not loud and not notes %}<p class="soft">None.</p>{% endif %}
 {% if left_out %}<p class="soft">{{ left_out }} more are left out here; <code>--json</code> has all.</p>{% endif %}
 
 <h2>Videos</h2>
-<p class="soft">Blue: share of frames with a map over the length of the video. Orange: mean probability that the gaze
-target is in the frame. Right: maps by their largest value, rows by that probability, both from 0 to 1.</p>
+<p class="soft">Blue: share of frames with a map over the length of the video; red below it: where errors and warnings
+name frames. Orange: mean probability that the gaze target is in the frame.
+Right: maps by their largest value, rows by that probability, both from 0 to 1.</p>
 {% for v in portraits %}
 <section class="card">
 <b>{{ v.video_id }}</b> <span class="soft">{{ v.rows }} maps, {{ v.span }}</span>
@@ -175,7 +212,12 @@ target is in the frame. Right: maps by their largest value, rows by that probabi
 <div class="charts">
 <div><label>with a map</label>
 <svg viewBox="0 0 {{ v.coverage|length }} 1" preserveAspectRatio="none" role="img" aria-label="frames with a map">
-<path class="m" d="{{ steps(v.coverage) }}"/></svg></div>
+<path class="m" d="{{ steps(v.coverage) }}"/></svg>
+{% if v.faults %}
+<svg class="faults" viewBox="0 0 {{ v.faults|length }} 1" preserveAspectRatio="none" role="img" aria-label="findings">
+<path class="f" d="{{ steps(v.faults) }}"/></svg>
+{% endif %}
+</div>
 <div><label>largest value</label>
 <svg viewBox="0 0 {{ v.peaks|length }} 1" preserveAspectRatio="none" role="img" aria-label="maps by largest value">
 <path class="m" d="{{ bars(v.peaks) }}"/></svg></div>

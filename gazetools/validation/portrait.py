@@ -43,6 +43,8 @@ class Portrait:
     """What the timelines reach over."""
     coverage: list[float]
     """[TIMELINE_BINS] share of frames with a map, 0..1."""
+    faults: list[float | None]
+    """[TIMELINE_BINS] 1 where a frame of an error or warning lies; empty where there is none."""
     inout: list[float | None]
     """[TIMELINE_BINS] mean of inout, None where unknown."""
     peaks: list[int]
@@ -80,11 +82,18 @@ def portray(subject: Subject, gallery: Gallery) -> Portrait:
         rows=0 if subject.stats is None else len(subject.stats),
         span=f"{length} frames{_seconds(subject)}",
         coverage=[0.0 if value is None else value for value in coverage],
+        faults=_faults(subject, length),
         inout=_binned(rows_at, inout, length),
         peaks=_histogram(high),
         inout_counts=_histogram(inout),
         pictures=list(_pictures(subject, gallery)),
     )
+
+
+def _faults(subject: Subject, length: int) -> list[float | None]:
+    loud = [f.frames for f in subject.findings if f.frames and f.severity != "note"]
+    frames = np.array(sorted({frame for frames in loud for frame in frames}), dtype=np.int64)
+    return _binned(frames, np.ones(len(frames)), length) if len(frames) else []
 
 
 def _seconds(subject: Subject) -> str:
@@ -162,7 +171,10 @@ def _drawn(subject: Subject, root: Path, wanted: list[tuple[Finding | None, int]
             if rgb is None:
                 height, width = subject.size_hw
                 rgb = np.zeros((round(_PICTURE_WIDTH * height / width), _PICTURE_WIDTH, 3), np.uint8)
-            people = [p for p in source.people(number) if np.isfinite(p.heatmap).all()]
+            everyone = source.people(number)
+            people = [p for p in everyone if np.isfinite(p.heatmap).all()]
+            if len(people) < len(everyone):
+                where = "; ".join(filter(None, [where, "its map can't be drawn: NaN or infinite"]))
             drawn = draw_overlay(rgb, people)
             _, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
             label = "frame" if subject.kind == "store" else "row"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ from gazetools.io.atomic import check_writable_folder
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
-from gazetools.schemas.provenance import GROUND_TRUTH
 from gazetools.schemas.store import Prompt
 from gazetools.validation import (
+    checks_across,
     checks_annotations,
     checks_frozen,
     checks_origin,
@@ -26,7 +26,6 @@ from gazetools.validation import (
     checks_values,
     checks_video,
 )
-from gazetools.validation.catalogue import finding
 from gazetools.validation.checks_sync import check_sync
 from gazetools.validation.collection import Collection, collect
 from gazetools.validation.deep import DeepCheck, check_deep, open_deep
@@ -39,6 +38,7 @@ from gazetools.validation.videos import VideoFinder, decode
 CHECKS: tuple[Callable[[Subject], None], ...] = (
     checks_values.check_finite,
     checks_values.check_range,
+    checks_values.check_orientation,
     checks_values.check_content,
     checks_values.check_normalisation,
     checks_values.check_inout,
@@ -61,8 +61,7 @@ class _Outcome:
 
     findings: list[Finding]
     rows: int
-    size_hw: tuple[int, int] | None
-    origin: tuple[str, ...] | None
+    traits: checks_across.Traits
     counts: Counter[str]
     portrait: Portrait | None
 
@@ -78,6 +77,7 @@ def validate(
     backbone: str | Path | None = None,
     heads: str | None = None,
     html: str | Path | None = None,
+    further: Callable[[], Sequence[Finding]] | None = None,
     progress: Progress | None = None,
 ) -> ValidationReport:
     """Check a store, a dataset or a folder of other tools' heatmaps; see docs/validation.md for the codes.
@@ -96,6 +96,8 @@ def validate(
         backbone: DINOv2 weights of a named model.
         heads: `file:PATH` or `whole`, for `deep` on heatmaps that do not know their head boxes.
         html: where to write the report as one self-contained HTML file.
+        further: called once the files are checked; its findings, such as those of `readiness_findings`, become part of
+            the report.
         progress: receives videos done.
 
     Returns:
@@ -135,7 +137,8 @@ def validate(
     progress.finish("validate")
 
     findings = [*collection.findings, *finder.findings, *(f for outcome in outcomes for f in outcome.findings)]
-    findings += _across_videos(collection, outcomes) + without_maps
+    findings += checks_across.compare([outcome.traits for outcome in outcomes]) + without_maps
+    findings += [] if further is None else further()
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
     report = ValidationReport(findings=findings, summary=_summary(path, collection, outcomes, findings))
     if html is not None:
@@ -170,16 +173,10 @@ def _check(
     except Exception as error:  # one odd file must not end the report on ten thousand others
         subject.report("check-failed", f"{subject.path}: {type(error).__name__}: {error}.")
     counts.update(_counts(subject))
-    provenance = subject.provenance
-    origin = None
-    # a ground truth has the recordings of its own take where others have weights
-    if provenance is not None and subject.kind == "store" and provenance.model.name != GROUND_TRUTH:
-        origin = (provenance.model.name, *sorted(provenance.model.weights_sha256.values()), str(provenance.options))
     outcome = _Outcome(
         findings=subject.findings,
         rows=len(subject.stats) if subject.stats is not None else 0,
-        size_hw=subject.size_hw,
-        origin=origin,
+        traits=checks_across.traits_of(subject),
         counts=counts,
         portrait=None if gallery is None else portray(subject, gallery),
     )
@@ -203,27 +200,6 @@ def _counts(subject: Subject) -> dict[str, int]:
         counts["rows_with_inout"] = int((~np.isnan(subject.inout)).sum())
         counts["rows_inside_frame"] = int((subject.inout >= 0.5).sum())
     return counts
-
-
-def _across_videos(collection: Collection, outcomes: list[_Outcome]) -> list[Finding]:
-    """What only shows when videos are compared: the odd ones out by size and by origin."""
-    findings = []
-    pairs = list(zip(collection.subjects, outcomes, strict=True))
-    sizes = Counter(outcome.size_hw for outcome in outcomes if outcome.size_hw is not None)
-    if len(sizes) > 1:
-        usual = sizes.most_common(1)[0][0]
-        for subject, outcome in pairs:
-            if outcome.size_hw not in (usual, None):
-                message = f"Its maps are {outcome.size_hw}, those of most videos {usual}."
-                findings.append(finding("mixed-sizes", message, video_id=subject.video_id))
-    origins = Counter(outcome.origin for outcome in outcomes if outcome.origin is not None)
-    if len(origins) > 1:
-        most = origins.most_common(1)[0][0]
-        for subject, outcome in pairs:
-            if outcome.origin is not None and outcome.origin != most:
-                message = f"Made by {outcome.origin[0]} with weights or options unlike most videos ({most[0]})."
-                findings.append(finding("mixed-models", message, video_id=subject.video_id))
-    return findings
 
 
 def _summary(path: Path, collection: Collection, outcomes: list[_Outcome], findings: list[Finding]) -> dict[str, Any]:

@@ -82,6 +82,14 @@ class VideoTruth:
     """What the container claims."""
     rate: Fraction
     """Frames per second as the container states them."""
+    size_hw: tuple[int, int]
+    """Of the frames handed out, after rotation."""
+    packets: int
+    """Packets with a picture; hidden ones included."""
+    hidden_packets: int
+    """Of these the ones that an edit list hides."""
+    luma_digests: npt.NDArray[np.uint32]
+    """[decoded_frames] a sum per picture, see `VideoReader.luma_digests`."""
     sha256: str | None
     """None where there is no provenance to compare with."""
 

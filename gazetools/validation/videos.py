@@ -81,9 +81,14 @@ def decode(subject: Subject, path: Path) -> None:
     try:
         stream = None if provenance is None else provenance.video.stream_index
         with VideoReader(path, stream_index=stream, threads=1) as reader:
+            digests = reader.luma_digests()
             subject.video = VideoTruth(
                 path=path,
-                decoded_frames=reader.count_by_decoding(),
+                decoded_frames=len(digests),
+                size_hw=(reader.info.height, reader.info.width),
+                packets=reader.packet_count,
+                hidden_packets=reader.hidden_packet_count,
+                luma_digests=digests,
                 pts_seconds=reader.pts_seconds,
                 damage=reader.damage,
                 declared_frames=reader.info.declared_frame_count,

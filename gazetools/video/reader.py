@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gazetools.schemas.errors import FrameRangeError, UsageError, VideoError
 from gazetools.schemas.video import Frame, VideoInfo
 from gazetools.video.colour import RgbConverter
+from gazetools.video.digest import luma_digest
 from gazetools.video.index import FrameIndex
 from gazetools.video.probe import probe
 from gazetools.video.proof import build_index
@@ -188,6 +189,26 @@ class VideoReader:
         """
         self._refuse_closed()
         return sum(1 for _ in self._source.frames(range(self.frame_count), skip=False))
+
+    def luma_digests(self) -> npt.NDArray[np.uint32]:
+        """Decode the whole stream as `count_by_decoding` does: uint32 [frame_count], one sum per frame in order.
+
+        The CRC-32 of every eighth line of the first plane (luma, or packed RGB) as decoded: equal neighbours show the
+        same picture unless they differ in less than eight lines.
+        """
+        self._refuse_closed()
+        pairs = self._source.frames(range(self.frame_count), skip=False)
+        return np.array([luma_digest(frame) for _, frame in pairs], dtype=np.uint32)
+
+    @property
+    def packet_count(self) -> int:
+        """Packets with a picture in the file, hidden and undecodable ones included."""
+        return int((self._index.packets.size > 0).sum())
+
+    @property
+    def hidden_packet_count(self) -> int:
+        """Of these the ones that are decoded for others to refer to but not shown (edit lists)."""
+        return int(((self._index.packets.size > 0) & self._index.packets.discard).sum())
 
     def _rgb(self, wanted: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         self._refuse_closed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -42,7 +43,7 @@ def provenance_of(video_id: str, frame_count: int, size_hw: tuple[int, int], **c
     video = {
         "path": f"/nowhere/{video_id}.mp4",
         "size_bytes": 1000,
-        "sha256": "a" * 64,
+        "sha256": hashlib.sha256(video_id.encode()).hexdigest(),
         "stream_index": 0,
         "container": "mov,mp4,m4a,3gp,3g2,mj2",
         "codec": "h264",

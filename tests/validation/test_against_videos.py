@@ -198,9 +198,9 @@ def test_a_dataset_whose_rows_are_shifted_is_found(tmp_path: Path, clip: Path, v
 
 
 def test_videos_that_are_missing_named_otherwise_or_broken(tmp_path: Path, clip: Path, videos: Path) -> None:
-    store = _make(tmp_path, clip, "a")
+    store = _make(tmp_path, clip, "a", video={"sha256": "a" * 64})
     _make(tmp_path, clip, "CLIP")
-    _make(tmp_path, clip, "cut")
+    _make(tmp_path, clip, "cut", video={"sha256": "c" * 64})
     (videos / "cut.mp4").write_bytes(clip.read_bytes()[:200])
     by_id = {f.video_id: f.code for f in validate(store, videos=videos).findings}
     assert by_id == {"a": "video-missing", "CLIP": "video-case-differs", "cut": "video-unreadable"}

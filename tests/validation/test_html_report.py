@@ -76,9 +76,11 @@ def test_the_report_is_complete_in_itself(report: Path) -> None:
 def test_timelines_and_histograms_show_the_numbers(tmp_path: Path, report: Path) -> None:
     """Of 40 frames 10..19 have no map: the second quarter of the 160 bins is empty."""
     paths = re.findall(r'<path class="(.)" d="([^"]*)"', report.read_text(encoding="utf-8"))
-    coverage, _, inout, _ = (d for _, d in paths)
+    coverage, faults, _, inout, _ = (d for _, d in paths)
     drawn = {int(x) for x in re.findall(r"M(\d+) 1V0\.0000", coverage)}
     assert drawn == set(range(TIMELINE_BINS)) - set(range(40, 80))
+    # the value above 1 is in frame 30 of 40: 4 bins
+    assert re.findall(r"M(\d+) 1V0\.0000", faults) == ["120", "121", "122", "123"]
     heights = {int(x): float(y) for x, y in re.findall(r"M(\d+) 1V([\d.]+)", inout)}
     assert heights[0] == pytest.approx(0.1)
     assert heights[100] == pytest.approx(0.7)
@@ -94,6 +96,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         rows=0,
         span="",
         coverage=[0.0] * TIMELINE_BINS,
+        faults=[],
         inout=[None] * TIMELINE_BINS,
         peaks=[0] * HISTOGRAM_BINS,
         inout_counts=[0] * HISTOGRAM_BINS,
@@ -167,7 +170,7 @@ def test_a_browser_draws_the_report_without_complaint(report: Path, tmp_path: Pa
     for colour in ((165, 110, 59), (30, 38, 179), (249, 247, 245)):
         assert (np.abs(pixels.astype(int) - colour).max(axis=2) <= 2).sum() > 200, colour
     dom = subprocess.run([*common, "--dump-dom", report.as_uri()], check=True, capture_output=True, timeout=120)
-    assert dom.stdout.count(b"<svg") == 4
+    assert dom.stdout.count(b"<svg") == 5
 
 
 def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:

@@ -105,3 +105,19 @@ def test_a_config_file_gives_the_options(store: Path, tmp_path: Path, capsys: py
 )
 def test_frames_are_shown_as_runs(frames: list[int] | None, text: str) -> None:
     assert _frames(frames) == text
+
+
+def test_what_stands_against_training_is_in_every_output(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiny config's annotations are not here: the table, the JSON and the page say so, and the exit code is 1."""
+    config, page = Path(__file__).parents[2] / "configs" / "tiny.yaml", tmp_path / "report.html"
+    monkeypatch.chdir(tmp_path)
+    assert _run("validate", store, "--for-training", config, "--html", page, "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert [f["code"] for f in document["findings"]] == ["training-data"]
+    assert document["summary"]["errors"] == 1
+    text = page.read_text(encoding="utf-8")
+    assert "training-data" in text
+    assert "Cannot read the annotations actions.csv" in text
+    assert "Not fit for use" in text
