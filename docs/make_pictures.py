@@ -30,11 +30,11 @@ def main() -> None:
         tiles = []
         with VideoReader(folder / "videos" / f"{video_id}.mp4") as reader:
             for frame in reader.frames(np.array(FRAMES)):
-                large = cv2.resize(frame.rgb, (WIDTH * 2, HEIGHT * 2), interpolation=cv2.INTER_CUBIC)
+                large = cv2.resize(frame.rgb, (640, 360))
                 people = [
                     PersonOverlay(
                         track_id=track,
-                        heatmap=target_heatmap(*targets[frame.index, track]),
+                        heatmap=target_heatmap(*targets[frame.index, track][:2]),
                         box_xyxy=np.array(box) / (WIDTH, HEIGHT, WIDTH, HEIGHT),
                         inout=None,
                     )

@@ -1,0 +1,42 @@
+"""What a camera adds to a clean picture: exposure, soft lens, shutter, sensor noise; one camera per clip."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+
+_NOISE_MARGIN = 64
+
+
+class CameraEffects:
+    """Drawn from `rng` once; equal seeds and frames give equal pictures."""
+
+    def __init__(self, rng: np.random.Generator, size_hw: tuple[int, int]) -> None:
+        height, width = size_hw
+        gain, gamma = rng.uniform(0.75, 1.15), rng.uniform(0.8, 1.25)
+        self._table = (np.linspace(0, 1, 256) ** gamma * gain * 255).clip(0, 255).astype(np.uint8)
+        self._sigma = float(rng.uniform(0, 1.1)) * height / 448
+        self._shutter = float(rng.uniform(0.2, 0.45)) if rng.random() < 0.5 else 0.0
+        strength = rng.uniform(0.5, 5)
+        noise = rng.normal(0, strength, (height + _NOISE_MARGIN, width + _NOISE_MARGIN, 3))
+        self._noise = np.rint(noise).astype(np.int16)
+        self._plus, self._minus = (np.clip(n, 0, 255).astype(np.uint8) for n in (self._noise, -self._noise))
+        self._last: Pixels | None = None
+
+    def __call__(self, picture: Pixels, frame_index: int, *, previous: Pixels | None = None) -> Pixels:
+        """The picture as recorded. The shutter mixes in the frame before: `previous`, else that of the last call."""
+        before = previous if previous is not None else self._last
+        self._last = picture
+        if self._shutter and before is not None:
+            picture = cv2.addWeighted(picture, 1 - self._shutter, before, self._shutter, 0)
+        if self._sigma > 0.35:
+            picture = cv2.GaussianBlur(picture, (3, 3), self._sigma)
+        picture = cv2.LUT(picture, self._table)
+        # the same noise shifted about, some hundred times cheaper than new noise
+        y, x = (frame_index * 29) % _NOISE_MARGIN, (frame_index * 47) % _NOISE_MARGIN
+        height, width = picture.shape[:2]
+        picture = cv2.add(picture, self._plus[y : y + height, x : x + width])
+        return np.asarray(cv2.subtract(picture, self._minus[y : y + height, x : x + width]), np.uint8)

@@ -1,0 +1,88 @@
+"""What may be chosen about the synthetic kitchens: size, people, places and the statistics of gaze and action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gazetools.schemas.errors import UsageError
+
+GENERATOR_VERSION = 1
+"""Changed with anything that changes a picture or its truth; the scores of `gazelle_tiny` belong to one version."""
+TEST_SEED = 1_000_000
+"""Seeds from here on are for tests and scores; training uses smaller ones only."""
+
+WIDTH, HEIGHT, FPS = 796, 448, 30
+NOUNS = ("cup", "bowl", "bottle", "apple", "pan", "plate", "jar", "kettle")
+VERBS = ("take", "put")
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSettings:
+    """One set of kitchens. Ranges are drawn from uniformly."""
+
+    width: int = WIDTH
+    height: int = HEIGHT
+    """Of the pictures, in pixels; the world is drawn to any size and ratio."""
+    people: tuple[int, int] = (1, 3)
+    """Fewest and most people of a clip."""
+    participants: int = 4
+    """Kitchens (P01, P02, ...); the clips go round them, and a clip of one shows its kitchen, places and light."""
+    place_habit: float = 0.9
+    """Probability that a noun lies at its usual one of the eight places, the same in all kitchens: 1 makes a place tell
+    the noun, 0 deals the nouns anew in every kitchen."""
+    place_jitter: float = 0.04
+    """Metres by which an object lies beside its place, in each direction at most."""
+    p_gaze_precedes: float = 0.85
+    """Probability that person 1 looks at an action's object from `lead_seconds` before its start on."""
+    p_misleading: float = 0.1
+    """Probability of a look at another object for that time; in the remaining cases the look goes to no object."""
+    lead_seconds: Range = (1.8, 2.4)
+    idle_seconds: Range = (0.3, 1.0)
+    """Free looks between an action's stop and the look before the next."""
+    reach_seconds: float = 0.4
+    """Before the start the hand leaves and the eyes are on the object, whatever came before."""
+    act_seconds: float = 0.8
+    p_outside: float = 0.12
+    """Share of free looks that leave the frame."""
+
+    def __post_init__(self) -> None:
+        if self.width < 32 or self.height < 32 or self.width % 2 or self.height % 2:
+            raise UsageError(f"A scene of {self.width}x{self.height} pixels: both must be even and 32 or more.")
+        if not 1 <= self.people[0] <= self.people[1] <= 3:
+            raise UsageError(f"people={self.people}: give (fewest, most) in 1..3.")
+        for name in ("place_habit", "p_gaze_precedes", "p_misleading", "p_outside"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name}={getattr(self, name)} is a probability and must lie in 0..1.")
+        if self.p_gaze_precedes + self.p_misleading > 1:
+            raise UsageError(
+                f"p_gaze_precedes={self.p_gaze_precedes} and p_misleading={self.p_misleading} add up to more than 1.",
+                hint="They are shares of the same looks; lower one of them.",
+            )
+        for name in ("lead_seconds", "idle_seconds"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise UsageError(f"{name}=({low}, {high}): give (shortest, longest), both above 0.")
+        if self.reach_seconds >= self.lead_seconds[0]:
+            raise UsageError(
+                f"reach_seconds={self.reach_seconds} must be shorter than the shortest lead, {self.lead_seconds[0]} s."
+            )
+        if not 1 <= self.participants <= 99:
+            raise UsageError(f"participants={self.participants}: 1 to 99.")
+
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        return self.width / self.height
+
+    @property
+    def chance_noun_accuracy(self) -> float:
+        """Of a guess that knows nothing: nouns are drawn uniformly and independently."""
+        return 1 / len(NOUNS)
+
+    @property
+    def achievable_noun_accuracy(self) -> float:
+        """Of naming the object looked at, by somebody who sees the gaze perfectly, before the hand leaves."""
+        elsewhere = 1 - self.p_gaze_precedes - self.p_misleading
+        return self.p_gaze_precedes + elsewhere * self.chance_noun_accuracy
