@@ -12,6 +12,7 @@ from gazetools.schemas.base import StrictModel
 PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 SourceKind = Literal["auto", "dataset", "store", "gaze_points"]
+EvaluationCrop = Literal["centre", "whole"]
 
 PRIMARY_SOURCE = "heatmap"
 """Name of the source that `heatmap_base_path` makes."""
@@ -87,6 +88,9 @@ class ViewSettings(StrictModel):
     """Share of the area that a random crop of another view's heatmaps covers in training; 1: the whole map."""
     takes_file: str | None = None
     """Ego-Exo4D's takes.json; None looks for it in `base_path`. Needed for `best_exo`."""
+    evaluation_crop: EvaluationCrop = "centre"
+    """`centre`: V-JEPA 2's central square, which cuts off half of a 16:9 frame; `whole`: the whole frame, squashed to
+    the square, for third-person video whose objects lie anywhere."""
     context_sec: tuple[FiniteFloat, FiniteFloat] | None = None
     """Seconds seen before the end of the observation, drawn from this range. None: frames_per_clip /
     frames_per_second. Shorter context shows its first frame for the times before it."""

@@ -221,7 +221,8 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         """One view per frame, and the photometric operations of the clip."""
         data = self.data
         if not self.training:
-            return [evaluation_view(frame_hw, data.resolution)] * count, ()
+            whole = data.evaluation_crop == "whole"
+            return [whole_view(frame_hw) if whole else evaluation_view(frame_hw, data.resolution)] * count, ()
         scale, ratio = data.random_resize_scale, data.random_resize_aspect_ratio
         first = training_view(frame_hw, random, scale=scale, aspect_ratio=ratio, flip=data.random_horizontal_flip)
         photometric: tuple[tuple[str, float], ...] = ()
