@@ -90,8 +90,9 @@ def test_chunks_join_without_a_seam(
     names = ("a", "b", "c")  # the last one ends where the chunk does
     found = [(c.integers(places["t"], "t"), [c.floats(places[n], n) for n in names], c.lines) for c in chunks]
     np.testing.assert_array_equal(np.concatenate([t for t, _, _ in found]), stamps)
+    written = np.array([[float(cell) for cell in line.split(",")[1:]] for line in lines])
     for column in range(len(names)):
-        np.testing.assert_array_equal(np.concatenate([cells[column] for _, cells, _ in found]), numbers[:, column])
+        np.testing.assert_array_equal(np.concatenate([cells[column] for _, cells, _ in found]), written[:, column])
     np.testing.assert_array_equal(np.concatenate([line for _, _, line in found]), np.arange(2, 502))
 
 
