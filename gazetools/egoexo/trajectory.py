@@ -65,7 +65,7 @@ def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid:
         last_time = int(stamps[-1])
         rows += len(stamps)
         names = chunk.text(places["graph_uid"])
-        for name in np.unique(names).tolist():
+        for name in names[:1].tolist() if (names == names[0]).all() else np.unique(names).tolist():
             uids.setdefault(name.decode("utf-8", "replace"))
         # wanted times whose nearest row may be in this chunk
         low = int(np.searchsorted(wanted, stamps[0] - MAX_GAP_US))

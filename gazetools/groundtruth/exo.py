@@ -15,7 +15,7 @@ from gazetools.egoexo.eye_gaze import DepthQuality, EyeGaze, gaze_samples_hint, 
 from gazetools.egoexo.geometry import Floats, gaze_direction
 from gazetools.egoexo.head_boxes import BoxState
 from gazetools.egoexo.points import read_scene_points
-from gazetools.groundtruth.render import cells_of, render, render_segment
+from gazetools.groundtruth.render import Cells, cells_of, render, render_segments
 from gazetools.groundtruth.targets import Targets
 from gazetools.heads.calib import WEARER, head_counts
 from gazetools.schemas.errors import DataFileError
@@ -25,6 +25,8 @@ from gazetools.schemas.store import Prompt
 SEGMENT_NEAR_M, SEGMENT_FAR_M = 0.25, 6.0
 """A target without a depth lies between these distances from the eyes."""
 _SEGMENT_STEPS = 48
+_SEGMENT_BLOCK = 1024
+"""Frames projected at a time: their points (1 MB) stay in the cache."""
 _WHOLE_FRAME = np.array([0.0, 0.0, 1.0, 1.0])
 
 
@@ -63,9 +65,9 @@ def exo_targets(
     target_camera = view.camera.to_camera(target_world)
     uv, _ = view.camera.lens.project(target_camera)
     inside = view.camera.lens.contains(uv)
-    segment_cells, segment_inout = _segments(view, rays, kept & (quality == DepthQuality.UNKNOWN), size)
+    segments = _segments(view, rays, kept & (quality == DepthQuality.UNKNOWN), size)
     unknown = quality == DepthQuality.UNKNOWN
-    inout = np.where(unknown, segment_inout, inside.astype(np.float64))
+    inout = np.where(unknown, segments.inout, inside.astype(np.float64))
 
     rows = np.flatnonzero(kept)
     good_box = view.boxes.state[frames] == BoxState.GOOD
@@ -74,9 +76,11 @@ def exo_targets(
 
     def maps(start: int, stop: int) -> npt.NDArray[np.float16]:
         part = rows[start:stop]
+        lines = np.flatnonzero(unknown[part])
+        if len(lines) == len(part):
+            return segments.render(part)
         out = render(cells[part])
-        for place in np.flatnonzero(unknown[part]).tolist():
-            out[place] = render_segment(segment_cells[int(part[place])])
+        out[lines] = segments.render(part[lines])
         return out
 
     return Targets(
@@ -167,23 +171,49 @@ def _depths(view: ExoView, rays: _Rays, options: GroundTruthOptions) -> tuple[Fl
     return depth, quality
 
 
-def _segments(
-    view: ExoView, rays: _Rays, wanted: npt.NDArray[np.bool_], size: Floats
-) -> tuple[dict[int, npt.NDArray[np.int64]], Floats]:
-    """Cells of the segment on which each wanted frame's target lies, and inout (NaN: partly in the picture)."""
+@dataclass(frozen=True, kw_only=True)
+class _Segments:
+    """Where the targets of frames without a depth lie."""
+
+    cells: Cells
+    """[M] all cells of all segments, frame by frame."""
+    start: Cells
+    """[N + 1] frame i has the cells [start[i], start[i + 1]); none where it is not wanted."""
+    inout: Floats
+    """[N] 1 inside the picture, 0 outside, NaN partly inside or not wanted."""
+
+    def render(self, frames: Cells) -> npt.NDArray[np.float16]:
+        """Maps of some frames."""
+        lengths = self.start[frames + 1] - self.start[frames]
+        owner = np.repeat(np.arange(len(frames)), lengths)
+        within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return render_segments(owner, self.cells[np.repeat(self.start[frames], lengths) + within], len(frames))
+
+
+def _segments(view: ExoView, rays: _Rays, wanted: npt.NDArray[np.bool_], size: Floats) -> _Segments:
+    """The segment on which each wanted frame's target lies, between 0.25 and 6 m from the eyes."""
     places = np.flatnonzero(wanted)
     inout = np.full(len(wanted), np.nan)
-    if not places.size:
-        return {}, inout
+    lengths = np.zeros(len(wanted), np.int64)
     # even steps in 1/depth are about even steps in the picture
     depths = 1 / np.linspace(1 / SEGMENT_NEAR_M, 1 / SEGMENT_FAR_M, _SEGMENT_STEPS)
-    points = rays.eyes_world[places, None] + depths[:, None] * rays.direction_world[places, None]
-    uv, _ = view.camera.project(points)
-    inside = view.camera.lens.contains(uv)
-    inout[places] = np.where(inside.all(axis=1), 1.0, np.where(inside.any(axis=1), np.nan, 0.0))
-    cells = np.sort(np.where(inside, cells_of(uv / size), -1), axis=1)
-    first = np.diff(cells, axis=1, prepend=-2) > 0  # neighbouring steps often share a cell: each is drawn once
-    return {place: cells[row, first[row]] for row, place in enumerate(places.tolist())}, inout
+    eyes = view.camera.to_camera(rays.eyes_world[places])
+    direction = rays.direction_world[places] @ view.camera.rotation
+    parts = []
+    for start in range(0, len(places), _SEGMENT_BLOCK):
+        block = slice(start, start + _SEGMENT_BLOCK)
+        uv, _ = view.camera.lens.project(eyes[block, None] + depths[:, None] * direction[block, None])
+        inside = view.camera.lens.contains(uv)
+        inout[places[block]] = np.where(inside.all(axis=1), 1.0, np.where(inside.any(axis=1), np.nan, 0.0))
+        cells = np.sort(np.where(inside, cells_of(uv / size), -1).astype(np.int16), axis=1)
+        first = np.diff(cells, axis=1, prepend=np.int16(-1)) > 0  # neighbouring steps often share a cell
+        lengths[places[block]] = first.sum(axis=1)
+        parts.append(cells[first])
+    return _Segments(
+        cells=np.concatenate([np.zeros(0, np.int16), *parts]).astype(np.int64),
+        start=np.concatenate([[0], np.cumsum(lengths)]),
+        inout=inout,
+    )
 
 
 def _counts(view: ExoView, gaze: EyeGaze, rays: _Rays, quality: npt.NDArray[np.uint8], inout: Floats) -> dict[str, Any]:

@@ -12,9 +12,16 @@ from gazetools.egoexo.geometry import Floats
 SIZE = 64
 SIGMA = 3
 """In cells; exp(-d^2 / 2 sigma^2) cut at 3 sigma, peak 1, as Gaze-LLE's `get_heatmap`."""
+_REACH = 3 * SIGMA
+_FAR = 255 - _REACH**2
+"""More than any squared distance within reach (162), and 81 more still fits a byte."""
+_BATCH = 32
+"""Segments drawn at a time: their distances (200 KB) stay in the cache."""
+
+Cells = npt.NDArray[np.int64]
 
 
-def cells_of(xy: Floats) -> npt.NDArray[np.int64]:
+def cells_of(xy: Floats) -> Cells:
     """Cell number row * 64 + column of targets [..., 2] given as fractions of the frame; -1 outside it or for NaN."""
     inside = np.logical_and.reduce((xy >= 0) & (xy < 1), axis=-1)
     cell = (np.where(inside[..., None], xy, 0.0) * SIZE).astype(np.int64)
@@ -26,7 +33,7 @@ def blobs() -> npt.NDArray[np.float16]:
     """float16 [4097, 64, 64]: the blob around each cell, and an empty map as the last (cell -1); 33 MB, made once."""
     offset = np.arange(SIZE)[None, :] - np.arange(SIZE)[:, None]  # [centre, place]
     squared = offset**2
-    near = np.abs(offset) <= 3 * SIGMA
+    near = np.abs(offset) <= _REACH
     # exp is taken of the few squared distances that occur, not of 16 million cells
     value = np.exp(-np.arange(2 * (SIZE - 1) ** 2 + 1) / (2 * SIGMA**2)).astype(np.float16)
     maps = np.zeros((SIZE * SIZE + 1, SIZE, SIZE), np.float16)
@@ -38,14 +45,56 @@ def blobs() -> npt.NDArray[np.float16]:
     return maps
 
 
-def render(cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+def render(cells: Cells) -> npt.NDArray[np.float16]:
     """Maps [N, 64, 64] of one target each; `cells` [N] as from `cells_of`."""
     return blobs()[cells]
 
 
-def render_segment(cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
-    """One map [64, 64]: at every place the highest blob of the `cells` [K] (at least one); -1 adds nothing."""
-    # float16 numbers >= 0 have the order of their bits, which compare many times faster
-    bits = blobs().view(np.uint16)[cells]
-    merged: npt.NDArray[np.uint16] = np.maximum.reduce(bits, axis=0)
-    return merged.view(np.float16)
+def render_segments(owner: Cells, cells: Cells, count: int) -> npt.NDArray[np.float16]:
+    """Maps [count, 64, 64]: at every place the highest of the blobs around a map's cells.
+
+    The highest blob is that of the nearest cell, so squared distances are what is computed: down the columns first,
+    then along the rows, both up to the blob's reach (Felzenszwalb and Huttenlocher's separable distance transform).
+
+    Args:
+        owner: [M] the map that each cell belongs to, ascending from 0; a map without cells stays empty.
+        cells: [M] as from `cells_of`, none of them -1; the same cell twice does no harm.
+        count: of maps.
+    """
+    out = np.empty((count, SIZE, SIZE), np.float16)
+    value = _value_of_distance()
+    bounds = np.searchsorted(owner, range(0, count + _BATCH, _BATCH))
+    for number, start in enumerate(range(0, count, _BATCH)):
+        part = slice(bounds[number], bounds[number + 1])
+        near = _squared_distances(owner[part] - start, cells[part], min(_BATCH, count - start))
+        np.take(value, near, out=out[start : start + _BATCH], mode="clip")
+    return out
+
+
+@lru_cache(maxsize=1)
+def _value_of_distance() -> npt.NDArray[np.float16]:
+    """float16 [256]: the blob's height by squared distance in cells, 0 for numbers that mean out of reach."""
+    squared = np.arange(256)
+    value = np.exp(-squared / (2 * SIGMA**2)).astype(np.float16)
+    value[squared > 2 * _REACH**2] = 0
+    return value
+
+
+def _squared_distances(owner: Cells, cells: Cells, count: int) -> npt.NDArray[np.uint8]:
+    """uint8 [count, 64, 64]: to the nearest of a map's cells within 9 rows and 9 columns; over 162: there is none."""
+    y, x = np.divmod(cells, SIZE)
+    down = np.full((count, SIZE + 2 * _REACH, SIZE + 2 * _REACH), _FAR, np.uint8)
+    flat, stride = down.reshape(-1), SIZE + 2 * _REACH
+    centre = (owner * stride + y + _REACH) * stride + x + _REACH
+    for step in range(_REACH, -1, -1):  # nearer ones overwrite farther ones
+        flat[centre - step * stride] = step * step
+        flat[centre + step * stride] = step * step
+    down = down[:, _REACH:-_REACH]
+    near = down[:, :, _REACH:-_REACH].copy()
+    for step in range(1, _REACH + 1):
+        side = np.minimum(
+            down[:, :, _REACH - step : _REACH - step + SIZE], down[:, :, _REACH + step : _REACH + step + SIZE]
+        )
+        side += np.uint8(step * step)
+        np.minimum(near, side, out=near)
+    return near

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import importlib.metadata
 import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 import gazetools
-from gazetools.annotations.ego4d_root import (
-    download_command,
-    ego4d_folder,
-    ego4d_videos_with_gaze,
-    missing_ego4d,
-)
-from gazetools.egoexo.take import CameraVideo, Take
-from gazetools.egoexo.takes import choose_cameras, choose_takes, is_egoexo_root
-from gazetools.egoexo.takes_file import TAKES_NAME
-from gazetools.groundtruth.ego import ego4d_targets, egoexo_targets
-from gazetools.groundtruth.exo import exo_targets
+from gazetools.groundtruth.plan import Job, plan
 from gazetools.groundtruth.render import SIZE
 from gazetools.groundtruth.targets import Targets
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
@@ -40,27 +29,14 @@ from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.extract import PIECE_FRAMES
 from gazetools.schemas.groundtruth import GroundTruthItem, GroundTruthOptions, GroundTruthReport
 from gazetools.schemas.provenance import GROUND_TRUTH, GazeModel, HeadSource, Provenance
-from gazetools.schemas.store import FINGERPRINT_SIZE, GROUND_TRUTH_REPORT_NAME, Piece, Prompt, Rows
+from gazetools.schemas.store import FINGERPRINT_SIZE, GROUND_TRUTH_REPORT_NAME, Piece, Prompt, Rows, Sidecar
 from gazetools.store.listing import is_complete
-from gazetools.store.writer import write_store
+from gazetools.store.writer import FilledStore, fill_store
 from gazetools.video import VideoReader
 from gazetools.video.facts import source_video
 
 REVISION = 1
 """Raised whenever the same inputs would give other numbers."""
-
-_Render = Callable[..., Targets]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """One video to render."""
-
-    video_id: str
-    path: Path | None
-    lacking: str
-    """What to say where `path` is None."""
-    targets: Callable[[VideoReader, npt.NDArray[np.int64]], Targets]
 
 
 def groundtruth(
@@ -96,126 +72,55 @@ def groundtruth(
         raise UsageError(f"Give either options= or single settings, not both ({', '.join(settings)}).")
     progress = progress or NoProgress()
     store = Path(output)
-    jobs = _plan(Path(root).expanduser(), options)
+    jobs = plan(Path(root).expanduser(), options)
     check_writable_folder(store, option="-o")
     remove_stale_temps(store)
     items: list[GroundTruthItem] = []
     progress.start("videos", len(jobs), unit="videos")
-    for job in jobs:
-        items.append(_one(store, job, options, progress))
-        progress.advance("videos")
+    # Hashing and syncing one file runs beside the work on the next; it leaves Python to others while it does.
+    with ThreadPoolExecutor(1) as beside:
+        commit: Future[Sidecar] | None = None
+        for job in jobs:
+            item, filled = _one(store, job, options, progress)
+            items.append(item)
+            if filled is not None:
+                try:
+                    _wait(commit)
+                except BaseException:
+                    filled.discard()
+                    raise
+                commit = beside.submit(filled.commit)
+            progress.advance("videos")
+        _wait(commit)
     progress.finish("videos")
     report = GroundTruthReport(tool_version=gazetools.__version__, options=options.model_dump(), items=items)
     write_json_atomic(store / GROUND_TRUTH_REPORT_NAME, report.model_dump(mode="json"))
     return report
 
 
-def missing_files(root: str | Path, options: GroundTruthOptions) -> dict[str, list[tuple[str, str]]]:
-    """What is not there: take (Ego4D: video uid) -> (file or camera, download command); nothing is done."""
-    base = Path(root).expanduser()
-    if (folder := ego4d_folder(base)) is not None and not is_egoexo_root(base):
-        return missing_ego4d(base, folder, options.takes)
-    if not is_egoexo_root(base):
-        raise _no_root(base)
-    takes, unusable = choose_takes(base, options.takes)
-    again = f"egoexo -o {base} --parts metadata"
-    lacking = {take.name: _lacks(take, options, again) for take in takes}
-    lacking |= {entry.item_id: [(f"a usable entry ({entry.message})", again)] for entry in unusable}
-    return {name: files for name, files in lacking.items() if files}
+def _wait(commit: Future[Sidecar] | None) -> None:
+    """A commit that fails (a full disk) ends the run."""
+    if commit is not None:
+        commit.result()
 
 
-def _lacks(take: Take, options: GroundTruthOptions, metadata: str) -> list[tuple[str, str]]:
-    """What a take lacks: files, and cameras that takes.json spoils."""
-    cameras = choose_cameras(take, views=options.view, cameras=options.cameras)
-    spoilt = [(camera.problem, metadata) for camera in cameras if camera.problem is not None]
-    return spoilt + take.missing(options.view, points=options.unknown_depth == "points")
-
-
-def _no_root(root: Path) -> UsageError:
-    return UsageError(
-        f"{root} is neither an Ego-Exo4D root (takes.json beside takes/) nor an Ego4D one (gaze/ beside "
-        "full_scale/ or video_540ss/).",
-        hint=f"Get one with: egoexo -o {root} --parts metadata takes captures take_trajectory take_eye_gaze "
-        f"(or {download_command(root, 'gaze full_scale')})",
-    )
-
-
-def _plan(root: Path, options: GroundTruthOptions) -> list[_Job]:
-    if is_egoexo_root(root):
-        takes, unusable = choose_takes(root, options.takes)
-        jobs = [_lost(entry.item_id, entry.message) for entry in unusable]
-        for take in takes:
-            cameras = choose_cameras(take, views=options.view, cameras=options.cameras)
-            if not cameras and options.cameras is None:
-                jobs.append(_lost(take.name, f"{root / TAKES_NAME} lists no {options.view} video of it."))
-            jobs += [_egoexo_job(take, camera, options) for camera in cameras]
-        if not jobs:
-            raise UsageError(f"No {options.view} camera of the chosen takes is left.", hint="Check --cameras.")
-        return jobs
-    folder = ego4d_folder(root)
-    if folder is None:
-        raise _no_root(root)
-    if options.view != "ego":
-        raise UsageError("Ego4D has no third-person view of its wearer.", hint="Pass --view ego.")
-    patterns = [part.strip() for part in (options.takes or "*").split(",")]
-    jobs = []
-    for uid, video, gaze in ego4d_videos_with_gaze(folder):
-        if any(fnmatch.fnmatchcase(uid, pattern) for pattern in patterns):
-            lacking = f"The video of {gaze} is missing. Get it with: {download_command(root, 'full_scale', uid)}"
-            jobs.append(_Job(video_id=uid, path=video, lacking=lacking, targets=partial(_of_ego4d, gaze, options)))
-    if not jobs:
-        raise UsageError(f"{folder / 'gaze'} has no gaze of {options.takes or 'any video'}.", hint="Check --takes.")
-    return jobs
-
-
-def _lost(video_id: str, reason: str) -> _Job:
-    """What can't be worked on, as an item that fails by name."""
-    return _Job(video_id=video_id, path=None, lacking=reason, targets=_no_targets)
-
-
-def _no_targets(reader: VideoReader, frames: npt.NDArray[np.int64]) -> Targets:
-    raise AssertionError("a job without a video has no targets")
-
-
-def _egoexo_job(take: Take, camera: CameraVideo, options: GroundTruthOptions) -> _Job:
-    if camera.problem is not None:
-        return _lost(take.video_id(camera), f"{camera.problem}.")
-    return _Job(
-        video_id=take.video_id(camera),
-        path=camera.path,
-        lacking=f"The video is missing. Get it with: {take.download('takes')} --views {options.view}",
-        targets=partial(_of_exo, options) if options.view == "exo" else partial(_of_ego, take, options),
-    )
-
-
-def _of_exo(options: GroundTruthOptions, reader: VideoReader, frames: npt.NDArray[np.int64]) -> Targets:
-    return exo_targets(Path(reader.info.path), frames, **_size(reader), options=options)
-
-
-def _of_ego(take: Take, options: GroundTruthOptions, reader: VideoReader, frames: npt.NDArray[np.int64]) -> Targets:
-    return egoexo_targets(take, frames, **_size(reader), options=options)
-
-
-def _of_ego4d(gaze: Path, options: GroundTruthOptions, reader: VideoReader, frames: npt.NDArray[np.int64]) -> Targets:
-    return ego4d_targets(gaze, frames, frame_count=reader.frame_count, options=options)
-
-
-def _size(reader: VideoReader) -> dict[str, int]:
-    return {"width": reader.info.width, "height": reader.info.height, "frame_count": reader.frame_count}
-
-
-def _one(store: Path, job: _Job, options: GroundTruthOptions, progress: Progress) -> GroundTruthItem:
-    """One video; what is wrong with it alone is its result, so that the others go on."""
+def _one(
+    store: Path, job: Job, options: GroundTruthOptions, progress: Progress
+) -> tuple[GroundTruthItem, FilledStore | None]:
+    """One video and the file that waits for its commit; what is wrong with it alone is its result."""
     try:
         if job.path is None:
             raise DataFileError(job.lacking)
         return _render(store, job, job.path, options)
     except UsageError as error:
         progress.say(f"failed: {job.video_id}: {error}")
-        return GroundTruthItem(video_id=job.video_id, path=str(job.path or ""), status="failed", reason=str(error))
+        reason = str(error)
+        return GroundTruthItem(video_id=job.video_id, path=str(job.path or ""), status="failed", reason=reason), None
 
 
-def _render(store: Path, job: _Job, path: Path, options: GroundTruthOptions) -> GroundTruthItem:
+def _render(
+    store: Path, job: Job, path: Path, options: GroundTruthOptions
+) -> tuple[GroundTruthItem, FilledStore | None]:
     began = time.monotonic()
     with VideoReader(path) as reader:
         frames = choose_frames(reader.pts_seconds, fps=options.fps, stride=options.stride)
@@ -229,6 +134,7 @@ def _render(store: Path, job: _Job, path: Path, options: GroundTruthOptions) -> 
             f"The store already has {job.video_id!r}, made from other recordings or with other options.",
             hint="Pass --overwrite to replace it, or choose another -o.",
         )
+    filled = None
     if done is None or done.options_key != key:
         prompts = {kind.name.lower(): int((targets.prompt == kind).sum()) for kind in Prompt}
         provenance = Provenance(
@@ -264,7 +170,7 @@ def _render(store: Path, job: _Job, path: Path, options: GroundTruthOptions) -> 
                 **{name: importlib.metadata.version(name) for name in ("numpy", "h5py", "av")},
             },
         )
-        write_store(
+        filled = fill_store(
             store,
             job.video_id,
             provenance=provenance,
@@ -274,16 +180,17 @@ def _render(store: Path, job: _Job, path: Path, options: GroundTruthOptions) -> 
             heatmap_shape=(SIZE, SIZE),
             extras=targets.extras,
         )
-    return GroundTruthItem(
+    item = GroundTruthItem(
         video_id=job.video_id,
         path=str(path),
-        status="complete" if done is not None and done.options_key == key else "done",
+        status="done" if filled is not None else "complete",
         frames=len(frames),
         rows=len(targets.frame),
         counts=targets.counts,
         notes=targets.notes,
         seconds=round(time.monotonic() - began, 3),
     )
+    return item, filled
 
 
 def _key(options: GroundTruthOptions, targets: Targets, video_sha256: str) -> str:

@@ -159,44 +159,67 @@ class ByteChunk:
     """
 
     def __init__(self, path: Path, data: bytes, cells: int, first_line: int) -> None:
+        if b'"' in data:
+            raise DataFileError(f"{path} has quoted cells, which such recordings never have.", path=str(path))
         self._bytes = np.frombuffer(data, np.uint8)
         ends = np.flatnonzero(self._bytes == ord("\n"))
+        self.line_count = len(ends)
+        """Empty lines too."""
         starts = np.concatenate([[0], ends[:-1] + 1])
         length = ends - starts
         keep = (length > 1) | ((length == 1) & (self._bytes[starts] != ord("\r")))  # not empty, nor a lone \r
-        line_number = first_line + np.arange(len(ends))
-        starts, ends, self.lines = starts[keep], ends[keep], line_number[keep]
-        if (self._bytes == ord('"')).any():
-            raise DataFileError(f"{path} has quoted cells, which such recordings never have.", path=str(path))
+        self.lines = first_line + np.flatnonzero(keep)
+        if not keep.all():
+            starts, ends = starts[keep], ends[keep]
         commas = np.flatnonzero(self._bytes == ord(","))
-        counts = np.searchsorted(commas, ends) - np.searchsorted(commas, starts)
-        if (wrong := np.flatnonzero(counts != cells - 1)).size:
+        self._path, self._starts, self._ends, self._cells = path, starts, ends, cells
+        # Ascending commas, cells - 1 for each line: right if the first and the last of each line lie within it.
+        whole = len(commas) == len(ends) * (cells - 1)
+        if whole and cells > 1:
+            self._inner = commas.reshape(-1, cells - 1)
+            whole = bool((self._inner[:, 0] >= starts).all() and (self._inner[:, -1] < ends).all())
+        if not whole:
+            counts = np.searchsorted(commas, ends) - np.searchsorted(commas, starts)
+            wrong = int(np.flatnonzero(counts != cells - 1)[0])
             raise DataFileError(
-                f"{path}, line {self.lines[wrong[0]]}: {counts[wrong[0]] + 1} cells, but the header has {cells}.",
+                f"{path}, line {self.lines[wrong]}: {counts[wrong] + 1} cells, but the header has {cells}.",
                 hint="The file seems to be cut off or edited; download it again.",
                 path=str(path),
             )
-        inner = commas.reshape(-1, cells - 1) if cells > 1 else np.zeros((len(ends), 0), np.int64)
-        self._bounds = np.concatenate([starts[:, None] - 1, inner, ends[:, None]], axis=1)
-        self._path = path
 
     def __len__(self) -> int:
         return len(self.lines)
 
+    def _span(
+        self, place: int, rows: npt.NDArray[np.int64] | slice
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """First byte of each cell of a column, and the byte after its last."""
+        start = self._inner[rows, place - 1] + 1 if place else self._starts[rows]
+        return start, self._inner[rows, place] if place < self._cells - 1 else self._ends[rows]
+
     def text(self, place: int, rows: npt.NDArray[np.int64] | slice = slice(None)) -> npt.NDArray[np.bytes_]:
         """The cells of one column as bytes, stripped."""
-        start, end = self._bounds[rows, place] + 1, self._bounds[rows, place + 1]
-        width = int((end - start).max(initial=0))
+        start, end = self._span(place, rows)
+        length = end - start
+        width = int(length.max(initial=0))
         if width > _MAX_CELL:
-            row = int(np.argmax(end - start))
+            row = int(np.argmax(length))
             raise DataFileError(
                 f"{self._path}, near line {self.lines[rows][row]}: a cell of {width} characters.", path=str(self._path)
             )
-        offset = np.arange(max(width, 1))
-        at = np.minimum(start[:, None] + offset, len(self._bytes) - 1)
-        grid = np.where(start[:, None] + offset < end[:, None], self._bytes[at], np.uint8(0))
+        width = max(width, 1)
+        late = np.flatnonzero(start + width > len(self._bytes))  # windows that would reach over the chunk's end
+        first = np.minimum(start, max(len(self._bytes) - width, 0))
+        windows = np.lib.stride_tricks.sliding_window_view(self._bytes, min(width, len(self._bytes)))
+        grid = windows[first]  # [N, width], each row copied as one piece
+        for row in late.tolist():
+            cell = self._bytes[start[row] : end[row]]
+            grid[row, : len(cell)] = cell
+        if length.min(initial=width) < width:
+            grid[np.arange(grid.shape[1]) >= length[:, None]] = 0
         cells: npt.NDArray[np.bytes_] = np.ascontiguousarray(grid).view(f"S{grid.shape[1]}")[:, 0]
-        return np.char.strip(cells) if np.isin(grid, (32, 9, 13)).any() else cells
+        blank = (grid <= 32) & (grid != 0)
+        return np.char.strip(cells) if blank.any() else cells
 
     def floats(
         self, place: int, name: str, rows: npt.NDArray[np.int64] | slice = slice(None)
@@ -214,6 +237,8 @@ class ByteChunk:
         cells = self.text(place)
         digits = cells.view(np.uint8).reshape(len(cells), -1) if len(cells) else np.zeros((0, 1), np.uint8)
         plain = ((digits >= ord("0")) & (digits <= ord("9"))) | (digits == 0)
+        if digits.shape[1] <= 18 and len(cells) and (digits[:, -1] != 0).all() and plain.all():  # all of one length
+            return (digits - np.uint8(ord("0"))) @ 10 ** np.arange(digits.shape[1])[::-1]
         if plain.all() and digits.shape[1] <= 18 and (digits[:, 0] != 0).all():
             value = np.zeros(len(cells), np.int64)
             for column in digits.T:  # at most 18 steps over whole columns
@@ -269,8 +294,9 @@ def _byte_chunks(path: Path, cells: int) -> Iterator[ByteChunk]:
                         raise DataFileError(f"{path}, line {line}: a line of over {len(rest)} bytes.", path=str(path))
                     continue
                 data, rest = rest + block[:cut], block[cut:]
-                yield ByteChunk(path, data, cells, line)
-                line += data.count(b"\n")
+                chunk = ByteChunk(path, data, cells, line)
+                line += chunk.line_count
+                yield chunk
             if rest.strip():
                 yield ByteChunk(path, rest + b"\n", cells, line)
     except (EOFError, gzip.BadGzipFile) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from gazetools.schemas.video_id import path_of_id
 
 _ROWS_PER_CHUNK = 32
 """256 KiB a chunk at 64x64 float16: small enough for random clips, large enough for streaming."""
+
+_BLOCK_BYTES = 1 << 20
 
 
 class _CalmFile(io.RawIOBase):
@@ -118,10 +121,34 @@ def write_store(
         FaultError: the disk is full or a write failed; nothing new has a final name.
         ValueError: pieces out of order, or rows with a track that has no role.
     """
+    return fill_store(
+        root,
+        video_id,
+        provenance=provenance,
+        pieces=pieces,
+        track_roles=track_roles,
+        heatmap_shape=heatmap_shape,
+        extras=extras,
+        outline=outline,
+    ).commit()
+
+
+def fill_store(
+    root: Path,
+    video_id: str,
+    *,
+    provenance: Provenance,
+    pieces: Sequence[Callable[[], Piece]],
+    track_roles: dict[int, str],
+    heatmap_shape: tuple[int, int],
+    extras: Mapping[str, npt.NDArray[Any]] | None = None,
+    outline: Sequence[Callable[[], Piece]] | None = None,
+) -> FilledStore:
+    """As `write_store` up to the commit, which takes no Python and may be left to another thread."""
     payload = path_of_id(root, video_id, STORE_SUFFIX)
-    sidecar_path = path_of_id(root, video_id, SIDECAR_SUFFIX)
     counts = _Counts.of(outline or pieces, track_roles)
-    with atomic_path(payload) as temp:
+    with ExitStack() as cleanup:
+        temp = cleanup.enter_context(atomic_path(payload))
         calm = _CalmFile(temp)
         try:
             with h5py.File(calm, "w", libver=("v110", "v110")) as file:
@@ -130,21 +157,38 @@ def write_store(
             calm.raise_error()
         finally:
             calm.close()
-        size, digest = temp.stat().st_size, sha256_of_file(temp)
-    sidecar = Sidecar(
-        video_id=video_id,
-        payload=payload.name,
-        payload_bytes=size,
-        payload_sha256=digest,
-        options_key=provenance.options_key,
-        frames=counts.frames,
-        rows=counts.rows,
-        tracks=len(track_roles),
-        frames_without_people=counts.frames_without_people,
-        tool_version=provenance.tool_version,
-    )
-    write_json_atomic(sidecar_path, sidecar.model_dump())
-    return sidecar
+        sidecar = {
+            "video_id": video_id,
+            "payload": payload.name,
+            "options_key": provenance.options_key,
+            "frames": counts.frames,
+            "rows": counts.rows,
+            "tracks": len(track_roles),
+            "frames_without_people": counts.frames_without_people,
+            "tool_version": provenance.tool_version,
+        }
+        sidecar_path = path_of_id(root, video_id, SIDECAR_SUFFIX)
+        return FilledStore(temp, sidecar_path, sidecar, cleanup.pop_all())
+    raise AssertionError("a context manager has swallowed an error")
+
+
+class FilledStore:
+    """A payload that is written and closed under its temporary name."""
+
+    def __init__(self, temp: Path, sidecar_path: Path, sidecar: dict[str, Any], pending: ExitStack) -> None:
+        self._temp, self._sidecar_path, self._sidecar, self._pending = temp, sidecar_path, sidecar, pending
+
+    def commit(self) -> Sidecar:
+        """Hash, fsync and rename the payload, then write the sidecar; errors as `write_store`. To be called once."""
+        with self._pending:
+            size, digest = self._temp.stat().st_size, sha256_of_file(self._temp)
+        sidecar = Sidecar(**self._sidecar, payload_bytes=size, payload_sha256=digest)
+        write_json_atomic(self._sidecar_path, sidecar.model_dump())
+        return sidecar
+
+    def discard(self) -> None:
+        """Remove the temporary file instead."""
+        self._temp.unlink(missing_ok=True)
 
 
 class _Counts:
@@ -204,18 +248,42 @@ def _fill(
         "fingerprint": create("frames/fingerprint", (s, FINGERPRINT_SIZE, FINGERPRINT_SIZE), "uint8", 64),
         "fingerprint_index": create("frames/fingerprint_index", (s,), "int64"),
     }
-    row = frame = sample = 0
+    columns = {name: _Column(dataset) for name, dataset in (rows | frames | fingerprints).items()}
     for piece in pieces:
-        for name, dataset in rows.items():
-            dataset[row : row + len(piece.rows)] = getattr(piece.rows, name)
-        for name, dataset in frames.items():
-            dataset[frame : frame + len(piece.frame_index)] = getattr(piece, name)
-        for name, dataset in fingerprints.items():
-            dataset[sample : sample + len(piece.fingerprint)] = getattr(piece, name)
-        row, frame, sample = row + len(piece.rows), frame + len(piece.frame_index), sample + len(piece.fingerprint)
+        for name in rows:
+            columns[name].append(getattr(piece.rows, name))
+        for name in (*frames, *fingerprints):
+            columns[name].append(getattr(piece, name))
+    for column in columns.values():
+        column.flush()
     ids = sorted(track_roles)
     file.create_dataset("tracks/id", data=np.array(ids, dtype=np.int32))
     file.create_dataset("tracks/role", data=[track_roles[i] for i in ids], dtype=h5py.string_dtype(), shape=(len(ids),))
+
+
+class _Column:
+    """Appends to a dataset in blocks of at least `_BLOCK_BYTES`: thousands of tiny writes cost more than their data."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+        self._waiting: list[npt.NDArray[Any]] = []
+        self._waiting_bytes = self._written = 0
+
+    def append(self, values: npt.NDArray[Any]) -> None:
+        """Keep `values` until a block is full."""
+        self._waiting.append(values)
+        self._waiting_bytes += values.nbytes
+        if self._waiting_bytes >= _BLOCK_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if not self._waiting:
+            return
+        values = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+        self._dataset[self._written : self._written + len(values)] = values
+        self._written += len(values)
+        self._waiting, self._waiting_bytes = [], 0
 
 
 def _fill_extras(file: h5py.File, extras: Mapping[str, npt.NDArray[Any]], rows: int) -> None:

@@ -68,6 +68,24 @@ def test_the_quick_starts_commands_run_on_the_real_clip(tmp_path: Path) -> None:
     assert (tmp_path / "quickstart" / "runs" / "tiny" / "result.json").exists()
 
 
+@pytest.mark.slow
+def test_the_ego_exo4d_pages_commands_run_on_synthetic_takes(tmp_path: Path) -> None:
+    """From the (synthetic) download to the report, in the page's order; only the list of missing files exits with 1."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    commands = _console_commands(ROOT / "docs" / "egoexo4d.md")
+    assert len(commands) == 12
+    printed = []
+    for command in commands:
+        done = _run(command, tmp_path)
+        assert done.returncode == ("--dry-run" in command), f"{command}\n{done.stderr}{done.stdout}"
+        printed.append(done.stdout)
+    demo = tmp_path / "takes_demo"
+    assert "--parts take_eye_gaze --uids" in printed[2]
+    assert (demo / "scores.html").read_text().count("data:image/jpeg;base64,") == 8  # best and worst frames
+    assert (demo / "runs" / "keysteps" / "result.json").exists()
+    assert list((demo / "report").glob("*.html"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_and_commands_of_a_page_exist(page: Path) -> None:
     text = page.read_text()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
+from gazetools.egoexo.cameras import read_calibration
 from gazetools.egoexo.eye_gaze import vergence_to_gaze
 from gazetools.egoexo.geometry import DEVICE_CPF, Fisheye, StaticCamera, gaze_direction, rotation_from_quaternion
 from gazetools.schemas.errors import UsageError
@@ -52,6 +55,31 @@ def test_golden_world_point_and_axis() -> None:
     exact_world = CAMERA.rotation @ np.array([0.5, 0.2, 2.0]) + CAMERA.translation
     np.testing.assert_allclose(exact_world, (-0.245096, 0.311661, -0.812168), atol=1e-6)
     np.testing.assert_allclose(CAMERA.project(exact_world)[0], (2351.3258, 1252.5303), atol=1e-4)
+
+
+HEADER = (
+    "cam_uid,graph_uid,tx_world_cam,ty_world_cam,tz_world_cam,qx_world_cam,qy_world_cam,qz_world_cam,qw_world_cam,"
+    "image_width,image_height,intrinsics_type,intrinsics_0,intrinsics_1,intrinsics_2,intrinsics_3,intrinsics_4,"
+    "intrinsics_5,intrinsics_6,intrinsics_7,start_frame_idx,end_frame_idx,quality"
+)
+SAMPLE_ROW = (  # of projectaria-tools' public test fixture, its leading space included
+    " cam01,40084458-f219-16ca-0c3c-8bd94ee06e6c,1.691723,0.545741,-0.116511,-0.437056,-0.661141,0.501553,0.346871,"
+    "3840,2160,KANNALABRANDTK3,1761.275757,1761.275757,1920.000000,1080.000000,0.036902,0.057131,-0.057154,0.018458,"
+    "-1,-1,1"
+)
+
+
+def test_golden_projections_from_the_sample_row_as_it_stands_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "gopro_calibs.csv"
+    path.write_text(f"{HEADER}\n{SAMPLE_ROW}\n")
+    camera = read_calibration(path).camera("cam01")
+    assert camera.graph_uid == "40084458-f219-16ca-0c3c-8bd94ee06e6c"
+    points = np.array([(0.5, 0.2, 2.0), (-1.2, -0.4, 1.5), (0, 0, 3), (2.0, 0.5, 1.0), (0.5, 0.2, -2.0)])
+    uv, in_front = camera.project(points @ camera.rotation.T + camera.translation)
+    golden = [(2351.3258, 1252.5303), (718.7568, 679.5856), (1920, 1080), (3964.1937, 1591.0484)]
+    np.testing.assert_allclose(uv[:4], golden, atol=1e-4)
+    assert in_front.tolist() == [True, True, True, True, False]
+    assert camera.lens.contains(uv).tolist() == [True, True, True, False, False]
 
 
 @pytest.mark.parametrize("point", [(0.5, 0.2, -2.0), (0.1, 0.1, 0.0), (0.0, 0.0, -1.0), (np.nan, 0, 1)])

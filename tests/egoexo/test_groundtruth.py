@@ -14,7 +14,7 @@ import pytest
 from gazetools.annotations.ego4d import read_wearer_gaze
 from gazetools.egoexo.eye_gaze import DepthQuality, read_eye_gaze, read_gaze_2d
 from gazetools.groundtruth import groundtruth
-from gazetools.groundtruth.render import SIZE, blobs, cells_of, render_segment
+from gazetools.groundtruth.render import SIZE, blobs, cells_of, render_segments
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.store import Prompt
@@ -231,8 +231,19 @@ def test_maps_are_gazelles_target_maps() -> None:
         np.testing.assert_allclose(ours, target_heatmap(x, y, height=SIZE, width=SIZE), atol=5e-4)
     assert not blobs()[cells_of(np.array([1.0, 0.5]))].any()
     assert not blobs()[cells_of(np.array([np.nan, 0.5]))].any()
-    both = render_segment(np.array([5, 5, -1, 2000]))
-    np.testing.assert_array_equal(both, np.maximum(blobs()[5], blobs()[2000]))
+
+
+def test_a_segment_has_the_highest_blob_of_its_cells_at_every_place() -> None:
+    """Random cells, the picture's corners, a cell twice, maps without any, over more than one batch."""
+    rng = np.random.default_rng(5)
+    lists = [rng.integers(0, SIZE * SIZE, rng.integers(0, 30)) for _ in range(70)]
+    lists[3] = np.array([5, 5, 2000])
+    lists[4] = np.array([0, 63, 64 * 63, 64 * 64 - 1])
+    owner = np.repeat(np.arange(70), [len(cells) for cells in lists])
+    maps = render_segments(owner, np.concatenate(lists), 70)
+    for cells, drawn in zip(lists, maps, strict=True):
+        np.testing.assert_array_equal(drawn, np.maximum.reduce(blobs()[[*cells, -1]], axis=0))
+    assert render_segments(np.zeros(0, np.int64), np.zeros(0, np.int64), 0).shape == (0, SIZE, SIZE)
 
 
 def test_ego_view_of_egoexo(broken_root: Path, tmp_path: Path) -> None:

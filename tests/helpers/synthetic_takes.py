@@ -172,7 +172,7 @@ TAKES = (
 
 
 def write_root(root: Path, takes: Sequence[SyntheticTake] = TAKES, *, draw: bool = True) -> Path:
-    """Write `takes.json`, captures, takes with their videos, keysteps and EgoPose below `root`."""
+    """Write `takes.json`, captures, takes with their videos, keysteps (the second take is validation) and EgoPose."""
     root.mkdir(parents=True, exist_ok=True)
     for take in takes:
         folder = root / "takes" / take.name
@@ -189,15 +189,17 @@ def write_root(root: Path, takes: Sequence[SyntheticTake] = TAKES, *, draw: bool
         if take.ego_pose:
             _write_ego_pose(root / "annotations" / "ego_pose" / "train" / "body" / "annotation", take)
     _write_json(root / "takes.json", [_take_entry(take) for take in takes])
-    _write_json(root / "annotations" / "keystep_train.json", keysteps(takes))
+    validation = takes[1:2]
+    _write_json(root / "annotations" / "keystep_train.json", keysteps([t for t in takes if t not in validation]))
+    _write_json(root / "annotations" / "keystep_val.json", keysteps(validation, first=1))
     return root
 
 
-def keysteps(takes: Sequence[SyntheticTake]) -> dict[str, Any]:
-    """Two segments per take, of three classes; unknown fields are to be tolerated."""
+def keysteps(takes: Sequence[SyntheticTake], *, first: int = 0) -> dict[str, Any]:
+    """Two segments per take, of three classes, one of which only odd numbers have; unknown fields are to be ignored."""
     names = {11: "Cut the apple", 12: "Wash hands", 30: "Plate the food"}
     annotations = {}
-    for number, take in enumerate(takes):
+    for number, take in enumerate(takes, start=first):
         end = take.frames / 30
         chosen = [11, 12 if number % 2 == 0 else 30]
         segments = [
