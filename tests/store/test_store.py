@@ -193,7 +193,7 @@ def _extra_holds_a_group(file: h5py.File, other: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_extra_is_a_link, _extra_holds_a_link, _extra_holds_a_group])
-def test_further_columns_are_read_from_the_file_itself(
+def test_further_columns_come_from_the_file_itself(tmp_path: Path, damage: Callable[[h5py.File, Path], None]) -> None:
     tmp_path: Path, damage: Callable[[h5py.File, Path], None]
 ) -> None:
     path, other = make_store(tmp_path), tmp_path / "other.h5"
@@ -203,7 +203,7 @@ def test_further_columns_are_read_from_the_file_itself(
         file["secret"] = np.zeros((14,), np.float32)
     with h5py.File(path, "r+") as file:
         damage(file, other)
-    with open_store(path) as store, pytest.raises(DataFileError, match="link to elsewhere|not a dataset"):
+    with open_store(path) as store, pytest.raises(DataFileError, match=r"link to elsewhere|not a dataset"):
         store.extra("secret")
 
 
