@@ -194,8 +194,6 @@ def _extra_holds_a_group(file: h5py.File, other: Path) -> None:
 
 @pytest.mark.parametrize("damage", [_extra_is_a_link, _extra_holds_a_link, _extra_holds_a_group])
 def test_further_columns_come_from_the_file_itself(tmp_path: Path, damage: Callable[[h5py.File, Path], None]) -> None:
-    tmp_path: Path, damage: Callable[[h5py.File, Path], None]
-) -> None:
     path, other = make_store(tmp_path), tmp_path / "other.h5"
     with open_store(path) as store:
         assert store.extra("secret") is None
