@@ -1,12 +1,11 @@
-"""Heatmaps on disk, side by side: random reads and packing against what people do with numpy alone.
+"""Heatmaps on disk, side by side: random reads against what people do with numpy alone (packing: pack_speed.py).
 
     python benchmarks/heatmap_read.py [--frames 9000] [--rounds 15] [--folder DIR] [--json]
 
 Reads: 32 strided frames of one video. Every round runs all contenders in turn on fresh positions; what counts is the
 median over rounds of (time of the peer / time of ours), since other load moves both. Cold rounds drop the file from the
 page cache first (posix_fadvise, no rights needed).
-Packing: one store of one person per frame -> stored .npz with checksums of source and result, against `np.stack` of all
-maps (of the same store, or of a folder of .npy) and `np.savez`; all with fsync.
+Opening a reader parses the manifest and the archive's directory and checks every header; it is shown by itself.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from gazetools import HeatmapReader, pack
-from gazetools.io.atomic import sha256_of_file
-from gazetools.store import open_store
 from tests.helpers.stores import make_video
 
 WANTED = 32
@@ -73,6 +70,7 @@ def _read_rounds(root: Path, frames: int, rounds: int, *, cold: bool) -> dict[st
             "np.load(npz)[key][idx]": whole,
             "np.load of 32 .npy": one_by_one,
             "HeatmapReader npz": lambda wanted=wanted: ours.read(wanted),
+            "HeatmapReader npz, opening alone": lambda: HeatmapReader(root / "npz", "clip"),
             "HeatmapReader npz, opened anew": lambda wanted=wanted: HeatmapReader(root / "npz", "clip").read(wanted),
             "HeatmapReader npy folder": lambda wanted=wanted: ours_folder.read(wanted),
         }
@@ -82,53 +80,6 @@ def _read_rounds(root: Path, frames: int, rounds: int, *, cold: bool) -> dict[st
             elapsed = 1e3 * _seconds(work)
             if number:  # the first round warms up imports and caches
                 times.setdefault(name, []).append(elapsed)
-    return times
-
-
-def _pack_rounds(root: Path, frames: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contender per round."""
-    times: dict[str, list[float]] = {}
-    for number in range(rounds):
-        target = root / f"packed{number}"
-
-        def by_hand(target: Path = target) -> None:
-            with open_store(root / "store" / "clip.h5") as store:
-                maps = np.stack([store.read_heatmaps(row, row + 1)[0] for row in range(frames)])
-            target.with_suffix(".npz").parent.mkdir(exist_ok=True)
-            with target.with_suffix(".npz").open("wb") as file:
-                np.savez(file, heatmap=maps)
-                file.flush()
-                os.fsync(file.fileno())
-
-        def folder_by_hand(target: Path = target) -> None:
-            names = sorted((root / "npy" / "clip").glob("frame_*.npy"))
-            with target.with_suffix(".2.npz").open("wb") as file:
-                np.savez(file, heatmap=np.stack([np.load(name) for name in names]))
-                file.flush()
-                os.fsync(file.fileno())
-
-        def raw(target: Path = target) -> None:
-            block = bytes(8 << 20)
-            with target.with_suffix(".raw").open("wb") as file:
-                for _ in range(frames * 8192 // len(block)):
-                    file.write(block)
-                file.flush()
-                os.fsync(file.fileno())
-
-        contenders = {
-            "stack of the store + savez": by_hand,
-            "stack of an npy folder + savez": folder_by_hand,
-            "raw write + fsync": raw,
-            "gazetools pack": lambda target=target: pack(root / "store", target),
-            "  of which sha256 of source and result": lambda: (
-                sha256_of_file(root / "store" / "clip.h5"),
-                sha256_of_file(root / "npz" / "clip.npz"),
-            ),
-        }
-        for name, work in contenders.items():
-            times.setdefault(name, []).append(_seconds(work))
-        for path in root.glob(f"packed{number}*.*"):
-            path.unlink()
     return times
 
 
@@ -155,14 +106,12 @@ def main() -> None:
             results[f"read_{state}_ms"] = {k: statistics.median(v) for k, v in times.items()}
             results[f"read_{state}_ratios"] = {
                 "npz vs np.load(npz)": _ratio(times, "np.load(npz)[key][idx]", "HeatmapReader npz"),
+                "npz opened anew vs np.load(npz)": _ratio(
+                    times, "np.load(npz)[key][idx]", "HeatmapReader npz, opened anew"
+                ),
                 "npz vs np.load of .npy": _ratio(times, "np.load of 32 .npy", "HeatmapReader npz"),
                 "npy folder vs np.load of .npy": _ratio(times, "np.load of 32 .npy", "HeatmapReader npy folder"),
             }
-        times = _pack_rounds(root, options.frames, max(3, options.rounds // 3))
-        results["pack_s"] = {k: statistics.median(v) for k, v in times.items()}
-        results["pack_ratios"] = {
-            peer: _ratio(times, peer, "gazetools pack") for peer in times if peer != "gazetools pack"
-        }
     if options.json:
         print(json.dumps(results, indent=2))
         return

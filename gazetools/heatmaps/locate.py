@@ -15,7 +15,7 @@ from gazetools.io.json_files import read_json
 from gazetools.schemas.base import explain_validation_error
 from gazetools.schemas.dataset import MANIFEST_NAME, MANIFEST_SCHEMA_VERSION, MAX_MANIFEST_BYTES, PackedVideo
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.schemas.video_id import check_video_id, path_of_id
+from gazetools.schemas.video_id import check_below, check_video_id
 
 Kind = Literal["npz", "npy", "folder", "hdf5"]
 KIND_OF_SUFFIX: dict[str, Kind] = {".npz": "npz", ".npy": "npy", ".h5": "hdf5", "": "folder"}
@@ -49,24 +49,30 @@ def locate(dataset: Path, video_id: str) -> Location | None:
         )
     try:
         video_id = check_video_id(video_id)
-        candidates = {suffix: path_of_id(dataset, video_id, suffix) for suffix in (".npz", ".npy", "", ".h5")}
+        if (dataset / MANIFEST_NAME).exists():
+            location = _stated_location(dataset, video_id)
+        else:
+            location = _foreign_location(dataset, video_id)
+        if location is not None:
+            check_below(location.path, dataset, video_id)
     except UsageError as error:
         raise DataFileError(error.message, hint=error.hint) from None
-    if (dataset / MANIFEST_NAME).exists():
-        entry = manifest_entry(dataset, video_id)
-        if entry is None:
-            return None
-        path = dataset / entry.file
-        suffix = next((suffix for suffix in (".npz", "", ".h5") if path == candidates[suffix]), None)
-        if suffix is None:
-            raise DataFileError(f"{dataset / MANIFEST_NAME}: the file {entry.file!r} of {video_id!r} is not its own.")
-        return Location(video_id=video_id, kind=KIND_OF_SUFFIX[suffix], path=path, entry=entry)
-    return foreign_location(video_id, candidates)
+    return location
 
 
-def foreign_location(video_id: str, candidates: dict[str, Path]) -> Location | None:
+def _stated_location(dataset: Path, video_id: str) -> Location | None:
+    """What the manifest names."""
+    if (entry := manifest_entry(dataset, video_id)) is None:
+        return None
+    suffix = next((suffix for suffix in (".npz", "", ".h5") if entry.file == video_id + suffix), None)
+    if suffix is None:
+        raise DataFileError(f"{dataset / MANIFEST_NAME}: the file {entry.file!r} of {video_id!r} is not its own.")
+    return Location(video_id=video_id, kind=KIND_OF_SUFFIX[suffix], path=dataset / entry.file, entry=entry)
+
+
+def _foreign_location(dataset: Path, video_id: str) -> Location | None:
     """Heatmaps without a manifest: the first of the known shapes that exists."""
-    npz, npy, folder = candidates[".npz"], candidates[".npy"], candidates[""]
+    npz, npy, folder = (dataset / (video_id + suffix) for suffix in (".npz", ".npy", ""))
     if npz.is_file():
         return Location(video_id=video_id, kind="npz", path=npz, entry=None)
     if npy.is_file():

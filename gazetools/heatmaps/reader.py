@@ -84,14 +84,19 @@ class HeatmapReader:
         if location is None:
             self._become_missing(size, resized=resized)
             return
-        source = self._opened()
+        with _members_of(location) as members:
+            self._open_first(location, members, resized=resized)
+
+    def _open_first(self, location: Location, members: SideMembers | None, *, resized: bool) -> None:
+        """Open the maps and read what lies beside them, both from one opening of the file."""
+        source = self._opened(members)
         self._stored_shape = source.shape
         target = location.entry.target_size if location.entry is not None and resized else None
         self.shape = source.shape if target is None else (source.shape[0], *target)
         self._scale = self._scale_of(location, source)
         self._check_entry(location, source)
         present = source.present()
-        side = _side_members(location, self.shape[0])
+        side = _side_members(location, members, self.shape[0])
         valid = side["valid"]
         self.valid = np.ones(self.shape[0], dtype=np.bool_) if valid is None else valid
         if present is not None:
@@ -182,11 +187,11 @@ class HeatmapReader:
             )
         return self.read(known[nearest_indices(known_pts, wanted)])
 
-    def _opened(self) -> FrameSource:
+    def _opened(self, members: SideMembers | None = None) -> FrameSource:
         if self._source is None or self._process != os.getpid():
             if self._location is None:
                 raise AssertionError("a missing video has no source")
-            self._source = open_source(self._location)
+            self._source = open_source(self._location, members)
             self._process = os.getpid()
             if getattr(self, "_stored_shape", self._source.shape) != self._source.shape:
                 raise DataFileError(f"{self._location.path} has another shape than before.", hint="Open it again.")
@@ -249,20 +254,29 @@ def open_members(path: Path) -> Iterator[SideMembers]:
         yield archive
 
 
-def _side_members(location: Location, count: int) -> dict[str, Any]:
-    """The members beside the maps; None each where absent. In files of other tools those that don't fit are ignored."""
-    values: dict[str, Any] = dict.fromkeys(_SIDE_MEMBERS)
+@contextmanager
+def _members_of(location: Location) -> Iterator[SideMembers | None]:
+    """The file with the members beside the maps; None where there is none."""
     path = location.path / INDEX_NPZ if location.kind == "folder" else location.path
     if location.kind == "npy" or (location.entry is None and not path.exists()):
+        yield None
+        return
+    with open_members(path) as members:
+        yield members
+
+
+def _side_members(location: Location, members: SideMembers | None, count: int) -> dict[str, Any]:
+    """The members beside the maps; None each where absent. In files of other tools those that don't fit are ignored."""
+    values: dict[str, Any] = dict.fromkeys(_SIDE_MEMBERS)
+    if members is None:
         return values
-    with open_members(path) as archive:
-        for name, dtype in _SIDE_MEMBERS.items():
-            layout = side_layout(archive, name, strict=location.entry is not None)
-            if layout is not None and layout.shape == (count,) and layout.dtype == dtype:
-                values[name] = archive.load(name)
-            elif location.entry is not None:
-                found = "missing" if layout is None else f"{layout.dtype} {list(layout.shape)}"
-                raise DataFileError(f"{path}: member {name!r} is {found}; it must be {dtype} [{count}].")
+    for name, dtype in _SIDE_MEMBERS.items():
+        layout = side_layout(members, name, strict=location.entry is not None)
+        if layout is not None and layout.shape == (count,) and layout.dtype == dtype:
+            values[name] = members.load(name)
+        elif location.entry is not None:
+            found = "missing" if layout is None else f"{layout.dtype} {list(layout.shape)}"
+            raise DataFileError(f"{location.path}: member {name!r} is {found}; it must be {dtype} [{count}].")
     return values
 
 

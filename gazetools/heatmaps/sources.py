@@ -81,26 +81,35 @@ def side_layout(archive: SideMembers, name: str, *, strict: bool) -> ArrayLayout
         return None
 
 
-def open_source(location: Location) -> FrameSource:
-    """The frame source of a location. Raises DataFileError where its files are missing, damaged or hostile."""
+def open_source(location: Location, members: SideMembers | None = None) -> FrameSource:
+    """The frame source of a location; `members` spares opening its .npz or .h5 again.
+
+    Raises DataFileError where its files are missing, damaged or hostile.
+    """
     if location.kind == "folder":
         return FolderFrames(location.path)
     if location.kind == "hdf5":
         from gazetools.heatmaps.hdf5 import Hdf5Members
 
-        layout = Hdf5Members(location.path).layout(HEATMAP_MEMBER)
+        layout = (members or Hdf5Members(location.path)).layout(HEATMAP_MEMBER)
         return StoredFrames(location.path, layout, layout.data_offset)
     if location.kind == "npy":
         layout = npy_layout(location.path)
         if layout.fortran_order:
             return MemoryFrames(load_npy(location.path), where=str(location.path))
         return StoredFrames(location.path, layout, layout.data_offset)
+    if isinstance(members, Npz):
+        return _source_in(members)
     with Npz(location.path) as archive:
-        member = heatmap_member(archive)
-        layout = archive.layout(member)
-        if archive.is_stored(member) and not layout.fortran_order:
-            return StoredFrames(location.path, layout, archive.element_offset(member))
-        return MemoryFrames(archive.load(member), where=f"{location.path}:{member}")
+        return _source_in(archive)
+
+
+def _source_in(archive: Npz) -> FrameSource:
+    member = heatmap_member(archive)
+    layout = archive.layout(member)
+    if archive.is_stored(member) and not layout.fortran_order:
+        return StoredFrames(archive.path, layout, archive.element_offset(member))
+    return MemoryFrames(archive.load(member), where=f"{archive.path}:{member}")
 
 
 class MemoryFrames:

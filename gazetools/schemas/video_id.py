@@ -50,11 +50,16 @@ def video_id_below(path: Path, root: Path) -> str:
 def path_of_id(root: Path, video_id: str, suffix: str) -> Path:
     """`root/<video_id><suffix>`, proven to lie below `root`."""
     path = root / (check_video_id(video_id) + suffix)
+    check_below(path, root, video_id)
+    return path
+
+
+def check_below(path: Path, root: Path, video_id: str) -> None:
+    """Raise UsageError where `path`, a place of `video_id`, leaves `root` through a symbolic link."""
     if not path.resolve().is_relative_to(root.resolve()):
         raise UsageError(
             f"Video id {video_id!r} leads outside {root} (through a symbolic link).", hint="Remove the link."
         )
-    return path
 
 
 def refuse_duplicate_ids(pairs: Iterable[tuple[str, Path]]) -> None:

@@ -48,6 +48,7 @@ class StoreReader:
     def __init__(self, path: Path, *, verify_checksum: bool = False, direct: bool = False) -> None:
         self.path = Path(path)
         self._direct: ChunkedRows | None = None
+        self._datasets: dict[str, h5py.Dataset] = {}
         self.sidecar: Sidecar | None = self._sidecar_if_present()
         if verify_checksum:
             self._verify_checksum()
@@ -62,7 +63,7 @@ class StoreReader:
             self.provenance = self._read_provenance()
             self._load_columns()
             if direct:
-                self._direct = ChunkedRows.of(self.path, self._file["rows/heatmap"])
+                self._direct = ChunkedRows.of(self.path, self._datasets["rows/heatmap"])
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             self._file.close()
             if isinstance(error, DataFileError):
@@ -134,17 +135,20 @@ class StoreReader:
     def extra(self, name: str) -> npt.NDArray[Any] | None:
         """The further column `extra/<name>`, one entry per row; None where the store has none of that name."""
         full = f"{EXTRA_GROUP}/{name}"
-        if self._file.get(EXTRA_GROUP, getlink=True) is None or name not in self._file[EXTRA_GROUP]:
+        if self._file.get(EXTRA_GROUP, getlink=True) is None or name not in self._linked(EXTRA_GROUP):
             return None
-        dtype, rank = self._file[full].dtype, len(self._file[full].shape)
-        if dtype.kind not in "fiu" or not 1 <= rank <= 2 or len(self._file[full]) != len(self):
-            raise DataFileError(f"{self.path}: {full} is {dtype} {self._file[full].shape}, no column of numbers.")
+        column = self._linked(full)
+        if not isinstance(column, h5py.Dataset):
+            raise DataFileError(f"{self.path}: {full} is not a dataset.")
+        dtype, rank = column.dtype, len(column.shape)
+        if dtype.kind not in "fiu" or not 1 <= rank <= 2 or len(column) != len(self):
+            raise DataFileError(f"{self.path}: {full} is {dtype} {column.shape}, no column of numbers.")
         self._check_dataset(full, str(dtype), rank)
         return self._read(full)
 
     def _read(self, name: str, key: Any = ()) -> Any:
         try:
-            return self._file[name][key]
+            return self._datasets[name][key]
         except OSError as error:
             raise DataFileError(
                 f"{self.path}: {name} is damaged ({str(error).splitlines()[0]}).",
@@ -170,12 +174,11 @@ class StoreReader:
         for name, (dtype, rank) in STORE_DATASETS.items():
             self._check_dataset(name, dtype, rank)
         self._check_lengths()
-        shape = self._file["rows/heatmap"].shape
+        shape = self._datasets["rows/heatmap"].shape
         self._heatmap_shape = int(shape[1]), int(shape[2])
 
     def _check_dataset(self, name: str, dtype: str, rank: int) -> None:
-        self._check_links(name)
-        dataset = self._file[name]
+        dataset = self._linked(name)
         if not isinstance(dataset, h5py.Dataset):
             raise DataFileError(f"{self.path}: {name} is not a dataset.")
         if dataset.is_virtual or dataset.external:
@@ -191,27 +194,30 @@ class StoreReader:
             )
         if dataset.nbytes > _MAX_EXPANSION * max(dataset.id.get_storage_size(), 1):
             raise DataFileError(f"{self.path}: {name} claims {dataset.nbytes} bytes that are not stored.")
+        self._datasets[name] = dataset
 
-    def _check_links(self, name: str) -> None:
-        group = self._file
+    def _linked(self, name: str) -> Any:
+        """What lies at `name`, reached by hard links only."""
+        group: Any = self._file
         for part in name.split("/"):
-            link = group.get(part, getlink=True)
+            link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
             if link is None:
                 raise DataFileError(f"{self.path}: the dataset {name} is missing; this is no gazetools store.")
             if not isinstance(link, h5py.HardLink):
                 raise DataFileError(f"{self.path}: {name} is a link to elsewhere, which is refused.")
             group = group[part]
+        return group
 
     def _check_lengths(self) -> None:
         for prefix, count_of in (("rows/", "rows/frame"), ("tracks/", "tracks/id")):
-            wanted = self._file[count_of].shape[0]
+            wanted = self._datasets[count_of].shape[0]
             for name in (n for n in STORE_DATASETS if n.startswith(prefix)):
-                if self._file[name].shape[0] != wanted:
-                    raise DataFileError(f"{self.path}: {name} has {self._file[name].shape[0]} rows, not {wanted}.")
+                if (found := self._datasets[name].shape[0]) != wanted:
+                    raise DataFileError(f"{self.path}: {name} has {found} rows, not {wanted}.")
         shapes = {"rows/box": (4,), "frames/fingerprint": (FINGERPRINT_SIZE, FINGERPRINT_SIZE)}
         for name, tail in shapes.items():
-            if self._file[name].shape[1:] != tail:
-                raise DataFileError(f"{self.path}: {name} has the shape {self._file[name].shape}, not [N, {tail}].")
+            if (shape := self._datasets[name].shape)[1:] != tail:
+                raise DataFileError(f"{self.path}: {name} has the shape {shape}, not [N, {tail}].")
 
     def _read_provenance(self) -> Provenance:
         text = self._file.attrs.get("provenance")

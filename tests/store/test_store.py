@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -145,6 +146,11 @@ def _group_instead(file: h5py.File, other: Path) -> None:
     file.create_group("rows/box")
 
 
+def _dataset_instead_of_a_group(file: h5py.File, other: Path) -> None:
+    del file["rows"]
+    file.create_dataset("rows", data=np.zeros(3))
+
+
 def _missing(file: h5py.File, other: Path) -> None:
     del file["frames/index"]
 
@@ -167,10 +173,36 @@ HOSTILE = [
     (_wrong_dtype, "must be float16"),
     (_fewer_boxes, "rows/box has"),
     (_group_instead, "not a dataset"),
+    (_dataset_instead_of_a_group, "missing"),
     (_missing, "missing"),
     (_no_provenance, "no usable provenance"),
     (_foreign_provenance, "does not parse"),
 ]
+
+
+def _extra_is_a_link(file: h5py.File, other: Path) -> None:
+    file["extra"] = h5py.ExternalLink(str(other), "/")
+
+
+def _extra_holds_a_link(file: h5py.File, other: Path) -> None:
+    file.create_group("extra")["secret"] = h5py.ExternalLink(str(other), "/secret")
+
+
+def _extra_holds_a_group(file: h5py.File, other: Path) -> None:
+    file.create_group("extra/secret")
+
+
+@pytest.mark.parametrize("damage", [_extra_is_a_link, _extra_holds_a_link, _extra_holds_a_group])
+def test_further_columns_come_from_the_file_itself(tmp_path: Path, damage: Callable[[h5py.File, Path], None]) -> None:
+    path, other = make_store(tmp_path), tmp_path / "other.h5"
+    with open_store(path) as store:
+        assert store.extra("secret") is None
+    with h5py.File(other, "w") as file:
+        file["secret"] = np.zeros((14,), np.float32)
+    with h5py.File(path, "r+") as file:
+        damage(file, other)
+    with open_store(path) as store, pytest.raises(DataFileError, match=r"link to elsewhere|not a dataset"):
+        store.extra("secret")
 
 
 @pytest.mark.parametrize(("damage", "words"), HOSTILE, ids=[f.__name__.strip("_") for f, _ in HOSTILE])
