@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -24,6 +25,7 @@ from gazetools.trainer.data.sources import build_sources
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
 from gazetools.trainer.predictions import Predictions
 from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
+from gazetools.trainer.run_plan import INDEX_CACHE
 
 TASK = "action"
 _SHOWN = 3
@@ -118,6 +120,7 @@ class _Seen:
 
 def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None, str | None]:
     """The clips of a run as its config gives them again, or why they are not there any more."""
+    known = Path(model.run) / INDEX_CACHE  # spares reading whole videos for their frame times
     try:
         config = load_config(study.runs[model.run]["config"])
         data = config.experiment.data
@@ -134,6 +137,7 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
             training=False,
             seed=config.seed,
             compat=config.compat,
+            index_cache=known if not data.index_cache and known.is_dir() else None,
         )
     except GazetoolsError as error:
         return None, error.message
