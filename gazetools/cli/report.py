@@ -19,6 +19,9 @@ def report_command(
     resamples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap over videos.")] = 2000,
     few_shot: Annotated[int, typer.Option(min=1, help="Classes with fewer training clips are few-shot.")] = 20,
     many_shot: Annotated[int, typer.Option(min=1, help="Classes with more training clips are many-shot.")] = 100,
+    examples: Annotated[
+        int, typer.Option(min=0, help="Clips with the largest gain, and with the largest loss, shown per arm.")
+    ] = 2,
     export_weights: Annotated[
         Path | None, typer.Option(help="Folder for the weights of one model: model.safetensors and model.json.")
     ] = None,
@@ -64,6 +67,7 @@ def report_command(
             resamples=resamples,
             few_shot=few_shot,
             many_shot=many_shot,
+            examples=examples,
             progress=progress,
         )
     exported: dict[str, Any] = {}

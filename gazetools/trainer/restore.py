@@ -1,4 +1,4 @@
-"""Where a run begins: its own last checkpoint, weights given by path, or nothing; what does not fit is refused."""
+"""Where a run begins: its own last checkpoint, or weights given by path; what does not fit is refused."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gazetools.trainer.arms.learner import Learner, Trunk
 from gazetools.trainer.checkpoints import (
     BEST_FOLDER,
     TRAINING_FORMAT,
+    FoundCheckpoint,
     best_checkpoint,
     load_checkpoint,
     load_latest,
@@ -28,30 +29,27 @@ from gazetools.trainer.setup import differing_keys
 CHECKPOINTS = "checkpoints"
 
 
-def restore_run(
-    loop: Loop, folder: Path, config: TrainingConfig, plan: DataPlan, *, resume: bool, note: Callable[[str], None]
-) -> Path | None:
-    """Bring `loop` to where the run begins; the checkpoint that it goes on from, None where it begins anew."""
-    found = load_latest(folder) if resume else None
-    if found is not None:
-        for reason in found.rejected:
-            note(f"{reason} Going on from {found.path.name}, the one before.")
-        check_state(found.state, str(found.path), config, plan, whole_config=True)
-        processes = len(found.state["processes"])
-        if processes != loop.world.size:
-            raise UsageError(
-                f"The checkpoint {found.path} was written by {processes} process(es), this run has {loop.world.size}: "
-                "it would not go on exactly.",
-                hint=f"Run with {processes} process(es), or start another run with classifier_checkpoint={found.path}.",
-            )
-        loop.restore(found.state)
-        note(f"Resumed from {found.path} at step {loop.position.global_step}.")
-        return found.path
-    if config.classifier_checkpoint is not None:
-        note(load_given_weights(loop, Path(config.classifier_checkpoint), config, plan))
-    elif resume:
-        note("Nothing to resume: starting anew.")
-    return None
+def find_state(
+    folder: Path, config: TrainingConfig, plan: DataPlan, *, processes: int, note: Callable[[str], None]
+) -> FoundCheckpoint | None:
+    """The newest whole state below `folder` after checking, before any model is built, that this run may go on from it.
+
+    None where there is no checkpoint. Raises CheckpointError or UsageError where it does not fit.
+    """
+    found = load_latest(folder)
+    if found is None:
+        return None
+    for reason in found.rejected:
+        note(f"{reason} Going on from {found.path.name}, the one before.")
+    check_state(found.state, str(found.path), config, plan, whole_config=True)
+    wrote = len(found.state["processes"])
+    if wrote != processes:
+        raise UsageError(
+            f"The checkpoint {found.path} was written by {wrote} process(es), this run has {processes}: it would not "
+            "go on exactly.",
+            hint=f"Run with {wrote} process(es), or start another run with classifier_checkpoint={found.path}.",
+        )
+    return found
 
 
 def check_state(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.trainer.arms.build import build_trunks
+from gazetools.trainer.checkpoints import FoundCheckpoint
 from gazetools.trainer.config import load_config
 from gazetools.trainer.distributed.launch import accept_warnings
 from gazetools.trainer.distributed.world import World, joined_world
@@ -19,7 +20,7 @@ from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.outcome import RESULT_NAME, is_finished, result_of
 from gazetools.trainer.records import write_metrics, write_steps
-from gazetools.trainer.restore import load_best, load_given_weights, restore_run
+from gazetools.trainer.restore import find_state, load_best, load_given_weights
 from gazetools.trainer.result import TrainResult
 from gazetools.trainer.run_plan import RunPlan, settle
 from gazetools.trainer.saving import save_best_weights, save_state
@@ -66,7 +67,10 @@ def train(
                 return result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=world.size)
             interruption.arm()
             accept_warnings()
-            return _Run(plan, talk, world, interruption).go(resume=resume)
+            found = None
+            if resume and not settings.val_only:
+                found = find_state(plan.checkpoints, settings, plan.data, processes=world.size, note=talk.note)
+            return _Run(plan, talk, world, interruption).go(found)
 
 
 class _Run:
@@ -79,16 +83,10 @@ class _Run:
         self.loop = self._loop(interruption)
         self.checkpoint: str | None = None
 
-    def go(self, *, resume: bool) -> TrainResult:
+    def go(self, found: FoundCheckpoint | None) -> TrainResult:
         """Begin where the last checkpoint ends, train or measure, and leave a result."""
         plan, config = self.plan, self.plan.config
-        if plan.weights is not None:
-            self.talk.note(load_given_weights(self.loop, plan.weights, config, plan.data))
-        else:
-            found = restore_run(
-                self.loop, plan.checkpoints, config, plan.data, resume=resume, note=self.talk.note
-            )  # fmt: skip
-            self.checkpoint = str(found) if found is not None else None
+        self._begin(found)
         if is_finished(plan, self.loop):
             return self._result("done")
         logs: list[WandbLog | TensorboardLog] = []
@@ -103,6 +101,19 @@ class _Run:
         finally:
             for log in logs:
                 log.finish()
+
+    def _begin(self, found: FoundCheckpoint | None) -> None:
+        """With the state that was found, with given weights, or anew."""
+        plan, given = self.plan, self.plan.weights or self.plan.config.classifier_checkpoint
+        if found is not None:
+            self.loop.restore(found.state)
+            found.state.clear()  # not needed any more, and as large as the run
+            self.checkpoint = str(found.path)
+            self.talk.note(f"Resumed from {found.path} at step {self.loop.position.global_step}.")
+        elif given is not None:
+            self.talk.note(load_given_weights(self.loop, Path(given), plan.config, plan.data))
+        elif plan.config.resume_checkpoint:
+            self.talk.note("Nothing to resume: starting anew.")
 
     def _loop(self, interruption: Interruption) -> Loop:
         plan, config = self.plan, self.plan.config

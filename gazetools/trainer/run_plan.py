@@ -16,12 +16,14 @@ from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.arms.plan import plan_learners
 from gazetools.trainer.checkpoints import list_checkpoints
 from gazetools.trainer.config import AnchorPlan, resolve_anchors
+from gazetools.trainer.data.annotations import read_annotations
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.plan import DataPlan, SplitPlan, plan_data
 from gazetools.trainer.data.sources import build_sources
+from gazetools.trainer.problems import Problems
 from gazetools.trainer.restore import CHECKPOINTS
 from gazetools.trainer.selection import at_horizons, hold_out
-from gazetools.trainer.setup import check_available, check_memory, choose_device, describe_model
+from gazetools.trainer.setup import check_available, check_memory, check_weights_exist, choose_device, describe_model
 from gazetools.trainer.tensorboard_log import require_tensorboard
 from gazetools.trainer.wandb_log import require_wandb
 
@@ -93,30 +95,38 @@ class RunPlan:
 
 
 def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
-    """Check everything that can be checked before heavy work.
+    """Check everything that can be checked before heavy work, and tell all that is wrong at once.
 
-    Raises UsageError (2) for settings and data, EnvironmentLacksError (3) for what is not installed.
+    Raises UsageError (2) for settings and data, EnvironmentLacksError (3) for what is not there to work with.
     """
-    check_available(config)
-    require_wandb(config)
-    require_tensorboard(config)
-    device = choose_device(config)
-    anchors = resolve_anchors(config)
     folder = Path(config.folder) / config.tag if config.tag else Path(config.folder)
     trained = folder
-    if config.val_only and config.classifier_checkpoint is None:
-        if not list_checkpoints(trained / CHECKPOINTS):
-            raise UsageError(
-                f"val_only: {trained} holds no checkpoint to measure.",
-                hint="Set folder (and tag) to those of a run, or classifier_checkpoint to its weights.",
-            )
+    measures_itself = config.val_only and config.classifier_checkpoint is None
+    if measures_itself:
         folder /= EVALUATION
-    if not dry_run:
-        check_writable_folder(folder, option="folder")
-        _refuse_mixing(config, folder, resume=resume)
+    problems = Problems()
+    for check in (check_available, require_wandb, require_tensorboard, check_weights_exist):
+        with problems.gather():
+            check(config)
+    with problems.gather():
+        device = choose_device(config)
+    with problems.gather():
+        if measures_itself:
+            _refuse_no_weights(trained)
+        elif not config.val_only and not resume:
+            _refuse_mixing(trained)
+    with problems.gather():
+        if not dry_run and not problems.any:
+            check_writable_folder(folder, option="folder")
+    anchors = resolve_anchors(config)
     evaluation = config.experiment.evaluation
-    data = plan_data(config.experiment.data, anchors, compat=config.compat)
-    train, selecting = hold_out(data.train, evaluation.held_out, seed=config.seed)
+    try:
+        data = plan_data(config.experiment.data, anchors, compat=config.compat)
+        train, selecting = hold_out(data.train, evaluation.held_out, seed=config.seed)
+        horizons = at_horizons(data.validation[0], evaluation.horizons)
+    except UsageError as error:
+        _gather_data_problems(problems, config, error)
+    problems.refuse()
     model = describe_model(config, data.labels.counts)
     check_memory(device, model)
     return RunPlan(
@@ -127,13 +137,39 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
         anchors=anchors,
         data=dataclasses.replace(data, train=train),
         selecting=selecting,
-        horizons=at_horizons(data.validation[0], evaluation.horizons),
+        horizons=horizons,
         model=model,
     )
 
 
-def _refuse_mixing(config: TrainingConfig, folder: Path, *, resume: bool) -> None:
-    if not resume and not config.val_only and list_checkpoints(folder / CHECKPOINTS):
+def _gather_data_problems(problems: Problems, config: TrainingConfig, first: UsageError) -> None:
+    """What stopped the plan of the data, and what else is wrong with files that it had not come to."""
+    problems.add(first)
+    data = config.experiment.data
+    for name in (data.dataset_train, data.dataset_val):
+        with problems.gather():
+            read_annotations(Path(name))
+    with problems.gather():
+        build_sources(data)
+    if not Path(data.base_path).is_dir() and "base_path" not in str(first):
+        problems.add(
+            UsageError(
+                f"The video folder {data.base_path} does not exist.",
+                hint="Set experiment.data.base_path to the videos' folder.",
+            )
+        )
+
+
+def _refuse_no_weights(folder: Path) -> None:
+    if not list_checkpoints(folder / CHECKPOINTS):
+        raise UsageError(
+            f"val_only: {folder} holds no checkpoint to measure.",
+            hint="Set folder (and tag) to those of a run, or classifier_checkpoint to its weights.",
+        )
+
+
+def _refuse_mixing(folder: Path) -> None:
+    if list_checkpoints(folder / CHECKPOINTS):
         raise UsageError(
             f"{folder} already holds a run.",
             hint="Go on with it by --resume, or choose another folder or tag.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from gazetools.trainer.models.build import (
     _build_predictor,
     build_probe,
     choose_trained,
+    read_checkpoint,
     trained_part,
 )
 from gazetools.trainer.models.cost import encoder_flops, heatmap_token_count, predictor_flops, probe_flops
@@ -53,6 +55,20 @@ def check_available(config: TrainingConfig) -> None:
             )
     if problems:
         raise UsageError(" ".join(problems), problems=problems)
+
+
+def check_weights_exist(config: TrainingConfig) -> None:
+    """EnvironmentLacksError where `model_kwargs.checkpoint` is a path that does not exist; UsageError likewise for
+    `classifier_checkpoint`, which is the user's own."""
+    given = config.classifier_checkpoint
+    if given is not None and not Path(given).exists():
+        raise UsageError(
+            f"classifier_checkpoint: {given} does not exist.",
+            hint="Pass a run folder, a checkpoint folder, an export of weights, or a probe file of V-JEPA 2.",
+        )
+    name = config.model_kwargs.checkpoint
+    if name.endswith((".pt", ".pth")) and not Path(name).is_file():
+        read_checkpoint(Path(name))  # says where to get one
 
 
 def notes_of(config: TrainingConfig) -> list[str]:

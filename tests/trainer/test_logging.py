@@ -13,6 +13,8 @@ import pytest
 
 from gazetools.schemas.errors import EnvironmentLacksError
 from gazetools.trainer import train
+from gazetools.trainer.config import load_config
+from gazetools.trainer.wandb_log import WandbLog
 from tests.helpers.runs import Listener
 
 SECRET = "0123456789abcdef-secret"
@@ -162,3 +164,24 @@ def test_tensorboard_without_its_package_is_exit_3(tiny: dict[str, Any], monkeyp
     monkeypatch.setattr("gazetools.trainer.tensorboard_log.importlib.util.find_spec", lambda name: None)
     with pytest.raises(EnvironmentLacksError, match="tensorboard"):
         train(tiny, overrides=["experiment.tensorboard=true"])
+
+
+class BrokenWandb(FakeWandb):
+    """A W&B that raises already when it is asked for a key, as a damaged settings file makes it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "api":
+            raise OSError(f"settings are damaged; key {SECRET}")
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("module", [None, BrokenWandb()], ids=["import fails", "settings are damaged"])
+def test_a_broken_package_is_told_once_and_stops_nothing(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    said: list[str] = []
+    log = WandbLog(load_config(wandb_config(tiny)), tmp_path, said.append)
+    log.log({"epoch": 1}, 3)
+    log.finish()
+    assert len(said) == 1 and said[0].startswith("W&B logging stopped (") and SECRET not in said[0]

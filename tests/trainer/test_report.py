@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import itertools
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
-from gazetools.trainer.predictions import Predictions
+from gazetools.trainer.data.clips import Sample
+from gazetools.trainer.predictions import Predictions, read_predictions
+from gazetools.trainer.report import examples
 from gazetools.trainer.report.build import participant, report
-from gazetools.trainer.report.load import ModelOfRun, hits_of
+from gazetools.trainer.report.charts import ticks
+from gazetools.trainer.report.load import ModelOfRun, hits_of, load_study
 from gazetools.trainer.report.stats import (
     Hits,
     class_mean_recall,
@@ -211,10 +218,131 @@ def test_what_the_report_writes(gaze_run: Path, tmp_path: Path) -> None:
         assert (output / name).stat().st_size > 0, name
     page = (output / "report.html").read_text()
     assert "<svg" in page and "RANDOM WEIGHTS" in page and "frames_per_clip" in page and "heatmap_missing" in page
-    assert not re.search(r"(src|href)=|@import|url\(", page), "nothing is loaded from elsewhere"
+    assert "Anchor rule: anchor: start" in page
+    assert not re.search(r"""(src|href)="(?!data:image/jpeg;base64,)|(src|href)=[^"]|@import|url\(""", page), (
+        "nothing is loaded"
+    )
     unseen = [row for row in document["groups"] if row["group"] == "unseen participants" and row["task"] == "noun"]
     assert all(row["clips"] == 20 for row in unseen)
     assert json.loads((output / "report.json").read_text())["baseline"] == "none"
+
+
+def test_the_answer_and_the_summary_are_those_of_the_tables(gaze_run: Path, tmp_path: Path) -> None:
+    document = report([gaze_run], output=tmp_path / "report", resamples=200, examples=0)
+    (row,) = [row for row in document["contrasts"] if row["primary"]]
+    answer = document["primary"]
+    assert {key: answer[key] for key in ("contrast", "difference", "low", "high", "p")} == {
+        key: row[key] for key in ("contrast", "difference", "low", "high", "p")
+    }
+    assert (answer["clips"], answer["videos"], answer["seeds"], answer["baseline_seeds"]) == (20, 4, [0, 1], [0])
+    summary = document["summary"]
+    assert list(summary) == ["none", "estimated", "zeros", "shuffled"], "in the order of the config"
+    own = summary["estimated"]["action"]
+    assert own["difference"]["value"] == pytest.approx(own["value"] - summary["none"]["action"]["value"])
+    assert np.mean(list(own["seeds"].values())) == pytest.approx(own["value"]) and set(own["seeds"]) == {"0", "1"}
+    assert summary["none"]["action"]["difference"] is None and summary["none"]["action"]["clips"] == 20
+    assert {row["seconds"] for row in document["horizon_contrasts"]} == {0.0, 0.25}
+    assert {"train_loss", "held_out_loss"} <= set(document["curves"][0]) and len(document["curves"]) == 5
+    assert document["examples"] == []
+
+
+@pytest.fixture(scope="module")
+def told_run(gaze_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run with ranks as if `estimated` gained on clip 3, less on clip 8, and lost on clip 5."""
+    folder = tmp_path_factory.mktemp("told") / "arms"
+    shutil.copytree(gaze_run, folder)
+    for name, ranks in {
+        "none.s0": {3: 1, 8: 1}, "estimated.s0": {5: 1}, "estimated.s1": {5: 1, 8: 1},
+        "zeros.s0": {3: 1, 8: 1}, "shuffled.s0": {3: 1},
+    }.items():  # fmt: skip
+        path = folder / "predictions" / name / "val_start.npz"
+        with np.load(path) as file:
+            arrays = dict(file)
+        arrays["rank_action"] = np.array([ranks.get(place, 0) for place in range(20)], np.int32)
+        np.savez(path, **arrays)
+    return folder
+
+
+def test_examples_are_the_clips_that_change_most_with_the_arms_own_map(told_run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "report"
+    document = report([told_run], output=output, resamples=100, examples=1)
+    rows = {(row["arm"], row["kind"]): row for row in document["examples"]}
+    assert set(rows) == {("estimated", "gain"), ("estimated", "loss"), ("shuffled", "gain")}, "zeros equal none"
+    best, worst = rows["estimated", "gain"], rows["estimated", "loss"]
+    found = read_predictions(told_run / "predictions" / "none.s0" / "val_start.npz")
+    assert (best["annotation_row"], worst["annotation_row"]) == tuple(found.arrays["row"][[3, 5]])
+    assert (best["rank"], best["baseline_rank"], best["gain"]) == ([1, 1], [2], 1.0)
+    assert (worst["rank"], worst["baseline_rank"], worst["gain"]) == ([2, 2], [1], -1.0)
+    assert (best["map"], rows["shuffled", "gain"]["map"]) == ("heatmap", "another video's map, not drawn")
+    pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', (output / "report.html").read_text())
+    assert len(pictures) == 3
+    drawn, bare = (cv2.imdecode(np.frombuffer(base64.b64decode(p), np.uint8), cv2.IMREAD_COLOR) for p in pictures[::2])
+    noun = int(best["true"].strip("[]").split(",")[1])  # the blob's half
+    assert drawn is not None and bare is not None
+    changed = np.abs(drawn.astype(int) - bare).mean(axis=(0, 2))
+    assert drawn.shape == (256, 256, 3) and int(np.argmax([changed[:128].mean(), changed[128:].mean()])) == noun
+
+
+def test_the_map_of_an_example_lies_where_the_gaze_was(gaze_run: Path, gaze_study: Path) -> None:
+    """The blob's half of the map is the next noun's; the control arms have their own."""
+    study = load_study([gaze_run])
+    models = {model.arm: model for model in study.models}
+    seen, trouble = examples._clips_of(study, models["estimated"], "val_start")
+    assert seen is not None and trouble is None
+    for place, clip in enumerate(seen.dataset.split.clips[:6]):
+        sample = seen.dataset[place]
+        assert isinstance(sample, Sample)
+        drawn, note = examples._map_of(seen.spec, sample.heatmaps)
+        assert drawn is not None
+        halves = drawn[:, :16].mean(), drawn[:, 16:].mean()
+        assert int(np.argmax(halves)) == clip.segment.classes["noun"] and note == "heatmap"
+    for arm, expected in (("none", "no heatmap"), ("zeros", "zeros"), ("shuffled", "another video's map, not drawn")):
+        other, _ = examples._clips_of(study, models[arm], "val_start")
+        assert other is not None
+        assert examples._map_of(other.spec, {"heatmap": torch.ones(4, 8, 8)}) == (None, expected)
+
+
+def test_pictures_that_cannot_be_made_are_told(gaze_run: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "run"
+    shutil.copytree(gaze_run, moved)
+    document = json.loads((moved / "result.json").read_text())
+    document["config"]["experiment"]["data"]["base_path"] = "/gone"
+    (moved / "result.json").write_text(json.dumps(document))
+    found = report([moved], output=tmp_path / "report", resamples=100)
+    assert any("/gone" in note for note in found["example_notes"])
+    assert "/gone" in (tmp_path / "report" / "report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_draws_the_page_within_its_width(told_run: Path, tmp_path: Path, width: int) -> None:
+    browser = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    report([told_run], output=tmp_path / "report", resamples=100)
+    page = tmp_path / "report" / "report.html"
+    # Only tables may be scrolled sideways.
+    probe = tmp_path / "report" / "probe.html"
+    probe.write_text(
+        page.read_text().replace(
+            "</body>",
+            "<script>document.title='overflow '+(document.documentElement.scrollWidth-innerWidth)</script></body>",
+        )
+    )
+    common = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    size = f"--window-size={width},1600"
+    dom = subprocess.run([*common, size, "--dump-dom", probe.as_uri()], check=True, capture_output=True, timeout=120)
+    found = re.search(rb"<title>overflow (-?\d+)</title>", dom.stdout)
+    assert found is not None and int(found[1]) <= 0
+    assert dom.stdout.count(b"<svg") >= 6 and dom.stdout.count(b"<figure>") >= 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.0, 10.0, [0, 2, 4, 6, 8, 10]), (-0.3, 0.31, [-0.2, 0, 0.2]), (19.2, 20.8, [19.5, 20, 20.5])],
+)
+def test_ticks_are_round_and_inside(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)
 
 
 def test_report_from_the_command_line_and_what_it_refuses(gaze_run: Path, tmp_path: Path) -> None:

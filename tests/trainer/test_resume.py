@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from gazetools.schemas.errors import CheckpointError, FaultError, UsageError
+from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.trainer import train
 from gazetools.trainer.checkpoints import list_checkpoints
 from gazetools.trainer.interruption import Interruption
@@ -129,18 +129,3 @@ def test_the_same_command_after_the_end_changes_nothing(tiny: dict[str, Any], tm
     assert list_checkpoints(tmp_path / "run" / "checkpoints") == paths
     with pytest.raises(UsageError, match="already holds a run"):
         train(tiny, resume=False)
-
-
-def test_a_checkpoint_of_another_config_or_other_classes_is_refused(
-    study: Study, tiny: dict[str, Any], tmp_path: Path
-) -> None:
-    tiny["experiment"]["optimization"]["num_epochs"] = 1
-    train(tiny)
-    with pytest.raises(UsageError, match=r"experiment\.optimization\.batch_size"):
-        train(tiny, overrides=["experiment.optimization.batch_size=1"])
-    rows = (study.root / "actions.csv").read_text().splitlines()
-    for count, message in ((3, "classes"), (5, "other clips")):
-        other = tmp_path / "other.csv"
-        other.write_text("\n".join(rows[:count]) + "\n")
-        with pytest.raises(CheckpointError, match=message):
-            train(tiny, overrides=[f"experiment.data.dataset_train={other}"])

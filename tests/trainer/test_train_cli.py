@@ -6,23 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from gazetools.schemas.errors import EnvironmentLacksError
-from gazetools.trainer import readiness_findings, train
+from gazetools.trainer import readiness_findings
 from gazetools.trainer.config import load_config
 from gazetools.trainer.models.build import build_model
 from tests.helpers.command_line import run_cli
 from tests.trainer.conftest import Study
 
 STEPS_PER_EPOCH = 3
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_cuda_without_cuda_is_exit_3(tiny: dict[str, Any]) -> None:
-    with pytest.raises(EnvironmentLacksError, match="device=cpu"):
-        train(tiny, overrides=["device=cuda"])
 
 
 @pytest.fixture
@@ -58,26 +52,116 @@ def test_dry_run_describes_and_writes_nothing(config_file: Path, tmp_path: Path)
     assert text.exit_code == 0 and "steps_per_epoch: 3" in text.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["experiment.data.resolutoin=3"], 2, "did you mean 'resolution'"),
-        (["--gpus", "four"], 2, "a number or `all`"),
-        (["--gpus", "99"], 3, "CUDA device(s)"),
-        (["--nodes", "2"], 2, "--rdzv-endpoint"),
-        (["model_kwargs.checkpoint=/none.pt"], 3, "/none.pt does not exist"),
-        (["experiment.wandb.enable=true"], 3, "gazetools[wandb]"),
-        (["experiment.data.anticipation_time_sec=[9, 9]"], 2, "num_frames="),
-        (["experiment.data.heatmap_base_path=/none"], 2, "heatmap_base_path"),
-    ],
-)
-def test_exit_codes_and_messages(
-    config_file: Path, arguments: list[str], code: int, message: str, monkeypatch: pytest.MonkeyPatch
+# What the issue calls bad input, one by one from the shell. `{}` is the test's folder.
+BAD_INPUT = [
+    # config
+    (["experiment.data.resolutoin=3"], 2, "did you mean 'resolution'"),
+    (["experiment.optimization.batch_size=0"], 2, "batch_size"),
+    (["experiment.data.anticipation_time_sec=[9, 9]"], 2, "num_frames="),
+    (["experiment.data.resolution=36"], 2, "resolution 36 is not a multiple of patch_size 8"),
+    (["experiment.data.frames_per_clip=5"], 2, "frames_per_clip 5 is not a multiple of tubelet_size 2"),
+    (["experiment.data.heatmap_resolution=36"], 2, "36 pixels are not a multiple of heatmap_patch_size 8"),
+    (["experiment.classifier.num_heads=5"], 2, "num_heads 5 does not divide"),
+    (["arms=[estimatde]"], 2, "no known arm"),
+    (["arms=[{name: a, source: gaze2}]"], 2, "its source 'gaze2' is none of the data's"),
+    # annotations
+    (["experiment.data.dataset_train={}/no_noun.csv"], 2, "lacks the column(s) noun_class (nearest: nuon_class)"),
+    (["experiment.data.dataset_val={}/absent.csv"], 2, "Cannot read the annotations"),
+    (["experiment.data.dataset_train={}/other_videos.csv"], 2, "2 of 5 annotated videos are not below"),
+    (["experiment.data.dataset_train={}/early.csv"], 2, "No train clips are left"),
+    (["experiment.data.base_path={}/none"], 2, "none"),
+    # heatmaps
+    (["experiment.data.heatmap_base_path={}/none"], 2, "none does not exist"),
+    (["experiment.data.heatmap_base_path={}/others"], 2, "would train on zeros"),
+    (["experiment.data.heatmap_base_path={}/flat"], 2, "P01_01"),
+    (["experiment.data.missing=error"], 2, "P02_01"),
+    # checkpoints
+    (["model_kwargs.checkpoint={}/vitl.pt"], 3, "vitl.pt does not exist"),
+    (["classifier_checkpoint={}/none"], 2, "classifier_checkpoint"),
+    (["val_only=true"], 2, "holds no checkpoint to measure"),
+    # the machine
+    (["--gpus", "four"], 2, "a number or `all`"),
+    (["--gpus", "99"], 3, "CUDA device(s)"),
+    (["device=cuda"], 3, "device=cpu"),
+    (["--nodes", "2"], 2, "--rdzv-endpoint"),
+    (["experiment.wandb.enable=true"], 3, "gazetools[wandb]"),
+    (["experiment.tensorboard=true"], 3, "gazetools[tensorboard]"),
+    (["folder=/proc/run"], 2, "/proc/run"),
+]
+
+
+@pytest.fixture
+def bad_files(study: Study, tmp_path: Path) -> Path:
+    """Annotations and heatmaps that do not fit the study's config."""
+    rows = (study.root / "actions.csv").read_text().splitlines()
+    (tmp_path / "no_noun.csv").write_text("\n".join([rows[0].replace("noun_class", "nuon_class"), *rows[1:]]))
+    (tmp_path / "other_videos.csv").write_text("\n".join(row.replace("P01_0", "P09_0") for row in rows))
+    (tmp_path / "early.csv").write_text(rows[0] + "\na0,P01_01,00:00:00.00,00:00:00.50,0,3,open door\n")
+    for name, array in (("others/P07_01", np.ones((9, 4, 4))), ("flat/P01_01", np.ones(9))):
+        (tmp_path / name).parent.mkdir()
+        np.savez(tmp_path / f"{name}.npz", heatmap=array.astype(np.float32))
+    return tmp_path
+
+
+@pytest.fixture
+def no_heavy_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No encoder is built or loaded, and neither W&B nor TensorBoard is installed."""
+    for name in ("wandb_log", "tensorboard_log"):
+        monkeypatch.setattr(f"gazetools.trainer.{name}.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("gazetools.trainer.run.load_pretrained", lambda config: pytest.fail("heavy work has begun"))
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), BAD_INPUT, ids=[" ".join(case[0]) for case in BAD_INPUT])
+@pytest.mark.usefixtures("no_heavy_work")
+def test_bad_input_ends_before_heavy_work(
+    config_file: Path, bad_files: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    monkeypatch.setattr("gazetools.trainer.wandb_log.importlib.util.find_spec", lambda name: None)
-    done = run_cli("train", "--config", str(config_file), *arguments)
+    if any("cuda" in text or text == "99" for text in arguments) and torch.cuda.is_available():
+        pytest.skip("needs a machine without CUDA")
+    done = run_cli("train", "--config", str(config_file), *(a.replace("{}", str(bad_files)) for a in arguments))
     assert done.exit_code == code, done.stderr
-    assert message in done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("no_heavy_work")
+def test_all_problems_of_a_run_are_told_at_once(config_file: Path, bad_files: Path) -> None:
+    """Wrong usage (2) comes before what the machine lacks (3), and hides nothing of it."""
+    values = [
+        "experiment.data.resolution=36",
+        f"experiment.data.dataset_train={bad_files / 'no_noun.csv'}",
+        f"experiment.data.dataset_val={bad_files / 'absent.csv'}",
+        "experiment.data.heatmap_base_path=/none",
+        "experiment.data.base_path=/videos",
+        f"model_kwargs.checkpoint={bad_files / 'vitl.pt'}",
+        "experiment.wandb.enable=true",
+    ]
+    done = run_cli("train", "--config", str(config_file), *values, "--json")
+    assert done.exit_code == 2
+    error = json.loads(done.stdout)["error"]
+    for text in ("patch_size 8", "noun_class", "absent.csv", "/none", "/videos", "vitl.pt", "gazetools[wandb]"):
+        assert text in error["message"], text
+    assert len(error["details"]["problems"]) == 7
+    lacks = run_cli("train", "--config", str(config_file), *values[-2:])
+    assert lacks.exit_code == 3 and "2 problems" in lacks.stderr
+
+
+def test_a_checkpoint_of_another_config_or_other_classes_ends_before_heavy_work(
+    study: Study, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = (study.root / "actions.csv").read_text().splitlines()
+    (tmp_path / "fewer_classes.csv").write_text("\n".join(rows[:3]) + "\n")
+    (tmp_path / "fewer_rows.csv").write_text("\n".join(rows[:5]) + "\n")
+    command = ["train", "--config", str(config_file), "experiment.optimization.num_epochs=1"]
+    done = run_cli(*command)
+    assert done.exit_code == 0, done.stderr
+    monkeypatch.setattr("gazetools.trainer.run.load_pretrained", lambda config: pytest.fail("heavy work has begun"))
+    for change, message in (
+        ("experiment.optimization.batch_size=1", "these keys differ: experiment.optimization.batch_size"),
+        (f"experiment.data.dataset_train={tmp_path / 'fewer_classes.csv'}", "The classes of the checkpoint"),
+        (f"experiment.data.dataset_train={tmp_path / 'fewer_rows.csv'}", "trained on other clips"),
+    ):
+        done = run_cli(*command, change)
+        assert done.exit_code == 2 and message in done.stderr, done.stderr
 
 
 def test_readiness(study: Study, config_file: Path, tmp_path: Path) -> None:

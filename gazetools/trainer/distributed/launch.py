@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -73,7 +74,8 @@ def launch(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) 
             if number in STOP_SIGNALS:
                 child.send_signal(number)
             elif ready.is_file():
-                os.kill(int(ready.read_text()), number)
+                with suppress(ProcessLookupError):  # it has ended by itself
+                    os.kill(int(ready.read_text()), number)
             else:
                 child.send_signal(signal.SIGTERM)  # nothing to save yet
 

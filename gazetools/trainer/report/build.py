@@ -11,12 +11,12 @@ from gazetools.io.atomic import check_writable_folder, write_bytes_atomic
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import UsageError
+from gazetools.trainer.report.examples import examples_of
 from gazetools.trainer.report.load import ModelOfRun, Study, hits_of, known_clips, load_study
 from gazetools.trainer.report.page import render_page
 from gazetools.trainer.report.stats import accuracy_interval, class_mean_recall, holm, paired_contrast, recall_interval
+from gazetools.trainer.report.summary import PRIMARY_ARM, PRIMARY_TASK, counts_of, primary_answer, summary_of
 from gazetools.trainer.report.tables import csv_text, latex_text
-
-PRIMARY_ARM = "estimated"
 
 
 def report(
@@ -29,6 +29,7 @@ def report(
     resamples: int = 2000,
     few_shot: int = 20,
     many_shot: int = 100,
+    examples: int = 2,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write `report.html`, `arms.csv`, `contrasts.csv`, `horizons.csv`, `.tex` of each and `report.json` to `output`.
@@ -40,6 +41,7 @@ def report(
         k: of recall@k, which the contrasts and curves are about; smaller where there are hardly more classes.
         resamples: of the bootstrap.
         few_shot, many_shot: classes with fewer (more) training clips count as few-shot (many-shot).
+        examples: clips with the largest gain, and as many with the largest loss, that are shown per arm.
 
     Returns the content of report.json. Raises UsageError for runs that are not finished or do not compare.
     """
@@ -52,27 +54,37 @@ def report(
     if chosen not in study.splits:
         raise UsageError(f"No run has the split {chosen!r}.", hint=f"There are: {', '.join(study.splits)}.")
     progress.say(f"{len(study.models)} models of {len(study.arms)} arms; figures of {chosen}.")
+    shown, example_notes = examples_of(study, chosen, baseline, each=examples) if examples else ([], [])
+    arms, contrasts = _arm_rows(study, chosen, resamples, k), _contrast_rows(study, chosen, baseline, resamples, k)
     document: dict[str, Any] = {
         "split": chosen,
         "baseline": baseline if baseline in study.arms else None,
         "resamples": resamples,
         "k": k,
-        "arms": _arm_rows(study, chosen, resamples, k),
-        "contrasts": _contrast_rows(study, chosen, baseline, resamples, k),
+        "anticipation_time_sec": _anticipation_times(study),
+        "primary": primary_answer(study, chosen, arms, contrasts, k),
+        "summary": summary_of(study, chosen, arms, contrasts, k),
+        "arms": arms,
+        "contrasts": contrasts,
         "horizons": _horizon_rows(study, resamples, k),
+        "horizon_contrasts": _horizon_contrasts(study, baseline, resamples, k),
         "groups": _group_rows(study, chosen, few_shot, many_shot, k),
         "class_gains": _class_gains(study, chosen, baseline, k),
+        "examples": [example.row for example in shown],
+        "example_notes": example_notes,
+        "curves": _epoch_rows(study),
         "data": _data_rows(study),
         "runs": study.runs,
     }
-    for name in ("arms", "contrasts", "horizons", "groups", "class_gains", "data"):
+    for name in ("arms", "contrasts", "horizons", "horizon_contrasts", "groups", "class_gains", "data"):
         write_bytes_atomic(folder / f"{name}.csv", csv_text(document[name]).encode())
         if name in ("arms", "contrasts", "horizons"):
             write_bytes_atomic(
                 folder / f"{name}.tex", latex_text(document[name], caption=f"{name} ({chosen})").encode()
             )
     write_json_atomic(folder / "report.json", document)
-    write_bytes_atomic(folder / "report.html", render_page(document).encode())
+    page = render_page(document, pictures=[example.picture for example in shown])
+    write_bytes_atomic(folder / "report.html", page.encode())
     return document
 
 
@@ -90,7 +102,7 @@ def _arm_rows(study: Study, split: str, resamples: int, k: int) -> list[dict[str
             groups += [(str(model.seed), [model]) for model in models]
         for seed, group in groups:
             for task in _tasks(study, split):
-                row: dict[str, Any] = {"arm": arm, "seed": seed, "task": task}
+                row: dict[str, Any] = {"arm": arm, "seed": seed, "task": task, **counts_of(group[0], split)}
                 for title, kind, best in (
                     (f"recall@{k}", "recall", k),
                     ("top-1", "accuracy", 1),
@@ -126,7 +138,9 @@ def _contrast_rows(study: Study, split: str, baseline: str, resamples: int, k: i
             rows.append(
                 {
                     "contrast": f"{arm} - {baseline}",
-                    "primary": arm == PRIMARY_ARM and task == "action",
+                    "arm": arm,
+                    "baseline": baseline,
+                    "primary": arm == PRIMARY_ARM and task == PRIMARY_TASK,
                     "task": task,
                     "difference": difference.value,
                     "low": difference.low,
@@ -138,10 +152,36 @@ def _contrast_rows(study: Study, split: str, baseline: str, resamples: int, k: i
     return rows
 
 
+def _horizon_contrasts(study: Study, baseline: str, resamples: int, k: int) -> list[dict[str, Any]]:
+    """The contrasts at every horizon; Holm's correction is over the arms of one horizon and task."""
+    return [
+        {"seconds": float(split.removeprefix("horizon_")), **row}
+        for split in _horizons(study)
+        for row in _contrast_rows(study, split, baseline, resamples, k)
+    ]
+
+
+def _horizons(study: Study) -> list[str]:
+    found = [split for split in study.splits if split.startswith("horizon_")]
+    return sorted(found, key=lambda name: float(name.removeprefix("horizon_")))
+
+
+def _epoch_rows(study: Study) -> list[dict[str, Any]]:
+    """Training and selection curves: loss and action recall of every reported model by epoch."""
+    return [
+        {"arm": model.arm, "seed": model.seed, **entry} for model in study.models for entry in study.history_of(model)
+    ]
+
+
+def _anticipation_times(study: Study) -> list[float]:
+    """Range in seconds from which validation draws; of the first run."""
+    config = next(iter(study.runs.values()))["config"]
+    return list(config["experiment"]["data"]["anticipation_time_sec"])
+
+
 def _horizon_rows(study: Study, resamples: int, k: int) -> list[dict[str, Any]]:
     rows = []
-    horizons = [split for split in study.splits if split.startswith("horizon_")]
-    for split in sorted(horizons, key=lambda name: float(name.removeprefix("horizon_"))):
+    for split in _horizons(study):
         for arm in study.arms:
             models = study.of(arm, split)
             for task in _tasks(study, split) if models else ():

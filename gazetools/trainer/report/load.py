@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer.data.annotations import group_of
 from gazetools.trainer.predictions import FOLDER, Predictions, read_predictions
+from gazetools.trainer.records import METRICS_JSONL
 from gazetools.trainer.report.stats import Hits
 
 
@@ -38,6 +40,8 @@ class Study:
     runs: dict[str, dict[str, Any]]
     """Folder -> its result.json."""
     models: list[ModelOfRun]
+    histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Folder -> its metrics.jsonl; runs that only measured have none."""
 
     @property
     def arms(self) -> list[str]:
@@ -47,6 +51,12 @@ class Study:
     def of(self, arm: str, split: str) -> list[ModelOfRun]:
         """The seeds of an arm that have `split`."""
         return [model for model in self.models if model.arm == arm and split in model.splits]
+
+    def history_of(self, model: ModelOfRun) -> list[dict[str, Any]]:
+        """One entry per epoch: train_loss, and loss and action recall of every split that was measured then."""
+        return [
+            {"epoch": entry["epoch"], **_own_values(entry, model.name)} for entry in self.histories.get(model.run, [])
+        ]
 
     @property
     def splits(self) -> list[str]:
@@ -76,7 +86,7 @@ def load_study(folders: list[Path]) -> Study:
                 f"Arm {model.arm!r} with seed {model.seed} is in {before} and in {model.run}.",
                 hint="Name the arms differently, or report the runs apart.",
             )
-    study = Study(runs=runs, models=models)
+    study = Study(runs=runs, models=models, histories={str(folder): _history(folder) for folder in folders})
     for split in study.splits:
         clips = [_identity(model.splits[split]) for model in models if split in model.splits]
         if any(other != clips[0] for other in clips[1:]):
@@ -84,6 +94,19 @@ def load_study(folders: list[Path]) -> Study:
                 f"The runs were measured on different clips of {split}.", hint="Report runs of the same annotations."
             )
     return study
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    path = folder / METRICS_JSONL
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
+def _own_values(entry: dict[str, Any], name: str) -> dict[str, float]:
+    """Losses and action recalls of one model; in a run of several they stand behind its name."""
+    start = f"{name}/" if any(key.startswith(f"{name}/") for key in entry) else ""
+    own = {key[len(start) :]: value for key, value in entry.items() if key.startswith(start)}
+    wanted = ("_loss", "_action_recall")
+    return {key: value for key, value in own.items() if "/" not in key and any(part in key for part in wanted)}
 
 
 def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[ModelOfRun]:
@@ -98,7 +121,11 @@ def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[Mode
         if key not in chosen or value > chosen[key][0]:
             chosen[key] = (value, name)
     models = []
-    for (arm, seed), (_, name) in chosen.items():
+    # In the order of the config: result.json is sorted by name.
+    order = [arm["name"] for arm in document["config"].get("arms", [])]
+    for (arm, seed), (_, name) in sorted(
+        chosen.items(), key=lambda item: (order.index(item[0][0]) if item[0][0] in order else 0, item[0][1])
+    ):
         files = sorted((folder / FOLDER / name).glob("*.npz"))
         # Several runs without arms are told apart by their folders.
         shown = folder.name if arm == "main" and not alone else arm

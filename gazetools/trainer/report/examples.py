@@ -1,0 +1,189 @@
+"""Clips on which an arm gains or loses most against the baseline: what it saw, and what both predicted."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gazetools.preview.overlay import PersonOverlay, draw_overlay
+from gazetools.schemas.errors import GazetoolsError
+from gazetools.trainer.arms.plan import LearnerSpec, plan_learners
+from gazetools.trainer.arms.sources import centre_prior
+from gazetools.trainer.config import load_config, resolve_anchors
+from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.plan import plan_data
+from gazetools.trainer.data.sources import build_sources
+from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
+from gazetools.trainer.predictions import Predictions
+from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
+from gazetools.trainer.run_plan import INDEX_CACHE
+
+TASK = "action"
+_SHOWN = 3
+"""Predictions named per arm."""
+_SIDE = 256
+_QUALITY = 82
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One clip under one arm."""
+
+    row: dict[str, Any]
+    """For report.json."""
+    picture: str | None
+    """Base64 of a JPEG: the clip's last frame as the model sees it, with the arm's map."""
+
+
+def examples_of(study: Study, split: str, baseline: str, *, each: int) -> tuple[list[Example], list[str]]:
+    """`each` clips with the largest gain and as many with the largest loss per arm, and why pictures are missing.
+
+    The gain of a clip is the binary logarithm of how many times better the rank of the true action is (ranks from 1,
+    the mean over an arm's seeds), so that from rank 8 to rank 1 counts as much as from 80 to 10.
+    """
+    others = study.of(baseline, split)
+    found, notes = [], []
+    for arm in study.arms:
+        models = study.of(arm, split)
+        if arm == baseline or not models or not others or TASK not in models[0].splits[split].tasks:
+            continue
+        gains = _gains(models, split) - _gains(others, split)
+        known = np.flatnonzero(known_clips(models[0].splits[split]))
+        order = known[np.argsort(-gains[known], kind="stable")]
+        chosen = [("gain", p) for p in order[:each] if gains[p] > 0]
+        chosen += [("loss", p) for p in order[::-1][:each] if gains[p] < 0]
+        seen, trouble = _clips_of(study, models[0], split)
+        notes += [f"No pictures of {arm}: {trouble}"] if trouble else []
+        for kind, place in chosen:
+            row = _row(kind, arm, models, others, split, int(place), float(gains[place]))
+            picture = None
+            if seen is not None:
+                picture, note = _picture(seen, int(models[0].splits[split].arrays["clip"][place]))
+                row["map"] = note
+            found.append(Example(row=row, picture=picture))
+    return found, notes
+
+
+def _gains(models: list[ModelOfRun], split: str) -> npt.NDArray[np.float64]:
+    """[N] minus the logarithm of the mean rank of the true action."""
+    ranks = np.mean([model.splits[split].arrays[f"rank_{TASK}"] for model in models], axis=0)
+    return -np.log2(1.0 + ranks)
+
+
+def _row(
+    kind: str, arm: str, models: list[ModelOfRun], others: list[ModelOfRun], split: str, place: int, gain: float
+) -> dict[str, Any]:
+    predictions = models[0].splits[split]
+    arrays = predictions.arrays
+    return {
+        "arm": arm,
+        "kind": kind,
+        "clip": predictions.clip_names[place] if any(predictions.clip_names) else None,
+        "video": predictions.video_ids[int(arrays["video"][place])],
+        "annotation_row": int(arrays["row"][place]),
+        "true": _named(predictions, int(arrays[f"label_{TASK}"][place])),
+        "gain": gain,
+        "rank": [1 + int(m.splits[split].arrays[f"rank_{TASK}"][place]) for m in models],
+        "baseline_rank": [1 + int(m.splits[split].arrays[f"rank_{TASK}"][place]) for m in others],
+        "predicted": _best(predictions, place),
+        "baseline_predicted": _best(others[0].splits[split], place),
+        "map": None,
+    }
+
+
+def _best(predictions: Predictions, place: int) -> list[str]:
+    return [_named(predictions, int(index)) for index in predictions.arrays[f"top_{TASK}"][place][:_SHOWN]]
+
+
+def _named(predictions: Predictions, index: int) -> str:
+    return str(predictions.arrays[f"classes_{TASK}"][index].tolist())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What the arm's model saw of a split."""
+
+    dataset: ClipDataset
+    places: dict[int, int]
+    """Clip index -> place in the dataset."""
+    spec: LearnerSpec
+
+
+def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None, str | None]:
+    """The clips of a run as its config gives them again, or why they are not there any more."""
+    known = Path(model.run) / INDEX_CACHE  # spares reading whole videos for their frame times
+    try:
+        config = load_config(study.runs[model.run]["config"])
+        data = config.experiment.data
+        plan = plan_data(data, resolve_anchors(config), compat=config.compat)
+        clips = next((one for one in plan.validation if f"val_{one.anchor.name}" == split), None)
+        if clips is None:
+            return None, f"{split} is no split of the annotations."
+        spec = next(spec for spec in plan_learners(config) if spec.name == model.name)
+        dataset = ClipDataset(
+            clips,
+            data,
+            plan.labels,
+            heatmaps=build_sources(data) if spec.source else None,
+            training=False,
+            seed=config.seed,
+            compat=config.compat,
+            index_cache=known if not data.index_cache and known.is_dir() else None,
+        )
+    except GazetoolsError as error:
+        return None, error.message
+    return _Seen(dataset=dataset, places={c.index: p for p, c in enumerate(clips.clips)}, spec=spec), None
+
+
+def _picture(seen: _Seen, clip: int) -> tuple[str | None, str]:
+    """The picture of a clip, and what its map is."""
+    place = seen.places.get(clip)
+    if place is None:
+        return None, "the annotations have changed since the run"
+    sample = seen.dataset[place]
+    video = getattr(sample, "video", None)
+    if video is None:
+        return None, getattr(sample, "reason", "the clip cannot be read")
+    rgb = _last_frame(video)
+    shown, note = _map_of(seen.spec, getattr(sample, "heatmaps", {}))
+    people = [] if shown is None else [PersonOverlay(track_id=None, heatmap=shown, box_xyxy=None, inout=None)]
+    drawn = draw_overlay(cv2.resize(rgb, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR), people)
+    done, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return (base64.b64encode(data.tobytes()).decode() if done else None), note
+
+
+def _last_frame(video: Tensor) -> npt.NDArray[np.uint8]:
+    """uint8 [side, side, 3] of a normalised clip [3, T, side, side]."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN_RGB, STD_RGB))
+    pixels = ((video[:, -1] * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+
+
+def _map_of(spec: LearnerSpec, heatmaps: dict[str, Tensor]) -> tuple[npt.NDArray[np.float32] | None, str]:
+    """The arm's map [h, w] at the last frame, None where there is none to draw, and what it is."""
+    if spec.source is None:
+        return None, "no heatmap"
+    maps = heatmaps.get(spec.source, next(iter(heatmaps.values())))
+    if spec.control == "zeros":
+        return None, "zeros"
+    if spec.control == "shuffled":
+        return None, "another video's map, not drawn"
+    if spec.control == "centre":
+        return _centre(int(maps.shape[-2]), int(maps.shape[-1])), "centre prior"
+    if spec.control == "time_shifted":
+        return maps[-1 - maps.shape[0] // 2].numpy(), "half a clip earlier"
+    return maps[-1].numpy(), "none here" if float(maps[-1].max()) == 0 else spec.source
+
+
+@lru_cache
+def _centre(height: int, width: int) -> npt.NDArray[np.float32]:
+    return centre_prior((height, width)).numpy()
