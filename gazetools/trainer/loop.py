@@ -18,13 +18,12 @@ from gazetools.trainer.arms.sources import sources_of
 from gazetools.trainer.data.clips import Batch, ClipDataset, Unreadable
 from gazetools.trainer.data.order import epoch_order
 from gazetools.trainer.distributed.world import World, add_trees
+from gazetools.trainer.encoding import encode_batch, encode_future
 from gazetools.trainer.feed import load, training_steps, validation_batches
 from gazetools.trainer.interruption import Interruption
 from gazetools.trainer.metrics import MetricSet
 from gazetools.trainer.predictions import PredictionLog
 
-WITHOUT_PARTNER = "without_partner_"
-"""Before a trunk's name: clips whose shuffled map found no clip of another video in the batch."""
 _VALIDATION_EPOCH = 2**31  # an order that no training epoch has
 
 
@@ -84,7 +83,6 @@ class Loop:
         self.save = save
         self.position = Position()
         self.counts: dict[str, int] = {}
-        self._ids: dict[int, dict[int, str]] = {}
         self.steps_per_epoch = math.ceil(len(train_set) / (self._clips_per_step() * world.size))
         for trunk in self.trunks:
             trunk.wrapper.to(device)
@@ -164,19 +162,19 @@ class Loop:
         position.step_in_epoch += 1
 
     def _learn(self, batch: Batch) -> None:
-        if batch.video is None:
+        if not batch.clips:
             return
-        tokens, sources, labels, video_ids = self._encoded(batch, self.train_set)
+        tokens, sources, labels = self._encoded(batch, self.train_set)
         with self._autocast():
+            future = encode_future(self.trunks[0].wrapper, batch, self.device)
             for trunk in self.trunks:
                 if not trunk.alive:
                     continue
                 # Steps are computed from float64 times on the CPU, without waiting for the device.
-                context, alone = trunk.context(tokens, batch.anticipation_seconds, sources, video_ids, training=True)
-                if alone:
-                    self._add(self.counts, {WITHOUT_PARTNER + trunk.name: alone})
+                context = trunk.context(tokens, batch.anticipation_seconds, sources, training=True)
+                jepa = trunk.jepa(context, future)
                 for learner in trunk.alive:
-                    learner.learn(context, labels)
+                    learner.learn(context, labels, jepa)
 
     def _drop(self, learner: Learner, trouble: str, clips: list[int]) -> None:
         """Take a learner out of the run by name; the run ends where it was the last."""
@@ -210,8 +208,8 @@ class Loop:
                 for batch in self._load(dataset, chosen):
                     self._count(batch, counts)
                     unreadable += batch.unreadable
-                    if batch.video is not None:
-                        self._judge(batch, dataset, metrics, logs, counts)
+                    if batch.clips:
+                        self._judge(batch, dataset, metrics, logs)
                     self.progress.advance(task)
                     if self.world.size == 1 and self.interruption.requested():
                         return None
@@ -237,16 +235,13 @@ class Loop:
         dataset: ClipDataset,
         metrics: Mapping[str, MetricSet],
         logs: Mapping[str, PredictionLog],
-        counts: dict[str, int],
     ) -> None:
-        tokens, sources, labels, video_ids = self._encoded(batch, dataset)
+        tokens, sources, labels = self._encoded(batch, dataset)
         with self._autocast():
             for trunk in self.trunks:
                 if not trunk.alive:
                     continue
-                context, alone = trunk.context(tokens, batch.anticipation_seconds, sources, video_ids, training=False)
-                if alone:
-                    self._add(counts, {WITHOUT_PARTNER + trunk.name: alone})
+                context = trunk.context(tokens, batch.anticipation_seconds, sources, training=False)
                 for learner in trunk.alive:
                     learner.probe.eval()
                     logits, loss = learner.judge(context, labels)
@@ -254,27 +249,14 @@ class Loop:
                     if logs:
                         logs[learner.name].add(batch.clips, logits, labels)
 
-    def _encoded(
-        self, batch: Batch, dataset: ClipDataset
-    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], list[str]]:
+    def _encoded(self, batch: Batch, dataset: ClipDataset) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """The one encoder pass of a batch, and what the arms need beside it, on the device."""
-        if batch.video is None:
-            raise AssertionError("an empty batch has no forward pass")
         with self._autocast():
-            tokens = self.trunks[0].wrapper.encode(batch.video.to(self.device, non_blocking=True))
+            tokens = encode_batch(self.trunks[0].wrapper, batch, self.device, dataset.features)
         wanted = any(trunk.wrapper.takes_heatmap for trunk in self.trunks)
         sources = {n: m.to(self.device, non_blocking=True) for n, m in sources_of(batch).items()} if wanted else {}
         labels = {task: values.to(self.device) for task, values in batch.labels.items()}
-        by_index = self._video_ids_of(dataset)
-        return tokens, sources, labels, [by_index[index] for index in batch.clips]
-
-    def _video_ids_of(self, dataset: ClipDataset) -> dict[int, str]:
-        """Clip index -> video or, of `take/camera`, take, made once per split."""
-        known = self._ids.get(id(dataset.split))
-        if known is None:
-            known = {clip.index: clip.segment.group for clip in dataset.split.clips}
-            self._ids[id(dataset.split)] = known
-        return known
+        return tokens, sources, labels
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.experiment.optimization.use_bfloat16 and self.device.type == "cuda"

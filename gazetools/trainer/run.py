@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import gazetools
 from gazetools.io.atomic import check_writable_folder
 from gazetools.io.json_files import read_json, write_json_atomic
@@ -14,7 +16,7 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.arms.build import build_trunks
-from gazetools.trainer.arms.plan import plan_learners
+from gazetools.trainer.arms.plan import plan_learners, shuffled_sources
 from gazetools.trainer.checkpoints import (
     TRAINING_FORMAT,
     WEIGHTS_FORMAT,
@@ -25,6 +27,7 @@ from gazetools.trainer.checkpoints import (
 )
 from gazetools.trainer.config import AnchorPlan, load_config, resolve_anchors
 from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.feature_cache import FeatureCache, encoder_facts
 from gazetools.trainer.data.plan import DataPlan, SplitPlan, plan_data
 from gazetools.trainer.data.sources import build_sources
 from gazetools.trainer.distributed.world import World, add_trees, joined_world
@@ -33,6 +36,8 @@ from gazetools.trainer.interruption import Interruption
 from gazetools.trainer.loop import Loop, Position
 from gazetools.trainer.metrics import MetricSet
 from gazetools.trainer.models.build import load_pretrained
+from gazetools.trainer.models.checks import future_frame_count
+from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.records import write_metrics, write_steps
 from gazetools.trainer.restore import CHECKPOINTS, load_best, restore_run
@@ -93,6 +98,7 @@ class _Run:
         self.selecting: SplitPlan | None = None
         self.horizons: dict[float, SplitPlan] = {}
         self.anchors: AnchorPlan
+        self.features: FeatureCache | None = None
         self.model: dict[str, Any] = {}
         self.checkpoint: str | None = None
 
@@ -117,6 +123,7 @@ class _Run:
                 return self._result("dry_run", loop=None)
             shared = load_pretrained(self.config)
             self.notes += [note for note in shared.notes if note not in self.notes]
+            self._open_features(shared.encoder, device)
             loop = Loop(
                 self.config,
                 trunks=build_trunks(
@@ -299,7 +306,8 @@ class _Run:
 
     def _dataset(self, split: SplitPlan, *, training: bool) -> ClipDataset:
         data, config = self.config.experiment.data, self.config
-        reads = any(spec.source for spec in plan_learners(config))
+        specs = plan_learners(config)
+        reads = any(spec.source for spec in specs)
         return ClipDataset(
             split,
             data,
@@ -309,7 +317,30 @@ class _Run:
             seed=config.seed,
             compat=config.compat,
             index_cache=None if data.index_cache else self.folder / INDEX_CACHE,
+            shuffled=shuffled_sources(specs),
+            future_frames=future_frame_count(config) if training and config.experiment.optimization.losses.jepa else 0,
+            features=self.features,
         )
+
+    def _open_features(self, encoder: VideoEncoder, device: torch.device) -> None:
+        """The cache of encoder tokens, where the config has one."""
+        settings = self.config.experiment.data.feature_cache
+        if settings is None:
+            return
+        self.features = FeatureCache(
+            settings,
+            encoder_facts(
+                encoder,
+                autocast=self.config.experiment.optimization.use_bfloat16 and device.type == "cuda",
+                device=device,
+                compiled=self.config.model_kwargs.pretrain_kwargs.encoder.compile,
+            ),
+            dtype=next(encoder.parameters()).dtype,
+            share=1 / self.world.size,
+            say=self.progress.say,
+        )
+        self._note(self.features.open(leads=self.world.leads))
+        self.world.barrier()
 
     def _announce(self) -> None:
         for note in self.notes:
@@ -318,7 +349,8 @@ class _Run:
         for split in (self.plan.train, *self._measured_each_epoch()):
             text = f"{split.name} (anchor {split.anchor.name}): {len(split.clips)} clips of {split.counts['rows']} rows"
             if self.plan.survey is not None:
-                text += f", heatmap coverage {100 * split.coverage:.1f} %"
+                shares = [f"{100 * share:.1f} % ({name})" for name, share in split.coverages.items()]
+                text += ", heatmap coverage " + (", ".join(shares) if len(shares) > 1 else shares[0].split(" (")[0])
             dropped = [f"{count} {name}" for name, count in split.counts.items() if count and name != "rows"]
             self.progress.say(text + (f", left out: {', '.join(dropped)}" if dropped else ""))
         if self.selecting is None:

@@ -93,7 +93,7 @@ class VideoReader:
 
     @property
     def frame_index(self) -> FrameIndex:
-        """The index of the file's frames, built at its first use; kept elsewhere, it spares a later reader that work."""
+        """The index of the file's frames, built at its first use; kept, it spares a later reader that work."""
         return self._index
 
     def adopt_index(self, index: FrameIndex) -> None:
