@@ -50,6 +50,8 @@ class DataSettings(ViewSettings):
     train_anticipation_point: Range | None = None
     """V-JEPA 2: 1 = action start, 0 = action end."""
     val_anticipation_point: Range | None = None
+    train_transform: Literal["random", "evaluation"] = "random"
+    """`evaluation`: training shows frames as validation does, without crops, flips, augmentation and erasing."""
     random_resize_scale: Range = (0.3, 1.0)
     """Share of the frame's area that a random crop covers in training."""
     random_resize_aspect_ratio: Range = (3 / 4, 4 / 3)
@@ -120,6 +122,14 @@ class DataSettings(ViewSettings):
         if value[0] <= 0:
             raise ValueError(f"aspect ratios must be > 0, got {list(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _one_transform(self) -> DataSettings:
+        drawn = {"auto_augment": self.auto_augment, "motion_shift": self.motion_shift, "reprob": self.reprob > 0}
+        if self.train_transform == "evaluation" and any(drawn.values()):
+            names = " and ".join(name for name, on in drawn.items() if on)
+            raise ValueError(f"train_transform: evaluation augments nothing, but {names} is set; remove one of them")
+        return self
 
     @model_validator(mode="after")
     def _heatmap_path(self) -> DataSettings:

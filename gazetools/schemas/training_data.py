@@ -76,6 +76,17 @@ class HeatmapSourceSettings(StrictModel):
         return value
 
 
+class FeatureCacheSettings(StrictModel):
+    """`experiment.data.feature_cache`: the frozen encoder's tokens of clips that every epoch shows alike, on disk."""
+
+    folder: str
+    """May be shared by several runs; what belongs to another encoder, transform or file is never taken."""
+    budget_gib: PositiveFloat = 100.0
+    """Size that the folder may reach; nothing is stored beyond it, and nothing removed."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """None stores tokens as they are computed: results are those without a cache. Others round them."""
+
+
 class ViewSettings(StrictModel):
     """Keys of `experiment.data` that say which cameras, how much context and which heatmaps a clip has."""
 
@@ -101,6 +112,8 @@ class ViewSettings(StrictModel):
     keep_unseen_classes: bool = False
     """Validation also runs actions that training lacks and reports `unfiltered_*` metrics, where they count as wrong;
     the other metrics leave them out, as V-JEPA 2 does."""
+    feature_cache: FeatureCacheSettings | None = None
+    """Validation clips, and training clips under `train_transform: evaluation` with a fixed anticipation time."""
     index_cache: str | None = None
     """Folder where frame indexes of videos are kept between epochs and runs; None keeps them in memory only."""
 

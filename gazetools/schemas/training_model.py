@@ -61,8 +61,9 @@ class PredictorSettings(StrictModel):
     """Patch sizes of several heatmap grids, such as [16, 32, 64]; replaces heatmap_patch_size."""
     temporal: Temporal = "tubelet"
     """Frames of a time step: one mean map (`tubelet`), a grid per frame (`frame`), or a convolution (`conv`)."""
-    heatmap_positions: HeatmapPositions = "shared"
-    """`own` where the heatmap shows another view than the video: time is shared, places have their own embedding."""
+    heatmap_positions: HeatmapPositions | None = None
+    """`own` where the heatmap shows another view than the video: time is shared, places have their own embedding.
+    None: `own` for sources of another view, else `shared`."""
     heatmap_dropout: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
     """Probability, in training, that a clip's heatmap is replaced by zeros."""
     uniform_power: bool = True

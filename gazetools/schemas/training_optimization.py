@@ -34,6 +34,21 @@ class HeadSettings(StrictModel):
     """Epochs."""
 
 
+class LossSettings(StrictModel):
+    """`experiment.optimization.losses`: weights of what is summed."""
+
+    classification: NonNegativeFloat = 1.0
+    """Focal loss or cross-entropy of the probe; 0 trains the predictor without labels."""
+    jepa: NonNegativeFloat = 0.0
+    """L1 between the predicted tokens and the frozen encoder's layer-normed tokens of the true future."""
+
+    @model_validator(mode="after")
+    def _something_left(self) -> LossSettings:
+        if self.classification == 0 and self.jepa == 0:
+            raise ValueError("classification and jepa are both 0; nothing would train")
+        return self
+
+
 class OptimizationSettings(StrictModel):
     """`experiment.optimization`."""
 
@@ -43,6 +58,7 @@ class OptimizationSettings(StrictModel):
     """bfloat16 autocast, on CUDA only."""
     use_focal_loss: bool = True
     """Sigmoid focal loss; false: cross-entropy."""
+    losses: LossSettings = LossSettings()
     multihead_kwargs: Annotated[list[HeadSettings], Field(min_length=1)] = Field(default=[HeadSettings()])
     head: Annotated[int, Field(ge=0)] | None = None
     """Train only this entry of `multihead_kwargs`; None: all of them, side by side."""

@@ -8,9 +8,6 @@ from gazetools.schemas.errors import DataFileError
 from gazetools.trainer.data.clips import Batch, Unreadable
 from gazetools.trainer.distributed.world import World
 
-WITHOUT_PARTNER = "without_partner_"
-"""Before a trunk's name: clips whose shuffled map found no clip of another video."""
-
 
 def add_counts(counts: dict[str, int], more: Mapping[str, int]) -> None:
     """Add `more` to `counts` in place."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gazetools.trainer.counting import WITHOUT_PARTNER
+from gazetools.trainer.arms.plan import shuffled_source
 from gazetools.trainer.data.annotations import LabelSpace
+from gazetools.trainer.data.batch import WITHOUT_PARTNER
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.plan import SplitPlan
 from gazetools.trainer.distributed.world import add_trees
@@ -83,6 +84,11 @@ def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> l
         start = prefix(loop, learner.name) + key
         metric = next(name for name in entry if name.startswith(start))
         loss = entry[f"{prefix(loop, learner.name)}{split_key(selecting)}_loss"]
+        if learner.spec.config.experiment.optimization.losses.classification == 0:
+            # Nothing that labels could judge has trained: the last epoch counts.
+            learner.best = {"epoch": entry["epoch"], "metric": "epoch", "value": entry["epoch"], "loss": loss}
+            improved.append(learner.name)
+            continue
         # Equal recall, as with fewer classes than k, is decided by the loss.
         if learner.best is None or (entry[metric], -loss) > (learner.best["value"], -learner.best["loss"]):
             learner.best = {
@@ -103,7 +109,7 @@ def final_evaluation(
     Returns learner -> split -> metrics and data counts; None where a signal came.
     """
     final: dict[str, dict[str, Any]] = {learner.name: {} for learner in loop.learners if learner.failed is None}
-    trunks = {learner.name: learner.spec.trunk for learner in loop.learners}
+    shuffled = {learner.name: shuffled_source(learner.spec) for learner in loop.learners}
     for dataset in datasets:
         key = split_key(dataset)
         top = loop.config.experiment.evaluation.save_top
@@ -112,15 +118,15 @@ def final_evaluation(
         if found is None:
             return None
         for name, values in found.values.items():
-            final[name][key] = {**values, **_own_counts(found.counts, trunks[name])}
+            final[name][key] = {**values, **_own_counts(found.counts, shuffled[name])}
             if loop.world.leads:
                 path = folder / FOLDER / name / f"{key}.npz"
                 write_predictions(path, found.logs[name], dataset.split, labels, train=train)
     return final
 
 
-def _own_counts(counts: Mapping[str, int], trunk: str) -> dict[str, int]:
-    """The data's counts, and of those of single trunks this one's."""
+def _own_counts(counts: Mapping[str, int], shuffled: str | None) -> dict[str, int]:
+    """The data's counts; of clips without a partner those of the source that the model sees shuffled."""
     shared = {name: value for name, value in counts.items() if not name.startswith(WITHOUT_PARTNER)}
-    own = counts.get(WITHOUT_PARTNER + trunk)
+    own = counts.get(f"{WITHOUT_PARTNER}{shuffled}") if shuffled else None
     return shared if own is None else {**shared, "without_partner": own}

@@ -12,10 +12,11 @@ from gazetools.progress import Progress
 from gazetools.schemas.errors import FaultError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.arms.learner import Learner, Trunk
-from gazetools.trainer.counting import WITHOUT_PARTNER, add_counts, count_batch, refuse_unreadable
+from gazetools.trainer.counting import count_batch, refuse_unreadable
 from gazetools.trainer.data.clips import Batch, ClipDataset
 from gazetools.trainer.data.order import epoch_order
 from gazetools.trainer.distributed.world import World, add_trees
+from gazetools.trainer.encoding import encode_future
 from gazetools.trainer.feed import load, training_steps
 from gazetools.trainer.forward import Forward
 from gazetools.trainer.interruption import Interruption
@@ -139,21 +140,19 @@ class Loop:
         position.step_in_epoch += 1
 
     def _learn(self, batch: Batch) -> None:
-        if batch.video is None:
+        if not batch.clips:
             return
         seen = self.forward.encode(batch, self.train_set)
         with self.forward.autocast():
+            future = encode_future(self.trunks[0].wrapper, batch, self.device)
             for trunk in self.trunks:
                 if not trunk.alive:
                     continue
                 # Steps are computed from float64 times on the CPU, without waiting for the device.
-                context, alone = trunk.context(
-                    seen.tokens, batch.anticipation_seconds, seen.sources, seen.video_ids, training=True
-                )
-                if alone:
-                    add_counts(self.counts, {WITHOUT_PARTNER + trunk.name: alone})
+                context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=True)
+                jepa = trunk.jepa(context, future)
                 for learner in trunk.alive:
-                    learner.learn(context, seen.labels)
+                    learner.learn(context, seen.labels, jepa)
 
     def _drop(self, learner: Learner, trouble: str, clips: list[int]) -> None:
         """Take a learner out of the run by name; the run ends where it was the last."""

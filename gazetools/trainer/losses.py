@@ -40,6 +40,18 @@ def task_loss(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], *, foc
     return torch.stack([_loss(values.float(), labels[task], focal=focal) for task, values in logits.items()]).sum()
 
 
+def jepa_loss(predicted: Tensor, future: Tensor) -> Tensor:
+    """V-JEPA's loss of every clip, float32 [B]: mean absolute difference over tokens and channels.
+
+    Args:
+        predicted: tokens [B, N, D] of the predictor.
+        future: tokens [B, N, D] of the frozen encoder for the true frames of the same positions; layer-normed here
+            without weights, as facebookresearch/vjepa2 app/vjepa/train.py does before its loss (loss_exp 1).
+    """
+    wanted = functional.layer_norm(future.float(), future.shape[-1:])
+    return (predicted.float() - wanted).abs().mean((1, 2))
+
+
 def _loss(logits: Tensor, labels: Tensor, *, focal: bool) -> Tensor:
     known = labels < logits.shape[1]
     if not bool(known.all()):

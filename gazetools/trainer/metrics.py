@@ -108,6 +108,8 @@ class MetricSet:
         self.loss_sum = 0.0
         self.clips = 0
         self.counts: dict[str, int] = {}
+        self.parts: dict[str, dict[str, float]] = {}
+        """Sum and number of clips of single parts of the loss."""
 
     def update(self, loss: float, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
         """Count a batch; `loss` is the batch's (summed) loss.
@@ -125,11 +127,17 @@ class MetricSet:
         for name, value in counts.items():
             self.counts[name] = self.counts.get(name, 0) + value
 
+    def part(self, name: str, total: float, clips: int) -> None:
+        """Add `total` over `clips` clips to a named part of the loss."""
+        old = self.parts.get(name, {"sum": 0.0, "clips": 0.0})
+        self.parts[name] = {"sum": old["sum"] + total, "clips": old["clips"] + clips}
+
     def values(self) -> dict[str, float]:
-        """Flat: loss (mean per clip), clips, `<task>_<metric>` in percent, and the counters."""
+        """Flat: loss (mean per clip), its parts as `<part>_loss`, clips, `<task>_<metric>` in percent, the counters."""
         result: dict[str, float] = {"loss": self.loss_sum / max(self.clips, 1), "clips": self.clips}
         for task, metrics in self.tasks.items():
             result |= {f"{task}_{name}": value for name, value in metrics.values().items()}
+        result |= {f"{name}_loss": part["sum"] / max(part["clips"], 1) for name, part in self.parts.items()}
         return result | self.counts
 
     def state(self) -> dict[str, object]:
@@ -138,6 +146,7 @@ class MetricSet:
             "loss_sum": self.loss_sum,
             "clips": self.clips,
             "counts": dict(self.counts),
+            "parts": {name: dict(part) for name, part in self.parts.items()},
             "tasks": {task: metrics.state() for task, metrics in self.tasks.items()},
         }
 
@@ -146,6 +155,8 @@ class MetricSet:
         self.loss_sum += float(state["loss_sum"])  # type: ignore[arg-type]
         self.clips += int(state["clips"])  # type: ignore[call-overload]
         self.count(state["counts"])  # type: ignore[arg-type]
+        for name, part in state["parts"].items():  # type: ignore[attr-defined]
+            self.part(name, part["sum"], part["clips"])
         for task, values in state["tasks"].items():  # type: ignore[attr-defined]
             self.tasks[task].add(values)
 

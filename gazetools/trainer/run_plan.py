@@ -13,13 +13,15 @@ import gazetools
 from gazetools.io.atomic import check_writable_folder
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.arms.plan import plan_learners
+from gazetools.trainer.arms.plan import plan_learners, shuffled_sources
 from gazetools.trainer.checkpoints import list_checkpoints
 from gazetools.trainer.config import AnchorPlan, resolve_anchors
 from gazetools.trainer.data.annotations import read_annotations
 from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.plan import DataPlan, SplitPlan, plan_data
 from gazetools.trainer.data.sources import build_sources
+from gazetools.trainer.models.checks import future_frame_count
 from gazetools.trainer.problems import Problems
 from gazetools.trainer.restore import CHECKPOINTS
 from gazetools.trainer.selection import at_horizons, hold_out
@@ -65,10 +67,11 @@ class RunPlan:
         """What is measured with the chosen weights."""
         return [*self.each_epoch, *self.horizons.values()]
 
-    def dataset(self, split: SplitPlan, *, training: bool) -> ClipDataset:
+    def dataset(self, split: SplitPlan, *, training: bool, features: FeatureCache | None = None) -> ClipDataset:
         """The clips of a split as tensors, with heatmaps where any arm reads them."""
-        data = self.config.experiment.data
-        reads = any(spec.source for spec in plan_learners(self.config))
+        data, losses = self.config.experiment.data, self.config.experiment.optimization.losses
+        specs = plan_learners(self.config)
+        reads = any(spec.source for spec in specs)
         return ClipDataset(
             split,
             data,
@@ -78,6 +81,9 @@ class RunPlan:
             seed=self.config.seed,
             compat=self.config.compat,
             index_cache=None if data.index_cache else self.folder / INDEX_CACHE,
+            shuffled=shuffled_sources(specs),
+            future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
+            features=features,
         )
 
     def dumped_config(self) -> dict[str, Any]:

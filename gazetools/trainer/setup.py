@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ _FREE_KEYS = (
     "experiment.data.num_workers", "experiment.data.pin_memory", "experiment.data.max_unreadable_clips",
     "experiment.evaluation.horizons", "experiment.data.heatmap_base_path", "experiment.data.base_path",
     "experiment.data.dataset_train", "experiment.data.dataset_val", "experiment.data.index_cache",
+    "experiment.data.feature_cache.folder", "experiment.data.feature_cache.budget_gib",
     "experiment.data.takes_file", "experiment.data.heatmap_sources.*.path",
 )  # fmt: skip
 
@@ -44,15 +46,9 @@ def check_available(config: TrainingConfig) -> None:
     """UsageError with everything that the config asks for and this version lacks, and every wrong model setting."""
     problems = []
     try:
-        specs = plan_learners(config)
+        plan_learners(config)
     except UsageError as error:
         problems += error.details["problems"]
-    else:
-        if any(spec.control == "shuffled" for spec in specs) and config.experiment.optimization.batch_size < 2:
-            problems.append(
-                "experiment.optimization.batch_size=1: the control `shuffled` takes its maps from another clip of the "
-                "batch; use at least 2, better 8."
-            )
     if problems:
         raise UsageError(" ".join(problems), problems=problems)
 
@@ -83,7 +79,19 @@ def notes_of(config: TrainingConfig) -> list[str]:
         notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
     if config.experiment.data.pin_memory and config.device == "cpu":
         notes.append("pin_memory has no effect on the CPU.")
+    if config.model_kwargs.pretrain_kwargs.predictor.heatmap_positions is None:
+        with suppress(UsageError):  # told by check_available
+            own = {s.arm for s in plan_learners(config) if _positions(s.config) == "own"}
+            if own:
+                notes.append(
+                    f"heatmap_positions: own for {', '.join(sorted(own))}, whose maps are of another view than the "
+                    "video (set predictor.heatmap_positions to choose)."
+                )
     return notes
+
+
+def _positions(config: TrainingConfig) -> str | None:
+    return config.model_kwargs.pretrain_kwargs.predictor.heatmap_positions
 
 
 def choose_device(config: TrainingConfig) -> torch.device:

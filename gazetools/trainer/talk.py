@@ -32,7 +32,8 @@ class Talk:
         for split in (plan.data.train, *plan.each_epoch):
             text = f"{split.name} (anchor {split.anchor.name}): {len(split.clips)} clips of {split.counts['rows']} rows"
             if plan.data.survey is not None:
-                text += f", heatmap coverage {100 * split.coverage:.1f} %"
+                shares = [f"{100 * share:.1f} % ({name})" for name, share in split.coverages.items()]
+                text += ", heatmap coverage " + (", ".join(shares) if len(shares) > 1 else shares[0].split(" (")[0])
             dropped = [f"{count} {name}" for name, count in split.counts.items() if count and name != "rows"]
             self.progress.say(text + (f", left out: {', '.join(dropped)}" if dropped else ""))
         if plan.selecting is None:

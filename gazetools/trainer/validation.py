@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gazetools.trainer.counting import WITHOUT_PARTNER, add_counts, count_batch, refuse_unreadable
+from gazetools.trainer.counting import count_batch, refuse_unreadable
 from gazetools.trainer.data.clips import Batch, ClipDataset, Unreadable
 from gazetools.trainer.data.order import epoch_order
 from gazetools.trainer.distributed.world import add_trees
@@ -51,8 +51,8 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
             for batch in loop.load(dataset, chosen):
                 count_batch(batch, counts, loop.progress.say)
                 unreadable += batch.unreadable
-                if batch.video is not None:
-                    _judge(loop, batch, dataset, metrics, logs, counts)
+                if batch.clips:
+                    _judge(loop, batch, dataset, metrics, logs)
                 loop.progress.advance(task)
                 if loop.world.size == 1 and loop.interruption.requested():
                     return None
@@ -80,18 +80,13 @@ def _judge(
     dataset: ClipDataset,
     metrics: Mapping[str, MetricSet],
     logs: Mapping[str, PredictionLog],
-    counts: dict[str, int],
 ) -> None:
     seen = loop.forward.encode(batch, dataset)
     with loop.forward.autocast():
         for trunk in loop.trunks:
             if not trunk.alive:
                 continue
-            context, alone = trunk.context(
-                seen.tokens, batch.anticipation_seconds, seen.sources, seen.video_ids, training=False
-            )
-            if alone:
-                add_counts(counts, {WITHOUT_PARTNER + trunk.name: alone})
+            context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=False)
             for learner in trunk.alive:
                 learner.probe.eval()
                 logits, loss = learner.judge(context, seen.labels)

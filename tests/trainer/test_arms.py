@@ -15,7 +15,7 @@ from gazetools.schemas.errors import CheckpointError, FaultError, UsageError
 from gazetools.trainer import train
 from gazetools.trainer.arms.learner import Learner
 from gazetools.trainer.arms.plan import plan_learners
-from gazetools.trainer.arms.sources import centre_prior, maps_for, partners_of
+from gazetools.trainer.arms.sources import centre_prior, maps_for
 from gazetools.trainer.config import load_config
 from gazetools.trainer.data.annotations import LabelSpace, read_annotations
 from gazetools.trainer.data.clips import ClipDataset
@@ -305,17 +305,14 @@ def test_what_an_arm_cannot_be_is_said_for_all_arms_at_once(many: dict[str, Any]
         {"name": "a", "fusion": "add", "temporal": "frame"},
         {"name": "b", "heatmap_patch_size": 5},
         {"name": "c", "fusion": "none", "control": "zeros"},
-        "shuffled",
     ]
     with pytest.raises(UsageError) as caught:
-        train(many, overrides=["experiment.optimization.batch_size=1"])
+        train(many)
     for part in ("arm a: fusion: add", "arm b: The heatmap's 32", "arm c: control: zeros needs"):
         assert part in str(caught.value), part
     for wrong, message in ((["nothing"], "no known arm"), (["none", "none"], "more than once")):
         with pytest.raises(UsageError, match=message):
             load_config({**many, "arms": wrong})
-    with pytest.raises(UsageError, match="batch_size=1"):
-        train({**many, "arms": ["shuffled"]}, overrides=["experiment.optimization.batch_size=1"])
 
 
 def test_an_arms_unknown_source_is_named(many: dict[str, Any]) -> None:
@@ -377,23 +374,21 @@ def test_names_of_learners(many: dict[str, Any]) -> None:
 
 def test_controls_do_what_they_say() -> None:
     maps = torch.rand(3, 4, 6, 6)
-    videos = ["a", "a", "b"]
+    others = torch.rand(3, 4, 6, 6)
 
     def control(name: Any) -> torch.Tensor:
-        found = maps_for({"heatmap": maps}, source="heatmap", control=name, video_ids=videos)
-        assert found.maps_bthw is not None and found.maps_bthw.shape == maps.shape
-        return found.maps_bthw
+        found = maps_for({"heatmap": maps, "shuffled:heatmap": others}, source="heatmap", control=name)
+        assert found is not None and found.shape == maps.shape
+        return found
 
     assert torch.equal(control(None), maps)
     assert not control("zeros").any()
     assert torch.equal(control("time_shifted"), maps[:, [2, 3, 0, 1]])
-    assert torch.equal(control("shuffled"), maps[[2, 2, 0]])
+    assert torch.equal(control("shuffled"), others)
     centre = control("centre")
     assert torch.equal(centre[0, 0], centre[2, 3]) and float(centre.max()) == 1.0
     assert centre_prior((5, 5)).argmax() == 12
-    lonely = maps_for({"heatmap": maps}, source="heatmap", control="shuffled", video_ids=["a", "a", "a"])
-    assert lonely.without_partner == 3 and lonely.maps_bthw is not None and not lonely.maps_bthw.any()
-    assert partners_of(["a"]) == [-1]
+    assert maps_for({}, source=None, control=None) is None
 
 
 def test_dry_run_shows_every_arm_and_refuses_what_does_not_fit(

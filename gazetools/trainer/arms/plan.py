@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gazetools.schemas.arms import DEFAULT_SOURCE, Control
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.sources import source_settings, view_of
 from gazetools.trainer.models.build import replace_settings, trained_part, uses_heatmap
 from gazetools.trainer.models.checks import check_model_settings
 
@@ -44,10 +46,10 @@ def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
     arms: list[tuple[str, list[int], str, Control | None, TrainingConfig]] = []
     if config.arms:
         for arm in config.arms:
-            own = _with_values(config, arm)
+            own = _with_positions(_with_values(config, arm), arm.source)
             arms.append((arm.name, arm.seeds or [config.seed], arm.source, arm.control, own))
     else:
-        arms.append((MAIN, [config.seed], DEFAULT_SOURCE, None, config))
+        arms.append((MAIN, [config.seed], DEFAULT_SOURCE, None, _with_positions(config, DEFAULT_SOURCE)))
     heads = config.experiment.optimization.head
     chosen = [heads] if heads is not None else list(range(len(config.experiment.optimization.multihead_kwargs)))
     several_seeds = any(len(seeds) > 1 for _, seeds, _, _, _ in arms)
@@ -78,9 +80,37 @@ def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
                         source=source if reads else None, control=control if reads else None, config=own,
                     )
                 )  # fmt: skip
+    if config.experiment.optimization.losses.jepa and all(trained_part(own) == "probe" for *_, own in arms):
+        problems.append("optimization.losses.jepa trains the predictor, but no model trains it (optimization.train).")
     if problems:
         raise UsageError(" ".join(problems), problems=problems)
     return specs
+
+
+def shuffled_sources(specs: Sequence[LearnerSpec]) -> list[str]:
+    """The data's names of the sources that an arm sees shuffled."""
+    found = {shuffled_source(spec) for spec in specs}
+    return sorted(name for name in found if name is not None)
+
+
+def shuffled_source(spec: LearnerSpec) -> str | None:
+    """The data's name of the source that `spec` sees shuffled; None where it sees none so."""
+    if spec.control != "shuffled" or spec.source is None:
+        return None
+    settings = source_settings(spec.config.experiment.data)
+    return spec.source if spec.source in settings else next(iter(settings))
+
+
+def _with_positions(config: TrainingConfig, source: str) -> TrainingConfig:
+    """`heatmap_positions` settled: what the config says, else `own` for a source of another view than the video's."""
+    data, predictor = config.experiment.data, config.model_kwargs.pretrain_kwargs.predictor
+    if predictor.heatmap_positions is not None or not uses_heatmap(config):
+        return config
+    settings = source_settings(data)
+    chosen = settings.get(source) or next(iter(settings.values()))
+    view = view_of(data, chosen)
+    other = view is not None and data.video_view != [view]
+    return replace_settings(config, predictor={"heatmap_positions": "own" if other else "shared"})
 
 
 def _with_values(config: TrainingConfig, arm: Any) -> TrainingConfig:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,16 +20,20 @@ from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.schemas.training_data import PRIMARY_SOURCE
 from gazetools.trainer.data.annotations import LabelSpace
-from gazetools.trainer.data.augment import draw_augmentation
-from gazetools.trainer.data.geometry import View, evaluation_view, shifted_views, training_view, whole_view
-from gazetools.trainer.data.heatmap_source import ClipFramesAsked, MapSource
+from gazetools.trainer.data.batch import SHUFFLED, WITHOUT_PARTNER, Batch, Sample, Unreadable, collate
+from gazetools.trainer.data.feature_cache import FeatureCache
+from gazetools.trainer.data.geometry import View, training_view, whole_view
+from gazetools.trainer.data.heatmap_source import MapSource
 from gazetools.trainer.data.index_cache import open_indexed
-from gazetools.trainer.data.order import clip_random
+from gazetools.trainer.data.observation import Observation, Observer, VideoFacts
+from gazetools.trainer.data.partners import partners_of
 from gazetools.trainer.data.plan import Clip, SplitPlan
-from gazetools.trainer.data.sampling import ClipFrames, anchor_seconds, clip_frames, clip_frames_vjepa2
 from gazetools.trainer.data.transforms import erase, transform_frames, transform_heatmaps
 
+__all__ = ["Batch", "ClipDataset", "Sample", "Unreadable", "Video", "collate"]
+
 _OPEN_VIDEOS = 8
+_KNOWN_VIDEOS = 64
 
 
 class Video(Protocol):
@@ -41,64 +45,13 @@ class Video(Protocol):
 
     @property
     def info(self) -> Any:
-        """gazetools.schemas.video.VideoInfo; read are `height` and `width`, and `rate` for compat."""
+        """gazetools.schemas.video.VideoInfo; read are `height`, `width`, `rate`, `stream_index` and `decoder`."""
 
     def frames(self, indices: Any) -> Iterator[Any]:
         """gazetools.schemas.video.Frame for each of the strictly ascending indices."""
 
     def close(self) -> None:
         """Let go of the file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One clip."""
-
-    clip: int
-    """Clip.index."""
-    video: Tensor
-    """float32 [3, T, side, side]."""
-    heatmaps: dict[str, Tensor]
-    """Source name -> float32 [T, heatmap side, heatmap side] in 0..1, zeros where the clip has none."""
-    anticipation_seconds: float
-    labels: dict[str, int]
-    counts: dict[str, int]
-    """clips_before_video, heatmap_missing (0 or 1 each) and heatmap_invalid_frames; further sources' counts end in
-    their name."""
-
-    @property
-    def heatmap(self) -> Tensor | None:
-        """The first source's; None where the run uses none."""
-        return next(iter(self.heatmaps.values()), None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unreadable:
-    """A clip that could not be read, and why."""
-
-    clip: int
-    video_id: str
-    row: int
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Readable clips of one batch, and the unreadable ones."""
-
-    clips: list[int]
-    video: Tensor | None
-    """float32 [B, 3, T, side, side]; None where no clip of the batch could be read."""
-    heatmap: Tensor | None
-    """The first source's [B, T, heatmap side, heatmap side]."""
-    anticipation_seconds: Tensor
-    """float64 [B]."""
-    labels: dict[str, Tensor]
-    """Task -> int64 [B]; not below the task's number of classes for classes that only validation has."""
-    counts: dict[str, int]
-    unreadable: list[Unreadable] = field(default_factory=list)
-    heatmaps: dict[str, Tensor] = field(default_factory=dict)
-    """Every source by name, the first one included."""
 
 
 class ClipDataset(Dataset[Sample | Unreadable]):
@@ -113,6 +66,9 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         compat: `vjepa2` chooses frames as its released loader does.
         index_cache: folder for frame indexes; None takes `data.index_cache`.
         reader: opens a video; None: the exact reader, single-threaded inside a loader's worker.
+        shuffled: sources whose maps are also given under SHUFFLED + name, those of another video's clip.
+        future_frames: how many frames from the anticipated moment on a loss needs; 0: none.
+        features: cache of encoder tokens; a clip that it has is not decoded.
     """
 
     def __init__(
@@ -127,6 +83,9 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         compat: Compat = "none",
         index_cache: Path | None = None,
         reader: Callable[[Path], Video] | None = None,
+        shuffled: Sequence[str] = (),
+        future_frames: int = 0,
+        features: FeatureCache | None = None,
     ) -> None:
         self.split = split
         self.data = data
@@ -136,129 +95,118 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         self.seed = seed
         self.epoch = 0
         """Set before each training epoch; validation keeps 0, so that its draws never change."""
-        self.compat = compat
+        self.observer = Observer(split=split, data=data, training=training, seed=seed, compat=compat)
         self.index_cache = index_cache or (Path(data.index_cache) if data.index_cache else None)
         self.reader = reader
+        self.shuffled = tuple(shuffled)
+        self.future_frames = future_frames
+        self.features = features if self.observer.repeats and not future_frames else None
+        """None where clips differ between epochs."""
         self._videos: OrderedDict[Path, Video] = OrderedDict()
+        self._facts: OrderedDict[Path, VideoFacts] = OrderedDict()
+        self._partners: tuple[int, dict[str, npt.NDArray[np.int64]]] = (-1, {})
 
     def __len__(self) -> int:
         return len(self.split.clips)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_videos": OrderedDict()}
+        return {**self.__dict__, "_videos": OrderedDict(), "_facts": OrderedDict(), "_partners": (-1, {})}
 
     def __getitem__(self, place: int) -> Sample | Unreadable:
         clip = self.split.clips[place]
         if get_worker_info() is not None:
             cv2.setNumThreads(1)  # the workers are the parallelism
         try:
-            return self._load(clip)
+            return self._load(clip, place)
         except GazetoolsError as error:
             return Unreadable(
                 clip=clip.index, video_id=clip.segment.video_id, row=clip.segment.row, reason=error.message
             )
 
-    def _load(self, clip: Clip) -> Sample:
-        """The main path: draw, choose frames, decode, one geometry for frames and maps."""
+    def _load(self, clip: Clip, place: int) -> Sample:
+        """The main path: draw, choose frames, read maps, decode; one geometry for frames and maps."""
         data = self.data
-        random = clip_random(seed=self.seed, epoch=self.epoch, clip=clip.index)
-        tau = float(random.uniform(*self.split.anticipation_seconds))
-        point = float(random.uniform(*self.split.anchor.point))
-        end = anchor_seconds(clip.segment.start_seconds, clip.segment.stop_seconds, point) - tau
-        video = self._video(clip.video_path)
-        chosen = self._frames(clip, video, random, end=end, tau=tau, point=point)
-        frame_hw = (video.info.height, video.info.width)
-        views, photometric = self._views(frame_hw, len(chosen.frame_indices), random)
-        counts = {"clips_before_video": int(chosen.frames_before_video > 0)}
-        asked = ClipFramesAsked(
-            indices=chosen.frame_indices,
-            video_pts_seconds=video.pts_seconds,
-            # Under compat the observation ends with its last frame, whatever the clock says.
-            end_seconds=_just_after(video, chosen) if self.compat == "vjepa2" else end,
-            frame_hw=frame_hw,
-        )
-        heatmaps = self._heatmaps(clip, asked, views, random, counts)
-        frames = _decoded(video, chosen.frame_indices)
-        tensor = transform_frames(frames, views, data.resolution, photometric=photometric)
-        if self.training and data.reprob > 0:
-            tensor = erase(tensor, random, probability=data.reprob)
+        facts = self._facts_of(clip.video_path)
+        seen = self.observer.observe(clip, facts, epoch=self.epoch)
+        counts = {"clips_before_video": int(seen.frames_before_video > 0)}
+        heatmaps = self._heatmaps(clip, seen, counts)
+        heatmaps |= {f"{SHUFFLED}{name}": self._partner_maps(name, place, counts) for name in self.shuffled}
+        key, features = self._cached(clip, facts, seen, counts)
+        future = self.observer.future(seen, count=self.future_frames) if self.future_frames else None
+        empty = torch.empty(3, 0, data.resolution, data.resolution)
+        video, shown = (empty, None) if features is not None else self._decoded(clip, seen, future)
+        if self.observer.augments and data.reprob > 0:
+            video = erase(video, seen.random, probability=data.reprob)
+        if self.future_frames:
+            counts["future_missing"] = int(shown is None)
         return Sample(
             clip=clip.index,
-            video=tensor,
+            video=video,
             heatmaps=heatmaps,
-            anticipation_seconds=tau,
+            anticipation_seconds=seen.anticipation_seconds,
             labels=self.labels.encode(clip.segment),
             counts=counts,
+            future=(torch.zeros_like(video) if shown is None else shown) if self.future_frames else None,
+            future_known=shown is not None,
+            feature_key=key,
+            features=features,
         )
 
-    def _frames(
-        self, clip: Clip, video: Video, random: np.random.Generator, *, end: float, tau: float, point: float
-    ) -> ClipFrames:
-        data = self.data
-        if self.compat == "vjepa2" and clip.segment.frame_range is not None:
-            start_frame, stop_frame = clip.segment.frame_range
-            return clip_frames_vjepa2(
-                start_frame=start_frame,
-                stop_frame=stop_frame,
-                video_fps=float(video.info.rate),
-                frames_per_clip=data.frames_per_clip,
-                frames_per_second=data.frames_per_second,
-                anticipation_seconds=tau,
-                point=point,
-            )
-        context = (data.train_context_sec or data.context_sec) if self.training else data.context_sec
-        return clip_frames(
-            video.pts_seconds,
-            observation_end_seconds=end,
-            frames_per_clip=data.frames_per_clip,
-            frames_per_second=data.frames_per_second,
-            context_seconds=float(random.uniform(*context)) if context is not None else None,
+    def _decoded(
+        self, clip: Clip, seen: Observation, future: npt.NDArray[np.int64] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The observed frames and, by the geometry of the last of them, the future ones; each decoded once."""
+        count = len(seen.frame_indices)
+        asked = seen.frame_indices if future is None else np.concatenate([seen.frame_indices, future])
+        views = seen.views + seen.views[-1:] * (len(asked) - count)
+        order = np.argsort(asked, kind="stable")
+        frames = _frames(self._video(clip.video_path), asked[order])
+        ordered = [views[place] for place in order.tolist()]
+        shown = transform_frames(frames, ordered, self.data.resolution, photometric=seen.photometric)
+        if future is None:
+            return shown, None
+        shown = shown[:, torch.from_numpy(np.argsort(order, kind="stable"))]
+        return shown[:, :count].contiguous(), shown[:, count:].contiguous()
+
+    def _cached(
+        self, clip: Clip, facts: VideoFacts, seen: Observation, counts: dict[str, int]
+    ) -> tuple[str | None, Tensor | None]:
+        """Key and tokens of the clip's features."""
+        if self.features is None:
+            return None, None
+        key = self.features.key(
+            {
+                "video": clip.segment.video_id,
+                "file": facts.decoded_by,
+                "frames": seen.frame_indices.tolist(),
+                "views": [dataclasses.astuple(view) for view in dict.fromkeys(seen.views)],
+                "side": self.data.resolution,
+            }
         )
+        features = self.features.load(key)
+        counts |= {"features_cached": int(features is not None), "features_computed": int(features is None)}
+        return key, features
 
-    def _views(
-        self, frame_hw: tuple[int, int], count: int, random: np.random.Generator
-    ) -> tuple[list[View], tuple[tuple[str, float], ...]]:
-        """One view per frame, and the photometric operations of the clip."""
-        data = self.data
-        if not self.training:
-            whole = data.evaluation_crop == "whole"
-            return [whole_view(frame_hw) if whole else evaluation_view(frame_hw, data.resolution)] * count, ()
-        scale, ratio = data.random_resize_scale, data.random_resize_aspect_ratio
-        first = training_view(frame_hw, random, scale=scale, aspect_ratio=ratio, flip=data.random_horizontal_flip)
-        photometric: tuple[tuple[str, float], ...] = ()
-        if data.auto_augment:
-            drawn = draw_augmentation(random, frame_hw)
-            first, photometric = replace(first, warp=drawn.warp), drawn.photometric
-        if not data.motion_shift:
-            return [first] * count, photometric
-        last = training_view(frame_hw, random, scale=scale, aspect_ratio=ratio, flip=False)
-        return shifted_views(first, last, count), photometric
-
-    def _heatmaps(
-        self,
-        clip: Clip,
-        asked: ClipFramesAsked,
-        views: list[View],
-        random: np.random.Generator,
-        counts: dict[str, int],
-    ) -> dict[str, Tensor]:
+    def _heatmaps(self, clip: Clip, seen: Observation, counts: dict[str, int]) -> dict[str, Tensor]:
         """Maps of every source; adds what is missing or invalid to `counts`."""
-        data, found = self.data, {}
-        side = data.heatmap_resolution or data.resolution
-        for number, (name, source) in enumerate(self.heatmaps.items()):
+        found = {}
+        for number, name in enumerate(self.heatmaps):
             ending = f"_{name}" if number else ""
-            video_id = clip.heatmap_ids.get(name)
-            counts[f"heatmap_missing{ending}"] = int(video_id is None)
-            counts[f"heatmap_invalid_frames{ending}"] = 0
-            if video_id is None:
-                found[name] = torch.zeros(len(asked.indices), side, side)
-                continue
-            same = video_id == clip.segment.video_id
-            maps = source.maps_of(video_id, replace(asked, same_video=same))
-            shown = views if same else self._other_view((maps.maps_thw.shape[1], maps.maps_thw.shape[2]), random)
-            found[name] = transform_heatmaps(maps.maps_thw, shown, side)
-            counts[f"heatmap_invalid_frames{ending}"] = maps.invalid_frames
+            found[name], invalid_frames = self._maps_of(clip, name, seen)
+            counts[f"heatmap_missing{ending}"] = int(name not in clip.heatmap_ids)
+            counts[f"heatmap_invalid_frames{ending}"] = invalid_frames
         return found
+
+    def _maps_of(self, clip: Clip, name: str, seen: Observation) -> tuple[Tensor, int]:
+        """One source's maps as the clip shows them, zeros where it has none, and how many of them are invalid."""
+        side = self.data.heatmap_resolution or self.data.resolution
+        video_id = clip.heatmap_ids.get(name)
+        if video_id is None:
+            return torch.zeros(len(seen.frame_indices), side, side), 0
+        same = video_id == clip.segment.video_id
+        maps = self.heatmaps[name].maps_of(video_id, dataclasses.replace(seen.asked, same_video=same))
+        views = seen.views if same else self._other_view((maps.maps_thw.shape[1], maps.maps_thw.shape[2]), seen.random)
+        return transform_heatmaps(maps.maps_thw, views, side), maps.invalid_frames
 
     def _other_view(self, map_hw: tuple[int, int], random: np.random.Generator) -> View:
         """Another camera's maps have nothing to do with the frames' crop: the whole map, or a crop of its own."""
@@ -266,6 +214,25 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         if not self.training or scale == (1.0, 1.0):
             return whole_view(map_hw)
         return training_view(map_hw, random, scale=scale, aspect_ratio=self.data.random_resize_aspect_ratio, flip=False)
+
+    def _partner_maps(self, name: str, place: int, counts: dict[str, int]) -> Tensor:
+        """What the clip's partner sees of source `name` in this epoch; zeros without a partner, which is counted."""
+        if self._partners[0] != self.epoch:
+            self._partners = (self.epoch, {})
+        partners = self._partners[1]
+        if name not in partners:
+            clips = self.split.clips
+            has_maps = [name in clip.heatmap_ids for clip in clips]
+            groups = [clip.segment.group for clip in clips]
+            partners[name] = partners_of(groups, has_maps, seed=self.seed, epoch=self.epoch)
+        partner, own = int(partners[name][place]), self.split.clips[place]
+        counts[f"{WITHOUT_PARTNER}{name}"] = int(partner < 0 and name in own.heatmap_ids)
+        if partner < 0:
+            side = self.data.heatmap_resolution or self.data.resolution
+            return torch.zeros(self.data.frames_per_clip, side, side)
+        other = self.split.clips[partner]
+        seen = self.observer.observe(other, self._facts_of(other.video_path), epoch=self.epoch)
+        return self._maps_of(other, name, seen)[0]
 
     def _open(self, path: Path) -> Video:
         # In a worker, one thread per decoder: the workers are the parallelism.
@@ -281,39 +248,34 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             self._videos.popitem(last=False)[1].close()
         return video
 
+    def _facts_of(self, path: Path) -> VideoFacts:
+        """Kept longer than the open file: a partner's maps need no frames."""
+        if path in self._facts:
+            self._facts.move_to_end(path)
+            return self._facts[path]
+        video = self._video(path)
+        info, cached = video.info, self.features is not None
+        status = path.stat() if cached else None
+        facts = VideoFacts(
+            pts_seconds=video.pts_seconds,
+            frame_hw=(info.height, info.width),
+            rate=getattr(info, "rate", None),
+            decoded_by=(status.st_size, status.st_mtime_ns, info.stream_index, info.decoder) if status else (),
+        )
+        self._facts[path] = facts
+        if len(self._facts) > _KNOWN_VIDEOS:
+            self._facts.popitem(last=False)
+        return facts
 
-def _decoded(video: Video, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
+
+def _frames(video: Video, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
     """The frames of ascending `indices`, repeats included, each decoded once and handed on at once."""
     wanted, counts = np.unique(indices, return_counts=True)
     for frame, count in zip(video.frames(wanted.tolist()), counts.tolist(), strict=True):
         yield from repeat(frame.rgb, count)
 
 
-def _just_after(video: Video, chosen: ClipFrames) -> float:
-    last = video.pts_seconds[chosen.frame_indices[-1]] - video.pts_seconds[0]
-    return float(np.nextafter(last, np.inf))
-
-
 def _by_name(heatmaps: Mapping[str, MapSource] | MapSource | None) -> dict[str, MapSource]:
     if heatmaps is None:
         return {}
     return dict(heatmaps) if isinstance(heatmaps, Mapping) else {PRIMARY_SOURCE: heatmaps}
-
-
-def collate(items: list[Sample | Unreadable]) -> Batch:
-    """Stack the readable clips; name the others."""
-    samples = [item for item in items if isinstance(item, Sample)]
-    sources = list(samples[0].heatmaps) if samples else []
-    heatmaps = {name: torch.stack([sample.heatmaps[name] for sample in samples]) for name in sources}
-    tasks = samples[0].labels if samples else {}
-    names = samples[0].counts if samples else {}
-    return Batch(
-        clips=[sample.clip for sample in samples],
-        video=torch.stack([sample.video for sample in samples]) if samples else None,
-        heatmap=next(iter(heatmaps.values()), None),
-        heatmaps=heatmaps,
-        anticipation_seconds=torch.tensor([sample.anticipation_seconds for sample in samples], dtype=torch.float64),
-        labels={task: torch.tensor([sample.labels[task] for sample in samples]) for task in tasks},
-        counts={name: sum(sample.counts[name] for sample in samples) for name in names},
-        unreadable=[item for item in items if isinstance(item, Unreadable)],
-    )

@@ -75,6 +75,29 @@ def clip_frames(
     )
 
 
+def future_frames(
+    pts_seconds: npt.NDArray[np.float64],
+    *,
+    first_future_seconds: float,
+    future_count: int,
+    frames_per_clip: int,
+    frames_per_second: float,
+) -> npt.NDArray[np.int64] | None:
+    """Frames of a clip whose last `future_count` times are first_future + k / fps; None where the video ends before.
+
+    The times before them go on at the same rate, so that an encoder sees the future in a clip of its usual length.
+    Only for a loss: these frames lie after the observation.
+    """
+    times = pts_seconds - pts_seconds[0]
+    steps = np.arange(frames_per_clip) - (frames_per_clip - future_count)
+    wanted = first_future_seconds + steps / frames_per_second
+    # The last frame is shown for one frame period.
+    period = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    if wanted[-1] > times[-1] + period:
+        return None
+    return nearest_indices(times, wanted)
+
+
 def clip_frames_vjepa2(
     *,
     start_frame: int,

@@ -230,7 +230,7 @@ def _build_predictor(
         fusion=settings.fusion or "interleave",
         multiscale=settings.multiscale,
         temporal=settings.temporal,
-        heatmap_positions=settings.heatmap_positions,
+        heatmap_positions=settings.heatmap_positions or "shared",
     )
 
 

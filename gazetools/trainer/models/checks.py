@@ -12,7 +12,7 @@ from gazetools.trainer.models.wrapper import check_horizon
 def check_model_settings(config: TrainingConfig) -> None:
     """Everything about the model that can be wrong without building it; UsageError with all problems at once."""
     problems: list[str] = []
-    for check in (_check_names, _check_sizes, _check_horizon):
+    for check in (_check_names, _check_sizes, _check_horizon, _check_jepa):
         try:
             check(config)
         except UsageError as error:
@@ -30,7 +30,11 @@ def _check_names(config: TrainingConfig) -> None:
         raise UsageError(f"model_kwargs.module_name must end in one of {known_modules}, got {module!r}.")
     if predictor.model_name not in known_predictors:
         raise UsageError(f"predictor.model_name must be one of {known_predictors}, got {predictor.model_name!r}.")
-    check_fusion(predictor.fusion or "none", temporal=predictor.temporal, heatmap_positions=predictor.heatmap_positions)
+    check_fusion(
+        predictor.fusion or "none",
+        temporal=predictor.temporal,
+        heatmap_positions=predictor.heatmap_positions or "shared",
+    )
     if config.experiment.data.use_heatmap and predictor.fusion != "none":
         if module == known_modules[0] or predictor.model_name == known_predictors[0]:
             raise UsageError(
@@ -92,3 +96,29 @@ def _check_horizon(config: TrainingConfig) -> None:
         ),
         compat=config.compat,
     )
+
+
+def _check_jepa(config: TrainingConfig) -> None:
+    if config.experiment.optimization.losses.jepa == 0:
+        return
+    wrapper, data = config.model_kwargs.wrapper_kwargs, config.experiment.data
+    if wrapper.no_predictor:
+        raise UsageError("optimization.losses.jepa needs the predictor, but wrapper_kwargs.no_predictor leaves it out.")
+    if config.compat == "vjepa2":
+        raise UsageError(
+            "optimization.losses.jepa needs exact times, which compat: vjepa2 cuts to whole steps.",
+            hint="Set compat=none.",
+        )
+    needed = future_frame_count(config)
+    if needed > data.frames_per_clip:
+        raise UsageError(
+            f"optimization.losses.jepa: {needed} predicted frames (num_steps x num_output_frames) do not fit a clip of "
+            f"frames_per_clip = {data.frames_per_clip}.",
+            hint="Lower num_steps or num_output_frames under model_kwargs.wrapper_kwargs.",
+        )
+
+
+def future_frame_count(config: TrainingConfig) -> int:
+    """Frames that the predictor predicts in all its steps."""
+    tubelet, wrapper = config.model_kwargs.pretrain_kwargs.encoder.tubelet_size, config.model_kwargs.wrapper_kwargs
+    return wrapper.num_steps * max(wrapper.num_output_frames // tubelet, 1) * tubelet

@@ -82,9 +82,14 @@ class AnticipativeWrapperHeatmap(nn.Module):
         frozen = not any(p.requires_grad for p in self.encoder.parameters())
         with torch.no_grad() if frozen else nullcontext():
             tokens: Tensor = self.encoder(video)
-        if self.predictor is not None:  # the encoder may have narrower weights
-            tokens = tokens.to(self.predictor.predictor_embed.weight.dtype)
-        return tokens
+        return tokens.to(self.encode_dtype) if self.predictor is not None else tokens
+
+    @property
+    def encode_dtype(self) -> torch.dtype:
+        """Of encoded tokens: the predictor's, since the encoder may have narrower weights."""
+        if self.predictor is not None:
+            return self.predictor.predictor_embed.weight.dtype
+        return next(self.encoder.parameters()).dtype
 
     def anticipate(self, context: Tensor, anticipation_times: Tensor, heatmap: Tensor | None = None) -> Tensor:
         """The part after the encoder: `context` [B, N, D] -> tokens as in forward."""
@@ -114,6 +119,13 @@ class AnticipativeWrapperHeatmap(nn.Module):
                 shifted = maps[..., self.num_output_frames // self.tubelet_size * self.tubelet_size :, :, :]
                 maps = shifted if shifted.shape[-3] else None
         return torch.cat(outputs, dim=1)
+
+    @property
+    def predicted_count(self) -> int:
+        """How many of the last tokens of the output are predictions."""
+        if self.no_predictor:
+            return 0
+        return self.grid * self.grid * (self.num_output_frames // self.tubelet_size) * self.num_steps
 
     def anticipation_steps(self, anticipation_times: Tensor) -> tuple[Tensor, Tensor | None]:
         """Whole time steps int64 [B] and the fraction of a step float [B] (None with compat: vjepa2)."""

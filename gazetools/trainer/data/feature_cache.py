@@ -1,0 +1,156 @@
+"""The frozen encoder's tokens of single clips on disk, under a key of everything that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gazetools import __version__
+from gazetools.io.atomic import remove_stale_temps, write_bytes_atomic
+from gazetools.io.json_files import write_json_atomic
+from gazetools.schemas.errors import FaultError
+from gazetools.schemas.training_data import FeatureCacheSettings
+from gazetools.trainer.models.blocks import CoordinateRotaryAttention
+
+_FORMAT = 1
+_SUFFIX = ".safetensors"
+_TOKENS, _CHECKSUM = "tokens", "crc32"
+
+
+class FeatureCache:
+    """Tokens by key. Loader workers read, the training process writes; several runs may share a folder.
+
+    Every file is written whole or not at all and carries a checksum; one that is damaged counts as absent and is
+    written anew. `root`/<id of the encoder> holds `encoder.json`, which says what the id stands for.
+
+    Args:
+        settings: folder, budget and number format.
+        encoder_facts: everything about the encoder and its computation that shapes tokens (encoder_facts()).
+        dtype: of the tokens as computed.
+        share: of the free budget that this process may use (1 / number of processes).
+        say: told once where storing ends.
+    """
+
+    def __init__(
+        self,
+        settings: FeatureCacheSettings,
+        encoder_facts: Mapping[str, Any],
+        *,
+        dtype: torch.dtype,
+        share: float = 1.0,
+        say: Callable[[str], object] = lambda text: None,
+    ) -> None:
+        self.root = Path(settings.folder)
+        self.dtype: torch.dtype = getattr(torch, settings.dtype) if settings.dtype else dtype
+        self.facts = {**encoder_facts, "format": _FORMAT, "stored_as": str(self.dtype)}
+        self.folder = self.root / _digest(self.facts)[:16]
+        self.budget_bytes = int(settings.budget_gib * 2**30)
+        self.share = share
+        self._say: Callable[[str], object] | None = say
+        self._left_bytes = 0
+        """What this process may still write; 0 in a loader's worker, which only reads."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_say": None, "_left_bytes": 0}
+
+    def open(self, *, leads: bool) -> str:
+        """Make ready for writing; what to tell of it. Raises FaultError where the folder cannot be written."""
+        if leads:
+            remove_stale_temps(self.root)
+            write_json_atomic(self.folder / "encoder.json", self.facts)
+        sizes = [path.stat().st_size for path in self.root.rglob(f"*{_SUFFIX}")]
+        self._left_bytes = int(max(self.budget_bytes - sum(sizes), 0) * self.share)
+        here = sum(1 for _ in self.folder.rglob(f"*{_SUFFIX}"))
+        return (
+            f"Feature cache {self.folder}: {here} clips of this encoder; {sum(sizes) / 2**30:.2f} of "
+            f"{self.budget_bytes / 2**30:.2f} GiB in use."
+        )
+
+    def key(self, clip_facts: Mapping[str, Any]) -> str:
+        """The key of one clip's tokens: what the encoder gets to see."""
+        return _digest({**clip_facts, "gazetools": __version__})
+
+    def load(self, key: str) -> Tensor | None:
+        """Tokens [N, D] in the stored number format, or None."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self._path(key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                tokens: Tensor = file.get_tensor(_TOKENS)
+                promised = (file.metadata() or {}).get(_CHECKSUM)
+        except (OSError, SafetensorError):
+            return None
+        return tokens if promised == _checksum(tokens) else None
+
+    def store(self, key: str, tokens: Tensor) -> Tensor:
+        """Keep `tokens` [N, D] while the budget lasts; returns them as a later `load` gives them, on their device.
+
+        A first epoch and a later one thus see the same numbers, whatever the number format.
+        """
+        from safetensors.torch import save
+
+        rounded = tokens.to(self.dtype)
+        needed = rounded.numel() * rounded.element_size() + 1024
+        if needed > self._left_bytes:
+            self._stop(f"its budget of {self.budget_bytes / 2**30:g} GiB is used up")
+            return rounded
+        plain = rounded.detach().cpu().contiguous()
+        data = save({_TOKENS: plain}, metadata={_CHECKSUM: _checksum(plain)})
+        try:
+            write_bytes_atomic(self._path(key), data)
+        except FaultError as error:  # a cache is no result: the run goes on without it
+            self._stop(error.message)
+            self._left_bytes = 0
+        self._left_bytes -= min(len(data), self._left_bytes)
+        return rounded
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}{_SUFFIX}"
+
+    def _stop(self, reason: str) -> None:
+        if self._say is not None:
+            self._say(f"Feature cache {self.root}: {reason}; further clips are computed in every epoch.")
+            self._say = None
+
+
+def encoder_facts(encoder: nn.Module, *, autocast: bool, device: torch.device, compiled: bool) -> dict[str, Any]:
+    """What tokens depend on beside the clip: weights, structure, precision, and where and by what they are computed."""
+    sha = hashlib.sha256()
+    for name, value in sorted(encoder.state_dict().items()):
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    on_cuda = device.type == "cuda"
+    attention = next((part for part in encoder.modules() if isinstance(part, CoordinateRotaryAttention)), None)
+    return {
+        "weights_sha256": sha.hexdigest(),
+        "structure": str(encoder),
+        "heads": attention.num_attention_heads if attention is not None else None,
+        "attention": attention.config._attn_implementation if attention is not None else None,
+        "autocast": autocast,
+        "compiled": compiled,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if on_cuda else f"{platform.machine()} {_cpu_kind()}",
+        "threads": None if on_cuda else torch.get_num_threads(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+    }
+
+
+def _cpu_kind() -> str:
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _checksum(tokens: Tensor) -> str:
+    return str(zlib.crc32(tokens.contiguous().flatten().view(torch.uint8).numpy().data))

@@ -1,0 +1,159 @@
+"""What a clip shows, before anything is decoded: its times, frames and geometry, drawn by (seed, epoch, clip)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.schemas.training import Compat, DataSettings
+from gazetools.trainer.data.augment import draw_augmentation
+from gazetools.trainer.data.geometry import View, evaluation_view, shifted_views, training_view, whole_view
+from gazetools.trainer.data.heatmap_source import ClipFramesAsked
+from gazetools.trainer.data.order import clip_random
+from gazetools.trainer.data.sampling import ClipFrames, anchor_seconds, clip_frames, clip_frames_vjepa2, future_frames
+from gazetools.trainer.data.split import Clip, SplitPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFacts:
+    """What is known of a video without decoding it again."""
+
+    pts_seconds: npt.NDArray[np.float64]
+    """[N] of all its frames."""
+    frame_hw: tuple[int, int]
+    rate: Any
+    """Frames per second as a fraction."""
+    decoded_by: tuple[Any, ...]
+    """Size and modification time of the file, stream and decoder: what its frames depend on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """The draws of one clip in one epoch and what follows from them."""
+
+    anticipation_seconds: float
+    asked: ClipFramesAsked
+    """The frames, and the end of the observation."""
+    frames_before_video: int
+    views: list[View]
+    """One per frame."""
+    photometric: tuple[tuple[str, float], ...]
+    random: np.random.Generator
+    """For the draws that are left."""
+
+    @property
+    def frame_indices(self) -> npt.NDArray[np.int64]:
+        """int64 [frames_per_clip]."""
+        return self.asked.indices
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observer:
+    """Draws the observations of a split's clips."""
+
+    split: SplitPlan
+    data: DataSettings
+    training: bool
+    seed: int
+    compat: Compat
+
+    @property
+    def augments(self) -> bool:
+        """Whether crops, flips and the like are drawn."""
+        return self.training and self.data.train_transform == "random"
+
+    @property
+    def repeats(self) -> bool:
+        """Whether every epoch shows the same frames of a clip under the same geometry."""
+        context = self._context
+        fixed = (self.split.anticipation_seconds, self.split.anchor.point, context or (0.0, 0.0))
+        return not self.training or (not self.augments and all(low == high for low, high in fixed))
+
+    @property
+    def _context(self) -> tuple[float, float] | None:
+        data = self.data
+        return (data.train_context_sec or data.context_sec) if self.training else data.context_sec
+
+    def observe(self, clip: Clip, video: VideoFacts, *, epoch: int) -> Observation:
+        """The frames before anchor - tau and one geometry for frames and maps; DataFileError where there are none."""
+        random = clip_random(seed=self.seed, epoch=epoch, clip=clip.index)
+        tau = float(random.uniform(*self.split.anticipation_seconds))
+        point = float(random.uniform(*self.split.anchor.point))
+        end = anchor_seconds(clip.segment.start_seconds, clip.segment.stop_seconds, point) - tau
+        chosen = self._frames(clip, video, random, end=end, tau=tau, point=point)
+        views, photometric = self._views(video.frame_hw, len(chosen.frame_indices), random)
+        return Observation(
+            anticipation_seconds=tau,
+            asked=ClipFramesAsked(
+                indices=chosen.frame_indices,
+                video_pts_seconds=video.pts_seconds,
+                # Under compat the observation ends with its last frame, whatever the clock says.
+                end_seconds=_just_after(video.pts_seconds, chosen) if self.compat == "vjepa2" else end,
+                frame_hw=video.frame_hw,
+            ),
+            frames_before_video=chosen.frames_before_video,
+            views=views,
+            photometric=photometric,
+            random=random,
+        )
+
+    def future(self, seen: Observation, *, count: int) -> npt.NDArray[np.int64] | None:
+        """As many frames as the clip has, the last `count` of them those to be predicted; None past the video's end."""
+        return future_frames(
+            seen.asked.video_pts_seconds,
+            first_future_seconds=seen.asked.end_seconds + seen.anticipation_seconds,
+            future_count=count,
+            frames_per_clip=self.data.frames_per_clip,
+            frames_per_second=self.data.frames_per_second,
+        )
+
+    def _frames(
+        self, clip: Clip, video: VideoFacts, random: np.random.Generator, *, end: float, tau: float, point: float
+    ) -> ClipFrames:
+        data = self.data
+        if self.compat == "vjepa2" and clip.segment.frame_range is not None:
+            start_frame, stop_frame = clip.segment.frame_range
+            return clip_frames_vjepa2(
+                start_frame=start_frame,
+                stop_frame=stop_frame,
+                video_fps=float(video.rate),
+                frames_per_clip=data.frames_per_clip,
+                frames_per_second=data.frames_per_second,
+                anticipation_seconds=tau,
+                point=point,
+            )
+        context = self._context
+        return clip_frames(
+            video.pts_seconds,
+            observation_end_seconds=end,
+            frames_per_clip=data.frames_per_clip,
+            frames_per_second=data.frames_per_second,
+            context_seconds=float(random.uniform(*context)) if context is not None else None,
+        )
+
+    def _views(
+        self, frame_hw: tuple[int, int], count: int, random: np.random.Generator
+    ) -> tuple[list[View], tuple[tuple[str, float], ...]]:
+        """One view per frame, and the photometric operations of the clip."""
+        data = self.data
+        if not self.augments:
+            whole = data.evaluation_crop == "whole"
+            return [whole_view(frame_hw) if whole else evaluation_view(frame_hw, data.resolution)] * count, ()
+        scale, ratio = data.random_resize_scale, data.random_resize_aspect_ratio
+        first = training_view(frame_hw, random, scale=scale, aspect_ratio=ratio, flip=data.random_horizontal_flip)
+        photometric: tuple[tuple[str, float], ...] = ()
+        if data.auto_augment:
+            drawn = draw_augmentation(random, frame_hw)
+            first, photometric = replace(first, warp=drawn.warp), drawn.photometric
+        if not data.motion_shift:
+            return [first] * count, photometric
+        last = training_view(frame_hw, random, scale=scale, aspect_ratio=ratio, flip=False)
+        return shifted_views(first, last, count), photometric
+
+
+def _just_after(pts_seconds: npt.NDArray[np.float64], chosen: ClipFrames) -> float:
+    last = pts_seconds[chosen.frame_indices[-1]] - pts_seconds[0]
+    return float(np.nextafter(last, np.inf))
