@@ -8,13 +8,10 @@ from typing import Annotated
 from pydantic import Field, ValidationError, model_validator
 
 from gazetools.schemas.base import StrictModel, explain_validation_error, nearest_name
-from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
+from gazetools.schemas.errors import CheckpointError, UsageError
 
 CONFIG_METADATA_KEY = "gazetools.gazelle"
 """Key of a .safetensors file's metadata under which a self-describing model keeps its `GazelleConfig` as JSON."""
-
-RESERVED_NAMES = {"gazelle_tiny": "a small distilled model for CPUs"}
-"""Names that the command line knows and that no release of this project has weights for yet."""
 
 DIMENSION = Annotated[int, Field(ge=1, le=8192)]
 PIXELS = Annotated[int, Field(ge=1, le=4096)]
@@ -124,6 +121,17 @@ RELEASED_MODELS: dict[str, GazelleConfig] = {
 }
 """The models of fkryan/gazelle's release v1.0.0 by name."""
 
+TINY_MODEL = GazelleConfig(
+    name="gazelle_tiny",
+    backbone=BackboneConfig(name="dinov2_tiny14", embed_dim=128, depth=5, num_heads=4, native_grid=12),
+    inout=True,
+    dim=96,
+    num_layers=2,
+    num_heads=4,
+    in_size=(168, 168),
+)
+"""Ours: trained from nothing on the synthetic kitchens of `gazetools.demo.scenes`, shipped with the package."""
+
 _GAZELLE_RELEASE = "https://github.com/fkryan/gazelle/releases/download/v1.0.0"
 _DINOV2_RELEASE = "https://dl.fbaipublicfiles.com/dinov2"
 
@@ -144,19 +152,13 @@ def released_config(name: str) -> GazelleConfig:
     """The released model called `name`.
 
     Raises:
-        EnvironmentLacksError: the name is reserved for a model whose weights are not shipped yet.
         UsageError: there is no such model; names the nearest one.
     """
     if name in RELEASED_MODELS:
         return RELEASED_MODELS[name]
-    known = ", ".join(RELEASED_MODELS)
-    if name in RESERVED_NAMES:
-        raise EnvironmentLacksError(
-            f"The model {name} ({RESERVED_NAMES[name]}) is not shipped yet: no weights of it exist.",
-            hint=f"Use one of {known}, or the path of a self-describing .safetensors file.",
-            model=name,
-        )
-    near = nearest_name(name, list(RELEASED_MODELS))
+    names = [*RELEASED_MODELS, TINY_MODEL.name]
+    known = ", ".join(names)
+    near = nearest_name(name, names)
     raise UsageError(
         f"There is no model named {name!r} and no file of that name" + (f"; did you mean {near}?" if near else "."),
         hint=f"Known models: {known}; or give the path of a self-describing .safetensors file.",

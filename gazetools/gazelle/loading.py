@@ -15,7 +15,7 @@ from gazetools.gazelle.config import (
     CONFIG_METADATA_KEY,
     DECODER_URLS,
     RELEASED_MODELS,
-    RESERVED_NAMES,
+    TINY_MODEL,
     GazelleConfig,
     config_from_metadata,
     released_config,
@@ -30,6 +30,8 @@ from gazetools.progress import Progress
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+TINY_WEIGHTS = Path(__file__).parent / "weights_tiny" / "gazelle_tiny.safetensors"
+"""Package data; made by `gazetools.demo.training`, described in docs/gazelle-tiny.md."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -49,8 +51,9 @@ def load_model(
     """Load a Gaze-LLE model for inference.
 
     Args:
-        name_or_path: a released model (`gazelle_dinov2_vitb14`, `..._vitl14`, each also with `_inout`) or the path of a
-            self-describing .safetensors file, which carries its shape in its metadata.
+        name_or_path: a released model (`gazelle_dinov2_vitb14`, `..._vitl14`, each also with `_inout`),
+            `gazelle_tiny`, whose weights come with this package, or the path of a self-describing .safetensors file,
+            which carries its shape in its metadata.
         checkpoint: decoder weights (.pt, .safetensors), with or without the backbone. Without it the released file is
             taken from the cache or downloaded.
         backbone: DINOv2 weights: the hub's .pth, .safetensors of the same names, or a folder of transformers. Without
@@ -147,7 +150,9 @@ def _find_decoder(
     progress: Progress | None,
 ) -> tuple[GazelleConfig, WeightFile]:
     name = os.fspath(name_or_path)
-    if name not in RELEASED_MODELS and name not in RESERVED_NAMES and _is_path(name):
+    if name == TINY_MODEL.name:
+        return TINY_MODEL, read_weight_file(TINY_WEIGHTS if checkpoint is None else Path(checkpoint))
+    if name not in RELEASED_MODELS and _is_path(name):
         return _self_describing(Path(name), checkpoint)
     config = released_config(name)
     if checkpoint is not None:
@@ -172,7 +177,7 @@ def _self_describing(path: Path, checkpoint: str | os.PathLike[str] | None) -> t
         )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"The model file {path} {what}.", hint=f"Known names: {', '.join(RELEASED_MODELS)}.")
+        raise CheckpointError(f"The model file {path} {what}.", hint=f"Known names: {', '.join([*RELEASED_MODELS, TINY_MODEL.name])}.")
     config = config_from_metadata(read_metadata(path), path=str(path))
     if config is None:
         raise CheckpointError(

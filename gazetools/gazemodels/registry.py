@@ -54,10 +54,10 @@ def register(name: str, loader: Loader) -> None:
 
 def model_names() -> list[str]:
     """Every name that `load_gaze_model` takes beside paths, ours first."""
-    from gazetools.gazelle.config import RELEASED_MODELS
+    from gazetools.gazelle.config import RELEASED_MODELS, TINY_MODEL
 
     installed = (entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
-    return list(dict.fromkeys([*RELEASED_MODELS, *_BUILT_IN, *_LOADERS, *installed]))
+    return list(dict.fromkeys([*RELEASED_MODELS, TINY_MODEL.name, *_BUILT_IN, *_LOADERS, *installed]))
 
 
 def load_gaze_model(

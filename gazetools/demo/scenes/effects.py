@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 
+_NOISE_TILE = 160
 _NOISE_MARGIN = 64
 
 
@@ -21,9 +22,10 @@ class CameraEffects:
         self._sigma = float(rng.uniform(0, 1.1)) * height / 448
         self._shutter = float(rng.uniform(0.2, 0.45)) if rng.random() < 0.5 else 0.0
         strength = rng.uniform(0.5, 5)
-        noise = rng.normal(0, strength, (height + _NOISE_MARGIN, width + _NOISE_MARGIN, 3))
-        self._noise = np.rint(noise).astype(np.int16)
-        self._plus, self._minus = (np.clip(n, 0, 255).astype(np.uint8) for n in (self._noise, -self._noise))
+        tile = rng.standard_normal((_NOISE_TILE, _NOISE_TILE, 3), dtype=np.float32) * np.float32(strength)
+        noise = np.rint(tile).astype(np.int8)
+        times = (-(-(height + _NOISE_MARGIN) // _NOISE_TILE), -(-(width + _NOISE_MARGIN) // _NOISE_TILE), 1)
+        self._plus, self._minus = (np.tile(n.clip(0, 127).astype(np.uint8), times) for n in (noise, -noise))
         self._last: Pixels | None = None
 
     def __call__(self, picture: Pixels, frame_index: int, *, previous: Pixels | None = None) -> Pixels:

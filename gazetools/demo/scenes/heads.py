@@ -68,7 +68,7 @@ def head_sprite(look: HeadLook, head: Floats, view: Floats, gaze: Floats) -> npt
         gaze: unit vector to the gaze target in the world; pupils stop where eyes do.
     """
     x, y, z, radius = _sphere()
-    to_head = head.T @ view
+    to_head = (head.T @ view).astype(np.float32)
     hx, hy, hz = (row[0] * x + row[1] * y + row[2] * z for row in to_head)
     front = hz > 0
     colour = np.empty((*x.shape, 3), np.float32)

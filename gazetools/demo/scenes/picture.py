@@ -127,6 +127,11 @@ class Scene:
         """Of every person, track ids from 1."""
         return [self._truth(k, pose) for k, pose in enumerate(self._poses(seconds))]
 
+    def object_targets_at(self, seconds: float) -> Floats:
+        """Where one looks at each object, [nouns, 2] as shares of the frame."""
+        heights = np.array([(0, h / 2, 0) for h in OBJECT_HEIGHTS])
+        return self.kitchen.camera.frame_xy(self.objects_at(seconds) + heights) / (self.kitchen.camera.aspect, 1.0)
+
     def draw(self, seconds: float, size_hw: tuple[int, int]) -> Pixels:
         """The clean picture, uint8 RGB [H, W, 3]; the frame is squashed to any size."""
         if size_hw not in self._rooms:

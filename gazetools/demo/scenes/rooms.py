@@ -64,9 +64,13 @@ def draw_room(kitchen: Kitchen, size_hw: tuple[int, int]) -> Room:
         Canvas(mask, camera.aspect).polygon(outline, (255, 255, 255))
     before, before_mask = _something_near(rng, camera.aspect, size_hw)
     grain = _grain(rng, size_hw)
-    glow = np.linspace(light[0], light[1], width)[None] * np.linspace(1.06, 0.92, height)[:, None, None]
+    glow = np.linspace(light[0], light[1], width, dtype=np.float32)[None]
+    fall = np.linspace(1.06, 0.92, height, dtype=np.float32)[:, None, None]
     for layer in (behind, table):
-        layer[:] = np.clip((layer + grain) * glow, 0, 255).astype(np.uint8)
+        lit = layer + grain
+        lit *= glow
+        lit *= fall
+        layer[:] = cv2.convertScaleAbs(np.maximum(lit, 0, out=lit))  # rounds and stops at 255
     return Room(
         behind=behind,
         table=table,
@@ -119,10 +123,10 @@ def _something_near(rng: np.random.Generator, aspect: float, size_hw: tuple[int,
     return layer, (mask[..., 0] > 127).astype(np.uint8) * 255
 
 
-def _grain(rng: np.random.Generator, size_hw: tuple[int, int]) -> Floats:
+def _grain(rng: np.random.Generator, size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Soft spots and stripes, some levels high."""
     height, width = size_hw
     spots = rng.normal(0, rng.uniform(2, 9), (12, 18)).astype(np.float32)
     stripes = rng.normal(0, rng.uniform(1, 6), (96, 3)).astype(np.float32)
     soft = cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC)
-    return (soft + cv2.resize(stripes, (width, height), interpolation=cv2.INTER_LINEAR))[..., None].astype(np.float64)
+    return np.asarray(soft + cv2.resize(stripes, (width, height), interpolation=cv2.INTER_LINEAR))[..., None]
