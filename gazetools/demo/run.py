@@ -1,191 +1,212 @@
-"""`demo`: scenes -> extract -> validate -> pack -> train through the real command line, with a closing table."""
+"""`demo`: scenes -> extract -> validate -> pack -> train -> report through the public commands, and one page of it."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import shlex
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-import yaml
+import gazetools
+from gazetools.demo.answer import exit_code, read_answer
+from gazetools.demo.commands import StepResult, command_line, run_command
+from gazetools.demo.experiment import write_experiment
+from gazetools.demo.page import write_page
+from gazetools.demo.plan import DemoPlan
+from gazetools.io.atomic import check_writable_folder
+from gazetools.io.json_files import read_json, write_json_atomic
+from gazetools.progress import Progress
+from gazetools.schemas.errors import UsageError
 
-from gazetools.demo.scenes import render_scenes
-from gazetools.io.atomic import atomic_path, check_writable_folder, write_bytes_atomic
-from gazetools.io.json_files import write_json_atomic
-from gazetools.schemas.errors import FaultError
+MARKER = "demo.json"
+_SHOWCASE_CLIPS_FROM = 500_000
+"""Seeds of the showcase lie so far above those of the scenes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepResult:
-    """One command of the demo."""
-
-    command: list[str]
-    exit_code: int
-    seconds: float
-    document: dict[str, Any]
-
-
-@dataclass
 class DemoResult:
-    """What the demo made; also in `result.json`."""
+    """What the demo made."""
 
     folder: Path
-    steps: list[StepResult] = field(default_factory=list)
-    summary: list[tuple[str, str]] = field(default_factory=list)
+    document: dict[str, Any]
+    """The content of result.json."""
+    steps: list[StepResult]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where the primary contrast is above zero, else 1."""
+        return exit_code(self.document)
 
 
-def run_demo(
-    folder: Path, *, clips: int = 6, seconds: float = 8.0, seed: int = 0, say: Callable[[str], None]
-) -> DemoResult:
-    """Render scenes and run every command of the pipeline on them as a user would.
+def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = False) -> DemoResult:
+    """Run the whole experiment in `folder`; what an earlier, interrupted run finished is kept.
 
-    The gaze model and the video encoder have random weights (released ones can't be shipped): the demo shows that
-    the whole path works and where everything lies, not that gaze was read.
+    Raises UsageError for a folder of other settings, FaultError where a command fails, KeyboardInterrupt where one was
+    interrupted: the same call goes on.
+    """
+    began = monotonic()
+    steps: list[StepResult] = []
+    resumed = claim_folder(folder, plan)
+    rest = demo_commands(folder, plan)
+    total = len(rest) + 1
+    scenes_line = scenes_command(folder, plan)
+    progress.say(f"[1/{total}] scenes\n$ {scenes_line}")
+    scenes_seconds = make_scenes(folder, plan, progress=progress)
+    progress.say(f"  ✓ {plan.clips} clips, {plan.clips * plan.seconds:g} s of video, in {scenes_seconds:.1f} s")
+    for number, (title, arguments) in enumerate(rest, start=2):
+        progress.say(f"[{number}/{total}] {title}\n$ {command_line(arguments)}")
+        step = run_command(title, arguments, quiet=quiet)
+        steps.append(step)
+        progress.say(f"  ✓ {summary_of(step)}, in {step.seconds:.1f} s")
+    document = {
+        **read_answer(folder, plan),
+        "plan": plan.document(),
+        "version": gazetools.__version__,
+        "commands": [scenes_line, *(step.line for step in steps)],
+        "seconds": {"scenes": round(scenes_seconds, 1), **{s.title: round(s.seconds, 1) for s in steps}},
+        "findings": {s.title: len(s.document["findings"]) for s in steps if "findings" in s.document},
+        "resumed": resumed,
+        "total_seconds": round(monotonic() - began, 1),
+    }
+    write_page(folder / "report.html", folder, document, steps)
+    write_json_atomic(folder / "result.json", document)
+    return DemoResult(folder=folder, document=document, steps=steps)
 
-    Raises FaultError where a command fails, with its message.
+
+def claim_folder(folder: Path, plan: DemoPlan) -> bool:
+    """Note the plan in `folder`; True where an earlier run of the same plan was there.
+
+    Raises UsageError where the folder belongs to another plan, or to something else.
     """
     check_writable_folder(folder, option="--output")
-    result = DemoResult(folder=folder)
-    say(f"rendering {clips} clips of {seconds:g} s into {folder / 'scenes'}")
-    began = time.monotonic()
-    ids = render_scenes(folder / "scenes", clips=clips, seconds=seconds, seed=seed)
-    result.summary.append(("scenes", f"{clips} clips, {clips * seconds:g} s, in {time.monotonic() - began:.1f} s"))
-    model = _write_model(folder / "gazelle_random.safetensors", seed)
-    config = _write_training_config(folder, ids, seed)
-    store, dataset, videos = folder / "store", folder / "dataset", folder / "scenes" / "videos"
-
-    def run(*arguments: str | Path) -> dict[str, Any]:
-        step = _run_command([str(a) for a in arguments], say)
-        result.steps.append(step)
-        return step.document
-
-    report = run("extract", videos, "-o", store, "--model", model, "--heads", f"file:{folder / 'scenes' / 'heads'}")
-    rows = sum(item["rows"] for item in report["items"])
-    frames = sum(item["frames"] for item in report["items"])
-    result.summary.append(("extract", f"{rows} heatmaps of {frames} frames"))
-    findings = run("validate", store, "--videos", videos)["findings"]
-    result.summary.append(("validate store", _severities(findings)))
-    run("pack", store, "-o", dataset, "--normalize", "max")
-    findings = run("validate", dataset, "--videos", videos, "--annotations", folder / "scenes" / "actions.csv")[
-        "findings"
-    ]
-    result.summary.append(("validate dataset", _severities(findings)))
-    trained = run("train", "--config", config)
-    result.summary.append(("train", _training_line(trained)))
-    overlay = folder / "overlay.png"
-    run("preview", videos / f"{ids[0]}.mp4", "--heatmaps", store, "-o", overlay, "--frames", "4")
-    result.summary.append(("picture", str(overlay)))
-    write_json_atomic(
-        folder / "result.json",
-        {
-            "weights": "random",
-            "commands": [shlex.join(["gazetools", *step.command]) for step in result.steps],
-            "seconds": {f"{k}_{step.command[0]}": round(step.seconds, 2) for k, step in enumerate(result.steps)},
-            "summary": dict(result.summary),
-        },
-    )
-    return result
-
-
-def _write_model(path: Path, seed: int) -> Path:
-    """A self-describing tiny Gaze-LLE of random weights."""
-    from safetensors.torch import save_file
-
-    from gazetools.gazelle.random_init import random_model_tensors, tiny_config
-
-    config = tiny_config(inout=True, in_size=(112, 112))
-    with atomic_path(path) as temp:
-        save_file(random_model_tensors(config, seed), temp, metadata=config.to_metadata())
-    return path
-
-
-def _write_training_config(folder: Path, ids: list[str], seed: int) -> Path:
-    """A config of the usual shape: the last quarter of the clips validates, tau is half a second."""
-    held_out = set(ids[-max(1, len(ids) // 4) :])
-    with (folder / "scenes" / "actions.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    place = rows[0].index("video_id")
-    for name, keep in (("train", False), ("val", True)):
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(
-            [rows[0], *(row for row in rows[1:] if (row[place] in held_out) == keep)]
+    marker = folder / MARKER
+    # Through JSON, as it will be read back.
+    wanted = _plain(plan)
+    if marker.is_file():
+        if read_json(marker) != wanted:
+            raise UsageError(
+                f"{folder} holds a demo of other settings (or of another version of gazetools).",
+                hint=f"Choose another folder with -o, or delete {folder}.",
+            )
+        return True
+    if any(folder.iterdir()):
+        raise UsageError(
+            f"{folder} is not empty and holds no demo.", hint="Choose another folder with -o; the demo makes it."
         )
-        write_bytes_atomic(folder / "scenes" / f"actions_{name}.csv", text.getvalue().encode())
-    config = {
-        "folder": str(folder / "run"),
-        "tag": "demo",
-        "seed": seed,
-        "device": "cpu",
-        "experiment": {
-            "classifier": {"num_probe_blocks": 2, "num_heads": 2},
-            "data": {
-                "base_path": str(folder / "scenes" / "videos"),
-                "dataset_train": str(folder / "scenes" / "actions_train.csv"),
-                "dataset_val": str(folder / "scenes" / "actions_val.csv"),
-                "anchor": "start",
-                "anticipation_time_sec": [0.5, 0.5],
-                "frames_per_clip": 8,
-                "frames_per_second": 8,
-                "resolution": 64,
-                "random_resize_scale": [0.5, 1.0],
-                "num_workers": 0,
-                "use_heatmap": True,
-                "heatmap_base_path": str(folder / "dataset"),
-            },
-            "optimization": {
-                "num_epochs": 2,
-                "batch_size": 2,
-                "train": "all_but_encoder",
-                "multihead_kwargs": [{"lr": 1e-3, "weight_decay": 1e-2}],
-            },
-        },
-        "model_kwargs": {
-            "checkpoint": "random",
-            "pretrain_kwargs": {
-                "encoder": {"model_name": "vit_tiny_test"},
-                "predictor": {
-                    "model_name": "vit_heatmap_predictor",
-                    "num_frames": 32,
-                    "depth": 2,
-                    "num_heads": 2,
-                    "predictor_embed_dim": 48,
-                    "num_mask_tokens": 2,
-                    "heatmap_patch_size": 16,
-                },
-            },
-        },
-    }
-    path = folder / "train.yaml"
-    write_bytes_atomic(path, yaml.safe_dump(config, sort_keys=False).encode())
-    return path
+    write_json_atomic(marker, wanted)
+    return False
 
 
-def _training_line(document: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {document['metrics'][key]:.3f}" for key in sorted(document["metrics"]) if "loss" in key)
+def _plain(plan: DemoPlan) -> Any:
+    import json
+
+    return json.loads(json.dumps({"version": gazetools.__version__, **plan.document()}))
 
 
-def _run_command(command: list[str], say: Callable[[str], None]) -> StepResult:
-    say(f"$ gazetools {shlex.join(command)}")
-    began = time.monotonic()
-    # its progress bars and messages go straight to our stderr
-    done = subprocess.run([sys.executable, "-m", "gazetools", *command, "--json"], stdout=subprocess.PIPE, check=False)
+def scenes_command(folder: Path, plan: DemoPlan) -> str:
+    """The command that makes only the scenes and the experiment's files."""
+    options = ["demo", "-o", str(folder), "--scenes-only"]
+    options += ["--full"] if plan.name.startswith("full") else []
+    return command_line([*options, *plan.overridden])
+
+
+def make_scenes(folder: Path, plan: DemoPlan, *, progress: Progress) -> float:
+    """Render what is not there yet and write the experiment's files; returns the seconds it took."""
+    from gazetools.demo.scenes import SceneSettings, render_scenes
+
+    began = monotonic()
+    ids = _ids(folder / "scenes")
+    if ids is None:
+        with _counted_clips(folder / "scenes", plan.clips, progress):
+            ids = render_scenes(
+                folder / "scenes", clips=plan.clips, seconds=plan.seconds, seed=plan.scene_seed, settings=plan.scenes
+            )
+    if _ids(folder / "showcase") is None:
+        settings = SceneSettings(people=(2, 2))
+        render_scenes(
+            folder / "showcase",
+            clips=1,
+            seconds=plan.showcase_seconds,
+            seed=plan.scene_seed + _SHOWCASE_CLIPS_FROM,
+            settings=settings,
+        )
+    write_experiment(folder, plan, ids)
+    return monotonic() - began
+
+
+def _ids(scenes: Path) -> list[str] | None:
+    """Of scenes that are complete: their list is written last."""
+    path = scenes / "scenes.json"
+    return [clip["video_id"] for clip in read_json(path)["clips"]] if path.is_file() else None
+
+
+@contextmanager
+def _counted_clips(scenes: Path, clips: int, progress: Progress) -> Iterator[None]:
+    """A bar of finished clips while another call renders them."""
+    over = threading.Event()
+
+    def count() -> None:
+        done = 0
+        while not over.wait(0.3):
+            found = len(list((scenes / "videos").glob("[!.]*.mp4")))
+            progress.advance("rendering", found - done)
+            done = found
+
+    progress.start("rendering", clips, unit="clips")
+    counter = threading.Thread(target=count, daemon=True)
+    counter.start()
     try:
-        document = json.loads(done.stdout)
-    except ValueError:
-        document = {}
-    if done.returncode not in (0, 1) or "error" in document:
-        message = document.get("error", {}).get("message", f"exit code {done.returncode}")
-        raise FaultError(f"The demo's step {command[0]} failed: {message}", hint="Run the printed command by hand.")
-    return StepResult(command=command, exit_code=done.returncode, seconds=time.monotonic() - began, document=document)
+        yield
+    finally:
+        over.set()
+        counter.join()
+        progress.finish("rendering")
 
 
-def _severities(findings: list[dict[str, Any]]) -> str:
-    counts = {kind: sum(f["severity"] == kind for f in findings) for kind in ("error", "warning", "note")}
-    return ", ".join(f"{count} {kind}s" for kind, count in counts.items())
+def demo_commands(folder: Path, plan: DemoPlan) -> list[tuple[str, list[str]]]:
+    """(title, arguments behind `gazetools`) of every step after the scenes, in order."""
+    scenes, show = folder / "scenes", folder / "showcase"
+    store, dataset, config = folder / "store", folder / "dataset", folder / "experiment" / "train.yaml"
+    videos = scenes / "videos"
+    clip = show / "videos" / "P01_01.mp4"
+
+    def extract(source: Path, output: Path, *more: str) -> list[str]:
+        heads = f"file:{source / 'heads'}"
+        return _texts("extract", source / "videos", "-o", output, "--model", plan.model, "--heads", heads, *more)
+
+    packed = _texts("pack", store, "-o", dataset, "--normalize", "max", "--people", "1")
+    against = _texts("--videos", videos, "--annotations", scenes / "actions.csv")
+    return [
+        ("extract", extract(scenes, store, "--device", "cpu")),
+        ("validate the store", _texts("validate", store, "--videos", videos)),
+        ("pack", packed),
+        ("validate the dataset", [*_texts("validate", dataset), *against, *_texts("--for-training", config)]),
+        ("train", _texts("train", "--config", config)),
+        ("report", _texts("report", folder / "run", "-o", folder / "report", "--k", "1")),
+        ("extract the showcase", extract(show, show / "store", "--device", "cpu")),
+        ("preview", _texts("preview", clip, "--heatmaps", show / "store", "-o", folder / "overlay.mp4")),
+    ]
+
+
+def _texts(*words: str | Path) -> list[str]:
+    return [str(word) for word in words]
+
+
+def summary_of(step: StepResult) -> str:
+    """What a step found, in a few words."""
+    document = step.document
+    if "findings" in document:
+        counts = [(kind, sum(f["severity"] == kind for f in document["findings"])) for kind in _SEVERITIES]
+        return ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts)
+    if step.arguments[0] == "extract":
+        items = document["items"]
+        return f"{sum(i['rows'] for i in items)} heatmaps of {sum(i['frames'] for i in items)} frames"
+    if step.arguments[0] == "train":
+        return f"{document['epochs_done']} epochs, {document['steps_done']} steps, {len(document['final'])} models"
+    return "done"
+
+
+_SEVERITIES = ("error", "warning", "note")

@@ -17,7 +17,7 @@ import numpy as np
 from gazetools.demo.scenes.effects import CameraEffects
 from gazetools.demo.scenes.picture import Scene
 from gazetools.demo.scenes.script import Action
-from gazetools.demo.scenes.settings import FPS, GENERATOR_VERSION, NOUNS, VERBS, SceneSettings
+from gazetools.demo.scenes.settings import GENERATOR_VERSION, NOUNS, VERBS, SceneSettings
 from gazetools.io.atomic import atomic_path
 from gazetools.io.json_files import write_json_atomic
 
@@ -40,7 +40,7 @@ def render_scenes(
 ) -> list[str]:
     """Write `clips` clips of `seconds` below `folder` and return their ids, such as P01_01.
 
-    Files: `videos/<id>.mp4` (H.264, 30 fps), `heads/<id>.csv` (frame, track_id, xmin, ymin, xmax, ymax in pixels),
+    Files: `videos/<id>.mp4` (H.264), `heads/<id>.csv` (frame, track_id, xmin, ymin, xmax, ymax in pixels),
     `gaze/<id>.csv` (frame, track_id, x, y, inout: the true target in 0..1 of the frame; -1, -1, 0 outside it),
     `actions.csv` (EPIC-KITCHENS-100 columns; actions of person 1), `scenes.json` (settings, statistics, seeds). The
     first clip is of P01, the next of P02, and so on through `settings.participants` kitchens. Equal arguments give
@@ -54,7 +54,7 @@ def render_scenes(
     ids = [f"P{number % settings.participants + 1:02d}_{number + 1:02d}" for number in range(clips)]
     jobs = [(folder, video_id, settings, seed, number, seconds) for number, video_id in enumerate(ids)]
     if workers is None:
-        workers = min(4, os.cpu_count() or 1, max(1, int(clips * seconds * FPS) // _FRAMES_WORTH_A_PROCESS))
+        workers = min(4, os.cpu_count() or 1, max(1, int(clips * seconds * settings.fps) // _FRAMES_WORTH_A_PROCESS))
     if min(workers, clips) > 1:
         with ProcessPoolExecutor(min(workers, clips), multiprocessing.get_context("spawn")) as pool:
             actions = list(pool.map(_write_clip, *zip(*jobs, strict=True)))
@@ -84,15 +84,17 @@ def _write_clip(
     heads, gazes = [], []
     with atomic_path(folder / "videos" / f"{video_id}.mp4") as temp, av.open(str(temp), "w", format="mp4") as container:
         options = {"crf": quality, "preset": "veryfast", "threads": "1"}  # bytes must not depend on the machine
-        stream = container.add_stream("libx264", rate=Fraction(FPS), options=options)
+        if settings.keyframe_every is not None:
+            options["g"] = str(settings.keyframe_every)
+        stream = container.add_stream("libx264", rate=Fraction(settings.fps), options=options)
         stream.width, stream.height, stream.pix_fmt = settings.width, settings.height, "yuv420p"
-        for index in range(round(seconds * FPS)):
-            for person in scene.truth_at(index / FPS):
+        for index in range(round(seconds * settings.fps)):
+            for person in scene.truth_at(index / settings.fps):
                 x0, y0, x1, y1 = person.box_xyxy
                 pixels = (x0 * settings.width, y0 * settings.height, x1 * settings.width, y1 * settings.height)
                 heads.append([index, person.track_id, *(round(v, 2) for v in pixels)])
                 gazes.append([index, person.track_id, *(round(v, 5) for v in person.gaze_xy), int(person.inside)])
-            picture = camera(scene.draw(index / FPS, size_hw), index)
+            picture = camera(scene.draw(index / settings.fps, size_hw), index)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     _write_csv(folder / "heads" / f"{video_id}.csv", ["frame", "track_id", "xmin", "ymin", "xmax", "ymax"], heads)
@@ -109,7 +111,7 @@ def _document(
         "generator_version": GENERATOR_VERSION,
         "seed": seed,
         "seconds": seconds,
-        "fps": FPS,
+        "fps": settings.fps,
         "nouns": list(NOUNS),
         "verbs": list(VERBS),
         "settings": asdict(settings),

@@ -25,6 +25,9 @@ class SceneSettings:
     width: int = WIDTH
     height: int = HEIGHT
     """Of the pictures, in pixels; the world is drawn to any size and ratio."""
+    fps: int = FPS
+    keyframe_every: int | None = None
+    """Frames from one keyframe to the next; None: the encoder's 250. Fewer make single clips quick to decode."""
     people: tuple[int, int] = (1, 3)
     """Fewest and most people of a clip."""
     participants: int = 4
@@ -50,6 +53,10 @@ class SceneSettings:
     def __post_init__(self) -> None:
         if self.width < 32 or self.height < 32 or self.width % 2 or self.height % 2:
             raise UsageError(f"A scene of {self.width}x{self.height} pixels: both must be even and 32 or more.")
+        if not 1 <= self.fps <= 120 or (self.keyframe_every is not None and self.keyframe_every < 1):
+            raise UsageError(
+                f"fps={self.fps}, keyframe_every={self.keyframe_every}: give 1 to 120 fps, 1 or more frames."
+            )
         if not 1 <= self.people[0] <= self.people[1] <= 3:
             raise UsageError(f"people={self.people}: give (fewest, most) in 1..3.")
         for name in ("place_habit", "p_gaze_precedes", "p_misleading", "p_outside"):

@@ -1,0 +1,90 @@
+"""The demo's answer, taken from the report of its run: the primary contrast, every arm, and what it means in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gazetools.demo.plan import ARMS, PRIMARY_HORIZON_SECONDS, DemoPlan
+from gazetools.io.json_files import read_json
+from gazetools.schemas.errors import FaultError
+
+PRIMARY = "estimated - none"
+
+
+def read_answer(folder: Path, plan: DemoPlan) -> dict[str, Any]:
+    """What `result.json` begins with, from `report/report.json`, `run/result.json` and `scenes/scenes.json`.
+
+    No figure is computed here: contrasts, intervals and p-values are those of `gazetools report`, in percentage points
+    of class-mean recall@1 of the next object.
+    """
+    report = read_json(folder / "report" / "report.json")
+    figure = f"recall@{report['k']}"
+    contrasts = {row["contrast"]: row for row in report["contrasts"]}
+    if PRIMARY not in contrasts:
+        raise FaultError(
+            f"The report lacks the contrast {PRIMARY!r}.", hint=f"Look at {folder / 'run' / 'result.json'}."
+        )
+    arms: dict[str, dict[str, Any]] = {}
+    for row in report["arms"]:  # of several seeds the first row is their mean
+        if row["arm"] not in arms:
+            arms[row["arm"]] = {"recall": row[figure], "low": row[f"{figure} low"], "high": row[f"{figure} high"]}
+    for arm, values in arms.items():
+        contrast = contrasts.get(f"{arm} - none")
+        if contrast:
+            values["minus_none"] = {key: contrast[key] for key in ("difference", "low", "high", "p")}
+    primary = contrasts[PRIMARY]
+    measured = [row for row in report["data"] if row["split"] == report["split"] and row["arm"] == "estimated"]
+    scenes = read_json(folder / "scenes" / "scenes.json")["statistics"]
+    return {
+        "contrast": primary["difference"],
+        "low": primary["low"],
+        "high": primary["high"],
+        "p": primary["p"],
+        "n": measured[0]["clips"],
+        "seeds": list(plan.seeds),
+        "arms": {arm: arms[arm] for arm in ARMS if arm in arms},
+        "compares": f"{PRIMARY}, {figure} of the next object in percentage points",
+        "anticipation_seconds": PRIMARY_HORIZON_SECONDS,
+        "chance": 100 * scenes["chance_noun_accuracy"],
+        "achievable": 100 * scenes["achievable_noun_accuracy"],
+        "horizons": report["horizons"],
+    }
+
+
+def exit_code(answer: Mapping[str, Any]) -> int:
+    """0 where the estimated gaze helped (contrast above 0), else 1."""
+    return 0 if answer["contrast"] > 0 else 1
+
+
+def headline(answer: Mapping[str, Any]) -> str:
+    """One sentence that claims no more than the interval allows."""
+    if answer["low"] > 0:
+        return "Yes: estimated gaze tells what the hand will take next, a second ahead."
+    if answer["contrast"] > 0:
+        return "Perhaps: the estimate is above zero, but its interval still includes zero."
+    return "Not in this run: the arm with estimated gaze is not above the arm without."
+
+
+def sentence(answer: Mapping[str, Any]) -> str:
+    """The figure with its interval and what it was measured on."""
+    arms = answer["arms"]
+    seeds = len(answer["seeds"])
+    return (
+        f"Recall of the next object {answer['anticipation_seconds']:g} s before the action: "
+        f"{arms['estimated']['recall']:.1f} % with estimated gaze, {arms['none']['recall']:.1f} % without "
+        f"(difference {answer['contrast']:+.1f} points, 95 % interval {answer['low']:+.1f} to {answer['high']:+.1f}; "
+        f"{answer['n']} actions in kitchens that training never saw, {seeds} seed{'s' * (seeds > 1)}). "
+        f"Guessing gives {answer['chance']:.1f} %; the scenes allow {answer['achievable']:.0f} %."
+    )
+
+
+def controls_sentence(answer: Mapping[str, Any]) -> str:
+    """What maps that can't tell anything give."""
+    parts = []
+    for arm in ("zeros", "shuffled"):
+        found = answer["arms"].get(arm, {}).get("minus_none")
+        if found:
+            parts.append(f"{arm} {found['difference']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})")
+    return "Controls against none, in points: " + ", ".join(parts) + "."

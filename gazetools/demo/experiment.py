@@ -1,0 +1,127 @@
+"""The files of the demo's experiment: annotations of training and validation, true gaze of person 1, the config."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gazetools.demo.plan import ARMS, PRIMARY_HORIZON_SECONDS, DemoPlan
+from gazetools.io.atomic import write_bytes_atomic
+
+PERSON = 1
+"""Whose actions and gaze the experiment is about."""
+_COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp", "action_class", "narration")
+_CLIP_FRAMES = 4
+_CLIP_FPS = 5
+_SIDE = 64
+
+
+def write_experiment(folder: Path, plan: DemoPlan, ids: list[str]) -> Path:
+    """Write `experiment/` beside `scenes/` in `folder` and return its `train.yaml`.
+
+    The one task is which object person 1 will handle next (`action_class` = the scenes' noun). Kitchens of validation
+    never train. Equal arguments give equal bytes.
+    """
+    scenes, target = folder / "scenes", folder / "experiment"
+    with (scenes / "actions.csv").open(newline="", encoding="utf-8") as file:
+        actions = list(csv.DictReader(file))
+    rows = [[*(row[name] for name in _COLUMNS[:4]), row["noun_class"], row["noun"]] for row in actions]
+    for name, validates in (("train", False), ("val", True)):
+        _write_csv(
+            target / f"{name}.csv", [list(_COLUMNS), *(row for row in rows if plan.held_out(row[1]) == validates)]
+        )
+    for video_id in ids:
+        _write_csv(target / "gaze" / f"{video_id}.csv", _gaze_of_person(scenes / "gaze" / f"{video_id}.csv"))
+    path = target / "train.yaml"
+    text = yaml.safe_dump(training_config(folder, plan), sort_keys=False)
+    write_bytes_atomic(path, text.encode())
+    return path
+
+
+def _gaze_of_person(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["track_id"]) == PERSON]
+    return [["frame", "x", "y", "inout"], *([row["frame"], row["x"], row["y"], row["inout"]] for row in rows)]
+
+
+def training_config(folder: Path, plan: DemoPlan) -> dict[str, Any]:
+    """The config of `gazetools train`: a frozen random encoder, five arms on the same clips."""
+    scenes, target = folder / "scenes", folder / "experiment"
+    frame_ratio = plan.scenes.aspect
+    return {
+        "folder": str(folder / "run"),
+        "seed": plan.seed,
+        "device": "cpu",
+        "log_every": 1000,
+        "arms": [{"name": arm, **_ARM[arm], "seeds": list(plan.seeds)} for arm in ARMS],
+        "experiment": {
+            "classifier": {"num_probe_blocks": 1, "num_heads": 2},
+            "data": {
+                "base_path": str(scenes / "videos"),
+                "dataset_train": str(target / "train.csv"),
+                "dataset_val": str(target / "val.csv"),
+                "anchor": "start",
+                "anticipation_time_sec": [PRIMARY_HORIZON_SECONDS] * 2,
+                "train_anticipation_time_sec": [min(plan.horizons), max(plan.horizons[:-1], default=1.0)],
+                "frames_per_clip": _CLIP_FRAMES,
+                "frames_per_second": _CLIP_FPS,
+                "resolution": _SIDE,
+                # The whole frame everywhere: objects lie at its edges, too.
+                "evaluation_crop": "whole",
+                "random_resize_scale": [1.0, 1.0],
+                "random_resize_aspect_ratio": [frame_ratio, frame_ratio],
+                "random_horizontal_flip": False,
+                "num_workers": 0,
+                "use_heatmap": True,
+                "heatmap_base_path": str(folder / "dataset"),
+                "heatmap_sources": {"ground_truth": {"path": str(target / "gaze")}},
+            },
+            "evaluation": {"held_out": 0.1, "horizons": list(plan.horizons)},
+            "optimization": {
+                "num_epochs": plan.epochs,
+                "batch_size": plan.batch_size,
+                "use_focal_loss": False,
+                "train": "all_but_encoder",
+                "clip_grad_norm": 1.0,
+                "multihead_kwargs": [
+                    {"lr": 3e-3, "start_lr": 1e-4, "final_lr": 0.0, "weight_decay": 0.05, "warmup": 2}
+                ],
+            },
+        },
+        "model_kwargs": {
+            "checkpoint": "random",
+            "wrapper_kwargs": {"no_encoder": True},
+            "pretrain_kwargs": {
+                "encoder": {"model_name": "vit_tiny_test"},
+                "predictor": {
+                    "model_name": "vit_heatmap_predictor",
+                    "num_frames": 32,
+                    "depth": 1,
+                    "num_heads": 2,
+                    "predictor_embed_dim": 48,
+                    "num_mask_tokens": 2,
+                    # One token per time step sees the whole map: it learns in some hundred steps, a grid needs more.
+                    "heatmap_patch_size": _SIDE,
+                },
+            },
+        },
+    }
+
+
+_ARM: dict[str, dict[str, Any]] = {
+    "none": {"fusion": "none"},
+    "zeros": {"control": "zeros"},
+    "shuffled": {"control": "shuffled"},
+    "estimated": {},
+    "ground_truth": {"source": "ground_truth"},
+}
+
+
+def _write_csv(path: Path, rows: list[list[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_bytes_atomic(path, text.getvalue().encode())

@@ -1,0 +1,88 @@
+"""What one demo does: how many scenes with which statistics, how long it trains, which steps it has."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from gazetools.demo.scenes import GENERATOR_VERSION, TEST_SEED, SceneSettings
+from gazetools.schemas.errors import UsageError
+
+PRIMARY_HORIZON_SECONDS = 1.0
+ARMS = ("none", "zeros", "shuffled", "estimated", "ground_truth")
+MODEL = "gazelle_tiny"
+
+# Small frames, five a second: the gaze model sees 224 pixels or fewer anyway, and most of the time goes into frames.
+# A keyframe a second, because training jumps to single clips. Little idling between actions gives more of them.
+_SCENES = SceneSettings(
+    width=448,
+    height=252,
+    fps=5,
+    keyframe_every=5,
+    people=(1, 2),
+    participants=6,
+    lead_seconds=(1.7, 2.3),
+    idle_seconds=(0.3, 0.6),
+    act_seconds=0.6,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoPlan:
+    """Everything that decides a demo's numbers."""
+
+    name: str
+    clips: int
+    seconds: float
+    """Of each clip."""
+    epochs: int
+    seeds: tuple[int, ...]
+    """Of the new weights of every arm."""
+    seed: int = 0
+    """Of scenes, data order and encoder."""
+    model: str = MODEL
+    batch_size: int = 16
+    horizons: tuple[float, ...] = (0.5, 1.0, 2.0)
+    held_out_participants: int = 1
+    """The last kitchens, which training never sees."""
+    showcase_seconds: float = 6.0
+    """Of one clip at full size and rate for the overlay video."""
+    overridden: tuple[str, ...] = ()
+    """Options of the command line that changed it, for printing."""
+    scenes: SceneSettings = field(default=_SCENES)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.held_out_participants < self.scenes.participants:
+            raise UsageError(f"{self.held_out_participants} of {self.scenes.participants} kitchens can't be held out.")
+        if self.clips < self.scenes.participants:
+            raise UsageError(
+                f"--clips {self.clips}: there are {self.scenes.participants} kitchens, and the last one is held out.",
+                hint=f"Pass --clips {self.scenes.participants} or more.",
+            )
+        if self.seconds < 8:
+            raise UsageError(
+                f"--seconds {self.seconds:g}: an action needs about 3 s.", hint="Pass --seconds 8 or more."
+            )
+
+    @property
+    def scene_seed(self) -> int:
+        """Of kitchens that gazelle_tiny was neither trained nor scored on."""
+        return TEST_SEED + 50_000 + self.seed
+
+    def held_out(self, video_id: str) -> bool:
+        """Whether a clip validates: it is of one of the last kitchens (P06 of P01..P06)."""
+        first = self.scenes.participants - self.held_out_participants + 1
+        return int(video_id[1:3]) >= first
+
+    def document(self) -> dict[str, Any]:
+        """For demo.json: a folder belongs to one of these."""
+        return {
+            "generator_version": GENERATOR_VERSION,
+            "arms": list(ARMS),
+            **{k: v for k, v in dataclasses.asdict(self).items() if k != "overridden"},
+        }
+
+
+DEFAULT = DemoPlan(name="default", clips=36, seconds=20.0, epochs=30, seeds=(0,))
+FULL = DemoPlan(name="full", clips=72, seconds=30.0, epochs=30, seeds=(0, 1), batch_size=32, held_out_participants=2)
