@@ -16,9 +16,10 @@ from gazetools.egoexo.eye_gaze import DepthQuality, read_eye_gaze, read_gaze_2d
 from gazetools.groundtruth import groundtruth
 from gazetools.groundtruth.render import SIZE, blobs, cells_of, render_segments
 from gazetools.metrics.gaze import target_heatmap
-from gazetools.schemas.errors import UsageError
+from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
+from gazetools.store.writer import FilledStore
 from gazetools.validation import validate
 from tests.helpers.clips import write_clip
 from tests.helpers.command_line import run_cli
@@ -75,6 +76,28 @@ def test_the_store_passes_validation_and_is_not_made_twice(egoexo_root: Path, tm
     other = groundtruth(egoexo_root, tmp_path, takes=TAKE.name, cameras="cam01", unknown_depth="fixed")
     assert other.items[0].status == "failed"
     assert "--overwrite" in str(other.items[0].reason)
+
+
+def test_a_commit_that_fails_beside_the_next_video_stops_the_run(
+    egoexo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full when the first file is hashed and renamed: exit 4, nothing half-written, nothing left over."""
+    commit, calls = FilledStore.commit, []
+
+    def full(filled: FilledStore) -> object:
+        calls.append(filled)
+        if len(calls) == 1:
+            filled.discard()
+            raise FaultError("No space left on device.")
+        return commit(filled)
+
+    monkeypatch.setattr(FilledStore, "commit", full)
+    with pytest.raises(FaultError, match="No space"):
+        groundtruth(egoexo_root, tmp_path, takes=TAKES[1].name, stride=30)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    monkeypatch.undo()
+    report = groundtruth(egoexo_root, tmp_path, takes=TAKES[1].name, stride=30)  # the same command ends it
+    assert [item.status for item in report.items] == ["done", "done"]
 
 
 def _blank_depth(rows: list[list[str]]) -> None:
