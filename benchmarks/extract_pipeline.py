@@ -51,7 +51,9 @@ def main() -> None:
     medians = {name: round(statistics.median(r[name] for r in rounds), 2) for name in rounds[0]}
     kept = statistics.median(r["extract"] / min(r["decode"], r["model"]) for r in rounds)
     writing = (profile.write_wait + profile.join) / profile.wall
+    beside = profile.write_busy / profile.wall
     print(json.dumps({"frames_per_second": medians, "kept": round(kept, 3), "writing_share": round(writing, 4),
+                      "writing_beside": round(beside, 4),
                       "bottleneck": profile.bottleneck, "batch": runner.batch_size}))  # fmt: skip
 
 

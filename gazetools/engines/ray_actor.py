@@ -52,13 +52,14 @@ class WorkerActor:
         send(self._channel, do="start", order=order)
         return self.listen()
 
-    def do(self, task: dict[str, Any], *, seen: bool) -> list[dict[str, Any]]:
-        """Begin a task. `seen`: the driver sees the video, so a node that does not has another file system."""
-        if seen and not Path(task["path"]).exists():
-            return [_unseen(task["path"])]
+    def do(self, message: dict[str, Any], *, seen: bool) -> list[dict[str, Any]]:
+        """Begin the task of a `task_message`. `seen`: the driver sees the video, so that every node must."""
+        path = message["task"]["path"]
+        if seen and not Path(path).exists():
+            return [_unseen(path)]
         assert self._channel is not None
         try:
-            send(self._channel, do="task", task=task)
+            send(self._channel, do="task", **message)
         except (BrokenPipeError, ConnectionError):
             return [self._died()]
         return self.listen()

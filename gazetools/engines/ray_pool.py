@@ -12,7 +12,7 @@ from gazetools.engines.ray_actor import LAST_WORDS, WorkerActor
 from gazetools.extraction.dispatch import MOST_EARLY_DEATHS, Event
 from gazetools.extraction.messages import event_of
 from gazetools.extraction.tasks import Task
-from gazetools.extraction.worker import WorkOrder, task_to_json
+from gazetools.extraction.worker import WorkOrder, task_message
 from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 
@@ -68,9 +68,9 @@ class RayPool:
         for slot in range(workers):
             self._start(slot)
 
-    def submit(self, slot: int, task: Task) -> None:
+    def submit(self, slot: int, task: Task, ahead: Task | None) -> None:
         """Call the idle actor of `slot`; one that is lost is noticed in `events`."""
-        self._calls[slot] = self._actors[slot].do.remote(task_to_json(task), seen=task.item.path.exists())
+        self._calls[slot] = self._actors[slot].do.remote(task_message(task, ahead), seen=task.item.path.exists())
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:
         """News of all workers whose call has ended."""

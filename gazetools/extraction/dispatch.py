@@ -36,8 +36,8 @@ class Event:
 class WorkerPool(Protocol):
     """Workers in numbered slots, wherever they run."""
 
-    def submit(self, slot: int, task: Task) -> None:
-        """Give the worker of `slot`, which is ready and idle, its next task."""
+    def submit(self, slot: int, task: Task, ahead: Task | None) -> None:
+        """Give the worker of `slot`, which is ready and idle, its next task; `ahead` is what will probably follow."""
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:
         """What happened since the last call, in order; waits a while where nothing did."""
@@ -70,6 +70,8 @@ class Dispatch:
         self._say = say
         self._idle: set[int] = set()
         self._running: dict[int, Task] = {}
+        self._ahead: dict[int, str] = {}
+        """slot -> name of the task that its worker opens ahead; another one may still take it."""
         self._retry_at = 0.0
         self._times: dict[int, StageTimes] = {}
         self.deaths = 0
@@ -93,13 +95,17 @@ class Dispatch:
 
     def _hand_out(self) -> None:
         while self._idle and not (self._queue.only_busy_left and time.monotonic() < self._retry_at):
-            task = self._queue.take()
+            slot = min(self._idle)
+            expected = self._ahead.pop(slot, None)
+            task = self._queue.take(prefer=expected, leave=self._ahead.values())
             if task is None:
                 return
-            slot = min(self._idle)
             self._idle.remove(slot)
             self._running[slot] = task
-            self._pool.submit(slot, task)
+            ahead = self._queue.upcoming(self._ahead.values())
+            if ahead is not None:
+                self._ahead[slot] = ahead.name
+            self._pool.submit(slot, task, ahead)
 
     def _take_in(self, event: Event) -> None:
         if event.error is not None:
@@ -114,6 +120,7 @@ class Dispatch:
         elif event.died is not None:
             self.deaths += 1
             self._idle.discard(event.slot)
+            self._ahead.pop(event.slot, None)
             if (lost := self._running.pop(event.slot, None)) is not None:
                 self._say(f"a worker {event.died} while working on {lost.name}")
                 if (given_up := self._queue.worker_died(lost, event.died)) is not None:

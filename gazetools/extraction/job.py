@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.extraction.batching import BatchRunner
-from gazetools.extraction.decoding import ChildReader, Decoder
+from gazetools.extraction.child_reader import ChildReader
+from gazetools.extraction.decoding import Decoder
 from gazetools.extraction.first_pass import detected_boxes
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.making import VideoTally, make_pieces
@@ -20,6 +22,7 @@ from gazetools.extraction.origin import build_provenance, options_key
 from gazetools.extraction.profile import StageClock
 from gazetools.heads.detection import HeadDetection
 from gazetools.heads.sources import HeadSourceForVideo, heads_digest, heads_for_video, track_roles
+from gazetools.io.atomic import sha256_of_file
 from gazetools.progress import Progress
 from gazetools.sampling import choose_frames
 from gazetools.schemas.errors import UsageError, VideoError
@@ -45,8 +48,15 @@ class Job:
     progress: Progress
     decoder: Decoder
     clock: StageClock
+    ahead: Path | None = None
+    """The video that probably follows the present one."""
     detection: HeadDetection | None = None
     """With `--heads detect`: the loaded detector."""
+
+    def open_next(self) -> None:
+        """Begin to open the video that probably follows."""
+        if self.ahead is not None:
+            self.decoder.open_ahead(self.ahead)
 
 
 @dataclass(frozen=True)
@@ -65,43 +75,87 @@ class Share:
         return f"{item.video_id} {self.index + 1}/{self.count}"
 
 
-def extract_video(job: Job, item: VideoItem, share: Share | None = None) -> ItemResult:
+def extract_video(
+    job: Job,
+    item: VideoItem,
+    share: Share | None = None,
+    *,
+    ahead: Path | None = None,
+    beside: Executor | None = None,
+) -> Callable[[], ItemResult]:
     """Extract one video into its store file, taking over finished pieces of an earlier, interrupted run.
 
     With `share` only these pieces are made; whoever makes the last missing piece of the video joins all of them.
+
+    Args:
+        ahead: the video that probably follows; it is opened while this one is computed.
+        beside: where the store file is assembled and committed, beside the next video; None: before this returns.
+
+    Returns:
+        A function that gives the result, waiting for what is done `beside`; raises what went wrong there.
 
     Raises VideoError, HeadsError or UsageError where this video can't be done, BusyError while another process is at
     it, FaultError where the run must stop.
     """
     began = time.monotonic()
     options = job.options
+    job = replace(job, ahead=None if ahead == item.path else ahead)
     if job.detection is not None:
-        boxes = detected_boxes(job.detection, job.store, item, options, job.progress)
+        boxes = detected_boxes(job.detection, job.decoder, job.store, item, options, job.progress)
         job = replace(job, head_files={item.video_id: boxes})
     elif options.heads == "calib":  # where the video lies tells its take
         job = replace(job, head_files={item.video_id: item.path})
     box_file = (job.head_files or {}).get(item.video_id)
     key = options_key(options, job.runner, item.path, heads_digest(options, box_file) if box_file else None)
     if (done := _already_done(job, item, key)) is not None:
-        return done
+        return _given(done)
     pieces = PieceFolder(job.store, item.video_id, key)
     part: ItemResult | None = None
     if share is not None:
         with locked(job.store, item.video_id, shared=True), locked(job.store, share.name(item)):
             if (done := _already_done(job, item, key)) is not None:
-                return done
+                return _given(done)
             part, missing = _make_share(job, item, share, pieces)
         if missing:
-            return part.model_copy(update={"seconds": round(time.monotonic() - began, 3)})
-    with locked(job.store, item.video_id, wait_seconds=_JOIN_WAIT_SECONDS if part else 0.0):
+            return _given(part.model_copy(update={"seconds": round(time.monotonic() - began, 3)}))
+    with ExitStack() as held:
+        held.enter_context(locked(job.store, item.video_id, wait_seconds=_JOIN_WAIT_SECONDS if part else 0.0))
         # again under the lock: another run, or another share that ended at the same moment, may have been faster
         if (done := _already_done(job, item, key)) is not None:
-            return done
-        result = _make_whole(job, item, pieces, key)
-    update: dict[str, float] = {"seconds": round(time.monotonic() - began, 3)}
-    if part:
-        update["resumed_frames"] = part.resumed_frames  # what the join took over was made by the other shares now
-    return result.model_copy(update=update)
+            return _given(done)
+        join = _make_whole(job, item, pieces, key)
+        lock = held.pop_all()
+
+    def finish() -> ItemResult:
+        with lock:
+            result = join()
+        update: dict[str, float] = {"seconds": round(time.monotonic() - began, 3)}
+        if part:
+            update["resumed_frames"] = part.resumed_frames  # what the join took over was made by the other shares now
+        return result.model_copy(update=update)
+
+    if beside is None:
+        with job.clock.stage("join"):
+            return _given(finish())
+    ending = beside.submit(_timed, finish, job.clock)
+
+    def wait() -> ItemResult:
+        with job.clock.stage("join"):
+            return ending.result()
+
+    return wait
+
+
+def _given(result: ItemResult) -> Callable[[], ItemResult]:
+    return lambda: result
+
+
+def _timed(finish: Callable[[], ItemResult], clock: StageClock) -> ItemResult:
+    began = time.perf_counter()
+    try:
+        return finish()
+    finally:
+        clock.write_busy += time.perf_counter() - began
 
 
 def _already_done(job: Job, item: VideoItem, key: str) -> ItemResult | None:
@@ -171,6 +225,8 @@ def _make_missing(job: Job, video: _Opened, pieces: PieceFolder, numbers: range,
         progress=job.progress,
         clock=job.clock,
         name=name,
+        only_piece=len(video.parts) == 1,
+        open_next=job.open_next,
     )
 
 
@@ -191,9 +247,9 @@ def _make_share(job: Job, item: VideoItem, share: Share, pieces: PieceFolder) ->
         return result, not all(pieces.exists(number) for number in range(len(video.parts)))
 
 
-def _make_whole(job: Job, item: VideoItem, pieces: PieceFolder, key: str) -> ItemResult:
-    """Make what is missing of the video and commit its store file."""
-    with _opened(job, item) as video:
+def _make_whole(job: Job, item: VideoItem, pieces: PieceFolder, key: str) -> Callable[[], ItemResult]:
+    """Make what is missing of the video; what is returned commits its store file."""
+    with _opened(job, item) as video, _hashing(item.path) as video_sha256:
         reader, heads, parts = video.reader, video.heads, video.parts
         tally = _make_missing(job, video, pieces, range(len(parts)), name=item.video_id)
         all_decoded = sum(map(len, parts)) == reader.frame_count and not tally.resumed_frames
@@ -208,8 +264,10 @@ def _make_whole(job: Job, item: VideoItem, pieces: PieceFolder, key: str) -> Ite
                 key=key,
                 prompts=tally.prompts,
                 backoffs=tally.backoffs,
+                video_sha256=video_sha256(),
             )
-    with job.clock.stage("join"):
+
+    def join() -> ItemResult:
         sidecar = write_store(
             job.store,
             item.video_id,
@@ -219,18 +277,38 @@ def _make_whole(job: Job, item: VideoItem, pieces: PieceFolder, key: str) -> Ite
             heatmap_shape=job.runner.heatmap_shape,
         )
         pieces.remove()
-    return ItemResult(
-        video_id=item.video_id,
-        path=str(item.path),
-        status="done",
-        frames=sidecar.frames,
-        rows=sidecar.rows,
-        frames_without_people=sidecar.frames_without_people,
-        small_heads=tally.small_heads if heads.table else 0,
-        clipped_boxes=heads.table.clipped if heads.table else 0,
-        head_counts=heads.counts,
-        resumed_frames=tally.resumed_frames,
-    )
+        return ItemResult(
+            video_id=item.video_id,
+            path=str(item.path),
+            status="done",
+            frames=sidecar.frames,
+            rows=sidecar.rows,
+            frames_without_people=sidecar.frames_without_people,
+            small_heads=tally.small_heads if heads.table else 0,
+            clipped_boxes=heads.table.clipped if heads.table else 0,
+            head_counts=heads.counts,
+            resumed_frames=tally.resumed_frames,
+        )
+
+    return join
+
+
+@contextmanager
+def _hashing(path: Path) -> Iterator[Callable[[], str]]:
+    """A function that waits for the sha256 of the whole file, which a thread computes meanwhile."""
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="source-sha256")
+    try:
+        digest = pool.submit(sha256_of_file, path)
+
+        def wait() -> str:
+            try:
+                return digest.result()
+            except OSError as error:
+                raise VideoError(f"Cannot read {path}: {error.strerror}.", hint="Check the file.") from error
+
+        yield wait
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _refuse_damage(reader: ChildReader, options: ExtractOptions) -> None:

@@ -14,7 +14,7 @@ from gazetools.extraction.dispatch import MOST_EARLY_DEATHS, Event
 from gazetools.extraction.messages import event_of
 from gazetools.extraction.processes import end_process, how_it_ended, receive, send, start_child
 from gazetools.extraction.tasks import Task
-from gazetools.extraction.worker import WorkOrder, task_to_json
+from gazetools.extraction.worker import WorkOrder, task_message
 from gazetools.progress import Progress
 from gazetools.schemas.errors import FaultError
 
@@ -46,10 +46,10 @@ class LocalPool:
         """Process ids of the present workers, by slot."""
         return [process.pid for process in self._processes]
 
-    def submit(self, slot: int, task: Task) -> None:
+    def submit(self, slot: int, task: Task, ahead: Task | None) -> None:
         """Send a task; a worker that is gone by now is noticed in `events`."""
         try:
-            send(self._channels[slot], do="task", task=task_to_json(task))
+            send(self._channels[slot], do="task", **task_message(task, ahead))
         except (BrokenPipeError, ConnectionError):
             return
 

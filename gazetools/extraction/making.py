@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from gazetools.extraction.batching import BatchRunner
-from gazetools.extraction.decoding import ChildReader
+from gazetools.extraction.child_reader import ChildReader
 from gazetools.extraction.fingerprint import FINGERPRINT_EVERY, fingerprint
 from gazetools.extraction.piece_writer import PieceWriter
 from gazetools.extraction.profile import StageClock
@@ -57,11 +57,14 @@ def make_pieces(
     progress: Progress,
     clock: StageClock,
     name: str,
+    only_piece: bool = False,
+    open_next: Callable[[], None] = lambda: None,
 ) -> VideoTally:
     """Make those of `parts` (piece number -> frame indices) that are missing, in one pass over the video.
 
     The decoding process reads ahead, this thread runs the model, a third commits the piece before. `name` is the
-    task that `progress` is told of.
+    task that `progress` is told of. The piece of a video with no other (`only_piece`) stays in memory for its join.
+    `open_next` is called when the last piece has begun.
     """
     tally = VideoTally()
     progress.start(name, sum(len(part) for part in parts.values()))
@@ -79,8 +82,11 @@ def make_pieces(
     busy_before = reader.decode_seconds
     with PieceWriter(pieces, clock) as writer:
         for number in missing:
-            piece = maker.make(frames, len(parts[number]))
-            writer.save(number, piece)
+            piece = maker.make(frames, len(parts[number]), begun=open_next if number == missing[-1] else None)
+            if only_piece:
+                pieces.keep(number, piece)
+            else:
+                writer.save(number, piece)
             tally.add(number, piece, runner.batch_size)
     clock.decode_busy += reader.decode_seconds - busy_before
     progress.finish(name)
@@ -109,8 +115,11 @@ class _PieceMaker:
         self._clock = clock
         self._name = name
 
-    def make(self, frames: Iterator[Frame], count: int) -> Piece:
-        """The next `count` frames; batches are filled with frames that have people and never cross the piece."""
+    def make(self, frames: Iterator[Frame], count: int, *, begun: Callable[[], None] | None) -> Piece:
+        """The next `count` frames; batches are filled with frames that have people and never cross the piece.
+
+        `begun` is called after the first frame.
+        """
         index, pts, prints, print_index = [], [], [], []
         people: list[tuple[int, FramePrompts]] = []
         maps: list[npt.NDArray[np.float16]] = []
@@ -119,6 +128,8 @@ class _PieceMaker:
         for position in range(count):
             with self._clock.stage("decode_wait"):
                 frame = next(frames)
+            if position == 0 and begun is not None:
+                begun()
             with self._clock.stage("prompt"):
                 index.append(frame.index)
                 pts.append(frame.pts_seconds)

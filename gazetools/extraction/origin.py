@@ -12,7 +12,7 @@ from typing import Literal
 
 import gazetools
 from gazetools.extraction.batching import BatchRunner
-from gazetools.extraction.decoding import ChildReader
+from gazetools.extraction.child_reader import ChildReader
 from gazetools.heads.sources import HeadSourceForVideo
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
@@ -69,12 +69,13 @@ def build_provenance(
     key: str,
     prompts: dict[str, int],
     backoffs: list[dict[str, int]],
+    video_sha256: str,
 ) -> Provenance:
     """Everything that is known of where one video's heatmaps come from."""
     return Provenance(
         video_id=video_id,
         tool_version=gazetools.__version__,
-        video=source_video(reader, counted_by),
+        video=source_video(reader, counted_by, sha256=video_sha256),
         model=GazeModel(**runner.describe(), implementation=runner.model.implementation),
         heads=HeadSource(
             spec=heads.spec,

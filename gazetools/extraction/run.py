@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,18 +121,37 @@ def extract(
 
 def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes:
     """All tasks in this process, one after the other."""
+
+    def take_in(task: Task, finish: Callable[[], ItemResult | None]) -> None:
+        if (result := finish()) is not None:
+            on_result(result, queue.done(task, result))
+            return
+        if task.name not in queue.busy:
+            progress.say(f"{task.name}: another run is working on it; it is tried again at the end")
+        queue.put_back(task)
+
     with Worker(order, progress) as worker:
-        while True:
-            if queue.only_busy_left:
-                time.sleep(_BUSY_WAIT_SECONDS)
-            if (task := queue.take()) is None:
-                return worker.times()
-            if (result := worker.do(task)) is None:
-                if task.name not in queue.busy:
-                    progress.say(f"{task.name}: another run is working on it; it is tried again at the end")
-                queue.put_back(task)
-            else:
-                on_result(result, queue.done(task, result))
+        before: Callable[[], None] | None = None
+        """Takes in the task before, whose store file is on its way."""
+        try:
+            while not queue.finished:
+                if queue.only_busy_left:
+                    time.sleep(_BUSY_WAIT_SECONDS)
+                now = None
+                if (task := queue.take()) is not None:
+                    following = queue.upcoming()
+                    finish = worker.begin(task, ahead=None if following is None else following.item.path)
+                    now = partial(take_in, task, finish)
+                if before is not None:
+                    last, before = before, None
+                    last()
+                before = now
+        except BaseException:
+            if before is not None:  # it was finished, so it is reported
+                with suppress(Exception):
+                    before()
+            raise
+        return worker.times()
 
 
 def _run_on(pool: WorkerPool, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from gazetools.extraction.inputs import VideoItem
@@ -104,16 +104,24 @@ class WorkQueue:
         """True when all that waits is held by other processes."""
         return bool(self._waiting) and all(task.name in self.busy for task in self._waiting)
 
-    def take(self) -> Task | None:
-        """The next task, None if none waits now. Shares of a video that failed are passed over."""
+    def take(self, *, prefer: str | None = None, leave: Collection[str] = ()) -> Task | None:
+        """The next task, None if none waits now. Shares of a video that failed are passed over.
+
+        `prefer` is the name of a task that comes first if it still waits; those named by `leave` come last.
+        """
         while self._waiting:
-            task = self._waiting.pop(0)
+            task = min(self._waiting, key=lambda task: (task.name != prefer, task.name in leave))
+            self._waiting.remove(task)
             if any(result.status == "failed" for result in self._results.get(task.item.video_id, [])):
                 self._close(task)
                 continue
             self._running.add(task.name)
             return task
         return None
+
+    def upcoming(self, leave: Collection[str] = ()) -> Task | None:
+        """What `take` would give now, left where it is; None also where only tasks of `leave` or busy ones wait."""
+        return next((task for task in self._waiting if task.name not in leave and task.name not in self.busy), None)
 
     def done(self, task: Task, result: ItemResult) -> bool:
         """A task has ended; True if its video has no other task left."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +60,11 @@ def task_to_json(task: Task) -> dict[str, Any]:
     }
 
 
+def task_message(task: Task, ahead: Task | None) -> dict[str, Any]:
+    """What a worker process is told of its next task and the video that will probably follow."""
+    return {"task": task_to_json(task), "ahead": None if ahead is None else str(ahead.item.path)}
+
+
 def task_from_json(document: dict[str, Any]) -> Task:
     """The task that `task_to_json` wrote."""
     item = VideoItem(video_id=document["video_id"], path=Path(document["path"]))
@@ -96,6 +103,7 @@ class Worker:
             detect = options.detection()
             detection = HeadDetection.load(detect) if detect is not None else None
             progress.finish("loading model")
+            self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
             self._job = Job(
                 store=order.store,
                 options=options,
@@ -116,18 +124,43 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._beside.shutdown()  # a store file on its way gets there
         self._job.decoder.close()
 
-    def do(self, task: Task) -> ItemResult | None:
-        """The task's result; None while another process holds its video.
+    def do(self, task: Task, *, ahead: Path | None = None) -> ItemResult | None:
+        """The task's result; None while another process holds its video. `ahead`: the video that probably follows.
 
         What is wrong with one video alone is its result, so that the others go on; faults and missing weights raise.
         """
+
+        def extract() -> ItemResult:
+            return self._extract(task, ahead, None)()
+
+        return self._result(task, extract)
+
+    def begin(self, task: Task, *, ahead: Path | None = None) -> Callable[[], ItemResult | None]:
+        """As `do`, but the store file may still be on its way when this returns: the next task can begin meanwhile.
+
+        What is returned waits for it and gives the result. At most one should be outstanding.
+        """
+        unfinished: list[Callable[[], ItemResult]] = []
+
+        def compute() -> None:
+            unfinished.append(self._extract(task, ahead, self._beside))
+
+        ended = self._result(task, compute)
+        return (lambda: self._result(task, unfinished[0])) if unfinished else (lambda: ended)
+
+    def _extract(self, task: Task, ahead: Path | None, beside: Executor | None) -> Callable[[], ItemResult]:
         from gazetools.extraction.job import Share, extract_video
 
         share = Share(task.share_index, task.share_count) if task.share_count > 1 else None
+        return extract_video(self._job, task.item, share, ahead=ahead, beside=beside)
+
+    def _result(self, task: Task, call: Callable[[], ItemResult | None]) -> ItemResult | None:
+        """What `call` gives; None while another process holds the video, and its failure where it can't be done."""
         try:
-            return extract_video(self._job, task.item, share)
+            return call()
         except BusyError:
             return None
         except UsageError as error:  # videos, boxes and ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from gazetools.extraction.processes import enter_child, receive, send
@@ -55,8 +56,9 @@ def main(arguments: list[str]) -> int:
         with Worker(order, ChannelProgress(channel)) as worker:
             send(channel, **{"is": "ready"})
             while True:
-                task = task_from_json(receive(channel)["task"])
-                result = worker.do(task)
+                message = receive(channel)
+                ahead = message["ahead"] and Path(message["ahead"])
+                result = worker.do(task_from_json(message["task"]), ahead=ahead)
                 document = None if result is None else result.model_dump()
                 send(channel, **{"is": "result", "result": document, "times": worker.times().model_dump()})
     except (EOFError, ConnectionError):

@@ -42,6 +42,8 @@ class VideoFrames(Protocol):
 
     def frames(self, indices: npt.NDArray[np.int64]) -> Iterator[Frame]: ...
 
+    def release(self, frame: Frame) -> None: ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectedHeads:
@@ -71,6 +73,12 @@ class HeadDetection:
             ) from None
         return cls(options=options, detector=load_detector(options, offline=offline))
 
+    @property
+    def batch_size(self) -> int:
+        """Frames that the detector sees at a time."""
+        wanted = self.options.batch_size
+        return _AUTO_BATCH[self.detector.device] if wanted == "auto" else wanted
+
     def key(self, video: Path) -> str:
         """sha256 over everything that shapes the boxes of `video`."""
         parts = {
@@ -96,14 +104,14 @@ def detect_heads(
     label: str | None = None,
     allow_damaged: bool = False,
     overwrite: bool = False,
-    open_video: Callable[[Path], AbstractContextManager[VideoFrames]] = VideoReader,
+    open_video: Callable[[Path], AbstractContextManager[VideoFrames]] | None = None,
     progress: Progress | None = None,
 ) -> DetectedHeads:
     """Find and follow the heads of `video` and write them to the CSV `output`; reuse it where it is already that.
 
     The record (`output` + `.json`) with the CSV's sha256 is committed first, the CSV last: it counts where both agree,
-    and a CSV without a record is somebody's own. Frames are looked at in order and in bounded memory; `open_video` may
-    decode them elsewhere, such as in a process that can be killed.
+    and a CSV without a record is somebody's own. Frames are looked at in order and in bounded memory. They are decoded
+    in this process, or elsewhere by `open_video`, such as in a process that can be killed.
 
     Raises:
         VideoError: the video can't be decoded, or is damaged and `allow_damaged` is not set.
@@ -121,7 +129,7 @@ def detect_heads(
             f"{output} exists and was not made from {video.name} with this detector and these options.",
             hint="Pass --overwrite to replace it, or choose another file.",
         )
-    with open_video(video) as reader:
+    with (open_video or _OwnReader)(video) as reader:
         if reader.damage and not allow_damaged:
             raise VideoError(
                 f"{video} is not whole: {'; '.join(reader.damage)}.",
@@ -129,7 +137,7 @@ def detect_heads(
             )
         wanted = np.arange(0, reader.frame_count, detection.options.every)
         progress.start(label, len(wanted))
-        rows, tracks, headless = _follow(reader.frames(wanted), detection, label, progress)
+        rows, tracks, headless = _follow(reader, wanted, detection, label, progress)
         progress.finish(label)
     text = "\n".join((CSV_HEADER, *rows)) + "\n"
     record = HeadsRecord(
@@ -148,16 +156,26 @@ def detect_heads(
     return DetectedHeads(path=output, record=record, reused=False)
 
 
+class _OwnReader(VideoReader):
+    """A reader of this process, whose frames need no release."""
+
+    def __enter__(self) -> _OwnReader:
+        super().__enter__()
+        return self
+
+    def release(self, frame: Frame) -> None:
+        """Nothing: every frame has memory of its own."""
+
+
 def _follow(
-    frames: Iterable[Frame], detection: HeadDetection, label: str, progress: Progress
+    reader: VideoFrames, wanted: npt.NDArray[np.int64], detection: HeadDetection, label: str, progress: Progress
 ) -> tuple[list[str], int, int]:
     """(lines of the CSV, tracks, sightings without a head)."""
     options = detection.options
     tracker = Tracker(score=options.score, low_score=options.low_score, lost_seconds=options.lost_seconds)
     lines: list[str] = []
     headless = 0
-    batch_size = _AUTO_BATCH[detection.detector.device] if options.batch_size == "auto" else options.batch_size
-    for batch in _batches(frames, batch_size):
+    for batch in _batches(reader.frames(wanted), detection.batch_size):
         found = detection.detector.find([frame.rgb for frame in batch], options.low_score)
         for frame, people in zip(batch, found, strict=True):
             ids = tracker.update(people.body_xyxy, people.score, frame.pts_seconds)
@@ -169,6 +187,8 @@ def _follow(
                     headless += 1
                 else:
                     lines.append(_line(frame.index, int(ids[place]), head, float(people.score[place])))
+        for frame in batch:
+            reader.release(frame)
         progress.advance(label, len(batch))
     return lines, tracker.started, headless
 

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.io.atomic import atomic_path, write_bytes_atomic
+from gazetools.io.atomic import write_bytes_atomic
+from gazetools.preview.encode import write_overlay_video
 from gazetools.preview.overlay import draw_overlay
 from gazetools.preview.sources import OverlaySource, open_overlays
 from gazetools.progress import NoProgress, Progress
@@ -34,7 +35,8 @@ def preview(
     Args:
         video: the video file.
         heatmaps: store file or folder, dataset, or another tool's heatmap folder; row i belongs to decoded frame i.
-        output: `.png`: `frames` frames spread over those that have maps; `.mp4`, `.mkv`, `.mov`: every frame.
+        output: `.png`: `frames` frames spread over those that have maps; `.mp4`, `.mkv`, `.mov`: every frame, with the
+            video's own sound where it has any.
         video_id: id in `heatmaps`; the video's stem by default.
         frames: tiles of the contact sheet.
         progress: receives frames done.
@@ -53,7 +55,7 @@ def preview(
         with VideoReader(video) as reader:
             if output.suffix.lower() == ".png":
                 return _contact_sheet(reader, source, output, frames)
-            return _overlay_video(reader, source, output, progress or NoProgress())
+            return write_overlay_video(reader, lambda frame: _draw(frame, source), output, progress or NoProgress())
     finally:
         source.close()
 
@@ -80,23 +82,3 @@ def _contact_sheet(reader: VideoReader, source: OverlaySource, output: Path, cou
     _, data = cv2.imencode(".png", sheet[:, :, ::-1])
     write_bytes_atomic(output, data.tobytes())
     return len(chosen)
-
-
-def _overlay_video(reader: VideoReader, source: OverlaySource, output: Path, progress: Progress) -> int:
-    import av
-
-    task = f"drawing {output.name}"
-    progress.start(task, reader.frame_count)
-    container_format = {".mkv": "matroska", ".mov": "mov"}.get(output.suffix.lower(), "mp4")
-    with atomic_path(output) as temp, av.open(str(temp), "w", format=container_format) as container:
-        stream = container.add_stream("libx264", rate=reader.info.rate, options={"crf": "20", "preset": "veryfast"})
-        # yuv420p needs even sides; one row or column is dropped from odd ones
-        stream.width, stream.height = reader.info.width // 2 * 2, reader.info.height // 2 * 2
-        stream.pix_fmt = "yuv420p"
-        for frame in reader.frames():
-            drawn = np.ascontiguousarray(_draw(frame, source)[: stream.height, : stream.width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(drawn, format="rgb24")))
-            progress.advance(task)
-        container.mux(stream.encode(None))
-    progress.finish(task)
-    return reader.frame_count

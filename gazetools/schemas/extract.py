@@ -206,12 +206,12 @@ class StageTimes(StrictModel):
     write_wait: float
     """The model waited for pieces to be written."""
     join: float
-    """Assembling and committing store files."""
+    """Assembling and committing store files, as far as the next video did not hide it."""
     other: float
     decode_busy: float
     """Decoding processes at work, beside the main loop."""
     write_busy: float
-    """Writing pieces, beside the main loop."""
+    """Writing pieces and store files, beside the main loop."""
 
     def __add__(self, more: StageTimes) -> StageTimes:
         return StageTimes(**{name: getattr(self, name) + getattr(more, name) for name in StageTimes.model_fields})

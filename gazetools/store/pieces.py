@@ -27,6 +27,7 @@ class PieceFolder:
     def __init__(self, root: Path, video_id: str, options_key: str) -> None:
         digest = hashlib.sha256(f"{video_id}\0{options_key}".encode()).hexdigest()[:32]
         self.path = root / WORK_FOLDER / digest
+        self._kept: dict[int, Piece] = {}
 
     def piece_path(self, number: int) -> Path:
         """Final name of piece `number`."""
@@ -37,8 +38,13 @@ class PieceFolder:
         return self.load_if_good(number) is not None
 
     def exists(self, number: int) -> bool:
-        """Has piece `number` been committed? Looks at the name only."""
-        return self.piece_path(number).exists()
+        """Has piece `number` been committed or kept? Looks at the name only."""
+        return number in self._kept or self.piece_path(number).exists()
+
+    def keep(self, number: int, piece: Piece) -> None:
+        """Hold piece `number` in memory alone: for the only piece of a video, which is joined at once. A killed run
+        loses one piece either way, and a short video is spared writing everything twice."""
+        self._kept[number] = piece
 
     def load_if_good(self, number: int) -> Piece | None:
         """Piece `number`, or None where it is missing; one that can't be read (bit rot) is removed and missing."""
@@ -60,6 +66,8 @@ class PieceFolder:
 
     def load(self, number: int) -> Piece:
         """Read one piece whole."""
+        if number in self._kept:
+            return self._kept[number]
         with np.load(self.piece_path(number), allow_pickle=False) as archive:  # noqa: TID251 - our own file
             rows = Rows(**{name: archive[name] for name in _ROW_COLUMNS})
             frames = {name: archive[name] for name in _FRAME_COLUMNS}
@@ -71,6 +79,7 @@ class PieceFolder:
 
     def remove(self) -> None:
         """Drop all pieces; called after the store file is committed."""
+        self._kept.clear()
         shutil.rmtree(self.path, ignore_errors=True)
         with suppress(OSError):  # other videos may still have theirs in it
             self.path.parent.rmdir()

@@ -20,8 +20,10 @@ class OpenVideo(Protocol):
     def frame_count(self) -> int: ...
 
 
-def source_video(reader: OpenVideo, counted_by: Literal["decoding", "index"]) -> SourceVideo:
-    """Facts of the open video, with the sha256 of the whole file."""
+def source_video(
+    reader: OpenVideo, counted_by: Literal["decoding", "index"], *, sha256: str | None = None
+) -> SourceVideo:
+    """Facts of the open video, with the sha256 of the whole file; computed here unless given."""
     info = reader.info
     facts: dict[str, Any] = {
         name: getattr(info, name)
@@ -44,7 +46,7 @@ def source_video(reader: OpenVideo, counted_by: Literal["decoding", "index"]) ->
     }
     return SourceVideo(
         **facts,
-        sha256=sha256_of_file(Path(info.path)),
+        sha256=sha256 or sha256_of_file(Path(info.path)),
         rate=f"{info.rate.numerator}/{info.rate.denominator}",
         frame_count=reader.frame_count,
         counted_by=counted_by,

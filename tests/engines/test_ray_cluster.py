@@ -19,6 +19,7 @@ import pytest
 from gazetools.extraction import extract
 from tests.helpers.clips import write_clip
 from tests.helpers.equal_stores import assert_stores_equal
+from tests.helpers.process_tree import descendants
 
 pytestmark = [
     pytest.mark.slow,
@@ -106,16 +107,10 @@ def _assert_nothing_lost(report: dict[str, Any], store: Path, single: Path) -> N
 
 
 def _worker_processes() -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_text()
-            except OSError:
-                continue
-            if "gazetools.extraction.worker_process" in command:
-                found.append(int(entry.name))
-    return found
+    """Of this test's own nodes, which are children of this process."""
+    return [
+        pid for pid, command in descendants(os.getpid()).items() if "gazetools.extraction.worker_process" in command
+    ]
 
 
 def test_a_wrong_token_is_refused(nodes: Nodes, clip: Path, tiny_model: Path, tmp_path: Path) -> None:

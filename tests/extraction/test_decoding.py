@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gazetools.extraction.decoding import ChildReader, Decoder, DecodeSettings
+from gazetools.extraction.child_reader import ChildReader
+from gazetools.extraction.decoding import Decoder, DecodeSettings
 from gazetools.schemas.errors import VideoError
 from gazetools.video import VideoReader
 from tests.helpers.clips import write_clip
@@ -129,7 +131,7 @@ from pathlib import Path
 from gazetools.extraction.decoding import Decoder
 decoder = Decoder()
 decoder.open(Path(sys.argv[1]), batch_size=2)
-print(decoder._process.pid, flush=True)
+print(decoder._present._process.pid, flush=True)
 time.sleep(60)
 """
 
@@ -150,3 +152,61 @@ def test_the_decoding_process_dies_with_its_parent(clip: Path) -> None:
             return
         time.sleep(0.02)
     pytest.fail(f"the decoding process {child} outlived its parent")
+
+
+def _hashes(reader: ChildReader) -> list[str]:
+    found = []
+    for frame in reader.frames(np.arange(reader.frame_count)):
+        found.append(hashlib.sha256(frame.rgb.tobytes()).hexdigest())
+        reader.release(frame)
+    return found
+
+
+AHEAD = [
+    (["next"], 0, "a right guess"),
+    (["other"], 0, "a wrong guess"),
+    (["other", "next"], 0, "a guess that was changed"),
+    (["broken", "next"], 0, "a guess that can't be opened, changed"),
+    (["next", "kill"], 1, "the process that opened it was killed"),
+]
+
+
+@pytest.mark.parametrize(("guesses", "deaths", "_why"), AHEAD, ids=[why for *_, why in AHEAD])
+def test_a_video_opened_ahead_is_the_same_video(
+    clip: Path, tmp_path: Path, guesses: list[str], deaths: int, _why: str
+) -> None:
+    following = write_clip(tmp_path / "next.mp4", frames=20, width=64, height=48)
+    write_clip(tmp_path / "other.mp4", frames=5)
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    with Decoder() as decoder:
+        with decoder.open(following, batch_size=2) as reader:
+            expected = _hashes(reader)
+        with decoder.open(clip, batch_size=2) as reader:
+            frames = reader.frames(np.arange(40))
+            reader.release(next(frames))
+            for guess in guesses:
+                if guess == "kill":
+                    assert decoder._next is not None
+                    assert decoder._next._process is not None
+                    decoder._next._process.kill()
+                    decoder._next._process.wait()
+                else:
+                    decoder.open_ahead(tmp_path / f"{guess}.mp4")
+            for frame in frames:
+                reader.release(frame)
+        with decoder.open(following, batch_size=2) as reader:
+            assert _hashes(reader) == expected
+            assert reader.info.path == str(following)
+        assert decoder.deaths == deaths
+
+
+def test_a_broken_video_opened_ahead_fails_when_its_turn_comes(clip: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    with Decoder() as decoder:
+        decoder.open_ahead(broken)
+        with decoder.open(clip, batch_size=2) as reader:
+            assert reader.frame_count == 40
+        with pytest.raises(VideoError, match=r"broken\.mp4"):
+            decoder.open(broken, batch_size=2)
+        assert decoder.deaths == 0

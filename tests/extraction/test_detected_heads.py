@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 import gazetools
+from gazetools.extraction.decoding import DecodeSettings
 from gazetools.extraction.first_pass import HEADS_FOLDER
+from gazetools.extraction.inputs import VideoItem
+from gazetools.extraction.run import decode_settings
+from gazetools.extraction.tasks import Task
+from gazetools.extraction.worker import Worker, WorkOrder
 from gazetools.gazelle.model import GazeModel
 from gazetools.heads.detection import HeadDetection
 from gazetools.heads.files import read_heads
+from gazetools.progress import NoProgress
+from gazetools.schemas.extract import ExtractOptions
 from gazetools.store import open_store
 from gazetools.store.listing import list_store
+from gazetools.store.lock import locked
 from tests.heads.tiny_detectors import SquareDetector, write_person_detector, write_pose_model
 from tests.helpers.clips import write_clip
 from tests.helpers.command_line import run_cli
@@ -118,3 +126,37 @@ def test_missing_detector_weights_are_3_and_nothing_is_done(
     assert done.exit_code == 3
     assert "hf download PekingU/rtdetr_r50vd" in done.stderr
     assert not list((tmp_path / "s").rglob("*.h5"))
+
+
+def test_a_decoder_that_crashes_in_the_first_pass_costs_one_video(
+    clip: Path, tiny_model: Path, tmp_path: Path, squares: SquareDetector
+) -> None:
+    folder = tmp_path / "v"
+    folder.mkdir()
+    for name in ("clip", "good"):  # the fake crashes on `clip.mp4` alone
+        (folder / f"{name}.mp4").write_bytes(clip.read_bytes())
+    report = gazetools.extract(
+        folder, tmp_path / "s", model=str(tiny_model), heads="detect", stride=8,
+        decoding=DecodeSettings(reader="tests.extraction.fake_readers:CrashingReader"),
+    )  # fmt: skip
+    assert {item.video_id: item.status for item in report.items} == {"clip": "failed", "good": "done"}
+    assert "SIGSEGV" in str(report.failed[0].reason)
+
+
+def test_a_share_waits_while_another_worker_detects(
+    clip: Path, tiny_model: Path, tmp_path: Path, squares: SquareDetector
+) -> None:
+    options = ExtractOptions(model=str(tiny_model), device="cpu", heads="detect", stride=8)
+    order = WorkOrder(store=tmp_path, options=options, decoding=decode_settings(options), video_ids=["clip"])
+    share = Task(item=VideoItem(video_id="clip", path=clip), cost=1.0, share_index=1, share_count=2)
+    with Worker(order, NoProgress()) as worker:
+        with locked(tmp_path, "heads clip"):  # as a worker holds it that does the first share
+            assert worker.do(share) is None
+            assert squares.frames_seen == 0
+        done = worker.do(share)
+        assert done is not None
+        assert done.status == "done"  # the one piece of the video belongs to this share
+        detected = squares.frames_seen
+        assert detected > 0
+        assert worker.do(share).status == "complete"  # type: ignore[union-attr]
+        assert squares.frames_seen == detected

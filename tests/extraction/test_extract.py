@@ -220,7 +220,7 @@ def test_killed_and_started_again_gives_the_same_store(
         "4",
     ]
     process = subprocess.Popen([sys.executable, "-c", _SLOW_RUN, "extract", *arguments], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(list(store.rglob("piece_*.npz"))) < 2 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(stop)

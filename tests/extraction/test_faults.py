@@ -21,6 +21,7 @@ from gazetools.progress import NoProgress
 from gazetools.store.pieces import PieceFolder
 from tests.helpers.clips import write_clip
 from tests.helpers.equal_stores import assert_stores_equal
+from tests.helpers.process_tree import descendants
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 FRAMES = {"one": 900, "two": 700, "three": 300}
@@ -34,22 +35,6 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _descendants(pid: int) -> dict[int, str]:
-    """Pid -> command line of all living descendants of `pid`."""
-    parents, commands = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                commands[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
-            except OSError:  # it has just ended
-                continue
-    found: set[int] = set()
-    while more := {child for child, parent in parents.items() if parent in found | {pid}} - found:
-        found |= more
-    return {child: commands[child] for child in sorted(found) if child in commands}
-
-
 class _KillsDecoders(NoProgress):
     """Kills the decoding process of this process when certain frames are done."""
 
@@ -61,7 +46,7 @@ class _KillsDecoders(NoProgress):
     def advance(self, task: str, steps: int = 1) -> None:
         self.done += steps
         if self.done in self.at:
-            for pid, command in _descendants(os.getpid()).items():  # none where the last one was not missed yet
+            for pid, command in descendants(os.getpid()).items():  # none where the last one was not missed yet
                 if "decode_child" in command:
                     os.kill(pid, signal.SIGKILL)
                     self.kills += 1
@@ -78,9 +63,10 @@ def test_killed_decoders_change_nothing(clip: Path, tiny_model: Path, tmp_path: 
 
 
 def test_a_run_is_killed_between_any_two_steps_of_the_store(
-    clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of the process is played by an exception at each commit in turn; what is left is then taken up."""
+    clip = write_clip(tmp_path / "clip.mp4", frames=260)  # two pieces: the only piece of a video is never saved
     extract(clip, tmp_path / "clean", model=str(tiny_model), device="cpu")
 
     class Killed(BaseException):
@@ -133,7 +119,7 @@ def _run_and_kill(
         while run.poll() is None:
             time.sleep(chance.uniform(0.05, 2.5))
             kind = chance.choices(list(killed), weights=[1, 3, 4])[0]
-            processes = _descendants(run.pid)
+            processes = descendants(run.pid)
             victims = [run.pid] if kind == "driver" else [pid for pid, text in processes.items() if kind in text]
             if not victims or sum(killed.values()) >= kills_wanted or not (store / ".work").exists():
                 continue

@@ -99,6 +99,25 @@ def test_a_task_goes_back_when_its_worker_died_and_is_given_up_at_the_third_time
     assert "3 workers died" in str(results[0].reason)
 
 
+def test_a_task_that_was_opened_ahead_goes_to_the_worker_that_did() -> None:
+    items, costs = _items(3 * PIECE, 2 * PIECE, PIECE)
+    queue = WorkQueue(items, cut_for_workers(items, costs, 1))
+    expected = queue.upcoming()
+    assert expected is not None
+    assert expected.name == "v0"
+    assert queue.upcoming(leave=["v0"]).name == "v1"  # type: ignore[union-attr]
+    first = queue.take(leave=["v0"])
+    preferred = queue.take(prefer="v2", leave=["v0"])
+    assert first is not None
+    assert preferred is not None
+    assert (first.name, preferred.name) == ("v1", "v2")
+    last = queue.take(leave=["v0"])  # nothing else is left: somebody else's guess must not keep a worker idle
+    assert last is not None
+    assert last.name == "v0"
+    assert queue.upcoming() is None
+    assert queue.take() is None
+
+
 def test_results_of_shares_become_one_result() -> None:
     def share(status: str, frames: int, resumed: int) -> ItemResult:
         return ItemResult(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -75,3 +76,61 @@ def test_wrong_use_is_2(clip: Path, store: Path, tmp_path: Path, arguments: list
     assert done.exit_code == 2, done.stderr
     assert words in done.stderr
     assert not (tmp_path / "o.png").exists()
+
+
+def _with_sound(path: Path, *, codec: str, container_format: str) -> Path:
+    """40 frames of video at 30 fps and 1.5 s of a rising tone."""
+    with av.open(str(path), "w", format=container_format) as container:
+        video = container.add_stream("libx264", rate=30)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        audio = container.add_stream(codec, rate=48000, layout="mono")
+        for index in range(40):
+            picture = np.full((64, 96, 3), index * 5, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode(None))
+        seconds = np.arange(72000) / 48000
+        tone = (8000 * np.sin(2 * np.pi * (200 + 300 * seconds) * seconds)).astype(np.int16)[None]
+        sound = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
+        sound.sample_rate, sound.pts = 48000, 0
+        resampler = av.AudioResampler(format=audio.format, layout="mono", rate=48000, frame_size=audio.frame_size or 0)
+        for frame in [*resampler.resample(sound), *resampler.resample(None)]:
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    return path
+
+
+def _sound_packets(path: Path) -> list[tuple[float, bytes]]:
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return []
+        stream = container.streams.audio[0]
+        return [
+            (round(float(packet.pts * packet.time_base), 3), bytes(packet))
+            for packet in container.demux(stream)
+            if packet.pts is not None
+        ]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_the_sound_is_kept_as_it_is(store: Path, tmp_path: Path, suffix: str) -> None:
+    clip = _with_sound(tmp_path / "clip.mp4", codec="aac", container_format="mp4")
+    output = tmp_path / f"o{suffix}"
+    done = run_cli("preview", str(clip), "--heatmaps", str(store / "clip.h5"), "-o", str(output))
+    assert done.exit_code == 0, done.stderr
+    theirs = [(time, data) for time, data in _sound_packets(clip) if time >= 0]  # aac begins before the picture
+    ours = [(time, data) for time, data in _sound_packets(output) if time >= 0]
+    assert len(theirs) > 60
+    assert [data for _, data in ours] == [data for _, data in theirs]
+    assert max(abs(a - b) for (a, _), (b, _) in zip(ours, theirs, strict=True)) < 0.002
+    with VideoReader(output) as reader:
+        assert reader.frame_count == 40
+
+
+def test_sound_that_the_container_cannot_hold_is_left_out_and_said(store: Path, tmp_path: Path) -> None:
+    clip = _with_sound(tmp_path / "clip.avi", codec="pcm_mulaw", container_format="avi")
+    done = run_cli("preview", str(clip), "--heatmaps", str(store / "clip.h5"), "-o", str(tmp_path / "o.mp4"))
+    assert done.exit_code == 0, done.stderr
+    assert "the sound (pcm_mulaw) can't be kept" in " ".join(done.stderr.split())
+    assert _sound_packets(tmp_path / "o.mp4") == []
+    with VideoReader(tmp_path / "o.mp4") as reader:
+        assert reader.frame_count == 40

@@ -1,0 +1,85 @@
+"""Write an overlay video: every frame drawn and encoded, the sound copied as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.io.atomic import atomic_path
+from gazetools.progress import Progress
+from gazetools.schemas.video import Frame
+from gazetools.video import VideoReader
+
+_FORMATS = {".mkv": "matroska", ".mov": "mov"}
+
+
+def write_overlay_video(
+    reader: VideoReader, draw: Callable[[Frame], npt.NDArray[np.uint8]], output: Path, progress: Progress
+) -> int:
+    """Encode `draw(frame)` of every frame as H.264 into `output`; the number of frames.
+
+    The first audio stream is copied without decoding, cut to start with the first frame; one that the container of
+    `output` can't hold is left out, and `progress` is told.
+    """
+    task = f"drawing {output.name}"
+    progress.start(task, reader.frame_count)
+    container_format = _FORMATS.get(output.suffix.lower(), "mp4")
+    with atomic_path(output) as temp, av.open(str(temp), "w", format=container_format) as container:
+        stream = container.add_stream("libx264", rate=reader.info.rate, options={"crf": "20", "preset": "veryfast"})
+        # yuv420p needs even sides; one row or column is dropped from odd ones
+        stream.width, stream.height = reader.info.width // 2 * 2, reader.info.height // 2 * 2
+        stream.pix_fmt = "yuv420p"
+        with _sound(Path(reader.info.path), container, float(reader.pts_seconds[0]), progress) as sound:
+            for frame in reader.frames():
+                drawn = np.ascontiguousarray(draw(frame)[: stream.height, : stream.width])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(drawn, format="rgb24")))
+                for packet in sound(frame.pts_seconds):
+                    container.mux(packet)
+                progress.advance(task)
+            container.mux(stream.encode(None))
+            for packet in sound(float("inf")):
+                container.mux(packet)
+    progress.finish(task)
+    return reader.frame_count
+
+
+@contextmanager
+def _sound(
+    video: Path, container: Any, start_seconds: float, progress: Progress
+) -> Iterator[Callable[[float], Iterator[Any]]]:
+    """A function that gives the packets of sound up to a time of the video; they begin at 0 with its first frame."""
+    with av.open(str(video)) as source:
+        audio = next(iter(source.streams.audio), None)
+        copy = None
+        if audio is not None:
+            try:
+                copy = container.add_stream_from_template(audio)
+            except (ValueError, av.FFmpegError) as error:
+                progress.say(f"the sound ({audio.codec_context.name}) can't be kept in this container: {error}")
+        if audio is None or copy is None:
+            yield lambda until_seconds: iter(())
+            return
+        shift = round(start_seconds / audio.time_base)
+        packets = (packet for packet in source.demux(audio) if packet.pts is not None and packet.pts >= shift)
+        waiting: list[Any] = []
+
+        def up_to(until_seconds: float) -> Iterator[Any]:
+            while True:
+                with suppress(av.FFmpegError):  # a broken end of the sound is no reason to lose the picture
+                    if not waiting and (packet := next(packets, None)) is not None:
+                        waiting.append(packet)
+                if not waiting or float(waiting[0].pts * audio.time_base) > until_seconds:
+                    return
+                packet = waiting.pop()
+                packet.pts -= shift
+                packet.dts = packet.dts - shift if packet.dts is not None else None
+                packet.stream = copy
+                yield packet
+
+        yield up_to
