@@ -137,15 +137,12 @@ def test_v_jepa_2s_config_is_trained_with_all_it_asks_for() -> None:
 
 
 def test_what_cannot_be_carried_out_is_refused_all_at_once_naming_each_key() -> None:
+    arms = "arms=[{name: fine_grid, heatmap_patch_size: 7}, {name: blind, fusion: none, control: shuffled}]"
     with pytest.raises(UsageError) as caught:
-        check_available(
-            load_config(
-                vjepa2_config(), ["val_only=true", "resume_checkpoint=false", "experiment.classifier.num_heads=7"]
-            )
-        )
+        check_available(load_config(with_guides_keys(), [arms]))
     text = str(caught.value)
-    for key in ("classifier_checkpoint", "num_heads"):
-        assert key in text
+    for part in ("arm fine_grid: ", "heatmap_patch_size 7", "arm blind: control: shuffled"):
+        assert part in text
 
 
 def test_a_resumed_runs_data_may_lie_elsewhere_but_not_mean_something_else() -> None:
