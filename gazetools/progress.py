@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -19,6 +20,14 @@ class Progress(Protocol):
 
     def say(self, message: str) -> None:
         """A line worth keeping above the bars."""
+
+
+@runtime_checkable
+class ShowsTable(Protocol):
+    """A progress that can also keep a table beside its bars."""
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show or replace the table."""
 
 
 class NoProgress:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -17,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.table import Table
 from rich.text import Text
 
 _SHOW_FINISHED = 3
@@ -32,12 +34,24 @@ class _RateColumn(ProgressColumn):
         return Text(f"{speed:.1f} {task.fields['unit']}/s" if speed else "", style="cyan")
 
 
+class _BarsBelowTable(Bars):
+    """Bars, and above them a table where there is one."""
+
+    shown: Table | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The table and the bars."""
+        if self.shown is not None:
+            yield self.shown
+        yield self.make_tasks_table(self.tasks)
+
+
 class RichProgress:
-    """Draws one bar per running task, with count, rate and time left."""
+    """Draws one bar per running task, with count, rate and time left, and a live table of results."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars = Bars(
+        self._bars = _BarsBelowTable(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -87,6 +101,16 @@ class RichProgress:
             self._finished.append(task_id)
             if len(self._finished) > _SHOW_FINISHED:
                 self._bars.remove_task(self._finished.pop(0))
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table above the bars, which replaces the one before."""
+        found = Table(title=escape(title), title_justify="left")
+        for number, name in enumerate(columns):
+            found.add_column(escape(name), justify="right" if number else "left")
+        for row in rows:
+            found.add_row(*(escape(cell) for cell in row))
+        self._bars.shown = found
+        self._bars.refresh()
 
     def say(self, message: str) -> None:
         """A line above the bars."""

@@ -14,7 +14,7 @@ from gazetools.trainer.config import load_config
 from gazetools.trainer.data.feature_cache import FeatureCache, encoder_facts
 from gazetools.trainer.distributed.launch import accept_warnings
 from gazetools.trainer.distributed.world import World, joined_world
-from gazetools.trainer.evaluation import final_evaluation, flat_values, measure, note_best, training_values
+from gazetools.trainer.evaluation import final_evaluation, flat_values, measure, note_best, split_key, training_values
 from gazetools.trainer.interruption import Interruption
 from gazetools.trainer.loop import Loop
 from gazetools.trainer.models.build import load_pretrained
@@ -184,6 +184,7 @@ class _Run:
             for log in logs:
                 log.log(entry, position.global_step)
             self.talk.epoch(entry)
+            self.talk.table(loop, entry, split_key(measured_sets[0]))
         return True
 
     def _measure_best(self, logs: Logs) -> TrainResult:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from gazetools.progress import Progress
+from gazetools.progress import Progress, ShowsTable
+from gazetools.trainer.evaluation import prefix
+from gazetools.trainer.loop import Loop
 from gazetools.trainer.run_plan import RunPlan
 
 
@@ -46,7 +49,29 @@ class Talk:
         if len(plan.model["learners"]) > 1:
             self.progress.say(f"{len(plan.model['learners'])} models: {', '.join(plan.model['learners'])}.")
 
-    def epoch(self, entry: dict[str, Any]) -> None:
+    def table(self, loop: Loop, entry: Mapping[str, Any], selecting: str) -> None:
+        """Every model's figures of the epoch and its best epoch so far, where the progress can show a table."""
+        if not isinstance(self.progress, ShowsTable):
+            return
+        rows = []
+        for learner in loop.learners:
+            start = prefix(loop, learner.name)
+            own = {key.removeprefix(start): value for key, value in entry.items() if key.startswith(start)}
+            recall = next((key for key in own if key.startswith(f"{selecting}_action_recall")), None)
+            best = learner.best
+            rows.append(
+                [
+                    learner.name,
+                    "dropped" if learner.failed is not None else f"{own['train_loss']:.4f}",
+                    f"{own[f'{selecting}_loss']:.4f}" if f"{selecting}_loss" in own else "",
+                    f"{own[recall]:.2f}" if recall is not None else "",
+                    f"{best['value']:.2f} (epoch {best['epoch']})" if best is not None else "",
+                ]
+            )
+        columns = ("model", "train loss", f"{selecting} loss", f"{selecting} action recall", "best")
+        self.progress.table(f"epoch {entry['epoch']}", columns, rows)
+
+    def epoch(self, entry: Mapping[str, Any]) -> None:
         """Losses and validation's action figures."""
         shown = [n for n in entry if n.endswith("_loss") or ("_action_" in n and n.startswith("val_"))]
         self.progress.say(f"epoch {entry['epoch']}: " + ", ".join(f"{n} {entry[n]:.3f}" for n in shown))

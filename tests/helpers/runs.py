@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ class Listener(NoProgress):
 
     def __init__(self, *, signal_after_steps: int | None = None, number: int = signal.SIGTERM) -> None:
         self.said: list[str] = []
+        self.tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = []
         self.steps = 0
         self.signal_after_steps = signal_after_steps
         self.number = number
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self.tables.append((title, columns, rows))
 
     def say(self, message: str) -> None:
         self.said.append(message)

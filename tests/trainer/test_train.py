@@ -46,6 +46,18 @@ def test_a_run_leaves_metrics_checkpoints_and_a_result(tiny: dict[str, Any], tmp
     assert any("RANDOM WEIGHTS" in line for line in listener.said)
     assert any("heatmap coverage 80.0 %" in line for line in listener.said)
     assert any("anchor: start" in line for line in listener.said)
+    title, columns, rows = listener.tables[-1]
+    assert (title, len(listener.tables), columns[0]) == ("epoch 2", 2, "model")
+    last, best = entries[-1], written["best"]
+    assert rows == [
+        [
+            "main",
+            f"{last['train_loss']:.4f}",
+            f"{last['val_start_loss']:.4f}",
+            f"{last['val_start_action_recall3']:.2f}",
+            f"{best['value']:.2f} (epoch {best['epoch']})",
+        ]
+    ]
     labels = final_state(folder)["labels"]
     assert labels == {"verb": [0, 4], "noun": [3, 7], "action": [[0, 3], [0, 7], [4, 3]]}
 

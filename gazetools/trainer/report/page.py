@@ -10,6 +10,7 @@ from typing import Any
 from gazetools.trainer.report.charts import Bar, Line, forest, line_chart
 from gazetools.trainer.report.tables import columns_of, shown
 
+MAX_CLASSES = 30
 FEW_CLUSTERS = 20
 """Below that many resampled videos percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)."""
 STYLE = """:root{color-scheme:light}*{box-sizing:border-box}
@@ -47,8 +48,10 @@ def render_page(document: dict[str, Any], *, pictures: Sequence[str | None] = ()
     parts.append(_examples(document, pictures))
     parts.append(_groups(document))
     gains = document["class_gains"]
-    text = f"Per class the difference of {_figure(document)}; the first 30 of {len(gains)}, all are in class_gains.csv."
-    parts.append(_section("Classes that change most", gains[:30], text))
+    text = f"Per class the difference of {_figure(document)}."
+    if len(gains) > MAX_CLASSES:
+        text += f" The first {MAX_CLASSES} of {len(gains)}; all are in class_gains.csv."
+    parts.append(_section("Classes that change most", gains[:MAX_CLASSES], text))
     parts.append(_missing(document))
     parts += [_run(name, run) for name, run in document["runs"].items()]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
