@@ -130,7 +130,7 @@ def _connected(wanted: RayOptions, progress: Progress) -> Iterator[Any]:
         with redirect_stdout(sys.stderr):  # Ray prints what it notices of lost nodes; stdout is the report's
             try:
                 ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
-            except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            except Exception as error:  # of any kind: Ray has bare `Exception` for a node that starts too slowly
                 raise _no_cluster(address, error) from error
             try:
                 yield ray
