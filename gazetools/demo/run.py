@@ -67,7 +67,7 @@ def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = 
         "version": gazetools.__version__,
         "commands": [scenes_line, *(step.line for step in steps)],
         "seconds": {"scenes": round(scenes_seconds, 1), **{s.title: round(s.seconds, 1) for s in steps}},
-        "findings": {s.title: len(s.document["findings"]) for s in steps if "findings" in s.document},
+        "findings": {s.title: _complaints(s) for s in steps if "findings" in s.document},
         "resumed": resumed,
         "total_seconds": round(monotonic() - began, 1),
     }
@@ -207,6 +207,10 @@ def summary_of(step: StepResult) -> str:
     if step.arguments[0] == "train":
         return f"{document['epochs_done']} epochs, {document['steps_done']} steps, {len(document['final'])} models"
     return "done"
+
+
+def _complaints(step: StepResult) -> int:
+    return sum(finding["severity"] != "note" for finding in step.document["findings"])
 
 
 _SEVERITIES = ("error", "warning", "note")

@@ -96,7 +96,7 @@ def test_the_result_holds_the_reports_own_numbers(finished: DemoResult) -> None:
 def test_kitchens_of_validation_never_train_and_gaze_is_of_person_1(finished: DemoResult) -> None:
     experiment = finished.folder / "experiment"
     kitchens = {name: {r["video_id"][:3] for r in _rows(experiment / f"{name}.csv")} for name in ("train", "val")}
-    assert kitchens == {"train": {"P01", "P02", "P03", "P04", "P05"}, "val": {"P06"}}
+    assert kitchens == {"train": {f"P0{k}" for k in range(1, 8)}, "val": {"P08", "P09"}}
     true = _rows(finished.folder / "scenes" / "gaze" / "P02_02.csv")
     mine = _rows(experiment / "gaze" / "P02_02.csv")
     assert [(r["frame"], r["x"], r["y"]) for r in mine] == [
@@ -143,7 +143,7 @@ def test_folders_of_other_settings_or_other_things_are_refused(tmp_path: Path, s
 
 
 WRONG = [
-    (["--clips", "3"], "6 kitchens"),
+    (["--clips", "3"], "9 kitchens"),
     (["--seconds", "5"], "needs about 3 s"),
     (["--seed", "1000000"], "seed"),
 ]
