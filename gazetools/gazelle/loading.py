@@ -177,7 +177,9 @@ def _self_describing(path: Path, checkpoint: str | os.PathLike[str] | None) -> t
         )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"The model file {path} {what}.", hint=f"Known names: {', '.join([*RELEASED_MODELS, TINY_MODEL.name])}.")
+        raise CheckpointError(
+            f"The model file {path} {what}.", hint=f"Known names: {', '.join([*RELEASED_MODELS, TINY_MODEL.name])}."
+        )
     config = config_from_metadata(read_metadata(path), path=str(path))
     if config is None:
         raise CheckpointError(
