@@ -27,7 +27,7 @@ from gazetools.demo.plan import ARMS, DEFAULT, FULL, DemoPlan
 from gazetools.demo.run import DemoResult, claim_folder, demo_commands, run_demo
 from gazetools.demo.scenes import TEST_SEED
 from gazetools.io.json_files import read_json
-from gazetools.schemas.errors import FaultError, UsageError
+from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.trainer.config import load_config
 from tests.helpers.command_line import run_cli
 
@@ -202,6 +202,15 @@ def test_a_report_without_the_contrast_is_a_fault(tmp_path: Path, small_plan: De
     (tmp_path / "report" / "report.json").write_text('{"k": 1, "contrasts": []}')
     with pytest.raises(FaultError, match="estimated - none"):
         read_answer(tmp_path, small_plan)
+
+
+def test_what_the_report_needs_is_asked_for_before_the_work(
+    tmp_path: Path, small_plan: DemoPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_run, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentLacksError, match="scipy"):
+        run_demo(tmp_path / "demo", small_plan, progress=_Steps())
+    assert not (tmp_path / "demo").exists()
 
 
 def test_a_failing_command_names_the_step_and_how_to_repeat_it(tmp_path: Path) -> None:
