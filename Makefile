@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two workers on two cores: more threads per worker only get in each other's way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all fault lint bench clean help
+.PHONY: demo test test-all fault lint bench gazelle-tiny gazelle-tiny-eval clean help
 
 help:
 	@echo "make demo      the whole pipeline on synthetic scenes, offline"
@@ -15,6 +15,8 @@ help:
 	@echo "make fault     kills extraction at random 50 times or more; the store must come out the same"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     the benchmarks; figures belong into docs/benchmarks.md"
+	@echo "make gazelle-tiny       trains gazelle_tiny from nothing; started again it goes on (docs/gazelle-tiny.md)"
+	@echo "make gazelle-tiny-eval  scores the shipped gazelle_tiny on held-out scenes"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "gazetools needs Python 3.10 or newer")'
@@ -41,6 +43,14 @@ fault: $(READY)
 
 bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+gazelle-tiny: $(READY)
+	$(BIN)/python -m gazetools.demo.training.run gazelle_tiny_run
+	$(BIN)/python -m gazetools.demo.scoring --model gazelle_tiny_run/gazelle_tiny.safetensors \
+		-o gazelle_tiny_run/scores.json
+
+gazelle-tiny-eval: $(READY)
+	$(BIN)/python -m gazetools.demo.scoring -o gazelle_tiny_scores.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo demo_full

@@ -42,7 +42,9 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(n * step, 10) + 0.0 for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def forest(rows: Mapping[str, Estimate], *, unit: str, strong: str | None = None) -> str:
+def forest(
+    rows: Mapping[str, Estimate], *, unit: str, strong: str | None = None, colours: Mapping[str, str] | None = None
+) -> str:
     """One line per name: a dot with its interval on a common axis, zero marked; `strong` is drawn bold."""
     values = [v for row in rows.values() for v in (row.low, row.high, 0.0)]
     low, high = _widened(min(values), max(values))
@@ -60,7 +62,7 @@ def forest(rows: Mapping[str, Estimate], *, unit: str, strong: str | None = None
     for number, (name, row) in enumerate(rows.items()):
         y = top + row_height * (number + 0.5)
         kind = ' class="strong"' if name == strong else ""
-        colour = COLOURS[number % len(COLOURS)]
+        colour = (colours or {}).get(name) or COLOURS[number % len(COLOURS)]
         parts.append(f'<text x="0" y="{y + 5:.1f}"{kind}>{html.escape(name)}</text>')
         parts.append(
             f'<line x1="{x(row.low):.1f}" x2="{x(row.high):.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" '

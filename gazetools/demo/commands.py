@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from gazetools.schemas.errors import ExitCode, FaultError
+from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, FaultError
 
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h: the signal that a process gets when its parent dies."""
@@ -48,7 +48,8 @@ def command_line(arguments: Sequence[str]) -> str:
 def run_command(title: str, arguments: Sequence[str], *, quiet: bool = False) -> StepResult:
     """Run `gazetools ARGUMENTS` in a new interpreter; its bars and messages go to our stderr.
 
-    Raises KeyboardInterrupt where it was interrupted, FaultError with its message where it failed.
+    Raises KeyboardInterrupt where it was interrupted; EnvironmentLacksError where something is to be installed and
+    FaultError where it failed, with its message.
     """
     began = time.monotonic()
     loud = ["-q"] if quiet else []
@@ -71,7 +72,8 @@ def run_command(title: str, arguments: Sequence[str], *, quiet: bool = False) ->
         raise KeyboardInterrupt
     if child.returncode not in (ExitCode.OK, ExitCode.FINDINGS) or "error" in document:
         message = document.get("error", {}).get("message", f"exit code {child.returncode}")
-        raise FaultError(
+        kind = EnvironmentLacksError if child.returncode == ExitCode.ENVIRONMENT else FaultError
+        raise kind(
             f"The demo's step {title!r} failed: {message}",
             hint=f"By hand: {command_line(arguments)}  The same demo command goes on from here.",
         )

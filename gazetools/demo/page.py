@@ -12,7 +12,7 @@ import jinja2
 
 import gazetools
 from gazetools.demo.answer import controls_sentence, headline, sentence
-from gazetools.demo.charts import Estimate, Line, forest, lines
+from gazetools.demo.charts import COLOURS, Estimate, Line, forest, lines
 from gazetools.demo.commands import StepResult
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import DataFileError
@@ -21,7 +21,7 @@ _ARM_TEXTS = {
     "none": "V-JEPA 2's predictor, no heatmap",
     "zeros": "the heatmap part, fed with empty maps",
     "shuffled": "maps of another video's clip",
-    "estimated": "maps by gazelle_tiny from the video",
+    "estimated": "maps that the gaze model made of the video",
     "ground_truth": "maps of the true gaze targets",
 }
 
@@ -40,7 +40,12 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
         sentence=sentence(document),
         controls=controls_sentence(document),
         video=base64.b64encode((folder / "overlay.mp4").read_bytes()).decode(),
-        forest=forest(contrasts, unit="points of recall against none, 95 % interval", strong="estimated"),
+        forest=forest(
+            contrasts,
+            unit="points of recall against none, 95 % interval",
+            strong="estimated",
+            colours=dict(zip(arms, COLOURS, strict=False)),
+        ),
         horizons=_horizon_chart(document),
         losses=lines(losses, x_label="epoch", y_label="training loss"),
         recalls=lines(
@@ -48,7 +53,7 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
         ),
         arms=[(name, _ARM_TEXTS[name], arm) for name, arm in arms.items()],
         checks=[
-            (step.title, step.arguments[1], step.document["summary"], step.document["findings"])
+            (step.title, step.document["summary"], [f for f in step.document["findings"] if f["severity"] != "note"])
             for step in steps
             if "findings" in step.document
         ],
@@ -147,7 +152,7 @@ footer { margin-top:24px }
 <div class="grid">
 <section class="card wide scene">
 <video src="data:video/mp4;base64,{{ video }}" autoplay muted loop playsinline controls></video>
-<div><h2>What gazelle_tiny sees</h2>
+<div><h2>What the gaze model sees</h2>
 <p>A rendered clip that no training has seen. Boxes are the heads given to the model; the glow is its heatmap, the cross
 its peak, the number how sure it is that the target lies in the frame.</p>
 <p class="soft small">In these scenes people look at an object for about two seconds before their hand takes it, mostly:
@@ -173,7 +178,7 @@ gaze leads in {{ "%.0f"|format(answer.plan.scenes.p_gaze_precedes * 100) }} % of
 {{ answer.seeds|length }} seed{{ 's' if answer.seeds|length > 1 }}. Full tables:
 <code>report/report.html</code>.</p></section>
 <section class="card wide"><h2>Checked before training</h2>
-{% for title, path, summary, findings in checks %}
+{% for title, summary, findings in checks %}
 <p>{% if findings %}<span class="found">{{ findings|length }} finding{{ 's' if findings|length > 1 }}</span>
 {% else %}<span class="ok">✓ no findings</span>{% endif %} — {{ title }}: {{ summary.videos }} videos,
 {{ "{:,}".format(summary.maps) }} maps, {{ summary.videos_decoded }} decoded again and compared frame by frame.</p>

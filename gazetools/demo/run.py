@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -19,7 +20,7 @@ from gazetools.demo.plan import DemoPlan
 from gazetools.io.atomic import check_writable_folder
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import Progress
-from gazetools.schemas.errors import UsageError
+from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 
 MARKER = "demo.json"
 _SHOWCASE_CLIPS_FROM = 500_000
@@ -48,6 +49,7 @@ def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = 
     interrupted: the same call goes on.
     """
     began = monotonic()
+    require_report()
     steps: list[StepResult] = []
     resumed = claim_folder(folder, plan)
     rest = demo_commands(folder, plan)
@@ -67,13 +69,21 @@ def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = 
         "version": gazetools.__version__,
         "commands": [scenes_line, *(step.line for step in steps)],
         "seconds": {"scenes": round(scenes_seconds, 1), **{s.title: round(s.seconds, 1) for s in steps}},
-        "findings": {s.title: len(s.document["findings"]) for s in steps if "findings" in s.document},
+        "findings": {s.title: _complaints(s) for s in steps if "findings" in s.document},
         "resumed": resumed,
         "total_seconds": round(monotonic() - began, 1),
     }
     write_page(folder / "report.html", folder, document, steps)
     write_json_atomic(folder / "result.json", document)
     return DemoResult(folder=folder, document=document, steps=steps)
+
+
+def require_report() -> None:
+    """EnvironmentLacksError, before minutes of work, where the last but one step would find no scipy."""
+    if find_spec("scipy") is None:
+        raise EnvironmentLacksError(
+            "The demo's report needs scipy, which is not installed.", hint="pip install 'gazetools[report]'"
+        )
 
 
 def claim_folder(folder: Path, plan: DemoPlan) -> bool:
@@ -207,6 +217,10 @@ def summary_of(step: StepResult) -> str:
     if step.arguments[0] == "train":
         return f"{document['epochs_done']} epochs, {document['steps_done']} steps, {len(document['final'])} models"
     return "done"
+
+
+def _complaints(step: StepResult) -> int:
+    return sum(finding["severity"] != "note" for finding in step.document["findings"])
 
 
 _SEVERITIES = ("error", "warning", "note")

@@ -27,7 +27,7 @@ from gazetools.demo.plan import ARMS, DEFAULT, FULL, DemoPlan
 from gazetools.demo.run import DemoResult, claim_folder, demo_commands, run_demo
 from gazetools.demo.scenes import TEST_SEED
 from gazetools.io.json_files import read_json
-from gazetools.schemas.errors import FaultError, UsageError
+from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.trainer.config import load_config
 from tests.helpers.command_line import run_cli
 
@@ -96,7 +96,7 @@ def test_the_result_holds_the_reports_own_numbers(finished: DemoResult) -> None:
 def test_kitchens_of_validation_never_train_and_gaze_is_of_person_1(finished: DemoResult) -> None:
     experiment = finished.folder / "experiment"
     kitchens = {name: {r["video_id"][:3] for r in _rows(experiment / f"{name}.csv")} for name in ("train", "val")}
-    assert kitchens == {"train": {"P01", "P02", "P03", "P04", "P05"}, "val": {"P06"}}
+    assert kitchens == {"train": {f"P0{k}" for k in range(1, 8)}, "val": {"P08", "P09"}}
     true = _rows(finished.folder / "scenes" / "gaze" / "P02_02.csv")
     mine = _rows(experiment / "gaze" / "P02_02.csv")
     assert [(r["frame"], r["x"], r["y"]) for r in mine] == [
@@ -143,7 +143,7 @@ def test_folders_of_other_settings_or_other_things_are_refused(tmp_path: Path, s
 
 
 WRONG = [
-    (["--clips", "3"], "6 kitchens"),
+    (["--clips", "3"], "9 kitchens"),
     (["--seconds", "5"], "needs about 3 s"),
     (["--seed", "1000000"], "seed"),
 ]
@@ -202,6 +202,15 @@ def test_a_report_without_the_contrast_is_a_fault(tmp_path: Path, small_plan: De
     (tmp_path / "report" / "report.json").write_text('{"k": 1, "contrasts": []}')
     with pytest.raises(FaultError, match="estimated - none"):
         read_answer(tmp_path, small_plan)
+
+
+def test_what_the_report_needs_is_asked_for_before_the_work(
+    tmp_path: Path, small_plan: DemoPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_run, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentLacksError, match="scipy"):
+        run_demo(tmp_path / "demo", small_plan, progress=_Steps())
+    assert not (tmp_path / "demo").exists()
 
 
 def test_a_failing_command_names_the_step_and_how_to_repeat_it(tmp_path: Path) -> None:

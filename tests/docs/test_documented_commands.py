@@ -1,7 +1,9 @@
-"""Every command line that the README and the quick start show is run as it stands there."""
+"""Every command line in the documents is one that the real parser takes; those of tutorials are run as they stand."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import re
 import shlex
@@ -12,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from gazetools.cli.app import COMMANDS
+from gazetools.cli.app import COMMANDS, _load
+from gazetools.cli.common import TERMINAL
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def _console_commands(page: Path) -> list[str]:
@@ -86,11 +89,65 @@ def test_the_ego_exo4d_pages_commands_run_on_synthetic_takes(tmp_path: Path) -> 
     assert list((demo / "report").glob("*.html"))
 
 
+@pytest.mark.slow
+def test_the_commands_pages_lines_run_on_a_small_demo(tmp_path: Path) -> None:
+    """With few clips and epochs: what they find is nothing, that they run is what is tested."""
+    small = _run("gazetools demo -o demo --clips 12 --seconds 9 --epochs 2", tmp_path)
+    assert small.returncode in (0, 1), small.stderr
+    commands = _console_commands(ROOT / "docs" / "commands.md")
+    assert {c.split()[1] for c in commands} >= {"extract", "preview", "validate", "pack", "convert", "train", "report"}
+    for command in commands:
+        done = _run(command, tmp_path)
+        assert done.returncode == 0, f"{command}\n{done.stderr}{done.stdout}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_and_commands_of_a_page_exist(page: Path) -> None:
-    text = page.read_text()
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
-    for block in re.findall(r"```\w*\n(.*?)```", text, flags=re.DOTALL):
-        for command in re.findall(r"^(?:\$ )?gazetools (?!-)([a-z]+)", block, flags=re.MULTILINE):
-            assert command in COMMANDS, f"{page.name} shows `gazetools {command}`"
+def test_links_of_a_page_exist(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text()):
+        linked = page.parent / target if target else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(), flags=re.MULTILINE)
+            known = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in known, f"{page.name} links to {target}#{anchor}"
+
+
+def _shown_commands() -> list[tuple[str, str]]:
+    """(place, command) of every `gazetools ...` in a page's code blocks and text, and of the examples of `--help`."""
+    found = []
+    for name in COMMANDS:
+        text = inspect.getdoc(getattr(importlib.import_module(f"gazetools.cli.{name}"), f"{name}_command")) or ""
+        examples = re.findall(r"^Example: (gazetools .+?)$(?=\n\n|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+        assert examples, f"gazetools {name} --help has no example"
+        found += [(f"{name} --help", example.replace("\n", " ")) for example in examples]
+    for page in PAGES:
+        # Between the fences: every second part is a block, which begins with the name of its language.
+        parts = page.read_text().replace("\\\n", " ").split("```")
+        lines = [line for block in parts[1::2] for line in block.splitlines()[1:]]
+        lines += re.findall(r"`(gazetools [^`]*)`", " ".join(parts[::2]).replace("\n", " "))
+        for line in lines:
+            command = re.match(r"(?:\$ |srun )?(gazetools .+)", line.strip())
+            if command and "..." not in command[1] and "[" not in command[1]:  # no patterns
+                found.append((page.name, command[1]))
+    return found
+
+
+@pytest.mark.parametrize(("page", "command"), _shown_commands())
+def test_every_command_that_is_shown_is_one_the_command_line_takes(
+    page: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names, options and values go through the real parser; nothing runs, files need not exist."""
+    words = shlex.split(command, comments=True)[1:]
+    for sign in (">", "|", "&&", "&"):
+        words = words[: words.index(sign)] if sign in words else words
+    while words and words[0] in {"-v", "-q", "--verbose", "--quiet"}:
+        words = words[1:]
+    if not words or words[0] in {"--version", "--help"}:
+        return
+    assert words[0] in COMMANDS, f"{page} shows `gazetools {words[0]}`"
+    if words[1:] in ([], ["--help"], ["--json"]):  # the command as such
+        return
+    monkeypatch.setattr("gazetools.io.yaml_files.read_yaml_mapping", lambda path: {})
+    monkeypatch.setattr(TERMINAL, "json", False)
+    parser = _load(words[0])
+    assert parser.make_context(words[0], list(words[1:])).params

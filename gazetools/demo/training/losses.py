@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from gazetools.demo.training.network import TrainingNetwork, binary_loss, normalised, target_maps
+from gazetools.demo.training.network import AUXILIARY, TrainingNetwork, binary_loss, normalised, target_maps
 from gazetools.demo.training.samples import Sample
 from gazetools.gazelle.prompts import BoxXyxy, head_maps
 
@@ -30,7 +32,7 @@ class Batch:
     gaze_xy: torch.Tensor
     inside: torch.Tensor
     token_targets: dict[str, torch.Tensor]
-    """Per token [B, T, n]: head, axes, offset, inside, object."""
+    """Per token [B, T, n]: those of AUXILIARY, and whether the gaze of the head on it is known."""
 
 
 def make_batch(samples: list[Sample], grid_hw: tuple[int, int]) -> Batch:
@@ -40,22 +42,24 @@ def make_batch(samples: list[Sample], grid_hw: tuple[int, int]) -> Batch:
     y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
     cells = torch.stack((x, y), dim=2).view(-1, 2)
     count = len(samples)
-    targets = {
-        name: torch.zeros(count, len(cells), n)
-        for name, n in {"head": 1, "axes": 3, "offset": 2, "inside": 1, "object": 1}.items()
-    }
+    targets = {name: torch.zeros(count, len(cells), n) for name, n in {**AUXILIARY, "known": 1}.items()}
     for b, sample in enumerate(samples):
         order = sorted(range(len(sample.boxes)), key=lambda k: sample.boxes[k][3])  # nearer people hide others
         for k in order:
-            x0, y0, x1, y1 = (float(v) for v in sample.boxes[k])
-            on = (cells[:, 0] > x0) & (cells[:, 0] < x1) & (cells[:, 1] > y0) & (cells[:, 1] < y1)
+            on = _cells_on(cells, sample.boxes[k])
             targets["head"][b, on] = 1.0
             targets["axes"][b, on] = torch.tensor(sample.head_axes[k], dtype=torch.float32)
+            targets["known"][b, on] = 1.0
             targets["inside"][b, on] = float(sample.inside[k])
             targets["offset"][b, on] = torch.tensor(sample.gaze_xy[k], dtype=torch.float32) - cells[on]
         for point in torch.tensor(sample.objects_xy, dtype=torch.float32).view(-1, 2):
             distance = ((cells - point) * torch.tensor([columns, rows])).norm(dim=1)
             targets["object"][b, :, 0] = torch.maximum(targets["object"][b, :, 0], torch.exp(-0.5 * distance**2))
+        for box, axes in zip(sample.more_boxes, sample.more_axes, strict=True):
+            on = _cells_on(cells, box)
+            targets["head"][b, on] = 1.0
+            targets["object"][b, on] = 0.0
+            targets["axes"][b, on] = torch.tensor(axes, dtype=torch.float32)
     return Batch(
         images=images,
         image_index=torch.tensor([b for b, s in enumerate(samples) for _ in s.boxes]),
@@ -64,6 +68,11 @@ def make_batch(samples: list[Sample], grid_hw: tuple[int, int]) -> Batch:
         inside=torch.cat([torch.tensor(s.inside) for s in samples]),
         token_targets=targets,
     )
+
+
+def _cells_on(cells: torch.Tensor, box_xyxy: npt.NDArray[np.float64]) -> torch.Tensor:
+    x0, y0, x1, y1 = (float(v) for v in box_xyxy)
+    return (cells[:, 0] > x0) & (cells[:, 0] < x1) & (cells[:, 1] > y0) & (cells[:, 1] < y1)
 
 
 def heads_only_loss(network: TrainingNetwork, batch: Batch, kept: int) -> tuple[torch.Tensor, dict[str, float]]:
@@ -92,14 +101,15 @@ def whole_loss(
 
 def _auxiliary(told: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
     on_head = wanted["head"][..., 0] > 0
-    looks_inside = on_head & (wanted["inside"][..., 0] > 0)
+    known = wanted["known"][..., 0] > 0
+    looks_inside = known & (wanted["inside"][..., 0] > 0)
     cosine = F.cosine_similarity(told["axes"][on_head], wanted["axes"][on_head], dim=1)
     losses = {
         "head": F.binary_cross_entropy_with_logits(told["head"], wanted["head"]),
         "object": F.binary_cross_entropy_with_logits(told["object"], wanted["object"]),
         "axes": (1 - cosine).mean(),
         "offset": (told["offset"][looks_inside] - wanted["offset"][looks_inside]).norm(dim=1).mean(),
-        "inside": F.binary_cross_entropy_with_logits(told["inside"][on_head], wanted["inside"][on_head]),
+        "inside": F.binary_cross_entropy_with_logits(told["inside"][known], wanted["inside"][known]),
     }
     total = torch.stack([AUXILIARY_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
     return total, {name: float(loss.detach()) for name, loss in losses.items()}

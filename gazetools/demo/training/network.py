@@ -35,13 +35,13 @@ class TrainingNetwork(nn.Module):
 
     def tokens(self, images_bchw: torch.Tensor, keep_bk: torch.Tensor | None = None) -> torch.Tensor:
         """Normalised patch tokens [B, K, C]: all, or those of the cells `keep_bk` (the others are never computed)."""
-        hidden = self.backbone.embeddings(images_bchw)
+        hidden = self.backbone.get_submodule("embeddings")(images_bchw)
         if keep_bk is not None:
             cells = torch.cat((torch.zeros_like(keep_bk[:, :1]), keep_bk + 1), dim=1)  # the class token stays
             hidden = hidden.gather(1, cells[..., None].expand(-1, -1, hidden.shape[2]))
-        for layer in self.backbone.encoder.layer:
+        for layer in self.backbone.get_submodule("encoder.layer").children():
             hidden = layer(hidden)
-        return self.backbone.layernorm(hidden)[:, 1:]
+        return self.backbone.get_submodule("layernorm")(hidden)[:, 1:]
 
     def told(self, tokens_bkc: torch.Tensor) -> dict[str, torch.Tensor]:
         """The auxiliary answers per token, [B, K, n] each."""

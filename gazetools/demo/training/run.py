@@ -2,7 +2,8 @@
 
 Two phases. First the backbone alone learns, on the cells of heads and objects only, where heads point; then the whole
 model learns Gaze-LLE's task, the auxiliary losses fading. Sample and order are functions of (seed, step), weights are
-averaged over steps, the learning rate falls in the last part: `--steps` may still be changed before that begins.
+averaged over steps, the learning rate falls in the last part; `--steps` and `--head-steps` may still be changed before
+they matter.
 """
 
 from __future__ import annotations
@@ -42,13 +43,19 @@ class TrainingSettings:
     """Processes that share every batch: one per core; sums differ in the last bits with their number."""
     pool: int = 12000
     """Kitchens; each comes back a few times, augmented anew."""
-    head_steps: int = 600
+    head_steps: int = 1400
     """Of the first phase."""
-    steps: int = 2600
+    steps: int = 2900
     """In all."""
     head_batch: int = 24
+    more_heads: int = 60
+    """Floating heads that are tried to be pasted into a picture of the first phase."""
+    easy_share: float = 0.2
+    """Of the floating heads, those with the strongest contrast, to begin with."""
+    easy_steps: int = 300
+    """Half of them with the easy heads alone, then more and more; after one and a half times as many all."""
     batch: int = 16
-    kept_cells: int = 40
+    kept_cells: int = 84
     learning_rate: float = 1e-3
     warm_up: int = 150
     decay_share: float = 0.35
@@ -76,12 +83,16 @@ class TrainingSettings:
         return self.learning_rate * min(1.0, (since + 1) / self.warm_up) * self.fall(step)
 
 
+def _pool(folder: Path, settings: TrainingSettings) -> SamplePool:
+    return SamplePool(seed=settings.seed, size=settings.pool, folder=folder / POOL)
+
+
 class _Samples(Dataset[list[Sample]]):
     """Item k is this rank's part of the k-th step's samples from `start` on."""
 
     def __init__(self, settings: TrainingSettings, start: int, folder: Path, rank: int) -> None:
         self.settings, self.start, self.rank = settings, start, rank
-        self.pool = SamplePool(seed=settings.seed, size=settings.pool, folder=folder / POOL)
+        self.pool = _pool(folder, settings)
 
     def __len__(self) -> int:
         return self.settings.steps - self.start
@@ -90,7 +101,9 @@ class _Samples(Dataset[list[Sample]]):
         settings, step = self.settings, self.start + item
         first, last = settings.pictures_before(step), settings.pictures_before(step + 1)
         mine = range(first + self.rank, last, settings.ranks)
-        return [make_sample(self.pool, k, TINY_MODEL.in_size[0]) for k in mine]
+        more = settings.more_heads if step < settings.head_steps else 0
+        share = min(1.0, max(settings.easy_share, step / settings.easy_steps - 0.5))
+        return [make_sample(self.pool, k, TINY_MODEL.in_size[0], more_heads=more, share=share) for k in mine]
 
 
 def train(
@@ -225,11 +238,12 @@ def _resume(
     metadata = read_metadata(path)
     recipe = {**asdict(settings), "generator_version": GENERATOR_VERSION}
     before, step = json.loads(metadata["settings"]), int(metadata["step"])
-    changed = [key for key in recipe if recipe[key] != before.get(key) and key not in {"save_every", "steps"}]
-    if changed or (before["steps"] != settings.steps and settings.fall(step) < 1):
+    ahead = {"save_every"} | ({"steps"} if settings.fall(step) == 1 else set())
+    ahead |= {"head_steps"} if step <= min(before["head_steps"], settings.head_steps) else set()
+    if changed := [key for key in recipe if recipe[key] != before.get(key) and key not in ahead]:
         raise UsageError(
-            f"{folder} holds a run with other settings ({', '.join(changed) or 'steps'} differ).",
-            hint="Give its settings or another folder.",
+            f"{folder} holds a run with other settings: {', '.join(changed)} differ at step {step}.",
+            hint="Give its settings or another folder; steps and head_steps may change before they matter.",
         )
     tensors = read_weight_file(path).tensors
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})

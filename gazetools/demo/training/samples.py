@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gazetools.demo.scenes import TEST_SEED, Scene, SceneSettings
 from gazetools.demo.scenes.effects import CameraEffects
 from gazetools.demo.scenes.picture import PersonTruth
+from gazetools.demo.training.crowds import add_heads, head_bank
 from gazetools.io.atomic import write_bytes_atomic
 
 Floats = npt.NDArray[np.float64]
@@ -48,6 +49,9 @@ class Sample:
     """[people, 3]: the head's forward direction: right, up, towards the camera."""
     objects_xy: Floats
     """[objects in the picture, 2]."""
+    more_boxes: Floats
+    """[heads, 4]: floating heads without a gaze target, for learning poses; none by default."""
+    more_axes: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +93,7 @@ class SamplePool:
         return bytes(cv2.imencode(".jpg", picture[:, :, ::-1], quality)[1])
 
 
-def make_sample(pool: SamplePool, index: int, side: int) -> Sample:
+def make_sample(pool: SamplePool, index: int, side: int, *, more_heads: int = 0, share: float = 1.0) -> Sample:
     """Sample `index`: a kitchen of the pool, augmented by the index; equal arguments give equal samples.
 
     Half the samples are cropped around one person and target, half are flipped, half of the boxes jittered, colours
@@ -98,6 +102,8 @@ def make_sample(pool: SamplePool, index: int, side: int) -> Sample:
 
     Args:
         side: of the square picture in pixels.
+        more_heads: floating heads to try to paste.
+        share: of the bank of floating heads, the easy ones first.
     """
     rng = np.random.default_rng([pool.seed, 2, index])
     number = index % pool.size
@@ -115,13 +121,17 @@ def make_sample(pool: SamplePool, index: int, side: int) -> Sample:
     flip = rng.random() < 0.5
     if flip:
         small = small[:, ::-1]
-    small = np.clip(small * rng.uniform(0.85, 1.15, 3) + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
     boxes = np.array([p.box_xyxy for p in people])
     gaze_xy = np.array([p.gaze_xy for p in people])
     head_axes = np.array([p.head_axes for p in people])
     if flip:
         boxes = np.stack((1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]), axis=1)
         gaze_xy[:, 0], objects_xy[:, 0], head_axes[:, 0] = 1 - gaze_xy[:, 0], 1 - objects_xy[:, 0], -head_axes[:, 0]
+    more_boxes, more_axes = np.zeros((0, 4)), np.zeros((0, 3))
+    if more_heads:
+        small = np.ascontiguousarray(small)
+        more_boxes, more_axes = add_heads(rng, small, boxes, more_heads, head_bank(pool.seed), share=share)
+    small = np.clip(small * rng.uniform(0.85, 1.15, 3) + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
     sides = (boxes[:, 2:] - boxes[:, :2])[:, [0, 1, 0, 1]]
     shift = rng.uniform(-_JITTER, _JITTER, boxes.shape) * sides * (rng.random((len(boxes), 1)) < 0.5)
     seen = ((objects_xy > 0) & (objects_xy < 1)).all(axis=1)
@@ -133,6 +143,8 @@ def make_sample(pool: SamplePool, index: int, side: int) -> Sample:
         inside=np.array([p.inside for p in people]),
         head_axes=head_axes,
         objects_xy=objects_xy[seen],
+        more_boxes=more_boxes,
+        more_axes=more_axes,
     )
 
 
