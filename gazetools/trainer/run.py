@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import gazetools
 from gazetools.io.atomic import check_writable_folder
 from gazetools.io.json_files import read_json, write_json_atomic
@@ -27,17 +25,17 @@ from gazetools.trainer.checkpoints import (
 )
 from gazetools.trainer.config import AnchorPlan, load_config, resolve_anchors
 from gazetools.trainer.data.clips import ClipDataset
-from gazetools.trainer.data.feature_cache import FeatureCache, encoder_facts
+from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.plan import DataPlan, SplitPlan, plan_data
 from gazetools.trainer.data.sources import build_sources
 from gazetools.trainer.distributed.world import World, add_trees, joined_world
+from gazetools.trainer.encoding import open_feature_cache
 from gazetools.trainer.evaluation import final_evaluation, measure, note_best, prefix
 from gazetools.trainer.interruption import Interruption
 from gazetools.trainer.loop import Loop, Position
 from gazetools.trainer.metrics import MetricSet
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.checks import future_frame_count
-from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.records import write_metrics, write_steps
 from gazetools.trainer.restore import CHECKPOINTS, load_best, restore_run
@@ -123,7 +121,7 @@ class _Run:
                 return self._result("dry_run", loop=None)
             shared = load_pretrained(self.config)
             self.notes += [note for note in shared.notes if note not in self.notes]
-            self._open_features(shared.encoder, device)
+            self.features = open_feature_cache(self.config, shared.encoder, device, self.world, note=self._note)
             loop = Loop(
                 self.config,
                 trunks=build_trunks(
@@ -321,26 +319,6 @@ class _Run:
             future_frames=future_frame_count(config) if training and config.experiment.optimization.losses.jepa else 0,
             features=self.features,
         )
-
-    def _open_features(self, encoder: VideoEncoder, device: torch.device) -> None:
-        """The cache of encoder tokens, where the config has one."""
-        settings = self.config.experiment.data.feature_cache
-        if settings is None:
-            return
-        self.features = FeatureCache(
-            settings,
-            encoder_facts(
-                encoder,
-                autocast=self.config.experiment.optimization.use_bfloat16 and device.type == "cuda",
-                device=device,
-                compiled=self.config.model_kwargs.pretrain_kwargs.encoder.compile,
-            ),
-            dtype=next(encoder.parameters()).dtype,
-            share=1 / self.world.size,
-            say=self.progress.say,
-        )
-        self._note(self.features.open(leads=self.world.leads))
-        self.world.barrier()
 
     def _announce(self) -> None:
         for note in self.notes:
