@@ -102,6 +102,7 @@ def test_drawn_crops_are_not_cached_but_validation_is(
     found = run(tiny, tmp_path / "run", tmp_path / "cache")
     assert counter.take() == (15, 15), "training twice, validation once"
     assert without_counts(found.metrics) == plain.metrics and "train_features_cached" not in found.metrics
+    assert any("keeps validation clips only" in note for note in found.notes)
     # Frames as in validation, but tau drawn anew in every epoch: nothing repeats either.
     found = run(tiny, tmp_path / "tau", tmp_path / "cache", FIXED[0])
     assert counter.take() == (10, 10) and "train_features_cached" not in found.metrics
