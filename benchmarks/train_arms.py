@@ -59,7 +59,7 @@ def make_study(root: Path, *, videos: int, seconds: int) -> None:
                 file.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(base, frame, 1), format="rgb24")))
             file.mux(stream.encode())
         np.savez(root / "heatmaps" / f"{name}.npz", heatmap=random.random((RATE * seconds, 64, 64), dtype=np.float32))
-        rows += [f"{name},{start},{start + 0.5},{start % 2},{start % 3}" for start in (3.2, 4)]
+        rows += [f"{name},{start},{start + 0.5},{int(start) % 2},{int(start) % 3}" for start in (3.2, 4)]
     (root / "actions.csv").write_text("\n".join(rows) + "\n")
 
 
@@ -150,7 +150,7 @@ class Stopwatch:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=int, default=4)
+    parser.add_argument("--videos", type=int, default=2)
     parser.add_argument("--probes", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()

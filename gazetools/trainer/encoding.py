@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.batch import Batch
-from gazetools.trainer.data.feature_cache import FeatureCache
+from gazetools.trainer.data.feature_cache import FeatureCache, encoder_facts
+from gazetools.trainer.distributed.world import World
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 
 
@@ -20,6 +23,30 @@ class FutureTokens:
     """[B, N, D] of the frozen encoder, for the positions that the predictor predicts."""
     known: Tensor
     """bool [B]: whether the video goes that far."""
+
+
+def open_feature_cache(
+    config: TrainingConfig, encoder: nn.Module, device: torch.device, world: World, *, note: Callable[[str], object]
+) -> FeatureCache | None:
+    """The config's cache of this encoder's tokens, ready for use in every process; None where it has none."""
+    settings = config.experiment.data.feature_cache
+    if settings is None:
+        return None
+    cache = FeatureCache(
+        settings,
+        encoder_facts(
+            encoder,
+            autocast=config.experiment.optimization.use_bfloat16 and device.type == "cuda",
+            device=device,
+            compiled=config.model_kwargs.pretrain_kwargs.encoder.compile,
+        ),
+        dtype=next(encoder.parameters()).dtype,
+        share=1 / world.size,
+        say=note,
+    )
+    note(cache.open(leads=world.leads))
+    world.barrier()
+    return cache
 
 
 def encode_batch(

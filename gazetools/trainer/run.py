@@ -11,14 +11,13 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.trainer.arms.build import build_trunks
 from gazetools.trainer.checkpoints import FoundCheckpoint
 from gazetools.trainer.config import load_config
-from gazetools.trainer.data.feature_cache import FeatureCache, encoder_facts
 from gazetools.trainer.distributed.launch import accept_warnings
 from gazetools.trainer.distributed.world import World, joined_world
+from gazetools.trainer.encoding import open_feature_cache
 from gazetools.trainer.evaluation import final_evaluation, flat_values, measure, note_best, split_key, training_values
 from gazetools.trainer.interruption import Interruption
 from gazetools.trainer.loop import Loop
 from gazetools.trainer.models.build import load_pretrained
-from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.outcome import RESULT_NAME, is_finished, result_of
 from gazetools.trainer.records import write_metrics, write_steps
@@ -121,7 +120,7 @@ class _Run:
         plan, config = self.plan, self.plan.config
         shared = load_pretrained(config)
         self.talk.keep(shared.notes)
-        self.features = self._open_features(shared.encoder)
+        self.features = open_feature_cache(config, shared.encoder, plan.device, self.world, note=self.talk.note)
         trunks = build_trunks(
             config, shared, plan.data.labels.counts, len(plan.data.train.clips), world=self.world
         )  # fmt: skip
@@ -135,27 +134,6 @@ class _Run:
             world=self.world,
             save=self._save,
         )
-
-    def _open_features(self, encoder: VideoEncoder) -> FeatureCache | None:
-        """The cache of encoder tokens, where the config has one."""
-        plan, settings = self.plan, self.plan.config.experiment.data.feature_cache
-        if settings is None:
-            return None
-        cache = FeatureCache(
-            settings,
-            encoder_facts(
-                encoder,
-                autocast=plan.config.experiment.optimization.use_bfloat16 and plan.device.type == "cuda",
-                device=plan.device,
-                compiled=plan.config.model_kwargs.pretrain_kwargs.encoder.compile,
-            ),
-            dtype=next(encoder.parameters()).dtype,
-            share=1 / self.world.size,
-            say=self.talk.progress.say,
-        )
-        self.talk.note(cache.open(leads=self.world.leads))
-        self.world.barrier()
-        return cache
 
     def _epochs(self, logs: Logs) -> bool:
         """Train and measure the epochs that are left; False where a signal came (the state is saved then)."""

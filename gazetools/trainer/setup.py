@@ -79,6 +79,13 @@ def notes_of(config: TrainingConfig) -> list[str]:
         notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
     if config.experiment.data.pin_memory and config.device == "cpu":
         notes.append("pin_memory has no effect on the CPU.")
+    data = config.experiment.data
+    low, high = data.train_anticipation_time_sec or data.anticipation_time_sec
+    if data.feature_cache is not None and (data.train_transform == "random" or low < high):
+        notes.append(
+            "feature_cache keeps validation clips only: training clips differ between epochs (train_transform: "
+            f"{data.train_transform}, anticipation time {low:g} to {high:g} s)."
+        )
     if config.model_kwargs.pretrain_kwargs.predictor.heatmap_positions is None:
         with suppress(UsageError):  # told by check_available
             own = {s.arm for s in plan_learners(config) if _positions(s.config) == "own"}

@@ -25,6 +25,8 @@ from tests.trainer.conftest import Study
 from tests.trainer.test_train import Listener, assert_same, final_state
 
 FIXED = ["experiment.data.train_transform=evaluation", "experiment.data.train_anticipation_time_sec=[1.0,1.0]"]
+ONCE = [*FIXED, "experiment.optimization.num_epochs=1"]
+"""One epoch, whose five training clips are those of validation."""
 
 
 class Counter:
@@ -100,6 +102,7 @@ def test_drawn_crops_are_not_cached_but_validation_is(
     found = run(tiny, tmp_path / "run", tmp_path / "cache")
     assert counter.take() == (15, 15), "training twice, validation once"
     assert without_counts(found.metrics) == plain.metrics and "train_features_cached" not in found.metrics
+    assert any("keeps validation clips only" in note for note in found.notes)
     # Frames as in validation, but tau drawn anew in every epoch: nothing repeats either.
     found = run(tiny, tmp_path / "tau", tmp_path / "cache", FIXED[0])
     assert counter.take() == (10, 10) and "train_features_cached" not in found.metrics
@@ -108,8 +111,8 @@ def test_drawn_crops_are_not_cached_but_validation_is(
 @pytest.mark.slow  # a worker process imports everything anew
 def test_loader_workers_read_the_cache(tiny: dict[str, Any], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    plain = run(tiny, tmp_path / "plain", cache, "val_only=true", "classifier_checkpoint=null")
-    found = run(tiny, tmp_path / "workers", cache, "val_only=true", "experiment.data.num_workers=1")
+    plain = run(tiny, tmp_path / "plain", cache, *ONCE)
+    found = run(tiny, tmp_path / "workers", cache, *ONCE, "experiment.data.num_workers=1")
     values = found.final["main"]["val_start"]
     assert (values["features_cached"], values["features_computed"]) == (5, 0)
     assert without_counts(values) == without_counts(plain.final["main"]["val_start"])
@@ -161,7 +164,7 @@ def test_another_file_under_the_same_name_is_seen(
 ) -> None:
     counter, cache, videos = Counter(monkeypatch), tmp_path / "cache", tmp_path / "videos"
     shutil.copytree(study.root / "videos", videos)
-    where = [f"experiment.data.base_path={videos}", "val_only=true"]
+    where = [f"experiment.data.base_path={videos}", *ONCE]
     run(tiny, tmp_path / "first", cache, *where)
     counter.take()
     status = (videos / "P01_01.mp4").stat()
@@ -170,7 +173,7 @@ def test_another_file_under_the_same_name_is_seen(
     assert counter.take() == (2, 2), "the two clips of that video"
     moved = tmp_path / "moved"
     videos.rename(moved)
-    run(tiny, tmp_path / "elsewhere", cache, f"experiment.data.base_path={moved}", "val_only=true")
+    run(tiny, tmp_path / "elsewhere", cache, *ONCE, f"experiment.data.base_path={moved}")
     assert counter.take() == (0, 0), "the same files elsewhere are the same"
 
 
@@ -178,7 +181,7 @@ def test_lost_and_damaged_files_are_computed_again(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter, cache = Counter(monkeypatch), tmp_path / "cache"
-    first = run(tiny, tmp_path / "first", cache, "val_only=true")
+    first = run(tiny, tmp_path / "first", cache, *ONCE)
     whole = {path: path.read_bytes() for path in files(cache)}
     assert len(whole) == 5
     lost, short, flipped, *_ = whole
@@ -186,7 +189,7 @@ def test_lost_and_damaged_files_are_computed_again(
     short.write_bytes(whole[short][:-9])
     flipped.write_bytes(whole[flipped][:-5] + bytes([whole[flipped][-5] ^ 64]) + whole[flipped][-4:])
     counter.take()
-    again = run(tiny, tmp_path / "again", cache, "val_only=true")
+    again = run(tiny, tmp_path / "again", cache, *ONCE)
     assert counter.take() == (3, 3)
     assert without_counts(again.final["main"]["val_start"]) == without_counts(first.final["main"]["val_start"])
     assert {path: path.read_bytes() for path in files(cache)} == whole, "written anew, byte for byte"
@@ -195,9 +198,9 @@ def test_lost_and_damaged_files_are_computed_again(
 def test_the_budget_ends_storing_not_the_run(tiny: dict[str, Any], tmp_path: Path) -> None:
     cache, listener = tmp_path / "cache", Listener()
     size = 2 * 16 * 24 * 4  # steps x cells x channels x float32
-    plain = run(tiny, tmp_path / "plain", None, "val_only=true")
+    plain = run(tiny, tmp_path / "plain", None, *ONCE)
     found = run(
-        tiny, tmp_path / "run", cache, "val_only=true", budget_gib=(2 * size + 3000) / 2**30, progress=listener
+        tiny, tmp_path / "run", cache, *ONCE, budget_gib=(2 * size + 3000) / 2**30, progress=listener
     )  # fmt: skip
     assert len(files(cache)) == 2 and sum(path.stat().st_size for path in files(cache)) <= 2 * size + 3000
     assert without_counts(found.final["main"]["val_start"]) == plain.final["main"]["val_start"]
@@ -214,7 +217,7 @@ def test_a_full_disk_ends_storing_not_the_run(
 
     monkeypatch.setattr(module, "write_bytes_atomic", full)
     listener = Listener()
-    found = run(tiny, tmp_path / "run", tmp_path / "cache", "val_only=true", progress=listener)
+    found = run(tiny, tmp_path / "run", tmp_path / "cache", *ONCE, progress=listener)
     assert found.status == "done" and not files(tmp_path / "cache")
     assert sum("No space left" in text for text in listener.said) == 1
     assert atomic.write_bytes_atomic is not full
@@ -237,6 +240,7 @@ def test_rounding_is_bounded_and_the_same_when_stored_and_when_read(
     assert cache.load("b" * 64) is None
 
 
+@pytest.mark.slow  # the rounding itself is tested above
 def test_float16_tokens_give_the_same_run_whether_cached_or_not_yet(tiny: dict[str, Any], tmp_path: Path) -> None:
     found = [run(tiny, tmp_path / name, tmp_path / "cache", *FIXED, dtype="float16") for name in ("first", "again")]
     assert without_counts(found[0].final["main"]["val_start"]) == without_counts(found[1].final["main"]["val_start"])
