@@ -70,7 +70,9 @@ def run_command(title: str, arguments: Sequence[str], *, quiet: bool = False) ->
         document = {}
     if child.returncode == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
-    if child.returncode not in (ExitCode.OK, ExitCode.FINDINGS) or "error" in document:
+    # Findings are a result; failed items would leave the steps after them with too little.
+    good = (ExitCode.OK, ExitCode.FINDINGS) if arguments[0] == "validate" else (ExitCode.OK,)
+    if child.returncode not in good or "error" in document:
         message = document.get("error", {}).get("message", f"exit code {child.returncode}")
         kind = EnvironmentLacksError if child.returncode == ExitCode.ENVIRONMENT else FaultError
         raise kind(
