@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,16 +11,15 @@ class RayError(Exception):
 
 
 class FakeRay:
-    """Keeps account of what the pool asks for; `lose(n)` loses the actor of the n-th call that is waited for."""
+    """Keeps account of what the pool asks for; `lose_first` names the method whose first call loses its actor."""
 
     exceptions = SimpleNamespace(RayError=RayError)
 
-    def __init__(self, *, room: int = 99, lose: Callable[[int], bool] = lambda call: False) -> None:
+    def __init__(self, *, room: int = 99, lose_first: str = "") -> None:
         self.room = room
         self.options: dict[str, Any] = {}
         self.actors: list[FakeActor] = []
-        self.calls_done = 0
-        self._lose = lose
+        self._lose_first = lose_first
 
     def remote(self, actor_class: type) -> FakeRay:
         self._class = actor_class
@@ -50,8 +48,8 @@ class FakeRay:
         return ready, [call for call in calls if call not in ready]
 
     def get(self, call: Call) -> Any:
-        self.calls_done += 1
-        if self._lose(self.calls_done):
+        if call.name == self._lose_first:
+            self._lose_first = ""
             call.actor.die()
         if call.actor.dead:
             raise RayError("The actor died unexpectedly before finishing this task.\n\tclass_name: WorkerActor")
@@ -87,4 +85,5 @@ class Call:
 
     def __init__(self, actor: FakeActor, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.actor = actor
+        self.name = name
         self.run = lambda: getattr(actor.instance, name)(*args, **kwargs)

@@ -68,7 +68,7 @@ def test_a_video_that_kills_its_workers_is_given_up_and_no_other_is_lost(probe: 
 
 
 def test_what_a_lost_actor_did_is_done_by_another(probe: Path) -> None:
-    ray = FakeRay(lose=lambda call: call == 3)  # two are ready, then the first task's
+    ray = FakeRay(lose_first="do")
     statuses, said = _run(_pool(ray, probe), ("b/short", "c/short", "d/short"))
     assert set(statuses.values()) == {"done"}
     assert [text for text in said if "was lost (The actor died unexpectedly" in text] == said
