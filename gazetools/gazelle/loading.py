@@ -151,6 +151,13 @@ def _find_decoder(
 ) -> tuple[GazelleConfig, WeightFile]:
     name = os.fspath(name_or_path)
     if name == TINY_MODEL.name:
+        if checkpoint is None and not TINY_WEIGHTS.exists():
+            raise EnvironmentLacksError(
+                f"The weights of {name} are not in this installation ({TINY_WEIGHTS}).",
+                hint="Train them with `make gazelle-tiny` in a clone and give --model gazelle_tiny_run/"
+                "gazelle_tiny.safetensors, or use another model.",
+                model=name,
+            )
         return TINY_MODEL, read_weight_file(TINY_WEIGHTS if checkpoint is None else Path(checkpoint))
     if name not in RELEASED_MODELS and _is_path(name):
         return _self_describing(Path(name), checkpoint)

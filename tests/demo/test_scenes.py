@@ -61,7 +61,7 @@ def test_the_object_looked_at_is_drawn_where_the_truth_says() -> None:
             continue
         before = scene.draw(seconds, (180, 320)).astype(int)
         scene.kitchen.objects[person.look.number, 1] += 50  # metres: out of sight
-        scene._posed = (-1.0, [])
+        scene._posed, scene._backs = (-1.0, []), {}
         gone = np.abs(scene.draw(seconds, (180, 320)).astype(int) - before).max(axis=2)
         x, y = int(person.gaze_xy[0] * 320), int(person.gaze_xy[1] * 180)
         found += int(gone[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3].max() > 25)

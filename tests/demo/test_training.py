@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gazetools.demo.training import crowds
 from gazetools.demo.training.crowds import add_heads
 from gazetools.demo.training.losses import make_batch
 from gazetools.demo.training.network import TrainingNetwork, checkpoint_tensors, target_maps, write_checkpoint
@@ -23,8 +24,20 @@ from gazetools.schemas.errors import UsageError
 
 SIDE = TINY_MODEL.in_size[0]
 SHORT = TrainingSettings(
-    ranks=1, pool=6, head_steps=2, steps=5, head_batch=2, batch=2, more_heads=0, warm_up=2, save_every=2
+    ranks=1,
+    pool=6,
+    head_steps=2,
+    steps=5,
+    head_batch=2,
+    batch=2,
+    warm_up=2,
+    save_every=2,
 )
+
+
+@pytest.fixture(autouse=True)
+def a_small_bank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowds, "_BANK", 8)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +84,8 @@ def test_floating_heads_keep_clear_of_real_ones() -> None:
     sprites = np.full((1, 52, 52, 4), 255, np.uint8)
     picture = np.zeros((SIDE, SIDE, 3), np.uint8)
     real = np.array([[0.4, 0.4, 0.6, 0.6]])
-    boxes, axes = add_heads(np.random.default_rng(0), picture, real, 40, (sprites, np.array([[0.0, 0.0, 1.0]])))
-    assert len(boxes) == len(axes) > 3
+    boxes, axes = add_heads(np.random.default_rng(0), picture, real, (sprites, np.array([[0.0, 0.0, 1.0]])))
+    assert len(boxes) == len(axes) > 10
     assert picture[int(0.5 * SIDE), int(0.5 * SIDE)].max() == 0
     for box in boxes:
         x, y = ((box[:2] + box[2:]) / 2 * SIDE).astype(int)

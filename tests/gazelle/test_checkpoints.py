@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -14,8 +15,15 @@ from safetensors.torch import load_file, save_file
 
 from gazetools.gazelle import loading
 from gazetools.gazelle.backbone import transformers_key_table
-from gazetools.gazelle.checkpoints import WeightFile, load_tensors, read_transformers_folder
-from gazetools.gazelle.config import CONFIG_METADATA_KEY, RELEASED_MODELS, BackboneConfig, GazelleConfig
+from gazetools.gazelle.checkpoints import WeightFile, load_tensors, read_metadata, read_transformers_folder
+from gazetools.gazelle.config import (
+    CONFIG_METADATA_KEY,
+    RELEASED_MODELS,
+    TINY_MODEL,
+    BackboneConfig,
+    GazelleConfig,
+    config_from_metadata,
+)
 from gazetools.gazelle.decoder import decoder_shapes
 from gazetools.gazelle.loading import load_model
 from gazetools.gazelle.matching import BACKBONE_PREFIX, decoder_and_backbone, describe_tensors
@@ -402,9 +410,26 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="did you mean gazelle_dinov2_vitb14"):
         load_model("gazelle_dinov2_vitb41")
-    with pytest.raises(EnvironmentLacksError, match=r"gazelle_tiny .*not shipped yet") as caught:
+
+
+def test_gazelle_tiny_is_loaded_from_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GAZETOOLS_OFFLINE", "1")
+    path = tmp_path / "packaged.safetensors"
+    monkeypatch.setattr(loading, "TINY_WEIGHTS", path)
+    with pytest.raises(EnvironmentLacksError, match=r"packaged\.safetensors") as caught:
         load_model("gazelle_tiny")
     assert caught.value.exit_code == 3
+    save_file({k: v.half() for k, v in random_model_tensors(TINY_MODEL, seed=1).items()}, path)
+    model = load_model("gazelle_tiny")
+    assert model.config == TINY_MODEL
+    assert model.weights_sha256 == {"checkpoint": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+@pytest.mark.skipif(not loading.TINY_WEIGHTS.exists(), reason="gazelle_tiny's weights are not trained yet")
+def test_the_shipped_gazelle_tiny_is_small_and_describes_itself() -> None:
+    assert loading.TINY_WEIGHTS.stat().st_size < 6_000_000
+    assert config_from_metadata(read_metadata(loading.TINY_WEIGHTS), path="") == TINY_MODEL
+    assert load_model("gazelle_tiny", offline=True).has_inout
 
 
 def test_loading_does_not_change_the_file(tmp_path: Path, whole: Tensors) -> None:

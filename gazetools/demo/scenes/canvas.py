@@ -30,9 +30,10 @@ class Canvas:
     def polygon(self, points_xy: Floats | Sequence[Sequence[float]], colour: Colour, *, convex: bool = True) -> None:
         """Filled."""
         pixels = (np.asarray(points_xy, np.float64) * self.pixels_per_unit - 0.5) * _ONE
-        if not np.isfinite(pixels).all():
-            return  # behind the camera
-        corners = np.rint(pixels.clip(-1e6, 1e6)).astype(np.int32)
+        largest = float(np.abs(pixels).max())
+        if not largest < 1e6:
+            return  # behind the camera (NaN), or so near to it that nothing could be seen of it
+        corners = np.rint(pixels).astype(np.int32)
         if convex:
             cv2.fillConvexPoly(self.picture, corners, _rgb(colour), cv2.LINE_AA, _SHIFT)
         else:
@@ -77,5 +78,5 @@ class Canvas:
 
 
 def _rgb(colour: Colour) -> tuple[float, float, float]:
-    red, green, blue = (min(max(float(c), 0.0), 255.0) for c in colour)
-    return red, green, blue
+    red, green, blue = colour
+    return min(max(float(red), 0.0), 255.0), min(max(float(green), 0.0), 255.0), min(max(float(blue), 0.0), 255.0)

@@ -21,6 +21,8 @@ SPRITE_REACH = 1.3
 _PIXEL = 2 * SPRITE_REACH / SPRITE_SIDE
 _SKINS = ((244, 208, 178), (226, 178, 146), (198, 146, 112), (150, 102, 74), (110, 74, 56))
 _HAIRS = ((28, 22, 20), (70, 42, 26), (118, 76, 40), (176, 138, 78), (120, 118, 116), (150, 60, 30))
+_LIGHTEST_HAIR = 0.6
+"""Of the skin's brightness: a face stands out from its hair, whatever the colours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ def random_head(rng: np.random.Generator) -> HeadLook:
     """Any skin, hair and extras."""
     skin = np.array(_SKINS[int(rng.integers(len(_SKINS)))]) + rng.uniform(-8, 8, 3)
     hair = np.array(_HAIRS[int(rng.integers(len(_HAIRS)))]) + rng.uniform(-10, 10, 3)
+    hair *= min(1.0, _LIGHTEST_HAIR * skin.sum() / hair.sum())
     return HeadLook(
         skin=(float(skin[0]), float(skin[1]), float(skin[2])),
         hair=(float(hair[0]), float(hair[1]), float(hair[2])),

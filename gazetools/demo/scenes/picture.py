@@ -31,6 +31,8 @@ Pixels = npt.NDArray[np.uint8]
 _HEAD_HALF = np.array([0.41 * HEAD_HEIGHT, 0.5 * HEAD_HEIGHT])
 """Half width and half height of the sphere, metres."""
 _HEAD_TURN_SECONDS, _EYE_TURN_SECONDS = 0.24, 0.07
+_BEHIND_EVERYBODY = 0.95
+"""Metres in z beyond which no person or hand rest is."""
 _MOST_EYE_TURN = 0.6
 """Radians that the eyes turn in the head."""
 _LIFTS = (0.1, 0.06)
@@ -104,6 +106,8 @@ class Scene:
         ]
         self._rooms: dict[tuple[int, int], Room] = {}
         self._sprites: dict[int, tuple[Floats, Pixels]] = {}
+        self._backs: dict[tuple[int, int], tuple[tuple[int, ...], Pixels]] = {}
+        self._projected: dict[tuple[int, float], tuple[Floats, float, Floats]] = {}
         self._posed: tuple[float, list[_Pose]] = (-1.0, [])
 
     @property
@@ -137,7 +141,7 @@ class Scene:
         if size_hw not in self._rooms:
             self._rooms[size_hw] = draw_room(self.kitchen, size_hw)
         room = self._rooms[size_hw]
-        canvas = Canvas(room.behind.copy(), self.kitchen.camera.aspect)
+        canvas = Canvas(self._behind(seconds, size_hw).copy(), self.kitchen.camera.aspect)
         table_drawn = False
         for depth, draw in sorted(self._drawables(seconds, room), key=lambda item: -item[0]):
             if not table_drawn and depth < TABLE_Z[1]:
@@ -148,13 +152,28 @@ class Scene:
             cv2.copyTo(room.before, room.before_mask, canvas.picture)
         return canvas.picture
 
+    def _behind(self, seconds: float, size_hw: tuple[int, int]) -> Pixels:
+        """The room behind everybody with the objects that stand still there, drawn once for every set of them."""
+        still = tuple(n for n, foot in enumerate(self.objects_at(seconds)) if self._stands_behind(n, foot))
+        if size_hw not in self._backs or self._backs[size_hw][0] != still:
+            room = self._rooms[size_hw]
+            canvas = Canvas(room.behind.copy(), self.kitchen.camera.aspect)
+            for noun in sorted(still, key=lambda n: -self.kitchen.objects[n, 2]):
+                self._object_drawer(noun, self.kitchen.objects[noun], room)(canvas)
+            self._backs[size_hw] = still, canvas.picture
+        return self._backs[size_hw][1]
+
+    def _stands_behind(self, noun: int, foot: Floats) -> bool:
+        return bool(foot[2] > _BEHIND_EVERYBODY and foot[1] == self.kitchen.objects[noun, 1])
+
     def _drawables(self, seconds: float, room: Room) -> list[tuple[float, Callable[[Canvas], None]]]:
         """(depth, how to draw it) of everything that may move."""
         parts: list[tuple[float, Callable[[Canvas], None]]] = [
             (TABLE_Z[1] - 1e-6, lambda canvas: None)  # so that the table is drawn in any case
         ]
         for noun, foot in enumerate(self.objects_at(seconds)):
-            parts.append((float(foot[2]), self._object_drawer(noun, foot, self._light(room, foot))))
+            if not self._stands_behind(noun, foot):
+                parts.append((float(foot[2]), self._object_drawer(noun, foot, room)))
         for k, pose in enumerate(self._poses(seconds)):
             person, light = self._people[k], self._light(room, pose.head)
             parts.append((float(pose.head[2]), self._person_drawer(k, pose, light)))
@@ -163,10 +182,14 @@ class Scene:
                 parts.append((float(depth), self._arm_drawer(person, pose, side, hand, light)))
         return parts
 
-    def _object_drawer(self, noun: int, foot: Floats, light: Floats) -> Callable[[Canvas], None]:
-        camera = self.kitchen.camera
-        where, scale = camera.frame_xy(foot), camera.scale_at(foot)
-        return lambda canvas: draw_object(canvas, noun, where, scale, self._colours[noun] * light)
+    def _object_drawer(self, noun: int, foot: Floats, room: Room) -> Callable[[Canvas], None]:
+        key = noun, float(foot[1])  # nothing else of an object ever changes
+        if key not in self._projected:
+            camera = self.kitchen.camera
+            colour = self._colours[noun] * self._light(room, foot)
+            self._projected[key] = camera.frame_xy(foot), camera.scale_at(foot), colour
+        where, scale, colour = self._projected[key]
+        return lambda canvas: draw_object(canvas, noun, where, scale, colour)
 
     def _person_drawer(self, index: int, pose: _Pose, light: Floats) -> Callable[[Canvas], None]:
         camera, person = self.kitchen.camera, self._people[index]

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
 _SIDE = 52
-_BANK = 3000
+_BANK = 2400
 _MOST_EYE_TURN = 0.35
 
 
@@ -46,15 +46,9 @@ def head_bank(seed: int) -> tuple[Pixels, Floats]:
 
 
 def add_heads(
-    rng: np.random.Generator,
-    picture: Pixels,
-    boxes: Floats,
-    count: int,
-    bank: tuple[Pixels, Floats],
-    *,
-    share: float = 1.0,
+    rng: np.random.Generator, picture: Pixels, boxes: Floats, bank: tuple[Pixels, Floats], *, share: float = 1.0
 ) -> tuple[Floats, Floats]:
-    """Paste up to `count` heads where none is; returns their boxes [N, 4] (shares) and directions [N, 3].
+    """Fill the picture with rows of heads where none is; returns their boxes [N, 4] (shares) and directions [N, 3].
 
     Args:
         picture: uint8 RGB [side, side, 3]; changed.
@@ -62,29 +56,37 @@ def add_heads(
         share: of the bank, from its start, to choose from.
     """
     sprites, directions = bank
+    added, numbers = [], []
+    top = rng.uniform(0, 0.06)
+    while top < 0.82:
+        row_height = rng.uniform(0.16, 0.3)
+        left = rng.uniform(0, 0.08)
+        while True:
+            height = row_height * rng.uniform(0.75, 1)
+            width = height * rng.uniform(0.42, 0.75)
+            y = min(top + rng.uniform(0, row_height - height), 1 - height)
+            if left + width > 1:
+                break
+            box = np.array([left, y, left + width, y + height])
+            if not ((box[:2] < boxes[:, 2:]) & (boxes[:, :2] < box[2:])).all(axis=1).any():
+                number = int(rng.integers(max(1, round(share * len(sprites)))))
+                _paste(picture, sprites[number], box, rng.uniform(0.6, 1.15) * rng.uniform(0.92, 1.08, 3))
+                added.append(box)
+                numbers.append(number)
+            left += width + rng.uniform(0, 0.1)
+        top += row_height + rng.uniform(0, 0.04)
+    return np.array(added).reshape(-1, 4), directions[numbers]
+
+
+def _paste(picture: Pixels, sprite: Pixels, box: Floats, light: Floats) -> None:
     side = picture.shape[0]
-    taken = [np.asarray(box) for box in boxes]
-    added, faces = [], []
-    for _ in range(count):
-        height = rng.uniform(0.15, 0.31)
-        width = height * rng.uniform(0.42, 0.75)
-        x, y = rng.uniform(width / 2, 1 - width / 2), rng.uniform(height / 2, 1 - height / 2)
-        box = np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
-        if any((box[:2] < other[2:]).all() and (other[:2] < box[2:]).all() for other in taken):
-            continue
-        number = int(rng.integers(max(1, round(share * len(sprites)))))
-        middle = np.array([x, y]) * side
-        reach = np.array([width, height]) / 2 * side * SPRITE_REACH / 1.06
-        x0, y0 = np.floor(middle - reach).astype(int).clip(0)
-        x1, y1 = np.minimum(np.ceil(middle + reach).astype(int), side)
-        scale = 2 * reach / _SIDE
-        shift = middle - reach - (x0, y0) + scale * 0.5 - 0.5
-        warp = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
-        part = cv2.warpAffine(sprites[number], warp, (int(x1 - x0), int(y1 - y0))).astype(np.float32)
-        light = rng.uniform(0.6, 1.15) * rng.uniform(0.92, 1.08, 3)
-        area = picture[y0:y1, x0:x1]
-        area[:] = np.clip(area * (1 - part[..., 3:] / 255) + part[..., :3] * light, 0, 255).astype(np.uint8)
-        taken.append(box)
-        added.append(box)
-        faces.append(directions[number])
-    return np.array(added).reshape(-1, 4), np.array(faces).reshape(-1, 3)
+    middle = (box[:2] + box[2:]) / 2 * side
+    reach = (box[2:] - box[:2]) / 2 * side * SPRITE_REACH / 1.06
+    x0, y0 = np.floor(middle - reach).astype(int).clip(0)
+    x1, y1 = np.minimum(np.ceil(middle + reach).astype(int), side)
+    scale = 2 * reach / _SIDE
+    shift = middle - reach - (x0, y0) + scale * 0.5 - 0.5
+    warp = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
+    part = cv2.warpAffine(sprite, warp, (int(x1 - x0), int(y1 - y0))).astype(np.float32)
+    area = picture[y0:y1, x0:x1]
+    area[:] = np.clip(area * (1 - part[..., 3:] / 255) + part[..., :3] * light, 0, 255).astype(np.uint8)

@@ -15,7 +15,9 @@ from gazetools.gazelle.prompts import BoxXyxy, head_maps
 
 Weights = dict[str, float]
 
-AUXILIARY_WEIGHTS: Weights = {"head": 0.3, "object": 0.3, "axes": 1.0, "offset": 3.0, "inside": 0.2}
+HEADS_WEIGHTS: Weights = {"head": 0.3, "object": 0.1, "axes": 2.0, "offset": 0.0, "inside": 0.0}
+"""In the first phase: what cannot be told before directions can would only be noise."""
+AUXILIARY_WEIGHTS: Weights = {"head": 0.3, "object": 0.3, "axes": 2.0, "offset": 3.0, "inside": 0.2}
 MAP_WEIGHT = 10.0
 """Of the heatmap's mean pixel loss, as large as the others together at the start."""
 INOUT_WEIGHT = 0.3
@@ -82,7 +84,7 @@ def heads_only_loss(network: TrainingNetwork, batch: Batch, kept: int) -> tuple[
     keep_bk = key.topk(kept, dim=1).indices.sort(dim=1).values
     told = network.told(network.tokens(batch.images, keep_bk))
     near = {k: v.gather(1, keep_bk[..., None].expand(-1, -1, v.shape[2])) for k, v in wanted.items()}
-    return _auxiliary(told, near)
+    return _auxiliary(told, near, HEADS_WEIGHTS)
 
 
 def whole_loss(
@@ -90,7 +92,7 @@ def whole_loss(
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Heatmap and in/out loss of all people, plus `auxiliary_share` of the auxiliary losses."""
     tokens = network.tokens(batch.images)
-    auxiliary, figures = _auxiliary(network.told(tokens), batch.token_targets)
+    auxiliary, figures = _auxiliary(network.told(tokens), batch.token_targets, AUXILIARY_WEIGHTS)
     maps, inout = network.maps(tokens, batch.image_index, head_maps(batch.prompts, network.config.grid))
     inside = batch.inside
     map_loss = binary_loss(maps[inside], target_maps(batch.gaze_xy[inside], network.config.out_size))
@@ -99,7 +101,9 @@ def whole_loss(
     return MAP_WEIGHT * map_loss + INOUT_WEIGHT * inout_loss + auxiliary_share * auxiliary, figures
 
 
-def _auxiliary(told: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+def _auxiliary(
+    told: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], weights: Weights
+) -> tuple[torch.Tensor, dict[str, float]]:
     on_head = wanted["head"][..., 0] > 0
     known = wanted["known"][..., 0] > 0
     looks_inside = known & (wanted["inside"][..., 0] > 0)
@@ -111,5 +115,5 @@ def _auxiliary(told: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -
         "offset": (told["offset"][looks_inside] - wanted["offset"][looks_inside]).norm(dim=1).mean(),
         "inside": F.binary_cross_entropy_with_logits(told["inside"][known], wanted["inside"][known]),
     }
-    total = torch.stack([AUXILIARY_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
+    total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
     return total, {name: float(loss.detach()) for name, loss in losses.items()}

@@ -41,23 +41,21 @@ class TrainingSettings:
     seed: int = 7
     ranks: int = 2
     """Processes that share every batch: one per core; sums differ in the last bits with their number."""
-    pool: int = 12000
+    pool: int = 9000
     """Kitchens; each comes back a few times, augmented anew."""
-    head_steps: int = 1400
+    head_steps: int = 2000
     """Of the first phase."""
-    steps: int = 2900
+    steps: int = 5500
     """In all."""
     head_batch: int = 24
-    more_heads: int = 60
-    """Floating heads that are tried to be pasted into a picture of the first phase."""
     easy_share: float = 0.2
     """Of the floating heads, those with the strongest contrast, to begin with."""
-    easy_steps: int = 300
+    easy_steps: int = 400
     """Half of them with the easy heads alone, then more and more; after one and a half times as many all."""
     batch: int = 16
-    kept_cells: int = 84
-    learning_rate: float = 1e-3
-    warm_up: int = 150
+    kept_cells: int = 110
+    learning_rate: float = 5e-4
+    warm_up: int = 80
     decay_share: float = 0.35
     """Of the second phase: the last part, in which the learning rate falls to zero."""
     weight_decay: float = 0.03
@@ -101,9 +99,9 @@ class _Samples(Dataset[list[Sample]]):
         settings, step = self.settings, self.start + item
         first, last = settings.pictures_before(step), settings.pictures_before(step + 1)
         mine = range(first + self.rank, last, settings.ranks)
-        more = settings.more_heads if step < settings.head_steps else 0
+        crowd = step < settings.head_steps
         share = min(1.0, max(settings.easy_share, step / settings.easy_steps - 0.5))
-        return [make_sample(self.pool, k, TINY_MODEL.in_size[0], more_heads=more, share=share) for k in mine]
+        return [make_sample(self.pool, k, TINY_MODEL.in_size[0], crowd=crowd, share=share) for k in mine]
 
 
 def train(

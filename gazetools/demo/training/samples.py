@@ -93,7 +93,7 @@ class SamplePool:
         return bytes(cv2.imencode(".jpg", picture[:, :, ::-1], quality)[1])
 
 
-def make_sample(pool: SamplePool, index: int, side: int, *, more_heads: int = 0, share: float = 1.0) -> Sample:
+def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False, share: float = 1.0) -> Sample:
     """Sample `index`: a kitchen of the pool, augmented by the index; equal arguments give equal samples.
 
     Half the samples are cropped around one person and target, half are flipped, half of the boxes jittered, colours
@@ -102,7 +102,7 @@ def make_sample(pool: SamplePool, index: int, side: int, *, more_heads: int = 0,
 
     Args:
         side: of the square picture in pixels.
-        more_heads: floating heads to try to paste.
+        crowd: paste floating heads.
         share: of the bank of floating heads, the easy ones first.
     """
     rng = np.random.default_rng([pool.seed, 2, index])
@@ -128,9 +128,9 @@ def make_sample(pool: SamplePool, index: int, side: int, *, more_heads: int = 0,
         boxes = np.stack((1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]), axis=1)
         gaze_xy[:, 0], objects_xy[:, 0], head_axes[:, 0] = 1 - gaze_xy[:, 0], 1 - objects_xy[:, 0], -head_axes[:, 0]
     more_boxes, more_axes = np.zeros((0, 4)), np.zeros((0, 3))
-    if more_heads:
+    if crowd:
         small = np.ascontiguousarray(small)
-        more_boxes, more_axes = add_heads(rng, small, boxes, more_heads, head_bank(pool.seed), share=share)
+        more_boxes, more_axes = add_heads(rng, small, boxes, head_bank(pool.seed), share=share)
     small = np.clip(small * rng.uniform(0.85, 1.15, 3) + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
     sides = (boxes[:, 2:] - boxes[:, :2])[:, [0, 1, 0, 1]]
     shift = rng.uniform(-_JITTER, _JITTER, boxes.shape) * sides * (rng.random((len(boxes), 1)) < 0.5)
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--start", type=int, default=0)
-    parser.add_argument("--stop", type=int, default=12000)
+    parser.add_argument("--stop", type=int, default=9000)
     parser.add_argument("--step", type=int, default=1)
     options = parser.parse_args()
     cv2.setNumThreads(1)
