@@ -88,12 +88,12 @@ class DemoPlan:
         }
 
 
-DEFAULT = DemoPlan(name="default", clips=36, seconds=20.0, epochs=24, seeds=(0,))
+DEFAULT = DemoPlan(name="default", clips=36, seconds=20.0, epochs=16, seeds=(0,))
 FULL = DemoPlan(
     name="full",
     clips=72,
     seconds=30.0,
-    epochs=24,
+    epochs=16,
     seeds=(0, 1),
     batch_size=32,
     held_out_participants=4,
