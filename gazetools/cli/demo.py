@@ -29,14 +29,16 @@ def demo_command(
     seconds: Annotated[float | None, typer.Option(min=1, max=600, help="Length of each clip.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=1000, help="Of training.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=999_999, help="Of scenes, data order and encoder.")] = None,
-    model: Annotated[str | None, typer.Option(help="Gaze model of the step extract (default: gazelle_tiny).")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Gaze model of the step extract (default: gazelle_tiny, if shipped).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Does gaze tell the next action? Scenes, gaze model, checks, training with five arms and a report, in minutes.
 
     Every step is a public command and is printed. The same command goes on where it was interrupted.
 
-    Exit code 0: the arm with estimated gaze is better than the one without (`contrast` > 0 in result.json); 1: not.
+    Exit code 0: the arm with gaze is better than the one without (`contrast` > 0 in result.json); 1: not.
 
     Example: gazetools demo -o demo
     """
@@ -57,11 +59,18 @@ def demo_command(
 
 
 def _plan(**options: Any) -> DemoPlan:
-    from gazetools.demo.plan import DEFAULT, FULL
+    from gazetools.demo.plan import DEFAULT, FULL, MODEL, STAND_IN
+    from gazetools.gazelle.loading import TINY_WEIGHTS
 
     base = FULL if options.pop("full") else DEFAULT
     given = {name: value for name, value in options.items() if value is not None}
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    if "model" not in given and not TINY_WEIGHTS.is_file():
+        TERMINAL.say(
+            f"This package has no weights of {MODEL} yet: the arm `estimated` sees {STAND_IN}, which reads no gaze, "
+            "and the answer is about the arm `ground_truth`. Another model: --model PATH."
+        )
+        given |= {"model": STAND_IN, "primary_arm": "ground_truth"}
     return dataclasses.replace(base, **given, overridden=tuple(words)) if given else base
 
 
@@ -96,12 +105,19 @@ def _panel(result: DemoResult) -> Any:
     from rich.markup import escape
     from rich.panel import Panel
 
-    from gazetools.demo.answer import controls_sentence, headline, sentence
+    from gazetools.demo.answer import caveat, controls_sentence, headline, sentence
 
     document = result.document
-    text = (
-        f"[bold]{escape(headline(document))}[/bold]\n\n{escape(sentence(document))}\n{escape(controls_sentence(document))}\n\n"
-        f"{document['total_seconds']:.0f} s. The page to look at: {escape(str(result.folder / 'report.html'))}\n"
-        f"Numbers: {escape(str(result.folder / 'result.json'))}; all tables: {escape(str(result.folder / 'report'))}"
+    lines = [f"[bold]{escape(headline(document))}[/bold]", ""]
+    lines += [escape(text) for text in (sentence(document), caveat(document), controls_sentence(document)) if text]
+    lines += [
+        "",
+        f"{document['total_seconds']:.0f} s. The page to look at: {escape(str(result.folder / 'report.html'))}",
+        f"Numbers: {escape(str(result.folder / 'result.json'))}; all tables: {escape(str(result.folder / 'report'))}",
+    ]
+    return Panel(
+        "\n".join(lines),
+        title="gazetools demo",
+        border_style="green" if document["low"] > 0 else "yellow",
+        expand=False,
     )
-    return Panel(text, title="gazetools demo", border_style="green" if document["low"] > 0 else "yellow", expand=False)

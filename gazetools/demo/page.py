@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 import gazetools
-from gazetools.demo.answer import controls_sentence, headline, sentence
+from gazetools.demo.answer import caveat, controls_sentence, headline, sentence
 from gazetools.demo.charts import COLOURS, Estimate, Line, forest, lines
 from gazetools.demo.commands import StepResult
 from gazetools.io.atomic import write_bytes_atomic
@@ -39,11 +39,12 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
         headline=headline(document),
         sentence=sentence(document),
         controls=controls_sentence(document),
+        caveat=caveat(document),
         video=base64.b64encode((folder / "overlay.mp4").read_bytes()).decode(),
         forest=forest(
             contrasts,
             unit="points of recall against none, 95 % interval",
-            strong="estimated",
+            strong=document["primary_arm"],
             colours=dict(zip(arms, COLOURS, strict=False)),
         ),
         horizons=_horizon_chart(document),
@@ -147,7 +148,8 @@ footer { margin-top:24px }
 <div class="soft">A whole experiment on synthetic kitchens, made by <code>gazetools demo</code> {{ version }} in
 {{ "%.0f"|format(total) }} s{% if answer.resumed %} (this call; an earlier one had begun){% endif %}.</div>
 <div class="answer{{ ' good' if good }}"><b class="big">{{ headline }}</b>
-<p>{{ sentence }}</p><p class="soft">{{ controls }}</p></div>
+<p>{{ sentence }}</p>{% if caveat %}<p><b>{{ caveat }}</b></p>{% endif %}
+<p class="soft">{{ controls }}</p></div>
 
 <div class="grid">
 <section class="card wide scene">
@@ -169,7 +171,7 @@ gaze leads in {{ "%.0f"|format(answer.plan.scenes.p_gaze_precedes * 100) }} % of
 <tr><th>arm</th><th class="left">what the predictor sees</th><th>recall@1</th>
 <th>95 % interval</th><th>p against none</th></tr>
 {% for name, text, arm in arms %}
-<tr{{ ' class=strong' if name == 'estimated' }}><td>{{ name }}</td><td class="left">{{ text }}</td>
+<tr{{ ' class=strong' if name == answer.primary_arm }}><td>{{ name }}</td><td class="left">{{ text }}</td>
 <td>{{ "%.1f"|format(arm.recall) }}</td>
 <td>{{ "%.1f"|format(arm.low) }} – {{ "%.1f"|format(arm.high) }}</td>
 <td>{% if arm.minus_none is defined %}{{ "%.3f"|format(arm.minus_none.p) }}{% endif %}</td></tr>

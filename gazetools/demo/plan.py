@@ -12,6 +12,8 @@ from gazetools.schemas.errors import UsageError
 PRIMARY_HORIZON_SECONDS = 1.0
 ARMS = ("none", "zeros", "shuffled", "estimated", "ground_truth")
 MODEL = "gazelle_tiny"
+STAND_IN = "head-direction"
+"""A control that knows heads but reads no gaze: extracts where no trained model is shipped, and is said to."""
 
 # Small frames, five a second: the gaze model sees 224 pixels or fewer anyway, and most of the time goes into frames.
 # A keyframe a second, because training jumps to single clips. Little idling between actions gives more of them.
@@ -42,6 +44,8 @@ class DemoPlan:
     seed: int = 0
     """Of scenes, data order and encoder."""
     model: str = MODEL
+    primary_arm: str = "estimated"
+    """Compared with `none` for the answer; `ground_truth` where `model` reads no gaze, so that it can't answer."""
     batch_size: int = 16
     horizons: tuple[float, ...] = (0.5, 1.0, 2.0)
     held_out_participants: int = 2
@@ -84,12 +88,12 @@ class DemoPlan:
         }
 
 
-DEFAULT = DemoPlan(name="default", clips=36, seconds=20.0, epochs=24, seeds=(0,))
+DEFAULT = DemoPlan(name="default", clips=36, seconds=20.0, epochs=16, seeds=(0,))
 FULL = DemoPlan(
     name="full",
     clips=72,
     seconds=30.0,
-    epochs=24,
+    epochs=16,
     seeds=(0, 1),
     batch_size=32,
     held_out_participants=4,
