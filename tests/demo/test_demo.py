@@ -37,6 +37,7 @@ def test_scenes_agree_with_their_truth(tmp_path: Path) -> None:
             assert gaze[frame - FPS, 1] == pytest.approx(gaze[frame, 1], abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_same_seed_renders_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         render_scenes(tmp_path / name, clips=1, seconds=4, seed=5)

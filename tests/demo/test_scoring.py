@@ -39,6 +39,7 @@ class _Oracle:
         )
 
 
+@pytest.mark.slow
 def test_an_oracle_is_right_and_a_blind_one_is_not() -> None:
     oracle = _Oracle(6, TEST_SEED + 900)
     scores = scoring.score(oracle, frames=6, first_seed=TEST_SEED + 900)  # type: ignore[arg-type]

@@ -143,6 +143,7 @@ def test_every_cell_knows_what_is_on_it(pool: SamplePool) -> None:
         assert distance.min() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_kill_changes_nothing(tmp_path: Path) -> None:
     """Phase change, averaging and falling rate lie between the stop and the end."""
     train(tmp_path / "whole", SHORT, workers=0)

@@ -50,6 +50,7 @@ def test_seeds() -> None:
     assert not torch.equal(one["linear.weight"], other["linear.weight"])
 
 
+@pytest.mark.slow
 def test_the_helper_as_a_command(tmp_path: Path) -> None:
     helper = Path(__file__).parents[1] / "helpers" / "random_checkpoints.py"
     out = tmp_path / "t.safetensors"

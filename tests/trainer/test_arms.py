@@ -225,6 +225,7 @@ def test_ranks_with_ties_never_flatter() -> None:
     assert ranks(scores, torch.tensor([0, 7, 0])).tolist() == [0, 3, 2], "a class that training lacks is never right"
 
 
+@pytest.mark.slow
 def test_dropped_heatmaps_are_drawn_again_after_a_resume(
     study: Study, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

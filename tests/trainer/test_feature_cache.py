@@ -93,6 +93,7 @@ def test_results_are_those_without_a_cache_to_the_bit_and_clips_are_encoded_once
         assert_same(states[0]["predictors"], state["predictors"])
 
 
+@pytest.mark.slow
 def test_drawn_crops_are_not_cached_but_validation_is(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

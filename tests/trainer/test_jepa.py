@@ -163,6 +163,7 @@ def test_both_losses_add_up_and_an_interrupted_run_goes_on_to_the_bit(
     assert_same(final_state(tmp_path / "run")["predictors"], final_state(tmp_path / "stopped")["predictors"])
 
 
+@pytest.mark.slow
 def test_arms_with_the_loss_equal_their_runs_alone(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["arms"] = ["none", "estimated"]
     tiny["experiment"]["optimization"]["train"] = "heatmap"  # `none` then trains its probe only: no such loss there
