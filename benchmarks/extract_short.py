@@ -67,18 +67,20 @@ def _item(path: Path) -> VideoItem:
 
 
 def _measure(store: Path, options: ExtractOptions, items: list[VideoItem]) -> tuple[float, float, StageTimes]:
-    """(wall seconds, CPU seconds of this process, stages) from the end of the first item, which warms up, on."""
+    """(wall seconds of the worker, CPU seconds of this process, stages) of all items.
+
+    Results are told late, since a store file is written beside the next video: only whole runs can be compared.
+    """
     order = WorkOrder(store=store, options=options, decoding=decode_settings(options), video_ids=["x"])
-    began: list[tuple[float, float]] = []
 
     def on_result(result: ItemResult, ended: bool) -> None:
         assert result.status == "done", result.reason
-        began.append((time.perf_counter(), time.process_time()))
 
     told: OnResult = on_result
     queue = WorkQueue(items, [Task(item=item, cost=1.0) for item in items])
+    began = time.process_time()
     times = _run_here(order, queue, NoProgress(), told)
-    return began[-1][0] - began[0][0], began[-1][1] - began[0][1], times
+    return times.wall, time.process_time() - began, times
 
 
 if __name__ == "__main__":
