@@ -1,6 +1,6 @@
 """Video reading side by side with decord and OpenCV: alternated rounds, medians of per-round ratios.
 
-    python benchmarks/video_read.py VIDEO [--rounds 7] [--json]
+    python benchmarks/video_read.py [VIDEO] [--rounds 7] [--json]
 
 Jobs: every frame to RGB (`sequential`), every 4th frame (`every_4th`), and clips of 32 frames spread over the file at
 stride 2 (`clips`). Each round runs every reader once, in turn, so that other load hits all alike; wall and CPU time.
@@ -11,13 +11,17 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from gazetools.video import VideoReader
+from tests.helpers.clips import write_clip
 
 Job = Callable[[], int]
 
@@ -118,11 +122,13 @@ def measure(path: Path, rounds: int) -> dict[str, dict[str, dict[str, float]]]:
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", type=Path)
+    parser.add_argument("video", type=Path, nargs="?", help="default: a made 1080p clip of 300 frames")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
-    report = measure(arguments.video, arguments.rounds)
+    with tempfile.TemporaryDirectory() as name:
+        video = arguments.video or write_clip(Path(name) / "made.mp4", frames=300, width=1920, height=1080)
+        report = measure(video, arguments.rounds)
     if arguments.json:
         print(json.dumps(report, indent=2))
         return

@@ -165,7 +165,7 @@ def test_the_plans_are_sound(plan: DemoPlan, tmp_path: Path) -> None:
     assert [arm.name for arm in config.arms] == list(ARMS)
     assert config.experiment.data.anticipation_time_sec == (1.0, 1.0)
     assert 1.0 in config.experiment.evaluation.horizons
-    assert plan.scene_seed >= TEST_SEED, "gazelle_tiny was trained on seeds below"
+    assert plan.scene_seed >= TEST_SEED, "gazelle_tiny is trained on seeds below"
     data = config.experiment.data
     seen = data.frames_per_clip / data.frames_per_second
     # At the primary horizon all frames show the look before the action, and none the hand on its way.

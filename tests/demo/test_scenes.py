@@ -39,7 +39,7 @@ SMALL = SceneSettings(width=320, height=180)
 
 
 def test_the_generator_is_frozen() -> None:
-    """The shipped gazelle_tiny was trained on version 1; whoever changes its scenes raises the version and retrains."""
+    """Scores of gazelle_tiny belong to one version; whoever changes its scenes raises the version and trains anew."""
     assert GENERATOR_VERSION == 1
     scene = Scene(SceneSettings(), seed=TEST_SEED + 5, seconds=12)
     people = scene.truth_at(4.0)

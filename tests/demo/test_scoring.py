@@ -1,4 +1,4 @@
-"""The scores: oracles get what they should, and the shipped gazelle_tiny is above its bounds on frames it never saw."""
+"""The scores: oracles get what they should; gazelle_tiny, once shipped, is above its bounds on frames it never saw."""
 
 from __future__ import annotations
 

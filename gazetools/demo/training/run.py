@@ -36,7 +36,7 @@ STATE, WEIGHTS, LOG, POOL = "state.safetensors", "gazelle_tiny.safetensors", "lo
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """The recipe; its defaults made the shipped weights."""
+    """The recipe; no weights are shipped yet that its defaults made (docs/gazelle-tiny.md)."""
 
     seed: int = 7
     ranks: int = 2
