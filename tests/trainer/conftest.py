@@ -22,6 +22,18 @@ a3,P01_02,00:00:03.60,00:00:04.20,4,3,close door
 a4,P02_01,00:00:02.50,00:00:03.00,0,3,open door
 """
 
+HEADER = "video_id,start_timestamp,stop_timestamp,verb_class,noun_class\n"
+"""The columns that an annotation file needs."""
+
+ARMS: list[Any] = [
+    "none",
+    "estimated",
+    "shuffled",
+    {"name": "added", "fusion": "add", "train": "heatmap", "seeds": [0, 3]},
+    {"name": "frozen", "fusion": "cross_attention", "train": "probe"},
+]
+"""One arm of every kind; `added` has two seeds."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -104,3 +116,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 def tiny(study: Study, tmp_path: Path) -> dict[str, Any]:
     """A fresh copy of the tiny config with a run folder of its own."""
     return copy.deepcopy(study.config(tmp_path / "run"))
+
+
+@pytest.fixture
+def many(tiny: dict[str, Any]) -> dict[str, Any]:
+    """The tiny config with ARMS, two probes each and held-out videos."""
+    tiny["arms"] = ARMS
+    tiny["experiment"]["optimization"]["multihead_kwargs"] = [{"lr": 1e-3}, {"lr": 3e-3, "weight_decay": 0.1}]
+    tiny["experiment"]["evaluation"] = {"held_out": 0.3}
+    return tiny

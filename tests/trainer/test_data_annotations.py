@@ -1,0 +1,94 @@
+"""Actions as read: times, columns by name, broken rows by their line, class ids, where videos lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.trainer.data.annotations import ActionSegment, LabelSpace, parse_timestamp, read_annotations
+from gazetools.trainer.data.videos import find_video
+from tests.trainer.conftest import HEADER
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("00:01:02.50", 62.5), ("01:00:00", 3600.0), ("2:03.25", 123.25), ("7.5", 7.5), ("00:00:00.00", 0.0)],
+)
+def test_timestamps(text: str, seconds: float) -> None:
+    assert parse_timestamp(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "abc", "-1", "1:99", "nan", "inf", "1:2:3:4", "00:60:00"])
+def test_no_timestamps(text: str) -> None:
+    with pytest.raises(ValueError, match="timestamp"):
+        parse_timestamp(text)
+
+
+def test_columns_by_name_whatever_their_order_and_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\ufeffnoun_class, verb_class ,x,video_id,stop_timestamp,start_timestamp\n7, 2,?,v,3.0,1.0\n\n")
+    (segment,) = read_annotations(path)
+    assert segment.classes == {"verb": 2, "noun": 7, "action": (2, 7)}
+    assert (segment.video_id, segment.start_seconds, segment.stop_seconds, segment.row) == ("v", 1.0, 3.0, 2)
+
+
+def test_one_action_column_is_enough(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("video_id,start_timestamp,stop_timestamp,action_class\ntake/cam01,1,2,9\n")
+    (segment,) = read_annotations(path)
+    assert segment.classes == {"action": 9}
+    assert LabelSpace.of([segment]).counts == {"action": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("v,1,2,0\n", "line 2: 4 fields"),
+        ("v,2,1,0,0\n", "line 2: stop_timestamp 1 is not after"),
+        ("v,1,2,x,0\n", "line 2: verb_class = 'x'"),
+        ("v,1,2,0,-3\n", "line 2: noun_class = '-3'"),
+        ("../v,1,2,0,0\n", "line 2"),
+        ("", "no rows"),
+        ('"v,1,2,0,0\n', "not a CSV file"),
+    ],
+)
+def test_broken_rows_are_named_with_their_line(tmp_path: Path, body: str, message: str) -> None:
+    path = tmp_path / "broken.csv"
+    path.write_text(HEADER + body)
+    with pytest.raises(UsageError) as caught:
+        read_annotations(path)
+    assert message in str(caught.value) and "broken.csv" in str(caught.value)
+
+
+def test_a_missing_column_names_the_nearest_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(HEADER.replace("verb_class", "verb_clas") + "v,1,2,0,0\n")
+    with pytest.raises(DataFileError, match=r"verb_class \(nearest: verb_clas\)"):
+        read_annotations(path)
+
+
+def segment(classes: dict[str, Any]) -> ActionSegment:
+    return ActionSegment(row=2, video_id="v", start_seconds=1.0, stop_seconds=2.0, classes=classes)
+
+
+def test_class_ids_are_sorted_whatever_the_order_of_rows() -> None:
+    rows = [segment({"verb": v, "noun": n, "action": (v, n)}) for v, n in ((9, 1), (2, 30), (2, 4), (9, 1))]
+    space = LabelSpace.of(rows)
+    assert space.ids == {"verb": [2, 9], "noun": [1, 4, 30], "action": [(2, 4), (2, 30), (9, 1)]}
+    assert LabelSpace.of(reversed(rows)) == space
+    assert space.encode(rows[0]) == {"verb": 1, "noun": 0, "action": 2}
+    assert not space.covers(segment({"verb": 9, "noun": 30, "action": (9, 30)}))
+
+
+@pytest.mark.parametrize(
+    ("name", "file_format"),
+    [("P01/videos/P01_02.MP4", 0), ("P01/P01_02.MP4", 1), ("P01_02.mkv", None), ("P01_02.mp4", 0)],
+)
+def test_video_layouts(tmp_path: Path, name: str, file_format: int | None) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    assert find_video(tmp_path, "P01_02", file_format) == tmp_path / name
+    assert find_video(tmp_path, "P01_03", file_format) is None
