@@ -44,6 +44,14 @@ def final_state(folder: Path) -> dict[str, Any]:
     return found.state
 
 
+def learner_state(folder: Path, name: str) -> tuple[Any, Any]:
+    """The saved probe `name` of a finished run, and the predictor that it stands on."""
+    state = final_state(folder)
+    learner = state["learners"][name]
+    trunks = [key for key in state["predictors"] if name.startswith(key)]
+    return learner, state["predictors"][max(trunks, key=len)]
+
+
 def assert_same(first: Any, second: Any, where: str = "") -> None:
     if isinstance(first, torch.Tensor):
         assert torch.equal(first, second), where
