@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gazetools.egoexo.geometry import Floats
-from gazetools.io.tables import read_byte_chunks
+from gazetools.io.byte_chunks import read_byte_chunks
 from gazetools.schemas.errors import DataFileError
 
 CONE = np.deg2rad(3.0)

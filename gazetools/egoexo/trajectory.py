@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.egoexo.geometry import Floats, Poses, rotation_from_quaternion
-from gazetools.io.tables import read_byte_chunks
+from gazetools.io.byte_chunks import read_byte_chunks
 from gazetools.schemas.errors import DataFileError
 
 MAX_GAP_US = 5000

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gazetools.egoexo.geometry import DEVICE_CPF, Poses
 from gazetools.egoexo.take import RGB_STREAM, Take
 from gazetools.egoexo.trajectory import MAX_GAP_US, read_device_poses
+from gazetools.io.byte_chunks import read_byte_chunks
 from gazetools.io.tables import read_table
 from gazetools.schemas.errors import DataFileError
 
@@ -138,8 +139,6 @@ def _explain(
 
 
 def _time_range(path: Path) -> tuple[int, int]:
-    from gazetools.io.tables import read_byte_chunks
-
     places, chunks = read_byte_chunks(path, required=("tracking_timestamp_us",))
     stamps = [c.integers(places["tracking_timestamp_us"], "tracking_timestamp_us") for c in chunks]
     return min(int(s.min()) for s in stamps if len(s)), max(int(s.max()) for s in stamps if len(s))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from gazetools.egoexo.trajectory import MAX_GAP_US, read_device_poses
-from gazetools.io import tables
-from gazetools.io.tables import read_byte_chunks, read_table
+from gazetools.io import byte_chunks
+from gazetools.io.byte_chunks import read_byte_chunks
+from gazetools.io.tables import read_table
 from gazetools.schemas.errors import DataFileError
 
 
@@ -85,7 +86,7 @@ def test_chunks_join_without_a_seam(
     path = tmp_path / f"t.{suffix}"
     content = ("t,a,b,c\n" + "\n".join(lines)).encode()
     path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
-    monkeypatch.setattr(tables, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(byte_chunks, "_CHUNK_BYTES", chunk_bytes)
     places, chunks = read_byte_chunks(path, required=("t", "a", "b", "c"))
     names = ("a", "b", "c")  # the last one ends where the chunk does
     found = [(c.integers(places["t"], "t"), [c.floats(places[n], n) for n in names], c.lines) for c in chunks]
@@ -110,7 +111,7 @@ def test_the_nearest_pose_is_the_nearest_of_all_rows(
     lines += [f"g{int(i > 250)},{stamp},{i},0,0,0,0,0,1" for i, stamp in enumerate(stamps.tolist())]
     path = tmp_path / "closed_loop_trajectory.csv"
     path.write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(tables, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(byte_chunks, "_CHUNK_BYTES", chunk_bytes)
     wanted = rng.integers(40_000, int(stamps[-1]) + 20_000, 400)
     wanted[::50] = -1
     found = read_device_poses(path, wanted, graph_uid="g0")
