@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.evaluation.benchmarks import Picture
-from gazetools.io.arrays import Npz
+from gazetools.io.npz import Npz
 from gazetools.schemas.errors import DataFileError, UsageError, VideoError
 from gazetools.schemas.evaluation import EvaluateOptions
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gazetools.heatmaps.convert import resize, to_float32
 from gazetools.heatmaps.locate import Location, locate, raw_manifest
 from gazetools.heatmaps.sources import FrameSource, SideMembers, open_source, side_layout
-from gazetools.io.arrays import Npz
+from gazetools.io.npz import Npz
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import INDEX_NPZ, MANIFEST_NAME
 from gazetools.schemas.errors import DataFileError, FrameRangeError

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.heatmaps.locate import Location, numbered_frames
-from gazetools.io.arrays import AnyArray, ArrayLayout, Npz, load_npy, npy_layout
+from gazetools.io.arrays import AnyArray, ArrayLayout, load_npy, npy_layout
+from gazetools.io.npz import Npz
 from gazetools.schemas.dataset import HEATMAP_MEMBER
 from gazetools.schemas.errors import DataFileError
 

@@ -1,7 +1,7 @@
-"""Guarded reading of .npy and .npz: the header is parsed and checked against the bytes present before anything else.
+"""Guarded reading of .npy: the header is parsed and checked against the bytes present before anything else.
 
-`numpy.load` trusts headers (a 200-byte file may ask for 58 TiB) and zip directories (3 MB may unpack to 3 GB); these
-functions refuse both, never unpickle, and raise DataFileError with the file and the reason.
+`numpy.load` trusts headers (a 200-byte file may ask for 58 TiB); these functions refuse lies, never unpickle, and raise
+DataFileError with the file and the reason. Archives of such arrays: gazetools.io.npz.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
@@ -27,11 +26,6 @@ from gazetools.schemas.errors import DataFileError
 
 MAX_LOADED_BYTES = 2 << 30
 """Arrays that must be read whole (compressed or in Fortran order) may have at most this size."""
-MAX_INFLATION = 100
-INFLATION_CHECKED_BYTES = 256 << 20
-"""Above this size a compressed member that grows more than MAX_INFLATION times is taken for a bomb."""
-MAX_MEMBERS = 256
-_MAX_DIRECTORY_BYTES = 1 << 20
 _MAX_HEADER_BYTES = 4096
 _MAX_RANK = 4
 _MAGIC = b"\x93NUMPY"
@@ -58,139 +52,25 @@ class ArrayLayout:
 
 def npy_layout(path: Path) -> ArrayLayout:
     """Header of the .npy file `path`. Raises DataFileError where it is damaged or its size is a lie."""
-    with _guard(path), path.open("rb") as file:
-        return _read_layout(file, path.stat().st_size, where=str(path))
+    with guard(path), path.open("rb") as file:
+        return read_layout(file, path.stat().st_size, where=str(path))
 
 
 def load_npy(path: Path, *, max_bytes: int = MAX_LOADED_BYTES) -> AnyArray:
     """The array in the .npy file `path`, read whole. Raises DataFileError."""
-    with _guard(path), path.open("rb") as file:
-        layout = _read_layout(file, path.stat().st_size, where=str(path))
-        return _read_whole(file, layout, where=str(path), max_bytes=max_bytes)
+    with guard(path), path.open("rb") as file:
+        layout = read_layout(file, path.stat().st_size, where=str(path))
+        return read_whole(file, layout, where=str(path), max_bytes=max_bytes)
 
 
 def iter_npy_blocks(path: Path, rows: int) -> Iterator[AnyArray]:
     """Consecutive blocks of at most `rows` along the first axis of the .npy file `path`, in bounded memory."""
-    with _guard(path), path.open("rb") as file:
-        layout = _read_layout(file, path.stat().st_size, where=str(path))
-        yield from _iter_blocks(file, layout, rows, where=str(path))
+    with guard(path), path.open("rb") as file:
+        layout = read_layout(file, path.stat().st_size, where=str(path))
+        yield from iter_blocks(file, layout, rows, where=str(path))
 
 
-class Npz:
-    """An .npz archive opened for guarded reading; a context manager.
-
-    Raises DataFileError for: not a zip, truncated, encrypted, duplicate or escaping names, members that are not .npy,
-    methods other than stored and deflate, sizes that the archive cannot hold, damaged data (CRC).
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with _guard(path):
-            self._file = path.open("rb")
-            try:
-                self._size = path.stat().st_size
-                _check_directory_size(self._file, self._size, where=str(path))
-                self._zip = zipfile.ZipFile(self._file)
-                self._members = self._check_members()
-            except BaseException:
-                self._file.close()
-                raise
-
-    def __enter__(self) -> Npz:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; may be called twice."""
-        self._zip.close()
-        self._file.close()
-
-    @property
-    def names(self) -> list[str]:
-        """Member names without `.npy`, in the order of the archive's directory."""
-        return list(self._members)
-
-    def is_stored(self, name: str) -> bool:
-        """True where the member's bytes lie in the file uncompressed."""
-        return self._info(name).compress_type == zipfile.ZIP_STORED
-
-    def layout(self, name: str) -> ArrayLayout:
-        """Header of the member, checked against its size in the directory."""
-        with _guard(self.path), self._zip.open(self._info(name)) as stream:
-            return _read_layout(stream, self._info(name).file_size, where=f"{self.path}:{name}")
-
-    def element_offset(self, name: str) -> int:
-        """Offset in the file of the first element of a stored member.
-
-        The data start behind the *local* header, whose name and extra field may differ in length from the directory's.
-        """
-        info = self._info(name)
-        with _guard(self.path):
-            self._file.seek(info.header_offset)
-            local = self._file.read(30)
-            if len(local) != 30 or local[:4] != b"PK\x03\x04":
-                raise zipfile.BadZipFile(f"no local header at byte {info.header_offset}")
-            name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
-            start = info.header_offset + 30 + name_bytes + extra_bytes
-            if start + info.file_size > self._zip.start_dir:
-                raise zipfile.BadZipFile(f"member {name!r} reaches beyond the archive's data")
-        return start + self.layout(name).data_offset
-
-    def load(self, name: str, *, max_bytes: int = MAX_LOADED_BYTES) -> AnyArray:
-        """The member as an array, read whole with its CRC checked."""
-        where = f"{self.path}:{name}"
-        with _guard(self.path), self._zip.open(self._info(name)) as stream:
-            layout = _read_layout(stream, self._info(name).file_size, where=where)
-            array = _read_whole(stream, layout, where=where, max_bytes=max_bytes)
-            stream.read(1)  # reaching the end is what makes zipfile compare the CRC
-            return array
-
-    def iter_blocks(self, name: str, rows: int) -> Iterator[AnyArray]:
-        """Consecutive blocks of at most `rows` along the member's first axis; the CRC is checked at the end."""
-        where = f"{self.path}:{name}"
-        with _guard(self.path), self._zip.open(self._info(name)) as stream:
-            layout = _read_layout(stream, self._info(name).file_size, where=where)
-            yield from _iter_blocks(stream, layout, rows, where=where)
-            stream.read(1)
-
-    def _info(self, name: str) -> zipfile.ZipInfo:
-        try:
-            return self._members[name]
-        except KeyError:
-            raise DataFileError(
-                f"{self.path} has no member {name!r}; it has {self.names}.", path=str(self.path)
-            ) from None
-
-    def _check_members(self) -> dict[str, zipfile.ZipInfo]:
-        infos = self._zip.infolist()
-        if not 1 <= len(infos) <= MAX_MEMBERS:
-            raise zipfile.BadZipFile(f"it has {len(infos)} members; 1 to {MAX_MEMBERS} are allowed")
-        members: dict[str, zipfile.ZipInfo] = {}
-        for info in infos:
-            name = info.filename
-            if not name.endswith(".npy") or name.startswith("/") or "\\" in name or ".." in name.split("/"):
-                raise zipfile.BadZipFile(f"member {name!r} is not a plain .npy name")
-            if name[:-4] in members:
-                raise zipfile.BadZipFile(f"member {name!r} occurs twice")
-            if info.flag_bits & 0x1:
-                raise zipfile.BadZipFile(f"member {name!r} is encrypted")
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise zipfile.BadZipFile(f"member {name!r} is compressed by method {info.compress_type}")
-            if info.header_offset < 0 or info.header_offset + 30 + info.compress_size > self._size:
-                raise zipfile.BadZipFile(f"member {name!r} reaches beyond the file")
-            if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
-                raise zipfile.BadZipFile(f"stored member {name!r} states two sizes")
-            if info.file_size > INFLATION_CHECKED_BYTES and info.file_size > MAX_INFLATION * info.compress_size:
-                raise zipfile.BadZipFile(f"member {name!r} would unpack {info.compress_size} to {info.file_size} bytes")
-            members[name[:-4]] = info
-        return members
-
-
-def _read_layout(stream: IO[bytes], total_bytes: int, *, where: str) -> ArrayLayout:
+def read_layout(stream: IO[bytes], total_bytes: int, *, where: str) -> ArrayLayout:
     """Read the header at the stream's start and prove that `total_bytes` is header plus elements, exactly."""
     start = stream.read(12)
     if len(start) < 10 or start[:6] != _MAGIC:
@@ -236,7 +116,8 @@ def _parse_header(major: int, header: bytes) -> tuple[np.dtype[Any], tuple[int, 
     return dtype, tuple(shape), fortran_order
 
 
-def _read_whole(stream: IO[bytes], layout: ArrayLayout, *, where: str, max_bytes: int) -> AnyArray:
+def read_whole(stream: IO[bytes], layout: ArrayLayout, *, where: str, max_bytes: int) -> AnyArray:
+    """The elements behind a header that was just read, refused above `max_bytes`."""
     if layout.nbytes > max_bytes:
         raise DataFileError(
             f"{where} has {layout.nbytes} bytes that must be read whole; at most {max_bytes} are allowed.",
@@ -247,11 +128,12 @@ def _read_whole(stream: IO[bytes], layout: ArrayLayout, *, where: str, max_bytes
     return flat.reshape(layout.shape, order="F" if layout.fortran_order else "C")
 
 
-def _iter_blocks(stream: IO[bytes], layout: ArrayLayout, rows: int, *, where: str) -> Iterator[AnyArray]:
+def iter_blocks(stream: IO[bytes], layout: ArrayLayout, rows: int, *, where: str) -> Iterator[AnyArray]:
+    """The elements behind a header that was just read, in blocks of `rows`; in Fortran order they are read whole."""
     if not layout.shape:
         raise DataFileError(f"{where} is a single number; an array with a first axis is needed.")
     if layout.fortran_order and len(layout.shape) > 1:
-        whole = _read_whole(stream, layout, where=where, max_bytes=MAX_LOADED_BYTES)
+        whole = read_whole(stream, layout, where=where, max_bytes=MAX_LOADED_BYTES)
         yield from (whole[start : start + rows] for start in range(0, len(whole), rows))
         return
     row_shape = layout.shape[1:]
@@ -273,34 +155,8 @@ def _read_exactly(stream: IO[bytes], size: int, *, where: str) -> bytearray:
     return data
 
 
-def _check_directory_size(file: IO[bytes], size: int, *, where: str) -> None:
-    """Refuse a huge zip directory before zipfile makes objects of it.
-
-    End records as in PKWARE's APPNOTE.TXT 4.3.14-4.3.16 (end of central directory, its zip64 locator and record).
-    """
-    tail_start = max(0, size - (1 << 16) - 22)
-    file.seek(tail_start)
-    tail = file.read()
-    end = tail.rfind(b"PK\x05\x06")
-    if end < 0 or len(tail) - end < 22:
-        raise zipfile.BadZipFile("it is no zip archive or ends too early")
-    directory_bytes = struct.unpack_from("<I", tail, end + 12)[0]
-    if directory_bytes == 0xFFFFFFFF:
-        locator = tail[max(0, end - 20) : end]
-        if len(locator) != 20 or locator[:4] != b"PK\x06\x07":
-            raise zipfile.BadZipFile("its zip64 locator is missing")
-        file.seek(struct.unpack_from("<Q", locator, 8)[0])
-        record = file.read(56)
-        if len(record) != 56 or record[:4] != b"PK\x06\x06":
-            raise zipfile.BadZipFile("its zip64 end record is missing")
-        directory_bytes = struct.unpack_from("<Q", record, 40)[0]
-    if directory_bytes > _MAX_DIRECTORY_BYTES:
-        raise zipfile.BadZipFile(f"its directory has {directory_bytes} bytes; {_MAX_DIRECTORY_BYTES} are allowed")
-    file.seek(0)
-
-
 @contextmanager
-def _guard(path: Path) -> Iterator[None]:
+def guard(path: Path) -> Iterator[None]:
     """Turn what reading a damaged file can raise into a DataFileError that names it."""
     try:
         yield

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gazetools.io.arrays import Npz
 from gazetools.io.atomic import write_bytes_atomic
+from gazetools.io.npz import Npz
 from gazetools.trainer.data.annotations import LabelSpace
 from gazetools.trainer.data.plan import SplitPlan
 

@@ -238,7 +238,7 @@ def test_a_video_without_people(tmp_path: Path) -> None:
 
 
 def test_the_maps_start_at_a_multiple_of_64_bytes(tmp_path: Path) -> None:
-    from gazetools.io.arrays import Npz
+    from gazetools.io.npz import Npz
 
     make_video(tmp_path / "store")
     pack(tmp_path / "store", tmp_path / "data")

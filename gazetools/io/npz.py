@@ -1,0 +1,162 @@
+"""Guarded reading of .npz: directory, member names, sizes and checksums are checked before any array is read.
+
+`numpy.load` trusts zip directories (3 MB may unpack to 3 GB).
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from gazetools.io.arrays import MAX_LOADED_BYTES, AnyArray, ArrayLayout, guard, iter_blocks, read_layout, read_whole
+from gazetools.schemas.errors import DataFileError
+
+MAX_INFLATION = 100
+INFLATION_CHECKED_BYTES = 256 << 20
+"""Above this size a compressed member that grows more than MAX_INFLATION times is taken for a bomb."""
+MAX_MEMBERS = 256
+_MAX_DIRECTORY_BYTES = 1 << 20
+
+
+class Npz:
+    """An .npz archive opened for guarded reading; a context manager.
+
+    Raises DataFileError for: not a zip, truncated, encrypted, duplicate or escaping names, members that are not .npy,
+    methods other than stored and deflate, sizes that the archive cannot hold, damaged data (CRC).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with guard(path):
+            self._file = path.open("rb")
+            try:
+                self._size = path.stat().st_size
+                _check_directory_size(self._file, self._size, where=str(path))
+                self._zip = zipfile.ZipFile(self._file)
+                self._members = self._check_members()
+            except BaseException:
+                self._file.close()
+                raise
+
+    def __enter__(self) -> Npz:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        self._zip.close()
+        self._file.close()
+
+    @property
+    def names(self) -> list[str]:
+        """Member names without `.npy`, in the order of the archive's directory."""
+        return list(self._members)
+
+    def is_stored(self, name: str) -> bool:
+        """True where the member's bytes lie in the file uncompressed."""
+        return self._info(name).compress_type == zipfile.ZIP_STORED
+
+    def layout(self, name: str) -> ArrayLayout:
+        """Header of the member, checked against its size in the directory."""
+        with guard(self.path), self._zip.open(self._info(name)) as stream:
+            return read_layout(stream, self._info(name).file_size, where=f"{self.path}:{name}")
+
+    def element_offset(self, name: str) -> int:
+        """Offset in the file of the first element of a stored member.
+
+        The data start behind the *local* header, whose name and extra field may differ in length from the directory's.
+        """
+        info = self._info(name)
+        with guard(self.path):
+            self._file.seek(info.header_offset)
+            local = self._file.read(30)
+            if len(local) != 30 or local[:4] != b"PK\x03\x04":
+                raise zipfile.BadZipFile(f"no local header at byte {info.header_offset}")
+            name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
+            start = info.header_offset + 30 + name_bytes + extra_bytes
+            if start + info.file_size > self._zip.start_dir:
+                raise zipfile.BadZipFile(f"member {name!r} reaches beyond the archive's data")
+        return start + self.layout(name).data_offset
+
+    def load(self, name: str, *, max_bytes: int = MAX_LOADED_BYTES) -> AnyArray:
+        """The member as an array, read whole with its CRC checked."""
+        where = f"{self.path}:{name}"
+        with guard(self.path), self._zip.open(self._info(name)) as stream:
+            layout = read_layout(stream, self._info(name).file_size, where=where)
+            array = read_whole(stream, layout, where=where, max_bytes=max_bytes)
+            stream.read(1)  # reaching the end is what makes zipfile compare the CRC
+            return array
+
+    def iter_blocks(self, name: str, rows: int) -> Iterator[AnyArray]:
+        """Consecutive blocks of at most `rows` along the member's first axis; the CRC is checked at the end."""
+        where = f"{self.path}:{name}"
+        with guard(self.path), self._zip.open(self._info(name)) as stream:
+            layout = read_layout(stream, self._info(name).file_size, where=where)
+            yield from iter_blocks(stream, layout, rows, where=where)
+            stream.read(1)
+
+    def _info(self, name: str) -> zipfile.ZipInfo:
+        try:
+            return self._members[name]
+        except KeyError:
+            raise DataFileError(
+                f"{self.path} has no member {name!r}; it has {self.names}.", path=str(self.path)
+            ) from None
+
+    def _check_members(self) -> dict[str, zipfile.ZipInfo]:
+        infos = self._zip.infolist()
+        if not 1 <= len(infos) <= MAX_MEMBERS:
+            raise zipfile.BadZipFile(f"it has {len(infos)} members; 1 to {MAX_MEMBERS} are allowed")
+        members: dict[str, zipfile.ZipInfo] = {}
+        for info in infos:
+            name = info.filename
+            if not name.endswith(".npy") or name.startswith("/") or "\\" in name or ".." in name.split("/"):
+                raise zipfile.BadZipFile(f"member {name!r} is not a plain .npy name")
+            if name[:-4] in members:
+                raise zipfile.BadZipFile(f"member {name!r} occurs twice")
+            if info.flag_bits & 0x1:
+                raise zipfile.BadZipFile(f"member {name!r} is encrypted")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise zipfile.BadZipFile(f"member {name!r} is compressed by method {info.compress_type}")
+            if info.header_offset < 0 or info.header_offset + 30 + info.compress_size > self._size:
+                raise zipfile.BadZipFile(f"member {name!r} reaches beyond the file")
+            if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
+                raise zipfile.BadZipFile(f"stored member {name!r} states two sizes")
+            if info.file_size > INFLATION_CHECKED_BYTES and info.file_size > MAX_INFLATION * info.compress_size:
+                raise zipfile.BadZipFile(f"member {name!r} would unpack {info.compress_size} to {info.file_size} bytes")
+            members[name[:-4]] = info
+        return members
+
+
+def _check_directory_size(file: IO[bytes], size: int, *, where: str) -> None:
+    """Refuse a huge zip directory before zipfile makes objects of it.
+
+    End records as in PKWARE's APPNOTE.TXT 4.3.14-4.3.16 (end of central directory, its zip64 locator and record).
+    """
+    tail_start = max(0, size - (1 << 16) - 22)
+    file.seek(tail_start)
+    tail = file.read()
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0 or len(tail) - end < 22:
+        raise zipfile.BadZipFile("it is no zip archive or ends too early")
+    directory_bytes = struct.unpack_from("<I", tail, end + 12)[0]
+    if directory_bytes == 0xFFFFFFFF:
+        locator = tail[max(0, end - 20) : end]
+        if len(locator) != 20 or locator[:4] != b"PK\x06\x07":
+            raise zipfile.BadZipFile("its zip64 locator is missing")
+        file.seek(struct.unpack_from("<Q", locator, 8)[0])
+        record = file.read(56)
+        if len(record) != 56 or record[:4] != b"PK\x06\x06":
+            raise zipfile.BadZipFile("its zip64 end record is missing")
+        directory_bytes = struct.unpack_from("<Q", record, 40)[0]
+    if directory_bytes > _MAX_DIRECTORY_BYTES:
+        raise zipfile.BadZipFile(f"its directory has {directory_bytes} bytes; {_MAX_DIRECTORY_BYTES} are allowed")
+    file.seek(0)
