@@ -16,15 +16,16 @@ from typing import Any
 
 import pytest
 
-from gazetools.extraction import extract
-from tests.helpers.clips import write_clip
-from tests.helpers.equal_stores import assert_stores_equal
+from tests.helpers.clips import write_clip, write_clips
+from tests.helpers.equal_stores import assert_stores_equal, extract_alone
 from tests.helpers.process_tree import descendants
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra [ray] is not installed"),
-    pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None, reason="the extra [ray] is not installed: pip install -e '.[ray]'"
+    ),
+    pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc: needs Linux"),
 ]
 FRAMES = {"long": 3000, "a/one": 300, "b/two": 200, "b/three": 20}
 TOKEN = "7" * 64
@@ -59,18 +60,12 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("videos")
-    for name, frames in FRAMES.items():
-        write_clip(root / f"{name}.mp4", frames=frames)
-    return root
+    return write_clips(tmp_path_factory.mktemp("videos"), FRAMES)
 
 
 @pytest.fixture(scope="module")
 def single(videos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store of one undisturbed local process."""
-    store = tmp_path_factory.mktemp("single")
-    assert extract(videos, store, model=str(tiny_model), device="cpu").exit_code == 0
-    return store
+    return extract_alone(videos, tmp_path_factory.mktemp("single"), model=tiny_model)
 
 
 def _extract(

@@ -13,17 +13,14 @@ from gazetools.extraction import extract
 from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.schemas.extract import ExtractOptions
 from gazetools.schemas.slurm import SlurmOptions
-from tests.helpers.clips import write_clip
+from tests.helpers.clips import write_clips
 from tests.helpers.command_line import run_cli
 from tests.helpers.equal_stores import assert_stores_equal
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("videos")
-    for name, frames in {"long": 600, "short": 20}.items():
-        write_clip(root / f"{name}.mp4", frames=frames)
-    return root
+    return write_clips(tmp_path_factory.mktemp("videos"), {"long": 600, "short": 20})
 
 
 def test_the_script_is_a_shard_per_array_task(tmp_path: Path) -> None:
@@ -75,7 +72,7 @@ def test_a_run_without_submitit_or_slurm_is_3(clip: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_jobs_on_the_local_executor_give_the_store_of_one_run(videos: Path, tiny_model: Path, tmp_path: Path) -> None:
-    submitit = pytest.importorskip("submitit", reason="the extra [slurm] is not installed")
+    submitit = pytest.importorskip("submitit", reason="the extra [slurm] is not installed: pip install -e '.[slurm]'")
     options = ExtractOptions(model=str(tiny_model), device="cpu")
     executor = submitit.LocalExecutor(folder=tmp_path / "jobs")
     report = extract_on_slurm(
@@ -88,7 +85,7 @@ def test_jobs_on_the_local_executor_give_the_store_of_one_run(videos: Path, tiny
 
 
 def test_a_requeued_job_is_the_same_job(videos: Path, tmp_path: Path) -> None:
-    submitit = pytest.importorskip("submitit", reason="the extra [slurm] is not installed")
+    submitit = pytest.importorskip("submitit", reason="the extra [slurm] is not installed: pip install -e '.[slurm]'")
     job = shard_jobs([str(videos)], tmp_path, ExtractOptions(), 4)[2]
     again = job.checkpoint()
     assert isinstance(again, submitit.helpers.DelayedSubmission)

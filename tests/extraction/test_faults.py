@@ -19,20 +19,17 @@ import pytest
 from gazetools.extraction import extract
 from gazetools.progress import NoProgress
 from gazetools.store.pieces import PieceFolder
-from tests.helpers.clips import write_clip
+from tests.helpers.clips import write_clip, write_clips
 from tests.helpers.equal_stores import assert_stores_equal
 from tests.helpers.process_tree import descendants
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc: needs Linux")
 FRAMES = {"one": 900, "two": 700, "three": 300}
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("videos")
-    for name, frames in FRAMES.items():
-        write_clip(root / f"{name}.mp4", frames=frames)
-    return root
+    return write_clips(tmp_path_factory.mktemp("videos"), FRAMES)
 
 
 class _KillsDecoders(NoProgress):

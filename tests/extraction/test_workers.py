@@ -23,9 +23,9 @@ from gazetools.extraction.tasks import (
 from gazetools.schemas.errors import FaultError
 from gazetools.schemas.extract import ItemResult
 from gazetools.store.lock import BusyError, locked
-from tests.helpers.clips import write_clip
+from tests.helpers.clips import write_clips
 from tests.helpers.command_line import run_cli
-from tests.helpers.equal_stores import assert_stores_equal
+from tests.helpers.equal_stores import assert_stores_equal, extract_alone
 
 FRAMES = {"long": 700, "a/short": 20, "b/short": 30}
 
@@ -33,18 +33,12 @@ FRAMES = {"long": 700, "a/short": 20, "b/short": 30}
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One video of three pieces, two of one."""
-    root = tmp_path_factory.mktemp("videos")
-    for name, frames in FRAMES.items():
-        write_clip(root / f"{name}.mp4", frames=frames)
-    return root
+    return write_clips(tmp_path_factory.mktemp("videos"), FRAMES)
 
 
 @pytest.fixture(scope="module")
 def single(videos: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store of one undisturbed process."""
-    store = tmp_path_factory.mktemp("single")
-    assert extract(videos, store, model=str(tiny_model), device="cpu").exit_code == 0
-    return store
+    return extract_alone(videos, tmp_path_factory.mktemp("single"), model=tiny_model)
 
 
 def _items(*costs: float) -> tuple[list[VideoItem], list[float]]:

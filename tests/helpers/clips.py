@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,6 +27,13 @@ def write_clip(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     return path
+
+
+def write_clips(root: Path, frames: Mapping[str, int]) -> Path:
+    """A folder with `<name>.mp4` of so many frames for each of `frames`."""
+    for name, count in frames.items():
+        write_clip(root / f"{name}.mp4", frames=count)
+    return root
 
 
 def write_boxes(path: Path, *, frames: Iterable[int], width: int = 96, height: int = 64) -> Path:

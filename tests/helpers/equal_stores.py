@@ -1,4 +1,4 @@
-"""Are two store files equal in every dataset?"""
+"""Are two store files equal in every dataset? And a store to compare with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from gazetools.extraction import extract
 from gazetools.schemas.store import STORE_DATASETS
 from gazetools.store import open_store
 
@@ -19,3 +20,9 @@ def assert_stores_equal(left: Path, right: Path) -> None:
         for name in STORE_DATASETS:
             assert first[name].dtype == second[name].dtype, name
             np.testing.assert_array_equal(first[name][()], second[name][()], err_msg=f"{left}: {name}")
+
+
+def extract_alone(videos: Path, store: Path, *, model: Path) -> Path:
+    """The store of one undisturbed local process."""
+    assert extract(videos, store, model=str(model), device="cpu").exit_code == 0
+    return store
