@@ -8,7 +8,6 @@ import html
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from gazetools.gazelle.loading import TINY_WEIGHTS
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.trainer.config import load_config
+from tests.helpers.browser import find_browser
 from tests.helpers.command_line import run_cli
 
 ROOT = Path(__file__).parents[2]
@@ -307,9 +307,7 @@ def test_killed_and_started_again_it_ends_with_the_same_answer(tiny_model: Path,
 
 @pytest.mark.slow
 def test_a_browser_draws_the_page_on_a_desk_and_on_a_phone(finished: DemoResult, tmp_path: Path) -> None:
-    browser = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
+    browser = find_browser()
     page = finished.folder / "report.html"
     # The page tells its own width, since a headless window is never narrower than 500 pixels: in a frame it is.
     for width in (1280, 390):
@@ -337,7 +335,7 @@ def test_a_browser_draws_the_page_on_a_desk_and_on_a_phone(finished: DemoResult,
 def test_the_full_demo_answers(tmp_path: Path) -> None:
     """About a quarter of an hour on two quiet cores."""
     if not TINY_WEIGHTS.is_file():
-        pytest.skip("gazelle_tiny is not shipped yet: the arm `estimated` sees a stand-in")
+        pytest.skip("gazelle_tiny's weights are not shipped yet: `make gazelle-tiny` trains them")
     done = subprocess.run(
         _demo(tmp_path / "full", "--full", "--json"),
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -57,7 +57,9 @@ def test_an_oracle_is_right_and_a_blind_one_is_not() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not TINY_WEIGHTS.exists(), reason="gazelle_tiny's weights are not trained yet")
+@pytest.mark.skipif(
+    not TINY_WEIGHTS.exists(), reason="gazelle_tiny's weights are not shipped yet: `make gazelle-tiny` trains them"
+)
 def test_the_shipped_model_keeps_its_bounds() -> None:
     """`make gazelle-tiny-eval` on fewer frames."""
     scores = scoring.score(load_gaze_model("gazelle_tiny", device="cpu"), frames=120)

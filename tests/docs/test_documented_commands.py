@@ -55,7 +55,7 @@ def test_the_readmes_two_commands_are_in_the_makefile() -> None:
 def test_the_quick_starts_commands_run_on_the_real_clip(tmp_path: Path) -> None:
     media = os.environ.get("GAZETOOLS_DATA")
     if not media:
-        pytest.skip("GAZETOOLS_DATA does not point to the real clips")
+        pytest.skip("set GAZETOOLS_DATA to a folder with codecs/ and real/")
     (tmp_path / "quickstart").mkdir()
     for name in ("two_people_1080p.mp4", "two_people_1080p.heads.csv"):
         shutil.copy(Path(media) / "real" / name, tmp_path / "quickstart" / name)

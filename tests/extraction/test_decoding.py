@@ -136,7 +136,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's: needs Linux")
 def test_the_decoding_process_dies_with_its_parent(clip: Path) -> None:
     driver = subprocess.Popen([sys.executable, "-c", _DRIVER, str(clip)], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None

@@ -9,7 +9,9 @@ from torch import nn
 from gazetools.gazelle.packed import PackedLinear, pack_linears, pays
 
 CPU = torch.device("cpu")
-needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN: PyPI's for x86-64 has it"
+)
 
 
 @needs_onednn

@@ -33,6 +33,7 @@ from gazetools.trainer.report.stats import (
     recall_interval,
 )
 from gazetools.trainer.report.tables import csv_text, latex_text
+from tests.helpers.browser import find_browser
 from tests.helpers.command_line import run_cli
 from tests.trainer.conftest import Study
 
@@ -316,9 +317,7 @@ def test_pictures_that_cannot_be_made_are_told(gaze_run: Path, tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_draws_the_page_within_its_width(told_run: Path, tmp_path: Path, width: int) -> None:
-    browser = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
+    browser = find_browser()
     report([told_run], output=tmp_path / "report", resamples=100)
     page = tmp_path / "report" / "report.html"
     # Only tables may be scrolled sideways.

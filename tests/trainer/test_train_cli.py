@@ -117,7 +117,7 @@ def test_bad_input_ends_before_heavy_work(
     config_file: Path, bad_files: Path, arguments: list[str], code: int, message: str
 ) -> None:
     if any("cuda" in text or text == "99" for text in arguments) and torch.cuda.is_available():
-        pytest.skip("needs a machine without CUDA")
+        pytest.skip("needs a machine without CUDA: `CUDA_VISIBLE_DEVICES=` hides it")
     done = run_cli("train", "--config", str(config_file), *(a.replace("{}", str(bad_files)) for a in arguments))
     assert done.exit_code == code, done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr

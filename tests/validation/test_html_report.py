@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +17,7 @@ from gazetools.schemas.findings import Finding, ValidationReport, check_fail_on
 from gazetools.validation import validate
 from gazetools.validation.html import write_html
 from gazetools.validation.portrait import HISTOGRAM_BINS, TIMELINE_BINS, Gallery, Portrait
+from tests.helpers.browser import find_browser
 from tests.helpers.stores import make_video
 from tests.validation.faults import edit_store, put
 
@@ -152,9 +152,7 @@ def test_an_unknown_severity_is_refused() -> None:
 
 @pytest.mark.slow
 def test_a_browser_draws_the_report_without_complaint(report: Path, tmp_path: Path) -> None:
-    browser = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
-    if browser is None:
-        pytest.skip("no Chromium on this machine")
+    browser = find_browser()
     common = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     picture = tmp_path / "shot.png"
     subprocess.run(

@@ -60,7 +60,7 @@ def test_no_alarm_on_datasets_of_the_committed_clips(tmp_path: Path, tiny_model:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(FULL is None, reason="GAZETOOLS_DATA is not set")
+@pytest.mark.skipif(FULL is None, reason="set GAZETOOLS_DATA to a folder with codecs/ and real/")
 def test_no_alarm_on_the_full_set(tmp_path: Path, tiny_model: Path) -> None:
     videos = _linked(Path(str(FULL)), tmp_path / "videos")
     _no_alarm(videos, tmp_path, tiny_model, refused=set(), stride=1, packed=True)

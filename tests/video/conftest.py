@@ -22,6 +22,14 @@ def find_video(name: str) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
+def need_video(name: str) -> Path:
+    """`find_video`; the test is skipped where the video is not there."""
+    path = find_video(name)
+    if path is None:
+        pytest.skip(f"{name} is not committed (size): set GAZETOOLS_DATA to a folder with codecs/ and real/")
+    return path
+
+
 @pytest.fixture
 def made() -> Path:
     """Folder of the videos made for these tests."""

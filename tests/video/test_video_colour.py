@@ -49,7 +49,7 @@ def test_tagged_matrix_and_range_are_honoured(
 ) -> None:
     path = made / f"colour_{name}.mp4"
     if backend == "decord":
-        pytest.importorskip("decord", reason="decord is installed on Linux x86_64 only")
+        pytest.importorskip("decord", reason="decord is not installed: its wheels are for x86-64 only")
         if "10bit" in name:
             with pytest.raises(VideoError, match="8-bit RGB of yuv420p10le"):
                 VideoReader(path, backend=backend)
@@ -117,7 +117,7 @@ def test_rotation_is_applied_to_the_pixels(
 ) -> None:
     # ffmpeg's own autorotation gave exactly np.rot90(stored, degrees / 90) for these files.
     if backend == "decord":
-        pytest.importorskip("decord", reason="decord is installed on Linux x86_64 only")
+        pytest.importorskip("decord", reason="decord is not installed: its wheels are for x86-64 only")
     stored = decode_plainly(made / f"rotated_{degrees}.mp4")
     with VideoReader(made / f"rotated_{degrees}.mp4", backend=backend) as reader:
         assert reader.info.rotation_degrees == degrees

@@ -13,7 +13,7 @@ import pytest
 from gazetools.schemas.errors import EnvironmentLacksError, VideoError
 from gazetools.video import VideoReader
 from tests.media.barcode import read_barcode
-from tests.video.conftest import find_video
+from tests.video.conftest import find_video, need_video
 
 ALLOWED = [
     "h264_bframes.mp4",
@@ -66,7 +66,7 @@ class FakeDecord(ModuleType):
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_equal_to_pyav_within_two_levels(made: Path, name: str) -> None:
-    pytest.importorskip("decord", reason="decord is installed on Linux x86_64 only")
+    pytest.importorskip("decord", reason="decord is not installed: its wheels are for x86-64 only")
     with VideoReader(made / name) as exact, VideoReader(made / name, backend="decord") as reader:
         assert reader.info.decoder.startswith("decord ")
         assert reader.frame_count == exact.frame_count
@@ -135,8 +135,6 @@ def test_missing_decord_names_the_command(made: Path, monkeypatch: pytest.Monkey
 def test_only_the_best_stream_is_given_to_decord() -> None:
     from gazetools.video.decord_source import reasons_against
 
-    path = find_video("nasa_13013.mp4")
-    if path is None:
-        pytest.skip("nasa_13013.mp4 is not committed (size); set GAZETOOLS_DATA to the shared media folder")
+    path = need_video("nasa_13013.mp4")
     with VideoReader(path, stream_index=0) as reader:
         assert reasons_against(path, reader.info, reader._index) == ["it cannot choose stream 0"]

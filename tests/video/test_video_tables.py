@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gazetools.video import VideoReader
-from tests.video.conftest import MEDIA, find_video
+from tests.video.conftest import MEDIA, need_video
 
 NO_TIMES_IN_FFPROBE = {"h264_bframes.avi", "mpeg4_bframes.avi", "raw.h264"}
 """Their frames carry no pts (AVI with B-frames, raw stream); test_video_damage and test_video_content have them."""
@@ -20,9 +20,7 @@ CASES = [(table, int(stream)) for table in TABLES for stream in json.loads(table
 
 @pytest.mark.parametrize(("table_path", "stream_index"), CASES, ids=lambda value: getattr(value, "stem", str(value)))
 def test_count_times_size_and_rate_are_those_of_ffprobe(table_path: Path, stream_index: int) -> None:
-    path = find_video(table_path.stem)
-    if path is None:
-        pytest.skip(f"{table_path.stem} is not committed (size); set GAZETOOLS_DATA to the shared media folder")
+    path = need_video(table_path.stem)
     table = json.loads(table_path.read_text())["streams"][str(stream_index)]
     with VideoReader(path, stream_index=stream_index) as reader:
         assert reader.damage == ()
@@ -39,9 +37,7 @@ def test_count_times_size_and_rate_are_those_of_ffprobe(table_path: Path, stream
 
 
 def test_best_stream_is_ffmpegs_choice() -> None:
-    path = find_video("nasa_13013.mp4")
-    if path is None:
-        pytest.skip("nasa_13013.mp4 is not committed (size); set GAZETOOLS_DATA to the shared media folder")
+    path = need_video("nasa_13013.mp4")
     with VideoReader(path) as reader:
         # Its streams 0 (325 frames) and 3 (390 frames) are both video; FFmpeg's best is the second.
         assert (reader.info.stream_index, reader.frame_count) == (3, 390)
