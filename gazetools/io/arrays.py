@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
+from gazetools.io.closing import Closing
 from gazetools.schemas.errors import DataFileError
 
 MAX_LOADED_BYTES = 2 << 30
@@ -76,7 +76,7 @@ def iter_npy_blocks(path: Path, rows: int) -> Iterator[AnyArray]:
         yield from _iter_blocks(file, layout, rows, where=str(path))
 
 
-class Npz:
+class Npz(Closing):
     """An .npz archive opened for guarded reading; a context manager.
 
     Raises DataFileError for: not a zip, truncated, encrypted, duplicate or escaping names, members that are not .npy,
@@ -95,14 +95,6 @@ class Npz:
             except BaseException:
                 self._file.close()
                 raise
-
-    def __enter__(self) -> Npz:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; may be called twice."""
