@@ -31,7 +31,7 @@ from gazetools.schemas.groundtruth import GroundTruthItem, GroundTruthOptions, G
 from gazetools.schemas.provenance import GROUND_TRUTH, GazeModel, HeadSource, Provenance
 from gazetools.schemas.store import FINGERPRINT_SIZE, GROUND_TRUTH_REPORT_NAME, Piece, Prompt, Rows, Sidecar
 from gazetools.store.listing import is_complete
-from gazetools.store.writer import FilledStore, fill_store
+from gazetools.store.writer import FilledStore, StoreContent, fill_store
 from gazetools.video import VideoReader
 from gazetools.video.facts import source_video
 
@@ -173,12 +173,14 @@ def _render(
         filled = fill_store(
             store,
             job.video_id,
-            provenance=provenance,
-            pieces=_pieces(targets, frames, pts, draw=True),
-            outline=_pieces(targets, frames, pts, draw=False),
-            track_roles={targets.track_id: "wearer"},
-            heatmap_shape=(SIZE, SIZE),
-            extras=targets.extras,
+            StoreContent(
+                provenance=provenance,
+                pieces=_pieces(targets, frames, pts, draw=True),
+                outline=_pieces(targets, frames, pts, draw=False),
+                track_roles={targets.track_id: "wearer"},
+                heatmap_shape=(SIZE, SIZE),
+                extras=targets.extras,
+            ),
         )
     item = GroundTruthItem(
         video_id=job.video_id,
