@@ -24,7 +24,7 @@ from gazetools.io.atomic import check_writable_folder, remove_stale_temps
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.sampling import choose_frames
-from gazetools.schemas.base import parse_settings
+from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.extract import PIECE_FRAMES
 from gazetools.schemas.groundtruth import GroundTruthItem, GroundTruthOptions, GroundTruthReport
@@ -66,10 +66,7 @@ def groundtruth(
     >>> report.items[0].counts["depth_measured"]                                       # doctest: +SKIP
     812.0
     """
-    if options is None:
-        options = parse_settings(GroundTruthOptions, settings, what="groundtruth options")
-    elif settings:
-        raise UsageError(f"Give either options= or single settings, not both ({', '.join(settings)}).")
+    options = given_or_parsed(options, GroundTruthOptions, settings, what="groundtruth options")
     progress = progress or NoProgress()
     store = Path(output)
     jobs = plan(Path(root).expanduser(), options)
