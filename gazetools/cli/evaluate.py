@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gazetools.schemas.evaluation import EvaluationReport
 
 _MODEL = "Pictures and model (GazeFollow, VideoAttentionTarget)"
 
@@ -72,7 +77,7 @@ def evaluate_command(
     return report.exit_code
 
 
-def _table(report):  # type: ignore[no-untyped-def]
+def _table(report: EvaluationReport) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
@@ -82,9 +87,8 @@ def _table(report):  # type: ignore[no-untyped-def]
     for kind, members in report.groups.items():
         names |= {f"{kind} {name}": found for name, found in members.items()}
     shown = [metric for metric in METRICS if metric in report.overall]
-    table = Table(
-        "", *(METRICS[metric] for metric in shown), "rows", title=f"{report.predicted} against {report.truth}"
-    )
+    title = escape(f"{report.predicted} against {report.truth}")
+    table = Table("", *(METRICS[metric] for metric in shown), "rows", title=title)
     for name, found in names.items():
         cells = []
         for metric in shown:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gazetools.schemas.groundtruth import GroundTruthReport
 
 _WHICH, _HOW = "Which videos and frames", "Gaze"
 
@@ -88,11 +93,11 @@ def groundtruth_command(
     return report.exit_code
 
 
-def _table(report, output):  # type: ignore[no-untyped-def]
+def _table(report: GroundTruthReport, output: Path) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("video id", "status", "frames", "rows", "in / out", "depth known", "s", title=str(output))
+    table = Table("video id", "status", "frames", "rows", "in / out", "depth known", "s", title=escape(str(output)))
     style = {"done": "green", "complete": "cyan", "failed": "red"}
     for item in report.items:
         known = sum(item.counts.get(f"depth_{kind}", 0) for kind in ("measured", "points"))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gazetools.schemas.dataset import PackReport
 
 _MAPS, _ROWS, _RUN = "Maps", "Rows", "Run"
 
@@ -105,7 +110,8 @@ def pack_command(
     return report.exit_code
 
 
-def result_table(report):  # type: ignore[no-untyped-def]
+def result_table(report: PackReport) -> Table:
+    """One line per video, what went wrong below it."""
     from rich.markup import escape
     from rich.table import Table
 

@@ -12,7 +12,9 @@ import typer
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
-    from gazetools.schemas.findings import Finding
+    from rich.table import Table
+
+    from gazetools.schemas.findings import Finding, ValidationReport
 
 _MAX_NOTES = 20
 _DEEP = "Content"
@@ -84,7 +86,7 @@ def _readiness(config: Path, dataset: Path) -> Sequence[Finding]:
     return readiness_findings(config, dataset)
 
 
-def _findings_table(report):  # type: ignore[no-untyped-def]
+def _findings_table(report: ValidationReport) -> Table | str:
     """Errors and warnings in full, the first notes."""
     from rich.markup import escape
     from rich.table import Table

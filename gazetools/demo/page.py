@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 import gazetools
+from gazetools.charts import CHART_STYLE, COLOURS, Estimate, Line, forest, lines
 from gazetools.demo.answer import caveat, controls_sentence, headline, sentence
-from gazetools.demo.charts import COLOURS, Estimate, Line, forest, lines
 from gazetools.demo.commands import StepResult
+from gazetools.html_page import filled, html_page
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import DataFileError
 
@@ -28,11 +27,11 @@ _ARM_TEXTS = {
 
 def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Sequence[StepResult]) -> None:
     """Commit the page at `path`; `folder` has overlay.mp4 and run/metrics.jsonl, `document` is result.json's."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     arms = document["arms"]
     contrasts = {name: _estimate(arm["minus_none"]) for name, arm in arms.items() if "minus_none" in arm}
     losses, recalls = _curves(folder / "run" / "metrics.jsonl", list(arms))
-    text = environment.from_string(_TEMPLATE).render(
+    body = filled(
+        _BODY,
         version=gazetools.__version__,
         answer=document,
         good=document["low"] > 0,
@@ -61,7 +60,9 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
         commands=list(zip(document["commands"], document["seconds"].values(), strict=True)),
         total=document["total_seconds"],
     )
-    write_bytes_atomic(path, text.encode())
+    title, style = "gazetools demo: does gaze tell the next action?", f"{_STYLE}\n{CHART_STYLE}"
+    page = html_page(title=title, style=style, body=body, with_video=True)
+    write_bytes_atomic(path, page.encode())
 
 
 def _estimate(row: Mapping[str, float]) -> Estimate:
@@ -98,15 +99,7 @@ def _curves(path: Path, arms: Sequence[str]) -> tuple[dict[str, Line], dict[str,
     return found
 
 
-_TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>gazetools demo: does gaze tell the next action?</title>
-<style>
+_STYLE = """\
 :root { --ink:#17212b; --soft:#5a6672; --line:#dde3e9; --back:#f4f6f8; --card:#fff; --good:#00704d; --open:#9a5b00 }
 * { box-sizing:border-box }
 body { margin:0; background:var(--back); color:var(--ink); font:16px/1.5 system-ui,"Segoe UI",Roboto,sans-serif }
@@ -122,12 +115,6 @@ h1 { font-size:28px; line-height:1.2; margin:0 0 6px } h2 { font-size:18px; marg
 .wide { grid-column:1/-1 }
 .scene { display:grid; grid-template-columns:minmax(0,3fr) minmax(0,2fr); gap:20px; align-items:center }
 video { width:100%; display:block; border-radius:8px; background:#111 }
-svg { width:100%; height:auto; display:block } svg text { font-size:14px; fill:var(--ink) }
-svg .tick { font-size:13px; fill:var(--soft) } svg .strong { font-weight:700 }
-svg .grid { stroke:#e6eaee } svg .zero { stroke:#17212b; stroke-width:1.5 }
-svg .level { stroke:#5a6672; stroke-dasharray:5 4 }
-.legend { margin:6px 0 0; font-size:14px; display:flex; flex-wrap:wrap; gap:4px 16px }
-.legend i { display:inline-block; width:14px; height:4px; border-radius:2px; margin-right:6px; vertical-align:middle }
 .scroll { overflow-x:auto }
 table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; font-size:15px }
 th,td { padding:6px 12px 6px 0; border-bottom:1px solid var(--line); text-align:right; vertical-align:top }
@@ -140,10 +127,8 @@ footer { margin-top:24px }
 @media (max-width:760px) {
   main { padding:20px 12px 40px } h1 { font-size:23px } .grid,.scene { grid-template-columns:minmax(0,1fr) }
   .answer { padding:14px 16px } .answer b.big { font-size:19px } .card { padding:14px }
-}
-</style>
-</head>
-<body><main>
+}"""
+_BODY = """<main>
 <h1>Does seeing where a person looks tell what they will do next?</h1>
 <div class="soft">A whole experiment on synthetic kitchens, made by <code>gazetools demo</code> {{ version }} in
 {{ "%.0f"|format(total) }} s{% if answer.resumed %} (this call; an earlier one had begun){% endif %}.</div>
@@ -195,5 +180,4 @@ gaze leads in {{ "%.0f"|format(answer.plan.scenes.p_gaze_precedes * 100) }} % of
 </div>
 <footer class="soft small">The world is drawn, the video encoder is a small frozen random one, and only the predictor
 and its probe learn: this shows that every stage does what it claims, not how large the gain is on real video.</footer>
-</main></body></html>
-"""
+</main>"""

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gazetools.html_page import filled, html_page
 from gazetools.io.atomic import write_bytes_atomic
-from gazetools.schemas.errors import EnvironmentLacksError, GazetoolsError
+from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.evaluation import EvaluationReport, Scored
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.video_id import path_of_id
@@ -23,16 +24,14 @@ METRICS = {
     "inout_ap": "in/out AP",
 }
 _WIDTH = 480
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>gazetools evaluation</title><style>
+_STYLE = """\
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; color: #222; padding: 0 1rem }
 table { border-collapse: collapse; margin: 0 0 1.5rem } th, td { padding: .25rem .8rem; text-align: right }
 th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #888 }
 tbody tr:nth-child(even) { background: #f3f3f3 } small { color: #666 }
 figure { display: inline-block; margin: 0 1rem 1rem 0; vertical-align: top } figcaption { font-size: 13px }
-img { max-width: 100% }
-</style></head><body>
-<h1>Gaze heatmaps against ground truth</h1>
+img { max-width: 100% }"""
+_BODY = """<h1>Gaze heatmaps against ground truth</h1>
 <p>{{ report.predicted }} scored against {{ report.truth }} with gazetools {{ report.tool_version }}.
 {% for note in report.notes %}{{ note }} {% endfor %}</p>
 {% for title, rows in tables %}
@@ -49,9 +48,7 @@ img { max-width: 100% }
 {% for title, figures in galleries %}{% if figures %}<h2>{{ title }}</h2>
 {% for picture, caption in figures %}<figure>
 {% if picture %}<img src="data:image/jpeg;base64,{{ picture }}" alt="{{ caption }}">{% endif %}
-<figcaption>{{ caption }}</figcaption></figure>{% endfor %}{% endif %}{% endfor %}
-</body></html>
-"""
+<figcaption>{{ caption }}</figcaption></figure>{% endfor %}{% endif %}{% endfor %}"""
 
 
 def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | None = None) -> None:
@@ -61,15 +58,7 @@ def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | No
         path: the .html file.
         report: what `evaluate` returned.
         pictures_from: the truth's store folder; frames are shown where the videos still lie where it says.
-
-    Raises EnvironmentLacksError without jinja2.
     """
-    try:
-        from jinja2 import Environment
-    except ImportError as error:
-        raise EnvironmentLacksError(
-            "The HTML page needs jinja2, which is not installed.", hint="pip install jinja2"
-        ) from error
     tables = [("Overall", [_row("all", report.overall)])]
     tables += [
         (f"By {kind}", [_row(name, found) for name, found in members.items()])
@@ -79,9 +68,8 @@ def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | No
         ("Best frames", [_figure(report, one, pictures_from) for one in report.best]),
         ("Worst frames", [_figure(report, one, pictures_from) for one in report.worst]),
     ]
-    page = Environment(autoescape=True).from_string(_PAGE)
-    text = page.render(report=report, tables=tables, galleries=galleries, metrics=list(METRICS.items()))
-    write_bytes_atomic(path, text.encode("utf-8"))
+    body = filled(_BODY, report=report, tables=tables, galleries=galleries, metrics=list(METRICS.items()))
+    write_bytes_atomic(path, html_page(title="gazetools evaluation", style=_STYLE, body=body).encode("utf-8"))
 
 
 def _row(name: str, found: dict[str, Any]) -> tuple[str, list[tuple[str, str]], int]:

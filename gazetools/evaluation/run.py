@@ -14,7 +14,7 @@ from gazetools.evaluation.scores import Scores
 from gazetools.evaluation.stores import score_video
 from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l2
 from gazetools.progress import NoProgress, Progress
-from gazetools.schemas.base import parse_settings
+from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.evaluation import EvaluateOptions, EvaluationReport
 from gazetools.store.listing import list_store
@@ -47,10 +47,7 @@ def evaluate(
     >>> report.overall["auc"].value                            # doctest: +SKIP
     0.934
     """
-    if options is None:
-        options = parse_settings(EvaluateOptions, settings, what="evaluate options")
-    elif settings:
-        raise UsageError(f"Give either options= or single settings, not both ({', '.join(settings)}).")
+    options = given_or_parsed(options, EvaluateOptions, settings, what="evaluate options")
     progress = progress or NoProgress()
     truth_path = Path(truth).expanduser()
     if not truth_path.exists():

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from gazetools.extraction.decoding_process import DecoderDied, DecodingProcess
+from gazetools.io.closing import Closing
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.video import Frame, VideoInfo
 
@@ -27,7 +27,7 @@ _SKIP_FRAMES_PER_SECOND = 20.0
 """At least so fast are frames skipped that nobody wants (4K on one core gives 58/s)."""
 
 
-class ChildReader:
+class ChildReader(Closing):
     """A video that is open in the decoding process, read like `gazetools.video.VideoReader`.
 
     Frames live in shared memory and are valid until `release`; at most `batch_size` may be held at a time.
@@ -50,14 +50,6 @@ class ChildReader:
         """`index` or `decoding`, as VideoReader's."""
         self.damage: tuple[str, ...]
         self._open(asked=opening)
-
-    def __enter__(self) -> ChildReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file. A child that is still busy with frames nobody wants is ended instead."""

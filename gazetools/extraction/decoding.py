@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 from gazetools.extraction.child_reader import ChildReader
 from gazetools.extraction.costs import cost_by_size
 from gazetools.extraction.decoding_process import DecoderDied, DecodeSettings, DecodingProcess
+from gazetools.io.closing import Closing
 from gazetools.schemas.errors import UsageError
 
 __all__ = ["DecodeSettings", "Decoder"]
@@ -17,7 +17,7 @@ _IDLE_RING_BYTES = 256 << 20
 """The process that waits for its next video keeps no more shared memory than this."""
 
 
-class Decoder:
+class Decoder(Closing):
     """A worker's decoding processes: one reads the present video, one may open the next video meanwhile."""
 
     def __init__(self, settings: DecodeSettings | None = None) -> None:
@@ -26,14 +26,6 @@ class Decoder:
         self._next: DecodingProcess | None = None
         self._opening: Path | None = None
         """What `_next` was asked to open."""
-
-    def __enter__(self) -> Decoder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the processes."""

@@ -30,7 +30,7 @@ from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions, ItemResult
 from gazetools.store.listing import is_complete
 from gazetools.store.lock import locked
 from gazetools.store.pieces import PieceFolder
-from gazetools.store.writer import write_store
+from gazetools.store.writer import StoreContent, write_store
 
 _JOIN_WAIT_SECONDS = 600.0
 """How long the join of a split video waits for the other shares, whose pieces are all there, to let go."""
@@ -271,10 +271,12 @@ def _make_whole(job: Job, item: VideoItem, pieces: PieceFolder, key: str) -> Cal
         sidecar = write_store(
             job.store,
             item.video_id,
-            provenance=provenance,
-            pieces=[pieces.loader(number) for number in range(len(parts))],
-            track_roles=track_roles(heads),
-            heatmap_shape=job.runner.heatmap_shape,
+            StoreContent(
+                provenance=provenance,
+                pieces=[pieces.loader(number) for number in range(len(parts))],
+                track_roles=track_roles(heads),
+                heatmap_shape=job.runner.heatmap_shape,
+            ),
         )
         pieces.remove()
         return ItemResult(

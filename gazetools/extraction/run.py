@@ -21,8 +21,8 @@ from gazetools.extraction.worker import Worker, WorkOrder
 from gazetools.heads.sources import heads_for_video, open_heads
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
 from gazetools.progress import NoProgress, Progress
-from gazetools.schemas.base import parse_settings
-from gazetools.schemas.errors import UsageError, VideoError
+from gazetools.schemas.base import given_or_parsed
+from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
 
 _BUSY_WAIT_SECONDS = 0.5
@@ -73,10 +73,7 @@ def extract(
     >>> report.items[0].rows                                                                      # doctest: +SKIP
     101
     """
-    if options is None:
-        options = parse_settings(ExtractOptions, settings, what="extract options")
-    elif settings:
-        raise UsageError(f"Give either options= or single settings, not both ({', '.join(settings)}).")
+    options = given_or_parsed(options, ExtractOptions, settings, what="extract options")
     progress = progress or NoProgress()
     store = Path(output)
 

@@ -24,14 +24,14 @@ from gazetools.io.atomic import check_writable_folder, remove_stale_temps
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.sampling import choose_frames
-from gazetools.schemas.base import parse_settings
+from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.extract import PIECE_FRAMES
 from gazetools.schemas.groundtruth import GroundTruthItem, GroundTruthOptions, GroundTruthReport
 from gazetools.schemas.provenance import GROUND_TRUTH, GazeModel, HeadSource, Provenance
 from gazetools.schemas.store import FINGERPRINT_SIZE, GROUND_TRUTH_REPORT_NAME, Piece, Prompt, Rows, Sidecar
 from gazetools.store.listing import is_complete
-from gazetools.store.writer import FilledStore, fill_store
+from gazetools.store.writer import FilledStore, StoreContent, fill_store
 from gazetools.video import VideoReader
 from gazetools.video.facts import source_video
 
@@ -66,10 +66,7 @@ def groundtruth(
     >>> report.items[0].counts["depth_measured"]                                       # doctest: +SKIP
     812.0
     """
-    if options is None:
-        options = parse_settings(GroundTruthOptions, settings, what="groundtruth options")
-    elif settings:
-        raise UsageError(f"Give either options= or single settings, not both ({', '.join(settings)}).")
+    options = given_or_parsed(options, GroundTruthOptions, settings, what="groundtruth options")
     progress = progress or NoProgress()
     store = Path(output)
     jobs = plan(Path(root).expanduser(), options)
@@ -173,12 +170,14 @@ def _render(
         filled = fill_store(
             store,
             job.video_id,
-            provenance=provenance,
-            pieces=_pieces(targets, frames, pts, draw=True),
-            outline=_pieces(targets, frames, pts, draw=False),
-            track_roles={targets.track_id: "wearer"},
-            heatmap_shape=(SIZE, SIZE),
-            extras=targets.extras,
+            StoreContent(
+                provenance=provenance,
+                pieces=_pieces(targets, frames, pts, draw=True),
+                outline=_pieces(targets, frames, pts, draw=False),
+                track_roles={targets.track_id: "wearer"},
+                heatmap_shape=(SIZE, SIZE),
+                extras=targets.extras,
+            ),
         )
     item = GroundTruthItem(
         video_id=job.video_id,

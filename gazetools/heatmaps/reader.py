@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from gazetools.heatmaps.convert import resize, to_float32
 from gazetools.heatmaps.locate import Location, locate, raw_manifest
 from gazetools.heatmaps.sources import FrameSource, SideMembers, open_source, side_layout
+from gazetools.io.closing import Closing
 from gazetools.io.npz import Npz
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import INDEX_NPZ, MANIFEST_NAME
@@ -24,7 +24,7 @@ MissingPolicy = Literal["error", "zero"]
 _SIDE_MEMBERS = {"valid": np.dtype(np.bool_), "inout": np.dtype(np.float32), "pts_seconds": np.dtype(np.float64)}
 
 
-class HeatmapReader:
+class HeatmapReader(Closing):
     """Maps of one video in a dataset, read by frame index or by time.
 
     Reads gazetools' npz and npy layouts and, without a manifest, heatmaps of other tools: `<id>.npz` with the maps
@@ -109,14 +109,6 @@ class HeatmapReader:
 
     def __repr__(self) -> str:
         return f"HeatmapReader({str(self.dataset_path)!r}, {self.video_id!r}, shape={self.shape})"
-
-    def __enter__(self) -> HeatmapReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __getstate__(self) -> dict[str, Any]:
         # an open file belongs to its process; the copy opens its own at its first read

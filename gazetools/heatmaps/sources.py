@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gazetools.heatmaps.locate import Location, numbered_frames
 from gazetools.io.arrays import AnyArray, ArrayLayout, load_npy, npy_layout
 from gazetools.io.npz import Npz
+from gazetools.io.positioned import PositionedFile
 from gazetools.schemas.dataset import HEATMAP_MEMBER
 from gazetools.schemas.errors import DataFileError
 
@@ -148,8 +149,8 @@ class StoredFrames:
         self.dtype = layout.dtype
         self._offset = offset
         self._frame_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
-        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        self._advise(0, 0, "POSIX_FADV_RANDOM")
+        self._file = PositionedFile(path, hint="Never rewrite heatmaps in place.")
+        self._file.advise(0, 0, "POSIX_FADV_RANDOM")
 
     def read(self, indices: Indices) -> AnyArray:
         """See FrameSource. Raises DataFileError where the file has been cut since it was opened."""
@@ -161,9 +162,9 @@ class StoredFrames:
         runs = _runs_of(indices)
         if len(runs) > 1:
             for _, first, count in runs:
-                self._advise(self._offset + first * size, count * size, "POSIX_FADV_WILLNEED")
+                self._file.advise(self._offset + first * size, count * size, "POSIX_FADV_WILLNEED")
         for position, first, count in runs:
-            self._read_into(buffer[position * size : (position + count) * size], self._offset + first * size)
+            self._file.read_into(buffer[position * size : (position + count) * size], self._offset + first * size)
         return maps
 
     def present(self) -> npt.NDArray[np.bool_] | None:
@@ -171,28 +172,8 @@ class StoredFrames:
         return None
 
     def close(self) -> None:
-        """Close the descriptor; may be called twice."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __del__(self) -> None:
-        if getattr(self, "_descriptor", -1) >= 0:
-            self.close()
-
-    def _advise(self, offset: int, length: int, advice: str) -> None:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._descriptor, offset, length, getattr(os, advice))
-
-    def _read_into(self, buffer: memoryview, offset: int) -> None:
-        done = 0
-        while done < len(buffer):
-            count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
-            if count == 0:
-                raise DataFileError(
-                    f"{self.path} became shorter while it was being read.", hint="Never rewrite heatmaps in place."
-                )
-            done += count
+        """Close the file; may be called twice."""
+        self._file.close()
 
 
 class FolderFrames:

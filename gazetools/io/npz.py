@@ -9,10 +9,10 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from gazetools.io.arrays import MAX_LOADED_BYTES, AnyArray, ArrayLayout, guard, iter_blocks, read_layout, read_whole
+from gazetools.io.closing import Closing
 from gazetools.schemas.errors import DataFileError
 
 MAX_INFLATION = 100
@@ -22,7 +22,7 @@ MAX_MEMBERS = 256
 _MAX_DIRECTORY_BYTES = 1 << 20
 
 
-class Npz:
+class Npz(Closing):
     """An .npz archive opened for guarded reading; a context manager.
 
     Raises DataFileError for: not a zip, truncated, encrypted, duplicate or escaping names, members that are not .npy,
@@ -41,14 +41,6 @@ class Npz:
             except BaseException:
                 self._file.close()
                 raise
-
-    def __enter__(self) -> Npz:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; may be called twice."""

@@ -22,7 +22,7 @@ from gazetools.packing.parallel import SharedProgress, each
 from gazetools.packing.space import check_space, refuse_nested_folders
 from gazetools.packing.stream import PackedMaps
 from gazetools.progress import NoProgress, Progress
-from gazetools.schemas.base import nearest_name, parse_settings
+from gazetools.schemas.base import given_or_parsed, nearest_name
 from gazetools.schemas.dataset import (
     INVERSE_MEMBERS,
     LAYOUT_SUFFIX,
@@ -76,10 +76,7 @@ def pack(
     >>> np.load("DATASET/take/cam01.npz")["heatmap"].shape             # doctest: +SKIP
     (101, 64, 64)
     """
-    if options is None:
-        options = parse_settings(PackOptions, settings, what="pack options")
-    elif settings:
-        raise UsageError(f"Give either options= or single settings, not both ({', '.join(settings)}).")
+    options = given_or_parsed(options, PackOptions, settings, what="pack options")
     if workers is not None and workers < 1:
         raise UsageError(f"workers = {workers} is no number of videos at a time.", hint="Give at least 1.")
     progress = SharedProgress(progress or NoProgress())

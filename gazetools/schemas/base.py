@@ -74,3 +74,12 @@ def parse_settings(model: type[ModelT], values: Mapping[str, Any], *, what: str)
         raise UsageError(
             f"{what}: " + "; ".join(lines) + ".", hint="Correct the named keys and run again.", problems=lines
         ) from None
+
+
+def given_or_parsed(options: ModelT | None, model: type[ModelT], settings: Mapping[str, Any], *, what: str) -> ModelT:
+    """The `options` of a library call, or its single `settings` as such; UsageError where both are given."""
+    if options is None:
+        return parse_settings(model, settings, what=what)
+    if settings:
+        raise UsageError(f"Give either options= or single settings, not both ({', '.join(settings)}).")
+    return options

@@ -6,9 +6,9 @@ import base64
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazetools.schemas.base import StrictModel
 from gazetools.schemas.store import FINGERPRINT_SIZE
@@ -49,6 +49,16 @@ InOut = Literal["keep", "gate", "weight"]
 PackDtype = Literal["float16", "float32", "uint8"]
 
 
+def _known_people(value: str) -> str:
+    if value not in ("max", "mean", "wearer") and not re.fullmatch(r"-?\d{1,9}", value):
+        raise ValueError("must be 'max', 'mean', 'wearer' or a track id such as 3")
+    return value
+
+
+PeopleRule = Annotated[str, AfterValidator(_known_people)]
+"""Whose maps a frame's one map is made of: `max` or `mean` of all, the `wearer`, or a track id."""
+
+
 def frame_file_name(index: int) -> str:
     """`frame_000012.npy`: the number is the index on the grid T."""
     return f"frame_{index:06d}.npy"
@@ -64,7 +74,7 @@ class PackOptions(StrictModel):
     The inverse is kept per row: raw = stored * norm_scale + norm_offset; for softmax raw = temperature * ln(stored) +
     norm_offset. NaN where a row can't be undone (two rows blended, or a weight of 0)."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    people: str = "max"
+    people: PeopleRule = "max"
     """`max` or `mean` over all people of a frame, a track id, or `wearer`."""
     align: Align = "video"
     """`video`: T = decoded frames and row i = frame i. `native`: T = processed frames."""
@@ -79,13 +89,6 @@ class PackOptions(StrictModel):
     resize_on_load: bool = False
     """With `size: video`: keep the model's size on disk and record the video's, to which readers resize."""
     dtype: PackDtype = "float16"
-
-    @field_validator("people")
-    @classmethod
-    def _known_people(cls, value: str) -> str:
-        if value not in ("max", "mean", "wearer") and not re.fullmatch(r"-?\d{1,9}", value):
-            raise ValueError("must be 'max', 'mean', 'wearer' or a track id such as 3")
-        return value
 
     @field_validator("resize_on_load")
     @classmethod

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from gazetools.schemas.base import StrictModel
+from gazetools.schemas.dataset import PeopleRule
 
 PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -62,18 +63,11 @@ class HeatmapSourceSettings(StrictModel):
     """Camera whose heatmaps these are; None takes `heatmap_view`."""
     inout: Literal["keep", "gate", "weight"] | None = None
     missing: Literal["zero", "error", "skip"] | None = None
-    people: str = "max"
+    people: PeopleRule = "max"
     """Of a store: `max`, `mean`, `wearer` or a track id."""
     normalize: Literal["none", "max", "sum", "minmax"] = "none"
     """Of a store, per frame."""
     points: GazePointSettings = GazePointSettings()
-
-    @field_validator("people")
-    @classmethod
-    def _known_people(cls, value: str) -> str:
-        if value not in ("max", "mean", "wearer") and not re.fullmatch(r"-?\d{1,9}", value):
-            raise ValueError("must be 'max', 'mean', 'wearer' or a track id such as 3")
-        return value
 
 
 class FeatureCacheSettings(StrictModel):

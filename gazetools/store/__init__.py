@@ -2,6 +2,6 @@
 
 from gazetools.store.listing import StoreEntry, is_complete, list_store
 from gazetools.store.reader import StoreReader, open_store
-from gazetools.store.writer import write_store
+from gazetools.store.writer import StoreContent, write_store
 
-__all__ = ["StoreEntry", "StoreReader", "is_complete", "list_store", "open_store", "write_store"]
+__all__ = ["StoreContent", "StoreEntry", "StoreReader", "is_complete", "list_store", "open_store", "write_store"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.schemas.errors import DataFileError
+from gazetools.io.positioned import PositionedFile
 
 _FLETCHER32 = 3
 """HDF5's filter number; it appends its sum, four bytes, to each chunk and leaves the numbers as they are."""
@@ -26,13 +25,12 @@ class ChunkedRows:
     """
 
     def __init__(self, path: Path, dataset: h5py.Dataset, starts: npt.NDArray[np.int64]) -> None:
-        self.path = path
         self.dtype: np.dtype[Any] = dataset.dtype
         self._rows_per_chunk = int(dataset.chunks[0])
         self._row_shape: tuple[int, ...] = tuple(dataset.shape[1:])
         self._row_bytes = math.prod(self._row_shape) * self.dtype.itemsize
         self._starts = starts
-        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self._file = PositionedFile(path, hint="Wait until its writer is done.")
 
     @classmethod
     def of(cls, path: Path, dataset: h5py.Dataset) -> ChunkedRows | None:
@@ -66,22 +64,10 @@ class ChunkedRows:
             chunk, inside = divmod(at, self._rows_per_chunk)
             count = min(stop - at, self._rows_per_chunk - inside)
             part = buffer[(at - start) * self._row_bytes : (at - start + count) * self._row_bytes]
-            self._read_into(part, int(self._starts[chunk]) + inside * self._row_bytes)
+            self._file.read_into(part, int(self._starts[chunk]) + inside * self._row_bytes)
             at += count
         return rows
 
     def close(self) -> None:
         """Close the file; may be called twice."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _read_into(self, buffer: memoryview, offset: int) -> None:
-        done = 0
-        while done < len(buffer):
-            count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
-            if count == 0:
-                raise DataFileError(
-                    f"{self.path} became shorter while it was being read.", hint="Wait until its writer is done."
-                )
-            done += count
+        self._file.close()

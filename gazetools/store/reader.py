@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.closing import Closing
 from gazetools.schemas.errors import DataFileError, FrameRangeError
 from gazetools.schemas.provenance import MAX_PROVENANCE_BYTES, Provenance
 from gazetools.schemas.store import EXTRA_GROUP, FINGERPRINT_SIZE, SIDECAR_SUFFIX, STORE_DATASETS, Rows, Sidecar
@@ -39,7 +39,7 @@ class StoreFrames:
     """[S] frame index of each thumbnail."""
 
 
-class StoreReader:
+class StoreReader(Closing):
     """One open store file; small columns are loaded at once, heatmaps are read when asked for.
 
     Use through `open_store` as a context manager.
@@ -69,14 +69,6 @@ class StoreReader:
             if isinstance(error, DataFileError):
                 raise
             raise DataFileError(f"{self.path} can't be read: {error}.", path=str(self.path)) from error
-
-    def __enter__(self) -> StoreReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -94,78 +95,61 @@ class _CalmFile(io.RawIOBase):
             raise self._error
 
 
-def write_store(
-    root: Path,
-    video_id: str,
-    *,
-    provenance: Provenance,
-    pieces: Sequence[Callable[[], Piece]],
-    track_roles: dict[int, str],
-    heatmap_shape: tuple[int, int],
-    extras: Mapping[str, npt.NDArray[Any]] | None = None,
-    outline: Sequence[Callable[[], Piece]] | None = None,
-) -> Sidecar:
+@dataclass(frozen=True, kw_only=True)
+class StoreContent:
+    """What a store file is to hold."""
+
+    provenance: Provenance
+    """Kept as the root attribute of that name."""
+    pieces: Sequence[Callable[[], Piece]]
+    """One loader per piece, in frame order; each is called twice (sizes first, then data)."""
+    track_roles: dict[int, str]
+    """Track id -> `wearer` or `other`, for every id in the rows."""
+    heatmap_shape: tuple[int, int]
+    """(H, W) of every heatmap."""
+    extras: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """Further columns, one entry per row; `StoreReader.extra(name)` reads them."""
+    outline: Sequence[Callable[[], Piece]] | None = None
+    """The same pieces with any heatmaps of the right shape, for the first pass; where drawing costs time."""
+
+
+def write_store(root: Path, video_id: str, content: StoreContent) -> Sidecar:
     """Write `root/<video_id>.h5` and then its sidecar; memory is bounded by one piece.
 
     Args:
         root: the store folder.
         video_id: checked id; names the two files.
-        provenance: kept as the root attribute of that name.
-        pieces: one loader per piece, in frame order; each is called twice (sizes first, then data).
-        track_roles: track id -> `wearer` or `other`, for every id in the rows.
-        heatmap_shape: (H, W) of every heatmap.
-        outline: the same pieces with any heatmaps of the right shape, for the first pass; where drawing costs time.
-        extras: further columns, one entry per row; `StoreReader.extra(name)` reads them.
 
     Raises:
         FaultError: the disk is full or a write failed; nothing new has a final name.
         ValueError: pieces out of order, or rows with a track that has no role.
     """
-    return fill_store(
-        root,
-        video_id,
-        provenance=provenance,
-        pieces=pieces,
-        track_roles=track_roles,
-        heatmap_shape=heatmap_shape,
-        extras=extras,
-        outline=outline,
-    ).commit()
+    return fill_store(root, video_id, content).commit()
 
 
-def fill_store(
-    root: Path,
-    video_id: str,
-    *,
-    provenance: Provenance,
-    pieces: Sequence[Callable[[], Piece]],
-    track_roles: dict[int, str],
-    heatmap_shape: tuple[int, int],
-    extras: Mapping[str, npt.NDArray[Any]] | None = None,
-    outline: Sequence[Callable[[], Piece]] | None = None,
-) -> FilledStore:
+def fill_store(root: Path, video_id: str, content: StoreContent) -> FilledStore:
     """As `write_store` up to the commit, which takes no Python and may be left to another thread."""
     payload = path_of_id(root, video_id, STORE_SUFFIX)
-    counts = _Counts.of(outline or pieces, track_roles)
+    counts = _Counts.of(content)
     with ExitStack() as cleanup:
         temp = cleanup.enter_context(atomic_path(payload))
         calm = _CalmFile(temp)
         try:
             with h5py.File(calm, "w", libver=("v110", "v110")) as file:
-                _fill(file, provenance, (load() for load in pieces), counts, track_roles, heatmap_shape)
-                _fill_extras(file, extras or {}, counts.rows)
+                _fill(file, content, counts)
+                _fill_extras(file, content.extras, counts.rows)
             calm.raise_error()
         finally:
             calm.close()
         sidecar = {
             "video_id": video_id,
             "payload": payload.name,
-            "options_key": provenance.options_key,
+            "options_key": content.provenance.options_key,
             "frames": counts.frames,
             "rows": counts.rows,
-            "tracks": len(track_roles),
+            "tracks": len(content.track_roles),
             "frames_without_people": counts.frames_without_people,
-            "tool_version": provenance.tool_version,
+            "tool_version": content.provenance.tool_version,
         }
         sidecar_path = path_of_id(root, video_id, SIDECAR_SUFFIX)
         return FilledStore(temp, sidecar_path, sidecar, cleanup.pop_all())
@@ -198,16 +182,16 @@ class _Counts:
         self.frames = self.rows = self.fingerprints = self.frames_without_people = 0
 
     @classmethod
-    def of(cls, pieces: Sequence[Callable[[], Piece]], track_roles: dict[int, str]) -> _Counts:
+    def of(cls, content: StoreContent) -> _Counts:
         counts = cls()
         last_frame = -1
-        for load in pieces:
+        for load in content.outline or content.pieces:
             piece = load()
             index = piece.frame_index
             if len(index) and (index[0] <= last_frame or (np.diff(index) <= 0).any()):
                 raise ValueError(f"pieces out of frame order: {index[0]} follows {last_frame}")
             last_frame = int(index[-1]) if len(index) else last_frame
-            if unknown := set(np.unique(piece.rows.track_id).tolist()) - set(track_roles):
+            if unknown := set(np.unique(piece.rows.track_id).tolist()) - set(content.track_roles):
                 raise ValueError(f"rows with tracks {sorted(unknown)} that have no role")
             counts.frames += len(index)
             counts.rows += len(piece.rows)
@@ -216,15 +200,8 @@ class _Counts:
         return counts
 
 
-def _fill(
-    file: h5py.File,
-    provenance: Provenance,
-    pieces: Iterator[Piece],
-    counts: _Counts,
-    track_roles: dict[int, str],
-    heatmap_shape: tuple[int, int],
-) -> None:
-    file.attrs["provenance"] = provenance.to_text()
+def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
+    file.attrs["provenance"] = content.provenance.to_text()
     n, f, s = counts.rows, counts.frames, counts.fingerprints
 
     def create(name: str, shape: tuple[int, ...], dtype: str, chunk_rows: int = 4096) -> h5py.Dataset:
@@ -238,7 +215,7 @@ def _fill(
         "box_xyxy": create("rows/box", (n, 4), "float32"),
         "inout": create("rows/inout", (n,), "float32"),
         "prompt": create("rows/prompt", (n,), "uint8"),
-        "heatmap": create("rows/heatmap", (n, *heatmap_shape), "float16", _ROWS_PER_CHUNK),
+        "heatmap": create("rows/heatmap", (n, *content.heatmap_shape), "float16", _ROWS_PER_CHUNK),
     }
     frames = {
         "frame_index": create("frames/index", (f,), "int64"),
@@ -249,16 +226,18 @@ def _fill(
         "fingerprint_index": create("frames/fingerprint_index", (s,), "int64"),
     }
     columns = {name: _Column(dataset) for name, dataset in (rows | frames | fingerprints).items()}
-    for piece in pieces:
+    for load in content.pieces:
+        piece = load()
         for name in rows:
             columns[name].append(getattr(piece.rows, name))
         for name in (*frames, *fingerprints):
             columns[name].append(getattr(piece, name))
     for column in columns.values():
         column.flush()
-    ids = sorted(track_roles)
+    ids = sorted(content.track_roles)
     file.create_dataset("tracks/id", data=np.array(ids, dtype=np.int32))
-    file.create_dataset("tracks/role", data=[track_roles[i] for i in ids], dtype=h5py.string_dtype(), shape=(len(ids),))
+    roles = [content.track_roles[i] for i in ids]
+    file.create_dataset("tracks/role", data=roles, dtype=h5py.string_dtype(), shape=(len(ids),))
 
 
 class _Column:

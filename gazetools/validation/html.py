@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 import gazetools
+from gazetools.charts import area_path, bars_path
+from gazetools.html_page import filled, html_page
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.findings import Finding, ValidationReport, frame_runs
 from gazetools.validation.portrait import Picture, Portrait
@@ -28,9 +28,11 @@ def write_html(path: Path, report: ValidationReport, portraits: list[Portrait]) 
             if picture.code:
                 pictures.setdefault((portrait.video_id, picture.code), []).append(picture)
     shown = report.findings[:_MAX_FINDINGS]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.globals.update(runs=_runs, steps=_steps, bars=_bars, percent=_percent)
-    text = environment.from_string(_TEMPLATE).render(
+    body = filled(
+        _BODY,
+        runs=_runs,
+        area_path=area_path,
+        bars_path=bars_path,
         version=gazetools.__version__,
         summary=report.summary,
         tiles=_tiles(report.summary),
@@ -44,7 +46,8 @@ def write_html(path: Path, report: ValidationReport, portraits: list[Portrait]) 
         undrawn=max(0, len(ordered) - _MAX_PORTRAITS),
         codes_of=lambda video_id: _codes(report.findings, video_id),
     )
-    write_bytes_atomic(path, text.encode("utf-8"))
+    page = html_page(title=f"gazetools validate: {report.summary['path']}", style=_STYLE, body=body)
+    write_bytes_atomic(path, page.encode("utf-8"))
 
 
 def _overview(findings: list[Finding]) -> list[tuple[str, str, int]]:
@@ -94,29 +97,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _steps(values: list[float | None]) -> str:
-    """SVG path of a filled step line in a box of len(values) x 1; gaps where a value is None."""
-    path = []
-    for x, value in enumerate(values):
-        if value:
-            path.append(f"M{x} 1V{1 - value:.4f}H{x + 1}V1Z")
-    return "".join(path)
-
-
-def _bars(counts: list[int]) -> str:
-    """SVG path of bars in a box of len(counts) x 1, the highest of height 1."""
-    most = max(counts, default=0) or 1
-    return "".join(f"M{x + 0.08:.2f} 1V{1 - n / most:.4f}H{x + 0.92:.2f}V1Z" for x, n in enumerate(counts) if n)
-
-
-_TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>gazetools validate: {{ summary.path }}</title>
-<style>
+_STYLE = """\
 :root { --ink:#1c2430; --soft:#5b6675; --line:#dfe4ea; --back:#f5f7f9; --card:#fff; --error:#b3261e; --warning:#9a5b00;
   --note:#22577a; --good:#1b6e45; --map:#3b6ea5; --look:#c77d1e; }
 * { box-sizing:border-box }
@@ -148,10 +129,8 @@ figcaption { font-size:12px; color:var(--soft) }
 .axis { display:flex; justify-content:space-between; font-size:11px; color:var(--soft) }
 @media (max-width:700px) { .charts { grid-template-columns:1fr } main { padding:18px 12px 40px }
   .tiles { grid-template-columns:repeat(3,1fr); gap:7px } .tile { padding:7px 8px; font-size:13px }
-  .tile b { font-size:17px } figure { width:calc(50% - 5px) } }
-</style>
-</head>
-<body><main>
+  .tile b { font-size:17px } figure { width:calc(50% - 5px) } }"""
+_BODY = """<main>
 <h1>Validation of <code>{{ summary.path }}</code></h1>
 <div class="soft">{{ summary.kind }}, gazetools {{ version }}</div>
 <div class="verdict {{ verdict.kind }}">{{ verdict.text }}</div>
@@ -212,21 +191,22 @@ Right: maps by their largest value, rows by that probability, both from 0 to 1.<
 <div class="charts">
 <div><label>with a map</label>
 <svg viewBox="0 0 {{ v.coverage|length }} 1" preserveAspectRatio="none" role="img" aria-label="frames with a map">
-<path class="m" d="{{ steps(v.coverage) }}"/></svg>
+<path class="m" d="{{ area_path(v.coverage) }}"/></svg>
 {% if v.faults %}
 <svg class="faults" viewBox="0 0 {{ v.faults|length }} 1" preserveAspectRatio="none" role="img" aria-label="findings">
-<path class="f" d="{{ steps(v.faults) }}"/></svg>
+<path class="f" d="{{ area_path(v.faults) }}"/></svg>
 {% endif %}
 </div>
 <div><label>largest value</label>
 <svg viewBox="0 0 {{ v.peaks|length }} 1" preserveAspectRatio="none" role="img" aria-label="maps by largest value">
-<path class="m" d="{{ bars(v.peaks) }}"/></svg></div>
+<path class="m" d="{{ bars_path(v.peaks) }}"/></svg></div>
 <div><label>in the frame</label>
 <svg viewBox="0 0 {{ v.inout|length }} 1" preserveAspectRatio="none" role="img" aria-label="mean of in/out">
-<path class="l" d="{{ steps(v.inout) }}"/></svg><div class="axis"><span>0</span><span>{{ v.span }}</span></div></div>
+<path class="l" d="{{ area_path(v.inout) }}"/></svg>
+<div class="axis"><span>0</span><span>{{ v.span }}</span></div></div>
 <div><label>in/out</label>
 <svg viewBox="0 0 {{ v.inout_counts|length }} 1" preserveAspectRatio="none" role="img" aria-label="rows by in/out">
-<path class="l" d="{{ bars(v.inout_counts) }}"/></svg><div class="axis"><span>0</span><span>1</span></div></div>
+<path class="l" d="{{ bars_path(v.inout_counts) }}"/></svg><div class="axis"><span>0</span><span>1</span></div></div>
 </div>
 {% for p in v.pictures if not p.code %}
 <div class="pictures"><figure>{% if p.data_url %}<img src="{{ p.data_url }}" alt="{{ p.caption }}">{% endif %}
@@ -235,5 +215,4 @@ Right: maps by their largest value, rows by that probability, both from 0 to 1.<
 </section>
 {% endfor %}
 {% if undrawn %}<p class="soft">{{ undrawn }} more videos are not drawn.</p>{% endif %}
-</main></body></html>
-"""
+</main>"""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from gazetools.io.atomic import sha256_of_file
+from gazetools.schemas.errors import VideoError
 from gazetools.schemas.provenance import SourceVideo
 from gazetools.schemas.video import VideoInfo
+
+_PROBE_BYTES = 1 << 20
 
 
 class OpenVideo(Protocol):
@@ -51,3 +55,18 @@ def source_video(
         frame_count=reader.frame_count,
         counted_by=counted_by,
     )
+
+
+def probe_digest(video: Path) -> str:
+    """Size and sha256 of the first and last MiB, so that thousands of finished videos need not be read whole."""
+    try:
+        with video.open("rb") as file:
+            size = video.stat().st_size
+            digest = hashlib.sha256(file.read(_PROBE_BYTES))
+            file.seek(max(size - _PROBE_BYTES, 0))
+            digest.update(file.read(_PROBE_BYTES))
+    except OSError as error:
+        raise VideoError(
+            f"Cannot read {video}: {error.strerror}.", hint="Check the path and its permissions."
+        ) from None
+    return f"{size}:{digest.hexdigest()}"

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.io.closing import Closing
 from gazetools.schemas.errors import FrameRangeError, UsageError, VideoError
 from gazetools.schemas.video import Frame, VideoInfo
 from gazetools.video.colour import RgbConverter
@@ -24,7 +24,7 @@ from gazetools.video.pyav_source import PyavSource
 BACKENDS = ("pyav", "decord")
 
 
-class VideoReader:
+class VideoReader(Closing):
     """Frames of one video stream by index, counted as they decode.
 
         >>> with VideoReader("take.mp4") as reader:
@@ -68,14 +68,6 @@ class VideoReader:
             from gazetools.video.decord_source import open_decord
 
             self._decord, self.info = open_decord(self._path, self.info, self._index, threads=threads)
-
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; reading afterwards raises VideoError."""

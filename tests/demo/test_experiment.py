@@ -20,7 +20,6 @@ import pytest
 from gazetools.cli.demo import _plan, _Steps
 from gazetools.demo import run as demo_run
 from gazetools.demo.answer import caveat, exit_code, headline, read_answer, sentence
-from gazetools.demo.charts import Estimate, Line, forest, lines, ticks
 from gazetools.demo.commands import StepResult, command_line, run_command
 from gazetools.demo.experiment import training_config
 from gazetools.demo.plan import ARMS, DEFAULT, FULL, STAND_IN, DemoPlan
@@ -240,31 +239,6 @@ def test_a_failing_command_names_the_step_and_how_to_repeat_it(tmp_path: Path) -
     with pytest.raises(FaultError, match="'validate the store' failed") as caught:
         run_command("validate the store", arguments, quiet=True)
     assert command_line(arguments) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0, 10, [0, 2, 4, 6, 8, 10]), (-3.2, 41, [0, 10, 20, 30, 40]), (0.11, 0.13, [0.11, 0.115, 0.12, 0.125, 0.13])],
-)
-def test_ticks_are_round_and_inside(low: float, high: float, expected: list[float]) -> None:
-    assert ticks(low, high) == pytest.approx(expected)
-
-
-def test_charts_place_values_in_order() -> None:
-    drawn = forest(
-        {"a<b": Estimate(value=-5, low=-9, high=-1), "c": Estimate(value=7, low=2, high=12)}, unit="points", strong="c"
-    )
-    left, right = (float(x) for x in re.findall(r'circle cx="([\d.]+)"', drawn))
-    (zero,) = (float(x) for x in re.findall(r'x1="([\d.]+)"[^>]*class="zero"', drawn))
-    assert left < zero < right and "a&lt;b" in drawn and "+7.0" in drawn
-    curve = lines({"one": Line(points=[(1, 10.0), (2, 30.0)])}, x_label="epoch", y_label="%", level=("chance", 0.0))
-    (first, second) = re.findall(r"[\d.]+,([\d.]+)", re.findall(r'polyline points="([^"]+)"', curve)[0])
-    assert float(first) > float(second), "a higher value is drawn higher up"
-    assert "chance" in curve
-
-
-def test_an_empty_chart_of_one_point_does_not_divide_by_zero() -> None:
-    assert "<svg" in lines({"one": Line(points=[(1.0, 5.0)])}, x_label="x", y_label="y")
 
 
 # In a new interpreter per command, as users run it

@@ -9,7 +9,7 @@ import pytest
 
 from gazetools.groundtruth import groundtruth
 from gazetools.schemas.store import Piece, Rows
-from gazetools.store import open_store, write_store
+from gazetools.store import StoreContent, open_store, write_store
 from gazetools.validation import validate
 from gazetools.validation.checks_sync import measure_offset
 from tests.helpers.synthetic_takes import TAKES
@@ -57,10 +57,12 @@ def _detected(truth: Path, store: Path, *, offset: int, spec: str = "file:boxes.
     write_store(
         store,
         f"{TAKE.name}/cam01",
-        provenance=provenance.model_copy(update={"model": model, "heads": heads}),
-        pieces=[lambda: piece],
-        track_roles={4: "other"},
-        heatmap_shape=(64, 64),
+        StoreContent(
+            provenance=provenance.model_copy(update={"model": model, "heads": heads}),
+            pieces=[lambda: piece],
+            track_roles={4: "other"},
+            heatmap_shape=(64, 64),
+        ),
     )
     return store
 

@@ -18,7 +18,7 @@ from gazetools.groundtruth import groundtruth
 from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l2
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.store import Piece, Rows
-from gazetools.store import open_store, write_store
+from gazetools.store import StoreContent, open_store, write_store
 from tests.helpers.command_line import run_cli
 from tests.helpers.synthetic_takes import TAKES, write_root
 
@@ -67,10 +67,12 @@ def _shifted(
     write_store(
         store,
         video_id,
-        provenance=provenance,
-        pieces=[lambda: piece],
-        track_roles=dict.fromkeys(range(5, 5 + tracks), "other"),
-        heatmap_shape=(64, 64),
+        StoreContent(
+            provenance=provenance,
+            pieces=[lambda: piece],
+            track_roles=dict.fromkeys(range(5, 5 + tracks), "other"),
+            heatmap_shape=(64, 64),
+        ),
     )
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gazetools.schemas.provenance import GazeModel, HeadSource, Provenance, SourceVideo
 from gazetools.schemas.store import Piece, Rows
-from gazetools.store import write_store
+from gazetools.store import StoreContent, write_store
 
 RATE = Fraction(30)
 People = Mapping[int, Sequence[int]]
@@ -139,10 +139,12 @@ def make_store(
     write_store(
         root,
         video_id,
-        provenance=provenance or make_provenance(video_id),
-        pieces=[lambda piece=piece: piece for piece in pieces],  # type: ignore[misc]
-        track_roles=roles if roles is not None else {1: "wearer", 2: "other"},
-        heatmap_shape=shape,
+        StoreContent(
+            provenance=provenance or make_provenance(video_id),
+            pieces=[lambda piece=piece: piece for piece in pieces],  # type: ignore[misc]
+            track_roles=roles if roles is not None else {1: "wearer", 2: "other"},
+            heatmap_shape=shape,
+        ),
     )
     return root / f"{video_id}.h5"
 
@@ -199,9 +201,11 @@ def make_video(
     write_store(
         root,
         video_id,
-        provenance=provenance_of(video_id, frame_count, size_hw, **provenance),
-        pieces=[lambda: piece],
-        track_roles={track: (roles or {}).get(track, "other") for track in tracks},
-        heatmap_shape=size_hw,
+        StoreContent(
+            provenance=provenance_of(video_id, frame_count, size_hw, **provenance),
+            pieces=[lambda: piece],
+            track_roles={track: (roles or {}).get(track, "other") for track in tracks},
+            heatmap_shape=size_hw,
+        ),
     )
     return made

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gazetools.schemas.store import Piece, Rows
-from gazetools.store import write_store
+from gazetools.store import StoreContent, write_store
 from tests.helpers.stores import provenance_of
 
 _SIDE = 64
@@ -53,10 +53,12 @@ def _store(root: Path, frames: int) -> None:
     write_store(
         root,
         "clip",
-        provenance=provenance_of("clip", frames, (_SIDE, _SIDE)),
-        pieces=[lambda s=start: piece(s) for start in range(0, frames, 256)],
-        track_roles={1: "other", 2: "other"},
-        heatmap_shape=(_SIDE, _SIDE),
+        StoreContent(
+            provenance=provenance_of("clip", frames, (_SIDE, _SIDE)),
+            pieces=[lambda s=start: piece(s) for start in range(0, frames, 256)],
+            track_roles={1: "other", 2: "other"},
+            heatmap_shape=(_SIDE, _SIDE),
+        ),
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from gazetools.schemas.errors import DataFileError, FrameRangeError
 from gazetools.schemas.store import STORE_DATASETS
-from gazetools.store import is_complete, list_store, open_store, write_store
+from gazetools.store import StoreContent, is_complete, list_store, open_store, write_store
 from gazetools.store.pieces import PieceFolder
 from tests.helpers.stores import make_piece, make_provenance, make_store
 
@@ -297,8 +297,10 @@ def test_rows_of_a_track_without_a_role_are_refused(tmp_path: Path) -> None:
         write_store(
             tmp_path,
             "clip",
-            provenance=make_provenance(),
-            pieces=[lambda: make_piece([0], [(0, 5)])],
-            track_roles={},
-            heatmap_shape=(8, 8),
+            StoreContent(
+                provenance=make_provenance(),
+                pieces=[lambda: make_piece([0], [(0, 5)])],
+                track_roles={},
+                heatmap_shape=(8, 8),
+            ),
         )

@@ -7,13 +7,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gazetools.trainer.report.charts import Bar, Line, forest, line_chart
+from gazetools.charts import CHART_STYLE, COLOURS, MUTED, Estimate, Line, forest, lines
+from gazetools.html_page import html_page
 from gazetools.trainer.report.tables import columns_of, shown
 
 MAX_CLASSES = 30
 FEW_CLUSTERS = 20
 """Below that many resampled videos percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)."""
-STYLE = """:root{color-scheme:light}*{box-sizing:border-box}
+_STYLE = """:root{color-scheme:light}*{box-sizing:border-box}
 body{font:16px/1.55 system-ui,sans-serif;max-width:66rem;margin:0 auto;padding:1.5rem 1rem 4rem;color:#1d2430}
 h1{font-size:1.6rem;line-height:1.25;margin:.5rem 0}h2{font-size:1.2rem;margin:2.2rem 0 .4rem}h4{margin:.6rem 0 .2rem}
 p{margin:.3rem 0 .7rem}small,.quiet{color:#5b6573}
@@ -23,11 +24,7 @@ p{margin:.3rem 0 .7rem}small,.quiet{color:#5b6573}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}
 td,th{padding:.25rem .7rem;border-bottom:1px solid #dfe3e8;text-align:right;white-space:nowrap}
 th{font-weight:600;border-bottom-width:2px}td:first-child,th:first-child{text-align:left}tr.primary{font-weight:600}
-svg{display:block;width:100%;max-width:44rem;height:auto}svg text{font:13px system-ui,sans-serif;fill:#1d2430}
-.grid{stroke:#e3e7ec}.zero{stroke:#1d2430;stroke-dasharray:4 3}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1rem 2rem}
-.legend{font-size:14px}.legend span{margin-right:1.1rem;white-space:nowrap}
-.legend i{display:inline-block;width:.8em;height:.8em;border-radius:50%;margin-right:.35em}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));gap:1.2rem}
 figure{margin:0}figure img,.noimage{width:100%;aspect-ratio:1;display:block;border-radius:6px;background:#eef0f3}
 .noimage{display:grid;place-items:center;padding:1rem;text-align:center;color:#5b6573}
@@ -54,10 +51,8 @@ def render_page(document: dict[str, Any], *, pictures: Sequence[str | None] = ()
     parts.append(_section("Classes that change most", gains[:MAX_CLASSES], text))
     parts.append(_missing(document))
     parts += [_run(name, run) for name, run in document["runs"].items()]
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-    head += f"<title>gazetools report</title><style>{STYLE}</style>"
     body = "\n".join(part for part in parts if part)
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    return html_page(title="gazetools report", style=f"{_STYLE}\n{CHART_STYLE}", body=body)
 
 
 def _figure(document: dict[str, Any]) -> str:
@@ -107,18 +102,20 @@ def _warnings(document: dict[str, Any]) -> list[str]:
 def _differences(document: dict[str, Any]) -> str:
     if not document["contrasts"]:
         return ""
-    charts = []
+    drawn = []
     for task in _tasks(document["contrasts"]):
         rows = [row for row in document["contrasts"] if row["task"] == task]
-        bars = [
-            Bar(
-                label=row["arm"], value=row["difference"], low=row["low"], high=row["high"], strong=row["primary"],
+        estimates = {
+            row["arm"]: Estimate(
+                value=row["difference"], low=row["low"], high=row["high"],
                 note=f"{row['difference']:+.2f}, p {row['p (Holm)']:.2g}",
             )
             for row in rows
-        ]  # fmt: skip
+        }  # fmt: skip
         unit = f"{task}: {_figure(document)} minus that of {document['baseline']}, points"
-        charts.append(f"<div>{forest(bars, unit=unit)}</div>")
+        strong = next((row["arm"] for row in rows if row["primary"]), None)
+        colours = {arm: COLOURS[0] if arm == strong else MUTED for arm in estimates}
+        drawn.append(f"<div>{forest(estimates, unit=unit, strong=strong, colours=colours)}</div>")
     text = (
         "On the same clips, with 95 % intervals (percentile bootstrap over videos or takes, "
         f"{document['resamples']} resamples); p-values of a sign-flip test over videos, two-sided, Holm-corrected over "
@@ -126,7 +123,7 @@ def _differences(document: dict[str, Any]) -> str:
     )
     table = _more("Numbers", _table(document["contrasts"]))
     title = f"<h2>Differences to {_e(document['baseline'])}</h2>"
-    return f"{title}<p>{text}</p><div class=charts>{''.join(charts)}</div>{table}"
+    return f"{title}<p>{text}</p><div class=charts>{''.join(drawn)}</div>{table}"
 
 
 def _arms(document: dict[str, Any]) -> str:
@@ -156,22 +153,18 @@ def _how_early(document: dict[str, Any]) -> str:
     rows, figure = document["horizons"], _figure(document)
     if not rows:
         return ""
-    charts = []
+    drawn = []
     for task in _tasks(rows):
-        lines = []
+        series = {}
         for arm in dict.fromkeys(row["arm"] for row in rows):
             own = sorted((r for r in rows if r["arm"] == arm and r["task"] == task), key=lambda r: float(r["seconds"]))
-            lines.append(
-                Line(
-                    label=arm, x=[r["seconds"] for r in own], y=[r[figure] for r in own], low=[r["low"] for r in own],
-                    high=[r["high"] for r in own],
-                )
-            )  # fmt: skip
-        chart = line_chart(lines, x_title="seconds before the action", y_title=f"{task} {figure} (%)")
-        charts.append(f"<div>{chart}</div>")
+            points = [(r["seconds"], r[figure]) for r in own]
+            series[arm] = Line(points=points, bars=[(r["low"], r["high"]) for r in own])
+        chart = lines(series, x_label="seconds before the action", y_label=f"{task} {figure} (%)")
+        drawn.append(f"<div>{chart}</div>")
     text = "Every horizon on the same clips: those that can be observed at all of them."
     more = _more("Numbers", _table(rows)) + _more("Differences by horizon", _table(document["horizon_contrasts"]))
-    return f"<h2>How early</h2><p>{text}</p><div class=charts>{''.join(charts)}</div>{more}"
+    return f"<h2>How early</h2><p>{text}</p><div class=charts>{''.join(drawn)}</div>{more}"
 
 
 def _training(document: dict[str, Any]) -> str:
@@ -183,20 +176,17 @@ def _training(document: dict[str, Any]) -> str:
     selecting = next((k.rsplit("_loss", 1)[0] for k in keys if k.startswith(("held_out", "val_")) and "_loss" in k), "")
     chosen += [key for key in keys if selecting and key.startswith(selecting)]
     several = {row["arm"] for row in rows if len({r["seed"] for r in rows if r["arm"] == row["arm"]}) > 1}
-    charts = []
+    drawn = []
     for key in chosen:
         by_model: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
             name = f"{row['arm']} seed {row['seed']}" if row["arm"] in several else row["arm"]
             if key in row:
                 by_model.setdefault(name, []).append(row)
-        lines = [
-            Line(label=name, x=[row["epoch"] for row in own], y=[row[key] for row in own])
-            for name, own in by_model.items()
-        ]
-        charts.append(f"<div>{line_chart(lines, x_title='epoch', y_title=key.replace('_', ' '), height=220)}</div>")
+        series = {name: Line(points=[(row["epoch"], row[key]) for row in own]) for name, own in by_model.items()}
+        drawn.append(f"<div>{lines(series, x_label='epoch', y_label=key.replace('_', ' '), height=220)}</div>")
     text = "The epoch of each model is the one that was best where the choice was made."
-    return _more("Training curves", f"<p>{text}</p><div class=charts>{''.join(charts)}</div>")
+    return _more("Training curves", f"<p>{text}</p><div class=charts>{''.join(drawn)}</div>")
 
 
 def _examples(document: dict[str, Any], pictures: Sequence[str | None]) -> str:

@@ -1,0 +1,25 @@
+"""The `with` statement of everything that has a `close`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import TypeVar
+
+_ClosingT = TypeVar("_ClosingT", bound="Closing")
+
+
+class Closing(ABC):
+    """`with` gives the object itself and closes it at the end, also after an error."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and processes."""
+
+    def __enter__(self: _ClosingT) -> _ClosingT:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
