@@ -16,7 +16,7 @@ class TrainingSettings:
     """Kitchens; each comes back a few times, augmented anew."""
     head_steps: int = 2200
     """Of the first phase."""
-    steps: int = 4400
+    steps: int = 5000
     """In all."""
     head_batch: int = 24
     easy_share: float = 0.2
