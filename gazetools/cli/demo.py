@@ -29,9 +29,7 @@ def demo_command(
     seconds: Annotated[float | None, typer.Option(min=1, max=600, help="Length of each clip.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=1000, help="Of training.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=999_999, help="Of scenes, data order and encoder.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Gaze model of the step extract (default: gazelle_tiny, if shipped).")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="Gaze model of the step extract (default: gazelle_tiny).")] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Does gaze tell the next action? Scenes, gaze model, checks, training with five arms and a report, in minutes.
@@ -59,18 +57,11 @@ def demo_command(
 
 
 def _plan(**options: Any) -> DemoPlan:
-    from gazetools.demo.plan import DEFAULT, FULL, MODEL, STAND_IN
-    from gazetools.gazelle.loading import TINY_WEIGHTS
+    from gazetools.demo.plan import DEFAULT, FULL
 
     base = FULL if options.pop("full") else DEFAULT
     given = {name: value for name, value in options.items() if value is not None}
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    if "model" not in given and not TINY_WEIGHTS.is_file():
-        TERMINAL.say(
-            f"This package has no weights of {MODEL} yet: the arm `estimated` sees {STAND_IN}, which reads no gaze, "
-            "and the answer is about the arm `ground_truth`. Another model: --model PATH."
-        )
-        given |= {"model": STAND_IN, "primary_arm": "ground_truth"}
     return dataclasses.replace(base, **given, overridden=tuple(words)) if given else base
 
 
@@ -105,11 +96,11 @@ def _panel(result: DemoResult) -> Any:
     from rich.markup import escape
     from rich.panel import Panel
 
-    from gazetools.demo.answer import caveat, controls_sentence, headline, sentence
+    from gazetools.demo.answer import controls_sentence, headline, sentence
 
     document = result.document
     lines = [f"[bold]{escape(headline(document))}[/bold]", ""]
-    lines += [escape(text) for text in (sentence(document), caveat(document), controls_sentence(document)) if text]
+    lines += [escape(text) for text in (sentence(document), controls_sentence(document))]
     lines += [
         "",
         f"{document['total_seconds']:.0f} s. The page to look at: {escape(str(result.folder / 'report.html'))}",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gazetools.demo.plan import ARMS, PRIMARY_HORIZON_SECONDS, DemoPlan
+from gazetools.demo.plan import ARMS, PRIMARY_ARM, PRIMARY_HORIZON_SECONDS, DemoPlan
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import FaultError
 
@@ -20,7 +20,7 @@ def read_answer(folder: Path, plan: DemoPlan) -> dict[str, Any]:
     report = read_json(folder / "report" / "report.json")
     figure = f"recall@{report['k']}"
     contrasts = {row["contrast"]: row for row in report["contrasts"]}
-    name = f"{plan.primary_arm} - none"
+    name = f"{PRIMARY_ARM} - none"
     if name not in contrasts:
         raise FaultError(f"The report lacks the contrast {name!r}.", hint=f"Look at {folder / 'run' / 'result.json'}.")
     arms: dict[str, dict[str, Any]] = {}
@@ -42,7 +42,6 @@ def read_answer(folder: Path, plan: DemoPlan) -> dict[str, Any]:
         "n": measured[0]["clips"],
         "seeds": list(plan.seeds),
         "arms": {arm: arms[arm] for arm in ARMS if arm in arms},
-        "primary_arm": plan.primary_arm,
         "gaze_model": plan.model,
         "compares": f"{name}, {figure} of the next object in percentage points",
         "anticipation_seconds": PRIMARY_HORIZON_SECONDS,
@@ -52,9 +51,6 @@ def read_answer(folder: Path, plan: DemoPlan) -> dict[str, Any]:
     }
 
 
-_KIND = {"estimated": "estimated gaze", "ground_truth": "true gaze"}
-
-
 def exit_code(answer: Mapping[str, Any]) -> int:
     """0 where gaze helped (contrast above 0), else 1."""
     return 0 if answer["contrast"] > 0 else 1
@@ -62,42 +58,30 @@ def exit_code(answer: Mapping[str, Any]) -> int:
 
 def headline(answer: Mapping[str, Any]) -> str:
     """One sentence that claims no more than the interval allows."""
-    kind = _KIND[answer["primary_arm"]]
     if answer["low"] > 0:
-        return f"Yes: {kind} tells what the hand will take next, a second ahead."
+        return "Yes: estimated gaze tells what the hand will take next, a second ahead."
     if answer["contrast"] > 0:
-        return f"Perhaps: {kind} is above none, but the interval still includes zero."
-    return f"Not in this run: the arm with {kind} is not above the arm without."
+        return "Perhaps: estimated gaze is above none, but the interval still includes zero."
+    return "Not in this run: the arm with estimated gaze is not above the arm without."
 
 
 def sentence(answer: Mapping[str, Any]) -> str:
     """The figure with its interval and what it was measured on."""
     arms = answer["arms"]
-    seeds, arm = len(answer["seeds"]), answer["primary_arm"]
+    seeds = len(answer["seeds"])
     return (
         f"Recall of the next object {answer['anticipation_seconds']:g} s before the action: "
-        f"{arms[arm]['recall']:.1f} % with {_KIND[arm]}, {arms['none']['recall']:.1f} % without "
+        f"{arms[PRIMARY_ARM]['recall']:.1f} % with estimated gaze, {arms['none']['recall']:.1f} % without "
         f"(difference {answer['contrast']:+.1f} points, 95 % interval {answer['low']:+.1f} to {answer['high']:+.1f}; "
         f"{answer['n']} actions in kitchens that training never saw, {seeds} seed{'s' * (seeds > 1)}). "
         f"Guessing gives {answer['chance']:.1f} %; the scenes allow {answer['achievable']:.0f} %."
     )
 
 
-def caveat(answer: Mapping[str, Any]) -> str | None:
-    """What must be said where the gaze model is the stand-in."""
-    if answer["primary_arm"] == "estimated":
-        return None
-    return (
-        "This package has no weights of gazelle_tiny yet, so the arm `estimated` sees maps of "
-        f"{answer['gaze_model']}, which knows where heads are and reads no gaze. The answer is about the true gaze, "
-        "and says what a good model could give."
-    )
-
-
 def controls_sentence(answer: Mapping[str, Any]) -> str:
     """What maps that can't tell anything give."""
     parts = []
-    for arm in ("zeros", "shuffled", *(("estimated",) if answer["primary_arm"] != "estimated" else ())):
+    for arm in ("zeros", "shuffled"):
         found = answer["arms"].get(arm, {}).get("minus_none")
         if found:
             parts.append(f"{arm} {found['difference']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})")

@@ -10,8 +10,9 @@ from typing import Any
 
 import gazetools
 from gazetools.charts import CHART_STYLE, COLOURS, Estimate, Line, forest, lines
-from gazetools.demo.answer import caveat, controls_sentence, headline, sentence
+from gazetools.demo.answer import controls_sentence, headline, sentence
 from gazetools.demo.commands import StepResult
+from gazetools.demo.plan import PRIMARY_ARM
 from gazetools.html_page import filled, html_page
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import DataFileError
@@ -38,12 +39,11 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
         headline=headline(document),
         sentence=sentence(document),
         controls=controls_sentence(document),
-        caveat=caveat(document),
         video=base64.b64encode((folder / "overlay.mp4").read_bytes()).decode(),
         forest=forest(
             contrasts,
             unit="points of recall against none, 95 % interval",
-            strong=document["primary_arm"],
+            strong=PRIMARY_ARM,
             colours=dict(zip(arms, COLOURS, strict=False)),
         ),
         horizons=_horizon_chart(document),
@@ -51,6 +51,7 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
         recalls=lines(
             recalls, x_label="epoch", y_label="recall on unseen kitchens (%)", level=("chance", document["chance"])
         ),
+        primary_arm=PRIMARY_ARM,
         arms=[(name, _ARM_TEXTS[name], arm) for name, arm in arms.items()],
         checks=[
             (step.title, step.document["summary"], [f for f in step.document["findings"] if f["severity"] != "note"])
@@ -133,7 +134,7 @@ _BODY = """<main>
 <div class="soft">A whole experiment on synthetic kitchens, made by <code>gazetools demo</code> {{ version }} in
 {{ "%.0f"|format(total) }} s{% if answer.resumed %} (this call; an earlier one had begun){% endif %}.</div>
 <div class="answer{{ ' good' if good }}"><b class="big">{{ headline }}</b>
-<p>{{ sentence }}</p>{% if caveat %}<p><b>{{ caveat }}</b></p>{% endif %}
+<p>{{ sentence }}</p>
 <p class="soft">{{ controls }}</p></div>
 
 <div class="grid">
@@ -156,7 +157,7 @@ gaze leads in {{ "%.0f"|format(answer.plan.scenes.p_gaze_precedes * 100) }} % of
 <tr><th>arm</th><th class="left">what the predictor sees</th><th>recall@1</th>
 <th>95 % interval</th><th>p against none</th></tr>
 {% for name, text, arm in arms %}
-<tr{{ ' class=strong' if name == answer.primary_arm }}><td>{{ name }}</td><td class="left">{{ text }}</td>
+<tr{{ ' class=strong' if name == primary_arm }}><td>{{ name }}</td><td class="left">{{ text }}</td>
 <td>{{ "%.1f"|format(arm.recall) }}</td>
 <td>{{ "%.1f"|format(arm.low) }} – {{ "%.1f"|format(arm.high) }}</td>
 <td>{% if arm.minus_none is defined %}{{ "%.3f"|format(arm.minus_none.p) }}{% endif %}</td></tr>

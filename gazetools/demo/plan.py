@@ -11,9 +11,8 @@ from gazetools.schemas.errors import UsageError
 
 PRIMARY_HORIZON_SECONDS = 1.0
 ARMS = ("none", "zeros", "shuffled", "estimated", "ground_truth")
-MODEL = "gazelle_tiny"
-STAND_IN = "head-direction"
-"""A control that knows heads but reads no gaze: extracts where no trained model is shipped, and is said to."""
+PRIMARY_ARM = "estimated"
+"""Compared with `none` for the answer."""
 
 # Small frames, five a second: the gaze model sees 224 pixels or fewer anyway, and most of the time goes into frames.
 # A keyframe a second, because training jumps to single clips. Little idling between actions gives more of them.
@@ -43,9 +42,7 @@ class DemoPlan:
     """Of the new weights of every arm."""
     seed: int = 0
     """Of scenes, data order and encoder."""
-    model: str = MODEL
-    primary_arm: str = "estimated"
-    """Compared with `none` for the answer; `ground_truth` where `model` reads no gaze, so that it can't answer."""
+    model: str = "gazelle_tiny"
     batch_size: int = 16
     horizons: tuple[float, ...] = (0.5, 1.0, 2.0)
     held_out_participants: int = 2

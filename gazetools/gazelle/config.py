@@ -123,12 +123,12 @@ RELEASED_MODELS: dict[str, GazelleConfig] = {
 
 TINY_MODEL = GazelleConfig(
     name="gazelle_tiny",
-    backbone=BackboneConfig(name="dinov2_tiny14", embed_dim=128, depth=5, num_heads=4, native_grid=12),
+    backbone=BackboneConfig(name="dinov2_tiny14", embed_dim=128, depth=5, num_heads=4, native_grid=16),
     inout=True,
     dim=96,
     num_layers=2,
     num_heads=4,
-    in_size=(168, 168),
+    in_size=(224, 224),
 )
 """Ours: trained from nothing on the synthetic kitchens of `gazetools.demo.scenes`, shipped with the package."""
 

@@ -9,6 +9,7 @@ import platform
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,7 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temp
+        _open_to_others(temp)
         if durable:
             _fsync(temp)
         temp.replace(path)
@@ -69,6 +71,19 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temp.unlink(missing_ok=True)
+
+
+def _open_to_others(temp: Path) -> None:
+    """Give the mode that the umask asks for: safetensors makes files that only their owner may read, whatever it is."""
+    mode = temp.stat().st_mode
+    if not stat.S_ISREG(mode) or stat.S_IMODE(mode) != 0o600:
+        return
+    probe = temp.with_name(f"{temp.name}-mode")  # the umask itself can only be read by changing it
+    probe.touch()
+    try:
+        temp.chmod(stat.S_IMODE(probe.stat().st_mode))
+    finally:
+        probe.unlink()
 
 
 @contextmanager
@@ -83,6 +98,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temp.mkdir(parents=True)
         yield temp
         for file in sorted(temp.rglob("*")):
+            _open_to_others(file)
             _fsync(file)
         _fsync(temp)
         if path.exists():

@@ -17,15 +17,14 @@ from typing import Any
 
 import pytest
 
-from gazetools.cli.demo import _plan, _Steps
+from gazetools.cli.demo import _Steps
 from gazetools.demo import run as demo_run
-from gazetools.demo.answer import caveat, exit_code, headline, read_answer, sentence
+from gazetools.demo.answer import exit_code, headline, read_answer, sentence
 from gazetools.demo.commands import StepResult, command_line, run_command
 from gazetools.demo.experiment import training_config
-from gazetools.demo.plan import ARMS, DEFAULT, FULL, STAND_IN, DemoPlan
+from gazetools.demo.plan import ARMS, DEFAULT, FULL, DemoPlan
 from gazetools.demo.run import DemoResult, claim_folder, demo_commands, run_demo
 from gazetools.demo.scenes import TEST_SEED
-from gazetools.gazelle.loading import TINY_WEIGHTS
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.trainer.config import load_config
@@ -177,7 +176,7 @@ def _answer(contrast: float, low: float, high: float) -> dict[str, Any]:
     return {
         "contrast": contrast, "low": low, "high": high, "n": 45, "seeds": [0], "anticipation_seconds": 1.0,
         "chance": 12.5, "achievable": 85.6, "arms": {"none": arm, "estimated": arm, "ground_truth": arm},
-        "primary_arm": "estimated", "gaze_model": "gazelle_tiny",
+        "gaze_model": "gazelle_tiny",
     }  # fmt: skip
 
 
@@ -197,25 +196,7 @@ def test_the_answer_claims_what_its_interval_allows(
     assert headline(answer).startswith(begins)
     assert exit_code(answer) == code
     assert f"{numbers[1]:+.1f} to {numbers[2]:+.1f}" in sentence(answer)
-    assert "estimated gaze" in sentence(answer) and caveat(answer) is None
-    without_model = {**answer, "primary_arm": "ground_truth", "gaze_model": STAND_IN}
-    assert "true gaze" in sentence(without_model)
-    assert STAND_IN in str(caveat(without_model)), "nobody may take it for estimated gaze"
-
-
-def test_without_shipped_weights_the_stand_in_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = {"full": False, "clips": None, "seconds": None, "epochs": None, "seed": None}
-    monkeypatch.setattr("gazetools.gazelle.loading.TINY_WEIGHTS", tmp_path / "none")
-    plan = _plan(**options, model=None)
-    assert (plan.model, plan.primary_arm) == (STAND_IN, "ground_truth")
-    assert "reads no gaze" in capsys.readouterr().err
-    assert _plan(**options, model="x.safetensors").primary_arm == "estimated"
-    (tmp_path / "weights").write_text("")
-    monkeypatch.setattr("gazetools.gazelle.loading.TINY_WEIGHTS", tmp_path / "weights")
-    plan = _plan(**options, model=None)
-    assert (plan.model, plan.primary_arm) == ("gazelle_tiny", "estimated")
+    assert "estimated gaze" in sentence(answer)
 
 
 def test_a_report_without_the_contrast_is_a_fault(tmp_path: Path, small_plan: DemoPlan) -> None:
@@ -308,8 +289,6 @@ def test_a_browser_draws_the_page_on_a_desk_and_on_a_phone(finished: DemoResult,
 @pytest.mark.slow
 def test_the_full_demo_answers(tmp_path: Path) -> None:
     """About a quarter of an hour on two quiet cores."""
-    if not TINY_WEIGHTS.is_file():
-        pytest.skip("gazelle_tiny's weights are not shipped yet: `make gazelle-tiny` trains them")
     done = subprocess.run(
         _demo(tmp_path / "full", "--full", "--json"),
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -15,32 +15,32 @@ from gazetools.demo.scenes.heads import SPRITE_SIDE, head_sprite, random_head, t
 from gazetools.schemas.errors import UsageError
 
 FROZEN_TRUTH = [
-    0.6996,
-    0.1853,
-    0.7831,
-    0.3662,
+    0.6928,
+    0.1707,
+    0.7898,
+    0.3808,
     0.5314,
     0.8477,
-    0.4682,
-    0.2614,
-    0.5504,
-    0.4396,
+    0.4615,
+    0.247,
+    0.557,
+    0.454,
     -1.0,
     -1.0,
-    0.0974,
-    0.4383,
-    0.2194,
-    0.7026,
+    0.0876,
+    0.417,
+    0.2292,
+    0.7239,
     0.7413,
     0.2757,
 ]
-FROZEN_COLOUR = [127.83, 130.6, 123.82]
+FROZEN_COLOUR = [126.81, 129.34, 122.71]
 SMALL = SceneSettings(width=320, height=180)
 
 
 def test_the_generator_is_frozen() -> None:
     """Scores of gazelle_tiny belong to one version; whoever changes its scenes raises the version and trains anew."""
-    assert GENERATOR_VERSION == 1
+    assert GENERATOR_VERSION == 2
     scene = Scene(SceneSettings(), seed=TEST_SEED + 5, seconds=12)
     people = scene.truth_at(4.0)
     told = [round(v, 4) for p in people for v in (*p.box_xyxy, *p.gaze_xy)]

@@ -14,8 +14,10 @@ from gazetools.demo.training import crowds
 from gazetools.demo.training.crowds import add_heads
 from gazetools.demo.training.losses import make_batch
 from gazetools.demo.training.network import TrainingNetwork, checkpoint_tensors, target_maps, write_checkpoint
-from gazetools.demo.training.run import STATE, WEIGHTS, TrainingSettings, train
+from gazetools.demo.training.run import train
 from gazetools.demo.training.samples import Sample, SamplePool, make_sample
+from gazetools.demo.training.settings import TrainingSettings
+from gazetools.demo.training.state import STATE, WEIGHTS
 from gazetools.gazelle import load_model
 from gazetools.gazelle.config import TINY_MODEL
 from gazetools.gazelle.prompts import head_maps

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from gazetools.io.atomic import (
     TEMP_MARK,
@@ -40,6 +43,22 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
                 (temp / name).write_text(name)
     assert [p.name for p in target.iterdir()] == ["c"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_of_every_library_are_as_readable_as_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    """safetensors makes 0600 of anything: colleagues could not read weights and exports."""
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "a.safetensors") as temp:
+            save_file({"x": torch.zeros(1)}, temp)
+        with atomic_folder(tmp_path / "export") as folder:
+            save_file({"x": torch.zeros(1)}, folder / "w.safetensors")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "a.safetensors", tmp_path / "export" / "w.safetensors"):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.safetensors", "export", "w.safetensors"]
 
 
 # RLIMIT_FSIZE makes the kernel refuse the write as a full disk does, without needing a disk of its own

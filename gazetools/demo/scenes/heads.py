@@ -19,9 +19,9 @@ SPRITE_SIDE = 80
 SPRITE_REACH = 1.3
 """Half the sprite's side in head radii."""
 _PIXEL = 2 * SPRITE_REACH / SPRITE_SIDE
-_SKINS = ((244, 208, 178), (226, 178, 146), (198, 146, 112), (150, 102, 74), (110, 74, 56))
+_SKINS = ((244, 208, 178), (226, 178, 146), (198, 146, 112), (164, 114, 84), (134, 92, 68))
 _HAIRS = ((28, 22, 20), (70, 42, 26), (118, 76, 40), (176, 138, 78), (120, 118, 116), (150, 60, 30))
-_LIGHTEST_HAIR = 0.6
+_LIGHTEST_HAIR = 0.45
 """Of the skin's brightness: a face stands out from its hair, whatever the colours."""
 
 
@@ -91,9 +91,9 @@ def head_sprite(look: HeadLook, head: Floats, view: Floats, gaze: Floats) -> npt
         if look.glasses:
             paint(_oval(hx, hy, side, 0.06, 0.3, 0.24) * front, (40.0, 40.0, 45.0))
             paint(_oval(hx, hy, side, 0.06, 0.25, 0.19) * front, skin * 0.97)
-        eye = _oval(hx, hy, side, 0.07, 0.22, 0.15) * front
+        eye = _oval(hx, hy, side, 0.07, 0.24, 0.18) * front
         paint(eye, (248.0, 248.0, 246.0))
-        paint(eye * _oval(hx, hy, side + 0.15 * pupil_x, 0.07 + 0.1 * pupil_y, 0.11, 0.11), look.iris)
+        paint(eye * _oval(hx, hy, side + 0.15 * pupil_x, 0.07 + 0.1 * pupil_y, 0.13, 0.13), look.iris)
         paint(_oval(hx, hy, side, 0.32, 0.22, 0.05) * front, np.array(look.hair) * 0.8)
     for side in (-1.0, 1.0):
         paint(_oval(hz, hy, -0.05, -0.05, 0.2, 0.26) * (hx * side > 0.7), skin * 0.9)
@@ -113,7 +113,7 @@ def head_sprite(look: HeadLook, head: Floats, view: Floats, gaze: Floats) -> npt
             colour[:] = colour * (1 - ball[..., None]) + ball[..., None] * paint_colour
         alpha = np.maximum(alpha, alpha + ball * (1 - alpha))
 
-    attach((0, -0.14, 1.06), 0.15, (skin * 0.92).astype(np.float64))
+    attach((0, -0.14, 1.08), 0.19, (skin * 0.92).astype(np.float64))
     for side in (-1.02, 1.02):
         attach((side, -0.05, -0.05), 0.16, (skin * 0.88).astype(np.float64))
     if look.bun:

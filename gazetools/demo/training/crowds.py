@@ -13,7 +13,7 @@ from gazetools.demo.scenes.heads import SPRITE_REACH, head_sprite, random_head, 
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
-_SIDE = 52
+_SIDE = 64
 _BANK = 2400
 _MOST_EYE_TURN = 0.35
 

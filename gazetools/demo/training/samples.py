@@ -22,7 +22,7 @@ from gazetools.io.atomic import write_bytes_atomic
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
-_CANVAS_HW = (256, 300)
+_CANVAS_HW = (320, 400)
 """Frames are drawn squashed to this size, so that a crop of two thirds still has the model's resolution."""
 _SECONDS = 12.0
 _LEAST_CROP = 0.55
