@@ -173,7 +173,8 @@ class Loop:
     def load(self, dataset: ClipDataset, chosen: list[list[int]]) -> Iterator[Batch]:
         """The batches `chosen` of a split, in order."""
         data = self.config.experiment.data
-        return load(dataset, chosen, workers=data.num_workers, seed=self.config.seed)
+        pinned = data.pin_memory and self.device.type == "cuda"  # elsewhere there is nothing to copy to
+        return load(dataset, chosen, workers=data.num_workers, seed=self.config.seed, pin_memory=pinned)
 
     def stop_requested(self) -> bool:
         """Whether a signal came to any process; every process must ask."""
