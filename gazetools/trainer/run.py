@@ -15,6 +15,7 @@ from gazetools.trainer.distributed.launch import accept_warnings
 from gazetools.trainer.distributed.world import World, joined_world
 from gazetools.trainer.encoding import open_feature_cache
 from gazetools.trainer.evaluation import final_evaluation, flat_values, measure, note_best, split_key, training_values
+from gazetools.trainer.ignored import ignored_note
 from gazetools.trainer.interruption import Interruption
 from gazetools.trainer.loop import Loop
 from gazetools.trainer.models.build import load_pretrained
@@ -62,7 +63,8 @@ def train(
     with Interruption() as interruption:
         plan = settle(settings, resume=resume, dry_run=dry_run)
         with joined_world(plan.device.type) as world:
-            talk = Talk((progress or NoProgress()) if world.leads else NoProgress(), notes_of(settings))
+            notes = [*notes_of(settings), *filter(None, [ignored_note(settings, plan.device)])]
+            talk = Talk((progress or NoProgress()) if world.leads else NoProgress(), notes)
             talk.plan(plan)
             if dry_run:
                 return result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=world.size)

@@ -47,7 +47,7 @@ class StoreSource:
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
         """See MapSource; an unfinished file is broken, not missing."""
         entries = {entry.video_id: entry for entry in list_store(self.root)}
-        present, missing = set(), []
+        present, missing, without_inout = set(), [], []
         broken: dict[str, str] = {}
         for video_id in sorted(set(video_ids)):
             entry = entries.get(video_id)
@@ -59,10 +59,14 @@ class StoreSource:
                 try:
                     with open_store(entry.payload) as store:
                         self._rows_of_people(store)
+                        if np.isnan(store.row_inout).all():
+                            without_inout.append(video_id)
                     present.add(video_id)
                 except DataFileError as error:
                     broken[video_id] = error.message
-        return HeatmapSurvey(present=frozenset(present), missing=tuple(missing), broken=broken)
+        return HeatmapSurvey(
+            present=frozenset(present), missing=tuple(missing), broken=broken, without_inout=tuple(without_inout)
+        )
 
     def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
         """See MapSource."""
