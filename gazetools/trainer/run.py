@@ -41,6 +41,7 @@ def train(
     overrides: Sequence[str] = (),
     resume: bool | None = None,
     dry_run: bool = False,
+    processes: int | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Train (or, with `val_only`, evaluate) what a config describes and write the run folder.
@@ -50,6 +51,7 @@ def train(
         overrides: `key.path=value` texts.
         resume: go on from the run folder's last checkpoint; None takes `resume_checkpoint` of the config.
         dry_run: check everything and describe the run without training or writing.
+        processes: of a dry run: how many the run will have, by which its steps are counted; None: those there are.
         progress: bars and messages.
 
     Raises UsageError (2), EnvironmentLacksError (3) before any heavy work, FaultError (4) for a loss that is not
@@ -67,7 +69,8 @@ def train(
             talk = Talk((progress or NoProgress()) if world.leads else NoProgress(), notes)
             talk.plan(plan)
             if dry_run:
-                return result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=world.size)
+                count = processes or world.size
+                return result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=count)
             interruption.arm()
             accept_warnings()
             found = None

@@ -50,6 +50,9 @@ def test_dry_run_describes_and_writes_nothing(config_file: Path, tmp_path: Path)
     assert not (tmp_path / "run").exists()
     text = run_cli("train", "--config", str(config_file), "--dry-run")
     assert text.exit_code == 0 and "steps_per_epoch: 3" in text.stdout
+    many = ["--processes", "2", "--nodes", "2", "--rdzv-endpoint", "here:1", "--dry-run"]
+    text = run_cli("train", "--config", str(config_file), *many)
+    assert text.exit_code == 0 and "steps_per_epoch: 1" in text.stdout and "processes: 4" in text.stdout
 
 
 # What the issue calls bad input, one by one from the shell. `{}` is the test's folder.
