@@ -366,3 +366,17 @@ def test_runs_of_other_clips_do_not_compare(gaze_run: Path, tiny: dict[str, Any]
     train(tiny, overrides=["experiment.optimization.num_epochs=1"])
     with pytest.raises(UsageError, match="different clips of val_start"):
         report([gaze_run, tmp_path / "run"], output=tmp_path / "out")
+
+
+def test_an_arm_that_was_not_measured_where_the_figures_lead_is_named(gaze_run: Path, tmp_path: Path) -> None:
+    """A run of the same arms under other names, whose validation counted from the action's end."""
+    other = shutil.copytree(gaze_run, tmp_path / "other")
+    result = json.loads((other / "result.json").read_text())
+    for name, learner in result["model"]["learners"].items():
+        learner["arm"] = f"late_{learner['arm']}"
+        result["final"][name]["val_end"] = result["final"][name].pop("val_start")
+        (other / "predictions" / name / "val_start.npz").rename(other / "predictions" / name / "val_end.npz")
+    (other / "result.json").write_text(json.dumps(result))
+    with pytest.raises(UsageError, match=r"late_estimated.* were not measured on val_start\."):
+        report([gaze_run, other], output=tmp_path / "out")
+    assert report([gaze_run, other], output=tmp_path / "out", split="held_out", resamples=100)["split"] == "held_out"

@@ -33,6 +33,8 @@ class HeatmapSurvey:
     """Videos whose gaps were filled from later frames (PITFALLS 41)."""
     without_inout: tuple[str, ...] = ()
     """Videos whose maps have no in/out probability, so that gating and weighting leave them as they are."""
+    contents: dict[str, str] = field(default_factory=dict)
+    """Video id -> sha256 of what its maps are made of, as manifest or sidecar say it; other tools' files say none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ def survey_heatmaps(dataset: Path, video_ids: Iterable[str]) -> HeatmapSurvey:
         )
     present, missing, future, without_inout = set(), [], [], []
     broken: dict[str, str] = {}
+    contents: dict[str, str] = {}
     for video_id in sorted(set(video_ids)):
         try:
             location = locate(dataset, video_id)
@@ -74,14 +77,17 @@ def survey_heatmaps(dataset: Path, video_ids: Iterable[str]) -> HeatmapSurvey:
             broken[video_id] = error.message
             continue
         present.add(video_id)
-        if location.entry is not None and location.entry.uses_future:
-            future.append(video_id)
+        if location.entry is not None:
+            contents[video_id] = location.entry.sha256
+            if location.entry.uses_future:
+                future.append(video_id)
     return HeatmapSurvey(
         present=frozenset(present),
         missing=tuple(missing),
         broken=broken,
         uses_future=tuple(future),
         without_inout=tuple(without_inout),
+        contents=contents,
     )
 
 

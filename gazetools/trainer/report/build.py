@@ -53,6 +53,11 @@ def report(
     chosen = chosen or next((s for s in study.splits if s.startswith("val_")), study.splits[0])
     if chosen not in study.splits:
         raise UsageError(f"No run has the split {chosen!r}.", hint=f"There are: {', '.join(study.splits)}.")
+    if lacking := [arm for arm in study.arms if not study.of(arm, chosen)]:
+        raise UsageError(
+            f"The arm(s) {', '.join(lacking)} were not measured on {chosen}.",
+            hint=f"Pass --split with one that all have ({', '.join(study.splits)}), or report the runs apart.",
+        )
     progress.say(f"{len(study.models)} models of {len(study.arms)} arms; figures of {chosen}.")
     shown, example_notes = examples_of(study, chosen, baseline, each=examples) if examples else ([], [])
     arms, contrasts = _arm_rows(study, chosen, resamples, k), _contrast_rows(study, chosen, baseline, resamples, k)
