@@ -92,6 +92,7 @@ EFFECTS: dict[str, Effect] = {
         "kind": ("dataset", f"{DATA}.heatmap_sources={{more: {{path: {{root}}/mixed}}}}"),
         "inout": ("weight", WEIGHTED), "missing": ("skip", WEIGHTED), "path": ("{root}/mixed", WEIGHTED),
         "people": ("mean", STORE), "normalize": ("sum", STORE),
+        "shows": ("head_box", STORE),
     }),
     **by(clips, f"{DATA}.heatmap_sources.*.points", {
         "sigma_pixels": ("20", GAZE), "sigma_degrees": ("20", GAZE, f"{POINTS}.horizontal_fov_degrees=60"),

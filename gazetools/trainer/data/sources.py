@@ -46,6 +46,11 @@ def _build(data: DataSettings, name: str, settings: HeatmapSourceSettings) -> Ma
     missing, inout = settings.missing or data.missing, settings.inout or data.heatmap_inout
     if kind == "store":
         return StoreSource(path, settings, missing=missing, inout=inout)
+    if settings.shows == "head_box":
+        raise UsageError(
+            f"The heatmap source {name!r} shows head boxes, but {path} is no store: only stores have them.",
+            hint=f"Set experiment.data.heatmap_sources.{name}.path to the store, or shows: gaze.",
+        )
     if kind == "gaze_points":
         points = settings.points
         sized = points.sigma_pixels is not None or points.sigma_degrees is not None
