@@ -13,6 +13,7 @@ from gazetools.trainer.data.order import epoch_order
 from gazetools.trainer.distributed.world import add_trees
 from gazetools.trainer.feed import validation_batches
 from gazetools.trainer.loop import Loop
+from gazetools.trainer.memory import explained_out_of_memory
 from gazetools.trainer.metrics import MetricSet
 from gazetools.trainer.predictions import PredictionLog
 
@@ -52,7 +53,8 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
                 count_batch(batch, counts, loop.progress.say)
                 unreadable += batch.unreadable
                 if batch.clips:
-                    _judge(loop, batch, dataset, metrics, logs)
+                    with explained_out_of_memory(f"measuring {dataset.split.name}", len(batch.clips)):
+                        _judge(loop, batch, dataset, metrics, logs)
                 loop.progress.advance(task)
                 if loop.world.size == 1 and loop.interruption.requested():
                     return None
