@@ -45,8 +45,9 @@ class Talk:
         if plan.selecting is None:
             self.note("The best epoch is chosen on the validation set that is reported (evaluation.held_out=0).")
         for name, arm in plan.model["arms"].items():
+            trains = "probe" if arm["train"] == "probe" else f"{arm['train']} + probe"
             self.progress.say(
-                f"Arm {name}: fusion {arm['fusion']}, trains {arm['train']} + probe, {arm['trained_parameters']:,} "
+                f"Arm {name}: fusion {arm['fusion']}, trains {trains}, {arm['trained_parameters']:,} "
                 f"parameters; {plan.model['video_tokens']} video and {arm['heatmap_tokens']} heatmap tokens per clip."
             )
         if len(plan.model["learners"]) > 1:

@@ -42,7 +42,10 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
     batch_size = loop.config.experiment.optimization.batch_size
     order = epoch_order(len(dataset), seed=loop.config.seed, epoch=_VALIDATION_EPOCH)
     chosen = validation_batches(order, batch_size=batch_size, world=loop.world)
-    task = f"epoch {loop.position.epoch + 1} {dataset.split.name} ({dataset.split.anchor.name})"
+    split = dataset.split
+    ahead = f" {split.anticipation_seconds[0]:g} s" if split.name == "horizon" else ""
+    when = "chosen weights" if logs else f"epoch {loop.position.epoch + 1}"
+    task = f"{when} {split.name}{ahead} ({split.anchor.name})"
     metrics = {learner.name: MetricSet(learner.num_classes) for learner in loop.learners if not learner.failed}
     counts: dict[str, int] = {}
     unreadable: list[Unreadable] = []

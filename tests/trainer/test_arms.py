@@ -23,6 +23,7 @@ from gazetools.trainer.loop import Loop
 from gazetools.trainer.models.build import build_probe
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.predictions import ranks, read_predictions
+from tests.helpers.runs import Listener
 from tests.trainer.conftest import Study
 from tests.trainer.test_train import assert_same, final_state, lines
 
@@ -190,7 +191,12 @@ def test_the_best_epoch_is_chosen_on_held_out_videos_and_both_numbers_are_shown(
 def test_horizons_measure_the_same_clips_and_beyond_the_reach_is_exit_2(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["experiment"]["evaluation"] = {"held_out": 0, "horizons": [1.5, 0.25]}
     tiny["experiment"]["optimization"]["num_epochs"] = 1
-    result = train(tiny)
+    listener = Listener()
+    result = train(tiny, progress=listener)
+    assert listener.tasks == [
+        "epoch 1/1 train", "epoch 1 validation (start)", "chosen weights validation (start)",
+        "chosen weights horizon 0.25 s (start)", "chosen weights horizon 1.5 s (start)",
+    ]  # fmt: skip
     found = {key: value for key, value in result.final["main"].items() if key.startswith("horizon")}
     assert list(found) == ["horizon_0.25", "horizon_1.5"]
     files = [read_predictions(tmp_path / "run" / "predictions" / "main" / f"{key}.npz") for key in found]
@@ -230,8 +236,6 @@ def test_dropped_heatmaps_are_drawn_again_after_a_resume(
     study: Study, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one draw that is no function of the clip: without its saved state a resumed run differs."""
-    from tests.trainer.test_train import Listener
-
     override = ["model_kwargs.pretrain_kwargs.predictor.heatmap_dropout=0.5"]
     train(tiny, overrides=override)
     whole = final_state(tmp_path / "run")

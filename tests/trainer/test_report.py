@@ -222,6 +222,10 @@ def test_what_the_report_writes(gaze_run: Path, tmp_path: Path) -> None:
     assert not re.search(r"""(src|href)="(?!data:image/jpeg;base64,)|(src|href)=[^"]|@import|url\(""", page), (
         "nothing is loaded"
     )
+    assert document["saturated"] == ["verb", "noun", "action"] and "says nothing of verb, noun, action" in page
+    one = report([gaze_run], output=output, resamples=100, k=1)
+    assert one["saturated"] == ["verb"], "of two nouns one can be missed"
+    assert "says nothing of verb:" in (output / "report.html").read_text()
     unseen = [row for row in document["groups"] if row["group"] == "unseen participants" and row["task"] == "noun"]
     assert all(row["clips"] == 20 for row in unseen)
     assert json.loads((output / "report.json").read_text())["baseline"] == "none"
