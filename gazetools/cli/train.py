@@ -16,7 +16,7 @@ from gazetools.cli.common import TERMINAL, JsonOption
 def train_command(
     config: Annotated[Path, typer.Option("--config", help="Training config (YAML), see docs/training.md.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key.path=value]...", help="Replace single values of the config.")
+        list[str] | None, typer.Argument(metavar="key.path=value", help="Replace single values of the config.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print sizes, clips and the resolved config.")
