@@ -14,7 +14,7 @@ from gazetools.trainer.config import load_config
 from gazetools.trainer.ignored import ignored_keys, ignored_note
 from tests.helpers.runs import Listener
 from tests.trainer.conftest import Study
-from tests.trainer.test_config import vjepa2_config
+from tests.trainer.test_config import ROOT, vjepa2_config
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 DATA, OPTIMIZATION, PRETRAIN = "experiment.data", "experiment.optimization", "model_kwargs.pretrain_kwargs"
@@ -36,6 +36,12 @@ def test_v_jepa_2s_own_config_says_which_of_its_keys_mean_nothing_here() -> None
     assert told(vjepa2_config()) == everywhere | {f"{DATA}.pin_memory", f"{OPTIMIZATION}.use_bfloat16"}
     note = ignored_note(load_config(vjepa2_config()), CPU)
     assert note is not None and "nodes, tasks_per_node, cpus_per_task (for a cluster's scheduler;" in note
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: p.name)
+def test_this_projects_own_configs_set_nothing_in_vain(path: Path, tmp_path: Path) -> None:
+    config = load_config(path, [f"{DATA}.heatmap_base_path={tmp_path}"])
+    assert ignored_keys(config, CUDA) == {}
 
 
 CASES: list[tuple[list[str], str | None, list[str]]] = [
