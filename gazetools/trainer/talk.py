@@ -42,6 +42,11 @@ class Talk:
                 text += ", heatmap coverage " + (", ".join(shares) if len(shares) > 1 else shares[0].split(" (")[0])
             dropped = [f"{count} {name}" for name, count in split.counts.items() if count and name != "rows"]
             self.progress.say(text + (f", left out: {', '.join(dropped)}" if dropped else ""))
+        if plan.data.shared_videos:
+            self.note(
+                f"{plan.data.shared_videos} video(s) are in training and in validation: it shows scenes that were "
+                "trained on."
+            )
         if plan.selecting is None:
             self.note("The best epoch is chosen on the validation set that is reported (evaluation.held_out=0).")
         for name, arm in plan.model["arms"].items():

@@ -43,6 +43,7 @@ def test_dry_run_describes_and_writes_nothing(config_file: Path, tmp_path: Path)
     assert document["status"] == "dry_run"
     assert document["data"]["steps_per_epoch"] == STEPS_PER_EPOCH
     assert document["data"]["train"]["heatmap_coverage"] == pytest.approx(0.8)
+    assert any("3 video(s) are in training and in validation" in note for note in document["notes"])
     assert document["model"]["video_tokens"] == document["model"]["heatmap_tokens"] == 2 * 16
     built = build_model(load_config(config_file)).wrapper
     assert document["model"]["encoder"]["parameters"] == sum(p.numel() for p in built.encoder.parameters())
