@@ -16,7 +16,7 @@ from gazetools.cli.common import TERMINAL, JsonOption
 def train_command(
     config: Annotated[Path, typer.Option("--config", help="Training config (YAML), see docs/training.md.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key.path=value]...", help="Replace single values of the config.")
+        list[str] | None, typer.Argument(metavar="key.path=value", help="Replace single values of the config.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print sizes, clips and the resolved config.")
@@ -72,14 +72,16 @@ def train_command(
         raise UsageError(f"--nodes {nodes} needs --rdzv-endpoint.", hint="Pass HOST:PORT of the first machine.")
     if is_worker():
         return _work(config, values, resume, dry_run, leave_exit_code, GazetoolsError)
-    if (wanted > 1 or nodes > 1) and not dry_run:
+    if dry_run:
+        return _train(config, values, resume, dry_run, processes=wanted * nodes)
+    if wanted > 1 or nodes > 1:
         train(config, overrides=values, resume=resume, dry_run=True)  # wrong settings end here, not in N processes
         arguments = ["train", "--config", str(config), *values]
         arguments += {None: [], True: ["--resume"], False: ["--no-resume"]}[resume] + (["--json"] if as_json else [])
         quiet = ["-q"] if TERMINAL.quiet else []
         rendezvous = Rendezvous(nodes=nodes, node_rank=node_rank, endpoint=rdzv_endpoint, run_id=rdzv_id)
         return launch([*quiet, *arguments], processes=wanted, rendezvous=rendezvous)
-    return _train(config, values, resume, dry_run)
+    return _train(config, values, resume, dry_run=False)
 
 
 def _devices(gpus: str) -> tuple[int, str]:
@@ -121,11 +123,11 @@ def _work(
     return code
 
 
-def _train(config: Path, values: list[str], resume: bool | None, dry_run: bool) -> int:
+def _train(config: Path, values: list[str], resume: bool | None, dry_run: bool, *, processes: int | None = None) -> int:
     from gazetools.trainer.run import train
 
     with TERMINAL.progress() as progress:
-        result = train(config, overrides=values, resume=resume, dry_run=dry_run, progress=progress)
+        result = train(config, overrides=values, resume=resume, dry_run=dry_run, processes=processes, progress=progress)
     TERMINAL.emit(result.as_dict())
     TERMINAL.show(_dry_run_text(result.as_dict()) if dry_run else _table(result.as_dict()))
     if result.status == "interrupted":
@@ -136,7 +138,7 @@ def _train(config: Path, values: list[str], resume: bool | None, dry_run: bool) 
 def _dry_run_text(result: dict[str, Any]) -> str:
     import yaml
 
-    shown = {name: result[name] for name in ("folder", "anchor_rule", "data", "model", "notes", "config")}
+    shown = {name: result[name] for name in ("folder", "anchor_rule", "processes", "data", "model", "notes", "config")}
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110).replace("[", "\\[")
 
 

@@ -67,6 +67,8 @@ class HeatmapSourceSettings(StrictModel):
     """Of a store: `max`, `mean`, `wearer` or a track id."""
     normalize: Literal["none", "max", "sum", "minmax"] = "none"
     """Of a store, per frame."""
+    shows: Literal["gaze", "head_box"] = "gaze"
+    """Of a store: its heatmaps, or the head boxes that they were made for (the control `head_box`)."""
     points: GazePointSettings = GazePointSettings()
 
 

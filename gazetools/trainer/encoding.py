@@ -80,4 +80,5 @@ def encode_future(wrapper: AnticipativeWrapperHeatmap, batch: Batch, device: tor
     if batch.future is None or batch.future_known is None:
         return None
     tokens = wrapper.encode(batch.future.to(device, non_blocking=True))
-    return FutureTokens(tokens=tokens[:, -wrapper.predicted_count :], known=batch.future_known.to(device))
+    known = batch.future_known.to(device, non_blocking=True)
+    return FutureTokens(tokens=tokens[:, -wrapper.predicted_count :], known=known)

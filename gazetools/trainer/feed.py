@@ -40,13 +40,20 @@ def validation_batches(order: npt.NDArray[np.int64], *, batch_size: int, world: 
     return batches(order, batch_size)[world.rank :: world.size]
 
 
-def load(dataset: ClipDataset, chosen: list[list[int]], *, workers: int, seed: int) -> Iterator[Batch]:
-    """The batches `chosen`, in order; empty ones without asking the loader."""
+def load(
+    dataset: ClipDataset, chosen: list[list[int]], *, workers: int, seed: int, pin_memory: bool
+) -> Iterator[Batch]:
+    """The batches `chosen`, in order; empty ones without asking the loader.
+
+    Args:
+        pin_memory: in page-locked memory; needs CUDA.
+    """
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=[batch for batch in chosen if batch],
         num_workers=workers,
         collate_fn=collate,
+        pin_memory=pin_memory,
         # A generator of its own: the global random state must not depend on how often a run was resumed.
         generator=torch.Generator().manual_seed(seed),
         multiprocessing_context="spawn" if workers else None,

@@ -42,7 +42,7 @@ class Forward:
             tokens = encode_batch(self.trunks[0].wrapper, batch, self.device, dataset.features)
         wanted = any(trunk.wrapper.takes_heatmap for trunk in self.trunks)
         sources = {n: m.to(self.device, non_blocking=True) for n, m in sources_of(batch).items()} if wanted else {}
-        labels = {task: values.to(self.device) for task, values in batch.labels.items()}
+        labels = {task: values.to(self.device, non_blocking=True) for task, values in batch.labels.items()}
         return Encoded(tokens=tokens, sources=sources, labels=labels)
 
     def autocast(self) -> torch.autocast:

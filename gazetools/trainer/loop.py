@@ -20,6 +20,7 @@ from gazetools.trainer.encoding import encode_future
 from gazetools.trainer.feed import load, training_steps
 from gazetools.trainer.forward import Forward
 from gazetools.trainer.interruption import Interruption
+from gazetools.trainer.memory import explained_out_of_memory
 from gazetools.trainer.position import Position
 
 
@@ -121,18 +122,11 @@ class Loop:
             alive = [learner for learner in self.learners if learner.failed is None]
             for learner in alive:
                 learner.start_step(step)
-            try:
+            with explained_out_of_memory(f"in step {step}", len(batches[0].clips)):
                 for batch in batches:
                     self._learn(batch)
-            except torch.OutOfMemoryError as error:
-                raise FaultError(
-                    f"Out of memory in step {step} with batches of {len(batches[0].clips)} clips: {str(error)[:200]}",
-                    hint="Halve experiment.optimization.batch_size and double accumulation_steps (the same gradient), "
-                    "or set use_activation_checkpointing under pretrain_kwargs.predictor, dtype: bfloat16 under "
-                    "encoder, or fewer arms.",
-                ) from error
-            for learner in alive:
-                trouble = learner.end_step(self.world, clips)
+                troubles = [learner.end_step(self.world, clips) for learner in alive]
+            for learner, trouble in zip(alive, troubles, strict=True):
                 if trouble is not None:
                     self._drop(learner, trouble, own_clips)
         # A step without readable clips counts, so that schedules and order stay the same.
@@ -173,7 +167,8 @@ class Loop:
     def load(self, dataset: ClipDataset, chosen: list[list[int]]) -> Iterator[Batch]:
         """The batches `chosen` of a split, in order."""
         data = self.config.experiment.data
-        return load(dataset, chosen, workers=data.num_workers, seed=self.config.seed)
+        pinned = data.pin_memory and self.device.type == "cuda"  # elsewhere there is nothing to copy to
+        return load(dataset, chosen, workers=data.num_workers, seed=self.config.seed, pin_memory=pinned)
 
     def stop_requested(self) -> bool:
         """Whether a signal came to any process; every process must ask."""

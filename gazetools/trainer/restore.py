@@ -68,6 +68,13 @@ def check_state(
             f"{config.experiment.data.dataset_train} and the heatmaps give now.",
             hint="Use the same annotations and heatmaps, or another folder or tag.",
         )
+    found, now = state["heatmaps"] if whole_config else {}, plan.heatmap_contents()
+    if whole_config and found != now:
+        changed = [source for source in sorted({*found, *now}) if found.get(source) != now.get(source)]
+        raise CheckpointError(
+            f"The checkpoint {name} was trained on other heatmaps than there are now (source {', '.join(changed)}).",
+            hint="Use the heatmaps that it was trained with, or another folder or tag.",
+        )
     differing = differing_keys(state["config"], config.model_dump(mode="json"))
     if not whole_config:
         differing = [key for key in differing if key.startswith(("model_kwargs.", "experiment.classifier."))]

@@ -15,6 +15,7 @@ from gazetools.trainer.distributed.launch import accept_warnings
 from gazetools.trainer.distributed.world import World, joined_world
 from gazetools.trainer.encoding import open_feature_cache
 from gazetools.trainer.evaluation import final_evaluation, flat_values, measure, note_best, split_key, training_values
+from gazetools.trainer.ignored import ignored_note
 from gazetools.trainer.interruption import Interruption
 from gazetools.trainer.loop import Loop
 from gazetools.trainer.models.build import load_pretrained
@@ -40,6 +41,7 @@ def train(
     overrides: Sequence[str] = (),
     resume: bool | None = None,
     dry_run: bool = False,
+    processes: int | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Train (or, with `val_only`, evaluate) what a config describes and write the run folder.
@@ -49,6 +51,7 @@ def train(
         overrides: `key.path=value` texts.
         resume: go on from the run folder's last checkpoint; None takes `resume_checkpoint` of the config.
         dry_run: check everything and describe the run without training or writing.
+        processes: of a dry run: how many the run will have, by which its steps are counted; None: those there are.
         progress: bars and messages.
 
     Raises UsageError (2), EnvironmentLacksError (3) before any heavy work, FaultError (4) for a loss that is not
@@ -62,10 +65,12 @@ def train(
     with Interruption() as interruption:
         plan = settle(settings, resume=resume, dry_run=dry_run)
         with joined_world(plan.device.type) as world:
-            talk = Talk((progress or NoProgress()) if world.leads else NoProgress(), notes_of(settings))
+            notes = [*notes_of(settings), *filter(None, [ignored_note(settings, plan.device)])]
+            talk = Talk((progress or NoProgress()) if world.leads else NoProgress(), notes)
             talk.plan(plan)
             if dry_run:
-                return result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=world.size)
+                count = processes or world.size
+                return result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=count)
             interruption.arm()
             accept_warnings()
             found = None

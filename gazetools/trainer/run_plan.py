@@ -97,6 +97,7 @@ class RunPlan:
             "config": self.dumped_config(),
             "labels": self.data.labels.to_plain(),
             "train_clips": self.data.train.fingerprint(),
+            "heatmaps": self.data.heatmap_contents(),
         }
 
 

@@ -70,15 +70,8 @@ def check_weights_exist(config: TrainingConfig) -> None:
 def notes_of(config: TrainingConfig) -> list[str]:
     """What a reader of the log should know about how the config is carried out."""
     notes = []
-    if config.nodes * config.tasks_per_node > 1:
-        notes.append(
-            f"nodes: {config.nodes}, tasks_per_node: {config.tasks_per_node} are for a cluster's scheduler; processes "
-            "are started by --gpus, --processes and --nodes."
-        )
     if config.model_kwargs.checkpoint == RANDOM_WEIGHTS:
         notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
-    if config.experiment.data.pin_memory and config.device == "cpu":
-        notes.append("pin_memory has no effect on the CPU.")
     data = config.experiment.data
     low, high = data.train_anticipation_time_sec or data.anticipation_time_sec
     if data.feature_cache is not None and (data.train_transform == "random" or low < high):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gazetools.progress import Progress, ShowsTable
+from gazetools.trainer.data.sources import source_settings
 from gazetools.trainer.evaluation import prefix
 from gazetools.trainer.loop import Loop
 from gazetools.trainer.run_plan import RunPlan
@@ -31,6 +32,8 @@ class Talk:
         """Clips, coverage and models, before the first step."""
         for text in self.notes:
             self.progress.say(text)
+        for text in _inout_notes(plan):
+            self.note(text)
         self.progress.say(f"Anchor rule: {plan.anchors.rule}.")
         for split in (plan.data.train, *plan.each_epoch):
             text = f"{split.name} (anchor {split.anchor.name}): {len(split.clips)} clips of {split.counts['rows']} rows"
@@ -39,11 +42,17 @@ class Talk:
                 text += ", heatmap coverage " + (", ".join(shares) if len(shares) > 1 else shares[0].split(" (")[0])
             dropped = [f"{count} {name}" for name, count in split.counts.items() if count and name != "rows"]
             self.progress.say(text + (f", left out: {', '.join(dropped)}" if dropped else ""))
+        if plan.data.shared_videos:
+            self.note(
+                f"{plan.data.shared_videos} video(s) are in training and in validation: it shows scenes that were "
+                "trained on."
+            )
         if plan.selecting is None:
             self.note("The best epoch is chosen on the validation set that is reported (evaluation.held_out=0).")
         for name, arm in plan.model["arms"].items():
+            trains = "probe" if arm["train"] == "probe" else f"{arm['train']} + probe"
             self.progress.say(
-                f"Arm {name}: fusion {arm['fusion']}, trains {arm['train']} + probe, {arm['trained_parameters']:,} "
+                f"Arm {name}: fusion {arm['fusion']}, trains {trains}, {arm['trained_parameters']:,} "
                 f"parameters; {plan.model['video_tokens']} video and {arm['heatmap_tokens']} heatmap tokens per clip."
             )
         if len(plan.model["learners"]) > 1:
@@ -75,3 +84,18 @@ class Talk:
         """Losses and validation's action figures."""
         shown = [n for n in entry if n.endswith("_loss") or ("_action_" in n and n.startswith("val_"))]
         self.progress.say(f"epoch {entry['epoch']}: " + ", ".join(f"{n} {entry[n]:.3f}" for n in shown))
+
+
+def _inout_notes(plan: RunPlan) -> list[str]:
+    """Where the in/out probability is asked for and not there: these maps stay as they are."""
+    data, notes = plan.config.experiment.data, []
+    settings = source_settings(data)
+    for name, survey in plan.data.surveys.items():
+        used = settings[name].inout or data.heatmap_inout
+        if used != "keep" and survey.without_inout:
+            notes.append(
+                f"heatmap_inout: {used} changes nothing for {len(survey.without_inout)} of the {len(survey.present)} "
+                f"videos of the source {name}, such as {survey.without_inout[0]!r}: their maps have no in/out "
+                "probability."
+            )
+    return notes

@@ -13,6 +13,7 @@ from gazetools.trainer.data.order import epoch_order
 from gazetools.trainer.distributed.world import add_trees
 from gazetools.trainer.feed import validation_batches
 from gazetools.trainer.loop import Loop
+from gazetools.trainer.memory import explained_out_of_memory
 from gazetools.trainer.metrics import MetricSet
 from gazetools.trainer.predictions import PredictionLog
 
@@ -41,7 +42,10 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
     batch_size = loop.config.experiment.optimization.batch_size
     order = epoch_order(len(dataset), seed=loop.config.seed, epoch=_VALIDATION_EPOCH)
     chosen = validation_batches(order, batch_size=batch_size, world=loop.world)
-    task = f"epoch {loop.position.epoch + 1} {dataset.split.name} ({dataset.split.anchor.name})"
+    split = dataset.split
+    ahead = f" {split.anticipation_seconds[0]:g} s" if split.name == "horizon" else ""
+    when = "chosen weights" if logs else f"epoch {loop.position.epoch + 1}"
+    task = f"{when} {split.name}{ahead} ({split.anchor.name})"
     metrics = {learner.name: MetricSet(learner.num_classes) for learner in loop.learners if not learner.failed}
     counts: dict[str, int] = {}
     unreadable: list[Unreadable] = []
@@ -52,7 +56,8 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
                 count_batch(batch, counts, loop.progress.say)
                 unreadable += batch.unreadable
                 if batch.clips:
-                    _judge(loop, batch, dataset, metrics, logs)
+                    with explained_out_of_memory(f"measuring {dataset.split.name}", len(batch.clips)):
+                        _judge(loop, batch, dataset, metrics, logs)
                 loop.progress.advance(task)
                 if loop.world.size == 1 and loop.interruption.requested():
                     return None

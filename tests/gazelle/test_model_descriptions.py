@@ -84,10 +84,6 @@ def test_gazelle_tiny_is_loaded_from_the_package(monkeypatch: pytest.MonkeyPatch
     assert model.weights_sha256 == {"checkpoint": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-@pytest.mark.skipif(
-    not loading.TINY_WEIGHTS.exists(),
-    reason="gazelle_tiny's weights are not shipped yet: `make gazelle-tiny` trains them",
-)
 def test_the_shipped_gazelle_tiny_is_small_and_describes_itself() -> None:
     assert loading.TINY_WEIGHTS.stat().st_size < 6_000_000
     assert config_from_metadata(read_metadata(loading.TINY_WEIGHTS), path="") == TINY_MODEL

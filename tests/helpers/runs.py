@@ -20,10 +20,14 @@ class Listener(NoProgress):
 
     def __init__(self, *, signal_after_steps: int | None = None, number: int = signal.SIGTERM) -> None:
         self.said: list[str] = []
+        self.tasks: list[str] = []
         self.tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = []
         self.steps = 0
         self.signal_after_steps = signal_after_steps
         self.number = number
+
+    def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
+        self.tasks.append(task)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         self.tables.append((title, columns, rows))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -16,10 +17,12 @@ from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.trainer.config import load_config, resolve_anchors
 from gazetools.trainer.data.clips import Batch, ClipDataset, Sample, collate
 from gazetools.trainer.data.index_cache import load_index, open_indexed, save_index
-from gazetools.trainer.data.order import batches, epoch_order, rank_batches
+from gazetools.trainer.data.order import batches, epoch_order
 from gazetools.trainer.data.plan import plan_data
 from gazetools.trainer.data.sampling import clip_frames, clip_frames_vjepa2
 from gazetools.trainer.data.sources import build_sources
+from gazetools.trainer.distributed.world import World
+from gazetools.trainer.feed import training_steps, validation_batches
 from gazetools.trainer.losses import task_loss
 from gazetools.trainer.metrics import MetricSet, TaskMetrics
 from gazetools.video import VideoReader
@@ -55,18 +58,24 @@ def make_dataset(
 @pytest.mark.parametrize(("count", "size"), [(1, 4), (17, 2), (24, 3), (40, 4)])
 def test_ranks_see_every_clip_once_in_the_batches_of_one_process(count: int, size: int, world_size: int) -> None:
     order = epoch_order(count, seed=1, epoch=2)
-    ranks = [rank_batches(order, size, rank=rank, world_size=world_size) for rank in range(world_size)]
+    ranks = [steps_of(order, size, World(rank=rank, size=world_size)) for rank in range(world_size)]
     assert len({len(own) for own in ranks}) == 1, "every rank makes the same number of steps"
     together = [[clip for part in step for clip in part] for step in zip(*ranks, strict=True)]
     assert together == batches(order, size * world_size)
     assert all(len(batch) <= size for own in ranks for batch in own)
-    resumed = [rank_batches(order, size, rank=r, world_size=world_size, skip_batches=1) for r in range(world_size)]
+    resumed = [steps_of(order, size, World(rank=rank, size=world_size), skip_steps=1) for rank in range(world_size)]
     assert resumed == [own[1:] for own in ranks]
+
+
+def steps_of(order: npt.NDArray[np.int64], size: int, world: World, *, skip_steps: int = 0) -> list[list[int]]:
+    """The batch of every step, as the loop takes them."""
+    steps = training_steps(order, batch_size=size, accumulation=1, world=world, skip_steps=skip_steps)
+    return [batch for (batch,) in steps]
 
 
 def test_a_rank_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="rank 2 of 2"):
-        rank_batches([1, 2], 1, rank=2, world_size=2)
+        World(rank=2, size=2)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
@@ -82,10 +91,9 @@ def test_metrics_of_any_number_of_ranks_add_up_to_those_of_one(world_size: int) 
     merged = MetricSet(classes)
     for rank in range(world_size):
         own = MetricSet(classes)
-        for batch in rank_batches(range(23), 2, rank=rank, world_size=world_size):
-            if batch:
-                one = ({t: v[batch] for t, v in logits.items()}, {t: v[batch] for t, v in labels.items()})
-                own.update(4.0 * len(batch) / 23, *one)
+        for batch in validation_batches(np.arange(23), batch_size=2, world=World(rank=rank, size=world_size)):
+            one = ({t: v[batch] for t, v in logits.items()}, {t: v[batch] for t, v in labels.items()})
+            own.update(4.0 * len(batch) / 23, *one)
         own.count({"heatmap_missing": 4 if rank == 0 else 0})
         merged.add(own.state())
     assert merged.values() == pytest.approx(total.values())

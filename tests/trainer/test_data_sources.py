@@ -13,11 +13,13 @@ import pytest
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import DataSettings
 from gazetools.schemas.training_data import GazePointSettings, HeatmapSourceSettings
+from gazetools.trainer.config import load_config
 from gazetools.trainer.data.gaze_points import GazePointSource, read_gaze_points, render_points, sigma_relative
 from gazetools.trainer.data.heatmap_source import ClipFramesAsked, HeatmapSource
 from gazetools.trainer.data.sources import build_sources
 from gazetools.trainer.data.store_source import StoreSource
 from tests.helpers.stores import make_piece, make_provenance, make_store
+from tests.trainer.conftest import Study
 
 
 def asked(frames: list[int], *, end: float = 99.0, count: int = 30, rate: float = 30.0) -> ClipFramesAsked:
@@ -79,6 +81,27 @@ def test_frames_far_from_any_processed_one_have_no_map(tmp_path: Path) -> None:
     make_store(tmp_path, "v", pieces=[make_piece([0, 1, 2], [(0, 1), (1, 1), (2, 1)])], provenance=provenance)
     maps = source(tmp_path, people="1").maps_of("v", asked([2, 3, 20]))
     assert maps.invalid_frames == 1 and not maps.maps_thw[2].any()
+
+
+def test_a_store_shows_the_head_boxes_of_the_same_people_and_frames(tmp_path: Path) -> None:
+    """The control that tells gaze from where the head is: every cell has the share of it that a box covers."""
+    piece = make_piece([0, 1], [(0, 1), (0, 2), (1, 1)])
+    piece.rows.box_xyxy[:] = [[0.25, 0.5, 0.75, 1.0], [0.0, 0.0, 0.0625, 0.125], [0.5, 0.5, 0.51, 0.51]]
+    piece.rows.inout[:] = [1.0, 0.0, 1.0]
+    make_store(tmp_path, "v", pieces=[piece], provenance=make_provenance("v", frame_count=30))
+    expected = np.zeros((2, 8, 8), dtype=np.float32)
+    expected[0, 4:, 2:6], expected[0, 0, 0] = 1, 0.5
+    expected[1, 4, 4] = 0.08**2  # smaller than a cell, and still there
+    boxes = source(tmp_path, shows="head_box").maps_of("v", asked([0, 1])).maps_thw
+    np.testing.assert_allclose(boxes, expected, atol=1e-6)
+    gated = source(tmp_path, shows="head_box", inout="gate").maps_of("v", asked([0])).maps_thw
+    assert gated[0, 0, 0] == 0 and gated[0, 4, 2] == 1
+
+
+def test_only_stores_have_head_boxes(study: Study, tmp_path: Path) -> None:
+    sources = {"head_box": {"path": str(study.heatmaps), "shows": "head_box"}}
+    with pytest.raises(UsageError, match="is no store: only stores have them"):
+        build_sources(load_config(study.config(tmp_path, heatmap_sources=sources)).experiment.data)
 
 
 def test_store_inout_gates_and_weights_each_person(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from gazetools.trainer.config import load_config
 from gazetools.trainer.data.annotations import LabelSpace, read_annotations
 from gazetools.trainer.models.build import build_probe
 from gazetools.trainer.predictions import ranks, read_predictions
-from tests.helpers.runs import lines
+from tests.helpers.runs import Listener, lines
 from tests.trainer.conftest import Study
 
 
@@ -37,7 +37,12 @@ def test_the_best_epoch_is_chosen_on_held_out_videos_and_both_numbers_are_shown(
 def test_horizons_measure_the_same_clips_and_beyond_the_reach_is_exit_2(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["experiment"]["evaluation"] = {"held_out": 0, "horizons": [1.5, 0.25]}
     tiny["experiment"]["optimization"]["num_epochs"] = 1
-    result = train(tiny)
+    listener = Listener()
+    result = train(tiny, progress=listener)
+    assert listener.tasks == [
+        "epoch 1/1 train", "epoch 1 validation (start)", "chosen weights validation (start)",
+        "chosen weights horizon 0.25 s (start)", "chosen weights horizon 1.5 s (start)",
+    ]  # fmt: skip
     found = {key: value for key, value in result.final["main"].items() if key.startswith("horizon")}
     assert list(found) == ["horizon_0.25", "horizon_1.5"]
     files = [read_predictions(tmp_path / "run" / "predictions" / "main" / f"{key}.npz") for key in found]

@@ -11,7 +11,6 @@ import torch
 
 from gazetools.schemas.errors import FaultError
 from gazetools.trainer import train
-from gazetools.trainer.arms.learner import Learner
 from gazetools.trainer.loop import Loop
 from tests.helpers.runs import Listener, final_state, lines
 from tests.trainer.conftest import Study
@@ -76,11 +75,23 @@ def test_dropped_heatmaps_are_drawn_again_after_a_resume(
         assert same is restores
 
 
-def test_out_of_memory_names_what_to_change(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("call", "where"),
+    [
+        ("arms.learner.Learner.learn", "in step 1"),
+        ("arms.learner.Learner.end_step", "in step 1"),
+        ("validation._judge", "measuring validation"),
+    ],
+)
+def test_out_of_memory_names_what_to_change(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, call: str, where: str
+) -> None:
+    """In the passes, where the optimizer makes its moments, and in validation."""
+
     def full(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Learner, "learn", full)
-    with pytest.raises(FaultError, match="batches of 2 clips") as caught:
+    monkeypatch.setattr(f"gazetools.trainer.{call}", full)
+    with pytest.raises(FaultError, match=f"{where} with batches of 2 clips") as caught:
         train(tiny)
     assert "accumulation_steps" in str(caught.value) and int(caught.value.exit_code) == 4

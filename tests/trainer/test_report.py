@@ -223,6 +223,10 @@ def test_what_the_report_writes(gaze_run: Path, tmp_path: Path) -> None:
         "nothing is loaded"
     )
     assert "default-src 'none'" in page, "and the browser would refuse to"
+    assert document["saturated"] == ["verb", "noun", "action"] and "says nothing of verb, noun, action" in page
+    one = report([gaze_run], output=output, resamples=100, k=1)
+    assert one["saturated"] == ["verb"], "of two nouns one can be missed"
+    assert "says nothing of verb:" in (output / "report.html").read_text()
     unseen = [row for row in document["groups"] if row["group"] == "unseen participants" and row["task"] == "noun"]
     assert all(row["clips"] == 20 for row in unseen)
     assert json.loads((output / "report.json").read_text())["baseline"] == "none"
@@ -360,3 +364,17 @@ def test_runs_of_other_clips_do_not_compare(gaze_run: Path, tiny: dict[str, Any]
     train(tiny, overrides=["experiment.optimization.num_epochs=1"])
     with pytest.raises(UsageError, match="different clips of val_start"):
         report([gaze_run, tmp_path / "run"], output=tmp_path / "out")
+
+
+def test_an_arm_that_was_not_measured_where_the_figures_lead_is_named(gaze_run: Path, tmp_path: Path) -> None:
+    """A run of the same arms under other names, whose validation counted from the action's end."""
+    other = shutil.copytree(gaze_run, tmp_path / "other")
+    result = json.loads((other / "result.json").read_text())
+    for name, learner in result["model"]["learners"].items():
+        learner["arm"] = f"late_{learner['arm']}"
+        result["final"][name]["val_end"] = result["final"][name].pop("val_start")
+        (other / "predictions" / name / "val_start.npz").rename(other / "predictions" / name / "val_end.npz")
+    (other / "result.json").write_text(json.dumps(result))
+    with pytest.raises(UsageError, match=r"late_estimated.* were not measured on val_start\."):
+        report([gaze_run, other], output=tmp_path / "out")
+    assert report([gaze_run, other], output=tmp_path / "out", split="held_out", resamples=100)["split"] == "held_out"

@@ -12,14 +12,19 @@ import pytest
 import torch
 import yaml
 
-from gazetools.schemas.errors import FaultError, UsageError
+from gazetools.packing import pack
+from gazetools.schemas.errors import CheckpointError, FaultError, UsageError
+from gazetools.schemas.training_data import HeatmapSourceSettings
 from gazetools.trainer import train
 from gazetools.trainer.checkpoints import list_checkpoints
+from gazetools.trainer.data.heatmap_source import survey_heatmaps
+from gazetools.trainer.data.store_source import StoreSource
 from gazetools.trainer.interruption import Interruption
 from gazetools.trainer.loop import Loop
 from gazetools.trainer.report.build import report
 from tests.helpers.command_line import run_cli
 from tests.helpers.runs import Listener, assert_same, final_state
+from tests.helpers.stores import make_store
 from tests.trainer.conftest import Study
 
 STEPS_PER_EPOCH = 3
@@ -129,3 +134,30 @@ def test_the_same_command_after_the_end_changes_nothing(tiny: dict[str, Any], tm
     assert list_checkpoints(tmp_path / "run" / "checkpoints") == paths
     with pytest.raises(UsageError, match="already holds a run"):
         train(tiny, resume=False)
+
+
+def test_a_resumed_run_sees_the_heatmaps_that_it_began_with(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """They may lie elsewhere; other points, maps packed anew or another store's file are refused before any work."""
+    points = tmp_path / "gaze.csv"
+    points.write_text("video_id,frame,x,y\nP01_01,3,0.5,0.5\nP01_02,3,0.5,0.5\n")
+    where = "experiment.data.heatmap_base_path"
+    assert train(tiny, overrides=[f"{where}={points}"], progress=Listener(signal_after_steps=2)).status == "interrupted"
+    other = tmp_path / "other.csv"
+    other.write_text(points.read_text().replace("P01_02,3,0.5", "P01_02,3,0.6"))
+    with pytest.raises(CheckpointError, match=r"other heatmaps than there are now \(source heatmap\)"):
+        train(tiny, overrides=[f"{where}={other}"])
+    moved = points.rename(tmp_path / "moved.csv")
+    assert train(tiny, overrides=[f"{where}={moved}"]).status == "done"
+
+
+def test_what_heatmaps_are_made_of_is_told_by_manifest_and_sidecar(study: Study, tmp_path: Path) -> None:
+    path = make_store(tmp_path / "store", "v")
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    settings = HeatmapSourceSettings(path=str(tmp_path / "store"))
+    store = StoreSource(tmp_path / "store", settings, missing="zero", inout="keep").survey(["v", "w"])
+    assert store.contents == {"v": sidecar["payload_sha256"]}
+    pack(tmp_path / "store", tmp_path / "packed", layout="npz")
+    manifest = json.loads((tmp_path / "packed" / "manifest.json").read_text())
+    packed = survey_heatmaps(tmp_path / "packed", ["v", "w"])
+    assert packed.contents == {"v": manifest["videos"]["v"]["sha256"]}
+    assert survey_heatmaps(study.heatmaps, ["P01_01"]).contents == {}, "of other tools' files nothing is known"

@@ -43,6 +43,7 @@ def test_dry_run_describes_and_writes_nothing(config_file: Path, tmp_path: Path)
     assert document["status"] == "dry_run"
     assert document["data"]["steps_per_epoch"] == STEPS_PER_EPOCH
     assert document["data"]["train"]["heatmap_coverage"] == pytest.approx(0.8)
+    assert any("3 video(s) are in training and in validation" in note for note in document["notes"])
     assert document["model"]["video_tokens"] == document["model"]["heatmap_tokens"] == 2 * 16
     built = build_model(load_config(config_file)).wrapper
     assert document["model"]["encoder"]["parameters"] == sum(p.numel() for p in built.encoder.parameters())
@@ -50,6 +51,9 @@ def test_dry_run_describes_and_writes_nothing(config_file: Path, tmp_path: Path)
     assert not (tmp_path / "run").exists()
     text = run_cli("train", "--config", str(config_file), "--dry-run")
     assert text.exit_code == 0 and "steps_per_epoch: 3" in text.stdout
+    many = ["--processes", "2", "--nodes", "2", "--rdzv-endpoint", "here:1", "--dry-run"]
+    text = run_cli("train", "--config", str(config_file), *many)
+    assert text.exit_code == 0 and "steps_per_epoch: 1" in text.stdout and "processes: 4" in text.stdout
 
 
 # What the issue calls bad input, one by one from the shell. `{}` is the test's folder.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -79,6 +79,27 @@ class Batch:
     """[B]."""
     features: list[Tensor | None] = field(default_factory=list)
     """[B], each tokens [N, D] or None."""
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which it is copied to a GPU while that computes.
+
+        torch's DataLoader calls it by this name. The anticipation times stay: steps are computed from them on the CPU.
+        """
+        heatmaps = {name: maps.pin_memory() for name, maps in self.heatmaps.items()}
+        return replace(
+            self,
+            video=_pinned(self.video),
+            heatmap=next(iter(heatmaps.values()), None),
+            heatmaps=heatmaps,
+            labels={task: values.pin_memory() for task, values in self.labels.items()},
+            future=_pinned(self.future),
+            future_known=_pinned(self.future_known),
+            features=[_pinned(tokens) for tokens in self.features],
+        )
+
+
+def _pinned(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.pin_memory()
 
 
 def collate(items: list[Sample | Unreadable]) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -201,6 +202,7 @@ class GazePointSource:
         """See MapSource."""
         present, missing = set(), []
         broken: dict[str, str] = {}
+        contents: dict[str, str] = {}
         for video_id in sorted(set(video_ids)):
             try:
                 points = self._points_of(video_id)
@@ -213,7 +215,9 @@ class GazePointSource:
                 missing.append(video_id)
             else:
                 present.add(video_id)
-        return HeatmapSurvey(present=frozenset(present), missing=tuple(missing), broken=broken)
+                table = np.column_stack([points.key, points.xy, points.inout])
+                contents[video_id] = hashlib.sha256(table.tobytes()).hexdigest()
+        return HeatmapSurvey(present=frozenset(present), missing=tuple(missing), broken=broken, contents=contents)
 
     def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
         """See MapSource. A point outside the frame gives an empty map that counts as valid: the gaze is elsewhere."""

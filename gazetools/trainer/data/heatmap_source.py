@@ -31,6 +31,10 @@ class HeatmapSurvey:
     """Video id -> what is wrong with its file."""
     uses_future: tuple[str, ...] = ()
     """Videos whose gaps were filled from later frames (PITFALLS 41)."""
+    without_inout: tuple[str, ...] = ()
+    """Videos whose maps have no in/out probability, so that gating and weighting leave them as they are."""
+    contents: dict[str, str] = field(default_factory=dict)
+    """Video id -> sha256 of what its maps are made of, as manifest or sidecar say it; other tools' files say none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +61,34 @@ def survey_heatmaps(dataset: Path, video_ids: Iterable[str]) -> HeatmapSurvey:
         raise UsageError(
             f"The heatmap folder {dataset} does not exist.", hint="Set experiment.data.heatmap_base_path, or pack one."
         )
-    present, missing, future = set(), [], []
+    present, missing, future, without_inout = set(), [], [], []
     broken: dict[str, str] = {}
+    contents: dict[str, str] = {}
     for video_id in sorted(set(video_ids)):
         try:
             location = locate(dataset, video_id)
             if location is None:
                 missing.append(video_id)
                 continue
-            HeatmapReader(dataset, video_id).close()
+            with HeatmapReader(dataset, video_id) as reader:
+                if reader.inout is None or np.isnan(reader.inout).all():
+                    without_inout.append(video_id)
         except DataFileError as error:
             broken[video_id] = error.message
             continue
         present.add(video_id)
-        if location.entry is not None and location.entry.uses_future:
-            future.append(video_id)
-    return HeatmapSurvey(present=frozenset(present), missing=tuple(missing), broken=broken, uses_future=tuple(future))
+        if location.entry is not None:
+            contents[video_id] = location.entry.sha256
+            if location.entry.uses_future:
+                future.append(video_id)
+    return HeatmapSurvey(
+        present=frozenset(present),
+        missing=tuple(missing),
+        broken=broken,
+        uses_future=tuple(future),
+        without_inout=tuple(without_inout),
+        contents=contents,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

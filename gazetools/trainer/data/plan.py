@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +36,13 @@ class DataPlan:
     """By source."""
     shared_videos: int = 0
     """Videos that are in training and in validation."""
+
+    def heatmap_contents(self) -> dict[str, str]:
+        """Source -> sha256 over the contents of its videos; a resumed run must see the same maps."""
+        return {
+            name: hashlib.sha256(json.dumps(survey.contents, sort_keys=True).encode()).hexdigest()
+            for name, survey in self.surveys.items()
+        }
 
     def summary(self) -> dict[str, Any]:
         """For logs, result.json and --dry-run."""

@@ -31,20 +31,26 @@ def view_of(data: DataSettings, settings: HeatmapSourceSettings) -> str | None:
     return settings.view if settings.view is not None else data.heatmap_view
 
 
+def source_kinds(data: DataSettings) -> dict[str, SourceKind]:
+    """What every source of a run is, by name; UsageError where a path does not exist or its kind is not clear."""
+    return {name: _kind_of(name, settings) for name, settings in source_settings(data).items()}
+
+
 def build_sources(data: DataSettings) -> dict[str, MapSource]:
     """The sources of a run by name; UsageError where a path does not exist or its kind is not clear."""
     return {name: _build(data, name, settings) for name, settings in source_settings(data).items()}
 
 
 def _build(data: DataSettings, name: str, settings: HeatmapSourceSettings) -> MapSource:
-    path = Path(settings.path)
-    key = "heatmap_base_path" if name == PRIMARY_SOURCE else f"heatmap_sources.{name}.path"
-    if not path.exists():
-        raise UsageError(f"The heatmap folder {path} does not exist.", hint=f"Set experiment.data.{key}, or pack one.")
-    kind = _kind(path) if settings.kind == "auto" else settings.kind
+    path, kind = Path(settings.path), _kind_of(name, settings)
     missing, inout = settings.missing or data.missing, settings.inout or data.heatmap_inout
     if kind == "store":
         return StoreSource(path, settings, missing=missing, inout=inout)
+    if settings.shows == "head_box":
+        raise UsageError(
+            f"The heatmap source {name!r} shows head boxes, but {path} is no store: only stores have them.",
+            hint=f"Set experiment.data.heatmap_sources.{name}.path to the store, or shows: gaze.",
+        )
     if kind == "gaze_points":
         points = settings.points
         sized = points.sigma_pixels is not None or points.sigma_degrees is not None
@@ -55,6 +61,14 @@ def _build(data: DataSettings, name: str, settings: HeatmapSourceSettings) -> Ma
             )
         return GazePointSource(path, points, missing=missing, inout=inout)
     return HeatmapSource(path, missing=missing, inout=inout, frame_tolerance=data.heatmap_frame_tolerance)
+
+
+def _kind_of(name: str, settings: HeatmapSourceSettings) -> SourceKind:
+    path = Path(settings.path)
+    if not path.exists():
+        key = "heatmap_base_path" if name == PRIMARY_SOURCE else f"heatmap_sources.{name}.path"
+        raise UsageError(f"The heatmap folder {path} does not exist.", hint=f"Set experiment.data.{key}, or pack one.")
+    return _kind(path) if settings.kind == "auto" else settings.kind
 
 
 def _kind(path: Path) -> SourceKind:

@@ -31,7 +31,7 @@ class StoreSource:
     and before the end of the observation; else zeros, counted as invalid like a frame without people.
 
     Args:
-        settings: people and per-frame normalisation, as `pack` does them.
+        settings: people and per-frame normalisation, as `pack` does them; head boxes instead of the heatmaps.
     """
 
     def __init__(self, root: Path, settings: HeatmapSourceSettings, *, missing: MissingPolicy, inout: InOutUse) -> None:
@@ -47,8 +47,9 @@ class StoreSource:
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
         """See MapSource; an unfinished file is broken, not missing."""
         entries = {entry.video_id: entry for entry in list_store(self.root)}
-        present, missing = set(), []
+        present, missing, without_inout = set(), [], []
         broken: dict[str, str] = {}
+        contents: dict[str, str] = {}
         for video_id in sorted(set(video_ids)):
             entry = entries.get(video_id)
             if entry is None:
@@ -59,10 +60,20 @@ class StoreSource:
                 try:
                     with open_store(entry.payload) as store:
                         self._rows_of_people(store)
+                        if np.isnan(store.row_inout).all():
+                            without_inout.append(video_id)
+                        if store.sidecar is not None:
+                            contents[video_id] = store.sidecar.payload_sha256
                     present.add(video_id)
                 except DataFileError as error:
                     broken[video_id] = error.message
-        return HeatmapSurvey(present=frozenset(present), missing=tuple(missing), broken=broken)
+        return HeatmapSurvey(
+            present=frozenset(present),
+            missing=tuple(missing),
+            broken=broken,
+            without_inout=tuple(without_inout),
+            contents=contents,
+        )
 
     def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
         """See MapSource."""
@@ -79,8 +90,11 @@ class StoreSource:
         return ClipHeatmaps(maps_thw=maps[inverse], invalid_frames=int((~found[inverse]).sum()))
 
     def _frame(self, store: StoreReader, people: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        first, last = int(people[0]), int(people[-1])
-        maps = store.read_heatmaps(first, last + 1)[people - first].astype(np.float32)
+        if self.settings.shows == "head_box":
+            maps = maps_of_boxes(store.row_box[people], store.heatmap_shape)
+        else:
+            first, last = int(people[0]), int(people[-1])
+            maps = store.read_heatmaps(first, last + 1)[people - first].astype(np.float32)
         if not np.isfinite(maps).all():
             raise DataFileError(
                 f"{store.path} holds heatmaps that are not finite.", hint="Run gazetools validate on it."
@@ -117,6 +131,16 @@ class StoreSource:
         if len(self._open) > _OPEN_STORES:
             self._open.popitem(last=False)[1].close()
         return store
+
+
+def maps_of_boxes(boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """float32 [n, H, W] of relative boxes [n, 4]: the share of every cell that the box covers, so that none is lost."""
+    shares = []
+    for size, low, high in ((size_hw[0], 1, 3), (size_hw[1], 0, 2)):
+        edges = np.arange(size + 1) / size
+        ends = np.minimum(boxes_xyxy[:, [high]], edges[1:]), np.maximum(boxes_xyxy[:, [low]], edges[:-1])
+        shares.append(np.maximum(ends[0] - ends[1], 0) * size)
+    return (shares[0][:, :, None] * shares[1][:, None, :]).astype(np.float32)
 
 
 def _shown_frames(store: StoreReader, asked: ClipFramesAsked) -> npt.NDArray[np.int64]:

@@ -21,6 +21,8 @@ class World:
     """The processes of a run: `rank` of `size`; rank 0 writes and talks."""
 
     def __init__(self, *, rank: int = 0, size: int = 1) -> None:
+        if not 0 <= rank < size:
+            raise ValueError(f"rank {rank} of {size} does not exist")
         self.rank = rank
         self.size = size
 

@@ -38,7 +38,8 @@ def report(
         runs: folders of finished runs on the same annotations.
         baseline: arm that the others are compared with.
         split: which split's figures lead; None: `val_start`, or the first validation split.
-        k: of recall@k, which the contrasts and curves are about; smaller where there are hardly more classes.
+        k: of recall@k, which the contrasts and curves are about. Tasks with no more classes are named as `saturated`:
+            any model finds all of them, a smaller k tells more.
         resamples: of the bootstrap.
         few_shot, many_shot: classes with fewer (more) training clips count as few-shot (many-shot).
         examples: clips with the largest gain, and as many with the largest loss, that are shown per arm.
@@ -53,7 +54,17 @@ def report(
     chosen = chosen or next((s for s in study.splits if s.startswith("val_")), study.splits[0])
     if chosen not in study.splits:
         raise UsageError(f"No run has the split {chosen!r}.", hint=f"There are: {', '.join(study.splits)}.")
+    if lacking := [arm for arm in study.arms if not study.of(arm, chosen)]:
+        raise UsageError(
+            f"The arm(s) {', '.join(lacking)} were not measured on {chosen}.",
+            hint=f"Pass --split with one that all have ({', '.join(study.splits)}), or report the runs apart.",
+        )
     progress.say(f"{len(study.models)} models of {len(study.arms)} arms; figures of {chosen}.")
+    saturated = _saturated_tasks(study, chosen, k)
+    if saturated:
+        progress.say(
+            f"recall@{k} says nothing of {', '.join(saturated)}: no more than {k} classes; pass a smaller --k."
+        )
     shown, example_notes = examples_of(study, chosen, baseline, each=examples) if examples else ([], [])
     arms, contrasts = _arm_rows(study, chosen, resamples, k), _contrast_rows(study, chosen, baseline, resamples, k)
     document: dict[str, Any] = {
@@ -61,6 +72,7 @@ def report(
         "baseline": baseline if baseline in study.arms else None,
         "resamples": resamples,
         "k": k,
+        "saturated": saturated,
         "anticipation_time_sec": _anticipation_times(study),
         "primary": primary_answer(study, chosen, arms, contrasts, k),
         "summary": summary_of(study, chosen, arms, contrasts, k),
@@ -90,6 +102,12 @@ def report(
 
 def _tasks(study: Study, split: str) -> list[str]:
     return next(model.splits[split].tasks for model in study.models if split in model.splits)
+
+
+def _saturated_tasks(study: Study, split: str, k: int) -> list[str]:
+    """Tasks of which recall@k is 100 % whatever a model does."""
+    predictions = next(model.splits[split] for model in study.models if split in model.splits)
+    return [task for task in predictions.tasks if len(predictions.arrays[f"classes_{task}"]) <= k]
 
 
 def _arm_rows(study: Study, split: str, resamples: int, k: int) -> list[dict[str, Any]]:

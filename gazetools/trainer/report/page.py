@@ -94,6 +94,11 @@ def _warnings(document: dict[str, Any]) -> list[str]:
     for name, run in document["runs"].items():
         if run["failed"]:
             parts.append(f"<p class=warn>Dropped models in {_e(name)}: {_e(json.dumps(run['failed']))}</p>")
+    if document["saturated"]:
+        tasks, k = _e(", ".join(document["saturated"])), document["k"]
+        parts.append(
+            f"<p class=warn>{_figure(document)} says nothing of {tasks}: there are no more than {k} classes.</p>"
+        )
     if document["baseline"] is None:
         parts.append("<p class=warn>No run has the baseline arm, so there are no contrasts.</p>")
     return parts
