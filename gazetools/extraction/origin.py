@@ -14,15 +14,12 @@ import gazetools
 from gazetools.extraction.batching import BatchRunner
 from gazetools.extraction.child_reader import ChildReader
 from gazetools.heads.sources import HeadSourceForVideo
-from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
 from gazetools.schemas.provenance import GazeModel, HeadSource, Provenance
-from gazetools.video.facts import source_video
+from gazetools.video.facts import probe_digest, source_video
 
 STORE_REVISION = 1
 """Raised whenever the same inputs would give other numbers; part of every options key."""
-
-_PROBE_BYTES = 1 << 20
 
 
 def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads_sha256: str | None) -> str:
@@ -38,24 +35,9 @@ def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads
         "piece_frames": PIECE_FRAMES,
         "batch_size": runner.batch_size,
         "model": runner.identity(),
-        "video": _probe_digest(video),
+        "video": probe_digest(video),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _probe_digest(video: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        size = video.stat().st_size
-        with video.open("rb") as file:
-            digest.update(file.read(_PROBE_BYTES))
-            file.seek(max(size - _PROBE_BYTES, 0))
-            digest.update(file.read(_PROBE_BYTES))
-    except OSError as error:
-        raise VideoError(
-            f"Cannot read {video}: {error.strerror}.", hint="Check the path and its permissions."
-        ) from None
-    return f"{size}:{digest.hexdigest()}"
 
 
 def build_provenance(

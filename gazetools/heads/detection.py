@@ -23,12 +23,12 @@ from gazetools.schemas.errors import DataFileError, EnvironmentLacksError, Usage
 from gazetools.schemas.heads import DetectOptions, HeadsRecord
 from gazetools.schemas.video import Frame
 from gazetools.video import VideoReader
+from gazetools.video.facts import probe_digest
 
 CSV_HEADER = "frame,track_id,xmin,ymin,xmax,ymax,score"
 _REVISION = 1
 """Raised whenever the same inputs would give other boxes."""
 _AUTO_BATCH = {"cpu": 2, "cuda": 16}
-_PROBE_BYTES = 1 << 20
 
 
 class VideoFrames(Protocol):
@@ -86,7 +86,7 @@ class HeadDetection:
             "options": self.options.shaping(),
             "weights": self.detector.weights_sha256,
             "device": self.detector.device,
-            "video": _probe_digest(video),
+            "video": probe_digest(video),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -215,18 +215,3 @@ def read_record(csv_path: Path) -> HeadsRecord | None:
         return record if record.csv_sha256 == sha256_of_file(csv_path) else None
     except (DataFileError, ValueError, OSError):
         return None
-
-
-def _probe_digest(video: Path) -> str:
-    """Size and sha256 of the first and last MiB, so that thousands of finished videos need not be read whole."""
-    try:
-        with video.open("rb") as file:
-            size = video.stat().st_size
-            digest = hashlib.sha256(file.read(_PROBE_BYTES))
-            file.seek(max(size - _PROBE_BYTES, 0))
-            digest.update(file.read(_PROBE_BYTES))
-    except OSError as error:
-        raise VideoError(
-            f"Cannot read {video}: {error.strerror}.", hint="Check the path and its permissions."
-        ) from None
-    return f"{size}:{digest.hexdigest()}"

@@ -1,13 +1,20 @@
-"""The facts of a source video that every store keeps in its provenance."""
+"""The facts of a source video that every store keeps in its provenance, and the sums that tell files apart."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from gazetools.io.atomic import sha256_of_file
+from gazetools.schemas.errors import VideoError
 from gazetools.schemas.provenance import SourceVideo
 from gazetools.schemas.video import VideoInfo
+
+_PROBE_BYTES = 1 << 20
 
 
 class OpenVideo(Protocol):
@@ -51,3 +58,36 @@ def source_video(
         frame_count=reader.frame_count,
         counted_by=counted_by,
     )
+
+
+def probe_digest(video: Path) -> str:
+    """Size and sha256 of the first and last MiB: a re-run over thousands of finished files does not read them whole."""
+    try:
+        with video.open("rb") as file:
+            size = video.stat().st_size
+            digest = hashlib.sha256(file.read(_PROBE_BYTES))
+            file.seek(max(size - _PROBE_BYTES, 0))
+            digest.update(file.read(_PROBE_BYTES))
+    except OSError as error:
+        raise VideoError(
+            f"Cannot read {video}: {error.strerror}.", hint="Check the path and its permissions."
+        ) from None
+    return f"{size}:{digest.hexdigest()}"
+
+
+@contextmanager
+def hashing(path: Path) -> Iterator[Callable[[], str]]:
+    """A function that waits for the sha256 of the whole file, which a thread computes meanwhile."""
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="source-sha256")
+    try:
+        digest = pool.submit(sha256_of_file, path)
+
+        def wait() -> str:
+            try:
+                return digest.result()
+            except OSError as error:
+                raise VideoError(f"Cannot read {path}: {error.strerror}.", hint="Check the file.") from error
+
+        yield wait
+    finally:
+        pool.shutdown(wait=False)
