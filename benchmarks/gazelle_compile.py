@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from gazetools.gazelle import GazeModel, load_model
 from gazetools.gazelle.config import released_config
@@ -30,7 +29,8 @@ VARIANTS = ("plain", "channels_last", "compile", "compile+channels_last")
 BOX = (0.4, 0.2, 0.55, 0.4)
 
 
-def _parts(model: GazeModel) -> list[nn.Module]:
+def _parts(model: GazeModel) -> list[Any]:
+    """Untyped: torch's stubs do not know `to(memory_format=...)` of modules."""
     return [model.backbone, model.decoder]
 
 
