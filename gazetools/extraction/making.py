@@ -82,7 +82,10 @@ def make_pieces(
     busy_before = reader.decode_seconds
     with PieceWriter(pieces, clock) as writer:
         for number in missing:
+            fitted = runner.fitting_batch_size
             piece = maker.make(frames, len(parts[number]), begun=open_next if number == missing[-1] else None)
+            if runner.fitting_batch_size < fitted:
+                progress.say(f"{name}: out of memory with {fitted} frames at a time, now {runner.fitting_batch_size}")
             if only_piece:
                 pieces.keep(number, piece)
             else:
