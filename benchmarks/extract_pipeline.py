@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from gazetools.extraction import extract
-from gazetools.extraction.batching import BatchRunner
+from gazetools.extraction.batching import BatchRunner, Pending
 from gazetools.extraction.decoding import Decoder
 from gazetools.extraction.prompts import FramePrompts
 from gazetools.gazelle import load_model
@@ -73,10 +73,16 @@ def _model_alone(runner: BatchRunner, frame: np.ndarray, frames: int) -> float:
         prompt_boxes=[None],
         prompt=np.array([3], np.uint8),
     )
+    pending: Pending | None = None
     began = time.perf_counter()
     for first in range(0, frames, runner.batch_size):
         count = min(runner.batch_size, frames - first)
-        runner.run([frame] * count, [whole] * count)
+        begun = runner.begin([frame] * count, [whole] * count)
+        if pending is not None:  # one batch ahead, as the pipeline does it
+            pending()
+        pending = begun
+    if pending is not None:
+        pending()
     return frames / (time.perf_counter() - began)
 
 

@@ -76,6 +76,7 @@ def _profile_table(times: StageTimes) -> Table:
     from rich.table import Table
 
     stages = {
+        **({"detect heads": times.detect} if times.detect else {}),
         "open files": times.open,
         "wait for frames": times.decode_wait,
         "prompts": times.prompt,

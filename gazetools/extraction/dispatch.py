@@ -77,6 +77,11 @@ class Dispatch:
         self.deaths = 0
 
     @property
+    def running(self) -> list[Task]:
+        """Tasks that workers hold now."""
+        return list(self._running.values())
+
+    @property
     def profile(self) -> StageTimes | None:
         """Where the time went, summed over the present workers."""
         times = list(self._times.values())

@@ -10,6 +10,7 @@ from gazetools.heads.detection import HeadDetection, detect_heads
 from gazetools.progress import Progress
 from gazetools.schemas.extract import ExtractOptions
 from gazetools.schemas.video_id import path_of_id
+from gazetools.store.attempts import attempted
 from gazetools.store.lock import locked
 
 HEADS_FOLDER = ".heads"
@@ -29,10 +30,12 @@ def detected_boxes(
     Frames come from a decoding process that can be killed. Boxes made by another detector, or from another file of
     that name, are replaced. Of several workers that need the boxes of one video, the first detects.
 
-    Raises BusyError while another worker detects, VideoError where the video can't be decoded.
+    Raises BusyError while another worker detects, VideoError where the video can't be decoded, or
+    is given up because every attempt ended with its process.
     """
     label = f"heads {item.video_id}"
-    with locked(store, label):
+    key = detection.key(item.path)
+    with locked(store, label), attempted(store, item.video_id, label, key=key, finished=0):
         found = detect_heads(
             item.path,
             path_of_id(store / HEADS_FOLDER, item.video_id, ".csv"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,15 +22,16 @@ from gazetools.extraction.origin import build_provenance, options_key
 from gazetools.extraction.profile import StageClock
 from gazetools.heads.detection import HeadDetection
 from gazetools.heads.sources import HeadSourceForVideo, heads_digest, heads_for_video, track_roles
-from gazetools.io.atomic import sha256_of_file
 from gazetools.progress import Progress
 from gazetools.sampling import choose_frames
 from gazetools.schemas.errors import UsageError, VideoError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions, ItemResult
+from gazetools.store.attempts import attempted
 from gazetools.store.listing import is_complete
 from gazetools.store.lock import locked
 from gazetools.store.pieces import PieceFolder
 from gazetools.store.writer import StoreContent, write_store
+from gazetools.video.facts import hashing
 
 _JOIN_WAIT_SECONDS = 600.0
 """How long the join of a split video waits for the other shares, whose pieces are all there, to let go."""
@@ -101,7 +102,8 @@ def extract_video(
     options = job.options
     job = replace(job, ahead=None if ahead == item.path else ahead)
     if job.detection is not None:
-        boxes = detected_boxes(job.detection, job.decoder, job.store, item, options, job.progress)
+        with job.clock.stage("detect"):
+            boxes = detected_boxes(job.detection, job.decoder, job.store, item, options, job.progress)
         job = replace(job, head_files={item.video_id: boxes})
     elif options.heads == "calib":  # where the video lies tells its take
         job = replace(job, head_files={item.video_id: item.path})
@@ -115,7 +117,8 @@ def extract_video(
         with locked(job.store, item.video_id, shared=True), locked(job.store, share.name(item)):
             if (done := _already_done(job, item, key)) is not None:
                 return _given(done)
-            part, missing = _make_share(job, item, share, pieces)
+            with attempted(job.store, item.video_id, share.name(item), key=key, finished=pieces.finished):
+                part, missing = _make_share(job, item, share, pieces)
         if missing:
             return _given(part.model_copy(update={"seconds": round(time.monotonic() - began, 3)}))
     with ExitStack() as held:
@@ -123,6 +126,7 @@ def extract_video(
         # again under the lock: another run, or another share that ended at the same moment, may have been faster
         if (done := _already_done(job, item, key)) is not None:
             return _given(done)
+        held.enter_context(attempted(job.store, item.video_id, "whole", key=key, finished=pieces.finished))
         join = _make_whole(job, item, pieces, key)
         lock = held.pop_all()
 
@@ -249,7 +253,7 @@ def _make_share(job: Job, item: VideoItem, share: Share, pieces: PieceFolder) ->
 
 def _make_whole(job: Job, item: VideoItem, pieces: PieceFolder, key: str) -> Callable[[], ItemResult]:
     """Make what is missing of the video; what is returned commits its store file."""
-    with _opened(job, item) as video, _hashing(item.path) as video_sha256:
+    with _opened(job, item) as video, hashing(item.path) as video_sha256:
         reader, heads, parts = video.reader, video.heads, video.parts
         tally = _make_missing(job, video, pieces, range(len(parts)), name=item.video_id)
         all_decoded = sum(map(len, parts)) == reader.frame_count and not tally.resumed_frames
@@ -293,24 +297,6 @@ def _make_whole(job: Job, item: VideoItem, pieces: PieceFolder, key: str) -> Cal
         )
 
     return join
-
-
-@contextmanager
-def _hashing(path: Path) -> Iterator[Callable[[], str]]:
-    """A function that waits for the sha256 of the whole file, which a thread computes meanwhile."""
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="source-sha256")
-    try:
-        digest = pool.submit(sha256_of_file, path)
-
-        def wait() -> str:
-            try:
-                return digest.result()
-            except OSError as error:
-                raise VideoError(f"Cannot read {path}: {error.strerror}.", hint="Check the file.") from error
-
-        yield wait
-    finally:
-        pool.shutdown(wait=False)
 
 
 def _refuse_damage(reader: ChildReader, options: ExtractOptions) -> None:

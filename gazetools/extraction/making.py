@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.extraction.batching import BatchRunner
+from gazetools.extraction.batching import BatchResult, BatchRunner, Pending
 from gazetools.extraction.child_reader import ChildReader
 from gazetools.extraction.fingerprint import FINGERPRINT_EVERY, fingerprint
 from gazetools.extraction.piece_writer import PieceWriter
@@ -82,7 +82,10 @@ def make_pieces(
     busy_before = reader.decode_seconds
     with PieceWriter(pieces, clock) as writer:
         for number in missing:
+            fitted = runner.fitting_batch_size
             piece = maker.make(frames, len(parts[number]), begun=open_next if number == missing[-1] else None)
+            if runner.fitting_batch_size < fitted:
+                progress.say(f"{name}: out of memory with {fitted} frames at a time, now {runner.fitting_batch_size}")
             if only_piece:
                 pieces.keep(number, piece)
             else:
@@ -114,6 +117,7 @@ class _PieceMaker:
         self._progress = progress
         self._clock = clock
         self._name = name
+        self._pending: Pending | None = None
 
     def make(self, frames: Iterator[Frame], count: int, *, begun: Callable[[], None] | None) -> Piece:
         """The next `count` frames; batches are filled with frames that have people and never cross the piece.
@@ -122,8 +126,7 @@ class _PieceMaker:
         """
         index, pts, prints, print_index = [], [], [], []
         people: list[tuple[int, FramePrompts]] = []
-        maps: list[npt.NDArray[np.float16]] = []
-        inouts: list[npt.NDArray[np.float32]] = []
+        results: list[BatchResult] = []
         batch: list[tuple[Frame, FramePrompts]] = []
         for position in range(count):
             with self._clock.stage("decode_wait"):
@@ -145,17 +148,18 @@ class _PieceMaker:
             else:
                 self._reader.release(frame)
             if len(batch) == self._runner.batch_size or (batch and position == count - 1):
-                self._run(batch, maps, inouts)
+                self._run(batch, results)
             self._clock.frames += 1
             self._progress.advance(self._name)
+        self._take(results)
         h, w = self._runner.heatmap_shape
         rows = Rows(
             frame=np.repeat([f for f, _ in people], [len(p.track_id) for _, p in people]).astype(np.int64),
             track_id=_joined([p.track_id for _, p in people], np.zeros(0, np.int32)),
             box_xyxy=_joined([p.box_xyxy for _, p in people], np.zeros((0, 4), np.float32)),
-            inout=_joined(inouts, np.zeros(0, np.float32)),
+            inout=_joined([r.inout for r in results], np.zeros(0, np.float32)),
             prompt=_joined([p.prompt for _, p in people], np.zeros(0, np.uint8)),
-            heatmap=_joined(maps, np.zeros((0, h, w), np.float16)),
+            heatmap=_joined([r.heatmap for r in results], np.zeros((0, h, w), np.float16)),
         )
         return Piece(
             frame_index=np.array(index, np.int64),
@@ -166,19 +170,22 @@ class _PieceMaker:
             batch_size=self._runner.fitting_batch_size,
         )
 
-    def _run(
-        self,
-        batch: list[tuple[Frame, FramePrompts]],
-        maps: list[npt.NDArray[np.float16]],
-        inouts: list[npt.NDArray[np.float32]],
-    ) -> None:
+    def _run(self, batch: list[tuple[Frame, FramePrompts]], results: list[BatchResult]) -> None:
+        """Begin with `batch`, then take in the one before: a GPU has the next one when it ends one."""
         with self._clock.stage("model"):
-            result = self._runner.run([frame.rgb for frame, _ in batch], [prompts for _, prompts in batch])
-        maps.append(result.heatmap)
-        inouts.append(result.inout)
+            begun = self._runner.begin([frame.rgb for frame, _ in batch], [prompts for _, prompts in batch])
         for frame, _ in batch:
             self._reader.release(frame)
         batch.clear()
+        self._take(results)
+        self._pending = begun
+
+    def _take(self, results: list[BatchResult]) -> None:
+        """Wait for the batch that is under way, if there is one."""
+        if self._pending is not None:
+            with self._clock.stage("model"):
+                results.append(self._pending())
+            self._pending = None
 
 
 def _joined(arrays: list[npt.NDArray], empty: npt.NDArray) -> npt.NDArray:  # type: ignore[type-arg]

@@ -14,7 +14,8 @@ class StageClock:
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        self.seconds = {"open": 0.0, "decode_wait": 0.0, "prompt": 0.0, "model": 0.0, "write_wait": 0.0, "join": 0.0}
+        stages = ("detect", "open", "decode_wait", "prompt", "model", "write_wait", "join")
+        self.seconds = dict.fromkeys(stages, 0.0)
         self.decode_busy = 0.0
         self.write_busy = 0.0
         self.frames = 0

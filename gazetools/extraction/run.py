@@ -24,6 +24,7 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
+from gazetools.store.attempts import forget_attempts
 
 _BUSY_WAIT_SECONDS = 0.5
 OnResult = Callable[[ItemResult, bool], None]
@@ -97,7 +98,9 @@ def extract(
     queue = WorkQueue([item for item in items if item.video_id in own_ids], tasks)
     reporter = Reporter(store, options, items, digest)
 
-    def on_result(_: ItemResult, video_ended: bool) -> None:
+    def on_result(result: ItemResult, video_ended: bool) -> None:
+        if result.status == "failed":  # reported, so that the next run tries it again
+            forget_attempts(store, [result.video_id])
         if video_ended:
             progress.advance("videos")
         reporter.update(queue.results(not_reached))
@@ -108,7 +111,7 @@ def extract(
         if tasks and workers is None:
             profile = _run_here(order, queue, progress, on_result)
         elif tasks and workers is not None:
-            profile = _run_on(workers.start(order), queue, progress, on_result)
+            profile = _run_on(workers.start(order), store, queue, progress, on_result)
     except BaseException:
         reporter.write(queue.results(not_reached))
         raise
@@ -151,14 +154,17 @@ def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result:
         return worker.times()
 
 
-def _run_on(pool: WorkerPool, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes | None:
+def _run_on(
+    pool: WorkerPool, store: Path, queue: WorkQueue, progress: Progress, on_result: OnResult
+) -> StageTimes | None:
     """All tasks on the workers of a pool."""
+    run = Dispatch(pool, queue, on_result=on_result, say=progress.say)
     try:
-        run = Dispatch(pool, queue, on_result=on_result, say=progress.say)
         run.run()
         return run.profile
     finally:
         pool.close()
+        forget_attempts(store, [task.item.video_id for task in run.running])  # ended by us, not by their videos
 
 
 def decode_settings(options: ExtractOptions) -> DecodeSettings:

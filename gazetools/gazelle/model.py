@@ -116,7 +116,7 @@ class GazeModel:
     @torch.inference_mode()
     def preprocess(self, images: Images) -> torch.Tensor:
         """uint8 RGB frames [B, H, W, 3] to model input: float32 [B, 3, *in_size] on the model's device."""
-        frames = _as_tensor(images).to(self.device, non_blocking=True)
+        frames = _as_tensor(images).to(self.device)
         return preprocess(frames, self.in_size, kind=self.preprocess_kind)
 
     @torch.inference_mode()
@@ -127,8 +127,8 @@ class GazeModel:
     @torch.inference_mode()
     def decode(self, features: torch.Tensor, image_index: torch.Tensor, head_maps_nhw: torch.Tensor) -> GazeOutput:
         """Heatmaps for people with head maps [N, rows, columns] (0/1) in the images of `features`."""
-        image_index = image_index.to(self.device)
-        heatmap, inout = self.decoder(features, image_index, head_maps_nhw.to(self.device, self.dtype))
+        image_index = self._soon(image_index)
+        heatmap, inout = self.decoder(features, image_index, self._soon(head_maps_nhw).to(self.dtype))
         return GazeOutput(heatmap, inout, image_index)
 
     @torch.inference_mode()
@@ -160,13 +160,17 @@ class GazeModel:
         if not used:
             return self._no_people()
         if len(used) < len(frames):
-            frames = frames[torch.tensor(used)]
+            frames = frames[torch.tensor(used).to(frames.device, non_blocking=True)]
         inputs = frames if frames.is_floating_point() else self.preprocess(frames)
         row_of_image = {image: row for row, image in enumerate(used)}
         feature_index = torch.tensor([row_of_image[image] for image, _ in people])
         maps = head_maps([box for _, box in people], self.grid)
         out = self.decode(self.encode(inputs), feature_index, maps)
-        return GazeOutput(out.heatmap, out.inout, torch.tensor([image for image, _ in people], device=self.device))
+        return GazeOutput(out.heatmap, out.inout, self._soon(torch.tensor([image for image, _ in people])))
+
+    def _soon(self, small: torch.Tensor) -> torch.Tensor:
+        """A small tensor on the device, without waiting for what the device is at, as a plain copy would."""
+        return small.to(self.device, non_blocking=True)
 
     def _no_people(self) -> GazeOutput:
         return GazeOutput(

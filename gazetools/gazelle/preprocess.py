@@ -42,9 +42,12 @@ def preprocess(images_bhwc: torch.Tensor, in_size: tuple[int, int], *, kind: Pre
     check_frames(images_bhwc)
     batch, height, width, _ = images_bhwc.shape
     out = torch.empty((batch, 3, *in_size), dtype=torch.float32, device=images_bhwc.device)
-    scale = torch.tensor([1 / (255 * s) for s in IMAGENET_STD], device=out.device).view(3, 1, 1)
-    shift = torch.tensor([-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)], device=out.device).view(
-        3, 1, 1
+    scale, shift = (
+        torch.tensor(channel_values).view(3, 1, 1).to(out.device, non_blocking=True)  # blocking would end all overlap
+        for channel_values in (
+            [1 / (255 * s) for s in IMAGENET_STD],
+            [-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)],
+        )
     )
     step = max(1, _CHUNK_PIXELS // max(height * width, 1))
     resize_levels = kind == "fast" and images_bhwc.device.type == "cpu"

@@ -61,6 +61,8 @@ class GazeTargetModel(Protocol):
         """Heatmaps in 0..1 relative to the whole picture, one per person, in the order of images and boxes.
 
         `images` is uint8 [B, H, W, 3] RGB or the result of `preprocess`; per image a list of boxes (x0, y0, x1, y1)
-        in 0..1, None for a person without a known head; a list may be empty.
+        in 0..1, None for a person without a known head; a list may be empty. On a CUDA device the pipeline gives
+        tensors that lie there, and reads the result only when the next batch has been given: a call that waits for
+        the device is right, but slower.
         """
         ...

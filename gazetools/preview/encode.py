@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from gazetools.io.atomic import atomic_path
 from gazetools.progress import Progress
@@ -17,12 +19,18 @@ from gazetools.schemas.video import Frame
 from gazetools.video import VideoReader
 
 _FORMATS = {".mkv": "matroska", ".mov": "mov"}
+_TICK_SECONDS = Fraction(1, 90_000)
+_BT709 = 1
+"""In each of FFmpeg's enumerations of matrix, primaries and transfer, which are those of H.273."""
 
 
 def write_overlay_video(
     reader: VideoReader, draw: Callable[[Frame], npt.NDArray[np.uint8]], output: Path, progress: Progress
 ) -> int:
     """Encode `draw(frame)` of every frame as H.264 into `output`; the number of frames.
+
+    Every frame keeps its time, also at a variable rate; the first one is at 0. The colours are BT.709 and say so: a
+    player would guess the matrix of an untagged file, by its size.
 
     The first audio stream is copied without decoding, cut to start with the first frame; one that the container of
     `output` can't hold is left out, and `progress` is told.
@@ -35,10 +43,23 @@ def write_overlay_video(
         # yuv420p needs even sides; one row or column is dropped from odd ones
         stream.width, stream.height = reader.info.width // 2 * 2, reader.info.height // 2 * 2
         stream.pix_fmt = "yuv420p"
-        with _sound(Path(reader.info.path), container, float(reader.pts_seconds[0]), progress) as sound:
+        codec: Any = stream.codec_context
+        codec.time_base = _TICK_SECONDS
+        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
+        codec.color_range = ColorRange.MPEG
+        to_yuv = VideoReformatter()
+        start_seconds = float(reader.pts_seconds[0])
+        with _sound(Path(reader.info.path), container, start_seconds, progress) as sound:
             for frame in reader.frames():
                 drawn = np.ascontiguousarray(draw(frame)[: stream.height, : stream.width])
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(drawn, format="rgb24")))
+                picture = to_yuv.reformat(
+                    av.VideoFrame.from_ndarray(drawn, format="rgb24"),
+                    format="yuv420p",
+                    dst_colorspace=Colorspace.ITU709,
+                )
+                picture.pts = round((frame.pts_seconds - start_seconds) / _TICK_SECONDS)
+                picture.time_base = _TICK_SECONDS
+                container.mux(stream.encode(picture))
                 for packet in sound(frame.pts_seconds):
                     container.mux(packet)
                 progress.advance(task)

@@ -195,6 +195,8 @@ class StageTimes(StrictModel):
     wall: float
     frames: int
     """Frames computed now; those taken over from earlier runs do not count."""
+    detect: float = 0.0
+    """The first pass of `--heads detect`, with the decoding that it waited for."""
     open: float
     """Opening files: reading their index and head boxes."""
     decode_wait: float
@@ -225,7 +227,7 @@ class StageTimes(StrictModel):
     def bottleneck(self) -> str:
         """The stage that most time would be saved by speeding up."""
         waits = {"decode": self.decode_wait, "model": self.model + self.prompt, "write": self.write_wait + self.join}
-        waits |= {"open": self.open, "other": self.other}
+        waits |= {"detect": self.detect, "open": self.open, "other": self.other}
         return max(waits, key=lambda stage: waits[stage])
 
 

@@ -41,6 +41,11 @@ class PieceFolder:
         """Has piece `number` been committed or kept? Looks at the name only."""
         return number in self._kept or self.piece_path(number).exists()
 
+    @property
+    def finished(self) -> int:
+        """Pieces that have been committed, by their names."""
+        return sum(1 for _ in self.path.glob("piece_*.npz"))
+
     def keep(self, number: int, piece: Piece) -> None:
         """Hold piece `number` in memory alone: for the only piece of a video, which is joined at once. A killed run
         loses one piece either way, and a short video is spared writing everything twice."""

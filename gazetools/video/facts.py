@@ -1,8 +1,11 @@
-"""The facts of a source video that every store keeps in its provenance."""
+"""The facts of a source video that every store keeps in its provenance, and the sums that tell files apart."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -70,3 +73,21 @@ def probe_digest(video: Path) -> str:
             f"Cannot read {video}: {error.strerror}.", hint="Check the path and its permissions."
         ) from None
     return f"{size}:{digest.hexdigest()}"
+
+
+@contextmanager
+def hashing(path: Path) -> Iterator[Callable[[], str]]:
+    """A function that waits for the sha256 of the whole file, which a thread computes meanwhile."""
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="source-sha256")
+    try:
+        digest = pool.submit(sha256_of_file, path)
+
+        def wait() -> str:
+            try:
+                return digest.result()
+            except OSError as error:
+                raise VideoError(f"Cannot read {path}: {error.strerror}.", hint="Check the file.") from error
+
+        yield wait
+    finally:
+        pool.shutdown(wait=False)

@@ -43,6 +43,9 @@ def test_found_heads_become_rows_with_their_tracks_and_origin(
 ) -> None:
     report = gazetools.extract(clip, tmp_path, model=str(tiny_model), heads="detect", stride=4)
     assert report.items[0].rows == 10
+    assert report.profile is not None
+    assert 0 < report.profile.detect < report.profile.wall
+    assert report.profile.model_copy(update={"detect": 1e6}).bottleneck == "detect"
     boxes = read_heads(tmp_path / HEADS_FOLDER / "clip.csv")
     assert len(boxes) == 40, "the pass covers the whole video, whatever frames are asked for"
     with open_store(tmp_path / "clip.h5") as store:

@@ -179,7 +179,8 @@ def test_out_of_memory_halves_the_batch_and_is_recorded(
         return whole_forward(self, images, prompts)
 
     monkeypatch.setattr(BatchRunner, "_forward", small_memory)
-    _extract(tmp_path / "b", clip, "--heads", f"file:{boxes}", "--batch-size", "8", model=tiny_model)
+    result = _extract(tmp_path / "b", clip, "--heads", f"file:{boxes}", "--batch-size", "8", model=tiny_model)
+    assert "clip: out of memory with 8 frames at a time, now 2" in result["stderr"]
     left, right = _datasets(tmp_path / "a" / "clip.h5"), _datasets(tmp_path / "b" / "clip.h5")
     np.testing.assert_allclose(left["heatmap"].astype(float), right["heatmap"].astype(float), atol=2e-3)
     with open_store(tmp_path / "b" / "clip.h5") as store:

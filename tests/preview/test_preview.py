@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -9,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from gazetools.preview.encode import write_overlay_video
 from gazetools.preview.overlay import PersonOverlay, draw_overlay, peak_xy
+from gazetools.progress import NoProgress
 from gazetools.video import VideoReader
 from tests.helpers.command_line import run_cli
 from tests.helpers.stores import make_piece, make_store
@@ -61,6 +64,26 @@ def test_an_overlay_video_has_every_frame(clip: Path, store: Path, tmp_path: Pat
     with VideoReader(tmp_path / "o.mp4") as reader:
         assert reader.frame_count == 40
         assert (reader.info.width, reader.info.height) == (96, 64)
+
+
+def test_an_overlay_video_keeps_times_and_colours(tmp_path: Path) -> None:
+    times, colour = [0.2, 0.3, 0.35, 0.9, 1.0], (200, 40, 90)
+    with av.open(str(tmp_path / "in.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": "4"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for seconds in times:
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), colour, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(1000 * seconds), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with VideoReader(tmp_path / "in.mp4") as reader:
+        write_overlay_video(reader, lambda frame: frame.rgb, tmp_path / "out.mp4", NoProgress())
+        given = reader.read([0])[0, 30, 40].astype(int)
+    with VideoReader(tmp_path / "out.mp4") as reader:
+        np.testing.assert_allclose(reader.pts_seconds, np.array(times) - times[0], atol=1e-3)
+        assert (reader.info.colour_matrix, reader.info.colour_matrix_source) == ("bt709", "tagged")
+        assert np.abs(reader.read([3])[0, 30, 40].astype(int) - given).max() <= 4  # what 8-bit YCbCr can tell apart
 
 
 WRONG = [

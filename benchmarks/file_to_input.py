@@ -1,0 +1,106 @@
+"""From a video file to the model's input, against the way of the original code: alternated rounds, ratios within each.
+
+python benchmarks/file_to_input.py [VIDEO] [--frames 60] [--rounds 5] [--threads 1] [--side 448]
+
+`official` is what users of fkryan/gazelle write around it: OpenCV decodes a frame, PIL holds it, then ToTensor,
+Normalize and Resize on floats, one frame at a time. PIL is stood in for by the copies into and out of it, torchvision's
+three transforms by the tensor operations that they are. `exact` and `fast` are ours: `VideoReader` and `preprocess`.
+The ratio is official / ours (above 1 = ours is faster), of CPU time over all threads and of wall time; medians over the
+rounds, with the largest difference from the official numbers in 8-bit levels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from gazetools.gazelle.preprocess import IMAGENET_MEAN, IMAGENET_STD, PreprocessKind, preprocess
+from gazetools.video import VideoReader
+from tests.helpers.clips import write_clip
+
+_BATCH = 4
+
+
+def _official(path: Path, frames: int, side: int) -> torch.Tensor:
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    capture = cv2.VideoCapture(str(path))
+    inputs = []
+    for _ in range(frames):
+        picture = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB).copy()  # into PIL's own memory
+        tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1).contiguous().float().div(255)  # ToTensor
+        tensor = tensor.clone().sub_(mean).div_(std)  # Normalize
+        resized = F.interpolate(tensor[None], (side, side), mode="bilinear", align_corners=False, antialias=True)
+        inputs.append(resized)
+    return torch.cat(inputs)
+
+
+def _ours(path: Path, frames: int, side: int, kind: PreprocessKind) -> torch.Tensor:
+    inputs = []
+    with VideoReader(path) as reader:
+        batch = []
+        for frame in reader.frames(range(frames)):
+            batch.append(frame.rgb)
+            if len(batch) == _BATCH or frame.index == frames - 1:
+                inputs.append(preprocess(torch.from_numpy(np.stack(batch)), (side, side), kind=kind))
+                batch = []
+    return torch.cat(inputs)
+
+
+def main() -> None:
+    """Measure and print one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("video", type=Path, nargs="?", help="default: a made 1080p clip")
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1, help="of torch and OpenCV; decoders use what they choose")
+    parser.add_argument("--side", type=int, default=448)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(arguments.threads)
+    with tempfile.TemporaryDirectory() as name:
+        path = arguments.video or write_clip(Path(name) / "made.mp4", frames=arguments.frames, width=1920, height=1080)
+        ways: dict[str, Callable[[int], torch.Tensor]] = {
+            "official": lambda frames: _official(path, frames, arguments.side),
+            "exact": lambda frames: _ours(path, frames, arguments.side, "exact"),
+            "fast": lambda frames: _ours(path, frames, arguments.side, "fast"),
+        }
+        first = {way: read(2 * _BATCH) for way, read in ways.items()}  # warms up, too
+        taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+        for _ in range(arguments.rounds):
+            for way, read in ways.items():
+                began, began_cpu = time.perf_counter(), time.process_time()
+                read(arguments.frames)
+                taken[way].append((time.perf_counter() - began, time.process_time() - began_cpu))
+    levels = 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    rows = {}
+    for way, times in taken.items():
+        wall, cpu = (
+            statistics.median(
+                theirs[clock] / ours[clock] for theirs, ours in zip(taken["official"], times, strict=True)
+            )
+            for clock in (0, 1)
+        )
+        rows[way] = {
+            "frames_per_second": round(arguments.frames / statistics.median(seconds for seconds, _ in times), 1),
+            "cpu_ms_per_frame": round(1000 * statistics.median(cpu for _, cpu in times) / arguments.frames, 2),
+            "wall_ratio": round(wall, 2),
+            "cpu_ratio": round(cpu, 2),
+            "largest_difference_levels": round(float(((first[way] - first["official"]) * levels).abs().max()), 3),
+        }
+    print(json.dumps({"frames": arguments.frames, "threads": arguments.threads, "ways": rows}))
+
+
+if __name__ == "__main__":
+    main()

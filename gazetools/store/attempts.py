@@ -1,0 +1,85 @@
+"""Attempts that ended with their process, journalled in the store: a video that ends every run is given up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gazetools.io.json_files import read_json, write_json_atomic
+from gazetools.schemas.base import StrictModel
+from gazetools.schemas.errors import DataFileError, VideoError
+from gazetools.schemas.store import WORK_FOLDER
+
+MOST_ATTEMPTS = 3
+"""Attempts in a row whose process died before another piece was finished; the next one is refused, once."""
+
+
+class _Journal(StrictModel):
+    key: str
+    finished: int
+    attempts: int
+
+
+@contextmanager
+def attempted(root: Path, video_id: str, part: str, *, key: str, finished: int) -> Iterator[None]:
+    """Journal an attempt at `part` of a video for the length of the block; call it with that part's lock held.
+
+    Whatever way the block is left, also by an error or Ctrl-C, the attempt ends in order and is forgotten. Only the
+    death of the process leaves it behind, to be counted by the next attempt: within one run, whose supervisor starts
+    another worker, as well as over runs that die as a whole or are put back into a queue.
+
+    Args:
+        root: the store.
+        part: what of the video, such as a share or its first pass.
+        key: attempts with other options do not count.
+        finished: pieces of the video that are there; attempts before the latest one do not count.
+
+    Raises VideoError instead of the attempt after `MOST_ATTEMPTS`. That is a result, so the one after is made again.
+    """
+    path = _path(root, video_id, part)
+    before = _read(path)
+    died = before.attempts if before and before.key == key and before.finished >= finished else 0
+    if died >= MOST_ATTEMPTS:
+        path.unlink(missing_ok=True)
+        raise VideoError(
+            f"{video_id} was given up: {died} attempts in a row ended with their process (killed, crashed or out of "
+            "memory) before anything more was finished.",
+            hint="Watch the memory while it runs, or leave the video out; the same command tries it again.",
+        )
+    # Not fsynced: a power cut that loses it costs one attempt more, and short videos are spared the wait.
+    write_json_atomic(path, _Journal(key=key, finished=finished, attempts=died + 1).model_dump(), durable=False)
+    try:
+        yield
+    finally:
+        _end(path)
+
+
+def forget_attempts(root: Path, video_ids: Iterable[str]) -> None:
+    """For videos whose failure is reported, or whose workers were ended in order: what died there does not count."""
+    for video_id in video_ids:
+        for path in _path(root, video_id, "").parent.glob(f"{_digest(video_id)}_*.attempts"):
+            _end(path)
+
+
+def _end(path: Path) -> None:
+    with suppress(OSError):  # left behind it counts as one death, no more
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> _Journal | None:
+    try:
+        return _Journal.model_validate(read_json(path, max_bytes=1 << 16))
+    except (DataFileError, ValidationError):  # not there, or of another version
+        return None
+
+
+def _path(root: Path, video_id: str, part: str) -> Path:
+    return root / WORK_FOLDER / f"{_digest(video_id)}_{_digest(part)[:8]}.attempts"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
