@@ -163,7 +163,8 @@ gaze leads in {{ "%.0f"|format(answer.plan.scenes.p_gaze_precedes * 100) }} % of
 <td>{% if arm.minus_none is defined %}{{ "%.3f"|format(arm.minus_none.p) }}{% endif %}</td></tr>
 {% endfor %}</table></div>
 <p class="soft small">All arms share video, encoder pass, order and budget; each is the mean of
-{{ answer.seeds|length }} seed{{ 's' if answer.seeds|length > 1 }}. Full tables:
+{{ answer.seeds|length }} seed{{ 's' if answer.seeds|length > 1 }}. Weights are those of the epoch that did best on
+clips held out of training, so recall may differ from where the curves end. Full tables:
 <code>report/report.html</code>.</p></section>
 <section class="card wide"><h2>Checked before training</h2>
 {% for title, summary, findings in checks %}
