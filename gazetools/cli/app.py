@@ -35,8 +35,19 @@ COMMANDS = {
 }
 
 
+class _Interrupted(Exception):
+    """Ctrl-C in a command: typer would turn KeyboardInterrupt into a bare 130, without a word or a JSON document."""
+
+
 class _LazyGroup(TyperGroup):
     """A group that imports a command's module only when that command runs; the list of commands needs none."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise _Interrupted from stop
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -110,7 +121,7 @@ def _run(arguments: list[str]) -> int:
         hint = f"See: {context.command_path} --help" if context else "See: gazetools --help"
         document = {"code": "usage", "message": message, "hint": hint, "exit_code": int(ExitCode.USAGE)}
         return _report(document, f"{message} {hint}", int(ExitCode.USAGE))
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, _Interrupted, typer.Abort):
         message = "Interrupted. The same command goes on from here."
         document = {"code": "interrupted", "message": message, "hint": None, "exit_code": int(ExitCode.INTERRUPTED)}
         return _report(document, message, int(ExitCode.INTERRUPTED), traced=False)

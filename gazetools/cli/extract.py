@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption
+from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption, sigterm_as_interrupt
 from gazetools.cli.extract_engines import ray_settings, slurm_settings, slurm_shard
 from gazetools.cli.extract_tables import show_plan, show_report
 from gazetools.schemas.heads import DEFAULT_POSE
@@ -210,7 +210,7 @@ def extract_command(
         items, head_files = plan(inputs, options)
         show_plan(items, head_files, heads=options.heads)
         return int(any(item.problem is not None for item in items))
-    with TERMINAL.progress() as progress:
+    with sigterm_as_interrupt(), TERMINAL.progress() as progress:
         if slurm_options is not None:
             from gazetools.engines.slurm import extract_on_slurm
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import ItemResult
 from gazetools.store import attempts
 from gazetools.store.attempts import MOST_ATTEMPTS, attempted, forget_attempts
+from tests.helpers.command_line import run_cli
 
 
 class _Died(BaseException):
@@ -111,6 +114,23 @@ def test_a_run_gives_a_deadly_video_up_and_goes_on(
     assert "given up: 3 attempts in a row" in str(items["a_bad"].reason)
     assert {name: item.status for name, item in run().items()} == {"a_bad": "done", "b_good": "complete"}
     assert not (store / ".work").exists()
+
+
+def test_a_schedulers_sigterm_ends_in_order_and_does_not_count(
+    clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_told_to_end(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(BatchRunner, "begin", be_told_to_end)
+    done = run_cli("extract", str(clip), "-o", str(tmp_path), "--model", str(tiny_model), "--device", "cpu", "--json")
+    assert done.exit_code == 130
+    assert "The same command goes on" in done.stderr
+    assert json.loads(done.stdout)["error"]["code"] == "interrupted"
+    assert not list(tmp_path.rglob("*.attempts"))
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 _DEADLY = """
