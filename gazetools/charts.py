@@ -64,11 +64,13 @@ def forest(
 ) -> str:
     """One line per name: a dot with its interval on a common axis, zero marked; `strong` is drawn bold."""
     low, high = _widened([0.0, *(value for row in rows.values() for value in (row.low, row.high))])
-    left, right, row_height, top = 112, _WIDTH - (118 if any(row.note for row in rows.values()) else 70), 34, 12
+    # a bold "+12.34, p 0.0012" takes 140 units; fewer ticks then fit beside it
+    margin, about = (140, 4) if any(row.note for row in rows.values()) else (70, 5)
+    left, right, row_height, top = 112, _WIDTH - margin, 34, 12
     bottom = top + row_height * len(rows)
     x = _scale(low, high, left, right)
     parts = []
-    for tick in ticks(low, high):
+    for tick in ticks(low, high, about=about):
         parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{bottom}" class="grid"/>')
         parts.append(_tick(x(tick), bottom + 17, f"{tick:g}"))
     parts.append(f'<line x1="{x(0):.1f}" x2="{x(0):.1f}" y1="{top - 6}" y2="{bottom}" class="zero"/>')
