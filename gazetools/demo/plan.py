@@ -47,7 +47,7 @@ class DemoPlan:
     horizons: tuple[float, ...] = (0.5, 1.0, 2.0)
     held_out_participants: int = 2
     """The last kitchens, which training never sees."""
-    showcase_seconds: float = 6.0
+    showcase_seconds: float = 4.0
     """Of one clip at full size and rate for the overlay video."""
     overridden: tuple[str, ...] = ()
     """Options of the command line that changed it, for printing."""
