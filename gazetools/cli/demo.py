@@ -59,10 +59,28 @@ def demo_command(
 def _plan(**options: Any) -> DemoPlan:
     from gazetools.demo.plan import DEFAULT, FULL
 
+    if (model := options["model"]) is not None:
+        _require_model(model)
     base = FULL if options.pop("full") else DEFAULT
     given = {name: value for name, value in options.items() if value is not None}
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     return dataclasses.replace(base, **given, overridden=tuple(words)) if given else base
+
+
+def _require_model(model: str) -> None:
+    """UsageError for a model that is neither a known name nor a file, before minutes of rendering."""
+    from gazetools.gazemodels import model_names
+    from gazetools.schemas.base import nearest_name
+    from gazetools.schemas.errors import UsageError
+
+    if model in model_names() or Path(model).is_file():
+        return
+    near = nearest_name(model, model_names())
+    raise UsageError(
+        f"--model {model}: there is no gaze model of that name and no file there"
+        + (f"; did you mean {near}?" if near else "."),
+        hint=f"Known models: {', '.join(model_names())}; or give the path of a .safetensors file.",
+    )
 
 
 class _Steps:

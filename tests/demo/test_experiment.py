@@ -146,6 +146,7 @@ WRONG = [
     (["--clips", "3"], "9 kitchens"),
     (["--seconds", "5"], "needs about 3 s"),
     (["--seed", "1000000"], "seed"),
+    (["--model", "gazelle_tyni"], "did you mean gazelle_tiny"),
 ]
 
 
