@@ -109,7 +109,7 @@ def test_drawn_crops_are_not_cached_but_validation_is(
     assert counter.take() == (10, 10) and "train_features_cached" not in found.metrics
 
 
-@pytest.mark.slow  # a worker process imports everything anew
+@pytest.mark.slow  # worker processes
 def test_loader_workers_read_the_cache(tiny: dict[str, Any], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     plain = run(tiny, tmp_path / "plain", cache, *ONCE)

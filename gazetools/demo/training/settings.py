@@ -1,4 +1,4 @@
-"""The recipe of `gazelle_tiny`: steps, batches, rates; its defaults made the shipped weights."""
+"""The recipe of `gazelle_tiny`: steps, batches, rates, and how they change from step to step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """The recipe; no weights are shipped yet that its defaults made (docs/gazelle-tiny.md)."""
+    """The recipe; its defaults made the shipped weights (docs/gazelle-tiny.md)."""
 
     seed: int = 7
     ranks: int = 2
