@@ -36,7 +36,7 @@ def demo_command(
 
     Every step is a public command and is printed. The same command goes on where it was interrupted.
 
-    Exit code 0: the arm with gaze is better than the one without (`contrast` > 0 in result.json); 1: not.
+    Exit code 0: the arm with estimated gaze is better than the one without (`contrast` > 0 in result.json); 1: not.
 
     Example: gazetools demo -o demo
     """
