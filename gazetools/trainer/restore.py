@@ -52,6 +52,21 @@ def find_state(
     return found
 
 
+def _check_heatmaps(state: Mapping[str, Any], name: str, now: Mapping[str, str]) -> None:
+    found = state.get("heatmaps")
+    if found is None:
+        raise CheckpointError(
+            f"The checkpoint {name} of gazetools {state.get('version')} does not say which heatmaps it was trained on.",
+            hint="It can't go on exactly: start another run with classifier_checkpoint set to it, or train anew.",
+        )
+    changed = [source for source in sorted({*found, *now}) if found.get(source) != now.get(source)]
+    if changed:
+        raise CheckpointError(
+            f"The checkpoint {name} was trained on other heatmaps than there are now (source {', '.join(changed)}).",
+            hint="Use the heatmaps that it was trained with, or another folder or tag.",
+        )
+
+
 def check_state(
     state: Mapping[str, Any], name: str, config: TrainingConfig, plan: DataPlan, *, whole_config: bool
 ) -> None:
@@ -68,13 +83,8 @@ def check_state(
             f"{config.experiment.data.dataset_train} and the heatmaps give now.",
             hint="Use the same annotations and heatmaps, or another folder or tag.",
         )
-    found, now = state["heatmaps"] if whole_config else {}, plan.heatmap_contents()
-    if whole_config and found != now:
-        changed = [source for source in sorted({*found, *now}) if found.get(source) != now.get(source)]
-        raise CheckpointError(
-            f"The checkpoint {name} was trained on other heatmaps than there are now (source {', '.join(changed)}).",
-            hint="Use the heatmaps that it was trained with, or another folder or tag.",
-        )
+    if whole_config:
+        _check_heatmaps(state, name, plan.heatmap_contents())
     differing = differing_keys(state["config"], config.model_dump(mode="json"))
     if not whole_config:
         differing = [key for key in differing if key.startswith(("model_kwargs.", "experiment.classifier."))]

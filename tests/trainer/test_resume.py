@@ -16,7 +16,7 @@ from gazetools.packing import pack
 from gazetools.schemas.errors import CheckpointError, FaultError, UsageError
 from gazetools.schemas.training_data import HeatmapSourceSettings
 from gazetools.trainer import train
-from gazetools.trainer.checkpoints import list_checkpoints
+from gazetools.trainer.checkpoints import list_checkpoints, save_checkpoint
 from gazetools.trainer.data.heatmap_source import survey_heatmaps
 from gazetools.trainer.data.store_source import StoreSource
 from gazetools.trainer.interruption import Interruption
@@ -148,6 +148,17 @@ def test_a_resumed_run_sees_the_heatmaps_that_it_began_with(tiny: dict[str, Any]
         train(tiny, overrides=[f"{where}={other}"])
     moved = points.rename(tmp_path / "moved.csv")
     assert train(tiny, overrides=[f"{where}={moved}"]).status == "done"
+
+
+def test_a_checkpoint_that_knows_no_heatmaps_is_refused_in_words(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """As the versions before wrote them: no KeyError, but what to do."""
+    train(tiny, progress=Listener(signal_after_steps=2))
+    folder = tmp_path / "run" / "checkpoints"
+    state = {key: value for key, value in final_state(tmp_path / "run").items() if key != "heatmaps"}
+    save_checkpoint(folder, state, step=99)
+    with pytest.raises(CheckpointError, match="does not say which heatmaps") as caught:
+        train(tiny)
+    assert "classifier_checkpoint" in str(caught.value)
 
 
 def test_what_heatmaps_are_made_of_is_told_by_manifest_and_sidecar(study: Study, tmp_path: Path) -> None:
