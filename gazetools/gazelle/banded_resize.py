@@ -93,11 +93,10 @@ def _bands(source: int, target: int) -> tuple[_Band, ...]:
 
 @lru_cache(maxsize=16)
 def _channel_bands(source: int, target: int, scale: tuple[float, ...]) -> tuple[_Band, ...]:
-    """Bands over interleaved channels, to be multiplied from the right: `weights` [3 (last - first), 3 (stop - start)]."""
-    channels = np.diag(np.float32(scale))
-    return tuple(
-        _Band(
-            3 * b.start, 3 * b.stop, 3 * b.first, 3 * b.last, torch.from_numpy(np.kron(b.weights.numpy().T, channels))
-        )
-        for b in _bands(source, target)
-    )
+    """Bands over interleaved channels; multiplied from the right, so `weights` is [last - first, stop - start]."""
+    channels = np.diag(np.array(scale, np.float32))
+    bands = []
+    for band in _bands(source, target):
+        weights = torch.from_numpy(np.kron(band.weights.numpy().T, channels))
+        bands.append(_Band(3 * band.start, 3 * band.stop, 3 * band.first, 3 * band.last, weights))
+    return tuple(bands)
