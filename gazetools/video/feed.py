@@ -25,13 +25,15 @@ class PacketFeed:
         stream_index: index of the stream in the file.
         table: all packets of the stream, in decode order.
         threads: decoder threads, 0 = one per core.
+        pixels: False where only asked is whether frames come (see `prepare_decoder`).
     """
 
-    def __init__(self, path: Path, *, stream_index: int, table: PacketTable, threads: int) -> None:
+    def __init__(self, path: Path, *, stream_index: int, table: PacketTable, threads: int, pixels: bool = True) -> None:
         self._path = path
         self._stream_index = stream_index
         self._table = table
         self._threads = threads
+        self._pixels = pixels
         self._av = import_av()
         self._container: Any = None
         self._packets: Iterator[Any] = iter(())
@@ -43,7 +45,7 @@ class PacketFeed:
         self.close()
         self._container = open_container(self._path)
         self._stream = choose_stream(self._container, self._path, self._stream_index)
-        self.context = prepare_decoder(self._stream, threads=self._threads)
+        self.context = prepare_decoder(self._stream, threads=self._threads, pixels=self._pixels)
         self._packets = self._container.demux(self._stream)
         self._put_back = None
         self.position = 0

@@ -40,12 +40,12 @@ def build_index(path: Path, info: VideoInfo, *, threads: int) -> FrameIndex:
         return _index_by_decoding(av, path, info, table, damage)
     dropped = np.zeros(len(table), np.bool_)
     index = index_from_packets(table, damage=damage)
-    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=1)
+    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=1, pixels=False)
     try:
         index = _prove_head(index, session, dropped)
     finally:
         session.close()
-    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=threads)
+    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=threads, pixels=False)
     try:
         index = _prove_tail(path, info, index, session, dropped)
     finally:
@@ -125,7 +125,7 @@ _CLOSE_TO_END = 24
 
 def _decodable_from(path: Path, info: VideoInfo, index: FrameIndex, key_number: int) -> set[int]:
     """Frames that come, from this keyframe to the end of the file, before the first error."""
-    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=1)
+    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=1, pixels=False)
     try:
         session.begin(key_number, preroll=1)
         return session.collect_to_end()
@@ -138,7 +138,7 @@ def _index_by_decoding(av: Any, path: Path, info: VideoInfo, table: PacketTable,
     pts: list[int] = []
     with open_container(path) as container:
         stream = choose_stream(container, path, info.stream_index)
-        context = prepare_decoder(stream, threads=1)
+        context = prepare_decoder(stream, threads=1, pixels=False)
         try:
             for packet in container.demux(stream):
                 if packet.size == 0 and not is_flush(packet):

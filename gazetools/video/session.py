@@ -45,11 +45,12 @@ class DecodeSession:
     (`careful`); with several threads a session ends at its first error and the caller tries again carefully.
     """
 
-    def __init__(self, path: Path, *, stream_index: int, index: FrameIndex, threads: int) -> None:
+    def __init__(self, path: Path, *, stream_index: int, index: FrameIndex, threads: int, pixels: bool = True) -> None:
+        """`pixels`: False where nobody looks at the frames, only at whether they come."""
         self._index = index
         self._av = import_av()
         self.careful = threads == 1
-        self._feed = PacketFeed(path, stream_index=stream_index, table=index.packets, threads=threads)
+        self._feed = PacketFeed(path, stream_index=stream_index, table=index.packets, threads=threads, pixels=pixels)
         self._start_pts = NO_PTS
         self._trusted = 0
         self._expected: list[int] = []
