@@ -1,6 +1,11 @@
 """The whole `extract` against its parts, decoding alone and the model alone: how much of the slower one it keeps.
 
 python benchmarks/extract_pipeline.py [--model FILE] [--frames 400] [--size 1920x1080] [--device cpu] [--rounds 3]
+python benchmarks/extract_pipeline.py --device-ms 8 [--batch-size 32] ...
+
+A model on the CPU shares its cores with the decoder, so that the whole can't reach the smaller part. `--device-ms`
+puts a stand-in of a GPU in the model's place, which takes so long per frame, does so beside the process and uses no
+core: what is lost then is lost by the pipeline.
 """
 
 from __future__ import annotations
@@ -16,13 +21,34 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from gazetools.extraction import extract
-from gazetools.extraction.batching import BatchRunner, Pending
+from gazetools.extraction import batching, extract
+from gazetools.extraction.batching import BatchResult, BatchRunner, Pending
 from gazetools.extraction.decoding import Decoder
 from gazetools.extraction.prompts import FramePrompts
 from gazetools.gazelle import load_model
 from tests.helpers.clips import write_clip
 from tests.helpers.random_checkpoints import write_tiny_gazelle
+
+
+class _Elsewhere(BatchRunner):
+    """Computes maps of zeros on a device that takes `MS_PER_FRAME` and is given the next batch while it is busy."""
+
+    MS_PER_FRAME = 0.0
+    _free_at = 0.0
+
+    def begin(self, images: list[np.ndarray], prompts: list[FramePrompts]) -> Pending:
+        """As `BatchRunner.begin`: frames are copied once, then the device works on its own."""
+        np.stack(images)
+        now = time.perf_counter()
+        self._free_at = done_at = max(now, self._free_at) + len(images) * self.MS_PER_FRAME / 1000
+        rows = sum(len(frame.prompt_boxes) for frame in prompts)
+
+        def finish() -> BatchResult:
+            time.sleep(max(0.0, done_at - time.perf_counter()))
+            heatmap = np.zeros((rows, *self.heatmap_shape), np.float16)
+            return BatchResult(heatmap=heatmap, inout=np.zeros(rows, np.float32))
+
+        return finish
 
 
 def main() -> None:
@@ -33,17 +59,25 @@ def main() -> None:
     parser.add_argument("--size", default="1920x1080")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=0, help="0: what extract chooses")
+    parser.add_argument("--device-ms", type=float, default=0.0, help="a device beside the CPU, milliseconds per frame")
     arguments = parser.parse_args()
+    if arguments.device_ms:
+        _Elsewhere.MS_PER_FRAME = arguments.device_ms
+        batching.BatchRunner = _Elsewhere  # type: ignore[misc]
     width, height = map(int, arguments.size.split("x"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = write_clip(folder / "clip.mp4", frames=arguments.frames, width=width, height=height, gop=48)
         model_path = arguments.model or str(write_tiny_gazelle(folder / "tiny.safetensors", in_size=(224, 224)))
-        runner = BatchRunner(load_model(model_path, device=arguments.device), "auto")
+        batch_size = arguments.batch_size or "auto"
+        runner = batching.BatchRunner(load_model(model_path, device=arguments.device), batch_size)
         rounds = []
         for number in range(arguments.rounds):
             decode, frame = _decode_alone(clip, runner.batch_size)
-            report = extract(clip, folder / f"store{number}", model=model_path, device=arguments.device)
+            report = extract(
+                clip, folder / f"store{number}", model=model_path, device=arguments.device, batch_size=batch_size
+            )
             assert report.profile is not None
             whole = report.items[0].frames / report.items[0].seconds
             rounds.append({"decode": decode, "model": _model_alone(runner, frame, arguments.frames), "extract": whole})
