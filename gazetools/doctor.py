@@ -10,6 +10,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import gazetools
@@ -23,7 +24,8 @@ _PACKAGES = {
     "av": ("av", "video decoding", True),
     "cv2": ("opencv-python (or opencv-python-headless where libGL is missing)", "drawing and resizing", True),
     "decord": ("decord", "--backend decord", False),
-    "scipy": ("'gazetools[detect]'", "gazetools heads, --heads detect", False),
+    "trackers": ("'gazetools[detect]'", "gazetools heads, --heads detect", False),
+    "scipy": ("'gazetools[report]'", "gazetools report, the demo's report", False),
     "sklearn": ("'gazetools[evaluate]'", "gaze metrics", False),
     "submitit": ("'gazetools[slurm]'", "extract --engine slurm", False),
     "ray": ("'gazetools[ray]'", "extract --engine ray", False),
@@ -65,7 +67,15 @@ def _package(module: str, package: str, use: str, needed: bool) -> Check:
             found=f"{reason} (for {use})",
             remedy=f"pip install {package}",
         )
-    return Check(name=module, status="ok", found=str(getattr(found, "__version__", "present")))
+    return Check(name=module, status="ok", found=_version(found))
+
+
+def _version(module: ModuleType) -> str:
+    """As it says itself, or as it was installed under that name."""
+    try:
+        return str(getattr(module, "__version__", None) or importlib.metadata.version(module.__name__))
+    except importlib.metadata.PackageNotFoundError:
+        return "present"
 
 
 def _cuda() -> Check:

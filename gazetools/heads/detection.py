@@ -26,7 +26,7 @@ from gazetools.video import VideoReader
 from gazetools.video.facts import probe_digest
 
 CSV_HEADER = "frame,track_id,xmin,ymin,xmax,ymax,score"
-_REVISION = 1
+_REVISION = 2
 """Raised whenever the same inputs would give other boxes."""
 _AUTO_BATCH = {"cpu": 2, "cuda": 16}
 
@@ -36,6 +36,9 @@ class VideoFrames(Protocol):
 
     @property
     def frame_count(self) -> int: ...
+
+    @property
+    def pts_seconds(self) -> npt.NDArray[np.float64]: ...
 
     @property
     def damage(self) -> tuple[str, ...]: ...
@@ -64,12 +67,12 @@ class HeadDetection:
 
     @classmethod
     def load(cls, options: DetectOptions, *, offline: bool | None = None) -> HeadDetection:
-        """See `load_detector`; EnvironmentLacksError also where scipy is missing."""
+        """See `load_detector`; EnvironmentLacksError also where the package trackers is missing."""
         try:
-            import scipy.optimize  # noqa: F401 - the tracker needs it; said before the work, not after
+            import trackers  # noqa: F401 - said before the work, not after
         except ImportError as error:
             raise EnvironmentLacksError(
-                f"Following people needs scipy ({error}).", hint="pip install 'gazetools[detect]'"
+                f"Following people needs the package trackers ({error}).", hint="pip install 'gazetools[detect]'"
             ) from None
         return cls(options=options, detector=load_detector(options, offline=offline))
 
@@ -172,7 +175,12 @@ def _follow(
 ) -> tuple[list[str], int, int]:
     """(lines of the CSV, tracks, sightings without a head)."""
     options = detection.options
-    tracker = Tracker(score=options.score, low_score=options.low_score, lost_seconds=options.lost_seconds)
+    tracker = Tracker(
+        score=options.score,
+        low_score=options.low_score,
+        lost_seconds=options.lost_seconds,
+        frame_rate=_usual_rate(reader.pts_seconds[wanted]),
+    )
     lines: list[str] = []
     headless = 0
     for batch in _batches(reader.frames(wanted), detection.batch_size):
@@ -191,6 +199,16 @@ def _follow(
             reader.release(frame)
         progress.advance(label, len(batch))
     return lines, tracker.started, headless
+
+
+def _usual_rate(pts_seconds: npt.NDArray[np.float64]) -> float:
+    """Frames per second by the usual step from time to time: what a container states as its rate may be anything.
+
+    A fact of the whole video, as its frame count is, and equal for its first part unless the rate changes amid it.
+    """
+    steps = np.diff(pts_seconds)
+    steps = steps[steps > 0]
+    return 1 / float(np.median(steps)) if len(steps) else 30.0  # one time only: any rate will do
 
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

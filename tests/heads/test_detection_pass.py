@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gazetools.heads.detection import HeadDetection, detect_heads, record_path
+from gazetools.heads.detection import HeadDetection, _usual_rate, detect_heads, record_path
 from gazetools.heads.files import read_heads
 from gazetools.heads.table import HeadTable
-from gazetools.schemas.errors import UsageError, VideoError
+from gazetools.schemas.errors import EnvironmentLacksError, UsageError, VideoError
 from gazetools.schemas.heads import DetectOptions, HeadsRecord
 from tests.heads.tiny_detectors import SquareDetector, write_person_detector, write_pose_model
 from tests.helpers.clips import write_clip
@@ -66,6 +66,33 @@ def test_every_second_frame(clip: Path, tmp_path: Path) -> None:
     table = read_heads(detect_heads(clip, tmp_path / "b.csv", detection).path)
     assert detector.frames_seen == 20
     assert set(table.frame.tolist()) == set(range(0, 40, 2))
+
+
+def test_looking_seldom_does_not_lose_people_who_are_there_every_time(clip: Path, tmp_path: Path) -> None:
+    """Every second frame of 30 fps is 0.067 s, more than the 0.05 s that may be missed."""
+    found = detect_heads(clip, tmp_path / "b.csv", _square(every=2, lost_seconds=0.05)[0])
+    assert (found.record.rows, found.record.tracks) == (20, 2)
+
+
+RATES = [
+    ([0, 0.04, 0.08], 25.0, "constant"),
+    ([5, 5.04, 5.08, 65], 25.0, "a pause of a minute is not usual"),
+    ([0, 0, 0.5, 0.5, 1], 2.0, "frames of one time"),
+    ([7], 30.0, "one frame"),
+    ([], 30.0, "none"),
+]
+
+
+@pytest.mark.parametrize(("times", "rate", "why"), RATES, ids=[case[2] for case in RATES])
+def test_the_usual_rate(times: list[float], rate: float, why: str) -> None:
+    assert _usual_rate(np.array(times, np.float64)) == pytest.approx(rate), why
+
+
+def test_without_the_tracking_package_the_command_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    with pytest.raises(EnvironmentLacksError, match="package trackers") as caught:
+        HeadDetection.load(DetectOptions())
+    assert caught.value.hint == "pip install 'gazetools[detect]'"
 
 
 def test_a_person_without_a_head_is_followed_and_counted(clip: Path, tmp_path: Path) -> None:

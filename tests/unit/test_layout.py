@@ -57,7 +57,8 @@ def test_symlinks_show_the_parts(name: str) -> None:
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from gazetools.cli.app import _run; _run(['--help']);"
-        "heavy = {'torch', 'transformers', 'cv2', 'av', 'h5py', 'numpy', 'decord'} & set(sys.modules);"
+        "heavy = {'torch', 'transformers', 'cv2', 'av', 'h5py', 'numpy', 'decord', 'trackers', 'supervision'}"
+        " & set(sys.modules);"
         "sys.exit(repr(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
