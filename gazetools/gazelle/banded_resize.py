@@ -23,7 +23,7 @@ class _Band:
     first: int
     last: int
     weights: torch.Tensor
-    """float32, one row per result position; the other way round where it is multiplied from the right."""
+    """float32 [stop - start, last - first]."""
 
 
 def resize_weights(source: int, target: int) -> npt.NDArray[np.float64]:
@@ -62,19 +62,19 @@ def resize_uint8(
     lines = _bands(source_height, height)
     columns = _channel_bands(source_width, width, tuple(scale))
     out = torch.empty((batch, 3, height, width))
-    lines_yx = torch.empty((height, 3 * source_width))  # x counts colour values: r, g, b, r, g, b, ...
-    resized_yx = torch.empty((height, 3 * width))
+    # Buffers for all frames and bands, since new memory costs more than what is computed in it. Along x lie colour
+    # values: r, g, b, r, g, b, ...
+    levels_yx = torch.empty((max(band.last - band.first for band in lines), 3 * source_width))
+    lines_yx = torch.empty((height, 3 * source_width))
+    resized_xy = torch.empty((3 * width, height))
     for image, planes in zip(images_bhwc, out, strict=True):
         source_yx = image.reshape(source_height, 3 * source_width)
-        if source_height == height:
-            lines_yx.copy_(source_yx)
-        else:
-            for band in lines:
-                levels = source_yx[band.first : band.last].to(torch.float32)
-                torch.mm(band.weights, levels, out=lines_yx[band.start : band.stop])
+        for band in lines:
+            levels = levels_yx[: band.last - band.first].copy_(source_yx[band.first : band.last])
+            torch.mm(band.weights, levels, out=lines_yx[band.start : band.stop])
         for band in columns:
-            resized_yx[:, band.start : band.stop] = lines_yx[:, band.first : band.last] @ band.weights
-        planes.copy_(resized_yx.view(height, width, 3).permute(2, 0, 1))
+            torch.mm(band.weights, lines_yx[:, band.first : band.last].T, out=resized_xy[band.start : band.stop])
+        planes.copy_(resized_xy.view(width, 3, height).permute(1, 2, 0))
     return out
 
 
@@ -93,10 +93,10 @@ def _bands(source: int, target: int) -> tuple[_Band, ...]:
 
 @lru_cache(maxsize=16)
 def _channel_bands(source: int, target: int, scale: tuple[float, ...]) -> tuple[_Band, ...]:
-    """Bands over interleaved channels; multiplied from the right, so `weights` is [last - first, stop - start]."""
+    """Bands over interleaved channels."""
     channels = np.diag(np.array(scale, np.float32))
     bands = []
     for band in _bands(source, target):
-        weights = torch.from_numpy(np.kron(band.weights.numpy().T, channels))
+        weights = torch.from_numpy(np.kron(band.weights.numpy(), channels))
         bands.append(_Band(3 * band.start, 3 * band.stop, 3 * band.first, 3 * band.last, weights))
     return tuple(bands)
