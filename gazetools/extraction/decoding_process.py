@@ -34,8 +34,8 @@ class DecodeSettings:
 
 
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
-"""For glibc's mallopt(3): memory of freed frames is kept for the next ones. Given back and asked for anew, it is cleared
-by the kernel page by page: 2.5 to 3.5 ms of CPU per 1080p frame, a third of decoding one. 32 MiB is glibc's limit."""
+"""For glibc's mallopt(3): memory of freed frames is kept for the next ones. Given back and asked for anew, the kernel
+clears it page by page: 2.5 to 3.5 ms of CPU per 1080p frame, a third of decoding one. 32 MiB is glibc's limit."""
 
 _START_SECONDS = 30.0
 """More time for a new child's first answer: a loaded machine, or libraries on a network disk."""
