@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from gazetools.gazelle.banded_resize import resize_uint8
 from gazetools.schemas.errors import UsageError
 
 PreprocessKind = Literal["exact", "fast"]
@@ -16,11 +15,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """ImageNet statistics of RGB in 0..1, as in fkryan/gazelle `gazelle/backbone.py`, get_transform."""
 
-_BANDED_FROM = 4
-"""Times the result's pixels that a frame must have for the banded products to beat torch's interpolation."""
-
-_CHUNK_PIXELS = 1 << 23
-"""Pixels that are float32 at one time, so that a batch of 4K frames does not need gigabytes."""
+_CHUNK_PIXELS = {"cpu": 1 << 21, "cuda": 1 << 23}
+"""Pixels that are float32 at one time, by kind of device, so that a batch of 4K frames does not need gigabytes. On the
+CPU one 1080p frame: its 25 MB are taken from memory that is there, those of four are asked of the kernel every time."""
 
 
 def preprocess(images_bhwc: torch.Tensor, in_size: tuple[int, int], *, kind: PreprocessKind = "exact") -> torch.Tensor:
@@ -34,7 +31,7 @@ def preprocess(images_bhwc: torch.Tensor, in_size: tuple[int, int], *, kind: Pre
         images_bhwc: uint8 [B, H, W, 3], RGB, any size, on any device.
         in_size: (height, width) of the result.
         kind: `exact` resizes floats: within 3e-5 of float64. `fast` resizes the uint8 values on the CPU, rounded to
-            levels: within one level of 255 (at most 0.018 after normalising, mean 0.004), and four times as fast for
+            levels: within one level of 255 (at most 0.018 after normalising, mean 0.004), five times as fast for
             large frames. On a GPU `fast` is computed as `exact`, which costs little there.
 
     Returns:
@@ -53,15 +50,12 @@ def preprocess(images_bhwc: torch.Tensor, in_size: tuple[int, int], *, kind: Pre
             [-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)],
         )
     )
-    on_cpu = images_bhwc.device.type == "cpu"
-    if on_cpu and kind == "exact" and height * width >= _BANDED_FROM * in_size[0] * in_size[1]:
-        return resize_uint8(images_bhwc, in_size, scale=scale.flatten().tolist()).add_(shift)
-    step = max(1, _CHUNK_PIXELS // max(height * width, 1))
-    resize_levels = kind == "fast" and on_cpu
+    step = max(1, _CHUNK_PIXELS.get(images_bhwc.device.type, 1 << 23) // max(height * width, 1))
+    resize_levels = kind == "fast" and images_bhwc.device.type == "cpu"
     for start in range(0, batch, step):
         chunk = images_bhwc[start : start + step].permute(0, 3, 1, 2)
         if not resize_levels:
-            chunk = chunk.to(torch.float32, memory_format=torch.contiguous_format)
+            chunk = chunk.contiguous().to(torch.float32)  # bytes to planes first: half the time of doing both at once
         rows = out[start : start + step]
         rows.copy_(resize_antialiased(chunk, in_size)).mul_(scale).add_(shift)
     return out
