@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -17,10 +17,9 @@ from gazetools.gazemodels.registry import heatmap_shape_of
 from gazetools.heads.files import read_heads
 from gazetools.heads.table import HeadTable
 from gazetools.progress import Progress
-from gazetools.schemas.errors import HeadsError
+from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
-from gazetools.schemas.store import STORE_SUFFIX, WORK_FOLDER
-from gazetools.schemas.video_id import path_of_id
+from gazetools.schemas.store import WORK_FOLDER
 from gazetools.store.columns import store_file_bytes
 from gazetools.store.listing import seems_complete
 
@@ -119,7 +118,10 @@ def _unfinished(
     for item in items:
         if head_files is not None and options.detection() is None and item.video_id not in head_files:
             continue
-        done = seems_complete(store, item.video_id)
+        try:
+            done = seems_complete(store, item.video_id)
+        except UsageError:  # a link leads out of the store: its result will say so
+            continue
         if done is not None and not options.overwrite:
             continue
         if size_bytes := file_size(item.path):
@@ -180,9 +182,11 @@ def _extrapolated(videos: Mapping[str, _Video], probed: Mapping[str, _Guess | No
 def _guess(
     declared: Declared, size: int, options: ExtractOptions, box_file: Path | None, shape: tuple[int, int]
 ) -> _Guess | None:
-    """One video's frames and store file; None where its boxes can't be read."""
+    """One video's frames and store file; None where no frame is chosen or its boxes can't be read."""
     frames = min(declared.frames, size // LEAST_FRAME_BYTES)
     first, stop, kept = chosen_frames(frames, declared.seconds, options)
+    if not kept:
+        return None
     rows: float = kept
     if box_file is not None and options.heads.startswith("file:"):
         try:
@@ -231,8 +235,9 @@ def _pieces_there(store: Path) -> tuple[int, int]:
 
 
 def _new_folders(store: Path, video_ids: Sequence[str]) -> int:
-    folders = {folder for i in video_ids for folder in path_of_id(store, i, STORE_SUFFIX).parents}
-    return sum(not folder.exists() for folder in folders)
+    """Folders that are still to be made for the files of these videos."""
+    folders = {folder for video_id in video_ids for folder in PurePosixPath(video_id).parents}
+    return sum(not (store / folder).exists() for folder in folders)
 
 
 def _people_words(options: ExtractOptions) -> str:
