@@ -8,8 +8,7 @@ from pathlib import Path
 
 from gazetools.extraction.fingerprint import FINGERPRINT_EVERY
 from gazetools.extraction.opening import OpenVideo
-from gazetools.io.space import blocks, check_space
-from gazetools.schemas.errors import FaultError
+from gazetools.io.space import blocks, check_space, free_space
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.video_id import path_of_id
 from gazetools.store.columns import piece_file_bytes, store_file_bytes
@@ -18,6 +17,8 @@ from gazetools.store.pieces import PieceFolder
 MARGIN_BYTES = 256 << 10
 MARGIN_FILES = 8
 """Sidecar, lock and journal, temporary names, the report, and what the file system itself takes."""
+_PLENTY_BYTES = 4 << 30
+"""More than the store file before can take beyond what its pieces give back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,24 +76,18 @@ def check_space_for_video(
 ) -> None:
     """Raise FaultError where `store` has no room for `video`.
 
-    `settle` waits for the store file before, which may still be on its way and whose pieces go when it is there;
-    asked only where there is too little room until then.
+    `settle` waits for the store file before, which may still be on its way: it takes room until it is there, and then
+    its pieces give room back. It is called only where the disk is nearly full, so that nothing waits otherwise.
     """
     need = need_of_video(video, store, pieces, heatmap_shape)
-
-    def check() -> None:
-        height, width = heatmap_shape
-        check_space(
-            store,
-            needed_bytes=need.bytes,
-            needed_files=need.files,
-            what=f"The video {video.item.video_id} ({need.rows:,} heatmaps of {height}x{width})",
-            hint="Make room and run the same command again: finished videos and pieces are kept. Or choose another -o, "
-            "fewer frames (--stride, --fps) or --people; --no-check-space goes on all the same.",
-        )
-
-    try:
-        check()
-    except FaultError:
+    if free_space(store).bytes < 2 * need.bytes + _PLENTY_BYTES:
         settle()
-        check()
+    height, width = heatmap_shape
+    check_space(
+        store,
+        needed_bytes=need.bytes,
+        needed_files=need.files,
+        what=f"The video {video.item.video_id} ({need.rows:,} heatmaps of {height}x{width})",
+        hint="Make room and run the same command again: finished videos and pieces are kept. Or choose another -o, "
+        "fewer frames (--stride, --fps) or --people; --no-check-space goes on all the same.",
+    )
