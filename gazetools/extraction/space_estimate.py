@@ -222,6 +222,7 @@ def _rows_between(table: HeadTable, first: int, stop: int) -> int:
 
 
 def file_size(path: Path) -> int:
+    """Bytes of the file; 0 where it can't be asked, which whoever opens it will say."""
     try:
         return path.stat().st_size
     except OSError:
