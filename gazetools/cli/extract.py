@@ -144,8 +144,19 @@ def extract_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results made with other options.", rich_help_panel=_RUN)
     ] = False,
+    check_space: Annotated[
+        bool,
+        typer.Option(
+            help="Begin only with room for what will probably come, and each video only with room for it. Off for "
+            "disks that compress, or whose free space is not what they say.",
+            rich_help_panel=_RUN,
+        ),
+    ] = True,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the videos and box files; do nothing.", rich_help_panel=_RUN)
+        bool,
+        typer.Option(
+            "--dry-run", help="List videos, box files and the space needed; do nothing.", rich_help_panel=_RUN
+        ),
     ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -156,7 +167,9 @@ def extract_command(
 
     Example: gazetools extract videos -o store --device cuda:0,cuda:1 --profile
     """
-    from gazetools.extraction.run import extract, plan
+    from gazetools.extraction.run import decode_settings, extract, plan
+    from gazetools.extraction.space_estimate import estimate_space
+    from gazetools.io.space import free_space
     from gazetools.schemas.base import parse_settings
     from gazetools.schemas.extract import ExtractOptions
 
@@ -193,6 +206,7 @@ def extract_command(
             "batch_size": int(batch_size) if batch_size.lstrip("-").isdigit() else batch_size,
             "allow_damaged": allow_damaged,
             "overwrite": overwrite,
+            "check_space": check_space,
         },
         what="extract",
     )
@@ -208,7 +222,13 @@ def extract_command(
         return 0
     if dry_run:
         items, head_files = plan(inputs, options)
-        show_plan(items, head_files, heads=options.heads)
+        with TERMINAL.progress() as progress:
+            usable = [item for item in items if item.problem is None]
+            estimate = estimate_space(
+                usable, output, options, head_files, workers=len(options.devices),
+                decoding=decode_settings(options), progress=progress,
+            )  # fmt: skip
+        show_plan(items, head_files, heads=options.heads, estimate=estimate, free=free_space(output))
         return int(any(item.problem is not None for item in items))
     with sigterm_as_interrupt(), TERMINAL.progress() as progress:
         if slurm_options is not None:

@@ -12,11 +12,20 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from gazetools.extraction.inputs import VideoItem
+    from gazetools.extraction.space_estimate import SpaceEstimate
+    from gazetools.io.space import FreeSpace
     from gazetools.schemas.extract import ExtractReport, StageTimes
 
 
-def show_plan(items: Sequence[VideoItem], head_files: dict[str, Path] | None, *, heads: str) -> None:
-    """The videos of a dry run with their box files."""
+def show_plan(
+    items: Sequence[VideoItem],
+    head_files: dict[str, Path] | None,
+    *,
+    heads: str,
+    estimate: SpaceEstimate | None,
+    free: FreeSpace,
+) -> None:
+    """The videos of a dry run with their box files, and the space that they would take."""
     listing = [
         {
             "video_id": item.video_id,
@@ -25,8 +34,9 @@ def show_plan(items: Sequence[VideoItem], head_files: dict[str, Path] | None, *,
         }
         for item in items
     ]
-    TERMINAL.emit({"videos": listing})
-    TERMINAL.show(_plan_table(listing))
+    needed = vars(estimate) if estimate else {"needed_bytes": None, "needed_files": None}
+    TERMINAL.emit({"videos": listing, "space": {**needed, "free_bytes": free.bytes, "free_files": free.files}})
+    TERMINAL.show(_plan_table(listing, _space_line(estimate, free)))
 
 
 def show_report(report: ExtractReport, output: Path, *, profile: bool) -> None:
@@ -46,16 +56,31 @@ def _heads_of(spec: str, head_files: dict[str, Path] | None, video_id: str) -> s
     return str(head_files.get(video_id) or "missing") if head_files else spec
 
 
-def _plan_table(listing: list[dict[str, str]]) -> Table:
+def _plan_table(listing: list[dict[str, str]], caption: str) -> Table:
     from rich.markup import escape
     from rich.table import Column, Table
 
-    table = Table(
-        Column("video id", overflow="fold"), "file", "head boxes", title=f"{len(listing)} videos would be extracted"
-    )
+    name = Column("video id", overflow="fold")
+    title = f"{len(listing)} videos would be extracted"
+    table = Table(name, "file", "head boxes", title=title, caption=caption)
     for row in listing:
         table.add_row(*(escape(row[key]) for key in ("video_id", "path", "heads")))
     return table
+
+
+def _space_line(estimate: SpaceEstimate | None, free: FreeSpace) -> str:
+    """Bytes and files that a dry run's videos need and the disk has; red where that is too little."""
+    from gazetools.io.space import size_text
+
+    bytes_free, files_free = size_text(free.bytes), "uncounted" if free.files is None else f"{free.files:,}"
+    if estimate is None:
+        return f"space needed: unknown, no file says how many frames it has; free: {bytes_free}, {files_free} files"
+    short = estimate.needed_bytes > free.bytes or (free.files is not None and estimate.needed_files > free.files)
+    needed = f"{size_text(estimate.needed_bytes)}, {estimate.needed_files:,} files"
+    return (
+        f"space needed: about {f'[red]{needed}[/]' if short else needed}; free: {bytes_free}, {files_free} files "
+        f"(estimated from {estimate.probed:,} of {estimate.videos:,} unfinished videos, {estimate.people})"
+    )
 
 
 def _result_table(report: ExtractReport, output: Path) -> Table:

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from gazetools.engines.paths import absolute_inputs, absolute_options
 from gazetools.extraction.reporting import read_report
-from gazetools.extraction.run import extract, plan
+from gazetools.extraction.run import decode_settings, extract, plan
+from gazetools.extraction.space_of_run import check_space_for_run
 from gazetools.io.atomic import check_writable_folder
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
@@ -86,13 +87,17 @@ def extract_on_slurm(
     Raises:
         UsageError: as `extract`, or `--shard` together with this engine.
         EnvironmentLacksError: submitit or Slurm is missing.
-        FaultError: a job failed by itself, for example for lack of a GPU; its log is named.
+        FaultError: the store has no room for the run, or a job failed by itself, for example for lack of a GPU; its log
+            is named.
     """
     if options.shard is not None:
         raise UsageError("--engine slurm makes the shards itself.", hint="Leave out --shard.")
     progress = progress or NoProgress()
-    plan(inputs, options)
+    items, head_files = plan(inputs, options)
     check_writable_folder(output, option="-o")
+    if options.check_space:  # each shard will see its own part only
+        usable = [item for item in items if item.problem is None]
+        check_space_for_run(usable, output, options, head_files, decoding=decode_settings(options), progress=progress)
     if executor is None:
         executor = _slurm_executor(output, slurm)
     jobs = shard_jobs(inputs, output, options, slurm.jobs)
@@ -149,8 +154,8 @@ def _command(job: ShardJob) -> str:
     for name, value in job.options.items():
         if value == defaults[name] or name in {"shard", "engine"}:
             continue
-        words.append("--" + name.replace("_", "-"))
-        if value is not True:
+        words.append(("--no-" if value is False else "--") + name.replace("_", "-"))
+        if not isinstance(value, bool):
             words.append(str(value))
     return shlex.join(words)
 

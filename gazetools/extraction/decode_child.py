@@ -67,9 +67,9 @@ class _Child:
         self._channel.send_bytes(pts.tobytes())
 
     def _do_estimate(self, path: str) -> None:
-        from gazetools.extraction.costs import declared_cost
+        from gazetools.extraction.costs import declared
 
-        send(self._channel, **{"is": "estimate", "cost": declared_cost(Path(path))})
+        send(self._channel, **{"is": "estimate", **asdict(declared(Path(path)))})
 
     def _do_frames(self, slots: int) -> None:
         """Send the frames whose int64 indices follow as bytes; each waits for a free slot."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gazetools.extraction.child_reader import ChildReader
-from gazetools.extraction.costs import cost_by_size
+from gazetools.extraction.costs import Declared, cost_by_size
 from gazetools.extraction.decoding_process import DecoderDied, DecodeSettings, DecodingProcess
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import UsageError
@@ -70,13 +70,19 @@ class Decoder(Closing):
         except DecoderDied:
             self._opening = None
 
-    def estimate(self, path: Path) -> int:
-        """Declared frames x pixels (`declared_cost`); by file size where the container can't be opened."""
+    def declared(self, path: Path) -> Declared | None:
+        """What the container declares, None where it can't be opened."""
         try:
             self._present.ask(do="estimate", path=str(path))
-            return int(self._present.answer(self.settings.timeout_seconds)["cost"])
+            answer = self._present.answer(self.settings.timeout_seconds)
         except (DecoderDied, UsageError):
-            return cost_by_size(path)
+            return None
+        return Declared(**{name: answer[name] for name in ("frames", "pixels", "seconds")})
+
+    def estimate(self, path: Path) -> int:
+        """Declared frames x pixels; by file size where the container can't be opened or does not say."""
+        declared = self.declared(path)
+        return (declared.frames * declared.pixels if declared else 0) or cost_by_size(path)
 
     @staticmethod
     def _recycle(process: DecodingProcess) -> None:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from gazetools.extraction.batching import BatchRunner
-from gazetools.extraction.child_reader import ChildReader
 from gazetools.extraction.decoding import Decoder
 from gazetools.extraction.first_pass import detected_boxes
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.making import VideoTally, make_pieces
+from gazetools.extraction.opening import OpenVideo, open_video
 from gazetools.extraction.origin import build_provenance, options_key
 from gazetools.extraction.profile import StageClock
+from gazetools.extraction.space import check_space_for_video
 from gazetools.heads.detection import HeadDetection
-from gazetools.heads.sources import HeadSourceForVideo, heads_digest, heads_for_video, track_roles
+from gazetools.heads.sources import heads_digest, track_roles
 from gazetools.progress import Progress
-from gazetools.sampling import choose_frames
-from gazetools.schemas.errors import UsageError, VideoError
-from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions, ItemResult
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.extract import ExtractOptions, ItemResult
 from gazetools.store.attempts import attempted
 from gazetools.store.listing import is_complete
 from gazetools.store.lock import locked
@@ -51,6 +48,8 @@ class Job:
     clock: StageClock
     ahead: Path | None = None
     """The video that probably follows the present one."""
+    beside: Executor | None = None
+    """Where the store file of the video before may still be on its way; does one thing at a time."""
     detection: HeadDetection | None = None
     """With `--heads detect`: the loaded detector."""
 
@@ -58,6 +57,11 @@ class Job:
         """Begin to open the video that probably follows."""
         if self.ahead is not None:
             self.decoder.open_ahead(self.ahead)
+
+    def settle(self) -> None:
+        """Wait for what is `beside`; its errors are told to whoever waits for its result."""
+        if self.beside is not None:
+            self.beside.submit(lambda: None).result()
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def extract_video(
     """
     began = time.monotonic()
     options = job.options
-    job = replace(job, ahead=None if ahead == item.path else ahead)
+    job = replace(job, ahead=None if ahead == item.path else ahead, beside=beside)
     if job.detection is not None:
         with job.clock.stage("detect"):
             boxes = detected_boxes(job.detection, job.decoder, job.store, item, options, job.progress)
@@ -181,44 +185,14 @@ def _already_done(job: Job, item: VideoItem, key: str) -> ItemResult | None:
     )
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """An open video with its boxes and the frames of its pieces."""
-
-    reader: ChildReader
-    heads: HeadSourceForVideo
-    parts: list[npt.NDArray[np.int64]]
-    """Frame indices of each piece."""
+def _opened(job: Job, item: VideoItem) -> AbstractContextManager[OpenVideo]:
+    return open_video(item, job.decoder, job.options, job.head_files, batch_size=job.runner.batch_size, clock=job.clock)
 
 
-@contextmanager
-def _opened(job: Job, item: VideoItem) -> Iterator[_Opened]:
-    options = job.options
-    with job.clock.stage("open"):
-        reader = job.decoder.open(item.path, batch_size=job.runner.batch_size)
-    with reader:
-        _refuse_damage(reader, options)
-        heads = heads_for_video(
-            options,
-            job.head_files,
-            item.video_id,
-            width=reader.info.width,
-            height=reader.info.height,
-            frame_count=reader.frame_count,
-        )
-        chosen = choose_frames(
-            reader.pts_seconds, fps=options.fps, stride=options.stride, start=options.start, end=options.end
-        )
-        if not len(chosen):
-            raise VideoError(
-                f"No frame of {item.path} lies in the chosen range (its times are {reader.pts_seconds[0]:.3f} to "
-                f"{reader.pts_seconds[-1]:.3f} s).",
-                hint="Change --start and --end.",
-            )
-        yield _Opened(reader, heads, [chosen[i : i + PIECE_FRAMES] for i in range(0, len(chosen), PIECE_FRAMES)])
-
-
-def _make_missing(job: Job, video: _Opened, pieces: PieceFolder, numbers: range, *, name: str) -> VideoTally:
+def _make_missing(job: Job, video: OpenVideo, pieces: PieceFolder, numbers: range, *, name: str) -> VideoTally:
+    """Make those of `numbers` that are missing, once there is room for the whole video."""
+    if job.options.check_space:
+        check_space_for_video(video, job.store, pieces, job.runner.heatmap_shape, settle=job.settle)
     return make_pieces(
         video.reader,
         video.heads,
@@ -297,11 +271,3 @@ def _make_whole(job: Job, item: VideoItem, pieces: PieceFolder, key: str) -> Cal
         )
 
     return join
-
-
-def _refuse_damage(reader: ChildReader, options: ExtractOptions) -> None:
-    if reader.damage and not options.allow_damaged:
-        raise VideoError(
-            f"{reader.info.path} is not whole: {'; '.join(reader.damage)}.",
-            hint="Get the file again, or pass --allow-damaged to take what can be decoded.",
-        )

@@ -16,7 +16,16 @@ from gazetools.extraction.dispatch import Dispatch, WorkerPool
 from gazetools.extraction.inputs import VideoItem, plan_inputs
 from gazetools.extraction.local_pool import LocalPool
 from gazetools.extraction.reporting import Reporter, not_reached
-from gazetools.extraction.tasks import Task, WorkQueue, balanced_shard, cut_for_workers, cut_tasks, plan_digest
+from gazetools.extraction.space_of_run import check_space_for_run
+from gazetools.extraction.tasks import (
+    Task,
+    WorkQueue,
+    balanced_shard,
+    cut_for_workers,
+    cut_tasks,
+    parts_of_videos,
+    plan_digest,
+)
 from gazetools.extraction.worker import Worker, WorkOrder
 from gazetools.heads.sources import heads_for_video, open_heads
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
@@ -68,7 +77,8 @@ def extract(
     Raises:
         UsageError: inputs, boxes, weights or output that can't work; nothing was done.
         EnvironmentLacksError: weights or a device are missing.
-        FaultError: the disk is full or memory ran out; finished videos and pieces are kept.
+        FaultError: the disk is full, or has too little room for what is to come, or memory ran out; finished videos
+            and pieces are kept.
 
     >>> report = gazetools.extract("clip.mp4", "STORE", heads="whole", model="tiny.safetensors")  # doctest: +SKIP
     >>> report.items[0].rows                                                                      # doctest: +SKIP
@@ -78,7 +88,7 @@ def extract(
     progress = progress or NoProgress()
     store = Path(output)
 
-    items, _ = plan(inputs, options)
+    items, head_files = plan(inputs, options)
     usable = [item for item in items if item.problem is None]
     check_writable_folder(store, option="-o")
     remove_stale_temps(store)
@@ -91,7 +101,19 @@ def extract(
     )
     if workers is None and len(options.devices) > 1:
         workers = Workers(len(options.devices), lambda order: LocalPool(order, progress))
-    tasks, digest = _plan_tasks(usable, order, progress, workers.count if workers else 1)
+    worker_count = workers.count if workers else 1
+    tasks, digest = _plan_tasks(usable, order, progress, worker_count)
+    if options.check_space:
+        check_space_for_run(
+            list({task.item.video_id: task.item for task in tasks}.values()),
+            store,
+            options,
+            head_files,
+            parts=parts_of_videos(tasks),
+            workers=worker_count,
+            decoding=order.decoding,
+            progress=progress,
+        )
     own_ids = {task.item.video_id for task in tasks}
     if options.shard_index_and_count[0] == 0:  # what can't be worked on is the first shard's to report
         own_ids |= {item.video_id for item in items if item.problem is not None}

@@ -75,6 +75,14 @@ def plan_digest(tasks: Sequence[Task]) -> str:
     return hashlib.sha256(names.encode()).hexdigest()
 
 
+def parts_of_videos(tasks: Sequence[Task]) -> dict[str, float]:
+    """video id -> which part of the video `tasks` are, 1.0 for all of it."""
+    parts: dict[str, float] = {}
+    for task in tasks:
+        parts[task.item.video_id] = parts.get(task.item.video_id, 0.0) + 1 / task.share_count
+    return parts
+
+
 class WorkQueue:
     """Tasks that are waiting and what became of the others; nothing is ever lost from it.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from gazetools.schemas.errors import UsageError
+from gazetools.schemas.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from gazetools.gazemodels.interface import GazeTargetModel
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "gazetools.gaze_models"
 """Group of entry points: `my-model = "my_package:load"`, a `Loader`."""
+
+USUAL_SHAPE = (64, 64)
+"""(H, W) of the heatmaps of the released models and of the controls."""
 
 Backend = Literal["gazetools", "upstream"]
 
@@ -100,6 +105,19 @@ def load_gaze_model(
 
         return load_upstream(settings)
     return loader(settings)
+
+
+def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
+    """(H, W) of a model's heatmaps, told before it is loaded: of a self-describing file exactly, else `USUAL_SHAPE`."""
+    path = Path(name_or_path)
+    if path.suffix.lower() == ".safetensors" and path.is_file():
+        from gazetools.gazelle.checkpoints import read_metadata
+        from gazetools.gazelle.config import config_from_metadata
+
+        with suppress(CheckpointError):  # said when it is loaded
+            if config := config_from_metadata(read_metadata(path), path=name_or_path):
+                return config.out_size
+    return USUAL_SHAPE
 
 
 def _find(name: str) -> Loader:

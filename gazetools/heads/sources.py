@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gazetools.heads.calib import calib_digest, calib_heads
 from gazetools.heads.detection import read_record
@@ -30,6 +31,10 @@ class HeadSourceForVideo:
     """What the source has to say of itself, such as frames without a box by reason."""
     detector: dict[str, Any] | None = None
     """Options and weights of the detector that made the boxes."""
+
+    def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Rows that each of `frames` will have: [len(frames)]."""
+        return np.ones(len(frames), np.int64) if self.table is None else self.table.people_in(frames)
 
 
 def open_heads(

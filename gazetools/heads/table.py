@@ -157,6 +157,10 @@ class HeadTable:
         first, last = np.searchsorted(self.frame, [frame_index, frame_index + 1])
         return slice(int(first), int(last))
 
+    def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How many boxes each of `frames` has: [len(frames)]."""
+        return np.searchsorted(self.frame, frames, side="right") - np.searchsorted(self.frame, frames, side="left")
+
     def choose(self, people: str) -> HeadTable:
         """Only the people asked for: `all`, `largest` (per frame), `wearer` or ids separated by commas."""
         if people == "all":

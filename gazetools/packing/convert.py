@@ -22,7 +22,7 @@ from gazetools.packing.layouts import MEMBER_TYPES, Members, sha256_of_listing, 
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.maps import UINT8_SCALE, to_stored
 from gazetools.packing.parallel import SharedProgress, each
-from gazetools.packing.space import check_space, refuse_nested_folders
+from gazetools.packing.space import check_space_for_maps, refuse_nested_folders
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import parse_settings
 from gazetools.schemas.dataset import (
@@ -173,7 +173,7 @@ def _convert_video(job: _Job, draft: ManifestDraft, began: float, *, overwrite: 
 def _write(job: _Job, source: FrameSource, target: Path, draft: ManifestDraft, source_sha256: str) -> PackedVideo:
     location, options = job.location, draft.options
     dtype = np.dtype(location.entry.dtype if location.entry else _foreign_dtype(location, source, options))
-    check_space(target, source.shape, dtype, options.layout)
+    check_space_for_maps(target, source.shape, dtype, options.layout)
     sides = _sides(location, source)
     written = write_maps(
         options.layout,

@@ -19,7 +19,7 @@ from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.maps import UINT8_SCALE
 from gazetools.packing.origin import origin_bytes, origin_of
 from gazetools.packing.parallel import SharedProgress, each
-from gazetools.packing.space import check_space, refuse_nested_folders
+from gazetools.packing.space import check_space_for_maps, refuse_nested_folders
 from gazetools.packing.stream import PackedMaps
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed, nearest_name
@@ -181,7 +181,7 @@ class _Source:
 def _write(dataset: Path, target: Path, maps: PackedMaps, source: _Source, progress: Progress) -> PackedVideo:
     options, grid, store, shape = maps.options, maps.grid, maps.store, maps.shape
     dtype = np.dtype(options.dtype)
-    check_space(target, shape, dtype, options.layout)
+    check_space_for_maps(target, shape, dtype, options.layout)
     progress.start(store.video_id, len(grid))
 
     def blocks() -> Iterator[Any]:

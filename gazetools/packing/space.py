@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from gazetools.io.space import blocks, check_space
 from gazetools.schemas.dataset import MANIFEST_NAME, Layout
-from gazetools.schemas.errors import FaultError, UsageError
+from gazetools.schemas.errors import UsageError
+
+_HEADER_BYTES = 128
+"""Of a .npy file."""
+_OTHER_FILES = 2
+"""The video's other members or origin, and its folder."""
 
 
 def refuse_nested_folders(video_ids: set[str]) -> None:
@@ -25,19 +29,17 @@ def refuse_nested_folders(video_ids: set[str]) -> None:
             )
 
 
-def check_space(target: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], layout: Layout) -> None:
-    """Refuse before writing what the disk has no room for: bytes, and files in the npy layout."""
-    needed = math.prod(shape) * dtype.itemsize
-    folder = next(parent for parent in target.parents if parent.exists())
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise FaultError(
-            f"{target} needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free.",
-            hint="Free some space, or choose a smaller --size or --dtype; finished videos are kept.",
-        )
-    status = os.statvfs(folder)
-    if layout == "npy" and status.f_files and status.f_favail < shape[0] + 2:
-        raise FaultError(
-            f"{target} needs {shape[0] + 1} files, the file system has {status.f_favail} left.",
-            hint="Use --layout npz: one file per video.",
-        )
+def check_space_for_maps(target: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], layout: Layout) -> None:
+    """Refuse before writing what the disk has no room for: maps [T, H, W], each in a file of its own for npy."""
+    frames, map_bytes = shape[0], math.prod(shape[1:]) * dtype.itemsize
+    single_files = layout == "npy"
+    check_space(
+        target.parent,
+        needed_bytes=frames * (blocks(map_bytes + _HEADER_BYTES) if single_files else map_bytes),
+        needed_files=(frames if single_files else 1) + _OTHER_FILES,
+        what=str(target),
+        hint="Free some space, or choose a smaller --size or --dtype; finished videos are kept.",
+        files_hint="Use --layout npz: one file per video."
+        if single_files
+        else "Remove some files, or choose another -o; finished videos are kept.",
+    )

@@ -81,6 +81,8 @@ class ExtractOptions(StrictModel):
     """Take what can be decoded of a file that is not whole, instead of failing it."""
     overwrite: bool = False
     """Extract again what was extracted with other options."""
+    check_space: bool = True
+    """Stop where the store's disk has too little room: by an estimate before the work, exactly before each video."""
 
     @field_validator("batch_size")
     @classmethod

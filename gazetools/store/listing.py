@@ -75,10 +75,21 @@ def _entry(root: Path, stem: str) -> StoreEntry:
 
 def is_complete(root: Path, video_id: str) -> Sidecar | None:
     """The sidecar of `video_id` if payload and sidecar agree in size and sha256, else None."""
-    payload = path_of_id(root, video_id, STORE_SUFFIX)
+    sidecar = seems_complete(root, video_id)
+    if sidecar is None:
+        return None
+    try:
+        whole = sha256_of_file(path_of_id(root, video_id, STORE_SUFFIX)) == sidecar.payload_sha256
+    except OSError:
+        return None
+    return sidecar if whole else None
+
+
+def seems_complete(root: Path, video_id: str) -> Sidecar | None:
+    """As `is_complete`, but for the sizes alone: the payload is not read."""
     try:
         sidecar = read_sidecar(path_of_id(root, video_id, SIDECAR_SUFFIX))
-        whole = payload.stat().st_size == sidecar.payload_bytes and sha256_of_file(payload) == sidecar.payload_sha256
+        size = path_of_id(root, video_id, STORE_SUFFIX).stat().st_size
     except (DataFileError, OSError):
         return None
-    return sidecar if whole and sidecar.video_id == video_id else None
+    return sidecar if size == sidecar.payload_bytes and sidecar.video_id == video_id else None

@@ -18,16 +18,13 @@ from gazetools.io.json_files import write_json_atomic
 from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.store import (
     EXTRA_GROUP,
-    FINGERPRINT_SIZE,
     SIDECAR_SUFFIX,
     STORE_SUFFIX,
     Piece,
     Sidecar,
 )
 from gazetools.schemas.video_id import path_of_id
-
-_ROWS_PER_CHUNK = 32
-"""256 KiB a chunk at 64x64 float16: small enough for random clips, large enough for streaming."""
+from gazetools.store.columns import FRAME_COLUMNS, ROW_COLUMNS, Column, columns_of
 
 _BLOCK_BYTES = 1 << 20
 
@@ -202,35 +199,18 @@ class _Counts:
 
 def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
     file.attrs["provenance"] = content.provenance.to_text()
-    n, f, s = counts.rows, counts.frames, counts.fingerprints
-
-    def create(name: str, shape: tuple[int, ...], dtype: str, chunk_rows: int = 4096) -> h5py.Dataset:
-        # fletcher32 (chunked only) finds a flipped bit on read; an empty dataset can't be chunked
-        chunks = (min(chunk_rows, shape[0]), *shape[1:]) if shape[0] else None
-        return file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks, fletcher32=shape[0] > 0)
-
-    rows = {
-        "frame": create("rows/frame", (n,), "int64"),
-        "track_id": create("rows/track_id", (n,), "int32"),
-        "box_xyxy": create("rows/box", (n, 4), "float32"),
-        "inout": create("rows/inout", (n,), "float32"),
-        "prompt": create("rows/prompt", (n,), "uint8"),
-        "heatmap": create("rows/heatmap", (n, *content.heatmap_shape), "float16", _ROWS_PER_CHUNK),
-    }
-    frames = {
-        "frame_index": create("frames/index", (f,), "int64"),
-        "pts_seconds": create("frames/pts_seconds", (f,), "float64"),
-    }
-    fingerprints = {
-        "fingerprint": create("frames/fingerprint", (s, FINGERPRINT_SIZE, FINGERPRINT_SIZE), "uint8", 64),
-        "fingerprint_index": create("frames/fingerprint_index", (s,), "int64"),
-    }
-    columns = {name: _Column(dataset) for name, dataset in (rows | frames | fingerprints).items()}
+    layout = columns_of(
+        frames=counts.frames,
+        rows=counts.rows,
+        fingerprints=counts.fingerprints,
+        heatmap_shape=content.heatmap_shape,
+    )
+    columns = {column.name: _Column(_created(file, column)) for column in layout}
     for load in content.pieces:
         piece = load()
-        for name in rows:
+        for name in ROW_COLUMNS:
             columns[name].append(getattr(piece.rows, name))
-        for name in (*frames, *fingerprints):
+        for name in FRAME_COLUMNS:
             columns[name].append(getattr(piece, name))
     for column in columns.values():
         column.flush()
@@ -238,6 +218,14 @@ def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
     file.create_dataset("tracks/id", data=np.array(ids, dtype=np.int32))
     roles = [content.track_roles[i] for i in ids]
     file.create_dataset("tracks/role", data=roles, dtype=h5py.string_dtype(), shape=(len(ids),))
+
+
+def _created(file: h5py.File, column: Column) -> h5py.Dataset:
+    # fletcher32 (chunked only) finds a flipped bit on read
+    chunks = column.chunks
+    return file.create_dataset(
+        column.dataset, shape=column.shape, dtype=column.dtype, chunks=chunks, fletcher32=chunks is not None
+    )
 
 
 class _Column:

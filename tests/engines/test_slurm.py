@@ -15,6 +15,7 @@ from gazetools.schemas.extract import ExtractOptions
 from gazetools.schemas.slurm import SlurmOptions
 from tests.helpers.clips import write_clips
 from tests.helpers.command_line import run_cli
+from tests.helpers.disks import pretend_free
 from tests.helpers.equal_stores import assert_stores_equal
 
 
@@ -46,6 +47,18 @@ def test_the_dry_run_prints_the_script(clip: Path, tmp_path: Path) -> None:
     assert "--array=1-3\n" in run_cli(*arguments).stdout
     assert "--array=1-3\n" in json.loads(run_cli(*arguments, "--json").stdout)["sbatch"]
     assert not (tmp_path / "s").exists()
+
+
+def test_a_run_without_room_is_not_submitted(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shards would each see that they have room for their own part."""
+    pretend_free(monkeypatch, free_bytes=100_000)
+    arguments = ["extract", str(videos), "-o", str(tmp_path / "s"), "--engine", "slurm", "--model", "centre-prior"]
+    refused = run_cli(*arguments, "--json")
+    assert refused.exit_code == 4
+    assert "needs" in json.loads(refused.stdout)["error"]["message"]
+    assert not (tmp_path / "s" / ".slurm").exists()
+    script = run_cli(*arguments, "--no-check-space", "--dry-run").stdout
+    assert " --no-check-space --shard " in script
 
 
 WRONG = [

@@ -10,6 +10,7 @@ import pytest
 
 from gazetools.packing import pack
 from gazetools.schemas.errors import FaultError, UsageError
+from tests.helpers.disks import pretend_free
 from tests.helpers.stores import make_video
 
 
@@ -121,10 +122,27 @@ def test_nested_ids_in_the_npy_layout_are_refused(tmp_path: Path) -> None:
     assert not pack(tmp_path / "store", tmp_path / "data").failed
 
 
-def test_a_full_disk_is_said_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+FULL = [
+    # layout, free bytes, free files, words; the video has 12 maps of 8x10 float16 (160 bytes each)
+    ("npz", 1919, 100, "clip.npz needs 1.9 kB, 1.9 kB are free.*finished videos are kept"),
+    ("npz", 10**6, 2, "clip.npz needs 3 files, 2 .inodes. are free.*finished videos are kept"),
+    ("npy", 12 * 4096 - 1, 100, "clip needs 49.2 kB, 49.2 kB are free"),  # a small file takes a whole block
+    ("npy", 10**6, 13, "clip needs 14 files, 13 .inodes. are free.*Use --layout npz"),
+]
+
+
+@pytest.mark.parametrize(("layout", "free_bytes", "free_files", "words"), FULL)
+def test_a_full_disk_is_said_before_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, free_bytes: int, free_files: int, words: str
+) -> None:
     make_video(tmp_path / "store")
-    usage = type("usage", (), {"free": 100})
-    monkeypatch.setattr("gazetools.packing.space.shutil.disk_usage", lambda path: usage)
-    with pytest.raises(FaultError, match=r"needs 0.00 GB.*finished videos are kept"):
-        pack(tmp_path / "store", tmp_path / "data")
+    pretend_free(monkeypatch, free_bytes=free_bytes, free_files=free_files)
+    with pytest.raises(FaultError, match=words):
+        pack(tmp_path / "store", tmp_path / "data", layout=layout)
     assert not list((tmp_path / "data").glob("*"))
+
+
+def test_a_disk_that_does_not_count_files_has_room_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_video(tmp_path / "store")
+    pretend_free(monkeypatch, free_bytes=10**6, free_files=0, all_files=0)
+    assert not pack(tmp_path / "store", tmp_path / "data", layout="npy").failed
