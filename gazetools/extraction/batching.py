@@ -52,6 +52,11 @@ class BatchRunner:
         self._staging = staging_for(model.device)
 
     @property
+    def works_beside(self) -> bool:
+        """Whether the device computes what `begin` gave it while this process goes on; a CPU is done by then."""
+        return self._staging is not None
+
+    @property
     def heatmap_shape(self) -> tuple[int, int]:
         """(H, W) of a heatmap."""
         return self.model.out_size

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -81,19 +83,66 @@ def make_pieces(
     frames = reader.frames(wanted)
     busy_before = reader.decode_seconds
     with PieceWriter(pieces, clock) as writer:
-        for number in missing:
-            fitted = runner.fitting_batch_size
-            piece = maker.make(frames, len(parts[number]), begun=open_next if number == missing[-1] else None)
-            if runner.fitting_batch_size < fitted:
-                progress.say(f"{name}: out of memory with {fitted} frames at a time, now {runner.fitting_batch_size}")
+
+        def take_in(number: int, piece: Piece) -> None:
             if only_piece:
                 pieces.keep(number, piece)
             else:
                 writer.save(number, piece)
             tally.add(number, piece, runner.batch_size)
+
+        try:
+            for number in missing:
+                fitted = runner.fitting_batch_size
+                begun = open_next if number == missing[-1] else None
+                maker.make(frames, len(parts[number]), begun=begun, ended=partial(take_in, number))
+                if runner.fitting_batch_size < fitted:
+                    progress.say(
+                        f"{name}: out of memory with {fitted} frames at a time, now {runner.fitting_batch_size}"
+                    )
+        except BaseException:  # a frame that can't be decoded costs no piece before it
+            with suppress(Exception):
+                maker.finish()
+            raise
+        maker.finish()
     clock.decode_busy += reader.decode_seconds - busy_before
     progress.finish(name)
     return tally
+
+
+@dataclass
+class _Gathered:
+    """What there is of one piece so far."""
+
+    frame_index: list[int] = field(default_factory=list)
+    pts_seconds: list[float] = field(default_factory=list)
+    prints: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    print_index: list[int] = field(default_factory=list)
+    people: list[tuple[int, FramePrompts]] = field(default_factory=list)
+    """(frame index, its people), of frames that have some."""
+    results: list[BatchResult] = field(default_factory=list)
+    """In the order of `people`."""
+
+    def as_piece(self, heatmap_shape: tuple[int, int], batch_size: int) -> Piece:
+        """The finished piece, made with `batch_size`."""
+        people, results = self.people, self.results
+        rows = Rows(
+            frame=np.repeat([f for f, _ in people], [len(p.track_id) for _, p in people]).astype(np.int64),
+            track_id=_joined([p.track_id for _, p in people], np.zeros(0, np.int32)),
+            box_xyxy=_joined([p.box_xyxy for _, p in people], np.zeros((0, 4), np.float32)),
+            inout=_joined([r.inout for r in results], np.zeros(0, np.float32)),
+            prompt=_joined([p.prompt for _, p in people], np.zeros(0, np.uint8)),
+            heatmap=_joined([r.heatmap for r in results], np.zeros((0, *heatmap_shape), np.float16)),
+        )
+        no_prints = np.zeros((0, FINGERPRINT_SIZE, FINGERPRINT_SIZE), np.uint8)
+        return Piece(
+            frame_index=np.array(self.frame_index, np.int64),
+            pts_seconds=np.array(self.pts_seconds, np.float64),
+            fingerprint=np.stack(self.prints) if self.prints else no_prints,
+            fingerprint_index=np.array(self.print_index, np.int64),
+            rows=rows,
+            batch_size=batch_size,
+        )
 
 
 class _PieceMaker:
@@ -117,16 +166,26 @@ class _PieceMaker:
         self._progress = progress
         self._clock = clock
         self._name = name
-        self._pending: Pending | None = None
+        self._pending: tuple[Pending, list[BatchResult]] | None = None
+        """The batch under way, and where its result belongs."""
+        self._end: Callable[[], None] | None = None
+        """Ends the piece before, whose last batch is the one under way."""
 
-    def make(self, frames: Iterator[Frame], count: int, *, begun: Callable[[], None] | None) -> Piece:
-        """The next `count` frames; batches are filled with frames that have people and never cross the piece.
+    def make(
+        self,
+        frames: Iterator[Frame],
+        count: int,
+        *,
+        begun: Callable[[], None] | None,
+        ended: Callable[[Piece], None],
+    ) -> None:
+        """A piece of the next `count` frames; batches are filled with frames that have people and never cross it.
 
-        `begun` is called after the first frame.
+        `begun` is called after the first frame, `ended` with the piece when its last map is there. Where the device
+        works beside this process, that is when it has been given the first batch of the next piece, or by `finish`: it
+        would idle between two pieces otherwise.
         """
-        index, pts, prints, print_index = [], [], [], []
-        people: list[tuple[int, FramePrompts]] = []
-        results: list[BatchResult] = []
+        piece = _Gathered()
         batch: list[tuple[Frame, FramePrompts]] = []
         for position in range(count):
             with self._clock.stage("decode_wait"):
@@ -134,41 +193,42 @@ class _PieceMaker:
             if position == 0 and begun is not None:
                 begun()
             with self._clock.stage("prompt"):
-                index.append(frame.index)
-                pts.append(frame.pts_seconds)
+                piece.frame_index.append(frame.index)
+                piece.pts_seconds.append(frame.pts_seconds)
                 if position % FINGERPRINT_EVERY == 0:
-                    prints.append(fingerprint(frame.rgb))
-                    print_index.append(frame.index)
+                    piece.prints.append(fingerprint(frame.rgb))
+                    piece.print_index.append(frame.index)
                 prompts = prompts_of_frame(
                     self._heads, frame.index, grid_hw=self._runner.grid_hw, small_heads=self._small_heads
                 )
             if len(prompts.track_id):
-                people.append((frame.index, prompts))
+                piece.people.append((frame.index, prompts))
                 batch.append((frame, prompts))
             else:
                 self._reader.release(frame)
             if len(batch) == self._runner.batch_size or (batch and position == count - 1):
-                self._run(batch, results)
+                self._run(batch, piece.results)
+            if self._end is not None and position + 1 >= self._runner.batch_size:  # few people: don't put it off
+                self.finish()
             self._clock.frames += 1
             self._progress.advance(self._name)
-        self._take(results)
-        h, w = self._runner.heatmap_shape
-        rows = Rows(
-            frame=np.repeat([f for f, _ in people], [len(p.track_id) for _, p in people]).astype(np.int64),
-            track_id=_joined([p.track_id for _, p in people], np.zeros(0, np.int32)),
-            box_xyxy=_joined([p.box_xyxy for _, p in people], np.zeros((0, 4), np.float32)),
-            inout=_joined([r.inout for r in results], np.zeros(0, np.float32)),
-            prompt=_joined([p.prompt for _, p in people], np.zeros(0, np.uint8)),
-            heatmap=_joined([r.heatmap for r in results], np.zeros((0, h, w), np.float16)),
-        )
-        return Piece(
-            frame_index=np.array(index, np.int64),
-            pts_seconds=np.array(pts, np.float64),
-            fingerprint=np.stack(prints) if prints else np.zeros((0, FINGERPRINT_SIZE, FINGERPRINT_SIZE), np.uint8),
-            fingerprint_index=np.array(print_index, np.int64),
-            rows=rows,
-            batch_size=self._runner.fitting_batch_size,
-        )
+        if self._end is not None:  # this piece is shorter than a batch and has nobody
+            self.finish()
+        batch_size = self._runner.fitting_batch_size
+        self._end = lambda: ended(piece.as_piece(self._runner.heatmap_shape, batch_size))
+        if self._pending is None or not self._runner.works_beside:
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait for the batch under way and end its piece, where all its frames have been read."""
+        if self._pending is not None:
+            pending, results = self._pending
+            self._pending = None
+            with self._clock.stage("model"):
+                results.append(pending())
+        if self._end is not None:
+            end, self._end = self._end, None
+            end()
 
     def _run(self, batch: list[tuple[Frame, FramePrompts]], results: list[BatchResult]) -> None:
         """Begin with `batch`, then take in the one before: a GPU has the next one when it ends one."""
@@ -177,15 +237,8 @@ class _PieceMaker:
         for frame, _ in batch:
             self._reader.release(frame)
         batch.clear()
-        self._take(results)
-        self._pending = begun
-
-    def _take(self, results: list[BatchResult]) -> None:
-        """Wait for the batch that is under way, if there is one."""
-        if self._pending is not None:
-            with self._clock.stage("model"):
-                results.append(self._pending())
-            self._pending = None
+        self.finish()
+        self._pending = (begun, results)
 
 
 def _joined(arrays: list[npt.NDArray], empty: npt.NDArray) -> npt.NDArray:  # type: ignore[type-arg]
