@@ -58,6 +58,7 @@ def main() -> None:
     """Alternate the three measurements and print medians as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="default: a tiny random one of 224x224 input")
+    parser.add_argument("--checkpoint", help="weights of a --model given by name")
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("--size", default="1920x1080")
     parser.add_argument("--device", default="cpu")
@@ -73,17 +74,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = write_clip(folder / "clip.mp4", frames=arguments.frames, width=width, height=height, gop=48)
-        clips = [clip]
-        for number in range(1, arguments.videos):
-            clips.append(shutil.copy(clip, folder / f"clip{number}.mp4"))
+        copies = [shutil.copy(clip, folder / f"clip{number}.mp4") for number in range(1, arguments.videos)]
         model_path = arguments.model or str(write_tiny_gazelle(folder / "tiny.safetensors", in_size=(224, 224)))
+        weights = {"checkpoint": arguments.checkpoint, "device": arguments.device}
         batch_size = arguments.batch_size or "auto"
-        runner = batching.BatchRunner(load_model(model_path, device=arguments.device), batch_size)
+        runner = batching.BatchRunner(load_model(model_path, **weights), batch_size)
         rounds = []
         for number in range(arguments.rounds):
             decode, frame = _decode_alone(clip, runner.batch_size)
             report = extract(
-                clips, folder / f"store{number}", model=model_path, device=arguments.device, batch_size=batch_size
+                [clip, *copies], folder / f"store{number}", model=model_path, batch_size=batch_size, **weights
             )
             assert report.profile is not None
             whole = report.profile.frames / report.profile.wall

@@ -31,7 +31,7 @@ from gazetools.heads.sources import heads_for_video, open_heads
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
-from gazetools.schemas.errors import VideoError
+from gazetools.schemas.errors import FaultError, VideoError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
 from gazetools.store.attempts import forget_attempts
 
@@ -104,16 +104,22 @@ def extract(
     worker_count = workers.count if workers else 1
     tasks, digest = _plan_tasks(usable, order, progress, worker_count)
     if options.check_space:
-        check_space_for_run(
-            list({task.item.video_id: task.item for task in tasks}.values()),
-            store,
-            options,
-            head_files,
-            parts=parts_of_videos(tasks),
-            workers=worker_count,
-            decoding=order.decoding,
-            progress=progress,
-        )
+        try:
+            check_space_for_run(
+                list({task.item.video_id: task.item for task in tasks}.values()),
+                store,
+                options,
+                head_files,
+                parts=parts_of_videos(tasks),
+                workers=worker_count,
+                decoding=order.decoding,
+                progress=progress,
+            )
+        except FaultError:
+            if workers is None:  # missing weights or a missing device are told first (exit 3 goes before 4)
+                with Worker(order, progress):
+                    pass
+            raise
     own_ids = {task.item.video_id for task in tasks}
     if options.shard_index_and_count[0] == 0:  # what can't be worked on is the first shard's to report
         own_ids |= {item.video_id for item in items if item.problem is not None}

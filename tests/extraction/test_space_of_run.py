@@ -262,20 +262,31 @@ LACKING = [
 
 
 @pytest.mark.parametrize(("room", "words"), LACKING, ids=["bytes", "files"])
-def test_a_run_without_room_is_4_before_the_model_is_looked_for(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: dict[str, int], words: str
+def test_a_run_without_room_is_4_before_any_work(
+    videos: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: dict[str, int], words: str
 ) -> None:
     (tmp_path / "store").mkdir()
     pretend_free(monkeypatch, **room)
-    command = ["extract", str(videos), "-o", str(tmp_path / "store"), "--model", "gone.safetensors", "--json"]
-    done = run_cli(*command)
+    done = run_cli("extract", str(videos), "-o", str(tmp_path / "store"), "--model", str(tiny_model), "--json")
     assert done.exit_code == 4
     error = json.loads(done.stdout)["error"]
     assert re.match(words, error["message"])
     for word in ("Nothing was done", "-o", "--stride", "--fps", "--people", "--no-check-space"):
         assert word in error["hint"]
     assert list((tmp_path / "store").iterdir()) == []
-    assert run_cli(*command, "--no-check-space").exit_code == 2, "now the missing model is what is wrong"
+
+
+@pytest.mark.parametrize(
+    ("model", "code"), [("gone.safetensors", 2), ("gazelle_dinov2_vitb14", 3)], ids=["no such file", "no weights"]
+)
+@pytest.mark.parametrize("switch", ["--check-space", "--no-check-space"])
+def test_what_comes_before_4_is_said_first(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, code: int, switch: str
+) -> None:
+    monkeypatch.setenv("GAZETOOLS_OFFLINE", "1")
+    pretend_free(monkeypatch, free_bytes=600_000)
+    done = run_cli("extract", str(videos), "-o", str(tmp_path / "store"), "--model", model, "--json", switch)
+    assert done.exit_code == code
 
 
 def test_more_than_half_of_the_room_is_said(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
