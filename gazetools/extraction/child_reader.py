@@ -97,7 +97,8 @@ class ChildReader(Closing):
         while True:
             try:
                 if not asked:
-                    self._decoder.ask(do="open", path=str(self._path), threads=self._decoder.settings.threads)
+                    threads = self._decoder.settings.threads
+                    self._decoder.ask(do="open", path=str(self._path), threads=threads, read_ahead=None)
                 asked = False
                 facts = self._decoder.answer(limit)
                 pts = np.frombuffer(self._decoder.answer_bytes(limit), np.float64)

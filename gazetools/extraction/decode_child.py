@@ -7,15 +7,18 @@ import mmap
 import os
 import time
 from collections import deque
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gazetools.extraction.processes import enter_child, receive, send
 from gazetools.schemas.errors import GazetoolsError
+from gazetools.schemas.video import Frame
 
 OUT_OF_MEMORY_EXIT = 77
 """The child's exit code where its memory limit (or the machine's memory) ran out: a new child may well succeed."""
@@ -23,6 +26,25 @@ OUT_OF_MEMORY_EXIT = 77
 
 class _RingError(Exception):
     """The ring can't be made as large as a batch needs."""
+
+
+_AHEAD_BYTES = 256 << 20
+"""Frames read ahead take no more memory than this."""
+
+
+@dataclass
+class _Ahead:
+    """The frames `wanted`, of which the first ones are `ready`."""
+
+    wanted: npt.NDArray[np.int64]
+    ready: deque[Frame]
+    rest: Iterator[Frame]
+
+    def frames(self) -> Iterator[Frame]:
+        """All of them; each is let go of when the next one is asked for."""
+        while self.ready:
+            yield self.ready.popleft()
+        yield from self.rest
 
 
 class _Child:
@@ -35,6 +57,7 @@ class _Child:
         self._reader_class: Any = getattr(importlib.import_module(module), name)
         self._reader: Any = None
         self._free: deque[int] = deque()
+        self._ahead: _Ahead | None = None
 
     def serve(self) -> None:
         """Answer requests until the parent goes, which EOFError or ConnectionError says."""
@@ -56,7 +79,7 @@ class _Child:
             except Exception as error:
                 send(self._channel, **{"is": "error", "code": "bug", "message": f"{type(error).__name__}: {error}"})
 
-    def _do_open(self, path: str, threads: int) -> None:
+    def _do_open(self, path: str, threads: int, read_ahead: dict[str, Any] | None) -> None:
         self._close()
         self._reader = self._reader_class(path, threads=threads)
         info = asdict(self._reader.info)
@@ -65,6 +88,25 @@ class _Child:
         facts = {"counted_by": self._reader.counted_by, "damage": list(self._reader.damage)}
         send(self._channel, **{"is": "opened", "info": info, **facts})
         self._channel.send_bytes(pts.tobytes())
+        if read_ahead is not None:
+            self._read_ahead(pts, **read_ahead)
+
+    def _read_ahead(self, pts_seconds: npt.NDArray[np.float64], frames: int, **chosen_by: Any) -> None:
+        """Decode the first frames that will probably be asked for, until something is asked."""
+        from gazetools.sampling import choose_frames
+
+        info = self._reader.info
+        try:
+            wanted = choose_frames(pts_seconds, **chosen_by)
+            ahead = _Ahead(wanted, deque(), self._reader.frames(wanted))
+            most = min(frames, len(wanted), _AHEAD_BYTES // (info.width * info.height * 3))
+            while len(ahead.ready) < most and not self._channel.poll():
+                ahead.ready.append(next(ahead.rest))
+        except MemoryError:
+            raise
+        except Exception:
+            return  # it will fail again, and be told, when these frames are asked for
+        self._ahead = ahead
 
     def _do_estimate(self, path: str) -> None:
         from gazetools.extraction.costs import declared
@@ -83,7 +125,11 @@ class _Child:
         except OSError as error:
             raise _RingError(f"No shared memory for {slots} frames ({size / 2**20:.0f} MiB): {error}.") from error
         self._free = deque(range(slots))
-        frames = self._reader.frames(wanted)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and np.array_equal(ahead.wanted, wanted):
+            frames = ahead.frames()
+        else:
+            frames = self._reader.frames(wanted)
         for _ in wanted:
             while not self._free or self._channel.poll():
                 self._take_back()
@@ -107,6 +153,7 @@ class _Child:
         self._close()
 
     def _close(self) -> None:
+        self._ahead = None
         if self._reader is not None:
             self._reader.close()
             self._reader = None

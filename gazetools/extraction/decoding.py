@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gazetools.extraction.child_reader import ChildReader
@@ -10,11 +11,24 @@ from gazetools.extraction.decoding_process import DecoderDied, DecodeSettings, D
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import UsageError
 
-__all__ = ["DecodeSettings", "Decoder"]
+__all__ = ["DecodeSettings", "Decoder", "ReadAhead"]
 
 _VIDEOS_PER_CHILD = 50
 _IDLE_RING_BYTES = 256 << 20
 """The process that waits for its next video keeps no more shared memory than this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadAhead:
+    """Which frames of a video will be asked for first, as far as one can tell before it is open."""
+
+    frames: int
+    """How many of them to have ready."""
+    fps: float | None = None
+    stride: int | None = None
+    start: float | None = None
+    end: float | None = None
+    """As of `choose_frames`."""
 
 
 class Decoder(Closing):
@@ -52,10 +66,11 @@ class Decoder(Closing):
             self._recycle(self._present)
         return ChildReader(self._present, path, batch_size=batch_size, opening=ahead)
 
-    def open_ahead(self, path: Path) -> None:
+    def open_ahead(self, path: Path, read_ahead: ReadAhead | None = None) -> None:
         """Begin to open the video that comes next, in another process; `open` then finds it open, or nearly so.
 
-        What goes wrong shows in `open`. A guess that turns out wrong costs only its opening.
+        With `read_ahead` its first frames are decoded, too. What goes wrong shows in `open` or when frames are read. A
+        guess that turns out wrong costs only this work.
         """
         if self._opening == path:
             return
@@ -65,7 +80,8 @@ class Decoder(Closing):
             self._next.stop()  # its answer belongs to a video that nobody wants now
         self._recycle(self._next)
         try:
-            self._next.ask(do="open", path=str(path), threads=self.settings.threads)
+            first = None if read_ahead is None else asdict(read_ahead)
+            self._next.ask(do="open", path=str(path), threads=self.settings.threads, read_ahead=first)
             self._opening = path
         except DecoderDied:
             self._opening = None

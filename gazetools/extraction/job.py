@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gazetools.extraction.batching import BatchRunner
-from gazetools.extraction.decoding import Decoder
+from gazetools.extraction.decoding import Decoder, ReadAhead
 from gazetools.extraction.first_pass import detected_boxes
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.making import VideoTally, make_pieces
@@ -54,9 +54,21 @@ class Job:
     """With `--heads detect`: the loaded detector."""
 
     def open_next(self) -> None:
-        """Begin to open the video that probably follows."""
-        if self.ahead is not None:
-            self.decoder.open_ahead(self.ahead)
+        """Begin to open the video that probably follows, and to decode its first batch."""
+        if self.ahead is None:
+            return
+        options = self.options
+        if self.detection is not None:  # its first pass comes first
+            first = ReadAhead(frames=self.detection.batch_size, stride=self.detection.options.every)
+        else:
+            first = ReadAhead(
+                frames=self.runner.batch_size,
+                fps=options.fps,
+                stride=options.stride,
+                start=options.start,
+                end=options.end,
+            )
+        self.decoder.open_ahead(self.ahead, first)
 
     def settle(self) -> None:
         """Wait for what is `beside`; its errors are told to whoever waits for its result."""

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from gazetools.extraction.child_reader import ChildReader
-from gazetools.extraction.decoding import Decoder, DecodeSettings
+from gazetools.extraction.decoding import Decoder, DecodeSettings, ReadAhead
 from gazetools.schemas.errors import VideoError
 from gazetools.video import VideoReader
+from tests.extraction.fake_readers import BAD_FRAME
 from tests.helpers.clips import write_clip
 
 FAKES = "tests.extraction.fake_readers"
@@ -210,3 +211,56 @@ def test_a_broken_video_opened_ahead_fails_when_its_turn_comes(clip: Path, tmp_p
         with pytest.raises(VideoError, match=r"broken\.mp4"):
             decoder.open(broken, batch_size=2)
         assert decoder.deaths == 0
+
+
+READ_AHEAD = [
+    # what is read ahead, what is then asked for
+    (ReadAhead(frames=4), np.arange(20), "as expected: every frame"),
+    (ReadAhead(frames=4, stride=3), np.arange(0, 20, 3), "as expected: a stride"),
+    (ReadAhead(frames=4, start=0.25, end=0.5), np.arange(8, 15), "as expected: a range of times"),
+    (ReadAhead(frames=100), np.arange(20), "all of a short video"),
+    (ReadAhead(frames=4), np.arange(10, 20), "pieces of an earlier run are there: later frames"),
+    (ReadAhead(frames=4), np.arange(0, 20, 2), "others in between"),
+    (ReadAhead(frames=4, start=99.0), np.arange(20), "no frame is expected"),
+]
+
+
+@pytest.mark.parametrize(("ahead", "wanted", "_why"), READ_AHEAD, ids=[why for *_, why in READ_AHEAD])
+def test_frames_read_ahead_are_those_that_are_asked_for(
+    clip: Path, tmp_path: Path, ahead: ReadAhead, wanted: np.ndarray, _why: str
+) -> None:
+    following = write_clip(tmp_path / "next.mp4", frames=20, width=64, height=48)
+    with VideoReader(following) as own:
+        expected = own.read(wanted)
+    with Decoder() as decoder:
+        with decoder.open(clip, batch_size=2):
+            decoder.open_ahead(following, ahead)
+        with decoder.open(following, batch_size=2) as reader:
+            time.sleep(0.2)  # enough for it to have read ahead, not needed for the result
+            for _ in range(2):  # the second time nothing is ready
+                got = _read_all(reader, wanted, hold=2)
+                assert [index for index, _, _ in got] == wanted.tolist()
+                np.testing.assert_array_equal(np.stack([rgb for _, _, rgb in got]), expected)
+        assert decoder.deaths == 0
+
+
+@pytest.mark.parametrize(
+    ("reader_class", "words"),
+    [("CrashingReader", "SIGSEGV"), ("HangingReader", "no answer"), ("LeakingReader", "ran out of memory")],
+)
+def test_a_video_that_kills_the_decoder_while_it_is_read_ahead_fails_when_its_turn_comes(
+    tmp_path: Path, reader_class: str, words: str
+) -> None:
+    before, bad = write_clip(tmp_path / "before.mp4", frames=9), write_clip(tmp_path / "clip.mp4")
+    settings = DecodeSettings(timeout_seconds=2.0, memory_bytes=4 << 30, reader=f"{FAKES}:{reader_class}")
+    with Decoder(settings) as decoder:
+        with decoder.open(before, batch_size=2) as reader:
+            decoder.open_ahead(bad, ReadAhead(frames=16))
+            for frame in reader.frames(np.arange(9)):
+                reader.release(frame)
+        with pytest.raises(VideoError, match=words), decoder.open(bad, batch_size=2) as reader:
+            for frame in reader.frames(np.arange(40)):
+                assert frame.index < BAD_FRAME
+                reader.release(frame)
+        with decoder.open(before, batch_size=2) as reader:
+            assert reader.frame_count == 9
