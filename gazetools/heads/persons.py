@@ -58,7 +58,7 @@ class PersonDetector:
         return found
 
     def _inputs(self, frames: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
-        images = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2).float()
+        images = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2).contiguous().float()
         return resize_antialiased(images, self.size_hw) * self._scale.to(self.device) + self._shift.to(self.device)
 
 
