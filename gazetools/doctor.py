@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-import gazetools
+from gazetools._version import __version__
 
 # module to import -> (package to install, what it is for, needed by every command?)
 _PACKAGES = {
@@ -48,7 +48,7 @@ class Check:
 def examine() -> list[Check]:
     """Look at Python, packages, devices, weights cache and disk; never changes anything."""
     checks = [
-        Check(name="gazetools", status="ok", found=gazetools.__version__),
+        Check(name="gazetools", status="ok", found=__version__),
         Check(name="python", status="ok", found=f"{platform.python_version()} on {platform.platform()}"),
     ]
     checks += [_package(module, *facts) for module, facts in _PACKAGES.items()]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.cli.common import TERMINAL
 from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsError
 
@@ -81,7 +81,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        sys.stdout.write(f"gazetools {gazetools.__version__}\n")
+        sys.stdout.write(f"gazetools {__version__}\n")
         raise typer.Exit
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.charts import CHART_STYLE, COLOURS, Estimate, Line, forest, lines
 from gazetools.demo.answer import controls_sentence, headline, sentence
 from gazetools.demo.commands import StepResult
@@ -33,7 +33,7 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
     losses, recalls = _curves(folder / "run" / "metrics.jsonl", list(arms))
     body = filled(
         _BODY,
-        version=gazetools.__version__,
+        version=__version__,
         answer=document,
         good=document["low"] > 0,
         headline=headline(document),

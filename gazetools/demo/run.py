@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.demo.answer import exit_code, read_answer
 from gazetools.demo.commands import StepResult, command_line, run_command
 from gazetools.demo.experiment import write_experiment
@@ -66,7 +66,7 @@ def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = 
     document = {
         **read_answer(folder, plan),
         "plan": plan.document(),
-        "version": gazetools.__version__,
+        "version": __version__,
         "commands": [scenes_line, *(step.line for step in steps)],
         "seconds": {"scenes": round(scenes_seconds, 1), **{s.title: round(s.seconds, 1) for s in steps}},
         "findings": {s.title: _complaints(s) for s in steps if "findings" in s.document},
@@ -113,7 +113,7 @@ def claim_folder(folder: Path, plan: DemoPlan) -> bool:
 def _plain(plan: DemoPlan) -> Any:
     import json
 
-    return json.loads(json.dumps({"version": gazetools.__version__, **plan.document()}))
+    return json.loads(json.dumps({"version": __version__, **plan.document()}))
 
 
 def scenes_command(folder: Path, plan: DemoPlan) -> str:

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.extraction.processes import end_process, how_it_ended, receive, send, start_child
 
 LAST_WORDS = frozenset({"ready", "result", "raised", "died"})
@@ -38,11 +38,11 @@ class WorkerActor:
             version: the driver's gazetools.
             module: the worker's module.
         """
-        if gazetools.__version__ != version:
+        if __version__ != version:
             return [
                 _raised(
                     "environment",
-                    f"A node of the cluster has gazetools {gazetools.__version__}, this command is {version}.",
+                    f"A node of the cluster has gazetools {__version__}, this command is {version}.",
                     "Install the same version on every node.",
                 )
             ]

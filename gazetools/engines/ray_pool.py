@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.engines.ray_actor import LAST_WORDS, WorkerActor
 from gazetools.extraction.dispatch import MOST_EARLY_DEATHS, Event
 from gazetools.extraction.messages import event_of
@@ -57,7 +57,7 @@ class RayPool:
             **self._needs, max_restarts=0, max_task_retries=0, max_concurrency=1, scheduling_strategy="SPREAD"
         )
         self._order = ray.put(order.to_json())
-        self._start_with = {"probe": str(probe.absolute()), "version": gazetools.__version__, "module": module}
+        self._start_with = {"probe": str(probe.absolute()), "version": __version__, "module": module}
         self._wait_seconds = wait_seconds
         self._actors: list[Any] = [None] * workers
         self._calls: dict[int, Any] = {}

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.evaluation.benchmarks import Head, Picture, Protocol, read_benchmark
 from gazetools.evaluation.predictions import predictions, read_picture
 from gazetools.evaluation.scores import Scores
@@ -67,7 +67,7 @@ def evaluate(
         )
     best, worst = scores.extremes(options.examples)
     return EvaluationReport(
-        tool_version=gazetools.__version__,
+        tool_version=__version__,
         predicted=str(predicted),
         truth=str(truth),
         protocol=protocol,

@@ -10,7 +10,7 @@ import platform
 from pathlib import Path
 from typing import Literal
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.extraction.batching import BatchRunner
 from gazetools.extraction.child_reader import ChildReader
 from gazetools.heads.sources import HeadSourceForVideo
@@ -56,7 +56,7 @@ def build_provenance(
     """Everything that is known of where one video's heatmaps come from."""
     return Provenance(
         video_id=video_id,
-        tool_version=gazetools.__version__,
+        tool_version=__version__,
         video=source_video(reader, counted_by, sha256=video_sha256),
         model=GazeModel(**runner.describe(), implementation=runner.model.implementation),
         heads=HeadSource(

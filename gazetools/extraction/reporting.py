@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.tasks import failure, merge_results
 from gazetools.io.json_files import read_json, write_json_atomic
@@ -48,7 +48,7 @@ class Reporter:
     def write(self, results: Sequence[ItemResult], profile: StageTimes | None = None) -> ExtractReport:
         """Write the report and return it; a shard's has its own items only."""
         report = ExtractReport(
-            tool_version=gazetools.__version__,
+            tool_version=__version__,
             options=self._options.model_dump(),
             shard=self._options.shard,
             profile=profile,
@@ -84,7 +84,7 @@ class Reporter:
             for item in report.items if report else []:
                 known.setdefault(item.video_id, []).append(item)
         return ExtractReport(
-            tool_version=gazetools.__version__,
+            tool_version=__version__,
             options={**self._options.model_dump(), "shard": None},
             items=[merge_results(known.get(item.video_id) or [not_reached(item)]) for item in self._items],
         )

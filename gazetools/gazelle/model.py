@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.gazelle.backbone import patch_features
 from gazetools.gazelle.config import GazelleConfig
 from gazetools.gazelle.decoder import GazeDecoder
@@ -67,7 +67,7 @@ class GazeModel:
         self.device = device
         self.dtype = dtype
         self.preprocess_kind: PreprocessKind = preprocess_kind
-        self.implementation = f"gazetools {gazetools.__version__}"
+        self.implementation = f"gazetools {__version__}"
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")

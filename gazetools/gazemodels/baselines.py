@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.gazelle.loading import resolve_device
 from gazetools.gazelle.model import GazeOutput
 from gazetools.gazelle.preprocess import preprocess
 from gazetools.gazelle.prompts import check_box
-from gazetools.gazemodels.registry import LoadSettings
+from gazetools.gazemodels.interface import LoadSettings
 from gazetools.schemas.errors import UsageError
 
 CENTRE_SIGMA = 0.2
@@ -37,7 +37,7 @@ class _Baseline(abc.ABC):
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.implementation = f"gazetools {gazetools.__version__}"
+        self.implementation = f"gazetools {__version__}"
 
     @classmethod
     def load(cls, settings: LoadSettings) -> _Baseline:

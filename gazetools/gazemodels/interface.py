@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
     from gazetools.gazelle.model import GazeOutput
+    from gazetools.progress import Progress
 
 
 class GazeTargetModel(Protocol):
@@ -66,3 +68,23 @@ class GazeTargetModel(Protocol):
         the device is right, but slower.
         """
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadSettings:
+    """What the options of `extract` say about the model; a loader refuses what makes no sense for it."""
+
+    name: str
+    checkpoint: str | None = None
+    backbone: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    preprocess: Literal["exact", "fast"] = "exact"
+    progress: Progress | None = None
+    """Told of downloads."""
+
+
+class Loader(Protocol):
+    """Makes a model on its device, ready to be called."""
+
+    def __call__(self, settings: LoadSettings) -> GazeTargetModel: ...

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
+from gazetools.gazemodels.interface import Loader, LoadSettings
 from gazetools.schemas.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -21,26 +21,6 @@ USUAL_SHAPE = (64, 64)
 """(H, W) of the heatmaps of the released models and of the controls."""
 
 Backend = Literal["gazetools", "upstream"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadSettings:
-    """What the options of `extract` say about the model; a loader refuses what makes no sense for it."""
-
-    name: str
-    checkpoint: str | None = None
-    backbone: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    preprocess: Literal["exact", "fast"] = "exact"
-    progress: Progress | None = None
-    """Told of downloads."""
-
-
-class Loader(Protocol):
-    """Makes a model on its device, ready to be called."""
-
-    def __call__(self, settings: LoadSettings) -> GazeTargetModel: ...
 
 
 _LOADERS: dict[str, Loader] = {}

@@ -17,7 +17,7 @@ from gazetools.gazelle.model import GazeOutput
 from gazetools.gazelle.preprocess import PreprocessKind, preprocess
 from gazetools.gazelle.prompts import check_box
 from gazetools.gazelle.weights import RemoteFile, obtain
-from gazetools.gazemodels.registry import LoadSettings
+from gazetools.gazemodels.interface import LoadSettings
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 
 _BACKBONE_PREFIX = "backbone"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.groundtruth.plan import Job, plan
 from gazetools.groundtruth.render import SIZE
 from gazetools.groundtruth.targets import Targets
@@ -90,7 +90,7 @@ def groundtruth(
             progress.advance("videos")
         _wait(commit)
     progress.finish("videos")
-    report = GroundTruthReport(tool_version=gazetools.__version__, options=options.model_dump(), items=items)
+    report = GroundTruthReport(tool_version=__version__, options=options.model_dump(), items=items)
     write_json_atomic(store / GROUND_TRUTH_REPORT_NAME, report.model_dump(mode="json"))
     return report
 
@@ -136,7 +136,7 @@ def _render(
         prompts = {kind.name.lower(): int((targets.prompt == kind).sum()) for kind in Prompt}
         provenance = Provenance(
             video_id=job.video_id,
-            tool_version=gazetools.__version__,
+            tool_version=__version__,
             video=video,
             model=GazeModel(
                 name=GROUND_TRUTH,
@@ -147,7 +147,7 @@ def _render(
                 inout=True,
                 dtype="float64",
                 device="cpu",
-                implementation=f"gazetools {gazetools.__version__}",
+                implementation=f"gazetools {__version__}",
             ),
             heads=HeadSource(
                 spec="calib" if options.view == "exo" else "whole",

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.heads.detectors import HeadDetector, load_detector
 from gazetools.heads.tracking import Tracker
 from gazetools.io.atomic import sha256_of_file, write_bytes_atomic
@@ -144,7 +144,7 @@ def detect_heads(
         progress.finish(label)
     text = "\n".join((CSV_HEADER, *rows)) + "\n"
     record = HeadsRecord(
-        tool_version=gazetools.__version__,
+        tool_version=__version__,
         key=key,
         csv_sha256=hashlib.sha256(text.encode()).hexdigest(),
         options=detection.options.shaping(),

@@ -18,9 +18,10 @@ from gazetools.heatmaps.locate import KIND_OF_SUFFIX, Location, list_foreign, nu
 from gazetools.heatmaps.reader import open_members
 from gazetools.heatmaps.sources import FrameSource, open_source, side_layout
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps, sha256_of_file, write_bytes_atomic
-from gazetools.packing.layouts import MEMBER_TYPES, Members, sha256_of_listing, write_maps
+from gazetools.packing.layouts import sha256_of_listing, write_maps
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.maps import UINT8_SCALE, to_stored
+from gazetools.packing.members import MEMBER_TYPES, Members
 from gazetools.packing.parallel import SharedProgress, each
 from gazetools.packing.space import check_space_for_maps, refuse_nested_folders
 from gazetools.progress import NoProgress, Progress

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from gazetools.io.atomic import atomic_path, sha256_while_synced
-from gazetools.packing.layouts import MEMBER_TYPES, Blocks, Members, Written
+from gazetools.packing.members import MEMBER_TYPES, Blocks, Members, Written
 from gazetools.packing.parallel import ahead
 from gazetools.schemas.dataset import HEATMAP_MEMBER
 

@@ -10,8 +10,6 @@ import io
 import math
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,38 +18,14 @@ import numpy.typing as npt
 from numpy.lib import format as npy_format
 
 from gazetools.io.atomic import atomic_folder, atomic_path, sha256_of_file, sha256_while_synced
+from gazetools.packing.members import Blocks, Members, Written
 from gazetools.packing.parallel import ahead
 from gazetools.schemas.dataset import HEATMAP_MEMBER, INDEX_NPZ, Layout, frame_file_name
 
-Blocks = Iterator[npt.NDArray[np.generic]]
-MEMBER_TYPES: dict[str, np.dtype[Any]] = {
-    "valid": np.dtype(np.bool_),
-    "inout": np.dtype(np.float32),
-    "pts_seconds": np.dtype(np.float64),
-    "norm_scale": np.dtype(np.float32),
-    "norm_offset": np.dtype(np.float32),
-}
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _ALIGNMENT = 64
 _ALIGNMENT_FIELD = 0xD935
 """Id of the zip extra field that Android's zipalign pads with; readers skip ids they do not know."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Members:
-    """The arrays [T] beside the maps."""
-
-    names: tuple[str, ...]
-    collect: Callable[[], dict[str, npt.NDArray[Any]]]
-    """Called once, after the last block; gives the arrays of `names` in this order, typed as in MEMBER_TYPES."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What was committed."""
-
-    sha256: str
-    bytes: int
 
 
 def write_maps(

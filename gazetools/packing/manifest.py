@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.heatmaps.locate import raw_manifest
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.json_files import dumps, read_json, write_json_atomic
@@ -87,9 +87,7 @@ class ManifestDraft:
         videos = {video_id: self._entries[video_id] for video_id in sorted(self._entries)}
         for video_id in self._replaced:
             videos.pop(video_id, None)
-        manifest = Manifest(
-            tool_version=gazetools.__version__, layout=self.options.layout, options=self.options, videos=videos
-        )
+        manifest = Manifest(tool_version=__version__, layout=self.options.layout, options=self.options, videos=videos)
         text = dumps(manifest.model_dump(mode="json", by_alias=True))
         if text != self._old_text:
             write_bytes_atomic(self.dataset / MANIFEST_NAME, text.encode("utf-8"))

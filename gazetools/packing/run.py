@@ -14,9 +14,10 @@ import numpy as np
 
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps, sha256_of_file, write_bytes_atomic
 from gazetools.packing.grid import plan_grid
-from gazetools.packing.layouts import Members, write_maps
+from gazetools.packing.layouts import write_maps
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.maps import UINT8_SCALE
+from gazetools.packing.members import Members
 from gazetools.packing.origin import origin_bytes, origin_of
 from gazetools.packing.parallel import SharedProgress, each
 from gazetools.packing.space import check_space_for_maps, refuse_nested_folders

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.io.atomic import check_writable_folder
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
@@ -93,7 +93,7 @@ class RunPlan:
     def identity(self) -> dict[str, Any]:
         """What every checkpoint says of the run that wrote it."""
         return {
-            "version": gazetools.__version__,
+            "version": __version__,
             "config": self.dumped_config(),
             "labels": self.data.labels.to_plain(),
             "train_clips": self.data.train.fingerprint(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import ValidationError
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.schemas.base import explain_validation_error
 from gazetools.schemas.dataset import CONVERTED_FROM
 from gazetools.schemas.provenance import Provenance
@@ -43,10 +43,8 @@ def _check_stated(subject: Subject) -> None:
         )
     if provenance.video_id != subject.video_id:
         subject.report("id-mismatch", f"Its provenance is of the video {provenance.video_id!r}.")
-    if provenance.tool_version != gazetools.__version__:
-        subject.report(
-            "tool-version-differs", f"Made by gazetools {provenance.tool_version}; this is {gazetools.__version__}."
-        )
+    if provenance.tool_version != __version__:
+        subject.report("tool-version-differs", f"Made by gazetools {provenance.tool_version}; this is {__version__}.")
 
 
 def check_people(subject: Subject) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,7 @@ import numpy as np
 from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.validation.alignment import Verdict, judge
 from gazetools.validation.evidence_frames import FingerprintEvidence, usable
-from gazetools.validation.subject import Subject
+from gazetools.validation.subject import DeepCheck, Subject, spread
 from gazetools.video import VideoReader
 
 if TYPE_CHECKING:
@@ -20,19 +18,6 @@ if TYPE_CHECKING:
 
 _UNASKED_FRAMES = 8
 """Fingerprints looked at without `--deep` where the video is not the recorded file: is its content at least?"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeepCheck:
-    """What `--deep` was given."""
-
-    frames: int
-    """Sampled frames per video."""
-    model: GazeModel | None = None
-    heads: str | None = None
-    """`file:PATH` or `whole`, for heatmaps that do not know their head boxes."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    """One forward pass at a time."""
 
 
 def open_deep(
@@ -133,13 +118,6 @@ def _check_maps(subject: Subject, reader: VideoReader, deep: DeepCheck, model: G
         report_verdict(subject, verdict, "maps computed anew")
     elif not verdict.identifiable:
         report_static(subject, verdict)
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """At most `wanted` positions of 0..count-1, evenly spread, both ends among them."""
-    if not count:
-        return []
-    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(wanted, count)).round())]
 
 
 def report_static(subject: Subject, verdict: Verdict) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import gazetools
+from gazetools._version import __version__
 from gazetools.charts import area_path, bars_path
 from gazetools.html_page import filled, html_page
 from gazetools.io.atomic import write_bytes_atomic
@@ -33,7 +33,7 @@ def write_html(path: Path, report: ValidationReport, portraits: list[Portrait]) 
         runs=_runs,
         area_path=area_path,
         bars_path=bars_path,
-        version=gazetools.__version__,
+        version=__version__,
         summary=report.summary,
         tiles=_tiles(report.summary),
         verdict=_verdict(report),

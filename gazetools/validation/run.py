@@ -28,10 +28,10 @@ from gazetools.validation import (
 )
 from gazetools.validation.checks_sync import check_sync
 from gazetools.validation.collection import Collection, collect
-from gazetools.validation.deep import DeepCheck, check_deep, open_deep
+from gazetools.validation.deep import check_deep, open_deep
 from gazetools.validation.load import load
 from gazetools.validation.portrait import Gallery, Portrait, portray
-from gazetools.validation.subject import Subject
+from gazetools.validation.subject import DeepCheck, Subject
 from gazetools.validation.videos import VideoFinder, decode
 
 # The provenance comes first, the video before what compares with it; a new check is one function in this table.

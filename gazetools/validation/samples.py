@@ -20,9 +20,8 @@ from gazetools.schemas.dataset import PackOptions
 from gazetools.schemas.extract import ExtractOptions
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
-from gazetools.validation.deep import DeepCheck, spread
 from gazetools.validation.evidence_maps import Box, Expected, Maps, MapSample
-from gazetools.validation.subject import StoreColumns, Subject
+from gazetools.validation.subject import DeepCheck, StoreColumns, Subject, spread
 from gazetools.video import VideoReader
 
 if TYPE_CHECKING:

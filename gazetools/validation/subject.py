@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from gazetools.schemas.dataset import PackedVideo, PackOptions, SampledRow
 from gazetools.schemas.findings import Finding
 from gazetools.schemas.provenance import Provenance
 from gazetools.validation.catalogue import finding
+
+if TYPE_CHECKING:
+    from gazetools.gazelle import GazeModel
 
 Kind = Literal["store", "dataset", "foreign"]
 Ints = npt.NDArray[np.int64]
@@ -143,3 +147,23 @@ class Subject:
         if self.columns is not None:
             chosen = np.unique(self.columns.row_frame[chosen])
         return [int(frame) for frame in chosen]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepCheck:
+    """What `--deep` was given."""
+
+    frames: int
+    """Sampled frames per video."""
+    model: GazeModel | None = None
+    heads: str | None = None
+    """`file:PATH` or `whole`, for heatmaps that do not know their head boxes."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """One forward pass at a time."""
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """At most `wanted` positions of 0..count-1, evenly spread, both ends among them."""
+    if not count:
+        return []
+    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(wanted, count)).round())]

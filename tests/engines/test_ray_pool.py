@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import gazetools
 from gazetools.engines.ray import _environment, _no_cluster, _sizes
 from gazetools.engines.ray_pool import RayPool
 from gazetools.extraction.dispatch import Dispatch
@@ -108,7 +107,7 @@ def test_a_node_without_the_shared_files_stops_the_run(probe: Path, monkeypatch:
 
 def test_a_node_of_another_version_stops_the_run(probe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = _pool(FakeRay(), probe)
-    monkeypatch.setattr(gazetools, "__version__", "0.0.7")
+    monkeypatch.setattr("gazetools.engines.ray_actor.__version__", "0.0.7")
     with pytest.raises(EnvironmentLacksError, match=r"has gazetools 0\.0\.7"):
         _run(pool, VIDEOS)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gazetools.annotations import keysteps
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.video_id import check_video_id
@@ -56,9 +57,7 @@ def read_annotations(path: Path) -> list[ActionSegment]:
     Raises DataFileError with every wrong row (at most 20 shown).
     """
     if path.suffix.lower() == ".json":
-        from gazetools.trainer.data.keysteps import read_keysteps
-
-        return read_keysteps(path)
+        return read_keystep_segments(path)
     return read_annotation_csv(path)
 
 
@@ -94,6 +93,25 @@ def read_annotation_csv(path: Path) -> list[ActionSegment]:
     if not segments:
         raise DataFileError(f"{path} has no rows below its header.", hint="Pass annotations with at least one action.")
     return segments
+
+
+def read_keystep_segments(path: Path) -> list[ActionSegment]:
+    """Every segment of `keystep_{train,val}.json` or of the benchmark's `keystep_segment_{train,val}.json`.
+
+    `video_id` of each segment is the take's name, times are seconds of the take. Files without labels are refused.
+    Raises DataFileError with every wrong segment (at most 20 shown).
+    """
+    return [
+        ActionSegment(
+            row=row,
+            video_id=step.take_name,
+            start_seconds=step.start_seconds,
+            stop_seconds=step.stop_seconds,
+            classes={"action": step.step_unique_id},
+            name=f"{step.take_name}@{step.start_seconds:.3f}",
+        )
+        for row, step in enumerate(keysteps.read_keysteps(path), start=1)
+    ]
 
 
 def refuse_problems(path: Path, problems: Sequence[str]) -> None:

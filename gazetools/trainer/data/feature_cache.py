@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gazetools import __version__
+from gazetools._version import __version__
 from gazetools.io.atomic import remove_stale_temps, write_bytes_atomic
 from gazetools.io.json_files import write_json_atomic
 from gazetools.schemas.errors import FaultError

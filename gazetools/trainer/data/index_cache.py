@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gazetools import __version__
+from gazetools._version import __version__
 from gazetools.io.atomic import atomic_path
 from gazetools.io.npz import Npz
 from gazetools.schemas.errors import DataFileError
