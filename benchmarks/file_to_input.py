@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from gazetools.gazelle.preprocess import IMAGENET_MEAN, IMAGENET_STD, PreprocessKind, preprocess
+from gazetools.gazemodels.gazelle.preprocess import IMAGENET_MEAN, IMAGENET_STD, PreprocessKind, preprocess
 from gazetools.video import VideoReader
 from tests.helpers.clips import write_clip
 

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from gazetools.gazelle import GazeModel, load_model
-from gazetools.gazelle.config import released_config
-from gazetools.gazelle.random_init import random_model_tensors
+from gazetools.gazemodels.gazelle import GazeModel, load_model
+from gazetools.gazemodels.gazelle.config import released_config
+from gazetools.gazemodels.gazelle.random_init import random_model_tensors
 
 VARIANTS = ("plain", "channels_last", "compile", "compile+channels_last")
 BOX = (0.4, 0.2, 0.55, 0.4)

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from gazetools.gazelle import GazeModel, load_model
-from gazetools.gazelle.config import released_config
-from gazetools.gazelle.preprocess import preprocess
-from gazetools.gazelle.random_init import random_model_tensors
+from gazetools.gazemodels.gazelle import GazeModel, load_model
+from gazetools.gazemodels.gazelle.config import released_config
+from gazetools.gazemodels.gazelle.preprocess import preprocess
+from gazetools.gazemodels.gazelle.random_init import random_model_tensors
 
 BOX = (0.4, 0.2, 0.55, 0.4)
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from gazetools.demo.scenes import SceneSettings, render_scenes
+from gazetools.scenes import SceneSettings, render_scenes
 
 
 def main() -> None:

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 
 from gazetools.trainer import train
-from gazetools.trainer.arms.learner import Learner, Trunk
 from gazetools.trainer.data.clips import ClipDataset
-from gazetools.trainer.loop import Loop
+from gazetools.trainer.learn.learner import Learner, Trunk
+from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 
 RATE = 24

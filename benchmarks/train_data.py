@@ -31,7 +31,7 @@ import torch
 from gazetools.trainer.data.augment import draw_augmentation
 from gazetools.trainer.data.geometry import View, evaluation_view, training_view
 from gazetools.trainer.data.transforms import erase, transform_frames
-from gazetools.trainer.metrics import TaskMetrics
+from gazetools.trainer.learn.metrics import TaskMetrics
 from gazetools.video import VideoReader
 
 SCALE, RATIO, ERASED = (0.3, 1.0), (3 / 4, 4 / 3), 0.25

@@ -4,7 +4,7 @@
                                     [--peak-tflops 989] [key.path=value ...]
 
 The config's encoder, predictor and probe with random weights on random clips in page-locked memory: decoding is not
-measured. Operations are those of gazetools.trainer.models.cost: the encoder's forward pass once, and of what trains the
+measured. Operations are those of gazetools.trainer.plan.cost: the encoder's forward pass once, and of what trains the
 backward pass, too (twice the forward one; once where gradients only pass through). `mfu` is their share of
 --peak-tflops, the device's own figure (989: bfloat16 of an H100 or H200, dense). Prints one JSON document.
 """
@@ -21,15 +21,15 @@ import torch
 
 from gazetools.progress import NoProgress
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.arms.build import build_trunks
-from gazetools.trainer.arms.plan import plan_learners
-from gazetools.trainer.config import load_config
 from gazetools.trainer.data.batch import Batch
-from gazetools.trainer.distributed.world import World
-from gazetools.trainer.interruption import Interruption
-from gazetools.trainer.loop import Loop
+from gazetools.trainer.learn.build import build_trunks
+from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.models.build import load_pretrained, trained_part
-from gazetools.trainer.setup import choose_device, describe_model
+from gazetools.trainer.plan.arms import plan_learners
+from gazetools.trainer.plan.checks import choose_device, describe_model
+from gazetools.trainer.plan.config import load_config
+from gazetools.trainer.processes.interruption import Interruption
+from gazetools.trainer.processes.world import World
 
 EK100 = {"verb": 97, "noun": 300, "action": 3806}
 WARM_UP = 3

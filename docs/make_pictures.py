@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gazetools.demo.scenes import HEIGHT, WIDTH, render_scenes
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.preview.overlay import PersonOverlay, draw_overlay
+from gazetools.scenes import HEIGHT, WIDTH, render_scenes
 from gazetools.video import VideoReader
 
 FRAMES = (20, 60, 110)

@@ -18,7 +18,7 @@ _PUBLIC = {
     "convert": "gazetools.packing.convert",
     "evaluate": "gazetools.evaluation",
     "extract": "gazetools.extraction",
-    "load_model": "gazetools.gazelle",
+    "load_model": "gazetools.gazemodels.gazelle",
     "open_store": "gazetools.store",
     "pack": "gazetools.packing",
     "validate": "gazetools.validation",
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gazetools import trainer
     from gazetools.evaluation import evaluate
     from gazetools.extraction import extract
-    from gazetools.gazelle import load_model
+    from gazetools.gazemodels.gazelle import load_model
     from gazetools.heatmaps import HeatmapReader
     from gazetools.packing import pack
     from gazetools.packing.convert import convert

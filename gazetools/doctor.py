@@ -95,7 +95,7 @@ def _cuda() -> Check:
 
 
 def _weights() -> Check:
-    from gazetools.gazelle.weights import cache_folder
+    from gazetools.gazemodels.weights import cache_folder
 
     folder = cache_folder()
     files = sorted(path.name for path in folder.glob("**/*") if path.suffix in {".pt", ".pth", ".safetensors"})

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from gazetools.heatmaps import HeatmapReader
-from gazetools.heatmaps.convert import resize
-from gazetools.heatmaps.locate import list_foreign, raw_manifest
 from gazetools.heatmaps.reader import MissingPolicy
+from gazetools.heatmaps.values import resize
+from gazetools.layouts.locate import list_foreign, raw_manifest
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
 

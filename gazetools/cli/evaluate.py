@@ -46,7 +46,7 @@ def evaluate_command(
     Example: gazetools evaluate store --truth truth --html scores.html
     """
     from gazetools.evaluation import evaluate
-    from gazetools.evaluation.html import write_html
+    from gazetools.evaluation.page import write_html
     from gazetools.schemas.base import parse_settings
     from gazetools.schemas.evaluation import EvaluateOptions
 
@@ -81,7 +81,7 @@ def _table(report: EvaluationReport) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from gazetools.evaluation.html import METRICS
+    from gazetools.evaluation.page import METRICS
 
     names = {"all": report.overall}
     for kind, members in report.groups.items():

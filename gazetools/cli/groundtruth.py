@@ -76,7 +76,7 @@ def groundtruth_command(
         what="groundtruth",
     )
     if dry_run:
-        from gazetools.groundtruth.plan import missing_files
+        from gazetools.groundtruth.inputs import missing_files
 
         lacking = missing_files(root, options)
         TERMINAL.emit({"missing": {take: [list(pair) for pair in files] for take, files in lacking.items()}})

@@ -55,7 +55,7 @@ def train_command(
     Example: gazetools train --config configs/tiny.yaml --evaluate-only
     """
     from gazetools.schemas.errors import GazetoolsError, UsageError
-    from gazetools.trainer.distributed.launch import Rendezvous, is_worker, launch, leave_exit_code
+    from gazetools.trainer.processes.launch import Rendezvous, is_worker, launch, leave_exit_code
     from gazetools.trainer.run import train
 
     values = list(overrides or [])

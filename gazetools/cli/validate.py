@@ -81,7 +81,7 @@ def validate_command(
 
 
 def _readiness(config: Path, dataset: Path) -> Sequence[Finding]:
-    from gazetools.trainer.readiness import readiness_findings
+    from gazetools.trainer.plan.readiness import readiness_findings
 
     return readiness_findings(config, dataset)
 

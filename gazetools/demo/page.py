@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from gazetools._version import __version__
-from gazetools.charts import CHART_STYLE, COLOURS, Estimate, Line, forest, lines
 from gazetools.demo.answer import controls_sentence, headline, sentence
 from gazetools.demo.commands import StepResult
 from gazetools.demo.plan import PRIMARY_ARM
-from gazetools.html_page import filled, html_page
+from gazetools.html.charts import CHART_STYLE, COLOURS, Estimate, Line, forest, lines
+from gazetools.html.frame import filled, html_page
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import DataFileError
 

@@ -125,7 +125,7 @@ def scenes_command(folder: Path, plan: DemoPlan) -> str:
 
 def make_scenes(folder: Path, plan: DemoPlan, *, progress: Progress) -> float:
     """Render what is not there yet and write the experiment's files; returns the seconds it took."""
-    from gazetools.demo.scenes import SceneSettings, render_scenes
+    from gazetools.scenes import SceneSettings, render_scenes
 
     began = monotonic()
     ids = _ids(folder / "scenes")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gazetools._version import __version__
-from gazetools.extraction.processes import end_process, how_it_ended, receive, send, start_child
+from gazetools.io.child_process import end_process, how_it_ended, receive, send, start_child
 
 LAST_WORDS = frozenset({"ready", "result", "raised", "died"})
 """Kinds of messages after which the worker waits for the driver."""

@@ -9,14 +9,14 @@ from typing import Any
 
 from gazetools._version import __version__
 from gazetools.engines.ray_actor import LAST_WORDS, WorkerActor
-from gazetools.extraction.dispatch import MOST_EARLY_DEATHS, Event
-from gazetools.extraction.messages import event_of
+from gazetools.extraction.pool.dispatch import MOST_EARLY_DEATHS, Event
+from gazetools.extraction.pool.messages import event_of
 from gazetools.extraction.tasks import Task
 from gazetools.extraction.worker import WorkOrder, task_message
 from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 
-_WORKER_MODULE = "gazetools.extraction.worker_process"
+_WORKER_MODULE = "gazetools.extraction.pool.process"
 
 
 class RayPool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gazetools.engines.paths import absolute_inputs, absolute_options
-from gazetools.extraction.reporting import read_report
+from gazetools.extraction.report import read_report
 from gazetools.extraction.run import decode_settings, extract, plan
 from gazetools.extraction.space_of_run import check_space_for_run
 from gazetools.io.atomic import check_writable_folder

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.evaluation.benchmarks import Picture
+from gazetools.annotations.gazefollow import Picture
 from gazetools.io.npz import Npz
 from gazetools.schemas.errors import DataFileError, UsageError, VideoError
 from gazetools.schemas.evaluation import EvaluateOptions
@@ -72,7 +72,7 @@ def _from_npz(path: Path, pictures: list[Picture]) -> Iterator[list[Prediction]]
 def _from_model(name: str, pictures: list[Picture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
     if options.images is None:
         raise UsageError("A model needs the pictures.", hint="Pass --images ROOT of the benchmark.")
-    from gazetools.gazelle import load_model
+    from gazetools.gazemodels.gazelle import load_model
 
     model: Any = load_model(
         name,

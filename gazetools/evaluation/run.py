@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gazetools._version import __version__
-from gazetools.evaluation.benchmarks import Head, Picture, Protocol, read_benchmark
+from gazetools.annotations.gazefollow import Head, Picture, Protocol, read_benchmark
 from gazetools.evaluation.predictions import predictions, read_picture
 from gazetools.evaluation.scores import Scores
 from gazetools.evaluation.stores import score_video

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.extraction.child_reader import ChildReader
-from gazetools.extraction.decoding import Decoder
+from gazetools.extraction.clock import StageClock
+from gazetools.extraction.decoding.child_reader import ChildReader
+from gazetools.extraction.decoding.decoder import Decoder
 from gazetools.extraction.inputs import VideoItem
-from gazetools.extraction.profile import StageClock
-from gazetools.heads.sources import HeadSourceForVideo, heads_for_video
+from gazetools.heads.spec import HeadSourceForVideo, heads_for_video
 from gazetools.sampling import choose_frames
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from gazetools._version import __version__
-from gazetools.extraction.batching import BatchRunner
-from gazetools.extraction.child_reader import ChildReader
-from gazetools.heads.sources import HeadSourceForVideo
+from gazetools.extraction.decoding.child_reader import ChildReader
+from gazetools.extraction.model.batches import BatchRunner
+from gazetools.heads.spec import HeadSourceForVideo
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
 from gazetools.schemas.provenance import GazeModel, HeadSource, Provenance
 from gazetools.video.facts import probe_digest, source_video

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
-from gazetools.extraction.profile import StageClock
+from gazetools.extraction.clock import StageClock
 from gazetools.schemas.store import Piece
 from gazetools.store.pieces import PieceFolder
 

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gazetools.extraction.costs import cost_by_size
-from gazetools.extraction.decoding import Decoder, DecodeSettings
-from gazetools.extraction.dispatch import Dispatch, WorkerPool
+from gazetools.extraction.decoding.costs import cost_by_size
+from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
 from gazetools.extraction.inputs import VideoItem, plan_inputs
-from gazetools.extraction.local_pool import LocalPool
-from gazetools.extraction.reporting import Reporter, not_reached
+from gazetools.extraction.pool.dispatch import Dispatch, WorkerPool
+from gazetools.extraction.pool.local import LocalPool
+from gazetools.extraction.report import Reporter, not_reached
 from gazetools.extraction.space_of_run import check_space_for_run
 from gazetools.extraction.tasks import (
     Task,
@@ -27,7 +27,7 @@ from gazetools.extraction.tasks import (
     plan_digest,
 )
 from gazetools.extraction.worker import Worker, WorkOrder
-from gazetools.heads.sources import heads_for_video, open_heads
+from gazetools.heads.spec import heads_for_video, open_heads
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed

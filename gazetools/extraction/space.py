@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazetools.extraction.fingerprint import FINGERPRINT_EVERY
 from gazetools.extraction.opening import OpenVideo
 from gazetools.io.space import blocks, check_space, free_space
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.video_id import path_of_id
 from gazetools.store.columns import piece_file_bytes, store_file_bytes
 from gazetools.store.pieces import PieceFolder
+from gazetools.video.fingerprint import FINGERPRINT_EVERY
 
 MARGIN_BYTES = 256 << 10
 MARGIN_FILES = 8

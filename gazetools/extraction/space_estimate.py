@@ -8,9 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from gazetools.extraction.costs import Declared
-from gazetools.extraction.decoding import Decoder, DecodeSettings
-from gazetools.extraction.fingerprint import FINGERPRINT_EVERY
+from gazetools.extraction.decoding.costs import Declared
+from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.space import MARGIN_BYTES, MARGIN_FILES
 from gazetools.gazemodels.registry import heatmap_shape_of
@@ -22,6 +21,7 @@ from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
 from gazetools.schemas.store import WORK_FOLDER
 from gazetools.store.columns import store_file_bytes
 from gazetools.store.listing import seems_complete
+from gazetools.video.fingerprint import FINGERPRINT_EVERY
 
 MOST_PROBES = 32
 """Files whose containers are asked for their frames; opening each of 24,236 would take minutes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gazetools.extraction.decoding import DecodeSettings
+from gazetools.extraction.decoding.decoder import DecodeSettings
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.space import MARGIN_BYTES, MARGIN_FILES
 from gazetools.extraction.space_estimate import LEAST_FRAME_BYTES, estimate_space, file_size

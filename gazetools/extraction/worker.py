@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gazetools.extraction.decoding import Decoder, DecodeSettings
+from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.tasks import Task, failure
 from gazetools.progress import Progress
@@ -80,12 +80,12 @@ class Worker:
     def __init__(self, order: WorkOrder, progress: Progress) -> None:
         decoder = Decoder(order.decoding)  # its imports overlap with those of torch
         try:
-            from gazetools.extraction.batching import BatchRunner
-            from gazetools.extraction.job import Job
-            from gazetools.extraction.profile import StageClock
+            from gazetools.extraction.clock import StageClock
+            from gazetools.extraction.model.batches import BatchRunner
+            from gazetools.extraction.video import Job
             from gazetools.gazemodels import load_gaze_model
             from gazetools.heads.detection import HeadDetection
-            from gazetools.heads.sources import open_heads
+            from gazetools.heads.spec import open_heads
 
             options = order.options
             head_files = open_heads(options, order.video_ids)
@@ -152,7 +152,7 @@ class Worker:
         return (lambda: self._result(task, unfinished[0])) if unfinished else (lambda: ended)
 
     def _extract(self, task: Task, ahead: Path | None, beside: Executor | None) -> Callable[[], ItemResult]:
-        from gazetools.extraction.job import Share, extract_video
+        from gazetools.extraction.video import Share, extract_video
 
         share = Share(task.share_index, task.share_count) if task.share_count > 1 else None
         return extract_video(self._job, task.item, share, ahead=ahead, beside=beside)

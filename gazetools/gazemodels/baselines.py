@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from gazetools._version import __version__
-from gazetools.gazelle.loading import resolve_device
-from gazetools.gazelle.model import GazeOutput
-from gazetools.gazelle.preprocess import preprocess
-from gazetools.gazelle.prompts import check_box
+from gazetools.gazemodels.gazelle.loading import resolve_device
+from gazetools.gazemodels.gazelle.model import GazeOutput
+from gazetools.gazemodels.gazelle.preprocess import preprocess
+from gazetools.gazemodels.gazelle.prompts import check_box
 from gazetools.gazemodels.interface import LoadSettings
 from gazetools.schemas.errors import UsageError
 

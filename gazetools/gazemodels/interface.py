@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from gazetools.gazelle.model import GazeOutput
+    from gazetools.gazemodels.gazelle.model import GazeOutput
     from gazetools.progress import Progress
 
 
 class GazeTargetModel(Protocol):
-    """Frames and head boxes in, one heatmap per person out. `gazetools.gazelle.GazeModel` is one."""
+    """Frames and head boxes in, one heatmap per person out. `gazetools.gazemodels.gazelle.GazeModel` is one."""
 
     device: torch.device
     dtype: torch.dtype

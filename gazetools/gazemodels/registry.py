@@ -39,7 +39,7 @@ def register(name: str, loader: Loader) -> None:
 
 def model_names() -> list[str]:
     """Every name that `load_gaze_model` takes beside paths, ours first."""
-    from gazetools.gazelle.config import RELEASED_MODELS, TINY_MODEL
+    from gazetools.gazemodels.gazelle.config import RELEASED_MODELS, TINY_MODEL
 
     installed = (entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
     return list(dict.fromkeys([*RELEASED_MODELS, TINY_MODEL.name, *_BUILT_IN, *_LOADERS, *installed]))
@@ -91,8 +91,8 @@ def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
     """(H, W) of a model's heatmaps, told before it is loaded: of a self-describing file exactly, else `USUAL_SHAPE`."""
     path = Path(name_or_path)
     if path.suffix.lower() == ".safetensors" and path.is_file():
-        from gazetools.gazelle.checkpoints import read_metadata
-        from gazetools.gazelle.config import config_from_metadata
+        from gazetools.gazemodels.gazelle.checkpoints import read_metadata
+        from gazetools.gazemodels.gazelle.config import config_from_metadata
 
         with suppress(CheckpointError):  # said when it is loaded
             if config := config_from_metadata(read_metadata(path), path=name_or_path):
@@ -113,7 +113,7 @@ def _find(name: str) -> Loader:
 
 
 def _load_gazelle(settings: LoadSettings) -> GazeTargetModel:
-    from gazetools.gazelle import load_model
+    from gazetools.gazemodels.gazelle import load_model
 
     return load_model(
         settings.name,

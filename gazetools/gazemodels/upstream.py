@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from gazetools.gazelle.checkpoints import read_weight_file
-from gazetools.gazelle.config import DECODER_URLS, RELEASED_MODELS, released_config
-from gazetools.gazelle.loading import resolve_device
-from gazetools.gazelle.model import GazeOutput
-from gazetools.gazelle.preprocess import PreprocessKind, preprocess
-from gazetools.gazelle.prompts import check_box
-from gazetools.gazelle.weights import RemoteFile, obtain
+from gazetools.gazemodels.gazelle.checkpoints import read_weight_file
+from gazetools.gazemodels.gazelle.config import DECODER_URLS, RELEASED_MODELS, released_config
+from gazetools.gazemodels.gazelle.loading import resolve_device
+from gazetools.gazemodels.gazelle.model import GazeOutput
+from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, preprocess
+from gazetools.gazemodels.gazelle.prompts import check_box
 from gazetools.gazemodels.interface import LoadSettings
+from gazetools.gazemodels.weights import RemoteFile, obtain
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 
 _BACKBONE_PREFIX = "backbone"

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools._version import __version__
-from gazetools.groundtruth.plan import Job, plan
+from gazetools.groundtruth.inputs import Job, plan
 from gazetools.groundtruth.render import SIZE
 from gazetools.groundtruth.targets import Targets
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps

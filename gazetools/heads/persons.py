@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gazetools.gazelle.preprocess import IMAGENET_MEAN, IMAGENET_STD, resize_antialiased
+from gazetools.gazemodels.gazelle.preprocess import IMAGENET_MEAN, IMAGENET_STD, resize_antialiased
 from gazetools.heads.weights import load_transformer, model_facts
 from gazetools.schemas.errors import CheckpointError, UsageError
 

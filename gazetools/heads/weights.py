@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gazetools.gazelle.weights import RemoteFile, is_offline, obtain
+from gazetools.gazemodels.weights import RemoteFile, is_offline, obtain
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.schemas.heads import YUNET_URL

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.convert import resize, to_float32
-from gazetools.heatmaps.locate import Location, locate, raw_manifest
-from gazetools.heatmaps.sources import FrameSource, SideMembers, open_source, side_layout
+from gazetools.heatmaps.values import resize, to_float32
 from gazetools.io.closing import Closing
 from gazetools.io.npz import Npz
+from gazetools.layouts.base import FrameSource, SideMembers, open_source, side_layout
+from gazetools.layouts.locate import Location, locate, raw_manifest
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import INDEX_NPZ, MANIFEST_NAME
 from gazetools.schemas.errors import DataFileError, FrameRangeError
@@ -238,7 +238,7 @@ class HeatmapReader(Closing):
 def open_members(path: Path) -> Iterator[SideMembers]:
     """The members beside the maps in an .npz or .h5."""
     if path.suffix == ".h5":
-        from gazetools.heatmaps.hdf5 import Hdf5Members
+        from gazetools.layouts.hdf5 import Hdf5Members
 
         yield Hdf5Members(path)
         return

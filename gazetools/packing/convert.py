@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.convert import to_float32
-from gazetools.heatmaps.locate import KIND_OF_SUFFIX, Location, list_foreign, numbered_frames, raw_manifest
+from gazetools.heatmaps.normalise import UINT8_SCALE, to_stored
 from gazetools.heatmaps.reader import open_members
-from gazetools.heatmaps.sources import FrameSource, open_source, side_layout
+from gazetools.heatmaps.values import to_float32
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps, sha256_of_file, write_bytes_atomic
-from gazetools.packing.layouts import sha256_of_listing, write_maps
+from gazetools.io.parallel import SharedProgress, each
+from gazetools.layouts.base import FrameSource, open_source, side_layout
+from gazetools.layouts.locate import KIND_OF_SUFFIX, Location, list_foreign, numbered_frames, raw_manifest
+from gazetools.layouts.members import MEMBER_TYPES, Members
+from gazetools.layouts.writers import sha256_of_listing, write_maps
 from gazetools.packing.manifest import ManifestDraft
-from gazetools.packing.maps import UINT8_SCALE, to_stored
-from gazetools.packing.members import MEMBER_TYPES, Members
-from gazetools.packing.parallel import SharedProgress, each
 from gazetools.packing.space import check_space_for_maps, refuse_nested_folders
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import parse_settings

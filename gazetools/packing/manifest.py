@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from gazetools._version import __version__
-from gazetools.heatmaps.locate import raw_manifest
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.json_files import dumps, read_json, write_json_atomic
+from gazetools.layouts.locate import raw_manifest
 from gazetools.packing.readme import README_HEADING, readme
 from gazetools.schemas.base import parse_settings
 from gazetools.schemas.dataset import (

@@ -1,127 +1,183 @@
-"""What happens to the numbers of a map: people to one map, resize, normalise, store type."""
+"""The maps of one packed video, block by block, in memory that does not grow with its length."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.convert import resize, to_float16, to_float32
-from gazetools.schemas.dataset import Normalise, PackDtype
+from gazetools.heatmaps.normalise import Maps, combine_people, inverse_of, normalise, resize, to_stored
+from gazetools.heatmaps.values import to_float32
+from gazetools.packing.grid import Grid, Ints
+from gazetools.schemas.dataset import PackOptions
 from gazetools.schemas.errors import DataFileError
+from gazetools.store import StoreReader
 
-__all__ = ["combine_people", "inverse_of", "normalise", "resize", "to_stored"]
-
-Maps = npt.NDArray[np.float32]
-UINT8_SCALE = 1 / 255
-UINT8_MAX_ERROR = 1 / 510
-"""Of a map value in 0..1 stored as round(255 x): half a step."""
-_MAX_LOST_MASS = 0.01
-_HALF_RELATIVE, _HALF_ABSOLUTE = 2.0**-11, 2.0**-25
-"""Rounding to float16 moves a number by at most this share of it, below 2**-14 by at most this much."""
-
-
-def combine_people(
-    maps: Maps, first_of_frame: npt.NDArray[np.int64], weights: npt.NDArray[np.float32] | None, *, rule: str
-) -> tuple[Maps, npt.NDArray[np.float32] | None]:
-    """One map per frame from one map per person.
-
-    Args:
-        maps: float32 [n, H, W], the people of a frame next to each other.
-        first_of_frame: int64 [f], ascending: where each frame's people begin; every frame has at least one.
-        weights: float32 [n] in 0..1 (`--inout gate|weight`) or None.
-        rule: `mean`, or anything else for the maximum (which leaves a single person's map as it is).
-
-    Returns:
-        Maps [f, H, W] combined with weights relative to the frame's largest, and that largest weight [f]. The caller
-        multiplies by it *after* normalising: multiplied before, a division by max or sum would cancel it.
-    """
-    combine = np.add if rule == "mean" else np.maximum
-    largest = None
-    if weights is not None:
-        largest = np.maximum.reduceat(weights, first_of_frame)
-        counts = np.diff(np.append(first_of_frame, len(maps)))
-        per_row = np.repeat(largest, counts)
-        relative = np.divide(weights, per_row, out=np.zeros_like(weights), where=per_row > 0)
-        maps = maps * relative[:, None, None]
-    if len(first_of_frame) == len(maps):
-        return maps, largest
-    combined = combine.reduceat(maps, first_of_frame, axis=0)
-    if rule == "mean":
-        combined /= np.diff(np.append(first_of_frame, len(maps))).astype(np.float32)[:, None, None]
-    return combined, largest
+_BLOCK_BYTES = 16 << 20
+_MAX_BLOCK_FRAMES = 128
+_MAX_ROWS_AT_ONCE = 1024
+_MAX_GAP = 16
+"""Unwanted rows between two wanted ones that are read along instead of making a second read."""
+_HALF_ONE = 0x3C00
+Halves = npt.NDArray[np.float16]
 
 
-def normalise(maps: Maps, rule: Normalise, *, temperature: float = 1.0) -> Maps:
-    """Each map of [n, H, W] (values >= 0) by itself; a map of zeros stays zeros under every rule.
+@dataclass(frozen=True, kw_only=True)
+class PackedMaps:
+    """The maps of one video as its dataset will hold them; nothing is read before `blocks` is iterated."""
 
-    max: x / max(x). sum: x / sum(x). minmax: (x - min) / (max - min), zeros where a map is constant.
-    softmax: exp((x - max) / temperature) / sum of the same. none: x.
-    """
-    if rule == "none" or not len(maps):
-        return maps
-    peak = maps.max(axis=(1, 2), keepdims=True)
-    seen = peak > 0
-    # where nothing is to be divided the numbers are 0 already: dividing them by 1 is faster than leaving them out
-    if rule == "max":
-        return np.divide(maps, np.where(seen, peak, np.float32(1)))
-    if rule == "sum":
-        # float64: a subnormal sum in float32 would lose the digits that make the result sum to 1
-        total = maps.sum(axis=(1, 2), keepdims=True, dtype=np.float64)
-        return np.divide(maps, np.where(seen, total, 1.0)).astype(np.float32)
-    if rule == "minmax":
-        low = maps.min(axis=(1, 2), keepdims=True)
-        shifted = maps - low
-        return np.divide(shifted, np.where(peak > low, peak - low, np.float32(1)), out=shifted)
-    with np.errstate(over="ignore"):  # far below the peak of a cold softmax: exp(-inf) = 0 is right
-        exponent = (maps.astype(np.float64) - peak) / temperature
-    powers = np.exp(exponent)
-    return np.where(seen, powers / powers.sum(axis=(1, 2), keepdims=True), 0.0).astype(np.float32)
+    store: StoreReader
+    grid: Grid
+    options: PackOptions
+    size_hw: tuple[int, int]
+    _inverse: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """First row of a block -> [2, n] scale and offset of its rows."""
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)"""
+        return len(self.grid), *self.size_hw
 
-def inverse_of(
-    maps: Maps, rule: Normalise, *, temperature: float = 1.0
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """(scale [n], offset [n]) that undo `normalise` of `maps`, exact up to the stored type.
+    def blocks(self) -> Iterator[npt.NDArray[np.generic]]:
+        """Blocks [n, H, W] in the dataset's dtype, in grid order; n sums to T.
 
-    raw = stored * scale + offset; for softmax raw = temperature * ln(stored) + offset and scale is the temperature.
-    """
-    flat = maps.reshape(len(maps), -1)
-    zero = np.zeros(len(maps), np.float32)
-    if rule == "none" or not len(maps):
-        return np.ones(len(maps), np.float32), zero
-    if rule == "sum":
-        return flat.sum(axis=1, dtype=np.float64).astype(np.float32), zero
-    peak = flat.max(axis=1)
-    if rule == "max":
-        return peak, zero
-    if rule == "minmax":
-        low = flat.min(axis=1)
-        return peak - low, low
-    flat, peak = flat.astype(np.float64), peak.astype(np.float64)
-    with np.errstate(over="ignore"):
-        total = np.exp((flat - peak[:, None]) / temperature).sum(axis=1)
-    return np.full(len(maps), temperature, np.float32), (peak + temperature * np.log(total)).astype(np.float32)
+        Raises DataFileError for raw maps outside 0..1 and for maps that the dtype can't hold.
+        """
+        step = max(1, min(_MAX_BLOCK_FRAMES, _BLOCK_BYTES // (self.size_hw[0] * self.size_hw[1] * 4)))
+        for begin in range(0, len(self.grid), step):
+            block = slice(begin, min(begin + step, len(self.grid)))
+            sources = np.unique(np.concatenate([self.grid.before[block], self.grid.after[block]]))
+            sources = sources[sources >= 0]
+            if self._untouched(sources):
+                yield self._laid_out(self._raw(sources), sources, block)
+            else:
+                inverse: list[npt.NDArray[np.float32]] | None = None if self.options.normalize == "none" else []
+                maps = self._finished(sources, inverse)
+                if inverse is not None:
+                    self._keep_inverse(inverse, sources, block)
+                yield self._stored(self._laid_out(maps, sources, block))
 
+    def _untouched(self, sources: Ints) -> bool:
+        """Are the maps of these grid rows to be copied bit by bit?"""
+        return (
+            self.options.dtype == "float16"
+            and self.options.normalize == "none"
+            and self.options.missing != "interpolate"
+            and self.grid.weights is None
+            and self.store.heatmap_shape == self.size_hw
+            and int(self._counts(sources).max(initial=0)) <= 1
+        )
 
-def to_stored(maps: Maps, dtype: PackDtype, *, sums_to_one: bool, where: str) -> npt.NDArray[np.generic]:
-    """Maps in 0..1 in the dataset's type; uint8 is round(255 x), at most 1/510 off.
+    def _counts(self, sources: Ints) -> Ints:
+        return self.grid.stop[sources] - self.grid.start[sources]
 
-    Raises DataFileError where rounding to float16 would move more than 1 % of the mass of a map that sums to 1
-    (`sums_to_one`): the values of large ones come near its smallest step, 6e-8.
-    """
-    if dtype == "float32":
-        return np.ascontiguousarray(maps, dtype=np.float32)
-    if dtype == "uint8":
-        return np.rint(np.clip(maps, 0.0, 1.0) * np.float32(255)).astype(np.uint8)
-    stored = to_float16(maps)
-    # small maps can't lose that much, whatever is in them
-    can_lose = _HALF_RELATIVE + _HALF_ABSOLUTE * maps[:1].size
-    if sums_to_one and len(maps) and can_lose > _MAX_LOST_MASS:
-        lost = float(np.abs(maps - to_float32(stored, 1.0)).sum(axis=(1, 2), dtype=np.float64).max())
-        if lost > _MAX_LOST_MASS:
+    def _raw(self, sources: Ints) -> Halves:
+        """Raw maps of grid rows with one person each."""
+        return self._read_rows(self.grid.chosen[self.grid.start[sources]])
+
+    def _finished(self, sources: Ints, inverse: list[npt.NDArray[np.float32]] | None) -> Maps:
+        """Combined, resized and normalised maps of the grid rows `sources`; what undoes it is added to `inverse`."""
+        counts = self._counts(sources)
+        parts = [np.zeros((0, *self.size_hw), dtype=np.float32)]
+        for part in _parts(counts):
+            wanted, people = sources[part], counts[part]
+            ends = np.cumsum(people)
+            # start of each frame, then its first, second ... person
+            positions = np.repeat(self.grid.start[wanted] - (ends - people), people) + np.arange(ends[-1])
+            raw = self._read_rows(self.grid.chosen[positions])
+            weights = None if self.grid.weights is None else self.grid.weights[positions]
+            maps, largest = combine_people(to_float32(raw, 1.0), ends - people, weights, rule=self.options.people)
+            maps = resize(maps, self.size_hw)
+            if inverse is not None:
+                inverse.append(self._inverse_of(maps, largest))
+            maps = normalise(maps, self.options.normalize, temperature=self.options.temperature)
+            parts.append(maps if largest is None else maps * largest[:, None, None])
+        return parts[1] if len(parts) == 2 else np.concatenate(parts)
+
+    def _inverse_of(self, maps: Maps, largest: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
+        scale, offset = inverse_of(maps, self.options.normalize, temperature=self.options.temperature)
+        if largest is not None:
+            # a weight of 0 has wiped the map out; softmax's scale is no factor, its weight moves the offset
+            known = largest > 0
+            factor = np.where(known, largest, 1)
+            if self.options.normalize == "softmax":
+                offset = np.where(known, offset - self.options.temperature * np.log(factor), np.nan)
+            else:
+                scale, offset = np.where(known, scale / factor, np.nan), np.where(known, offset, np.nan)
+        return np.stack([scale, offset]).astype(np.float32)
+
+    def _keep_inverse(self, parts: list[npt.NDArray[np.float32]], sources: Ints, block: slice) -> None:
+        """Scale and offset of a block's rows; NaN where nothing is shown or two maps are blended."""
+        before = self.grid.before[block]
+        blended = (self.grid.after[block] > before) & (self.grid.blend[block] > 0)
+        rows = np.full((2, len(before)), np.nan, np.float32)
+        there = (before >= 0) & ~blended
+        if there.any():
+            rows[:, there] = np.concatenate(parts, axis=1)[:, np.searchsorted(sources, before[there])]
+        self._inverse[block.start] = rows
+
+    def inverse(self) -> dict[str, npt.NDArray[np.float32]]:
+        """`norm_scale` and `norm_offset`, float32 [T] each, once `blocks` has been iterated; nothing for none."""
+        if self.options.normalize == "none":
+            return {}
+        empty = np.zeros((2, 0), np.float32)
+        rows = np.concatenate([empty, *(self._inverse[start] for start in sorted(self._inverse))], axis=1)
+        return {"norm_scale": rows[0].copy(), "norm_offset": rows[1].copy()}
+
+    def _laid_out(self, maps: npt.NDArray[np.floating], sources: Ints, block: slice) -> npt.NDArray[np.floating]:
+        """The rows of a block: maps of their own, filled ones, zeros."""
+        before, after, blend = self.grid.before[block], self.grid.after[block], self.grid.blend[block]
+        if len(sources) == len(before) and bool((before == after).all()):
+            return maps
+        rows = np.zeros((len(before), *self.size_hw), dtype=maps.dtype)
+        there = before >= 0
+        rows[there] = maps[np.searchsorted(sources, before[there])]
+        mixed = there & (after > before) & (blend > 0)
+        if mixed.any():
+            share = blend[mixed][:, None, None]
+            rows[mixed] = (1 - share) * rows[mixed] + share * maps[np.searchsorted(sources, after[mixed])]
+        return rows
+
+    def _stored(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.generic]:
+        sums_to_one = self.options.normalize in ("sum", "softmax")
+        maps = rows.astype(np.float32, copy=False)
+        return to_stored(maps, self.options.dtype, sums_to_one=sums_to_one, where=self.store.video_id)
+
+    def _read_rows(self, rows: Ints) -> Halves:
+        """Raw maps of the store rows `rows` (ascending, repeats allowed), checked to be in 0..1."""
+        parts = [np.zeros((0, *self.store.heatmap_shape), dtype=np.float16)]
+        for run in np.split(rows, np.flatnonzero(np.diff(rows) > _MAX_GAP) + 1) if len(rows) else []:
+            low, high = int(run[0]), int(run[-1]) + 1
+            for begin in range(low, high, _MAX_ROWS_AT_ONCE):
+                end = min(begin + _MAX_ROWS_AT_ONCE, high)
+                inside = run[(run >= begin) & (run < end)] - begin
+                maps = self.store.read_heatmaps(begin, end)
+                parts.append(maps if np.array_equal(inside, np.arange(end - begin)) else maps[inside])
+        raw = parts[1] if len(parts) == 2 else np.concatenate(parts)
+        # one pass over the bits finds everything that is not in 0..1: signs, NaN and infinities are larger numbers
+        if int(raw.view(np.uint16).max(initial=0)) > _HALF_ONE:
+            self._refuse_bad(raw, rows)
+        return raw
+
+    def _refuse_bad(self, raw: Halves, rows: Ints) -> None:
+        bad = ~((raw >= 0) & (raw <= 1)).all(axis=(1, 2))  # minus zero is no fault
+        if bad.any():
+            frames = np.unique(self.store.row_frame[rows[bad]])
             raise DataFileError(
-                f"{where}: float16 would move {lost:.1%} of the mass of a map of {maps.shape[1]}x{maps.shape[2]} that "
-                f"sums to 1; {_MAX_LOST_MASS:.0%} is allowed.",
-                hint="Pack with --dtype float32, a smaller --size or --normalize max.",
+                f"{self.store.video_id!r} has raw heatmaps outside 0..1 or NaN at frames {frames[:10].tolist()}.",
+                hint="Run gazetools validate, then extract this video again with --overwrite.",
             )
-    return stored
+
+
+def _parts(counts: Ints) -> Iterator[slice]:
+    """Slices of frames with at most _MAX_ROWS_AT_ONCE people together (a single frame may have more)."""
+    begin = total = 0
+    for position, count in enumerate(counts.tolist()):
+        if total and total + count > _MAX_ROWS_AT_ONCE:
+            yield slice(begin, position)
+            begin, total = position, 0
+        total += count
+    if begin < len(counts):
+        yield slice(begin, len(counts))

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from gazetools.heatmaps.normalise import UINT8_SCALE
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps, sha256_of_file, write_bytes_atomic
+from gazetools.io.parallel import SharedProgress, each
+from gazetools.layouts.members import Members
+from gazetools.layouts.writers import write_maps
 from gazetools.packing.grid import plan_grid
-from gazetools.packing.layouts import write_maps
 from gazetools.packing.manifest import ManifestDraft
-from gazetools.packing.maps import UINT8_SCALE
-from gazetools.packing.members import Members
+from gazetools.packing.maps import PackedMaps
 from gazetools.packing.origin import origin_bytes, origin_of
-from gazetools.packing.parallel import SharedProgress, each
 from gazetools.packing.space import check_space_for_maps, refuse_nested_folders
-from gazetools.packing.stream import PackedMaps
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed, nearest_name
 from gazetools.schemas.dataset import (

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.preview.encode import write_overlay_video
 from gazetools.preview.overlay import draw_overlay
-from gazetools.preview.sources import OverlaySource, open_overlays
+from gazetools.preview.rows import OverlaySource, open_overlays
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.video import Frame

@@ -10,8 +10,8 @@ _PUBLIC = {
     "AttentiveClassifier": "gazetools.trainer.models.probe",
     "TrainResult": "gazetools.trainer.result",
     "VisionTransformerPredictorHeatmap": "gazetools.trainer.models.predictor",
-    "load_config": "gazetools.trainer.config",
-    "readiness_findings": "gazetools.trainer.readiness",
+    "load_config": "gazetools.trainer.plan.config",
+    "readiness_findings": "gazetools.trainer.plan.readiness",
     "train": "gazetools.trainer.run",
     "vit_heatmap_predictor": "gazetools.trainer.models.predictor",
 }
@@ -28,11 +28,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from gazetools.trainer.config import load_config
     from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap, vit_heatmap_predictor
     from gazetools.trainer.models.probe import AttentiveClassifier
     from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
-    from gazetools.trainer.readiness import readiness_findings
+    from gazetools.trainer.plan.config import load_config
+    from gazetools.trainer.plan.readiness import readiness_findings
     from gazetools.trainer.result import TrainResult
     from gazetools.trainer.run import train
 

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from gazetools.io.json_files import read_json
 from gazetools.schemas.training import RANDOM_WEIGHTS
-from gazetools.trainer.checkpoints import best_checkpoint
-from gazetools.trainer.loop import Loop
-from gazetools.trainer.position import Position
+from gazetools.trainer.folder.checkpoints import best_checkpoint
+from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.learn.position import Position
+from gazetools.trainer.plan.settle import RunPlan
 from gazetools.trainer.result import TrainResult
-from gazetools.trainer.run_plan import RunPlan
 
 RESULT_NAME = "result.json"
 

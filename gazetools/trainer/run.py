@@ -8,28 +8,35 @@ from typing import Any, Literal
 
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
-from gazetools.trainer.arms.build import build_trunks
-from gazetools.trainer.checkpoints import FoundCheckpoint
-from gazetools.trainer.config import load_config
-from gazetools.trainer.distributed.launch import accept_warnings
-from gazetools.trainer.distributed.world import World, joined_world
-from gazetools.trainer.encoding import open_feature_cache
-from gazetools.trainer.evaluation import final_evaluation, flat_values, measure, note_best, split_key, training_values
-from gazetools.trainer.ignored import ignored_note
-from gazetools.trainer.interruption import Interruption
-from gazetools.trainer.loop import Loop
+from gazetools.trainer.folder.checkpoints import FoundCheckpoint
+from gazetools.trainer.folder.records import write_metrics, write_steps
+from gazetools.trainer.learn.build import build_trunks
+from gazetools.trainer.learn.encoding import open_feature_cache
+from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.logs.tensorboard import TensorboardLog
+from gazetools.trainer.logs.wandb import WandbLog
+from gazetools.trainer.measure.final import (
+    final_evaluation,
+    flat_values,
+    measure,
+    note_best,
+    split_key,
+    training_values,
+)
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.outcome import RESULT_NAME, is_finished, result_of
-from gazetools.trainer.records import write_metrics, write_steps
-from gazetools.trainer.restore import find_state, load_best, load_given_weights
+from gazetools.trainer.plan.checks import notes_of
+from gazetools.trainer.plan.config import load_config
+from gazetools.trainer.plan.ignored import ignored_note
+from gazetools.trainer.plan.settle import RunPlan, settle
+from gazetools.trainer.processes.interruption import Interruption
+from gazetools.trainer.processes.launch import accept_warnings
+from gazetools.trainer.processes.world import World, joined_world
 from gazetools.trainer.result import TrainResult
-from gazetools.trainer.run_plan import RunPlan, settle
+from gazetools.trainer.resume import find_state, load_best, load_given_weights
 from gazetools.trainer.saving import save_best_weights, save_state
-from gazetools.trainer.setup import notes_of
 from gazetools.trainer.talk import Talk
-from gazetools.trainer.tensorboard_log import TensorboardLog
-from gazetools.trainer.wandb_log import WandbLog
 
 CONFIG_NAME = "config.json"
 Logs = Sequence[WandbLog | TensorboardLog]

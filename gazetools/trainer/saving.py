@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gazetools.trainer.checkpoints import TRAINING_FORMAT, WEIGHTS_FORMAT, save_best, save_checkpoint
-from gazetools.trainer.loop import Loop
-from gazetools.trainer.run_plan import RunPlan
+from gazetools.trainer.folder.checkpoints import TRAINING_FORMAT, WEIGHTS_FORMAT, save_best, save_checkpoint
+from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.plan.settle import RunPlan
 
 
 def save_state(loop: Loop, plan: RunPlan) -> str | None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gazetools.progress import Progress, ShowsTable
-from gazetools.trainer.data.sources import source_settings
-from gazetools.trainer.evaluation import prefix
-from gazetools.trainer.loop import Loop
-from gazetools.trainer.run_plan import RunPlan
+from gazetools.trainer.data.maps.build import source_settings
+from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.measure.final import prefix
+from gazetools.trainer.plan.settle import RunPlan
 
 
 class Talk:

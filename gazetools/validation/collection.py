@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gazetools.heatmaps.locate import list_foreign, raw_manifest
 from gazetools.io.atomic import TEMP_MARK
 from gazetools.io.json_files import read_json
+from gazetools.layouts.locate import list_foreign, raw_manifest
 from gazetools.schemas.base import explain_validation_error
 from gazetools.schemas.dataset import LAYOUT_SUFFIX, MANIFEST_NAME, ORIGIN_SUFFIX, README_NAME, PackedVideo, PackOptions
 from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError

@@ -11,13 +11,13 @@ import h5py
 import numpy as np
 from pydantic import ValidationError
 
-from gazetools.heatmaps.hdf5 import Hdf5Members
-from gazetools.heatmaps.locate import numbered_frames
-from gazetools.heatmaps.sources import StoredFrames, heatmap_member, side_layout, thw
 from gazetools.io.arrays import AnyArray, ArrayLayout, iter_npy_blocks, load_npy, npy_layout
 from gazetools.io.atomic import sha256_of_file
 from gazetools.io.npz import Npz
-from gazetools.packing.layouts import sha256_of_listing
+from gazetools.layouts.base import StoredFrames, heatmap_member, side_layout, thw
+from gazetools.layouts.hdf5 import Hdf5Members
+from gazetools.layouts.locate import numbered_frames
+from gazetools.layouts.writers import sha256_of_listing
 from gazetools.schemas.dataset import (
     CONVERTED_FROM,
     HEATMAP_MEMBER,

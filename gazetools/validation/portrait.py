@@ -158,7 +158,7 @@ def _drawn(subject: Subject, root: Path, wanted: list[tuple[Finding | None, int]
     import cv2
 
     from gazetools.preview.overlay import draw_overlay
-    from gazetools.preview.sources import DatasetOverlays, StoreOverlays
+    from gazetools.preview.rows import DatasetOverlays, StoreOverlays
 
     if not wanted or subject.size_hw is None:
         return

@@ -17,18 +17,16 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
 from gazetools.schemas.store import Prompt
-from gazetools.validation import (
-    checks_across,
-    checks_annotations,
-    checks_frozen,
-    checks_origin,
-    checks_time,
-    checks_values,
-    checks_video,
-)
-from gazetools.validation.checks_sync import check_sync
+from gazetools.validation.checks import across as checks_across
+from gazetools.validation.checks import annotations as checks_annotations
+from gazetools.validation.checks import frozen as checks_frozen
+from gazetools.validation.checks import origin as checks_origin
+from gazetools.validation.checks import time as checks_time
+from gazetools.validation.checks import values as checks_values
+from gazetools.validation.checks import video as checks_video
+from gazetools.validation.checks.sync import check_sync
 from gazetools.validation.collection import Collection, collect
-from gazetools.validation.deep import check_deep, open_deep
+from gazetools.validation.deep.check import check_deep, open_deep
 from gazetools.validation.load import load
 from gazetools.validation.portrait import Gallery, Portrait, portray
 from gazetools.validation.subject import DeepCheck, Subject
@@ -142,7 +140,7 @@ def validate(
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
     report = ValidationReport(findings=findings, summary=_summary(path, collection, outcomes, findings))
     if html is not None:
-        from gazetools.validation.html import write_html
+        from gazetools.validation.page import write_html
 
         write_html(Path(html), report, [outcome.portrait for outcome in outcomes if outcome.portrait is not None])
     return report

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.convert import to_float32
+from gazetools.heatmaps.values import to_float32
 from gazetools.io.arrays import AnyArray
 from gazetools.schemas.dataset import PackedVideo, PackOptions, SampledRow
 from gazetools.schemas.findings import Finding
@@ -21,7 +21,7 @@ from gazetools.schemas.provenance import Provenance
 from gazetools.validation.catalogue import finding
 
 if TYPE_CHECKING:
-    from gazetools.gazelle import GazeModel
+    from gazetools.gazemodels.gazelle import GazeModel
 
 Kind = Literal["store", "dataset", "foreign"]
 Ints = npt.NDArray[np.int64]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gazetools.demo.scenes import FPS, HEIGHT, WIDTH, render_scenes
 from gazetools.heads.files import read_heads
+from gazetools.scenes import FPS, HEIGHT, WIDTH, render_scenes
 from gazetools.video import VideoReader
 
 

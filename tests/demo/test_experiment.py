@@ -24,10 +24,10 @@ from gazetools.demo.commands import StepResult, command_line, run_command
 from gazetools.demo.experiment import training_config
 from gazetools.demo.plan import ARMS, DEFAULT, FULL, DemoPlan
 from gazetools.demo.run import DemoResult, claim_folder, demo_commands, run_demo
-from gazetools.demo.scenes import TEST_SEED
 from gazetools.io.json_files import read_json
+from gazetools.scenes import TEST_SEED
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
-from gazetools.trainer.config import load_config
+from gazetools.trainer.plan.config import load_config
 from tests.helpers.browser import find_browser
 from tests.helpers.command_line import run_cli
 

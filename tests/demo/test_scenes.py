@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gazetools.demo.scenes import FPS, GENERATOR_VERSION, NOUNS, TEST_SEED, Scene, SceneSettings, render_scenes
-from gazetools.demo.scenes.heads import SPRITE_SIDE, head_sprite, random_head, turn_towards
+from gazetools.scenes import FPS, GENERATOR_VERSION, NOUNS, TEST_SEED, Scene, SceneSettings, render_scenes
+from gazetools.scenes.heads import SPRITE_SIDE, head_sprite, random_head, turn_towards
 from gazetools.schemas.errors import UsageError
 
 FROZEN_TRUTH = [

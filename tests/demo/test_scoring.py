@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from gazetools.demo import scoring
-from gazetools.demo.scenes import TEST_SEED
-from gazetools.gazelle.model import GazeOutput
+from gazetools.finetune import scoring
 from gazetools.gazemodels import load_gaze_model
+from gazetools.gazemodels.gazelle.model import GazeOutput
 from gazetools.metrics.gaze import target_heatmap
+from gazetools.scenes import TEST_SEED
 
 
 class _Oracle:

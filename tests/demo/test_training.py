@@ -10,17 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gazetools.demo.training import crowds
-from gazetools.demo.training.crowds import add_heads
-from gazetools.demo.training.losses import make_batch
-from gazetools.demo.training.network import TrainingNetwork, checkpoint_tensors, target_maps, write_checkpoint
-from gazetools.demo.training.run import train
-from gazetools.demo.training.samples import Sample, SamplePool, make_sample
-from gazetools.demo.training.settings import TrainingSettings
-from gazetools.demo.training.state import STATE, WEIGHTS
-from gazetools.gazelle import load_model
-from gazetools.gazelle.config import TINY_MODEL
-from gazetools.gazelle.prompts import head_maps
+from gazetools.finetune import crowds
+from gazetools.finetune.crowds import add_heads
+from gazetools.finetune.losses import make_batch
+from gazetools.finetune.recipe import TrainingSettings
+from gazetools.finetune.run import train
+from gazetools.finetune.samples import Sample, SamplePool, make_sample
+from gazetools.finetune.state import STATE, WEIGHTS
+from gazetools.finetune.tiny import TrainingNetwork, checkpoint_tensors, target_maps, write_checkpoint
+from gazetools.gazemodels.gazelle import load_model
+from gazetools.gazemodels.gazelle.config import TINY_MODEL
+from gazetools.gazemodels.gazelle.prompts import head_maps
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.schemas.errors import UsageError
 

@@ -11,7 +11,7 @@ from gazetools.groundtruth import groundtruth
 from gazetools.schemas.store import Piece, Rows
 from gazetools.store import StoreContent, open_store, write_store
 from gazetools.validation import validate
-from gazetools.validation.checks_sync import measure_offset
+from gazetools.validation.checks.sync import measure_offset
 from tests.helpers.synthetic_takes import TAKES
 
 TAKE = TAKES[1]

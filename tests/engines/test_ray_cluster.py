@@ -103,9 +103,7 @@ def _assert_nothing_lost(report: dict[str, Any], store: Path, single: Path) -> N
 
 def _worker_processes() -> list[int]:
     """Of this test's own nodes, which are children of this process."""
-    return [
-        pid for pid, command in descendants(os.getpid()).items() if "gazetools.extraction.worker_process" in command
-    ]
+    return [pid for pid, command in descendants(os.getpid()).items() if "gazetools.extraction.pool.process" in command]
 
 
 def test_a_wrong_token_is_refused(nodes: Nodes, clip: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from gazetools.engines.ray import _environment, _no_cluster, _sizes
 from gazetools.engines.ray_pool import RayPool
-from gazetools.extraction.dispatch import Dispatch
 from gazetools.extraction.inputs import VideoItem
+from gazetools.extraction.pool.dispatch import Dispatch
 from gazetools.extraction.run import decode_settings
 from gazetools.extraction.tasks import WorkQueue, cut_for_workers, failure
 from gazetools.extraction.worker import WorkOrder

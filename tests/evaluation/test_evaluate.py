@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from gazetools.annotations.gazefollow import read_benchmark
 from gazetools.evaluation import evaluate
-from gazetools.evaluation.benchmarks import read_benchmark
 from gazetools.evaluation.scores import Scores
 from gazetools.groundtruth import groundtruth
 from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l2

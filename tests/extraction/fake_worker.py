@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-from gazetools.extraction.processes import enter_child, receive, send
-from gazetools.extraction.profile import StageClock
+from gazetools.extraction.clock import StageClock
+from gazetools.io.child_process import enter_child, receive, send
 
 
 def main(arguments: list[str]) -> int:

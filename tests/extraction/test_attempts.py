@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import gazetools
-from gazetools.extraction.batching import BatchRunner
+from gazetools.extraction.model.batches import BatchRunner
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import ItemResult
 from gazetools.store import attempts
@@ -135,7 +135,7 @@ def test_a_schedulers_sigterm_ends_in_order_and_does_not_count(
 
 _DEADLY = """
 import os, signal, sys
-from gazetools.extraction import job
+from gazetools.extraction import video as job
 whole = job.make_pieces
 def deadly(*arguments, **settings):
     if settings["name"] == "a_bad":

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import gazetools
-from gazetools.extraction.batching import BatchRunner
-from gazetools.extraction.crops import MIN_SHARE, box_in_crop, crop_around, cut, map_into_frame
-from gazetools.extraction.prompts import FramePrompts
-from gazetools.gazelle.model import GazeOutput
-from gazetools.gazelle.prompts import box_cells, is_empty
+from gazetools.extraction.model.batches import BatchRunner
+from gazetools.extraction.model.crops import MIN_SHARE, box_in_crop, crop_around, cut, map_into_frame
+from gazetools.gazemodels.gazelle.model import GazeOutput
+from gazetools.gazemodels.gazelle.prompts import box_cells, is_empty
+from gazetools.heads.prompts import FramePrompts
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
 

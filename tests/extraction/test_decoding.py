@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gazetools.extraction.child_reader import ChildReader
-from gazetools.extraction.decoding import Decoder, DecodeSettings, ReadAhead
+from gazetools.extraction.decoding.child_reader import ChildReader
+from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings, ReadAhead
 from gazetools.schemas.errors import VideoError
 from gazetools.video import VideoReader
 from tests.extraction.fake_readers import BAD_FRAME
@@ -129,7 +129,7 @@ def test_after_one_crash_the_frames_go_on_where_they_stopped(clip: Path, tmp_pat
 _DRIVER = """
 import sys, time
 from pathlib import Path
-from gazetools.extraction.decoding import Decoder
+from gazetools.extraction.decoding.decoder import Decoder
 decoder = Decoder()
 decoder.open(Path(sys.argv[1]), batch_size=2)
 print(decoder._present._process.pid, flush=True)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import gazetools
-from gazetools.extraction.decoding import DecodeSettings
-from gazetools.extraction.first_pass import HEADS_FOLDER
+from gazetools.extraction.decoding.decoder import DecodeSettings
+from gazetools.extraction.detected import HEADS_FOLDER
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.run import decode_settings
 from gazetools.extraction.tasks import Task
 from gazetools.extraction.worker import Worker, WorkOrder
-from gazetools.gazelle.model import GazeModel
+from gazetools.gazemodels.gazelle.model import GazeModel
 from gazetools.heads.detection import HeadDetection
 from gazetools.heads.files import read_heads
 from gazetools.progress import NoProgress

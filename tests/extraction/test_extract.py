@@ -16,7 +16,7 @@ import torch
 
 import gazetools
 from gazetools.extraction import opening
-from gazetools.extraction.batching import BatchRunner
+from gazetools.extraction.model.batches import BatchRunner
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
 from gazetools.video import VideoReader
@@ -192,7 +192,7 @@ _SLOW_RUN = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from gazetools.extraction import opening
-from gazetools.extraction.batching import BatchRunner
+from gazetools.extraction.model.batches import BatchRunner
 opening.PIECE_FRAMES = 8
 whole = BatchRunner._forward
 def slow(self, images, prompts):

@@ -44,7 +44,7 @@ class _KillsDecoders(NoProgress):
         self.done += steps
         if self.done in self.at:
             for pid, command in descendants(os.getpid()).items():  # none where the last one was not missed yet
-                if "decode_child" in command:
+                if "extraction.decoding.child" in command:
                     os.kill(pid, signal.SIGKILL)
                     self.kills += 1
 
@@ -91,7 +91,7 @@ def test_random_kills_of_driver_workers_and_decoders(videos: Path, tiny_model: P
     chance = random.Random(seed)
     print(f"GAZETOOLS_FAULT_SEED={seed}")
     extract(videos, tmp_path / "clean", model=str(tiny_model), device="cpu")
-    killed = {"driver": 0, "worker_process": 0, "decode_child": 0}
+    killed = {"driver": 0, "extraction.pool.process": 0, "extraction.decoding.child": 0}
     rounds = 0
     while sum(killed.values()) < kills_wanted:
         store = tmp_path / f"round{rounds}"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gazetools.extraction.batching import BatchResult, Pending
-from gazetools.extraction.making import VideoTally, make_pieces
-from gazetools.extraction.profile import StageClock
-from gazetools.heads.sources import HeadSourceForVideo
+from gazetools.extraction.clock import StageClock
+from gazetools.extraction.model.batches import BatchResult, Pending
+from gazetools.extraction.pieces import VideoTally, make_pieces
+from gazetools.heads.spec import HeadSourceForVideo
 from gazetools.heads.table import HeadTable
 from gazetools.progress import NoProgress
 from gazetools.schemas.errors import VideoError

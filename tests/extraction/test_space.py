@@ -12,11 +12,11 @@ import pytest
 
 import gazetools
 from gazetools.extraction import opening
-from gazetools.extraction.batching import BatchRunner
 from gazetools.extraction.inputs import VideoItem
+from gazetools.extraction.model.batches import BatchRunner
 from gazetools.extraction.opening import OpenVideo
 from gazetools.extraction.space import MARGIN_BYTES, MARGIN_FILES, check_space_for_video, need_of_video
-from gazetools.heads.sources import HeadSourceForVideo
+from gazetools.heads.spec import HeadSourceForVideo
 from gazetools.heads.table import HeadTable
 from gazetools.schemas.errors import FaultError
 from gazetools.store import open_store

@@ -13,12 +13,12 @@ import pytest
 
 import gazetools
 from gazetools.extraction import space_estimate, space_of_run
-from gazetools.extraction.decoding import Decoder
+from gazetools.extraction.decoding.decoder import Decoder
 from gazetools.extraction.inputs import VideoItem, plan_inputs
 from gazetools.extraction.run import decode_settings
 from gazetools.extraction.space import MARGIN_BYTES, MARGIN_FILES
 from gazetools.extraction.space_estimate import SpaceEstimate, chosen_frames, estimate_space
-from gazetools.heads.sources import open_heads
+from gazetools.heads.spec import open_heads
 from gazetools.progress import NoProgress
 from gazetools.sampling import choose_frames
 from gazetools.schemas.errors import FaultError

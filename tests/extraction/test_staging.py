@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from gazetools.extraction import extract
-from gazetools.extraction.batching import BatchRunner
-from gazetools.extraction.prompts import FramePrompts
-from gazetools.extraction.staging import CudaCopies, PinnedStaging, staging_for
-from gazetools.gazelle import load_model
+from gazetools.extraction.model.batches import BatchRunner
+from gazetools.extraction.model.staging import CudaCopies, PinnedStaging, staging_for
+from gazetools.gazemodels.gazelle import load_model
+from gazetools.heads.prompts import FramePrompts
 from tests.helpers.equal_stores import assert_stores_equal
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

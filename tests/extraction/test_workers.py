@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gazetools.extraction import extract
-from gazetools.extraction.decoding import DecodeSettings
+from gazetools.extraction.decoding.decoder import DecodeSettings
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.tasks import (
     WorkQueue,
@@ -221,8 +221,8 @@ def test_a_decoder_that_crashes_under_two_workers_costs_one_video(clip: Path, ti
 def test_a_video_that_kills_its_workers_is_given_up_and_the_others_go_on(
     videos: Path, tiny_model: Path, tmp_path: Path, devices: str
 ) -> None:
-    from gazetools.extraction.dispatch import Dispatch
-    from gazetools.extraction.local_pool import LocalPool
+    from gazetools.extraction.pool.dispatch import Dispatch
+    from gazetools.extraction.pool.local import LocalPool
     from gazetools.extraction.run import decode_settings
     from gazetools.extraction.worker import WorkOrder
     from gazetools.progress import NoProgress
@@ -247,7 +247,7 @@ def test_a_video_that_kills_its_workers_is_given_up_and_the_others_go_on(
 
 
 def test_workers_that_die_at_their_start_stop_the_run(videos: Path, tiny_model: Path, tmp_path: Path) -> None:
-    from gazetools.extraction.local_pool import LocalPool
+    from gazetools.extraction.pool.local import LocalPool
     from gazetools.extraction.run import decode_settings
     from gazetools.extraction.worker import WorkOrder
     from gazetools.progress import NoProgress

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gazetools.gazelle import loading
-from gazetools.gazelle.config import RELEASED_MODELS
-from gazetools.gazelle.random_init import random_model_tensors
+from gazetools.gazemodels.gazelle import loading
+from gazetools.gazemodels.gazelle.config import RELEASED_MODELS
+from gazetools.gazemodels.gazelle.random_init import random_model_tensors
 from tests.helpers.weight_files import TINY, Tensors
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gazetools.gazelle.checkpoints import WeightFile
-from gazetools.gazelle.config import RELEASED_MODELS
-from gazetools.gazelle.decoder import decoder_shapes
-from gazetools.gazelle.loading import load_model
-from gazetools.gazelle.matching import decoder_and_backbone, describe_tensors
-from gazetools.gazelle.random_init import random_model_tensors, tiny_config
+from gazetools.gazemodels.gazelle.checkpoints import WeightFile
+from gazetools.gazemodels.gazelle.config import RELEASED_MODELS
+from gazetools.gazemodels.gazelle.decoder import decoder_shapes
+from gazetools.gazemodels.gazelle.loading import load_model
+from gazetools.gazemodels.gazelle.matching import decoder_and_backbone, describe_tensors
+from gazetools.gazemodels.gazelle.random_init import random_model_tensors, tiny_config
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError
 from tests.helpers.weight_files import (
     TINY,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gazetools.gazelle.checkpoints import load_tensors
-from gazetools.gazelle.loading import load_model
+from gazetools.gazemodels.gazelle.checkpoints import load_tensors
+from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.schemas.errors import CheckpointError
 from tests.helpers.weight_files import Tensors, write_pt, write_st
 

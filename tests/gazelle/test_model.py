@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gazetools
-from gazetools.gazelle import GazeModel, load_model
+from gazetools.gazemodels.gazelle import GazeModel, load_model
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 from tests.helpers.random_checkpoints import write_tiny_gazelle
 

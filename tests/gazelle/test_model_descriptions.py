@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from gazetools.gazelle import loading
-from gazetools.gazelle.checkpoints import read_metadata
-from gazetools.gazelle.config import (
+from gazetools.gazemodels.gazelle import loading
+from gazetools.gazemodels.gazelle.checkpoints import read_metadata
+from gazetools.gazemodels.gazelle.config import (
     CONFIG_METADATA_KEY,
     RELEASED_MODELS,
     TINY_MODEL,
@@ -18,8 +18,8 @@ from gazetools.gazelle.config import (
     GazelleConfig,
     config_from_metadata,
 )
-from gazetools.gazelle.loading import load_model
-from gazetools.gazelle.random_init import random_model_tensors, tiny_config, write_tiny_model
+from gazetools.gazemodels.gazelle.loading import load_model
+from gazetools.gazemodels.gazelle.random_init import random_model_tensors, tiny_config, write_tiny_model
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from tests.helpers.weight_files import TINY, Tensors, write_pt, write_st
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gazetools.gazelle.packed import PackedLinear, pack_linears, pays
+from gazetools.gazemodels.gazelle.packed import PackedLinear, pack_linears, pays
 
 CPU = torch.device("cpu")
 needs_onednn = pytest.mark.skipif(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gazetools.gazelle import preprocess as module
-from gazetools.gazelle.preprocess import preprocess, resize_antialiased
+from gazetools.gazemodels.gazelle import preprocess as module
+from gazetools.gazemodels.gazelle.preprocess import preprocess, resize_antialiased
 
 
 def triangle_weights(source: int, target: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gazetools.gazelle.prompts import box_cells, check_box, grow_to_cell, head_maps, is_empty
+from gazetools.gazemodels.gazelle.prompts import box_cells, check_box, grow_to_cell, head_maps, is_empty
 from gazetools.schemas.errors import UsageError
 
 GRID = (8, 8)

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gazetools.gazelle import load_model, random_init
-from gazetools.gazelle.backbone import hub_shapes
-from gazetools.gazelle.config import RELEASED_MODELS
-from gazetools.gazelle.decoder import decoder_shapes
-from gazetools.gazelle.matching import BACKBONE_PREFIX
-from gazetools.gazelle.random_init import random_model_tensors, tiny_config, write_tiny_model
+from gazetools.gazemodels.gazelle import load_model, random_init
+from gazetools.gazemodels.gazelle.backbone import hub_shapes
+from gazetools.gazemodels.gazelle.config import RELEASED_MODELS
+from gazetools.gazemodels.gazelle.decoder import decoder_shapes
+from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
+from gazetools.gazemodels.gazelle.random_init import random_model_tensors, tiny_config, write_tiny_model
 
 
 @pytest.mark.parametrize("name", RELEASED_MODELS)

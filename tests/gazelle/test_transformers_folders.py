@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gazetools.gazelle.checkpoints import read_transformers_folder
-from gazetools.gazelle.loading import load_model
-from gazetools.gazelle.random_init import random_model_tensors
+from gazetools.gazemodels.gazelle.checkpoints import read_transformers_folder
+from gazetools.gazemodels.gazelle.loading import load_model
+from gazetools.gazemodels.gazelle.random_init import random_model_tensors
 from gazetools.schemas.errors import CheckpointError, DataFileError
 from tests.helpers.weight_files import (
     TINY,

@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gazetools.gazelle import loading, weights
-from gazetools.gazelle.config import RELEASED_MODELS
-from gazetools.gazelle.loading import load_model
-from gazetools.gazelle.matching import BACKBONE_PREFIX
-from gazetools.gazelle.random_init import random_model_tensors, tiny_config
-from gazetools.gazelle.weights import RemoteFile, cache_folder, is_offline, obtain
+from gazetools.gazemodels import weights
+from gazetools.gazemodels.gazelle import loading
+from gazetools.gazemodels.gazelle.config import RELEASED_MODELS
+from gazetools.gazemodels.gazelle.loading import load_model
+from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
+from gazetools.gazemodels.gazelle.random_init import random_model_tensors, tiny_config
+from gazetools.gazemodels.weights import RemoteFile, cache_folder, is_offline, obtain
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 
 CONTENT = bytes(range(256)) * 9000  # more than two blocks
@@ -213,7 +214,10 @@ def test_importing_the_cache_and_the_registry_does_not_import_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, gazetools.gazelle.config, gazetools.gazelle.weights, gazetools.gazelle.prompts as p; " \
-           "p.box_cells((0, 0, 1, 1), (4, 4)); sys.exit('torch' in sys.modules)"  # fmt: skip
+    code = (
+        "import sys, gazetools.gazemodels.gazelle.config, gazetools.gazemodels.weights\n"
+        "import gazetools.gazemodels.gazelle.prompts as p\n"
+        "p.box_cells((0, 0, 1, 1), (4, 4)); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert weights.TIMEOUT_SECONDS > 0

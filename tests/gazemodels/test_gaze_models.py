@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import gazetools
-from gazetools.gazelle.decoder import GazeDecoder
-from gazetools.gazelle.model import GazeModel, GazeOutput
 from gazetools.gazemodels import load_gaze_model, model_names, register, registry
 from gazetools.gazemodels.baselines import CONE_POWER, CentrePrior, HeadDirection
+from gazetools.gazemodels.gazelle.decoder import GazeDecoder
+from gazetools.gazemodels.gazelle.model import GazeModel, GazeOutput
 from gazetools.metrics.gaze import gazefollow_auc
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.schemas.store import Prompt

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gazetools.heads.files import read_heads
-from gazetools.heads.sources import heads_for_video, open_heads, track_roles
+from gazetools.heads.spec import heads_for_video, open_heads, track_roles
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import ExtractOptions
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from gazetools.gazelle.config import RELEASED_MODELS, released_config
-from gazetools.gazelle.random_init import random_model_tensors, tiny_config, write_model
+from gazetools.gazemodels.gazelle.config import RELEASED_MODELS, released_config
+from gazetools.gazemodels.gazelle.random_init import random_model_tensors, tiny_config, write_model
 from gazetools.io.atomic import atomic_path
 
 

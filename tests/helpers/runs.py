@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from gazetools.progress import NoProgress
-from gazetools.trainer.checkpoints import load_latest
+from gazetools.trainer.folder.checkpoints import load_latest
 
 
 class Listener(NoProgress):

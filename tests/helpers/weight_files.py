@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from gazetools.gazelle.backbone import transformers_key_table
-from gazetools.gazelle.loading import load_model
-from gazetools.gazelle.matching import BACKBONE_PREFIX
-from gazetools.gazelle.random_init import tiny_config
+from gazetools.gazemodels.gazelle.backbone import transformers_key_table
+from gazetools.gazemodels.gazelle.loading import load_model
+from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
+from gazetools.gazemodels.gazelle.random_init import tiny_config
 
 Tensors = dict[str, torch.Tensor]
 

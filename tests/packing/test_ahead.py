@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gazetools.packing.parallel import ahead
+from gazetools.io.parallel import ahead
 
 
 def _running() -> list[str]:

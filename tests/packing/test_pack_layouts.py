@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from gazetools.heatmaps import HeatmapReader
+from gazetools.io.parallel import each
 from gazetools.packing import pack
-from gazetools.packing.parallel import each
-from gazetools.preview.sources import DatasetOverlays, StoreOverlays, open_overlays
+from gazetools.preview.rows import DatasetOverlays, StoreOverlays, open_overlays
 from gazetools.schemas.errors import DataFileError, FaultError, UsageError
 from gazetools.validation import validate
 from tests.helpers.stores import make_video

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gazetools.heatmaps.convert import to_float16, to_float32
-from gazetools.packing.maps import UINT8_MAX_ERROR, combine_people, normalise, resize, to_stored
+from gazetools.heatmaps.normalise import UINT8_MAX_ERROR, combine_people, normalise, resize, to_stored
+from gazetools.heatmaps.values import to_float16, to_float32
 from gazetools.schemas.errors import DataFileError
 
 HALVES = hnp.arrays(

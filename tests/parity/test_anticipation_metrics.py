@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gazetools.trainer.losses import sigmoid_focal_loss
-from gazetools.trainer.metrics import TaskMetrics
-from gazetools.trainer.schedules import Schedule
+from gazetools.trainer.learn.losses import sigmoid_focal_loss
+from gazetools.trainer.learn.metrics import TaskMetrics
+from gazetools.trainer.learn.schedules import Schedule
 from tests.parity.conftest import Golden
 
 pytestmark = pytest.mark.golden("anticipation_metrics")

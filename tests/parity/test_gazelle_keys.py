@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gazetools.gazelle.backbone import hub_shapes
-from gazetools.gazelle.config import DECODER_URLS, DINOV2_BACKBONES, RELEASED_MODELS
-from gazetools.gazelle.decoder import decoder_shapes
-from gazetools.gazelle.matching import BACKBONE_PREFIX
+from gazetools.gazemodels.gazelle.backbone import hub_shapes
+from gazetools.gazemodels.gazelle.config import DECODER_URLS, DINOV2_BACKBONES, RELEASED_MODELS
+from gazetools.gazemodels.gazelle.decoder import decoder_shapes
+from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
 from tests.parity.conftest import Golden
 
 pytestmark = pytest.mark.golden("gazelle_keys")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gazetools.gazelle.preprocess import IMAGENET_STD, preprocess
+from gazetools.gazemodels.gazelle.preprocess import IMAGENET_STD, preprocess
 from tests.parity.conftest import Golden
 
 pytestmark = pytest.mark.golden("gazelle_preprocess")

@@ -13,9 +13,9 @@ import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
-from gazetools.trainer.arms.plan import plan_learners
-from gazetools.trainer.arms.sources import centre_prior, maps_for
-from gazetools.trainer.config import load_config
+from gazetools.trainer.learn.controls import centre_prior, maps_for
+from gazetools.trainer.plan.arms import plan_learners
+from gazetools.trainer.plan.config import load_config
 from tests.helpers.runs import assert_same, learner_state
 from tests.trainer.conftest import Study
 
@@ -120,7 +120,7 @@ def test_dry_run_shows_every_arm_and_refuses_what_does_not_fit(
     assert result.model["arms"]["added"]["tokens_per_step"] == {"video": 16, "heatmap": 16, "interleaved": False}
     assert result.model["arms"]["estimated"]["forward_gflops_per_clip"]["predictor"] > 0
     json.dumps(result.as_dict(), allow_nan=False)
-    import gazetools.trainer.setup as module
+    import gazetools.trainer.plan.checks as module
 
     monkeypatch.setattr(module.os, "sysconf", lambda name: 1000)
     with pytest.raises(UsageError, match="Use fewer arms"):

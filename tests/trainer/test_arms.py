@@ -11,8 +11,8 @@ import torch
 
 from gazetools.schemas.errors import FaultError
 from gazetools.trainer import train
-from gazetools.trainer.arms.learner import Learner
 from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.models.encoder import VideoEncoder
 from tests.helpers.runs import assert_same, learner_state
 from tests.trainer.conftest import ARMS

@@ -1,7 +1,7 @@
 """Every key of the training config has an effect: changing it changes what a run sees, builds or learns.
 
 EFFECTS says per key what changes. ELSEWHERE names tests of keys whose effect needs whole runs or other data. A key that
-does nothing must be told as such (gazetools.trainer.ignored); a new key is missed here until it is in one of the lists.
+does nothing must be reported (gazetools.trainer.plan.ignored); a new key is missed here until it is in one list.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from gazetools.schemas.base import _inner_model
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer import train
-from gazetools.trainer.config import load_config
-from gazetools.trainer.forward import Forward
-from gazetools.trainer.ignored import ignored_keys
+from gazetools.trainer.learn.forward import Forward
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.encoder import VideoEncoder
+from gazetools.trainer.plan.config import load_config
+from gazetools.trainer.plan.ignored import ignored_keys
 from gazetools.trainer.saving import save_state
 from tests.helpers.runs import Listener
 from tests.trainer.conftest import Study

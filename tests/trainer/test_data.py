@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from gazetools.schemas.errors import DataFileError
-from gazetools.trainer.config import load_config, resolve_anchors
 from gazetools.trainer.data.clips import ClipDataset, Sample, Unreadable, collate
-from gazetools.trainer.data.heatmap_source import ClipFramesAsked, HeatmapSource
-from gazetools.trainer.data.plan import plan_data
+from gazetools.trainer.data.maps.dataset import ClipFramesAsked, HeatmapSource
+from gazetools.trainer.data.survey import plan_data
+from gazetools.trainer.plan.config import load_config, resolve_anchors
 from tests.helpers.videos import ArrayVideo
 from tests.trainer.conftest import Study
 

@@ -14,17 +14,17 @@ import torch
 from torch.utils.data import DataLoader
 
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.trainer.config import load_config, resolve_anchors
 from gazetools.trainer.data.clips import Batch, ClipDataset, Sample, collate
 from gazetools.trainer.data.index_cache import load_index, open_indexed, save_index
+from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.order import batches, epoch_order
-from gazetools.trainer.data.plan import plan_data
 from gazetools.trainer.data.sampling import clip_frames, clip_frames_vjepa2
-from gazetools.trainer.data.sources import build_sources
-from gazetools.trainer.distributed.world import World
-from gazetools.trainer.feed import training_steps, validation_batches
-from gazetools.trainer.losses import task_loss
-from gazetools.trainer.metrics import MetricSet, TaskMetrics
+from gazetools.trainer.data.survey import plan_data
+from gazetools.trainer.learn.feed import training_steps, validation_batches
+from gazetools.trainer.learn.losses import task_loss
+from gazetools.trainer.learn.metrics import MetricSet, TaskMetrics
+from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.processes.world import World
 from gazetools.video import VideoReader
 from tests.helpers.clips import write_clip
 from tests.helpers.videos import ArrayVideo

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gazetools.schemas.errors import UsageError
-from gazetools.trainer.config import load_config, resolve_anchors
-from gazetools.trainer.data.plan import plan_data
+from gazetools.trainer.data.survey import plan_data
+from gazetools.trainer.plan.config import load_config, resolve_anchors
 from tests.trainer.conftest import HEADER, Study
 
 

@@ -13,11 +13,11 @@ import pytest
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import DataSettings
 from gazetools.schemas.training_data import GazePointSettings, HeatmapSourceSettings
-from gazetools.trainer.config import load_config
-from gazetools.trainer.data.gaze_points import GazePointSource, read_gaze_points, render_points, sigma_relative
-from gazetools.trainer.data.heatmap_source import ClipFramesAsked, HeatmapSource
-from gazetools.trainer.data.sources import build_sources
-from gazetools.trainer.data.store_source import StoreSource
+from gazetools.trainer.data.maps.build import build_sources
+from gazetools.trainer.data.maps.dataset import ClipFramesAsked, HeatmapSource
+from gazetools.trainer.data.maps.points import GazePointSource, read_gaze_points, render_points, sigma_relative
+from gazetools.trainer.data.maps.store import StoreSource
+from gazetools.trainer.plan.config import load_config
 from tests.helpers.stores import make_piece, make_provenance, make_store
 from tests.trainer.conftest import Study
 

@@ -18,10 +18,10 @@ import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
-from gazetools.trainer.distributed.launch import Rendezvous, torchrun_command
-from gazetools.trainer.distributed.world import World, add_trees
-from gazetools.trainer.feed import training_steps, validation_batches
-from gazetools.trainer.predictions import read_predictions
+from gazetools.trainer.folder.predictions import read_predictions
+from gazetools.trainer.learn.feed import training_steps, validation_batches
+from gazetools.trainer.processes.launch import Rendezvous, torchrun_command
+from gazetools.trainer.processes.world import World, add_trees
 from tests.helpers.command_line import run_cli
 from tests.helpers.runs import Listener, assert_same, final_state, lines
 from tests.trainer.conftest import Study

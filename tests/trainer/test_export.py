@@ -12,11 +12,11 @@ import pytest
 
 from gazetools.schemas.errors import CheckpointError, DataFileError, UsageError
 from gazetools.trainer import train
-from gazetools.trainer.checkpoints import load_checkpoint
 from gazetools.trainer.export.epic import SupervisionLevels, check_epic, read_epic, write_epic
 from gazetools.trainer.export.run import export
-from gazetools.trainer.export.weights import export_weights, load_exported
-from gazetools.trainer.predictions import Predictions, read_predictions
+from gazetools.trainer.folder.checkpoints import load_checkpoint
+from gazetools.trainer.folder.predictions import Predictions, read_predictions
+from gazetools.trainer.folder.weights import export_weights, load_exported
 from tests.helpers.command_line import run_cli
 from tests.trainer.conftest import Study
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from gazetools.trainer.config import load_config, resolve_anchors
 from gazetools.trainer.data.batch import Batch
 from gazetools.trainer.data.clips import ClipDataset
-from gazetools.trainer.data.plan import plan_data
-from gazetools.trainer.data.sources import build_sources
-from gazetools.trainer.encoding import encode_future
-from gazetools.trainer.forward import Forward
-from gazetools.trainer.loop import Loop
+from gazetools.trainer.data.maps.build import build_sources
+from gazetools.trainer.data.survey import plan_data
+from gazetools.trainer.learn.encoding import encode_future
+from gazetools.trainer.learn.forward import Forward
+from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.plan.config import load_config, resolve_anchors
 from tests.trainer.conftest import Study
 
 
@@ -55,7 +55,7 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> set[int]:
         return kept[-1]
 
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
-    monkeypatch.setattr("gazetools.trainer.feed.DataLoader", Loader)
+    monkeypatch.setattr("gazetools.trainer.learn.feed.DataLoader", Loader)
     return found
 
 

@@ -13,11 +13,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gazetools.schemas.errors import UsageError
-from gazetools.trainer.models.cost import encoder_flops, predictor_flops, probe_flops
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import AttentiveClassifier
+from gazetools.trainer.plan.cost import encoder_flops, predictor_flops, probe_flops
 from tests.trainer.test_models import GRID, STEPS, WIDTH, blob, context, predictor
 
 FUSIONS = ("interleave", "add", "cross_attention", "attention_bias")

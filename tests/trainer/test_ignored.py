@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from gazetools.trainer import train
-from gazetools.trainer.config import load_config
-from gazetools.trainer.ignored import ignored_keys, ignored_note
+from gazetools.trainer.plan.config import load_config
+from gazetools.trainer.plan.ignored import ignored_keys, ignored_note
 from tests.helpers.runs import Listener
 from tests.trainer.conftest import Study
 from tests.trainer.test_config import ROOT, vjepa2_config

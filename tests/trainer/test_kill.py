@@ -15,7 +15,7 @@ import torch
 
 from gazetools.progress import NoProgress
 from gazetools.trainer import train
-from gazetools.trainer.checkpoints import list_checkpoints
+from gazetools.trainer.folder.checkpoints import list_checkpoints
 from tests.helpers.runs import Listener, assert_same, final_state
 from tests.trainer.conftest import Study
 

@@ -13,8 +13,8 @@ import pytest
 
 from gazetools.schemas.errors import EnvironmentLacksError
 from gazetools.trainer import train
-from gazetools.trainer.config import load_config
-from gazetools.trainer.wandb_log import WandbLog
+from gazetools.trainer.logs.wandb import WandbLog
+from gazetools.trainer.plan.config import load_config
 from tests.helpers.runs import Listener
 
 SECRET = "0123456789abcdef-secret"
@@ -110,7 +110,7 @@ def test_a_failure_of_weights_and_biases_never_stops_training(
 
 
 def test_a_run_that_fails_finishes_weights_and_biases(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from gazetools.trainer.loop import Loop
+    from gazetools.trainer.learn.loop import Loop
 
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)
@@ -147,7 +147,7 @@ def test_tensorboard(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.M
     module = types.ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = FakeWriter  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    monkeypatch.setattr("gazetools.trainer.tensorboard_log.importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("gazetools.trainer.logs.tensorboard.importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(FakeWriter, "fails", fails)
     listener = Listener()
     assert train(tiny, progress=listener, overrides=["experiment.tensorboard=true"]).status == "done"
@@ -161,7 +161,7 @@ def test_tensorboard(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_tensorboard_without_its_package_is_exit_3(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gazetools.trainer.tensorboard_log.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("gazetools.trainer.logs.tensorboard.importlib.util.find_spec", lambda name: None)
     with pytest.raises(EnvironmentLacksError, match="tensorboard"):
         train(tiny, overrides=["experiment.tensorboard=true"])
 

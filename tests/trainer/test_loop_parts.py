@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gazetools.schemas.errors import CheckpointError, FaultError
-from gazetools.trainer.checkpoints import (
+from gazetools.trainer.folder.checkpoints import (
     best_checkpoint,
     list_checkpoints,
     load_checkpoint,
@@ -19,9 +19,9 @@ from gazetools.trainer.checkpoints import (
     save_best,
     save_checkpoint,
 )
-from gazetools.trainer.losses import sigmoid_focal_loss, task_loss
-from gazetools.trainer.metrics import MetricSet, TaskMetrics
-from gazetools.trainer.schedules import Schedule
+from gazetools.trainer.learn.losses import sigmoid_focal_loss, task_loss
+from gazetools.trainer.learn.metrics import MetricSet, TaskMetrics
+from gazetools.trainer.learn.schedules import Schedule
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (-1.0, 2.0), (0.25, 0.0), (0.75, 1.5)])

@@ -11,10 +11,10 @@ import torch
 
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.trainer import train
-from gazetools.trainer.config import load_config
 from gazetools.trainer.data.annotations import LabelSpace, read_annotations
+from gazetools.trainer.folder.predictions import ranks, read_predictions
 from gazetools.trainer.models.build import build_probe
-from gazetools.trainer.predictions import ranks, read_predictions
+from gazetools.trainer.plan.config import load_config
 from tests.helpers.runs import Listener, lines
 from tests.trainer.conftest import Study
 

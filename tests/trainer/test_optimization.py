@@ -11,7 +11,7 @@ import torch
 
 from gazetools.schemas.errors import FaultError
 from gazetools.trainer import train
-from gazetools.trainer.loop import Loop
+from gazetools.trainer.learn.loop import Loop
 from tests.helpers.runs import Listener, final_state, lines
 from tests.trainer.conftest import Study
 
@@ -78,9 +78,9 @@ def test_dropped_heatmaps_are_drawn_again_after_a_resume(
 @pytest.mark.parametrize(
     ("call", "where"),
     [
-        ("arms.learner.Learner.learn", "in step 1"),
-        ("arms.learner.Learner.end_step", "in step 1"),
-        ("validation._judge", "measuring validation"),
+        ("learn.learner.Learner.learn", "in step 1"),
+        ("learn.learner.Learner.end_step", "in step 1"),
+        ("measure.split._judge", "measuring validation"),
     ],
 )
 def test_out_of_memory_names_what_to_change(

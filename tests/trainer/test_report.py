@@ -20,7 +20,7 @@ import torch
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
 from gazetools.trainer.data.clips import Sample
-from gazetools.trainer.predictions import Predictions, read_predictions
+from gazetools.trainer.folder.predictions import Predictions, read_predictions
 from gazetools.trainer.report import examples
 from gazetools.trainer.report.build import participant, report
 from gazetools.trainer.report.load import ModelOfRun, hits_of, load_study

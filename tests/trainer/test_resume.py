@@ -16,11 +16,11 @@ from gazetools.packing import pack
 from gazetools.schemas.errors import CheckpointError, FaultError, UsageError
 from gazetools.schemas.training_data import HeatmapSourceSettings
 from gazetools.trainer import train
-from gazetools.trainer.checkpoints import list_checkpoints, save_checkpoint
-from gazetools.trainer.data.heatmap_source import survey_heatmaps
-from gazetools.trainer.data.store_source import StoreSource
-from gazetools.trainer.interruption import Interruption
-from gazetools.trainer.loop import Loop
+from gazetools.trainer.data.maps.dataset import survey_heatmaps
+from gazetools.trainer.data.maps.store import StoreSource
+from gazetools.trainer.folder.checkpoints import list_checkpoints, save_checkpoint
+from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.report.build import report
 from tests.helpers.command_line import run_cli
 from tests.helpers.runs import Listener, assert_same, final_state
@@ -75,7 +75,7 @@ def test_what_each_signal_does_to_a_run() -> None:
 def test_nan_stops_before_the_step_and_keeps_the_state(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import gazetools.trainer.arms.learner as module
+    import gazetools.trainer.learn.learner as module
 
     true_loss, calls = module.task_loss, []
 

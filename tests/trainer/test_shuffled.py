@@ -12,14 +12,14 @@ import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
-from gazetools.trainer.arms.plan import plan_learners
-from gazetools.trainer.config import load_config, resolve_anchors
 from gazetools.trainer.data.batch import SHUFFLED
 from gazetools.trainer.data.clips import ClipDataset, Sample
+from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.partners import partners_of
-from gazetools.trainer.data.plan import plan_data
-from gazetools.trainer.data.sources import build_sources
-from gazetools.trainer.setup import notes_of
+from gazetools.trainer.data.survey import plan_data
+from gazetools.trainer.plan.arms import plan_learners
+from gazetools.trainer.plan.checks import notes_of
+from gazetools.trainer.plan.config import load_config, resolve_anchors
 from tests.trainer.conftest import Study
 
 

@@ -13,11 +13,11 @@ import torch
 
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.trainer import train
-from gazetools.trainer.checkpoints import load_checkpoint
-from gazetools.trainer.config import load_config
-from gazetools.trainer.loop import Loop
+from gazetools.trainer.folder.checkpoints import load_checkpoint
+from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.models.build import build_model, read_checkpoint
 from gazetools.trainer.models.keys import to_upstream
+from gazetools.trainer.plan.config import load_config
 from tests.helpers.runs import Listener, assert_same, final_state, lines
 from tests.trainer.conftest import Study
 from tests.trainer.test_data import make_dataset

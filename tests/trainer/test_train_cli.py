@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from gazetools.trainer import readiness_findings
-from gazetools.trainer.config import load_config
 from gazetools.trainer.models.build import build_model
+from gazetools.trainer.plan.config import load_config
 from tests.helpers.command_line import run_cli
 from tests.trainer.conftest import Study
 
@@ -110,8 +110,8 @@ def bad_files(study: Study, tmp_path: Path) -> Path:
 @pytest.fixture
 def no_heavy_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """No encoder is built or loaded, and neither W&B nor TensorBoard is installed."""
-    for name in ("wandb_log", "tensorboard_log"):
-        monkeypatch.setattr(f"gazetools.trainer.{name}.importlib.util.find_spec", lambda name: None)
+    for name in ("wandb", "tensorboard"):
+        monkeypatch.setattr(f"gazetools.trainer.logs.{name}.importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("gazetools.trainer.run.load_pretrained", lambda config: pytest.fail("heavy work has begun"))
 
 

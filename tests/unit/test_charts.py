@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gazetools.charts import Estimate, Line, area_path, bars_path, forest, lines, ticks
+from gazetools.html.charts import Estimate, Line, area_path, bars_path, forest, lines, ticks
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jinja2
 import pytest
 
-from gazetools.html_page import filled, html_page
+from gazetools.html.frame import filled, html_page
 
 
 @pytest.mark.parametrize(("with_video", "media"), [(False, ""), (True, " media-src data:;")])

@@ -16,7 +16,7 @@ from gazetools.packing import pack
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.findings import ValidationReport
 from gazetools.validation import validate
-from gazetools.validation.checks_time import KNOWN_RATES
+from gazetools.validation.checks.time import KNOWN_RATES
 from gazetools.video import VideoReader
 from tests.helpers.clips import write_clip
 from tests.helpers.stores import make_video

@@ -15,7 +15,7 @@ from gazetools.packing import pack
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.findings import Finding, ValidationReport, check_fail_on
 from gazetools.validation import validate
-from gazetools.validation.html import write_html
+from gazetools.validation.page import write_html
 from gazetools.validation.portrait import HISTOGRAM_BINS, TIMELINE_BINS, Gallery, Portrait
 from tests.helpers.browser import find_browser
 from tests.helpers.stores import make_video

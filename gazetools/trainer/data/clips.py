@@ -23,11 +23,11 @@ from gazetools.trainer.data.annotations import LabelSpace
 from gazetools.trainer.data.batch import SHUFFLED, WITHOUT_PARTNER, Batch, Sample, Unreadable, collate
 from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.geometry import View, training_view, whole_view
-from gazetools.trainer.data.heatmap_source import MapSource
 from gazetools.trainer.data.index_cache import open_indexed
+from gazetools.trainer.data.maps.dataset import MapSource
 from gazetools.trainer.data.observation import Observation, Observer, VideoFacts
 from gazetools.trainer.data.partners import partners_of
-from gazetools.trainer.data.plan import Clip, SplitPlan
+from gazetools.trainer.data.survey import Clip, SplitPlan
 from gazetools.trainer.data.transforms import erase, transform_frames, transform_heatmaps
 
 __all__ = ["Batch", "ClipDataset", "Sample", "Unreadable", "Video", "collate"]
@@ -61,7 +61,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         split: the clips with anchor and anticipation times.
         data: frame rate, sizes, crops.
         labels: the training set's classes.
-        heatmaps: sources by name (gazetools.trainer.data.sources.build_sources), or one; None trains without.
+        heatmaps: sources by name (gazetools.trainer.data.maps.build.build_sources), or one; None trains without.
         training: random crops and flips; False: V-JEPA 2's evaluation transform.
         compat: `vjepa2` chooses frames as its released loader does.
         index_cache: folder for frame indexes; None takes `data.index_cache`.

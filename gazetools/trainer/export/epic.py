@@ -17,7 +17,7 @@ import numpy as np
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.trainer.predictions import Predictions
+from gazetools.trainer.folder.predictions import Predictions
 
 VERBS, NOUNS, ACTIONS = 97, 300, 100
 """Classes of EPIC-KITCHENS-100 (EPIC_100_verb_classes.csv, EPIC_100_noun_classes_v2.csv), and actions per clip."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from gazetools.schemas.errors import UsageError
-from gazetools.trainer.checkpoints import best_checkpoint
 from gazetools.trainer.export.epic import SupervisionLevels, write_epic
-from gazetools.trainer.export.weights import export_weights
+from gazetools.trainer.folder.checkpoints import best_checkpoint
+from gazetools.trainer.folder.weights import export_weights
 from gazetools.trainer.report.load import ModelOfRun, Study, load_study
-from gazetools.trainer.restore import CHECKPOINTS
+from gazetools.trainer.resume import CHECKPOINTS
 
 PREFERRED_ARM = "estimated"
 

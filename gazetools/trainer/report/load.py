@@ -13,8 +13,8 @@ import numpy.typing as npt
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer.data.annotations import group_of
-from gazetools.trainer.predictions import FOLDER, Predictions, read_predictions
-from gazetools.trainer.records import METRICS_JSONL
+from gazetools.trainer.folder.predictions import FOLDER, Predictions, read_predictions
+from gazetools.trainer.folder.records import METRICS_JSONL
 from gazetools.trainer.report.stats import Hits
 
 

@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gazetools.charts import CHART_STYLE, COLOURS, MUTED, Estimate, Line, forest, lines
-from gazetools.html_page import html_page
+from gazetools.html.charts import CHART_STYLE, COLOURS, MUTED, Estimate, Line, forest, lines
+from gazetools.html.frame import html_page
 from gazetools.trainer.report.tables import columns_of, shown
 
 MAX_CLASSES = 30

@@ -1,0 +1,176 @@
+"""The decoding process: reads videos on request and puts their frames into a ring of shared memory."""
+
+from __future__ import annotations
+
+import importlib
+import mmap
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.io.child_process import enter_child, receive, send
+from gazetools.schemas.errors import GazetoolsError
+from gazetools.schemas.video import Frame
+
+OUT_OF_MEMORY_EXIT = 77
+"""The child's exit code where its memory limit (or the machine's memory) ran out: a new child may well succeed."""
+
+
+class _RingError(Exception):
+    """The ring can't be made as large as a batch needs."""
+
+
+_AHEAD_BYTES = 256 << 20
+"""Frames read ahead take no more memory than this."""
+
+
+@dataclass
+class _Ahead:
+    """The frames `wanted`, of which the first ones are `ready`."""
+
+    wanted: npt.NDArray[np.int64]
+    ready: deque[Frame]
+    rest: Iterator[Frame]
+
+    def frames(self) -> Iterator[Frame]:
+        """All of them; each is let go of when the next one is asked for."""
+        while self.ready:
+            yield self.ready.popleft()
+        yield from self.rest
+
+
+class _Child:
+    """State between requests: one open reader, the mapped ring, the slots that may be written."""
+
+    def __init__(self, channel: Connection, ring_fd: int, reader: str) -> None:
+        self._channel = channel
+        self._ring_fd = ring_fd
+        module, _, name = reader.partition(":")
+        self._reader_class: Any = getattr(importlib.import_module(module), name)
+        self._reader: Any = None
+        self._free: deque[int] = deque()
+        self._ahead: _Ahead | None = None
+
+    def serve(self) -> None:
+        """Answer requests until the parent goes, which EOFError or ConnectionError says."""
+        while True:
+            request = receive(self._channel)
+            kind = request.pop("do")
+            if kind == "free":  # a slot given back after the last frame was sent
+                continue
+            try:
+                getattr(self, f"_do_{kind}")(**request)
+            except GazetoolsError as error:
+                if "allocate memory" in str(error):  # FFmpeg's ENOMEM
+                    raise MemoryError(str(error)) from error
+                send(self._channel, **{"is": "error", "code": error.code, "message": error.message, "hint": error.hint})
+            except (EOFError, ConnectionError, MemoryError):
+                raise
+            except _RingError as error:
+                send(self._channel, **{"is": "error", "code": "fault", "message": str(error), "hint": None})
+            except Exception as error:
+                send(self._channel, **{"is": "error", "code": "bug", "message": f"{type(error).__name__}: {error}"})
+
+    def _do_open(self, path: str, threads: int, read_ahead: dict[str, Any] | None) -> None:
+        self._close()
+        self._reader = self._reader_class(path, threads=threads)
+        info = asdict(self._reader.info)
+        info |= {name: str(info[name]) for name in ("rate", "time_base")}
+        pts = np.ascontiguousarray(self._reader.pts_seconds, np.float64)
+        facts = {"counted_by": self._reader.counted_by, "damage": list(self._reader.damage)}
+        send(self._channel, **{"is": "opened", "info": info, **facts})
+        self._channel.send_bytes(pts.tobytes())
+        if read_ahead is not None:
+            self._read_ahead(pts, **read_ahead)
+
+    def _read_ahead(self, pts_seconds: npt.NDArray[np.float64], frames: int, **chosen_by: Any) -> None:
+        """Decode the first frames that will probably be asked for, until something is asked."""
+        from gazetools.sampling import choose_frames
+
+        info = self._reader.info
+        try:
+            wanted = choose_frames(pts_seconds, **chosen_by)
+            ahead = _Ahead(wanted, deque(), self._reader.frames(wanted))
+            most = min(frames, len(wanted), _AHEAD_BYTES // (info.width * info.height * 3))
+            while len(ahead.ready) < most and not self._channel.poll():
+                ahead.ready.append(next(ahead.rest))
+        except MemoryError:
+            raise
+        except Exception:
+            return  # it will fail again, and be told, when these frames are asked for
+        self._ahead = ahead
+
+    def _do_estimate(self, path: str) -> None:
+        from gazetools.extraction.decoding.costs import declared
+
+        send(self._channel, **{"is": "estimate", **asdict(declared(Path(path)))})
+
+    def _do_frames(self, slots: int) -> None:
+        """Send the frames whose int64 indices follow as bytes; each waits for a free slot."""
+        wanted = np.frombuffer(self._channel.recv_bytes(), np.int64)
+        info = self._reader.info
+        shape = (slots, info.height, info.width, 3)
+        size = int(np.prod(shape))
+        try:
+            os.ftruncate(self._ring_fd, max(size, os.fstat(self._ring_fd).st_size))
+            ring = np.frombuffer(mmap.mmap(self._ring_fd, size), np.uint8).reshape(shape)
+        except OSError as error:
+            raise _RingError(f"No shared memory for {slots} frames ({size / 2**20:.0f} MiB): {error}.") from error
+        self._free = deque(range(slots))
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and np.array_equal(ahead.wanted, wanted):
+            frames = ahead.frames()
+        else:
+            frames = self._reader.frames(wanted)
+        for _ in wanted:
+            while not self._free or self._channel.poll():
+                self._take_back()
+            slot = self._free.popleft()
+            began = time.perf_counter()
+            frame = next(frames)
+            ring[slot] = frame.rgb
+            busy = time.perf_counter() - began
+            pts = float(frame.pts_seconds)
+            message = {"is": "frame", "index": int(frame.index), "pts": pts, "slot": slot, "busy": round(busy, 6)}
+            send(self._channel, **message)
+        send(self._channel, **{"is": "end"})
+
+    def _take_back(self) -> None:
+        message = receive(self._channel)
+        if message["do"] != "free":
+            raise RuntimeError(f"{message['do']!r} asked for while frames were being read")
+        self._free.append(message["slot"])
+
+    def _do_close(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self._ahead = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+def main(arguments: list[str]) -> int:
+    """Arguments: FD PARENT RING_FD READER MEMORY_BYTES; started by `Decoder`."""
+    channel = enter_child(arguments)
+    ring_fd, reader, memory_bytes = int(arguments[2]), arguments[3], int(arguments[4])
+    if memory_bytes:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    try:
+        _Child(channel, ring_fd, reader).serve()
+    except (EOFError, ConnectionError):
+        return 0
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY_EXIT)  # no clean-up that would need memory
+    return 1

@@ -1,0 +1,186 @@
+"""Run the gaze model over batches of frames; halve the batch where memory runs out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gazetools.extraction.model.crops import box_in_crop, crop_around, cut, map_into_frame
+from gazetools.extraction.model.staging import staging_for
+from gazetools.gazemodels.gazelle.prompts import box_cells, grow_to_cell, is_empty
+from gazetools.gazemodels.interface import GazeTargetModel
+from gazetools.heads.prompts import Box, FramePrompts
+from gazetools.schemas.errors import FaultError
+
+_AUTO_BATCH = {"cpu": 4, "cuda": 32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchResult:
+    """Maps of all people of a batch, in the order of frames and people."""
+
+    heatmap: npt.NDArray[np.float16]
+    """[N, H, W] in 0..1."""
+    inout: npt.NDArray[np.float32]
+    """[N], NaN where the model has none."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[BatchResult]) -> BatchResult:
+        """The rows of all `parts`, in their order."""
+        maps, inouts = [part.heatmap for part in parts], [part.inout for part in parts]
+        return cls(heatmap=np.concatenate(maps), inout=np.concatenate(inouts))
+
+
+Pending: TypeAlias = Callable[[], BatchResult]
+"""What the device was given to do: a function that waits for it. Raises FaultError where a map is not finite."""
+
+
+class BatchRunner:
+    """A gaze model with the batch size that fits."""
+
+    def __init__(self, model: GazeTargetModel, batch_size: int | Literal["auto"]) -> None:
+        self.model = model
+        self.batch_size: int = _AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else batch_size
+        self.fitting_batch_size = self.batch_size
+        """What fits now: `batch_size` halved as often as memory ran out."""
+        self._staging = staging_for(model.device)
+
+    @property
+    def works_beside(self) -> bool:
+        """Whether the device computes what `begin` gave it while this process goes on; a CPU is done by then."""
+        return self._staging is not None
+
+    @property
+    def heatmap_shape(self) -> tuple[int, int]:
+        """(H, W) of a heatmap."""
+        return self.model.out_size
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """(rows, columns) of the model's patch grid."""
+        return self.model.grid
+
+    def run(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> BatchResult:
+        """`begin`, waited for."""
+        return self.begin(images, prompts)()
+
+    def begin(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
+        """Begin to compute the heatmaps of frames that all have people; frames [H, W, 3] of one size.
+
+        When this returns, `images` have been read and may be overwritten. A CUDA device is still at work then: give it
+        the next batch before waiting for this one, and it never idles while frames are copied.
+
+        Raises FaultError where one frame alone does not fit into memory.
+        """
+        parts: list[Pending] = []
+        position = 0
+        while position < len(images):
+            stop = position + self.fitting_batch_size
+            try:
+                parts.append(self._with_crops(images[position:stop], prompts[position:stop]))
+                position = stop
+            except torch.OutOfMemoryError as error:
+                if self.fitting_batch_size == 1:
+                    raise FaultError(
+                        f"Out of memory on {self.model.device} with one frame per batch.",
+                        hint="Use --dtype bfloat16, a smaller model or another --device.",
+                    ) from error
+                self.fitting_batch_size //= 2
+                torch.cuda.empty_cache()
+        return lambda: BatchResult.joined([part() for part in parts])
+
+    def _with_crops(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
+        """One pass over the frames for all people who fit their grid, further passes over the crops of the others."""
+        if not any(frame.small for frame in prompts):
+            return self._forward(images, [frame.prompt_boxes for frame in prompts])
+        people = [(i, place) for i, frame in enumerate(prompts) for place in range(len(frame.prompt_boxes))]
+        small = [(i, place) for i, place in people if place in prompts[i].small]
+        others = [(i, place) for i, place in people if place not in prompts[i].small]
+        passes: list[Pending] = []
+        if others:
+            boxes: list[list[Box | None]] = [[] for _ in images]
+            for i, place in others:
+                boxes[i].append(prompts[i].prompt_boxes[place])
+            passes.append(self._forward(images, boxes))
+        for start in range(0, len(small), len(images)):  # as many crops as frames fit
+            some = small[start : start + len(images)]
+            passes.append(self._forward_crops([(images[i], prompts[i].prompt_boxes[place]) for i, place in some]))
+
+        def finish() -> BatchResult:
+            found = BatchResult.joined([one() for one in passes])
+            row = {person: number for number, person in enumerate([*others, *small])}
+            order = [row[person] for person in people]
+            return BatchResult(heatmap=found.heatmap[order], inout=found.inout[order])
+
+        return finish
+
+    def _forward_crops(self, heads: list[tuple[npt.NDArray[np.uint8], Box | None]]) -> Pending:
+        """One person per frame and box, each seen in a crop of its own; maps relative to the whole frame."""
+        inputs, boxes, crops = [], [], []
+        for rgb, box in heads:
+            assert box is not None, "a person with a crop has a box"
+            crop = crop_around(box, self.grid_hw, (rgb.shape[0], rgb.shape[1]))
+            inside = box_in_crop(box, crop)
+            if is_empty(box_cells(inside, self.grid_hw)):  # smaller than even the smallest crop enlarges
+                inside = grow_to_cell(inside, self.grid_hw)
+            inputs.append(self.model.preprocess(self._placed([cut(rgb, crop)])))
+            boxes.append([inside])
+            crops.append(crop)
+        pending = self._forward(torch.cat(inputs), boxes)
+
+        def finish() -> BatchResult:
+            found = pending()
+            maps = [map_into_frame(m.astype(np.float32), crop) for m, crop in zip(found.heatmap, crops, strict=True)]
+            return BatchResult(heatmap=np.stack(maps).astype(np.float16), inout=found.inout)
+
+        return finish
+
+    def _forward(
+        self, images: list[npt.NDArray[np.uint8]] | torch.Tensor, boxes: Sequence[Sequence[Box | None]]
+    ) -> Pending:
+        """Give the device one batch: frames, or what `preprocess` made of them."""
+        out = self.model(images if isinstance(images, torch.Tensor) else self._placed(images), boxes)
+        finite = torch.isfinite(out.heatmap).all()
+        heatmap = out.heatmap.to(torch.float16)
+        inout = None if out.inout is None else out.inout.float()
+
+        def finish() -> BatchResult:
+            if not bool(finite):
+                raise FaultError(
+                    f"The model {self.model.name} gave NaN or inf in a heatmap ({self.model.dtype}).",
+                    hint="Check the weights, or use --dtype float32.",
+                )
+            return BatchResult(
+                heatmap=heatmap.cpu().numpy(),
+                inout=np.full(len(heatmap), np.nan, np.float32) if inout is None else inout.cpu().numpy(),
+            )
+
+        return finish
+
+    def _placed(self, frames: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8] | torch.Tensor:
+        """Frames of one size as one batch where the model computes: on a CUDA device, or as an array."""
+        return np.stack(frames) if self._staging is None else self._staging.to_device(frames)
+
+    def describe(self) -> dict[str, Any]:
+        """The model's part of the provenance."""
+        model = self.model
+        return {
+            "name": model.name,
+            "weights_sha256": model.weights_sha256,
+            "backbone": model.backbone_name,
+            "in_size": model.in_size,
+            "out_size": model.out_size,
+            "inout": model.has_inout,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": model.device.type,
+        }
+
+    def identity(self) -> str:
+        """A text that changes whenever the model would compute other numbers."""
+        return json.dumps({**self.describe(), "config": self.model.settings}, sort_keys=True)

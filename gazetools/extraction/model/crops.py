@@ -1,0 +1,79 @@
+"""An enlarged part of the frame around a small head, and its heatmap put back into the frame."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.gazemodels.gazelle.prompts import BoxXyxy
+
+HEAD_CELLS = 2.0
+"""Cells of the model's grid that a head covers per side in its crop: two always hold one whole cell."""
+MIN_SHARE = 1 / 8
+"""A crop is at least this share of the frame: beyond it, it shows more of the codec than of the scene."""
+
+
+def crop_around(box: BoxXyxy, grid_hw: tuple[int, int], frame_hw: tuple[int, int]) -> BoxXyxy:
+    """The part of the frame, in 0..1, in which `box` covers `HEAD_CELLS` cells of the grid on both sides.
+
+    It is as large as that allows (what the person looks at should be in it), has the frame's ratio (so that the model
+    squashes it as it would the frame), its middle on the head but shifted to lie inside the frame, and edges on
+    whole pixels.
+
+    >>> crop_around((0.49, 0.49, 0.51, 0.51), (32, 32), (1000, 1000))  # 0.64 cells wide: 3.125 times enlarged
+    (0.34, 0.34, 0.66, 0.66)
+    """
+    rows, columns = grid_hw
+    share = min((box[2] - box[0]) * columns, (box[3] - box[1]) * rows) / HEAD_CELLS
+    share = min(max(share, MIN_SHARE), 1.0)
+    left, right = _side((box[0] + box[2]) / 2, share, frame_hw[1])
+    top, bottom = _side((box[1] + box[3]) / 2, share, frame_hw[0])
+    return left, top, right, bottom
+
+
+def _side(middle: float, share: float, pixels: int) -> tuple[float, float]:
+    length = min(max(math.ceil(share * pixels), 1), pixels)
+    low = min(max(round(middle * pixels - length / 2), 0), pixels - length)
+    return low / pixels, (low + length) / pixels
+
+
+def cut(rgb_hw3: npt.NDArray[np.uint8], crop: BoxXyxy) -> npt.NDArray[np.uint8]:
+    """The pixels [h, w, 3] of `crop` (as `crop_around` gives it), a view."""
+    height, width = rgb_hw3.shape[:2]
+    x0, y0, x1, y1 = (round(v * side) for v, side in zip(crop, (width, height, width, height), strict=True))
+    return rgb_hw3[y0:y1, x0:x1]
+
+
+def box_in_crop(box: BoxXyxy, crop: BoxXyxy) -> BoxXyxy:
+    """A box of the frame in 0..1 of the crop."""
+    width, height = crop[2] - crop[0], crop[3] - crop[1]
+    return (
+        (box[0] - crop[0]) / width,
+        (box[1] - crop[1]) / height,
+        (box[2] - crop[0]) / width,
+        (box[3] - crop[1]) / height,
+    )
+
+
+def map_into_frame(map_hw: npt.NDArray[np.float32], crop: BoxXyxy) -> npt.NDArray[np.float32]:
+    """A heatmap [H, W] of the crop as a heatmap [H, W] of the frame, zero outside the crop.
+
+    Each pixel of the frame's map is the mean of the crop's map over its area (pixels are squares of one value; area
+    outside the crop counts zero), so the integral is kept: mean(result) = mean(map_hw) * area of the crop. A narrow
+    peak gets lower, as it would if the frame's map were computed at the crop's resolution and averaged.
+    """
+    height, width = map_hw.shape
+    along_y = _overlap(height, crop[1], crop[3])
+    along_x = _overlap(width, crop[0], crop[2])
+    return (along_y @ map_hw.astype(np.float64) @ along_x.T).astype(np.float32)
+
+
+def _overlap(pixels: int, low: float, high: float) -> npt.NDArray[np.float64]:
+    """[pixels of the frame, pixels of the crop]: the share of each frame pixel that each crop pixel covers."""
+    frame_edges = np.arange(pixels + 1) / pixels
+    crop_edges = low + (high - low) * np.arange(pixels + 1) / pixels
+    left = np.maximum(frame_edges[:-1, None], crop_edges[None, :-1])
+    right = np.minimum(frame_edges[1:, None], crop_edges[None, 1:])
+    return np.asarray(np.clip(right - left, 0, None) * pixels)

@@ -1,0 +1,1 @@
+"""Workers in parallel: tasks to slots, processes on this machine, and the messages between them."""

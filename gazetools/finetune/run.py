@@ -1,0 +1,215 @@
+"""Train `gazelle_tiny` from nothing: python -m gazetools.finetune.run FOLDER; the same command resumes.
+
+Two phases. First the backbone alone learns, on the cells of heads and objects only, where heads point; then the whole
+model learns Gaze-LLE's task, the auxiliary losses fading. Sample and order are functions of (seed, step), weights are
+averaged over steps, the learning rate falls in the last part; `--steps` and `--head-steps` may still be changed before
+they matter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from gazetools.finetune.losses import heads_only_loss, make_batch, whole_loss
+from gazetools.finetune.recipe import TrainingSettings
+from gazetools.finetune.samples import Sample, SamplePool, make_sample
+from gazetools.finetune.state import WEIGHTS, load_state, log_line, save_state
+from gazetools.finetune.tiny import TrainingNetwork
+from gazetools.gazemodels.gazelle.config import TINY_MODEL
+from gazetools.schemas.errors import FaultError
+
+POOL = "pool"
+
+
+def _pool(folder: Path, settings: TrainingSettings) -> SamplePool:
+    return SamplePool(seed=settings.seed, size=settings.pool, folder=folder / POOL)
+
+
+class _Samples(Dataset[list[Sample]]):
+    """Item k is this rank's part of the k-th step's samples from `start` on."""
+
+    def __init__(self, settings: TrainingSettings, start: int, folder: Path, rank: int) -> None:
+        self.settings, self.start, self.rank = settings, start, rank
+        self.pool = _pool(folder, settings)
+
+    def __len__(self) -> int:
+        return self.settings.steps - self.start
+
+    def __getitem__(self, item: int) -> list[Sample]:
+        settings, step = self.settings, self.start + item
+        first, last = settings.pictures_before(step), settings.pictures_before(step + 1)
+        mine = range(first + self.rank, last, settings.ranks)
+        crowd = step < settings.head_steps
+        share = min(1.0, max(settings.easy_share, step / settings.easy_steps - 0.5))
+        return [make_sample(self.pool, k, TINY_MODEL.in_size[0], crowd=crowd, share=share) for k in mine]
+
+
+def train(
+    folder: Path, settings: TrainingSettings, *, workers: int = 1, until: int | None = None, rank: int = 0
+) -> Path:
+    """Train, or go on with what `folder` holds, and write FOLDER/gazelle_tiny.safetensors (averaged, float16).
+
+    With several ranks torch.distributed is set up already and every rank calls this; rank 0 writes.
+
+    Args:
+        workers: processes that draw samples; 0 draws in this one.
+        until: stop before this step, as if killed after a save.
+
+    Raises:
+        UsageError: the folder holds a run of other settings. FaultError: the loss is not finite.
+    """
+    network = TrainingNetwork(seed=settings.seed)
+    trained = dict(network.named_parameters())
+    optimizer = torch.optim.AdamW(_groups(trained, settings), betas=(0.9, 0.98))
+    average = {key: value.clone() for key, value in network.shipped().items()}
+    start = load_state(folder, settings, network, optimizer, average)
+    stop = min(settings.steps, until or settings.steps)
+    seconds = time.monotonic()
+    for step, samples in _batches(settings, start, stop, workers, folder, rank):
+        for group in optimizer.param_groups:
+            group["lr"] = group["full_rate"] * settings.rate(step)
+        torch.manual_seed(step)  # what is kept of a picture must not depend on interruptions
+        batch = make_batch(samples, TINY_MODEL.grid)
+        if step < settings.head_steps:
+            loss, figures = heads_only_loss(network, batch, settings.kept_cells)
+        else:
+            share = settings.auxiliary_share * settings.fall(step)
+            loss, figures = whole_loss(network, batch, auxiliary_share=share)
+        if not torch.isfinite(loss):
+            raise FaultError(f"The loss is {float(loss)} at step {step}.", hint="Lower the learning rate.")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        _share_gradients(list(trained.values()), settings.ranks)
+        torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
+        optimizer.step()
+        _average(average, network, min(settings.average, (1 + step) / (10 + step)))
+        if step % 20 == 0 and rank == 0:
+            line = {
+                "step": step,
+                "loss": round(float(loss.detach()), 4),
+                "lr": settings.learning_rate * settings.rate(step),
+            }
+            line |= {key: round(value, 4) for key, value in figures.items()}
+            log_line(folder, {**line, "seconds": round(time.monotonic() - seconds, 1)})
+        if rank == 0 and ((step + 1) % settings.save_every == 0 or step + 1 == stop):
+            save_state(folder, settings, step + 1, network, optimizer, average)
+    return folder / WEIGHTS
+
+
+def _groups(trained: dict[str, torch.nn.Parameter], settings: TrainingSettings) -> list[dict[str, object]]:
+    """The decoder learns at its own rate; only matrices decay."""
+    rates = {True: settings.decoder_learning_rate, False: settings.learning_rate}
+    decays = {True: settings.weight_decay, False: 0.0}
+    return [
+        {
+            "params": [
+                p for n, p in trained.items() if n.startswith("decoder.") == decoder and (p.ndim >= 2) == matrices
+            ],
+            "full_rate": rates[decoder],
+            "weight_decay": decays[matrices],
+        }
+        for decoder in rates
+        for matrices in decays
+    ]
+
+
+def _batches(
+    settings: TrainingSettings, start: int, stop: int, workers: int, folder: Path, rank: int
+) -> Iterator[tuple[int, list[Sample]]]:
+    loader: DataLoader[list[Sample]] = DataLoader(
+        _Samples(settings, start, folder, rank),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        prefetch_factor=6 if workers else None,
+        worker_init_fn=_one_thread,
+    )
+    for step, samples in enumerate(loader, start):
+        if step >= stop:
+            return
+        yield step, samples
+
+
+def _share_gradients(parameters: list[torch.nn.Parameter], ranks: int) -> None:
+    """Every rank gets the mean of all ranks' gradients. A parameter that this phase leaves alone has none anywhere."""
+    if ranks == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= ranks
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def _one_thread(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+@torch.no_grad()
+def _average(average: dict[str, torch.Tensor], network: TrainingNetwork, keep: float) -> None:
+    now = network.shipped()
+    torch._foreach_lerp_(list(average.values()), [now[key] for key in average], 1 - keep)
+
+
+def _start_ranks(ranks: int) -> int:
+    """Start this very command once per rank and wait; the first failure ends the others. Returns the exit code."""
+    with tempfile.TemporaryDirectory() as name:
+        command = [sys.executable, "-m", "gazetools.finetune.run", *sys.argv[1:]]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        meeting = f"{name}/meeting"
+        running = [
+            subprocess.Popen(
+                [*command, "--rank", str(k), "--meeting", meeting], env=environment, start_new_session=True
+            )
+            for k in range(ranks)
+        ]
+        try:
+            while all(process.poll() is None for process in running):
+                time.sleep(0.5)
+            codes = [process.wait(60) if process.poll() in (None, 0) else process.returncode for process in running]
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    process.terminate()
+        return max(abs(code) for code in codes)
+
+
+def main() -> None:
+    """Parse and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--workers", type=int, default=1, help="processes per rank that read samples")
+    parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--meeting", help=argparse.SUPPRESS)
+    for name, value in asdict(TrainingSettings()).items():
+        parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
+    options = vars(parser.parse_args())
+    folder, workers, rank, meeting = (options.pop(key) for key in ("folder", "workers", "rank", "meeting"))
+    settings = TrainingSettings(**options)
+    if rank is None and settings.ranks > 1:
+        sys.exit(_start_ranks(settings.ranks))
+    if rank is not None:
+        torch.set_num_threads(1)
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=settings.ranks
+        )
+    train(folder, settings, workers=workers, rank=rank or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Training samples: frames of a pool of kitchens, augmented as fkryan/gazelle does it; everything by index.
+
+python -m gazetools.finetune.samples FOLDER draws the pool's pictures ahead of the training.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.finetune.crowds import add_heads, head_bank
+from gazetools.io.atomic import write_bytes_atomic
+from gazetools.scenes import TEST_SEED, Scene, SceneSettings
+from gazetools.scenes.effects import CameraEffects
+from gazetools.scenes.picture import PersonTruth
+
+Floats = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
+
+_CANVAS_HW = (320, 400)
+"""Frames are drawn squashed to this size, so that a crop of two thirds still has the model's resolution."""
+_SECONDS = 12.0
+_LEAST_CROP = 0.55
+"""Of each side."""
+_JITTER = 0.2
+"""Of a head box's side, each edge by itself (gazelle/utils.py, random_bbox_jitter)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One picture and the people whose heads are in it; coordinates are shares of the picture."""
+
+    picture: Pixels
+    """uint8 RGB [side, side, 3]."""
+    boxes: Floats
+    """[people, 4] x0, y0, x1, y1: the true head boxes."""
+    prompts: Floats
+    """[people, 4]: the boxes that the model is given, perhaps jittered."""
+    gaze_xy: Floats
+    """[people, 2]."""
+    inside: npt.NDArray[np.bool_]
+    """[people]: whether the gaze target is in the picture."""
+    head_axes: Floats
+    """[people, 3]: the head's forward direction: right, up, towards the camera."""
+    objects_xy: Floats
+    """[objects in the picture, 2]."""
+    more_boxes: Floats
+    """[heads, 4]: floating heads without a gaze target, for learning poses; none by default."""
+    more_axes: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplePool:
+    """`size` kitchens, each at one time; their pictures are kept in a folder: drawing costs more than learning."""
+
+    seed: int
+    size: int
+    folder: Path
+
+    def picture(self, number: int) -> Pixels:
+        """Picture `number`, uint8 RGB of the canvas's size: read, or drawn and kept as a JPEG of any quality."""
+        path = self.folder / f"{self.seed}_{number // 1000:03d}" / f"{number:06d}.jpg"
+        if not path.exists():
+            write_bytes_atomic(path, self._draw(number))
+        return np.asarray(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR), np.uint8)[:, :, ::-1]
+
+    def scene(self, number: int) -> tuple[Scene, float]:
+        """The kitchen and its time."""
+        rng = np.random.default_rng([self.seed, number])
+        settings = SceneSettings(
+            width=2 * int(rng.integers(310, 460)),
+            height=448,
+            people=(3, 3) if rng.random() < 0.6 else (1, 3),
+            place_habit=0.0,
+            place_jitter=0.22,
+            p_outside=0.15,
+        )
+        scene = Scene(settings, seed=int(rng.integers(TEST_SEED)), clip=number, seconds=_SECONDS)
+        return scene, float(rng.uniform(0, _SECONDS - 0.5))
+
+    def _draw(self, number: int) -> bytes:
+        rng = np.random.default_rng([self.seed, number, 1])
+        scene, seconds = self.scene(number)
+        effects = CameraEffects(rng, _CANVAS_HW)
+        previous = scene.draw(seconds - 1 / 30, _CANVAS_HW) if rng.random() < 0.2 else None
+        picture = effects(scene.draw(seconds, _CANVAS_HW), number, previous=previous)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(55, 97))]
+        return bytes(cv2.imencode(".jpg", picture[:, :, ::-1], quality)[1])
+
+
+def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False, share: float = 1.0) -> Sample:
+    """Sample `index`: a kitchen of the pool, augmented by the index; equal arguments give equal samples.
+
+    Half the samples are cropped around one person and target, half are flipped, half of the boxes jittered, colours
+    shifted; exposure, blur, noise and JPEG's traces are in the pool's pictures. A crop may leave other people's targets
+    outside.
+
+    Args:
+        side: of the square picture in pixels.
+        crowd: paste floating heads.
+        share: of the bank of floating heads, the easy ones first.
+    """
+    rng = np.random.default_rng([pool.seed, 2, index])
+    number = index % pool.size
+    scene, seconds = pool.scene(number)
+    picture = pool.picture(number)
+    people = scene.truth_at(seconds)
+    objects_xy = scene.object_targets_at(seconds)
+    x0, y0, x1, y1 = _crop(rng, people) if rng.random() < 0.5 else (0.0, 0.0, 1.0, 1.0)
+    height, width = _CANVAS_HW
+    cut = picture[round(y0 * height) : round(y1 * height), round(x0 * width) : round(x1 * width)]
+    small = cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
+    low, size = np.array([x0, y0]), np.array([x1 - x0, y1 - y0])
+    people = [moved for p in people if (moved := _moved(p, low, size)) is not None]
+    objects_xy = (objects_xy - low) / size
+    flip = rng.random() < 0.5
+    if flip:
+        small = small[:, ::-1]
+    boxes = np.array([p.box_xyxy for p in people])
+    gaze_xy = np.array([p.gaze_xy for p in people])
+    head_axes = np.array([p.head_axes for p in people])
+    if flip:
+        boxes = np.stack((1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]), axis=1)
+        gaze_xy[:, 0], objects_xy[:, 0], head_axes[:, 0] = 1 - gaze_xy[:, 0], 1 - objects_xy[:, 0], -head_axes[:, 0]
+    more_boxes, more_axes = np.zeros((0, 4)), np.zeros((0, 3))
+    if crowd:
+        small = np.ascontiguousarray(small)
+        more_boxes, more_axes = add_heads(rng, small, boxes, head_bank(pool.seed), share=share)
+    small = np.clip(small * rng.uniform(0.85, 1.15, 3) + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
+    sides = (boxes[:, 2:] - boxes[:, :2])[:, [0, 1, 0, 1]]
+    shift = rng.uniform(-_JITTER, _JITTER, boxes.shape) * sides * (rng.random((len(boxes), 1)) < 0.5)
+    seen = ((objects_xy > 0) & (objects_xy < 1)).all(axis=1)
+    return Sample(
+        picture=np.ascontiguousarray(small),
+        boxes=boxes,
+        prompts=np.clip(boxes + shift, 0, 1),
+        gaze_xy=gaze_xy,
+        inside=np.array([p.inside for p in people]),
+        head_axes=head_axes,
+        objects_xy=objects_xy[seen],
+        more_boxes=more_boxes,
+        more_axes=more_axes,
+    )
+
+
+def _crop(rng: np.random.Generator, people: list[PersonTruth]) -> tuple[float, float, float, float]:
+    """A part of the frame that has one person's head and, where it is inside, target."""
+    person = people[int(rng.integers(len(people)))]
+    points = [person.box_xyxy[:2], person.box_xyxy[2:]] + ([person.gaze_xy] if person.inside else [])
+    low, high = np.min(points, axis=0), np.max(points, axis=0)
+    start = rng.uniform(0, np.minimum(low, 1 - _LEAST_CROP))
+    stop = rng.uniform(np.minimum(np.maximum(high, start + _LEAST_CROP), 1), 1)
+    return float(start[0]), float(start[1]), float(stop[0]), float(stop[1])
+
+
+def _moved(person: PersonTruth, low: Floats, size: Floats) -> PersonTruth | None:
+    """The person in a crop's coordinates; None where less than 70 % of the head box is left."""
+    box = (np.array(person.box_xyxy) - np.tile(low, 2)) / np.tile(size, 2)
+    cut = np.clip(box, 0, 1)
+    if np.prod(cut[2:] - cut[:2]) < 0.7 * np.prod(box[2:] - box[:2]):
+        return None
+    gaze = (np.array(person.gaze_xy) - low) / size
+    inside = bool(person.inside and (gaze >= 0).all() and (gaze < 1).all())
+    return replace(
+        person,
+        box_xyxy=(float(cut[0]), float(cut[1]), float(cut[2]), float(cut[3])),
+        gaze_xy=(float(gaze[0]), float(gaze[1])) if inside else (-1.0, -1.0),
+        inside=inside,
+    )
+
+
+def main() -> None:
+    """Draw pictures [start, stop) of a pool, every `step`-th."""
+    parser = argparse.ArgumentParser(description="Draw a pool's pictures ahead of the training.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--stop", type=int, default=9000)
+    parser.add_argument("--step", type=int, default=1)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    pool = SamplePool(seed=options.seed, size=options.stop, folder=options.folder)
+    for number in range(options.start, options.stop, options.step):
+        pool.picture(number)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The DINOv2 backbone: transformers' Dinov2Model with the hub's position embedding resampled at load time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gazetools.gazemodels.gazelle.config import BackboneConfig
+
+_ATTENTION_PARTS = ("q", "k", "v")
+
+
+def resample_position_embedding(
+    stored_1nc: torch.Tensor, config: BackboneConfig, grid_hw: tuple[int, int]
+) -> torch.Tensor:
+    """The position embedding for a grid of patches, as facebookresearch/dinov2 computes it at run time.
+
+    Bicubic with the scale factor (n + 0.1) / native per side and no antialiasing
+    (`dinov2/models/vision_transformer.py`, interpolate_pos_encoding). transformers and timm resample to the size
+    itself, timm with antialiasing, which moves the features by up to 0.16.
+
+    Args:
+        stored_1nc: float32 [1, 1 + native * native, C], class token first.
+        grid_hw: wanted (rows, columns).
+
+    Returns:
+        float32 [1, 1 + rows * columns, C].
+    """
+    native = config.native_grid
+    if tuple(grid_hw) == (native, native):
+        return stored_1nc
+    class_part, patch_part = stored_1nc[:, :1], stored_1nc[:, 1:]
+    grid_1chw = patch_part.reshape(1, native, native, -1).permute(0, 3, 1, 2)
+    target: dict[str, Any]
+    if config.interpolate_offset:
+        target = {"scale_factor": tuple((n + config.interpolate_offset) / native for n in grid_hw)}
+    else:
+        target = {"size": tuple(grid_hw)}
+    resampled = F.interpolate(grid_1chw, mode="bicubic", antialias=config.interpolate_antialias, **target)
+    if tuple(resampled.shape[-2:]) != tuple(grid_hw):
+        raise AssertionError(f"position embedding became {tuple(resampled.shape[-2:])}, wanted {tuple(grid_hw)}")
+    return torch.cat((class_part, resampled.flatten(2).transpose(1, 2)), dim=1)
+
+
+def build_backbone(config: BackboneConfig, in_size: tuple[int, int], hub_tensors: dict[str, torch.Tensor]) -> nn.Module:
+    """A Dinov2Model for inputs of `in_size` (height, width) from tensors with the hub's key names.
+
+    `hub_tensors` must be complete (see `checkpoints.py`); the mask token is not needed. No weight is
+    initialised or copied: the model takes the tensors over.
+    """
+    from transformers import Dinov2Config, Dinov2Model
+    from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
+
+    class FixedGridEmbeddings(Dinov2Embeddings):
+        """Embeddings for one input size, so that nothing is resampled at run time, non-square grids included."""
+
+        def interpolate_pos_encoding(self, embeddings: torch.Tensor, height: int, width: int) -> torch.Tensor:
+            return self.position_embeddings
+
+    grid_hw = (in_size[0] // config.patch_size, in_size[1] // config.patch_size)
+    settings = Dinov2Config(
+        hidden_size=config.embed_dim,
+        num_hidden_layers=config.depth,
+        num_attention_heads=config.num_heads,
+        mlp_ratio=config.mlp_ratio,
+        hidden_act="gelu",
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        layer_norm_eps=config.layer_norm_eps,
+        image_size=tuple(in_size),
+        patch_size=config.patch_size,
+        qkv_bias=True,
+        drop_path_rate=0.0,
+        use_swiglu_ffn=False,
+        use_mask_token=False,
+        attn_implementation="sdpa",
+    )
+    with torch.device("meta"):
+        model = Dinov2Model(settings)
+        model.embeddings = FixedGridEmbeddings(settings)
+    tensors = dict(hub_tensors)
+    tensors["pos_embed"] = resample_position_embedding(tensors["pos_embed"], config, grid_hw)
+    model.load_state_dict(_transformers_names(tensors, config, set(model.state_dict())), strict=True, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def patch_features(model: nn.Module, images_bchw: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
+    """Normalised patch tokens [B, C, rows, columns] (the hub's `x_norm_patchtokens`) of preprocessed images."""
+    tokens_bnc = model(pixel_values=images_bchw).last_hidden_state[:, 1:]
+    return tokens_bnc.transpose(1, 2).unflatten(2, grid_hw)
+
+
+def hub_shapes(config: BackboneConfig) -> dict[str, tuple[int, ...]]:
+    """Key names and shapes of a DINOv2 hub file, in its order (facebookresearch/dinov2, torch.hub state dict)."""
+    c, hidden, patch = config.embed_dim, config.embed_dim * config.mlp_ratio, config.patch_size
+    shapes: dict[str, tuple[int, ...]] = {
+        "cls_token": (1, 1, c),
+        "pos_embed": (1, 1 + config.native_grid**2, c),
+        "mask_token": (1, c),
+        "patch_embed.proj.weight": (c, 3, patch, patch),
+        "patch_embed.proj.bias": (c,),
+    }
+    for layer in range(config.depth):
+        block = {
+            "norm1.weight": (c,),
+            "norm1.bias": (c,),
+            "attn.qkv.weight": (3 * c, c),
+            "attn.qkv.bias": (3 * c,),
+            "attn.proj.weight": (c, c),
+            "attn.proj.bias": (c,),
+            "ls1.gamma": (c,),
+            "norm2.weight": (c,),
+            "norm2.bias": (c,),
+            "mlp.fc1.weight": (hidden, c),
+            "mlp.fc1.bias": (hidden,),
+            "mlp.fc2.weight": (c, hidden),
+            "mlp.fc2.bias": (c,),
+            "ls2.gamma": (c,),
+        }
+        shapes.update({f"blocks.{layer}.{key}": shape for key, shape in block.items()})
+    shapes.update({"norm.weight": (c,), "norm.bias": (c,)})
+    return shapes
+
+
+def transformers_key_table(config: BackboneConfig, *, nested_attention: bool) -> dict[str, tuple[str, int | None]]:
+    """transformers' key -> (hub key, third of a fused qkv tensor or None).
+
+    `nested_attention` chooses the names of model files on disk and of transformers before 5.x's flat attention
+    (`attention.attention.query`), else `attention.q_proj`.
+    """
+    table: dict[str, tuple[str, int | None]] = {
+        "embeddings.cls_token": ("cls_token", None),
+        "embeddings.mask_token": ("mask_token", None),
+        "embeddings.position_embeddings": ("pos_embed", None),
+        "embeddings.patch_embeddings.projection.weight": ("patch_embed.proj.weight", None),
+        "embeddings.patch_embeddings.projection.bias": ("patch_embed.proj.bias", None),
+        "layernorm.weight": ("norm.weight", None),
+        "layernorm.bias": ("norm.bias", None),
+    }
+    if nested_attention:
+        parts, output = [f"attention.attention.{name}" for name in ("query", "key", "value")], "attention.output.dense"
+    else:
+        parts, output = [f"attention.{name}_proj" for name in _ATTENTION_PARTS], "attention.o_proj"
+    same = [f"{m}.{p}" for m in ("norm1", "norm2", "mlp.fc1", "mlp.fc2") for p in ("weight", "bias")]
+    for layer in range(config.depth):
+        ours, theirs = f"blocks.{layer}.", f"encoder.layer.{layer}."
+        table.update({theirs + key: (ours + key, None) for key in same})
+        for p in ("weight", "bias"):
+            table[f"{theirs}{output}.{p}"] = (f"{ours}attn.proj.{p}", None)
+            table.update({f"{theirs}{part}.{p}": (f"{ours}attn.qkv.{p}", third) for third, part in enumerate(parts)})
+        for n in (1, 2):
+            table[f"{theirs}layer_scale{n}.lambda1"] = (f"{ours}ls{n}.gamma", None)
+    return table
+
+
+def _transformers_names(
+    hub_tensors: dict[str, torch.Tensor], config: BackboneConfig, wanted: set[str]
+) -> dict[str, torch.Tensor]:
+    """`hub_tensors` under the names that the installed transformers uses."""
+    nested = any(".attention.attention." in key for key in wanted)
+    renamed = {}
+    for key, (hub_key, third) in transformers_key_table(config, nested_attention=nested).items():
+        if hub_key != "mask_token":
+            tensor = hub_tensors[hub_key]
+            renamed[key] = tensor if third is None else tensor.chunk(3)[third]
+    return renamed

@@ -1,0 +1,156 @@
+"""Read weight files of every public format: plain state dicts, .safetensors, folders of transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gazetools.gazemodels.gazelle.config import BackboneConfig
+from gazetools.io.atomic import sha256_of_file
+from gazetools.io.json_files import read_json
+from gazetools.schemas.errors import CheckpointError
+
+_PICKLE_SUFFIXES = {".pt", ".pth", ".bin"}
+_PRINTED_TYPES = {b"<": "an HTML or XML page", b"version https://git-lfs": "a Git LFS pointer, not the file itself"}
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """The tensors of one file (or of one folder of transformers) with what identifies it."""
+
+    path: Path
+    tensors: dict[str, torch.Tensor]
+    metadata: dict[str, str] = field(default_factory=dict)
+    sha256: str = ""
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .pt, .pth, .bin (plain state dict, read without running pickled code) or .safetensors file.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, another format, or anything but tensors inside.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise CheckpointError(f"The weight file {path} {what}.", hint="Give the path of a file.", path=str(path))
+    suffix = path.suffix.lower()
+    if suffix != ".safetensors" and suffix not in _PICKLE_SUFFIXES:
+        raise CheckpointError(
+            f"{path}: weight files end in .safetensors, .pt or .pth, not in {path.suffix!r}.", path=str(path)
+        )
+    try:
+        if suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - this is the guarded place
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} cannot be read as {suffix} ({path.stat().st_size} bytes): {_first_line(error)}{_looks_like(path)}",
+            hint="Fetch or copy the file again and compare its size and sha256.",
+            path=str(path),
+        ) from error
+    return _plain_state_dict(content, path)
+
+
+def read_weight_file(path: Path, *, sha256: str | None = None) -> WeightFile:
+    """Tensors, safetensors metadata and sha256 (computed unless given) of one file."""
+    tensors = load_tensors(path)
+    return WeightFile(Path(path), tensors, read_metadata(path), sha256 or sha256_of_file(Path(path)))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The text metadata of a .safetensors file; empty for other formats."""
+    if Path(path).suffix.lower() != ".safetensors":
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a .safetensors file: {_first_line(error)}{_looks_like(Path(path))}", path=str(path)
+        ) from error
+
+
+def read_transformers_folder(folder: Path, config: BackboneConfig) -> WeightFile:
+    """A DINOv2 folder as transformers saves it: config.json with model.safetensors, whole or in shards.
+
+    Raises:
+        CheckpointError: a file is missing, or config.json tells of another model than `config`.
+    """
+    settings = read_json(folder / "config.json")
+    wanted = {
+        "model_type": "dinov2",
+        "hidden_size": config.embed_dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.num_heads,
+        "patch_size": config.patch_size,
+        "use_swiglu_ffn": False,
+    }
+    # transformers leaves out of config.json what equals its defaults, which are those of ViT-B/14.
+    defaults = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "patch_size": 14}
+    found = {key: settings.get(key, defaults.get(key, False)) for key in wanted} if isinstance(settings, dict) else {}
+    wrong = [f"{key} is {found.get(key)!r}, not {value!r}" for key, value in wanted.items() if found.get(key) != value]
+    if wrong:
+        raise CheckpointError(
+            f"{folder / 'config.json'} does not describe the backbone {config.name}: {'; '.join(wrong)}.",
+            hint=f"Give a folder of {config.name}, or name the model that goes with this backbone.",
+            path=str(folder),
+        )
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return read_weight_file(single)
+    if not index.is_file():
+        raise CheckpointError(f"{folder} has neither {single.name} nor {index.name}.", path=str(folder))
+    names = sorted({Path(str(name)).name for name in dict(read_json(index).get("weight_map", {})).values()})
+    shards = [read_weight_file(folder / name) for name in names]
+    tensors = {key: value for shard in shards for key, value in shard.tensors.items()}
+    digest = hashlib.sha256("".join(f"{s.sha256}  {s.path.name}\n" for s in shards).encode()).hexdigest()
+    return WeightFile(folder, tensors, {}, digest)
+
+
+def _plain_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    if isinstance(content, Mapping) and content and all(isinstance(key, str) for key in content):
+        others = [key for key, value in content.items() if not isinstance(value, torch.Tensor)]
+        if not others:
+            return dict(content)
+        found = f"its entries {shorten(others)} are no tensors"
+        nested = [k for k in others if isinstance(content[k], Mapping)]
+        hint = f"Save one entry alone, e.g. torch.save(content[{nested[0]!r}], ...)." if nested else None
+    else:
+        found, hint = f"it holds {'nothing' if not content else type(content).__name__}", None
+    raise CheckpointError(f"{path} is not a plain state dict (names -> tensors): {found}.", hint=hint, path=str(path))
+
+
+def shorten(keys: list[str], limit: int = 20) -> str:
+    """The first `limit` keys and how many more there are."""
+    rest = len(keys) - limit
+    return ", ".join(keys[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
+
+
+def _looks_like(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start:
+        return " The file is empty."
+    for mark, what in _PRINTED_TYPES.items():
+        if start.lstrip().startswith(mark):
+            return f" It looks like {what}."
+    if path.suffix.lower() == ".safetensors" and zipfile.is_zipfile(path):
+        return " It looks like a PyTorch file; its name should end in .pt."
+    return ""

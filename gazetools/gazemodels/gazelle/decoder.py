@@ -1,0 +1,198 @@
+"""Gaze-LLE's decoder: prompt the scene tokens with head maps, three transformer blocks, heatmap and in/out heads.
+
+Written after the description and the public code of fkryan/gazelle (`gazelle/model.py`); parameter names are those of
+its checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gazetools.gazemodels.gazelle.config import GazelleConfig
+from gazetools.gazemodels.gazelle.preprocess import resize_antialiased
+
+LAYER_NORM_EPS = 1e-5
+"""Of the decoder's blocks. The released weights were trained with nn.LayerNorm's 1e-5 (timm up to 1.0.15); timm from
+1.0.16 on would make it 1e-6."""
+
+INOUT_HIDDEN = 128
+
+
+def sincos_position_embedding(dim: int, grid_hw: tuple[int, int]) -> torch.Tensor:
+    """Fixed two-dimensional position embedding, float32 [dim, rows, columns].
+
+    The first half of the channels encodes the column, the second half the row, each as sin and cos interleaved with
+    wavelengths 2 pi 10000^(2k / (dim / 2)) (Vaswani et al. 2017, section 3.5, per axis).
+    """
+    half = dim // 2
+    frequencies = torch.exp(torch.arange(0.0, half, 2) * -(math.log(10000.0) / half))
+
+    def encode(positions: int) -> torch.Tensor:
+        angles = torch.arange(0.0, positions).unsqueeze(1) * frequencies
+        return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1).T  # [half, positions]
+
+    rows, columns = grid_hw
+    along_x = encode(columns).unsqueeze(1).expand(half, rows, columns)
+    along_y = encode(rows).unsqueeze(2).expand(half, rows, columns)
+    return torch.cat((along_x, along_y))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one fused projection without bias."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x_bnc: torch.Tensor) -> torch.Tensor:
+        """[B, N, C] -> [B, N, C]."""
+        q, k, v = self.qkv(x_bnc).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with the exact (erf) GELU between."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x_bnc: torch.Tensor) -> torch.Tensor:
+        """[B, N, C] -> [B, N, C]."""
+        return self.fc2(F.gelu(self.fc1(x_bnc)))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.attn = SelfAttention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.mlp = Mlp(dim, dim * mlp_ratio)
+
+    def forward(self, x_bnc: torch.Tensor) -> torch.Tensor:
+        """[B, N, C] -> [B, N, C]."""
+        x_bnc = x_bnc + self.attn(self.norm1(x_bnc))
+        return x_bnc + self.mlp(self.norm2(x_bnc))
+
+
+class HeatmapHead(nn.Module):
+    """A transposed 2x2 convolution of stride 2, a 1x1 convolution to one channel, a sigmoid.
+
+    Nothing non-linear lies between the convolutions, so they are applied as the one linear map from a token to its
+    2x2 pixels that they amount to (difference 1e-7, a twelfth of the time on a CPU).
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        # Numbered, because these are the names in the checkpoints.
+        self.add_module("0", nn.ConvTranspose2d(dim, dim, kernel_size=2, stride=2))
+        self.add_module("1", nn.Conv2d(dim, 1, kernel_size=1, bias=False))
+
+    def forward(self, tokens_nkc: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
+        """Tokens row by row [N, rows * columns, dim] -> [N, 2 rows, 2 columns] in 0..1."""
+        projection_c = self.get_parameter("1.weight").view(-1)
+        pixels_di = torch.einsum("dcij,c->dij", self.get_parameter("0.weight"), projection_c).flatten(1)
+        logits_nki = tokens_nkc @ pixels_di + self.get_parameter("0.bias") @ projection_c
+        logits_n1hw = F.pixel_shuffle(logits_nki.transpose(1, 2).unflatten(2, grid_hw), 2)
+        return torch.sigmoid(logits_n1hw).squeeze(1)
+
+
+class InoutHead(nn.Module):
+    """Two linear layers with a ReLU between (and dropout in training), a sigmoid."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.add_module("0", nn.Linear(dim, INOUT_HIDDEN))
+        self.add_module("3", nn.Linear(INOUT_HIDDEN, 1))
+
+    def forward(self, token_nc: torch.Tensor) -> torch.Tensor:
+        """[N, dim] -> [N] in 0..1."""
+        hidden = F.relu(self.get_submodule("0")(token_nc))
+        return torch.sigmoid(self.get_submodule("3")(hidden)).squeeze(1)
+
+
+class GazeDecoder(nn.Module):
+    """From backbone features and head maps to heatmaps and in/out scores; one row per person."""
+
+    pos_embed: torch.Tensor
+
+    def __init__(self, config: GazelleConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.grid = config.grid
+        self.out_size = config.out_size
+        self.register_buffer("pos_embed", torch.empty(dim, *config.grid))
+        self.linear = nn.Conv2d(config.backbone.embed_dim, dim, 1)
+        self.head_token = nn.Embedding(1, dim)
+        self.inout_token = nn.Embedding(1, dim) if config.inout else None
+        self.transformer = nn.Sequential(
+            *(Block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers))
+        )
+        self.heatmap_head = HeatmapHead(dim)
+        self.inout_head = InoutHead(dim) if config.inout else None
+
+    def scene_tokens(self, features_bchw: torch.Tensor) -> torch.Tensor:
+        """Per image: projected features plus position embedding, [B, dim, rows, columns]."""
+        return self.linear(features_bchw) + self.pos_embed
+
+    def prompt(self, scene_bchw: torch.Tensor, image_index: torch.Tensor, head_maps_nhw: torch.Tensor) -> torch.Tensor:
+        """Per person: scene tokens of its image with the head token added on its head, [N, tokens, dim].
+
+        The in/out token, where the model has one, comes first; then the cells row by row.
+        """
+        head_nchw = head_maps_nhw.unsqueeze(1) * self.head_token.weight[0].view(1, -1, 1, 1)
+        tokens_nkc = (scene_bchw[image_index] + head_nchw).flatten(2).transpose(1, 2)
+        if self.inout_token is not None:
+            tokens_nkc = torch.cat((self.inout_token.weight.expand(len(tokens_nkc), 1, -1), tokens_nkc), dim=1)
+        return tokens_nkc
+
+    def heads(self, tokens_nkc: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Heatmaps at twice the grid, float32 [N, 2 rows, 2 columns], and in/out scores, float32 [N] or None.
+
+        Computed in float32 whatever the model's dtype: bfloat16 logits would quantise the maps to some hundred values.
+        """
+        tokens_nkc = tokens_nkc.float()
+        inout_n = None
+        if self.inout_head is not None:
+            inout_n = self.inout_head(tokens_nkc[:, 0])
+            tokens_nkc = tokens_nkc[:, 1:]
+        return self.heatmap_head(tokens_nkc, self.grid), inout_n
+
+    def forward(
+        self, features_bchw: torch.Tensor, image_index: torch.Tensor, head_maps_nhw: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Heatmaps float32 [N, *out_size] and in/out scores float32 [N] or None.
+
+        Args:
+            features_bchw: backbone features [B, C, rows, columns].
+            image_index: int64 [N], the image of each person.
+            head_maps_nhw: 0/1 maps [N, rows, columns] in the decoder's dtype.
+        """
+        tokens = self.transformer(self.prompt(self.scene_tokens(features_bchw), image_index, head_maps_nhw))
+        lowres_nhw, inout_n = self.heads(tokens)
+        return resize_antialiased(lowres_nhw.unsqueeze(1), self.out_size).squeeze(1), inout_n
+
+    def to_dtype(self, dtype: torch.dtype) -> GazeDecoder:
+        """Cast everything but the two heads, which stay float32."""
+        self.to(dtype)
+        self.heatmap_head.float()
+        if self.inout_head is not None:
+            self.inout_head.float()
+        return self
+
+
+def decoder_shapes(config: GazelleConfig) -> dict[str, tuple[int, ...]]:
+    """Key names and shapes of a decoder checkpoint, in the order of the released files."""
+    with torch.device("meta"):
+        return {key: tuple(value.shape) for key, value in GazeDecoder(config).state_dict().items()}

@@ -1,0 +1,195 @@
+"""Check weights strictly against a model's key names and shapes; one error lists everything that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from gazetools.gazemodels.gazelle.backbone import hub_shapes, transformers_key_table
+from gazetools.gazemodels.gazelle.checkpoints import WeightFile, shorten
+from gazetools.gazemodels.gazelle.config import DINOV2_BACKBONES, RELEASED_MODELS, BackboneConfig, GazelleConfig
+from gazetools.gazemodels.gazelle.decoder import decoder_shapes, sincos_position_embedding
+from gazetools.schemas.errors import CheckpointError
+
+BACKBONE_PREFIX = "backbone.model."
+"""Before the hub's key names in a checkpoint that has the backbone too."""
+
+
+def decoder_and_backbone(
+    config: GazelleConfig, checkpoint: WeightFile, backbone: WeightFile | None, *, other_grid_allowed: bool = False
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Checked float32 tensors of the decoder (names of its checkpoints) and of the backbone (names of the hub).
+
+    Args:
+        config: the model that the weights must fit.
+        checkpoint: decoder weights, with or without `backbone.model.*`.
+        backbone: DINOv2 weights under the hub's or transformers' names; may be None where the checkpoint has them.
+            Where both have a backbone they must be equal.
+        other_grid_allowed: accept a decoder position embedding of another input size; it is then compared with the
+            formula at its own size and computed anew for `config.in_size`.
+
+    Raises:
+        CheckpointError: lists every missing, unexpected, mis-shaped and non-finite tensor of both files.
+    """
+    inside = {
+        key.removeprefix(BACKBONE_PREFIX): value
+        for key, value in checkpoint.tensors.items()
+        if key.startswith(BACKBONE_PREFIX)
+    }
+    decoder = {key: value for key, value in checkpoint.tensors.items() if not key.startswith(BACKBONE_PREFIX)}
+    if not inside and backbone is None:
+        raise CheckpointError(
+            f"{checkpoint.path} has no backbone weights ({BACKBONE_PREFIX}*) and none are given.",
+            hint=f"Add the weights of {config.backbone.name} with --backbone FILE (backbone=...).",
+            path=str(checkpoint.path),
+        )
+    expected = decoder_shapes(config)
+    own_grid = _grid_of(decoder.get("pos_embed"), config)
+    if other_grid_allowed and own_grid is not None:
+        expected["pos_embed"] = (config.dim, *own_grid)
+    problems = _Problems()
+    problems.compare(checkpoint.path, decoder, expected)
+    if inside:
+        problems.compare(checkpoint.path, inside, hub_shapes(config.backbone), prefix=BACKBONE_PREFIX)
+    hub = _hub_names(backbone, config.backbone, problems) if backbone is not None else inside
+    problems.raise_if_any(config, checkpoint, backbone)
+    if inside and backbone is not None:
+        _require_equal(inside, hub, checkpoint.path, backbone.path)
+    if own_grid != config.grid:
+        decoder["pos_embed"] = _other_position_embedding(decoder["pos_embed"], config, checkpoint.path)
+    hub.pop("mask_token", None)  # used in pre-training only
+    return {k: v.float() for k, v in decoder.items()}, {k: v.float() for k, v in hub.items()}
+
+
+@dataclass
+class _Problems:
+    """What is wrong with the tensors of one or two files, collected so that one error can tell it all."""
+
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)
+
+    def compare(
+        self,
+        path: Path,
+        found: Mapping[str, torch.Tensor],
+        expected: Mapping[str, tuple[int, ...]],
+        *,
+        prefix: str = "",
+    ) -> None:
+        optional = {key for key in expected if key.endswith("mask_token")}
+        self.missing += [f"{prefix}{key}" for key in expected if key not in found and key not in optional]
+        self.unexpected += [f"{prefix}{key}" for key in found if key not in expected]
+        for key, shape in expected.items():
+            if (tensor := found.get(key)) is None:
+                continue
+            if tuple(tensor.shape) != shape:
+                self.misshapen.append(f"{prefix}{key} is {list(tensor.shape)}, not {list(shape)}")
+            elif not tensor.is_floating_point():
+                self.misshapen.append(f"{prefix}{key} is {str(tensor.dtype).removeprefix('torch.')}, not floating")
+            elif not bool(torch.isfinite(tensor).all()):
+                self.not_finite.append(f"{prefix}{key}")
+
+    def raise_if_any(self, config: GazelleConfig, checkpoint: WeightFile, backbone: WeightFile | None) -> None:
+        groups = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "mis-shaped": self.misshapen,
+            "with NaN or infinity": self.not_finite,
+        }
+        groups = {name: keys for name, keys in groups.items() if keys}
+        if not groups:
+            return
+        files = [file for file in (checkpoint, backbone) if file is not None]
+        told = " and ".join(f"{file.path} ({describe_tensors(file.tensors)})" for file in files)
+        lists = "; ".join(f"{len(keys)} {name}: {shorten(keys)}" for name, keys in groups.items())
+        raise CheckpointError(
+            f"The weights do not fit {config.name} on {config.backbone.name}, input {config.in_size}. "
+            f"Given: {told}. Tensors {lists}.",
+            hint="Name the model that the files belong to, or give the files of this model.",
+            **{name.replace("-", "_").split()[0]: keys[:1000] for name, keys in groups.items()},
+        )
+
+
+def describe_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """A few words on what a state dict is, from its names and shapes."""
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    decoder = {key: shape for key, shape in shapes.items() if not key.startswith("backbone.")}
+    for name, released in RELEASED_MODELS.items():
+        if decoder == decoder_shapes(released):
+            return f"decoder of {name}" + (" with a backbone" if len(decoder) < len(shapes) else "")
+    if "heatmap_head.0.weight" in shapes:
+        width = shapes.get("linear.weight", (0, "?"))[1]
+        inout = "with" if "inout_token.weight" in shapes else "without"
+        return f"a Gaze-LLE decoder for {width} backbone channels, {inout} in/out"
+    patch = shapes.get("patch_embed.proj.weight") or shapes.get("embeddings.patch_embeddings.projection.weight")
+    if patch:
+        layers = {
+            key.split("layer." if "layer." in key else "blocks.")[-1].split(".")[0] for key in shapes if "mlp" in key
+        }
+        layout = "hub" if "patch_embed.proj.weight" in shapes else "transformers"
+        known = [n for n, c in DINOV2_BACKBONES.items() if (c.embed_dim, c.depth) == (patch[0], len(layers))]
+        return f"a ViT in {layout} layout, {patch[0]} channels, {len(layers)} layers" + "".join(
+            f", as {n}" for n in known
+        )
+    return f"{len(shapes)} tensors of no known model"
+
+
+def _hub_names(file: WeightFile, config: BackboneConfig, problems: _Problems) -> dict[str, torch.Tensor]:
+    """Backbone tensors under the hub's names; differences go to `problems` under the file's own names."""
+    shapes = hub_shapes(config)
+    if not any(key.startswith(("embeddings.", "encoder.layer.")) for key in file.tensors):
+        problems.compare(file.path, file.tensors, shapes)
+        return dict(file.tensors)
+    nested = any(".attention.attention." in key for key in file.tensors)
+    table = transformers_key_table(config, nested_attention=nested)
+
+    def shape_of(hub_key: str, third: int | None) -> tuple[int, ...]:
+        first, *rest = shapes[hub_key]
+        return (first if third is None else first // 3, *rest)
+
+    problems.compare(file.path, file.tensors, {key: shape_of(*source) for key, source in table.items()})
+    parts: dict[str, list[torch.Tensor]] = {}
+    for key, (hub_key, _) in table.items():
+        if key in file.tensors:
+            parts.setdefault(hub_key, []).append(file.tensors[key])
+    try:
+        return {key: values[0] if len(values) == 1 else torch.cat(values) for key, values in parts.items()}
+    except RuntimeError:  # mis-shaped parts, which are in `problems`
+        return {}
+
+
+def _grid_of(pos_embed: torch.Tensor | None, config: GazelleConfig) -> tuple[int, int] | None:
+    if pos_embed is None or pos_embed.ndim != 3 or pos_embed.shape[0] != config.dim:
+        return None
+    return int(pos_embed.shape[1]), int(pos_embed.shape[2])
+
+
+def _other_position_embedding(stored: torch.Tensor, config: GazelleConfig, path: Path) -> torch.Tensor:
+    grid = (int(stored.shape[1]), int(stored.shape[2]))
+    tolerance = max(1e-4, 2 * torch.finfo(stored.dtype).eps)
+    distance = (stored.float() - sincos_position_embedding(config.dim, grid)).abs().max().item()
+    if distance > tolerance:
+        raise CheckpointError(
+            f"{path}: pos_embed of the {grid[0]}x{grid[1]} grid is {distance:.3g} away from the sine-cosine formula; "
+            f"it cannot be computed for the {config.grid[0]}x{config.grid[1]} grid of in_size {config.in_size}.",
+            hint="Leave in_size out to use the checkpoint's own input size.",
+            path=str(path),
+        )
+    return sincos_position_embedding(config.dim, config.grid)
+
+
+def _require_equal(
+    inside: dict[str, torch.Tensor], given: dict[str, torch.Tensor], checkpoint: Path, backbone: Path
+) -> None:
+    different = [key for key, value in inside.items() if key in given and not torch.equal(value, given[key])]
+    if different:
+        raise CheckpointError(
+            f"{checkpoint} has a backbone of its own that differs from {backbone} in {len(different)} tensors: "
+            f"{shorten(different)}.",
+            hint="Leave out --backbone to use the checkpoint's own, or give a checkpoint of the decoder alone.",
+        )

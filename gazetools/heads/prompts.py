@@ -1,0 +1,78 @@
+"""Turn the boxes of one frame into what the model is told, under the policy for heads that are too small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.heads.spec import HeadSourceForVideo
+from gazetools.schemas.extract import SmallHeads
+from gazetools.schemas.store import Prompt
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePrompts:
+    """People of one frame: what is stored (`box_xyxy`) and what the model sees (`prompt_boxes`)."""
+
+    track_id: npt.NDArray[np.int32]
+    box_xyxy: npt.NDArray[np.float32]
+    """[P, 4] as given, 0..1."""
+    prompt_boxes: list[Box | None]
+    prompt: npt.NDArray[np.uint8]
+    """[P] a `Prompt` each."""
+    small: tuple[int, ...] = ()
+    """Places of people that get a crop of their own; their prompt box stays in 0..1 of the frame."""
+
+
+_WHOLE = FramePrompts(
+    track_id=np.zeros(1, np.int32),
+    box_xyxy=np.array([[0, 0, 1, 1]], np.float32),
+    prompt_boxes=[None],
+    prompt=np.array([Prompt.NONE], np.uint8),
+)
+
+
+def prompts_of_frame(
+    heads: HeadSourceForVideo, frame_index: int, *, grid_hw: tuple[int, int], small_heads: SmallHeads
+) -> FramePrompts:
+    """The people of one frame; none is a normal case (PITFALLS 13).
+
+    A box whose corners round to no cell of the model's grid would silently be no prompt (PITFALLS 9): `grow` gives
+    the model the one cell that holds its centre, `crop` an enlarged part of the frame around it (`BatchRunner` cuts
+    it), `none` gives no prompt; all are recorded per row.
+    """
+    from gazetools.gazemodels.gazelle.prompts import box_cells, grow_to_cell, is_empty
+
+    if heads.table is None:
+        return _WHOLE
+    rows = heads.table.of_frame(frame_index)
+    boxes = heads.table.box_xyxy[rows]
+    prompt_boxes: list[Box | None] = []
+    kinds = []
+    small = []
+    for place, values in enumerate(boxes):
+        box: Box = tuple(values.tolist())
+        if not is_empty(box_cells(box, grid_hw)):
+            prompt_boxes.append(box)
+            kinds.append(Prompt.GIVEN)
+        elif small_heads == "grow":
+            prompt_boxes.append(grow_to_cell(box, grid_hw))
+            kinds.append(Prompt.GROWN)
+        elif small_heads == "crop":
+            prompt_boxes.append(box)
+            kinds.append(Prompt.CROPPED)
+            small.append(place)
+        else:
+            prompt_boxes.append(None)
+            kinds.append(Prompt.NONE)
+    return FramePrompts(
+        track_id=heads.table.track_id[rows],
+        box_xyxy=boxes.astype(np.float32),
+        prompt_boxes=prompt_boxes,
+        prompt=np.array(kinds, np.uint8),
+        small=tuple(small),
+    )

@@ -1,0 +1,1 @@
+"""HTML pages: one frame and style sheet, and charts as inline SVG."""

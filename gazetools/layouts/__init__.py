@@ -1,0 +1,1 @@
+"""How a packed video lies on the disk: .npz, .npy folder and .h5, read and written."""

@@ -1,0 +1,129 @@
+"""One clip's scene: the picture of its people and objects at any time and size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.scenes.canvas import Canvas
+from gazetools.scenes.heads import head_sprite, turn_towards
+from gazetools.scenes.poses import HEAD_HALF, Floats, Person, PersonTruth, Pose, Story
+from gazetools.scenes.rooms import Room, draw_room
+from gazetools.scenes.settings import SceneSettings
+from gazetools.scenes.things import draw_arm, draw_body, draw_object, object_colours
+from gazetools.scenes.world import TABLE_Z
+
+__all__ = ["PersonTruth", "Scene"]
+
+Pixels = npt.NDArray[np.uint8]
+
+_BEHIND_EVERYBODY = 0.95
+"""Metres in z beyond which no person or hand rest is."""
+
+
+class Scene(Story):
+    """A clip. Equal arguments, which are those of Story, give equal truth and pictures."""
+
+    def __init__(
+        self, settings: SceneSettings, *, seed: int, clip: int = 0, participant: int = 0, seconds: float
+    ) -> None:
+        super().__init__(settings, seed=seed, clip=clip, participant=participant, seconds=seconds)
+        self._colours = object_colours(np.random.default_rng([self.kitchen.style_seed, 3]))
+        self._rooms: dict[tuple[int, int], Room] = {}
+        self._sprites: dict[int, tuple[Floats, Pixels]] = {}
+        self._backs: dict[tuple[int, int], tuple[tuple[int, ...], Pixels]] = {}
+        self._projected: dict[tuple[int, float], tuple[Floats, float, Floats]] = {}
+
+    def draw(self, seconds: float, size_hw: tuple[int, int]) -> Pixels:
+        """The clean picture, uint8 RGB [H, W, 3]; the frame is squashed to any size."""
+        if size_hw not in self._rooms:
+            self._rooms[size_hw] = draw_room(self.kitchen, size_hw)
+        room = self._rooms[size_hw]
+        canvas = Canvas(self._behind(seconds, size_hw).copy(), self.kitchen.camera.aspect)
+        table_drawn = False
+        for depth, draw in sorted(self._drawables(seconds, room), key=lambda item: -item[0]):
+            if not table_drawn and depth < TABLE_Z[1]:
+                cv2.copyTo(room.table, room.table_mask, canvas.picture)
+                table_drawn = True
+            draw(canvas)
+        if room.before_mask is not None:
+            cv2.copyTo(room.before, room.before_mask, canvas.picture)
+        return canvas.picture
+
+    def _behind(self, seconds: float, size_hw: tuple[int, int]) -> Pixels:
+        """The room behind everybody with the objects that stand still there, drawn once for every set of them."""
+        still = tuple(n for n, foot in enumerate(self.objects_at(seconds)) if self._stands_behind(n, foot))
+        if size_hw not in self._backs or self._backs[size_hw][0] != still:
+            room = self._rooms[size_hw]
+            canvas = Canvas(room.behind.copy(), self.kitchen.camera.aspect)
+            for noun in sorted(still, key=lambda n: -self.kitchen.objects[n, 2]):
+                self._object_drawer(noun, self.kitchen.objects[noun], room)(canvas)
+            self._backs[size_hw] = still, canvas.picture
+        return self._backs[size_hw][1]
+
+    def _stands_behind(self, noun: int, foot: Floats) -> bool:
+        return bool(foot[2] > _BEHIND_EVERYBODY and foot[1] == self.kitchen.objects[noun, 1])
+
+    def _drawables(self, seconds: float, room: Room) -> list[tuple[float, Callable[[Canvas], None]]]:
+        """(depth, how to draw it) of everything that may move."""
+        parts: list[tuple[float, Callable[[Canvas], None]]] = [
+            (TABLE_Z[1] - 1e-6, lambda canvas: None)  # so that the table is drawn in any case
+        ]
+        for noun, foot in enumerate(self.objects_at(seconds)):
+            if not self._stands_behind(noun, foot):
+                parts.append((float(foot[2]), self._object_drawer(noun, foot, room)))
+        for k, pose in enumerate(self._poses(seconds)):
+            person, light = self._people[k], self._light(room, pose.head)
+            parts.append((float(pose.head[2]), self._person_drawer(k, pose, light)))
+            for side, hand in zip((-1, 1), pose.hands, strict=True):
+                depth = pose.head[2] + 0.01 if hand[2] > pose.head[2] else min(hand[2] - 0.05, pose.head[2] - 0.01)
+                parts.append((float(depth), self._arm_drawer(person, pose, side, hand, light)))
+        return parts
+
+    def _object_drawer(self, noun: int, foot: Floats, room: Room) -> Callable[[Canvas], None]:
+        key = noun, float(foot[1])  # nothing else of an object ever changes
+        if key not in self._projected:
+            camera = self.kitchen.camera
+            colour = self._colours[noun] * self._light(room, foot)
+            self._projected[key] = camera.frame_xy(foot), camera.scale_at(foot), colour
+        where, scale, colour = self._projected[key]
+        return lambda canvas: draw_object(canvas, noun, where, scale, colour)
+
+    def _person_drawer(self, index: int, pose: Pose, light: Floats) -> Callable[[Canvas], None]:
+        camera, person = self.kitchen.camera, self._people[index]
+        scale, skin = camera.scale_at(pose.head), np.array(person.head_look.skin)
+        middle = camera.frame_xy(pose.head)
+        neck = middle + np.array([0.0, HEAD_HALF[1] * 0.9 * scale])
+
+        def draw(canvas: Canvas) -> None:
+            draw_body(canvas, person.body, neck, scale, skin, light)
+            canvas.sprite(self._sprite(index, pose), middle, HEAD_HALF * scale, light)
+
+        return draw
+
+    def _arm_drawer(
+        self, person: Person, pose: Pose, side: int, hand: Floats, light: Floats
+    ) -> Callable[[Canvas], None]:
+        camera = self.kitchen.camera
+        scale = camera.scale_at(pose.head)
+        shoulder = camera.frame_xy(pose.head) + np.array([side * person.body.broad * 0.85 * scale, 0.34 * scale])
+        where, skin = camera.frame_xy(hand), np.array(person.head_look.skin)
+        return lambda canvas: draw_arm(canvas, person.body, shoulder, where, scale, skin, light)
+
+    def _sprite(self, index: int, pose: Pose) -> Pixels:
+        """Drawn anew only where the head or the eyes have turned."""
+        key = np.concatenate((pose.forward, pose.gaze))
+        held = self._sprites.get(index)
+        if held is not None and np.abs(held[0] - key).max() < 0.008:
+            return held[1]
+        look = self._people[index].head_look
+        sprite = head_sprite(look, turn_towards(pose.forward), self._view(pose.head), pose.gaze)
+        self._sprites[index] = (key, sprite)
+        return sprite
+
+    def _light(self, room: Room, point: Floats) -> Floats:
+        share = float(self.kitchen.camera.frame_xy(point)[0]) / self.kitchen.camera.aspect
+        return np.asarray(room.light[0] + (room.light[1] - room.light[0]) * min(max(share, 0), 1))

@@ -1,0 +1,1 @@
+"""Where training takes heatmaps from: datasets, stores, gaze points."""

@@ -1,0 +1,274 @@
+"""Gaze points (CSV) as heatmaps, rendered while loading: training from raw gaze."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.sampling import nearest_indices
+from gazetools.schemas.base import nearest_name
+from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.training import InOutUse, MissingPolicy
+from gazetools.schemas.training_data import GazePointSettings
+from gazetools.schemas.video_id import check_video_id, path_of_id
+from gazetools.trainer.data.annotations import refuse_problems
+from gazetools.trainer.data.maps.dataset import ClipFramesAsked, ClipHeatmaps, HeatmapSurvey
+
+MAX_ROWS = 20_000_000
+DEFAULT_SIGMA = 3 / 64
+"""Relative to each side: sigma 3 on a map of 64x64, as fkryan/gazelle's get_heatmap."""
+_GATE = 0.5
+# The first name that a header has is taken: ours, then those of Ego4D's and Ego-Exo4D's gaze files.
+_TIME = ("time_seconds", "pts_seconds", "canonical_timestamp_s")
+_FRAME = ("frame", "frame_num", "frame_number")
+_X = ("x", "norm_pos_x")
+_Y = ("y", "norm_pos_y")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GazePoints:
+    """The points of one video, sorted by time. All arrays have length P."""
+
+    key: npt.NDArray[np.float64]
+    """Seconds from the video's first frame, or frame indices where `by_frame`."""
+    xy: npt.NDArray[np.float64]
+    """[P, 2] relative to the whole frame; inside is 0..1, x to the right, y down."""
+    inout: npt.NDArray[np.float64]
+    """0..1; 0 for points outside the frame, whatever the file says."""
+    by_frame: bool
+
+
+def read_gaze_points(path: Path, settings: GazePointSettings) -> dict[str, GazePoints]:
+    """Video id -> points of a CSV, read by column name; without a column video_id all rows are of the file's stem.
+
+    Columns: `time_seconds` or `frame` (or Ego4D's canonical_timestamp_s, Ego-Exo4D's frame_num), `x`, `y` (or
+    norm_pos_x, norm_pos_y), and optionally `confidence` and `inout`. Rows with an empty x or y are frames without
+    gaze. Raises DataFileError with every wrong row (at most 20 shown).
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            columns, by_frame = _columns(header, path)
+            rows: dict[str, list[tuple[float, float, float, float]]] = {}
+            problems: list[str] = []
+            for values in reader:
+                if not any(value.strip() for value in values):
+                    continue
+                try:
+                    parsed = _row(values, columns, len(header), settings)
+                    video_id = (
+                        check_video_id(values[columns["video_id"]].strip()) if "video_id" in columns else path.stem
+                    )
+                    rows.setdefault(video_id, [])
+                    rows[video_id] += [parsed] if parsed is not None else []
+                except (ValueError, UsageError) as error:
+                    problems.append(f"line {reader.line_num}: {error}")
+                if reader.line_num > MAX_ROWS:
+                    raise DataFileError(f"{path} has more than {MAX_ROWS} rows.", hint="Split it by video.")
+    except OSError as error:
+        raise DataFileError(f"Cannot read the gaze points {path}: {error.strerror}.") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataFileError(f"{path} is not a CSV file in UTF-8: {error}.") from error
+    refuse_problems(path, problems)
+    return {video_id: _sorted(found, by_frame) for video_id, found in rows.items()}
+
+
+def _columns(header: list[str], path: Path) -> tuple[dict[str, int], bool]:
+    def first(names: Sequence[str]) -> int | None:
+        return next((header.index(name) for name in names if name in header), None)
+
+    time, frame = first(_TIME), first(_FRAME)
+    found = {"key": time if time is not None else frame, "x": first(_X), "y": first(_Y)}
+    wanted = {"key": "time_seconds (or frame)", "x": "x", "y": "y"}
+    missing = [wanted[name] for name, place in found.items() if place is None]
+    if missing:
+        near = {name: nearest_name(name.split(" ")[0], header) for name in missing}
+        raise DataFileError(
+            f"{path} lacks the column(s) "
+            + ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
+            + f"; it has {', '.join(header[:30]) or 'no header'}.",
+            hint="Gaze points need time_seconds or frame, x and y.",
+        )
+    columns = {name: place for name, place in found.items() if place is not None}
+    columns |= {name: header.index(name) for name in ("video_id", "confidence", "inout") if name in header}
+    return columns, time is None
+
+
+def _row(
+    values: Sequence[str], columns: dict[str, int], width: int, settings: GazePointSettings
+) -> tuple[float, float, float, float] | None:
+    """(key, x, y, inout) of one row; None for a row without gaze."""
+    if len(values) != width:
+        raise ValueError(f"{len(values)} fields where the header has {width}")
+    cells = {name: values[place].strip() for name, place in columns.items()}
+    key = _number("time or frame", cells["key"])
+    if key < 0:
+        raise ValueError(f"time or frame {cells['key']} is negative")
+    if not cells["x"] or not cells["y"] or (math.isnan(float(cells["x"])) or math.isnan(float(cells["y"]))):
+        return None
+    if cells.get("confidence") and _number("confidence", cells["confidence"]) < settings.min_confidence:
+        return None
+    x, y = _number("x", cells["x"]), _number("y", cells["y"])
+    if settings.points_size is not None:
+        x, y = x / settings.points_size[0], y / settings.points_size[1]
+    if settings.y_axis == "up":
+        y = 1.0 - y
+    if settings.points_size is None and max(abs(x), abs(y)) > 8:
+        raise ValueError(f"({cells['x']}, {cells['y']}) is not relative to the frame; set points_size for pixels")
+    inside = 0.0 <= x <= 1.0 and 0.0 <= y <= 1.0
+    inout = _number("inout", cells["inout"]) if cells.get("inout") else 1.0
+    return key, x, y, inout if inside else 0.0
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{name} = {text!r} is no number")
+    return value
+
+
+def _sorted(rows: list[tuple[float, float, float, float]], by_frame: bool) -> GazePoints:
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    return GazePoints(key=table[:, 0], xy=table[:, 1:3], inout=table[:, 3], by_frame=by_frame)
+
+
+def sigma_relative(settings: GazePointSettings, frame_hw: tuple[int, int]) -> tuple[float, float]:
+    """(x, y) width of the Gaussian relative to the frame's sides.
+
+    Degrees are those at the centre of a pinhole camera: pixels = focal length * tan(angle).
+    """
+    height, width = frame_hw
+    if settings.sigma_degrees is not None and settings.horizontal_fov_degrees is not None:
+        focal = width / 2 / math.tan(math.radians(settings.horizontal_fov_degrees) / 2)
+        pixels = focal * math.tan(math.radians(settings.sigma_degrees))
+    elif settings.sigma_pixels is not None:
+        pixels = settings.sigma_pixels
+    else:
+        return DEFAULT_SIGMA, DEFAULT_SIGMA
+    return pixels / width, pixels / height
+
+
+def render_points(
+    xy: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64],
+    *,
+    sigma_xy: tuple[float, float],
+    size_hw: tuple[int, int],
+) -> npt.NDArray[np.float32]:
+    """float32 [H, W]: the largest, over points, of weight * exp(-(dx^2 / 2 sx^2 + dy^2 / 2 sy^2)) at cell centres.
+
+    Positions and sigma are relative to the frame; peaks are 1 where a point lies on a cell's centre.
+    """
+    height, width = size_hw
+    xs, ys = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    across = np.exp(-0.5 * ((xs[None, :] - xy[:, :1]) / sigma_xy[0]) ** 2)
+    down = np.exp(-0.5 * ((ys[None, :] - xy[:, 1:]) / sigma_xy[1]) ** 2)
+    maps = weights[:, None, None] * down[:, :, None] * across[:, None, :]
+    return maps.max(axis=0, initial=0.0).astype(np.float32)
+
+
+class GazePointSource:
+    """Renders clips' maps from gaze points.
+
+    Args:
+        path: one CSV with a column video_id, or a folder of `<video_id>.csv`.
+    """
+
+    def __init__(self, path: Path, settings: GazePointSettings, *, missing: MissingPolicy, inout: InOutUse) -> None:
+        self.path = path
+        self.settings = settings
+        self.missing = missing
+        self.inout = inout
+        self._points: dict[str, GazePoints] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers of a folder read what they need; the points of one big file are carried over.
+        return {**self.__dict__, "_points": {} if self.path.is_dir() else self._points}
+
+    def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
+        """See MapSource."""
+        present, missing = set(), []
+        broken: dict[str, str] = {}
+        contents: dict[str, str] = {}
+        for video_id in sorted(set(video_ids)):
+            try:
+                points = self._points_of(video_id)
+            except DataFileError as error:
+                if not self.path.is_dir():
+                    raise
+                broken[video_id] = error.message
+                continue
+            if points is None:
+                missing.append(video_id)
+            else:
+                present.add(video_id)
+                table = np.column_stack([points.key, points.xy, points.inout])
+                contents[video_id] = hashlib.sha256(table.tobytes()).hexdigest()
+        return HeatmapSurvey(present=frozenset(present), missing=tuple(missing), broken=broken, contents=contents)
+
+    def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
+        """See MapSource. A point outside the frame gives an empty map that counts as valid: the gaze is elsewhere."""
+        points = self._points_of(video_id)
+        if points is None:
+            raise DataFileError(f"{self.path} has no gaze points of {video_id!r}.")
+        size = self.settings.points_size
+        frame_hw = asked.frame_hw if asked.same_video or size is None else (size[1], size[0])
+        sigma = sigma_relative(self.settings, frame_hw)
+        times = asked.video_pts_seconds - asked.video_pts_seconds[0]
+        moments, first = np.unique(self._times_of(points, times, video_id), return_index=True)
+        usable = int(np.searchsorted(moments, asked.end_seconds, side="left"))
+        ends = np.append(first[1:], len(points.key))
+        maps = np.zeros((len(asked.indices), *self.settings.map_size), dtype=np.float32)
+        invalid = 0
+        nearest = np.minimum(nearest_indices(moments, times[asked.indices]), usable - 1) if usable else None
+        for place, frame in enumerate(asked.indices.tolist()):
+            moment = -1 if nearest is None else int(nearest[place])
+            if moment < 0 or abs(moments[moment] - times[frame]) > self.settings.max_gap_sec:
+                invalid += 1
+                continue
+            chosen = slice(int(first[moment]), int(ends[moment]))
+            maps[place] = render_points(
+                points.xy[chosen], self._weights(points.inout[chosen]), sigma_xy=sigma, size_hw=self.settings.map_size
+            )
+        return ClipHeatmaps(maps_thw=maps, invalid_frames=invalid)
+
+    def _weights(self, inout: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        if self.inout == "weight":
+            return inout
+        # Out of the frame there is nothing to show, whatever the option.
+        return (inout >= _GATE if self.inout == "gate" else inout > 0).astype(np.float64)
+
+    def _times_of(self, points: GazePoints, times: npt.NDArray[np.float64], video_id: str) -> npt.NDArray[np.float64]:
+        if not points.by_frame:
+            return points.key
+        frames = points.key.astype(np.int64)
+        if len(frames) and (frames[-1] >= len(times) or (frames != points.key).any()):
+            raise DataFileError(
+                f"{self.path}: the gaze points of {video_id!r} reach frame {points.key[-1]:g}, its video has "
+                f"{len(times)} frames.",
+                hint="Frames count from 0 among the decoded frames; use time_seconds for another rate.",
+            )
+        return times[frames]
+
+    def _points_of(self, video_id: str) -> GazePoints | None:
+        if self.path.is_dir():
+            path = path_of_id(self.path, video_id, ".csv")
+            if video_id not in self._points and path.is_file():
+                of_file = read_gaze_points(path, self.settings)
+                self._points[video_id] = of_file.get(video_id) or next(iter(of_file.values()), _sorted([], False))
+        elif not self._points:
+            self._points = read_gaze_points(self.path, self.settings)
+        return self._points.get(video_id)

@@ -1,0 +1,161 @@
+"""Heatmaps of a store for clips: raw maps combined over people and normalised while loading."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.heatmaps.normalise import combine_people, normalise
+from gazetools.sampling import nearest_indices
+from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.store import STORE_SUFFIX
+from gazetools.schemas.training import InOutUse, MissingPolicy
+from gazetools.schemas.training_data import HeatmapSourceSettings
+from gazetools.schemas.video_id import path_of_id
+from gazetools.store import StoreReader, list_store, open_store
+from gazetools.trainer.data.maps.dataset import ClipFramesAsked, ClipHeatmaps, HeatmapSurvey
+
+_OPEN_STORES = 8
+_GATE = 0.5
+
+
+class StoreSource:
+    """Reads clips' maps from the store `root`; keeps the last eight files open.
+
+    A frame that was not processed shows the processed frame nearest in time, within one period of the processed ones
+    and before the end of the observation; else zeros, counted as invalid like a frame without people.
+
+    Args:
+        settings: people and per-frame normalisation, as `pack` does them; head boxes instead of the heatmaps.
+    """
+
+    def __init__(self, root: Path, settings: HeatmapSourceSettings, *, missing: MissingPolicy, inout: InOutUse) -> None:
+        self.root = root
+        self.settings = settings
+        self.missing = missing
+        self.inout = inout
+        self._open: OrderedDict[str, StoreReader] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": OrderedDict()}
+
+    def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
+        """See MapSource; an unfinished file is broken, not missing."""
+        entries = {entry.video_id: entry for entry in list_store(self.root)}
+        present, missing, without_inout = set(), [], []
+        broken: dict[str, str] = {}
+        contents: dict[str, str] = {}
+        for video_id in sorted(set(video_ids)):
+            entry = entries.get(video_id)
+            if entry is None:
+                missing.append(video_id)
+            elif entry.problem is not None:
+                broken[video_id] = entry.problem
+            else:
+                try:
+                    with open_store(entry.payload) as store:
+                        self._rows_of_people(store)
+                        if np.isnan(store.row_inout).all():
+                            without_inout.append(video_id)
+                        if store.sidecar is not None:
+                            contents[video_id] = store.sidecar.payload_sha256
+                    present.add(video_id)
+                except DataFileError as error:
+                    broken[video_id] = error.message
+        return HeatmapSurvey(
+            present=frozenset(present),
+            missing=tuple(missing),
+            broken=broken,
+            without_inout=tuple(without_inout),
+            contents=contents,
+        )
+
+    def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
+        """See MapSource."""
+        store = self._store(video_id)
+        shown = _shown_frames(store, asked)
+        unique, inverse = np.unique(shown, return_inverse=True)
+        maps = np.zeros((len(unique), *store.heatmap_shape), dtype=np.float32)
+        found = np.zeros(len(unique), dtype=np.bool_)
+        rows = self._rows_of_people(store)
+        starts, stops = (np.searchsorted(store.row_frame[rows], unique + after) for after in (0, 1))
+        for place, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+            if stop > start:  # frame -1 and frames without people have no rows
+                maps[place], found[place] = self._frame(store, rows[start:stop]), True
+        return ClipHeatmaps(maps_thw=maps[inverse], invalid_frames=int((~found[inverse]).sum()))
+
+    def _frame(self, store: StoreReader, people: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        if self.settings.shows == "head_box":
+            maps = maps_of_boxes(store.row_box[people], store.heatmap_shape)
+        else:
+            first, last = int(people[0]), int(people[-1])
+            maps = store.read_heatmaps(first, last + 1)[people - first].astype(np.float32)
+        if not np.isfinite(maps).all():
+            raise DataFileError(
+                f"{store.path} holds heatmaps that are not finite.", hint="Run gazetools validate on it."
+            )
+        weights = None
+        if self.inout != "keep":
+            inside = np.nan_to_num(store.row_inout[people], nan=1.0)
+            weights = (inside >= _GATE).astype(np.float32) if self.inout == "gate" else inside.astype(np.float32)
+        combined, largest = combine_people(maps, np.zeros(1, np.int64), weights, rule=self.settings.people)
+        shown = normalise(combined, self.settings.normalize)
+        return (shown if largest is None else shown * largest[:, None, None])[0]
+
+    def _rows_of_people(self, store: StoreReader) -> npt.NDArray[np.int64]:
+        people = self.settings.people
+        if people in ("max", "mean"):
+            return np.arange(len(store), dtype=np.int64)
+        if people == "wearer":
+            tracks = [track for track, role in store.tracks.items() if role == "wearer"]
+        else:
+            tracks = [track for track in store.tracks if track == int(people)]
+        if not tracks:
+            raise DataFileError(
+                f"{store.path} has no person {people!r}; its tracks are {sorted(store.tracks)[:20]}.",
+                hint="Set people of this heatmap source to one of them, or to max or mean.",
+            )
+        return np.flatnonzero(np.isin(store.row_track_id, tracks)).astype(np.int64)
+
+    def _store(self, video_id: str) -> StoreReader:
+        if video_id in self._open:
+            self._open.move_to_end(video_id)
+            return self._open[video_id]
+        store = open_store(path_of_id(self.root, video_id, STORE_SUFFIX))
+        self._open[video_id] = store
+        if len(self._open) > _OPEN_STORES:
+            self._open.popitem(last=False)[1].close()
+        return store
+
+
+def maps_of_boxes(boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """float32 [n, H, W] of relative boxes [n, 4]: the share of every cell that the box covers, so that none is lost."""
+    shares = []
+    for size, low, high in ((size_hw[0], 1, 3), (size_hw[1], 0, 2)):
+        edges = np.arange(size + 1) / size
+        ends = np.minimum(boxes_xyxy[:, [high]], edges[1:]), np.maximum(boxes_xyxy[:, [low]], edges[:-1])
+        shares.append(np.maximum(ends[0] - ends[1], 0) * size)
+    return (shares[0][:, :, None] * shares[1][:, None, :]).astype(np.float32)
+
+
+def _shown_frames(store: StoreReader, asked: ClipFramesAsked) -> npt.NDArray[np.int64]:
+    """[n] processed frame shown for each asked one, -1 where there is none near enough."""
+    index, times = store.frames.index, store.frames.pts_seconds
+    if not len(index):
+        return np.full(len(asked.indices), -1, dtype=np.int64)
+    pts = asked.video_pts_seconds
+    first = pts[0] if asked.same_video else (times[0] if index[0] == 0 else 0.0)
+    relative = times - first
+    usable = int(np.searchsorted(relative, asked.end_seconds, side="left"))
+    if usable == 0:
+        return np.full(len(asked.indices), -1, dtype=np.int64)
+    wanted = pts[asked.indices] - pts[0]
+    nearest = np.minimum(nearest_indices(relative, wanted), usable - 1)
+    period = float(np.median(np.diff(relative))) if len(relative) > 1 else 0.0
+    near = np.abs(relative[nearest] - wanted) <= period + 1e-6
+    return np.where(near, index[nearest], -1).astype(np.int64)

@@ -1,0 +1,192 @@
+"""What a run will see: segments, classes, videos and heatmap coverage, all checked before any heavy work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.training import Compat, DataSettings
+from gazetools.trainer.data.annotations import ActionSegment, LabelSpace, read_annotations
+from gazetools.trainer.data.cameras import Takes, heatmap_video_id, name_cameras, refuse_split_takes
+from gazetools.trainer.data.maps.build import build_sources, source_settings, view_of
+from gazetools.trainer.data.maps.dataset import HeatmapSurvey, MapSource
+from gazetools.trainer.data.split import Clip, SourceOfRun, SplitBuilder, SplitPlan
+from gazetools.trainer.data.videos import find_videos
+from gazetools.trainer.plan.config import AnchorPlan
+
+__all__ = ["Clip", "DataPlan", "SplitPlan", "plan_data"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPlan:
+    """Everything a run reads."""
+
+    train: SplitPlan
+    validation: tuple[SplitPlan, ...]
+    """One per validation anchor."""
+    labels: LabelSpace
+    survey: HeatmapSurvey | None
+    """Of the first heatmap source."""
+    surveys: dict[str, HeatmapSurvey] = field(default_factory=dict)
+    """By source."""
+    shared_videos: int = 0
+    """Videos that are in training and in validation."""
+
+    def heatmap_contents(self) -> dict[str, str]:
+        """Source -> sha256 over the contents of its videos; a resumed run must see the same maps."""
+        return {
+            name: hashlib.sha256(json.dumps(survey.contents, sort_keys=True).encode()).hexdigest()
+            for name, survey in self.surveys.items()
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """For logs, result.json and --dry-run."""
+        return {
+            "train": self.train.summary(),
+            "validation": {split.anchor.name: split.summary() for split in self.validation},
+            "classes": self.labels.counts,
+            "videos_in_both_splits": self.shared_videos,
+            "videos_without_heatmap": list(self.survey.missing[:20]) if self.survey else [],
+        }
+
+
+def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none") -> DataPlan:
+    """Read annotations, find videos and heatmaps, and settle which clips there are.
+
+    Raises UsageError or DataFileError (exit 2) for: annotations that do not parse, takes whose cameras are in both
+    splits, videos not found, broken or future-filled heatmaps, 0 % heatmap coverage, missing heatmaps under `missing:
+    error`, and no clips left. With `compat: vjepa2` no clip is dropped for having nothing to observe: as there, the
+    first frame stands for everything before the video.
+    """
+    takes = Takes(Path(data.base_path), Path(data.takes_file) if data.takes_file else None)
+    train_rows = _rows(data, data.dataset_train, takes)
+    val_rows = _rows(data, data.dataset_val, takes)
+    labels = LabelSpace.of(train_rows)
+    if len(set(map(frozenset, (s.classes for s in train_rows)))) != 1:
+        raise DataFileError(f"{data.dataset_train} mixes rows with and without verbs.")
+    if set(val_rows[0].classes) != set(labels.ids):
+        raise DataFileError(f"{data.dataset_train} and {data.dataset_val} have different class columns.")
+    refuse_split_takes(train_rows, val_rows)
+    if data.keep_unseen_classes:
+        labels = labels.with_unseen(val_rows)
+    ids = [segment.video_id for segment in (*train_rows, *val_rows)]
+    videos = find_videos(Path(data.base_path), ids, data.file_format)
+    _check_videos(data, sorted(set(ids) - set(videos)), videos)
+    _check_compat(compat, (*train_rows, *val_rows), data)
+    heatmaps = _survey(data, [s for s in (*train_rows, *val_rows) if s.video_id in videos], takes)
+    train_seconds = data.train_anticipation_time_sec or data.anticipation_time_sec
+    build = SplitBuilder(data, videos, heatmaps, labels, drop_unobserved=compat == "none")
+    train = build.split("train", train_rows, anchors.train, train_seconds, data.max_train_clips, unseen=False)
+    validation = tuple(
+        build.split("validation", val_rows, anchor, data.anticipation_time_sec, data.max_val_clips, unseen=True)
+        for anchor in anchors.validation
+    )
+    surveys = {name: one.survey for name, one in heatmaps.items()}
+    return DataPlan(
+        train=train,
+        validation=validation,
+        labels=labels,
+        survey=next(iter(surveys.values()), None),
+        surveys=surveys,
+        shared_videos=len({s.video_id for s in train_rows} & {s.video_id for s in val_rows}),
+    )
+
+
+def _rows(data: DataSettings, name: str, takes: Takes) -> list[ActionSegment]:
+    """The segments of an annotation file, those of takes with their cameras."""
+    path = Path(name)
+    rows = read_annotations(path)
+    if path.suffix.lower() != ".json":
+        if data.video_view is not None:
+            raise UsageError(
+                f"video_view = {data.video_view} is for annotations of takes; the ids of {path} name videos already.",
+                hint="Remove experiment.data.video_view.",
+            )
+        return rows
+    if data.video_view is None:
+        raise UsageError(
+            f"{path} annotates takes, which have several cameras, and experiment.data.video_view names none.",
+            hint="Set it, for example to ego, exo, best_exo or cam01.",
+        )
+    if not Path(data.base_path).is_dir():
+        raise UsageError(
+            f"The video folder {data.base_path} does not exist.",
+            hint="Set experiment.data.base_path to the videos' folder.",
+        )
+    named, without = name_cameras(rows, takes, data.video_view)
+    if without and (data.missing_videos == "error" or not named):
+        raise UsageError(
+            f"{len(without)} take(s) of {path} have no camera {' or '.join(data.video_view)} below {data.base_path}: "
+            f"{', '.join(without[:5])}{' ...' if len(without) > 5 else ''}.",
+            hint="Correct base_path or video_view"
+            + (", or set experiment.data.missing_videos=skip to train on the others." if named else "."),
+            takes=without[:1000],
+        )
+    return named
+
+
+def _survey(data: DataSettings, rows: Sequence[ActionSegment], takes: Takes) -> dict[str, SourceOfRun]:
+    found: dict[str, SourceOfRun] = {}
+    settings = source_settings(data)
+    for name, source in build_sources(data).items():
+        view = view_of(data, settings[name])
+        ids = {row.video_id: heatmap_video_id(row, view, takes) for row in rows}
+        survey = source.survey({heatmap_id for heatmap_id in ids.values() if heatmap_id is not None})
+        _check_survey(settings[name].path, source, survey, allow_future=data.allow_future)
+        found[name] = SourceOfRun(source=source, survey=survey, ids=ids)
+    return found
+
+
+def _check_compat(compat: Compat, rows: Sequence[ActionSegment], data: DataSettings) -> None:
+    lacking = [row for row in rows if row.frame_range is None] if compat == "vjepa2" else []
+    if lacking:
+        raise UsageError(
+            f"compat: vjepa2 anchors on frame numbers, and {len(lacking)} row(s) such as {lacking[0].video_id!r}, row "
+            f"{lacking[0].row}, have no start_frame and stop_frame.",
+            hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
+        )
+
+
+def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]) -> None:
+    if absent and (data.missing_videos == "error" or not videos):
+        raise UsageError(
+            f"{len(absent)} of {len(absent) + len(videos)} annotated videos are not below {data.base_path}: "
+            f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}.",
+            hint="Set experiment.data.base_path and file_format"
+            + (", or experiment.data.missing_videos=skip to train on the others." if videos else "."),
+            videos=absent[:1000],
+        )
+
+
+def _check_survey(path: str, source: MapSource, survey: HeatmapSurvey, *, allow_future: bool) -> None:
+    if survey.broken:
+        first = next(iter(survey.broken.items()))
+        raise DataFileError(
+            f"The heatmaps of {len(survey.broken)} video(s) are broken; the first, {first[0]!r}: {first[1]}",
+            hint="Run gazetools validate on the dataset and pack these videos again.",
+            videos=survey.broken,
+        )
+    if survey.uses_future and not allow_future:
+        raise UsageError(
+            f"The heatmaps of {len(survey.uses_future)} video(s), such as {survey.uses_future[0]!r}, were filled from "
+            "later frames: they would show the future.",
+            hint="Pack with --missing zero or hold, or set experiment.data.allow_future=true.",
+        )
+    if not survey.present:
+        raise UsageError(
+            f"{path} has heatmaps for none of the {len(survey.missing)} videos "
+            f"({', '.join(survey.missing[:5])}): the run would train on zeros.",
+            hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
+        )
+    if survey.missing and source.missing == "error":
+        raise UsageError(
+            f"{len(survey.missing)} video(s) have no heatmaps: {', '.join(survey.missing[:5])} "
+            "(experiment.data.missing = error).",
+            hint="Make them, or set experiment.data.missing=zero or skip.",
+            videos=list(survey.missing[:1000]),
+        )

@@ -1,1 +1,0 @@
-"""Several processes: what they tell each other, and how they are launched."""

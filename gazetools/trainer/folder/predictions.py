@@ -1,0 +1,116 @@
+"""What a model predicted for every clip: ranks of the true classes and the best scores, saved for reports."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gazetools.io.atomic import write_bytes_atomic
+from gazetools.io.npz import Npz
+from gazetools.trainer.data.annotations import LabelSpace
+from gazetools.trainer.data.survey import SplitPlan
+
+FOLDER = "predictions"
+
+
+class PredictionLog:
+    """Collects the predictions of one model on one split.
+
+    Args:
+        top: best scores per task and clip that are kept.
+        whole: tasks of which all scores are kept, as the EPIC-KITCHENS challenge wants verbs and nouns.
+    """
+
+    def __init__(self, *, top: int, whole: Sequence[str] = ()) -> None:
+        self.top = top
+        self.whole = frozenset(whole)
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, clips: Sequence[int], logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
+        """A batch: indices of its clips, logits [B, classes] and labels [B] by task."""
+        row: dict[str, Any] = {"clip": np.asarray(clips, dtype=np.int64)}
+        for task, values in logits.items():
+            scores, truth = values.detach().float().cpu(), labels[task].cpu()
+            best = scores.topk(scores.shape[1] if task in self.whole else min(self.top, scores.shape[1]), dim=1)
+            row[f"label_{task}"] = truth.numpy().astype(np.int32)
+            row[f"rank_{task}"] = ranks(scores, truth).numpy().astype(np.int32)
+            row[f"top_{task}"] = best.indices.numpy().astype(np.int32)
+            row[f"score_{task}"] = best.values.numpy()
+        self.rows.append(row)
+
+
+def ranks(scores: Tensor, labels: Tensor) -> Tensor:
+    """How many classes are preferred to the true one, int64 [B]: 0 is right. Ties go against the model.
+
+    A class counts as preferred where its score is at least as high, so that constant scores are never right. A label
+    that is no class of training (not below their number) has the worst rank there is: their number.
+    """
+    known = labels < scores.shape[1]
+    own = scores.gather(1, torch.where(known, labels, 0)[:, None])
+    return torch.where(known, (scores >= own).sum(1) - 1, scores.shape[1])
+
+
+def write_predictions(
+    path: Path, logs: Sequence[PredictionLog], split: SplitPlan, labels: LabelSpace, *, train: SplitPlan
+) -> None:
+    """One .npz of the rows of all processes, sorted by clip, with what `train` says of classes and videos."""
+    rows = [row for log in logs for row in log.rows]
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    if rows:
+        order = np.argsort(np.concatenate([row["clip"] for row in rows]), kind="stable")
+        arrays = {name: np.concatenate([row[name] for row in rows])[order] for name in rows[0]}
+    by_index = {clip.index: clip for clip in split.clips}
+    chosen = [by_index[int(index)] for index in arrays.get("clip", [])]
+    names = sorted({clip.segment.video_id for clip in chosen})
+    place = {name: number for number, name in enumerate(names)}
+    arrays["video"] = np.array([place[clip.segment.video_id] for clip in chosen], dtype=np.int32)
+    arrays["row"] = np.array([clip.segment.row for clip in chosen], dtype=np.int64)
+    clip_names = [clip.segment.name or "" for clip in chosen]
+    arrays["clip_names"] = np.frombuffer("\n".join(clip_names).encode(), dtype=np.uint8)
+    arrays["has_heatmap"] = np.array([clip.has_heatmap for clip in chosen], dtype=bool)
+    # Names as bytes: arrays of strings would need a wider reader.
+    arrays["video_ids"] = np.frombuffer("\n".join(names).encode(), dtype=np.uint8)
+    arrays["train_video_ids"] = np.frombuffer(
+        "\n".join(sorted({clip.segment.video_id for clip in train.clips})).encode(), dtype=np.uint8
+    )
+    encoded = [labels.encode(clip.segment) for clip in train.clips]
+    for task, ids in labels.to_plain().items():
+        arrays[f"classes_{task}"] = np.asarray(ids, dtype=np.int64)
+        arrays[f"train_count_{task}"] = np.bincount([row[task] for row in encoded], minlength=len(ids))
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    write_bytes_atomic(path, file.getvalue())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The predictions of one model on one split, as read back."""
+
+    arrays: dict[str, npt.NDArray[Any]]
+    video_ids: list[str]
+    """What `arrays["video"]` counts."""
+    train_video_ids: list[str]
+    clip_names: list[str] = field(default_factory=list)
+    """Per clip the annotation's own id (EPIC's narration_id), empty texts where it has none."""
+
+    @property
+    def tasks(self) -> list[str]:
+        """verb, noun, action, or action alone."""
+        return [name.removeprefix("rank_") for name in self.arrays if name.startswith("rank_")]
+
+
+def read_predictions(path: Path) -> Predictions:
+    """The inverse of write_predictions; DataFileError where the file is damaged."""
+    with Npz(path) as file:
+        arrays = {name: file.load(name) for name in file.names}
+    texts = ("video_ids", "train_video_ids", "clip_names")
+    names = {key: bytes(arrays.pop(key)).decode().split("\n") for key in texts if key in arrays}
+    return Predictions(arrays=arrays, **names)

@@ -1,0 +1,1 @@
+"""The training loop and what it calls: forward pass, losses, learners, schedules, metrics."""

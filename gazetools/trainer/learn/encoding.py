@@ -1,0 +1,84 @@
+"""The one encoder pass of a batch: its observation, taken from the feature cache where that has it, and its future."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.batch import Batch
+from gazetools.trainer.data.feature_cache import FeatureCache, encoder_facts
+from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
+from gazetools.trainer.processes.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class FutureTokens:
+    """What a loss compares predictions with."""
+
+    tokens: Tensor
+    """[B, N, D] of the frozen encoder, for the positions that the predictor predicts."""
+    known: Tensor
+    """bool [B]: whether the video goes that far."""
+
+
+def open_feature_cache(
+    config: TrainingConfig, encoder: nn.Module, device: torch.device, world: World, *, note: Callable[[str], object]
+) -> FeatureCache | None:
+    """The config's cache of this encoder's tokens, ready for use in every process; None where it has none."""
+    settings = config.experiment.data.feature_cache
+    if settings is None:
+        return None
+    cache = FeatureCache(
+        settings,
+        encoder_facts(
+            encoder,
+            autocast=config.experiment.optimization.use_bfloat16 and device.type == "cuda",
+            device=device,
+            compiled=config.model_kwargs.pretrain_kwargs.encoder.compile,
+        ),
+        dtype=next(encoder.parameters()).dtype,
+        share=1 / world.size,
+        say=note,
+    )
+    note(cache.open(leads=world.leads))
+    world.barrier()
+    return cache
+
+
+def encode_batch(
+    wrapper: AnticipativeWrapperHeatmap, batch: Batch, device: torch.device, cache: FeatureCache | None
+) -> Tensor:
+    """Encoder tokens [B, N, D] of the observed clips.
+
+    With a cache every clip is encoded by itself, so that no stored number depends on its neighbours in the batch.
+    """
+    video = None if batch.video is None else batch.video.to(device, non_blocking=True)
+    if cache is None or not any(batch.feature_keys):
+        if video is None:
+            raise AssertionError("an empty batch has no encoder pass")
+        return wrapper.encode(video)
+    dtype = wrapper.encode_dtype
+    rest = iter(()) if video is None else iter(video)
+    rows = []
+    for key, stored in zip(batch.feature_keys, batch.features, strict=True):
+        if stored is not None:
+            rows.append(stored.to(device, non_blocking=True).to(dtype))
+        elif key is not None:
+            rows.append(cache.store(key, wrapper.encode(next(rest)[None])[0]).to(dtype))
+    return torch.stack(rows)
+
+
+def encode_future(wrapper: AnticipativeWrapperHeatmap, batch: Batch, device: torch.device) -> FutureTokens | None:
+    """Tokens of the predicted positions in the true future; None where the batch has none.
+
+    The future is seen at the end of a clip of the observation's length, the length that the encoder knows.
+    """
+    if batch.future is None or batch.future_known is None:
+        return None
+    tokens = wrapper.encode(batch.future.to(device, non_blocking=True))
+    known = batch.future_known.to(device, non_blocking=True)
+    return FutureTokens(tokens=tokens[:, -wrapper.predicted_count :], known=known)

@@ -1,0 +1,224 @@
+"""The training loop: every clip is decoded and encoded once, then every arm learns from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from gazetools.progress import Progress
+from gazetools.schemas.errors import FaultError
+from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.clips import Batch, ClipDataset
+from gazetools.trainer.data.order import epoch_order
+from gazetools.trainer.learn.counting import count_batch, refuse_unreadable
+from gazetools.trainer.learn.encoding import encode_future
+from gazetools.trainer.learn.feed import load, training_steps
+from gazetools.trainer.learn.forward import Forward
+from gazetools.trainer.learn.learner import Learner, Trunk
+from gazetools.trainer.learn.memory import explained_out_of_memory
+from gazetools.trainer.learn.position import Position
+from gazetools.trainer.processes.interruption import Interruption
+from gazetools.trainer.processes.world import World, add_trees
+
+
+class Loop:
+    """The trunks and learners of a run and their data.
+
+    Args:
+        trunks: share one encoder.
+        save: saves the state; called in every process, between steps and before a fault is raised.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        *,
+        trunks: Sequence[Trunk],
+        train_set: ClipDataset,
+        device: torch.device,
+        progress: Progress,
+        interruption: Interruption,
+        world: World,
+        save: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.config = config
+        self.trunks = list(trunks)
+        self.learners = [learner for trunk in trunks for learner in trunk.learners]
+        self.train_set = train_set
+        self.device = device
+        self.progress = progress
+        self.interruption = interruption
+        self.world = world
+        self.save = save
+        self.position = Position()
+        self.counts: dict[str, int] = {}
+        self.forward = Forward(config, self.trunks, device)
+        self.steps_per_epoch = math.ceil(len(train_set) / (self._clips_per_step() * world.size))
+        for trunk in self.trunks:
+            trunk.wrapper.to(device)
+            for learner in trunk.learners:
+                learner.probe.to(device)
+
+    def _clips_per_step(self) -> int:
+        settings = self.config.experiment.optimization
+        return settings.batch_size * settings.accumulation_steps
+
+    def train_epoch(self) -> bool:
+        """Train the rest of the position's epoch; False where a signal stopped it (the state is then consistent)."""
+        position, settings = self.position, self.config.experiment.optimization
+        if position.step_in_epoch == 0:
+            self.counts = {}
+            for learner in self.learners:
+                learner.start_epoch()
+        self.train_set.epoch = position.epoch
+        steps = training_steps(
+            epoch_order(len(self.train_set), seed=self.config.seed, epoch=position.epoch),
+            batch_size=settings.batch_size,
+            accumulation=settings.accumulation_steps,
+            world=self.world,
+            skip_steps=position.step_in_epoch,
+        )
+        task = f"epoch {position.epoch + 1}/{settings.num_epochs} train"
+        self.progress.start(task, self.steps_per_epoch, unit="steps")
+        self.progress.advance(task, position.step_in_epoch)
+        batches = self.load(self.train_set, [batch for step in steps for batch in step])
+        try:
+            if self.stop_requested():
+                return False
+            for _ in steps:
+                self._train_step([next(batches) for _ in range(settings.accumulation_steps)])
+                self.progress.advance(task)
+                self._tell(task)
+                if self.stop_requested():
+                    return False
+                if position.step_in_epoch % self.config.checkpoint_every == 0 and self._within_epoch():
+                    self.save()
+        finally:
+            self.progress.finish(task)
+        return True
+
+    def _within_epoch(self) -> bool:
+        return self.position.step_in_epoch < self.steps_per_epoch
+
+    def _train_step(self, batches: Sequence[Batch]) -> None:
+        """One optimizer step of every learner; stops before it where its numbers are not finite."""
+        position, step = self.position, self.position.global_step + 1
+        for batch in batches:
+            count_batch(batch, self.counts, self.progress.say)
+        total = int(self.world.sum([self.counts.get("unreadable", 0)])[0])
+        refuse_unreadable(
+            total,
+            [clip for batch in batches for clip in batch.unreadable],
+            allowed=self.config.experiment.data.max_unreadable_clips,
+            world=self.world,
+            save=self.save,
+        )
+        own_clips = [clip for batch in batches for clip in batch.clips]
+        clips = int(self.world.sum([len(own_clips)])[0])
+        if clips:
+            alive = [learner for learner in self.learners if learner.failed is None]
+            for learner in alive:
+                learner.start_step(step)
+            with explained_out_of_memory(f"in step {step}", len(batches[0].clips)):
+                for batch in batches:
+                    self._learn(batch)
+                troubles = [learner.end_step(self.world, clips) for learner in alive]
+            for learner, trouble in zip(alive, troubles, strict=True):
+                if trouble is not None:
+                    self._drop(learner, trouble, own_clips)
+        # A step without readable clips counts, so that schedules and order stay the same.
+        position.global_step += 1
+        position.step_in_epoch += 1
+
+    def _learn(self, batch: Batch) -> None:
+        if not batch.clips:
+            return
+        seen = self.forward.encode(batch, self.train_set)
+        with self.forward.autocast():
+            future = encode_future(self.trunks[0].wrapper, batch, self.device)
+            for trunk in self.trunks:
+                if not trunk.alive:
+                    continue
+                # Steps are computed from float64 times on the CPU, without waiting for the device.
+                context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=True)
+                jepa = trunk.jepa(context, future)
+                for learner in trunk.alive:
+                    learner.learn(context, seen.labels, jepa)
+
+    def _drop(self, learner: Learner, trouble: str, clips: list[int]) -> None:
+        """Take a learner out of the run by name; the run ends where it was the last."""
+        where = f"at step {self.position.global_step + 1} (epoch {self.position.epoch + 1}, clips {clips})"
+        hint = "Lower experiment.optimization.multihead_kwargs.*.lr, or look at these clips."
+        if sum(other.failed is None for other in self.learners) > 1:
+            learner.failed = f"{trouble} {where}: not finite"
+            self.progress.say(f"DROPPED {learner.name}: {learner.failed}. The others go on. {hint}")
+            return
+        self.save()
+        raise FaultError(
+            f"{learner.name}: {trouble} {where}: not finite. Stopped before the weights changed; the state before "
+            "this step is saved.",
+            hint=hint,
+            clips=clips,
+        )
+
+    def load(self, dataset: ClipDataset, chosen: list[list[int]]) -> Iterator[Batch]:
+        """The batches `chosen` of a split, in order."""
+        data = self.config.experiment.data
+        pinned = data.pin_memory and self.device.type == "cuda"  # elsewhere there is nothing to copy to
+        return load(dataset, chosen, workers=data.num_workers, seed=self.config.seed, pin_memory=pinned)
+
+    def stop_requested(self) -> bool:
+        """Whether a signal came to any process; every process must ask."""
+        return self.world.any(self.interruption.requested())
+
+    def _tell(self, task: str) -> None:
+        step = self.position.step_in_epoch
+        if step % self.config.log_every == 0:
+            losses = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.failed is None}
+            shown = ", ".join(f"{n} {v:.4f}" if len(self.learners) > 1 else f"{v:.4f}" for n, v in losses.items())
+            if shown:
+                self.progress.say(f"{task}: step {step} loss {shown}")
+
+    def state(self) -> dict[str, Any] | None:
+        """Plain values and tensors: everything that a resumed run needs to go on exactly; None but in the leader.
+
+        Every process must call it.
+        """
+        own = {
+            "rng": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "dropout": {trunk.name: trunk.generator.get_state() for trunk in self.trunks},
+            "metrics": {learner.name: learner.metrics.state() for learner in self.learners},
+            "counts": self.counts,
+        }
+        parts = self.world.gather(own)
+        if not self.world.leads:
+            return None
+        learners = {learner.name: learner.state() for learner in self.learners}
+        for name, metrics in add_trees([part.pop("metrics") for part in parts]).items():
+            learners[name]["metrics"] = metrics
+        return {
+            "predictors": {trunk.name: trunk.predictor_weights() for trunk in self.trunks},
+            "learners": learners,
+            "position": vars(self.position).copy(),
+            "counts": add_trees([part.pop("counts") for part in parts]),
+            "processes": parts,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`, in every process."""
+        for trunk in self.trunks:
+            trunk.load_predictor(state["predictors"][trunk.name])
+        for learner in self.learners:
+            learner.restore(state["learners"][learner.name], leads=self.world.leads)
+        self.position = Position(**state["position"])
+        self.counts = dict(state["counts"]) if self.world.leads else {}
+        own = state["processes"][self.world.rank]
+        torch.set_rng_state(own["rng"])
+        if own["cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(own["cuda"], self.device)
+        for trunk in self.trunks:
+            trunk.generator.set_state(own["dropout"][trunk.name])

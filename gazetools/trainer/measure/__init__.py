@@ -1,0 +1,1 @@
+"""Measurements of a run: one split, and everything after an epoch and at the end."""

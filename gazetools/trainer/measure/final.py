@@ -1,0 +1,132 @@
+"""What is measured after an epoch and, with the chosen weights, at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gazetools.trainer.data.annotations import LabelSpace
+from gazetools.trainer.data.batch import WITHOUT_PARTNER
+from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.survey import SplitPlan
+from gazetools.trainer.folder.predictions import FOLDER, PredictionLog, write_predictions
+from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.learn.metrics import MetricSet
+from gazetools.trainer.measure.split import validate
+from gazetools.trainer.plan.arms import shuffled_source
+from gazetools.trainer.plan.selection import HELD_OUT
+from gazetools.trainer.processes.world import add_trees
+
+WHOLE_TASKS = ("verb", "noun")
+"""Of these a validation split's predictions keep every score: they are few, and the EPIC-KITCHENS challenge asks."""
+
+
+def split_key(dataset: ClipDataset) -> str:
+    """`val_<anchor>`, `held_out`, or `horizon_<seconds>`: names a split in metrics and files."""
+    split = dataset.split
+    if split.name == "horizon":
+        return f"horizon_{split.anticipation_seconds[0]:g}"
+    return HELD_OUT if split.name == HELD_OUT else f"val_{split.anchor.name}"
+
+
+def measure(loop: Loop, datasets: Sequence[ClipDataset]) -> dict[str, Any] | None:
+    """`<split>_<metric>`, behind `<learner>/` where there are several; None where a signal came."""
+    measured: dict[str, Any] = {}
+    for dataset in datasets:
+        found = validate(loop, dataset)
+        if found is None:
+            return None
+        key = split_key(dataset)
+        for name, values in found.values.items():
+            measured |= {f"{prefix(loop, name)}{key}_{metric}": value for metric, value in values.items()}
+        measured |= {f"{key}_{count}": value for count, value in found.counts.items()}
+    return measured
+
+
+def training_values(loop: Loop) -> dict[str, Any]:
+    """`train_*` of the epoch so far over all processes, and the learning rates; every process must call it."""
+    found: dict[str, Any] = {}
+    parts = loop.world.gather({x.name: x.metrics.state() for x in loop.learners} | {"": loop.counts})
+    total = add_trees(parts)
+    for learner in loop.learners:
+        if learner.failed is None:
+            metrics = MetricSet(learner.num_classes)
+            metrics.restore(total[learner.name])
+            start = prefix(loop, learner.name)
+            found |= {f"{start}train_{name}": value for name, value in metrics.values().items()}
+            found |= {f"{start}{name}": value for name, value in learner.rates().items()}
+    return found | {f"train_{name}": value for name, value in total[""].items()}
+
+
+def flat_values(loop: Loop, final: Mapping[str, Any], *, start: str = "") -> dict[str, Any]:
+    """What `final_evaluation` found as `<model>/<start><split>_<metric>`."""
+    return {
+        f"{prefix(loop, name)}{start}{split}_{metric}": value
+        for name, found in final.items()
+        for split, values in found.items()
+        for metric, value in values.items()
+    }
+
+
+def prefix(loop: Loop, name: str) -> str:
+    """What stands before a learner's metrics."""
+    return f"{name}/" if len(loop.learners) > 1 else ""
+
+
+def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> list[str]:
+    """Remember every learner's best class-mean action recall on `selecting`; names of those that improved."""
+    improved = []
+    key = f"{split_key(selecting)}_action_recall"
+    for learner in loop.learners:
+        if learner.failed is not None:
+            continue
+        start = prefix(loop, learner.name) + key
+        metric = next(name for name in entry if name.startswith(start))
+        loss = entry[f"{prefix(loop, learner.name)}{split_key(selecting)}_loss"]
+        if learner.spec.config.experiment.optimization.losses.classification == 0:
+            # Nothing that labels could judge has trained: the last epoch counts.
+            learner.best = {"epoch": entry["epoch"], "metric": "epoch", "value": entry["epoch"], "loss": loss}
+            improved.append(learner.name)
+            continue
+        # Equal recall, as with fewer classes than k, is decided by the loss.
+        if learner.best is None or (entry[metric], -loss) > (learner.best["value"], -learner.best["loss"]):
+            learner.best = {
+                "epoch": entry["epoch"],
+                "metric": metric.removeprefix(prefix(loop, learner.name)),
+                "value": entry[metric],
+                "loss": loss,
+            }
+            improved.append(learner.name)
+    return improved
+
+
+def final_evaluation(
+    loop: Loop, datasets: Sequence[ClipDataset], folder: Path, labels: LabelSpace, *, train: SplitPlan
+) -> dict[str, dict[str, Any]] | None:
+    """Measure the weights that `loop` holds on every split and save each clip's predictions.
+
+    Returns learner -> split -> metrics and data counts; None where a signal came.
+    """
+    final: dict[str, dict[str, Any]] = {learner.name: {} for learner in loop.learners if learner.failed is None}
+    shuffled = {learner.name: shuffled_source(learner.spec) for learner in loop.learners}
+    for dataset in datasets:
+        key = split_key(dataset)
+        top = loop.config.experiment.evaluation.save_top
+        whole = WHOLE_TASKS if key.startswith("val_") else ()
+        found = validate(loop, dataset, logs={name: PredictionLog(top=top, whole=whole) for name in final})
+        if found is None:
+            return None
+        for name, values in found.values.items():
+            final[name][key] = {**values, **_own_counts(found.counts, shuffled[name])}
+            if loop.world.leads:
+                path = folder / FOLDER / name / f"{key}.npz"
+                write_predictions(path, found.logs[name], dataset.split, labels, train=train)
+    return final
+
+
+def _own_counts(counts: Mapping[str, int], shuffled: str | None) -> dict[str, int]:
+    """The data's counts; of clips without a partner those of the source that the model sees shuffled."""
+    shared = {name: value for name, value in counts.items() if not name.startswith(WITHOUT_PARTNER)}
+    own = counts.get(f"{WITHOUT_PARTNER}{shuffled}") if shuffled else None
+    return shared if own is None else {**shared, "without_partner": own}

@@ -1,0 +1,100 @@
+"""One pass over a split without learning: every learner's metrics over every clip exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from gazetools.trainer.data.clips import Batch, ClipDataset, Unreadable
+from gazetools.trainer.data.order import epoch_order
+from gazetools.trainer.folder.predictions import PredictionLog
+from gazetools.trainer.learn.counting import count_batch, refuse_unreadable
+from gazetools.trainer.learn.feed import validation_batches
+from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.learn.memory import explained_out_of_memory
+from gazetools.trainer.learn.metrics import MetricSet
+from gazetools.trainer.processes.world import add_trees
+
+_VALIDATION_EPOCH = 2**31  # an order that no training epoch has
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One pass over a split."""
+
+    values: dict[str, dict[str, float]]
+    """Learner -> metrics."""
+    counts: dict[str, int]
+    """Of the data: unreadable clips, missing heatmaps and the like."""
+    logs: dict[str, list[PredictionLog]]
+    """Learner -> predictions, one entry per process; on the leading process, and only where asked for."""
+
+
+def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionLog] | None = None) -> Measured | None:
+    """Measure what `loop` holds on `dataset`; None where a signal stopped it.
+
+    Args:
+        logs: learner -> where its predictions are collected.
+    """
+    logs = logs or {}
+    batch_size = loop.config.experiment.optimization.batch_size
+    order = epoch_order(len(dataset), seed=loop.config.seed, epoch=_VALIDATION_EPOCH)
+    chosen = validation_batches(order, batch_size=batch_size, world=loop.world)
+    split = dataset.split
+    ahead = f" {split.anticipation_seconds[0]:g} s" if split.name == "horizon" else ""
+    when = "chosen weights" if logs else f"epoch {loop.position.epoch + 1}"
+    task = f"{when} {split.name}{ahead} ({split.anchor.name})"
+    metrics = {learner.name: MetricSet(learner.num_classes) for learner in loop.learners if not learner.failed}
+    counts: dict[str, int] = {}
+    unreadable: list[Unreadable] = []
+    loop.progress.start(task, len(chosen), unit="steps")
+    try:
+        with torch.no_grad():
+            for batch in loop.load(dataset, chosen):
+                count_batch(batch, counts, loop.progress.say)
+                unreadable += batch.unreadable
+                if batch.clips:
+                    with explained_out_of_memory(f"measuring {dataset.split.name}", len(batch.clips)):
+                        _judge(loop, batch, dataset, metrics, logs)
+                loop.progress.advance(task)
+                if loop.world.size == 1 and loop.interruption.requested():
+                    return None
+    finally:
+        loop.progress.finish(task)
+    if loop.stop_requested():
+        return None
+    parts = loop.world.gather({name: m.state() for name, m in metrics.items()} | {"": counts})
+    counts = add_trees([part.pop("") for part in parts])
+    allowed = loop.config.experiment.data.max_unreadable_clips
+    refuse_unreadable(counts.get("unreadable", 0), unreadable, allowed=allowed, world=loop.world, save=loop.save)
+    for name, metric in metrics.items():
+        metric.restore(add_trees([part[name] for part in parts]))
+    gathered = loop.world.gather(dict(logs))
+    return Measured(
+        values={name: metric.values() for name, metric in metrics.items()},
+        counts=counts,
+        logs={name: [part[name] for part in gathered] for name in logs},
+    )
+
+
+def _judge(
+    loop: Loop,
+    batch: Batch,
+    dataset: ClipDataset,
+    metrics: Mapping[str, MetricSet],
+    logs: Mapping[str, PredictionLog],
+) -> None:
+    seen = loop.forward.encode(batch, dataset)
+    with loop.forward.autocast():
+        for trunk in loop.trunks:
+            if not trunk.alive:
+                continue
+            context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=False)
+            for learner in trunk.alive:
+                learner.probe.eval()
+                logits, loss = learner.judge(context, seen.labels)
+                metrics[learner.name].update(float(loss), logits, seen.labels)
+                if learner.name in logs:
+                    logs[learner.name].add(batch.clips, logits, seen.labels)

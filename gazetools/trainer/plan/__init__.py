@@ -1,0 +1,1 @@
+"""What a run will do, settled before heavy work: config, models, data, costs, problems."""

@@ -1,0 +1,122 @@
+"""Which models a run trains side by side: arms x seeds x probes, each with the config that it would have alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gazetools.schemas.arms import DEFAULT_SOURCE, Control
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.maps.build import source_settings, view_of
+from gazetools.trainer.models.build import replace_settings, trained_part, uses_heatmap
+from gazetools.trainer.models.checks import check_model_settings
+
+MAIN = "main"
+"""Name of the only arm where the config lists none."""
+_PREDICTOR_KEYS = ("fusion", "heatmap_patch_size", "multiscale", "temporal", "heatmap_positions")
+_OPTIMIZATION_KEYS = ("train", "heatmap_lr", "predictor_lr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerSpec:
+    """One model to train: a probe and the predictor in front of it."""
+
+    name: str
+    """Unique in the run: the arm, with `.s<seed>` and `.h<head>` where there are several of them."""
+    arm: str
+    seed: int
+    head: int
+    """Entry of `multihead_kwargs`."""
+    trunk: str
+    """Learners of one trunk share a predictor that does not train."""
+    source: str | None
+    """Name of its heatmaps in the batch; None: none."""
+    control: Control | None
+    config: TrainingConfig
+    """The run's config with this arm's values."""
+
+
+def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
+    """All of them, in the order of the config.
+
+    Raises UsageError with the problems of every arm at once.
+    """
+    arms: list[tuple[str, list[int], str, Control | None, TrainingConfig]] = []
+    if config.arms:
+        for arm in config.arms:
+            own = _with_positions(_with_values(config, arm), arm.source)
+            arms.append((arm.name, arm.seeds or [config.seed], arm.source, arm.control, own))
+    else:
+        arms.append((MAIN, [config.seed], DEFAULT_SOURCE, None, _with_positions(config, DEFAULT_SOURCE)))
+    heads = config.experiment.optimization.head
+    chosen = [heads] if heads is not None else list(range(len(config.experiment.optimization.multihead_kwargs)))
+    several_seeds = any(len(seeds) > 1 for _, seeds, _, _, _ in arms)
+    known = list(dict.fromkeys([DEFAULT_SOURCE, *config.experiment.data.heatmap_sources]))
+    problems, specs = [], []
+    for name, seeds, source, control, own in arms:
+        try:
+            check_model_settings(own)
+        except UsageError as error:
+            problems += [(f"arm {name}: " if config.arms else "") + text for text in error.details["problems"]]
+            continue
+        reads = uses_heatmap(own)
+        if control is not None and not reads:
+            problems.append(f"arm {name}: control: {control} needs heatmaps; set use_heatmap=true and a fusion.")
+        if reads and source not in known:
+            problems.append(
+                f"arm {name}: its source {source!r} is none of the data's: {', '.join(known)}; add it to "
+                "experiment.data.heatmap_sources."
+            )
+        shared = trained_part(own) == "probe"
+        for seed in seeds:
+            trunk = f"{name}.s{seed}" if several_seeds else name
+            for head in chosen:
+                full = f"{trunk}.h{head}" if len(chosen) > 1 else trunk
+                specs.append(
+                    LearnerSpec(
+                        name=full, arm=name, seed=seed, head=head, trunk=trunk if shared else full,
+                        source=source if reads else None, control=control if reads else None, config=own,
+                    )
+                )  # fmt: skip
+    if config.experiment.optimization.losses.jepa and all(trained_part(own) == "probe" for *_, own in arms):
+        problems.append("optimization.losses.jepa trains the predictor, but no model trains it (optimization.train).")
+    if problems:
+        raise UsageError(" ".join(problems), problems=problems)
+    return specs
+
+
+def shuffled_sources(specs: Sequence[LearnerSpec]) -> list[str]:
+    """The data's names of the sources that an arm sees shuffled."""
+    found = {shuffled_source(spec) for spec in specs}
+    return sorted(name for name in found if name is not None)
+
+
+def shuffled_source(spec: LearnerSpec) -> str | None:
+    """The data's name of the source that `spec` sees shuffled; None where it sees none so."""
+    if spec.control != "shuffled" or spec.source is None:
+        return None
+    settings = source_settings(spec.config.experiment.data)
+    return spec.source if spec.source in settings else next(iter(settings))
+
+
+def _with_positions(config: TrainingConfig, source: str) -> TrainingConfig:
+    """`heatmap_positions` settled: what the config says, else `own` for a source of another view than the video's."""
+    data, predictor = config.experiment.data, config.model_kwargs.pretrain_kwargs.predictor
+    if predictor.heatmap_positions is not None or not uses_heatmap(config):
+        return config
+    settings = source_settings(data)
+    chosen = settings.get(source) or next(iter(settings.values()))
+    view = view_of(data, chosen)
+    other = view is not None and data.video_view != [view]
+    return replace_settings(config, predictor={"heatmap_positions": "own" if other else "shared"})
+
+
+def _with_values(config: TrainingConfig, arm: Any) -> TrainingConfig:
+    """The config with the arm's values; an arm without a heatmap has no heatmap part to train."""
+    predictor = {key: value for key in _PREDICTOR_KEYS if (value := getattr(arm, key)) is not None}
+    optimization = {key: value for key in _OPTIMIZATION_KEYS if (value := getattr(arm, key)) is not None}
+    if arm.fusion == "none" and arm.train is None and config.experiment.optimization.train == "heatmap":
+        optimization["train"] = "probe"
+    return replace_settings(config, predictor=predictor, optimization=optimization)

@@ -1,0 +1,69 @@
+"""Is a dataset fit for training with a config: findings for `gazetools validate --for-training`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gazetools.schemas.errors import GazetoolsError, UsageError
+from gazetools.schemas.findings import Finding, Severity
+from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.survey import plan_data
+from gazetools.trainer.plan.checks import check_available
+from gazetools.trainer.plan.config import load_config, resolve_anchors
+
+_LOW_COVERAGE = 0.5
+
+
+def readiness_findings(config_path: str | Path, dataset_path: str | Path | None = None) -> list[Finding]:
+    """What would stop or weaken training with the config at `config_path` on the heatmaps at `dataset_path`.
+
+    Checks sizes and patch multiples, ids and videos, heatmap coverage, and maps filled from later frames. Codes:
+    training-config, training-settings, training-data, training-coverage. Raises UsageError only where the config
+    itself cannot be read.
+    """
+    config = load_config(config_path)
+    if dataset_path is not None:
+        values = config.model_dump()
+        values["experiment"]["data"] |= {"use_heatmap": True, "heatmap_base_path": str(dataset_path)}
+        config = TrainingConfig.model_validate(values)
+    findings: list[Finding] = []
+    try:
+        check_available(config)
+    except UsageError as error:
+        problems = error.details.get("problems", [error.message])
+        findings += [_finding("training-settings", "error", problem, "Correct the config.") for problem in problems]
+    try:
+        plan = plan_data(config.experiment.data, resolve_anchors(config), compat=config.compat)
+    except GazetoolsError as error:
+        remedy = error.hint or "Correct the data or the config."
+        return [*findings, _finding("training-data", "error", error.message, remedy)]
+    survey = plan.survey
+    findings += [
+        _finding(
+            "training-coverage",
+            "warning",
+            f"The video {video_id!r} of the annotations has no heatmaps; policy missing: "
+            f"{config.experiment.data.missing}.",
+            "Extract and pack it.",
+            video_id,
+        )
+        for video_id in (survey.missing if survey is not None else ())
+    ]
+    for split in (plan.train, *plan.validation):
+        low = survey is not None and split.coverage < _LOW_COVERAGE
+        findings.append(
+            _finding(
+                "training-coverage",
+                "warning" if low else "note",
+                f"{split.name} (anchor {split.anchor.name}): {len(split.clips)} clips, heatmaps for "
+                f"{100 * split.coverage:.1f} %.",
+                "Check heatmap_base_path and the video ids." if low else "Nothing to do.",
+            )
+        )
+    return findings
+
+
+def _finding(code: str, severity: Severity, message: str, remedy: str, video_id: str | None = None) -> Finding:
+    values: dict[str, Any] = {"code": code, "severity": severity, "message": message, "remedy": remedy}
+    return Finding(video_id=video_id, frames=None, **values)

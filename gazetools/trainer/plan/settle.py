@@ -1,0 +1,189 @@
+"""What a run will do: device, splits, classes and models, all settled before any heavy work."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gazetools._version import __version__
+from gazetools.io.atomic import check_writable_folder
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.annotations import read_annotations
+from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.feature_cache import FeatureCache
+from gazetools.trainer.data.maps.build import build_sources
+from gazetools.trainer.data.survey import DataPlan, SplitPlan, plan_data
+from gazetools.trainer.folder.checkpoints import list_checkpoints
+from gazetools.trainer.logs.tensorboard import require_tensorboard
+from gazetools.trainer.logs.wandb import require_wandb
+from gazetools.trainer.models.checks import future_frame_count
+from gazetools.trainer.plan.arms import plan_learners, shuffled_sources
+from gazetools.trainer.plan.checks import (
+    check_available,
+    check_memory,
+    check_weights_exist,
+    choose_device,
+    describe_model,
+)
+from gazetools.trainer.plan.config import AnchorPlan, resolve_anchors
+from gazetools.trainer.plan.problems import Problems
+from gazetools.trainer.plan.selection import at_horizons, hold_out
+from gazetools.trainer.resume import CHECKPOINTS
+
+INDEX_CACHE = "frame_indexes"
+EVALUATION = "evaluation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """Everything that is known of a run before its first step."""
+
+    config: TrainingConfig
+    folder: Path
+    """Where the run writes: with `val_only`, and no weights given by path, `evaluation` in the run folder."""
+    weights: Path | None
+    """Where a run that only measures takes its weights from; a run folder, a checkpoint, an export or a probe file."""
+    device: torch.device
+    anchors: AnchorPlan
+    data: DataPlan
+    """Its train split lacks what is held out."""
+    selecting: SplitPlan | None
+    """The held-out part of train; None: validation selects."""
+    horizons: dict[float, SplitPlan]
+    model: dict[str, Any]
+    """Sizes, tokens, parameters and costs; see gazetools.trainer.plan.checks.describe_model."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / CHECKPOINTS
+
+    @property
+    def each_epoch(self) -> list[SplitPlan]:
+        """What is measured after every epoch; the first one selects."""
+        return [*([self.selecting] if self.selecting is not None else []), *self.data.validation]
+
+    @property
+    def at_the_end(self) -> list[SplitPlan]:
+        """What is measured with the chosen weights."""
+        return [*self.each_epoch, *self.horizons.values()]
+
+    def dataset(self, split: SplitPlan, *, training: bool, features: FeatureCache | None = None) -> ClipDataset:
+        """The clips of a split as tensors, with heatmaps where any arm reads them."""
+        data, losses = self.config.experiment.data, self.config.experiment.optimization.losses
+        specs = plan_learners(self.config)
+        reads = any(spec.source for spec in specs)
+        return ClipDataset(
+            split,
+            data,
+            self.data.labels,
+            heatmaps=build_sources(data) if reads else None,
+            training=training,
+            seed=self.config.seed,
+            compat=self.config.compat,
+            index_cache=None if data.index_cache else self.folder / INDEX_CACHE,
+            shuffled=shuffled_sources(specs),
+            future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
+            features=features,
+        )
+
+    def dumped_config(self) -> dict[str, Any]:
+        """The resolved config as plain values."""
+        return self.config.model_dump(mode="json")
+
+    def identity(self) -> dict[str, Any]:
+        """What every checkpoint says of the run that wrote it."""
+        return {
+            "version": __version__,
+            "config": self.dumped_config(),
+            "labels": self.data.labels.to_plain(),
+            "train_clips": self.data.train.fingerprint(),
+            "heatmaps": self.data.heatmap_contents(),
+        }
+
+
+def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
+    """Check everything that can be checked before heavy work, and tell all that is wrong at once.
+
+    Raises UsageError (2) for settings and data, EnvironmentLacksError (3) for what is not there to work with.
+    """
+    folder = Path(config.folder) / config.tag if config.tag else Path(config.folder)
+    trained = folder
+    measures_itself = config.val_only and config.classifier_checkpoint is None
+    if measures_itself:
+        folder /= EVALUATION
+    problems = Problems()
+    for check in (check_available, require_wandb, require_tensorboard, check_weights_exist):
+        with problems.gather():
+            check(config)
+    with problems.gather():
+        device = choose_device(config)
+    with problems.gather():
+        if measures_itself:
+            _refuse_no_weights(trained)
+        elif not config.val_only and not resume:
+            _refuse_mixing(trained)
+    with problems.gather():
+        if not dry_run and not problems.any:
+            check_writable_folder(folder, option="folder")
+    anchors = resolve_anchors(config)
+    evaluation = config.experiment.evaluation
+    try:
+        data = plan_data(config.experiment.data, anchors, compat=config.compat)
+        train, selecting = hold_out(data.train, evaluation.held_out, seed=config.seed)
+        horizons = at_horizons(data.validation[0], evaluation.horizons)
+    except UsageError as error:
+        _gather_data_problems(problems, config, error)
+    problems.refuse()
+    model = describe_model(config, data.labels.counts)
+    check_memory(device, model)
+    return RunPlan(
+        config=config,
+        folder=folder,
+        weights=Path(config.classifier_checkpoint or trained) if config.val_only else None,
+        device=device,
+        anchors=anchors,
+        data=dataclasses.replace(data, train=train),
+        selecting=selecting,
+        horizons=horizons,
+        model=model,
+    )
+
+
+def _gather_data_problems(problems: Problems, config: TrainingConfig, first: UsageError) -> None:
+    """What stopped the plan of the data, and what else is wrong with files that it had not come to."""
+    problems.add(first)
+    data = config.experiment.data
+    for name in (data.dataset_train, data.dataset_val):
+        with problems.gather():
+            read_annotations(Path(name))
+    with problems.gather():
+        build_sources(data)
+    if not Path(data.base_path).is_dir() and "base_path" not in str(first):
+        problems.add(
+            UsageError(
+                f"The video folder {data.base_path} does not exist.",
+                hint="Set experiment.data.base_path to the videos' folder.",
+            )
+        )
+
+
+def _refuse_no_weights(folder: Path) -> None:
+    if not list_checkpoints(folder / CHECKPOINTS):
+        raise UsageError(
+            f"val_only: {folder} holds no checkpoint to measure.",
+            hint="Set folder (and tag) to those of a run, or classifier_checkpoint to its weights.",
+        )
+
+
+def _refuse_mixing(folder: Path) -> None:
+    if list_checkpoints(folder / CHECKPOINTS):
+        raise UsageError(
+            f"{folder} already holds a run.",
+            hint="Go on with it by --resume, or choose another folder or tag.",
+        )

@@ -1,0 +1,106 @@
+"""Starting the processes of a run with torchrun, and its outcome as one exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from gazetools.io.atomic import write_bytes_atomic
+from gazetools.schemas.errors import ExitCode
+from gazetools.trainer.processes.interruption import STOP_SIGNALS, WARNING_SIGNALS
+
+_EXIT_FILE = "GAZETOOLS_EXIT_FILE"
+_READY_FILE = "GAZETOOLS_READY_FILE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendezvous:
+    """Where the processes of several machines meet; torchrun's own flags."""
+
+    nodes: int = 1
+    node_rank: int | None = None
+    endpoint: str | None = None
+    """HOST:PORT of the first machine."""
+    run_id: str | None = None
+
+
+def is_worker() -> bool:
+    """Whether torchrun (ours or another's) or Slurm with torchrun's variables has started this process."""
+    return "WORLD_SIZE" in os.environ and "RANK" in os.environ
+
+
+def torchrun_command(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) -> list[str]:
+    """`python -m torch.distributed.run ... -m gazetools ARGUMENTS`."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    if rendezvous.nodes == 1 and rendezvous.endpoint is None:
+        command.append("--standalone")  # a free port on this machine
+    else:
+        command += ["--nnodes", str(rendezvous.nodes), "--rdzv-backend", "c10d"]
+        command += ["--rdzv-endpoint", rendezvous.endpoint or ""]
+        command += ["--rdzv-id", rendezvous.run_id or "gazetools"]
+        if rendezvous.node_rank is not None:
+            command += ["--node-rank", str(rendezvous.node_rank)]
+    return [*command, "-m", "gazetools", *arguments]
+
+
+def launch(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) -> int:
+    """Run `gazetools ARGUMENTS` in `processes` processes; the exit code is that of its first worker.
+
+    torchrun ends with 1 whatever a worker ended with (and after a saved interruption, too), so that the first worker
+    leaves its code in a file. SIGINT and SIGTERM are handed on to torchrun, which gives its workers 30 s; SIGUSR1,
+    which would kill torchrun, goes to a worker that is ready to save, and all end as soon as they have saved.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file, ready = Path(folder) / "code", Path(folder) / "ready"
+        environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        environment |= {_EXIT_FILE: str(file), _READY_FILE: str(ready)}
+        handed_on: list[int] = []
+        child = subprocess.Popen(
+            torchrun_command(arguments, processes=processes, rendezvous=rendezvous),
+            env=environment,
+            start_new_session=True,  # a terminal's Ctrl-C must not reach the workers twice
+        )
+
+        def hand_on(number: int, frame: FrameType | None) -> None:
+            handed_on.append(number)
+            if number in STOP_SIGNALS:
+                child.send_signal(number)
+            elif ready.is_file():
+                with suppress(ProcessLookupError):  # it has ended by itself
+                    os.kill(int(ready.read_text()), number)
+            else:
+                child.send_signal(signal.SIGTERM)  # nothing to save yet
+
+        before = {number: signal.signal(number, hand_on) for number in (*STOP_SIGNALS, *WARNING_SIGNALS)}
+        try:
+            code = child.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if file.is_file():
+            return int(file.read_text())
+    if handed_on:
+        return int(ExitCode.INTERRUPTED)
+    return code if code in {int(known) for known in ExitCode} and code != 1 else int(ExitCode.FAULT)
+
+
+def accept_warnings() -> None:
+    """In the first worker of a machine: tell the launcher whom to hand SIGUSR1; one worker's flag stops all."""
+    name = os.environ.get(_READY_FILE)
+    if name and os.environ.get("LOCAL_RANK", "0") == "0":
+        write_bytes_atomic(Path(name), str(os.getpid()).encode())
+
+
+def leave_exit_code(code: int) -> None:
+    """In the first worker: tell the launcher how it ends."""
+    name = os.environ.get(_EXIT_FILE)
+    if name and int(os.environ.get("RANK", "0")) == 0:
+        Path(name).write_text(str(code))

@@ -1,0 +1,1 @@
+"""The checks of `validate`, each on one video or across videos."""

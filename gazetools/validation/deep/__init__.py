@@ -1,0 +1,1 @@
+"""`validate --deep`: sampled frames decoded again and compared with what is stored."""

@@ -1,0 +1,152 @@
+"""Heatmaps against the recorded model run again on sampled frames and on the frames around them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.validation.deep.frames import CHANGES
+from gazetools.validation.subject import Floats
+from gazetools.video import VideoReader
+
+if TYPE_CHECKING:
+    from gazetools.gazemodels.gazelle import GazeModel
+
+Maps = npt.NDArray[np.float32]
+Box = tuple[float, float, float, float]
+_EXACT_TOLERANCE, _EXACT_NOISE = 0.05, 0.005
+_HALF_TOLERANCE, _HALF_NOISE = 0.25, 0.02
+"""Of maps that were computed in bfloat16 or float16."""
+_MAX_SHIFT_FRAMES = 32
+_MAX_PERMUTED_PEOPLE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSample:
+    """The stored maps of one frame and whom they are of."""
+
+    frame: int
+    stored: Maps
+    """[M, H, W]: one map per person in a store, one in all elsewhere."""
+    prompts: tuple[Box | None, ...]
+    """What the model was told of each person of the frame."""
+    used: tuple[int, ...] | None = None
+    """People that the stored maps are made of, as positions in `prompts`; None for all."""
+    others: dict[int, tuple[Box | None, ...]] = field(default_factory=dict)
+    """Prompts of the same people in other frames, where known: a moved row takes its box along, a moved map not."""
+
+
+Expected = Callable[[Maps, npt.NDArray[np.float32]], Maps]
+"""Raw maps [P, h, w] and inout [P] of a frame's people -> the maps [M, H, W] that the file should hold."""
+
+
+class MapEvidence:
+    """Stored maps, compared with maps computed anew.
+
+    The distance of two maps is their mean absolute difference over the sum of their mean absolute deviations: 0 for
+    equal ones, about 1 for unrelated ones, whatever their scale; `rounding` (mean error of the stored type) is free.
+    """
+
+    max_shift = _MAX_SHIFT_FRAMES
+
+    def __init__(
+        self,
+        reader: VideoReader,
+        model: GazeModel,
+        samples: list[MapSample],
+        expected: Expected,
+        *,
+        rounding: Callable[[Maps], float],
+        exact: bool,
+    ) -> None:
+        self.frames = [sample.frame for sample in samples]
+        self.tolerance = _EXACT_TOLERANCE if exact else _HALF_TOLERANCE
+        self.noise = _EXACT_NOISE if exact else _HALF_NOISE
+        self._reader, self._model = reader, model
+        self._samples, self._expected, self._rounding = samples, expected, rounding
+        self._computed: dict[tuple[int, tuple[Box | None, ...]], tuple[Maps, npt.NDArray[np.float32]]] = {}
+
+    def distances(self, samples: Sequence[int], shifts: Sequence[int]) -> Floats:
+        """See Evidence."""
+        pairs = {(s, k): self._prompts(s, k) for s in samples for k in shifts}
+        self._compute((self.frames[s] + k, prompts) for (s, k), listed in pairs.items() for prompts in listed)
+        table = np.full((len(samples), len(shifts)), np.nan)
+        for row, s in enumerate(samples):
+            for column, k in enumerate(shifts):
+                found = [
+                    self._distance(self._samples[s].stored, self._made_of(s, *self._computed[key]))
+                    for prompts in pairs[s, k]
+                    if (key := (self.frames[s] + k, prompts)) in self._computed
+                ]
+                table[row, column] = min(found, default=np.nan)
+        return table
+
+    def transformed(self, samples: Sequence[int]) -> dict[str, Floats]:
+        """See Evidence: flipped and transposed maps, and maps of other people of the frame."""
+        result = {}
+        for name, undo in CHANGES.items():
+            result[name] = np.array([self._undone(s, undo) for s in samples], dtype=np.float64)
+        result["swapped"] = np.array([self._swapped(s) for s in samples], dtype=np.float64)
+        return result
+
+    def _prompts(self, sample: int, shift: int) -> list[tuple[Box | None, ...]]:
+        own = self._samples[sample].prompts
+        there = self._samples[sample].others.get(self.frames[sample] + shift)
+        return [own] if there is None or there == own else [own, there]
+
+    def _compute(self, wanted: Iterable[tuple[int, tuple[Box | None, ...]]]) -> None:
+        by_frame: dict[int, set[tuple[Box | None, ...]]] = {}
+        for index, prompts in wanted:
+            if 0 <= index < self._reader.frame_count and (index, prompts) not in self._computed:
+                by_frame.setdefault(index, set()).add(prompts)
+        for frame in self._reader.frames(sorted(by_frame)):
+            listed = sorted(by_frame[frame.index], key=repr)
+            out = self._model(frame.rgb[None], [[box for prompts in listed for box in prompts]])
+            # rounded like the store, before anything else is done with them
+            maps = out.heatmap.float().cpu().numpy().astype(np.float16).astype(np.float32)
+            inout = np.full(len(maps), np.nan, np.float32) if out.inout is None else out.inout.float().cpu().numpy()
+            at = 0
+            for prompts in listed:
+                part = slice(at, at + len(prompts))
+                self._computed[frame.index, prompts] = maps[part], inout[part]
+                at += len(prompts)
+
+    def _undone(self, sample: int, undo: Callable[[Maps], Maps]) -> float:
+        stored = undo(self._samples[sample].stored)
+        key = (self.frames[sample], self._samples[sample].prompts)
+        if key not in self._computed:
+            return np.nan
+        computed = self._made_of(sample, *self._computed[key])
+        return self._distance(stored, computed) if stored.shape == computed.shape else np.inf
+
+    def _swapped(self, sample: int) -> float:
+        """Smallest distance over all ways to hand the maps to other people."""
+        key = (self.frames[sample], self._samples[sample].prompts)
+        if key not in self._computed or not 2 <= len(key[1]) <= _MAX_PERMUTED_PEOPLE:
+            return np.inf
+        raw, inout = self._computed[key]
+        orders = [list(order) for order in itertools.permutations(range(len(raw)))][1:]
+        stored = self._samples[sample].stored
+        return min(self._distance(stored, self._made_of(sample, raw[order], inout[order])) for order in orders)
+
+    def _made_of(self, sample: int, raw: Maps, inout: npt.NDArray[np.float32]) -> Maps:
+        used = self._samples[sample].used
+        return self._expected(raw, inout) if used is None else self._expected(raw[list(used)], inout[list(used)])
+
+    def _distance(self, stored: Maps, computed: Maps) -> float:
+        if stored.shape != computed.shape:
+            return np.inf
+        return float(np.mean([_map_distance(a, b, self._rounding(a)) for a, b in zip(stored, computed, strict=True)]))
+
+
+def _map_distance(a: Maps, b: Maps, rounding: float) -> float:
+    gap = max(float(np.abs(a - b).mean()) - rounding, 0.0)
+    spread = float(np.abs(a - a.mean()).mean() + np.abs(b - b.mean()).mean())
+    if not np.isfinite(gap):
+        return np.inf
+    return gap / spread if spread > 1e-9 else float(gap > 1e-9)

@@ -1,0 +1,187 @@
+"""Which maps of a store, a dataset or another tool's file are compared with the model, and how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.gazemodels.gazelle.prompts import grow_to_cell
+from gazetools.heads.prompts import prompts_of_frame
+from gazetools.heads.spec import heads_for_video, open_heads
+from gazetools.heatmaps.normalise import UINT8_MAX_ERROR, combine_people, normalise, resize
+from gazetools.heatmaps.values import to_float32
+from gazetools.layouts.base import open_source
+from gazetools.layouts.locate import KIND_OF_SUFFIX, Location
+from gazetools.schemas.dataset import PackOptions
+from gazetools.schemas.extract import ExtractOptions
+from gazetools.schemas.store import Prompt
+from gazetools.store import open_store
+from gazetools.validation.deep.maps import Box, Expected, Maps, MapSample
+from gazetools.validation.subject import DeepCheck, StoreColumns, Subject, spread
+from gazetools.video import VideoReader
+
+if TYPE_CHECKING:
+    from gazetools.gazemodels.gazelle import GazeModel
+
+_NEIGHBOURS = 32
+_HALF_ROUNDING = 2.0**-12
+
+
+class NoSamples(Exception):
+    """Nothing can be compared; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenSamples:
+    """What `MapEvidence` needs."""
+
+    samples: list[MapSample]
+    expected: Expected
+    rounding: Callable[[Maps], float]
+    """Mean error of a map as it is stored."""
+
+
+def choose_samples(subject: Subject, reader: VideoReader, model: GazeModel, deep: DeepCheck) -> ChosenSamples:
+    """Up to `deep.frames` samples spread over the video. Raises NoSamples."""
+    if subject.stats is None:
+        raise NoSamples("Its maps could not be read.")
+    if subject.columns is not None:
+        return _of_store(subject, subject.columns, reader, model, deep.frames)
+    if subject.kind == "dataset" and deep.heads is None:
+        return _of_dataset(subject, reader, model, deep.frames)
+    return _with_boxes(subject, reader, model, deep)
+
+
+def _of_store(
+    subject: Subject, columns: StoreColumns, reader: VideoReader, model: GazeModel, count: int
+) -> ChosenSamples:
+    frames = np.unique(columns.row_frame)
+    frames = frames[(frames >= 0) & (frames < reader.frame_count)]
+    known = {int(f): _rows_of(columns, int(f)) for f in frames}
+    usable = [f for f in known if not (columns.row_prompt[known[f]] == Prompt.CROPPED).any()]
+    if not usable:
+        raise NoSamples("It has no rows whose prompt can be repeated.")
+    samples = []
+    with open_store(subject.path) as store:
+        for position in spread(len(usable), count):
+            frame = usable[position]
+            rows = known[frame]
+            tracks = columns.row_track[rows]
+            others = {
+                other: _prompts(columns, known[other], model.grid)
+                for other in range(frame - _NEIGHBOURS, frame + _NEIGHBOURS + 1)
+                if other in known and np.array_equal(columns.row_track[known[other]], tracks)
+            }
+            stored = store.read_heatmaps(int(rows[0]), int(rows[-1]) + 1).astype(np.float32)
+            prompts = _prompts(columns, rows, model.grid)
+            samples.append(MapSample(frame=frame, stored=stored, prompts=prompts, others=others))
+    return ChosenSamples(samples=samples, expected=lambda raw, inout: raw, rounding=_half_rounding)
+
+
+def _rows_of(columns: StoreColumns, frame: int) -> npt.NDArray[np.intp]:
+    return np.arange(*np.searchsorted(columns.row_frame, [frame, frame + 1]))
+
+
+def _prompts(columns: StoreColumns, rows: npt.NDArray[np.intp], grid: tuple[int, int]) -> tuple[Box | None, ...]:
+    return tuple(prompt_box(columns.row_box[row].tolist(), int(columns.row_prompt[row]), grid) for row in rows)
+
+
+def prompt_box(box_xyxy: list[float], prompt: int, grid: tuple[int, int]) -> Box | None:
+    """What the model was told: the box, the box grown to a cell, or nothing."""
+    if prompt == Prompt.NONE:
+        return None
+    box = (box_xyxy[0], box_xyxy[1], box_xyxy[2], box_xyxy[3])
+    return grow_to_cell(box, grid) if prompt == Prompt.GROWN else box
+
+
+def _of_dataset(subject: Subject, reader: VideoReader, model: GazeModel, count: int) -> ChosenSamples:
+    """Rows whose head boxes the dataset itself has kept."""
+    options = subject.options
+    fitting = [s for s in subject.samples if s.frame < reader.frame_count and s.row < (subject.count or 0)]
+    if options is None or not fitting:
+        raise NoSamples("The dataset has kept no head boxes of its frames; give them with --heads.")
+    if any(person.prompt == Prompt.CROPPED for sample in fitting for person in sample.people):
+        raise NoSamples("Its model saw crops, which are not repeated here.")
+    chosen = [fitting[position] for position in spread(len(fitting), count)]
+    maps = read_rows(subject, [sample.row for sample in chosen])
+    samples = [
+        MapSample(
+            frame=sample.frame,
+            stored=maps[i : i + 1],
+            prompts=tuple(prompt_box(list(p.box_xyxy), p.prompt, model.grid) for p in sample.people),
+            used=tuple(place for place, p in enumerate(sample.people) if p.used),
+        )
+        for i, sample in enumerate(chosen)
+    ]
+    return ChosenSamples(
+        samples=samples,
+        expected=lambda raw, inout: as_packed(raw, inout, options, maps.shape[1:]),
+        rounding=_rounding_of(subject),
+    )
+
+
+def _with_boxes(subject: Subject, reader: VideoReader, model: GazeModel, deep: DeepCheck) -> ChosenSamples:
+    """Maps without head boxes of their own: row i is frame i, boxes come from `--heads`."""
+    if deep.heads is None:
+        raise NoSamples("It has no head boxes; give them with --heads file:PATH, or --heads whole.")
+    options = ExtractOptions(heads=deep.heads)
+    files = open_heads(options, [subject.video_id])
+    info = reader.info
+    boxes = heads_for_video(
+        options, files, subject.video_id, width=info.width, height=info.height, frame_count=reader.frame_count
+    )
+    valid = np.ones(subject.count or 0, np.bool_) if subject.valid is None else subject.valid
+    found = {}
+    for row in np.flatnonzero(valid[: reader.frame_count]).tolist():
+        people = prompts_of_frame(boxes, row, grid_hw=model.grid, small_heads="grow")
+        if people.prompt_boxes:
+            found[row] = tuple(people.prompt_boxes)
+    if not found:
+        raise NoSamples(f"{deep.heads} has no box for any of its rows.")
+    rows = [list(found)[position] for position in spread(len(found), deep.frames)]
+    maps = normalise(read_rows(subject, rows), "max")
+    samples = [
+        MapSample(frame=row, stored=maps[i : i + 1], prompts=found[row], others=found) for i, row in enumerate(rows)
+    ]
+    packed = PackOptions(normalize="max") if subject.options is None else subject.options
+    return ChosenSamples(
+        samples=samples,
+        # how another tool scaled its maps is unknown: both sides are brought to the peak 1
+        expected=lambda raw, inout: normalise(as_packed(raw, inout, packed, maps.shape[1:]), "max"),
+        rounding=_rounding_of(subject),
+    )
+
+
+def as_packed(raw: Maps, inout: npt.NDArray[np.float32], options: PackOptions, size_hw: tuple[int, ...]) -> Maps:
+    """[1, H, W]: the people of one frame as `pack` would have made one map of them."""
+    weights = None
+    if options.inout != "keep":
+        weights = (inout >= 0.5).astype(np.float32) if options.inout == "gate" else inout
+    maps, largest = combine_people(raw, np.zeros(1, np.int64), weights, rule=options.people)
+    maps = normalise(resize(maps, (size_hw[0], size_hw[1])), options.normalize, temperature=options.temperature)
+    return maps if largest is None else maps * largest[:, None, None]
+
+
+def read_rows(subject: Subject, rows: list[int]) -> Maps:
+    """Maps of a dataset or another tool's file as float32."""
+    kind = KIND_OF_SUFFIX["" if subject.path.is_dir() else subject.path.suffix]
+    source = open_source(Location(video_id=subject.video_id, kind=kind, path=subject.path, entry=subject.entry))
+    try:
+        stored = source.read(np.array(rows, dtype=np.int64))
+    finally:
+        source.close()
+    scale = subject.entry.scale if subject.entry else (1 / 255 if stored.dtype == np.uint8 else 1.0)
+    return to_float32(stored, scale)
+
+
+def _rounding_of(subject: Subject) -> Callable[[Maps], float]:
+    dtype = subject.entry.dtype if subject.entry else "float16"
+    return (lambda maps: UINT8_MAX_ERROR) if dtype == "uint8" else _half_rounding
+
+
+def _half_rounding(maps: Maps) -> float:
+    return float(np.abs(maps).mean()) * _HALF_ROUNDING
