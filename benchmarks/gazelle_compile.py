@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from gazetools.gazemodels.gazelle import GazeModel, load_model
+from gazetools.gazemodels.gazelle import GazelleModel, load_model
 from gazetools.gazemodels.gazelle.config import released_config
 from gazetools.gazemodels.gazelle.random_init import random_model_tensors
 
@@ -29,13 +29,13 @@ VARIANTS = ("plain", "channels_last", "compile", "compile+channels_last")
 BOX = (0.4, 0.2, 0.55, 0.4)
 
 
-def _parts(model: GazeModel) -> list[Any]:
+def _parts(model: GazelleModel) -> list[Any]:
     """Untyped: torch's stubs do not know `to(memory_format=...)` of modules."""
     return [model.backbone, model.decoder]
 
 
-def _variant(name: str, load: Any) -> GazeModel:
-    model: GazeModel = load()
+def _variant(name: str, load: Any) -> GazelleModel:
+    model: GazelleModel = load()
     for part in _parts(model):
         if "channels_last" in name:
             part.to(memory_format=torch.channels_last)
@@ -44,7 +44,7 @@ def _variant(name: str, load: Any) -> GazeModel:
     return model
 
 
-def _call(model: GazeModel, inputs: torch.Tensor) -> tuple[float, torch.Tensor]:
+def _call(model: GazelleModel, inputs: torch.Tensor) -> tuple[float, torch.Tensor]:
     """(seconds, heatmaps) of one call: CPU seconds of all threads, or wall seconds of the card."""
     cuda = model.device.type == "cuda"
     clock = time.perf_counter if cuda else time.process_time
@@ -73,7 +73,7 @@ def main() -> None:
         weights = Path(folder) / "random.safetensors"
         save_file(random_model_tensors(released_config(arguments.model), 0), weights)
 
-        def load() -> GazeModel:
+        def load() -> GazelleModel:
             return load_model(arguments.model, checkpoint=weights, device=arguments.device, dtype=arguments.dtype)
 
         models = {name: _variant(name, load) for name in ("plain", *arguments.variants)}

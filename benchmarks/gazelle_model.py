@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from gazetools.gazemodels.gazelle import GazeModel, load_model
+from gazetools.gazemodels.gazelle import GazelleModel, load_model
 from gazetools.gazemodels.gazelle.config import released_config
 from gazetools.gazemodels.gazelle.preprocess import preprocess
 from gazetools.gazemodels.gazelle.random_init import random_model_tensors
@@ -28,7 +28,7 @@ from gazetools.gazemodels.gazelle.random_init import random_model_tensors
 BOX = (0.4, 0.2, 0.55, 0.4)
 
 
-def _seconds(model: GazeModel, batch: int, people: int) -> tuple[float, float]:
+def _seconds(model: GazelleModel, batch: int, people: int) -> tuple[float, float]:
     """(wall, CPU) seconds of one call; CPU time over all threads, which other load on the machine moves less."""
     inputs = torch.zeros((batch, 3, *model.in_size), device=model.device)
     boxes = [[BOX] * people] * batch
@@ -40,7 +40,7 @@ def _seconds(model: GazeModel, batch: int, people: int) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - began_cpu
 
 
-def _wait(model: GazeModel) -> None:
+def _wait(model: GazelleModel) -> None:
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
 

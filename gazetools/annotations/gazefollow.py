@@ -36,7 +36,7 @@ class Head:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class BenchmarkPicture:
     """One picture with its annotated heads."""
 
     path: str
@@ -46,7 +46,7 @@ class Picture:
     heads: tuple[Head, ...]
 
 
-def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[Picture]]:
+def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[BenchmarkPicture]]:
     """Pictures of an annotation file or folder, told apart by what it is.
 
     - `{train,test}_annotations_release.txt`: GazeFollow as released;
@@ -77,7 +77,7 @@ def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[Picture]
     )
 
 
-def _vat_json(path: Path, content: list[Any]) -> list[Picture]:
+def _vat_json(path: Path, content: list[Any]) -> list[BenchmarkPicture]:
     pictures = []
     for sequence in content:
         size = {"width": sequence.get("width"), "height": sequence.get("height")}
@@ -85,7 +85,7 @@ def _vat_json(path: Path, content: list[Any]) -> list[Picture]:
     return pictures
 
 
-def _picture(path: Path, number: int, item: Any) -> Picture:
+def _picture(path: Path, number: int, item: Any) -> BenchmarkPicture:
     try:
         heads = tuple(
             Head(
@@ -96,7 +96,9 @@ def _picture(path: Path, number: int, item: Any) -> Picture:
             )
             for head in item["heads"]
         )
-        return Picture(path=str(item["path"]), width=int(item["width"]), height=int(item["height"]), heads=heads)
+        return BenchmarkPicture(
+            path=str(item["path"]), width=int(item["width"]), height=int(item["height"]), heads=heads
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise DataFileError(f"{path}, entry {number}: {error!r}.", hint="Prepare the file again.") from None
 
@@ -122,7 +124,7 @@ def _numbers(path: Path, line: int, cells: list[str]) -> list[float]:
         raise DataFileError(f"{path}, line {line}: {error}.", path=str(path)) from None
 
 
-def _gazefollow_text(path: Path, size_of: SizeOf) -> list[Picture]:
+def _gazefollow_text(path: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
     """Columns: path, idx, body box (4), eye x y, gaze x y, head box (4, pixels), [inout,] source, meta.
 
     A head of the test split has a row per annotator; rows of one head are those with the same eye_x. Rows of the
@@ -143,7 +145,7 @@ def _gazefollow_text(path: Path, size_of: SizeOf) -> list[Picture]:
         heads_of = grouped[name]
         order = list(heads_of) if train else sorted(heads_of, key=float)
         heads = [_gazefollow_head(heads_of[key], width, height, train=train) for key in order]
-        pictures.append(Picture(path=name, width=width, height=height, heads=tuple(heads)))
+        pictures.append(BenchmarkPicture(path=name, width=width, height=height, heads=tuple(heads)))
     return pictures
 
 
@@ -162,7 +164,7 @@ def _box(x0: float, y0: float, x1: float, y1: float, width: int, height: int) ->
     return max(x0, 0) / width, max(y0, 0) / height, min(x1, width) / width, min(y1, height) / height
 
 
-def _vat_text(folder: Path, size_of: SizeOf) -> list[Picture]:
+def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
     """`<show>/<clip>/<person>.txt` with rows `picture, xmin, ymin, xmax, ymax, gaze x, gaze y` in pixels.
 
     Both gaze coordinates negative: out of the frame; one negative: set to 0. Head boxes are averaged over 11 rows of
@@ -189,7 +191,9 @@ def _vat_text(folder: Path, size_of: SizeOf) -> list[Picture]:
                 heads.setdefault(row[0], []).append(_vat_head(box, gaze, size))
         for picture in sorted(heads):
             width, height = size or (0, 0)
-            pictures.append(Picture(path=f"{name}/{picture}", width=width, height=height, heads=tuple(heads[picture])))
+            pictures.append(
+                BenchmarkPicture(path=f"{name}/{picture}", width=width, height=height, heads=tuple(heads[picture]))
+            )
     return pictures
 
 

@@ -12,7 +12,7 @@ from gazetools._version import __version__
 from gazetools.demo.answer import controls_sentence, headline, sentence
 from gazetools.demo.commands import StepResult
 from gazetools.demo.plan import PRIMARY_ARM
-from gazetools.html.charts import CHART_STYLE, COLOURS, Estimate, Line, forest, lines
+from gazetools.html.charts import CHART_STYLE, COLOURS, IntervalMark, Line, forest, lines
 from gazetools.html.frame import filled, html_page
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import DataFileError
@@ -66,8 +66,8 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
     write_bytes_atomic(path, page.encode())
 
 
-def _estimate(row: Mapping[str, float]) -> Estimate:
-    return Estimate(value=row["difference"], low=row["low"], high=row["high"])
+def _estimate(row: Mapping[str, float]) -> IntervalMark:
+    return IntervalMark(value=row["difference"], low=row["low"], high=row["high"])
 
 
 def _horizon_chart(document: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.annotations.gazefollow import Picture
+from gazetools.annotations.gazefollow import BenchmarkPicture
 from gazetools.io.npz import Npz
 from gazetools.schemas.errors import DataFileError, UsageError, VideoError
 from gazetools.schemas.evaluation import EvaluateOptions
@@ -30,7 +30,7 @@ def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
     return rgb
 
 
-def predictions(source: str, pictures: list[Picture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
+def predictions(source: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
     """For every picture the predictions of its heads, in order.
 
     Args:
@@ -49,7 +49,7 @@ def predictions(source: str, pictures: list[Picture], options: EvaluateOptions) 
     )
 
 
-def _from_npz(path: Path, pictures: list[Picture]) -> Iterator[list[Prediction]]:
+def _from_npz(path: Path, pictures: list[BenchmarkPicture]) -> Iterator[list[Prediction]]:
     heads = sum(len(picture.heads) for picture in pictures)
     with Npz(path) as archive:
         if "heatmap" not in archive.names:
@@ -69,7 +69,7 @@ def _from_npz(path: Path, pictures: list[Picture]) -> Iterator[list[Prediction]]
         place += len(picture.heads)
 
 
-def _from_model(name: str, pictures: list[Picture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
+def _from_model(name: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
     if options.images is None:
         raise UsageError("A model needs the pictures.", hint="Pass --images ROOT of the benchmark.")
     from gazetools.gazemodels.gazelle import load_model

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gazetools._version import __version__
-from gazetools.annotations.gazefollow import Head, Picture, Protocol, read_benchmark
+from gazetools.annotations.gazefollow import BenchmarkPicture, Head, Protocol, read_benchmark
 from gazetools.evaluation.predictions import predictions, read_picture
 from gazetools.evaluation.scores import Scores
 from gazetools.evaluation.stores import score_video
@@ -150,7 +150,7 @@ def _score_pictures(
     return protocol
 
 
-def _score_head(protocol: Protocol, picture: Picture, head: Head, heatmap: Any) -> dict[str, float]:
+def _score_head(protocol: Protocol, picture: BenchmarkPicture, head: Head, heatmap: Any) -> dict[str, float]:
     if protocol == "gazefollow":
         average, minimum = gazefollow_l2(heatmap, head.gaze_x, head.gaze_y)
         auc = gazefollow_auc(heatmap, head.gaze_x, head.gaze_y, height=picture.height, width=picture.width)

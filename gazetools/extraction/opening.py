@@ -14,7 +14,7 @@ from gazetools.extraction.clock import StageClock
 from gazetools.extraction.decoding.child_reader import ChildReader
 from gazetools.extraction.decoding.decoder import Decoder
 from gazetools.extraction.inputs import VideoItem
-from gazetools.heads.spec import HeadSourceForVideo, heads_for_video
+from gazetools.heads.spec import VideoHeads, heads_for_video
 from gazetools.sampling import choose_frames
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
@@ -26,7 +26,7 @@ class OpenVideo:
 
     item: VideoItem
     reader: ChildReader
-    heads: HeadSourceForVideo
+    heads: VideoHeads
     parts: list[npt.NDArray[np.int64]]
     """Frame indices of each piece."""
 

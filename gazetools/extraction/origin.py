@@ -13,9 +13,9 @@ from typing import Literal
 from gazetools._version import __version__
 from gazetools.extraction.decoding.child_reader import ChildReader
 from gazetools.extraction.model.batches import BatchRunner
-from gazetools.heads.spec import HeadSourceForVideo
+from gazetools.heads.spec import VideoHeads
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
-from gazetools.schemas.provenance import GazeModel, HeadSource, Provenance
+from gazetools.schemas.provenance import HeadSource, ModelRecord, Provenance
 from gazetools.video.facts import probe_digest, source_video
 
 STORE_REVISION = 1
@@ -47,7 +47,7 @@ def build_provenance(
     reader: ChildReader,
     counted_by: Literal["decoding", "index"],
     runner: BatchRunner,
-    heads: HeadSourceForVideo,
+    heads: VideoHeads,
     key: str,
     prompts: dict[str, int],
     backoffs: list[dict[str, int]],
@@ -58,7 +58,7 @@ def build_provenance(
         video_id=video_id,
         tool_version=__version__,
         video=source_video(reader, counted_by, sha256=video_sha256),
-        model=GazeModel(**runner.describe(), implementation=runner.model.implementation),
+        model=ModelRecord(**runner.describe(), implementation=runner.model.implementation),
         heads=HeadSource(
             spec=heads.spec,
             sha256=heads.sha256,

@@ -15,7 +15,7 @@ from gazetools.extraction.decoding.child_reader import ChildReader
 from gazetools.extraction.model.batches import BatchResult, BatchRunner, Pending
 from gazetools.extraction.piece_writer import PieceWriter
 from gazetools.heads.prompts import FramePrompts, prompts_of_frame
-from gazetools.heads.spec import HeadSourceForVideo
+from gazetools.heads.spec import VideoHeads
 from gazetools.progress import Progress
 from gazetools.schemas.extract import ExtractOptions
 from gazetools.schemas.store import FINGERPRINT_SIZE, Piece, Prompt, Rows
@@ -50,7 +50,7 @@ class VideoTally:
 
 def make_pieces(
     reader: ChildReader,
-    heads: HeadSourceForVideo,
+    heads: VideoHeads,
     parts: Mapping[int, npt.NDArray[np.int64]],
     pieces: PieceFolder,
     *,
@@ -151,7 +151,7 @@ class _PieceMaker:
     def __init__(
         self,
         reader: ChildReader,
-        heads: HeadSourceForVideo,
+        heads: VideoHeads,
         *,
         options: ExtractOptions,
         runner: BatchRunner,

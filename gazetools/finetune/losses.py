@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from gazetools.finetune.samples import Sample
+from gazetools.finetune.samples import GazeSample
 from gazetools.finetune.tiny import AUXILIARY, TrainingNetwork, binary_loss, normalised, target_maps
 from gazetools.gazemodels.gazelle.prompts import BoxXyxy, head_maps
 
@@ -24,7 +24,7 @@ INOUT_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class GazeBatch:
     """B pictures, N people in them, tokens by row; coordinates are shares of the picture."""
 
     images: torch.Tensor
@@ -37,7 +37,7 @@ class Batch:
     """Per token [B, T, n]: those of AUXILIARY, and whether the gaze of the head on it is known."""
 
 
-def make_batch(samples: list[Sample], grid_hw: tuple[int, int]) -> Batch:
+def make_batch(samples: list[GazeSample], grid_hw: tuple[int, int]) -> GazeBatch:
     """Stack samples and tell every cell what lies on it."""
     images = normalised(torch.stack([torch.from_numpy(s.picture) for s in samples]))
     rows, columns = grid_hw
@@ -62,7 +62,7 @@ def make_batch(samples: list[Sample], grid_hw: tuple[int, int]) -> Batch:
             targets["head"][b, on] = 1.0
             targets["object"][b, on] = 0.0
             targets["axes"][b, on] = torch.tensor(axes, dtype=torch.float32)
-    return Batch(
+    return GazeBatch(
         images=images,
         image_index=torch.tensor([b for b, s in enumerate(samples) for _ in s.boxes]),
         prompts=[(float(b[0]), float(b[1]), float(b[2]), float(b[3])) for s in samples for b in s.prompts],
@@ -77,7 +77,7 @@ def _cells_on(cells: torch.Tensor, box_xyxy: npt.NDArray[np.float64]) -> torch.T
     return (cells[:, 0] > x0) & (cells[:, 0] < x1) & (cells[:, 1] > y0) & (cells[:, 1] < y1)
 
 
-def heads_only_loss(network: TrainingNetwork, batch: Batch, kept: int) -> tuple[torch.Tensor, dict[str, float]]:
+def heads_only_loss(network: TrainingNetwork, batch: GazeBatch, kept: int) -> tuple[torch.Tensor, dict[str, float]]:
     """The auxiliary losses on `kept` cells per picture, those on heads and objects first: several times cheaper."""
     wanted = batch.token_targets
     key = 2 * wanted["head"][..., 0] + wanted["object"][..., 0] + 0.3 * torch.rand(wanted["head"].shape[:2])
@@ -88,7 +88,7 @@ def heads_only_loss(network: TrainingNetwork, batch: Batch, kept: int) -> tuple[
 
 
 def whole_loss(
-    network: TrainingNetwork, batch: Batch, *, auxiliary_share: float
+    network: TrainingNetwork, batch: GazeBatch, *, auxiliary_share: float
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Heatmap and in/out loss of all people, plus `auxiliary_share` of the auxiliary losses."""
     tokens = network.tokens(batch.images)

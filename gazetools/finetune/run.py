@@ -1,7 +1,7 @@
 """Train `gazelle_tiny` from nothing: python -m gazetools.finetune.run FOLDER; the same command resumes.
 
 Two phases. First the backbone alone learns, on the cells of heads and objects only, where heads point; then the whole
-model learns Gaze-LLE's task, the auxiliary losses fading. Sample and order are functions of (seed, step), weights are
+model learns Gaze-LLE's task, the auxiliary losses fading. Samples and order are functions of (seed, step), weights are
 averaged over steps, the learning rate falls in the last part; `--steps` and `--head-steps` may still be changed before
 they matter.
 """
@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gazetools.finetune.losses import heads_only_loss, make_batch, whole_loss
 from gazetools.finetune.recipe import TrainingSettings
-from gazetools.finetune.samples import Sample, SamplePool, make_sample
+from gazetools.finetune.samples import GazeSample, SamplePool, make_sample
 from gazetools.finetune.state import WEIGHTS, load_state, log_line, save_state
 from gazetools.finetune.tiny import TrainingNetwork
 from gazetools.gazemodels.gazelle.config import TINY_MODEL
@@ -36,7 +36,7 @@ def _pool(folder: Path, settings: TrainingSettings) -> SamplePool:
     return SamplePool(seed=settings.seed, size=settings.pool, folder=folder / POOL)
 
 
-class _Samples(Dataset[list[Sample]]):
+class _Samples(Dataset[list[GazeSample]]):
     """Item k is this rank's part of the k-th step's samples from `start` on."""
 
     def __init__(self, settings: TrainingSettings, start: int, folder: Path, rank: int) -> None:
@@ -46,7 +46,7 @@ class _Samples(Dataset[list[Sample]]):
     def __len__(self) -> int:
         return self.settings.steps - self.start
 
-    def __getitem__(self, item: int) -> list[Sample]:
+    def __getitem__(self, item: int) -> list[GazeSample]:
         settings, step = self.settings, self.start + item
         first, last = settings.pictures_before(step), settings.pictures_before(step + 1)
         mine = range(first + self.rank, last, settings.ranks)
@@ -126,8 +126,8 @@ def _groups(trained: dict[str, torch.nn.Parameter], settings: TrainingSettings) 
 
 def _batches(
     settings: TrainingSettings, start: int, stop: int, workers: int, folder: Path, rank: int
-) -> Iterator[tuple[int, list[Sample]]]:
-    loader: DataLoader[list[Sample]] = DataLoader(
+) -> Iterator[tuple[int, list[GazeSample]]]:
+    loader: DataLoader[list[GazeSample]] = DataLoader(
         _Samples(settings, start, folder, rank),
         batch_size=None,
         num_workers=workers,

@@ -32,7 +32,7 @@ _JITTER = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class GazeSample:
     """One picture and the people whose heads are in it; coordinates are shares of the picture."""
 
     picture: Pixels
@@ -93,7 +93,7 @@ class SamplePool:
         return bytes(cv2.imencode(".jpg", picture[:, :, ::-1], quality)[1])
 
 
-def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False, share: float = 1.0) -> Sample:
+def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False, share: float = 1.0) -> GazeSample:
     """Sample `index`: a kitchen of the pool, augmented by the index; equal arguments give equal samples.
 
     Half the samples are cropped around one person and target, half are flipped, half of the boxes jittered, colours
@@ -135,7 +135,7 @@ def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False,
     sides = (boxes[:, 2:] - boxes[:, :2])[:, [0, 1, 0, 1]]
     shift = rng.uniform(-_JITTER, _JITTER, boxes.shape) * sides * (rng.random((len(boxes), 1)) < 0.5)
     seen = ((objects_xy > 0) & (objects_xy < 1)).all(axis=1)
-    return Sample(
+    return GazeSample(
         picture=np.ascontiguousarray(small),
         boxes=boxes,
         prompts=np.clip(boxes + shift, 0, 1),

@@ -23,7 +23,7 @@ from gazetools.metrics.gaze import predicted_point
 from gazetools.scenes import GENERATOR_VERSION, HEIGHT, NOUNS, TEST_SEED, WIDTH, PersonTruth, Scene, SceneSettings
 
 if TYPE_CHECKING:
-    from gazetools.gazemodels.interface import GazeTargetModel
+    from gazetools.gazemodels.interface import GazeModel
 
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
@@ -49,7 +49,7 @@ class HeldOutFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class HeldOutScores:
     """Distances are mean L2 in shares of the frame (peak's cell corner, as Gaze-LLE's evaluation takes it)."""
 
     frames: int
@@ -124,7 +124,7 @@ def held_out_frames(count: int, *, first_seed: int = TEST_SEED) -> Iterator[Held
         )
 
 
-def score(model: GazeTargetModel, *, frames: int = 400, first_seed: int = TEST_SEED) -> Scores:
+def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -> HeldOutScores:
     """Run `model` on held-out frames, with right prompts and with none, and compare."""
     from gazetools.gazemodels import load_gaze_model
 
@@ -147,7 +147,7 @@ def score(model: GazeTargetModel, *, frames: int = 400, first_seed: int = TEST_S
     def hits(name: str) -> float:
         return float(np.mean([_nearest(row[name], row["objects"]) == row["object"] for row in looks]))
 
-    return Scores(
+    return HeldOutScores(
         frames=frames,
         people=len(rows),
         l2=distance("peak"),
@@ -165,8 +165,8 @@ def score(model: GazeTargetModel, *, frames: int = 400, first_seed: int = TEST_S
 
 
 def _score_batch(
-    model: GazeTargetModel,
-    direction: GazeTargetModel,
+    model: GazeModel,
+    direction: GazeModel,
     prior: _BoxPrior,
     batch: list[HeldOutFrame],
     rows: list[dict[str, Any]],

@@ -57,14 +57,14 @@ class _Baseline(abc.ABC):
         """float32 [64, 64] in 0..1 for one person."""
 
     def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """See `GazeTargetModel`."""
+        """See `GazeModel`."""
         frames = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
         return preprocess(frames.to(self.device), self.in_size)
 
     def __call__(
         self, images: np.ndarray | torch.Tensor, boxes: Sequence[Sequence[Sequence[float] | None]]
     ) -> GazeOutput:
-        """See `GazeTargetModel`."""
+        """See `GazeModel`."""
         height, width = images.shape[1:3] if images.shape[-1] == 3 else images.shape[2:]
         people = [(i, None if box is None else check_box(box)) for i, some in enumerate(boxes) for box in some]
         maps = [self.heatmap(box, (int(height), int(width))) for _, box in people]
@@ -82,7 +82,7 @@ class CentrePrior(_Baseline):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `GazeTargetModel`."""
+        """See `GazeModel`."""
         return {"sigma": CENTRE_SIGMA}
 
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
@@ -103,7 +103,7 @@ class HeadDirection(_Baseline):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `GazeTargetModel`."""
+        """See `GazeModel`."""
         return {"power": CONE_POWER, "sigma": CENTRE_SIGMA}
 
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:

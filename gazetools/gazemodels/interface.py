@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from gazetools.progress import Progress
 
 
-class GazeTargetModel(Protocol):
-    """Frames and head boxes in, one heatmap per person out. `gazetools.gazemodels.gazelle.GazeModel` is one."""
+class GazeModel(Protocol):
+    """Frames and head boxes in, one heatmap per person out. `gazetools.gazemodels.gazelle.GazelleModel` is one."""
 
     device: torch.device
     dtype: torch.dtype
@@ -87,4 +87,4 @@ class LoadSettings:
 class Loader(Protocol):
     """Makes a model on its device, ready to be called."""
 
-    def __call__(self, settings: LoadSettings) -> GazeTargetModel: ...
+    def __call__(self, settings: LoadSettings) -> GazeModel: ...

@@ -11,7 +11,7 @@ from gazetools.gazemodels.interface import Loader, LoadSettings
 from gazetools.schemas.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from gazetools.gazemodels.interface import GazeTargetModel
+    from gazetools.gazemodels.interface import GazeModel
     from gazetools.progress import Progress
 
 ENTRY_POINTS = "gazetools.gaze_models"
@@ -55,7 +55,7 @@ def load_gaze_model(
     preprocess: Literal["exact", "fast"] = "exact",
     backend: Backend = "gazetools",
     progress: Progress | None = None,
-) -> GazeTargetModel:
+) -> GazeModel:
     """Load any gaze-target model: Gaze-LLE by name or path, `centre-prior`, `head-direction`, a registered one.
 
     Args:
@@ -112,7 +112,7 @@ def _find(name: str) -> Loader:
     return _load_gazelle
 
 
-def _load_gazelle(settings: LoadSettings) -> GazeTargetModel:
+def _load_gazelle(settings: LoadSettings) -> GazeModel:
     from gazetools.gazemodels.gazelle import load_model
 
     return load_model(
@@ -126,13 +126,13 @@ def _load_gazelle(settings: LoadSettings) -> GazeTargetModel:
     )
 
 
-def _load_centre_prior(settings: LoadSettings) -> GazeTargetModel:
+def _load_centre_prior(settings: LoadSettings) -> GazeModel:
     from gazetools.gazemodels.baselines import CentrePrior
 
     return CentrePrior.load(settings)
 
 
-def _load_head_direction(settings: LoadSettings) -> GazeTargetModel:
+def _load_head_direction(settings: LoadSettings) -> GazeModel:
     from gazetools.gazemodels.baselines import HeadDirection
 
     return HeadDirection.load(settings)

@@ -51,12 +51,12 @@ class UpstreamModel:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `GazeTargetModel`."""
+        """See `GazeModel`."""
         return {"backend": "upstream"}
 
     @torch.inference_mode()
     def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """See `GazeTargetModel`."""
+        """See `GazeModel`."""
         frames = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
         return preprocess(frames.to(self.device), self.in_size, kind=self._preprocess_kind)
 
@@ -64,7 +64,7 @@ class UpstreamModel:
     def __call__(
         self, images: np.ndarray | torch.Tensor, boxes: Sequence[Sequence[Sequence[float] | None]]
     ) -> GazeOutput:
-        """See `GazeTargetModel`."""
+        """See `GazeModel`."""
         used = [i for i, some in enumerate(boxes) if some]
         index = torch.tensor([i for i in used for _ in boxes[i]], dtype=torch.int64, device=self.device)
         if not used:

@@ -24,7 +24,7 @@ from gazetools.video import VideoReader
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TruthVideo:
     """One video to render."""
 
     video_id: str
@@ -64,7 +64,7 @@ def _no_root(root: Path) -> UsageError:
     )
 
 
-def plan(root: Path, options: GroundTruthOptions) -> list[Job]:
+def plan(root: Path, options: GroundTruthOptions) -> list[TruthVideo]:
     """The videos of a root, those that can't be worked on too; UsageError where nothing can be chosen."""
     if is_egoexo_root(root):
         takes, unusable = choose_takes(root, options.takes)
@@ -87,25 +87,27 @@ def plan(root: Path, options: GroundTruthOptions) -> list[Job]:
     for uid, video, gaze in ego4d_videos_with_gaze(folder):
         if any(fnmatch.fnmatchcase(uid, pattern) for pattern in patterns):
             lacking = f"The video of {gaze} is missing. Get it with: {download_command(root, 'full_scale', uid)}"
-            jobs.append(Job(video_id=uid, path=video, lacking=lacking, targets=partial(_of_ego4d, gaze, options)))
+            jobs.append(
+                TruthVideo(video_id=uid, path=video, lacking=lacking, targets=partial(_of_ego4d, gaze, options))
+            )
     if not jobs:
         raise UsageError(f"{folder / 'gaze'} has no gaze of {options.takes or 'any video'}.", hint="Check --takes.")
     return jobs
 
 
-def _lost(video_id: str, reason: str) -> Job:
+def _lost(video_id: str, reason: str) -> TruthVideo:
     """What can't be worked on, as an item that fails by name."""
-    return Job(video_id=video_id, path=None, lacking=reason, targets=_no_targets)
+    return TruthVideo(video_id=video_id, path=None, lacking=reason, targets=_no_targets)
 
 
 def _no_targets(reader: VideoReader, frames: npt.NDArray[np.int64]) -> Targets:
     raise AssertionError("a job without a video has no targets")
 
 
-def _egoexo_job(take: Take, camera: CameraVideo, options: GroundTruthOptions) -> Job:
+def _egoexo_job(take: Take, camera: CameraVideo, options: GroundTruthOptions) -> TruthVideo:
     if camera.problem is not None:
         return _lost(take.video_id(camera), f"{camera.problem}.")
-    return Job(
+    return TruthVideo(
         video_id=take.video_id(camera),
         path=camera.path,
         lacking=f"The video is missing. Get it with: {take.download('takes')} --views {options.view}",

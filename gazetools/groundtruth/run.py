@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools._version import __version__
-from gazetools.groundtruth.inputs import Job, plan
+from gazetools.groundtruth.inputs import TruthVideo, plan
 from gazetools.groundtruth.render import SIZE
 from gazetools.groundtruth.targets import Targets
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
@@ -28,7 +28,7 @@ from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.extract import PIECE_FRAMES
 from gazetools.schemas.groundtruth import GroundTruthItem, GroundTruthOptions, GroundTruthReport
-from gazetools.schemas.provenance import GROUND_TRUTH, GazeModel, HeadSource, Provenance
+from gazetools.schemas.provenance import GROUND_TRUTH, HeadSource, ModelRecord, Provenance
 from gazetools.schemas.store import FINGERPRINT_SIZE, GROUND_TRUTH_REPORT_NAME, Piece, Prompt, Rows, Sidecar
 from gazetools.store.listing import is_complete
 from gazetools.store.writer import FilledStore, StoreContent, fill_store
@@ -102,7 +102,7 @@ def _wait(commit: Future[Sidecar] | None) -> None:
 
 
 def _one(
-    store: Path, job: Job, options: GroundTruthOptions, progress: Progress
+    store: Path, job: TruthVideo, options: GroundTruthOptions, progress: Progress
 ) -> tuple[GroundTruthItem, FilledStore | None]:
     """One video and the file that waits for its commit; what is wrong with it alone is its result."""
     try:
@@ -116,7 +116,7 @@ def _one(
 
 
 def _render(
-    store: Path, job: Job, path: Path, options: GroundTruthOptions
+    store: Path, job: TruthVideo, path: Path, options: GroundTruthOptions
 ) -> tuple[GroundTruthItem, FilledStore | None]:
     began = time.monotonic()
     with VideoReader(path) as reader:
@@ -138,7 +138,7 @@ def _render(
             video_id=job.video_id,
             tool_version=__version__,
             video=video,
-            model=GazeModel(
+            model=ModelRecord(
                 name=GROUND_TRUTH,
                 weights_sha256=targets.sources,
                 backbone="none",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heads.spec import HeadSourceForVideo
+from gazetools.heads.spec import VideoHeads
 from gazetools.schemas.extract import SmallHeads
 from gazetools.schemas.store import Prompt
 
@@ -37,7 +37,7 @@ _WHOLE = FramePrompts(
 
 
 def prompts_of_frame(
-    heads: HeadSourceForVideo, frame_index: int, *, grid_hw: tuple[int, int], small_heads: SmallHeads
+    heads: VideoHeads, frame_index: int, *, grid_hw: tuple[int, int], small_heads: SmallHeads
 ) -> FramePrompts:
     """The people of one frame; none is a normal case (PITFALLS 13).
 

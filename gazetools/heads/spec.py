@@ -21,7 +21,7 @@ from gazetools.schemas.video_id import path_of_id
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadSourceForVideo:
+class VideoHeads:
     """Boxes of one video, or none at all (`whole`: one row per frame with an empty prompt)."""
 
     spec: str
@@ -79,7 +79,7 @@ def open_heads(
 
 def heads_for_video(
     options: ExtractOptions, files: dict[str, Path] | None, video_id: str, *, width: int, height: int, frame_count: int
-) -> HeadSourceForVideo:
+) -> VideoHeads:
     """The checked boxes of one video, normalised to 0..1, only the people asked for.
 
     Raises HeadsError where the video has no box file or its rows do not fit the video.
@@ -87,7 +87,7 @@ def heads_for_video(
     if files is None:
         if options.people not in {"all", "largest"}:
             raise UsageError(f"--people {options.people} needs boxes; --heads whole has none.")
-        return HeadSourceForVideo(spec=options.heads, table=None, sha256=None)
+        return VideoHeads(spec=options.heads, table=None, sha256=None)
     if video_id not in files:
         raise HeadsError(
             f"No head-box file for video {video_id!r} in {options.heads.removeprefix('file:')}.",
@@ -97,14 +97,14 @@ def heads_for_video(
         found = calib_heads(files[video_id], width=width, height=height, frame_count=frame_count)
         table = found.table.normalised(width=width, height=height, frame_count=frame_count).choose(options.people)
         table = replace(table, clipped=found.clipped)
-        return HeadSourceForVideo(
+        return VideoHeads(
             spec=options.heads, table=table, sha256=heads_digest(options, files[video_id]), counts=found.counts
         )
     table = read_heads(files[video_id], first_frame=options.heads_first_frame)
     table = table.normalised(width=width, height=height, frame_count=frame_count)
     table = table.fill_gaps(options.fill_gaps).choose(options.people)
     counts, detector = _of_detector(files[video_id])
-    return HeadSourceForVideo(
+    return VideoHeads(
         spec=options.heads,
         table=table,
         sha256=heads_digest(options, files[video_id]),
@@ -127,7 +127,7 @@ def _of_detector(box_file: Path) -> tuple[dict[str, float], dict[str, Any] | Non
     return counts, {"options": record.options, "weights_sha256": record.weights_sha256}
 
 
-def track_roles(source: HeadSourceForVideo) -> dict[int, str]:
+def track_roles(source: VideoHeads) -> dict[int, str]:
     """track id -> role for every track of the source; `whole` has the one track 0."""
     if source.table is None:
         return {0: "other"}

@@ -27,7 +27,7 @@ _FEW = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class IntervalMark:
     """A value with its interval."""
 
     value: float
@@ -60,7 +60,7 @@ def ticks(low: float, high: float, *, about: int = 5) -> list[float]:
 
 
 def forest(
-    rows: Mapping[str, Estimate], *, unit: str, strong: str | None = None, colours: Mapping[str, str] | None = None
+    rows: Mapping[str, IntervalMark], *, unit: str, strong: str | None = None, colours: Mapping[str, str] | None = None
 ) -> str:
     """One line per name: a dot with its interval on a common axis, zero marked; `strong` is drawn bold."""
     low, high = _widened([0.0, *(value for row in rows.values() for value in (row.low, row.high))])

@@ -35,7 +35,7 @@ AnyArray = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArrayLayout:
+class ArrayHeader:
     """What an .npy header says, proven to fit the bytes that follow it."""
 
     dtype: np.dtype[Any]
@@ -50,7 +50,7 @@ class ArrayLayout:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def npy_layout(path: Path) -> ArrayLayout:
+def npy_layout(path: Path) -> ArrayHeader:
     """Header of the .npy file `path`. Raises DataFileError where it is damaged or its size is a lie."""
     with guard(path), path.open("rb") as file:
         return read_layout(file, path.stat().st_size, where=str(path))
@@ -70,7 +70,7 @@ def iter_npy_blocks(path: Path, rows: int) -> Iterator[AnyArray]:
         yield from iter_blocks(file, layout, rows, where=str(path))
 
 
-def read_layout(stream: IO[bytes], total_bytes: int, *, where: str) -> ArrayLayout:
+def read_layout(stream: IO[bytes], total_bytes: int, *, where: str) -> ArrayHeader:
     """Read the header at the stream's start and prove that `total_bytes` is header plus elements, exactly."""
     start = stream.read(12)
     if len(start) < 10 or start[:6] != _MAGIC:
@@ -89,7 +89,7 @@ def read_layout(stream: IO[bytes], total_bytes: int, *, where: str) -> ArrayLayo
         dtype, shape, fortran_order = _parse_header(major, header)
     except ValueError as error:
         raise DataFileError(f"{where} has an .npy header that is refused: {error}.") from error
-    layout = ArrayLayout(dtype=dtype, shape=shape, fortran_order=fortran_order, data_offset=prefix + length)
+    layout = ArrayHeader(dtype=dtype, shape=shape, fortran_order=fortran_order, data_offset=prefix + length)
     present = total_bytes - layout.data_offset
     if layout.nbytes != present:
         state = "is truncated" if layout.nbytes > present else "has bytes after its array"
@@ -116,7 +116,7 @@ def _parse_header(major: int, header: bytes) -> tuple[np.dtype[Any], tuple[int, 
     return dtype, tuple(shape), fortran_order
 
 
-def read_whole(stream: IO[bytes], layout: ArrayLayout, *, where: str, max_bytes: int) -> AnyArray:
+def read_whole(stream: IO[bytes], layout: ArrayHeader, *, where: str, max_bytes: int) -> AnyArray:
     """The elements behind a header that was just read, refused above `max_bytes`."""
     if layout.nbytes > max_bytes:
         raise DataFileError(
@@ -128,7 +128,7 @@ def read_whole(stream: IO[bytes], layout: ArrayLayout, *, where: str, max_bytes:
     return flat.reshape(layout.shape, order="F" if layout.fortran_order else "C")
 
 
-def iter_blocks(stream: IO[bytes], layout: ArrayLayout, rows: int, *, where: str) -> Iterator[AnyArray]:
+def iter_blocks(stream: IO[bytes], layout: ArrayHeader, rows: int, *, where: str) -> Iterator[AnyArray]:
     """The elements behind a header that was just read, in blocks of `rows`; in Fortran order they are read whole."""
     if not layout.shape:
         raise DataFileError(f"{where} is a single number; an array with a first axis is needed.")

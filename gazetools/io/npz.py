@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from gazetools.io.arrays import MAX_LOADED_BYTES, AnyArray, ArrayLayout, guard, iter_blocks, read_layout, read_whole
+from gazetools.io.arrays import MAX_LOADED_BYTES, AnyArray, ArrayHeader, guard, iter_blocks, read_layout, read_whole
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import DataFileError
 
@@ -56,7 +56,7 @@ class Npz(Closing):
         """True where the member's bytes lie in the file uncompressed."""
         return self._info(name).compress_type == zipfile.ZIP_STORED
 
-    def layout(self, name: str) -> ArrayLayout:
+    def layout(self, name: str) -> ArrayHeader:
         """Header of the member, checked against its size in the directory."""
         with guard(self.path), self._zip.open(self._info(name)) as stream:
             return read_layout(stream, self._info(name).file_size, where=f"{self.path}:{name}")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.io.arrays import AnyArray, ArrayLayout, load_npy, npy_layout
+from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
 from gazetools.io.npz import Npz
 from gazetools.io.positioned import PositionedFile
 from gazetools.layouts.locate import Location, numbered_frames
@@ -60,14 +60,14 @@ class SideMembers(Protocol):
     def names(self) -> list[str]:
         """Names of the members."""
 
-    def layout(self, name: str) -> ArrayLayout:
+    def layout(self, name: str) -> ArrayHeader:
         """Type and shape of a member. Raises DataFileError."""
 
     def load(self, name: str) -> AnyArray:
         """A member as an array. Raises DataFileError."""
 
 
-def side_layout(archive: SideMembers, name: str, *, strict: bool) -> ArrayLayout | None:
+def side_layout(archive: SideMembers, name: str, *, strict: bool) -> ArrayHeader | None:
     """Header of a member beside the maps, None where there is none.
 
     In files of other tools a name such as `valid` may mean anything, text included: what can't be used counts as absent
@@ -143,7 +143,7 @@ class StoredFrames:
     and forked workers may use it.
     """
 
-    def __init__(self, path: Path, layout: ArrayLayout, offset: int) -> None:
+    def __init__(self, path: Path, layout: ArrayHeader, offset: int) -> None:
         self.path = path
         self.shape = thw(layout.shape, str(path))
         self.dtype = layout.dtype

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from gazetools.io.arrays import AnyArray, ArrayLayout
+from gazetools.io.arrays import AnyArray, ArrayHeader
 from gazetools.schemas.errors import DataFileError
 
 MAX_RANK = 3
@@ -40,7 +40,7 @@ class Hdf5Members:
         """Names of the members."""
         return list(self._layouts)
 
-    def layout(self, name: str) -> ArrayLayout:
+    def layout(self, name: str) -> ArrayHeader:
         """Type, shape and place in the file."""
         try:
             return self._layouts[name]
@@ -59,7 +59,7 @@ class Hdf5Members:
             raise DataFileError(f"{self.path} ends inside {name!r}.", hint="Copy or make it again.")
         return np.frombuffer(bytearray(data), layout.dtype).reshape(layout.shape)
 
-    def _check(self, file: h5py.File, name: str, size: int) -> ArrayLayout:
+    def _check(self, file: h5py.File, name: str, size: int) -> ArrayHeader:
         link = file.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
             raise DataFileError(f"{self.path}: {name} is a link to elsewhere, which is refused.")
@@ -71,7 +71,7 @@ class Hdf5Members:
         dtype, shape = dataset.dtype, dataset.shape
         if dtype.kind not in "fiub" or not 1 <= len(shape) <= MAX_RANK:
             raise DataFileError(f"{self.path}: {name} is {dtype} of shape {shape}; arrays of numbers are needed.")
-        layout = ArrayLayout(
+        layout = ArrayHeader(
             dtype=dtype, shape=tuple(shape), fortran_order=False, data_offset=dataset.id.get_offset() or 0
         )
         if layout.nbytes and (not layout.data_offset or layout.data_offset + layout.nbytes > size):

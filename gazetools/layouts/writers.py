@@ -20,7 +20,7 @@ from numpy.lib import format as npy_format
 from gazetools.io.atomic import atomic_folder, atomic_path, sha256_of_file, sha256_while_synced
 from gazetools.io.parallel import ahead
 from gazetools.layouts.members import Blocks, Members, Written
-from gazetools.schemas.dataset import HEATMAP_MEMBER, INDEX_NPZ, Layout, frame_file_name
+from gazetools.schemas.dataset import HEATMAP_MEMBER, INDEX_NPZ, LayoutName, frame_file_name
 
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _ALIGNMENT = 64
@@ -29,7 +29,7 @@ _ALIGNMENT_FIELD = 0xD935
 
 
 def write_maps(
-    layout: Layout,
+    layout: LayoutName,
     path: Path,
     blocks: Blocks,
     shape: tuple[int, int, int],

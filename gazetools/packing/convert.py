@@ -33,7 +33,7 @@ from gazetools.schemas.dataset import (
     LAYOUT_SUFFIX,
     MANIFEST_NAME,
     ORIGIN_SUFFIX,
-    Layout,
+    LayoutName,
     Manifest,
     PackDtype,
     PackedItem,
@@ -60,7 +60,7 @@ def convert(
     source: str | Path,
     output: str | Path,
     *,
-    layout: Layout = "npz",
+    layout: LayoutName = "npz",
     dtype: PackDtype | None = None,
     overwrite: bool = False,
     workers: int | None = None,
@@ -116,7 +116,7 @@ def convert(
     return PackReport(output=str(dataset), items=items)
 
 
-def _plan(source: Path, layout: Layout, dtype: PackDtype | None) -> tuple[PackOptions, list[_Job]]:
+def _plan(source: Path, layout: LayoutName, dtype: PackDtype | None) -> tuple[PackOptions, list[_Job]]:
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder.", hint="Pass a dataset or a folder of heatmaps.")
     if (source / MANIFEST_NAME).exists():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gazetools.io.space import blocks, check_space
-from gazetools.schemas.dataset import MANIFEST_NAME, Layout
+from gazetools.schemas.dataset import MANIFEST_NAME, LayoutName
 from gazetools.schemas.errors import UsageError
 
 _HEADER_BYTES = 128
@@ -29,7 +29,7 @@ def refuse_nested_folders(video_ids: set[str]) -> None:
             )
 
 
-def check_space_for_maps(target: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], layout: Layout) -> None:
+def check_space_for_maps(target: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], layout: LayoutName) -> None:
     """Refuse before writing what the disk has no room for: maps [T, H, W], each in a file of its own for npy."""
     frames, map_bytes = shape[0], math.prod(shape[1:]) * dtype.itemsize
     single_files = layout == "npy"

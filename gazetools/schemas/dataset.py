@@ -39,7 +39,7 @@ INDEX_NPZ = "index.npz"
 PACK_RULES_VERSION = 2
 """Raised whenever the same options would give other numbers, so that datasets are packed anew."""
 
-Layout = Literal["npz", "npy", "hdf5"]
+LayoutName = Literal["npz", "npy", "hdf5"]
 LAYOUT_SUFFIX: dict[str, str] = {"npz": ".npz", "npy": "", "hdf5": ".h5"}
 """What follows the video id in the name of its file; the npy layout has a folder."""
 Normalise = Literal["none", "max", "sum", "minmax", "softmax"]
@@ -67,7 +67,7 @@ def frame_file_name(index: int) -> str:
 class PackOptions(StrictModel):
     """How raw heatmaps become a dataset. Defaults are those of the contract."""
 
-    layout: Layout = "npz"
+    layout: LayoutName = "npz"
     normalize: Normalise = "none"
     """Per frame: none, divide by max, divide by sum, (x-min)/(max-min), or softmax(x / temperature).
 
@@ -201,7 +201,7 @@ class Manifest(StrictModel):
     schema_name: Literal["gazetools.dataset"] = "gazetools.dataset"
     schema_version: int = MANIFEST_SCHEMA_VERSION
     tool_version: str
-    layout: Layout
+    layout: LayoutName
     options: PackOptions
     videos: dict[str, PackedVideo]
 

@@ -12,7 +12,8 @@ MAX_PROVENANCE_BYTES = 32 * 1024
 
 
 GROUND_TRUTH = "groundtruth"
-"""`GazeModel.name` of a store whose maps were rendered from eye tracking; `weights_sha256` then has the recordings."""
+"""`ModelRecord.name` of a store whose maps were rendered from eye tracking; `weights_sha256` then names the
+recordings."""
 
 
 class SourceVideo(StrictModel):
@@ -40,7 +41,7 @@ class SourceVideo(StrictModel):
     decoder: str
 
 
-class GazeModel(StrictModel):
+class ModelRecord(StrictModel):
     """The model that made the heatmaps."""
 
     name: str
@@ -86,7 +87,7 @@ class Provenance(StrictModel):
     tool: str = "gazetools"
     tool_version: str
     video: SourceVideo
-    model: GazeModel
+    model: ModelRecord
     heads: HeadSource
     batch_size: int = Field(gt=0)
     batch_size_backoffs: list[dict[str, int]] = Field(default_factory=list)

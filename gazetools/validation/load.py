@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from pydantic import ValidationError
 
-from gazetools.io.arrays import AnyArray, ArrayLayout, iter_npy_blocks, load_npy, npy_layout
+from gazetools.io.arrays import AnyArray, ArrayHeader, iter_npy_blocks, load_npy, npy_layout
 from gazetools.io.atomic import sha256_of_file
 from gazetools.io.npz import Npz
 from gazetools.layouts.base import StoredFrames, heatmap_member, side_layout, thw
@@ -216,7 +216,7 @@ def _load_folder(subject: Subject) -> None:
 
 
 def _folder_blocks(
-    subject: Subject, names: dict[int, str], layout: ArrayLayout, lines: list[str]
+    subject: Subject, names: dict[int, str], layout: ArrayHeader, lines: list[str]
 ) -> Iterator[AnyArray]:
     """One block [1, H, W] per frame file; zeros stand for frames that are missing, damaged or unlike the others."""
     shape = thw(layout.shape, str(subject.path))[1:]
@@ -261,7 +261,7 @@ def _load_side(subject: Subject, archive: Npz | Hdf5Members) -> None:
             subject.report("member-missing", f"{archive.path}: {name} is {found}; it must be {dtype} [{count}].")
 
 
-def _accepts(subject: Subject, layout: ArrayLayout, where: str, *, frames: int | None = None) -> bool:
+def _accepts(subject: Subject, layout: ArrayHeader, where: str, *, frames: int | None = None) -> bool:
     """Are these maps? Also compares with the manifest's entry."""
     try:
         count, height, width = thw(layout.shape, where)
@@ -282,12 +282,12 @@ def _accepts(subject: Subject, layout: ArrayLayout, where: str, *, frames: int |
     return True
 
 
-def _scale(subject: Subject, layout: ArrayLayout) -> float:
+def _scale(subject: Subject, layout: ArrayHeader) -> float:
     if subject.entry is not None:
         return subject.entry.scale
     return 1 / 255 if layout.dtype == np.uint8 else 1.0
 
 
-def _rows_per_block(layout: ArrayLayout) -> int:
+def _rows_per_block(layout: ArrayHeader) -> int:
     row_bytes: Any = np.prod(layout.shape[1:], dtype=np.int64) * layout.dtype.itemsize
     return max(1, min(_BLOCK_ROWS, (8 << 20) // max(int(row_bytes), 1)))

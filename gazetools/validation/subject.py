@@ -21,7 +21,7 @@ from gazetools.schemas.provenance import Provenance
 from gazetools.validation.catalogue import finding
 
 if TYPE_CHECKING:
-    from gazetools.gazemodels.gazelle import GazeModel
+    from gazetools.gazemodels.gazelle import GazelleModel
 
 Kind = Literal["store", "dataset", "foreign"]
 Ints = npt.NDArray[np.int64]
@@ -155,7 +155,7 @@ class DeepCheck:
 
     frames: int
     """Sampled frames per video."""
-    model: GazeModel | None = None
+    model: GazelleModel | None = None
     heads: str | None = None
     """`file:PATH` or `whole`, for heatmaps that do not know their head boxes."""
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -15,7 +15,7 @@ from gazetools.finetune.crowds import add_heads
 from gazetools.finetune.losses import make_batch
 from gazetools.finetune.recipe import TrainingSettings
 from gazetools.finetune.run import train
-from gazetools.finetune.samples import Sample, SamplePool, make_sample
+from gazetools.finetune.samples import GazeSample, SamplePool, make_sample
 from gazetools.finetune.state import STATE, WEIGHTS
 from gazetools.finetune.tiny import TrainingNetwork, checkpoint_tensors, target_maps, write_checkpoint
 from gazetools.gazemodels.gazelle import load_model
@@ -47,7 +47,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> SamplePool:
     return SamplePool(seed=3, size=6, folder=tmp_path_factory.mktemp("pool"))
 
 
-def _samples(pool: SamplePool, count: int) -> list[Sample]:
+def _samples(pool: SamplePool, count: int) -> list[GazeSample]:
     return [make_sample(pool, k, SIDE) for k in range(count)]
 
 

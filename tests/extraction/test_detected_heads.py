@@ -15,7 +15,7 @@ from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.run import decode_settings
 from gazetools.extraction.tasks import Task
 from gazetools.extraction.worker import Worker, WorkOrder
-from gazetools.gazemodels.gazelle.model import GazeModel
+from gazetools.gazemodels.gazelle.model import GazelleModel
 from gazetools.heads.detection import HeadDetection
 from gazetools.heads.files import read_heads
 from gazetools.progress import NoProgress
@@ -71,7 +71,7 @@ def test_a_run_stopped_after_the_first_pass_does_not_detect_again(
     clip: Path, tiny_model: Path, tmp_path: Path, squares: SquareDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(GazeModel, "__call__", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(GazelleModel, "__call__", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             gazetools.extract(clip, tmp_path, model=str(tiny_model), heads="detect")
     assert squares.frames_seen == 40

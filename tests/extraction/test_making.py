@@ -12,7 +12,7 @@ import pytest
 from gazetools.extraction.clock import StageClock
 from gazetools.extraction.model.batches import BatchResult, Pending
 from gazetools.extraction.pieces import VideoTally, make_pieces
-from gazetools.heads.spec import HeadSourceForVideo
+from gazetools.heads.spec import VideoHeads
 from gazetools.heads.table import HeadTable
 from gazetools.progress import NoProgress
 from gazetools.schemas.errors import VideoError
@@ -76,7 +76,7 @@ class _Pieces(PieceFolder):
         self.log.append(("saved", number))
 
 
-def _heads(frames: list[int] | None) -> HeadSourceForVideo:
+def _heads(frames: list[int] | None) -> VideoHeads:
     """One person in `frames`; None: in every frame, without a box."""
     table = None
     if frames is not None:
@@ -85,7 +85,7 @@ def _heads(frames: list[int] | None) -> HeadSourceForVideo:
             source="made", frame=np.array(frames, np.int64), track_id=np.ones(n, np.int32),
             box_xyxy=np.tile([0.2, 0.2, 0.7, 0.7], (n, 1)), line=np.arange(n),
         )  # fmt: skip
-    return HeadSourceForVideo(spec="test", table=table, sha256=None)
+    return VideoHeads(spec="test", table=table, sha256=None)
 
 
 def _make(

@@ -16,7 +16,7 @@ from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.model.batches import BatchRunner
 from gazetools.extraction.opening import OpenVideo
 from gazetools.extraction.space import MARGIN_BYTES, MARGIN_FILES, check_space_for_video, need_of_video
-from gazetools.heads.spec import HeadSourceForVideo
+from gazetools.heads.spec import VideoHeads
 from gazetools.heads.table import HeadTable
 from gazetools.schemas.errors import FaultError
 from gazetools.store import open_store
@@ -38,7 +38,7 @@ def _video(frames: int, *, people: int | None, piece_frames: int = 256, video_id
         frame = np.repeat(np.arange(10, frames), people)
         track = np.tile(np.arange(people, dtype=np.int32), frames - 10)
         table = HeadTable.from_columns("x", frame, track, np.tile([0.0, 0, 1, 1], (len(frame), 1)), frame)
-    heads = HeadSourceForVideo(spec="whole" if table is None else "file:x", table=table, sha256=None)
+    heads = VideoHeads(spec="whole" if table is None else "file:x", table=table, sha256=None)
     parts = [np.arange(i, min(i + piece_frames, frames)) for i in range(0, frames, piece_frames)]
     return OpenVideo(VideoItem(video_id=video_id, path=Path("x.mp4")), SimpleNamespace(), heads, parts)  # type: ignore[arg-type]
 

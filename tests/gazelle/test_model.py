@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gazetools
-from gazetools.gazemodels.gazelle import GazeModel, load_model
+from gazetools.gazemodels.gazelle import GazelleModel, load_model
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 from tests.helpers.random_checkpoints import write_tiny_gazelle
 
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path) -> GazeModel:
+def model(folder: Path) -> GazelleModel:
     return load_model(write_tiny_gazelle(folder / "tiny.safetensors"))
 
 
@@ -31,7 +31,7 @@ def frames() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (3, 90, 120, 3), dtype=np.uint8)
 
 
-def test_the_facts_of_a_model(model: GazeModel) -> None:
+def test_the_facts_of_a_model(model: GazelleModel) -> None:
     assert (model.in_size, model.grid, model.out_size, model.has_inout) == ((56, 56), (4, 4), (64, 64), True)
     assert (model.name, model.backbone_name) == ("gazelle_random_tiny_inout", "dinov2_random_tiny")
     assert (model.device.type, model.dtype) == ("cpu", torch.float32)
@@ -40,7 +40,7 @@ def test_the_facts_of_a_model(model: GazeModel) -> None:
     assert gazetools.load_model is load_model
 
 
-def test_rows_follow_images_and_boxes(model: GazeModel, frames: np.ndarray) -> None:
+def test_rows_follow_images_and_boxes(model: GazelleModel, frames: np.ndarray) -> None:
     out = model(frames, [[LEFT, RIGHT], [], [None]])
     assert out.heatmap.shape == (3, 64, 64) and out.heatmap.dtype == torch.float32
     assert out.inout is not None and out.inout.shape == (3,) and out.inout.dtype == torch.float32
@@ -51,13 +51,13 @@ def test_rows_follow_images_and_boxes(model: GazeModel, frames: np.ndarray) -> N
         torch.testing.assert_close(alone.heatmap[0], out.heatmap[row], atol=1e-5, rtol=0)
 
 
-def test_image_and_prompt_both_matter(model: GazeModel, frames: np.ndarray) -> None:
+def test_image_and_prompt_both_matter(model: GazelleModel, frames: np.ndarray) -> None:
     left, right, none, other_image = model(frames[:2], [[LEFT, RIGHT, None], [LEFT]]).heatmap
     for other in (right, none, other_image):
         assert (left - other).abs().mean() > 0.005
 
 
-def test_a_box_without_a_cell_acts_as_none(model: GazeModel, frames: np.ndarray) -> None:
+def test_a_box_without_a_cell_acts_as_none(model: GazelleModel, frames: np.ndarray) -> None:
     tiny_box = (0.40, 0.40, 0.43, 0.43)
     x0, y0, x1, y1 = model.head_cells(tiny_box)
     assert x0 >= x1 and y0 >= y1
@@ -66,7 +66,7 @@ def test_a_box_without_a_cell_acts_as_none(model: GazeModel, frames: np.ndarray)
 
 
 @pytest.mark.parametrize("boxes", [[[], [], []], []])
-def test_nobody_gives_no_rows(model: GazeModel, frames: np.ndarray, boxes: list[list[None]]) -> None:
+def test_nobody_gives_no_rows(model: GazelleModel, frames: np.ndarray, boxes: list[list[None]]) -> None:
     out = model(frames[: len(boxes)], boxes)
     assert out.heatmap.shape == (0, 64, 64)
     assert out.inout is not None and out.inout.shape == (0,)
@@ -74,7 +74,7 @@ def test_nobody_gives_no_rows(model: GazeModel, frames: np.ndarray, boxes: list[
 
 
 def test_the_backbone_runs_once_per_image_with_people(
-    model: GazeModel, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    model: GazelleModel, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
     encode = model.encode
@@ -83,7 +83,7 @@ def test_the_backbone_runs_once_per_image_with_people(
     assert seen == [2]
 
 
-def test_preprocessed_floats_and_uint8_agree(model: GazeModel, frames: np.ndarray) -> None:
+def test_preprocessed_floats_and_uint8_agree(model: GazelleModel, frames: np.ndarray) -> None:
     boxes = [[LEFT], [], [RIGHT, None]]
     inputs = model.preprocess(frames)
     assert inputs.shape == (3, 3, 56, 56) and inputs.dtype == torch.float32
@@ -94,7 +94,7 @@ def test_preprocessed_floats_and_uint8_agree(model: GazeModel, frames: np.ndarra
         assert got.image_index.tolist() == [0, 2, 2]
 
 
-def test_read_only_frames_are_taken(model: GazeModel, frames: np.ndarray) -> None:
+def test_read_only_frames_are_taken(model: GazelleModel, frames: np.ndarray) -> None:
     locked = frames.copy()
     locked.flags.writeable = False
     torch.testing.assert_close(model(locked, [[LEFT], [], []]).heatmap, model(frames, [[LEFT], [], []]).heatmap)
@@ -114,13 +114,13 @@ def test_read_only_frames_are_taken(model: GazeModel, frames: np.ndarray) -> Non
 )
 @pytest.mark.parametrize("boxes", [[[LEFT]], [[]]])
 def test_wrong_images_are_refused_with_and_without_people(
-    model: GazeModel, images: object, words: str, boxes: list[list[tuple[float, ...]]]
+    model: GazelleModel, images: object, words: str, boxes: list[list[tuple[float, ...]]]
 ) -> None:
     with pytest.raises(UsageError, match=words):
         model(images, boxes)  # type: ignore[arg-type]
 
 
-def test_wrong_boxes_name_image_and_person(model: GazeModel, frames: np.ndarray) -> None:
+def test_wrong_boxes_name_image_and_person(model: GazelleModel, frames: np.ndarray) -> None:
     with pytest.raises(UsageError, match=r"boxes\[1\]\[2\].*looks like pixels"):
         model(frames, [[LEFT], [None, RIGHT, (100, 50, 300, 220)], []])
     with pytest.raises(UsageError, match="3 images and 1 lists"):
@@ -136,7 +136,7 @@ def test_other_sizes_and_grids(folder: Path, in_size: tuple[int, int], out_size:
     assert out.heatmap.shape == (2, *out_size) and out.inout is None and not model.has_inout
 
 
-def test_in_size_override(model: GazeModel, folder: Path, frames: np.ndarray) -> None:
+def test_in_size_override(model: GazelleModel, folder: Path, frames: np.ndarray) -> None:
     larger = load_model(folder / "tiny.safetensors", in_size=(112, 84))
     assert larger.grid == (8, 6) and larger.out_size == (64, 64)
     assert larger(frames, [[LEFT], [], []]).heatmap.shape == (1, 64, 64)
@@ -149,7 +149,7 @@ def test_in_size_override(model: GazeModel, folder: Path, frames: np.ndarray) ->
 
 @pytest.mark.parametrize(("dtype", "atol"), [("bfloat16", 0.1), ("float16", 0.01)])
 def test_half_precision_stays_close(
-    model: GazeModel, folder: Path, frames: np.ndarray, dtype: str, atol: float
+    model: GazelleModel, folder: Path, frames: np.ndarray, dtype: str, atol: float
 ) -> None:
     half = load_model(folder / "tiny.safetensors", dtype=dtype)  # type: ignore[arg-type]
     assert half.dtype == getattr(torch, dtype)
@@ -162,7 +162,7 @@ def test_half_precision_stays_close(
     assert len(out.heatmap.unique()) > 1000, "logits must not be quantised to the dtype"
 
 
-def test_fast_preprocessing_stays_close(model: GazeModel, folder: Path, frames: np.ndarray) -> None:
+def test_fast_preprocessing_stays_close(model: GazelleModel, folder: Path, frames: np.ndarray) -> None:
     fast = load_model(folder / "tiny.safetensors", preprocess="fast")
     distance = (fast.preprocess(frames) - model.preprocess(frames)).abs()
     assert 0 < float(distance.max()) < 1.01 / 255 / 0.224
@@ -170,7 +170,7 @@ def test_fast_preprocessing_stays_close(model: GazeModel, folder: Path, frames: 
         load_model(folder / "tiny.safetensors", preprocess="quick")  # type: ignore[arg-type]
 
 
-def test_nothing_is_left_in_autograd(model: GazeModel, frames: np.ndarray) -> None:
+def test_nothing_is_left_in_autograd(model: GazelleModel, frames: np.ndarray) -> None:
     out = model(frames, [[LEFT], [], []])
     assert not out.heatmap.requires_grad
     assert not any(p.requires_grad for m in (model.backbone, model.decoder) for p in m.parameters())

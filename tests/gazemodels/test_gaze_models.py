@@ -15,7 +15,7 @@ import gazetools
 from gazetools.gazemodels import load_gaze_model, model_names, register, registry
 from gazetools.gazemodels.baselines import CONE_POWER, CentrePrior, HeadDirection
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
-from gazetools.gazemodels.gazelle.model import GazeModel, GazeOutput
+from gazetools.gazemodels.gazelle.model import GazelleModel, GazeOutput
 from gazetools.metrics.gaze import gazefollow_auc
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.schemas.store import Prompt
@@ -127,7 +127,7 @@ def test_installed_packages_add_models_by_an_entry_point(monkeypatch: pytest.Mon
 class _Network(torch.nn.Module):
     """What `gazelle.model.get_gazelle_model` gives: same parameter names, per-image lists, no care for empty images."""
 
-    def __init__(self, ours: GazeModel) -> None:
+    def __init__(self, ours: GazelleModel) -> None:
         super().__init__()
         with torch.device("cpu"):
             decoder = GazeDecoder(ours.config)
@@ -152,7 +152,7 @@ class _Network(torch.nn.Module):
 
 
 @pytest.fixture
-def upstream(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[GazeModel, Path]:
+def upstream(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[GazelleModel, Path]:
     """An importable `gazelle`; our model of the same weights; its decoder's checkpoint."""
     from safetensors.torch import save_file
 
@@ -166,7 +166,7 @@ def upstream(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return ours, path
 
 
-def test_upstream_gives_the_same_rows_as_ours(upstream: tuple[GazeModel, Path]) -> None:
+def test_upstream_gives_the_same_rows_as_ours(upstream: tuple[GazelleModel, Path]) -> None:
     ours, path = upstream
     model = load_gaze_model("gazelle_dinov2_vitb14_inout", checkpoint=str(path), backend="upstream", device="cpu")
     assert model.implementation == "upstream gazelle"
@@ -181,7 +181,7 @@ def test_upstream_gives_the_same_rows_as_ours(upstream: tuple[GazeModel, Path]) 
     assert isinstance(over_the_edge, GazeOutput)
 
 
-def test_upstream_refuses_weights_that_do_not_fit(upstream: tuple[GazeModel, Path], tmp_path: Path) -> None:
+def test_upstream_refuses_weights_that_do_not_fit(upstream: tuple[GazelleModel, Path], tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(upstream[1])

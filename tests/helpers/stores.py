@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.schemas.provenance import GazeModel, HeadSource, Provenance, SourceVideo
+from gazetools.schemas.provenance import HeadSource, ModelRecord, Provenance, SourceVideo
 from gazetools.schemas.store import Piece, Rows
 from gazetools.store import StoreContent, write_store
 
@@ -65,7 +65,7 @@ def provenance_of(video_id: str, frame_count: int, size_hw: tuple[int, int], **c
         "video_id": video_id,
         "tool_version": "0.1.0",
         "video": SourceVideo(**video),
-        "model": GazeModel(
+        "model": ModelRecord(
             name="gazelle_tiny_inout",
             weights_sha256={"checkpoint": "c" * 64},
             backbone="tiny",

@@ -15,7 +15,7 @@ from gazetools.gazemodels.gazelle.checkpoints import WeightFile
 from gazetools.gazemodels.gazelle.config import BackboneConfig, GazelleConfig
 from gazetools.gazemodels.gazelle.decoder import LAYER_NORM_EPS, GazeDecoder, decoder_shapes, sincos_position_embedding
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX, decoder_and_backbone
-from gazetools.gazemodels.gazelle.model import GazeModel, GazeOutput
+from gazetools.gazemodels.gazelle.model import GazelleModel, GazeOutput
 from gazetools.gazemodels.gazelle.prompts import head_maps
 from tests.parity.conftest import Golden
 
@@ -46,13 +46,13 @@ def config_of(golden: Golden) -> GazelleConfig:
 
 
 @lru_cache
-def model_of(golden: Golden) -> GazeModel:
+def model_of(golden: Golden) -> GazelleModel:
     """The recorded weights through the strict checks into the production model."""
     config = config_of(golden)
     decoder_tensors, hub_tensors = decoder_and_backbone(config, WeightFile(golden.path, golden.state_dict()), None)
     decoder = GazeDecoder(config)
     decoder.load_state_dict(decoder_tensors, strict=True)
-    return GazeModel(
+    return GazelleModel(
         config,
         build_backbone(config.backbone, config.in_size, hub_tensors),
         decoder,

@@ -10,7 +10,7 @@ import pytest
 
 from gazetools.schemas.errors import DataFileError
 from gazetools.trainer.data.clips import ClipDataset, Sample, Unreadable, collate
-from gazetools.trainer.data.maps.dataset import ClipFramesAsked, HeatmapSource
+from gazetools.trainer.data.maps.dataset import ClipFramesAsked, DatasetMaps
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.plan.config import load_config, resolve_anchors
 from tests.helpers.videos import ArrayVideo
@@ -21,7 +21,7 @@ def make_dataset(study: Study, tmp_path: Path, *, training: bool = False, **data
     config = load_config(study.config(tmp_path, **data))
     settings = config.experiment.data
     plan = plan_data(settings, resolve_anchors(config))
-    source = HeatmapSource(Path(settings.heatmap_base_path or "")) if settings.use_heatmap else None
+    source = DatasetMaps(Path(settings.heatmap_base_path or "")) if settings.use_heatmap else None
     split = plan.train if training else plan.validation[0]
     return ClipDataset(split, settings, plan.labels, heatmaps=source, training=training, seed=0)
 
@@ -92,7 +92,7 @@ def test_maps_on_a_grid_of_their_own_are_matched_by_time_and_never_from_the_futu
     pts = np.arange(100) / 10
     maps = np.arange(10, dtype=np.float32)[:, None, None].repeat(4, 1).repeat(4, 2) / 10
     np.savez(tmp_path / "v.npz", heatmap=maps, pts_seconds=np.arange(10.0))
-    read = HeatmapSource(tmp_path).maps_of("v", asked(np.array([10, 14, 26, 39]), pts, 4.0))
+    read = DatasetMaps(tmp_path).maps_of("v", asked(np.array([10, 14, 26, 39]), pts, 4.0))
     # 3.9 s is nearest to the map at 4.0 s, which is not before the end
     assert np.round(read.maps_thw[:, 0, 0] * 10).tolist() == [1, 1, 3, 3]
 
@@ -100,7 +100,7 @@ def test_maps_on_a_grid_of_their_own_are_matched_by_time_and_never_from_the_futu
 @pytest.mark.parametrize(("rows", "fine"), [(100, True), (99, True), (101, True), (98, False), (103, False)])
 def test_maps_without_times_must_fit_the_frames_up_to_the_tolerance(tmp_path: Path, rows: int, fine: bool) -> None:
     np.savez(tmp_path / "v.npz", heatmap=np.zeros((rows, 4, 4), np.float32))
-    source = HeatmapSource(tmp_path, frame_tolerance=1)
+    source = DatasetMaps(tmp_path, frame_tolerance=1)
 
     def read() -> Any:
         return source.maps_of("v", asked(np.array([50, 99]), np.arange(100) / 10, 9.95))
@@ -116,7 +116,7 @@ def test_maps_without_times_must_fit_the_frames_up_to_the_tolerance(tmp_path: Pa
 def test_out_of_frame_gaze_is_gated_or_weighted(tmp_path: Path, inout: Any, expected: list[float]) -> None:
     values = np.array([0.25, 0.75, np.nan], dtype=np.float32)  # NaN: the model has no in/out
     np.savez(tmp_path / "v.npz", heatmap=np.ones((3, 2, 2), np.float32), inout=values)
-    source = HeatmapSource(tmp_path, inout=inout)
+    source = DatasetMaps(tmp_path, inout=inout)
     read = source.maps_of("v", asked(np.arange(3), np.arange(3.0), 9.0))
     assert read.maps_thw[:, 0, 0].tolist() == expected
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.trainer.data.annotations import ActionSegment, LabelSpace, parse_timestamp, read_annotations
+from gazetools.trainer.data.annotations import LabelSpace, Segment, parse_timestamp, read_annotations
 from gazetools.trainer.data.videos import find_video
 from tests.trainer.conftest import HEADER
 
@@ -70,8 +70,8 @@ def test_a_missing_column_names_the_nearest_one(tmp_path: Path) -> None:
         read_annotations(path)
 
 
-def segment(classes: dict[str, Any]) -> ActionSegment:
-    return ActionSegment(row=2, video_id="v", start_seconds=1.0, stop_seconds=2.0, classes=classes)
+def segment(classes: dict[str, Any]) -> Segment:
+    return Segment(row=2, video_id="v", start_seconds=1.0, stop_seconds=2.0, classes=classes)
 
 
 def test_class_ids_are_sorted_whatever_the_order_of_rows() -> None:

@@ -14,9 +14,9 @@ from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import DataSettings
 from gazetools.schemas.training_data import GazePointSettings, HeatmapSourceSettings
 from gazetools.trainer.data.maps.build import build_sources
-from gazetools.trainer.data.maps.dataset import ClipFramesAsked, HeatmapSource
-from gazetools.trainer.data.maps.points import GazePointSource, read_gaze_points, render_points, sigma_relative
-from gazetools.trainer.data.maps.store import StoreSource
+from gazetools.trainer.data.maps.dataset import ClipFramesAsked, DatasetMaps
+from gazetools.trainer.data.maps.points import PointMaps, read_gaze_points, render_points, sigma_relative
+from gazetools.trainer.data.maps.store import StoreMaps
 from gazetools.trainer.plan.config import load_config
 from tests.helpers.stores import make_piece, make_provenance, make_store
 from tests.trainer.conftest import Study
@@ -46,8 +46,8 @@ def raw(path: Path, frame: int) -> np.ndarray:
         return store.rows(frame=frame).heatmap.astype(np.float32)
 
 
-def source(root: Path, *, inout: Any = "keep", **settings: Any) -> StoreSource:
-    return StoreSource(root, HeatmapSourceSettings(path=str(root), **settings), missing="zero", inout=inout)
+def source(root: Path, *, inout: Any = "keep", **settings: Any) -> StoreMaps:
+    return StoreMaps(root, HeatmapSourceSettings(path=str(root), **settings), missing="zero", inout=inout)
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def write_points(path: Path, text: str) -> Path:
     return path
 
 
-def points_of(path: Path, *, inout: Any = "keep", **settings: Any) -> GazePointSource:
-    return GazePointSource(path, GazePointSettings(**settings), missing="zero", inout=inout)
+def points_of(path: Path, *, inout: Any = "keep", **settings: Any) -> PointMaps:
+    return PointMaps(path, GazePointSettings(**settings), missing="zero", inout=inout)
 
 
 def test_points_become_blobs_where_they_lie(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_the_kind_of_a_source_is_told_from_its_files(tmp_path: Path) -> None:
     }
     sources = build_sources(data(tmp_path / "dataset", heatmap_sources=others, heatmap_inout="weight"))
     kinds = {name: type(one) for name, one in sources.items()}
-    assert kinds == {"heatmap": HeatmapSource, "raw": StoreSource, "gaze": GazePointSource, "one_file": GazePointSource}
+    assert kinds == {"heatmap": DatasetMaps, "raw": StoreMaps, "gaze": PointMaps, "one_file": PointMaps}
     assert [(one.inout, one.missing) for one in sources.values()] == [  # type: ignore[attr-defined]
         ("weight", "zero"),
         ("gate", "error"),

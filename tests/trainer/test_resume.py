@@ -17,7 +17,7 @@ from gazetools.schemas.errors import CheckpointError, FaultError, UsageError
 from gazetools.schemas.training_data import HeatmapSourceSettings
 from gazetools.trainer import train
 from gazetools.trainer.data.maps.dataset import survey_heatmaps
-from gazetools.trainer.data.maps.store import StoreSource
+from gazetools.trainer.data.maps.store import StoreMaps
 from gazetools.trainer.folder.checkpoints import list_checkpoints, save_checkpoint
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.processes.interruption import Interruption
@@ -165,7 +165,7 @@ def test_what_heatmaps_are_made_of_is_told_by_manifest_and_sidecar(study: Study,
     path = make_store(tmp_path / "store", "v")
     sidecar = json.loads(path.with_suffix(".json").read_text())
     settings = HeatmapSourceSettings(path=str(tmp_path / "store"))
-    store = StoreSource(tmp_path / "store", settings, missing="zero", inout="keep").survey(["v", "w"])
+    store = StoreMaps(tmp_path / "store", settings, missing="zero", inout="keep").survey(["v", "w"])
     assert store.contents == {"v": sidecar["payload_sha256"]}
     pack(tmp_path / "store", tmp_path / "packed", layout="npz")
     manifest = json.loads((tmp_path / "packed" / "manifest.json").read_text())

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gazetools.html.charts import Estimate, Line, area_path, bars_path, forest, lines, ticks
+from gazetools.html.charts import IntervalMark, Line, area_path, bars_path, forest, lines, ticks
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,9 @@ def test_ticks_are_round_and_inside(low: float, high: float, expected: list[floa
 
 def test_charts_place_values_in_order() -> None:
     drawn = forest(
-        {"a<b": Estimate(value=-5, low=-9, high=-1), "c": Estimate(value=7, low=2, high=12)}, unit="points", strong="c"
+        {"a<b": IntervalMark(value=-5, low=-9, high=-1), "c": IntervalMark(value=7, low=2, high=12)},
+        unit="points",
+        strong="c",
     )
     left, right = (float(x) for x in re.findall(r'circle cx="([\d.]+)"', drawn))
     (zero,) = (float(x) for x in re.findall(r'x1="([\d.]+)"[^>]*class="zero"', drawn))
@@ -41,7 +43,7 @@ def test_an_empty_chart_of_one_point_does_not_divide_by_zero() -> None:
 
 
 def test_a_note_stands_in_the_place_of_the_value() -> None:
-    drawn = forest({"a": Estimate(value=1.5, low=1, high=2, note="+1.50, p < 0.01")}, unit="points")
+    drawn = forest({"a": IntervalMark(value=1.5, low=1, high=2, note="+1.50, p < 0.01")}, unit="points")
     assert "+1.50, p &lt; 0.01" in drawn and "+1.5<" not in drawn
 
 

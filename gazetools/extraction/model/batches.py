@@ -14,7 +14,7 @@ import torch
 from gazetools.extraction.model.crops import box_in_crop, crop_around, cut, map_into_frame
 from gazetools.extraction.model.staging import staging_for
 from gazetools.gazemodels.gazelle.prompts import box_cells, grow_to_cell, is_empty
-from gazetools.gazemodels.interface import GazeTargetModel
+from gazetools.gazemodels.interface import GazeModel
 from gazetools.heads.prompts import Box, FramePrompts
 from gazetools.schemas.errors import FaultError
 
@@ -44,7 +44,7 @@ Pending: TypeAlias = Callable[[], BatchResult]
 class BatchRunner:
     """A gaze model with the batch size that fits."""
 
-    def __init__(self, model: GazeTargetModel, batch_size: int | Literal["auto"]) -> None:
+    def __init__(self, model: GazeModel, batch_size: int | Literal["auto"]) -> None:
         self.model = model
         self.batch_size: int = _AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else batch_size
         self.fitting_batch_size = self.batch_size

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 _PUBLIC = {
     "GazeOutput": "gazetools.gazemodels.gazelle.model",
     "GazelleConfig": "gazetools.gazemodels.gazelle.config",
-    "GazeModel": "gazetools.gazemodels.gazelle.model",
+    "GazelleModel": "gazetools.gazemodels.gazelle.model",
     "load_model": "gazetools.gazemodels.gazelle.loading",
 }
 
-__all__ = ["GazeModel", "GazeOutput", "GazelleConfig", "load_model"]
+__all__ = ["GazeOutput", "GazelleConfig", "GazelleModel", "load_model"]
 
 if TYPE_CHECKING:
     from gazetools.gazemodels.gazelle.config import GazelleConfig
     from gazetools.gazemodels.gazelle.loading import load_model
-    from gazetools.gazemodels.gazelle.model import GazeModel, GazeOutput
+    from gazetools.gazemodels.gazelle.model import GazelleModel, GazeOutput
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,7 @@ from gazetools.gazemodels.gazelle.config import (
 )
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX, decoder_and_backbone
-from gazetools.gazemodels.gazelle.model import GazeModel
+from gazetools.gazemodels.gazelle.model import GazelleModel
 from gazetools.gazemodels.gazelle.packed import PackKind, pack_linears, pays
 from gazetools.gazemodels.gazelle.preprocess import PreprocessKind
 from gazetools.gazemodels.weights import RemoteFile, obtain
@@ -52,7 +52,7 @@ def load_model(
     preprocess: PreprocessKind = "exact",
     pack: PackKind = "auto",
     progress: Progress | None = None,
-) -> GazeModel:
+) -> GazelleModel:
     """Load a Gaze-LLE model for inference.
 
     Args:
@@ -94,7 +94,7 @@ def load_model(
     sums = {"checkpoint": checkpoint_file.sha256}
     if backbone_file is not None:
         sums["backbone"] = backbone_file.sha256
-    model = GazeModel(
+    model = GazelleModel(
         config,
         build_backbone(config.backbone, config.in_size, hub_tensors),
         decoder,

@@ -42,7 +42,7 @@ class GazeOutput:
         return len(self.image_index)
 
 
-class GazeModel:
+class GazelleModel:
     """Gaze-LLE for inference. Made by `gazetools.load_model`.
 
     The backbone runs once per image that has people, the decoder once for all people of the batch.
@@ -71,7 +71,7 @@ class GazeModel:
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
-        return f"GazeModel({self.name}, in_size={self.in_size}, device={self.device}, dtype={dtype})"
+        return f"GazelleModel({self.name}, in_size={self.in_size}, device={self.device}, dtype={dtype})"
 
     @property
     def name(self) -> str:

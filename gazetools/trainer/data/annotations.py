@@ -23,7 +23,7 @@ _MAX_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActionSegment:
+class Segment:
     """One annotated action: the time range [start_seconds, stop_seconds) of a video and its class ids."""
 
     row: int
@@ -51,7 +51,7 @@ def group_of(video_id: str) -> str:
     return video_id.split("/", 1)[0]
 
 
-def read_annotations(path: Path) -> list[ActionSegment]:
+def read_annotations(path: Path) -> list[Segment]:
     """The segments of a CSV, or of Ego-Exo4D's keystep JSON where the name ends in `.json`.
 
     Raises DataFileError with every wrong row (at most 20 shown).
@@ -61,7 +61,7 @@ def read_annotations(path: Path) -> list[ActionSegment]:
     return read_annotation_csv(path)
 
 
-def read_annotation_csv(path: Path) -> list[ActionSegment]:
+def read_annotation_csv(path: Path) -> list[Segment]:
     """All rows of a CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class
     (or action_class), in any order, with any others between.
 
@@ -95,14 +95,14 @@ def read_annotation_csv(path: Path) -> list[ActionSegment]:
     return segments
 
 
-def read_keystep_segments(path: Path) -> list[ActionSegment]:
+def read_keystep_segments(path: Path) -> list[Segment]:
     """Every segment of `keystep_{train,val}.json` or of the benchmark's `keystep_segment_{train,val}.json`.
 
     `video_id` of each segment is the take's name, times are seconds of the take. Files without labels are refused.
     Raises DataFileError with every wrong segment (at most 20 shown).
     """
     return [
-        ActionSegment(
+        Segment(
             row=row,
             video_id=step.take_name,
             start_seconds=step.start_seconds,
@@ -137,7 +137,7 @@ def _columns(header: list[str], path: Path) -> dict[str, int]:
     return {name: header.index(name) for name in (*_TIME_COLUMNS, *labels, *there)}
 
 
-def _segment(values: Sequence[str], columns: dict[str, int], width: int, row: int) -> ActionSegment:
+def _segment(values: Sequence[str], columns: dict[str, int], width: int, row: int) -> Segment:
     if len(values) != width:
         raise ValueError(f"{len(values)} fields where the header has {width}")
     cells = {name: values[index].strip() for name, index in columns.items()}
@@ -150,7 +150,7 @@ def _segment(values: Sequence[str], columns: dict[str, int], width: int, row: in
     else:
         verb, noun = ids["verb_class"], ids["noun_class"]
         classes = {"verb": verb, "noun": noun, "action": (verb, noun)}
-    return ActionSegment(
+    return Segment(
         row=row,
         video_id=check_video_id(cells["video_id"]),
         start_seconds=start,
@@ -202,7 +202,7 @@ class LabelSpace:
     """Task -> sorted ids that only validation has; their indices follow those of `ids`, where no logit answers."""
 
     @staticmethod
-    def of(segments: Iterable[ActionSegment]) -> LabelSpace:
+    def of(segments: Iterable[Segment]) -> LabelSpace:
         """The classes that occur in `segments`."""
         found: dict[str, set[Any]] = {}
         for segment in segments:
@@ -210,7 +210,7 @@ class LabelSpace:
                 found.setdefault(task, set()).add(value)
         return LabelSpace(ids={task: sorted(values) for task, values in found.items()})
 
-    def with_unseen(self, segments: Iterable[ActionSegment]) -> LabelSpace:
+    def with_unseen(self, segments: Iterable[Segment]) -> LabelSpace:
         """The same classes, and places behind them for those that only `segments` have."""
         other = LabelSpace.of(segments).ids
         unseen = {task: sorted(set(values) - set(self.ids[task])) for task, values in other.items() if task in self.ids}
@@ -221,14 +221,14 @@ class LabelSpace:
         """Task -> number of classes."""
         return {task: len(values) for task, values in self.ids.items()}
 
-    def covers(self, segment: ActionSegment) -> bool:
+    def covers(self, segment: Segment) -> bool:
         """Whether every class of `segment` is known; V-JEPA 2 drops validation actions that training lacks."""
         if set(segment.classes) != set(self.ids):
             return False
         known = ((self._index(task), len(self.ids[task]), value) for task, value in segment.classes.items())
         return all(index.get(value, count) < count for index, count, value in known)
 
-    def encode(self, segment: ActionSegment) -> dict[str, int]:
+    def encode(self, segment: Segment) -> dict[str, int]:
         """Task -> class index; of a class in `unseen` one that is not below the task's count."""
         return {task: self._index(task)[value] for task, value in segment.classes.items()}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.trainer.data.annotations import ActionSegment
+from gazetools.trainer.data.annotations import Segment
 from gazetools.trainer.data.videos import SUFFIXES, TAKE_FOLDERS
 
 TAKES_NAME = "takes.json"
@@ -91,11 +91,9 @@ class Takes:
         return self._facts.get(take, {})
 
 
-def name_cameras(
-    segments: Sequence[ActionSegment], takes: Takes, views: Sequence[str]
-) -> tuple[list[ActionSegment], list[str]]:
+def name_cameras(segments: Sequence[Segment], takes: Takes, views: Sequence[str]) -> tuple[list[Segment], list[str]]:
     """Segments of takes -> one per camera, with the id `take/camera`; and the takes that have none of the cameras."""
-    named: list[ActionSegment] = []
+    named: list[Segment] = []
     without: dict[str, None] = {}
     chosen: dict[str, list[str]] = {}
     for segment in segments:
@@ -108,7 +106,7 @@ def name_cameras(
     return named, list(without)
 
 
-def heatmap_video_id(segment: ActionSegment, view: str | None, takes: Takes) -> str | None:
+def heatmap_video_id(segment: Segment, view: str | None, takes: Takes) -> str | None:
     """Id of the video whose maps are read: the clip's own, or another camera's of the same take; None for none."""
     if view is None:
         return segment.video_id
@@ -121,7 +119,7 @@ def heatmap_video_id(segment: ActionSegment, view: str | None, takes: Takes) -> 
     return f"{segment.group}/{cameras[0]}" if cameras else None
 
 
-def refuse_split_takes(train: Iterable[ActionSegment], validation: Iterable[ActionSegment]) -> None:
+def refuse_split_takes(train: Iterable[Segment], validation: Iterable[Segment]) -> None:
     """UsageError where different cameras of one take are in both splits; the very same videos may be (a trial run)."""
     sides: list[dict[str, set[str]]] = [{}, {}]
     for side, segments in zip(sides, (train, validation), strict=True):

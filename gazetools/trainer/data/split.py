@@ -11,7 +11,7 @@ from typing import Any
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import DataSettings, Range
-from gazetools.trainer.data.annotations import ActionSegment, LabelSpace
+from gazetools.trainer.data.annotations import LabelSpace, Segment
 from gazetools.trainer.data.maps.build import source_settings
 from gazetools.trainer.data.maps.dataset import HeatmapSurvey, MapSource
 from gazetools.trainer.data.sampling import anchor_seconds
@@ -24,7 +24,7 @@ class Clip:
 
     index: int
     """Place in its split; random draws are keyed by it."""
-    segment: ActionSegment
+    segment: Segment
     video_path: Path
     has_heatmap: bool
     """Of the first source."""
@@ -100,7 +100,7 @@ class SplitBuilder:
     def split(
         self,
         name: str,
-        rows: Sequence[ActionSegment],
+        rows: Sequence[Segment],
         anchor: NamedAnchor,
         seconds: Range,
         limit: int | None,
@@ -162,7 +162,7 @@ class SplitBuilder:
                 )
         return plan
 
-    def _heatmap_ids(self, segment: ActionSegment) -> dict[str, str]:
+    def _heatmap_ids(self, segment: Segment) -> dict[str, str]:
         """Source name -> id, of those that have maps."""
         found = ((name, one, one.ids.get(segment.video_id)) for name, one in self.heatmaps.items())
         return {

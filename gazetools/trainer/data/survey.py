@@ -11,7 +11,7 @@ from typing import Any
 
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import Compat, DataSettings
-from gazetools.trainer.data.annotations import ActionSegment, LabelSpace, read_annotations
+from gazetools.trainer.data.annotations import LabelSpace, Segment, read_annotations
 from gazetools.trainer.data.cameras import Takes, heatmap_video_id, name_cameras, refuse_split_takes
 from gazetools.trainer.data.maps.build import build_sources, source_settings, view_of
 from gazetools.trainer.data.maps.dataset import HeatmapSurvey, MapSource
@@ -97,7 +97,7 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
     )
 
 
-def _rows(data: DataSettings, name: str, takes: Takes) -> list[ActionSegment]:
+def _rows(data: DataSettings, name: str, takes: Takes) -> list[Segment]:
     """The segments of an annotation file, those of takes with their cameras."""
     path = Path(name)
     rows = read_annotations(path)
@@ -130,7 +130,7 @@ def _rows(data: DataSettings, name: str, takes: Takes) -> list[ActionSegment]:
     return named
 
 
-def _survey(data: DataSettings, rows: Sequence[ActionSegment], takes: Takes) -> dict[str, SourceOfRun]:
+def _survey(data: DataSettings, rows: Sequence[Segment], takes: Takes) -> dict[str, SourceOfRun]:
     found: dict[str, SourceOfRun] = {}
     settings = source_settings(data)
     for name, source in build_sources(data).items():
@@ -142,7 +142,7 @@ def _survey(data: DataSettings, rows: Sequence[ActionSegment], takes: Takes) -> 
     return found
 
 
-def _check_compat(compat: Compat, rows: Sequence[ActionSegment], data: DataSettings) -> None:
+def _check_compat(compat: Compat, rows: Sequence[Segment], data: DataSettings) -> None:
     lacking = [row for row in rows if row.frame_range is None] if compat == "vjepa2" else []
     if lacking:
         raise UsageError(

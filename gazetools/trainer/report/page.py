@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gazetools.html.charts import CHART_STYLE, COLOURS, MUTED, Estimate, Line, forest, lines
+from gazetools.html.charts import CHART_STYLE, COLOURS, MUTED, IntervalMark, Line, forest, lines
 from gazetools.html.frame import html_page
 from gazetools.trainer.report.tables import columns_of, shown
 
@@ -111,7 +111,7 @@ def _differences(document: dict[str, Any]) -> str:
     for task in _tasks(document["contrasts"]):
         rows = [row for row in document["contrasts"] if row["task"] == task]
         estimates = {
-            row["arm"]: Estimate(
+            row["arm"]: IntervalMark(
                 value=row["difference"], low=row["low"], high=row["high"],
                 note=f"{row['difference']:+.2f}, p {row['p (Holm)']:.2g}",
             )

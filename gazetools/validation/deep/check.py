@@ -14,7 +14,7 @@ from gazetools.validation.subject import DeepCheck, Subject, spread
 from gazetools.video import VideoReader
 
 if TYPE_CHECKING:
-    from gazetools.gazemodels.gazelle import GazeModel
+    from gazetools.gazemodels.gazelle import GazelleModel
 
 _UNASKED_FRAMES = 8
 """Fingerprints looked at without `--deep` where the video is not the recorded file: is its content at least?"""
@@ -90,7 +90,7 @@ def _check_fingerprints(subject: Subject, reader: VideoReader, deep: DeepCheck |
     return False
 
 
-def _check_maps(subject: Subject, reader: VideoReader, deep: DeepCheck, model: GazeModel) -> None:
+def _check_maps(subject: Subject, reader: VideoReader, deep: DeepCheck, model: GazelleModel) -> None:
     from gazetools.validation.deep.maps import MapEvidence
     from gazetools.validation.deep.samples import NoSamples, choose_samples
 

@@ -15,7 +15,7 @@ from gazetools.validation.subject import Floats
 from gazetools.video import VideoReader
 
 if TYPE_CHECKING:
-    from gazetools.gazemodels.gazelle import GazeModel
+    from gazetools.gazemodels.gazelle import GazelleModel
 
 Maps = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -57,7 +57,7 @@ class MapEvidence:
     def __init__(
         self,
         reader: VideoReader,
-        model: GazeModel,
+        model: GazelleModel,
         samples: list[MapSample],
         expected: Expected,
         *,

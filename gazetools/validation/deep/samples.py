@@ -25,7 +25,7 @@ from gazetools.validation.subject import DeepCheck, StoreColumns, Subject, sprea
 from gazetools.video import VideoReader
 
 if TYPE_CHECKING:
-    from gazetools.gazemodels.gazelle import GazeModel
+    from gazetools.gazemodels.gazelle import GazelleModel
 
 _NEIGHBOURS = 32
 _HALF_ROUNDING = 2.0**-12
@@ -45,7 +45,7 @@ class ChosenSamples:
     """Mean error of a map as it is stored."""
 
 
-def choose_samples(subject: Subject, reader: VideoReader, model: GazeModel, deep: DeepCheck) -> ChosenSamples:
+def choose_samples(subject: Subject, reader: VideoReader, model: GazelleModel, deep: DeepCheck) -> ChosenSamples:
     """Up to `deep.frames` samples spread over the video. Raises NoSamples."""
     if subject.stats is None:
         raise NoSamples("Its maps could not be read.")
@@ -57,7 +57,7 @@ def choose_samples(subject: Subject, reader: VideoReader, model: GazeModel, deep
 
 
 def _of_store(
-    subject: Subject, columns: StoreColumns, reader: VideoReader, model: GazeModel, count: int
+    subject: Subject, columns: StoreColumns, reader: VideoReader, model: GazelleModel, count: int
 ) -> ChosenSamples:
     frames = np.unique(columns.row_frame)
     frames = frames[(frames >= 0) & (frames < reader.frame_count)]
@@ -98,7 +98,7 @@ def prompt_box(box_xyxy: list[float], prompt: int, grid: tuple[int, int]) -> Box
     return grow_to_cell(box, grid) if prompt == Prompt.GROWN else box
 
 
-def _of_dataset(subject: Subject, reader: VideoReader, model: GazeModel, count: int) -> ChosenSamples:
+def _of_dataset(subject: Subject, reader: VideoReader, model: GazelleModel, count: int) -> ChosenSamples:
     """Rows whose head boxes the dataset itself has kept."""
     options = subject.options
     fitting = [s for s in subject.samples if s.frame < reader.frame_count and s.row < (subject.count or 0)]
@@ -124,7 +124,7 @@ def _of_dataset(subject: Subject, reader: VideoReader, model: GazeModel, count: 
     )
 
 
-def _with_boxes(subject: Subject, reader: VideoReader, model: GazeModel, deep: DeepCheck) -> ChosenSamples:
+def _with_boxes(subject: Subject, reader: VideoReader, model: GazelleModel, deep: DeepCheck) -> ChosenSamples:
     """Maps without head boxes of their own: row i is frame i, boxes come from `--heads`."""
     if deep.heads is None:
         raise NoSamples("It has no head boxes; give them with --heads file:PATH, or --heads whole.")

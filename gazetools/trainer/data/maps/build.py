@@ -10,9 +10,9 @@ from gazetools.schemas.errors import UsageError
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.training import DataSettings
 from gazetools.schemas.training_data import PRIMARY_SOURCE, HeatmapSourceSettings, SourceKind
-from gazetools.trainer.data.maps.dataset import HeatmapSource, MapSource
-from gazetools.trainer.data.maps.points import GazePointSource
-from gazetools.trainer.data.maps.store import StoreSource
+from gazetools.trainer.data.maps.dataset import DatasetMaps, MapSource
+from gazetools.trainer.data.maps.points import PointMaps
+from gazetools.trainer.data.maps.store import StoreMaps
 
 _LOOKED_AT = 10_000
 """Entries of a folder by whose names its kind is told; folders of single frames may hold millions."""
@@ -45,7 +45,7 @@ def _build(data: DataSettings, name: str, settings: HeatmapSourceSettings) -> Ma
     path, kind = Path(settings.path), _kind_of(name, settings)
     missing, inout = settings.missing or data.missing, settings.inout or data.heatmap_inout
     if kind == "store":
-        return StoreSource(path, settings, missing=missing, inout=inout)
+        return StoreMaps(path, settings, missing=missing, inout=inout)
     if settings.shows == "head_box":
         raise UsageError(
             f"The heatmap source {name!r} shows head boxes, but {path} is no store: only stores have them.",
@@ -59,8 +59,8 @@ def _build(data: DataSettings, name: str, settings: HeatmapSourceSettings) -> Ma
                 f"The gaze points {path} are of another view, whose size in pixels is not known for sigma.",
                 hint=f"Set points.points_size of the heatmap source {name!r}.",
             )
-        return GazePointSource(path, points, missing=missing, inout=inout)
-    return HeatmapSource(path, missing=missing, inout=inout, frame_tolerance=data.heatmap_frame_tolerance)
+        return PointMaps(path, points, missing=missing, inout=inout)
+    return DatasetMaps(path, missing=missing, inout=inout, frame_tolerance=data.heatmap_frame_tolerance)
 
 
 def _kind_of(name: str, settings: HeatmapSourceSettings) -> SourceKind:

@@ -113,7 +113,7 @@ class MapSource(Protocol):
         """Maps of the frames asked for; DataFileError where they do not fit or cannot be read."""
 
 
-class HeatmapSource:
+class DatasetMaps:
     """Reads clips' heatmaps from a dataset; keeps the readers of the last 32 videos open. Can be pickled.
 
     Args:

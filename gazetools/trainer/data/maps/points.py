@@ -180,7 +180,7 @@ def render_points(
     return maps.max(axis=0, initial=0.0).astype(np.float32)
 
 
-class GazePointSource:
+class PointMaps:
     """Renders clips' maps from gaze points.
 
     Args:

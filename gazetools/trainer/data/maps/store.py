@@ -24,7 +24,7 @@ _OPEN_STORES = 8
 _GATE = 0.5
 
 
-class StoreSource:
+class StoreMaps:
     """Reads clips' maps from the store `root`; keeps the last eight files open.
 
     A frame that was not processed shows the processed frame nearest in time, within one period of the processed ones
