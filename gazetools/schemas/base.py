@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gazetools.schemas.errors import UsageError
 
@@ -17,6 +18,45 @@ class StrictModel(BaseModel):
     """A pydantic model that is frozen, refuses unknown keys and keeps defaults checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, ser_json_inf_nan="strings")
+
+
+class Choices:
+    """The words that a setting accepts, open for more: `Annotated[str, Choices("npz", "npy")]`.
+
+    Use it for a kind that has a table of objects (layouts, fusions, losses, engines ...). The room that owns the table
+    calls `add` where an object is registered from outside, so that settings accept its name; a closed set of words is
+    a `Literal`. The message for other words is that of a `Literal`.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = dict.fromkeys(names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def add(self, name: str) -> None:
+        """Accept `name` from now on. Raises ValueError where it is taken."""
+        if name in self._names:
+            raise ValueError(f"{name!r} is taken; known: {', '.join(self._names)}")
+        self._names[name] = None
+
+    def remove(self, name: str) -> None:
+        """Undo `add`, as tests do."""
+        del self._names[name]
+
+    def check(self, value: str) -> str:
+        """`value` itself. Raises pydantic's `literal_error` for a word that is not known."""
+        if value not in self._names:
+            *most, last = map(repr, self._names)
+            expected = f"{', '.join(most)} or {last}" if most else last
+            raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self._names)}
 
 
 def nearest_name(name: str, known: list[str]) -> str | None:
