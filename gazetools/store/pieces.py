@@ -13,7 +13,7 @@ import numpy as np
 
 from gazetools.io.atomic import atomic_path
 from gazetools.schemas.store import WORK_FOLDER, Piece, Rows
-from gazetools.store.columns import FRAME_COLUMNS, ROW_COLUMNS
+from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS
 
 
 class PieceFolder:
@@ -61,8 +61,8 @@ class PieceFolder:
 
     def save(self, number: int, piece: Piece) -> None:
         """Commit one piece atomically. The zip's CRC32 finds damage on load."""
-        columns = {name: getattr(piece.rows, name) for name in ROW_COLUMNS}
-        columns |= {name: getattr(piece, name) for name in FRAME_COLUMNS}
+        columns = {column.name: getattr(piece.rows, column.name) for column in ROWS}
+        columns |= {column.name: getattr(piece, column.name) for column in (*FRAMES, *FINGERPRINTS)}
         columns["batch_size"] = np.int64(piece.batch_size)
         with atomic_path(self.piece_path(number)) as temp, temp.open("wb") as file:
             np.savez(file, **columns)
@@ -72,8 +72,8 @@ class PieceFolder:
         if number in self._kept:
             return self._kept[number]
         with np.load(self.piece_path(number), allow_pickle=False) as archive:  # noqa: TID251 - our own file
-            rows = Rows(**{name: archive[name] for name in ROW_COLUMNS})
-            frames = {name: archive[name] for name in FRAME_COLUMNS}
+            rows = Rows(**{column.name: archive[column.name] for column in ROWS})
+            frames = {column.name: archive[column.name] for column in (*FRAMES, *FINGERPRINTS)}
             return Piece(rows=rows, batch_size=int(archive["batch_size"]), **frames)
 
     def loader(self, number: int) -> Callable[[], Piece]:
