@@ -14,8 +14,8 @@ from gazetools.gazemodels.gazelle.config import RELEASED_MODELS
 from gazetools.gazemodels.gazelle.decoder import decoder_shapes
 from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.gazemodels.gazelle.matching import decoder_and_backbone, describe_tensors
-from gazetools.gazemodels.gazelle.random_init import random_model_tensors, tiny_config
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError
+from tests.helpers.random_checkpoints import random_model_tensors, tiny_config
 from tests.helpers.weight_files import (
     TINY,
     Tensors,
