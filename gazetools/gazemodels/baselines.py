@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from gazetools._version import __version__
-from gazetools.gazemodels.gazelle.loading import resolve_device
-from gazetools.gazemodels.gazelle.model import GazeOutput
-from gazetools.gazemodels.gazelle.preprocess import preprocess
+from gazetools.gazemodels.devices import resolve_device
+from gazetools.gazemodels.gazelle.preprocess import as_tensor, preprocess
 from gazetools.gazemodels.gazelle.prompts import check_box
-from gazetools.gazemodels.interface import LoadSettings
+from gazetools.gazemodels.interface import Boxes, GazeOutput, Images, LoadSettings
 from gazetools.schemas.errors import UsageError
 
 CENTRE_SIGMA = 0.2
-"""Of the centre prior, in sides of the frame. A choice, not fitted to any data."""
+"""Standard deviation of the centre prior in sides of the frame. A choice, not fitted to any data."""
 CONE_POWER = 8
-"""Of the cosine: half the height is reached at 23.5 degrees beside the axis. A choice, not fitted."""
+"""Power of the cosine: the cone has half its height 23.5 degrees off its axis. A choice, not fitted."""
 
 
 class _Baseline(abc.ABC):
@@ -56,14 +54,11 @@ class _Baseline(abc.ABC):
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
         """float32 [64, 64] in 0..1 for one person."""
 
-    def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+    def preprocess(self, images: Images) -> torch.Tensor:
         """See `GazeModel`."""
-        frames = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
-        return preprocess(frames.to(self.device), self.in_size)
+        return preprocess(as_tensor(images).to(self.device), self.in_size)
 
-    def __call__(
-        self, images: np.ndarray | torch.Tensor, boxes: Sequence[Sequence[Sequence[float] | None]]
-    ) -> GazeOutput:
+    def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
         """See `GazeModel`."""
         height, width = images.shape[1:3] if images.shape[-1] == 3 else images.shape[2:]
         people = [(i, None if box is None else check_box(box)) for i, some in enumerate(boxes) for box in some]
@@ -95,7 +90,7 @@ class HeadDirection(_Baseline):
     """`head-direction`: everybody looks from the head towards the middle of the frame.
 
     A box has no orientation, so the direction is the one that a camera aimed at the scene makes likely. The map is a
-    cone, cos(angle beside the axis) ** `CONE_POWER` with angles in the frame's pixels, zero behind the head and in it.
+    cone, cos(angle to the axis) ** `CONE_POWER` with angles in the frame's pixels, zero behind the head and in it.
     Without a box, or with the head in the very middle, there is no direction: the centre prior.
     """
 

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from gazetools.gazemodels.devices import resolve_device
 from gazetools.gazemodels.gazelle.checkpoints import read_weight_file
 from gazetools.gazemodels.gazelle.config import DECODER_URLS, RELEASED_MODELS, released_config
-from gazetools.gazemodels.gazelle.loading import resolve_device
-from gazetools.gazemodels.gazelle.model import GazeOutput
-from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, preprocess
+from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, as_tensor, preprocess
 from gazetools.gazemodels.gazelle.prompts import check_box
-from gazetools.gazemodels.interface import LoadSettings
+from gazetools.gazemodels.interface import Boxes, GazeOutput, Images, LoadSettings
 from gazetools.gazemodels.weights import RemoteFile, obtain
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 
@@ -55,23 +53,19 @@ class UpstreamModel:
         return {"backend": "upstream"}
 
     @torch.inference_mode()
-    def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+    def preprocess(self, images: Images) -> torch.Tensor:
         """See `GazeModel`."""
-        frames = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
-        return preprocess(frames.to(self.device), self.in_size, kind=self._preprocess_kind)
+        return preprocess(as_tensor(images).to(self.device), self.in_size, kind=self._preprocess_kind)
 
     @torch.inference_mode()
-    def __call__(
-        self, images: np.ndarray | torch.Tensor, boxes: Sequence[Sequence[Sequence[float] | None]]
-    ) -> GazeOutput:
+    def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
         """See `GazeModel`."""
         used = [i for i, some in enumerate(boxes) if some]
         index = torch.tensor([i for i in used for _ in boxes[i]], dtype=torch.int64, device=self.device)
         if not used:
             empty = torch.zeros((0, *self.out_size), device=self.device)
             return GazeOutput(empty, torch.zeros(0, device=self.device) if self.has_inout else None, index)
-        frames = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
-        frames = frames[torch.tensor(used)]
+        frames = as_tensor(images)[torch.tensor(used)]
         inputs = frames.to(self.device) if frames.is_floating_point() else self.preprocess(frames)
         out = self._network({"images": inputs, "bboxes": [[_inside(box) for box in boxes[i]] for i in used]})
         inout = torch.cat(list(out["inout"])).float() if self.has_inout else None

@@ -44,7 +44,7 @@ class BodyHeadDetector:
     """People by a detector of whole persons, their heads by keypoints."""
 
     def __init__(self, person_folder: Path, pose_folder: Path, device: str) -> None:
-        from gazetools.gazemodels.gazelle.loading import resolve_device
+        from gazetools.gazemodels.devices import resolve_device
         from gazetools.heads.persons import PersonDetector
         from gazetools.heads.pose import PoseModel
         from gazetools.heads.weights import WEIGHTS

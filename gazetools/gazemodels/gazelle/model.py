@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -14,32 +12,10 @@ from gazetools._version import __version__
 from gazetools.gazemodels.gazelle.backbone import patch_features
 from gazetools.gazemodels.gazelle.config import GazelleConfig
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
-from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, check_frames, preprocess
+from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, as_tensor, check_frames, preprocess
 from gazetools.gazemodels.gazelle.prompts import BoxXyxy, CellsXyxy, box_cells, check_box, head_maps
+from gazetools.gazemodels.interface import Boxes, GazeOutput, Images
 from gazetools.schemas.errors import UsageError
-
-Images: TypeAlias = "np.ndarray | torch.Tensor"
-Boxes: TypeAlias = "Sequence[Sequence[Sequence[float] | None]]"
-
-
-@dataclass(frozen=True)
-class GazeOutput:
-    """One row per person, in the order of the images and of the boxes in each; tensors on the model's device."""
-
-    heatmap: torch.Tensor
-    """float32 [N, h, w] in 0..1, relative to the whole frame."""
-    inout: torch.Tensor | None
-    """float32 [N], probability that the gaze target is inside the frame; None where the model has no such head."""
-    image_index: torch.Tensor
-    """int64 [N], the image that each row belongs to."""
-
-    def __post_init__(self) -> None:
-        n = len(self.image_index)
-        if self.heatmap.ndim != 3 or len(self.heatmap) != n or (self.inout is not None and self.inout.shape != (n,)):
-            raise AssertionError(f"rows differ: {self.heatmap.shape}, {self.inout}, {self.image_index.shape}")
-
-    def __len__(self) -> int:
-        return len(self.image_index)
 
 
 class GazelleModel:
@@ -79,7 +55,7 @@ class GazelleModel:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything beside the weights that shapes its numbers."""
+        """Everything except the weights that shapes its numbers."""
         return self.config.model_dump()
 
     @property
@@ -116,7 +92,7 @@ class GazelleModel:
     @torch.inference_mode()
     def preprocess(self, images: Images) -> torch.Tensor:
         """uint8 RGB frames [B, H, W, 3] to model input: float32 [B, 3, *in_size] on the model's device."""
-        frames = _as_tensor(images).to(self.device)
+        frames = as_tensor(images).to(self.device)
         return preprocess(frames, self.in_size, kind=self.preprocess_kind)
 
     @torch.inference_mode()
@@ -144,7 +120,7 @@ class GazelleModel:
         Raises:
             UsageError: images of another shape or type, or a box that is swapped, NaN or in pixels.
         """
-        frames = _as_tensor(images)
+        frames = as_tensor(images)
         if len(boxes) != len(frames):
             raise UsageError(f"There are {len(frames)} images and {len(boxes)} lists of boxes; one list per image.")
         people = _checked(boxes)
@@ -178,25 +154,6 @@ class GazelleModel:
             inout=torch.empty(0, device=self.device) if self.has_inout else None,
             image_index=torch.empty(0, dtype=torch.int64, device=self.device),
         )
-
-
-def _as_tensor(images: Images) -> torch.Tensor:
-    if isinstance(images, torch.Tensor):
-        frames = images
-    elif isinstance(images, np.ndarray) and (images.dtype == np.uint8 or images.dtype.kind == "f"):
-        # Read-only arrays (a decoder's buffer) are only read here, but torch would warn about them.
-        frames = torch.from_numpy(images if images.flags.writeable else images.copy())
-    else:
-        raise UsageError(
-            f"images must be one uint8 or float array or tensor, not {getattr(images, 'dtype', type(images).__name__)}."
-        )
-    if frames.ndim != 4 or not (frames.dtype == torch.uint8 or frames.is_floating_point()):
-        raise UsageError(
-            f"images must be uint8 [B, H, W, 3] or float [B, 3, height, width], not {frames.dtype} "
-            f"{list(frames.shape)}.",
-            hint="One frame needs a leading axis: frame[None].",
-        )
-    return frames
 
 
 def _checked(boxes: Boxes) -> list[tuple[int, BoxXyxy | None]]:
