@@ -1,4 +1,4 @@
-"""Two controls without weights: what a heatmap is worth that does not look at the picture."""
+"""Two controls without weights, which show what a heatmap is worth that does not depend on the picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONE_POWER = 8
 
 
 class _Baseline(abc.ABC):
-    """Maps computed from the boxes alone."""
+    """A model whose maps are computed from the boxes alone."""
 
     dtype = torch.float32
     weights_sha256: dict[str, str] = {}  # noqa: RUF012 - the interface's plain attribute, empty for good
@@ -39,7 +39,7 @@ class _Baseline(abc.ABC):
 
     @classmethod
     def load(cls, settings: LoadSettings) -> _Baseline:
-        """UsageError where weights are given: there is nothing to load."""
+        """The model on its device; UsageError where weights are given, since it has none."""
         if settings.checkpoint or settings.backbone:
             raise UsageError(
                 f"The model {settings.name} has no weights.", hint="Leave out --checkpoint and --backbone."
@@ -55,11 +55,11 @@ class _Baseline(abc.ABC):
         """float32 [64, 64] in 0..1 for one person."""
 
     def preprocess(self, images: Images) -> torch.Tensor:
-        """See `GazeModel`."""
+        """Model input, float32 [B, 3, 64, 64], of uint8 RGB frames [B, H, W, 3]."""
         return preprocess(as_tensor(images).to(self.device), self.in_size)
 
     def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
-        """See `GazeModel`."""
+        """One map per person; of the images only the size counts."""
         height, width = images.shape[1:3] if images.shape[-1] == 3 else images.shape[2:]
         people = [(i, None if box is None else check_box(box)) for i, some in enumerate(boxes) for box in some]
         maps = [self.heatmap(box, (int(height), int(width))) for _, box in people]
@@ -77,11 +77,11 @@ class CentrePrior(_Baseline):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `GazeModel`."""
+        """The constants of the formula."""
         return {"sigma": CENTRE_SIGMA}
 
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
-        """The same for every person."""
+        """The prior, equal for every person."""
         y, x = _pixel_middles(self.out_size)
         return torch.exp(-((x - 0.5) ** 2 + (y - 0.5) ** 2) / (2 * CENTRE_SIGMA**2))
 
@@ -98,11 +98,11 @@ class HeadDirection(_Baseline):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `GazeModel`."""
+        """The constants of the formula."""
         return {"power": CONE_POWER, "sigma": CENTRE_SIGMA}
 
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
-        """A cone from the middle of `box`."""
+        """A cone from the middle of `box`, or the prior."""
         if box is not None:
             head_x, head_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
             axis_x, axis_y = (0.5 - head_x) * frame_hw[1], (0.5 - head_y) * frame_hw[0]

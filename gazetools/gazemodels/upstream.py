@@ -24,8 +24,7 @@ _BACKBONE_PREFIX = "backbone"
 class UpstreamModel:
     """The original network with our preprocessing (the same numbers to 8e-7) and our checks around it.
 
-    What the original gets wrong without a word is kept from it: images without people, and boxes that reach over the
-    left or top edge.
+    The network receives neither images without people nor boxes beyond the left or top edge, which it gets wrong.
     """
 
     implementation = "upstream gazelle"
@@ -49,17 +48,17 @@ class UpstreamModel:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `GazeModel`."""
+        """What shapes the numbers, apart from the weights."""
         return {"backend": "upstream"}
 
     @torch.inference_mode()
     def preprocess(self, images: Images) -> torch.Tensor:
-        """See `GazeModel`."""
+        """Model input, float32 [B, 3, *in_size], of uint8 RGB frames [B, H, W, 3]."""
         return preprocess(as_tensor(images).to(self.device), self.in_size, kind=self._preprocess_kind)
 
     @torch.inference_mode()
     def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
-        """See `GazeModel`."""
+        """One heatmap per person, as `GazeModel` describes."""
         used = [i for i, some in enumerate(boxes) if some]
         index = torch.tensor([i for i in used for _ in boxes[i]], dtype=torch.int64, device=self.device)
         if not used:
@@ -75,11 +74,11 @@ class UpstreamModel:
 def load_upstream(settings: LoadSettings) -> UpstreamModel:
     """Build the original network by its own `get_gazelle_model` and load the decoder's weights, strictly.
 
-    Its backbone comes by torch.hub, as the original does it.
+    The backbone comes from torch.hub, as in the original.
 
     Raises:
         EnvironmentLacksError: no importable `gazelle` with that function, or no weights.
-        UsageError: a model that the original has not, a backbone of your own, or a dtype other than float32.
+        UsageError: a model that the original does not have, a backbone of your own, or a dtype other than float32.
         CheckpointError: weights that do not fit (the original would print a warning and keep random ones).
     """
     if settings.name not in RELEASED_MODELS:

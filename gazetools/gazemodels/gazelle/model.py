@@ -19,7 +19,7 @@ from gazetools.schemas.errors import UsageError
 
 
 class GazelleModel:
-    """Gaze-LLE for inference. Made by `gazetools.load_model`.
+    """Gaze-LLE for inference; `gazetools.load_model` makes it.
 
     The backbone runs once per image that has people, the decoder once for all people of the batch.
     """
@@ -36,6 +36,16 @@ class GazelleModel:
         preprocess_kind: PreprocessKind = "exact",
     ) -> None:
         self.config = config
+        self.name, self.backbone_name = config.name, config.backbone.name
+        self.in_size: tuple[int, int] = config.in_size
+        """(height, width) of the model input in pixels."""
+        self.out_size: tuple[int, int] = config.out_size
+        """(height, width) of a heatmap."""
+        self.grid = config.grid
+        """(rows, columns) of patches; head boxes are rounded to it."""
+        self.has_inout = config.inout
+        self.settings: dict[str, Any] = config.model_dump()
+        """Everything except the weights that shapes the numbers."""
         self.backbone = backbone.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.decoder = decoder.to(device).to_dtype(dtype).eval().requires_grad_(False)
         self.weights_sha256 = dict(weights_sha256)
@@ -48,38 +58,6 @@ class GazelleModel:
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
         return f"GazelleModel({self.name}, in_size={self.in_size}, device={self.device}, dtype={dtype})"
-
-    @property
-    def name(self) -> str:
-        return self.config.name
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything except the weights that shapes its numbers."""
-        return self.config.model_dump()
-
-    @property
-    def backbone_name(self) -> str:
-        return self.config.backbone.name
-
-    @property
-    def in_size(self) -> tuple[int, int]:
-        """(height, width) of the model input in pixels."""
-        return self.config.in_size
-
-    @property
-    def out_size(self) -> tuple[int, int]:
-        """(height, width) of a heatmap."""
-        return self.config.out_size
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(rows, columns) of patches; head boxes are rounded to it."""
-        return self.config.grid
-
-    @property
-    def has_inout(self) -> bool:
-        return self.config.inout
 
     def head_cells(self, box: Sequence[float]) -> CellsXyxy:
         """The half-open cell ranges (x0, y0, x1, y1) that `box` marks; x0 >= x1 or y0 >= y1 means an empty prompt.
@@ -109,7 +87,7 @@ class GazelleModel:
 
     @torch.inference_mode()
     def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
-        """Where each person looks.
+        """Heatmaps of where each person looks.
 
         Args:
             images: uint8 [B, H, W, 3] RGB of any size (numpy or torch), or float [B, 3, *in_size], preprocessed.
@@ -145,7 +123,7 @@ class GazelleModel:
         return GazeOutput(out.heatmap, out.inout, self._soon(torch.tensor([image for image, _ in people])))
 
     def _soon(self, small: torch.Tensor) -> torch.Tensor:
-        """A small tensor on the device, without waiting for what the device is at, as a plain copy would."""
+        """Copy a small tensor to the device without waiting for the work that the device is doing."""
         return small.to(self.device, non_blocking=True)
 
     def _no_people(self) -> GazeOutput:
