@@ -60,7 +60,7 @@ def head_counts(view: ExoView) -> dict[str, float]:
 
 
 def calib_digest(video: Path) -> str:
-    """sha256 over the recordings that the boxes of `video` come from; those that are absent count as absent."""
+    """sha256 over the recordings that the boxes of `video` come from; absent ones count as absent."""
     digest = hashlib.sha256()
     try:
         take = take_of_video(video)

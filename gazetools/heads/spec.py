@@ -29,7 +29,7 @@ class VideoHeads:
     sha256: str | None
     """sha256 over what the boxes come from; None for `whole`."""
     counts: dict[str, float] = field(default_factory=dict)
-    """What the source has to say of itself, such as frames without a box by reason."""
+    """What the source says about itself, such as frames without a box by reason."""
     detector: dict[str, Any] | None = None
     """Options and weights of the detector that made the boxes."""
 

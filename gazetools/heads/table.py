@@ -49,7 +49,7 @@ class HeadTable:
         line: npt.NDArray[np.int64],
         roles: dict[int, str] | None = None,
     ) -> HeadTable:
-        """Sort, and refuse what no video could make right: NaN, swapped corners, two boxes of one person at once."""
+        """Sort, and refuse what is wrong for any video: NaN, swapped corners, two boxes of one person in a frame."""
         faults = [
             (~np.isfinite(box_xyxy).all(axis=1), "is not finite"),
             ((box_xyxy[:, 2:] <= box_xyxy[:, :2]).any(axis=1), "has xmax <= xmin or ymax <= ymin (swapped corners?)"),
@@ -147,12 +147,12 @@ class HeadTable:
         )
 
     def of_frame(self, frame_index: int) -> slice:
-        """Rows of one frame."""
+        """Slice of the rows of one frame."""
         first, last = np.searchsorted(self.frame, [frame_index, frame_index + 1])
         return slice(int(first), int(last))
 
     def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """How many boxes each of `frames` has: [len(frames)]."""
+        """Number of boxes in each of `frames`: [len(frames)]."""
         return np.searchsorted(self.frame, frames, side="right") - np.searchsorted(self.frame, frames, side="left")
 
     def choose(self, people: str) -> HeadTable:
