@@ -23,7 +23,7 @@ from gazetools.store.listing import read_sidecar
 # HDF5 filter numbers: deflate 1, shuffle 2, fletcher32 3. Others would make HDF5 load plugins.
 _ALLOWED_FILTERS = {1, 2, 3}
 _MAX_EXPANSION = 2000
-"""A dataset whose logical size passes its stored bytes by more than this is a bomb, not a heatmap."""
+"""Largest ratio of a dataset's logical size to its stored bytes; more is a decompression bomb."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +190,7 @@ class StoreReader(Closing):
         self._datasets[name] = dataset
 
     def _linked(self, name: str) -> Any:
-        """What lies at `name`, reached by hard links only."""
+        """The object at `name`, reached by hard links only."""
         group: Any = self._file
         for part in name.split("/"):
             link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None

@@ -25,10 +25,10 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class StoreContent:
-    """What a store file is to hold."""
+    """The content of a store file."""
 
     provenance: Provenance
-    """Kept as the root attribute of that name."""
+    """Origin of the maps, kept as the root attribute of that name."""
     pieces: Sequence[Callable[[], Piece]]
     """One loader per piece, in frame order; each is called twice (sizes first, then data)."""
     track_roles: dict[int, str]
@@ -56,7 +56,7 @@ def write_store(root: Path, video_id: str, content: StoreContent) -> Sidecar:
 
 
 def fill_store(root: Path, video_id: str, content: StoreContent) -> FilledStore:
-    """As `write_store` up to the commit, which takes no Python and may be left to another thread."""
+    """`write_store` up to the commit, which another thread may do, since it hardly holds Python's lock."""
     payload = path_of_id(root, video_id, STORE_SUFFIX)
     counts = _Counts.of(content)
     with ExitStack() as cleanup:
@@ -85,13 +85,13 @@ def fill_store(root: Path, video_id: str, content: StoreContent) -> FilledStore:
 
 
 class FilledStore:
-    """A payload that is written and closed under its temporary name."""
+    """A payload that is written and closed under its temporary name, ready to be committed."""
 
     def __init__(self, temp: Path, sidecar_path: Path, sidecar: dict[str, Any], pending: ExitStack) -> None:
         self._temp, self._sidecar_path, self._sidecar, self._pending = temp, sidecar_path, sidecar, pending
 
     def commit(self) -> Sidecar:
-        """Hash, fsync and rename the payload, then write the sidecar; errors as `write_store`. To be called once."""
+        """Hash, fsync and rename the payload, then write the sidecar; errors as `write_store`. Call it once."""
         with self._pending:
             size, digest = self._temp.stat().st_size, sha256_of_file(self._temp)
         sidecar = Sidecar(**self._sidecar, payload_bytes=size, payload_sha256=digest)
@@ -169,14 +169,14 @@ class _Blocks:
         self._waiting_bytes = self._written = 0
 
     def append(self, values: npt.NDArray[Any]) -> None:
-        """Keep `values` until a block is full."""
+        """Keep `values`, and write them once a block is full."""
         self._waiting.append(values)
         self._waiting_bytes += values.nbytes
         if self._waiting_bytes >= _BLOCK_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the values that are kept."""
         if not self._waiting:
             return
         values = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)

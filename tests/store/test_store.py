@@ -280,7 +280,7 @@ make_store(Path(sys.argv[1]), pieces=pieces, roles={1: "other"}, shape=(64, 64))
 
 @pytest.mark.parametrize("limit", [2_000, 20_000, 200_000, 1_500_000])
 def test_a_full_disk_keeps_the_old_store_and_crashes_nothing(tmp_path: Path, limit: int) -> None:
-    """HDF5 that sees the error itself ends in SIGSEGV (RELIABILITY 3.2); ours must end with one FaultError."""
+    """HDF5 that sees the error itself ends in SIGSEGV at exit; ours must end with one FaultError."""
     before = {p.name: p.read_bytes() for p in (make_store(tmp_path), tmp_path / "clip.json")}
     done = subprocess.run(
         [sys.executable, "-c", _FULL_DISK, str(tmp_path), str(limit)], capture_output=True, text=True, check=False
