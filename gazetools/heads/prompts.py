@@ -36,6 +36,9 @@ _WHOLE = FramePrompts(
 )
 
 
+_WHEN_SMALL = {"grow": Prompt.GROWN, "crop": Prompt.CROPPED, "none": Prompt.NONE}
+
+
 def prompts_of_frame(
     heads: VideoHeads, frame_index: int, *, grid_hw: tuple[int, int], small_heads: SmallHeads
 ) -> FramePrompts:
@@ -53,26 +56,18 @@ def prompts_of_frame(
     boxes = heads.table.box_xyxy[rows]
     prompt_boxes: list[Box | None] = []
     kinds = []
-    small = []
-    for place, values in enumerate(boxes):
+    for values in boxes:
         box: Box = tuple(values.tolist())
-        if not is_empty(box_cells(box, grid_hw)):
-            prompt_boxes.append(box)
-            kinds.append(Prompt.GIVEN)
-        elif small_heads == "grow":
-            prompt_boxes.append(grow_to_cell(box, grid_hw))
-            kinds.append(Prompt.GROWN)
-        elif small_heads == "crop":
-            prompt_boxes.append(box)
-            kinds.append(Prompt.CROPPED)
-            small.append(place)
-        else:
+        kind = _WHEN_SMALL[small_heads] if is_empty(box_cells(box, grid_hw)) else Prompt.GIVEN
+        kinds.append(kind)
+        if kind == Prompt.NONE:
             prompt_boxes.append(None)
-            kinds.append(Prompt.NONE)
+        else:
+            prompt_boxes.append(grow_to_cell(box, grid_hw) if kind == Prompt.GROWN else box)
     return FramePrompts(
         track_id=heads.table.track_id[rows],
         box_xyxy=boxes.astype(np.float32),
         prompt_boxes=prompt_boxes,
         prompt=np.array(kinds, np.uint8),
-        small=tuple(small),
+        small=tuple(place for place, kind in enumerate(kinds) if kind == Prompt.CROPPED),
     )
