@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.gazemodels.gazelle.prompts import BoxXyxy, box_cells, grow_to_cell, is_empty
 from gazetools.heads.spec import VideoHeads
 from gazetools.schemas.extract import SmallHeads
 from gazetools.schemas.store import Prompt
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +20,7 @@ class FramePrompts:
     track_id: npt.NDArray[np.int32]
     box_xyxy: npt.NDArray[np.float32]
     """[P, 4] as given, 0..1."""
-    prompt_boxes: list[Box | None]
+    prompt_boxes: list[BoxXyxy | None]
     prompt: npt.NDArray[np.uint8]
     """[P] a `Prompt` each."""
     small: tuple[int, ...] = ()
@@ -48,16 +47,14 @@ def prompts_of_frame(
     one cell that holds its centre, `crop` an enlarged part of the frame around it (`BatchRunner` cuts it), `none` no
     prompt; `prompt` records which.
     """
-    from gazetools.gazemodels.gazelle.prompts import box_cells, grow_to_cell, is_empty
-
     if heads.table is None:
         return _WHOLE
     rows = heads.table.of_frame(frame_index)
     boxes = heads.table.box_xyxy[rows]
-    prompt_boxes: list[Box | None] = []
+    prompt_boxes: list[BoxXyxy | None] = []
     kinds = []
     for values in boxes:
-        box: Box = tuple(values.tolist())
+        box: BoxXyxy = tuple(values.tolist())
         kind = _WHEN_SMALL[small_heads] if is_empty(box_cells(box, grid_hw)) else Prompt.GIVEN
         kinds.append(kind)
         if kind == Prompt.NONE:
