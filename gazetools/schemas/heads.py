@@ -1,4 +1,4 @@
-"""Options of head detection and the record that travels beside the boxes it found."""
+"""Options of head detection and the record that is kept next to the boxes."""
 
 from __future__ import annotations
 
