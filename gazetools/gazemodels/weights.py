@@ -52,7 +52,7 @@ def obtain(
 ) -> list[tuple[Path, str]]:
     """Path in the cache and sha256 of each file; those not there are downloaded.
 
-    No sha256 of the released files is published. So the first time a file is used, its sha256 is recorded beside it
+    No sha256 of the released files is published. So the first time a file is used, its sha256 is recorded next to it
     (`NAME.sha256`, in the format of `sha256sum`), and from then on a file with another sum is refused. The record is
     trust on first use: compare it with a colleague's before you rely on it.
 

@@ -1,4 +1,4 @@
-"""Turn the boxes of one frame into what the model is told, under the policy for heads that are too small."""
+"""Turn the boxes of one frame into what the model receives, under the policy for heads that are too small."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _WHOLE = FramePrompts(
 def prompts_of_frame(
     heads: VideoHeads, frame_index: int, *, grid_hw: tuple[int, int], small_heads: SmallHeads
 ) -> FramePrompts:
-    """The people of one frame; none is a normal case (PITFALLS 13).
+    """The people of one frame; a frame without people is a normal case.
 
-    A box whose corners round to no cell of the model's grid would silently be no prompt (PITFALLS 9): `grow` gives
-    the model the one cell that holds its centre, `crop` an enlarged part of the frame around it (`BatchRunner` cuts
-    it), `none` gives no prompt; all are recorded per row.
+    A box whose corners round to no cell of the model's grid would silently be no prompt. Instead, `grow` passes the
+    one cell that holds its centre, `crop` an enlarged part of the frame around it (`BatchRunner` cuts it), `none` no
+    prompt; `prompt` records which.
     """
     from gazetools.gazemodels.gazelle.prompts import box_cells, grow_to_cell, is_empty
 

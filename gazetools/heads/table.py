@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +32,9 @@ class HeadTable:
     roles: dict[int, str] = field(default_factory=dict)
     """track id -> `wearer` or `other`."""
     clipped: int = 0
-    """Boxes cut at the frame's edge by `normalised`."""
+    """Number of boxes that were cut at the frame's edge."""
     filled: int = 0
-    """Boxes made by `fill_gaps`."""
+    """Number of boxes made by `fill_gaps`."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -48,7 +49,7 @@ class HeadTable:
         line: npt.NDArray[np.int64],
         roles: dict[int, str] | None = None,
     ) -> HeadTable:
-        """Sort, and refuse what no video could make right: NaN, swapped corners, two boxes of one person at once."""
+        """Sort, and refuse what is wrong for any video: NaN, swapped corners, two boxes of one person in a frame."""
         faults = [
             (~np.isfinite(box_xyxy).all(axis=1), "is not finite"),
             ((box_xyxy[:, 2:] <= box_xyxy[:, :2]).any(axis=1), "has xmax <= xmin or ymax <= ymin (swapped corners?)"),
@@ -109,20 +110,13 @@ class HeadTable:
                 f"{self.source}: every coordinate is at most 1, so the boxes seem to be relative, not pixels.",
                 hint=f"Multiply x by {width} and y by {height}.",
             )
-        return HeadTable(
-            source=self.source,
-            frame=self.frame,
-            track_id=self.track_id,
-            box_xyxy=cut,
-            line=self.line,
-            roles=self.roles,
-            clipped=int((cut != boxes).any(axis=1).sum()),
-        )
+        clipped = self.clipped + int((cut != boxes).any(axis=1).sum())
+        return dataclasses.replace(self, box_xyxy=cut, clipped=clipped)
 
     def fill_gaps(self, max_frames: int) -> HeadTable:
         """The table with boxes added, on straight lines, where a track is missing for 1 to `max_frames` frames.
 
-        A filled box depends on the next seen one, so it looks into the future (PITFALLS 41); `filled` counts them.
+        A filled box depends on the next seen one, so it looks into the future; `filled` counts them.
         Longer gaps stay: the person may have left.
 
         >>> track = HeadTable.from_columns("x", np.array([0, 2]), np.array([1, 1], np.int32),
@@ -153,12 +147,12 @@ class HeadTable:
         )
 
     def of_frame(self, frame_index: int) -> slice:
-        """Rows of one frame."""
+        """Slice of the rows of one frame."""
         first, last = np.searchsorted(self.frame, [frame_index, frame_index + 1])
         return slice(int(first), int(last))
 
     def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """How many boxes each of `frames` has: [len(frames)]."""
+        """Number of boxes in each of `frames`: [len(frames)]."""
         return np.searchsorted(self.frame, frames, side="right") - np.searchsorted(self.frame, frames, side="left")
 
     def choose(self, people: str) -> HeadTable:
@@ -172,13 +166,8 @@ class HeadTable:
             keep = np.sort(by_size[first])
         else:
             keep = np.flatnonzero(np.isin(self.track_id, self._ids_of(people)))
-        return dataclasses.replace(
-            self,
-            frame=self.frame[keep],
-            track_id=self.track_id[keep],
-            box_xyxy=self.box_xyxy[keep],
-            line=self.line[keep],
-        )
+        columns = {name: getattr(self, name)[keep] for name in ("frame", "track_id", "box_xyxy", "line")}
+        return dataclasses.replace(self, **columns)
 
     def _ids_of(self, people: str) -> list[int]:
         present = np.unique(self.track_id).tolist()
@@ -197,3 +186,14 @@ class HeadTable:
                 hint="Name tracks that the file has.",
             )
         return wanted
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundBoxes:
+    """Boxes in pixels as a source gives them."""
+
+    table: HeadTable
+    counts: dict[str, float] = field(default_factory=dict)
+    """What the source says about itself, such as frames without a box by reason."""
+    detector: dict[str, Any] | None = None
+    """Options and weights of the detector that made the boxes."""

@@ -1,6 +1,6 @@
 """Guarded reading of .npy: the header is parsed and checked against the bytes present before anything else.
 
-`numpy.load` trusts headers (a 200-byte file may ask for 58 TiB); these functions refuse lies, never unpickle, and raise
+`numpy.load` trusts headers (a 200-byte file may ask for 58 TiB); these functions check them, never unpickle, and raise
 DataFileError with the file and the reason. Archives of such arrays: gazetools.io.npz.
 """
 
@@ -36,7 +36,7 @@ AnyArray = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayHeader:
-    """What an .npy header says, proven to fit the bytes that follow it."""
+    """An .npy header that is proven to fit the bytes that follow it."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -51,7 +51,7 @@ class ArrayHeader:
 
 
 def npy_layout(path: Path) -> ArrayHeader:
-    """Header of the .npy file `path`. Raises DataFileError where it is damaged or its size is a lie."""
+    """Header of the .npy file `path`. Raises DataFileError where it is damaged or its size is wrong."""
     with guard(path), path.open("rb") as file:
         return read_layout(file, path.stat().st_size, where=str(path))
 
@@ -145,7 +145,7 @@ def iter_blocks(stream: IO[bytes], layout: ArrayHeader, rows: int, *, where: str
 
 
 def _read_exactly(stream: IO[bytes], size: int, *, where: str) -> bytearray:
-    # grown in steps, so that a lying size costs no more memory than there are bytes
+    # grown in steps, so that a wrong size costs no more memory than there are bytes
     data = bytearray()
     while len(data) < size:
         block = stream.read(min(size - len(data), 16 << 20))

@@ -17,7 +17,7 @@ from gazetools.schemas.errors import DataFileError
 
 MAX_INFLATION = 100
 INFLATION_CHECKED_BYTES = 256 << 20
-"""Above this size a compressed member that grows more than MAX_INFLATION times is taken for a bomb."""
+"""Size from which a compressed member that grows more than MAX_INFLATION times is refused as a bomb."""
 MAX_MEMBERS = 256
 _MAX_DIRECTORY_BYTES = 1 << 20
 

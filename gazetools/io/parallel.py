@@ -1,4 +1,4 @@
-"""Videos side by side in threads, and blocks of a video made while others are written; the first fault stops all."""
+"""Videos in parallel threads, and blocks of a video computed while others are written; the first error stops all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ResultT = TypeVar("ResultT")
 
 
 def each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: int) -> list[ResultT]:
-    """`work` of every item, in their order. The first exception stops the items that have not begun and is raised.
+    """Results of `work` for all items, in their order. The first exception cancels items that have not begun.
 
     Threads suffice: reading, hashing, numpy and writing leave Python for most of their time.
     """
@@ -29,9 +29,9 @@ def each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: i
 
 
 def ahead(items: Iterator[ItemT], count: int = 2) -> Iterator[ItemT]:
-    """The items of an iterator that runs in a thread of its own, at most `count` items ahead of who takes them.
+    """The items of an iterator that runs in a thread of its own, at most `count` items ahead of the consumer.
 
-    What the iterator raises is raised here; it is stopped and closed where no more items are taken.
+    Exceptions of the iterator are raised here; it is stopped and closed when the consumer ends early.
     """
     made: queue.Queue[tuple[str, Any]] = queue.Queue(count)
     wanted = True
@@ -43,7 +43,7 @@ def ahead(items: Iterator[ItemT], count: int = 2) -> Iterator[ItemT]:
                 made.put(("item", item))
                 if not wanted:
                     break
-        except BaseException as error:  # handed over, not handled
+        except BaseException as error:  # raised again in the consumer's thread
             last = ("error", error)
         finally:
             if (close := getattr(items, "close", None)) is not None:

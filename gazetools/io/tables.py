@@ -1,4 +1,4 @@
-"""CSV tables by column name: tolerant of order, extra columns, spaces and empty cells; mistakes with file and row."""
+"""CSV tables by column name: any order, extra columns, spaces and empty cells; errors name file and row."""
 
 from __future__ import annotations
 
