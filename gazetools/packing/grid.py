@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.heatmaps.people import chosen_tracks, weight
 from gazetools.sampling import nearest_indices
-from gazetools.schemas.dataset import PackOptions
+from gazetools.schemas.dataset import InOut, PackOptions
 from gazetools.schemas.errors import DataFileError, VideoError
 from gazetools.store import StoreReader
 
@@ -17,8 +18,6 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 _PTS_TOLERANCE_SECONDS = 1e-4
 _TIE_SECONDS = 1e-6
-_GATE = 0.5
-"""Gaze-LLE's in/out probability from which on a target counts as inside the frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,31 +109,26 @@ def _check_columns(store: StoreReader) -> None:
 
 
 def _chosen_rows(store: StoreReader, people: str) -> Ints:
-    if people in ("max", "mean"):
+    tracks = chosen_tracks(store.tracks, people)
+    if tracks is None:
         return np.arange(len(store), dtype=np.int64)
-    if people == "wearer":
-        wanted = [track for track, role in store.tracks.items() if role == "wearer"]
-    else:
-        wanted = [track for track in store.tracks if track == int(people)]
-    if not wanted:
+    if not tracks:
         known = ", ".join(f"{track} ({role})" for track, role in list(store.tracks.items())[:20]) or "none"
         raise DataFileError(
             f"{store.video_id!r} has no person {people!r}; its people are: {known}.",
             hint="Choose one with --people, or max or mean for all.",
         )
-    return np.flatnonzero(np.isin(store.row_track_id, wanted)).astype(np.int64)
+    return np.flatnonzero(np.isin(store.row_track_id, tracks)).astype(np.int64)
 
 
-def _weights(store: StoreReader, chosen: Ints, rule: str) -> npt.NDArray[np.float32] | None:
-    if rule == "keep":
-        return None
+def _weights(store: StoreReader, chosen: Ints, rule: InOut) -> npt.NDArray[np.float32] | None:
     inout = store.row_inout[chosen]
-    if np.isnan(inout).any():
+    if rule != "keep" and np.isnan(inout).any():
         raise DataFileError(
             f"{store.video_id!r} has no inout: the model {store.provenance.model.name} gives none.",
             hint="Pack with --inout keep, or extract with a model whose name ends in _inout.",
         )
-    return (inout >= _GATE).astype(np.float32) if rule == "gate" else inout.astype(np.float32)
+    return weight(inout, rule)
 
 
 def _shown_frames(store: StoreReader, options: PackOptions, warnings: list[str]) -> tuple[Ints, Floats]:

@@ -12,10 +12,10 @@ from gazetools._version import __version__
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.json_files import dumps, read_json, write_json_atomic
 from gazetools.layouts.locate import raw_manifest
+from gazetools.layouts.registry import LAYOUTS
 from gazetools.packing.readme import README_HEADING, readme
 from gazetools.schemas.base import parse_settings
 from gazetools.schemas.dataset import (
-    INDEX_NPZ,
     MANIFEST_NAME,
     ORIGIN_SUFFIX,
     README_NAME,
@@ -42,7 +42,8 @@ class ManifestDraft:
         self._entries: dict[str, PackedVideo] = {}
         self._replaced: set[str] = set()
         self._lock = threading.Lock()
-        self.is_ours = (dataset / MANIFEST_NAME).exists() or self._work.is_dir()
+        self.may_replace = overwrite or (dataset / MANIFEST_NAME).exists() or self._work.is_dir()
+        """Files in the dataset may be replaced: they are of gazetools, or the user said so."""
         if (dataset / MANIFEST_NAME).exists():
             manifest = parse_settings(Manifest, raw_manifest(dataset), what=str(dataset / MANIFEST_NAME))
             self._old_text = (dataset / MANIFEST_NAME).read_text(encoding="utf-8")
@@ -62,11 +63,7 @@ class ManifestDraft:
         entry = self._entries.get(video_id)
         if entry is None or entry.options_key != self.options.key() or entry.source_sha256 != source_sha256:
             return None
-        path = self.dataset / entry.file
-        if self.options.layout != "npy":
-            whole = path.is_file() and path.stat().st_size == entry.bytes
-        else:
-            whole = (path / INDEX_NPZ).is_file() and sum(p.stat().st_size for p in path.iterdir()) == entry.bytes
+        whole = LAYOUTS[self.options.layout].bytes_at(self.dataset / entry.file) == entry.bytes
         if entry.origin_sha256 is not None:
             whole &= path_of_id(self.dataset, video_id, ORIGIN_SUFFIX).is_file()
         return entry if whole else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.normalise import Maps, combine_people, inverse_of, normalise, resize, to_stored
-from gazetools.heatmaps.values import to_float32
+from gazetools.heatmaps.normalise import NORMALISATIONS, Maps, Normalisation, normalise
+from gazetools.heatmaps.people import combine_people
+from gazetools.heatmaps.values import resize, to_float32, to_stored
 from gazetools.packing.grid import Grid, Ints
 from gazetools.schemas.dataset import PackOptions
 from gazetools.schemas.errors import DataFileError
@@ -36,6 +38,10 @@ class PackedMaps:
     """First row of a block -> [2, n] scale and offset of its rows."""
 
     @property
+    def _rule(self) -> Normalisation:
+        return NORMALISATIONS[self.options.normalize]
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(T, H, W)"""
         return len(self.grid), *self.size_hw
@@ -53,9 +59,9 @@ class PackedMaps:
             if self._untouched(sources):
                 yield self._laid_out(self._raw(sources), sources, block)
             else:
-                inverse: list[npt.NDArray[np.float32]] | None = None if self.options.normalize == "none" else []
+                inverse: list[npt.NDArray[np.float32]] = []
                 maps = self._finished(sources, inverse)
-                if inverse is not None:
+                if self._rule.members:
                     self._keep_inverse(inverse, sources, block)
                 yield self._stored(self._laid_out(maps, sources, block))
 
@@ -63,7 +69,7 @@ class PackedMaps:
         """Are the maps of these grid rows to be copied bit by bit?"""
         return (
             self.options.dtype == "float16"
-            and self.options.normalize == "none"
+            and not self._rule.members
             and self.options.missing != "interpolate"
             and self.grid.weights is None
             and self.store.heatmap_shape == self.size_hw
@@ -77,7 +83,7 @@ class PackedMaps:
         """Raw maps of grid rows with one person each."""
         return self._read_rows(self.grid.chosen[self.grid.start[sources]])
 
-    def _finished(self, sources: Ints, inverse: list[npt.NDArray[np.float32]] | None) -> Maps:
+    def _finished(self, sources: Ints, inverse: list[npt.NDArray[np.float32]]) -> Maps:
         """Combined, resized and normalised maps of the grid rows `sources`; what undoes it is added to `inverse`."""
         counts = self._counts(sources)
         parts = [np.zeros((0, *self.size_hw), dtype=np.float32)]
@@ -90,22 +96,17 @@ class PackedMaps:
             weights = None if self.grid.weights is None else self.grid.weights[positions]
             maps, largest = combine_people(to_float32(raw, 1.0), ends - people, weights, rule=self.options.people)
             maps = resize(maps, self.size_hw)
-            if inverse is not None:
+            if self._rule.members:
                 inverse.append(self._inverse_of(maps, largest))
             maps = normalise(maps, self.options.normalize, temperature=self.options.temperature)
             parts.append(maps if largest is None else maps * largest[:, None, None])
         return parts[1] if len(parts) == 2 else np.concatenate(parts)
 
     def _inverse_of(self, maps: Maps, largest: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
-        scale, offset = inverse_of(maps, self.options.normalize, temperature=self.options.temperature)
+        temperature = self.options.temperature
+        scale, offset = self._rule.inverse(maps, temperature)
         if largest is not None:
-            # a weight of 0 has wiped the map out; softmax's scale is no factor, its weight moves the offset
-            known = largest > 0
-            factor = np.where(known, largest, 1)
-            if self.options.normalize == "softmax":
-                offset = np.where(known, offset - self.options.temperature * np.log(factor), np.nan)
-            else:
-                scale, offset = np.where(known, scale / factor, np.nan), np.where(known, offset, np.nan)
+            scale, offset = self._rule.weighted(scale, offset, largest, temperature)
         return np.stack([scale, offset]).astype(np.float32)
 
     def _keep_inverse(self, parts: list[npt.NDArray[np.float32]], sources: Ints, block: slice) -> None:
@@ -118,13 +119,17 @@ class PackedMaps:
             rows[:, there] = np.concatenate(parts, axis=1)[:, np.searchsorted(sources, before[there])]
         self._inverse[block.start] = rows
 
-    def inverse(self) -> dict[str, npt.NDArray[np.float32]]:
-        """`norm_scale` and `norm_offset`, float32 [T] each, once `blocks` has been iterated; nothing for none."""
-        if self.options.normalize == "none":
-            return {}
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """Names of the members, in their order."""
+        return ("valid", "inout", "pts_seconds", *self._rule.members)
+
+    def members(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays [T] next to the maps, complete once `blocks` has been iterated."""
         empty = np.zeros((2, 0), np.float32)
-        rows = np.concatenate([empty, *(self._inverse[start] for start in sorted(self._inverse))], axis=1)
-        return {"norm_scale": rows[0].copy(), "norm_offset": rows[1].copy()}
+        inverse = np.concatenate([empty, *(self._inverse[start] for start in sorted(self._inverse))], axis=1)
+        arrays = (self.grid.valid, self.grid.inout, self.grid.pts_seconds, *(row.copy() for row in inverse))
+        return dict(zip(self.member_names, arrays, strict=False))
 
     def _laid_out(self, maps: npt.NDArray[np.floating], sources: Ints, block: slice) -> npt.NDArray[np.floating]:
         """The rows of a block: maps of their own, filled ones, zeros."""
@@ -141,9 +146,8 @@ class PackedMaps:
         return rows
 
     def _stored(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.generic]:
-        sums_to_one = self.options.normalize in ("sum", "softmax")
         maps = rows.astype(np.float32, copy=False)
-        return to_stored(maps, self.options.dtype, sums_to_one=sums_to_one, where=self.store.video_id)
+        return to_stored(maps, self.options.dtype, sums_to_one=self._rule.total is not None, where=self.store.video_id)
 
     def _read_rows(self, rows: Ints) -> Halves:
         """Raw maps of the store rows `rows` (ascending, repeats allowed), checked to be in 0..1."""

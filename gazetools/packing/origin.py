@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 
 import numpy as np
 
-from gazetools.io.json_files import dumps
 from gazetools.packing.grid import Grid
 from gazetools.schemas.dataset import Origin, SampledPerson, SampledRow
 from gazetools.store import StoreReader
@@ -25,12 +23,6 @@ def origin_of(store: StoreReader, grid: Grid) -> Origin:
         **_fingerprints(store),
         rows=_sampled_rows(store, grid),
     )
-
-
-def origin_bytes(origin: Origin) -> tuple[bytes, str]:
-    """The file's bytes and their sha256."""
-    data = dumps(origin.model_dump(mode="json")).encode("utf-8")
-    return data, hashlib.sha256(data).hexdigest()
 
 
 def _fingerprints(store: StoreReader) -> dict[str, list[int] | str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import Choices, StrictModel
 from gazetools.schemas.store import FINGERPRINT_SIZE
 
 if TYPE_CHECKING:
@@ -39,10 +39,14 @@ INDEX_NPZ = "index.npz"
 PACK_RULES_VERSION = 2
 """Raised whenever the same options would give other numbers, so that datasets are packed anew."""
 
-LayoutName = Literal["npz", "npy", "hdf5"]
-LAYOUT_SUFFIX: dict[str, str] = {"npz": ".npz", "npy": "", "hdf5": ".h5"}
-"""What follows the video id in the name of its file; the npy layout has a folder."""
-Normalise = Literal["none", "max", "sum", "minmax", "softmax"]
+LAYOUT_NAMES = Choices("npz", "npy", "hdf5")
+"""Names in `gazetools.layouts.registry.LAYOUTS`, whose `register` adds others."""
+LayoutName = Annotated[str, LAYOUT_NAMES]
+NORMALISATION_NAMES = Choices("none", "max", "sum", "minmax", "softmax")
+"""Names in `gazetools.heatmaps.normalise.NORMALISATIONS`, whose `register` adds others."""
+Normalise = Annotated[str, NORMALISATION_NAMES]
+SUM_TO_ONE = {"sum", "softmax"}
+"""The normalisations after which every map sums to 1."""
 Align = Literal["video", "native"]
 Missing = Literal["zero", "hold", "interpolate"]
 InOut = Literal["keep", "gate", "weight"]
@@ -57,11 +61,6 @@ def _known_people(value: str) -> str:
 
 PeopleRule = Annotated[str, AfterValidator(_known_people)]
 """Whose maps a frame's one map is made of: `max` or `mean` of all, the `wearer`, or a track id."""
-
-
-def frame_file_name(index: int) -> str:
-    """`frame_000012.npy`: the number is the index on the grid T."""
-    return f"frame_{index:06d}.npy"
 
 
 class PackOptions(StrictModel):
@@ -100,7 +99,7 @@ class PackOptions(StrictModel):
     @field_validator("dtype")
     @classmethod
     def _holds_the_values(cls, value: PackDtype, info: ValidationInfo) -> PackDtype:
-        if value == "uint8" and info.data.get("normalize") in ("sum", "softmax"):
+        if value == "uint8" and info.data.get("normalize") in SUM_TO_ONE:
             raise ValueError(
                 "its steps of 1/255 would round maps that sum to 1 to nothing; use float32 or float16, or normalize "
                 "max, minmax or none"
