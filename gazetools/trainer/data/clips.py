@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from gazetools.io.open_files import OpenFiles, Recent
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.schemas.training_data import PRIMARY_SOURCE
@@ -102,15 +102,15 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         self.future_frames = future_frames
         self.features = features if self.observer.repeats and not future_frames else None
         """None where clips differ between epochs."""
-        self._videos: OrderedDict[Path, Video] = OrderedDict()
-        self._facts: OrderedDict[Path, VideoFacts] = OrderedDict()
+        self._videos: OpenFiles[Path, Video] = OpenFiles(_OPEN_VIDEOS)
+        self._facts: Recent[Path, VideoFacts] = Recent(_KNOWN_VIDEOS)
         self._partners: tuple[int, dict[str, npt.NDArray[np.int64]]] = (-1, {})
 
     def __len__(self) -> int:
         return len(self.split.clips)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_videos": OrderedDict(), "_facts": OrderedDict(), "_partners": (-1, {})}
+        return {**self.__dict__, "_partners": (-1, {})}
 
     def __getitem__(self, place: int) -> Sample | Unreadable:
         clip = self.split.clips[place]
@@ -239,33 +239,22 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         return open_indexed(path, self.index_cache, threads=0 if get_worker_info() is None else 1)
 
     def _video(self, path: Path) -> Video:
-        if path in self._videos:
-            self._videos.move_to_end(path)
-            return self._videos[path]
-        video = (self.reader or self._open)(path)
-        self._videos[path] = video
-        if len(self._videos) > _OPEN_VIDEOS:
-            self._videos.popitem(last=False)[1].close()
-        return video
+        return self._videos.get(path, lambda: (self.reader or self._open)(path))
 
     def _facts_of(self, path: Path) -> VideoFacts:
-        """Kept longer than the open file: a partner's maps need no frames."""
-        if path in self._facts:
-            self._facts.move_to_end(path)
-            return self._facts[path]
+        """Facts of a video, kept longer than the open file: a partner's maps need no frames."""
+        return self._facts.get(path, lambda: self._read_facts(path))
+
+    def _read_facts(self, path: Path) -> VideoFacts:
         video = self._video(path)
         info, cached = video.info, self.features is not None
         status = path.stat() if cached else None
-        facts = VideoFacts(
+        return VideoFacts(
             pts_seconds=video.pts_seconds,
             frame_hw=(info.height, info.width),
             rate=getattr(info, "rate", None),
             decoded_by=(status.st_size, status.st_mtime_ns, info.stream_index, info.decoder) if status else (),
         )
-        self._facts[path] = facts
-        if len(self._facts) > _KNOWN_VIDEOS:
-            self._facts.popitem(last=False)
-        return facts
 
 
 def _frames(video: Video, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
