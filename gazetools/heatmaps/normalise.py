@@ -32,6 +32,11 @@ class Normalisation:
     promise = ""
     """`total`, `peak` and `low` in words, after "maps"."""
 
+    @property
+    def changes(self) -> bool:
+        """Whether the numbers of maps change."""
+        return type(self).apply is not Normalisation.apply
+
     def apply(self, maps: Maps, temperature: float) -> Maps:
         """The normalised maps [n, H, W]; a map of zeros stays zeros."""
         return maps

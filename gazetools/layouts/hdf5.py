@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,7 @@ import numpy as np
 from gazetools.io.arrays import AnyArray, ArrayHeader
 from gazetools.io.atomic import atomic_path, sha256_while_synced
 from gazetools.io.parallel import ahead
-from gazetools.io.raw_file import RawFile
+from gazetools.io.raw_file import ErrorHidingFile
 from gazetools.layouts.base import MEMBER_TYPES, Layout, MapStream, SideMembers, Written
 from gazetools.schemas.dataset import HEATMAP_MEMBER
 from gazetools.schemas.errors import DataFileError
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     import h5py
 
 _MAX_RANK = 3
-_PAGE = 4096
 
 
 class Hdf5Layout(Layout):
@@ -31,16 +28,14 @@ class Hdf5Layout(Layout):
     keeps_order = False
 
     def write(self, path: Path, stream: MapStream) -> Written:
-        """HDF5 itself only lays out the file, in memory and without the numbers, which are written later.
+        """HDF5 only lays out the file, without the numbers, which are written afterwards at their offsets.
 
         So a full disk raises our error instead of crashing HDF5, and memory does not grow with the video.
         """
-        outline = _Outline()
         members = {name: (stream.shape[:1], MEMBER_TYPES[name]) for name in stream.member_names}
-        offsets = _lay_out(outline, {HEATMAP_MEMBER: (stream.shape, stream.dtype), **members})
         with atomic_path(path) as temp:
-            with temp.open("wb") as file:
-                outline.write_to(file)
+            offsets = _lay_out(temp, {HEATMAP_MEMBER: (stream.shape, stream.dtype), **members})
+            with temp.open("r+b") as file:
                 file.seek(offsets[HEATMAP_MEMBER])
                 for block in ahead(stream.blocks):
                     file.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
@@ -130,12 +125,13 @@ class Hdf5Members:
         return header
 
 
-def _lay_out(outline: _Outline, wanted: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> dict[str, int]:
-    """Offset of each dataset's first number."""
+def _lay_out(path: Path, wanted: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> dict[str, int]:
+    """Make a file of datasets whose numbers are not written; the offset of each dataset's first number."""
     import h5py
 
     offsets = {}
-    with h5py.File(outline, "w", libver=("v110", "v110")) as file:
+    outline = ErrorHidingFile(path)
+    with outline, h5py.File(outline, "w", libver=("v110", "v110")) as file:
         for name, (shape, dtype) in wanted.items():
             properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             properties.set_layout(h5py.h5d.CONTIGUOUS)
@@ -146,54 +142,5 @@ def _lay_out(outline: _Outline, wanted: dict[str, tuple[tuple[int, ...], np.dtyp
             kind = h5py.h5t.py_create(dtype, logical=True)
             dataset = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), dcpl=properties)
             offsets[name] = dataset.get_offset() or 0
+    outline.raise_error()
     return offsets
-
-
-class _Outline(RawFile):
-    """A file in memory that keeps only the pages that were written."""
-
-    def __init__(self) -> None:
-        self._pages: dict[int, bytearray] = {}
-        self._size = self._place = 0
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._place = offset + {0: 0, 1: self._place, 2: self._size}[whence]
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def truncate(self, size: int | None = None) -> int:
-        self._size = self._place if size is None else size
-        return self._size
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        for at, page, start, count in self._spans(len(view)):
-            view[at : at + count] = self._pages.get(page, bytearray(_PAGE))[start : start + count]
-        self._place += len(view)
-        return len(view)
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        for at, page, start, count in self._spans(len(view)):
-            self._pages.setdefault(page, bytearray(_PAGE))[start : start + count] = view[at : at + count]
-        self._place += len(view)
-        self._size = max(self._size, self._place)
-        return len(view)
-
-    def write_to(self, file: io.BufferedWriter) -> None:
-        """The kept pages at their places; `file` gets the whole length."""
-        file.truncate(self._size)
-        for page in sorted(self._pages):
-            file.seek(page * _PAGE)
-            file.write(self._pages[page][: max(0, self._size - page * _PAGE)])
-
-    def _spans(self, length: int) -> Iterator[tuple[int, int, int, int]]:
-        """(position in the buffer, page, position in the page, bytes) of a transfer at the current place."""
-        at = 0
-        while at < length:
-            page, start = divmod(self._place + at, _PAGE)
-            count = min(length - at, _PAGE - start)
-            yield at, page, start, count
-            at += count

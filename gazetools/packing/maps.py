@@ -69,7 +69,7 @@ class PackedMaps:
         """Are the maps of these grid rows to be copied bit by bit?"""
         return (
             self.options.dtype == "float16"
-            and not self._rule.members
+            and not self._rule.changes
             and self.options.missing != "interpolate"
             and self.grid.weights is None
             and self.store.heatmap_shape == self.size_hw

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,41 +98,33 @@ class _StoreVideo:
             return unchanged
         with ThreadPoolExecutor(1) as hashing:
             # the source is hashed while it is packed; nothing is committed before both are done and agree
-            source = _Source(entry.payload, stated_sha256, hashing.submit(sha256_of_file, entry.payload))
+            found_sha256 = hashing.submit(sha256_of_file, entry.payload)
+
+            def check_source() -> None:
+                if found_sha256.result() != stated_sha256:
+                    raise DataFileError(
+                        f"The sha256 of {entry.payload} differs from its sidecar's.",
+                        hint="Run extract again for this video with --overwrite.",
+                    )
+
             try:
-                item = _pack_store(source, place, progress)
+                item = _pack_store(entry.payload, check_source, place, progress)
             except DataFileError:
-                source.check()  # the better reason where both are true
+                check_source()  # the better reason where both are true
                 raise
         for warning in item.warnings:
             progress.say(f"{entry.video_id}: {warning}")
         return item
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A store file and its sha256, as stated and as it is being computed."""
-
-    payload: Path
-    stated_sha256: str
-    found_sha256: Future[str]
-
-    def check(self) -> None:
-        """Wait for the sum; raise DataFileError where it is not the sidecar's."""
-        if self.found_sha256.result() != self.stated_sha256:
-            raise DataFileError(
-                f"The sha256 of {self.payload} differs from its sidecar's.",
-                hint="Run extract again for this video with --overwrite.",
-            )
-
-
-def _pack_store(source: _Source, place: Place, progress: Progress) -> PackedItem:
+def _pack_store(payload: Path, check_source: Callable[[], None], place: Place, progress: Progress) -> PackedItem:
+    """Pack one store file; `check_source` is called before anything is committed."""
     options, video_id = place.draft.options, place.video_id
     warnings: list[str] = []
-    with open_store(source.payload, direct=True) as store:  # the sha256 is compared before the commit
+    with open_store(payload, direct=True) as store:  # the sha256 is compared before the commit
         if store.video_id != video_id:
             raise DataFileError(
-                f"{source.payload} holds the video {store.video_id!r}, not {video_id!r}.", hint="Undo the renaming."
+                f"{payload} holds the video {store.video_id!r}, not {video_id!r}.", hint="Undo the renaming."
             )
         grid = plan_grid(store, options, warnings)
         maps = PackedMaps(store=store, grid=grid, options=options, size_hw=_stored_size(store, options))
@@ -144,7 +136,7 @@ def _pack_store(source: _Source, place: Place, progress: Progress) -> PackedItem
                 progress.advance(video_id, len(block))
 
         def members() -> dict[str, npt.NDArray[Any]]:
-            source.check()
+            check_source()
             return maps.members()
 
         fields = place.write(
