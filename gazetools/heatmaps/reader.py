@@ -1,4 +1,4 @@
-"""HeatmapReader: maps of one video as float32, whatever layout they lie in."""
+"""HeatmapReader: maps of one video as float32, in any layout."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ MissingPolicy = Literal["error", "zero"]
 class HeatmapReader(Closing):
     """Maps of one video in a dataset, read by frame index or by time.
 
-    Reads gazetools' npz and npy layouts and, without a manifest, heatmaps of other tools: `<id>.npz` with the maps
-    under any key (`heatmap`, else the first), `<id>.npy`, `<id>/gaze.npy`, or a folder of numbered .npy files; arrays
-    are [T,H,W], [T,1,H,W] or [H,W]. Nothing is ever unpickled. A stored member of an .npz is read at its offset
-    inside the archive; a compressed one is unpacked once and kept (at most 2 GiB).
+    Reads every layout of gazetools and, without a manifest, heatmaps of other tools: `<id>.npz` with the maps under
+    any key (`heatmap`, else the first), `<id>.npy`, `<id>/gaze.npy`, or a folder of numbered .npy files; arrays are
+    [T,H,W], [T,1,H,W] or [H,W]. Nothing is ever unpickled. A stored member of an .npz is read at its offset inside
+    the archive; a compressed one is unpacked once and kept (at most 2 GiB).
 
     Readers can be pickled and used in forked or spawned workers: each process opens the files for itself.
 
     Args:
         dataset_path: folder with the heatmaps (and `manifest.json` where gazetools packed them).
         video_id: id of the video.
-        missing: what stands for heatmaps that aren't there, be it the video or a numbered frame of a folder: `error`
-            raises DataFileError, `zero` gives zero maps (`valid` False). A *broken* file is an error in both.
+        missing: what to do where the video, or a numbered frame of a folder, is not there: `error` raises
+            DataFileError, `zero` returns zero maps (`valid` False). A *broken* file is an error in both.
         size: (H, W) of the zero maps of a missing video in a folder without a manifest.
-        resized: maps packed with `--size video` are handed out at the video's size; False: as they are stored.
+        resized: return maps packed with `--size video --resize-on-load` at the video's size; False: as stored.
 
     Raises:
         DataFileError: no such heatmaps, or files that are damaged, hostile or of another format.
@@ -56,7 +56,7 @@ class HeatmapReader(Closing):
     pts_seconds: npt.NDArray[np.float64] | None
     """float64 [T] time of each row in its video; None in files without it."""
     is_missing: bool
-    """True where the dataset has nothing for this video and `missing="zero"` was chosen."""
+    """True where the dataset has no maps of this video and `missing` is `zero`."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class HeatmapReader(Closing):
             self._source = None
 
     def read(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        """Maps of the rows `indices`, in their order and repeated where asked for, float32 [n, H, W].
+        """Maps of the rows `indices`, float32 [n, H, W], in the order of `indices`, which may repeat.
 
         Raises FrameRangeError for an index outside 0..T-1, DataFileError where a file is missing or damaged.
         """

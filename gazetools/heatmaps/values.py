@@ -42,7 +42,7 @@ def to_float16(maps: Maps) -> npt.NDArray[np.float16]:
 
     A normal half is the float's bits with the exponent moved by 127-15 and 13 bits rounded away; adding half of the
     last kept bit, less one where that bit is even, rounds as IEEE 754 asks. Below 2**-14 a half counts steps of 2**-24,
-    which is what a float32 in 0.5..1 counts in its last bit: adding 0.5 leaves the FPU to round.
+    which is what a float32 in 0.5..1 counts in its last bit: adding 0.5 makes the FPU round.
     """
     bits = np.ascontiguousarray(maps).view(np.uint32)
     if not bits.size or int(bits.max()) > _ONE:  # signs, NaN and what is above 1 have larger bit patterns
@@ -70,7 +70,7 @@ def to_stored(maps: Maps, dtype: PackDtype, *, sums_to_one: bool, where: str) ->
     if dtype == "uint8":
         return np.rint(np.clip(maps, 0.0, 1.0) * np.float32(255)).astype(np.uint8)
     stored = to_float16(maps)
-    # small maps can't lose that much, whatever is in them
+    # small maps can't lose that much, whatever their values
     can_lose = _HALF_RELATIVE + _HALF_ABSOLUTE * maps[:1].size
     if sums_to_one and len(maps) and can_lose > _MAX_LOST_MASS:
         lost = float(np.abs(maps - to_float32(stored, 1.0)).sum(axis=(1, 2), dtype=np.float64).max())

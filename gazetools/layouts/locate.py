@@ -1,4 +1,4 @@
-"""Find the file or folder that holds a video's heatmaps, and what the dataset's manifest says of it."""
+"""Find the file or folder that holds a video's heatmaps, and its entry in the dataset's manifest."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Location:
 def locate(dataset: Path, video_id: str) -> Location | None:
     """The heatmaps of `video_id` in `dataset`, None where there are none.
 
-    With a manifest its entry decides; without one `<id>.npz`, `<id>.npy`, the folder `<id>` with numbered .npy files
-    or `<id>/gaze.npy` are taken, in this order. Raises DataFileError for ids that would leave the dataset, for a
+    With a manifest its entry decides; without one `<id>.npz`, `<id>.npy`, `<id>/gaze.npy` or the folder `<id>` with
+    numbered .npy files are taken, in this order. Raises DataFileError for ids that would leave the dataset, for a
     dataset that is no folder, and for a manifest that can't be read.
     """
     if not dataset.is_dir():
@@ -67,7 +67,7 @@ def _stated_location(dataset: Path, video_id: str) -> Location | None:
 
 
 def _foreign_location(dataset: Path, video_id: str) -> Location | None:
-    """Heatmaps without a manifest: the first of the known shapes that exists."""
+    """Heatmaps without a manifest: the first of the known places that exists."""
     npz, npy, folder = (dataset / (video_id + suffix) for suffix in (".npz", ".npy", ""))
     path = next((path for path in (npz, npy, folder / _WHOLE_ARRAY_IN_FOLDER) if path.is_file()), None)
     if path is None and folder.is_dir() and is_frame_folder(folder):

@@ -1,4 +1,4 @@
-"""DATASET/README.md: what the dataset is, from what, how it was normalised, how to load it."""
+"""The text of DATASET/README.md: what the dataset holds, where it comes from, how it was made, how to load it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ README_HEADING = b"# Gaze heatmaps (gazetools)\n"
 
 
 def readme(manifest: Manifest) -> str:
-    """The text, in Markdown; the same manifest gives the same text."""
+    """The text in Markdown; the same manifest gives the same text."""
     options, videos = manifest.options, manifest.videos
     rule, layout = NORMALISATIONS[options.normalize], LAYOUTS[manifest.layout]
     rows = sum(video.t for video in videos.values())
@@ -21,6 +21,7 @@ def readme(manifest: Manifest) -> str:
     future = any(video.uses_future for video in videos.values())
     sizes = ", ".join(f"{h}x{w}" for h, w in sorted({(v.h, v.w) for v in videos.values()})) or "none"
     first = next(iter(videos), "VIDEO_ID")
+    models = Counter(_model_of(video.provenance) for video in videos.values())
     lines = [
         README_HEADING.decode().strip(),
         "",
@@ -30,7 +31,7 @@ def readme(manifest: Manifest) -> str:
         "",
         "## From what",
         "",
-        *_origins(manifest),
+        *([f"- {count} videos: {text}" for text, count in sorted(models.items())] or ["- nothing yet"]),
         "",
         "## How",
         "",
@@ -62,13 +63,6 @@ def readme(manifest: Manifest) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _origins(manifest: Manifest) -> list[str]:
-    models: Counter[str] = Counter()
-    for video in manifest.videos.values():
-        models[_model_of(video.provenance)] += 1
-    return [f"- {count} videos: {text}" for text, count in sorted(models.items())] or ["- nothing yet"]
 
 
 def _model_of(provenance: dict[str, Any]) -> str:
