@@ -13,6 +13,7 @@ from gazetools._version import __version__
 from gazetools.io.atomic import check_writable_folder
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.anchors import AnchorPlan, resolve_anchors
 from gazetools.trainer.data.annotations import read_annotations
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.feature_cache import FeatureCache
@@ -30,7 +31,6 @@ from gazetools.trainer.plan.checks import (
     choose_device,
     describe_model,
 )
-from gazetools.trainer.plan.config import AnchorPlan, resolve_anchors
 from gazetools.trainer.plan.problems import Problems
 from gazetools.trainer.plan.selection import at_horizons, hold_out
 from gazetools.trainer.resume import CHECKPOINTS

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gazetools.preview.overlay import PersonOverlay, draw_overlay
 from gazetools.schemas.errors import GazetoolsError
+from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
@@ -23,7 +24,7 @@ from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
 from gazetools.trainer.folder.predictions import Predictions
 from gazetools.trainer.learn.controls import centre_prior
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.settle import INDEX_CACHE
 from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
 
