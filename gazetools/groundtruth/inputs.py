@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.annotations.ego4d_root import download_command, ego4d_folder, ego4d_videos_with_gaze, missing_ego4d
+from gazetools.annotations.ego4d import download_command, ego4d_folder, ego4d_videos_with_gaze, missing_ego4d
 from gazetools.egoexo.take import CameraVideo, Take
 from gazetools.egoexo.takes import choose_cameras, choose_takes, is_egoexo_root
 from gazetools.egoexo.takes_file import TAKES_NAME

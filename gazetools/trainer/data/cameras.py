@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from gazetools.annotations.segment import Segment
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.trainer.data.annotations import Segment
 from gazetools.trainer.data.videos import SUFFIXES, TAKE_FOLDERS
 
 TAKES_NAME = "takes.json"
@@ -100,7 +100,7 @@ def name_cameras(segments: Sequence[Segment], takes: Takes, views: Sequence[str]
         take = segment.video_id
         if take not in chosen:
             chosen[take] = list(dict.fromkeys(camera for view in views for camera in takes.resolve(take, view)))
-        named += [replace(segment, video_id=f"{take}/{camera}") for camera in chosen[take]]
+        named += [replace(segment, video_id=f"{take}/{camera}", whole_take=False) for camera in chosen[take]]
         if not chosen[take]:
             without[take] = None
     return named, list(without)

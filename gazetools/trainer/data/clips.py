@@ -19,11 +19,11 @@ from torch.utils.data import Dataset, get_worker_info
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.schemas.training_data import PRIMARY_SOURCE
-from gazetools.trainer.data.annotations import LabelSpace
 from gazetools.trainer.data.batch import SHUFFLED, WITHOUT_PARTNER, Batch, Sample, Unreadable, collate
 from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.geometry import View, training_view, whole_view
 from gazetools.trainer.data.index_cache import open_indexed
+from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.dataset import MapSource
 from gazetools.trainer.data.observation import Observation, Observer, VideoFacts
 from gazetools.trainer.data.partners import partners_of

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gazetools.annotations.segment import Segment
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import DataSettings, Range
 from gazetools.trainer.data.anchors import NamedAnchor
-from gazetools.trainer.data.annotations import LabelSpace, Segment
+from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.build import source_settings
 from gazetools.trainer.data.maps.dataset import HeatmapSurvey, MapSource
 from gazetools.trainer.data.sampling import anchor_seconds

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gazetools.annotations.segment import Segment
+from gazetools.annotations.segments import read_segments
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan
-from gazetools.trainer.data.annotations import LabelSpace, Segment, read_annotations
 from gazetools.trainer.data.cameras import Takes, heatmap_video_id, name_cameras, refuse_split_takes
+from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.build import build_sources, source_settings, view_of
 from gazetools.trainer.data.maps.dataset import HeatmapSurvey, MapSource
 from gazetools.trainer.data.split import Clip, SourceOfRun, SplitBuilder, SplitPlan
@@ -100,8 +102,8 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
 def _rows(data: DataSettings, name: str, takes: Takes) -> list[Segment]:
     """The segments of an annotation file, those of takes with their cameras."""
     path = Path(name)
-    rows = read_annotations(path)
-    if path.suffix.lower() != ".json":
+    rows = read_segments(path)
+    if not rows[0].whole_take:
         if data.video_view is not None:
             raise UsageError(
                 f"video_view = {data.video_view} is for annotations of takes; the ids of {path} name videos already.",

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from gazetools._version import __version__
+from gazetools.annotations.segments import read_segments
 from gazetools.io.atomic import check_writable_folder
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.anchors import AnchorPlan, resolve_anchors
-from gazetools.trainer.data.annotations import read_annotations
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.maps.build import build_sources
@@ -161,7 +161,7 @@ def _gather_data_problems(problems: Problems, config: TrainingConfig, first: Usa
     data = config.experiment.data
     for name in (data.dataset_train, data.dataset_val):
         with problems.gather():
-            read_annotations(Path(name))
+            read_segments(Path(name))
     with problems.gather():
         build_sources(data)
     if not Path(data.base_path).is_dir() and "base_path" not in str(first):
