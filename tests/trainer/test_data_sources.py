@@ -13,8 +13,9 @@ import pytest
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import DataSettings
 from gazetools.schemas.training_data import GazePointSettings, HeatmapSourceSettings
+from gazetools.trainer.data.maps.base import ClipFramesAsked
 from gazetools.trainer.data.maps.build import build_sources
-from gazetools.trainer.data.maps.dataset import ClipFramesAsked, DatasetMaps
+from gazetools.trainer.data.maps.dataset import DatasetMaps
 from gazetools.trainer.data.maps.points import PointMaps, read_gaze_points, render_points, sigma_relative
 from gazetools.trainer.data.maps.store import StoreMaps
 from gazetools.trainer.plan.config import load_config

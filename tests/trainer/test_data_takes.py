@@ -13,11 +13,10 @@ from gazetools.annotations.segments import read_segments
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
-from gazetools.trainer.data.cameras import Takes
-from gazetools.trainer.data.clips import ClipDataset, Sample
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, plan_data
-from gazetools.trainer.data.videos import find_video
+from gazetools.trainer.data.videos import Takes, find_video
 from gazetools.trainer.plan.selection import hold_out
 from tests.helpers.videos import ArrayVideo
 
@@ -228,9 +227,8 @@ def exo_dataset(root: Path, maps: np.ndarray, *, pts: np.ndarray | None = None, 
         made.train,
         chosen,
         made.labels,
+        ClipOptions(training=True, seed=0),
         heatmaps=build_sources(chosen),
-        training=True,
-        seed=0,
         reader=lambda path: ArrayVideo(np.zeros((150, 48, 64, 3), np.uint8)),  # type: ignore[arg-type, return-value]
     )
 

@@ -1,4 +1,4 @@
-"""Anticipation anchors: the moment of an action from which the anticipation time counts back."""
+"""What the anticipation time counts back from: the anchors of training and validation, and the rule that chose them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _END: Range = (0.0, 0.0)
 
 @dataclass(frozen=True, kw_only=True)
 class NamedAnchor:
-    """One meaning of `anchor`. Anchor time = point * action start + (1 - point) * action end."""
+    """One meaning of `anchor`: anchor time = point * action start + (1 - point) * action end."""
 
     name: str
     """`start`, `end`, or `point_A_B` for a range of V-JEPA 2's anticipation points."""
@@ -21,19 +21,18 @@ class NamedAnchor:
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorPlan:
-    """The moments that training and validation count back from."""
+    """What training and validation count back from, and by which rule that was decided."""
 
     train: NamedAnchor
     validation: tuple[NamedAnchor, ...]
     """The first one selects the best checkpoint."""
     rule: str
-    """Why these anchors, as one sentence for the log."""
 
 
 def resolve_anchors(config: TrainingConfig) -> AnchorPlan:
-    """Anchors of a run by one rule, which `AnchorPlan.rule` states.
+    """The anchors of training and validation.
 
-    1. `anchor` is set: it applies to training and validation; anticipation points are not used.
+    1. `anchor` is set: training and validation use it; anticipation points are not used.
     2. The file was written for the V-JEPA 2 tree (its module_name starts with `evals.`, or it has an anticipation
        point): training keeps V-JEPA 2's points (default: the action end), validation is reported under both anchors.
     3. Otherwise: the action start (the EPIC-KITCHENS protocol).

@@ -15,7 +15,7 @@ from gazetools.io.atomic import check_writable_folder
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.anchors import AnchorPlan, resolve_anchors
-from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions
 from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, SplitPlan, plan_data
@@ -82,13 +82,15 @@ class RunPlan:
             split,
             data,
             self.data.labels,
+            ClipOptions(
+                training=training,
+                seed=self.config.seed,
+                compat=self.config.compat,
+                index_cache=None if data.index_cache else self.folder / INDEX_CACHE,
+                shuffled=tuple(shuffled_sources(specs)),
+                future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
+            ),
             heatmaps=build_sources(data) if reads else None,
-            training=training,
-            seed=self.config.seed,
-            compat=self.config.compat,
-            index_cache=None if data.index_cache else self.folder / INDEX_CACHE,
-            shuffled=shuffled_sources(specs),
-            future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
             features=features,
         )
 

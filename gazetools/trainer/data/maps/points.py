@@ -18,7 +18,14 @@ from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import InOutUse, MissingPolicy
 from gazetools.schemas.training_data import GazePointSettings
 from gazetools.schemas.video_id import check_video_id, path_of_id
-from gazetools.trainer.data.maps.dataset import ClipFramesAsked, ClipHeatmaps, HeatmapSurvey
+from gazetools.trainer.data.maps.base import (
+    ClipFramesAsked,
+    ClipHeatmaps,
+    HeatmapSurvey,
+    KnownMaps,
+    WantedSource,
+    survey_videos,
+)
 
 MAX_ROWS = 20_000_000
 DEFAULT_SIGMA = 3 / 64
@@ -178,29 +185,33 @@ class PointMaps:
         # Workers of a folder read what they need; the points of one big file are carried over.
         return {**self.__dict__, "_points": {} if self.path.is_dir() else self._points}
 
+    @classmethod
+    def from_config(cls, wanted: WantedSource) -> PointMaps:
+        """The source of a config; UsageError where sigma needs a picture's size that is not known."""
+        points = wanted.settings.points
+        sized = points.sigma_pixels is not None or points.sigma_degrees is not None
+        if sized and wanted.view is not None and points.points_size is None:
+            raise UsageError(
+                f"The gaze points {wanted.path} are of another view, whose size in pixels is not known for sigma.",
+                hint=f"Set points.points_size of the heatmap source {wanted.name!r}.",
+            )
+        return cls(wanted.path, points, missing=wanted.missing, inout=wanted.inout)
+
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
-        """See MapSource."""
-        present, missing = set(), []
-        broken: dict[str, str] = {}
-        contents: dict[str, str] = {}
-        for video_id in sorted(set(video_ids)):
-            try:
-                points = self._points_of(video_id)
-            except DataFileError as error:
-                if not self.path.is_dir():
-                    raise
-                broken[video_id] = error.message
-                continue
-            if points is None:
-                missing.append(video_id)
-            else:
-                present.add(video_id)
-                table = np.column_stack([points.key, points.xy, points.inout])
-                contents[video_id] = hashlib.sha256(table.tobytes()).hexdigest()
-        return HeatmapSurvey(present=frozenset(present), missing=tuple(missing), broken=broken, contents=contents)
+        """What there is for these videos. Raises DataFileError where one broken file holds the points of all videos."""
+        if not self.path.is_dir() and not self._points:
+            self._points = read_gaze_points(self.path, self.settings)
+        return survey_videos(video_ids, self._inspect)
+
+    def _inspect(self, video_id: str) -> KnownMaps | None:
+        points = self._points_of(video_id)
+        if points is None:
+            return None
+        table = np.column_stack([points.key, points.xy, points.inout])
+        return KnownMaps(content=hashlib.sha256(table.tobytes()).hexdigest())
 
     def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
-        """See MapSource. A point outside the frame gives an empty map that counts as valid: the gaze is elsewhere."""
+        """Maps of the frames asked for. A point outside the frame gives an empty map, which is valid."""
         points = self._points_of(video_id)
         if points is None:
             raise DataFileError(f"{self.path} has no gaze points of {video_id!r}.")
