@@ -245,7 +245,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
 def _frames(video: VideoSource, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield the frames of ascending `indices`, repeats included; each is decoded once."""
     wanted, counts = np.unique(indices, return_counts=True)
-    for frame, count in zip(video.frames(wanted.tolist()), counts.tolist(), strict=True):
+    for frame, count in zip(video.frames(wanted), counts.tolist(), strict=True):
         yield from repeat(frame.rgb, count)
 
 
