@@ -10,7 +10,7 @@ from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.training import DataSettings
-from gazetools.schemas.training_data import PRIMARY_SOURCE, SOURCE_KINDS, HeatmapSourceSettings
+from gazetools.schemas.training_data import PRIMARY_SOURCE, HeatmapSourceSettings
 from gazetools.trainer.data.maps.base import MapSource, WantedSource
 from gazetools.trainer.data.maps.dataset import DatasetMaps
 from gazetools.trainer.data.maps.points import PointMaps
@@ -25,13 +25,7 @@ SOURCES: dict[str, Callable[[WantedSource], MapSource]] = {
     "store": StoreMaps.from_config,
     "gaze_points": PointMaps.from_config,
 }
-"""Kind of source -> what builds it. `kind` of `HeatmapSourceSettings` accepts these words and `auto`."""
-
-
-def register_source(kind: str, build: Callable[[WantedSource], MapSource]) -> None:
-    """Let configs name `kind`; ValueError where the word is taken."""
-    SOURCE_KINDS.add(kind)
-    SOURCES[kind] = build
+"""Kind of source -> what builds it. A kind from outside is one more entry and `SOURCE_KINDS.add(kind)`."""
 
 
 def source_settings(data: DataSettings) -> dict[str, WantedSource]:
