@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from gazetools.io.atomic import check_writable_folder, write_bytes_atomic
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.report import ReportOptions
 from gazetools.trainer.report.examples import examples_of
 from gazetools.trainer.report.load import ModelOfRun, Study, hits_of, known_clips, load_study
 from gazetools.trainer.report.page import render_page
@@ -20,37 +23,31 @@ from gazetools.trainer.report.tables import csv_text, latex_text
 
 
 def report(
-    runs: list[str | Path],
+    runs: Sequence[str | Path],
     *,
     output: str | Path,
-    baseline: str = "none",
-    split: str | None = None,
-    k: int = 5,
-    resamples: int = 2000,
-    few_shot: int = 20,
-    many_shot: int = 100,
-    examples: int = 2,
+    options: ReportOptions | None = None,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Write `report.html`, `arms.csv`, `contrasts.csv`, `horizons.csv`, `.tex` of each and `report.json` to `output`.
 
     Args:
         runs: folders of finished runs on the same annotations.
-        baseline: arm that the others are compared with.
-        split: which split's figures lead; None: `val_start`, or the first validation split.
-        k: of recall@k, which the contrasts and curves are about. Tasks with no more classes are named as `saturated`:
-            any model finds all of them, a smaller k tells more.
-        resamples: of the bootstrap.
-        few_shot, many_shot: classes with fewer (more) training clips count as few-shot (many-shot).
-        examples: clips with the largest gain, and as many with the largest loss, that are shown per arm.
+        output: folder; made if needed.
+        options: what is compared, and by which figures; or give its fields as keyword arguments.
+        progress: receives lines of talk.
+        settings: fields of `ReportOptions`, such as `k=1`.
 
     Returns the content of report.json. Raises UsageError for runs that are not finished or do not compare.
     """
+    options = given_or_parsed(options, ReportOptions, settings, what="report options")
+    baseline, k, resamples = options.baseline, options.k, options.resamples
     progress = progress or NoProgress()
     folder = Path(output)
     check_writable_folder(folder, option="--output")
     study = load_study([Path(run) for run in runs])
-    chosen = split or next((s for s in study.splits if s == "val_start"), None)
+    chosen = options.split or next((s for s in study.splits if s == "val_start"), None)
     chosen = chosen or next((s for s in study.splits if s.startswith("val_")), study.splits[0])
     if chosen not in study.splits:
         raise UsageError(f"No run has the split {chosen!r}.", hint=f"There are: {', '.join(study.splits)}.")
@@ -65,7 +62,7 @@ def report(
         progress.say(
             f"recall@{k} says nothing of {', '.join(saturated)}: no more than {k} classes; pass a smaller --k."
         )
-    shown, example_notes = examples_of(study, chosen, baseline, each=examples) if examples else ([], [])
+    shown, example_notes = examples_of(study, chosen, baseline, each=options.examples) if options.examples else ([], [])
     arms, contrasts = _arm_rows(study, chosen, resamples, k), _contrast_rows(study, chosen, baseline, resamples, k)
     document: dict[str, Any] = {
         "split": chosen,
@@ -80,7 +77,7 @@ def report(
         "contrasts": contrasts,
         "horizons": _horizon_rows(study, resamples, k),
         "horizon_contrasts": _horizon_contrasts(study, baseline, resamples, k),
-        "groups": _group_rows(study, chosen, few_shot, many_shot, k),
+        "groups": _group_rows(study, chosen, options.few_shot, options.many_shot, k),
         "class_gains": _class_gains(study, chosen, baseline, k),
         "examples": [example.row for example in shown],
         "example_notes": example_notes,
