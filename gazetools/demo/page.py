@@ -27,7 +27,7 @@ _ARM_TEXTS = {
 
 
 def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Sequence[StepResult]) -> None:
-    """Commit the page at `path`; `folder` has overlay.mp4 and run/metrics.jsonl, `document` is result.json's."""
+    """Write the page at `path`; `folder` has overlay.mp4 and run/metrics.jsonl, `document` is that of result.json."""
     arms = document["arms"]
     contrasts = {name: _estimate(arm["minus_none"]) for name, arm in arms.items() if "minus_none" in arm}
     losses, recalls = _curves(folder / "run" / "metrics.jsonl", list(arms))
@@ -83,7 +83,7 @@ def _horizon_chart(document: Mapping[str, Any]) -> str:
 
 
 def _curves(path: Path, arms: Sequence[str]) -> tuple[dict[str, Line], dict[str, Line]]:
-    """(training loss, validation recall) of each arm by epoch, means over its seeds."""
+    """(training loss, validation recall) of each arm by epoch, as means over its seeds."""
     try:
         entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
