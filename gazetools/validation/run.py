@@ -16,9 +16,11 @@ from gazetools.annotations.segment import Segment
 from gazetools.heatmaps.people import gate
 from gazetools.io.atomic import check_writable_folder
 from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
 from gazetools.schemas.store import Prompt
+from gazetools.schemas.validate import ValidateOptions
 from gazetools.validation.checks import across as checks_across
 from gazetools.validation.checks import annotations as checks_annotations
 from gazetools.validation.checks import frozen as checks_frozen
@@ -69,16 +71,10 @@ class _Outcome:
 def validate(
     path: str | Path,
     *,
-    videos: str | Path | None = None,
-    annotations: str | Path | None = None,
-    deep: int | None = None,
-    model: str | Path | None = None,
-    checkpoint: str | Path | None = None,
-    backbone: str | Path | None = None,
-    heads: str | None = None,
-    html: str | Path | None = None,
+    options: ValidateOptions | None = None,
     further: Callable[[], Sequence[Finding]] | None = None,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> ValidationReport:
     """Check a store, a dataset or a folder of other tools' heatmaps; see docs/validation.md for the codes.
 
@@ -87,18 +83,11 @@ def validate(
 
     Args:
         path: a store, a dataset, a folder of .npz or .npy heatmaps, or one such file.
-        videos: folder below which the videos have their ids as paths, or one video file.
-        annotations: EPIC-KITCHENS style CSV or Ego-Exo4D keystep JSON; reports clips without heatmaps.
-        deep: frames per video to decode again and compare with the fingerprints in the file and, with `model`, with
-            maps computed anew: finds another video, a shift by k, flips, swapped people, other weights.
-        model: the recorded model, a name or a file, see `load_model`; its weights must be the recorded ones.
-        checkpoint: weights of a named model.
-        backbone: DINOv2 weights of a named model.
-        heads: `file:PATH` or `whole`, for `deep` on heatmaps that do not know their head boxes.
-        html: where to write the report as one self-contained HTML file.
+        options: what the heatmaps are compared with; or give its fields as keyword arguments.
         further: called once the files are checked; its findings, such as those of `readiness_findings`, become part of
             the report.
         progress: receives videos done.
+        settings: fields of `ValidateOptions`, such as `videos="VIDEOS"`.
 
     Returns:
         Findings, errors first, and a summary; `exit_code` is 1 with any error or warning.
@@ -111,15 +100,22 @@ def validate(
     >>> [finding.code for finding in report.findings]             # doctest: +SKIP
     ['frame-count-mismatch']
     """
+    options = given_or_parsed(options, ValidateOptions, settings, what="validate options")
     progress = progress or NoProgress()
-    path = Path(path)
+    path, html = Path(path), options.html
     if html is not None:
-        check_writable_folder(Path(html).parent, option="--html")
+        check_writable_folder(html.parent, option="--html")
     collection = collect(path)
-    finder = VideoFinder(None if videos is None else Path(videos))
-    clips = {} if annotations is None else checks_annotations.read_clips(Path(annotations))
+    finder = VideoFinder(options.videos)
+    clips = {} if options.annotations is None else checks_annotations.read_clips(options.annotations)
     ids = [subject.video_id for subject in collection.subjects]
-    deep_check = open_deep(deep, model=model, checkpoint=checkpoint, backbone=backbone, heads=heads)
+    deep_check = open_deep(
+        options.deep,
+        model=options.model,
+        checkpoint=options.checkpoint,
+        backbone=options.backbone,
+        heads=options.heads,
+    )
     by_id, without_maps = checks_annotations.match_clips(clips, ids)
 
     gallery = None if html is None else Gallery(collection.root)
@@ -144,7 +140,7 @@ def validate(
     if html is not None:
         from gazetools.validation.page import write_html
 
-        write_html(Path(html), report, [outcome.portrait for outcome in outcomes if outcome.portrait is not None])
+        write_html(html, report, [outcome.portrait for outcome in outcomes if outcome.portrait is not None])
     return report
 
 

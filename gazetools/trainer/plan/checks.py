@@ -190,7 +190,7 @@ def _describe_arm(
         "tokens_per_step": {
             "video": wrapper.grid**2,
             "heatmap": heatmap.tokens_per_step if heatmap is not None else 0,
-            "interleaved": predictor is not None and predictor.fusion == "interleave",
+            "interleaved": bool(predictor and predictor.heatmap_fusion and predictor.heatmap_fusion.lengthens),
         },
         "forward_gflops_per_clip": _costs(config, encoder, predictor, probe, steps),
     }
