@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import Choices, StrictModel
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOptions
 
+ENGINE_NAMES = Choices("local", "slurm", "ray")
+"""Words of `ExtractOptions.engine`; their objects are in `gazetools.engines.registry`."""
 SmallHeads = Literal["grow", "crop", "none"]
 PIECE_FRAMES = 256
 """Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
@@ -62,7 +64,7 @@ class ExtractOptions(StrictModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`; several, separated by commas, give one worker process each."""
-    engine: Literal["local", "slurm", "ray"] = "local"
+    engine: Annotated[str, ENGINE_NAMES] = "local"
     """Where the workers run: on this machine, as a Slurm job array, or as actors of a Ray cluster."""
     shard: str | None = None
     """`I/N`, I from 1: do the I-th of N balanced shares of the work; all N together do everything once."""
