@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption, sigterm_as_interrupt
-from gazetools.cli.extract_engines import ray_settings, slurm_settings, slurm_shard
+from gazetools.cli.extract_engines import slurm_shard
 from gazetools.cli.extract_tables import show_plan, show_report
 from gazetools.schemas.heads import DEFAULT_POSE
 
@@ -167,7 +167,8 @@ def extract_command(
 
     Example: gazetools extract videos -o store --device cuda:0,cuda:1 --profile
     """
-    from gazetools.extraction.run import decode_settings, extract, plan
+    from gazetools.engines.registry import ENGINES, engine_settings
+    from gazetools.extraction.run import decode_settings, plan
     from gazetools.extraction.space_estimate import estimate_space
     from gazetools.io.space import free_space
     from gazetools.schemas.base import parse_settings
@@ -210,12 +211,11 @@ def extract_command(
         },
         what="extract",
     )
-    slurm_options, ray_options = slurm_settings(slurm or [], options), ray_settings(ray or [], options)
-    if dry_run and slurm_options is not None:
-        from gazetools.engines.slurm import sbatch_script
-
+    engine_used = ENGINES[options.engine]
+    settings = engine_settings(options.engine, {"slurm": slurm or [], "ray": ray or []})
+    if dry_run and engine_used.has_script:
         plan(inputs, options)
-        script = sbatch_script(inputs, output, options, slurm_options)
+        script = engine_used.script(inputs, output, options, settings)
         TERMINAL.emit({"sbatch": script})
         if not as_json:
             sys.stdout.write(script)
@@ -231,15 +231,6 @@ def extract_command(
         show_plan(items, head_files, heads=options.heads, estimate=estimate, free=free_space(output))
         return int(any(item.problem is not None for item in items))
     with sigterm_as_interrupt(), TERMINAL.progress() as progress:
-        if slurm_options is not None:
-            from gazetools.engines.slurm import extract_on_slurm
-
-            report = extract_on_slurm(inputs, output, options=options, slurm=slurm_options, progress=progress)
-        elif ray_options is not None:
-            from gazetools.engines.ray import extract_on_ray
-
-            report = extract_on_ray(inputs, output, options=options, ray_options=ray_options, progress=progress)
-        else:
-            report = extract(inputs, output, options=options, progress=progress)
+        report = engine_used.run(inputs, output, options, settings, progress)
     show_report(report, output, profile=profile)
     return report.exit_code

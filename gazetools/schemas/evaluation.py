@@ -9,7 +9,6 @@ from pydantic import Field
 from gazetools.schemas.base import StrictModel
 from gazetools.schemas.flags import Flag
 
-
 _Pictures = Flag(panel="Pictures and model (GazeFollow, VideoAttentionTarget)")
 
 

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import Choices, StrictModel
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOptions
 
+ENGINE_NAMES = Choices("local", "slurm", "ray")
+"""Words of `ExtractOptions.engine`; their objects are in `gazetools.engines.registry`."""
 SmallHeads = Literal["grow", "crop", "none"]
 PIECE_FRAMES = 256
 """Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
@@ -22,7 +24,7 @@ class ExtractOptions(StrictModel):
     """How videos become raw heatmaps."""
 
     heads: Annotated[str, _Video] = "whole"
-    """`file:PATH` (CSV, or a folder matched by video id), `detect[:NAME]` (`rtdetr`, `dfine`, `yunet`, OWNER/MODEL of the
+    """`file:PATH` (CSV, or a folder matched by video id), `detect[:NAME]` (rtdetr, dfine, yunet, OWNER/MODEL of the
     hub, a model folder or a YuNet .onnx), `calib` (the wearer of an Ego-Exo4D take) or `whole` (no box).
 
     `detect` finds and follows heads in a first pass, see `gazetools.schemas.heads.DetectOptions`; `calib` computes them
@@ -86,7 +88,7 @@ class ExtractOptions(StrictModel):
     check_space: Annotated[bool, _Run] = True
     """Begin only with room for what will probably come, and each video only with room for it. Off for disks that
     compress, or whose free space is not what they say."""
-    engine: Annotated[Literal["local", "slurm", "ray"], _Scale] = "local"
+    engine: Annotated[str, ENGINE_NAMES, _Scale] = "local"
     """`local`, `slurm` (a job array; with --dry-run its script) or `ray` (actors of a cluster)."""
     shard: Annotated[str | None, _Scale] = None
     """I/N, I from 1: the I-th of N balanced shares. In a Slurm array I and N come from the environment."""
