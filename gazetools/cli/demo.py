@@ -8,33 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gazetools.cli.common import TERMINAL, JsonOption
+from gazetools.cli.common import TERMINAL
+from gazetools.cli.options import options
+from gazetools.schemas.base import nearest_name
+from gazetools.schemas.demo import DemoOptions
+from gazetools.schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from gazetools.demo.plan import DemoPlan
     from gazetools.demo.run import DemoResult
 
 
+@options(DemoOptions)
 def demo_command(
+    options: DemoOptions,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for everything the demo makes.")] = Path(
         "demo"
     ),
-    full: Annotated[
-        bool, typer.Option("--full", help="More scenes and two seeds: a narrow interval in about 15 minutes.")
-    ] = False,
     scenes_only: Annotated[
         bool, typer.Option("--scenes-only", help="Stop after scenes, annotations and config.")
     ] = False,
-    clips: Annotated[int | None, typer.Option(min=1, max=2000, help="Synthetic clips instead of the plan's.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=1, max=600, help="Length of each clip.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, max=1000, help="Of training.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=999_999, help="Of scenes, data order and encoder.")] = None,
-    model: Annotated[str | None, typer.Option(help="Gaze model of the step extract (default: gazelle_tiny).")] = None,
-    as_json: JsonOption = False,
 ) -> int:
     """Does gaze tell the next action? Scenes, gaze model, checks, training with five arms and a report, in minutes.
 
-    Every step is a public command and is printed. The same command goes on where it was interrupted.
+    Every step is a public command and is printed. The same command continues where it was interrupted.
 
     Exit code 0: the arm with estimated gaze is better than the one without (`contrast` > 0 in result.json); 1: not.
 
@@ -42,7 +39,7 @@ def demo_command(
     """
     from gazetools.demo.run import claim_folder, make_scenes, run_demo
 
-    plan = _plan(full=full, clips=clips, seconds=seconds, epochs=epochs, seed=seed, model=model)
+    plan = _plan(options)
     if scenes_only:
         claim_folder(output, plan)
         with TERMINAL.progress() as progress:
@@ -56,22 +53,21 @@ def demo_command(
     return result.exit_code
 
 
-def _plan(**options: Any) -> DemoPlan:
+def _plan(options: DemoOptions) -> DemoPlan:
+    """The default or full plan with what the options replace. Raises UsageError for a model that is not there."""
     from gazetools.demo.plan import DEFAULT, FULL
 
-    if (model := options["model"]) is not None:
-        _require_model(model)
-    base = FULL if options.pop("full") else DEFAULT
-    given = {name: value for name, value in options.items() if value is not None}
+    if options.model is not None:
+        _require_model(options.model)
+    given = options.model_dump(exclude={"full"}, exclude_none=True)
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    base = FULL if options.full else DEFAULT
     return dataclasses.replace(base, **given, overridden=tuple(words)) if given else base
 
 
 def _require_model(model: str) -> None:
     """UsageError for a model that is neither a known name nor a file, before minutes of rendering."""
     from gazetools.gazemodels import model_names
-    from gazetools.schemas.base import nearest_name
-    from gazetools.schemas.errors import UsageError
 
     if model in model_names() or Path(model).is_file():
         return
@@ -124,9 +120,5 @@ def _panel(result: DemoResult) -> Any:
         f"{document['total_seconds']:.0f} s. The page to look at: {escape(str(result.folder / 'report.html'))}",
         f"Numbers: {escape(str(result.folder / 'result.json'))}; all tables: {escape(str(result.folder / 'report'))}",
     ]
-    return Panel(
-        "\n".join(lines),
-        title="gazetools demo",
-        border_style="green" if document["low"] > 0 else "yellow",
-        expand=False,
-    )
+    colour = "green" if document["low"] > 0 else "yellow"
+    return Panel("\n".join(lines), title="gazetools demo", border_style=colour, expand=False)

@@ -86,16 +86,19 @@ def _flag(name: str, field: FieldInfo, docstring: str) -> inspect.Parameter:
     kind, default = _parsed_as(field.annotation), field.get_default(call_default_factory=True)
     if field.is_required():
         return _keyword(name, Annotated[kind, option], inspect.Parameter.empty)
-    return _keyword(name, Annotated[kind | None if default is None else kind, option], default)  # type: ignore[operator]
+    return _keyword(name, Annotated[kind | None if default is None else kind, option], default)
 
 
 def help_text(docstring: str, field: FieldInfo) -> str:
-    """The first paragraph of a field's docstring on one line without backticks, and the range of a number."""
+    """The first paragraph of a field's docstring on one line, without backticks, and the limits of a number.
+
+    That a number is not negative, or at least 1, goes without saying.
+    """
     text = " ".join(docstring.split("\n\n", 1)[0].replace("`", "").split())
     words = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
-    limits = [(words[type(one)], *dataclasses.astuple(one)) for one in field.metadata if type(one) in words]
-    limits = [(word, limit) for word, limit in limits if limit]  # that a length is not negative goes without saying
-    return f"{text.removesuffix('.')} ({', '.join(f'{word} {limit:g}' for word, limit in limits)})." if limits else text
+    found = [(type(one), *dataclasses.astuple(one)) for one in field.metadata if type(one) in words]
+    limits = ", ".join(f"{words[kind]} {limit:g}" for kind, limit in found if kind in (Le, Lt) or limit > 1)
+    return f"{text.removesuffix('.')} ({limits})." if limits else text
 
 
 def _parsed_as(annotation: Any) -> Any:
@@ -122,3 +125,9 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 def _is_option(parameter: inspect.Parameter) -> bool:
     return not any(isinstance(extra, typer.models.ArgumentInfo) for extra in get_args(parameter.annotation))
+
+
+def repeated_flag(name: str, *, metavar: str, help: str, panel: str) -> inspect.Parameter:
+    """A flag that may be given several times, for `more` of `options`."""
+    option = typer.Option(f"--{name}", metavar=metavar, help=help, rich_help_panel=panel)
+    return _keyword(name, Annotated[list[str] | None, option], None)
