@@ -7,12 +7,11 @@ from typing import Any, Literal
 from gazetools.io.json_files import read_json
 from gazetools.schemas.training import RANDOM_WEIGHTS
 from gazetools.trainer.folder.checkpoints import best_checkpoint
+from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.learn.position import Position
 from gazetools.trainer.plan.settle import RunPlan
 from gazetools.trainer.result import TrainResult
-
-RESULT_NAME = "result.json"
 
 
 def result_of(
@@ -61,7 +60,7 @@ def result_of(
 
 def is_finished(plan: RunPlan, loop: Loop) -> bool:
     """Whether the run is over and measured, so that the same command changes nothing; fills in what it measured."""
-    path = plan.folder / RESULT_NAME
+    path = RunFolder(plan.folder).result
     over = loop.position.epoch >= plan.config.experiment.optimization.num_epochs
     if plan.config.val_only or not over or not path.is_file():
         return False

@@ -12,21 +12,19 @@ from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.survey import DataPlan
 from gazetools.trainer.folder.checkpoints import (
-    BEST_FOLDER,
     TRAINING_FORMAT,
     FoundCheckpoint,
     best_checkpoint,
     load_checkpoint,
     load_latest,
 )
+from gazetools.trainer.folder.paths import BEST_NAME, RunFolder
 from gazetools.trainer.folder.weights import is_export, load_exported
 from gazetools.trainer.learn.learner import Learner, Trunk
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.models.build import read_checkpoint
 from gazetools.trainer.models.keys import load_strict, strip_prefixes
 from gazetools.trainer.plan.checks import differing_keys
-
-CHECKPOINTS = "checkpoints"
 
 
 def find_state(
@@ -105,8 +103,9 @@ def load_given_weights(loop: Loop, path: Path, config: TrainingConfig, plan: Dat
         return _load_released_probes(loop, path)
     if is_export(path):
         return _load_export(loop, path, config, plan)
-    folder = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
-    by_best = (folder / BEST_FOLDER).is_dir()
+    own = RunFolder(path).checkpoints
+    folder = own if own.is_dir() else path
+    by_best = (folder / BEST_NAME).is_dir()
     whole: dict[str, Any] | None = None
     if not by_best and folder != path and (latest := load_latest(folder)) is not None:
         path, whole = latest.path, latest.state
@@ -117,7 +116,7 @@ def load_given_weights(loop: Loop, path: Path, config: TrainingConfig, plan: Dat
                 if best is None:
                     raise CheckpointError(
                         f"{folder} has no best weights of {learner.name!r}.",
-                        hint=f"It has: {', '.join(sorted(p.name for p in (folder / BEST_FOLDER).iterdir()))}.",
+                        hint=f"It has: {', '.join(sorted(p.name for p in (folder / BEST_NAME).iterdir()))}.",
                     )
                 state = load_checkpoint(best)
             else:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.trainer.folder.checkpoints import FoundCheckpoint
+from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.records import write_metrics, write_steps
 from gazetools.trainer.learn.build import build_trunks
 from gazetools.trainer.learn.encoding import open_feature_cache
@@ -25,7 +26,7 @@ from gazetools.trainer.measure.final import (
 )
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
-from gazetools.trainer.outcome import RESULT_NAME, is_finished, result_of
+from gazetools.trainer.outcome import is_finished, result_of
 from gazetools.trainer.plan.checks import notes_of
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.ignored import ignored_note
@@ -38,7 +39,6 @@ from gazetools.trainer.resume import find_state, load_best, load_given_weights
 from gazetools.trainer.saving import save_best_weights, save_state
 from gazetools.trainer.talk import Talk
 
-CONFIG_NAME = "config.json"
 Logs = Sequence[WandbLog | TensorboardLog]
 
 
@@ -104,7 +104,7 @@ class _Run:
             return self._result("done")
         logs: list[WandbLog | TensorboardLog] = []
         if self.world.leads:
-            write_json_atomic(plan.folder / CONFIG_NAME, plan.dumped_config())
+            write_json_atomic(RunFolder(plan.folder).config, plan.dumped_config())
             logs.append(WandbLog(config, plan.folder, self.talk.progress.say))
             logs.append(TensorboardLog(config, plan.folder, self.talk.progress.say))
         try:
@@ -149,7 +149,7 @@ class _Run:
 
     def _epochs(self, logs: Logs) -> bool:
         """Train and measure the epochs that are left; False where a signal came (the state is saved then)."""
-        loop, position, folder = self.loop, self.loop.position, self.plan.folder
+        loop, position, folder = self.loop, self.loop.position, RunFolder(self.plan.folder)
         measured_sets = [
             self.plan.dataset(split, training=False, features=self.features) for split in self.plan.each_epoch
         ]
@@ -204,7 +204,7 @@ class _Run:
         plan = self.plan
         splits = [*plan.data.validation, *plan.horizons.values()] if plan.config.val_only else plan.at_the_end
         datasets = [plan.dataset(split, training=False, features=self.features) for split in splits]
-        final = final_evaluation(self.loop, datasets, plan.folder, plan.data.labels, train=plan.data.train)
+        final = final_evaluation(self.loop, datasets, RunFolder(plan.folder), plan.data.labels, train=plan.data.train)
         self.loop.position.final = final
         return final
 
@@ -214,7 +214,7 @@ class _Run:
     def _finish(self, status: Literal["done", "interrupted"]) -> TrainResult:
         result = self._result(status)
         if self.world.leads:
-            write_json_atomic(self.plan.folder / RESULT_NAME, result.as_dict())
+            write_json_atomic(RunFolder(self.plan.folder).result, result.as_dict())
         self.world.barrier()
         return result
 

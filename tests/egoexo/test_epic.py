@@ -15,9 +15,9 @@ from gazetools.annotations.epic import (
     read_video_info,
 )
 from gazetools.schemas.training import DataSettings
+from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
 from gazetools.trainer.data.annotations import read_annotation_csv
 from gazetools.trainer.data.survey import plan_data
-from gazetools.trainer.plan.config import AnchorPlan, NamedAnchor
 from gazetools.validation.checks.annotations import read_clips
 from gazetools.video import VideoReader
 from tests.helpers.synthetic_epic import NOUNS, VERBS, VIDEOS, EpicVideo, write_epic

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from gazetools.schemas.training import DataSettings
+from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
 from gazetools.trainer.data.annotations import read_annotations
 from gazetools.trainer.data.sampling import clip_frames_vjepa2
 from gazetools.trainer.data.survey import DataPlan, plan_data
-from gazetools.trainer.plan.config import AnchorPlan, NamedAnchor
 from tests.parity.conftest import Golden
 
 pytestmark = pytest.mark.golden("ek100_sampling")

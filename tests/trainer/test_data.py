@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from gazetools.schemas.errors import DataFileError
+from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.clips import ClipDataset, Sample, Unreadable, collate
 from gazetools.trainer.data.maps.dataset import ClipFramesAsked, DatasetMaps
 from gazetools.trainer.data.survey import plan_data
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 from tests.helpers.videos import ArrayVideo
 from tests.trainer.conftest import Study
 

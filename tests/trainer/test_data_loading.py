@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.clips import Batch, ClipDataset, Sample, collate
 from gazetools.trainer.data.index_cache import load_index, open_indexed, save_index
 from gazetools.trainer.data.maps.build import build_sources
@@ -23,7 +24,7 @@ from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.learn.feed import training_steps, validation_batches
 from gazetools.trainer.learn.losses import task_loss
 from gazetools.trainer.learn.metrics import MetricSet, TaskMetrics
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.processes.world import World
 from gazetools.video import VideoReader
 from tests.helpers.clips import write_clip

@@ -11,13 +11,13 @@ import pytest
 
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import DataSettings
+from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
 from gazetools.trainer.data.annotations import read_annotations
 from gazetools.trainer.data.cameras import Takes
 from gazetools.trainer.data.clips import ClipDataset, Sample
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, plan_data
 from gazetools.trainer.data.videos import find_video
-from gazetools.trainer.plan.config import AnchorPlan, NamedAnchor
 from gazetools.trainer.plan.selection import hold_out
 from tests.helpers.videos import ArrayVideo
 

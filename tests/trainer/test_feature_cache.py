@@ -15,12 +15,13 @@ from gazetools.io import atomic
 from gazetools.schemas.errors import FaultError
 from gazetools.schemas.training_data import FeatureCacheSettings
 from gazetools.trainer import train
+from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.clips import ClipDataset, Sample
 from gazetools.trainer.data.feature_cache import FeatureCache, encoder_facts
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.encoder import VideoEncoder
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 from tests.trainer.conftest import Study
 from tests.trainer.test_train import Listener, assert_same, final_state
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.batch import Batch
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.maps.build import build_sources
@@ -19,7 +20,7 @@ from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.learn.encoding import encode_future
 from gazetools.trainer.learn.forward import Forward
 from gazetools.trainer.learn.loop import Loop
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 from tests.trainer.conftest import Study
 
 

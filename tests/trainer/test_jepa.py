@@ -12,6 +12,7 @@ import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
+from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.clips import ClipDataset, Sample, collate
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
@@ -19,7 +20,7 @@ from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
 from gazetools.trainer.learn.encoding import encode_future
 from gazetools.trainer.learn.losses import jepa_loss
 from gazetools.trainer.models.build import build_model
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 from tests.helpers.videos import ArrayVideo
 from tests.trainer.conftest import Study
 from tests.trainer.test_train import Listener, assert_same, final_state, lines

@@ -12,6 +12,7 @@ import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
+from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.batch import SHUFFLED
 from gazetools.trainer.data.clips import ClipDataset, Sample
 from gazetools.trainer.data.maps.build import build_sources
@@ -19,7 +20,7 @@ from gazetools.trainer.data.partners import partners_of
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.checks import notes_of
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 from tests.trainer.conftest import Study
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import DataSettings, Range
+from gazetools.trainer.data.anchors import NamedAnchor
 from gazetools.trainer.data.annotations import LabelSpace, Segment
 from gazetools.trainer.data.maps.build import source_settings
 from gazetools.trainer.data.maps.dataset import HeatmapSurvey, MapSource
 from gazetools.trainer.data.sampling import anchor_seconds
-from gazetools.trainer.plan.config import NamedAnchor
 
 
 @dataclass(frozen=True, kw_only=True)

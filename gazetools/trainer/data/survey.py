@@ -11,13 +11,13 @@ from typing import Any
 
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import Compat, DataSettings
+from gazetools.trainer.data.anchors import AnchorPlan
 from gazetools.trainer.data.annotations import LabelSpace, Segment, read_annotations
 from gazetools.trainer.data.cameras import Takes, heatmap_video_id, name_cameras, refuse_split_takes
 from gazetools.trainer.data.maps.build import build_sources, source_settings, view_of
 from gazetools.trainer.data.maps.dataset import HeatmapSurvey, MapSource
 from gazetools.trainer.data.split import Clip, SourceOfRun, SplitBuilder, SplitPlan
 from gazetools.trainer.data.videos import find_videos
-from gazetools.trainer.plan.config import AnchorPlan
 
 __all__ = ["Clip", "DataPlan", "SplitPlan", "plan_data"]
 

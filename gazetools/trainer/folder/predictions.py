@@ -18,8 +18,6 @@ from gazetools.io.npz import Npz
 from gazetools.trainer.data.annotations import LabelSpace
 from gazetools.trainer.data.survey import SplitPlan
 
-FOLDER = "predictions"
-
 
 class PredictionLog:
     """Collects the predictions of one model on one split.

@@ -9,8 +9,7 @@ from typing import Any
 
 from gazetools.schemas.errors import EnvironmentLacksError
 from gazetools.schemas.training import TrainingConfig
-
-FOLDER = "tensorboard"
+from gazetools.trainer.folder.paths import RunFolder
 
 
 def require_tensorboard(config: TrainingConfig) -> None:
@@ -36,7 +35,7 @@ class TensorboardLog:
             try:
                 from torch.utils.tensorboard import SummaryWriter
 
-                self._writer = SummaryWriter(str(folder / FOLDER))
+                self._writer = SummaryWriter(str(RunFolder(folder).tensorboard))
             except Exception as error:
                 self._give_up(error)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from gazetools.trainer.data.annotations import LabelSpace
 from gazetools.trainer.data.batch import WITHOUT_PARTNER
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.survey import SplitPlan
-from gazetools.trainer.folder.predictions import FOLDER, PredictionLog, write_predictions
+from gazetools.trainer.folder.paths import RunFolder
+from gazetools.trainer.folder.predictions import PredictionLog, write_predictions
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.learn.metrics import MetricSet
 from gazetools.trainer.measure.split import validate
@@ -102,7 +102,7 @@ def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> l
 
 
 def final_evaluation(
-    loop: Loop, datasets: Sequence[ClipDataset], folder: Path, labels: LabelSpace, *, train: SplitPlan
+    loop: Loop, datasets: Sequence[ClipDataset], folder: RunFolder, labels: LabelSpace, *, train: SplitPlan
 ) -> dict[str, dict[str, Any]] | None:
     """Measure the weights that `loop` holds on every split and save each clip's predictions.
 
@@ -120,7 +120,7 @@ def final_evaluation(
         for name, values in found.values.items():
             final[name][key] = {**values, **_own_counts(found.counts, shuffled[name])}
             if loop.world.leads:
-                path = folder / FOLDER / name / f"{key}.npz"
+                path = folder.predictions(name, key)
                 write_predictions(path, found.logs[name], dataset.split, labels, train=train)
     return final
 

@@ -13,12 +13,14 @@ from gazetools._version import __version__
 from gazetools.io.atomic import check_writable_folder
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.anchors import AnchorPlan, resolve_anchors
 from gazetools.trainer.data.annotations import read_annotations
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, SplitPlan, plan_data
 from gazetools.trainer.folder.checkpoints import list_checkpoints
+from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.logs.tensorboard import require_tensorboard
 from gazetools.trainer.logs.wandb import require_wandb
 from gazetools.trainer.models.checks import future_frame_count
@@ -30,13 +32,8 @@ from gazetools.trainer.plan.checks import (
     choose_device,
     describe_model,
 )
-from gazetools.trainer.plan.config import AnchorPlan, resolve_anchors
 from gazetools.trainer.plan.problems import Problems
 from gazetools.trainer.plan.selection import at_horizons, hold_out
-from gazetools.trainer.resume import CHECKPOINTS
-
-INDEX_CACHE = "frame_indexes"
-EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +58,7 @@ class RunPlan:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.folder / CHECKPOINTS
+        return RunFolder(self.folder).checkpoints
 
     @property
     def each_epoch(self) -> list[SplitPlan]:
@@ -86,7 +83,7 @@ class RunPlan:
             training=training,
             seed=self.config.seed,
             compat=self.config.compat,
-            index_cache=None if data.index_cache else self.folder / INDEX_CACHE,
+            index_cache=None if data.index_cache else RunFolder(self.folder).frame_indexes,
             shuffled=shuffled_sources(specs),
             future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
             features=features,
@@ -116,7 +113,7 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
     trained = folder
     measures_itself = config.val_only and config.classifier_checkpoint is None
     if measures_itself:
-        folder /= EVALUATION
+        folder = RunFolder(folder).evaluation.path
     problems = Problems()
     for check in (check_available, require_wandb, require_tensorboard, check_weights_exist):
         with problems.gather():
@@ -174,7 +171,7 @@ def _gather_data_problems(problems: Problems, config: TrainingConfig, first: Usa
 
 
 def _refuse_no_weights(folder: Path) -> None:
-    if not list_checkpoints(folder / CHECKPOINTS):
+    if not list_checkpoints(RunFolder(folder).checkpoints):
         raise UsageError(
             f"val_only: {folder} holds no checkpoint to measure.",
             hint="Set folder (and tag) to those of a run, or classifier_checkpoint to its weights.",
@@ -182,7 +179,7 @@ def _refuse_no_weights(folder: Path) -> None:
 
 
 def _refuse_mixing(folder: Path) -> None:
-    if list_checkpoints(folder / CHECKPOINTS):
+    if list_checkpoints(RunFolder(folder).checkpoints):
         raise UsageError(
             f"{folder} already holds a run.",
             hint="Go on with it by --resume, or choose another folder or tag.",
