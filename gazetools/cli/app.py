@@ -72,7 +72,6 @@ def _load(name: str) -> Any:
 app = typer.Typer(
     cls=_LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -149,7 +148,7 @@ def _with_value(error: Any, arguments: list[str]) -> str:
 
 
 def _lacking_package(error: ImportError) -> EnvironmentLacksError:
-    """A package that is absent, or cv2 without the system's libGL (PITFALLS 36)."""
+    """A package that is absent, or an OpenCV that does not find libGL, as on servers without a display."""
     name = (error.name or "a package").split(".")[0]
     if name == "cv2" or "libGL" in str(error):
         return EnvironmentLacksError(
