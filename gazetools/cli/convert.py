@@ -29,6 +29,5 @@ def convert_command(
 
     with TERMINAL.progress() as progress:
         report = convert(source, output, progress=progress, **options.model_dump())
-    TERMINAL.emit(report.model_dump(mode="json"))
-    TERMINAL.show(tables.packed_videos(report))
+    TERMINAL.result(report.model_dump(mode="json"), tables.packed_videos(report))
     return report.exit_code

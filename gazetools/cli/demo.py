@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.panel import Panel
+from rich.text import Text
 
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
+from gazetools.cli.progress import RichProgress
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.demo import DemoOptions
 from gazetools.schemas.errors import UsageError
@@ -48,8 +51,7 @@ def demo_command(
         TERMINAL.say(f"{output / 'scenes'} and {output / 'experiment'} are there.")
         return 0
     result = run_demo(output, plan, progress=_Steps(), quiet=TERMINAL.quiet)
-    TERMINAL.show(_panel(result))
-    TERMINAL.emit(result.document)
+    TERMINAL.result(result.document, _panel(result))
     return result.exit_code
 
 
@@ -79,46 +81,27 @@ def _require_model(model: str) -> None:
     )
 
 
-class _Steps:
-    """Lines of the demo between the bars of its commands, which draw their own; one bar while scenes are rendered."""
+class _Steps(RichProgress):
+    """A bar while scenes are rendered, and lines between the bars of the commands, which draw their own."""
 
     def __init__(self) -> None:
-        self._bars: Any = None
-
-    def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
-        """Draw a bar until `finish`."""
-        from gazetools.cli.progress import RichProgress
-
-        self._bars = RichProgress(TERMINAL.err()).__enter__()
-        self._bars.start(task, total, unit=unit)
-
-    def advance(self, task: str, steps: int = 1) -> None:
-        """Move it on."""
-        self._bars.advance(task, steps)
+        super().__init__(TERMINAL.err())
 
     def finish(self, task: str) -> None:
-        """Take it down: the next command draws its own."""
-        self._bars.finish(task)
-        self._bars.__exit__(None, None, None)
-
-    def say(self, message: str) -> None:
-        """One line of talk."""
-        TERMINAL.say(message)
+        """Stop drawing, so that the next command can."""
+        super().finish(task)
+        self.__exit__(None, None, None)
 
 
-def _panel(result: DemoResult) -> Any:
-    from rich.markup import escape
-    from rich.panel import Panel
-
+def _panel(result: DemoResult) -> Panel:
     from gazetools.demo.answer import controls_sentence, headline, sentence
 
-    document = result.document
-    lines = [f"[bold]{escape(headline(document))}[/bold]", ""]
-    lines += [escape(text) for text in (sentence(document), controls_sentence(document))]
-    lines += [
-        "",
-        f"{document['total_seconds']:.0f} s. The page to look at: {escape(str(result.folder / 'report.html'))}",
-        f"Numbers: {escape(str(result.folder / 'result.json'))}; all tables: {escape(str(result.folder / 'report'))}",
+    document, folder = result.document, result.folder
+    lines = [
+        *(sentence(document), controls_sentence(document), ""),
+        f"{document['total_seconds']:.0f} s. The page to look at: {folder / 'report.html'}",
+        f"Numbers: {folder / 'result.json'}; all tables: {folder / 'report'}",
     ]
+    text = Text.assemble((headline(document), "bold"), "\n\n", "\n".join(lines))
     colour = "green" if document["low"] > 0 else "yellow"
-    return Panel("\n".join(lines), title="gazetools demo", border_style=colour, expand=False)
+    return Panel(text, title="gazetools demo", border_style=colour, expand=False)

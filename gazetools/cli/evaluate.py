@@ -37,8 +37,7 @@ def evaluate_command(
         report = evaluate(predicted, truth, options=options, progress=progress)
     if html is not None:
         write_html(html, report, pictures_from=truth if truth.is_dir() and Path(predicted).is_dir() else None)
-    TERMINAL.emit(report.model_dump(mode="json"))
-    TERMINAL.show(tables.scores(report, METRICS))
+    TERMINAL.result(report.model_dump(mode="json"), tables.scores(report, METRICS))
     TERMINAL.say(", ".join(f"{name} {count}" for name, count in report.counts.items() if count))
     for video_id, reason in report.failed.items():
         TERMINAL.say(f"not scored: {video_id}: {reason}")

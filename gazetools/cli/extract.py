@@ -71,8 +71,7 @@ def extract_command(
         )
     with sigterm_as_interrupt(), TERMINAL.progress() as progress:
         report = engine.run(inputs, output, options, settings, progress)
-    TERMINAL.emit(report.model_dump(mode="json"))
-    TERMINAL.show(tables.extracted_videos(report, output))
+    TERMINAL.result(report.model_dump(mode="json"), tables.extracted_videos(report, output))
     for item in report.failed:
         TERMINAL.show(f"[red]failed[/] {escape(item.video_id)}: {escape(item.reason or '')}")
     if profile and report.profile is not None:
@@ -126,8 +125,10 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
     ]
     free = free_space(output)
     needed = vars(estimate) if estimate else {"needed_bytes": None, "needed_files": None}
-    TERMINAL.emit({"videos": listing, "space": {**needed, "free_bytes": free.bytes, "free_files": free.files}})
-    TERMINAL.show(tables.planned_videos(listing, estimate, free))
+    TERMINAL.result(
+        {"videos": listing, "space": {**needed, "free_bytes": free.bytes, "free_files": free.files}},
+        tables.planned_videos(listing, estimate, free),
+    )
     return int(any(item.problem is not None for item in items))
 
 

@@ -32,8 +32,7 @@ def groundtruth_command(
         return _show_missing_files(root, options)
     with TERMINAL.progress() as progress:
         report = groundtruth(root, output, options=options, progress=progress)
-    TERMINAL.emit(report.model_dump(mode="json"))
-    TERMINAL.show(tables.rendered_videos(report, output))
+    TERMINAL.result(report.model_dump(mode="json"), tables.rendered_videos(report, output))
     return report.exit_code
 
 

@@ -38,6 +38,5 @@ def pack_command(
         report = pack(
             store, output, options=options, videos=video, overwrite=overwrite, workers=workers, progress=progress
         )
-    TERMINAL.emit(report.model_dump(mode="json"))
-    TERMINAL.show(tables.packed_videos(report))
+    TERMINAL.result(report.model_dump(mode="json"), tables.packed_videos(report))
     return report.exit_code

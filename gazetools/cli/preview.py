@@ -27,6 +27,5 @@ def preview_command(
 
     with TERMINAL.progress() as progress:
         drawn = preview(video, heatmaps, output, video_id=video_id, frames=frames, progress=progress)
-    TERMINAL.emit({"output": str(output), "frames": drawn})
-    TERMINAL.show(f"{output}: {drawn} frames drawn")
+    TERMINAL.result({"output": str(output), "frames": drawn}, f"{output}: {drawn} frames drawn")
     return 0

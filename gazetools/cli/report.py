@@ -48,8 +48,7 @@ def report_command(
             weights=exports.export_weights, split=options.split,
         )  # fmt: skip
         document = {**document, "exported": exported}
-    TERMINAL.emit(document)
-    TERMINAL.show(tables.arms(document))
+    TERMINAL.result(document, tables.arms(document))
     TERMINAL.say(f"Wrote {output / 'report.html'}.")
     for kind in ("weights", "epic"):
         if kind in exported:

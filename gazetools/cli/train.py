@@ -137,8 +137,7 @@ def _train(options: LaunchOptions, values: list[str], *, processes: int | None =
             progress=progress,
         )
     document = result.as_dict()
-    TERMINAL.emit(document)
-    TERMINAL.show(_dry_run_text(document) if options.dry_run else tables.trained_models(document))
+    TERMINAL.result(document, _dry_run_text(document) if options.dry_run else tables.trained_models(document))
     if result.status == "interrupted":
         TERMINAL.say(f"Interrupted at step {result.steps_done}; the state is saved, the same command goes on.")
     return int(result.exit_code)

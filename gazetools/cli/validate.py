@@ -45,8 +45,7 @@ def validate_command(
 
     with TERMINAL.progress() as progress:
         report = validate(path, options=options, further=readiness, progress=progress)
-    TERMINAL.emit(report.model_dump(mode="json"))
-    TERMINAL.show(tables.findings(report))
+    TERMINAL.result(report.model_dump(mode="json"), tables.findings(report))
     summary = report.summary
     TERMINAL.show(
         f"{summary['kind']}: {summary['videos']} videos, {summary['maps']} maps, {summary.get('videos_decoded', 0)} "

@@ -44,7 +44,7 @@ class Estimate(StrictModel):
     low: float | None
     high: float | None
     count: int
-    """Rows that it is made of."""
+    """Rows that went into it."""
 
 
 class Scored(StrictModel):
@@ -70,7 +70,7 @@ class EvaluationReport(StrictModel):
     groups: dict[str, dict[str, dict[str, Estimate]]]
     """`camera`, `distance`, `prompt`, ... -> group -> metric."""
     counts: dict[str, int]
-    """Rows scored, and those left out by reason."""
+    """Rows scored, and rows left out by reason."""
     failed: dict[str, str]
     """Video id -> why it could not be scored."""
     best: list[Scored]

@@ -199,7 +199,7 @@ class ItemResult(StrictModel):
     """Rows whose box rounded to no cell of the model's grid."""
     clipped_boxes: int = 0
     head_counts: dict[str, float] = Field(default_factory=dict)
-    """What the source of the head boxes has to say, such as frames without a box by reason (`--heads calib`)."""
+    """Counts by the source of the head boxes, such as frames without a box by reason (`--heads calib`)."""
     resumed_frames: int = 0
     """Frames taken over from pieces of an earlier, interrupted run."""
     seconds: float = 0.0
@@ -211,38 +211,38 @@ class StageTimes(StrictModel):
     workers: int
     wall: float
     frames: int
-    """Frames computed now; those taken over from earlier runs do not count."""
+    """Frames computed by this run, without those taken over from earlier runs."""
     detect: float = 0.0
-    """The first pass of `--heads detect`, with the decoding that it waited for."""
+    """The first pass of `--heads detect`, with its waits for frames."""
     open: float
     """Opening files: reading their index and head boxes."""
     decode_wait: float
-    """The model waited for frames."""
+    """Waits of the model for frames."""
     prompt: float
     """Head prompts, fingerprints and book-keeping per frame."""
     model: float
     """Preprocessing and the model, with the copies to and from the device."""
     write_wait: float
-    """The model waited for pieces to be written."""
+    """Waits of the model until pieces are written."""
     join: float
-    """Assembling and committing store files, as far as the next video did not hide it."""
+    """Assembling and committing store files, without the part that ran in parallel with the next video."""
     other: float
     decode_busy: float
-    """Decoding processes at work, beside the main loop."""
+    """Work of the decoding processes, in parallel with the main loop."""
     write_busy: float
-    """Writing pieces and store files, beside the main loop."""
+    """Writing of pieces and store files, in parallel with the main loop."""
 
     def __add__(self, more: StageTimes) -> StageTimes:
         return StageTimes(**{name: getattr(self, name) + getattr(more, name) for name in StageTimes.model_fields})
 
     @property
     def frames_per_second(self) -> float:
-        """Of all workers together."""
+        """Frames computed per second by all workers together."""
         return self.frames * self.workers / self.wall if self.wall else 0.0
 
     @property
     def bottleneck(self) -> str:
-        """The stage that most time would be saved by speeding up."""
+        """The stage whose speed-up would save the most time."""
         waits = {"decode": self.decode_wait, "model": self.model + self.prompt, "write": self.write_wait + self.join}
         waits |= {"detect": self.detect, "open": self.open, "other": self.other}
         return max(waits, key=lambda stage: waits[stage])

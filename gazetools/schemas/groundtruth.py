@@ -65,7 +65,7 @@ class GroundTruthItem(StrictModel):
     frames: int = 0
     rows: int = 0
     counts: dict[str, float] = Field(default_factory=dict)
-    """Rows by depth quality and by place of the target, frames without a row by reason."""
+    """Rows by depth quality and by place of the target; frames without a row by reason."""
     notes: list[str] = Field(default_factory=list)
     """Which files and rules were used."""
     seconds: float = 0.0

@@ -66,7 +66,7 @@ class HeadsRecord(StrictModel):
     weights_sha256: dict[str, str]
     """Role (`detector`, `pose`) -> hex sha256 of its weights file."""
     frames: int = Field(ge=0)
-    """Frames that were looked at."""
+    """Frames that the detector saw."""
     rows: int = Field(ge=0)
     tracks: int = Field(ge=0)
     people_without_head: int = Field(ge=0)
