@@ -15,7 +15,7 @@ from gazetools.engines.ray_pool import RayPool
 from gazetools.extraction.run import Workers, extract, plan
 from gazetools.extraction.worker import WorkOrder
 from gazetools.io.atomic import check_writable_folder, temp_path_for, write_error
-from gazetools.progress import NoProgress, Progress
+from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport
 from gazetools.schemas.ray import RayOptions
@@ -24,13 +24,8 @@ _OBJECT_STORE_BYTES = 80 << 20
 """Ray's least is 75 MiB; its default, 30 % of the memory, would be taken from the models. Only small messages pass."""
 
 
-def extract_on_ray(
-    inputs: Sequence[str | Path],
-    output: Path,
-    *,
-    options: ExtractOptions,
-    ray_options: RayOptions | None = None,
-    progress: Progress | None = None,
+def run(
+    inputs: Sequence[str | Path], output: Path, options: ExtractOptions, settings: RayOptions, progress: Progress
 ) -> ExtractReport:
     """`extract` with workers on a Ray cluster; the store equals that of one local run.
 
@@ -42,7 +37,7 @@ def extract_on_ray(
         inputs: as for `extract`. They, the weights and the store are on a file system that all nodes share.
         output: the store.
         options: how; one device (`auto`, `cpu` or `cuda`) for all workers and no `shard`.
-        ray_options: which cluster and how many workers.
+        settings: which cluster and how many workers.
         progress: receives frames done.
 
     Raises:
@@ -51,8 +46,6 @@ def extract_on_ray(
             worker, or a node does not see the files.
         FaultError: as `extract`.
     """
-    ray_options = ray_options or RayOptions()
-    progress = progress or NoProgress()
     if options.shard is not None:
         raise UsageError("--engine ray shares the work out itself.", hint="Leave out --shard.")
     if options.device not in {"auto", "cpu", "cuda"}:
@@ -63,22 +56,20 @@ def extract_on_ray(
     inputs, options = absolute_inputs(inputs), absolute_options(options)
     plan(inputs, options)
     check_writable_folder(output, option="-o")
-    with _connected(ray_options, progress) as ray, _probe_file(output) as probe:
-        device, gpus, workers = _sizes(ray.cluster_resources(), options.device, ray_options)
-        progress.say(f"Ray: up to {workers} workers on {device} in a cluster of {len(ray.nodes())} node(s)")
+    with _connected(settings, progress) as ray, _probe_file(output) as probe:
+        device, sized = _sizes(ray.cluster_resources(), options.device, settings)
+        assert sized.workers is not None
+        progress.say(f"Ray: up to {sized.workers} workers on {device} in a cluster of {len(ray.nodes())} node(s)")
 
         def start(order: WorkOrder) -> RayPool:
-            return RayPool(
-                ray, order, progress, workers=workers, cpus=ray_options.cpus, gpus=gpus, probe=probe,
-                wait_seconds=ray_options.wait_seconds,
-            )  # fmt: skip
+            return RayPool(ray, order, progress, sized, probe=probe)
 
         options = options.model_copy(update={"device": device})
-        return extract(inputs, output, options=options, progress=progress, workers=Workers(workers, start))
+        return extract(inputs, output, options=options, progress=progress, workers=Workers(sized.workers, start))
 
 
-def _sizes(resources: dict[str, float], device: str, wanted: RayOptions) -> tuple[str, int, int]:
-    """(device, GPUs per worker, workers) for a cluster of these resources.
+def _sizes(resources: dict[str, float], device: str, wanted: RayOptions) -> tuple[str, RayOptions]:
+    """The device, and `wanted` with GPUs per worker and workers set, for a cluster of these resources.
 
     Raises UsageError where device and GPUs contradict each other, EnvironmentLacksError where there is no such GPU.
     """
@@ -93,7 +84,7 @@ def _sizes(resources: dict[str, float], device: str, wanted: RayOptions) -> tupl
             f"Each worker needs {gpus} GPU(s), the cluster has {cluster_gpus} in all.", hint="Use --device cpu."
         )
     room = cluster_gpus // gpus if gpus else int(resources.get("CPU", 0)) // wanted.cpus
-    return device, gpus, wanted.workers or max(room, 1)
+    return device, wanted.model_copy(update={"gpus": gpus, "workers": wanted.workers or max(room, 1)})
 
 
 @contextmanager

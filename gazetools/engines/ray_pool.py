@@ -15,6 +15,7 @@ from gazetools.extraction.tasks import Task
 from gazetools.extraction.worker import WorkOrder, task_message
 from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
+from gazetools.schemas.ray import RayOptions
 
 _WORKER_MODULE = "gazetools.extraction.pool.process"
 
@@ -29,11 +30,9 @@ class RayPool:
         ray: the module `ray`, connected to a cluster.
         order: what workers must know; its one device is the same on every node.
         progress: receives the workers' progress.
-        workers: number of slots. More than the cluster has room for wait, and start when there is room.
-        cpus: CPUs set aside per worker.
-        gpus: GPUs per worker.
+        settings: number and size of the workers, both set. More workers than the cluster has room for wait, and start
+            when there is room.
         probe: a file in the store that every node must see.
-        wait_seconds: how long the run may go without any living worker.
         module: the worker's module.
     """
 
@@ -42,30 +41,29 @@ class RayPool:
         ray: Any,
         order: WorkOrder,
         progress: Progress,
+        settings: RayOptions,
         *,
-        workers: int,
-        cpus: int,
-        gpus: int,
         probe: Path,
-        wait_seconds: float,
         module: str = _WORKER_MODULE,
     ) -> None:
+        assert settings.workers is not None
+        assert settings.gpus is not None
         self._ray = ray
         self._progress = progress
-        self._needs = {"num_cpus": cpus, "num_gpus": gpus}
+        self._needs = {"num_cpus": settings.cpus, "num_gpus": settings.gpus}
         self._actor_class = ray.remote(WorkerActor).options(
             **self._needs, max_restarts=0, max_task_retries=0, max_concurrency=1, scheduling_strategy="SPREAD"
         )
         self._order = ray.put(order.to_json())
         self._start_with = {"probe": str(probe.absolute()), "version": __version__, "module": module}
-        self._wait_seconds = wait_seconds
-        self._actors: list[Any] = [None] * workers
+        self._wait_seconds = settings.wait_seconds
+        self._actors: list[Any] = [None] * settings.workers
         self._calls: dict[int, Any] = {}
         """slot -> the one call under way."""
-        self._early_deaths = [0] * workers
+        self._early_deaths = [0] * settings.workers
         self._alive: set[int] = set()
         self._alive_at = time.monotonic()
-        for slot in range(workers):
+        for slot in range(settings.workers):
             self._start(slot)
 
     def submit(self, slot: int, task: Task, ahead: Task | None) -> None:

@@ -15,7 +15,7 @@ from gazetools.extraction.report import read_report
 from gazetools.extraction.run import decode_settings, extract, plan
 from gazetools.extraction.space_of_run import check_space_for_run
 from gazetools.io.atomic import check_writable_folder
-from gazetools.progress import NoProgress, Progress
+from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport
 from gazetools.schemas.slurm import SlurmOptions
@@ -62,13 +62,13 @@ def shard_jobs(inputs: Sequence[str], output: Path, options: ExtractOptions, job
     ]
 
 
-def extract_on_slurm(
+def run(
     inputs: Sequence[str],
     output: Path,
-    *,
     options: ExtractOptions,
-    slurm: SlurmOptions,
-    progress: Progress | None = None,
+    settings: SlurmOptions,
+    progress: Progress,
+    *,
     executor: Executor | None = None,
 ) -> ExtractReport:
     """Submit the job array, wait for it and return the merged report of all shards.
@@ -80,8 +80,8 @@ def extract_on_slurm(
         inputs: as for `extract`; planned here too, so that a typo costs no queueing.
         output: the store, on a file system that all nodes share.
         options: how; `shard` must be None.
-        slurm: the job array.
-        progress: told of ended jobs.
+        settings: the job array.
+        progress: receives the number of ended jobs.
         executor: a submitit executor; None: Slurm's.
 
     Raises:
@@ -92,15 +92,14 @@ def extract_on_slurm(
     """
     if options.shard is not None:
         raise UsageError("--engine slurm makes the shards itself.", hint="Leave out --shard.")
-    progress = progress or NoProgress()
     items, head_files = plan(inputs, options)
     check_writable_folder(output, option="-o")
     if options.check_space:  # each shard will see its own part only
         usable = [item for item in items if item.problem is None]
         check_space_for_run(usable, output, options, head_files, decoding=decode_settings(options), progress=progress)
     if executor is None:
-        executor = _slurm_executor(output, slurm)
-    jobs = shard_jobs(inputs, output, options, slurm.jobs)
+        executor = _slurm_executor(output, settings)
+    jobs = shard_jobs(inputs, output, options, settings.jobs)
     with executor.batch():
         submitted = [executor.submit(job) for job in jobs]
     progress.say(f"submitted {len(submitted)} jobs, first {submitted[0].job_id}; logs in {output / _LOG_FOLDER}")
@@ -117,21 +116,21 @@ def extract_on_slurm(
     return read_report(output / REPORT_NAME)
 
 
-def sbatch_script(inputs: Sequence[str], output: Path, options: ExtractOptions, slurm: SlurmOptions) -> str:
+def script(inputs: Sequence[str], output: Path, options: ExtractOptions, settings: SlurmOptions) -> str:
     """The job array as a script for `sbatch`, for clusters without submitit: each task is a plain `--shard I/N` run."""
-    jobs = shard_jobs(inputs, output, options, slurm.jobs)
+    jobs = shard_jobs(inputs, output, options, settings.jobs)
     logs = shlex.quote(str(output.absolute() / _LOG_FOLDER / "%A_%a.log"))
-    throttle = f"%{slurm.parallel}" if slurm.parallel else ""
+    throttle = f"%{settings.parallel}" if settings.parallel else ""
     lines = [
         "#!/bin/bash",
         "#SBATCH --job-name=gazetools-extract",
-        f"#SBATCH --array=1-{slurm.jobs}{throttle}",
-        f"#SBATCH --time={slurm.minutes}",
-        f"#SBATCH --cpus-per-task={slurm.cpus}",
-        f"#SBATCH --mem={slurm.memory}",
-        *([f"#SBATCH --gres=gpu:{slurm.gpus}"] if slurm.gpus else []),
-        *([f"#SBATCH --partition={slurm.partition}"] if slurm.partition else []),
-        *([f"#SBATCH --account={slurm.account}"] if slurm.account else []),
+        f"#SBATCH --array=1-{settings.jobs}{throttle}",
+        f"#SBATCH --time={settings.minutes}",
+        f"#SBATCH --cpus-per-task={settings.cpus}",
+        f"#SBATCH --mem={settings.memory}",
+        *([f"#SBATCH --gres=gpu:{settings.gpus}"] if settings.gpus else []),
+        *([f"#SBATCH --partition={settings.partition}"] if settings.partition else []),
+        *([f"#SBATCH --account={settings.account}"] if settings.account else []),
         f"#SBATCH --output={logs}",
         "#SBATCH --open-mode=append",
         "#SBATCH --requeue",
@@ -139,8 +138,8 @@ def sbatch_script(inputs: Sequence[str], output: Path, options: ExtractOptions, 
         "",
         "# 90 s before the time limit: go back to the queue; what is finished is kept.",
         'trap \'scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"; kill "$pid"; exit 0\' USR1',
-        *slurm.setup,
-        f'{_command(jobs[0])} --shard "$SLURM_ARRAY_TASK_ID/{slurm.jobs}" &',
+        *settings.setup,
+        f'{_command(jobs[0])} --shard "$SLURM_ARRAY_TASK_ID/{settings.jobs}" &',
         "pid=$!",
         'wait "$pid"',
     ]

@@ -13,7 +13,7 @@ from gazetools.schemas.errors import UsageError
 from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.models.checks import check_model_settings
 from gazetools.trainer.plan.checks import check_available, describe_model, differing_keys
-from gazetools.trainer.plan.config import apply_overrides, load_config
+from gazetools.trainer.plan.config import apply_overrides, json_schema, load_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -285,3 +285,20 @@ def test_released_sizes_have_the_released_number_of_parameters(
     assert described["encoder"]["parameters"] == encoder
     assert described["predictor_parameters"] == predictor
     assert described["video_tokens"] == 16 * (resolution // 16) ** 2
+
+
+def test_json_schema_describes_every_key_and_refuses_others() -> None:
+    schema = json_schema()
+    models = {**schema["$defs"], "TrainingConfig": schema}
+    models["ArmSettings"] = models["ArmSettings"]["anyOf"][1]
+    for name, model in models.items():
+        assert model["additionalProperties"] is False, name
+    assert models["DataSettings"]["properties"]["base_path"]["description"] == "Folder of the videos."
+    assert models["DataSettings"]["properties"]["video_view"]["description"]  # the docstring stands in a base class
+    assert set(models["TrainingConfig"]["required"]) == {"folder", "experiment", "model_kwargs"}
+
+
+def test_json_schema_knows_the_short_forms() -> None:
+    models = json_schema()["$defs"]
+    assert "estimated" in models["ArmSettings"]["anyOf"][0]["enum"]
+    assert "string" in models["WandbSettings"]["properties"]["tags"]["type"]

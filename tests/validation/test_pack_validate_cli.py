@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gazetools.cli.app import main
-from gazetools.cli.validate import _frames
+from gazetools.cli.tables import _frames
 from tests.helpers.stores import make_video
 from tests.validation.faults import edit_store, flip_bit, put
 
