@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.run import OnResult, _run_here, decode_settings
 from gazetools.extraction.tasks import Task, WorkQueue
-from gazetools.extraction.worker import WorkOrder
+from gazetools.extraction.work import WorkOrder
 from gazetools.progress import NoProgress
 from gazetools.schemas.extract import ExtractOptions, ItemResult, StageTimes
 from tests.helpers.clips import write_clip

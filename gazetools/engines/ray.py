@@ -13,7 +13,7 @@ from typing import Any
 from gazetools.engines.paths import absolute_inputs, absolute_options
 from gazetools.engines.ray_pool import RayPool
 from gazetools.extraction.run import Workers, extract, plan
-from gazetools.extraction.worker import WorkOrder
+from gazetools.extraction.work import WorkOrder
 from gazetools.io.atomic import check_writable_folder, temp_path_for, write_error
 from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError

@@ -10,9 +10,9 @@ from typing import Any
 from gazetools._version import __version__
 from gazetools.engines.ray_actor import LAST_WORDS, WorkerActor
 from gazetools.extraction.pool.dispatch import MOST_EARLY_DEATHS, Event
-from gazetools.extraction.pool.messages import event_of
+from gazetools.extraction.pool.messages import event_of, task_message
 from gazetools.extraction.tasks import Task
-from gazetools.extraction.worker import WorkOrder, task_message
+from gazetools.extraction.work import WorkOrder
 from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.ray import RayOptions

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from gazetools.extraction.tasks import (
     parts_of_videos,
     plan_digest,
 )
-from gazetools.extraction.worker import Worker, WorkOrder
+from gazetools.extraction.work import WorkOrder
+from gazetools.extraction.worker import Worker
 from gazetools.heads.spec import heads_for_video, open_heads
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
 from gazetools.progress import NoProgress, Progress
@@ -37,7 +38,7 @@ from gazetools.store.attempts import forget_attempts
 
 _BUSY_WAIT_SECONDS = 0.5
 OnResult = Callable[[ItemResult, bool], None]
-"""Told each task's result and whether its video has ended."""
+"""Called with the result of each task, and whether its video has ended."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,6 @@ def extract(
     options = given_or_parsed(options, ExtractOptions, settings, what="extract options")
     progress = progress or NoProgress()
     store = Path(output)
-
     items, head_files = plan(inputs, options)
     usable = [item for item in items if item.problem is None]
     check_writable_folder(store, option="-o")
@@ -101,27 +101,11 @@ def extract(
     )
     if workers is None and len(options.devices) > 1:
         workers = Workers(len(options.devices), lambda order: LocalPool(order, progress))
-    worker_count = workers.count if workers else 1
-    tasks, digest = _plan_tasks(usable, order, progress, worker_count)
+    tasks, digest = _plan_tasks(usable, order, progress, workers.count if workers else 1)
     if options.check_space:
-        try:
-            check_space_for_run(
-                list({task.item.video_id: task.item for task in tasks}.values()),
-                store,
-                options,
-                head_files,
-                parts=parts_of_videos(tasks),
-                workers=worker_count,
-                decoding=order.decoding,
-                progress=progress,
-            )
-        except FaultError:
-            if workers is None:  # missing weights or a missing device are told first (exit 3 goes before 4)
-                with Worker(order, progress):
-                    pass
-            raise
+        _check_space(tasks, order, head_files, progress, workers)
     own_ids = {task.item.video_id for task in tasks}
-    if options.shard_index_and_count[0] == 0:  # what can't be worked on is the first shard's to report
+    if options.shard_index_and_count[0] == 0:  # the first shard reports what can't be worked on
         own_ids |= {item.video_id for item in items if item.problem is not None}
     queue = WorkQueue([item for item in items if item.video_id in own_ids], tasks)
     reporter = Reporter(store, options, items, digest)
@@ -147,11 +131,37 @@ def extract(
     return reporter.write(queue.results(not_reached), profile)
 
 
-def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes:
-    """All tasks in this process, one after the other."""
+def _check_space(
+    tasks: list[Task],
+    order: WorkOrder,
+    head_files: dict[str, Path] | None,
+    progress: Progress,
+    workers: Workers | None,
+) -> None:
+    """FaultError where the store has no room for the run; missing weights or a missing device are reported first."""
+    try:
+        check_space_for_run(
+            list({task.item.video_id: task.item for task in tasks}.values()),
+            order.store,
+            order.options,
+            head_files,
+            parts=parts_of_videos(tasks),
+            workers=workers.count if workers else 1,
+            decoding=order.decoding,
+            progress=progress,
+        )
+    except FaultError:
+        if workers is None:  # exit code 3 goes before 4
+            with Worker(order, progress):
+                pass
+        raise
 
-    def take_in(task: Task, finish: Callable[[], ItemResult | None]) -> None:
-        if (result := finish()) is not None:
+
+def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes:
+    """All tasks in this process, one after the other; a store file is written while the next task is computed."""
+
+    def account(task: Task, result: ItemResult | None) -> None:
+        if result is not None:
             on_result(result, queue.done(task, result))
             return
         if task.name not in queue.busy:
@@ -159,25 +169,24 @@ def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result:
         queue.put_back(task)
 
     with Worker(order, progress) as worker:
-        before: Callable[[], None] | None = None
-        """Takes in the task before, whose store file is on its way."""
+        pending: tuple[Task, Future[ItemResult | None]] | None = None
+        """The previous task; its store file may still be being written."""
         try:
             while not queue.finished:
                 if queue.only_busy_left:
                     time.sleep(_BUSY_WAIT_SECONDS)
-                now = None
+                started = None
                 if (task := queue.take()) is not None:
                     following = queue.upcoming()
-                    finish = worker.begin(task, ahead=None if following is None else following.item.path)
-                    now = partial(take_in, task, finish)
-                if before is not None:
-                    last, before = before, None
-                    last()
-                before = now
+                    started = task, worker.start(task, ahead=None if following is None else following.item.path)
+                previous, pending = pending, None
+                if previous is not None:
+                    account(previous[0], worker.result_of(previous[1]))
+                pending = started
         except BaseException:
-            if before is not None:  # it was finished, so it is reported
+            if pending is not None:  # its pieces are made, so its result is reported
                 with suppress(Exception):
-                    before()
+                    account(pending[0], pending[1].result())
             raise
         return worker.times()
 
@@ -192,7 +201,7 @@ def _run_on(
         return run.profile
     finally:
         pool.close()
-        forget_attempts(store, [task.item.video_id for task in run.running])  # ended by us, not by their videos
+        forget_attempts(store, [task.item.video_id for task in run.running])  # this run ended them, not their videos
 
 
 def decode_settings(options: ExtractOptions) -> DecodeSettings:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazetools.extraction.opening import OpenVideo
+from gazetools.extraction.work import VideoWork, WorkerTools
 from gazetools.io.space import blocks, check_space, free_space
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.video_id import path_of_id
 from gazetools.store.columns import piece_file_bytes, store_file_bytes
-from gazetools.store.pieces import PieceFolder
 from gazetools.video.fingerprint import FINGERPRINT_EVERY
 
 MARGIN_BYTES = 256 << 10
@@ -30,14 +28,14 @@ class SpaceNeed:
     rows: int
 
 
-def need_of_video(video: OpenVideo, store: Path, pieces: PieceFolder, heatmap_shape: tuple[int, int]) -> SpaceNeed:
+def need_of_video(video: VideoWork, store: Path, heatmap_shape: tuple[int, int]) -> SpaceNeed:
     """The need of `video`, all of whose missing pieces are made before its store file.
 
     The only piece of a video stays in memory.
     """
     rows_of = [int(video.heads.people_in(part).sum()) for part in video.parts]
     prints_of = [-(-len(part) // FINGERPRINT_EVERY) for part in video.parts]
-    missing = [number for number in range(len(video.parts)) if not pieces.exists(number)]
+    missing = [number for number in range(len(video.parts)) if not video.pieces.exists(number)]
     if len(video.parts) == 1:
         missing = []
     piece_bytes = [
@@ -58,7 +56,7 @@ def need_of_video(video: OpenVideo, store: Path, pieces: PieceFolder, heatmap_sh
         heatmap_shape=heatmap_shape,
     )
     final = path_of_id(store, video.item.video_id, STORE_SUFFIX)
-    folders = [folder for folder in (*final.parents, pieces.path) if not folder.exists()]
+    folders = [folder for folder in (*final.parents, video.pieces.path) if not folder.exists()]
     return SpaceNeed(
         bytes=sum(piece_bytes) + blocks(store_bytes) + MARGIN_BYTES,
         files=len(missing) + len(folders) + MARGIN_FILES,
@@ -66,22 +64,16 @@ def need_of_video(video: OpenVideo, store: Path, pieces: PieceFolder, heatmap_sh
     )
 
 
-def check_space_for_video(
-    video: OpenVideo,
-    store: Path,
-    pieces: PieceFolder,
-    heatmap_shape: tuple[int, int],
-    *,
-    settle: Callable[[], None],
-) -> None:
-    """Raise FaultError where `store` has no room for `video`.
+def check_space_for_video(tools: WorkerTools, video: VideoWork) -> None:
+    """Raise FaultError where the store has no room for `video`.
 
-    `settle` waits for the store file before, which may still be on its way: it takes room until it is there, and then
-    its pieces give room back. It is called only where the disk is nearly full, so that nothing waits otherwise.
+    The store file of the previous video may still be being written: it takes room until it is there, and then its
+    pieces give room back. Only where the disk is nearly full does this wait for it.
     """
-    need = need_of_video(video, store, pieces, heatmap_shape)
+    store, heatmap_shape = tools.store, tools.runner.heatmap_shape
+    need = need_of_video(video, store, heatmap_shape)
     if free_space(store).bytes < 2 * need.bytes + _PLENTY_BYTES:
-        settle()
+        tools.wait_for_store_writer()
     height, width = heatmap_shape
     check_space(
         store,

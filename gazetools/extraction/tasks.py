@@ -32,6 +32,14 @@ class Task:
         """`take/cam01`, or `take/cam01 2/5` for a share."""
         return self.item.video_id + (f" {self.share_index + 1}/{self.share_count}" if self.share_count > 1 else "")
 
+    def pieces_of(self, count: int) -> range:
+        """Numbers of the pieces of this task, of the `count` pieces of its video; equal on every machine.
+
+        >>> Task(item=VideoItem(video_id="a", path=Path("a.mp4")), cost=1.0, share_index=1, share_count=3).pieces_of(7)
+        range(2, 4)
+        """
+        return range(count * self.share_index // self.share_count, count * (self.share_index + 1) // self.share_count)
+
 
 def cut_tasks(items: Sequence[VideoItem], costs: Sequence[float], workers: int, *, cuts: int = 1) -> list[Task]:
     """Tasks, longest first; a video that costs more than total / (workers x cuts) is cut into equal shares.

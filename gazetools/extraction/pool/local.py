@@ -11,9 +11,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from gazetools.extraction.pool.dispatch import MOST_EARLY_DEATHS, Event
-from gazetools.extraction.pool.messages import event_of
+from gazetools.extraction.pool.messages import event_of, task_message
 from gazetools.extraction.tasks import Task
-from gazetools.extraction.worker import WorkOrder, task_message
+from gazetools.extraction.work import WorkOrder
 from gazetools.io.child_process import end_process, how_it_ended, receive, send, start_child
 from gazetools.progress import Progress
 from gazetools.schemas.errors import FaultError

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
-from gazetools.extraction.worker import Worker, WorkOrder, task_from_json
+from gazetools.extraction.pool.messages import task_and_ahead
+from gazetools.extraction.work import WorkOrder
+from gazetools.extraction.worker import Worker
 from gazetools.io.child_process import enter_child, receive, send
 from gazetools.schemas.errors import GazetoolsError
 
@@ -56,9 +57,8 @@ def main(arguments: list[str]) -> int:
         with Worker(order, ChannelProgress(channel)) as worker:
             send(channel, **{"is": "ready"})
             while True:
-                message = receive(channel)
-                ahead = message["ahead"] and Path(message["ahead"])
-                result = worker.do(task_from_json(message["task"]), ahead=ahead)
+                task, ahead = task_and_ahead(receive(channel))
+                result = worker.result_of(worker.start(task, ahead=ahead))
                 document = None if result is None else result.model_dump()
                 send(channel, **{"is": "result", "result": document, "times": worker.times().model_dump()})
     except (EOFError, ConnectionError):
