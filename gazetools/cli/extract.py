@@ -168,8 +168,8 @@ def extract_command(
     Example: gazetools extract videos -o store --device cuda:0,cuda:1 --profile
     """
     from gazetools.engines.registry import ENGINES, engine_settings
+    from gazetools.extraction.disk_estimate import estimate_space
     from gazetools.extraction.run import decode_settings, plan
-    from gazetools.extraction.space_estimate import estimate_space
     from gazetools.io.space import free_space
     from gazetools.schemas.base import parse_settings
     from gazetools.schemas.extract import ExtractOptions

@@ -11,8 +11,8 @@ from gazetools.cli.common import TERMINAL
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from gazetools.extraction.disk_estimate import SpaceEstimate
     from gazetools.extraction.inputs import VideoItem
-    from gazetools.extraction.space_estimate import SpaceEstimate
     from gazetools.io.space import FreeSpace
     from gazetools.schemas.extract import ExtractReport, StageTimes
 

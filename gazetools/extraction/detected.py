@@ -1,4 +1,4 @@
-"""The first pass of a video whose heads are detected: its boxes, kept in the store and reused on resume."""
+"""Boxes of a video that a first pass detects, kept in the store and used again on resume."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gazetools.store.attempts import attempted
 from gazetools.store.lock import locked
 
 HEADS_FOLDER = ".heads"
-"""Below the store: `<video_id>.csv` with its record. Hidden, so that it is no video; `--heads file:` reads it."""
+"""Folder of the store with `<video_id>.csv` and its record. Hidden, since it has no videos; `--heads file:` reads it."""
 
 
 def detected_boxes(tools: WorkerTools, detection: HeadDetection, item: VideoItem) -> Path:
     """CSV of the head boxes of one video, made over the whole video now or taken over from an earlier run.
 
     Frames come from a decoding process that can be killed. Boxes made by another detector, or from another file of
-    that name, are replaced. Of several workers that need the boxes of one video, the first detects.
+    that name, are replaced. Where several workers need the boxes of one video, the first worker detects.
 
-    Raises BusyError while another worker detects, VideoError where the video can't be decoded, or
-    is given up because every attempt ended with its process.
+    Raises BusyError while another worker detects, and VideoError where the video can't be decoded or is given up
+    because every attempt ended with its process.
     """
     label = f"heads {item.video_id}"
     key = detection.key(item.path)

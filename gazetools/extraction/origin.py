@@ -1,4 +1,4 @@
-"""Provenance of one video's heatmaps, and the key under which equal work is recognised."""
+"""Key and provenance of one video's heatmaps."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gazetools.schemas.provenance import HeadSource, ModelRecord, Provenance
 from gazetools.video.facts import probe_digest, source_video
 
 STORE_REVISION = 1
-"""Raised whenever the same inputs would give other numbers; part of every options key."""
+"""Part of every options key; increased whenever the same inputs would give other numbers."""
 
 
 def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads_sha256: str | None) -> str:
-    """sha256 over everything that shapes the store of `video`; equal keys mean the work need not be done again.
+    """sha256 over everything that shapes the store of `video`; equal keys mean equal stores.
 
-    The video enters by its size and its first and last MiB, so that a re-run over thousands of finished files does
-    not read them whole; the full sha256 is in the provenance.
+    The key covers the size of the video and its first and last MiB, so that a second run over thousands of finished
+    files does not read them whole; the sha256 of the whole file is in the provenance.
     """
     parts = {
         "revision": STORE_REVISION,
@@ -41,7 +41,7 @@ def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads
 
 
 def build_provenance(tools: WorkerTools, video: VideoWork, tally: VideoTally, *, video_sha256: str) -> Provenance:
-    """Everything that is known of where one video's heatmaps come from."""
+    """Provenance of one video's heatmaps: video, model, boxes, options and libraries."""
     source, heads, options, runner = video.source, video.heads, tools.options, tools.runner
     decoded = sum(map(len, video.parts)) == source.frame_count and not tally.resumed_frames
     counted_by: Literal["decoding", "index"] = "decoding" if decoded or source.counted_by == "decoding" else "index"

@@ -1,4 +1,4 @@
-"""`extract`: plan all inputs, check everything that can fail early, then have workers do one task after the other."""
+"""`extract`: plan all inputs, check what can fail early, then do one task after the other on all workers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 from gazetools.extraction.decoding.costs import cost_by_size
 from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
+from gazetools.extraction.disk import check_space_for_run
 from gazetools.extraction.inputs import VideoItem, plan_inputs
 from gazetools.extraction.pool.dispatch import Dispatch, WorkerPool
 from gazetools.extraction.pool.local import LocalPool
 from gazetools.extraction.report import Reporter, not_reached
-from gazetools.extraction.space_of_run import check_space_for_run
 from gazetools.extraction.tasks import (
     Task,
     WorkQueue,
@@ -47,7 +47,7 @@ class Workers:
 
     count: int
     start: Callable[[WorkOrder], WorkerPool]
-    """Called once there is work to do."""
+    """Starts them; called once, and only where there is work to do."""
 
 
 def extract(
@@ -64,22 +64,21 @@ def extract(
 
     Args:
         inputs: files, folders (recursive), globs or `@list.txt`.
-        output: the store folder; made if needed. Finished videos in it are not done again, so the same call resumes
-            an interrupted run.
-        options: how; or give its fields as keyword arguments.
-        progress: receives frames done.
-        decoding: how frames are decoded; default as the options say. For readers of other formats.
-        workers: where the work is done, for engines; None: in this process, or one process per device.
+        output: the store folder; made if needed. Finished videos in it are kept, so the same call resumes an
+            interrupted run.
+        options: all settings; or give fields of `ExtractOptions` as keyword arguments.
+        progress: receives the number of frames done.
+        decoding: how frames are decoded, for readers of other formats; None: as the options say.
+        workers: workers of an engine; None: this process, or one process per device.
         settings: fields of `ExtractOptions`, such as `heads="file:boxes.csv"`.
 
     Returns:
         The report that is also written to `output/extract_report.json`: every input, the failed ones with reasons.
 
     Raises:
-        UsageError: inputs, boxes, weights or output that can't work; nothing was done.
+        UsageError: inputs, boxes, weights or output can't be used; nothing was done.
         EnvironmentLacksError: weights or a device are missing.
-        FaultError: the disk is full, or has too little room for what is to come, or memory ran out; finished videos
-            and pieces are kept.
+        FaultError: the disk is full or has too little room, or memory ran out; finished videos and pieces are kept.
 
     >>> report = gazetools.extract("clip.mp4", "STORE", heads="whole", model="tiny.safetensors")  # doctest: +SKIP
     >>> report.items[0].rows                                                                      # doctest: +SKIP
@@ -205,7 +204,7 @@ def _run_on(
 
 
 def decode_settings(options: ExtractOptions) -> DecodeSettings:
-    """What the options say about decoding."""
+    """The options of decoding."""
     return DecodeSettings(
         timeout_seconds=options.decode_timeout,
         memory_bytes=None if options.decode_memory is None else int(options.decode_memory * 2**30),
@@ -214,9 +213,9 @@ def decode_settings(options: ExtractOptions) -> DecodeSettings:
 
 
 def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, workers: int) -> tuple[list[Task], str]:
-    """The tasks of this shard, longest first, and a digest of the plan that all shards share.
+    """Tasks of this shard, longest first, and a digest of the plan that all shards share.
 
-    A single worker takes the videos as they come: nothing needs to be balanced, so no file is opened for it.
+    A single worker does the videos in their order: nothing needs to be balanced, so no file is opened.
     """
     index, count = order.options.shard_index_and_count
     if count == workers == 1:
@@ -239,7 +238,10 @@ def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, wo
 def plan(
     inputs: str | Path | Sequence[str | Path], options: ExtractOptions
 ) -> tuple[list[VideoItem], dict[str, Path] | None]:
-    """The videos of all inputs and the box file of each (None: no boxes); whatever can fail early fails here."""
+    """The videos of all inputs, and the box file of each video id (None: no boxes).
+
+    Raises UsageError for inputs and boxes that can't be used.
+    """
     items = plan_inputs(
         [inputs] if isinstance(inputs, str | Path) else inputs,
         takes=options.takes,
@@ -256,7 +258,7 @@ def plan(
 
 
 def _check_single_box_file(item: VideoItem, options: ExtractOptions, head_files: dict[str, Path]) -> None:
-    """One box file for one video that does not fit is wrong usage, said before the model is loaded."""
+    """Raise HeadsError or UsageError where the only box file does not fit the only video."""
     try:
         with Decoder(decode_settings(options)) as decoder, decoder.open(item.path, batch_size=1) as reader:
             width, height, frame_count = reader.info.width, reader.info.height, reader.frame_count

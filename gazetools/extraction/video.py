@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gazetools.extraction.detected import detected_boxes
+from gazetools.extraction.disk import check_space_for_video
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.origin import build_provenance, options_key
 from gazetools.extraction.pieces import VideoTally, make_pieces
-from gazetools.extraction.space import check_space_for_video
 from gazetools.extraction.tasks import Task
 from gazetools.extraction.work import VideoWork, WorkerTools, open_video
 from gazetools.heads.spec import heads_digest, track_roles

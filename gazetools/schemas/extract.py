@@ -215,16 +215,16 @@ class StageTimes(StrictModel):
     """Assembling and committing store files, as far as the next video did not hide it."""
     other: float
     decode_busy: float
-    """Decoding processes at work, beside the main loop."""
+    """Decoding processes at work, in parallel with the main loop."""
     write_busy: float
-    """Writing pieces and store files, beside the main loop."""
+    """Writing pieces and store files, in parallel with the main loop."""
 
     def __add__(self, more: StageTimes) -> StageTimes:
         return StageTimes(**{name: getattr(self, name) + getattr(more, name) for name in StageTimes.model_fields})
 
     @property
     def frames_per_second(self) -> float:
-        """Of all workers together."""
+        """Frames per second of all workers together."""
         return self.frames * self.workers / self.wall if self.wall else 0.0
 
     @property

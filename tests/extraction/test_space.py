@@ -12,9 +12,9 @@ import pytest
 
 import gazetools
 from gazetools.extraction import work
+from gazetools.extraction.disk import MARGIN_BYTES, MARGIN_FILES, check_space_for_video, need_of_video
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.model.batches import BatchRunner
-from gazetools.extraction.space import MARGIN_BYTES, MARGIN_FILES, check_space_for_video, need_of_video
 from gazetools.extraction.work import VideoWork
 from gazetools.heads.spec import VideoHeads
 from gazetools.heads.table import HeadTable
@@ -125,7 +125,7 @@ def test_the_disk_holds_at_its_worst_moment_what_was_said(
         remove(pieces)
 
     monkeypatch.setattr(work, "PIECE_FRAMES", 8)
-    monkeypatch.setattr("gazetools.extraction.space.need_of_video", need)
+    monkeypatch.setattr("gazetools.extraction.disk.need_of_video", need)
     monkeypatch.setattr(PieceFolder, "remove", measured)
     gazetools.extract(clip, store, model=str(tiny_model), heads=f"file:{boxes}")
     assert len(said) == len(held) == 1
@@ -222,7 +222,7 @@ def test_a_share_of_a_video_counts_the_whole_video(
         said.append(whole_need(*arguments))
         return said[-1]
 
-    monkeypatch.setattr("gazetools.extraction.space.need_of_video", need)
+    monkeypatch.setattr("gazetools.extraction.disk.need_of_video", need)
     for shard in ("1/2", "2/2"):
         gazetools.extract(
             tmp_path / "clip.mp4", tmp_path / "s", model=str(tiny_model), heads=f"file:{tmp_path / 'clip.csv'}",

@@ -22,7 +22,7 @@ from tests.helpers.equal_stores import assert_stores_equal
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
 
-class LateCopies:
+class LateCopies(CudaCopies):
     """A device whose copies happen at the last moment that is allowed: at `wait` or where its memory is read."""
 
     def __init__(self) -> None:

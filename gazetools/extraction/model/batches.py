@@ -1,4 +1,4 @@
-"""Run the gaze model over batches of frames; halve the batch where memory runs out."""
+"""Run the gaze model on batches of frames; halve the batch where memory runs out."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class BatchRunner:
         self.model = model
         self.batch_size: int = _AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else batch_size
         self.fitting_batch_size = self.batch_size
-        """What fits now: `batch_size` halved as often as memory ran out."""
+        """`batch_size`, halved each time that memory ran out."""
         self._staging = staging_for(model.device)
 
     @property
     def works_in_parallel(self) -> bool:
-        """Whether the device computes what `begin` gave it while this process goes on; a CPU is done by then."""
+        """Whether the device still computes when `begin` returns; a CPU has finished by then."""
         return self._staging is not None
 
     @property
@@ -71,14 +71,14 @@ class BatchRunner:
         return self.model.grid
 
     def run(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> BatchResult:
-        """Heatmaps of frames, waited for; arguments as for `begin`."""
+        """Compute the heatmaps of frames and wait for them; arguments as for `begin`."""
         return self.begin(images, prompts).result()
 
     def begin(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
-        """Begin to compute the heatmaps of frames that all have people; frames [H, W, 3] of one size.
+        """Submit frames [H, W, 3] of one size, all with people, to the device.
 
-        When this returns, `images` have been read and may be overwritten. A CUDA device is still at work then: give it
-        the next batch before waiting for this one, and it never idles while frames are copied.
+        When this returns, `images` have been read and may be overwritten. A CUDA device is still computing then: submit
+        the next batch before waiting for this one, so that it is never idle while frames are copied.
 
         Raises FaultError where one frame alone does not fit into memory.
         """
@@ -100,7 +100,7 @@ class BatchRunner:
         return _Several(parts)
 
     def _with_crops(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
-        """One pass over the frames for all people who fit their grid, further passes over the crops of the others."""
+        """One pass over the frames for all heads large enough for the grid, further passes over crops for the others."""
         if not any(frame.small for frame in prompts):
             return self._forward(images, [frame.prompt_boxes for frame in prompts])
         people = [(i, place) for i, frame in enumerate(prompts) for place in range(len(frame.prompt_boxes))]
@@ -119,7 +119,7 @@ class BatchRunner:
         return _Several(passes, order=[row[person] for person in people])
 
     def _forward_crops(self, heads: list[tuple[npt.NDArray[np.uint8], Box | None]]) -> Pending:
-        """One person per frame and box, each seen in a crop of its own; maps relative to the whole frame."""
+        """One person per frame and box, each in a crop of its own; maps relative to the whole frame."""
         inputs, boxes, crops = [], [], []
         for rgb, box in heads:
             assert box is not None, "a person with a crop has a box"
@@ -135,14 +135,14 @@ class BatchRunner:
     def _forward(
         self, images: list[npt.NDArray[np.uint8]] | torch.Tensor, boxes: Sequence[Sequence[Box | None]]
     ) -> Pending:
-        """Submit one batch to the device: frames, or what `preprocess` made of them."""
+        """Submit one batch to the device: frames, or the tensor that `preprocess` made of them."""
         out = self.model(images if isinstance(images, torch.Tensor) else self._placed(images), boxes)
         finite = torch.isfinite(out.heatmap).all()
         inout = None if out.inout is None else out.inout.float()
         return _Pass(self.model, finite, out.heatmap.to(torch.float16), inout)
 
     def _placed(self, frames: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8] | torch.Tensor:
-        """Frames of one size as one batch where the model computes: on a CUDA device, or as an array."""
+        """Frames of one size as one batch: on the CUDA device of the model, or as an array."""
         return np.stack(frames) if self._staging is None else self._staging.to_device(frames)
 
     def describe(self) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class BatchRunner:
         }
 
     def identity(self) -> str:
-        """A text that changes whenever the model would compute other numbers."""
+        """Text that changes whenever the model would compute other numbers."""
         return json.dumps({**self.describe(), "config": self.model.settings}, sort_keys=True)
 
 

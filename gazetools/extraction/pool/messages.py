@@ -15,7 +15,7 @@ from gazetools.schemas.extract import ItemResult, StageTimes
 
 
 def task_message(task: Task, ahead: Task | None) -> dict[str, Any]:
-    """The next task of a worker process, and the path of the video that will probably follow."""
+    """Message with the next task of a worker process and the path of the video that will probably follow."""
     document = {
         "video_id": task.item.video_id,
         "path": str(task.item.path),
@@ -27,14 +27,14 @@ def task_message(task: Task, ahead: Task | None) -> dict[str, Any]:
 
 
 def task_and_ahead(message: dict[str, Any]) -> tuple[Task, Path | None]:
-    """What `task_message` was made of."""
+    """The task and the path of the video that will probably follow, from a `task_message`."""
     document = dict(message["task"])
     item = VideoItem(video_id=document.pop("video_id"), path=Path(document.pop("path")))
     return Task(item=item, **document), message["ahead"] and Path(message["ahead"])
 
 
 def event_of(slot: int, message: dict[str, Any], progress: Progress) -> Event | None:
-    """The event that a message of `worker_process` means; None for progress, which is passed on at once."""
+    """The event that a message of a worker process stands for; None for progress, which is reported at once."""
     kind = message["is"]
     if kind == "progress":
         for name, *arguments in message["calls"]:

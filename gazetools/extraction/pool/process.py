@@ -1,4 +1,4 @@
-"""The main of a worker process: take an order, then tasks, over the channel to the supervisor."""
+"""The main function of a worker process: receive an order, then tasks, over the channel to the supervisor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ADVANCE_EVERY_SECONDS = 0.2
 
 
 class ChannelProgress:
-    """Progress that is drawn by the process at the other end of the channel; steps are sent in bundles."""
+    """Progress that the process at the other end of the channel shows; several steps make one message."""
 
     def __init__(self, channel: Connection) -> None:
         self._channel = channel
@@ -24,22 +24,22 @@ class ChannelProgress:
         self._sent = 0.0
 
     def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
-        """Sent at once; all starts of `loading model` would share one bar, so only videos are told of."""
+        """Send the start of a video; the other tasks have the same name in every worker and would share one bar."""
         if unit == "frames":
             self._send(["start", task, total])
 
     def advance(self, task: str, steps: int = 1) -> None:
-        """Sent now and then."""
+        """Send the steps so far, at most five times per second."""
         self._steps[task] = self._steps.get(task, 0) + steps
         if time.monotonic() - self._sent > _ADVANCE_EVERY_SECONDS:
             self._send()
 
     def finish(self, task: str) -> None:
-        """Sent at once."""
+        """Send the end of a task."""
         self._send(["finish", task])
 
     def say(self, message: str) -> None:
-        """Sent at once."""
+        """Send a line of text."""
         self._send(["say", message])
 
     def _send(self, *calls: list[Any]) -> None:
