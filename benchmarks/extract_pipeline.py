@@ -4,9 +4,9 @@ python benchmarks/extract_pipeline.py [--model FILE] [--frames 400] [--size 1920
 python benchmarks/extract_pipeline.py --device-ms 8 [--batch-size 32] ...
 
 A model on the CPU shares its cores with the decoder, so that the whole can't reach the smaller part. `--device-ms`
-puts a stand-in of a GPU in the model's place, which takes so long per frame, does so beside the process and uses no
-core: what is lost then is lost by the pipeline. `extract` is all frames of all `--videos` by the time from the loaded
-model to the last store file.
+puts a stand-in of a GPU in the model's place, which takes so long per frame, works in parallel with the process and
+uses no core: what is lost then is lost by the pipeline. `extract` is all frames of all `--videos` by the time from the
+loaded model to the last store file.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=1, help="copies of the clip, done one after the other")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=0, help="0: what extract chooses")
-    parser.add_argument("--device-ms", type=float, default=0.0, help="a device beside the CPU, milliseconds per frame")
+    parser.add_argument("--device-ms", type=float, default=0.0, help="a device next to the CPU, milliseconds per frame")
     arguments = parser.parse_args()
     if arguments.device_ms:
         _Elsewhere.MS_PER_FRAME = arguments.device_ms

@@ -12,7 +12,7 @@ from gazetools.store.attempts import attempted
 from gazetools.store.lock import locked
 
 HEADS_FOLDER = ".heads"
-"""Folder of the store with `<video_id>.csv` and its record. Hidden, since it has no videos; `--heads file:` reads it."""
+"""Folder of the store with `<video_id>.csv` and its record. Hidden: it has no videos; `--heads file:` reads it."""
 
 
 def detected_boxes(tools: WorkerTools, detection: HeadDetection, item: VideoItem) -> Path:

@@ -1,4 +1,4 @@
-"""Pieces across batches: what a device that works beside this process is given and when, and what an error costs."""
+"""Pieces across batches: what a device that works in parallel gets and when, and what an error costs."""
 
 from __future__ import annotations
 

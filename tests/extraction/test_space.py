@@ -80,7 +80,7 @@ def test_the_need_is_the_missing_pieces_and_the_store_file(
     assert need.rows == rows, why
     assert need.files - MARGIN_FILES == files, why
     values = (rows + left_rows) * ROW + (frames + left) * FRAME + -(-frames // 16) * PRINT + -(-left // 16) * PRINT
-    # beside the values: headers, blocks, and the last chunk of 32 maps, which is as large as the others
+    # in addition to the values: headers, blocks, and the last chunk of 32 maps, which is as large as the others
     assert values <= need.bytes - MARGIN_BYTES <= values + 32 * ROW + 300_000, why
 
 

@@ -82,7 +82,7 @@ REAL = [
     ("*.mp4", {}, "B-frames, edit lists, rotation, variable rates; two files that can't be decoded"),
     ("*.mp4", {"stride": 3}, "a third of the frames"),
     ("*.mp4", {"start": 0.5, "end": 1.0}, "a part"),
-    ("*open_gop*.m*", {}, "Matroska beside MP4"),
+    ("*open_gop*.m*", {}, "Matroska next to MP4"),
 ]
 
 

@@ -100,7 +100,7 @@ class BatchRunner:
         return _Several(parts)
 
     def _with_crops(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
-        """One pass over the frames for all heads large enough for the grid, further passes over crops for the others."""
+        """One pass over the frames for heads large enough for the grid, further passes over crops for the others."""
         if not any(frame.small for frame in prompts):
             return self._forward(images, [frame.prompt_boxes for frame in prompts])
         people = [(i, place) for i, frame in enumerate(prompts) for place in range(len(frame.prompt_boxes))]
