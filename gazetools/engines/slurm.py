@@ -171,18 +171,18 @@ def _slurm_executor(output: Path, slurm: SlurmOptions) -> Executor:
             f"Slurm can't be used from here: {error}.",
             hint="Run this on a login node, or print a script with --engine slurm --dry-run.",
         ) from error
-    executor.update_parameters(
-        name="gazetools-extract",
-        timeout_min=slurm.minutes,
-        cpus_per_task=slurm.cpus,
-        slurm_mem=slurm.memory,
-        slurm_signal_delay_s=90,
-        **({"gpus_per_node": slurm.gpus} if slurm.gpus else {}),
-        **({"slurm_array_parallelism": slurm.parallel} if slurm.parallel else {}),
-        **({"slurm_partition": slurm.partition} if slurm.partition else {}),
-        **({"slurm_account": slurm.account} if slurm.account else {}),
-        **({"slurm_setup": slurm.setup} if slurm.setup else {}),
-    )
+    parameters = {
+        "timeout_min": slurm.minutes,
+        "cpus_per_task": slurm.cpus,
+        "slurm_mem": slurm.memory,
+        "gpus_per_node": slurm.gpus,
+        "slurm_array_parallelism": slurm.parallel,
+        "slurm_partition": slurm.partition,
+        "slurm_account": slurm.account,
+        "slurm_setup": slurm.setup,
+    }
+    given = {name: value for name, value in parameters.items() if value}  # 0, None and an empty list: not asked for
+    executor.update_parameters(name="gazetools-extract", slurm_signal_delay_s=90, **given)
     result: Executor = executor
     return result
 

@@ -18,6 +18,7 @@ from gazetools.extraction.inputs import VideoItem
 from gazetools.heads.spec import VideoHeads, heads_for_video
 from gazetools.progress import Progress
 from gazetools.sampling import choose_frames
+from gazetools.schemas.base import StrictModel
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
 from gazetools.store.pieces import PieceFolder
@@ -28,35 +29,19 @@ if TYPE_CHECKING:
     from gazetools.heads.detection import HeadDetection
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkOrder:
+class WorkOrder(StrictModel):
     """What a worker must know in addition to its tasks; goes to other processes as JSON."""
 
     store: Path
     options: ExtractOptions
-    """With the one `device` of this worker."""
+    """Settings with the one `device` of this worker."""
     decoding: DecodeSettings
     video_ids: list[str]
     """All videos of the run: every worker matches head boxes against them alike."""
 
     def to_json(self) -> dict[str, Any]:
-        """Document that `from_json` reads."""
-        return {
-            "store": str(self.store.absolute()),
-            "options": self.options.model_dump(),
-            "decoding": vars(self.decoding),
-            "video_ids": self.video_ids,
-        }
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> WorkOrder:
-        """The order that `to_json` wrote."""
-        return cls(
-            store=Path(document["store"]),
-            options=ExtractOptions(**document["options"]),
-            decoding=DecodeSettings(**document["decoding"]),
-            video_ids=document["video_ids"],
-        )
+        """Document for `WorkOrder.model_validate` in a process with another working folder."""
+        return self.model_copy(update={"store": self.store.absolute()}).model_dump(mode="json")
 
 
 @dataclass(frozen=True, kw_only=True)

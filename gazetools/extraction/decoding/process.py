@@ -37,7 +37,8 @@ class DecodeSettings:
 
 
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
-"""For glibc's mallopt(3): keep the memory of freed frames for the next ones. The kernel clears new memory page by page, measured at 2.5 to 3.5 ms per 1080p frame, a third of decoding it. 32 MiB is glibc's limit."""
+"""For glibc's mallopt(3): keep the memory of freed frames for the next ones. The kernel clears new memory page by page,
+measured at 2.5 to 3.5 ms per 1080p frame, a third of decoding it. 32 MiB is glibc's limit."""
 
 _START_SECONDS = 30.0
 """Additional time for the first answer of a new child, for a busy machine or libraries on a network disk."""

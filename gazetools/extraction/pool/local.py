@@ -6,7 +6,6 @@ import multiprocessing.connection
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -84,7 +83,7 @@ class LocalPool:
             threads = {"OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // self._devices.count("cpu"), 1))}
         process, channel = start_child(self._module, env=threads)
         options = self._order.options.model_copy(update={"device": device})
-        send(channel, do="start", order=replace(self._order, options=options).to_json())
+        send(channel, do="start", order=self._order.model_copy(update={"options": options}).to_json())
         return process, channel
 
     def _restart(self, slot: int) -> Event:

@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
     """Arguments: FD PARENT; started by `LocalPool`."""
     channel = enter_child(arguments)
     try:
-        order = WorkOrder.from_json(receive(channel)["order"])
+        order = WorkOrder.model_validate(receive(channel)["order"])
         with Worker(order, ChannelProgress(channel)) as worker:
             send(channel, **{"is": "ready"})
             while True:
