@@ -47,7 +47,7 @@ def plan_inputs(
             items += _from_egoexo(Path(one).expanduser(), takes=takes, cameras=cameras, views=views)
         elif takes or cameras:
             raise UsageError(
-                f"--takes and --cameras choose from an Ego-Exo4D root, but {one} has no takes.json beside takes/.",
+                f"--takes and --cameras choose from an Ego-Exo4D root, but {one} has no takes.json next to takes/.",
                 hint="Pass the folder that `egoexo -o` filled, or leave these options out.",
             )
         else:
