@@ -230,16 +230,16 @@ class StageTimes(StrictModel):
     """Assembling and committing store files, without the part that ran in parallel with the next video."""
     other: float
     decode_busy: float
-    """Work of the decoding processes, in parallel with the main loop."""
+    """Decoding processes at work, in parallel with the main loop."""
     write_busy: float
-    """Writing of pieces and store files, in parallel with the main loop."""
+    """Writing pieces and store files, in parallel with the main loop."""
 
     def __add__(self, more: StageTimes) -> StageTimes:
         return StageTimes(**{name: getattr(self, name) + getattr(more, name) for name in StageTimes.model_fields})
 
     @property
     def frames_per_second(self) -> float:
-        """Frames computed per second by all workers together."""
+        """Frames per second of all workers together."""
         return self.frames * self.workers / self.wall if self.wall else 0.0
 
     @property
