@@ -17,7 +17,7 @@ from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample, colla
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
-from gazetools.trainer.learn.encoding import encode_future
+from gazetools.trainer.learn.forward import encode_future
 from gazetools.trainer.learn.losses import jepa_loss
 from gazetools.trainer.models.build import build_model
 from gazetools.trainer.plan.config import load_config

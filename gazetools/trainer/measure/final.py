@@ -7,15 +7,13 @@ from typing import Any
 
 from gazetools.trainer.data.batch import WITHOUT_PARTNER
 from gazetools.trainer.data.clips import ClipDataset
-from gazetools.trainer.data.labels import LabelSpace
-from gazetools.trainer.data.survey import SplitPlan
-from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.predictions import PredictionLog, write_predictions
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.learn.metrics import MetricSet
 from gazetools.trainer.measure.split import validate
 from gazetools.trainer.plan.arms import shuffled_source
 from gazetools.trainer.plan.selection import HELD_OUT
+from gazetools.trainer.plan.settle import RunPlan
 from gazetools.trainer.processes.world import add_trees
 
 WHOLE_TASKS = ("verb", "noun")
@@ -101,9 +99,7 @@ def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> l
     return improved
 
 
-def final_evaluation(
-    loop: Loop, datasets: Sequence[ClipDataset], folder: RunFolder, labels: LabelSpace, *, train: SplitPlan
-) -> dict[str, dict[str, Any]] | None:
+def final_evaluation(loop: Loop, datasets: Sequence[ClipDataset], plan: RunPlan) -> dict[str, dict[str, Any]] | None:
     """Measure the weights that `loop` holds on every split and save each clip's predictions.
 
     Returns learner -> split -> metrics and data counts; None where a signal came.
@@ -120,8 +116,8 @@ def final_evaluation(
         for name, values in found.values.items():
             final[name][key] = {**values, **_own_counts(found.counts, shuffled[name])}
             if loop.world.leads:
-                path = folder.predictions(name, key)
-                write_predictions(path, found.logs[name], dataset.split, labels, train=train)
+                path = plan.folder.predictions(name, key)
+                write_predictions(path, found.logs[name], dataset.split, plan.data)
     return final
 
 
