@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,28 +23,12 @@ from gazetools.schemas.heads import DetectOptions, HeadsRecord
 from gazetools.schemas.video import Frame
 from gazetools.video import VideoReader
 from gazetools.video.facts import probe_digest
+from gazetools.video.source import VideoSource
 
 CSV_HEADER = "frame,track_id,xmin,ymin,xmax,ymax,score"
 _REVISION = 2
 """Raised whenever the same inputs would give other boxes."""
 _AUTO_BATCH = {"cpu": 2, "cuda": 16}
-
-
-class VideoFrames(Protocol):
-    """What the pass needs of an open video; `VideoReader` is one. A batch of frames is held at a time."""
-
-    @property
-    def frame_count(self) -> int: ...
-
-    @property
-    def pts_seconds(self) -> npt.NDArray[np.float64]: ...
-
-    @property
-    def damage(self) -> tuple[str, ...]: ...
-
-    def frames(self, indices: npt.NDArray[np.int64]) -> Iterator[Frame]: ...
-
-    def release(self, frame: Frame) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +90,7 @@ def detect_heads(
     label: str | None = None,
     allow_damaged: bool = False,
     overwrite: bool = False,
-    open_video: Callable[[Path], AbstractContextManager[VideoFrames]] | None = None,
+    open_video: Callable[[Path], VideoSource] | None = None,
     progress: Progress | None = None,
 ) -> DetectedHeads:
     """Find and follow the heads of `video` and write them to the CSV `output`; reuse it where it is already that.
@@ -132,7 +115,7 @@ def detect_heads(
             f"{output} exists and was not made from {video.name} with this detector and these options.",
             hint="Pass --overwrite to replace it, or choose another file.",
         )
-    with (open_video or _OwnReader)(video) as reader:
+    with closing((open_video or VideoReader)(video)) as reader:
         if reader.damage and not allow_damaged:
             raise VideoError(
                 f"{video} is not whole: {'; '.join(reader.damage)}.",
@@ -159,19 +142,8 @@ def detect_heads(
     return DetectedHeads(path=output, record=record, reused=False)
 
 
-class _OwnReader(VideoReader):
-    """A reader of this process, whose frames need no release."""
-
-    def __enter__(self) -> _OwnReader:
-        super().__enter__()
-        return self
-
-    def release(self, frame: Frame) -> None:
-        """Nothing: every frame has memory of its own."""
-
-
 def _follow(
-    reader: VideoFrames, wanted: npt.NDArray[np.int64], detection: HeadDetection, label: str, progress: Progress
+    reader: VideoSource, wanted: npt.NDArray[np.int64], detection: HeadDetection, label: str, progress: Progress
 ) -> tuple[list[str], int, int]:
     """(lines of the CSV, tracks, sightings without a head)."""
     options = detection.options

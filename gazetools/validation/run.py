@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gazetools.annotations.segment import Segment
 from gazetools.io.atomic import check_writable_folder
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
@@ -21,7 +22,7 @@ from gazetools.schemas.store import Prompt
 from gazetools.schemas.validate import ValidateOptions
 from gazetools.validation.checks import CHECKS
 from gazetools.validation.checks.across import Traits, compare, traits_of
-from gazetools.validation.checks.annotations import Clip, check_coverage, match_clips, read_clips
+from gazetools.validation.checks.annotations import check_coverage, match_clips, read_clips
 from gazetools.validation.collection import Collection, collect
 from gazetools.validation.deep.check import open_deep
 from gazetools.validation.load import load
@@ -112,7 +113,7 @@ def validate(
     return report
 
 
-def _check(subject: Subject, finder: VideoFinder, clips: list[Clip] | None, gallery: Gallery | None) -> _Outcome:
+def _check(subject: Subject, finder: VideoFinder, clips: list[Segment] | None, gallery: Gallery | None) -> _Outcome:
     """Load a video's heatmaps, decode its video, run all checks, and drop everything but their results."""
     counts: Counter[str] = Counter()
     try:

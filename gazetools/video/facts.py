@@ -7,28 +7,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.provenance import SourceVideo
-from gazetools.schemas.video import VideoInfo
+from gazetools.video.source import VideoSource
 
 _PROBE_BYTES = 1 << 20
 
 
-class OpenVideo(Protocol):
-    """A reader of this process or of a decoding child."""
-
-    @property
-    def info(self) -> VideoInfo: ...
-
-    @property
-    def frame_count(self) -> int: ...
-
-
 def source_video(
-    reader: OpenVideo, counted_by: Literal["decoding", "index"], *, sha256: str | None = None
+    reader: VideoSource, counted_by: Literal["decoding", "index"], *, sha256: str | None = None
 ) -> SourceVideo:
     """Facts of the open video, with the sha256 of the whole file; computed here unless given."""
     info = reader.info

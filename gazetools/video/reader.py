@@ -174,6 +174,9 @@ class VideoReader(Closing):
     def _frame(self, index: int, rgb: npt.NDArray[np.uint8]) -> Frame:
         return Frame(index=index, pts_seconds=float(self.pts_seconds[index]), rgb=rgb)
 
+    def release(self, frame: Frame) -> None:
+        """Do nothing: every frame has memory of its own (see `gazetools.video.source.VideoSource`)."""
+
     def count_by_decoding(self) -> int:
         """Decode the whole stream without making RGB, check every frame's time, and return how many came.
 

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from gazetools.schemas.errors import UsageError
+from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.models.checks import check_model_settings
 from gazetools.trainer.plan.checks import check_available, describe_model, differing_keys
-from gazetools.trainer.plan.config import apply_overrides, load_config, resolve_anchors
+from gazetools.trainer.plan.config import apply_overrides, load_config
 
 ROOT = Path(__file__).parents[2]
 

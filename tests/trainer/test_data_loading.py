@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.trainer.data.clips import Batch, ClipDataset, Sample, collate
+from gazetools.trainer.data.anchors import resolve_anchors
+from gazetools.trainer.data.clips import Batch, ClipDataset, ClipOptions, Sample, collate
 from gazetools.trainer.data.index_cache import load_index, open_indexed, save_index
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.order import batches, epoch_order
@@ -23,7 +24,7 @@ from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.learn.feed import training_steps, validation_batches
 from gazetools.trainer.learn.losses import task_loss
 from gazetools.trainer.learn.metrics import MetricSet, TaskMetrics
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.processes.world import World
 from gazetools.video import VideoReader
 from tests.helpers.clips import write_clip
@@ -46,9 +47,8 @@ def make_dataset(
     settings = config.experiment.data
     plan = plan_data(settings, resolve_anchors(config), compat=compat)
     split = plan.train if training else plan.validation[0]
-    return ClipDataset(
-        split, settings, plan.labels, heatmaps=build_sources(settings), training=training, seed=3, compat=compat
-    )
+    options = ClipOptions(training=training, seed=3, compat=compat)
+    return ClipDataset(split, settings, plan.labels, options, heatmaps=build_sources(settings))
 
 
 # Ranks
@@ -252,7 +252,7 @@ def test_compat_uses_frame_numbers_and_the_nominal_rate(study: Study, tmp_path: 
             seen.append(list(indices))
             return super().frames(indices)
 
-    dataset.reader, dataset._videos = Spy, type(dataset._videos)()
+    dataset.reader, dataset._videos = Spy, type(dataset._videos)(8)
     again = dataset[0]
     assert isinstance(sample, Sample) and isinstance(again, Sample) and torch.equal(sample.video, again.video)
     # 30 fps asked at 4: every 7th frame before frame 90 - 30

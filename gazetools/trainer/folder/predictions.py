@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.npz import Npz
-from gazetools.trainer.data.annotations import LabelSpace
+from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.survey import SplitPlan
 
 FOLDER = "predictions"

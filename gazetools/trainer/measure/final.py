@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gazetools.trainer.data.annotations import LabelSpace
 from gazetools.trainer.data.batch import WITHOUT_PARTNER
 from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.survey import SplitPlan
 from gazetools.trainer.folder.predictions import FOLDER, PredictionLog, write_predictions
 from gazetools.trainer.learn.loop import Loop

@@ -8,9 +8,10 @@ from typing import Any
 from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding, Severity
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.plan.checks import check_available
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 
 _LOW_COVERAGE = 0.5
 

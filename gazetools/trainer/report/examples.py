@@ -16,14 +16,15 @@ from torch import Tensor
 
 from gazetools.preview.overlay import PersonOverlay, draw_overlay
 from gazetools.schemas.errors import GazetoolsError
-from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.anchors import resolve_anchors
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
 from gazetools.trainer.folder.predictions import Predictions
 from gazetools.trainer.learn.controls import centre_prior
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.settle import INDEX_CACHE
 from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
 
@@ -133,11 +134,13 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
             clips,
             data,
             plan.labels,
+            ClipOptions(
+                training=False,
+                seed=config.seed,
+                compat=config.compat,
+                index_cache=known if not data.index_cache and known.is_dir() else None,
+            ),
             heatmaps=build_sources(data) if spec.source else None,
-            training=False,
-            seed=config.seed,
-            compat=config.compat,
-            index_cache=known if not data.index_cache and known.is_dir() else None,
         )
     except GazetoolsError as error:
         return None, error.message

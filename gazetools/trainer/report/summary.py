@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gazetools.trainer.data.annotations import group_of
+from gazetools.annotations.segment import group_of
 from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
 
 PRIMARY_ARM = "estimated"
