@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,16 @@ import h5py
 import numpy as np
 from pydantic import ValidationError
 
-from gazetools.io.arrays import AnyArray, ArrayHeader, iter_npy_blocks, load_npy, npy_layout
+from gazetools.heatmaps.normalise import NORMALISATIONS
+from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
 from gazetools.io.atomic import sha256_of_file
 from gazetools.io.npz import Npz
-from gazetools.layouts.base import StoredFrames, heatmap_member, side_layout, thw
-from gazetools.layouts.hdf5 import Hdf5Members
-from gazetools.layouts.locate import numbered_frames
-from gazetools.layouts.writers import sha256_of_listing
-from gazetools.schemas.dataset import CONVERTED_FROM, HEATMAP_MEMBER, INDEX_NPZ, INVERSE_MEMBERS, MEMBERS
+from gazetools.layouts.base import Layout, SideMembers, side_header, thw
+from gazetools.layouts.npy import NpyFolder, numbered_frames, sha256_of_listing
+from gazetools.layouts.registry import FOREIGN_LAYOUTS, layout_at
+from gazetools.schemas.dataset import CONVERTED_FROM, INDEX_NPZ, MEMBERS, PackedVideo
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.provenance import Provenance
-from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.store import StoreReader, open_store
 from gazetools.store.listing import read_sidecar
 from gazetools.validation.load_origin import load_origin, load_stated_provenance
@@ -48,14 +46,10 @@ def load(subject: Subject) -> None:
 def _load_maps(subject: Subject) -> None:
     if subject.kind == "store":
         _load_store(subject)
-    elif subject.path.is_dir():
+    elif isinstance(layout := layout_at(subject.path), NpyFolder):
         _load_folder(subject)
-    elif subject.path.suffix == ".npy":
-        _load_npy(subject)
-    elif subject.path.suffix == STORE_SUFFIX:
-        _load_hdf5(subject)
     else:
-        _load_npz(subject)
+        _load_file(subject, layout)
 
 
 def _load_store(subject: Subject) -> None:
@@ -125,110 +119,79 @@ def _store_blocks(store: StoreReader) -> Iterator[AnyArray]:
         yield store.read_heatmaps(start, min(start + _BLOCK_ROWS, len(store)))
 
 
-def _compare_bytes(subject: Subject) -> None:
+def _load_file(subject: Subject, layout: Layout) -> None:
+    """The maps of one file of a dataset or of another tool, and the members next to them."""
+    entry = subject.entry
+    if entry is None and layout not in FOREIGN_LAYOUTS:
+        raise DataFileError(f"{subject.path} is neither a store file nor in a manifest.")
+    if entry is not None:
+        _compare_bytes(subject, entry, layout)
+    with layout.members(subject.path, required=entry is not None) as members:
+        if entry is not None and members is not None:
+            wanted = [*MEMBERS, *NORMALISATIONS[entry.normalisation].members]
+            if members.names != wanted if layout.keeps_order else sorted(members.names) != sorted(wanted):
+                subject.report("member-missing", f"{subject.path} has {members.names}, not {wanted}.")
+        header, where = layout.header(subject.path, members)
+        _keep_maps(subject, header, where, layout.blocks(subject.path, _rows_per_block(header), members))
+        if members is not None:
+            _load_side(subject, members, subject.path)
+
+
+def _compare_bytes(subject: Subject, entry: PackedVideo, layout: Layout) -> None:
     """Compare size and sha256 of a dataset's file with its manifest entry."""
-    if (entry := subject.entry) is None:
-        return
-    size = subject.path.stat().st_size
+    size = layout.bytes_at(subject.path)
     if size != entry.bytes:
         subject.report("size-mismatch", f"{subject.path} has {size} bytes, the manifest says {entry.bytes}.")
-    elif sha256_of_file(subject.path) != entry.sha256:
+    elif layout.sha256(subject.path) != entry.sha256:
         subject.report("checksum-mismatch", f"The sha256 of {subject.path} is not the manifest's.")
-
-
-def _compare_members(subject: Subject, archive: Npz | Hdf5Members) -> None:
-    """Compare the members of a dataset's file with those of its layout; HDF5 has no order of its own."""
-    if (entry := subject.entry) is None:
-        return
-    wanted = [*MEMBERS, *(INVERSE_MEMBERS if entry.normalisation != "none" else ())]
-    if archive.names != (wanted if isinstance(archive, Npz) else sorted(wanted)):
-        subject.report("member-missing", f"{subject.path} has {archive.names}, not {wanted}.")
-
-
-def _load_hdf5(subject: Subject) -> None:
-    """An .h5 of a dataset."""
-    if subject.entry is None:
-        raise DataFileError(f"{subject.path} is neither a store file nor in a manifest.")
-    _compare_bytes(subject)
-    archive = Hdf5Members(subject.path)
-    _compare_members(subject, archive)
-    layout = archive.layout(HEATMAP_MEMBER)
-    _keep_maps(subject, layout, f"{subject.path}:{HEATMAP_MEMBER}", _hdf5_blocks(subject.path, layout))
-    _load_side(subject, archive)
-
-
-def _hdf5_blocks(path: Path, layout: ArrayHeader) -> Iterator[AnyArray]:
-    with closing(StoredFrames(path, layout, layout.data_offset)) as source:
-        count, step = source.shape[0], _rows_per_block(layout)
-        for start in range(0, count, step):
-            yield source.read(np.arange(start, min(start + step, count)))
-
-
-def _load_npz(subject: Subject) -> None:
-    _compare_bytes(subject)
-    with Npz(subject.path) as archive:
-        member = heatmap_member(archive)
-        _compare_members(subject, archive)
-        layout = archive.layout(member)
-        blocks = archive.iter_blocks(member, _rows_per_block(layout))
-        _keep_maps(subject, layout, f"{subject.path}:{member}", blocks)
-        _load_side(subject, archive)
-
-
-def _load_npy(subject: Subject) -> None:
-    layout = npy_layout(subject.path)
-    blocks = iter_npy_blocks(subject.path, _rows_per_block(layout))
-    if len(layout.shape) == 2:
-        blocks = iter([load_npy(subject.path)[None]])
-    _keep_maps(subject, layout, str(subject.path), blocks)
 
 
 def _load_folder(subject: Subject) -> None:
     """A folder of numbered .npy frames; in a dataset with index.npz next to them."""
     names = numbered_frames(subject.path)
-    lines: list[str] = []
+    sums: dict[str, str] = {}
     index = subject.path / INDEX_NPZ
     if names:
         first = subject.path / names[min(names)]
-        layout = npy_layout(first)
-        blocks = _folder_blocks(subject, names, layout, lines)
-        _keep_maps(subject, layout, str(first), blocks, frames=max(names) + 1)
+        header = npy_layout(first)
+        blocks = _folder_blocks(subject, names, header, sums)
+        _keep_maps(subject, header, str(first), blocks, frames=max(names) + 1)
     elif subject.entry is not None and subject.entry.t:
         subject.report("payload-missing", f"{subject.path} holds no frames.")
-    if subject.entry is not None and not index.exists():
-        subject.report("member-missing", f"{index} does not exist.")
     if not index.exists():
+        if subject.entry is not None:
+            subject.report("member-missing", f"{index} does not exist.")
         return
     with Npz(index) as archive:
-        _load_side(subject, archive)
-    lines.append(f"{INDEX_NPZ} {sha256_of_file(index)}")
+        _load_side(subject, archive, index)
+    sums[INDEX_NPZ] = sha256_of_file(index)
     if subject.entry is not None:
         odd = sorted(p.name for p in subject.path.iterdir() if p.name not in {*names.values(), INDEX_NPZ})
         if odd:
             subject.report("stray-file", f"{subject.path} holds {', '.join(odd[:5])} beside its frames.")
-        if sha256_of_listing(lines) != subject.entry.sha256:
+        if sha256_of_listing(sums.items()) != subject.entry.sha256:
             subject.report("checksum-mismatch", f"The sha256 over the files of {subject.path} is not the manifest's.")
 
 
 def _folder_blocks(
-    subject: Subject, names: dict[int, str], layout: ArrayHeader, lines: list[str]
+    subject: Subject, names: dict[int, str], header: ArrayHeader, sums: dict[str, str]
 ) -> Iterator[AnyArray]:
     """One block [1, H, W] per frame file; zeros stand for frames that are missing, damaged or unlike the others.
 
-    Such frames are reported, and the line `NAME SHA256` of each file is added to `lines`.
+    Such frames are reported, and the sha256 of each file is added to `sums`.
     """
-    shape, count = thw(layout.shape, str(subject.path))[1:], max(names) + 1
+    shape, count = thw(header.shape, str(subject.path))[1:], max(names) + 1
     if missing := [number for number in range(count) if number not in names]:
         subject.report("frame-file-missing", f"{len(missing)} of {count} frames have no file.", missing)
     unlike, broken = [], []
     for number in range(count):
-        block = np.zeros((1, *shape), dtype=layout.dtype)
+        block = np.zeros((1, *shape), dtype=header.dtype)
         if number in names:
             path = subject.path / names[number]
             try:
-                lines.append(f"{names[number]} {hashlib.sha256(path.read_bytes()).hexdigest()}")
+                sums[names[number]] = hashlib.sha256(path.read_bytes()).hexdigest()
                 frame = load_npy(path)
-                if frame.dtype == layout.dtype and thw(frame.shape, str(path)) == (1, *shape):
+                if frame.dtype == header.dtype and thw(frame.shape, str(path)) == (1, *shape):
                     block = frame.reshape(1, *shape)
                 else:
                     unlike.append(number)
@@ -236,37 +199,37 @@ def _folder_blocks(
                 broken.append((number, str(error)))
         yield block
     if unlike:
-        message = f"{len(unlike)} frames are not {layout.dtype} {list(shape)} like the first."
+        message = f"{len(unlike)} frames are not {header.dtype} {list(shape)} like the first."
         subject.report("frame-file-unlike", message, unlike)
     if broken:
         subject.report("file-unreadable", f"{len(broken)} frames can't be read: {broken[0][1]}", [n for n, _ in broken])
 
 
-def _load_side(subject: Subject, archive: Npz | Hdf5Members) -> None:
+def _load_side(subject: Subject, members: SideMembers, where: Path) -> None:
     """Read valid, inout and pts_seconds. In files of other tools they count where their names and types fit."""
     count = subject.count if subject.count is not None else (subject.entry.t if subject.entry else -1)
     for name, dtype in _SIDE_TYPES.items():
-        layout = side_layout(archive, name, strict=subject.entry is not None)
-        if layout is not None and layout.dtype == dtype and layout.shape == (count,):
-            values = archive.load(name)
+        header = side_header(members, name, strict=subject.entry is not None)
+        if header is not None and header.dtype == dtype and header.shape == (count,):
+            values = members.load(name)
             converted = subject.entry is not None and CONVERTED_FROM in subject.entry.provenance
             # maps of other tools may have no times, which is no fault of their conversion
             if not (converted and name == "pts_seconds" and np.isnan(values).all()):
                 setattr(subject, name, values)
         elif subject.entry is not None:
-            found = "missing" if layout is None else f"{layout.dtype} {list(layout.shape)}"
-            subject.report("member-missing", f"{archive.path}: {name} is {found}; it must be {dtype} [{count}].")
+            found = "missing" if header is None else f"{header.dtype} {list(header.shape)}"
+            subject.report("member-missing", f"{where}: {name} is {found}; it must be {dtype} [{count}].")
 
 
 def _keep_maps(
-    subject: Subject, layout: ArrayHeader, where: str, blocks: Iterator[AnyArray], *, frames: int | None = None
+    subject: Subject, header: ArrayHeader, where: str, blocks: Iterator[AnyArray], *, frames: int | None = None
 ) -> None:
     """Compare the header with the manifest's entry; where these are maps, read `blocks` into `stats`.
 
     `frames` is T of a folder of frames, whose header is that of one frame.
     """
     try:
-        count, height, width = thw(layout.shape, where)
+        count, height, width = thw(header.shape, where)
     except DataFileError as error:
         subject.report("unexpected-shape", error.message)
         return
@@ -275,17 +238,17 @@ def _keep_maps(
     if entry is None or (entry.h, entry.w) == (height, width):
         subject.size_hw = (height, width)
     if entry is not None:
-        stated, found = (entry.t, entry.h, entry.w, entry.dtype), (count, height, width, layout.dtype.name)
+        stated, found = (entry.t, entry.h, entry.w, entry.dtype), (count, height, width, header.dtype.name)
         if stated != found:
             subject.report("manifest-mismatch", f"{where} has T, H, W, dtype {found}, the manifest says {stated}.")
-    elif layout.dtype.kind not in "fb" and layout.dtype != np.uint8:
-        subject.report("unexpected-dtype", f"{where} is {layout.dtype}.")
+    elif header.dtype.kind not in "fb" and header.dtype != np.uint8:
+        subject.report("unexpected-dtype", f"{where} is {header.dtype}.")
         return
-    scale = entry.scale if entry is not None else 1 / 255 if layout.dtype == np.uint8 else 1.0
+    scale = entry.scale if entry is not None else 1 / 255 if header.dtype == np.uint8 else 1.0
     subject.stats = MapStats.of(blocks, scale)
 
 
-def _rows_per_block(layout: ArrayHeader) -> int:
+def _rows_per_block(header: ArrayHeader) -> int:
     """At most 256 maps and 8 MiB."""
-    row_bytes: Any = np.prod(layout.shape[1:], dtype=np.int64) * layout.dtype.itemsize
+    row_bytes: Any = np.prod(header.shape[1:], dtype=np.int64) * header.dtype.itemsize
     return max(1, min(_BLOCK_ROWS, (8 << 20) // max(int(row_bytes), 1)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gazetools._version import __version__
+from gazetools.heatmaps.people import gate
 from gazetools.schemas.findings import Finding
 from gazetools.schemas.store import Prompt
 from gazetools.validation.subject import Subject
@@ -49,7 +50,7 @@ def check_people(subject: Subject) -> Iterator[Finding]:
         yield subject.finding("no-heatmaps", f"None of {len(subject.valid)} rows has a map.")
         return
     if subject.inout is not None and (known := subject.inout[~np.isnan(subject.inout)]).size:
-        inside = float((known >= 0.5).mean())
+        inside = float(gate(known).mean())
         if inside < 0.5:
             message = f"Only {inside:.1%} of {len(known)} rows look at something in the frame."
             yield subject.finding("gaze-outside", message)

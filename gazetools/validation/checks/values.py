@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.heatmaps.normalise import NORMALISATIONS
+from gazetools.heatmaps.people import INSIDE
 from gazetools.schemas.findings import Finding
 from gazetools.schemas.store import Prompt
 from gazetools.validation.subject import Subject
@@ -82,22 +84,22 @@ def _fits_only_exchanged(maps_hw: tuple[int, int], frame_hw: tuple[int, int]) ->
 def check_normalisation(subject: Subject) -> Iterator[Finding]:
     """Sum, peak and range are those of the recorded normalisation, times the recorded inout weight."""
     stats, entry, options = subject.stats, subject.entry, subject.options
-    if stats is None or entry is None or options is None or entry.normalisation == "none" or not len(stats):
+    if stats is None or entry is None or options is None or not len(stats):
         return
+    rule = NORMALISATIONS[entry.normalisation]
     wanted = np.ones(len(stats))
     if options.inout == "weight" and subject.inout is not None:
         wanted = np.where(np.isnan(subject.inout), 1.0, subject.inout).astype(np.float64)
-    if entry.normalisation in ("sum", "softmax"):
-        values, tolerance, what = stats.total, _SUM_TOLERANCE, "sum to 1"
-    else:
-        values, tolerance, what = stats.high.astype(np.float64), _PEAK_TOLERANCE, "have the peak 1"
-    off = np.abs(values - wanted) > tolerance
-    if entry.normalisation == "minmax":
-        off |= np.abs(stats.low) > _PEAK_TOLERANCE
-        what = "reach from 0 to 1"
+    off = np.zeros(len(stats), np.bool_)
+    if rule.total is not None:
+        off |= np.abs(stats.total - rule.total * wanted) > _SUM_TOLERANCE
+    if rule.peak is not None:
+        off |= np.abs(stats.high - rule.peak * wanted) > _PEAK_TOLERANCE
+    if rule.low is not None:
+        off |= np.abs(stats.low - rule.low) > _PEAK_TOLERANCE
     bad = off & subject.has_map & (stats.high > 0) & np.isfinite(stats.high) & np.isfinite(stats.low)
-    first = values[bad.argmax()]
-    text = f"maps do not {what} although packed with {entry.normalisation}; the first has {first:.4g}."
+    first = (stats.high if rule.total is None else stats.total)[bad.argmax()]
+    text = f"maps do not {rule.promise} although packed with {entry.normalisation}; the first has {first:.4g}."
     yield from subject.about_rows("normalisation-off", bad, text)
 
 
@@ -133,4 +135,4 @@ def _may_be_zero(subject: Subject) -> npt.NDArray[np.bool_]:
         return (subject.inout == 0) & subject.is_ground_truth
     if subject.options is None or subject.options.inout == "keep":
         return np.zeros(subject.row_count, dtype=np.bool_)
-    return subject.inout < (0.5 if subject.options.inout == "gate" else 1e-3)
+    return subject.inout < (INSIDE if subject.options.inout == "gate" else 1e-3)
