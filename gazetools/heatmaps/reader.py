@@ -15,7 +15,7 @@ from gazetools.io.closing import Closing
 from gazetools.layouts.base import SideMembers, StoredMaps, load_side
 from gazetools.layouts.locate import Location, locate, raw_manifest
 from gazetools.sampling import nearest_indices
-from gazetools.schemas.dataset import MANIFEST_NAME
+from gazetools.schemas.dataset import MANIFEST_NAME, PackedVideo
 from gazetools.schemas.errors import DataFileError, FrameRangeError
 
 MissingPolicy = Literal["error", "zero"]
@@ -92,7 +92,8 @@ class HeatmapReader(Closing):
         self.shape = source.shape if target is None else (source.shape[0], *target)
         entry = location.entry
         self._scale = scale_of(source.dtype, location.path) if entry is None else entry.scale
-        self._check_entry(location, source)
+        if entry is not None:
+            _check_entry(entry, source, location.path)
         present = source.present()
         valid, self.inout, self.pts_seconds = (
             load_side(members, name, self.shape[0], strict=entry is not None, where=location.path)
@@ -205,19 +206,15 @@ class HeatmapReader(Closing):
         self.valid = np.zeros(0, dtype=np.bool_)
         self.inout = self.pts_seconds = None
 
-    @staticmethod
-    def _check_entry(location: Location, source: StoredMaps) -> None:
-        entry = location.entry
-        if entry is None:
-            return
-        stated = ((entry.t, entry.h, entry.w), np.dtype(entry.dtype))
-        if (source.shape, source.dtype) != stated:
-            raise DataFileError(
-                f"{location.path} holds {source.dtype} {list(source.shape)}, its manifest says {stated[1]} "
-                f"{list(stated[0])}.",
-                hint="Run gazetools validate on the dataset and pack this video again.",
-                path=str(location.path),
-            )
+
+def _check_entry(entry: PackedVideo, maps: StoredMaps, path: Path) -> None:
+    stated = ((entry.t, entry.h, entry.w), np.dtype(entry.dtype))
+    if (maps.shape, maps.dtype) != stated:
+        raise DataFileError(
+            f"{path} holds {maps.dtype} {list(maps.shape)}, its manifest says {stated[1]} {list(stated[0])}.",
+            hint="Run gazetools validate on the dataset and pack this video again.",
+            path=str(path),
+        )
 
 
 def _sizes_in_manifest(dataset: Path, *, resized: bool) -> set[tuple[int, int]]:

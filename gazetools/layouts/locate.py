@@ -13,8 +13,8 @@ from gazetools.io.json_files import read_json
 from gazetools.layouts.base import Layout
 from gazetools.layouts.npy import is_frame_folder
 from gazetools.layouts.registry import layout_at, layout_named
-from gazetools.schemas.base import explain_validation_error
-from gazetools.schemas.dataset import MANIFEST_NAME, MANIFEST_SCHEMA_VERSION, MAX_MANIFEST_BYTES, PackedVideo
+from gazetools.schemas.base import explain_validation_error, parse_settings
+from gazetools.schemas.dataset import MANIFEST_NAME, MANIFEST_SCHEMA_VERSION, MAX_MANIFEST_BYTES, Manifest, PackedVideo
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.video_id import check_below, check_video_id
 
@@ -59,10 +59,17 @@ def locate(dataset: Path, video_id: str) -> Location | None:
 
 def _stated_location(dataset: Path, video_id: str) -> Location | None:
     """The file that the manifest names."""
-    if (entry := manifest_entry(dataset, video_id)) is None:
+    path = dataset / MANIFEST_NAME
+    value = raw_manifest(dataset)["videos"].get(video_id)
+    if value is None:
         return None
+    try:
+        entry = PackedVideo.model_validate(value)
+    except ValidationError as error:
+        problems = "; ".join(explain_validation_error(error, PackedVideo))
+        raise DataFileError(f"{path}: the entry of {video_id!r} is broken: {problems}.", path=str(path)) from None
     if (layout := layout_named(video_id, entry.file)) is None:
-        raise DataFileError(f"{dataset / MANIFEST_NAME}: the file {entry.file!r} of {video_id!r} is not its own.")
+        raise DataFileError(f"{path}: the file {entry.file!r} of {video_id!r} is not its own.")
     return Location(video_id=video_id, layout=layout, path=dataset / entry.file, entry=entry)
 
 
@@ -97,17 +104,9 @@ def list_foreign(root: Path) -> dict[str, list[Path]]:
     return found
 
 
-def manifest_entry(dataset: Path, video_id: str) -> PackedVideo | None:
-    """The entry of `video_id` in the dataset's manifest, None where it has none. Raises DataFileError."""
-    path = dataset / MANIFEST_NAME
-    value = raw_manifest(dataset)["videos"].get(video_id)
-    if value is None:
-        return None
-    try:
-        return PackedVideo.model_validate(value)
-    except ValidationError as error:
-        problems = "; ".join(explain_validation_error(error, PackedVideo))
-        raise DataFileError(f"{path}: the entry of {video_id!r} is broken: {problems}.", path=str(path)) from None
+def read_manifest(dataset: Path) -> Manifest:
+    """The whole manifest. Raises UsageError where it does not follow its schema, DataFileError where it is damaged."""
+    return parse_settings(Manifest, raw_manifest(dataset), what=str(dataset / MANIFEST_NAME))
 
 
 def raw_manifest(dataset: Path) -> dict[str, Any]:

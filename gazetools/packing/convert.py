@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gazetools.heatmaps.values import scale_of, to_float32, to_stored
 from gazetools.io.arrays import AnyArray
 from gazetools.layouts.base import Layout, MapStream, StoredMaps, load_side
-from gazetools.layouts.locate import list_foreign, raw_manifest
+from gazetools.layouts.locate import list_foreign, read_manifest
 from gazetools.layouts.registry import LAYOUTS, layout_at
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.one_video import Place, pack_videos
@@ -26,7 +26,6 @@ from gazetools.schemas.dataset import (
     MANIFEST_NAME,
     ORIGIN_SUFFIX,
     LayoutName,
-    Manifest,
     PackDtype,
     PackedItem,
     PackedVideo,
@@ -80,7 +79,7 @@ def _plan(source: Path, layout: LayoutName, dtype: PackDtype | None) -> tuple[Pa
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder.", hint="Pass a dataset or a folder of heatmaps.")
     if (source / MANIFEST_NAME).exists():
-        manifest = parse_settings(Manifest, raw_manifest(source), what=str(source / MANIFEST_NAME))
+        manifest = read_manifest(source)
         if dtype not in (None, manifest.options.dtype):
             raise UsageError(
                 f"The dataset {source} is {manifest.options.dtype}; convert does not change its numbers.",

@@ -11,7 +11,7 @@ from pathlib import Path
 from gazetools._version import __version__
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.json_files import dumps, read_json, write_json_atomic
-from gazetools.layouts.locate import raw_manifest
+from gazetools.layouts.locate import read_manifest
 from gazetools.layouts.registry import LAYOUTS
 from gazetools.packing.readme import README_HEADING, readme
 from gazetools.schemas.base import parse_settings
@@ -45,7 +45,7 @@ class ManifestDraft:
         self.may_replace = overwrite or (dataset / MANIFEST_NAME).exists() or self._work.is_dir()
         """Files in the dataset may be replaced: they are of gazetools, or the user said so."""
         if (dataset / MANIFEST_NAME).exists():
-            manifest = parse_settings(Manifest, raw_manifest(dataset), what=str(dataset / MANIFEST_NAME))
+            manifest = read_manifest(dataset)
             self._old_text = (dataset / MANIFEST_NAME).read_text(encoding="utf-8")
             self._entries = dict(manifest.videos)
             if manifest.options.key() != options.key():

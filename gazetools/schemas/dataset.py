@@ -146,7 +146,7 @@ class PackedVideo(StrictModel):
     """sha256 of the store payload from which the video was packed, or of the converted file."""
     options_key: str
     uses_future: bool
-    """True where a map was filled from later frames; `train` refuses it without `allow_future`: it leaks the future."""
+    """True where a map was filled from later frames; `train` refuses such maps without `allow_future`."""
     provenance: dict[str, Any]
     """The main facts (see `summarised`); the whole text is in the origin file."""
     origin_sha256: str | None = None
