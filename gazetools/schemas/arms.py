@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema
 
 from gazetools.schemas.base import StrictModel
+from gazetools.schemas.training_model import Fusion, HeatmapPositions, Temporal
 
-Fusion = Literal["interleave", "add", "cross_attention", "attention_bias", "none"]
-Temporal = Literal["tubelet", "frame", "conv"]
-HeatmapPositions = Literal["shared", "own"]
 TrainedPart = Literal["probe", "heatmap", "predictor", "all_but_encoder"]
 Control = Literal["zeros", "shuffled", "time_shifted", "centre"]
 
@@ -57,6 +56,10 @@ class ArmSettings(StrictModel):
                 raise ValueError(f"{value!r} is no known arm ({', '.join(_SHORTHANDS)}); give it as a mapping")
             return {"name": value, **_SHORTHANDS[value]}
         return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "enum": list(_SHORTHANDS)}, handler(schema)]}
 
     @field_validator("seeds")
     @classmethod

@@ -41,7 +41,7 @@ class WandbSettings(StrictModel):
     entity: str | None = None
     name: str | None = None
     group: str | None = None
-    tags: list[str] = Field(default=[])
+    tags: list[str] = Field(default=[], json_schema_extra={"type": ["array", "string", "null"]})
     notes: str | None = None
     id: str | None = None
     resume: bool = False

@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import Choices, StrictModel
 from gazetools.schemas.dataset import PeopleRule
 
 PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
-SourceKind = Literal["auto", "dataset", "store", "gaze_points"]
+SOURCE_KINDS = Choices("auto", "dataset", "store", "gaze_points")
+"""Words of `kind`; gazetools.trainer.data.maps.build.SOURCES has what builds each source."""
 EvaluationCrop = Literal["centre", "whole"]
 
 PRIMARY_SOURCE = "heatmap"
@@ -57,7 +58,7 @@ class HeatmapSourceSettings(StrictModel):
 
     path: str
     """Dataset folder, store folder, or gaze points: one CSV with a column video_id, or a folder of `<video_id>.csv`."""
-    kind: SourceKind = "auto"
+    kind: Annotated[str, SOURCE_KINDS] = "auto"
     """auto: a `.csv` file is gaze points, a folder with `.h5` files a store, one with `.csv` files gaze points."""
     view: str | None = None
     """Camera whose heatmaps these are; None takes `heatmap_view`."""

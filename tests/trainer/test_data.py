@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from gazetools.schemas.errors import DataFileError
-from gazetools.trainer.data.clips import ClipDataset, Sample, Unreadable, collate
-from gazetools.trainer.data.maps.dataset import ClipFramesAsked, DatasetMaps
+from gazetools.trainer.data.anchors import resolve_anchors
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample, Unreadable, collate
+from gazetools.trainer.data.maps.base import ClipFramesAsked
+from gazetools.trainer.data.maps.dataset import DatasetMaps
 from gazetools.trainer.data.survey import plan_data
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 from tests.helpers.videos import ArrayVideo
 from tests.trainer.conftest import Study
 
@@ -23,7 +25,7 @@ def make_dataset(study: Study, tmp_path: Path, *, training: bool = False, **data
     plan = plan_data(settings, resolve_anchors(config))
     source = DatasetMaps(Path(settings.heatmap_base_path or "")) if settings.use_heatmap else None
     split = plan.train if training else plan.validation[0]
-    return ClipDataset(split, settings, plan.labels, heatmaps=source, training=training, seed=0)
+    return ClipDataset(split, settings, plan.labels, ClipOptions(training=training, seed=0), heatmaps=source)
 
 
 def test_a_clip_holds_frames_heatmaps_labels_and_tau(study: Study, tmp_path: Path) -> None:

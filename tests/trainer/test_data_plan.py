@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from gazetools.schemas.errors import UsageError
+from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.survey import plan_data
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.config import load_config
 from tests.trainer.conftest import HEADER, Study
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.augment import draw_augmentation
 from gazetools.trainer.data.geometry import View, evaluation_view, shifted_views, training_view, whole_view
-from gazetools.trainer.data.maps.dataset import ClipFramesAsked
+from gazetools.trainer.data.maps.base import ClipFramesAsked
 from gazetools.trainer.data.order import clip_random
 from gazetools.trainer.data.sampling import ClipFrames, anchor_seconds, clip_frames, clip_frames_vjepa2, future_frames
 from gazetools.trainer.data.split import Clip, SplitPlan

@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gazetools.annotations.segment import Segment
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import DataSettings, Range
-from gazetools.trainer.data.annotations import LabelSpace, Segment
+from gazetools.trainer.data.anchors import NamedAnchor
+from gazetools.trainer.data.labels import LabelSpace
+from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import source_settings
-from gazetools.trainer.data.maps.dataset import HeatmapSurvey, MapSource
 from gazetools.trainer.data.sampling import anchor_seconds
-from gazetools.trainer.plan.config import NamedAnchor
+
+_REASONS = ("unknown_class", "video_missing", "no_observation", "heatmap_missing_skipped", "limit")
+"""Why a row of the annotations is no clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +31,7 @@ class Clip:
     segment: Segment
     video_path: Path
     has_heatmap: bool
-    """Of the first source."""
+    """Whether the first source has maps for the clip."""
     heatmap_ids: Mapping[str, str] = field(default_factory=dict)
     """Source name -> id of the video whose maps it has for this clip; sources without maps are left out."""
 
@@ -87,9 +91,24 @@ class SourceOfRun:
     ids: dict[str, str | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class WantedSplit:
+    """One split to be made."""
+
+    name: str
+    rows: Sequence[Segment]
+    anchor: NamedAnchor
+    seconds: Range
+    """Anticipation times in seconds."""
+    limit: int | None
+    """Largest number of clips; None: no limit."""
+    unseen: bool
+    """Whether clips with classes that training lacks are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitBuilder:
-    """What every split is made of."""
+    """Makes splits out of the videos, heatmaps and classes of a run."""
 
     data: DataSettings
     videos: dict[str, Path]
@@ -97,73 +116,75 @@ class SplitBuilder:
     labels: LabelSpace
     drop_unobserved: bool
 
-    def split(
-        self,
-        name: str,
-        rows: Sequence[Segment],
-        anchor: NamedAnchor,
-        seconds: Range,
-        limit: int | None,
-        *,
-        unseen: bool,
-    ) -> SplitPlan:
-        """The clips of `rows` under one anchor; every row is a clip or counted by the reason it is not."""
-        reasons = ("unknown_class", "video_missing", "no_observation", "heatmap_missing_skipped", "limit")
-        counts = dict.fromkeys((*reasons, "unseen_class_clips"), 0)
-        kept_unseen = unseen and self.data.keep_unseen_classes
+    def split(self, wanted: WantedSplit) -> SplitPlan:
+        """The clips of `wanted.rows` under one anchor; a row that is no clip is counted by its reason.
+
+        Raises UsageError where no clip is left, or no clip has a heatmap of one of the sources.
+        """
+        counts = dict.fromkeys((*_REASONS, "unseen_class_clips"), 0)
         clips: list[Clip] = []
-        for place, segment in enumerate(rows):
+        for place, segment in enumerate(wanted.rows):
             ids = self._heatmap_ids(segment)
-            known = self.labels.covers(segment)
-            # The earliest end of observation that may be drawn; nothing is seen before the first frame at 0 s.
-            earliest = anchor_seconds(segment.start_seconds, segment.stop_seconds, max(anchor.point)) - seconds[1]
-            if segment.video_id not in self.videos:
-                counts["video_missing"] += 1
-            elif not known and not kept_unseen:
-                counts["unknown_class"] += 1
-            elif earliest <= 0 and self.drop_unobserved:
-                counts["no_observation"] += 1
-            elif any(one.source.missing == "skip" and n not in ids for n, one in self.heatmaps.items()):
-                counts["heatmap_missing_skipped"] += 1
-            elif limit is not None and len(clips) >= limit:
-                counts["limit"] += 1
-            else:
-                counts["unseen_class_clips"] += not known
-                clips.append(
-                    Clip(
-                        index=place,
-                        segment=segment,
-                        video_path=self.videos[segment.video_id],
-                        has_heatmap=next(iter(self.heatmaps), None) in ids,
-                        heatmap_ids=ids,
-                    )
+            reason = self._reason(segment, ids, wanted)
+            if reason is None and wanted.limit is not None and len(clips) >= wanted.limit:
+                reason = "limit"
+            if reason is not None:
+                counts[reason] += 1
+                continue
+            counts["unseen_class_clips"] += not self.labels.covers(segment)
+            clips.append(
+                Clip(
+                    index=place,
+                    segment=segment,
+                    video_path=self.videos[segment.video_id],
+                    has_heatmap=next(iter(self.heatmaps), None) in ids,
+                    heatmap_ids=ids,
                 )
-        counts = {reason: count for reason, count in counts.items() if reason in reasons or count}
+            )
+        counts = {reason: count for reason, count in counts.items() if reason in _REASONS or count}
         if not clips:
             left_out = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
             raise UsageError(
-                f"No {name} clips are left of {len(rows)} rows (anchor {anchor.name}): {left_out}.",
+                f"No {wanted.name} clips are left of {len(wanted.rows)} rows "
+                f"(anchor {wanted.anchor.name}): {left_out}.",
                 hint="Check base_path, the annotations, and the anticipation times under experiment.data.",
             )
         plan = SplitPlan(
-            name=name,
-            anchor=anchor,
-            anticipation_seconds=seconds,
+            name=wanted.name,
+            anchor=wanted.anchor,
+            anticipation_seconds=wanted.seconds,
             clips=clips,
-            counts={"rows": len(rows), **counts},
+            counts={"rows": len(wanted.rows), **counts},
             sources=tuple(self.heatmaps),
         )
+        self._refuse_zeros(plan)
+        return plan
+
+    def _reason(self, segment: Segment, ids: dict[str, str], wanted: WantedSplit) -> str | None:
+        """Why the row is no clip; None where it is one. `ids`: as from `_heatmap_ids`."""
+        if segment.video_id not in self.videos:
+            return "video_missing"
+        if not wanted.unseen and not self.labels.covers(segment):
+            return "unknown_class"
+        # The earliest end of observation that may be drawn; nothing is seen before the first frame at 0 s.
+        anchor = anchor_seconds(segment.start_seconds, segment.stop_seconds, max(wanted.anchor.point))
+        if self.drop_unobserved and anchor - wanted.seconds[1] <= 0:
+            return "no_observation"
+        if any(one.source.missing == "skip" and name not in ids for name, one in self.heatmaps.items()):
+            return "heatmap_missing_skipped"
+        return None
+
+    def _refuse_zeros(self, plan: SplitPlan) -> None:
         for source, coverage in plan.coverages.items():
             if coverage == 0:
                 raise UsageError(
-                    f"None of the {len(clips)} {name} clips has a heatmap in "
+                    f"None of the {len(plan.clips)} {plan.name} clips has a heatmap in "
                     f"{source_settings(self.data)[source].path}: the run would train on zeros.",
                     hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
                 )
-        return plan
 
     def _heatmap_ids(self, segment: Segment) -> dict[str, str]:
-        """Source name -> id, of those that have maps."""
+        """Source name -> id of the video whose maps it has for `segment`; sources without maps are left out."""
         found = ((name, one, one.ids.get(segment.video_id)) for name, one in self.heatmaps.items())
         return {
             name: video_id for name, one, video_id in found if video_id is not None and video_id in one.survey.present

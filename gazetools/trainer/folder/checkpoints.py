@@ -16,10 +16,8 @@ import torch
 from gazetools.io.atomic import atomic_folder, remove_stale_temps, sha256_of_file
 from gazetools.io.json_files import dumps, read_json
 from gazetools.schemas.errors import CheckpointError, DataFileError
+from gazetools.trainer.folder.paths import BEST_NAME, MANIFEST_NAME, STATE_NAME
 
-STATE_NAME = "state.pt"
-MANIFEST_NAME = "manifest.json"
-BEST_FOLDER = "best"
 KEEP_LAST = 2
 TRAINING_FORMAT = "gazetools.training"
 """`format` of a state that a run can go on from."""
@@ -56,7 +54,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int) -> Path:
 
 def save_best(folder: Path, name: str, state: dict[str, Any], *, step: int) -> Path:
     """Replace the best weights of the learner `name` below `folder`."""
-    path = folder / BEST_FOLDER / name
+    path = folder / BEST_NAME / name
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, state, step)
     return path
@@ -82,7 +80,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def best_checkpoint(folder: Path, name: str) -> Path | None:
     """The best weights of the learner `name`, None where there are none yet."""
-    path = folder / BEST_FOLDER / name
+    path = folder / BEST_NAME / name
     return path if path.is_dir() else None
 
 

@@ -15,10 +15,7 @@ from torch import Tensor
 
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.npz import Npz
-from gazetools.trainer.data.annotations import LabelSpace
-from gazetools.trainer.data.survey import SplitPlan
-
-FOLDER = "predictions"
+from gazetools.trainer.data.survey import DataPlan, SplitPlan
 
 
 class PredictionLog:
@@ -58,10 +55,9 @@ def ranks(scores: Tensor, labels: Tensor) -> Tensor:
     return torch.where(known, (scores >= own).sum(1) - 1, scores.shape[1])
 
 
-def write_predictions(
-    path: Path, logs: Sequence[PredictionLog], split: SplitPlan, labels: LabelSpace, *, train: SplitPlan
-) -> None:
-    """One .npz of the rows of all processes, sorted by clip, with what `train` says of classes and videos."""
+def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPlan, data: DataPlan) -> None:
+    """Write one .npz with the rows of all processes, sorted by clip, and the classes and videos of training."""
+    labels, train = data.labels, data.train
     rows = [row for log in logs for row in log.rows]
     arrays: dict[str, npt.NDArray[Any]] = {}
     if rows:

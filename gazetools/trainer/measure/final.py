@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from gazetools.trainer.data.annotations import LabelSpace
 from gazetools.trainer.data.batch import WITHOUT_PARTNER
 from gazetools.trainer.data.clips import ClipDataset
-from gazetools.trainer.data.survey import SplitPlan
-from gazetools.trainer.folder.predictions import FOLDER, PredictionLog, write_predictions
+from gazetools.trainer.folder.predictions import PredictionLog, write_predictions
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.learn.metrics import MetricSet
 from gazetools.trainer.measure.split import validate
 from gazetools.trainer.plan.arms import shuffled_source
 from gazetools.trainer.plan.selection import HELD_OUT
+from gazetools.trainer.plan.settle import RunPlan
 from gazetools.trainer.processes.world import add_trees
 
 WHOLE_TASKS = ("verb", "noun")
@@ -101,9 +99,7 @@ def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> l
     return improved
 
 
-def final_evaluation(
-    loop: Loop, datasets: Sequence[ClipDataset], folder: Path, labels: LabelSpace, *, train: SplitPlan
-) -> dict[str, dict[str, Any]] | None:
+def final_evaluation(loop: Loop, datasets: Sequence[ClipDataset], plan: RunPlan) -> dict[str, dict[str, Any]] | None:
     """Measure the weights that `loop` holds on every split and save each clip's predictions.
 
     Returns learner -> split -> metrics and data counts; None where a signal came.
@@ -120,8 +116,8 @@ def final_evaluation(
         for name, values in found.values.items():
             final[name][key] = {**values, **_own_counts(found.counts, shuffled[name])}
             if loop.world.leads:
-                path = folder / FOLDER / name / f"{key}.npz"
-                write_predictions(path, found.logs[name], dataset.split, labels, train=train)
+                path = plan.folder.predictions(name, key)
+                write_predictions(path, found.logs[name], dataset.split, plan.data)
     return final
 
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from gazetools.trainer.data.clips import Batch, ClipDataset, Unreadable
+from gazetools.trainer.data.batch import Batch, Unreadable
+from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import epoch_order
 from gazetools.trainer.folder.predictions import PredictionLog
-from gazetools.trainer.learn.counting import count_batch, refuse_unreadable
-from gazetools.trainer.learn.feed import validation_batches
+from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, refuse_unreadable, validation_batches
 from gazetools.trainer.learn.loop import Loop
-from gazetools.trainer.learn.memory import explained_out_of_memory
 from gazetools.trainer.learn.metrics import MetricSet
 from gazetools.trainer.processes.world import add_trees
 
@@ -27,7 +26,7 @@ class Measured:
     values: dict[str, dict[str, float]]
     """Learner -> metrics."""
     counts: dict[str, int]
-    """Of the data: unreadable clips, missing heatmaps and the like."""
+    """Counts of the data: unreadable clips, missing heatmaps and the like."""
     logs: dict[str, list[PredictionLog]]
     """Learner -> predictions, one entry per process; on the leading process, and only where asked for."""
 

@@ -1,4 +1,4 @@
-"""Is a dataset fit for training with a config: findings for `gazetools validate --for-training`."""
+"""Findings on the fitness of a dataset for training with a config, for `gazetools validate --for-training`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding, Severity
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.survey import plan_data
-from gazetools.trainer.plan.checks import check_available
-from gazetools.trainer.plan.config import load_config, resolve_anchors
+from gazetools.trainer.plan.arms import plan_learners
+from gazetools.trainer.plan.config import load_config
 
 _LOW_COVERAGE = 0.5
 
@@ -29,7 +30,7 @@ def readiness_findings(config_path: str | Path, dataset_path: str | Path | None 
         config = TrainingConfig.model_validate(values)
     findings: list[Finding] = []
     try:
-        check_available(config)
+        plan_learners(config)
     except UsageError as error:
         problems = error.details.get("problems", [error.message])
         findings += [_finding("training-settings", "error", problem, "Correct the config.") for problem in problems]

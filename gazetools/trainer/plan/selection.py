@@ -1,4 +1,4 @@
-"""Splits beside those of the annotations: a held-out part of train that selects, and validation at other horizons."""
+"""Splits in addition to those of the annotations: a held-out part of train that selects, and other horizons."""
 
 from __future__ import annotations
 

@@ -1,0 +1,250 @@
+"""Room that a whole run will take on the disk, estimated from a few of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from gazetools.extraction.decoding.costs import Declared
+from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
+from gazetools.extraction.inputs import VideoItem
+from gazetools.gazemodels.registry import heatmap_shape_of
+from gazetools.heads.files import read_heads
+from gazetools.progress import Progress
+from gazetools.schemas.errors import HeadsError, UsageError
+from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
+from gazetools.schemas.store import WORK_FOLDER
+from gazetools.store.columns import store_file_bytes
+from gazetools.store.listing import seems_complete
+from gazetools.video.fingerprint import FINGERPRINT_EVERY
+
+MARGIN_BYTES = 256 << 10
+MARGIN_FILES = 8
+"""Sidecar, lock and journal, temporary names, the report, and what the file system itself takes."""
+MOST_PROBES = 32
+"""Files whose containers are asked for their frames; opening each of 24,236 would take minutes."""
+LEAST_FRAME_BYTES = 8
+"""No codec makes smaller frames; a container that claims more frames than its bytes can hold is not believed."""
+_PEOPLE = {
+    "file": "with the people of their box files",
+    "whole": "with one row per frame",
+    "calib": "with the wearer in every frame",
+    "detect": "with one person per frame, which may be too few",
+}
+"""Rows that are counted, by the source of the head boxes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceEstimate:
+    """Room that a run will take in addition to what is there, at its worst moment."""
+
+    needed_bytes: int
+    needed_files: int
+    videos: int
+    """Number of videos that are not complete yet."""
+    probed: int
+    """Number of videos whose containers said how many frames they have; the others are taken to be alike per byte."""
+    people: str
+    """Which people were counted, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Video:
+    item: VideoItem
+    size_bytes: int
+    replaced_bytes: int
+    """Size of the store file that this video's new one replaces."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Guess:
+    frames: float
+    stored_bytes: float
+
+
+def estimate_space(
+    items: Sequence[VideoItem],
+    store: Path,
+    options: ExtractOptions,
+    head_files: Mapping[str, Path] | None,
+    *,
+    parts: Mapping[str, float] | None = None,
+    workers: int = 1,
+    decoding: DecodeSettings,
+    progress: Progress,
+) -> SpaceEstimate | None:
+    """Estimate the room for a run over `items`; None where no file says how many frames it has.
+
+    Counts the store files of the videos that are not complete, and the pieces of the largest ones on the way.
+
+    Args:
+        items: the videos.
+        store: finished videos and unfinished pieces in it need no more room.
+        options: which frames and people, and the model, whose maps have a size.
+        head_files: box files by video id; videos without one will fail and need nothing.
+        parts: share of each video that this run makes; None: all of each.
+        workers: videos in progress at a time.
+        decoding: how the decoding process is started that opens the files.
+        progress: receives the number of opened files.
+    """
+    videos = _unfinished(items, store, options, head_files)
+    probed = _probe(videos, options, head_files, decoding, progress)
+    if videos and not any(probed.values()):
+        return None
+    guesses = _extrapolated(videos, probed)
+
+    joined = 0.0
+    for video_id, guess in guesses.items():
+        share = (parts or {}).get(video_id, 1.0)
+        joined += max(guess.stored_bytes * share - videos[video_id].replaced_bytes, 0.0)
+    in_pieces = [guess for guess in guesses.values() if guess.frames > PIECE_FRAMES]  # others stay in memory
+    in_progress = sorted(in_pieces, key=lambda guess: guess.stored_bytes)[-workers:]
+    there_bytes, there_files = _pieces_there(store) if options.shard is None else (0, 0)
+    pieces_bytes = sum(guess.stored_bytes for guess in in_progress) - there_bytes
+    pieces_files = sum(int(guess.frames // PIECE_FRAMES) + 1 for guess in in_progress) - there_files
+
+    new = [video_id for video_id in guesses if not videos[video_id].replaced_bytes]
+    files_each = 2 if options.detection() is None else 4  # payload and sidecar, boxes and their record
+    return SpaceEstimate(
+        needed_bytes=max(int(joined + pieces_bytes), 0) + MARGIN_BYTES * bool(guesses),
+        needed_files=max(files_each * len(new) + _new_folders(store, new) + pieces_files, 0)
+        + MARGIN_FILES * bool(guesses),
+        videos=len(guesses),
+        probed=sum(guess is not None for guess in probed.values()),
+        people=_PEOPLE[options.heads.partition(":")[0]],
+    )
+
+
+def _unfinished(
+    items: Sequence[VideoItem], store: Path, options: ExtractOptions, head_files: Mapping[str, Path] | None
+) -> dict[str, _Video]:
+    """The videos that this run will have to make, by id."""
+    videos = {}
+    for item in items:
+        if head_files is not None and options.detection() is None and item.video_id not in head_files:
+            continue
+        try:
+            done = seems_complete(store, item.video_id)
+        except UsageError:  # a link leads out of the store: the result of this video will say so
+            continue
+        if done is not None and not options.overwrite:
+            continue
+        if size_bytes := file_size(item.path):
+            replaced_bytes = done.payload_bytes if done else 0
+            videos[item.video_id] = _Video(item=item, size_bytes=size_bytes, replaced_bytes=replaced_bytes)
+    return videos
+
+
+def _probe(
+    videos: Mapping[str, _Video],
+    options: ExtractOptions,
+    head_files: Mapping[str, Path] | None,
+    decoding: DecodeSettings,
+    progress: Progress,
+) -> dict[str, _Guess | None]:
+    """Guesses for some of the videos, from what their containers declare; None for those that will fail."""
+    sample = _spread(list(videos.values()))
+    if not sample:
+        return {}
+    shape = heatmap_shape_of(options.model)
+    probed: dict[str, _Guess | None] = {}
+    progress.start("estimating space", len(sample), unit="videos")
+    with Decoder(decoding) as decoder:
+        for video in sample:
+            video_id = video.item.video_id
+            declared = decoder.declared(video.item.path)
+            if declared is None:
+                probed[video_id] = None
+            elif declared.frames:  # a container may state nothing; then it is taken to be like the others
+                box_file = (head_files or {}).get(video_id)
+                probed[video_id] = _guess(declared, video.size_bytes, options, box_file, shape)
+            progress.advance("estimating space")
+    progress.finish("estimating space")
+    return probed
+
+
+def _spread(videos: Sequence[_Video]) -> list[_Video]:
+    """At most `MOST_PROBES` of `videos`, from the smallest to the largest in equal steps."""
+    by_size = sorted(videos, key=lambda video: (video.size_bytes, video.item.video_id))
+    count = min(len(by_size), MOST_PROBES)
+    return [by_size[(2 * k + 1) * len(by_size) // (2 * count)] for k in range(count)]
+
+
+def _extrapolated(videos: Mapping[str, _Video], probed: Mapping[str, _Guess | None]) -> dict[str, _Guess]:
+    """A guess for each video that may succeed: its own, or by its size as the probed ones."""
+    known = {video_id: guess for video_id, guess in probed.items() if guess is not None}
+    known_bytes = sum(videos[video_id].size_bytes for video_id in known)
+    frames = sum(guess.frames for guess in known.values())
+    stored_bytes = sum(guess.stored_bytes for guess in known.values())
+    guesses = dict(known)
+    for video_id, video in videos.items():
+        if video_id not in probed:
+            ratio = video.size_bytes / known_bytes
+            guesses[video_id] = _Guess(frames=frames * ratio, stored_bytes=stored_bytes * ratio)
+    return guesses
+
+
+def _guess(
+    declared: Declared, size: int, options: ExtractOptions, box_file: Path | None, shape: tuple[int, int]
+) -> _Guess | None:
+    """One video's frames and store file; None where no frame is chosen or its boxes can't be read."""
+    frames = min(declared.frames, size // LEAST_FRAME_BYTES)
+    first, stop, kept = chosen_frames(frames, declared.seconds, options)
+    if not kept:
+        return None
+    rows: float = kept
+    if box_file is not None and options.heads.startswith("file:"):
+        try:
+            table = read_heads(box_file, first_frame=options.heads_first_frame)
+            table = table.fill_gaps(options.fill_gaps).choose(options.people)
+        except HeadsError:
+            return None
+        low, high = np.searchsorted(table.frame, [first, stop])
+        rows = int(high - low) * kept / max(stop - first, 1)
+    stored = store_file_bytes(frames=kept, rows=round(rows), fingerprints=fingerprints_of(kept), heatmap_shape=shape)
+    return _Guess(frames=kept, stored_bytes=stored)
+
+
+def chosen_frames(frames: int, seconds: float, options: ExtractOptions) -> tuple[int, int, int]:
+    """(first, stop, kept): range of `frames` in `seconds` that the options choose, and how many of those they keep.
+
+    An estimate for a constant frame rate.
+
+    >>> chosen_frames(300, 10.0, ExtractOptions(start=2, end=4, stride=2))
+    (60, 120, 30)
+    """
+    rate = frames / seconds if seconds > 0 else 30.0
+    first = min(max(round((options.start or 0.0) * rate), 0), frames)
+    stop = frames if options.end is None else min(max(round(options.end * rate), first), frames)
+    kept = -(-(stop - first) // (options.stride or 1))
+    if options.fps is not None:
+        kept = min(kept, int((stop - first) / rate * options.fps) + 1)
+    return first, stop, kept
+
+
+def fingerprints_of(frames: int) -> int:
+    """Number of fingerprints that are kept for so many frames."""
+    return -(-frames // FINGERPRINT_EVERY)
+
+
+def file_size(path: Path) -> int:
+    """Bytes of the file; 0 where it can't be read, which is reported when it is opened."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _pieces_there(store: Path) -> tuple[int, int]:
+    """(bytes, files) of the unfinished pieces in `store`, which are removed when their videos are joined."""
+    sizes = [file_size(path) for path in (store / WORK_FOLDER).glob("*/piece_*.npz")]
+    return sum(sizes), len(sizes)
+
+
+def _new_folders(store: Path, video_ids: Sequence[str]) -> int:
+    """Number of folders that have to be made for the files of these videos."""
+    folders = {folder for video_id in video_ids for folder in PurePosixPath(video_id).parents}
+    return sum(not (store / folder).exists() for folder in folders)
