@@ -64,7 +64,7 @@ PeopleRule = Annotated[str, AfterValidator(_known_people)]
 
 
 class PackOptions(StrictModel):
-    """How raw heatmaps become a dataset. Defaults are those of the contract."""
+    """How raw heatmaps become a dataset."""
 
     layout: LayoutName = "npz"
     normalize: Normalise = "none"
