@@ -17,7 +17,7 @@ from gazetools.schemas.video_id import check_video_id, path_of_id
 
 TAKES_NAME = "takes.json"
 PSEUDO_CAMERAS = frozenset({"best_exo", "collage"})
-"""Entries beside the real cameras that name no recording of their own."""
+"""Entries next to the real cameras that name no recording of their own."""
 _MAX_JSON = 1 << 30
 _DOWNSCALED = "frame_aligned_videos/downscaled"
 
