@@ -55,7 +55,7 @@ class EyeGaze:
     depth_m: Floats
     """[S] Distance from the origin of the central pupil frame (CPF); NaN where it is not credible."""
     counts: dict[str, int]
-    """rows, and reasons why samples or depths don't count: nan_gaze, diverging, small_vergence, far, no_depth, unsorted."""
+    """rows, and why samples or depths don't count: nan_gaze, diverging, small_vergence, far, no_depth, unsorted."""
 
 
 def nearest_samples(sample_times_us: Times, times_us: Times) -> tuple[Times, Times]:
