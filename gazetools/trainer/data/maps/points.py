@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.annotations.segment import csv_lines, missing_columns, named_cells, refuse_problems
+from gazetools.heatmaps.people import weight
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import InOutUse, MissingPolicy
@@ -30,7 +31,6 @@ from gazetools.trainer.data.maps.base import (
 MAX_ROWS = 20_000_000
 DEFAULT_SIGMA = 3 / 64
 """Sigma relative to each side: 3 on a map of 64x64, as fkryan/gazelle's get_heatmap."""
-_GATE = 0.5
 # The first of the names that a header has: ours, then those of Ego4D's and Ego-Exo4D's gaze files.
 _TIME = ("time_seconds", "pts_seconds", "canonical_timestamp_s")
 _FRAME = ("frame", "frame_num", "frame_number")
@@ -237,10 +237,9 @@ class PointMaps:
         return ClipHeatmaps(maps_thw=maps, invalid_frames=invalid)
 
     def _weights(self, inout: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        if self.inout == "weight":
-            return inout
+        weights = weight(inout, self.inout)
         # A target outside the frame shows nothing under any option.
-        return (inout >= _GATE if self.inout == "gate" else inout > 0).astype(np.float64)
+        return (inout > 0).astype(np.float64) if weights is None else weights
 
     def _times_of(self, points: GazePoints, times: npt.NDArray[np.float64], video_id: str) -> npt.NDArray[np.float64]:
         if not points.by_frame:
