@@ -18,13 +18,18 @@ _TIMEOUT = timedelta(minutes=30)
 
 
 class World:
-    """The processes of a run: `rank` of `size`; rank 0 leads."""
+    """The processes of a run: `rank` of `size`; rank 0 leads.
 
-    def __init__(self, *, rank: int = 0, size: int = 1) -> None:
+    Args:
+        cpu_group: group for numbers and objects on the CPU; None: the default group.
+    """
+
+    def __init__(self, *, rank: int = 0, size: int = 1, cpu_group: Any = None) -> None:
         if not 0 <= rank < size:
             raise ValueError(f"rank {rank} of {size} does not exist")
         self.rank = rank
         self.size = size
+        self._cpu_group = cpu_group
 
     @property
     def leads(self) -> bool:
@@ -37,7 +42,7 @@ class World:
             return list(values)
         total = torch.tensor(list(values), dtype=torch.float64)
         parts = [torch.empty_like(total) for _ in range(self.size)]
-        distributed.all_gather(parts, total, group=self._cpu_group())
+        distributed.all_gather(parts, total, group=self._cpu_group)
         # Added in the order of ranks, so that every rank has the same bits.
         return torch.stack(parts).sum(0).tolist()
 
@@ -50,7 +55,7 @@ class World:
         if self.size == 1:
             return [value]
         parts: list[Any] = [None] * self.size
-        distributed.all_gather_object(parts, value, group=self._cpu_group())
+        distributed.all_gather_object(parts, value, group=self._cpu_group)
         return parts
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
@@ -80,12 +85,6 @@ class World:
         if self.size > 1:
             self.sum([0.0])
 
-    def _cpu_group(self) -> Any:
-        return _CPU_GROUPS.get("cpu")
-
-
-_CPU_GROUPS: dict[str, Any] = {}
-
 
 @contextmanager
 def joined_world(device_type: str) -> Iterator[World]:
@@ -105,12 +104,10 @@ def joined_world(device_type: str) -> Iterator[World]:
             f"Process {rank} of {size} could not join the others: {error}",
             hint="Check MASTER_ADDR, MASTER_PORT and the rendezvous flags.",
         ) from error
-    if device_type == "cuda":
-        _CPU_GROUPS["cpu"] = distributed.new_group(backend="gloo", timeout=_TIMEOUT)
+    group = distributed.new_group(backend="gloo", timeout=_TIMEOUT) if device_type == "cuda" else None
     try:
-        yield World(rank=rank, size=size)
+        yield World(rank=rank, size=size, cpu_group=group)
     finally:
-        _CPU_GROUPS.clear()
         distributed.destroy_process_group()
 
 
