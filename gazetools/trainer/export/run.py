@@ -9,9 +9,9 @@ from typing import Any
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer.export.epic import SupervisionLevels, write_epic
 from gazetools.trainer.folder.checkpoints import best_checkpoint
+from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.weights import export_weights
 from gazetools.trainer.report.load import ModelOfRun, Study, load_study
-from gazetools.trainer.resume import CHECKPOINTS
 
 PREFERRED_ARM = "estimated"
 
@@ -48,7 +48,7 @@ def export(
             raise UsageError(f"{model.name} has no split {name!r}.", hint=f"It has: {', '.join(model.splits)}.")
         written |= {"epic": str(epic), "split": name, "clips": write_epic(Path(epic), model.splits[name], levels)}
     if weights is not None:
-        checkpoint = best_checkpoint(Path(model.run) / CHECKPOINTS, model.name)
+        checkpoint = best_checkpoint(RunFolder(Path(model.run)).checkpoints, model.name)
         if checkpoint is None:
             raise UsageError(
                 f"The run {model.run} has no weights of {model.name}: it only measured them.",

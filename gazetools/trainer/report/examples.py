@@ -21,11 +21,11 @@ from gazetools.trainer.data.clips import ClipDataset, ClipOptions
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
+from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.predictions import Predictions
 from gazetools.trainer.learn.controls import centre_prior
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners
 from gazetools.trainer.plan.config import load_config
-from gazetools.trainer.plan.settle import INDEX_CACHE
 from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
 
 TASK = "action"
@@ -121,7 +121,7 @@ class _Seen:
 
 def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None, str | None]:
     """The clips of a run as its config gives them again, or why they are not there any more."""
-    known = Path(model.run) / INDEX_CACHE  # spares reading whole videos for their frame times
+    known = RunFolder(Path(model.run)).frame_indexes  # spares reading whole videos for their frame times
     try:
         config = load_config(study.runs[model.run]["config"])
         data = config.experiment.data

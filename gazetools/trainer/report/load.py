@@ -13,8 +13,8 @@ import numpy.typing as npt
 from gazetools.annotations.segment import group_of
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import UsageError
-from gazetools.trainer.folder.predictions import FOLDER, Predictions, read_predictions
-from gazetools.trainer.folder.records import METRICS_JSONL
+from gazetools.trainer.folder.paths import RunFolder
+from gazetools.trainer.folder.predictions import Predictions, read_predictions
 from gazetools.trainer.report.stats import Hits
 
 
@@ -68,7 +68,7 @@ def load_study(folders: list[Path]) -> Study:
     """Read finished runs. Raises UsageError for a folder without a finished run, and for runs that do not compare."""
     runs, models = {}, []
     for folder in folders:
-        path = folder / "result.json"
+        path = RunFolder(folder).result
         if not path.is_file():
             raise UsageError(f"{folder} is no run folder: it has no result.json.", hint="Pass the folder of a run.")
         document = read_json(path)
@@ -97,7 +97,7 @@ def load_study(folders: list[Path]) -> Study:
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:
-    path = folder / METRICS_JSONL
+    path = RunFolder(folder).metrics
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
@@ -126,7 +126,7 @@ def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[Mode
     for (arm, seed), (_, name) in sorted(
         chosen.items(), key=lambda item: (order.index(item[0][0]) if item[0][0] in order else 0, item[0][1])
     ):
-        files = sorted((folder / FOLDER / name).glob("*.npz"))
+        files = sorted(RunFolder(folder).predictions_of(name).glob("*.npz"))
         # Several runs without arms are told apart by their folders.
         shown = folder.name if arm == "main" and not alone else arm
         models.append(
