@@ -8,10 +8,8 @@ from pydantic import Field, FiniteFloat, GetJsonSchemaHandler, field_validator, 
 from pydantic_core import CoreSchema
 
 from gazetools.schemas.base import StrictModel
+from gazetools.schemas.training_model import Fusion, HeatmapPositions, Temporal
 
-Fusion = Literal["interleave", "add", "cross_attention", "attention_bias", "none"]
-Temporal = Literal["tubelet", "frame", "conv"]
-HeatmapPositions = Literal["shared", "own"]
 TrainedPart = Literal["probe", "heatmap", "predictor", "all_but_encoder"]
 Control = Literal["zeros", "shuffled", "time_shifted", "centre"]
 

@@ -6,9 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from gazetools.schemas.arms import Fusion, HeatmapPositions, Temporal
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import Choices, StrictModel
 
+FUSION_NAMES = Choices("interleave", "add", "cross_attention", "attention_bias", "none")
+"""How heatmap tokens enter the predictor; `trainer.models.fusion.FUSIONS` has their classes."""
+Fusion = Annotated[str, FUSION_NAMES]
+Temporal = Literal["tubelet", "frame", "conv"]
+HeatmapPositions = Literal["shared", "own"]
 PositiveInt = Annotated[int, Field(gt=0)]
 
 RANDOM_WEIGHTS = "random"

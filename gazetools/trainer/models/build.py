@@ -30,15 +30,6 @@ HEATMAP_PREFIXES = ("heatmap_tokens.", "heatmap_fusion.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuiltModel:
-    """The model of a run and what is worth telling of it."""
-
-    wrapper: AnticipativeWrapperHeatmap
-    random_weights: bool
-    notes: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Pretrained:
     """What all arms share: the frozen encoder, and the weights that every arm's predictor starts from."""
 
@@ -98,13 +89,6 @@ def _part(checkpoint: dict[str, Any], key: str, path: str) -> dict[str, Tensor]:
 def uses_heatmap(config: TrainingConfig) -> bool:
     """Whether the model reads heatmaps."""
     return config.experiment.data.use_heatmap and config.model_kwargs.pretrain_kwargs.predictor.fusion != "none"
-
-
-def build_model(config: TrainingConfig) -> BuiltModel:
-    """Encoder, predictor and wrapper with their weights, on the CPU, everything frozen; see load_pretrained."""
-    shared = load_pretrained(config)
-    wrapper = build_wrapper(config, shared, seed=config.seed)
-    return BuiltModel(wrapper=wrapper, random_weights=shared.random_weights, notes=shared.notes)
 
 
 def load_pretrained(config: TrainingConfig) -> Pretrained:

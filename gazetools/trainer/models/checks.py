@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.models.predictor import check_fusion
+from gazetools.trainer.models.fusion import check_fusion
 from gazetools.trainer.models.sizes import check_heads, encoder_size
 from gazetools.trainer.models.wrapper import check_horizon
 

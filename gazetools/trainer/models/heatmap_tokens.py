@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gazetools.schemas.arms import HeatmapPositions, Temporal
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training_model import HeatmapPositions, Temporal
 
 
 @dataclass(frozen=True, kw_only=True)

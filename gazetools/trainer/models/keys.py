@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from gazetools.schemas.errors import CheckpointError
@@ -15,7 +14,6 @@ _PREFIXES = ("module.", "backbone.")
 _UNUSED = {"pos_embed", "predictor_pos_embed"}
 _QKV = ("query", "key", "value")
 _UPSTREAM_QKV = re.compile(r"^((?:predictor_)?blocks\.\d+\.)attn\.qkv\.(weight|bias)$")
-_OWN_QUERY = re.compile(r"^((?:predictor_)?blocks\.\d+\.)attention\.query\.(weight|bias)$")
 
 
 def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -40,18 +38,6 @@ def from_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 result[f"{match[1]}attention.{name}.{match[2]}"] = part
         else:
             result[key.replace(".attn.proj.", ".attention.proj.")] = value
-    return result
-
-
-def to_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of from_upstream; heatmap weights keep their names."""
-    result: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if match := _OWN_QUERY.match(key):
-            parts = [state[f"{match[1]}attention.{name}.{match[2]}"] for name in _QKV]
-            result[f"{match[1]}attn.qkv.{match[2]}"] = torch.cat(parts, dim=0)
-        elif not re.search(r"\.attention\.(key|value)\.", key):
-            result[key.replace(".attention.proj.", ".attn.proj.")] = value
     return result
 
 

@@ -77,7 +77,7 @@ def _describe_arm(
         "tokens_per_step": {
             "video": wrapper.grid**2,
             "heatmap": heatmap.tokens_per_step if heatmap is not None else 0,
-            "interleaved": predictor is not None and predictor.fusion == "interleave",
+            "interleaved": bool(predictor and predictor.heatmap_fusion and predictor.heatmap_fusion.lengthens),
         },
         "forward_gflops_per_clip": _costs(config, encoder, predictor, probe, steps),
     }
@@ -119,7 +119,8 @@ def predictor_flops(predictor: VisionTransformerPredictorHeatmap, *, steps: int,
     """Operations of one prediction from `steps` observed time steps."""
     cells, width = predictor.grid**2, predictor.predictor_norm.normalized_shape[0]
     context, targets, heat = steps * cells, predicted_steps * cells, heatmap_token_count(predictor, steps)
-    sequence = context + targets + (heat if predictor.fusion == "interleave" else 0)
+    fusion = predictor.heatmap_fusion
+    sequence = context + targets + (heat if fusion is not None and fusion.lengthens else 0)
     depth = len(predictor.predictor_blocks)
     total = 2 * (context + targets) * width * predictor.embed_dim
     hidden = len(predictor.predictor_blocks[0].get_parameter("mlp.fc1.weight"))
@@ -128,12 +129,8 @@ def predictor_flops(predictor: VisionTransformerPredictorHeatmap, *, steps: int,
         frames = predictor.tubelet_size if predictor.heatmap_tokens.temporal == "frame" else 1
         for scale, grid in zip(predictor.heatmap_tokens.scales, predictor.heatmap_tokens.grids, strict=True):
             total += 2 * steps * frames * grid**2 * scale.get_parameter("embed.weight").numel()
-    if predictor.fusion == "add":
-        total += 2 * context * width * width
-    elif predictor.fusion == "attention_bias":
-        total += 2 * context * predictor.get_parameter("heatmap_fusion.to_bias.weight").numel()
-    elif predictor.fusion == "cross_attention":
-        total += depth * (4 * sequence * width**2 + 4 * heat * width**2 + 4 * sequence * heat * width)
+    if fusion is not None:
+        total += fusion.flops(context=context, sequence=sequence, heat=heat)
     return total
 
 

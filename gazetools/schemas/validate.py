@@ -1,0 +1,39 @@
+"""Options of `validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from gazetools.schemas.base import StrictModel
+from gazetools.schemas.flags import Flag
+
+_Content = Flag(panel="Content")
+
+
+class ValidateOptions(StrictModel):
+    """What heatmaps are compared with."""
+
+    videos: Path | None = None
+    """Folder (or file) of videos: compare with the decoded frames.
+
+    Below a folder, the videos have their ids as paths. None: where the provenance says."""
+    annotations: Path | None = None
+    """EPIC-KITCHENS style CSV or Ego-Exo4D keystep JSON: which clips have heatmaps."""
+    deep: Annotated[int | None, Flag(panel="Content", metavar="N")] = None
+    """Decode N frames per video again and compare them.
+
+    They are compared with the fingerprints in the file and, with `model`, with maps computed anew: finds another
+    video, a shift by k, flips, swapped people, other weights."""
+    model: Annotated[str | Path | None, _Content] = None
+    """With --deep: the recorded model, to compute maps anew.
+
+    A name or a file, see `load_model`; its weights must be the recorded ones."""
+    checkpoint: Annotated[Path | None, _Content] = None
+    """Weights of a named --model."""
+    backbone: Annotated[Path | None, _Content] = None
+    """DINOv2 weights of a named --model."""
+    heads: Annotated[str | None, _Content] = None
+    """With --deep: file:PATH or whole, where the heatmaps have no boxes."""
+    html: Path | None = None
+    """Write the report as one self-contained HTML file."""
