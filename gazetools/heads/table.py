@@ -58,11 +58,9 @@ class HeadTable:
         for wrong, rule in faults:
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
-                raise HeadsError(
-                    f"{source}, line {line[row]}: the box {box_xyxy[row].tolist()} of frame {frame[row]} {rule}.",
-                    hint="Correct the row (boxes are xmin,ymin,xmax,ymax in pixels).",
-                    line=int(line[row]),
-                )
+                unsorted = cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line)
+                what = f"the box {box_xyxy[row].tolist()} of frame {frame[row]} {rule}"
+                raise unsorted._error(row, what, "Correct the row (boxes are xmin,ymin,xmax,ymax in pixels).")
         order = np.lexsort((track_id, frame))
         frame, track_id, box_xyxy, line = frame[order], track_id[order], box_xyxy[order], line[order]
         twice = np.flatnonzero((np.diff(frame) == 0) & (np.diff(track_id) == 0))
@@ -85,12 +83,9 @@ class HeadTable:
         beyond = np.flatnonzero(self.frame >= frame_count)
         if len(beyond):
             row = int(beyond[0])
-            raise HeadsError(
-                f"{self.source}, line {self.line[row]}: frame {self.frame[row]} does not exist; the video has "
-                f"{frame_count} decoded frames, numbered from 0 ({len(beyond)} such rows).",
-                hint="Check that the file belongs to this video and counts frames from 0.",
-                line=int(self.line[row]),
-            )
+            what = f"the video has {frame_count} decoded frames, numbered from 0 ({len(beyond)} such rows)"
+            hint = "Check that the file belongs to this video and counts frames from 0."
+            raise self._error(row, f"frame {self.frame[row]} does not exist; {what}", hint)
         side = np.array([width, height, width, height], dtype=np.float64)
         boxes = self.box_xyxy / side
         cut = np.clip(boxes, 0.0, 1.0)
@@ -99,12 +94,9 @@ class HeadTable:
         wrong = np.flatnonzero(far | outside)
         if len(wrong):
             row = int(wrong[0])
-            raise HeadsError(
-                f"{self.source}, line {self.line[row]}: the box {self.box_xyxy[row].tolist()} of frame "
-                f"{self.frame[row]} lies outside the {width}x{height} video ({len(wrong)} such rows).",
-                hint="Boxes are pixels of this video after rotation; were they made at another resolution?",
-                line=int(self.line[row]),
-            )
+            what = f"lies outside the {width}x{height} video ({len(wrong)} such rows)"
+            hint = "Boxes are pixels of this video after rotation; were they made at another resolution?"
+            raise self._error(row, f"the box {self.box_xyxy[row].tolist()} of frame {self.frame[row]} {what}", hint)
         if len(boxes) and self.box_xyxy.max() <= 1.0 and min(width, height) > 16:
             raise HeadsError(
                 f"{self.source}: every coordinate is at most 1, so the boxes seem to be relative, not pixels.",
@@ -112,6 +104,10 @@ class HeadTable:
             )
         clipped = self.clipped + int((cut != boxes).any(axis=1).sum())
         return dataclasses.replace(self, box_xyxy=cut, clipped=clipped)
+
+    def _error(self, row: int, what: str, hint: str) -> HeadsError:
+        line = int(self.line[row])
+        return HeadsError(f"{self.source}, line {line}: {what}.", hint=hint, line=line)
 
     def fill_gaps(self, max_frames: int) -> HeadTable:
         """The table with boxes added, on straight lines, where a track is missing for 1 to `max_frames` frames.

@@ -52,22 +52,27 @@ class ArrayHeader:
 
 def npy_layout(path: Path) -> ArrayHeader:
     """Header of the .npy file `path`. Raises DataFileError where it is damaged or its size is wrong."""
-    with guard(path), path.open("rb") as file:
-        return read_layout(file, path.stat().st_size, where=str(path))
+    with _opened(path) as (_, header):
+        return header
 
 
 def load_npy(path: Path, *, max_bytes: int = MAX_LOADED_BYTES) -> AnyArray:
     """The array in the .npy file `path`, read whole. Raises DataFileError."""
-    with guard(path), path.open("rb") as file:
-        layout = read_layout(file, path.stat().st_size, where=str(path))
-        return read_whole(file, layout, where=str(path), max_bytes=max_bytes)
+    with _opened(path) as (file, header):
+        return read_whole(file, header, where=str(path), max_bytes=max_bytes)
 
 
 def iter_npy_blocks(path: Path, rows: int) -> Iterator[AnyArray]:
     """Consecutive blocks of at most `rows` along the first axis of the .npy file `path`, in bounded memory."""
+    with _opened(path) as (file, header):
+        yield from iter_blocks(file, header, rows, where=str(path))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], ArrayHeader]]:
+    """An .npy file behind its checked header."""
     with guard(path), path.open("rb") as file:
-        layout = read_layout(file, path.stat().st_size, where=str(path))
-        yield from iter_blocks(file, layout, rows, where=str(path))
+        yield file, read_layout(file, path.stat().st_size, where=str(path))
 
 
 def read_layout(stream: IO[bytes], total_bytes: int, *, where: str) -> ArrayHeader:

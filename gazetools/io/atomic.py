@@ -163,8 +163,11 @@ def remove_stale_temps(folder: Path, *, foreign_age_seconds: float = 7 * 86400) 
 
 def sha256_of_file(path: Path) -> str:
     """Hex sha256 of the bytes of `path`, read in bounded memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 18))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
 
 
 def sha256_while_synced(path: Path) -> str:
@@ -174,13 +177,6 @@ def sha256_while_synced(path: Path) -> str:
         digest = sha256_of_file(path)
         synced.result()
     return digest
-
-
-def _sha256(file: object) -> str:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):  # type: ignore[attr-defined]
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _fsync(path: Path) -> None:

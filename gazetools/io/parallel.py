@@ -6,12 +6,13 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from gazetools.progress import Progress
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+CallP = ParamSpec("CallP")
 
 
 def each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: int) -> list[ResultT]:
@@ -73,25 +74,14 @@ class SharedProgress:
     """A Progress that several threads may call."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._lock = threading.Lock()
+        lock = threading.Lock()
+        self.start, self.advance = _locked(progress.start, lock), _locked(progress.advance, lock)
+        self.finish, self.say = _locked(progress.finish, lock), _locked(progress.say, lock)
 
-    def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
-        """See Progress."""
-        with self._lock:
-            self._progress.start(task, total, unit=unit)
 
-    def advance(self, task: str, steps: int = 1) -> None:
-        """See Progress."""
-        with self._lock:
-            self._progress.advance(task, steps)
+def _locked(call: Callable[CallP, None], lock: threading.Lock) -> Callable[CallP, None]:
+    def one_at_a_time(*arguments: CallP.args, **keywords: CallP.kwargs) -> None:
+        with lock:
+            call(*arguments, **keywords)
 
-    def finish(self, task: str) -> None:
-        """See Progress."""
-        with self._lock:
-            self._progress.finish(task)
-
-    def say(self, message: str) -> None:
-        """See Progress."""
-        with self._lock:
-            self._progress.say(message)
+    return one_at_a_time

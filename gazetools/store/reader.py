@@ -15,7 +15,7 @@ from gazetools.io.atomic import sha256_of_file
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import DataFileError, FrameRangeError
 from gazetools.schemas.provenance import MAX_PROVENANCE_BYTES, Provenance
-from gazetools.schemas.store import EXTRA_GROUP, SIDECAR_SUFFIX, Rows, Sidecar
+from gazetools.schemas.store import EXTRA_GROUP, SIDECAR_SUFFIX, Rows
 from gazetools.store.chunks import ChunkedRows
 from gazetools.store.columns import COLUMNS, ROWS, TRACKS
 from gazetools.store.listing import read_sidecar
@@ -50,7 +50,8 @@ class StoreReader(Closing):
         self.path = Path(path)
         self._direct: ChunkedRows | None = None
         self._datasets: dict[str, h5py.Dataset] = {}
-        self.sidecar: Sidecar | None = self._sidecar_if_present()
+        sidecar_path = self.path.with_suffix(SIDECAR_SUFFIX)
+        self.sidecar = read_sidecar(sidecar_path) if sidecar_path.exists() else None
         if verify_checksum:
             self._verify_checksum()
         try:
@@ -81,11 +82,6 @@ class StoreReader(Closing):
     def video_id(self) -> str:
         """The video's id as its provenance states it."""
         return self.provenance.video_id
-
-    @property
-    def heatmap_shape(self) -> tuple[int, int]:
-        """(H, W) of every heatmap."""
-        return self._heatmap_shape
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -149,10 +145,6 @@ class StoreReader(Closing):
                 path=str(self.path),
             ) from None
 
-    def _sidecar_if_present(self) -> Sidecar | None:
-        path = self.path.with_suffix(SIDECAR_SUFFIX)
-        return read_sidecar(path) if path.exists() else None
-
     def _verify_checksum(self) -> None:
         if self.sidecar is None:
             raise DataFileError(f"{self.path} has no sidecar to check its sha256 against.", path=str(self.path))
@@ -168,7 +160,8 @@ class StoreReader(Closing):
             self._check_dataset(column.dataset, column.dtype, column.rank)
         self._check_lengths()
         shape = self._datasets["rows/heatmap"].shape
-        self._heatmap_shape = int(shape[1]), int(shape[2])
+        self.heatmap_shape = int(shape[1]), int(shape[2])
+        """(H, W) of every heatmap."""
 
     def _check_dataset(self, name: str, dtype: str, rank: int) -> None:
         dataset = self._linked(name)
