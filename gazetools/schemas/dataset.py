@@ -66,7 +66,7 @@ PeopleRule = Annotated[str, AfterValidator(_known_people)]
 
 
 class PackOptions(StrictModel):
-    """How raw heatmaps become a dataset. Defaults are those of the contract."""
+    """How raw heatmaps become a dataset."""
 
     layout: LayoutName = "npz"
     """`npz` or `hdf5` (one file a video), or `npy` (one file a frame)."""

@@ -31,7 +31,7 @@ class DataSettings(ViewSettings):
     """Folder of the videos."""
     dataset_train: str
     """CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class), or
-    Ego-Exo4D's keystep JSON (with `video_view`)."""
+    Ego-Exo4D's keystep JSON (with `video_view`), or Ego4D's fho_lta JSON."""
     dataset_val: str
     file_format: Literal[0, 1] | str | None = None
     """0: PXX/videos/PXX_YY.MP4, 1: PXX/PXX_YY.MP4, or a path without suffix such as
@@ -59,7 +59,7 @@ class DataSettings(ViewSettings):
     auto_augment: bool = False
     """RandAugment as V-JEPA 2 sets it; its geometric part moves the heatmap, too."""
     motion_shift: bool = False
-    """The random crop moves from one place to another during the clip."""
+    """Move the random crop from one place to another during the clip."""
     reprob: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
     """Probability of random erasing."""
     num_workers: Annotated[int, Field(ge=0, le=256)] = 2

@@ -159,22 +159,24 @@ def load_given_weights(loop: Loop, plan: RunPlan, path: Path) -> str:
     """
     if path.is_file():
         return _load_released_probes(loop, path)
-    keep_best, whole = plan.config.val_only, None
+    whole: dict[str, Any] | None = None
+    text = f"Predictor and probe from {path}."
     if is_export(path):
         if len(loop.learners) != 1:
             raise UsageError(
                 f"The export {path} holds one model, this run has {len(loop.learners)}.",
                 hint="Use a config with one arm, seed and probe, or pass a run folder.",
             )
-        exported = load_exported(path)
-        _check_state(exported.as_state(), str(path), plan, whole_config=False)
-        _load_learner(exported.as_state(), loop.trunks[0], loop.learners[0], path, keep_best=keep_best)
-        return f"Predictor and probe of {exported.learner} from the export {path}."
+        whole = load_exported(path).as_state()
+        text = f"Predictor and probe of {whole['learner']} from the export {path}."
     own = RunFolder(path).checkpoints
     folder = own if own.is_dir() else path
     by_best = (folder / BEST_NAME).is_dir()
     if not by_best and folder != path and (latest := load_latest(folder)) is not None:
         path, whole = latest.path, latest.state
+        text = f"Predictor and probe from {path}."
+    elif by_best:
+        text = f"Predictor and probe from {path} (best epoch)."
     for trunk in loop.trunks:
         for learner in trunk.learners:
             if by_best:
@@ -182,8 +184,8 @@ def load_given_weights(loop: Loop, plan: RunPlan, path: Path) -> str:
             else:
                 state = whole = whole or load_checkpoint(path)
             _check_state(state, str(path), plan, whole_config=False)
-            _load_learner(state, trunk, learner, path, keep_best=keep_best)
-    return f"Predictor and probe from {path}" + (" (best epoch)." if by_best else ".")
+            _load_learner(state, trunk, learner, path, keep_best=plan.config.val_only)
+    return text
 
 
 def load_best(loop: Loop, plan: RunPlan) -> None:

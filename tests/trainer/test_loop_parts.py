@@ -72,10 +72,9 @@ def test_metrics_go_on_from_a_saved_state() -> None:
     whole.update(*batch(0))
     first.update(*batch(0))
     second = MetricSet({"action": 6})
-    second.restore(first.state())
+    second.add(first.state())
     for metrics in (whole, second):
         metrics.update(*batch(1))
-        metrics.count({"heatmap_missing": 2})
     assert whole.values() == second.values()
 
 

@@ -20,13 +20,21 @@ TAKE_FOLDERS = tuple(
     for root in ("", "takes/")
     for folder in ("", "/frame_aligned_videos/downscaled/448", "/frame_aligned_videos")
 )
-"""Where a take's cameras may lie: `<take>/`, and Ego-Exo4D's folders (the downscaled videos before the full ones)."""
+"""Folders of a take's videos: `<take>/`, and those of Ego-Exo4D (downscaled videos before full ones)."""
 TAKES_NAME = "takes.json"
 EGO_PATTERN = "aria*_214-1"
-"""Ego-Exo4D's egocentric RGB video; other streams of the glasses (1201-1, 211-1) are named by hand."""
+"""Ego-Exo4D's egocentric RGB video; other streams of the glasses (1201-1, 211-1) are named in the config."""
 _HEAD_MOUNTED = "aria*"
 _BEST = "best_exo"
 _MAX_TAKES_BYTES = 1 << 30
+
+
+def require_folder(base_path: Path) -> None:
+    """Raise UsageError where the videos' folder is none."""
+    if not base_path.is_dir():
+        raise UsageError(
+            f"The video folder {base_path} does not exist.", hint="Set experiment.data.base_path to the videos' folder."
+        )
 
 
 def find_video(base_path: Path, video_id: str, file_format: int | str | None) -> Path | None:
@@ -63,16 +71,13 @@ def _names(video_id: str, file_format: int | str | None) -> list[str]:
 
 def find_videos(base_path: Path, video_ids: Iterable[str], file_format: int | str | None) -> dict[str, Path]:
     """Id -> file for every id that has one; UsageError where `base_path` is no folder."""
-    if not base_path.is_dir():
-        raise UsageError(
-            f"The video folder {base_path} does not exist.", hint="Set experiment.data.base_path to the videos' folder."
-        )
+    require_folder(base_path)
     found = {video_id: find_video(base_path, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
     return {video_id: path for video_id, path in found.items() if path is not None}
 
 
 class Takes:
-    """The cameras of takes: from the videos on disk, with takes.json for what only it knows.
+    """The cameras of takes, found by the videos on disk; takes.json adds the best camera and head-mounted ones.
 
     Args:
         base_path: the videos' root.
@@ -98,7 +103,7 @@ class Takes:
         return self._cameras[take]
 
     def resolve(self, take: str, view: str) -> list[str]:
-        """Cameras of `take` that `view` names: a name or pattern, `ego`, `exo` or `best_exo`.
+        """Cameras of `take` that `view` names: `view` is a name or pattern, `ego`, `exo` or `best_exo`.
 
         A plain name is returned as it is, so that the error for a missing video names its id. UsageError where
         takes.json is needed and absent.
@@ -142,7 +147,7 @@ class Takes:
 
 
 def name_cameras(segments: Sequence[Segment], takes: Takes, views: Sequence[str]) -> tuple[list[Segment], list[str]]:
-    """Segments of takes -> one per camera, with the id `take/camera`; and the takes that have none of the cameras."""
+    """(segments with the id `take/camera`, one per camera; takes that have none of the cameras)."""
     named: list[Segment] = []
     without: dict[str, None] = {}
     chosen: dict[str, list[str]] = {}
@@ -157,7 +162,7 @@ def name_cameras(segments: Sequence[Segment], takes: Takes, views: Sequence[str]
 
 
 def heatmap_video_id(segment: Segment, view: str | None, takes: Takes) -> str | None:
-    """Id of the video whose maps are read: the clip's own, or another camera's of the same take; None for none."""
+    """Id of the video whose maps are read: the clip's own or another camera's of the take; None: there is none."""
     if view is None:
         return segment.video_id
     cameras = takes.resolve(segment.group, view)
@@ -170,7 +175,7 @@ def heatmap_video_id(segment: Segment, view: str | None, takes: Takes) -> str | 
 
 
 def refuse_split_takes(train: Iterable[Segment], validation: Iterable[Segment]) -> None:
-    """UsageError where different cameras of one take are in both splits; the very same videos may be (a trial run)."""
+    """UsageError where different cameras of one take are in both splits; the same video may be (a trial run)."""
     sides: list[dict[str, set[str]]] = [{}, {}]
     for side, segments in zip(sides, (train, validation), strict=True):
         for segment in segments:

@@ -61,7 +61,7 @@ class Learner:
 
     @property
     def name(self) -> str:
-        """Unique in the run."""
+        """Name, unique in the run."""
         return self.spec.name
 
     def start_step(self, step: int) -> None:
@@ -153,9 +153,7 @@ class Learner:
         """Load what `state` returned. Only the leading process takes the metrics: all processes' are added later."""
         self.probe.load_state_dict(state["probe"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.metrics = MetricSet(self.num_classes)
-        if leads:
-            self.metrics.restore(state["metrics"])
+        self.metrics = MetricSet.total(self.num_classes, [state["metrics"]] if leads else [])
         self.step_losses, self.best, self.failed = list(state["step_losses"]), state["best"], state["failed"]
 
 
@@ -177,7 +175,7 @@ class Trunk:
 
     @property
     def name(self) -> str:
-        """Unique in the run."""
+        """Name, unique in the run."""
         return self.spec.trunk
 
     @property

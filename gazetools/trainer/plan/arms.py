@@ -31,7 +31,7 @@ class LearnerSpec:
     trunk: str
     """Learners of one trunk share a predictor that does not train."""
     source: str | None
-    """Name of its heatmaps in the batch; None: none."""
+    """Name of its heatmaps in the batch; None: it sees none."""
     control: Control | None
     config: TrainingConfig
     """The run's config with this arm's values."""
@@ -92,7 +92,7 @@ def shuffled_sources(specs: Sequence[LearnerSpec]) -> list[str]:
 
 
 def shuffled_source(spec: LearnerSpec) -> str | None:
-    """The data's name of the source that `spec` sees shuffled; None where it sees none so."""
+    """The data's name of the source that `spec` sees shuffled; None where it sees no shuffled one."""
     if spec.control != "shuffled" or spec.source is None:
         return None
     settings = source_settings(spec.config.experiment.data)

@@ -90,7 +90,7 @@ def _general_rules(config: TrainingConfig, device: torch.device) -> _Rules:
             ["nodes", "tasks_per_node", "cpus_per_task", "mem_per_gpu"],
         ),
         ("the annotation files say what they are", True, [f"{_DATA}.dataset"]),
-        ("of position tables and SiLU blocks, which models with rotary positions and GELU have not", True, tables),
+        ("only with position tables and SiLU blocks; these models use rotary positions and GELU", True, tables),
         ("only with CUDA", on_cpu and data.pin_memory, [f"{_DATA}.pin_memory"]),
         (
             "only with CUDA",

@@ -17,7 +17,7 @@ _LOW_COVERAGE = 0.5
 
 
 def readiness_findings(config_path: str | Path, dataset_path: str | Path | None = None) -> list[Finding]:
-    """What would stop or weaken training with the config at `config_path` on the heatmaps at `dataset_path`.
+    """Findings that would stop or weaken training with the config at `config_path` on the heatmaps at `dataset_path`.
 
     Checks sizes and patch multiples, ids and videos, heatmap coverage, and maps filled from later frames. Codes:
     training-config, training-settings, training-data, training-coverage. Raises UsageError only where the config

@@ -36,15 +36,15 @@ class RunPlan:
 
     config: TrainingConfig
     folder: RunFolder
-    """Where the run writes: with `val_only`, and no weights given by path, `evaluation` in the run folder."""
+    """Folder that the run writes; with `val_only` and no weights given by path, `evaluation` in the run folder."""
     weights: Path | None
-    """Where a run that only measures takes its weights from; a run folder, a checkpoint, an export or a probe file."""
+    """Weights of a run that only measures: a run folder, a checkpoint, an export or a probe file. None: it trains."""
     device: torch.device
     anchors: AnchorPlan
     learners: list[LearnerSpec]
     """The models to train, in the order of the config."""
     data: DataPlan
-    """Its train split lacks what is held out."""
+    """Clips, classes and heatmaps; the train split is without what is held out."""
     selecting: SplitPlan | None
     """The held-out part of train; None: validation selects."""
     horizons: dict[float, SplitPlan]
@@ -87,7 +87,7 @@ class RunPlan:
         return self.config.model_dump(mode="json")
 
     def identity(self) -> dict[str, Any]:
-        """What every checkpoint says of the run that wrote it."""
+        """Facts that every checkpoint holds about its run."""
         return {
             "version": __version__,
             "config": self.dumped_config(),
