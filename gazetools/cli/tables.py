@@ -14,7 +14,7 @@ from gazetools.schemas.findings import frame_runs
 
 if TYPE_CHECKING:
     from gazetools.doctor import Check
-    from gazetools.extraction.space_estimate import SpaceEstimate
+    from gazetools.extraction.disk_estimate import SpaceEstimate
     from gazetools.io.space import FreeSpace
     from gazetools.schemas.dataset import PackReport
     from gazetools.schemas.evaluation import Estimate, EvaluationReport

@@ -14,7 +14,7 @@ from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.pool.dispatch import Dispatch
 from gazetools.extraction.run import decode_settings
 from gazetools.extraction.tasks import WorkQueue, cut_for_workers, failure
-from gazetools.extraction.worker import WorkOrder
+from gazetools.extraction.work import WorkOrder
 from gazetools.progress import NoProgress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.schemas.extract import ExtractOptions
