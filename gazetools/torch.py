@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -13,6 +12,7 @@ import torch
 from gazetools.heatmaps import HeatmapReader
 from gazetools.heatmaps.reader import MissingPolicy
 from gazetools.heatmaps.values import resize
+from gazetools.io.open_files import OpenFiles
 from gazetools.layouts.locate import list_foreign, raw_manifest
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
@@ -78,7 +78,7 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
                 raise UsageError(f"{name} = {value} must be at least 1.")
         self.dataset_path = Path(dataset_path)
         self._frames, self._stride, self._size, self._missing = frames, stride, size, missing
-        self._readers: OrderedDict[str, HeatmapReader] = OrderedDict()
+        self._readers: OpenFiles[str, HeatmapReader] = OpenFiles(_OPEN_READERS)
         self.video_ids = list(video_ids) if video_ids is not None else self._all_ids()
         """Videos of the dataset, in this order."""
         starts = []
@@ -126,12 +126,6 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
         return ids
 
     def _reader(self, video_id: str) -> HeatmapReader:
-        """The video's reader; the last 32 stay open."""
-        if video_id in self._readers:
-            self._readers.move_to_end(video_id)
-            return self._readers[video_id]
-        reader = HeatmapReader(self.dataset_path, video_id, missing=self._missing, size=self._size)
-        self._readers[video_id] = reader
-        if len(self._readers) > _OPEN_READERS:
-            self._readers.popitem(last=False)[1].close()
-        return reader
+        return self._readers.get(
+            video_id, lambda: HeatmapReader(self.dataset_path, video_id, missing=self._missing, size=self._size)
+        )

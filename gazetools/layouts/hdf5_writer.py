@@ -11,6 +11,7 @@ import numpy as np
 
 from gazetools.io.atomic import atomic_path, sha256_while_synced
 from gazetools.io.parallel import ahead
+from gazetools.io.raw_file import RawFile
 from gazetools.layouts.members import MEMBER_TYPES, Blocks, Members, Written
 from gazetools.schemas.dataset import HEATMAP_MEMBER
 
@@ -58,21 +59,12 @@ def _lay_out(outline: _Outline, wanted: dict[str, tuple[tuple[int, ...], np.dtyp
     return offsets
 
 
-class _Outline(io.RawIOBase):
+class _Outline(RawFile):
     """A file in memory that keeps only the pages that were written."""
 
     def __init__(self) -> None:
         self._pages: dict[int, bytearray] = {}
         self._size = self._place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
         self._place = offset + {0: 0, 1: self._place, 2: self._size}[whence]

@@ -14,6 +14,8 @@ from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOption
 ENGINE_NAMES = Choices("local", "slurm", "ray")
 """Words of `ExtractOptions.engine`; their objects are in `gazetools.engines.registry`."""
 SmallHeads = Literal["grow", "crop", "none"]
+BACKEND_NAMES = Choices("gazetools", "upstream")
+"""Keys of `gazetools.gazemodels.registry.BACKENDS`."""
 PIECE_FRAMES = 256
 """Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
 _Video, _Model = Flag(panel="Which frames and people"), Flag(panel="Model")
@@ -71,7 +73,7 @@ class ExtractOptions(StrictModel):
     """DINOv2 weights (.pth, .safetensors, Hugging Face folder) where the checkpoint has none."""
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], _Model] = "auto"
     """`auto`, `float32`, `bfloat16` or `float16`."""
-    backend: Annotated[Literal["gazetools", "upstream"], _Model] = "gazetools"
+    backend: Annotated[str, BACKEND_NAMES, _Model] = "gazetools"
     """`gazetools`, or `upstream`: an importable package `gazelle`."""
     preprocess: Annotated[Literal["exact", "fast"], _Model] = "exact"
     """`exact`, or `fast` (within one level of 255).

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from gazetools.io.open_files import OpenFiles
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.clips import Batch, ClipDataset, Sample, collate
@@ -253,7 +254,7 @@ def test_compat_uses_frame_numbers_and_the_nominal_rate(study: Study, tmp_path: 
             seen.append(list(indices))
             return super().frames(indices)
 
-    dataset.reader, dataset._videos = Spy, type(dataset._videos)()
+    dataset.reader, dataset._videos = Spy, OpenFiles(8)
     again = dataset[0]
     assert isinstance(sample, Sample) and isinstance(again, Sample) and torch.equal(sample.video, again.video)
     # 30 fps asked at 4: every 7th frame before frame 90 - 30

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
+from gazetools.io.open_files import OpenFiles, Recent
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.schemas.training_data import PRIMARY_SOURCE
@@ -29,29 +29,12 @@ from gazetools.trainer.data.observation import Observation, Observer, VideoFacts
 from gazetools.trainer.data.partners import partners_of
 from gazetools.trainer.data.survey import Clip, SplitPlan
 from gazetools.trainer.data.transforms import erase, transform_frames, transform_heatmaps
+from gazetools.video.source import VideoSource
 
-__all__ = ["Batch", "ClipDataset", "Sample", "Unreadable", "Video", "collate"]
+__all__ = ["Batch", "ClipDataset", "Sample", "Unreadable", "collate"]
 
 _OPEN_VIDEOS = 8
 _KNOWN_VIDEOS = 64
-
-
-class Video(Protocol):
-    """What is used of gazetools.video.VideoReader."""
-
-    @property
-    def pts_seconds(self) -> npt.NDArray[np.float64]:
-        """float64 [T]."""
-
-    @property
-    def info(self) -> Any:
-        """gazetools.schemas.video.VideoInfo; read are `height`, `width`, `rate`, `stream_index` and `decoder`."""
-
-    def frames(self, indices: Any) -> Iterator[Any]:
-        """gazetools.schemas.video.Frame for each of the strictly ascending indices."""
-
-    def close(self) -> None:
-        """Let go of the file."""
 
 
 class ClipDataset(Dataset[Sample | Unreadable]):
@@ -82,7 +65,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         seed: int,
         compat: Compat = "none",
         index_cache: Path | None = None,
-        reader: Callable[[Path], Video] | None = None,
+        reader: Callable[[Path], VideoSource] | None = None,
         shuffled: Sequence[str] = (),
         future_frames: int = 0,
         features: FeatureCache | None = None,
@@ -102,15 +85,15 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         self.future_frames = future_frames
         self.features = features if self.observer.repeats and not future_frames else None
         """None where clips differ between epochs."""
-        self._videos: OrderedDict[Path, Video] = OrderedDict()
-        self._facts: OrderedDict[Path, VideoFacts] = OrderedDict()
+        self._videos: OpenFiles[Path, VideoSource] = OpenFiles(_OPEN_VIDEOS)
+        self._facts: Recent[Path, VideoFacts] = Recent(_KNOWN_VIDEOS)
         self._partners: tuple[int, dict[str, npt.NDArray[np.int64]]] = (-1, {})
 
     def __len__(self) -> int:
         return len(self.split.clips)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_videos": OrderedDict(), "_facts": OrderedDict(), "_partners": (-1, {})}
+        return {**self.__dict__, "_partners": (-1, {})}
 
     def __getitem__(self, place: int) -> Sample | Unreadable:
         clip = self.split.clips[place]
@@ -234,44 +217,33 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         seen = self.observer.observe(other, self._facts_of(other.video_path), epoch=self.epoch)
         return self._maps_of(other, name, seen)[0]
 
-    def _open(self, path: Path) -> Video:
+    def _open(self, path: Path) -> VideoSource:
         # In a worker, one thread per decoder: the workers are the parallelism.
         return open_indexed(path, self.index_cache, threads=0 if get_worker_info() is None else 1)
 
-    def _video(self, path: Path) -> Video:
-        if path in self._videos:
-            self._videos.move_to_end(path)
-            return self._videos[path]
-        video = (self.reader or self._open)(path)
-        self._videos[path] = video
-        if len(self._videos) > _OPEN_VIDEOS:
-            self._videos.popitem(last=False)[1].close()
-        return video
+    def _video(self, path: Path) -> VideoSource:
+        return self._videos.get(path, lambda: (self.reader or self._open)(path))
 
     def _facts_of(self, path: Path) -> VideoFacts:
-        """Kept longer than the open file: a partner's maps need no frames."""
-        if path in self._facts:
-            self._facts.move_to_end(path)
-            return self._facts[path]
+        """Facts of a video, kept longer than the open file: a partner's maps need no frames."""
+        return self._facts.get(path, lambda: self._read_facts(path))
+
+    def _read_facts(self, path: Path) -> VideoFacts:
         video = self._video(path)
         info, cached = video.info, self.features is not None
         status = path.stat() if cached else None
-        facts = VideoFacts(
+        return VideoFacts(
             pts_seconds=video.pts_seconds,
             frame_hw=(info.height, info.width),
             rate=getattr(info, "rate", None),
             decoded_by=(status.st_size, status.st_mtime_ns, info.stream_index, info.decoder) if status else (),
         )
-        self._facts[path] = facts
-        if len(self._facts) > _KNOWN_VIDEOS:
-            self._facts.popitem(last=False)
-        return facts
 
 
-def _frames(video: Video, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
+def _frames(video: VideoSource, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
     """The frames of ascending `indices`, repeats included, each decoded once and handed on at once."""
     wanted, counts = np.unique(indices, return_counts=True)
-    for frame, count in zip(video.frames(wanted.tolist()), counts.tolist(), strict=True):
+    for frame, count in zip(video.frames(wanted), counts.tolist(), strict=True):
         yield from repeat(frame.rgb, count)
 
 

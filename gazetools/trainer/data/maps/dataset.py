@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.heatmaps import HeatmapReader
+from gazetools.io.open_files import OpenFiles
 from gazetools.layouts.locate import locate, raw_manifest
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import MANIFEST_NAME
@@ -130,7 +130,7 @@ class DatasetMaps:
         self.missing = missing
         self.inout = inout
         self.frame_tolerance = frame_tolerance
-        self._readers: OrderedDict[str, HeatmapReader] = OrderedDict()
+        self._readers: OpenFiles[str, HeatmapReader] = OpenFiles(_OPEN_READERS)
 
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
         """See MapSource."""
@@ -182,11 +182,7 @@ class DatasetMaps:
         return float(times[0]) if options.get("align") == "video" else 0.0
 
     def _reader(self, video_id: str) -> HeatmapReader:
-        if video_id in self._readers:
-            self._readers.move_to_end(video_id)
-            return self._readers[video_id]
-        reader = HeatmapReader(self.dataset, video_id, missing="error" if self.missing == "error" else "zero")
-        self._readers[video_id] = reader
-        if len(self._readers) > _OPEN_READERS:
-            self._readers.popitem(last=False)[1].close()
-        return reader
+        return self._readers.get(
+            video_id,
+            lambda: HeatmapReader(self.dataset, video_id, missing="error" if self.missing == "error" else "zero"),
+        )

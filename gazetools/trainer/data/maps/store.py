@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gazetools.heatmaps.normalise import combine_people, normalise
+from gazetools.io.open_files import OpenFiles
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.store import STORE_SUFFIX
@@ -39,10 +38,7 @@ class StoreMaps:
         self.settings = settings
         self.missing = missing
         self.inout = inout
-        self._open: OrderedDict[str, StoreReader] = OrderedDict()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict()}
+        self._open: OpenFiles[str, StoreReader] = OpenFiles(_OPEN_STORES)
 
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
         """See MapSource; an unfinished file is broken, not missing."""
@@ -123,14 +119,7 @@ class StoreMaps:
         return np.flatnonzero(np.isin(store.row_track_id, tracks)).astype(np.int64)
 
     def _store(self, video_id: str) -> StoreReader:
-        if video_id in self._open:
-            self._open.move_to_end(video_id)
-            return self._open[video_id]
-        store = open_store(path_of_id(self.root, video_id, STORE_SUFFIX))
-        self._open[video_id] = store
-        if len(self._open) > _OPEN_STORES:
-            self._open.popitem(last=False)[1].close()
-        return store
+        return self._open.get(video_id, lambda: open_store(path_of_id(self.root, video_id, STORE_SUFFIX)))
 
 
 def maps_of_boxes(boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, ...]) -> npt.NDArray[np.float32]:
