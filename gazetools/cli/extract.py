@@ -104,8 +104,8 @@ def _show_script(inputs: list[str], output: Path, options: ExtractOptions, setti
 
 def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
     """List what would be extracted, and estimate the space that it would take."""
-    from gazetools.extraction.run import decode_settings, plan
     from gazetools.extraction.disk_estimate import estimate_space
+    from gazetools.extraction.run import decode_settings, plan
     from gazetools.io.space import free_space
 
     items, head_files = plan(inputs, options)

@@ -118,13 +118,8 @@ class BatchRunner:
         row = {person: number for number, person in enumerate([*others, *small])}
         return _Several(passes, order=[row[person] for person in people])
 
-<<<<<<< HEAD
-    def _forward_crops(self, heads: list[tuple[npt.NDArray[np.uint8], Box | None]]) -> Pending:
-        """One person per frame and box, each in a crop of its own; maps relative to the whole frame."""
-=======
     def _forward_crops(self, heads: list[tuple[npt.NDArray[np.uint8], BoxXyxy | None]]) -> Pending:
         """One person per frame and box, each seen in a crop of its own; maps relative to the whole frame."""
->>>>>>> wt-models
         inputs, boxes, crops = [], [], []
         for rgb, box in heads:
             assert box is not None, "a person with a crop has a box"

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.heatmaps import HeatmapReader
+from gazetools.heatmaps.people import weight
 from gazetools.io.open_files import OpenFiles
 from gazetools.layouts.locate import locate, raw_manifest
 from gazetools.sampling import nearest_indices
@@ -150,9 +151,9 @@ class DatasetMaps:
                 f"The heatmaps of {video_id!r} hold numbers that are not finite.",
                 hint="Run gazetools validate on them.",
             )
-        if self.inout != "keep" and reader.inout is not None:
-            inside = np.nan_to_num(reader.inout[rows], nan=1.0)
-            maps = maps * (inside >= 0.5 if self.inout == "gate" else inside)[:, None, None].astype(np.float32)
+        weights = None if reader.inout is None else weight(reader.inout[rows], self.inout)
+        if weights is not None:
+            maps = maps * weights[:, None, None]
         return ClipHeatmaps(maps_thw=maps, invalid_frames=int((~reader.valid[rows]).sum()))
 
     def _rows(self, reader: HeatmapReader, asked: ClipFramesAsked) -> npt.NDArray[np.int64]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.heatmaps.people import weight
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.errors import DataFileError, UsageError
@@ -25,7 +26,6 @@ from gazetools.trainer.data.maps.dataset import ClipFramesAsked, ClipHeatmaps, H
 MAX_ROWS = 20_000_000
 DEFAULT_SIGMA = 3 / 64
 """Relative to each side: sigma 3 on a map of 64x64, as fkryan/gazelle's get_heatmap."""
-_GATE = 0.5
 # The first name that a header has is taken: ours, then those of Ego4D's and Ego-Exo4D's gaze files.
 _TIME = ("time_seconds", "pts_seconds", "canonical_timestamp_s")
 _FRAME = ("frame", "frame_num", "frame_number")
@@ -246,10 +246,9 @@ class PointMaps:
         return ClipHeatmaps(maps_thw=maps, invalid_frames=invalid)
 
     def _weights(self, inout: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        if self.inout == "weight":
-            return inout
+        weights = weight(inout, self.inout)
         # Out of the frame there is nothing to show, whatever the option.
-        return (inout >= _GATE if self.inout == "gate" else inout > 0).astype(np.float64)
+        return (inout > 0).astype(np.float64) if weights is None else weights
 
     def _times_of(self, points: GazePoints, times: npt.NDArray[np.float64], video_id: str) -> npt.NDArray[np.float64]:
         if not points.by_frame:

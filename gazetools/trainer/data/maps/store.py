@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.normalise import combine_people, normalise
+from gazetools.heatmaps.normalise import normalise
+from gazetools.heatmaps.people import chosen_tracks, combine_people, weight
 from gazetools.io.open_files import OpenFiles
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.errors import DataFileError
@@ -20,7 +21,6 @@ from gazetools.store import StoreReader, list_store, open_store
 from gazetools.trainer.data.maps.dataset import ClipFramesAsked, ClipHeatmaps, HeatmapSurvey
 
 _OPEN_STORES = 8
-_GATE = 0.5
 
 
 class StoreMaps:
@@ -95,25 +95,18 @@ class StoreMaps:
             raise DataFileError(
                 f"{store.path} holds heatmaps that are not finite.", hint="Run gazetools validate on it."
             )
-        weights = None
-        if self.inout != "keep":
-            inside = np.nan_to_num(store.row_inout[people], nan=1.0)
-            weights = (inside >= _GATE).astype(np.float32) if self.inout == "gate" else inside.astype(np.float32)
+        weights = weight(store.row_inout[people], self.inout)
         combined, largest = combine_people(maps, np.zeros(1, np.int64), weights, rule=self.settings.people)
         shown = normalise(combined, self.settings.normalize)
         return (shown if largest is None else shown * largest[:, None, None])[0]
 
     def _rows_of_people(self, store: StoreReader) -> npt.NDArray[np.int64]:
-        people = self.settings.people
-        if people in ("max", "mean"):
+        tracks = chosen_tracks(store.tracks, self.settings.people)
+        if tracks is None:
             return np.arange(len(store), dtype=np.int64)
-        if people == "wearer":
-            tracks = [track for track, role in store.tracks.items() if role == "wearer"]
-        else:
-            tracks = [track for track in store.tracks if track == int(people)]
         if not tracks:
             raise DataFileError(
-                f"{store.path} has no person {people!r}; its tracks are {sorted(store.tracks)[:20]}.",
+                f"{store.path} has no person {self.settings.people!r}; its tracks are {sorted(store.tracks)[:20]}.",
                 hint="Set people of this heatmap source to one of them, or to max or mean.",
             )
         return np.flatnonzero(np.isin(store.row_track_id, tracks)).astype(np.int64)
