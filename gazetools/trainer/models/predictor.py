@@ -23,8 +23,8 @@ class VisionTransformerPredictorHeatmap(nn.Module):
     Without a heatmap it computes exactly what V-JEPA 2's predictor does (facebookresearch/vjepa2
     src/models/predictor.py). With one, by `fusion`:
 
-    - `interleave`: grids of heatmap tokens per time step are placed before that step's video tokens; both share the
-      rotary positions of the video grid, a coarser heatmap grid sits at the centres of the video cells it covers.
+    - `interleave`: the heatmap tokens of a time step precede that step's video tokens; both share the rotary positions
+      of the video grid, where tokens of a coarser grid have the centres of the video cells that they cover.
     - `add`: a zero-initialised projection of the heatmap is added to the video tokens.
     - `cross_attention`: after every block, gated (from zero) attention of all tokens to the heatmap tokens.
     - `attention_bias`: per block and head, a number (zero at first) on the attention logits of every video token.
@@ -33,13 +33,13 @@ class VisionTransformerPredictorHeatmap(nn.Module):
 
     Args:
         img_size: side of the square crop in pixels (or a pair of equal sides).
-        num_frames: frames that positions reach; targets beyond raise UsageError.
+        num_frames: frames for which positions exist; targets after them raise UsageError.
         num_mask_tokens: learned target tokens; `mask_index` (modulo their number) is the default one.
-        use_heatmap: whether the heatmap embedding exists.
-        heatmap_resolution: side of the heatmap in pixels, default the image's.
-        heatmap_patch_size: pixels per heatmap token, default `patch_size`.
-        multiscale: patch sizes of several grids, in place of `heatmap_patch_size`.
-        temporal, heatmap_positions: see HeatmapTokens.
+        use_heatmap: whether the predictor has heatmap tokens.
+        heatmap_resolution: side of the heatmap in pixels; None: that of the image.
+        heatmap_patch_size: pixels per heatmap token; None: `patch_size`.
+        multiscale: patch sizes of several grids, instead of `heatmap_patch_size`.
+        temporal, heatmap_positions: as for HeatmapTokens.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
 
     @property
     def num_patches(self) -> int:
-        """Positions 0..num_patches-1 exist."""
+        """Number of positions; ids are 0..num_patches-1."""
         return self.steps * self.grid * self.grid
 
     def forward(
@@ -203,5 +203,5 @@ def _take(values_bnd: Tensor, order_bn: Tensor) -> Tensor:
 
 
 def vit_heatmap_predictor(**kwargs: Any) -> VisionTransformerPredictorHeatmap:
-    """The predictor with heatmap tokens, under the name that configs use; arguments as for the class."""
+    """The predictor with heatmap tokens by the name that configs use; arguments as for the class."""
     return VisionTransformerPredictorHeatmap(**{"use_heatmap": True, **kwargs})
