@@ -1,3 +1,3 @@
 """The one statement of the version; pyproject.toml reads it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

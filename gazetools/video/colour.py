@@ -74,16 +74,20 @@ def rotation_of(frame: Any, *, path: str) -> int:
     return angles[unsigned_zero]
 
 
+_SWS_BILINEAR, _SWS_FULL_CHR_H_INT, _SWS_ACCURATE_RND = 1 << 1, 1 << 13, 1 << 18
+"""Flags of FFmpeg's libswscale/swscale.h; PyAV 17, the last one for Python 3.10, has no names for the last two."""
+
+
 class RgbConverter:
     """Turns decoded frames into upright uint8 RGB; holds the one scaler context of a reader."""
 
     def __init__(self, *, rotation_degrees: int) -> None:
-        from av.video.reformatter import Interpolation, VideoReformatter
+        from av.video.reformatter import VideoReformatter
 
         # frame.reformat() would set up a new scaler for every frame: 1.4 to 1.8 times slower (measured).
         self._reformatter = VideoReformatter()
         # Elsewhere (10 bit, NV12 ...) the default is up to 3.2 levels off and blurs chroma; this is within 1.2.
-        self._exact = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+        self._exact = _SWS_BILINEAR | _SWS_ACCURATE_RND | _SWS_FULL_CHR_H_INT
         self._quarter_turns = rotation_degrees // 90
 
     def view(self, frame: Any) -> npt.NDArray[np.uint8]:
