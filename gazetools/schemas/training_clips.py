@@ -42,7 +42,7 @@ class DataSettings(ViewSettings):
     resolution: PositiveInt = 256
     """Side of the square crop in pixels."""
     anchor: Anchor | None = None
-    """What the anticipation time counts back from. None: see gazetools.trainer.plan.config.resolve_anchors."""
+    """What the anticipation time counts back from. None: see gazetools.trainer.data.anchors.resolve_anchors."""
     anticipation_time_sec: Range = (1.0, 1.0)
     """Validation: seconds between the end of the observation and the anchor, drawn from this range."""
     train_anticipation_time_sec: Range | None = None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gazetools.schemas.arms import TrainedPart
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import Choices, StrictModel
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
+LOSS_NAMES = Choices("focal", "cross_entropy")
+"""Names of the table LOSSES in gazetools.trainer.learn.losses."""
 
 
 class ClassifierSettings(StrictModel):
@@ -31,7 +33,7 @@ class HeadSettings(StrictModel):
     weight_decay: NonNegativeFloat = 1e-2
     final_weight_decay: NonNegativeFloat | None = None
     warmup: NonNegativeFloat = 0.0
-    """Epochs."""
+    """Length of the warm-up in epochs."""
 
 
 class LossSettings(StrictModel):
@@ -58,22 +60,30 @@ class OptimizationSettings(StrictModel):
     """bfloat16 autocast, on CUDA only."""
     use_focal_loss: bool = True
     """Sigmoid focal loss; false: cross-entropy."""
+    loss: Annotated[str, LOSS_NAMES] | None = None
+    """Loss of the probe by name. None: what `use_focal_loss` says."""
     losses: LossSettings = LossSettings()
     multihead_kwargs: Annotated[list[HeadSettings], Field(min_length=1)] = Field(default=[HeadSettings()])
     head: Annotated[int, Field(ge=0)] | None = None
-    """Train only this entry of `multihead_kwargs`; None: all of them, side by side."""
+    """Train only this entry of `multihead_kwargs`; None: all of them, in parallel."""
     accumulation_steps: PositiveInt = 1
     """Batches per optimizer step; the gradient is that of all their clips."""
     clip_grad_norm: Annotated[FiniteFloat, Field(gt=0)] | None = None
     """Largest norm of an arm's gradient."""
     train: TrainedPart | None = None
-    """What gets gradients beside the probe. None: `heatmap` with use_heatmap, else `probe` (as V-JEPA 2)."""
+    """What trains in addition to the probe. None: `heatmap` with use_heatmap, else `probe` (as V-JEPA 2)."""
     heatmap_lr: NonNegativeFloat | None = None
     """Peak learning rate of the heatmap part; None takes the probe's."""
     predictor_lr: NonNegativeFloat | None = None
     """Peak learning rate of the pretrained predictor; None takes the probe's."""
     adam_betas: tuple[FiniteFloat, FiniteFloat] = (0.9, 0.999)
     adam_eps: Annotated[FiniteFloat, Field(gt=0)] = 1e-8
+
+    @model_serializer(mode="wrap")
+    def _without_default_loss(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `loss: null`, so that configs in results and checkpoints are those of versions without the key."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if key != "loss" or value is not None}
 
     @model_validator(mode="after")
     def _head_exists(self) -> OptimizationSettings:

@@ -22,7 +22,7 @@ from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import AttentiveClassifier
-from gazetools.trainer.plan.cost import encoder_flops, predictor_flops, probe_flops
+from gazetools.trainer.plan.describe import encoder_flops, predictor_flops, probe_flops
 from tests.helpers.command_line import run_cli
 from tests.trainer.test_models import GRID, STEPS, WIDTH, blob, context, predictor
 

@@ -1,21 +1,23 @@
-"""The training config: reading the YAML, `key.path=value` overrides, and the rule for anticipation anchors."""
+"""The training config: reading the YAML, `key.path=value` overrides, and its JSON schema for editors."""
 
 from __future__ import annotations
 
+import ast
 import copy
+import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
 from gazetools.io.yaml_files import parse_yaml, read_yaml_mapping
-from gazetools.schemas.base import parse_settings
+from gazetools.schemas.base import StrictModel, parse_settings
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.training import Range, TrainingConfig
+from gazetools.schemas.training import TrainingConfig
 
 _MAX_DEPTH = 32
-_START: Range = (1.0, 1.0)
-_END: Range = (0.0, 0.0)
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -73,61 +75,31 @@ def load_config(config: str | Path | Mapping[str, Any], overrides: Sequence[str]
     return parse_settings(TrainingConfig, apply_overrides(values, overrides), what=what)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NamedAnchor:
-    """One meaning of `anchor`: anchor time = point * action start + (1 - point) * action end."""
-
-    name: str
-    """`start`, `end`, or `point_A_B` for a range of V-JEPA 2's anticipation points."""
-    point: Range
+def json_schema() -> dict[str, Any]:
+    """JSON schema of a training config for editors, with the docstring under each field as its description."""
+    schema = TrainingConfig.model_json_schema(schema_generator=_DescribedFields)
+    return {"$schema": _DescribedFields.schema_dialect, **schema, "title": "gazetools training config"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnchorPlan:
-    """What training and validation count back from, and by which rule that was decided."""
+class _DescribedFields(GenerateJsonSchema):
+    """pydantic's generator, which reads field docstrings only when a schema is asked for: reading takes about 14 ms
+    per model, too long for each import of the settings."""
 
-    train: NamedAnchor
-    validation: tuple[NamedAnchor, ...]
-    """The first one selects the best checkpoint."""
-    rule: str
-
-
-def resolve_anchors(config: TrainingConfig) -> AnchorPlan:
-    """Decide the anchors by one rule, which is told in `AnchorPlan.rule`.
-
-    1. `anchor` is set: it holds in training and validation; anticipation points are not used.
-    2. The file was written for the V-JEPA 2 tree (its module_name starts with `evals.`, or it has an anticipation
-       point): training keeps V-JEPA 2's points (default: the action end), validation is reported under both anchors.
-    3. Otherwise: the action start (the EPIC-KITCHENS protocol).
-    """
-    data = config.experiment.data
-    points = [
-        f"{key}={list(value)}"
-        for key in ("train_anticipation_point", "val_anticipation_point")
-        if (value := getattr(data, key)) is not None
-    ]
-    start, end = NamedAnchor(name="start", point=_START), NamedAnchor(name="end", point=_END)
-    if data.anchor is not None:
-        anchor = start if data.anchor == "start" else end
-        ignored = f"; {' and '.join(points)} not used" if points else ""
-        return AnchorPlan(
-            train=anchor, validation=(anchor,), rule=f"anchor: {data.anchor} (set in the config{ignored})"
-        )
-    if points or config.model_kwargs.module_name.startswith("evals."):
-        train = _named(data.train_anticipation_point or _END)
-        validation = [start, end]
-        if data.val_anticipation_point is not None and _named(data.val_anticipation_point) not in validation:
-            validation.append(_named(data.val_anticipation_point))
-        return AnchorPlan(
-            train=train,
-            validation=tuple(validation),
-            rule="the config was written for the V-JEPA 2 tree and sets no anchor: training keeps its anticipation "
-            f"points {list(train.point)} (0 = action end), validation is reported under both anchors",
-        )
-    return AnchorPlan(train=start, validation=(start,), rule="anchor: start (default, the EPIC-KITCHENS protocol)")
+    def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
+        made = super().model_schema(schema)
+        for base in reversed([base for base in schema["cls"].__mro__ if issubclass(base, StrictModel)]):
+            for name, text in _field_docstrings(base).items():
+                if name in made.get("properties", {}):
+                    made["properties"][name]["description"] = text
+        return made
 
 
-def _named(point: Range) -> NamedAnchor:
-    if point in (_START, _END):
-        return NamedAnchor(name="start" if point == _START else "end", point=point)
-    return NamedAnchor(name=f"point_{point[0]:g}_{point[1]:g}", point=point)
+def _field_docstrings(model: type) -> dict[str, str]:
+    """Field -> text of the docstring under it, in the class's own body."""
+    statement = ast.parse(inspect.getsource(model)).body[0]
+    assert isinstance(statement, ast.ClassDef)
+    found = {}
+    for field, after in zip(statement.body, statement.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            found[ast.unparse(field.target)] = " ".join(str(after.value.value).split())
+    return found
