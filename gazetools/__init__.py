@@ -13,6 +13,7 @@ from gazetools._version import __version__
 _PUBLIC = {
     "Frame": "gazetools.schemas.video",
     "GazetoolsError": "gazetools.schemas.errors",
+    "HeatmapDataset": "gazetools.torch",
     "HeatmapReader": "gazetools.heatmaps",
     "VideoReader": "gazetools.video",
     "convert": "gazetools.packing.convert",
@@ -27,6 +28,7 @@ _PUBLIC = {
 __all__ = [
     "Frame",
     "GazetoolsError",
+    "HeatmapDataset",
     "HeatmapReader",
     "VideoReader",
     "__version__",
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from gazetools.schemas.errors import GazetoolsError
     from gazetools.schemas.video import Frame
     from gazetools.store import open_store
+    from gazetools.torch import HeatmapDataset
     from gazetools.validation import validate
     from gazetools.video import VideoReader
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -13,6 +12,7 @@ import torch
 from gazetools.heatmaps import HeatmapReader
 from gazetools.heatmaps.reader import MissingPolicy
 from gazetools.heatmaps.values import resize
+from gazetools.io.open_files import OpenFiles
 from gazetools.layouts.locate import list_foreign, raw_manifest
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
@@ -39,8 +39,7 @@ class HeatmapClip(TypedDict):
 class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
     """Clips of `frames` rows, `stride` rows apart, beginning every `hop` rows, of every video that is long enough.
 
-    Works in DataLoader workers, forked or spawned: each opens the files for itself. Random order is the sampler's
-    business.
+    Clips are in the order of the videos. DataLoader workers, forked or spawned, each open the files for themselves.
 
     Args:
         dataset_path: anything that HeatmapReader reads.
@@ -49,10 +48,10 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
         hop: rows from the beginning of one clip to the next; None: clips touch.
         video_ids: None for all.
         size: (H, W) to resize to; None keeps each video's, which must then be equal for batches.
-        missing: for videos and frames that are not there, see HeatmapReader.
+        missing: policy of HeatmapReader for videos and frames that are not there.
 
     Raises:
-        UsageError: numbers that can't be, or no video. DataFileError: missing or damaged heatmaps.
+        UsageError: numbers below 1, or no video. DataFileError: missing or damaged heatmaps.
 
     >>> clips = HeatmapDataset("DATASET", frames=16, stride=4)           # doctest: +SKIP
     >>> batch = next(iter(DataLoader(clips, batch_size=8, num_workers=2)))  # doctest: +SKIP
@@ -78,12 +77,12 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
                 raise UsageError(f"{name} = {value} must be at least 1.")
         self.dataset_path = Path(dataset_path)
         self._frames, self._stride, self._size, self._missing = frames, stride, size, missing
-        self._readers: OrderedDict[str, HeatmapReader] = OrderedDict()
+        self._readers: OpenFiles[str, HeatmapReader] = OpenFiles(_OPEN_READERS)
         self.video_ids = list(video_ids) if video_ids is not None else self._all_ids()
         """Videos of the dataset, in this order."""
         starts = []
         self.too_short: list[str] = []
-        """Videos with fewer rows than one clip spans; they give none."""
+        """Videos with fewer rows than one clip spans, which have no clip."""
         for number, video_id in enumerate(self.video_ids):
             first = np.arange(0, len(self._reader(video_id)) - span + 1, hop)
             starts.append(np.stack([np.full(len(first), number), first], axis=1))
@@ -104,13 +103,15 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
         reader = self._reader(video_id)
         index = first + self._stride * np.arange(self._frames)
         maps = reader.read(index)
-        unknown = np.full(self._frames, np.nan)
+        unknown = np.full(len(reader), np.nan)
+        inout = unknown.astype(np.float32) if reader.inout is None else reader.inout
+        pts_seconds = unknown if reader.pts_seconds is None else reader.pts_seconds
         return {
             "heatmap": torch.from_numpy(maps if self._size is None else resize(maps, self._size)),
             "valid": torch.from_numpy(reader.valid[index]),
-            "inout": torch.from_numpy(unknown.astype(np.float32) if reader.inout is None else reader.inout[index]),
+            "inout": torch.from_numpy(inout[index]),
             "index": torch.from_numpy(index),
-            "pts_seconds": torch.from_numpy(unknown if reader.pts_seconds is None else reader.pts_seconds[index]),
+            "pts_seconds": torch.from_numpy(pts_seconds[index]),
             "video_id": video_id,
         }
 
@@ -126,12 +127,6 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
         return ids
 
     def _reader(self, video_id: str) -> HeatmapReader:
-        """The video's reader; the last 32 stay open."""
-        if video_id in self._readers:
-            self._readers.move_to_end(video_id)
-            return self._readers[video_id]
-        reader = HeatmapReader(self.dataset_path, video_id, missing=self._missing, size=self._size)
-        self._readers[video_id] = reader
-        if len(self._readers) > _OPEN_READERS:
-            self._readers.popitem(last=False)[1].close()
-        return reader
+        return self._readers.get(
+            video_id, lambda: HeatmapReader(self.dataset_path, video_id, missing=self._missing, size=self._size)
+        )

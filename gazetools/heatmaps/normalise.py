@@ -1,127 +1,150 @@
-"""What happens to the numbers of a map: people to one map, resize, normalise, store type."""
+"""Normalisations: rules that bring each map to a common scale by itself, and the numbers that undo them."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.values import resize, to_float16, to_float32
-from gazetools.schemas.dataset import Normalise, PackDtype
-from gazetools.schemas.errors import DataFileError
-
-__all__ = ["combine_people", "inverse_of", "normalise", "resize", "to_stored"]
+from gazetools.schemas.dataset import INVERSE_MEMBERS, NORMALISATION_NAMES, SUM_TO_ONE, Normalise
 
 Maps = npt.NDArray[np.float32]
-UINT8_SCALE = 1 / 255
-UINT8_MAX_ERROR = 1 / 510
-"""Of a map value in 0..1 stored as round(255 x): half a step."""
-_MAX_LOST_MASS = 0.01
-_HALF_RELATIVE, _HALF_ABSOLUTE = 2.0**-11, 2.0**-25
-"""Rounding to float16 moves a number by at most this share of it, below 2**-14 by at most this much."""
+Numbers = npt.NDArray[np.floating]
 
 
-def combine_people(
-    maps: Maps, first_of_frame: npt.NDArray[np.int64], weights: npt.NDArray[np.float32] | None, *, rule: str
-) -> tuple[Maps, npt.NDArray[np.float32] | None]:
-    """One map per frame from one map per person.
+class Normalisation:
+    """A rule of `pack --normalize`. This class is the rule `none`; other rules override what differs.
 
-    Args:
-        maps: float32 [n, H, W], the people of a frame next to each other.
-        first_of_frame: int64 [f], ascending: where each frame's people begin; every frame has at least one.
-        weights: float32 [n] in 0..1 (`--inout gate|weight`) or None.
-        rule: `mean`, or anything else for the maximum (which leaves a single person's map as it is).
-
-    Returns:
-        Maps [f, H, W] combined with weights relative to the frame's largest, and that largest weight [f]. The caller
-        multiplies by it *after* normalising: multiplied before, a division by max or sum would cancel it.
+    Maps are float32 [n, H, W] with n > 0 and values >= 0. Each is normalised by itself.
     """
-    combine = np.add if rule == "mean" else np.maximum
-    largest = None
-    if weights is not None:
-        largest = np.maximum.reduceat(weights, first_of_frame)
-        counts = np.diff(np.append(first_of_frame, len(maps)))
-        per_row = np.repeat(largest, counts)
-        relative = np.divide(weights, per_row, out=np.zeros_like(weights), where=per_row > 0)
-        maps = maps * relative[:, None, None]
-    if len(first_of_frame) == len(maps):
-        return maps, largest
-    combined = combine.reduceat(maps, first_of_frame, axis=0)
-    if rule == "mean":
-        combined /= np.diff(np.append(first_of_frame, len(maps))).astype(np.float32)[:, None, None]
-    return combined, largest
+
+    sentence = "as the model gave them (0..1)"
+    """Description of the values in the dataset's README; `{temperature}` stands for the option."""
+    members: tuple[str, ...] = ()
+    """Members with the inverse of each row: INVERSE_MEMBERS, or none where nothing can or need be undone."""
+    formula = "raw = stored * norm_scale + norm_offset"
+    """How to compute the raw map from the stored map and the members."""
+    total: float | None = None
+    """Sum of each map that is not zero; None: any."""
+    peak: float | None = None
+    """Largest value of each map that is not zero; None: any."""
+    low: float | None = None
+    """Smallest value of each map that is not zero; None: any."""
+    promise = ""
+    """`total`, `peak` and `low` in words, as the end of a sentence "Maps ..."."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether the numbers of maps change."""
+        return type(self).apply is not Normalisation.apply
+
+    def apply(self, maps: Maps, temperature: float) -> Maps:
+        """The normalised maps [n, H, W]; a map of zeros stays zeros."""
+        return maps
+
+    def inverse(self, maps: Maps, temperature: float) -> tuple[Numbers, Numbers]:
+        """(scale [n], offset [n]) that undo `apply` of `maps`, exact up to the stored type; see `formula`."""
+        return np.ones(len(maps), np.float32), np.zeros(len(maps), np.float32)
+
+    def weighted(self, scale: Numbers, offset: Numbers, weight: Maps, temperature: float) -> tuple[Numbers, Numbers]:
+        """The inverse of maps that were multiplied by `weight` [n] after normalising; NaN where it is 0."""
+        known = weight > 0
+        return np.where(known, scale / np.where(known, weight, 1), np.nan), np.where(known, offset, np.nan)
+
+
+class _Max(Normalisation):
+    """x / max(x)."""
+
+    sentence, members = "each map divided by its maximum", INVERSE_MEMBERS
+    peak, promise = 1.0, "have the peak 1"
+
+    def apply(self, maps: Maps, temperature: float) -> Maps:
+        peak = maps.max(axis=(1, 2), keepdims=True)
+        # maps of zeros are divided by 1, which is faster than leaving them out
+        return np.divide(maps, np.where(peak > 0, peak, np.float32(1)))
+
+    def inverse(self, maps: Maps, temperature: float) -> tuple[Numbers, Numbers]:
+        return maps.max(axis=(1, 2)), np.zeros(len(maps), np.float32)
+
+
+class _Sum(Normalisation):
+    """x / sum(x)."""
+
+    sentence, members = "each map divided by its sum", INVERSE_MEMBERS
+    total, promise = 1.0, "sum to 1"
+
+    def apply(self, maps: Maps, temperature: float) -> Maps:
+        # float64: a subnormal sum in float32 would lose the digits that make the result sum to 1
+        total = maps.sum(axis=(1, 2), keepdims=True, dtype=np.float64)
+        return np.divide(maps, np.where(total > 0, total, 1.0)).astype(np.float32)
+
+    def inverse(self, maps: Maps, temperature: float) -> tuple[Numbers, Numbers]:
+        return _flat(maps).sum(axis=1, dtype=np.float64).astype(np.float32), np.zeros(len(maps), np.float32)
+
+
+class _MinMax(Normalisation):
+    """(x - min) / (max - min); zeros where a map is constant."""
+
+    sentence, members = "each map as (x - min) / (max - min)", INVERSE_MEMBERS
+    peak, low, promise = 1.0, 0.0, "reach from 0 to 1"
+
+    def apply(self, maps: Maps, temperature: float) -> Maps:
+        peak, low = maps.max(axis=(1, 2), keepdims=True), maps.min(axis=(1, 2), keepdims=True)
+        shifted = maps - low
+        return np.divide(shifted, np.where(peak > low, peak - low, np.float32(1)), out=shifted)
+
+    def inverse(self, maps: Maps, temperature: float) -> tuple[Numbers, Numbers]:
+        low = maps.min(axis=(1, 2))
+        return maps.max(axis=(1, 2)) - low, low
+
+
+class _Softmax(Normalisation):
+    """exp((x - max) / temperature) / sum of the same."""
+
+    sentence = "each map as softmax(x / temperature), temperature {temperature:g}"
+    members, formula = INVERSE_MEMBERS, "raw = temperature * ln(stored) + norm_offset"
+    total, promise = 1.0, "sum to 1"
+
+    def apply(self, maps: Maps, temperature: float) -> Maps:
+        peak = maps.max(axis=(1, 2), keepdims=True)
+        powers = _powers(maps, peak, temperature)
+        return np.where(peak > 0, powers / powers.sum(axis=(1, 2), keepdims=True), 0.0).astype(np.float32)
+
+    def inverse(self, maps: Maps, temperature: float) -> tuple[Numbers, Numbers]:
+        flat = _flat(maps)
+        peak = flat.max(axis=1, keepdims=True).astype(np.float64)
+        offset = peak[:, 0] + temperature * np.log(_powers(flat, peak, temperature).sum(axis=1))
+        return np.full(len(maps), temperature, np.float32), offset.astype(np.float32)
+
+    def weighted(self, scale: Numbers, offset: Numbers, weight: Maps, temperature: float) -> tuple[Numbers, Numbers]:
+        # the scale is no factor here: a weight moves the offset
+        known = weight > 0
+        return scale, np.where(known, offset - temperature * np.log(np.where(known, weight, 1)), np.nan)
+
+
+NORMALISATIONS: dict[str, Normalisation] = {
+    "none": Normalisation(), "max": _Max(), "sum": _Sum(), "minmax": _MinMax(), "softmax": _Softmax()
+}  # fmt: skip
+"""The rules by name; `schemas.dataset.NORMALISATION_NAMES` has the same names for settings."""
+
+
+def register(name: str, rule: Normalisation) -> None:
+    """Add a rule from outside the package for `pack --normalize NAME`. Raises ValueError where the name is taken."""
+    NORMALISATION_NAMES.add(name)
+    NORMALISATIONS[name] = rule
+    if rule.total == 1:
+        SUM_TO_ONE.add(name)
 
 
 def normalise(maps: Maps, rule: Normalise, *, temperature: float = 1.0) -> Maps:
-    """Each map of [n, H, W] (values >= 0) by itself; a map of zeros stays zeros under every rule.
-
-    max: x / max(x). sum: x / sum(x). minmax: (x - min) / (max - min), zeros where a map is constant.
-    softmax: exp((x - max) / temperature) / sum of the same. none: x.
-    """
-    if rule == "none" or not len(maps):
-        return maps
-    peak = maps.max(axis=(1, 2), keepdims=True)
-    seen = peak > 0
-    # where nothing is to be divided the numbers are 0 already: dividing them by 1 is faster than leaving them out
-    if rule == "max":
-        return np.divide(maps, np.where(seen, peak, np.float32(1)))
-    if rule == "sum":
-        # float64: a subnormal sum in float32 would lose the digits that make the result sum to 1
-        total = maps.sum(axis=(1, 2), keepdims=True, dtype=np.float64)
-        return np.divide(maps, np.where(seen, total, 1.0)).astype(np.float32)
-    if rule == "minmax":
-        low = maps.min(axis=(1, 2), keepdims=True)
-        shifted = maps - low
-        return np.divide(shifted, np.where(peak > low, peak - low, np.float32(1)), out=shifted)
-    with np.errstate(over="ignore"):  # far below the peak of a cold softmax: exp(-inf) = 0 is right
-        exponent = (maps.astype(np.float64) - peak) / temperature
-    powers = np.exp(exponent)
-    return np.where(seen, powers / powers.sum(axis=(1, 2), keepdims=True), 0.0).astype(np.float32)
+    """Maps [n, H, W] (values >= 0), each normalised by itself by the rule of this name; zeros stay zeros."""
+    return NORMALISATIONS[rule].apply(maps, temperature) if len(maps) else maps
 
 
-def inverse_of(
-    maps: Maps, rule: Normalise, *, temperature: float = 1.0
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """(scale [n], offset [n]) that undo `normalise` of `maps`, exact up to the stored type.
+def _flat(maps: Maps) -> Maps:
+    return maps.reshape(len(maps), -1)
 
-    raw = stored * scale + offset; for softmax raw = temperature * ln(stored) + offset and scale is the temperature.
-    """
-    flat = maps.reshape(len(maps), -1)
-    zero = np.zeros(len(maps), np.float32)
-    if rule == "none" or not len(maps):
-        return np.ones(len(maps), np.float32), zero
-    if rule == "sum":
-        return flat.sum(axis=1, dtype=np.float64).astype(np.float32), zero
-    peak = flat.max(axis=1)
-    if rule == "max":
-        return peak, zero
-    if rule == "minmax":
-        low = flat.min(axis=1)
-        return peak - low, low
-    flat, peak = flat.astype(np.float64), peak.astype(np.float64)
+
+def _powers(maps: Maps, peak: Numbers, temperature: float) -> Numbers:
+    """exp((x - peak) / temperature) in float64; far below the peak of a cold softmax exp(-inf) = 0 is right."""
     with np.errstate(over="ignore"):
-        total = np.exp((flat - peak[:, None]) / temperature).sum(axis=1)
-    return np.full(len(maps), temperature, np.float32), (peak + temperature * np.log(total)).astype(np.float32)
-
-
-def to_stored(maps: Maps, dtype: PackDtype, *, sums_to_one: bool, where: str) -> npt.NDArray[np.generic]:
-    """Maps in 0..1 in the dataset's type; uint8 is round(255 x), at most 1/510 off.
-
-    Raises DataFileError where rounding to float16 would move more than 1 % of the mass of a map that sums to 1
-    (`sums_to_one`): the values of large ones come near its smallest step, 6e-8.
-    """
-    if dtype == "float32":
-        return np.ascontiguousarray(maps, dtype=np.float32)
-    if dtype == "uint8":
-        return np.rint(np.clip(maps, 0.0, 1.0) * np.float32(255)).astype(np.uint8)
-    stored = to_float16(maps)
-    # small maps can't lose that much, whatever is in them
-    can_lose = _HALF_RELATIVE + _HALF_ABSOLUTE * maps[:1].size
-    if sums_to_one and len(maps) and can_lose > _MAX_LOST_MASS:
-        lost = float(np.abs(maps - to_float32(stored, 1.0)).sum(axis=(1, 2), dtype=np.float64).max())
-        if lost > _MAX_LOST_MASS:
-            raise DataFileError(
-                f"{where}: float16 would move {lost:.1%} of the mass of a map of {maps.shape[1]}x{maps.shape[2]} that "
-                f"sums to 1; {_MAX_LOST_MASS:.0%} is allowed.",
-                hint="Pack with --dtype float32, a smaller --size or --normalize max.",
-            )
-    return stored
+        return np.exp((maps.astype(np.float64) - peak) / temperature)

@@ -1,46 +1,43 @@
-"""HeatmapReader: maps of one video as float32, whatever layout they lie in."""
+"""HeatmapReader: maps of one video as float32, in any layout."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.values import resize, to_float32
+from gazetools.heatmaps.values import resize, scale_of, to_float32
 from gazetools.io.closing import Closing
-from gazetools.io.npz import Npz
-from gazetools.layouts.base import FrameSource, SideMembers, open_source, side_layout
+from gazetools.layouts.base import SideMembers, StoredMaps, load_side
 from gazetools.layouts.locate import Location, locate, raw_manifest
 from gazetools.sampling import nearest_indices
-from gazetools.schemas.dataset import INDEX_NPZ, MANIFEST_NAME
+from gazetools.schemas.dataset import MANIFEST_NAME, PackedVideo
 from gazetools.schemas.errors import DataFileError, FrameRangeError
 
 MissingPolicy = Literal["error", "zero"]
-_SIDE_MEMBERS = {"valid": np.dtype(np.bool_), "inout": np.dtype(np.float32), "pts_seconds": np.dtype(np.float64)}
 
 
 class HeatmapReader(Closing):
     """Maps of one video in a dataset, read by frame index or by time.
 
-    Reads gazetools' npz and npy layouts and, without a manifest, heatmaps of other tools: `<id>.npz` with the maps
-    under any key (`heatmap`, else the first), `<id>.npy`, `<id>/gaze.npy`, or a folder of numbered .npy files; arrays
-    are [T,H,W], [T,1,H,W] or [H,W]. Nothing is ever unpickled. A stored member of an .npz is read at its offset
-    inside the archive; a compressed one is unpacked once and kept (at most 2 GiB).
+    Reads every layout of gazetools and, without a manifest, heatmaps of other tools: `<id>.npz` with the maps under
+    any key (`heatmap`, else the first), `<id>.npy`, `<id>/gaze.npy`, or a folder of numbered .npy files; arrays are
+    [T,H,W], [T,1,H,W] or [H,W]. Nothing is ever unpickled. A stored member of an .npz is read at its offset inside
+    the archive; a compressed one is unpacked once and kept (at most 2 GiB).
 
     Readers can be pickled and used in forked or spawned workers: each process opens the files for itself.
 
     Args:
         dataset_path: folder with the heatmaps (and `manifest.json` where gazetools packed them).
         video_id: id of the video.
-        missing: what stands for heatmaps that aren't there, be it the video or a numbered frame of a folder: `error`
-            raises DataFileError, `zero` gives zero maps (`valid` False). A *broken* file is an error in both.
+        missing: what to do where the video, or a numbered frame of a folder, is not there: `error` raises
+            DataFileError, `zero` returns zero maps (`valid` False). A *broken* file is an error in both.
         size: (H, W) of the zero maps of a missing video in a folder without a manifest.
-        resized: maps packed with `--size video` are handed out at the video's size; False: as they are stored.
+        resized: return maps packed with `--size video --resize-on-load` at the video's size; False: as stored.
 
     Raises:
         DataFileError: no such heatmaps, or files that are damaged, hostile or of another format.
@@ -59,7 +56,7 @@ class HeatmapReader(Closing):
     pts_seconds: npt.NDArray[np.float64] | None
     """float64 [T] time of each row in its video; None in files without it."""
     is_missing: bool
-    """True where the dataset has nothing for this video and `missing="zero"` was chosen."""
+    """True where the dataset has no maps of this video and `missing` is `zero`."""
 
     def __init__(
         self,
@@ -75,7 +72,7 @@ class HeatmapReader(Closing):
         self.dataset_path = Path(dataset_path)
         self.video_id = video_id
         self._missing = missing
-        self._source: FrameSource | None = None
+        self._source: StoredMaps | None = None
         self._process = -1
         self._scale = 1.0
         location = locate(self.dataset_path, video_id)
@@ -84,24 +81,27 @@ class HeatmapReader(Closing):
         if location is None:
             self._become_missing(size, resized=resized)
             return
-        with _members_of(location) as members:
+        with location.layout.members(location.path, required=location.entry is not None) as members:
             self._open_first(location, members, resized=resized)
 
     def _open_first(self, location: Location, members: SideMembers | None, *, resized: bool) -> None:
-        """Open the maps and read what lies beside them, both from one opening of the file."""
+        """Open the maps and read the members next to them, both from one opening of the file."""
         source = self._opened(members)
         self._stored_shape = source.shape
         target = location.entry.target_size if location.entry is not None and resized else None
         self.shape = source.shape if target is None else (source.shape[0], *target)
-        self._scale = self._scale_of(location, source)
-        self._check_entry(location, source)
+        entry = location.entry
+        self._scale = scale_of(source.dtype, location.path) if entry is None else entry.scale
+        if entry is not None:
+            _check_entry(entry, source, location.path)
         present = source.present()
-        side = _side_members(location, members, self.shape[0])
-        valid = side["valid"]
+        valid, self.inout, self.pts_seconds = (
+            load_side(members, name, self.shape[0], strict=entry is not None, where=location.path)
+            for name in ("valid", "inout", "pts_seconds")
+        )
         self.valid = np.ones(self.shape[0], dtype=np.bool_) if valid is None else valid
         if present is not None:
             self.valid = self.valid & present
-        self.inout, self.pts_seconds = side["inout"], side["pts_seconds"]
 
     def __len__(self) -> int:
         """T, the number of rows."""
@@ -121,7 +121,7 @@ class HeatmapReader(Closing):
             self._source = None
 
     def read(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        """Maps of the rows `indices`, in their order and repeated where asked for, float32 [n, H, W].
+        """Maps of the rows `indices`, float32 [n, H, W], in the order of `indices`, which may repeat.
 
         Raises FrameRangeError for an index outside 0..T-1, DataFileError where a file is missing or damaged.
         """
@@ -179,11 +179,11 @@ class HeatmapReader(Closing):
             )
         return self.read(known[nearest_indices(known_pts, wanted)])
 
-    def _opened(self, members: SideMembers | None = None) -> FrameSource:
+    def _opened(self, members: SideMembers | None = None) -> StoredMaps:
         if self._source is None or self._process != os.getpid():
             if self._location is None:
                 raise AssertionError("a missing video has no source")
-            self._source = open_source(self._location, members)
+            self._source = self._location.layout.open(self._location.path, members)
             self._process = os.getpid()
             if getattr(self, "_stored_shape", self._source.shape) != self._source.shape:
                 raise DataFileError(f"{self._location.path} has another shape than before.", hint="Open it again.")
@@ -206,70 +206,15 @@ class HeatmapReader(Closing):
         self.valid = np.zeros(0, dtype=np.bool_)
         self.inout = self.pts_seconds = None
 
-    @staticmethod
-    def _scale_of(location: Location, source: FrameSource) -> float:
-        if location.entry is not None:
-            return location.entry.scale
-        if source.dtype == np.uint8:
-            return 1 / 255
-        if source.dtype.kind not in "fb":
-            raise DataFileError(
-                f"{location.path} holds {source.dtype} maps, whose scale is unknown.",
-                hint="Store them as float16, float32 or uint8 (0..255 for 0..1).",
-            )
-        return 1.0
 
-    @staticmethod
-    def _check_entry(location: Location, source: FrameSource) -> None:
-        entry = location.entry
-        if entry is None:
-            return
-        stated = ((entry.t, entry.h, entry.w), np.dtype(entry.dtype))
-        if (source.shape, source.dtype) != stated:
-            raise DataFileError(
-                f"{location.path} holds {source.dtype} {list(source.shape)}, its manifest says {stated[1]} "
-                f"{list(stated[0])}.",
-                hint="Run gazetools validate on the dataset and pack this video again.",
-                path=str(location.path),
-            )
-
-
-@contextmanager
-def open_members(path: Path) -> Iterator[SideMembers]:
-    """The members beside the maps in an .npz or .h5."""
-    if path.suffix == ".h5":
-        from gazetools.layouts.hdf5 import Hdf5Members
-
-        yield Hdf5Members(path)
-        return
-    with Npz(path) as archive:
-        yield archive
-
-
-@contextmanager
-def _members_of(location: Location) -> Iterator[SideMembers | None]:
-    """The file with the members beside the maps; None where there is none."""
-    path = location.path / INDEX_NPZ if location.kind == "folder" else location.path
-    if location.kind == "npy" or (location.entry is None and not path.exists()):
-        yield None
-        return
-    with open_members(path) as members:
-        yield members
-
-
-def _side_members(location: Location, members: SideMembers | None, count: int) -> dict[str, Any]:
-    """The members beside the maps; None each where absent. In files of other tools those that don't fit are ignored."""
-    values: dict[str, Any] = dict.fromkeys(_SIDE_MEMBERS)
-    if members is None:
-        return values
-    for name, dtype in _SIDE_MEMBERS.items():
-        layout = side_layout(members, name, strict=location.entry is not None)
-        if layout is not None and layout.shape == (count,) and layout.dtype == dtype:
-            values[name] = members.load(name)
-        elif location.entry is not None:
-            found = "missing" if layout is None else f"{layout.dtype} {list(layout.shape)}"
-            raise DataFileError(f"{location.path}: member {name!r} is {found}; it must be {dtype} [{count}].")
-    return values
+def _check_entry(entry: PackedVideo, maps: StoredMaps, path: Path) -> None:
+    stated = ((entry.t, entry.h, entry.w), np.dtype(entry.dtype))
+    if (maps.shape, maps.dtype) != stated:
+        raise DataFileError(
+            f"{path} holds {maps.dtype} {list(maps.shape)}, its manifest says {stated[1]} {list(stated[0])}.",
+            hint="Run gazetools validate on the dataset and pack this video again.",
+            path=str(path),
+        )
 
 
 def _sizes_in_manifest(dataset: Path, *, resized: bool) -> set[tuple[int, int]]:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from gazetools.io.arrays import AnyArray
+from gazetools.schemas.dataset import PackDtype
+from gazetools.schemas.errors import DataFileError
 
+Maps = npt.NDArray[np.float32]
+UINT8_SCALE = 1 / 255
+UINT8_MAX_ERROR = 1 / 510
+"""Largest error of a map value in 0..1 that is stored as round(255 x): half a step."""
+_MAX_LOST_MASS = 0.01
+_HALF_RELATIVE, _HALF_ABSOLUTE = 2.0**-11, 2.0**-25
+"""Rounding to float16 moves a number by at most this share of it, below 2**-14 by at most this much."""
 _HALF_INFINITY = 0x7C00
 _ONE = 0x3F800000
 _SMALLEST_NORMAL_HALF = 0x38800000
@@ -15,7 +26,7 @@ _REBIAS = np.float32(2.0**112)
 _SUBNORMAL = np.full(1, 2.0**-140, dtype=np.float32)
 
 
-def to_float32(maps: AnyArray, scale: float) -> npt.NDArray[np.float32]:
+def to_float32(maps: AnyArray, scale: float) -> Maps:
     """`maps * scale` as a new float32 array of the same shape; exact for float16 with scale 1."""
     if maps.dtype == np.uint8:
         return (np.arange(256) * scale).astype(np.float32)[maps]
@@ -26,12 +37,12 @@ def to_float32(maps: AnyArray, scale: float) -> npt.NDArray[np.float32]:
     return converted
 
 
-def to_float16(maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+def to_float16(maps: Maps) -> npt.NDArray[np.float16]:
     """float32 -> float16 as `astype` rounds (to nearest, ties to even), up to four times faster for values in 0..1.
 
     A normal half is the float's bits with the exponent moved by 127-15 and 13 bits rounded away; adding half of the
     last kept bit, less one where that bit is even, rounds as IEEE 754 asks. Below 2**-14 a half counts steps of 2**-24,
-    which is what a float32 in 0.5..1 counts in its last bit: adding 0.5 leaves the FPU to round.
+    which is what a float32 in 0.5..1 counts in its last bit: adding 0.5 makes the FPU round.
     """
     bits = np.ascontiguousarray(maps).view(np.uint32)
     if not bits.size or int(bits.max()) > _ONE:  # signs, NaN and what is above 1 have larger bit patterns
@@ -48,7 +59,44 @@ def to_float16(maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     return rounded.astype(np.uint16).view(np.float16)
 
 
-def resize(maps: npt.NDArray[np.float32], size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
+def to_stored(maps: Maps, dtype: PackDtype, *, sums_to_one: bool, where: str) -> npt.NDArray[np.generic]:
+    """Maps in 0..1 in the dataset's type; uint8 is round(255 x), at most UINT8_MAX_ERROR off.
+
+    Raises DataFileError where rounding to float16 would move more than 1 % of the mass of a map that sums to 1
+    (`sums_to_one`): the values of large ones come near its smallest step, 6e-8.
+    """
+    if dtype == "float32":
+        return np.ascontiguousarray(maps, dtype=np.float32)
+    if dtype == "uint8":
+        return np.rint(np.clip(maps, 0.0, 1.0) * np.float32(255)).astype(np.uint8)
+    stored = to_float16(maps)
+    # small maps can't lose that much, whatever their values
+    can_lose = _HALF_RELATIVE + _HALF_ABSOLUTE * maps[:1].size
+    if sums_to_one and len(maps) and can_lose > _MAX_LOST_MASS:
+        lost = float(np.abs(maps - to_float32(stored, 1.0)).sum(axis=(1, 2), dtype=np.float64).max())
+        if lost > _MAX_LOST_MASS:
+            raise DataFileError(
+                f"{where}: float16 would move {lost:.1%} of the mass of a map of {maps.shape[1]}x{maps.shape[2]} that "
+                f"sums to 1; {_MAX_LOST_MASS:.0%} is allowed.",
+                hint="Pack with --dtype float32, a smaller --size or --normalize max.",
+            )
+    return stored
+
+
+def scale_of(dtype: np.dtype[Any], where: object) -> float:
+    """What stored numbers of this type are multiplied by where no manifest says so: 1/255 for uint8, else 1.
+
+    Raises DataFileError for other integers, whose scale is unknown.
+    """
+    if dtype.kind not in "fb" and dtype != np.uint8:
+        raise DataFileError(
+            f"{where} holds {dtype} maps, whose scale is unknown.",
+            hint="Store them as float16, float32 or uint8 (0..255 for 0..1).",
+        )
+    return UINT8_SCALE if dtype == np.uint8 else 1.0
+
+
+def resize(maps: Maps, size_hw: tuple[int, int]) -> Maps:
     """Maps [n, h, w] resized to [n, H, W], bilinear with antialiasing and pixel centres at .5 (torch's interpolate)."""
     if maps.shape[1:] == size_hw or not len(maps):
         return maps if maps.shape[1:] == size_hw else np.zeros((0, *size_hw), dtype=np.float32)
@@ -64,7 +112,7 @@ def resize(maps: npt.NDArray[np.float32], size_hw: tuple[int, int]) -> npt.NDArr
     return resized[:, 0].numpy()
 
 
-def _half_to_float32(maps: AnyArray) -> npt.NDArray[np.float32]:
+def _half_to_float32(maps: AnyArray) -> Maps:
     """float16 -> float32, five times faster than numpy's cast for the numbers that heatmaps hold (finite, >= 0).
 
     Shifting a half's exponent and fraction into a float's place gives the number divided by 2^(127-15), for

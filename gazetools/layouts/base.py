@@ -1,60 +1,84 @@
-"""The layouts behind a HeatmapReader: each hands out chosen frames in their stored dtype."""
+"""The interface of layouts: `Layout`, the `MapStream` that it writes and the `StoredMaps` that it reads."""
 
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
-from gazetools.io.npz import Npz
+from gazetools.io.arrays import AnyArray, ArrayHeader
+from gazetools.io.atomic import sha256_of_file
+from gazetools.io.closing import Closing
 from gazetools.io.positioned import PositionedFile
-from gazetools.layouts.locate import Location, numbered_frames
-from gazetools.schemas.dataset import HEATMAP_MEMBER
-from gazetools.schemas.errors import DataFileError
+from gazetools.io.space import check_space
+from gazetools.schemas.dataset import MANIFEST_NAME
+from gazetools.schemas.errors import DataFileError, UsageError
 
 Indices = npt.NDArray[np.int64]
+Shape = tuple[int, int, int]
+"""(T, H, W)"""
+MEMBER_TYPES: dict[str, np.dtype[Any]] = {
+    "valid": np.dtype(np.bool_),
+    "inout": np.dtype(np.float32),
+    "pts_seconds": np.dtype(np.float64),
+    "norm_scale": np.dtype(np.float32),
+    "norm_offset": np.dtype(np.float32),
+}
+"""Type of each array [T] that may lie next to the maps."""
+_OTHER_FILES = 2
+"""The video's other members or origin, and its folder."""
 
 
-class FrameSource(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class MapStream:
+    """One video on its way into a dataset."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    blocks: Iterator[npt.NDArray[np.generic]]
+    """The maps in order, in blocks [n, H, W] of `dtype`; n sums to T."""
+    member_names: tuple[str, ...]
+    """Names of the arrays [T] next to the maps, keys of MEMBER_TYPES."""
+    members: Callable[[], dict[str, npt.NDArray[Any]]]
+    """Returns the arrays of `member_names` in this order. Called once, after the last block, since some are known only
+    then. If it raises, the video is not committed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Checksum and size of a committed video."""
+
+    sha256: str
+    bytes: int
+
+
+class StoredMaps(Closing):
     """Random access to the T maps of one video."""
 
-    shape: tuple[int, int, int]
-    """(T, H, W)"""
+    shape: Shape
     dtype: np.dtype[Any]
 
+    @abstractmethod
     def read(self, indices: Indices) -> AnyArray:
-        """Maps [n, H, W] in the stored dtype; indices are within 0..T-1."""
+        """Maps [n, H, W] in the stored dtype; indices are within 0..T-1. Raises DataFileError."""
 
     def present(self) -> npt.NDArray[np.bool_] | None:
         """bool [T], False where a frame has no file; None where all are there."""
+        return None
 
     def close(self) -> None:
-        """Let go of files."""
-
-
-def thw(shape: tuple[int, ...], where: str) -> tuple[int, int, int]:
-    """(T, H, W) of an array [T,H,W], [T,1,H,W] or [H,W] (one frame). Raises DataFileError for other shapes."""
-    if len(shape) == 2:
-        shape = (1, *shape)
-    if len(shape) == 4 and shape[1] == 1:
-        shape = (shape[0], *shape[2:])
-    if len(shape) != 3 or 0 in shape[1:]:
-        raise DataFileError(f"{where} has shape {list(shape)}; heatmaps are [T,H,W], [T,1,H,W] or [H,W].")
-    return shape[0], shape[1], shape[2]
-
-
-def heatmap_member(archive: Npz) -> str:
-    """Name of the member that holds the maps: `heatmap`, or the first one in files of other tools."""
-    return HEATMAP_MEMBER if HEATMAP_MEMBER in archive.names else archive.names[0]
+        """Release files; may be called twice. This class has none."""
 
 
 class SideMembers(Protocol):
-    """Something that holds named arrays beside the maps: an .npz or an .h5."""
+    """The named arrays of a packed file: those next to the maps and, except in a folder of frames, the maps."""
 
     @property
     def names(self) -> list[str]:
@@ -66,55 +90,140 @@ class SideMembers(Protocol):
     def load(self, name: str) -> AnyArray:
         """A member as an array. Raises DataFileError."""
 
+    def close(self) -> None:
+        """Release the file."""
 
-def side_layout(archive: SideMembers, name: str, *, strict: bool) -> ArrayHeader | None:
-    """Header of a member beside the maps, None where there is none.
 
-    In files of other tools a name such as `valid` may mean anything, text included: what can't be used counts as absent
-    unless `strict`, which raises DataFileError.
+class Layout(ABC):
+    """How a packed video lies on the disk. `registry.LAYOUTS` has one object, without state, of each layout.
+
+    The defaults suit a layout with one file per video.
     """
-    if name not in archive.names:
+
+    suffix: str
+    """What follows the video id in the name of its file; empty for a folder. No two layouts have the same."""
+    files_hint = "Remove some files, or choose another -o; finished videos are kept."
+    """What to do where the disk has no room for more files."""
+    keeps_order = True
+    """`members` returns names in the order in which they were written."""
+
+    @abstractmethod
+    def write(self, path: Path, stream: MapStream) -> Written:
+        """Commit the video at `path`: the maps as `heatmap`, then the members; equal input gives equal bytes."""
+
+    @abstractmethod
+    def open_members(self, path: Path, *, required: bool) -> SideMembers | None:
+        """The arrays at `path`, which the caller closes; None where there are none and they are not `required`.
+
+        Raises DataFileError where the file is damaged or hostile.
+        """
+
+    @contextmanager
+    def members(self, path: Path, *, required: bool) -> Iterator[SideMembers | None]:
+        """`open_members` for a `with` statement, which closes them."""
+        members = self.open_members(path, required=required)
+        try:
+            yield members
+        finally:
+            if members is not None:
+                members.close()
+
+    @abstractmethod
+    def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
+        """Type and shape of the maps (see `thw`), and their name in messages.
+
+        With `members`, which are those of `path`, this method, `open` and `blocks` need not open the file again.
+        """
+
+    @abstractmethod
+    def readme(self, file: str) -> str:
+        """One sentence: how to load the video in `file` without gazetools."""
+
+    def open(self, path: Path, members: SideMembers | None = None) -> StoredMaps:
+        """The maps at `path`. Raises DataFileError where files are missing, damaged or hostile."""
+        header, _ = self.header(path, members)
+        return FileMaps(path, header, header.data_offset)
+
+    def blocks(self, path: Path, rows: int, members: SideMembers | None = None) -> Iterator[AnyArray]:
+        """All maps in order, at most `rows` at a time. Compares every checksum that the format has."""
+        with self.open(path, members) as maps:
+            for start in range(0, maps.shape[0], rows):
+                yield maps.read(np.arange(start, min(start + rows, maps.shape[0])))
+
+    def sha256(self, path: Path) -> str:
+        """The checksum of the video at `path`, as the manifest records it."""
+        return sha256_of_file(path)
+
+    def bytes_at(self, path: Path) -> int | None:
+        """Size of the video at `path`; None where it is not complete."""
+        return path.stat().st_size if path.is_file() else None
+
+    def need(self, frames: int, map_bytes: int) -> tuple[int, int]:
+        """Bytes and number of files that a video of `frames` maps takes on the disk."""
+        return frames * map_bytes, 1
+
+    def check_space(self, path: Path, shape: Shape, dtype: np.dtype[Any]) -> None:
+        """Raise FaultError before writing where the disk has no room for the maps [T, H, W]."""
+        needed_bytes, files = self.need(shape[0], math.prod(shape[1:]) * dtype.itemsize)
+        check_space(
+            path.parent,
+            needed_bytes=needed_bytes,
+            needed_files=files + _OTHER_FILES,
+            what=str(path),
+            hint="Free some space, or choose a smaller --size or --dtype; finished videos are kept.",
+            files_hint=self.files_hint,
+        )
+
+    def check_ids(self, video_ids: set[str]) -> None:
+        """Raise UsageError for videos that lie in each other's folders: replacing one would take the other with it."""
+        for video_id in sorted(video_ids) if self.suffix == "" else ():
+            outer = {str(parent) for parent in PurePosixPath(video_id).parents} & video_ids
+            if outer or video_id.casefold() == MANIFEST_NAME:
+                raise UsageError(
+                    f"The frame folder of {video_id!r} would lie in the way of {min(outer, default=MANIFEST_NAME)!r}.",
+                    hint="Use --layout npz.",
+                )
+
+
+def thw(shape: tuple[int, ...], where: str) -> Shape:
+    """(T, H, W) of an array [T,H,W], [T,1,H,W] or [H,W] (one frame). Raises DataFileError for other shapes."""
+    if len(shape) == 2:
+        shape = (1, *shape)
+    if len(shape) == 4 and shape[1] == 1:
+        shape = (shape[0], *shape[2:])
+    if len(shape) != 3 or 0 in shape[1:]:
+        raise DataFileError(f"{where} has shape {list(shape)}; heatmaps are [T,H,W], [T,1,H,W] or [H,W].")
+    return shape[0], shape[1], shape[2]
+
+
+def side_header(members: SideMembers | None, name: str, *, strict: bool) -> ArrayHeader | None:
+    """Type and shape of a member next to the maps, None where there is none.
+
+    In files of other tools a name such as `valid` may mean anything: a member that can't be used counts as absent.
+    With `strict` it raises DataFileError.
+    """
+    if members is None or name not in members.names:
         return None
     try:
-        return archive.layout(name)
+        return members.layout(name)
     except DataFileError:
         if strict:
             raise
         return None
 
 
-def open_source(location: Location, members: SideMembers | None = None) -> FrameSource:
-    """The frame source of a location; `members` spares opening its .npz or .h5 again.
-
-    Raises DataFileError where its files are missing, damaged or hostile.
-    """
-    if location.kind == "folder":
-        return FolderFrames(location.path)
-    if location.kind == "hdf5":
-        from gazetools.layouts.hdf5 import Hdf5Members
-
-        layout = (members or Hdf5Members(location.path)).layout(HEATMAP_MEMBER)
-        return StoredFrames(location.path, layout, layout.data_offset)
-    if location.kind == "npy":
-        layout = npy_layout(location.path)
-        if layout.fortran_order:
-            return MemoryFrames(load_npy(location.path), where=str(location.path))
-        return StoredFrames(location.path, layout, layout.data_offset)
-    if isinstance(members, Npz):
-        return _source_in(members)
-    with Npz(location.path) as archive:
-        return _source_in(archive)
+def load_side(members: SideMembers | None, name: str, count: int, *, strict: bool, where: Path) -> AnyArray | None:
+    """The member of length `count` and the type in MEMBER_TYPES; None where there is none. With `strict` it raises."""
+    header, dtype = side_header(members, name, strict=strict), MEMBER_TYPES[name]
+    if members is not None and header is not None and header.shape == (count,) and header.dtype == dtype:
+        return members.load(name)
+    if strict:
+        found = "missing" if header is None else f"{header.dtype} {list(header.shape)}"
+        raise DataFileError(f"{where}: member {name!r} is {found}; it must be {dtype} [{count}].")
+    return None
 
 
-def _source_in(archive: Npz) -> FrameSource:
-    member = heatmap_member(archive)
-    layout = archive.layout(member)
-    if archive.is_stored(member) and not layout.fortran_order:
-        return StoredFrames(archive.path, layout, archive.element_offset(member))
-    return MemoryFrames(archive.load(member), where=f"{archive.path}:{member}")
-
-
-class MemoryFrames:
+class MemoryMaps(StoredMaps):
     """Maps that had to be read whole: compressed members and arrays in Fortran order."""
 
     def __init__(self, array: AnyArray, *, where: str) -> None:
@@ -123,37 +232,28 @@ class MemoryFrames:
         self._array = array.reshape(self.shape)
 
     def read(self, indices: Indices) -> AnyArray:
-        """See FrameSource."""
         return self._array[indices]
 
-    def present(self) -> npt.NDArray[np.bool_] | None:
-        """See FrameSource."""
-        return None
 
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class StoredFrames:
+class FileMaps(StoredMaps):
     """Maps that lie uncompressed in one file, read with positioned reads at their offsets.
 
-    Positioned reads instead of a memory map: as fast for a clip's worth of frames, several times faster from a cold
-    cache (the wanted ranges are announced first and arrive together), and a file that is cut while it is open gives a
-    DataFileError where a map would kill the process with SIGBUS. The descriptor has no shared position, so threads
-    and forked workers may use it.
+    Positioned reads are as fast as a memory map for the frames of a clip, and several times faster from a cold cache,
+    since the wanted ranges are announced first and arrive together. A file that is cut while it is open raises
+    DataFileError, where a memory map would kill the process with SIGBUS. The descriptor has no shared position, so
+    threads and forked workers may use it.
     """
 
-    def __init__(self, path: Path, layout: ArrayHeader, offset: int) -> None:
-        self.path = path
-        self.shape = thw(layout.shape, str(path))
-        self.dtype = layout.dtype
+    def __init__(self, path: Path, header: ArrayHeader, offset: int) -> None:
+        self.shape = thw(header.shape, str(path))
+        self.dtype = header.dtype
         self._offset = offset
         self._frame_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         self._file = PositionedFile(path, hint="Never rewrite heatmaps in place.")
         self._file.advise(0, 0, "POSIX_FADV_RANDOM")
 
     def read(self, indices: Indices) -> AnyArray:
-        """See FrameSource. Raises DataFileError where the file has been cut since it was opened."""
+        """Raises DataFileError where the file has been cut since it was opened."""
         maps = np.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
         if not len(indices):
             return maps
@@ -167,78 +267,8 @@ class StoredFrames:
             self._file.read_into(buffer[position * size : (position + count) * size], self._offset + first * size)
         return maps
 
-    def present(self) -> npt.NDArray[np.bool_] | None:
-        """See FrameSource."""
-        return None
-
     def close(self) -> None:
-        """Close the file; may be called twice."""
         self._file.close()
-
-
-class FolderFrames:
-    """One .npy per frame; the number in the name is the frame's index."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder
-        try:
-            self._names = numbered_frames(folder)
-        except OSError as error:
-            raise DataFileError(f"Cannot read {folder}: {error.strerror}.", path=str(folder)) from error
-        if not self._names:
-            raise DataFileError(f"{folder} holds no numbered .npy frames.", path=str(folder))
-        first = folder / self._names[min(self._names)]
-        layout = npy_layout(first)
-        count, height, width = thw(layout.shape, str(first))
-        if count != 1:
-            raise DataFileError(f"{first} holds {count} maps; a file in a folder of frames holds one.")
-        self.shape = (max(self._names) + 1, height, width)
-        self.dtype = layout.dtype
-        self._layout = layout
-        self._prefix = str(folder) + os.sep
-        with first.open("rb") as file:
-            self._header = file.read(layout.data_offset)
-
-    def read(self, indices: Indices) -> AnyArray:
-        """See FrameSource. Raises DataFileError where a frame's file is missing, damaged or unlike the others."""
-        maps = np.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
-        size = self._layout.nbytes
-        for position, index in enumerate(indices.tolist()):
-            maps[position] = self._read_one(index, size)
-        return maps
-
-    def present(self) -> npt.NDArray[np.bool_] | None:
-        """See FrameSource."""
-        if len(self._names) == self.shape[0]:
-            return None
-        present = np.zeros(self.shape[0], dtype=np.bool_)
-        present[list(self._names)] = True
-        return present
-
-    def close(self) -> None:
-        """Nothing stays open."""
-
-    def _read_one(self, index: int, size: int) -> AnyArray:
-        name = self._names.get(index)
-        if name is None:
-            raise DataFileError(f"{self.path} has no file for frame {index}.", path=str(self.path), frame=index)
-        path = self._prefix + name
-        try:
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - half the cost of Path.open, once per frame
-                data = file.read(len(self._header) + size + 1)
-        except OSError as error:
-            raise DataFileError(f"Cannot read {path}: {error.strerror}.", path=path) from error
-        # the frames of one folder have equal headers, so that comparing bytes replaces parsing
-        if len(data) == len(self._header) + size and data.startswith(self._header) and not self._layout.fortran_order:
-            return np.frombuffer(data, self.dtype, offset=len(self._header)).reshape(self.shape[1:])
-        other = npy_layout(Path(path))
-        if thw(other.shape, path) != (1, *self.shape[1:]) or other.dtype != self.dtype:
-            raise DataFileError(
-                f"{path} is {other.dtype} {list(other.shape)}, but the folder's first frame is {self.dtype} "
-                f"{list(self._layout.shape)}.",
-                path=path,
-            )
-        return load_npy(Path(path)).reshape(self.shape[1:])
 
 
 def _runs_of(indices: Indices) -> list[tuple[int, int, int]]:

@@ -1,27 +1,25 @@
-"""Find the file or folder that holds a video's heatmaps, and what the dataset's manifest says of it."""
+"""Find the file or folder that holds a video's heatmaps, and its entry in the dataset's manifest."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
-from gazetools.io.arrays import npy_layout
 from gazetools.io.json_files import read_json
-from gazetools.schemas.base import explain_validation_error
-from gazetools.schemas.dataset import MANIFEST_NAME, MANIFEST_SCHEMA_VERSION, MAX_MANIFEST_BYTES, PackedVideo
+from gazetools.layouts.base import Layout
+from gazetools.layouts.npy import is_frame_folder
+from gazetools.layouts.registry import layout_at, layout_named
+from gazetools.schemas.base import explain_validation_error, parse_settings
+from gazetools.schemas.dataset import MANIFEST_NAME, MANIFEST_SCHEMA_VERSION, MAX_MANIFEST_BYTES, Manifest, PackedVideo
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.video_id import check_below, check_video_id
 
-Kind = Literal["npz", "npy", "folder", "hdf5"]
-KIND_OF_SUFFIX: dict[str, Kind] = {".npz": "npz", ".npy": "npy", ".h5": "hdf5", "": "folder"}
-WHOLE_ARRAY_IN_FOLDER = "gaze.npy"
-"""Raw heatmaps of the public prototype lie in `results/<video_id>/gaze.npy` (FORMATS 12)."""
-_NUMBERED_FRAME = re.compile(r"^(?:.*\D)?(\d{1,9})\.npy$")
+_WHOLE_ARRAY_IN_FOLDER = "gaze.npy"
+"""Raw heatmaps of the public prototype lie in `results/<video_id>/gaze.npy`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +27,7 @@ class Location:
     """Where a video's heatmaps lie."""
 
     video_id: str
-    kind: Kind
-    """`npz` archive, one `npy` array, a `folder` of one .npy per frame, or `hdf5` (packed by gazetools)."""
+    layout: Layout
     path: Path
     entry: PackedVideo | None
     """The manifest's entry; None for heatmaps made by other tools."""
@@ -39,8 +36,8 @@ class Location:
 def locate(dataset: Path, video_id: str) -> Location | None:
     """The heatmaps of `video_id` in `dataset`, None where there are none.
 
-    With a manifest its entry decides; without one `<id>.npz`, `<id>.npy`, the folder `<id>` with numbered .npy files
-    or `<id>/gaze.npy` are taken, in this order. Raises DataFileError for ids that would leave the dataset, for a
+    With a manifest its entry decides; without one `<id>.npz`, `<id>.npy`, `<id>/gaze.npy` or the folder `<id>` with
+    numbered .npy files are taken, in this order. Raises DataFileError for ids that would leave the dataset, for a
     dataset that is no folder, and for a manifest that can't be read.
     """
     if not dataset.is_dir():
@@ -61,27 +58,28 @@ def locate(dataset: Path, video_id: str) -> Location | None:
 
 
 def _stated_location(dataset: Path, video_id: str) -> Location | None:
-    """What the manifest names."""
-    if (entry := manifest_entry(dataset, video_id)) is None:
+    """The file that the manifest names."""
+    path = dataset / MANIFEST_NAME
+    value = raw_manifest(dataset)["videos"].get(video_id)
+    if value is None:
         return None
-    suffix = next((suffix for suffix in (".npz", "", ".h5") if entry.file == video_id + suffix), None)
-    if suffix is None:
-        raise DataFileError(f"{dataset / MANIFEST_NAME}: the file {entry.file!r} of {video_id!r} is not its own.")
-    return Location(video_id=video_id, kind=KIND_OF_SUFFIX[suffix], path=dataset / entry.file, entry=entry)
+    try:
+        entry = PackedVideo.model_validate(value)
+    except ValidationError as error:
+        problems = "; ".join(explain_validation_error(error, PackedVideo))
+        raise DataFileError(f"{path}: the entry of {video_id!r} is broken: {problems}.", path=str(path)) from None
+    if (layout := layout_named(video_id, entry.file)) is None:
+        raise DataFileError(f"{path}: the file {entry.file!r} of {video_id!r} is not its own.")
+    return Location(video_id=video_id, layout=layout, path=dataset / entry.file, entry=entry)
 
 
 def _foreign_location(dataset: Path, video_id: str) -> Location | None:
-    """Heatmaps without a manifest: the first of the known shapes that exists."""
+    """Heatmaps without a manifest: the first of the known places that exists."""
     npz, npy, folder = (dataset / (video_id + suffix) for suffix in (".npz", ".npy", ""))
-    if npz.is_file():
-        return Location(video_id=video_id, kind="npz", path=npz, entry=None)
-    if npy.is_file():
-        return Location(video_id=video_id, kind="npy", path=npy, entry=None)
-    if (folder / WHOLE_ARRAY_IN_FOLDER).is_file():
-        return Location(video_id=video_id, kind="npy", path=folder / WHOLE_ARRAY_IN_FOLDER, entry=None)
-    if folder.is_dir() and is_frame_folder(folder):
-        return Location(video_id=video_id, kind="folder", path=folder, entry=None)
-    return None
+    path = next((path for path in (npz, npy, folder / _WHOLE_ARRAY_IN_FOLDER) if path.is_file()), None)
+    if path is None and folder.is_dir() and is_frame_folder(folder):
+        path = folder
+    return None if path is None else Location(video_id=video_id, layout=layout_at(path), path=path, entry=None)
 
 
 def list_foreign(root: Path) -> dict[str, list[Path]]:
@@ -99,53 +97,16 @@ def list_foreign(root: Path) -> dict[str, list[Path]]:
             folder = path.parent
             name = root.resolve().name if folder == root else folder.relative_to(root).as_posix()
             found.setdefault(name, []).append(folder)
-        elif path.name == WHOLE_ARRAY_IN_FOLDER and path.parent != root:
+        elif path.name == _WHOLE_ARRAY_IN_FOLDER and path.parent != root:
             found.setdefault(path.parent.relative_to(root).as_posix(), []).append(path)
         else:
             found.setdefault(path.relative_to(root).with_suffix("").as_posix(), []).append(path)
     return found
 
 
-def is_frame_folder(folder: Path) -> bool:
-    """Does `folder` hold one map per numbered .npy file (rather than one video per file)?
-
-    The first file tells: a single map is [H,W] or [1,H,W]. One that can't be read is taken for a frame.
-    """
-    names = sorted(path.name for path in folder.iterdir() if _NUMBERED_FRAME.match(path.name))
-    if not names or names[0].startswith("."):
-        return False
-    try:
-        shape = npy_layout(folder / names[0]).shape
-    except DataFileError:
-        return True
-    return len(shape) == 2 or shape[0] == 1
-
-
-def numbered_frames(folder: Path) -> dict[int, str]:
-    """Frame number -> file name of the .npy files in `folder`. Raises DataFileError where two have one number."""
-    frames: dict[int, str] = {}
-    for path in folder.iterdir():
-        match = _NUMBERED_FRAME.match(path.name)
-        if match is None or path.name.startswith("."):
-            continue
-        number = int(match.group(1))
-        if number in frames:
-            raise DataFileError(f"{folder}: {frames[number]} and {path.name} have the same frame number {number}.")
-        frames[number] = path.name
-    return frames
-
-
-def manifest_entry(dataset: Path, video_id: str) -> PackedVideo | None:
-    """The entry of `video_id` in the dataset's manifest, None where it has none. Raises DataFileError."""
-    path = dataset / MANIFEST_NAME
-    value = raw_manifest(dataset)["videos"].get(video_id)
-    if value is None:
-        return None
-    try:
-        return PackedVideo.model_validate(value)
-    except ValidationError as error:
-        problems = "; ".join(explain_validation_error(error, PackedVideo))
-        raise DataFileError(f"{path}: the entry of {video_id!r} is broken: {problems}.", path=str(path)) from None
+def read_manifest(dataset: Path) -> Manifest:
+    """The whole manifest. Raises UsageError where it does not follow its schema, DataFileError where it is damaged."""
+    return parse_settings(Manifest, raw_manifest(dataset), what=str(dataset / MANIFEST_NAME))
 
 
 def raw_manifest(dataset: Path) -> dict[str, Any]:

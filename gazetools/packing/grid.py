@@ -1,4 +1,4 @@
-"""Which row of the dataset shows which processed frame, and which maps and weights it is made of."""
+"""The grid of a packed video: which frame each row shows, and which maps and weights it is made of."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.heatmaps.people import chosen_tracks, weight
 from gazetools.sampling import nearest_indices
-from gazetools.schemas.dataset import PackOptions
+from gazetools.schemas.dataset import InOut, PackOptions
 from gazetools.schemas.errors import DataFileError, VideoError
 from gazetools.store import StoreReader
 
@@ -17,48 +18,46 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 _PTS_TOLERANCE_SECONDS = 1e-4
 _TIE_SECONDS = 1e-6
-_GATE = 0.5
-"""Gaze-LLE's in/out probability from which on a target counts as inside the frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The plan of one packed video; T rows, each made of the chosen people's rows of one processed frame."""
+    """The T rows of one packed video, each made of the chosen people's rows of one processed frame."""
 
     chosen: Ints
-    """[R] rows of the store that are used, ascending."""
+    """[R] indices of the store's rows that are used, ascending."""
     start: Ints
-    """[T] first position in `chosen` of each grid row's people."""
+    """[T] position in `chosen` where each grid row's people begin."""
     stop: Ints
-    """[T] end (not included); start == stop where the row has no map of its own."""
+    """[T] position where they end (not included); equal to `start` where the row has no map of its own."""
     weights: npt.NDArray[np.float32] | None
     """[R] factor of each chosen row, None for `--inout keep`."""
     inout: npt.NDArray[np.float32]
-    """[T] of the chosen person, the largest over people, NaN where there is none."""
+    """[T] largest in/out probability of the row's people, NaN where there are none."""
     pts_seconds: Floats
-    """[T] time of the shown frame; of the grid point where it shows none; NaN where unknown."""
+    """[T] time of the shown frame, or of the grid point where none is shown; NaN where unknown."""
     before: Ints
-    """[T] grid row whose map is shown: itself, or for a filled row the one before; -1 for none."""
+    """[T] grid row whose map is shown: the row itself, or an earlier one for a filled row; -1 for none."""
     after: Ints
-    """[T] like `before`, the one after; equal to `before` unless interpolated."""
+    """[T] grid row that is blended with `before`: a later one, or `before` itself where nothing is blended."""
     blend: npt.NDArray[np.float32]
     """[T] share of `after` in 0..1."""
     uses_future: bool
+    """True where a row is filled from a later frame."""
 
     def __len__(self) -> int:
         return len(self.start)
 
     @property
     def valid(self) -> npt.NDArray[np.bool_]:
-        """[T] the row has a map computed from its own frame."""
+        """bool [T]: the row has a map computed from its own frame."""
         return self.stop > self.start
 
 
 def plan_grid(store: StoreReader, options: PackOptions, warnings: list[str]) -> Grid:
-    """Lay the rows of `store` on the grid of `options`; what is worth knowing is added to `warnings`.
+    """The grid of `store` under `options`; adds to `warnings` what the user should know.
 
-    Raises DataFileError where the store lacks what is asked for (the person, inout) or its columns contradict
-    themselves.
+    Raises DataFileError where the store lacks the person or inout, or where its columns contradict each other.
     """
     _check_columns(store)
     chosen = _chosen_rows(store, options.people)
@@ -110,35 +109,30 @@ def _check_columns(store: StoreReader) -> None:
 
 
 def _chosen_rows(store: StoreReader, people: str) -> Ints:
-    if people in ("max", "mean"):
+    tracks = chosen_tracks(store.tracks, people)
+    if tracks is None:
         return np.arange(len(store), dtype=np.int64)
-    if people == "wearer":
-        wanted = [track for track, role in store.tracks.items() if role == "wearer"]
-    else:
-        wanted = [track for track in store.tracks if track == int(people)]
-    if not wanted:
+    if not tracks:
         known = ", ".join(f"{track} ({role})" for track, role in list(store.tracks.items())[:20]) or "none"
         raise DataFileError(
             f"{store.video_id!r} has no person {people!r}; its people are: {known}.",
             hint="Choose one with --people, or max or mean for all.",
         )
-    return np.flatnonzero(np.isin(store.row_track_id, wanted)).astype(np.int64)
+    return np.flatnonzero(np.isin(store.row_track_id, tracks)).astype(np.int64)
 
 
-def _weights(store: StoreReader, chosen: Ints, rule: str) -> npt.NDArray[np.float32] | None:
-    if rule == "keep":
-        return None
+def _weights(store: StoreReader, chosen: Ints, rule: InOut) -> npt.NDArray[np.float32] | None:
     inout = store.row_inout[chosen]
-    if np.isnan(inout).any():
+    if rule != "keep" and np.isnan(inout).any():
         raise DataFileError(
             f"{store.video_id!r} has no inout: the model {store.provenance.model.name} gives none.",
             hint="Pack with --inout keep, or extract with a model whose name ends in _inout.",
         )
-    return (inout >= _GATE).astype(np.float32) if rule == "gate" else inout.astype(np.float32)
+    return weight(inout, rule)
 
 
 def _shown_frames(store: StoreReader, options: PackOptions, warnings: list[str]) -> tuple[Ints, Floats]:
-    """Per grid row the position among the processed frames (-1 for none) and the time."""
+    """Position among the processed frames (-1 for none) and time of each grid row."""
     index, processed_pts = store.frames.index, store.frames.pts_seconds
     if options.align == "native":
         grid_pts = processed_pts.copy()
@@ -152,12 +146,12 @@ def _shown_frames(store: StoreReader, options: PackOptions, warnings: list[str])
     known = grid_pts[np.isfinite(grid_pts)]
     if not len(known):
         return np.zeros(0, np.int64), np.zeros(0)
-    # points up to the last frame; the small term keeps a last point that rounding puts just behind it
+    # points up to the last frame; the small term keeps a last point that rounding puts just after it
     steps = int(np.floor((known[-1] - known[0]) * options.fps + 1e-6)) + 1
     grid_pts = known[0] + np.arange(steps) / options.fps
     if not len(index):
         return np.full(steps, -1, np.int64), grid_pts
-    # a grid point half-way between two frames takes the earlier one, whatever rounding makes of the tie
+    # a grid point half-way between two frames takes the earlier one, however the tie is rounded
     nearest = nearest_indices(processed_pts, grid_pts - _TIE_SECONDS)
     period = float(np.median(np.diff(processed_pts))) if len(index) > 1 else 0.0
     reach = 0.5 * max(1 / options.fps, period) + _PTS_TOLERANCE_SECONDS
@@ -166,7 +160,7 @@ def _shown_frames(store: StoreReader, options: PackOptions, warnings: list[str])
 
 
 def _pts_of_decoded_frames(store: StoreReader, warnings: list[str]) -> Floats:
-    """[T] times of all decoded frames: from the store, and for frames that were not processed from the video."""
+    """[T] times of all decoded frames: those of processed frames from the store, the others from the video."""
     video = store.provenance.video
     pts = np.full(video.frame_count, np.nan)
     pts[store.frames.index] = store.frames.pts_seconds
@@ -196,7 +190,7 @@ def _pts_of_decoded_frames(store: StoreReader, warnings: list[str]) -> Floats:
 
 
 def _largest_inout(inout: npt.NDArray[np.float32], start: Ints, stop: Ints) -> npt.NDArray[np.float32]:
-    """[T] largest inout of each range, NaN where it is empty or all NaN."""
+    """[T] largest inout of each range [start, stop), NaN where it is empty or all NaN."""
     result = np.full(len(start), np.nan, dtype=np.float32)
     for offset in range(int((stop - start).max(initial=0))):
         there = start + offset < stop
@@ -205,7 +199,7 @@ def _largest_inout(inout: npt.NDArray[np.float32], start: Ints, stop: Ints) -> n
 
 
 def _fill(valid: npt.NDArray[np.bool_], pts: Floats, rule: str) -> tuple[Ints, Ints, npt.NDArray[np.float32]]:
-    """(before, after, blend) of every row, see Grid. Before the first map only `interpolate` has something to show."""
+    """(before, after, blend) of every row, as in Grid. Only `interpolate` fills rows before the first map."""
     rows = np.arange(len(valid), dtype=np.int64)
     own = np.where(valid, rows, -1)
     blend = np.zeros(len(valid), dtype=np.float32)

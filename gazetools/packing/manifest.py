@@ -1,4 +1,4 @@
-"""The dataset's manifest while it is made: what an earlier run packed, what this one adds, one commit at the end."""
+"""The dataset's manifest while it is made: entries of earlier runs, entries of this one, one commit at the end."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from gazetools._version import __version__
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.json_files import dumps, read_json, write_json_atomic
-from gazetools.layouts.locate import raw_manifest
+from gazetools.layouts.locate import read_manifest
+from gazetools.layouts.registry import LAYOUTS
 from gazetools.packing.readme import README_HEADING, readme
 from gazetools.schemas.base import parse_settings
 from gazetools.schemas.dataset import (
-    INDEX_NPZ,
     MANIFEST_NAME,
     ORIGIN_SUFFIX,
     README_NAME,
@@ -29,9 +29,9 @@ from gazetools.schemas.video_id import path_of_id
 
 
 class ManifestDraft:
-    """Entries of the videos in a dataset; results are journalled one by one and merged by `commit`.
+    """Entries of the videos in a dataset; `add` writes each to a journal, `commit` writes the manifest.
 
-    A run that is killed leaves its journal in `DATASET/.work`, from which the next run takes what is packed already.
+    A run that is killed leaves its journal in `DATASET/.work`, so that the next run does not pack these videos again.
     """
 
     def __init__(self, dataset: Path, options: PackOptions, *, overwrite: bool) -> None:
@@ -42,9 +42,10 @@ class ManifestDraft:
         self._entries: dict[str, PackedVideo] = {}
         self._replaced: set[str] = set()
         self._lock = threading.Lock()
-        self.is_ours = (dataset / MANIFEST_NAME).exists() or self._work.is_dir()
+        self.may_replace = overwrite or (dataset / MANIFEST_NAME).exists() or self._work.is_dir()
+        """Files in the dataset may be replaced: they are of gazetools, or the user said so."""
         if (dataset / MANIFEST_NAME).exists():
-            manifest = parse_settings(Manifest, raw_manifest(dataset), what=str(dataset / MANIFEST_NAME))
+            manifest = read_manifest(dataset)
             self._old_text = (dataset / MANIFEST_NAME).read_text(encoding="utf-8")
             self._entries = dict(manifest.videos)
             if manifest.options.key() != options.key():
@@ -58,21 +59,17 @@ class ManifestDraft:
         return set(self._entries)
 
     def unchanged(self, video_id: str, source_sha256: str) -> PackedVideo | None:
-        """The entry of a video that needs no packing: same source, same options, its file still there in full."""
+        """The entry of a video that needs no packing (same source, same options, complete files); None for others."""
         entry = self._entries.get(video_id)
         if entry is None or entry.options_key != self.options.key() or entry.source_sha256 != source_sha256:
             return None
-        path = self.dataset / entry.file
-        if self.options.layout != "npy":
-            whole = path.is_file() and path.stat().st_size == entry.bytes
-        else:
-            whole = (path / INDEX_NPZ).is_file() and sum(p.stat().st_size for p in path.iterdir()) == entry.bytes
+        whole = LAYOUTS[self.options.layout].bytes_at(self.dataset / entry.file) == entry.bytes
         if entry.origin_sha256 is not None:
             whole &= path_of_id(self.dataset, video_id, ORIGIN_SUFFIX).is_file()
         return entry if whole else None
 
     def add(self, video_id: str, entry: PackedVideo) -> None:
-        """Record a packed video; several threads may. An entry that a power cut loses costs packing its video again."""
+        """Record a packed video, from any thread. An entry that a power cut loses is made again by the next run."""
         with self._lock:
             self._entries[video_id] = entry
             self._replaced.discard(video_id)
@@ -83,7 +80,7 @@ class ManifestDraft:
         )
 
     def commit(self) -> None:
-        """Write the manifest, last of all, unless it says the same already; then drop the journal."""
+        """Write the manifest unless it is up to date, and README.md; then delete the journal."""
         videos = {video_id: self._entries[video_id] for video_id in sorted(self._entries)}
         for video_id in self._replaced:
             videos.pop(video_id, None)
@@ -95,7 +92,7 @@ class ManifestDraft:
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _write_readme(self, manifest: Manifest) -> None:
-        """DATASET/README.md, unless somebody else's file has that name."""
+        """Write DATASET/README.md unless a file that is not of gazetools has that name."""
         path, text = self.dataset / README_NAME, readme(manifest).encode("utf-8")
         old = path.read_bytes() if path.is_file() else None
         if old != text and (old is None or old.startswith(README_HEADING)):
@@ -127,7 +124,7 @@ class ManifestDraft:
 
     def _take_journal(self) -> None:
         for path in sorted(self._work.glob("*.json")):
-            # a journal file that can't be read costs nothing but packing its video again
+            # if a journal file can't be read, its video is packed again
             with suppress(DataFileError, UsageError, KeyError, TypeError):
                 value = read_json(path, max_bytes=1 << 20)
                 entry = parse_settings(PackedVideo, value["entry"], what=str(path))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.normalise import Maps, combine_people, inverse_of, normalise, resize, to_stored
-from gazetools.heatmaps.values import to_float32
+from gazetools.heatmaps.normalise import NORMALISATIONS, Maps, Normalisation
+from gazetools.heatmaps.people import combine_people
+from gazetools.heatmaps.values import resize, to_float32, to_stored
 from gazetools.packing.grid import Grid, Ints
 from gazetools.schemas.dataset import PackOptions
 from gazetools.schemas.errors import DataFileError
@@ -19,7 +21,7 @@ _BLOCK_BYTES = 16 << 20
 _MAX_BLOCK_FRAMES = 128
 _MAX_ROWS_AT_ONCE = 1024
 _MAX_GAP = 16
-"""Unwanted rows between two wanted ones that are read along instead of making a second read."""
+"""Up to so many unwanted rows between two wanted ones are read too, which is faster than a second read."""
 _HALF_ONE = 0x3C00
 Halves = npt.NDArray[np.float16]
 
@@ -36,6 +38,10 @@ class PackedMaps:
     """First row of a block -> [2, n] scale and offset of its rows."""
 
     @property
+    def _rule(self) -> Normalisation:
+        return NORMALISATIONS[self.options.normalize]
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(T, H, W)"""
         return len(self.grid), *self.size_hw
@@ -50,37 +56,41 @@ class PackedMaps:
             block = slice(begin, min(begin + step, len(self.grid)))
             sources = np.unique(np.concatenate([self.grid.before[block], self.grid.after[block]]))
             sources = sources[sources >= 0]
-            if self._untouched(sources):
-                yield self._laid_out(self._raw(sources), sources, block)
+            if self._is_copied(sources):
+                raw = self._read_rows(self.grid.chosen[self.grid.start[sources]])
+                yield self._laid_out(raw, sources, block)
             else:
-                inverse: list[npt.NDArray[np.float32]] | None = None if self.options.normalize == "none" else []
-                maps = self._finished(sources, inverse)
-                if inverse is not None:
+                maps, inverse = self._finished(sources)
+                if self._rule.members:
                     self._keep_inverse(inverse, sources, block)
-                yield self._stored(self._laid_out(maps, sources, block))
+                rows = self._laid_out(maps, sources, block).astype(np.float32, copy=False)
+                sums_to_one = self._rule.total is not None
+                yield to_stored(rows, self.options.dtype, sums_to_one=sums_to_one, where=self.store.video_id)
 
-    def _untouched(self, sources: Ints) -> bool:
-        """Are the maps of these grid rows to be copied bit by bit?"""
+    def _is_copied(self, sources: Ints) -> bool:
+        """Whether these grid rows show single raw maps bit by bit."""
         return (
             self.options.dtype == "float16"
-            and self.options.normalize == "none"
+            and not self._rule.changes
             and self.options.missing != "interpolate"
             and self.grid.weights is None
             and self.store.heatmap_shape == self.size_hw
-            and int(self._counts(sources).max(initial=0)) <= 1
+            and int(self._people(sources).max(initial=0)) <= 1
         )
 
-    def _counts(self, sources: Ints) -> Ints:
+    def _people(self, sources: Ints) -> Ints:
+        """Number of people in each of these grid rows."""
         return self.grid.stop[sources] - self.grid.start[sources]
 
-    def _raw(self, sources: Ints) -> Halves:
-        """Raw maps of grid rows with one person each."""
-        return self._read_rows(self.grid.chosen[self.grid.start[sources]])
+    def _finished(self, sources: Ints) -> tuple[Maps, npt.NDArray[np.float32]]:
+        """Combined, resized and normalised maps of the grid rows `sources`, and [2, n] scale and offset to undo that.
 
-    def _finished(self, sources: Ints, inverse: list[npt.NDArray[np.float32]] | None) -> Maps:
-        """Combined, resized and normalised maps of the grid rows `sources`; what undoes it is added to `inverse`."""
-        counts = self._counts(sources)
+        The second is empty where the normalisation keeps no inverse.
+        """
+        counts = self._people(sources)
         parts = [np.zeros((0, *self.size_hw), dtype=np.float32)]
+        inverse = [np.zeros((2, 0), dtype=np.float32)]
+        temperature = self.options.temperature
         for part in _parts(counts):
             wanted, people = sources[part], counts[part]
             ends = np.cumsum(people)
@@ -90,44 +100,37 @@ class PackedMaps:
             weights = None if self.grid.weights is None else self.grid.weights[positions]
             maps, largest = combine_people(to_float32(raw, 1.0), ends - people, weights, rule=self.options.people)
             maps = resize(maps, self.size_hw)
-            if inverse is not None:
-                inverse.append(self._inverse_of(maps, largest))
-            maps = normalise(maps, self.options.normalize, temperature=self.options.temperature)
+            if self._rule.members:
+                numbers = self._rule.inverse(maps, temperature)
+                numbers = numbers if largest is None else self._rule.weighted(*numbers, largest, temperature)
+                inverse.append(np.stack(numbers).astype(np.float32))
+            maps = self._rule.apply(maps, temperature)
             parts.append(maps if largest is None else maps * largest[:, None, None])
-        return parts[1] if len(parts) == 2 else np.concatenate(parts)
+        return parts[1] if len(parts) == 2 else np.concatenate(parts), np.concatenate(inverse, axis=1)
 
-    def _inverse_of(self, maps: Maps, largest: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
-        scale, offset = inverse_of(maps, self.options.normalize, temperature=self.options.temperature)
-        if largest is not None:
-            # a weight of 0 has wiped the map out; softmax's scale is no factor, its weight moves the offset
-            known = largest > 0
-            factor = np.where(known, largest, 1)
-            if self.options.normalize == "softmax":
-                offset = np.where(known, offset - self.options.temperature * np.log(factor), np.nan)
-            else:
-                scale, offset = np.where(known, scale / factor, np.nan), np.where(known, offset, np.nan)
-        return np.stack([scale, offset]).astype(np.float32)
-
-    def _keep_inverse(self, parts: list[npt.NDArray[np.float32]], sources: Ints, block: slice) -> None:
-        """Scale and offset of a block's rows; NaN where nothing is shown or two maps are blended."""
+    def _keep_inverse(self, inverse: npt.NDArray[np.float32], sources: Ints, block: slice) -> None:
+        """Keep scale and offset of a block's rows; NaN where nothing is shown or two maps are blended."""
         before = self.grid.before[block]
         blended = (self.grid.after[block] > before) & (self.grid.blend[block] > 0)
         rows = np.full((2, len(before)), np.nan, np.float32)
         there = (before >= 0) & ~blended
-        if there.any():
-            rows[:, there] = np.concatenate(parts, axis=1)[:, np.searchsorted(sources, before[there])]
+        rows[:, there] = inverse[:, np.searchsorted(sources, before[there])]
         self._inverse[block.start] = rows
 
-    def inverse(self) -> dict[str, npt.NDArray[np.float32]]:
-        """`norm_scale` and `norm_offset`, float32 [T] each, once `blocks` has been iterated; nothing for none."""
-        if self.options.normalize == "none":
-            return {}
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """Names of the members, in their order."""
+        return ("valid", "inout", "pts_seconds", *self._rule.members)
+
+    def members(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays [T] next to the maps, complete once `blocks` has been iterated."""
         empty = np.zeros((2, 0), np.float32)
-        rows = np.concatenate([empty, *(self._inverse[start] for start in sorted(self._inverse))], axis=1)
-        return {"norm_scale": rows[0].copy(), "norm_offset": rows[1].copy()}
+        inverse = np.concatenate([empty, *(self._inverse[start] for start in sorted(self._inverse))], axis=1)
+        arrays = (self.grid.valid, self.grid.inout, self.grid.pts_seconds, *(row.copy() for row in inverse))
+        return dict(zip(self.member_names, arrays, strict=False))
 
     def _laid_out(self, maps: npt.NDArray[np.floating], sources: Ints, block: slice) -> npt.NDArray[np.floating]:
-        """The rows of a block: maps of their own, filled ones, zeros."""
+        """The rows of a block: their own maps, filled ones, zeros."""
         before, after, blend = self.grid.before[block], self.grid.after[block], self.grid.blend[block]
         if len(sources) == len(before) and bool((before == after).all()):
             return maps
@@ -140,11 +143,6 @@ class PackedMaps:
             rows[mixed] = (1 - share) * rows[mixed] + share * maps[np.searchsorted(sources, after[mixed])]
         return rows
 
-    def _stored(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.generic]:
-        sums_to_one = self.options.normalize in ("sum", "softmax")
-        maps = rows.astype(np.float32, copy=False)
-        return to_stored(maps, self.options.dtype, sums_to_one=sums_to_one, where=self.store.video_id)
-
     def _read_rows(self, rows: Ints) -> Halves:
         """Raw maps of the store rows `rows` (ascending, repeats allowed), checked to be in 0..1."""
         parts = [np.zeros((0, *self.store.heatmap_shape), dtype=np.float16)]
@@ -156,13 +154,13 @@ class PackedMaps:
                 maps = self.store.read_heatmaps(begin, end)
                 parts.append(maps if np.array_equal(inside, np.arange(end - begin)) else maps[inside])
         raw = parts[1] if len(parts) == 2 else np.concatenate(parts)
-        # one pass over the bits finds everything that is not in 0..1: signs, NaN and infinities are larger numbers
+        # one pass over the bits finds everything outside 0..1: signs, NaN and infinities are larger numbers
         if int(raw.view(np.uint16).max(initial=0)) > _HALF_ONE:
             self._refuse_bad(raw, rows)
         return raw
 
     def _refuse_bad(self, raw: Halves, rows: Ints) -> None:
-        bad = ~((raw >= 0) & (raw <= 1)).all(axis=(1, 2))  # minus zero is no fault
+        bad = ~((raw >= 0) & (raw <= 1)).all(axis=(1, 2))  # minus zero is allowed
         if bad.any():
             frames = np.unique(self.store.row_frame[rows[bad]])
             raise DataFileError(

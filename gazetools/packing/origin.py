@@ -1,36 +1,28 @@
-"""What a packed video keeps of its store, so that the dataset alone can be checked against the video."""
+"""The origin file of a packed video: what it keeps of its store, so that it can be checked without the store."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 
 import numpy as np
 
-from gazetools.io.json_files import dumps
 from gazetools.packing.grid import Grid
 from gazetools.schemas.dataset import Origin, SampledPerson, SampledRow
 from gazetools.store import StoreReader
 
 _MAX_FINGERPRINTS = 64
-"""64 KiB a video, as base64 86 KiB."""
+"""They take 64 KiB per video, as base64 86 KiB."""
 _MAX_ROWS = 64
 
 
 def origin_of(store: StoreReader, grid: Grid) -> Origin:
-    """Provenance, thinned fingerprints, and the head boxes of rows spread over the dataset."""
+    """Provenance, up to 64 frame fingerprints, and the head boxes of up to 64 rows spread over the video."""
     return Origin(
         video_id=store.video_id,
         provenance=store.provenance.model_dump(mode="json"),
         **_fingerprints(store),
         rows=_sampled_rows(store, grid),
     )
-
-
-def origin_bytes(origin: Origin) -> tuple[bytes, str]:
-    """The file's bytes and their sha256."""
-    data = dumps(origin.model_dump(mode="json")).encode("utf-8")
-    return data, hashlib.sha256(data).hexdigest()
 
 
 def _fingerprints(store: StoreReader) -> dict[str, list[int] | str]:
@@ -63,4 +55,5 @@ def _sampled_rows(store: StoreReader, grid: Grid) -> list[SampledRow]:
 
 
 def _spread(count: int, wanted: int) -> list[int]:
+    """At most `wanted` indices in 0..count-1, evenly spread."""
     return [int(i) for i in np.unique(np.linspace(0, count - 1, min(wanted, count)).round())] if count else []

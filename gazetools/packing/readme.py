@@ -1,33 +1,27 @@
-"""DATASET/README.md: what the dataset is, from what, how it was normalised, how to load it."""
+"""The text of DATASET/README.md: what the dataset holds, where it comes from, how it was made, how to load it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
-from gazetools.schemas.dataset import LAYOUT_SUFFIX, Manifest
+from gazetools.heatmaps.normalise import NORMALISATIONS
+from gazetools.layouts.registry import LAYOUTS
+from gazetools.schemas.dataset import Manifest
 
 README_HEADING = b"# Gaze heatmaps (gazetools)\n"
-_RULES = {
-    "none": "as the model gave them (0..1)",
-    "max": "each map divided by its maximum",
-    "sum": "each map divided by its sum",
-    "minmax": "each map as (x - min) / (max - min)",
-    "softmax": "each map as softmax(x / temperature)",
-}
-_INVERSE = {
-    "softmax": "raw = temperature * ln(stored) + norm_offset",
-    "": "raw = stored * norm_scale + norm_offset",
-}
 
 
 def readme(manifest: Manifest) -> str:
-    """The text, in Markdown; the same manifest gives the same text."""
+    """The text in Markdown; it depends on the manifest alone."""
     options, videos = manifest.options, manifest.videos
+    rule, layout = NORMALISATIONS[options.normalize], LAYOUTS[manifest.layout]
     rows = sum(video.t for video in videos.values())
     valid = sum(video.valid_frames for video in videos.values())
+    future = any(video.uses_future for video in videos.values())
     sizes = ", ".join(f"{h}x{w}" for h, w in sorted({(v.h, v.w) for v in videos.values()})) or "none"
     first = next(iter(videos), "VIDEO_ID")
+    models = Counter(_model_of(video.provenance) for video in videos.values())
     lines = [
         README_HEADING.decode().strip(),
         "",
@@ -37,18 +31,17 @@ def readme(manifest: Manifest) -> str:
         "",
         "## From what",
         "",
-        *_origins(manifest),
+        *([f"- {count} videos: {text}" for text, count in sorted(models.items())] or ["- nothing yet"]),
         "",
         "## How",
         "",
-        f"- Values: {_RULES[options.normalize]}"
-        + (f", temperature {options.temperature:g}." if options.normalize == "softmax" else "."),
-        *_inverse(options.normalize),
+        f"- Values: {rule.sentence.format(temperature=options.temperature)}.",
+        *([f"- Undone by `{rule.formula}`, one number per row each."] if rule.members else []),
         f"- People: `{options.people}`; in/out: `{options.inout}`; rows without a map: `{options.missing}` (`valid` is "
         "False there).",
         f"- Rows: {_alignment(options.align, options.fps)}",
         *([f"- Size: {_size(manifest)}"] if options.size else []),
-        *(["- Some maps were filled from later frames: not for anticipation."] if _future(manifest) else []),
+        *(["- Some maps were filled from later frames: not for anticipation."] if future else []),
         "",
         "## Load",
         "",
@@ -60,7 +53,7 @@ def readme(manifest: Manifest) -> str:
         "maps.valid, maps.inout, maps.pts_seconds",
         "```",
         "",
-        *_plain(manifest.layout, first),
+        layout.readme(first + layout.suffix),
         "",
         "## Licence",
         "",
@@ -72,13 +65,6 @@ def readme(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _origins(manifest: Manifest) -> list[str]:
-    models: Counter[str] = Counter()
-    for video in manifest.videos.values():
-        models[_model_of(video.provenance)] += 1
-    return [f"- {count} videos: {text}" for text, count in sorted(models.items())] or ["- nothing yet"]
-
-
 def _model_of(provenance: dict[str, Any]) -> str:
     model, heads = provenance.get("model"), provenance.get("heads")
     if not isinstance(model, dict):
@@ -86,10 +72,6 @@ def _model_of(provenance: dict[str, Any]) -> str:
     sums = ", ".join(f"{role} {value[:12]}" for role, value in sorted(model.get("weights_sha256", {}).items()))
     spec = heads.get("spec", "unknown") if isinstance(heads, dict) else "unknown"
     return f"model `{model.get('name')}` ({model.get('dtype')}; weights {sums}), head boxes `{spec.split(':')[0]}`"
-
-
-def _inverse(rule: str) -> list[str]:
-    return [] if rule == "none" else [f"- Undone by `{_INVERSE.get(rule, _INVERSE[''])}`, one number per row each."]
 
 
 def _alignment(align: str, fps: float | None) -> str:
@@ -102,16 +84,3 @@ def _size(manifest: Manifest) -> str:
     if manifest.options.resize_on_load:
         return "stored at the model's size; `HeatmapReader` resizes to the video's."
     return f"resized to {manifest.options.size} when packing."
-
-
-def _future(manifest: Manifest) -> bool:
-    return any(video.uses_future for video in manifest.videos.values())
-
-
-def _plain(layout: str, video_id: str) -> list[str]:
-    file = video_id + LAYOUT_SUFFIX[layout]
-    if layout == "npz":
-        return [f"Or with numpy alone: `numpy.load({file!r})['heatmap']`, `[T,H,W]`."]
-    if layout == "npy":
-        return [f"Or with numpy alone: `numpy.load({file + '/frame_000000.npy'!r})`; `index.npz` has the rest."]
-    return [f"Or with h5py alone: `h5py.File({file!r})['heatmap']`, `[T,H,W]`."]

@@ -21,19 +21,19 @@ from gazetools.video import VideoReader
 _FORMATS = {".mkv": "matroska", ".mov": "mov"}
 _TICK_SECONDS = Fraction(1, 90_000)
 _BT709 = 1
-"""In each of FFmpeg's enumerations of matrix, primaries and transfer, which are those of H.273."""
+"""BT.709 in each of FFmpeg's enumerations of matrix, primaries and transfer, which are those of H.273."""
 
 
 def write_overlay_video(
     reader: VideoReader, draw: Callable[[Frame], npt.NDArray[np.uint8]], output: Path, progress: Progress
 ) -> int:
-    """Encode `draw(frame)` of every frame as H.264 into `output`; the number of frames.
+    """Encode `draw(frame)` of every frame as H.264 into `output` and return the number of frames.
 
     Every frame keeps its time, also at a variable rate; the first one is at 0. The colours are BT.709 and say so: a
     player would guess the matrix of an untagged file, by its size.
 
-    The first audio stream is copied without decoding, cut to start with the first frame; one that the container of
-    `output` can't hold is left out, and `progress` is told.
+    The first audio stream is copied without decoding and starts with the first frame. If the container of `output`
+    can't hold it, it is left out with a message to `progress`.
     """
     task = f"drawing {output.name}"
     progress.start(task, reader.frame_count)
@@ -74,7 +74,7 @@ def write_overlay_video(
 def _sound(
     video: Path, container: Any, start_seconds: float, progress: Progress
 ) -> Iterator[Callable[[float], Iterator[Any]]]:
-    """A function that gives the packets of sound up to a time of the video; they begin at 0 with its first frame."""
+    """A function that returns the packets of sound up to a time of the video; time 0 is that of its first frame."""
     with av.open(str(video)) as source:
         audio = next(iter(source.streams.audio), None)
         copy = None
@@ -92,7 +92,7 @@ def _sound(
 
         def up_to(until_seconds: float) -> Iterator[Any]:
             while True:
-                with suppress(av.FFmpegError):  # a broken end of the sound is no reason to lose the picture
+                with suppress(av.FFmpegError):  # the picture is kept where the end of the sound is broken
                     if not waiting and (packet := next(packets, None)) is not None:
                         waiting.append(packet)
                 if not waiting or float(waiting[0].pts * audio.time_base) > until_seconds:

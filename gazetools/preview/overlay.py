@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-# Okabe-Ito: told apart also by colour-blind people
+# the palette of Okabe and Ito, which colour-blind people can distinguish
 _TRACK_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PersonOverlay:
-    """What is known of one person in one frame."""
+    """One person in one frame."""
 
     track_id: int | None
     """None where the source has one map per frame and no people (a packed dataset)."""
@@ -39,10 +39,9 @@ def peak_xy(heatmap: npt.NDArray[np.floating]) -> tuple[float, float]:
 def draw_overlay(
     rgb: npt.NDArray[np.uint8], people: list[PersonOverlay], *, caption: str = ""
 ) -> npt.NDArray[np.uint8]:
-    """A copy of the frame [H, W, 3] with everything drawn on it.
+    """A copy of the frame [H, W, 3] with maps, boxes, gaze peaks and scores drawn on it.
 
-    Each map is scaled to its own maximum for the eye (the values are not changed anywhere else); an all-zero map
-    draws nothing but its box.
+    Each map is scaled to its own maximum for display. For an all-zero map only the box is drawn.
     """
     height, width = rgb.shape[:2]
     picture = rgb.copy()
@@ -87,7 +86,7 @@ def _blend(picture: npt.NDArray[np.uint8], people: list[PersonOverlay]) -> npt.N
 def _label(
     picture: npt.NDArray[np.uint8], text: str, place: tuple[int, int], colour: tuple[int, int, int], thickness: int
 ) -> None:
-    """Text on a dark plate whose lower left corner is `place`, moved inside the picture where it would not fit."""
+    """Draw text on a dark plate whose lower left corner is `place`; a plate that would not fit is moved inside."""
     if not text:
         return
     font, scale, pad = cv2.FONT_HERSHEY_SIMPLEX, 0.42 * thickness, 2 * thickness

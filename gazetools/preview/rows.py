@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from gazetools.heatmaps import HeatmapReader
+from gazetools.io.closing import Closing
 from gazetools.preview.overlay import PersonOverlay
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
@@ -16,31 +17,28 @@ from gazetools.schemas.video_id import path_of_id
 from gazetools.store import open_store
 
 
-class OverlaySource(Protocol):
-    """Something that knows the maps of single frames."""
+class OverlaySource(Closing):
+    """Maps of single frames."""
 
+    @abstractmethod
     def frames(self) -> list[int]:
         """Decoded-frame indices that have maps, ascending."""
 
+    @abstractmethod
     def people(self, frame_index: int) -> list[PersonOverlay]:
-        """The people of one frame, maybe none."""
-
-    def close(self) -> None:
-        """Release the file."""
+        """The people of one frame; may be empty."""
 
 
-class StoreOverlays:
-    """People of a store file, each with box, score and map."""
+class StoreOverlays(OverlaySource):
+    """Overlays of a store file: each person with box, score and map."""
 
     def __init__(self, path: Path) -> None:
         self._store = open_store(path)
 
     def frames(self) -> list[int]:
-        """Frames with people."""
         return np.unique(self._store.row_frame).tolist()
 
     def people(self, frame_index: int) -> list[PersonOverlay]:
-        """All rows of the frame."""
         rows = self._store.rows(frame=frame_index)
         return [
             PersonOverlay(
@@ -53,30 +51,26 @@ class StoreOverlays:
         ]
 
     def close(self) -> None:
-        """Close the store file."""
         self._store.close()
 
 
-class DatasetOverlays:
-    """The one map per frame of a packed dataset or another tool's folder."""
+class DatasetOverlays(OverlaySource):
+    """Overlays of a packed dataset or another tool's folder, which have one map per frame."""
 
     def __init__(self, path: Path, video_id: str) -> None:
         self._reader = HeatmapReader(path, video_id)
 
     def frames(self) -> list[int]:
-        """Rows that hold a map."""
-        valid = self._reader.valid
-        return list(range(len(self._reader))) if valid is None else np.flatnonzero(valid).tolist()
+        return np.flatnonzero(self._reader.valid).tolist()
 
     def people(self, frame_index: int) -> list[PersonOverlay]:
-        """The row's one map."""
         if frame_index >= len(self._reader):
             return []
         heatmap = self._reader.read([frame_index])[0]
         return [PersonOverlay(track_id=None, heatmap=heatmap, box_xyxy=None, inout=None)]
 
     def close(self) -> None:
-        """Nothing stays open."""
+        self._reader.close()
 
 
 def open_overlays(heatmaps: Path, video_id: str) -> OverlaySource:

@@ -50,14 +50,10 @@ def preview(
     video, output = Path(video), Path(output)
     if output.suffix.lower() not in {".png", *_VIDEO_SUFFIXES}:
         raise UsageError(f"The output {output} must end in .png, .mp4, .mkv or .mov.", hint="Change -o.")
-    source = open_overlays(Path(heatmaps), video_id or video.stem)
-    try:
-        with VideoReader(video) as reader:
-            if output.suffix.lower() == ".png":
-                return _contact_sheet(reader, source, output, frames)
-            return write_overlay_video(reader, lambda frame: _draw(frame, source), output, progress or NoProgress())
-    finally:
-        source.close()
+    with open_overlays(Path(heatmaps), video_id or video.stem) as source, VideoReader(video) as reader:
+        if output.suffix.lower() == ".png":
+            return _contact_sheet(reader, source, output, frames)
+        return write_overlay_video(reader, lambda frame: _draw(frame, source), output, progress or NoProgress())
 
 
 def _draw(frame: Frame, source: OverlaySource) -> npt.NDArray[np.uint8]:

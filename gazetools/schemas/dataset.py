@@ -1,4 +1,4 @@
-"""The packed dataset: `DATASET/manifest.json` and what each video's file holds."""
+"""The packed dataset: `DATASET/manifest.json`, members of the videos' files, options and results of `pack`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import Choices, StrictModel
 from gazetools.schemas.store import FINGERPRINT_SIZE
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME = "manifest.json"
 WORK_FOLDER = ".work"
-"""Results of an unfinished pack; a leading dot, so that no video id can collide with it."""
+"""Folder for results of an unfinished pack; a video id can't have this name, since no segment begins with a dot."""
 MANIFEST_SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 1 << 30
 """A manifest holds about 1.5 KB per video."""
@@ -28,21 +28,25 @@ ORIGIN_SUFFIX = ".origin.json"
 MAX_ORIGIN_BYTES = 4 << 20
 README_NAME = "README.md"
 CONVERTED_FROM = "converted_from"
-"""Key of a provenance that is no more than the file another tool's maps came from."""
+"""Key in the provenance of converted maps: the file of another tool that they come from."""
 HEATMAP_MEMBER = "heatmap"
 MEMBERS = ("heatmap", "valid", "inout", "pts_seconds")
 """Members of a packed .npz in this order: [T,H,W], bool [T], float32 [T], float64 [T]."""
 INVERSE_MEMBERS = ("norm_scale", "norm_offset")
 """float32 [T] each, only where maps were normalised; see `PackOptions.normalize`."""
 INDEX_NPZ = "index.npz"
-"""Beside the frames of the npy layout: every member but the heatmap."""
+"""File next to the frames of the layout `npy`, with every member except the heatmap."""
 PACK_RULES_VERSION = 2
-"""Raised whenever the same options would give other numbers, so that datasets are packed anew."""
+"""Part of `PackOptions.key`; a version that packs other numbers for the same options raises it."""
 
-LayoutName = Literal["npz", "npy", "hdf5"]
-LAYOUT_SUFFIX: dict[str, str] = {"npz": ".npz", "npy": "", "hdf5": ".h5"}
-"""What follows the video id in the name of its file; the npy layout has a folder."""
-Normalise = Literal["none", "max", "sum", "minmax", "softmax"]
+LAYOUT_NAMES = Choices("npz", "npy", "hdf5")
+"""Names in `gazetools.layouts.registry.LAYOUTS`, whose `register` adds others."""
+LayoutName = Annotated[str, LAYOUT_NAMES]
+NORMALISATION_NAMES = Choices("none", "max", "sum", "minmax", "softmax")
+"""Names in `gazetools.heatmaps.normalise.NORMALISATIONS`, whose `register` adds others."""
+Normalise = Annotated[str, NORMALISATION_NAMES]
+SUM_TO_ONE = {"sum", "softmax"}
+"""The normalisations after which every map sums to 1."""
 Align = Literal["video", "native"]
 Missing = Literal["zero", "hold", "interpolate"]
 InOut = Literal["keep", "gate", "weight"]
@@ -56,12 +60,7 @@ def _known_people(value: str) -> str:
 
 
 PeopleRule = Annotated[str, AfterValidator(_known_people)]
-"""Whose maps a frame's one map is made of: `max` or `mean` of all, the `wearer`, or a track id."""
-
-
-def frame_file_name(index: int) -> str:
-    """`frame_000012.npy`: the number is the index on the grid T."""
-    return f"frame_{index:06d}.npy"
+"""The people whose maps make a frame's one map: `max` or `mean` of all, the `wearer`, or a track id."""
 
 
 class PackOptions(StrictModel):
@@ -100,7 +99,7 @@ class PackOptions(StrictModel):
     @field_validator("dtype")
     @classmethod
     def _holds_the_values(cls, value: PackDtype, info: ValidationInfo) -> PackDtype:
-        if value == "uint8" and info.data.get("normalize") in ("sum", "softmax"):
+        if value == "uint8" and info.data.get("normalize") in SUM_TO_ONE:
             raise ValueError(
                 "its steps of 1/255 would round maps that sum to 1 to nothing; use float32 or float16, or normalize "
                 "max, minmax or none"
@@ -108,7 +107,7 @@ class PackOptions(StrictModel):
         return value
 
     def key(self) -> str:
-        """sha256 over everything that shapes the numbers and the files; equal keys and sources give equal bytes."""
+        """sha256 of all options and PACK_RULES_VERSION; equal keys and equal sources give equal bytes."""
         text = json.dumps({"rules": PACK_RULES_VERSION, **self.model_dump()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -117,7 +116,7 @@ class PackedVideo(StrictModel):
     """One video's entry in the manifest."""
 
     file: str
-    """Path relative to the dataset, of the .npz or of the frame folder."""
+    """File or folder of the video, relative to the dataset."""
     t: int = Field(ge=0, alias="T")
     h: int = Field(gt=0, alias="H")
     w: int = Field(gt=0, alias="W")
@@ -131,17 +130,17 @@ class PackedVideo(StrictModel):
     valid_frames: int = Field(ge=0)
     """Rows whose map was computed from their own frame; filled rows are not counted."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    """Of the .npz; for the npy layout of the sorted `name sha256` lines of its files."""
+    """sha256 of the file; for the layout `npy` that of the sorted lines `name sha256` of its files."""
     bytes: int = Field(ge=0)
     source_sha256: str
-    """sha256 of the store payload it was packed from."""
+    """sha256 of the store payload from which the video was packed, or of the converted file."""
     options_key: str
     uses_future: bool
-    """True where a map was filled from later frames; `train` refuses it without `--allow-future` (PITFALLS 41)."""
+    """True where a map was filled from later frames; `train` refuses such maps without `allow_future`."""
     provenance: dict[str, Any]
     """The main facts (see `summarised`); the whole text is in the origin file."""
     origin_sha256: str | None = None
-    """Of `<video_id>.origin.json`; None where there is none."""
+    """sha256 of `<video_id>.origin.json`; None where there is none."""
 
 
 class SampledPerson(StrictModel):
@@ -150,9 +149,9 @@ class SampledPerson(StrictModel):
     track_id: int
     box_xyxy: tuple[float, float, float, float]
     prompt: int
-    """A `schemas.store.Prompt`."""
+    """A number of `schemas.store.Prompt`."""
     used: bool
-    """Is this person in the packed map?"""
+    """True where the packed map contains this person."""
 
 
 class SampledRow(StrictModel):
@@ -164,7 +163,7 @@ class SampledRow(StrictModel):
 
 
 class Origin(StrictModel):
-    """`DATASET/<video_id>.origin.json`: lets a dataset be checked against its video without the store."""
+    """`DATASET/<video_id>.origin.json`, with which a dataset is checked against its video without the store."""
 
     schema_name: Literal["gazetools.dataset.origin"] = "gazetools.dataset.origin"
     schema_version: int = 1
@@ -173,11 +172,11 @@ class Origin(StrictModel):
     fingerprint_index: list[int]
     """[S] decoded frame of each fingerprint."""
     fingerprints: str
-    """base64 of uint8 [S, 32, 32], see schemas.store."""
+    """base64 of uint8 [S, 32, 32], the thumbnails that schemas.store describes."""
     rows: list[SampledRow]
 
     def thumbnails(self) -> npt.NDArray[np.uint8]:
-        """uint8 [S, 32, 32]; ValueError where length and index disagree."""
+        """uint8 [S, 32, 32] of `fingerprints`. Raises ValueError where length and index disagree."""
         import numpy as np
 
         data = np.frombuffer(base64.b64decode(self.fingerprints, validate=True), np.uint8)
@@ -207,14 +206,14 @@ class Manifest(StrictModel):
 
 
 class PackedItem(StrictModel):
-    """What became of one video."""
+    """The result of one video."""
 
     video_id: str
     status: Literal["packed", "unchanged", "failed"]
-    """unchanged: was already there, from the same source with the same options. failed: see `reason`."""
+    """`unchanged`: was packed already, from the same source with the same options. `failed`: `reason` says why."""
     reason: str | None = None
     frames: int = 0
-    """T, rows of the grid."""
+    """T, the number of rows."""
     valid_frames: int = 0
     bytes: int = 0
     seconds: float = 0.0
@@ -222,7 +221,7 @@ class PackedItem(StrictModel):
 
 
 class PackReport(StrictModel):
-    """What `pack` did, one item per video asked for."""
+    """The result of `pack` or `convert`, one item per video."""
 
     output: str
     items: list[PackedItem]

@@ -1,4 +1,4 @@
-"""`experiment.classifier` and `experiment.optimization` of a training config: the probe and how it learns."""
+"""`experiment.classifier` and `experiment.optimization` of a training config: the probe and its training."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class HeadSettings(StrictModel):
 
 
 class LossSettings(StrictModel):
-    """`experiment.optimization.losses`: weights of what is summed."""
+    """`experiment.optimization.losses`: weights of the parts of the loss."""
 
     classification: NonNegativeFloat = 1.0
-    """Focal loss or cross-entropy of the probe; 0 trains the predictor without labels."""
+    """Weight of the probe's loss; 0 trains the predictor without labels."""
     jepa: NonNegativeFloat = 0.0
-    """L1 between the predicted tokens and the frozen encoder's layer-normed tokens of the true future."""
+    """Weight of the L1 between predicted tokens and the frozen encoder's layer-normed tokens of the true future."""
 
     @model_validator(mode="after")
     def _something_left(self) -> LossSettings:
@@ -52,7 +52,7 @@ class LossSettings(StrictModel):
 
 
 class OptimizationSettings(StrictModel):
-    """`experiment.optimization`."""
+    """`experiment.optimization`: epochs, batches, losses, and what learns at which rate."""
 
     num_epochs: PositiveInt = 20
     batch_size: PositiveInt = 2
@@ -69,7 +69,7 @@ class OptimizationSettings(StrictModel):
     accumulation_steps: PositiveInt = 1
     """Batches per optimizer step; the gradient is that of all their clips."""
     clip_grad_norm: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    """Largest norm of an arm's gradient."""
+    """Largest norm of a model's gradient; None: no limit."""
     train: TrainedPart | None = None
     """What trains in addition to the probe. None: `heatmap` with use_heatmap, else `probe` (as V-JEPA 2)."""
     heatmap_lr: NonNegativeFloat | None = None

@@ -92,7 +92,7 @@ def _inout_notes(plan: RunPlan) -> list[str]:
     data, notes = plan.config.experiment.data, []
     settings = source_settings(data)
     for name, survey in plan.data.surveys.items():
-        used = settings[name].inout or data.heatmap_inout
+        used = settings[name].inout
         if used != "keep" and survey.without_inout:
             notes.append(
                 f"heatmap_inout: {used} changes nothing for {len(survey.without_inout)} of the {len(survey.present)} "

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from gazetools.io.atomic import TEMP_MARK
 from gazetools.io.json_files import read_json
 from gazetools.layouts.locate import list_foreign, raw_manifest
+from gazetools.layouts.registry import LAYOUTS, layout_named
 from gazetools.schemas.base import explain_validation_error
-from gazetools.schemas.dataset import LAYOUT_SUFFIX, MANIFEST_NAME, ORIGIN_SUFFIX, README_NAME, PackedVideo, PackOptions
+from gazetools.schemas.dataset import MANIFEST_NAME, ORIGIN_SUFFIX, README_NAME, PackedVideo, PackOptions
 from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding
 from gazetools.schemas.store import REPORT_NAMES, SIDECAR_SUFFIX, STORE_SUFFIX, WORK_FOLDER
@@ -126,7 +127,7 @@ def _dataset(root: Path) -> Collection:
         try:
             entry = PackedVideo.model_validate(value)
             path = root / entry.file
-            if entry.file not in {video_id + suffix for suffix in LAYOUT_SUFFIX.values()}:
+            if layout_named(video_id, entry.file) is None:
                 raise DataFileError(f"its file {entry.file!r} is not named after it")
         except (ValidationError, DataFileError) as error:
             problems = (
@@ -135,7 +136,8 @@ def _dataset(root: Path) -> Collection:
             collection.findings.append(
                 finding("manifest-unreadable", f"The entry of {video_id!r}: {'; '.join(problems)}.", video_id=video_id)
             )
-            known |= {root / (video_id + suffix) for suffix in (*LAYOUT_SUFFIX.values(), ORIGIN_SUFFIX)}
+            suffixes = [layout.suffix for layout in LAYOUTS.values()]
+            known |= {root / (video_id + suffix) for suffix in (*suffixes, ORIGIN_SUFFIX)}
             continue
         sidecar = root / (video_id + ORIGIN_SUFFIX)
         subject = Subject(kind="dataset", video_id=video_id, path=path, sidecar=sidecar, entry=entry, options=options)

@@ -11,24 +11,16 @@ import h5py
 import numpy as np
 from pydantic import ValidationError
 
-from gazetools.io.arrays import AnyArray, ArrayHeader, iter_npy_blocks, load_npy, npy_layout
+from gazetools.heatmaps.normalise import NORMALISATIONS
+from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
 from gazetools.io.atomic import sha256_of_file
 from gazetools.io.npz import Npz
-from gazetools.layouts.base import StoredFrames, heatmap_member, side_layout, thw
-from gazetools.layouts.hdf5 import Hdf5Members
-from gazetools.layouts.locate import numbered_frames
-from gazetools.layouts.writers import sha256_of_listing
-from gazetools.schemas.dataset import (
-    CONVERTED_FROM,
-    HEATMAP_MEMBER,
-    INDEX_NPZ,
-    INVERSE_MEMBERS,
-    MEMBERS,
-    PackedVideo,
-)
+from gazetools.layouts.base import Layout, SideMembers, side_header, thw
+from gazetools.layouts.npy import NpyFolder, numbered_frames, sha256_of_listing
+from gazetools.layouts.registry import FOREIGN_LAYOUTS, layout_at
+from gazetools.schemas.dataset import CONVERTED_FROM, INDEX_NPZ, MEMBERS
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.provenance import Provenance
-from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.store import StoreReader, open_store
 from gazetools.store.listing import read_sidecar
 from gazetools.validation.load_origin import load_origin
@@ -46,14 +38,10 @@ def load(subject: Subject) -> None:
     try:
         if subject.kind == "store":
             _load_store(subject)
-        elif subject.path.is_dir():
+        elif isinstance(layout := layout_at(subject.path), NpyFolder):
             _load_folder(subject)
-        elif subject.path.suffix == ".npy":
-            _load_npy(subject)
-        elif subject.path.suffix == STORE_SUFFIX:
-            _load_hdf5(subject)
         else:
-            _load_npz(subject)
+            _load_file(subject, layout)
     except (DataFileError, OSError) as error:
         subject.report("file-unreadable", str(error))
     load_origin(subject)
@@ -126,67 +114,42 @@ def _store_blocks(store: StoreReader) -> Iterator[AnyArray]:
         yield store.read_heatmaps(start, min(start + _BLOCK_ROWS, len(store)))
 
 
-def _compare_with_entry(subject: Subject, entry: PackedVideo | None) -> None:
-    if entry is None:
+def _compare_with_entry(subject: Subject, layout: Layout) -> None:
+    if (entry := subject.entry) is None:
         return
-    size = subject.path.stat().st_size
+    size = layout.bytes_at(subject.path)
     if size != entry.bytes:
         subject.report("size-mismatch", f"{subject.path} has {size} bytes, the manifest says {entry.bytes}.")
-    elif sha256_of_file(subject.path) != entry.sha256:
+    elif layout.sha256(subject.path) != entry.sha256:
         subject.report("checksum-mismatch", f"The sha256 of {subject.path} is not the manifest's.")
 
 
-def _wanted_members(entry: PackedVideo) -> list[str]:
-    return [*MEMBERS, *(INVERSE_MEMBERS if entry.normalisation != "none" else ())]
+def _compare_members(subject: Subject, names: list[str], *, in_order: bool) -> None:
+    if subject.entry is None:
+        return
+    wanted = [*MEMBERS, *NORMALISATIONS[subject.entry.normalisation].members]
+    if names != wanted if in_order else sorted(names) != sorted(wanted):
+        subject.report("member-missing", f"{subject.path} has {names}, not {wanted}.")
 
 
-def _load_hdf5(subject: Subject) -> None:
-    """An .h5 of a dataset."""
-    entry = subject.entry
-    if entry is None:
+def _load_file(subject: Subject, layout: Layout) -> None:
+    if subject.entry is None and layout not in FOREIGN_LAYOUTS:
         raise DataFileError(f"{subject.path} is neither a store file nor in a manifest.")
-    _compare_with_entry(subject, entry)
-    archive = Hdf5Members(subject.path)
-    if sorted(archive.names) != sorted(_wanted_members(entry)):
-        subject.report("member-missing", f"{subject.path} has {archive.names}, not {_wanted_members(entry)}.")
-    layout = archive.layout(HEATMAP_MEMBER)
-    if _accepts(subject, layout, f"{subject.path}:{HEATMAP_MEMBER}"):
-        source = StoredFrames(subject.path, layout, layout.data_offset)
-        step = _rows_per_block(layout)
-        blocks = (
-            source.read(np.arange(start, min(start + step, source.shape[0])))
-            for start in range(0, source.shape[0], step)
-        )
-        subject.stats = MapStats.of(blocks, _scale(subject, layout))
-        source.close()
-    _load_side(subject, archive)
-
-
-def _load_npz(subject: Subject) -> None:
-    entry = subject.entry
-    _compare_with_entry(subject, entry)
-    with Npz(subject.path) as archive:
-        member = heatmap_member(archive)
-        if entry is not None and archive.names != _wanted_members(entry):
-            subject.report("member-missing", f"{subject.path} has {archive.names}, not {_wanted_members(entry)}.")
-        layout = archive.layout(member)
-        if _accepts(subject, layout, f"{subject.path}:{member}"):
-            blocks = archive.iter_blocks(member, _rows_per_block(layout))
-            subject.stats = MapStats.of(blocks, _scale(subject, layout))
-        _load_side(subject, archive)
-
-
-def _load_npy(subject: Subject) -> None:
-    layout = npy_layout(subject.path)
-    if _accepts(subject, layout, str(subject.path)):
-        rows = _rows_per_block(layout)
-        blocks = iter([load_npy(subject.path)[None]]) if len(layout.shape) == 2 else iter_npy_blocks(subject.path, rows)
-        subject.stats = MapStats.of(blocks, _scale(subject, layout))
+    _compare_with_entry(subject, layout)
+    with layout.members(subject.path, required=subject.entry is not None) as members:
+        if members is not None:
+            _compare_members(subject, members.names, in_order=layout.keeps_order)
+        header, where = layout.header(subject.path, members)
+        if _accepts(subject, header, where):
+            blocks = layout.blocks(subject.path, _rows_per_block(header), members)
+            subject.stats = MapStats.of(blocks, _scale(subject, header))
+        if members is not None:
+            _load_side(subject, members)
 
 
 def _load_folder(subject: Subject) -> None:
     names = numbered_frames(subject.path)
-    lines: list[str] = []
+    sums: dict[str, str] = {}
     index = subject.path / INDEX_NPZ
     if names:
         layout = npy_layout(subject.path / names[min(names)])
@@ -196,7 +159,7 @@ def _load_folder(subject: Subject) -> None:
                 subject.report(
                     "frame-file-missing", f"{len(missing)} of {max(names) + 1} frames have no file.", missing
                 )
-            blocks = _folder_blocks(subject, names, layout, lines)
+            blocks = _folder_blocks(subject, names, layout, sums)
             subject.stats = MapStats.of(blocks, _scale(subject, layout))
     elif subject.entry is not None and subject.entry.t:
         subject.report("payload-missing", f"{subject.path} holds no frames.")
@@ -206,17 +169,17 @@ def _load_folder(subject: Subject) -> None:
         return
     with Npz(index) as archive:
         _load_side(subject, archive)
-    lines.append(f"{INDEX_NPZ} {sha256_of_file(index)}")
+    sums[INDEX_NPZ] = sha256_of_file(index)
     if subject.entry is not None:
         odd = sorted(p.name for p in subject.path.iterdir() if p.name not in {*names.values(), INDEX_NPZ})
         if odd:
             subject.report("stray-file", f"{subject.path} holds {', '.join(odd[:5])} beside its frames.")
-        if sha256_of_listing(lines) != subject.entry.sha256:
+        if sha256_of_listing(sums.items()) != subject.entry.sha256:
             subject.report("checksum-mismatch", f"The sha256 over the files of {subject.path} is not the manifest's.")
 
 
 def _folder_blocks(
-    subject: Subject, names: dict[int, str], layout: ArrayHeader, lines: list[str]
+    subject: Subject, names: dict[int, str], layout: ArrayHeader, sums: dict[str, str]
 ) -> Iterator[AnyArray]:
     """One block [1, H, W] per frame file; zeros stand for frames that are missing, damaged or unlike the others."""
     shape = thw(layout.shape, str(subject.path))[1:]
@@ -226,7 +189,7 @@ def _folder_blocks(
         if number in names:
             path = subject.path / names[number]
             try:
-                lines.append(f"{names[number]} {hashlib.sha256(path.read_bytes()).hexdigest()}")
+                sums[names[number]] = hashlib.sha256(path.read_bytes()).hexdigest()
                 frame = load_npy(path)
                 if frame.dtype == layout.dtype and thw(frame.shape, str(path)) == (1, *shape):
                     block = frame.reshape(1, *shape)
@@ -245,11 +208,11 @@ def _folder_blocks(
         )
 
 
-def _load_side(subject: Subject, archive: Npz | Hdf5Members) -> None:
-    """The members beside the maps. In files of other tools they count where their names and types fit."""
+def _load_side(subject: Subject, archive: SideMembers) -> None:
+    """The members next to the maps. In files of other tools they count where their names and types fit."""
     count = subject.count if subject.count is not None else (subject.entry.t if subject.entry else -1)
     for name, dtype in _SIDE_TYPES.items():
-        layout = side_layout(archive, name, strict=subject.entry is not None)
+        layout = side_header(archive, name, strict=subject.entry is not None)
         if layout is not None and layout.dtype == dtype and layout.shape == (count,):
             values = archive.load(name)
             converted = subject.entry is not None and CONVERTED_FROM in subject.entry.provenance
@@ -258,7 +221,7 @@ def _load_side(subject: Subject, archive: Npz | Hdf5Members) -> None:
                 setattr(subject, name, values)
         elif subject.entry is not None:
             found = "missing" if layout is None else f"{layout.dtype} {list(layout.shape)}"
-            subject.report("member-missing", f"{archive.path}: {name} is {found}; it must be {dtype} [{count}].")
+            subject.report("member-missing", f"{subject.path}: {name} is {found}; it must be {dtype} [{count}].")
 
 
 def _accepts(subject: Subject, layout: ArrayHeader, where: str, *, frames: int | None = None) -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from gazetools.annotations.segment import Segment
+from gazetools.heatmaps.people import gate
 from gazetools.io.atomic import check_writable_folder
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
@@ -146,7 +148,7 @@ def _check(
     subject: Subject,
     finder: VideoFinder,
     deep: DeepCheck | None,
-    clips: list[checks_annotations.Clip] | None,
+    clips: list[Segment] | None,
     gallery: Gallery | None,
 ) -> _Outcome:
     counts: Counter[str] = Counter()
@@ -192,7 +194,7 @@ def _counts(subject: Subject) -> dict[str, int]:
             counts["rows_without_map"] = int((~subject.valid).sum())
     if subject.inout is not None:
         counts["rows_with_inout"] = int((~np.isnan(subject.inout)).sum())
-        counts["rows_inside_frame"] = int((subject.inout >= 0.5).sum())
+        counts["rows_inside_frame"] = int(gate(subject.inout).sum())
     return counts
 
 

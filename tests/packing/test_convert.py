@@ -58,7 +58,7 @@ def test_every_layout_becomes_every_other_as_if_packed_so(tmp_path: Path, store:
 
 
 def test_the_public_prototypes_results_become_a_dataset(tmp_path: Path) -> None:
-    """`results/<id>/gaze.npy`, 2-D or 3-D (FORMATS 12)."""
+    """`results/<id>/gaze.npy`, 2-D or 3-D."""
     generator = np.random.default_rng(0)
     maps = {"P01_01": generator.random((7, 6, 8), dtype=np.float32), "P01_02": generator.random((6, 8))}
     for video_id, array in maps.items():

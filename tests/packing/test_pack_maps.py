@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gazetools.heatmaps.normalise import UINT8_MAX_ERROR, combine_people, normalise, resize, to_stored
-from gazetools.heatmaps.values import to_float16, to_float32
+from gazetools.heatmaps.normalise import normalise
+from gazetools.heatmaps.people import combine_people
+from gazetools.heatmaps.values import UINT8_MAX_ERROR, resize, to_float16, to_float32, to_stored
 from gazetools.schemas.errors import DataFileError
 
 HALVES = hnp.arrays(

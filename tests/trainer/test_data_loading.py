@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from gazetools.io.open_files import OpenFiles
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training_optimization import OptimizationSettings
 from gazetools.trainer.data.anchors import resolve_anchors
-from gazetools.trainer.data.clips import Batch, ClipDataset, Sample, collate
+from gazetools.trainer.data.clips import Batch, ClipDataset, ClipOptions, Sample, collate
 from gazetools.trainer.data.index_cache import load_index, open_indexed, save_index
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.order import batches, epoch_order
@@ -48,9 +49,8 @@ def make_dataset(
     settings = config.experiment.data
     plan = plan_data(settings, resolve_anchors(config), compat=compat)
     split = plan.train if training else plan.validation[0]
-    return ClipDataset(
-        split, settings, plan.labels, heatmaps=build_sources(settings), training=training, seed=3, compat=compat
-    )
+    options = ClipOptions(training=training, seed=3, compat=compat)
+    return ClipDataset(split, settings, plan.labels, options, heatmaps=build_sources(settings))
 
 
 # Ranks
@@ -177,7 +177,7 @@ def test_everything_random_changes_with_the_epoch_and_nothing_in_validation(stud
 
 
 def test_nothing_after_the_observation_enters_with_everything_switched_on(study: Study, tmp_path: Path) -> None:
-    """Every pixel and every map from the end of the observation on is replaced; no input changes (PITFALLS 41)."""
+    """Every pixel and every map from the end of the observation on is replaced; no input changes."""
 
     def spoilt(end: float | None) -> ArrayVideo:
         frames = np.random.default_rng(0).integers(0, 256, (150, 48, 64, 3), dtype=np.uint8)
@@ -252,7 +252,7 @@ def test_compat_uses_frame_numbers_and_the_nominal_rate(study: Study, tmp_path: 
             seen.append(list(indices))
             return super().frames(indices)
 
-    dataset.reader, dataset._videos = Spy, type(dataset._videos)()
+    dataset.reader, dataset._videos = Spy, OpenFiles(8)
     again = dataset[0]
     assert isinstance(sample, Sample) and isinstance(again, Sample) and torch.equal(sample.video, again.video)
     # 30 fps asked at 4: every 7th frame before frame 90 - 30

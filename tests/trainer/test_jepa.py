@@ -13,7 +13,7 @@ import torch
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
 from gazetools.trainer.data.anchors import resolve_anchors
-from gazetools.trainer.data.clips import ClipDataset, Sample, collate
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample, collate
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
@@ -41,8 +41,8 @@ def make_dataset(study: Study, tmp_path: Path, video: ArrayVideo, *, future_fram
     settings = config.experiment.data
     plan = plan_data(settings, resolve_anchors(config))
     return ClipDataset(
-        plan.train, settings, plan.labels, heatmaps=build_sources(settings), training=True, seed=2,
-        reader=lambda path: video, future_frames=future_frames,
+        plan.train, settings, plan.labels, ClipOptions(training=True, seed=2, future_frames=future_frames),
+        heatmaps=build_sources(settings), reader=lambda path: video,
     )  # fmt: skip
 
 

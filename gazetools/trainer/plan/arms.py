@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gazetools.schemas.arms import DEFAULT_SOURCE, ArmSettings, Control
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.data.maps.build import source_settings, view_of
+from gazetools.trainer.data.maps.build import source_settings
 from gazetools.trainer.models.build import replace_settings, trained_part, uses_heatmap
 from gazetools.trainer.models.checks import check_model_settings
 
@@ -106,8 +106,7 @@ def _with_positions(config: TrainingConfig, source: str) -> TrainingConfig:
         return config
     settings = source_settings(data)
     chosen = settings.get(source) or next(iter(settings.values()))
-    view = view_of(data, chosen)
-    other = view is not None and data.video_view != [view]
+    other = chosen.view is not None and data.video_view != [chosen.view]
     return replace_settings(config, predictor={"heatmap_positions": "own" if other else "shared"})
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from gazetools._version import __version__
+from gazetools.annotations.segments import read_segments
 from gazetools.io.atomic import check_writable_folder
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.anchors import AnchorPlan, resolve_anchors
-from gazetools.trainer.data.annotations import read_annotations
-from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions
 from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, SplitPlan, plan_data
@@ -70,13 +70,15 @@ class RunPlan:
             split,
             data,
             self.data.labels,
+            ClipOptions(
+                training=training,
+                seed=self.config.seed,
+                compat=self.config.compat,
+                index_cache=None if data.index_cache else self.folder.frame_indexes,
+                shuffled=tuple(shuffled_sources(self.learners)),
+                future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
+            ),
             heatmaps=build_sources(data) if reads else None,
-            training=training,
-            seed=self.config.seed,
-            compat=self.config.compat,
-            index_cache=None if data.index_cache else self.folder.frame_indexes,
-            shuffled=shuffled_sources(self.learners),
-            future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
             features=features,
         )
 
@@ -149,7 +151,7 @@ def _gather_data_problems(problems: Problems, config: TrainingConfig, first: str
     data = config.experiment.data
     for name in (data.dataset_train, data.dataset_val):
         with problems.gather():
-            read_annotations(Path(name))
+            read_segments(Path(name))
     with problems.gather():
         build_sources(data)
     with problems.gather():

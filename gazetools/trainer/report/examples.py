@@ -17,7 +17,7 @@ from torch import Tensor
 from gazetools.preview.overlay import PersonOverlay, draw_overlay
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.trainer.data.anchors import resolve_anchors
-from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
@@ -136,11 +136,13 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
             clips,
             data,
             plan.labels,
+            ClipOptions(
+                training=False,
+                seed=config.seed,
+                compat=config.compat,
+                index_cache=known if not data.index_cache and known.is_dir() else None,
+            ),
             heatmaps=build_sources(data) if spec.source else None,
-            training=False,
-            seed=config.seed,
-            compat=config.compat,
-            index_cache=known if not data.index_cache and known.is_dir() else None,
         )
     except GazetoolsError as error:
         return None, error.message

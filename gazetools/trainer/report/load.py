@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.annotations.segment import group_of
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import UsageError
-from gazetools.trainer.data.annotations import group_of
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.predictions import Predictions, read_predictions
 from gazetools.trainer.report.stats import Hits

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from gazetools._version import __version__
+from gazetools.heatmaps.people import gate
 from gazetools.schemas.base import explain_validation_error
 from gazetools.schemas.dataset import CONVERTED_FROM
 from gazetools.schemas.provenance import Provenance
@@ -67,6 +68,6 @@ def check_people(subject: Subject) -> None:
         subject.report("no-heatmaps", f"None of {len(subject.valid)} rows has a map.")
         return
     if subject.inout is not None and (known := subject.inout[~np.isnan(subject.inout)]).size:
-        inside = float((known >= 0.5).mean())
+        inside = float(gate(known).mean())
         if inside < 0.5:
             subject.report("gaze-outside", f"Only {inside:.1%} of {len(known)} rows look at something in the frame.")

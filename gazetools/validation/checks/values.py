@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.heatmaps.normalise import NORMALISATIONS
+from gazetools.heatmaps.people import INSIDE
 from gazetools.schemas.provenance import GROUND_TRUTH
 from gazetools.schemas.store import Prompt
 from gazetools.validation.subject import Subject
@@ -96,28 +98,27 @@ def _mirror_ratio(maps_hw: tuple[int, int], frame_hw: tuple[int, int]) -> bool:
 def check_normalisation(subject: Subject) -> None:
     """Sum, peak and range are those that the recorded normalisation gives, times the recorded inout weight."""
     stats, entry, options = subject.stats, subject.entry, subject.options
-    if stats is None or entry is None or options is None or entry.normalisation == "none" or not len(stats):
+    if stats is None or entry is None or options is None or not len(stats):
         return
+    rule = NORMALISATIONS[entry.normalisation]
     wanted = np.ones(len(stats))
     if options.inout == "weight" and subject.inout is not None:
         wanted = np.where(np.isnan(subject.inout), 1.0, subject.inout).astype(np.float64)
     checked = _valid(subject) & (stats.high > 0) & np.isfinite(stats.high) & np.isfinite(stats.low)
-    if entry.normalisation in ("sum", "softmax"):
-        off = np.abs(stats.total - wanted) > _SUM_TOLERANCE
-        what = "sum to 1"
-    else:
-        off = np.abs(stats.high - wanted) > _PEAK_TOLERANCE
-        what = "have the peak 1"
-        if entry.normalisation == "minmax":
-            off |= np.abs(stats.low) > _PEAK_TOLERANCE
-            what = "reach from 0 to 1"
+    off = np.zeros(len(stats), np.bool_)
+    if rule.total is not None:
+        off |= np.abs(stats.total - rule.total * wanted) > _SUM_TOLERANCE
+    if rule.peak is not None:
+        off |= np.abs(stats.high - rule.peak * wanted) > _PEAK_TOLERANCE
+    if rule.low is not None:
+        off |= np.abs(stats.low - rule.low) > _PEAK_TOLERANCE
     bad = checked & off
     if bad.any():
-        worst = stats.total[bad][0] if what == "sum to 1" else stats.high[bad][0]
+        worst = (stats.high if rule.total is None else stats.total)[bad][0]
         subject.report(
             "normalisation-off",
-            f"{int(bad.sum())} of {len(stats)} maps do not {what} although packed with {entry.normalisation}; the "
-            f"first has {worst:.4g}.",
+            f"{int(bad.sum())} of {len(stats)} maps do not {rule.promise} although packed with {entry.normalisation}; "
+            f"the first has {worst:.4g}.",
             subject.frames_of_rows(bad),
         )
 
@@ -168,4 +169,4 @@ def _dimmed_to_zero(subject: Subject) -> npt.NDArray[np.bool_]:
         return (subject.inout == 0) & np.bool_(subject.provenance.model.name == GROUND_TRUTH)
     if subject.options is None or subject.options.inout == "keep" or subject.inout is None:
         return np.zeros(count, dtype=np.bool_)
-    return subject.inout < (0.5 if subject.options.inout == "gate" else 1e-3)
+    return subject.inout < (INSIDE if subject.options.inout == "gate" else 1e-3)

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from gazetools.gazemodels.gazelle.prompts import grow_to_cell
 from gazetools.heads.prompts import prompts_of_frame
 from gazetools.heads.spec import heads_for_video, open_heads
-from gazetools.heatmaps.normalise import UINT8_MAX_ERROR, combine_people, normalise, resize
-from gazetools.heatmaps.values import to_float32
-from gazetools.layouts.base import open_source
-from gazetools.layouts.locate import KIND_OF_SUFFIX, Location
+from gazetools.heatmaps.normalise import normalise
+from gazetools.heatmaps.people import combine_people, weight
+from gazetools.heatmaps.values import UINT8_MAX_ERROR, resize, scale_of, to_float32
+from gazetools.layouts.registry import layout_at
 from gazetools.schemas.dataset import PackOptions
 from gazetools.schemas.extract import ExtractOptions
 from gazetools.schemas.store import Prompt
@@ -158,23 +158,16 @@ def _with_boxes(subject: Subject, reader: VideoReader, model: GazelleModel, deep
 
 def as_packed(raw: Maps, inout: npt.NDArray[np.float32], options: PackOptions, size_hw: tuple[int, ...]) -> Maps:
     """[1, H, W]: the people of one frame as `pack` would have made one map of them."""
-    weights = None
-    if options.inout != "keep":
-        weights = (inout >= 0.5).astype(np.float32) if options.inout == "gate" else inout
-    maps, largest = combine_people(raw, np.zeros(1, np.int64), weights, rule=options.people)
+    maps, largest = combine_people(raw, np.zeros(1, np.int64), weight(inout, options.inout), rule=options.people)
     maps = normalise(resize(maps, (size_hw[0], size_hw[1])), options.normalize, temperature=options.temperature)
     return maps if largest is None else maps * largest[:, None, None]
 
 
 def read_rows(subject: Subject, rows: list[int]) -> Maps:
     """Maps of a dataset or another tool's file as float32."""
-    kind = KIND_OF_SUFFIX["" if subject.path.is_dir() else subject.path.suffix]
-    source = open_source(Location(video_id=subject.video_id, kind=kind, path=subject.path, entry=subject.entry))
-    try:
-        stored = source.read(np.array(rows, dtype=np.int64))
-    finally:
-        source.close()
-    scale = subject.entry.scale if subject.entry else (1 / 255 if stored.dtype == np.uint8 else 1.0)
+    with layout_at(subject.path).open(subject.path) as maps:
+        stored = maps.read(np.array(rows, dtype=np.int64))
+    scale = subject.entry.scale if subject.entry else scale_of(stored.dtype, subject.path)
     return to_float32(stored, scale)
 
 

@@ -1,16 +1,16 @@
-"""Heatmaps of a store for clips: raw maps combined over people and normalised while loading."""
+"""Heatmaps of a store: raw maps combined over people and normalised while loading."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heatmaps.normalise import combine_people, normalise
+from gazetools.heatmaps.normalise import normalise
+from gazetools.heatmaps.people import chosen_tracks, combine_people, weight
+from gazetools.io.open_files import OpenFiles
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.store import STORE_SUFFIX
@@ -18,17 +18,24 @@ from gazetools.schemas.training import InOutUse, MissingPolicy
 from gazetools.schemas.training_data import HeatmapSourceSettings
 from gazetools.schemas.video_id import path_of_id
 from gazetools.store import StoreReader, list_store, open_store
-from gazetools.trainer.data.maps.dataset import ClipFramesAsked, ClipHeatmaps, HeatmapSurvey
+from gazetools.store.listing import StoreEntry
+from gazetools.trainer.data.maps.base import (
+    ClipFramesAsked,
+    ClipHeatmaps,
+    HeatmapSurvey,
+    KnownMaps,
+    WantedSource,
+    survey_videos,
+)
 
 _OPEN_STORES = 8
-_GATE = 0.5
 
 
 class StoreMaps:
-    """Reads clips' maps from the store `root`; keeps the last eight files open.
+    """Maps from the store `root`; the last eight files stay open.
 
-    A frame that was not processed shows the processed frame nearest in time, within one period of the processed ones
-    and before the end of the observation; else zeros, counted as invalid like a frame without people.
+    A frame that was not processed shows the processed frame nearest in time, within one period of the processed frames
+    and before the end of the observation; otherwise zeros, counted as invalid like a frame without people.
 
     Args:
         settings: people and per-frame normalisation, as `pack` does them; head boxes instead of the heatmaps.
@@ -39,45 +46,31 @@ class StoreMaps:
         self.settings = settings
         self.missing = missing
         self.inout = inout
-        self._open: OrderedDict[str, StoreReader] = OrderedDict()
+        self._stores: OpenFiles[str, StoreReader] = OpenFiles(_OPEN_STORES)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict()}
+    @classmethod
+    def from_config(cls, wanted: WantedSource) -> StoreMaps:
+        """The source of a config."""
+        return cls(wanted.path, wanted.settings, missing=wanted.missing, inout=wanted.inout)
 
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
-        """See MapSource; an unfinished file is broken, not missing."""
+        """What the store has for these videos; an unfinished file is broken, not missing."""
         entries = {entry.video_id: entry for entry in list_store(self.root)}
-        present, missing, without_inout = set(), [], []
-        broken: dict[str, str] = {}
-        contents: dict[str, str] = {}
-        for video_id in sorted(set(video_ids)):
-            entry = entries.get(video_id)
-            if entry is None:
-                missing.append(video_id)
-            elif entry.problem is not None:
-                broken[video_id] = entry.problem
-            else:
-                try:
-                    with open_store(entry.payload) as store:
-                        self._rows_of_people(store)
-                        if np.isnan(store.row_inout).all():
-                            without_inout.append(video_id)
-                        if store.sidecar is not None:
-                            contents[video_id] = store.sidecar.payload_sha256
-                    present.add(video_id)
-                except DataFileError as error:
-                    broken[video_id] = error.message
-        return HeatmapSurvey(
-            present=frozenset(present),
-            missing=tuple(missing),
-            broken=broken,
-            without_inout=tuple(without_inout),
-            contents=contents,
-        )
+        return survey_videos(video_ids, lambda video_id: self._inspect(entries.get(video_id)))
+
+    def _inspect(self, entry: StoreEntry | None) -> KnownMaps | None:
+        if entry is None:
+            return None
+        if entry.problem is not None:
+            raise DataFileError(entry.problem)
+        with open_store(entry.payload) as store:
+            self._rows_of_people(store)
+            content = store.sidecar.payload_sha256 if store.sidecar is not None else None
+            return KnownMaps(content=content, has_inout=not np.isnan(store.row_inout).all())
 
     def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
-        """See MapSource."""
-        store = self._store(video_id)
+        """Maps of the frames asked for, one for all people of a frame."""
+        store = self._stores.get(video_id, lambda: open_store(path_of_id(self.root, video_id, STORE_SUFFIX)))
         shown = _shown_frames(store, asked)
         unique, inverse = np.unique(shown, return_inverse=True)
         maps = np.zeros((len(unique), *store.heatmap_shape), dtype=np.float32)
@@ -99,38 +92,21 @@ class StoreMaps:
             raise DataFileError(
                 f"{store.path} holds heatmaps that are not finite.", hint="Run gazetools validate on it."
             )
-        weights = None
-        if self.inout != "keep":
-            inside = np.nan_to_num(store.row_inout[people], nan=1.0)
-            weights = (inside >= _GATE).astype(np.float32) if self.inout == "gate" else inside.astype(np.float32)
+        weights = weight(store.row_inout[people], self.inout)
         combined, largest = combine_people(maps, np.zeros(1, np.int64), weights, rule=self.settings.people)
         shown = normalise(combined, self.settings.normalize)
         return (shown if largest is None else shown * largest[:, None, None])[0]
 
     def _rows_of_people(self, store: StoreReader) -> npt.NDArray[np.int64]:
-        people = self.settings.people
-        if people in ("max", "mean"):
+        tracks = chosen_tracks(store.tracks, self.settings.people)
+        if tracks is None:
             return np.arange(len(store), dtype=np.int64)
-        if people == "wearer":
-            tracks = [track for track, role in store.tracks.items() if role == "wearer"]
-        else:
-            tracks = [track for track in store.tracks if track == int(people)]
         if not tracks:
             raise DataFileError(
-                f"{store.path} has no person {people!r}; its tracks are {sorted(store.tracks)[:20]}.",
+                f"{store.path} has no person {self.settings.people!r}; its tracks are {sorted(store.tracks)[:20]}.",
                 hint="Set people of this heatmap source to one of them, or to max or mean.",
             )
         return np.flatnonzero(np.isin(store.row_track_id, tracks)).astype(np.int64)
-
-    def _store(self, video_id: str) -> StoreReader:
-        if video_id in self._open:
-            self._open.move_to_end(video_id)
-            return self._open[video_id]
-        store = open_store(path_of_id(self.root, video_id, STORE_SUFFIX))
-        self._open[video_id] = store
-        if len(self._open) > _OPEN_STORES:
-            self._open.popitem(last=False)[1].close()
-        return store
 
 
 def maps_of_boxes(boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -144,7 +120,7 @@ def maps_of_boxes(boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, ...])
 
 
 def _shown_frames(store: StoreReader, asked: ClipFramesAsked) -> npt.NDArray[np.int64]:
-    """[n] processed frame shown for each asked one, -1 where there is none near enough."""
+    """[n] Processed frame shown for each asked one; -1 where none is near enough."""
     index, times = store.frames.index, store.frames.pts_seconds
     if not len(index):
         return np.full(len(asked.indices), -1, dtype=np.int64)

@@ -1,0 +1,223 @@
+"""The layout `npy`: a folder per video with one array per frame; whole arrays of other tools are read too."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
+from gazetools.io.atomic import atomic_folder, sha256_of_file
+from gazetools.io.npz import Npz
+from gazetools.io.space import blocks
+from gazetools.layouts.base import (
+    FileMaps,
+    Indices,
+    Layout,
+    MapStream,
+    MemoryMaps,
+    SideMembers,
+    StoredMaps,
+    Written,
+    thw,
+)
+from gazetools.layouts.npz import npy_header, write_members
+from gazetools.schemas.dataset import INDEX_NPZ
+from gazetools.schemas.errors import DataFileError
+
+_HEADER_BYTES = 128
+"""Size of an .npy header of a map."""
+_NUMBERED_FRAME = re.compile(r"^(?:.*\D)?(\d{1,9})\.npy$")
+
+
+class NpyFolder(Layout):
+    """`<video_id>/frame_000000.npy` ... with the members in `index.npz`; the number is the index of the frame."""
+
+    suffix = ""
+    files_hint = "Use --layout npz: one file per video."
+
+    def write(self, path: Path, stream: MapStream) -> Written:
+        header = npy_header(stream.shape[1:], stream.dtype)
+        sums: dict[str, str] = {}
+        total = 0
+        with atomic_folder(path) as temp:
+            for block in stream.blocks:
+                for frame in np.ascontiguousarray(block):
+                    data = header + frame.tobytes()
+                    name = f"frame_{len(sums):06d}.npy"
+                    (temp / name).write_bytes(data)
+                    sums[name] = hashlib.sha256(data).hexdigest()
+                    total += len(data)
+            index = temp / INDEX_NPZ
+            with zipfile.ZipFile(index, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+                write_members(archive, stream.members())
+            sums[INDEX_NPZ] = sha256_of_file(index)
+            total += index.stat().st_size
+        return Written(sha256=sha256_of_listing(sums.items()), bytes=total)
+
+    def open_members(self, path: Path, *, required: bool) -> Npz | None:
+        """Frames of other tools have no `index.npz`."""
+        index = path / INDEX_NPZ
+        return Npz(index) if required or index.exists() else None
+
+    def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
+        """The header of the first frame, a map [H, W] or [1, H, W]."""
+        first = _first_of(path, numbered_frames(path))
+        return npy_layout(first), str(first)
+
+    def open(self, path: Path, members: SideMembers | None = None) -> StoredMaps:
+        return FolderMaps(path)
+
+    def sha256(self, path: Path) -> str:
+        """The checksum of the listing of all files."""
+        names = [*numbered_frames(path).values(), *([INDEX_NPZ] if (path / INDEX_NPZ).exists() else [])]
+        return sha256_of_listing((name, sha256_of_file(path / name)) for name in names)
+
+    def bytes_at(self, path: Path) -> int | None:
+        if not (path / INDEX_NPZ).is_file():
+            return None
+        return sum(file.stat().st_size for file in path.iterdir())
+
+    def need(self, frames: int, map_bytes: int) -> tuple[int, int]:
+        """Every frame takes whole blocks of the disk."""
+        return frames * blocks(map_bytes + _HEADER_BYTES), frames
+
+    def readme(self, file: str) -> str:
+        return f"Or with numpy alone: `numpy.load({file + '/frame_000000.npy'!r})`; `index.npz` has the rest."
+
+
+class NpyArray(Layout):
+    """`<id>.npy` of another tool: the maps [T, H, W] of one video in one array, without members; it is only read."""
+
+    suffix = ".npy"
+
+    def write(self, path: Path, stream: MapStream) -> Written:
+        """Not supported, since an array has no place for members."""
+        raise NotImplementedError
+
+    def open_members(self, path: Path, *, required: bool) -> None:
+        """There are none."""
+
+    def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
+        return npy_layout(path), str(path)
+
+    def open(self, path: Path, members: SideMembers | None = None) -> StoredMaps:
+        """Maps in Fortran order are read whole."""
+        header, where = self.header(path)
+        if header.fortran_order:
+            return MemoryMaps(load_npy(path), where=where)
+        return FileMaps(path, header, header.data_offset)
+
+    def readme(self, file: str) -> str:
+        return f"Or with numpy alone: `numpy.load({file!r})`, `[T,H,W]`."
+
+
+class FolderMaps(StoredMaps):
+    """Maps of a folder of frames; the number in the name is the frame's index."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder
+        self._names = numbered_frames(folder)
+        first = _first_of(folder, self._names)
+        header = npy_layout(first)
+        count, height, width = thw(header.shape, str(first))
+        if count != 1:
+            raise DataFileError(f"{first} holds {count} maps; a file in a folder of frames holds one.")
+        self.shape = (max(self._names) + 1, height, width)
+        self.dtype = header.dtype
+        self._header = header
+        self._prefix = str(folder) + os.sep
+        with first.open("rb") as file:
+            self._start = file.read(header.data_offset)
+
+    def read(self, indices: Indices) -> AnyArray:
+        """Raises DataFileError where a frame's file is missing, damaged or unlike the others."""
+        maps = np.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
+        for position, index in enumerate(indices.tolist()):
+            maps[position] = self._read_one(index)
+        return maps
+
+    def present(self) -> npt.NDArray[np.bool_] | None:
+        if len(self._names) == self.shape[0]:
+            return None
+        present = np.zeros(self.shape[0], dtype=np.bool_)
+        present[list(self._names)] = True
+        return present
+
+    def _read_one(self, index: int) -> AnyArray:
+        name = self._names.get(index)
+        if name is None:
+            raise DataFileError(f"{self.path} has no file for frame {index}.", path=str(self.path), frame=index)
+        path = self._prefix + name
+        size = len(self._start) + self._header.nbytes
+        try:
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - half the cost of Path.open, once per frame
+                data = file.read(size + 1)
+        except OSError as error:
+            raise DataFileError(f"Cannot read {path}: {error.strerror}.", path=path) from error
+        # the frames of one folder have equal headers, so that comparing bytes replaces parsing
+        if len(data) == size and data.startswith(self._start) and not self._header.fortran_order:
+            return np.frombuffer(data, self.dtype, offset=len(self._start)).reshape(self.shape[1:])
+        other = npy_layout(Path(path))
+        if thw(other.shape, path) != (1, *self.shape[1:]) or other.dtype != self.dtype:
+            raise DataFileError(
+                f"{path} is {other.dtype} {list(other.shape)}, but the folder's first frame is {self.dtype} "
+                f"{list(self._header.shape)}.",
+                path=path,
+            )
+        return load_npy(Path(path)).reshape(self.shape[1:])
+
+
+def is_frame_folder(folder: Path) -> bool:
+    """Whether `folder` holds one map per numbered .npy file, rather than one video per file.
+
+    The first file decides: a single map is [H,W] or [1,H,W]. A file that can't be read counts as a single map.
+    """
+    names = sorted(path.name for path in folder.iterdir() if _NUMBERED_FRAME.match(path.name))
+    if not names or names[0].startswith("."):
+        return False
+    try:
+        shape = npy_layout(folder / names[0]).shape
+    except DataFileError:
+        return True
+    return len(shape) == 2 or shape[0] == 1
+
+
+def numbered_frames(folder: Path) -> dict[int, str]:
+    """Frame number -> file name of the .npy files in `folder`.
+
+    Raises DataFileError where two have one number or the folder can't be read.
+    """
+    frames: dict[int, str] = {}
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError as error:
+        raise DataFileError(f"Cannot read {folder}: {error.strerror}.", path=str(folder)) from error
+    for name in names:
+        match = _NUMBERED_FRAME.match(name)
+        if match is None or name.startswith("."):
+            continue
+        number = int(match.group(1))
+        if number in frames:
+            raise DataFileError(f"{folder}: {frames[number]} and {name} have the same frame number {number}.")
+        frames[number] = name
+    return frames
+
+
+def _first_of(folder: Path, frames: dict[int, str]) -> Path:
+    """The file of the first frame. Raises DataFileError where there is none."""
+    if not frames:
+        raise DataFileError(f"{folder} holds no numbered .npy frames.", path=str(folder))
+    return folder / frames[min(frames)]
+
+
+def sha256_of_listing(sums: Iterable[tuple[str, str]]) -> str:
+    """sha256 of the sorted lines `name sha256` of a folder's files."""
+    lines = sorted(f"{name} {checksum}" for name, checksum in sums)
+    return hashlib.sha256(("\n".join(lines) + "\n").encode()).hexdigest()

@@ -1,0 +1,120 @@
+"""The layout `npz`: one stored archive per video; archives of other tools are read too."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy_format
+
+from gazetools.io.arrays import AnyArray, ArrayHeader
+from gazetools.io.atomic import atomic_path, sha256_while_synced
+from gazetools.io.npz import Npz
+from gazetools.io.parallel import ahead
+from gazetools.layouts.base import FileMaps, Layout, MapStream, MemoryMaps, SideMembers, StoredMaps, Written
+from gazetools.schemas.dataset import HEATMAP_MEMBER
+
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+_ALIGNMENT = 64
+_ALIGNMENT_FIELD = 0xD935
+"""Id of the zip extra field that Android's zipalign pads with; readers skip ids they do not know."""
+
+
+class NpzLayout(Layout):
+    """`<video_id>.npz` with the member `heatmap` first, all members stored uncompressed.
+
+    The first element of the maps lies at a multiple of 64 bytes, so that any tool may map it into memory.
+    """
+
+    suffix = ".npz"
+
+    def write(self, path: Path, stream: MapStream) -> Written:
+        with atomic_path(path) as temp:
+            with zipfile.ZipFile(temp, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+                header = npy_header(stream.shape, stream.dtype)
+                size = len(header) + math.prod(stream.shape) * stream.dtype.itemsize
+                with _open_member(archive, HEATMAP_MEMBER, size, aligned=True) as file:
+                    file.write(header)
+                    for block in ahead(stream.blocks):
+                        file.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
+                write_members(archive, stream.members())
+            return Written(sha256=sha256_while_synced(temp), bytes=temp.stat().st_size)
+
+    def open_members(self, path: Path, *, required: bool) -> Npz:
+        return Npz(path)
+
+    def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
+        """Other tools' maps are the first member where none is named `heatmap`."""
+        if members is None:
+            with Npz(path) as archive:
+                return self.header(path, archive)
+        name = _maps_in(members)
+        return members.layout(name), f"{path}:{name}"
+
+    def open(self, path: Path, members: SideMembers | None = None) -> StoredMaps:
+        """Compressed maps and those in Fortran order are read whole."""
+        if not isinstance(members, Npz):
+            with Npz(path) as archive:
+                return self.open(path, archive)
+        header, where = self.header(path, members)
+        name = _maps_in(members)
+        if members.is_stored(name) and not header.fortran_order:
+            return FileMaps(path, header, members.element_offset(name))
+        return MemoryMaps(members.load(name), where=where)
+
+    def blocks(self, path: Path, rows: int, members: SideMembers | None = None) -> Iterator[AnyArray]:
+        """Compares the CRC at the end."""
+        with Npz(path) as archive:
+            yield from archive.iter_blocks(_maps_in(archive), rows)
+
+    def readme(self, file: str) -> str:
+        return f"Or with numpy alone: `numpy.load({file!r})['heatmap']`, `[T,H,W]`."
+
+
+def write_members(archive: zipfile.ZipFile, members: dict[str, npt.NDArray[Any]]) -> None:
+    """Add arrays to an archive, stored, with bytes that depend on nothing but them."""
+    for name, array in members.items():
+        header = npy_header(array.shape, array.dtype)
+        with _open_member(archive, name, len(header) + array.nbytes, aligned=False) as file:
+            file.write(header)
+            file.write(np.ascontiguousarray(array).tobytes())
+
+
+def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """What precedes the elements in an .npy file."""
+    stream = io.BytesIO()
+    npy_format.write_array_header_1_0(
+        stream, {"descr": npy_format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    )
+    return stream.getvalue()
+
+
+def _maps_in(archive: SideMembers) -> str:
+    return HEATMAP_MEMBER if HEATMAP_MEMBER in archive.names else archive.names[0]
+
+
+def _open_member(archive: zipfile.ZipFile, name: str, size: int, *, aligned: bool) -> IO[bytes]:
+    info = zipfile.ZipInfo(f"{name}.npy", date_time=_ZIP_DATE)
+    # fixed, so that the bytes depend on no machine and no umask
+    info.create_system, info.external_attr, info.file_size = 3, 0o644 << 16, size
+    large = size > (1 << 31) - 1
+    if aligned:
+        info.extra = _alignment_field(archive, info, large=large)
+    return archive.open(info, "w", force_zip64=large)
+
+
+def _alignment_field(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, large: bool) -> bytes:
+    """Extra field whose length makes the member's data begin at a multiple of _ALIGNMENT in the file."""
+    local_header = 30 + len(info.filename) + (20 if large else 0)
+    start = (archive.fp.tell() if archive.fp else 0) + local_header
+    padding = -start % _ALIGNMENT
+    if padding < 6:
+        padding += _ALIGNMENT
+    return struct.pack("<HHH", _ALIGNMENT_FIELD, padding - 4, _ALIGNMENT) + bytes(padding - 6)

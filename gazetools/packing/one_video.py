@@ -1,0 +1,145 @@
+"""What `pack` and `convert` share: the run over all videos, and the way of one video into the dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from gazetools.heatmaps.values import UINT8_SCALE
+from gazetools.io.atomic import check_writable_folder, remove_stale_temps, write_bytes_atomic
+from gazetools.io.parallel import SharedProgress, each
+from gazetools.layouts.base import Layout, MapStream
+from gazetools.layouts.registry import LAYOUTS
+from gazetools.packing.manifest import ManifestDraft
+from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.dataset import ORIGIN_SUFFIX, PackedItem, PackedVideo, PackOptions, PackReport
+from gazetools.schemas.errors import UsageError
+from gazetools.schemas.video_id import path_of_id
+
+
+class VideoToPack(Protocol):
+    """One video of a run."""
+
+    @property
+    def video_id(self) -> str:
+        """Its id in the dataset."""
+
+    def pack(self, draft: ManifestDraft, progress: Progress) -> PackedItem:
+        """Pack it into the dataset. A UsageError fails this video, a FaultError stops the run."""
+
+
+def pack_videos(
+    videos: Sequence[VideoToPack],
+    dataset: Path,
+    options: PackOptions,
+    *,
+    overwrite: bool,
+    workers: int | None,
+    progress: Progress | None,
+) -> PackReport:
+    """Check the dataset folder, pack the videos in a few threads, write the manifest last."""
+    progress = SharedProgress(progress or NoProgress())
+    check_writable_folder(dataset, option="-o")
+    remove_stale_temps(dataset)
+    draft = ManifestDraft(dataset, options, overwrite=overwrite)
+    ids = [video.video_id for video in videos]
+    draft.allow_only(ids)
+    LAYOUTS[options.layout].check_ids({*ids} | draft.video_ids)
+    progress.start("videos", len(videos), unit="videos")
+
+    def one(video: VideoToPack) -> PackedItem:
+        began = time.monotonic()
+        try:
+            item = video.pack(draft, progress)
+            item = item.model_copy(update={"seconds": time.monotonic() - began})
+        except UsageError as error:
+            progress.say(f"failed: {video.video_id}: {error}")
+            item = PackedItem(video_id=video.video_id, status="failed", reason=str(error))
+        progress.finish(video.video_id)
+        progress.advance("videos")
+        return item
+
+    items = each(one, videos, workers=workers or min(4, os.cpu_count() or 1))
+    progress.finish("videos")
+    draft.commit()
+    return PackReport(output=str(dataset), items=items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The place of one video in the dataset."""
+
+    draft: ManifestDraft
+    video_id: str
+    source_sha256: str
+    """sha256 of the file from which the video is packed."""
+
+    @property
+    def layout(self) -> Layout:
+        """The dataset's layout."""
+        return LAYOUTS[self.draft.options.layout]
+
+    @property
+    def path(self) -> Path:
+        """File or folder of the video."""
+        return path_of_id(self.draft.dataset, self.video_id, self.layout.suffix)
+
+    def unchanged(self) -> PackedItem | None:
+        """The result of a video that is packed already; None where it must be packed.
+
+        Raises UsageError where a file that is not of gazetools has its name.
+        """
+        if (entry := self.draft.unchanged(self.video_id, self.source_sha256)) is not None:
+            return self._item("unchanged", entry)
+        if self.path.exists() and not self.draft.may_replace:
+            raise UsageError(
+                f"{self.path} exists and is in no manifest of gazetools.",
+                hint="Choose another -o, or pass --overwrite.",
+            )
+        return None
+
+    def write(self, stream: MapStream) -> dict[str, Any]:
+        """Commit the video's maps and return the fields of its PackedVideo that follow from them.
+
+        Raises FaultError before writing where the disk has no room.
+        """
+        self.layout.check_space(self.path, stream.shape, stream.dtype)
+        written = self.layout.write(self.path, stream)
+        return {
+            "file": self.video_id + self.layout.suffix,
+            **dict(zip("THW", stream.shape, strict=True)),
+            "dtype": stream.dtype.name,
+            "scale": UINT8_SCALE if stream.dtype == np.uint8 else 1.0,
+            "sha256": written.sha256,
+            "bytes": written.bytes,
+            "source_sha256": self.source_sha256,
+            "options_key": self.draft.options.key(),
+        }
+
+    def add(self, fields: dict[str, Any], *, origin: bytes | None, warnings: Sequence[str] = ()) -> PackedItem:
+        """Write the origin file, then record the video, whose maps are committed; `fields` are those of PackedVideo."""
+        if origin is not None:
+            write_bytes_atomic(path_of_id(self.draft.dataset, self.video_id, ORIGIN_SUFFIX), origin)
+            fields = {**fields, "origin_sha256": hashlib.sha256(origin).hexdigest()}
+        entry = PackedVideo(**fields)
+        self.draft.add(self.video_id, entry)
+        return self._item("packed", entry, warnings)
+
+    def _item(
+        self, status: Literal["packed", "unchanged"], entry: PackedVideo, warnings: Sequence[str] = ()
+    ) -> PackedItem:
+        return PackedItem(
+            video_id=self.video_id,
+            status=status,
+            frames=entry.t,
+            valid_frames=entry.valid_frames,
+            bytes=entry.bytes,
+            warnings=list(warnings),
+        )
