@@ -114,14 +114,16 @@ def run_blocks(
     return tokens
 
 
-def init_like_upstream(module: nn.Module, blocks: nn.ModuleList, *, std: float = 0.02) -> None:
+def init_like_upstream(
+    module: nn.Module, blocks: nn.ModuleList, *, output_layers: tuple[str, str] = ("attention.proj", "mlp.fc2")
+) -> None:
     """Initialise as V-JEPA 2: truncated normal weights, zero biases, output layers of block k divided by sqrt(2 k).
 
     Source: facebookresearch/vjepa2 src/models/predictor.py, _init_weights and _rescale_blocks.
     """
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d | nn.Conv3d):
-            nn.init.trunc_normal_(part.weight, std=std, a=-2.0, b=2.0)
+            nn.init.trunc_normal_(part.weight, std=0.02, a=-2.0, b=2.0)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.LayerNorm):
@@ -129,7 +131,7 @@ def init_like_upstream(module: nn.Module, blocks: nn.ModuleList, *, std: float =
             nn.init.zeros_(part.bias)
     with torch.no_grad():
         for number, block in enumerate(blocks, start=1):
-            for layer in ("attention.proj", "mlp.fc2"):
+            for layer in output_layers:
                 block.get_parameter(f"{layer}.weight").div_(math.sqrt(2.0 * number))
 
 

@@ -73,31 +73,28 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         self.grid = side // patch_size
         self.steps = num_frames // tubelet_size
         self.mask_index = mask_index
-        self.predictor_embed = nn.Linear(embed_dim, predictor_embed_dim)
-        self.mask_tokens = nn.ParameterList(torch.zeros(1, 1, predictor_embed_dim) for _ in range(num_mask_tokens))
+        width = predictor_embed_dim
+        self.predictor_embed = nn.Linear(embed_dim, width)
+        self.mask_tokens = nn.ParameterList(torch.zeros(1, 1, width) for _ in range(num_mask_tokens))
         self.predictor_blocks = build_blocks(
-            width=predictor_embed_dim,
-            depth=depth,
-            num_heads=num_heads,
-            sdpa=use_sdpa,
-            checkpointing=use_activation_checkpointing,
+            width=width, depth=depth, num_heads=num_heads, sdpa=use_sdpa, checkpointing=use_activation_checkpointing
         )
-        self.predictor_norm = nn.LayerNorm(predictor_embed_dim, eps=NORM_EPS)
-        self.predictor_proj = nn.Linear(predictor_embed_dim, embed_dim)
+        self.predictor_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.predictor_proj = nn.Linear(width, embed_dim)
         self.fusion: Fusion = fusion if use_heatmap else "none"
         check_fusion(self.fusion, temporal=temporal, heatmap_positions=heatmap_positions)
         self.heatmap_tokens: HeatmapTokens | None = None
         self.heatmap_fusion: HeatmapFusion | None = None
         if self.fusion != "none":
             self.heatmap_tokens = HeatmapTokens(
-                dim=predictor_embed_dim,
+                dim=width,
                 resolution=heatmap_resolution or side,
                 patch_sizes=multiscale or [heatmap_patch_size or patch_size],
                 tubelet_size=tubelet_size,
                 temporal=temporal,
                 positions=heatmap_positions,
             )
-            self.heatmap_fusion = FUSIONS[fusion](width=predictor_embed_dim, num_heads=num_heads, depth=depth)
+            self.heatmap_fusion = FUSIONS[fusion](width=width, num_heads=num_heads, depth=depth)
         init_like_upstream(self, self.predictor_blocks)
         if self.heatmap_fusion is not None:
             self.heatmap_fusion.reset()
