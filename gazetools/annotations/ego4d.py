@@ -1,7 +1,9 @@
-"""Ego4D v2 as it is downloaded: ego4d.json, the wearer's gaze, and the LTA and STA forecasting annotations."""
+"""Ego4D v2 as the `ego4d` downloader leaves it: ego4d.json, videos, the wearer's gaze, long-term anticipation (LTA)."""
 
 from __future__ import annotations
 
+import fnmatch
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.annotations.segment import Segment
 from gazetools.io.json_files import read_json
 from gazetools.io.tables import read_table
 from gazetools.schemas.errors import DataFileError
@@ -17,7 +20,8 @@ from gazetools.schemas.video_id import check_video_id
 CANONICAL_FPS = 30
 """Canonical videos have a constant 30 frames per second; gaze and annotation times refer to them."""
 _MAX_JSON = 4 << 30
-_LTA_NEEDED = ("video_uid", "clip_uid", "clip_parent_start_sec", "action_clip_start_sec", "action_clip_end_sec")
+_VIDEO_FOLDERS = ("full_scale", "video_540ss")
+ANNOTATIONS_COMMAND = "ego4d --output_directory ROOT --version v2 --datasets annotations"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,18 +31,8 @@ class Ego4dVideo:
     uid: str
     duration_seconds: float
     has_gaze: bool
-    """As ego4d.json says; it may disagree with the files that are there."""
+    """Whether ego4d.json lists gaze; the files on disk may disagree."""
     scenarios: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ego4dClip:
-    """One entry of ego4d.json's `clips`: [start, end) of a video, in seconds."""
-
-    uid: str
-    video_uid: str
-    start_seconds: float
-    end_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,27 +42,22 @@ class WearerGaze:
     xy: npt.NDArray[np.float64]
     """[N, 2] fractions of the frame, y down; NaN where no sample is confident."""
     age_seconds: npt.NDArray[np.float64]
-    """[N] frame time minus the mean time of the samples used."""
+    """[N] Frame time minus the mean time of the samples used."""
     counts: dict[str, int]
     """rows, low_confidence, no_number."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForecastClip:
-    """One action of a forecasting annotation, in seconds of the whole video."""
-
-    video_uid: str
-    start_seconds: float
-    end_seconds: float
-    verb_label: int | None
-    noun_label: int | None
-    """None in the unannotated test split."""
-
-
 def read_ego4d_videos(path: Path) -> list[Ego4dVideo]:
-    """`videos` of ego4d.json; DataFileError names the entry that can't be read."""
+    """`videos` of ego4d.json; DataFileError names the entry that can't be read, or the command that gets the file."""
+    hint = "Get it with: ego4d --output_directory ROOT --version v2 --metadata"
+    if not path.exists():
+        raise DataFileError(f"{path} does not exist.", hint=hint, path=str(path))
+    content = read_json(path, max_bytes=_MAX_JSON)
+    entries = content.get("videos") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise DataFileError(f"{path} has no list `videos`; is it the file it is taken for?", hint=hint, path=str(path))
     out = []
-    for number, entry in enumerate(_list_of(path, "videos", part="metadata")):
+    for number, entry in enumerate(entries):
         try:
             out.append(
                 Ego4dVideo(
@@ -83,48 +72,14 @@ def read_ego4d_videos(path: Path) -> list[Ego4dVideo]:
     return out
 
 
-def read_ego4d_clips(path: Path) -> list[Ego4dClip]:
-    """`clips` of ego4d.json: parts [start, end) of videos; DataFileError names the entry that can't be read."""
-    out = []
-    for number, entry in enumerate(_list_of(path, "clips", part="metadata")):
-        try:
-            clip = Ego4dClip(
-                uid=str(entry["clip_uid"]),
-                video_uid=check_video_id(str(entry["video_uid"])),
-                start_seconds=float(entry["video_start_sec"]),
-                end_seconds=float(entry["video_end_sec"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataFileError(f"{path}, clips[{number}]: {error!r}.", path=str(path)) from None
-        if not 0 <= clip.start_seconds < clip.end_seconds:
-            raise DataFileError(
-                f"{path}, clips[{number}]: {clip.start_seconds} to {clip.end_seconds} s is no range.", path=str(path)
-            )
-        out.append(clip)
-    return out
-
-
-def _list_of(path: Path, key: str, *, part: str = "annotations") -> list[Any]:
-    """The list under `key`; DataFileError with the downloader's command where the file or the list is missing."""
-    option = "--metadata" if part == "metadata" else f"--datasets {part}"
-    hint = f"Get it with: ego4d --output_directory ROOT --version v2 {option}"
-    if not path.exists():
-        raise DataFileError(f"{path} does not exist.", hint=hint, path=str(path))
-    content = read_json(path, max_bytes=_MAX_JSON)
-    found = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(found, list):
-        raise DataFileError(f"{path} has no list `{key}`; is it the file it is taken for?", hint=hint, path=str(path))
-    return found
-
-
 def read_wearer_gaze(
     path: Path, frame_count: int, *, min_confidence: float = 0.6, origin: str = "bottom-left"
 ) -> WearerGaze:
-    """The median of each frame's confident samples; frame = round(canonical_timestamp_s * 30).
+    """The median of each frame's confident samples; a sample belongs to frame round(canonical_timestamp_s * 30).
 
     Args:
         path: `v2/gaze/<video_uid>.csv`.
-        frame_count: of the canonical video; samples of other frames don't count.
+        frame_count: frames of the canonical video; samples of other frames don't count.
         min_confidence: samples below it don't count.
         origin: where norm_pos has y = 0, `bottom-left` (Pupil) or `top-left`.
 
@@ -164,69 +119,118 @@ def read_wearer_gaze(
     )
 
 
-def read_lta(path: Path) -> list[ForecastClip]:
-    """`fho_lta_{train,val,test_unannotated}.json`: actions in the time of the whole video, sorted.
+def lta_segments(path: Path, document: Any, problems: list[str], *, labelled: bool) -> list[Segment]:
+    """Every action of `fho_lta_{train,val,test_unannotated}.json`, in the file's order, in seconds of its video.
 
-    Clip times are moved by the clip's start in its video. Raises DataFileError naming the entry.
+    `clips` lists one action per entry; its times count from the start of a clip of the video, so that the clip's start
+    (`clip_parent_start_sec`) is added.
+
+    Args:
+        path: the file, for messages.
+        document: its content.
+        problems: receives a text for every wrong entry.
+        labelled: an entry without `verb_label` and `noun_label` is wrong, as in the test split.
+
+    Raises DataFileError where `document` has no list `clips`.
     """
-    out = []
-    for number, clip in enumerate(_list_of(path, "clips")):
-        if missing := [name for name in _LTA_NEEDED if not isinstance(clip, dict) or name not in clip]:
-            raise DataFileError(f"{path}, clips[{number}] lacks {', '.join(missing)}.", path=str(path))
+    clips = document.get("clips") if isinstance(document, dict) else None
+    if not isinstance(clips, list):
+        hint = f"Get it with: {ANNOTATIONS_COMMAND}"
+        raise DataFileError(f"{path} has no list `clips`; is it the file it is taken for?", hint=hint, path=str(path))
+    segments: list[Segment] = []
+    for number, entry in enumerate(clips):
         try:
-            shift = float(clip["clip_parent_start_sec"])
-            out.append(
-                ForecastClip(
-                    video_uid=check_video_id(str(clip["video_uid"])),
-                    start_seconds=shift + float(clip["action_clip_start_sec"]),
-                    end_seconds=shift + float(clip["action_clip_end_sec"]),
-                    verb_label=_label(clip.get("verb_label")),
-                    noun_label=_label(clip.get("noun_label")),
-                )
-            )
-        except (TypeError, ValueError) as error:
-            raise DataFileError(f"{path}, clips[{number}]: {error}.", path=str(path)) from None
-    return sorted(out, key=lambda clip: (clip.video_uid, clip.start_seconds))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShortTermFrame:
-    """One annotated frame of fho_sta: what will be touched next."""
-
-    uid: str
-    video_uid: str
-    frame: int
-    """In the canonical 30 fps video."""
-    objects: tuple[dict[str, Any], ...]
-    """box [x1, y1, x2, y2] in pixels, verb_category_id, noun_category_id, time_to_contact (s); empty in the test."""
-
-
-def read_sta(path: Path) -> list[ShortTermFrame]:
-    """`fho_sta_{train,val,test_unannotated}.json`; DataFileError names the entry that can't be read."""
-    out = []
-    for number, entry in enumerate(_list_of(path, "annotations")):
-        try:
-            out.append(
-                ShortTermFrame(
-                    uid=str(entry["uid"]),
-                    video_uid=check_video_id(str(entry.get("video_id") or entry["video_uid"])),
-                    frame=int(entry["frame"]),
-                    objects=tuple(entry.get("objects") or ()),
-                )
-            )
+            segments.append(_lta_segment(number, entry, labelled=labelled))
         except (KeyError, TypeError, ValueError) as error:
-            raise DataFileError(f"{path}, annotations[{number}]: {error!r}.", path=str(path)) from None
-    return out
+            reason = f" lacks {error.args[0]}" if isinstance(error, KeyError) else f": {error}"
+            problems.append(f"clips[{number}]{reason}")
+    return segments
 
 
-def read_taxonomy(path: Path) -> tuple[list[str], list[str]]:
-    """(verbs, nouns) of `fho_lta_taxonomy.json`; a label is a place in its list. DataFileError: not of that form."""
-    lists = [_list_of(path, key) for key in ("verbs", "nouns")]
-    for key, names in zip(("verbs", "nouns"), lists, strict=True):
-        if wrong := [number for number, name in enumerate(names) if not isinstance(name, str)]:
-            raise DataFileError(f"{path}, {key}[{wrong[0]}]: {names[wrong[0]]!r} is no name.", path=str(path))
-    return lists[0], lists[1]
+def _lta_segment(number: int, entry: Any, *, labelled: bool) -> Segment:
+    if not isinstance(entry, dict):
+        raise TypeError("it is no object")
+    video_id = check_video_id(str(entry["video_uid"]))
+    shift = float(entry["clip_parent_start_sec"])
+    start, stop = (shift + float(entry[f"action_clip_{end}_sec"]) for end in ("start", "end"))
+    if not (0 <= start < stop and math.isfinite(stop)):
+        raise ValueError(f"{start} to {stop} s of the video is no range")
+    labels = [entry[name] if labelled else entry.get(name) for name in ("verb_label", "noun_label")]
+    classes: dict[str, Any] = {}
+    if labelled or None not in labels:
+        if any(isinstance(label, bool) or not isinstance(label, int) or label < 0 for label in labels):
+            raise ValueError(f"verb_label and noun_label {labels} are not whole numbers >= 0")
+        verb, noun = labels
+        classes = {"verb": verb, "noun": noun, "action": (verb, noun)}
+    name = f"{video_id}@{start:.3f}"
+    return Segment(
+        row=number + 1,
+        video_id=video_id,
+        start_seconds=start,
+        stop_seconds=stop,
+        classes=classes,
+        name=name,
+        title=f"clips[{number}]",
+    )
 
 
-def _label(value: Any) -> int | None:
-    return None if value is None else int(value)
+def ego4d_folder(root: Path) -> Path | None:
+    """The folder that has `gaze/` and videos: `root` or `root/v2`, as the downloader leaves it; None otherwise."""
+    for folder in (root, root / "v2"):
+        if (folder / "gaze").is_dir() and any((folder / name).is_dir() for name in _VIDEO_FOLDERS):
+            return folder
+    return None
+
+
+def ego4d_videos_with_gaze(folder: Path) -> list[tuple[str, Path | None, Path]]:
+    """(video uid, video or None, gaze CSV) for every gaze file; the full-scale video before the 540-pixel one."""
+    return [
+        (uid := check_video_id(gaze.stem), _video(folder, uid), gaze)
+        for gaze in sorted((folder / "gaze").glob("*.csv"))
+    ]
+
+
+def _video(folder: Path, uid: str) -> Path | None:
+    videos = (folder / name / f"{uid}.mp4" for name in _VIDEO_FOLDERS)
+    return next((video for video in videos if video.is_file()), None)
+
+
+def download_command(root: Path, dataset: str, uid: str | None = None) -> str:
+    """The official downloader's command for a data set (`full_scale`, `gaze`, `annotations`) or one video of it."""
+    return f"ego4d --output_directory {root} --version v2 --datasets {dataset}" + (f" --video_uids {uid}" * bool(uid))
+
+
+def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[str, list[tuple[str, str]]]:
+    """Files that rendering the wearer's gaze needs and lacks: video uid -> (file, download command).
+
+    These are the video of a gaze file, the gaze file of a downloaded video that has gaze according to ego4d.json, and
+    ego4d.json itself.
+
+    Args:
+        root: folder that was given to the downloader.
+        folder: as from `ego4d_folder`.
+        wanted: video uids or patterns separated by commas; None: all.
+
+    Raises DataFileError where ego4d.json can't be read.
+    """
+    patterns = [part.strip() for part in (wanted or "*").split(",")]
+    lacking: dict[str, list[tuple[str, str]]] = {}
+    with_gaze = ego4d_videos_with_gaze(folder)
+    for uid, video, _ in with_gaze:
+        if video is None:
+            lacking[uid] = [(str(folder / "full_scale" / f"{uid}.mp4"), download_command(root, "full_scale", uid))]
+    listing = next((path for path in (folder / "ego4d.json", root / "ego4d.json") if path.is_file()), None)
+    if listing is None:
+        command = download_command(root, "gaze") + " --metadata"
+        return _chosen(lacking, patterns) | {"ego4d.json": [(str(folder / "ego4d.json"), command)]}
+    there = {uid for uid, _, _ in with_gaze}
+    for entry in read_ego4d_videos(listing):
+        if entry.has_gaze and entry.uid not in there and _video(folder, entry.uid) is not None:
+            lacking[entry.uid] = [
+                (str(folder / "gaze" / f"{entry.uid}.csv"), download_command(root, "gaze", entry.uid))
+            ]
+    return _chosen(lacking, patterns)
+
+
+def _chosen(lacking: dict[str, list[tuple[str, str]]], patterns: list[str]) -> dict[str, list[tuple[str, str]]]:
+    return {u: files for u, files in lacking.items() if any(fnmatch.fnmatchcase(u, pattern) for pattern in patterns)}

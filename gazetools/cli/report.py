@@ -31,7 +31,7 @@ def report_command(
     """
     from gazetools.trainer.export.epic import SupervisionLevels
     from gazetools.trainer.export.run import export
-    from gazetools.trainer.report.build import report
+    from gazetools.trainer.report.run import report
 
     levels = SupervisionLevels.parse(exports.epic_sls) if exports.epic_sls is not None else None
     if exports.export_epic is not None and levels is None:

@@ -108,12 +108,5 @@ def choose_cameras(take: Take, *, views: str = "exo", cameras: str | None = None
     return [c for c in wanted if any(fnmatch.fnmatchcase(name, p) for name in (c.name, c.camera_id) for p in patterns)]
 
 
-def check_views(views: str) -> str:
-    """`views` if it is exo, ego, or both; else UsageError."""
-    if not _parts(views) or set(_parts(views)) - {"exo", "ego"}:
-        raise UsageError(f"--views {views!r} must be exo, ego, or exo,ego.", hint="Change --views.")
-    return views
-
-
 def _parts(text: str) -> Sequence[str]:
     return [part.strip() for part in text.split(",") if part.strip()]

@@ -20,10 +20,11 @@ from gazetools.heads.calib import WEARER
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.groundtruth import GroundTruthOptions
 from gazetools.schemas.store import Prompt
+from gazetools.video.source import VideoSource
 
 
 def egoexo_targets(
-    take: Take, frames: npt.NDArray[np.int64], *, width: int, height: int, frame_count: int, options: GroundTruthOptions
+    reader: VideoSource, frames: npt.NDArray[np.int64], *, take: Take, options: GroundTruthOptions
 ) -> Targets:
     """Gaze in the Aria RGB video from `*_eye_gaze_2d.csv`, whose pixels refer to the upright 1408x1408 picture.
 
@@ -35,6 +36,7 @@ def egoexo_targets(
         raise DataFileError(
             f"Take {take.name} has no 2-D eye-gaze file.", hint=f"Get it with: {take.download('take_eye_gaze')}"
         )
+    width, height, frame_count = reader.info.width, reader.info.height, reader.frame_count
     if width != height:
         raise DataFileError(
             f"Take {take.name}: the ego video is {width}x{height}; 2-D gaze refers to the square upright RGB picture.",
@@ -56,10 +58,12 @@ def egoexo_targets(
 
 
 def ego4d_targets(
-    gaze_path: Path, frames: npt.NDArray[np.int64], *, frame_count: int, options: GroundTruthOptions
+    reader: VideoSource, frames: npt.NDArray[np.int64], *, gaze_path: Path, options: GroundTruthOptions
 ) -> Targets:
     """Gaze in an Ego4D video from `gaze/<video_uid>.csv`."""
-    gaze = read_wearer_gaze(gaze_path, frame_count, min_confidence=options.min_confidence, origin=options.gaze_origin)
+    gaze = read_wearer_gaze(
+        gaze_path, reader.frame_count, min_confidence=options.min_confidence, origin=options.gaze_origin
+    )
     return _targets(
         gaze.xy[frames],
         frames,

@@ -11,16 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.egoexo.exo_view import ExoView, cached_sha256, exo_view, source_sha256
-from gazetools.egoexo.eye_gaze import DepthQuality, EyeGaze, gaze_samples_hint, read_eye_gaze
+from gazetools.egoexo.eye_gaze import DepthQuality, EyeGaze, gaze_samples_hint, nearest_samples, read_eye_gaze
 from gazetools.egoexo.geometry import Floats, gaze_direction
 from gazetools.egoexo.head_boxes import BoxState
 from gazetools.egoexo.points import read_scene_points
+from gazetools.egoexo.take import Take
 from gazetools.groundtruth.render import Cells, cells_of, render, render_segments
 from gazetools.groundtruth.targets import Targets
 from gazetools.heads.calib import WEARER, head_counts
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.groundtruth import GroundTruthOptions
 from gazetools.schemas.store import Prompt
+from gazetools.video.source import VideoSource
 
 SEGMENT_NEAR_M, SEGMENT_FAR_M = 0.25, 6.0
 """A target without a depth lies between these distances from the eyes."""
@@ -30,15 +32,7 @@ _SEGMENT_BLOCK = 1024
 _WHOLE_FRAME = np.array([0.0, 0.0, 1.0, 1.0])
 
 
-def exo_targets(
-    video: Path,
-    frames: npt.NDArray[np.int64],
-    *,
-    width: int,
-    height: int,
-    frame_count: int,
-    options: GroundTruthOptions,
-) -> Targets:
+def exo_targets(reader: VideoSource, frames: npt.NDArray[np.int64], *, options: GroundTruthOptions) -> Targets:
     """The wearer's gaze target at the `frames` of an exo video of Ego-Exo4D.
 
     A frame has a row where its time, the wearer's pose and a gaze sample within 60 ms are known. A target that is not
@@ -47,73 +41,63 @@ def exo_targets(
 
     Raises DataFileError or HeadsError where geometry or eye tracking can't be used.
     """
-    view = exo_view(video, width=width, height=height, frame_count=frame_count)
-    gaze_path = view.take.eye_gaze(kind=options.gaze)
-    if gaze_path is None:
-        raise DataFileError(
-            f"Take {view.take.name} has no {'' if options.gaze == 'auto' else options.gaze + ' '}eye-gaze file.",
-            hint=f"Get it with: {view.take.download('take_eye_gaze')} (some takes have none).",
-        )
-    gaze = _read_eye_gaze(gaze_path, cached_sha256(gaze_path))
+    size = np.array([reader.info.width, reader.info.height], np.float64)
+    view = exo_view(
+        Path(reader.info.path),
+        width=reader.info.width,
+        height=reader.info.height,
+        frame_count=reader.frame_count,
+    )
+    gaze = _eye_gaze(view.take, options)
     rays = _rays(view, gaze, frames)
     depth, quality = _depths(view, rays, options)
-    kept = rays.usable & ((quality != DepthQuality.UNKNOWN) | (options.unknown_depth != "skip"))
-    size = np.array([width, height], np.float64)
-
-    eyes_camera = view.camera.to_camera(rays.eyes_world)
-    target_world = rays.eyes_world + depth[:, None] * rays.direction_world
-    target_camera = view.camera.to_camera(target_world)
-    uv, _ = view.camera.lens.project(target_camera)
-    inside = view.camera.lens.contains(uv)
-    segments = _segments(view, rays, kept & (quality == DepthQuality.UNKNOWN), size)
     unknown = quality == DepthQuality.UNKNOWN
-    inout = np.where(unknown, segments.inout, inside.astype(np.float64))
+    kept = rays.usable & (~unknown | (options.unknown_depth != "skip"))
+    aims = _project(view, rays, np.where(unknown, np.nan, depth), _segments(view, rays, kept & unknown, size), size)
 
     rows = np.flatnonzero(kept)
     good_box = view.boxes.state[frames] == BoxState.GOOD
     box = np.where(good_box[:, None], view.boxes.box_xyxy[frames] / np.tile(size, 2), _WHOLE_FRAME)
-    cells = np.where(unknown, -1, cells_of(uv / size))
-
-    def maps(start: int, stop: int) -> npt.NDArray[np.float16]:
-        part = rows[start:stop]
-        lines = np.flatnonzero(unknown[part])
-        if len(lines) == len(part):
-            return segments.render(part)
-        out = render(cells[part])
-        out[lines] = segments.render(part[lines])
-        return out
-
+    lens = view.camera.lens
     return Targets(
         frame=frames[rows],
         track_id=WEARER,
         box_xyxy=box[rows],
         prompt=np.where(good_box, Prompt.GIVEN, Prompt.NONE)[rows],
-        inout=inout[rows],
-        maps=maps,
+        inout=aims.inout[rows],
+        maps=lambda start, stop: aims.render(rows[start:stop]),
         extras={
-            "target_xy": np.where(unknown[:, None], np.nan, uv / size)[rows].astype(np.float32),
-            "target_camera": np.where(unknown[:, None], np.nan, target_camera)[rows].astype(np.float32),
-            "eyes_camera": eyes_camera[rows].astype(np.float32),
+            "target_xy": aims.xy[rows].astype(np.float32),
+            "target_camera": aims.target_camera[rows].astype(np.float32),
+            "eyes_camera": view.camera.to_camera(rays.eyes_world)[rows].astype(np.float32),
             "depth_m": np.where(unknown, np.nan, depth)[rows].astype(np.float32),
             "depth_quality": quality[rows].astype(np.uint8),
             "sample_age_seconds": (rays.age_us[rows] * 1e-6).astype(np.float32),
         },
-        counts=_counts(view, gaze, rays, quality[rows], inout[rows]),
+        counts=_counts(view, gaze, rays, quality[rows], aims.inout[rows]),
         notes=[
-            f"eye gaze: {gaze_path.name} ({gaze.generation})",
+            f"eye gaze: {gaze.path.name} ({gaze.generation})",
             f"timesync: {view.track.times.end_bound}",
             f"unknown depth: {options.unknown_depth}",
             "inout says whether the target is inside the picture; whether something hides it is not known",
         ],
-        sources={**source_sha256(view.take), "eye_gaze": cached_sha256(gaze_path)},
+        sources={**source_sha256(view.take), "eye_gaze": cached_sha256(gaze.path)},
         geometry={
             "camera": view.camera.name,
             "take": view.take.name,
-            "lens": {
-                name: getattr(view.camera.lens, name) for name in ("fx", "fy", "cx", "cy", "k", "width", "height")
-            },
+            "lens": {name: getattr(lens, name) for name in ("fx", "fy", "cx", "cy", "k", "width", "height")},
         },
     )
+
+
+def _eye_gaze(take: Take, options: GroundTruthOptions) -> EyeGaze:
+    path = take.eye_gaze(kind=options.gaze)
+    if path is None:
+        raise DataFileError(
+            f"Take {take.name} has no {'' if options.gaze == 'auto' else options.gaze + ' '}eye-gaze file.",
+            hint=f"Get it with: {take.download('take_eye_gaze')} (some takes have none).",
+        )
+    return _read_eye_gaze(path, cached_sha256(path))
 
 
 @lru_cache(maxsize=4)  # shared by the cameras of a take
@@ -138,7 +122,7 @@ class _Rays:
 
 def _rays(view: ExoView, gaze: EyeGaze, frames: npt.NDArray[np.int64]) -> _Rays:
     times = view.track.times.times_us[frames]
-    sample, age = gaze.nearest(times)
+    sample, age = nearest_samples(gaze.times_us, times)
     found = sample >= 0
     if not found.any() and (times >= 0).any():
         raise DataFileError(gaze_samples_hint(gaze, times[times >= 0]), path=str(gaze.path))
@@ -188,6 +172,42 @@ class _Segments:
         owner = np.repeat(np.arange(len(frames)), lengths)
         within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return render_segments(owner, self.cells[np.repeat(self.start[frames], lengths) + within], len(frames))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Aims:
+    """Where the targets of all frames lie in the picture; NaN where their depth is unknown."""
+
+    target_camera: Floats
+    """[N, 3] metres in the camera's axes."""
+    xy: Floats
+    """[N, 2] fractions of the picture."""
+    inout: Floats
+    """[N] 1 inside the picture, 0 outside, NaN partly inside."""
+    segments: _Segments
+    """Where the targets of unknown depth lie."""
+
+    def render(self, frames: Cells) -> npt.NDArray[np.float16]:
+        """Maps [n, 64, 64] of some frames."""
+        lines = np.flatnonzero(np.isnan(self.target_camera[frames, 2]))
+        if len(lines) == len(frames):
+            return self.segments.render(frames)
+        out = render(cells_of(self.xy[frames]))
+        out[lines] = self.segments.render(frames[lines])
+        return out
+
+
+def _project(view: ExoView, rays: _Rays, depth_m: Floats, segments: _Segments, size: Floats) -> _Aims:
+    """Project the targets at `depth_m` [N] from the eyes, NaN where unknown, into the picture of `size` (w, h)."""
+    target_camera = view.camera.to_camera(rays.eyes_world + depth_m[:, None] * rays.direction_world)
+    uv, _ = view.camera.lens.project(target_camera)
+    inside = view.camera.lens.contains(uv).astype(np.float64)
+    return _Aims(
+        target_camera=target_camera,
+        xy=uv / size,
+        inout=np.where(np.isnan(depth_m), segments.inout, inside),
+        segments=segments,
+    )
 
 
 def _segments(view: ExoView, rays: _Rays, wanted: npt.NDArray[np.bool_], size: Floats) -> _Segments:

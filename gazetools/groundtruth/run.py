@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools._version import __version__
-from gazetools.groundtruth.inputs import TruthVideo, plan
+from gazetools.groundtruth.inputs import TruthVideo, truth_videos
 from gazetools.groundtruth.render import SIZE
 from gazetools.groundtruth.targets import Targets
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
@@ -28,7 +28,7 @@ from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.extract import PIECE_FRAMES
 from gazetools.schemas.groundtruth import GroundTruthItem, GroundTruthOptions, GroundTruthReport
-from gazetools.schemas.provenance import GROUND_TRUTH, HeadSource, ModelRecord, Provenance
+from gazetools.schemas.provenance import GROUND_TRUTH, HeadSource, ModelRecord, Provenance, SourceVideo
 from gazetools.schemas.store import FINGERPRINT_SIZE, GROUND_TRUTH_REPORT_NAME, Piece, Prompt, Rows, Sidecar
 from gazetools.store.listing import is_complete
 from gazetools.store.writer import FilledStore, StoreContent, fill_store
@@ -50,7 +50,7 @@ def groundtruth(
     """Render where the wearer looks, by eye tracking, into one store file per video.
 
     Args:
-        root: what `egoexo -o` filled (takes.json, takes/), or `ego4d -o` (gaze/ beside the videos; `view="ego"`).
+        root: what `egoexo -o` filled (takes.json, takes/), or `ego4d -o` (gaze/ next to the videos; `view="ego"`).
         output: the store folder; finished videos in it are not done again.
         options: how; or give its fields as keyword arguments.
         progress: receives videos done.
@@ -69,118 +69,82 @@ def groundtruth(
     options = given_or_parsed(options, GroundTruthOptions, settings, what="groundtruth options")
     progress = progress or NoProgress()
     store = Path(output)
-    jobs = plan(Path(root).expanduser(), options)
+    videos = truth_videos(Path(root).expanduser(), options)
     check_writable_folder(store, option="-o")
     remove_stale_temps(store)
     items: list[GroundTruthItem] = []
-    progress.start("videos", len(jobs), unit="videos")
-    # Hashing and syncing one file runs beside the work on the next; it leaves Python to others while it does.
-    with ThreadPoolExecutor(1) as beside:
-        commit: Future[Sidecar] | None = None
-        for job in jobs:
-            item, filled = _one(store, job, options, progress)
+    progress.start("videos", len(videos), unit="videos")
+    # One thread hashes and syncs a file while the next video is rendered; both release the interpreter lock.
+    with ThreadPoolExecutor(1) as writer:
+        previous: Future[Sidecar] | None = None
+        for video in videos:
+            item, filled = _one(store, video, options, progress)
             items.append(item)
             if filled is not None:
                 try:
-                    _wait(commit)
+                    _raise_error_of(previous)
                 except BaseException:
                     filled.discard()
                     raise
-                commit = beside.submit(filled.commit)
+                previous = writer.submit(filled.commit)
             progress.advance("videos")
-        _wait(commit)
+        _raise_error_of(previous)
     progress.finish("videos")
     report = GroundTruthReport(tool_version=__version__, options=options.model_dump(), items=items)
     write_json_atomic(store / GROUND_TRUTH_REPORT_NAME, report.model_dump(mode="json"))
     return report
 
 
-def _wait(commit: Future[Sidecar] | None) -> None:
-    """A commit that fails (a full disk) ends the run."""
+def _raise_error_of(commit: Future[Sidecar] | None) -> None:
+    """Wait for a commit; one that fails (a full disk) ends the run."""
     if commit is not None:
         commit.result()
 
 
 def _one(
-    store: Path, job: TruthVideo, options: GroundTruthOptions, progress: Progress
+    store: Path, video: TruthVideo, options: GroundTruthOptions, progress: Progress
 ) -> tuple[GroundTruthItem, FilledStore | None]:
-    """One video and the file that waits for its commit; what is wrong with it alone is its result."""
+    """One video and the file that waits for its commit; an error of this video alone is its result."""
     try:
-        if job.path is None:
-            raise DataFileError(job.lacking)
-        return _render(store, job, job.path, options)
+        if video.path is None:
+            raise DataFileError(video.lacking)
+        return _render(store, video, video.path, options)
     except UsageError as error:
-        progress.say(f"failed: {job.video_id}: {error}")
+        progress.say(f"failed: {video.video_id}: {error}")
         reason = str(error)
-        return GroundTruthItem(video_id=job.video_id, path=str(job.path or ""), status="failed", reason=reason), None
+        path = str(video.path or "")
+        return GroundTruthItem(video_id=video.video_id, path=path, status="failed", reason=reason), None
 
 
 def _render(
-    store: Path, job: TruthVideo, path: Path, options: GroundTruthOptions
+    store: Path, video: TruthVideo, path: Path, options: GroundTruthOptions
 ) -> tuple[GroundTruthItem, FilledStore | None]:
     began = time.monotonic()
     with VideoReader(path) as reader:
         frames = choose_frames(reader.pts_seconds, fps=options.fps, stride=options.stride)
-        targets = job.targets(reader, frames)
-        video = source_video(reader, "decoding" if reader.counted_by == "decoding" else "index")
+        targets = video.targets(reader, frames)
+        source = source_video(reader, "decoding" if reader.counted_by == "decoding" else "index")
         pts = reader.pts_seconds
-    key = _key(options, targets, video.sha256)
-    done = is_complete(store, job.video_id)
+    key = _key(options, targets, source.sha256)
+    done = is_complete(store, video.video_id)
     if done is not None and done.options_key != key and not options.overwrite:
         raise UsageError(
-            f"The store already has {job.video_id!r}, made from other recordings or with other options.",
+            f"The store already has {video.video_id!r}, made from other recordings or with other options.",
             hint="Pass --overwrite to replace it, or choose another -o.",
         )
     filled = None
     if done is None or done.options_key != key:
-        prompts = {kind.name.lower(): int((targets.prompt == kind).sum()) for kind in Prompt}
-        provenance = Provenance(
-            video_id=job.video_id,
-            tool_version=__version__,
-            video=video,
-            model=ModelRecord(
-                name=GROUND_TRUTH,
-                weights_sha256=targets.sources,
-                backbone="none",
-                in_size=(video.height, video.width),
-                out_size=(SIZE, SIZE),
-                inout=True,
-                dtype="float64",
-                device="cpu",
-                implementation=f"gazetools {__version__}",
-            ),
-            heads=HeadSource(
-                spec="calib" if options.view == "exo" else "whole",
-                sha256=None,
-                rows=len(targets.frame),
-                clipped_boxes=0,
-                small_heads="none",
-                prompts={name: count for name, count in prompts.items() if count},
-                counts=targets.counts,
-            ),
-            batch_size=1,
-            piece_frames=PIECE_FRAMES,
-            options={**options.shaping(), "notes": targets.notes, "geometry": targets.geometry},
-            options_key=key,
-            libraries={
-                "python": platform.python_version(),
-                **{name: importlib.metadata.version(name) for name in ("numpy", "h5py", "av")},
-            },
+        content = StoreContent(
+            provenance=_provenance(video.video_id, source, targets, options, key),
+            pieces=_pieces(targets, frames, pts, draw=True),
+            outline=_pieces(targets, frames, pts, draw=False),
+            track_roles={targets.track_id: "wearer"},
+            heatmap_shape=(SIZE, SIZE),
+            extras=targets.extras,
         )
-        filled = fill_store(
-            store,
-            job.video_id,
-            StoreContent(
-                provenance=provenance,
-                pieces=_pieces(targets, frames, pts, draw=True),
-                outline=_pieces(targets, frames, pts, draw=False),
-                track_roles={targets.track_id: "wearer"},
-                heatmap_shape=(SIZE, SIZE),
-                extras=targets.extras,
-            ),
-        )
+        filled = fill_store(store, video.video_id, content)
     item = GroundTruthItem(
-        video_id=job.video_id,
+        video_id=video.video_id,
         path=str(path),
         status="done" if filled is not None else "complete",
         frames=len(frames),
@@ -190,6 +154,45 @@ def _render(
         seconds=round(time.monotonic() - began, 3),
     )
     return item, filled
+
+
+def _provenance(
+    video_id: str, video: SourceVideo, targets: Targets, options: GroundTruthOptions, options_key: str
+) -> Provenance:
+    prompts = {kind.name.lower(): int((targets.prompt == kind).sum()) for kind in Prompt}
+    return Provenance(
+        video_id=video_id,
+        tool_version=__version__,
+        video=video,
+        model=ModelRecord(
+            name=GROUND_TRUTH,
+            weights_sha256=targets.sources,
+            backbone="none",
+            in_size=(video.height, video.width),
+            out_size=(SIZE, SIZE),
+            inout=True,
+            dtype="float64",
+            device="cpu",
+            implementation=f"gazetools {__version__}",
+        ),
+        heads=HeadSource(
+            spec="calib" if options.view == "exo" else "whole",
+            sha256=None,
+            rows=len(targets.frame),
+            clipped_boxes=0,
+            small_heads="none",
+            prompts={name: count for name, count in prompts.items() if count},
+            counts=targets.counts,
+        ),
+        batch_size=1,
+        piece_frames=PIECE_FRAMES,
+        options={**options.shaping(), "notes": targets.notes, "geometry": targets.geometry},
+        options_key=options_key,
+        libraries={
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in ("numpy", "h5py", "av")},
+        },
+    )
 
 
 def _key(options: GroundTruthOptions, targets: Targets, video_sha256: str) -> str:
@@ -206,8 +209,7 @@ def _key(options: GroundTruthOptions, targets: Targets, video_sha256: str) -> st
 def _pieces(
     targets: Targets, frames: npt.NDArray[np.int64], pts_seconds: npt.NDArray[np.float64], *, draw: bool
 ) -> list[Callable[[], Piece]]:
-    """One loader per 256 frames; maps are drawn when the store asks, so that memory stays bounded."""
-
+    """One loader per 256 frames; maps are drawn when a loader is called, so that memory stays bounded."""
     blank = np.zeros((), np.float16)
 
     def load(start: int) -> Piece:

@@ -1,4 +1,4 @@
-"""What both views hand to the store: rows of targets, and how to draw them."""
+"""Rows of gaze targets, as both views make them for the store, and how to draw them."""
 
 from __future__ import annotations
 
@@ -33,4 +33,4 @@ class Targets:
     sources: dict[str, str]
     """Role -> sha256 of the recordings."""
     geometry: dict[str, Any]
-    """Of the camera, for the provenance; empty where unknown."""
+    """Facts of the camera for the provenance; empty where unknown."""

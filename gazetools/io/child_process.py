@@ -53,12 +53,17 @@ def enter_child(arguments: Sequence[str]) -> Connection:
 
     descriptor, parent = int(arguments[0]), int(arguments[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before prctl
-        os._exit(1)
+    end_with_parent(parent, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return Connection(descriptor)
+
+
+def end_with_parent(parent: int, by: signal.Signals) -> None:
+    """Let the kernel send the signal `by` to this process when its parent, the process `parent`, dies (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, by)
+    if os.getppid() != parent:  # it died before prctl
+        os._exit(1)
 
 
 def send(channel: Connection, **message: Any) -> None:

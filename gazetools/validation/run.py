@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gazetools.annotations.segment import Segment
 from gazetools.heatmaps.people import gate
 from gazetools.io.atomic import check_writable_folder
 from gazetools.progress import NoProgress, Progress
@@ -147,7 +148,7 @@ def _check(
     subject: Subject,
     finder: VideoFinder,
     deep: DeepCheck | None,
-    clips: list[checks_annotations.Clip] | None,
+    clips: list[Segment] | None,
     gallery: Gallery | None,
 ) -> _Outcome:
     counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""EPIC-KITCHENS lists and Ego4D annotations in small, and what is said of broken ones."""
+"""Annotations of Ego4D and Ego-Exo4D in small, and the errors for broken ones."""
 
 from __future__ import annotations
 
@@ -9,74 +9,12 @@ from typing import Any
 
 import pytest
 
-from gazetools.annotations.ego4d import (
-    read_ego4d_clips,
-    read_ego4d_videos,
-    read_lta,
-    read_sta,
-    read_taxonomy,
-    read_wearer_gaze,
-)
-from gazetools.annotations.ego4d_root import ego4d_folder, missing_ego4d
-from gazetools.annotations.epic import (
-    annotation_frame_rate,
-    read_classes,
-    read_tail_classes,
-    read_unseen_participants,
-    read_video_info,
-)
-from gazetools.annotations.keysteps import read_keysteps, read_label_mapping
+from gazetools.annotations.ego4d import ego4d_folder, missing_ego4d, read_ego4d_videos, read_wearer_gaze
+from gazetools.annotations.segments import read_segments
 from gazetools.egoexo.cameras import read_calibration
 from gazetools.egoexo.eye_gaze import read_eye_gaze, read_gaze_2d
 from gazetools.schemas.errors import DataFileError, UsageError
 from tests.helpers.command_line import run_cli
-
-
-@pytest.mark.parametrize(
-    ("video_id", "fps", "seconds"),
-    [
-        ("P01_01", 59.94, 100.0),  # EPIC-KITCHENS-55: counted at 60 whatever the file has
-        ("P01_105", 50.0, 100.0),  # the extension: counted at 50
-        ("P02_03", 29.97, 100.0),  # 60 again: indexing this file by the frame number would end 100 s late
-    ],
-)
-def test_frame_numbers_are_times_at_60_or_50(tmp_path: Path, video_id: str, fps: float, seconds: float) -> None:
-    rate = annotation_frame_rate(video_id)
-    start_frame = round(seconds * (50 if video_id == "P01_105" else 60))
-    assert start_frame / rate == pytest.approx(seconds)
-    path = tmp_path / "EPIC_100_video_info.csv"
-    path.write_text(f"resolution,video_id,duration,fps,new\n1920x1080,{video_id},300.5,{fps},x\n")
-    info = read_video_info(path)[video_id]
-    assert (info.width, info.height, info.fps, info.duration_seconds) == (1920, 1080, fps, 300.5)
-    assert (abs(start_frame / info.fps - seconds) > 0.05) == (video_id != "P01_105")
-
-
-def test_lists(tmp_path: Path) -> None:
-    (tmp_path / "tail.csv").write_text("verb\n10\n12\n")
-    (tmp_path / "unseen.csv").write_text("participant_id\nP18\nP32\n")
-    assert read_tail_classes(tmp_path / "tail.csv") == {10, 12}
-    assert read_unseen_participants(tmp_path / "unseen.csv") == {"P18", "P32"}
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("video_id,duration,fps\n", r"lacks the column\(s\) resolution"),
-        ("video_id,duration,fps,resolution\nP01_01,1,50,big\n", "line 2, column resolution: 'big'"),
-        ("video_id,duration,fps,resolution\nP01_01,one,50,2x2\n", "column duration: 'one' is not a number"),
-        ("video_id,duration,fps,resolution\nP01_01,1\n", "line 2: 2 cells, but the header has 4"),
-        ("", "is empty"),
-    ],
-)
-def test_broken_video_info_is_named(tmp_path: Path, content: str, says: str) -> None:
-    (tmp_path / "info.csv").write_text(content)
-    with pytest.raises(UsageError, match=says):
-        read_video_info(tmp_path / "info.csv")
-
-
-def test_a_name_that_is_no_epic_video() -> None:
-    with pytest.raises(UsageError, match="no EPIC-KITCHENS-100 video id"):
-        annotation_frame_rate("P1_1")
 
 
 def test_ego4d_forecasting_is_in_the_time_of_the_video(tmp_path: Path) -> None:
@@ -86,17 +24,16 @@ def test_ego4d_forecasting_is_in_the_time_of_the_video(tmp_path: Path) -> None:
     }  # fmt: skip
     hidden = {name: value for name, value in clip.items() if "label" not in name} | {"video_uid": "v0"}
     (tmp_path / "lta.json").write_text(json.dumps({"version": "v2", "clips": [clip, hidden]}))
-    first, second = read_lta(tmp_path / "lta.json")
-    assert (first.video_uid, first.verb_label) == ("v0", None)
-    assert (second.start_seconds, second.end_seconds, second.verb_label, second.noun_label) == (102.5, 104.0, 3, 7)
+    second, first = read_segments(tmp_path / "lta.json", labelled=False)
+    assert (first.video_id, first.classes, first.row) == ("v0", {}, 2)
+    assert (second.start_seconds, second.stop_seconds) == (102.5, 104.0)
+    assert second.classes == {"verb": 3, "noun": 7, "action": (3, 7)}
+    with pytest.raises(UsageError, match=r"clips\[1\] lacks verb_label"):
+        read_segments(tmp_path / "lta.json")
     del clip["clip_parent_start_sec"]
     (tmp_path / "lta.json").write_text(json.dumps({"clips": [clip]}))
     with pytest.raises(UsageError, match=r"clips\[0\] lacks clip_parent_start_sec"):
-        read_lta(tmp_path / "lta.json")
-    sta = {"info": {}, "annotations": [{"uid": "a", "video_id": "v1", "frame": 30, "objects": [{"box": [1, 2, 3, 4]}]}]}
-    (tmp_path / "sta.json").write_text(json.dumps(sta))
-    (one,) = read_sta(tmp_path / "sta.json")
-    assert (one.video_uid, one.frame, one.objects[0]["box"]) == ("v1", 30, [1, 2, 3, 4])
+        read_segments(tmp_path / "lta.json")
 
 
 def test_ego4d_json(tmp_path: Path) -> None:
@@ -107,38 +44,20 @@ def test_ego4d_json(tmp_path: Path) -> None:
     path.write_text(json.dumps({"videos": [{"video_uid": "v1"}]}))
     with pytest.raises(UsageError, match=r"videos\[0\]: KeyError\('duration_sec'\)"):
         read_ego4d_videos(path)
-    path.write_text(
-        json.dumps({"clips": [{"clip_uid": "c", "video_uid": "v", "video_start_sec": 2, "video_end_sec": 9}]})
-    )
-    (clip,) = read_ego4d_clips(path)
-    assert (clip.uid, clip.video_uid, clip.start_seconds, clip.end_seconds) == ("c", "v", 2.0, 9.0)
-    path.write_text(
-        json.dumps({"clips": [{"clip_uid": "c", "video_uid": "v", "video_start_sec": 9, "video_end_sec": 2}]})
-    )
-    with pytest.raises(DataFileError, match=r"clips\[0\]: 9.0 to 2.0 s is no range"):
-        read_ego4d_clips(path)
-    taxonomy = tmp_path / "fho_lta_taxonomy.json"
-    taxonomy.write_text(json.dumps({"nouns": ["apple"], "extra": 1, "verbs": ["cut", "wash"]}))
-    assert read_taxonomy(taxonomy) == (["cut", "wash"], ["apple"])
-    taxonomy.write_text(json.dumps({"nouns": [3], "verbs": []}))
-    with pytest.raises(DataFileError, match=r"nouns\[0\]: 3 is no name"):
-        read_taxonomy(taxonomy)
 
 
 @pytest.mark.parametrize(
     ("reader", "command"),
     [
         (read_ego4d_videos, "--metadata"),
-        (read_lta, "--datasets annotations"),
-        (read_sta, "--datasets annotations"),
-        (read_taxonomy, "--datasets annotations"),
+        (read_segments, "--datasets annotations"),
     ],
 )
 def test_an_absent_file_of_ego4d_says_how_to_get_it(
     tmp_path: Path, reader: Callable[[Path], Any], command: str
 ) -> None:
     with pytest.raises(DataFileError) as caught:
-        reader(tmp_path / "file.json")
+        reader(tmp_path / "fho_lta_train.json")
     assert "does not exist" in str(caught.value)
     assert str(caught.value).endswith(f"ego4d --output_directory ROOT --version v2 {command}")
 
@@ -172,23 +91,6 @@ TABLES: dict[str, tuple[Callable[[Path], Any], str, list[str]]] = {
         "component_idx,canonical_timestamp_s,confidence,norm_pos_x,norm_pos_y",
         ["0,0.0,0.9,0.25,0.75", "0,0.0333,0.9,0.5,0.5"],
     ),
-    "label mapping": (
-        lambda path: {step: label.label_id for step, label in read_label_mapping(path).items()},
-        "label_id,step_unique_id,step_name,scenario_name",
-        ["0,1567,Stir the mixture,cooking", "1,502,Check paper recipe,cooking"],
-    ),
-    "EPIC video info": (
-        lambda path: {key: one.fps for key, one in read_video_info(path).items()},
-        "video_id,duration,fps,resolution",
-        ["P01_01,300.5,59.94,1920x1080"],
-    ),
-    "EPIC classes": (
-        lambda path: {number: (one.key, one.category) for number, one in read_classes(path).items()},
-        "id,key,instances,category",
-        ["0,take,['take'],retrieve", "1,put,['put'],leave"],
-    ),
-    "EPIC tail": (lambda path: sorted(read_tail_classes(path)), "verb", ["10", "12"]),
-    "EPIC unseen": (lambda path: sorted(read_unseen_participants(path)), "participant_id", ["P18", "P32"]),
 }
 
 
@@ -227,44 +129,26 @@ def test_keysteps_in_both_forms(tmp_path: Path) -> None:
     nested.write_text(json.dumps({"annotations": {"u1": {"take_name": "t_1", "segments": [STEP]}}, "taxonomy": {}}))
     segment = {**STEP, "take_uid": "u1", "take_name": "t_1", "label_id": 35, "segment_name_list": ["train/t_1/x.mp4"]}
     flat.write_text(json.dumps({"date": "x", "splits": "train", "segments": [segment]}))
-    (one,), (other,) = read_keysteps(nested), read_keysteps(flat)
+    (one,), (other,) = read_segments(nested), read_segments(flat)
     assert one == other
-    assert (one.take_name, one.take_uid, one.start_seconds, one.step_unique_id) == ("t_1", "u1", 0.5, 843)
+    assert (one.video_id, one.whole_take, one.start_seconds, one.classes) == ("t_1", True, 0.5, {"action": 843})
     del segment["step_unique_id"]
     flat.write_text(json.dumps({"segments": [segment]}))  # the test split has no labels
-    assert read_keysteps(flat, labelled=False)[0].step_unique_id is None
+    assert read_segments(flat, labelled=False)[0].classes == {}
     with pytest.raises(DataFileError, match="segment 0: no 'step_unique_id'"):
-        read_keysteps(flat)
+        read_segments(flat)
     flat.write_text(json.dumps({"segments": [{"start_time": 1, "end_time": 2}, 5, {**segment, "end_time": 0.1}]}))
     with pytest.raises(
         DataFileError, match=r"segment 0: no 'take_name'; segment 1: .*; segment 2: end_time 0.1 is not"
     ):
-        read_keysteps(flat, labelled=False)
+        read_segments(flat, labelled=False)
 
 
 def test_an_absent_keystep_file_says_how_to_get_it(tmp_path: Path) -> None:
     command = f"egoexo -o {tmp_path} --parts annotations --benchmarks keystep"
-    for reader, name in (
-        (read_keysteps, "keystep_val.json"),
-        (read_label_mapping, "keystep_benchmark/label_mapping.csv"),
-    ):
-        with pytest.raises(DataFileError) as caught:
-            reader(tmp_path / "annotations" / name)
-        assert command in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("rows", "says"),
-    [
-        ("0,5,a\n1,5,b\n", "line 3, column step_unique_id: 5 has two rows"),
-        ("x,5,a\n", "line 2, column label_id: 'x' is not a whole number"),
-    ],
-)
-def test_broken_label_mappings_are_named(tmp_path: Path, rows: str, says: str) -> None:
-    path = tmp_path / "label_mapping.csv"
-    path.write_text("label_id,step_unique_id,step_name\n" + rows)
-    with pytest.raises(DataFileError, match=says):
-        read_label_mapping(path)
+    with pytest.raises(DataFileError) as caught:
+        read_segments(tmp_path / "annotations" / "keystep_val.json")
+    assert command in str(caught.value)
 
 
 def test_what_an_ego4d_folder_lacks_is_listed_with_its_command(tmp_path: Path) -> None:

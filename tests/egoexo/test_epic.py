@@ -7,20 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gazetools.annotations.epic import (
-    annotation_frame_rate,
-    read_classes,
-    read_tail_classes,
-    read_unseen_participants,
-    read_video_info,
-)
+from gazetools.annotations.segments import read_segments
 from gazetools.schemas.training import DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
-from gazetools.trainer.data.annotations import read_annotation_csv
 from gazetools.trainer.data.survey import plan_data
 from gazetools.validation.checks.annotations import read_clips
 from gazetools.video import VideoReader
-from tests.helpers.synthetic_epic import NOUNS, VERBS, VIDEOS, EpicVideo, write_epic
+from tests.helpers.synthetic_epic import VIDEOS, EpicVideo, write_epic
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +21,8 @@ def epic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_epic(tmp_path_factory.mktemp("epic"))
 
 
-def test_every_list_is_read(epic: Path) -> None:
+def test_annotations_without_classes_are_read(epic: Path) -> None:
     folder = epic / "annotations"
-    info = read_video_info(folder / "EPIC_100_video_info.csv")
-    assert {v: round(one.fps, 2) for v, one in info.items()} == {"P01_01": 59.94, "P01_105": 50.0, "P02_03": 29.97}
-    assert read_tail_classes(folder / "EPIC_100_tail_verbs.csv") == {2}
-    assert read_tail_classes(folder / "EPIC_100_tail_nouns.csv") == {1, 2}
-    assert read_unseen_participants(folder / "EPIC_100_unseen_participant_ids_validation.csv") == {"P02"}
-    verbs = read_classes(folder / "EPIC_100_verb_classes.csv")
-    nouns = read_classes(folder / "EPIC_100_noun_classes_v2.csv")
-    assert [one.key for one in verbs.values()] == list(VERBS)
-    assert [one.key for one in nouns.values()] == list(NOUNS)
     unlabelled = read_clips(folder / "EPIC_100_test_timestamps.csv")  # no classes: `validate` needs times only
     assert {video_id: len(clips) for video_id, clips in unlabelled.items()} == {v.video_id: 2 for v in VIDEOS}
 
@@ -46,7 +30,7 @@ def test_every_list_is_read(epic: Path) -> None:
 @pytest.mark.parametrize("video", VIDEOS, ids=lambda video: video.video_id)
 def test_times_find_the_action_and_frame_numbers_do_not(epic: Path, video: EpicVideo) -> None:
     """The picture is bright during actions: so decoded frames in [start, stop) are, at each of the three rates."""
-    rows = read_annotation_csv(epic / "annotations" / f"EPIC_100_{video.split}.csv")
+    rows = read_segments(epic / "annotations" / f"EPIC_100_{video.split}.csv")
     own = [row for row in rows if row.video_id == video.video_id]
     path = epic / "videos" / own[0].video_id[:3] / "videos" / f"{own[0].video_id}.MP4"
     with VideoReader(path) as reader:
@@ -56,7 +40,7 @@ def test_times_find_the_action_and_frame_numbers_do_not(epic: Path, video: EpicV
     for row in own:
         during |= (pts >= row.start_seconds - 1e-6) & (pts < row.stop_seconds - 1e-6)
         assert row.frame_range is not None
-        rate = annotation_frame_rate(row.video_id)
+        rate = video.annotation_rate
         assert row.frame_range[0] == int(row.start_seconds * rate)
     np.testing.assert_array_equal(bright, during)
     indexed = [row.frame_range[0] for row in own if row.frame_range]  # what indexing the MP4 by frame would take

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from gazetools.annotations.segments import read_segments
 from gazetools.schemas.training import DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
-from gazetools.trainer.data.annotations import read_annotations
 from gazetools.trainer.data.sampling import clip_frames_vjepa2
 from gazetools.trainer.data.survey import DataPlan, plan_data
 from tests.parity.conftest import Golden
@@ -54,7 +54,7 @@ def test_class_ids_are_the_recorded_sets(golden: Golden, tmp_path: Path) -> None
         assert plan.labels.ids[task] == sorted(recorded)
         # pairs in val_* are upstream's new indices: back to original ids before comparing
         original = {index: as_id(value) for value, index in maps[name]}
-        rows = read_annotations(golden.path.parent / golden.spec["val_csv"])
+        rows = read_segments(golden.path.parent / golden.spec["val_csv"])
         seen = {row.classes[task] for row in rows if plan.labels.covers(row)}
         assert seen == {original[index] for index in maps[f"val_{name}"]}
 

@@ -10,8 +10,9 @@ import pytest
 
 from gazetools.schemas.errors import DataFileError
 from gazetools.trainer.data.anchors import resolve_anchors
-from gazetools.trainer.data.clips import ClipDataset, Sample, Unreadable, collate
-from gazetools.trainer.data.maps.dataset import ClipFramesAsked, DatasetMaps
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample, Unreadable, collate
+from gazetools.trainer.data.maps.base import ClipFramesAsked
+from gazetools.trainer.data.maps.dataset import DatasetMaps
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.plan.config import load_config
 from tests.helpers.videos import ArrayVideo
@@ -24,7 +25,7 @@ def make_dataset(study: Study, tmp_path: Path, *, training: bool = False, **data
     plan = plan_data(settings, resolve_anchors(config))
     source = DatasetMaps(Path(settings.heatmap_base_path or "")) if settings.use_heatmap else None
     split = plan.train if training else plan.validation[0]
-    return ClipDataset(split, settings, plan.labels, heatmaps=source, training=training, seed=0)
+    return ClipDataset(split, settings, plan.labels, ClipOptions(training=training, seed=0), heatmaps=source)
 
 
 def test_a_clip_holds_frames_heatmaps_labels_and_tau(study: Study, tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ class FakeVideo(ArrayVideo):
 def test_changing_everything_at_or_after_the_end_of_observation_changes_nothing(
     study: Study, tmp_path: Path, rate: float
 ) -> None:
-    """Action 1 starts at 3 s, tau is 1 s: frames 60 and later (2.0 s ...) are the future (PITFALLS 41)."""
+    """Action 1 starts at 3 s, tau is 1 s: frames 60 and later (2.0 s ...) are the future, which no input may show."""
     folder = tmp_path / "maps"
     folder.mkdir()
     samples = []

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from gazetools.annotations.segment import Segment
+from gazetools.annotations.segments import parse_timestamp, read_segments
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.trainer.data.annotations import LabelSpace, Segment, parse_timestamp, read_annotations
+from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.videos import find_video
 from tests.trainer.conftest import HEADER
 
@@ -30,7 +32,7 @@ def test_no_timestamps(text: str) -> None:
 def test_columns_by_name_whatever_their_order_and_spaces(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\ufeffnoun_class, verb_class ,x,video_id,stop_timestamp,start_timestamp\n7, 2,?,v,3.0,1.0\n\n")
-    (segment,) = read_annotations(path)
+    (segment,) = read_segments(path)
     assert segment.classes == {"verb": 2, "noun": 7, "action": (2, 7)}
     assert (segment.video_id, segment.start_seconds, segment.stop_seconds, segment.row) == ("v", 1.0, 3.0, 2)
 
@@ -38,7 +40,7 @@ def test_columns_by_name_whatever_their_order_and_spaces(tmp_path: Path) -> None
 def test_one_action_column_is_enough(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("video_id,start_timestamp,stop_timestamp,action_class\ntake/cam01,1,2,9\n")
-    (segment,) = read_annotations(path)
+    (segment,) = read_segments(path)
     assert segment.classes == {"action": 9}
     assert LabelSpace.of([segment]).counts == {"action": 1}
 
@@ -59,7 +61,7 @@ def test_broken_rows_are_named_with_their_line(tmp_path: Path, body: str, messag
     path = tmp_path / "broken.csv"
     path.write_text(HEADER + body)
     with pytest.raises(UsageError) as caught:
-        read_annotations(path)
+        read_segments(path)
     assert message in str(caught.value) and "broken.csv" in str(caught.value)
 
 
@@ -67,7 +69,7 @@ def test_a_missing_column_names_the_nearest_one(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(HEADER.replace("verb_class", "verb_clas") + "v,1,2,0,0\n")
     with pytest.raises(DataFileError, match=r"verb_class \(nearest: verb_clas\)"):
-        read_annotations(path)
+        read_segments(path)
 
 
 def segment(classes: dict[str, Any]) -> Segment:

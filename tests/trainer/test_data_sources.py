@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,24 @@ import pytest
 
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import DataSettings
-from gazetools.schemas.training_data import GazePointSettings, HeatmapSourceSettings
-from gazetools.trainer.data.maps.build import build_sources
-from gazetools.trainer.data.maps.dataset import ClipFramesAsked, DatasetMaps
+from gazetools.schemas.training_data import SOURCE_KINDS, GazePointSettings, HeatmapSourceSettings
+from gazetools.trainer.data.anchors import resolve_anchors
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample
+from gazetools.trainer.data.maps.base import (
+    ClipFramesAsked,
+    ClipHeatmaps,
+    HeatmapSurvey,
+    KnownMaps,
+    WantedSource,
+    survey_videos,
+)
+from gazetools.trainer.data.maps.build import SOURCES, build_sources
+from gazetools.trainer.data.maps.dataset import DatasetMaps
 from gazetools.trainer.data.maps.points import PointMaps, read_gaze_points, render_points, sigma_relative
 from gazetools.trainer.data.maps.store import StoreMaps
+from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.plan.config import load_config
+from tests.helpers.command_line import run_cli
 from tests.helpers.stores import make_piece, make_provenance, make_store
 from tests.trainer.conftest import Study
 
@@ -327,3 +341,56 @@ def test_sigma_in_pixels_of_another_view_needs_that_views_size(tmp_path: Path) -
 def test_settings_that_cannot_be_are_refused(tmp_path: Path, values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         data(tmp_path, **values)
+
+
+# A kind from outside
+
+
+class CentreMaps:
+    """Maps of ones for every video below a folder that has a file named after the source."""
+
+    def __init__(self, wanted: WantedSource) -> None:
+        self.missing = wanted.missing
+        self.level = float((wanted.path / "level.txt").read_text())
+
+    def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
+        return survey_videos(video_ids, lambda video_id: KnownMaps(content=None, has_inout=False))
+
+    def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
+        return ClipHeatmaps(maps_thw=np.full((len(asked.indices), 8, 8), self.level, np.float32), invalid_frames=0)
+
+
+@pytest.fixture
+def centre(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """The kind `centre`, known while a test runs, and a source of it."""
+    (tmp_path / "centre").mkdir()
+    (tmp_path / "centre" / "level.txt").write_text("0.25")
+    SOURCES["centre"] = CentreMaps
+    SOURCE_KINDS.add("centre")
+    yield {"path": str(tmp_path / "centre"), "kind": "centre"}
+    SOURCE_KINDS.remove("centre")
+    del SOURCES["centre"]
+
+
+def test_a_source_from_outside_trains_from_the_command_line(
+    tiny: dict[str, Any], tmp_path: Path, centre: dict[str, Any]
+) -> None:
+    values = tiny["experiment"]["data"]
+    values |= {"heatmap_base_path": None, "heatmap_sources": {"toy": centre}}
+    config = load_config(tiny)
+    plan = plan_data(config.experiment.data, resolve_anchors(config))
+    sources = build_sources(config.experiment.data)
+    options = ClipOptions(training=False, seed=0)
+    sample = ClipDataset(plan.train, config.experiment.data, plan.labels, options, heatmaps=sources)[0]
+    assert isinstance(sample, Sample) and sample.heatmap is not None
+    np.testing.assert_allclose(sample.heatmap, 0.25, rtol=1e-6)
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps(tiny))
+    done = run_cli("train", "--config", str(path), "experiment.optimization.num_epochs=1", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "done"
+
+
+def test_a_kind_that_nobody_registered_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Input should be 'auto', 'dataset', 'store' or 'gaze_points'"):
+        data(tmp_path, heatmap_sources={"toy": {"path": "x", "kind": "centre"}})

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gazetools.annotations.segments import read_segments
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
-from gazetools.trainer.data.annotations import read_annotations
-from gazetools.trainer.data.cameras import Takes
-from gazetools.trainer.data.clips import ClipDataset, Sample
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, plan_data
-from gazetools.trainer.data.videos import find_video
+from gazetools.trainer.data.videos import Takes, find_video
 from gazetools.trainer.plan.selection import hold_out
 from tests.helpers.videos import ArrayVideo
 
@@ -76,7 +75,7 @@ def plan(root: Path, **data: Any) -> DataPlan:
 
 
 def test_keysteps_are_one_action_per_segment_in_seconds_of_the_take(root: Path) -> None:
-    first, second = read_annotations(root / "train.json")
+    first, second = read_segments(root / "train.json")
     assert (first.video_id, first.start_seconds, first.stop_seconds) == ("site_cook_1", 2.0, 4.0)
     assert (first.classes, second.classes, second.row) == ({"action": 77}, {"action": 12}, 2)
 
@@ -109,7 +108,7 @@ def test_broken_keystep_files_name_what_is_wrong(tmp_path: Path, document: Any, 
     path = tmp_path / "k.json"
     path.write_text(json.dumps(document))
     with pytest.raises(DataFileError) as caught:
-        read_annotations(path)
+        read_segments(path)
     assert message in str(caught.value) and "k.json" in str(caught.value)
 
 
@@ -228,9 +227,8 @@ def exo_dataset(root: Path, maps: np.ndarray, *, pts: np.ndarray | None = None, 
         made.train,
         chosen,
         made.labels,
+        ClipOptions(training=True, seed=0),
         heatmaps=build_sources(chosen),
-        training=True,
-        seed=0,
         reader=lambda path: ArrayVideo(np.zeros((150, 48, 64, 3), np.uint8)),  # type: ignore[arg-type, return-value]
     )
 

@@ -16,7 +16,7 @@ from gazetools.schemas.errors import FaultError
 from gazetools.schemas.training_data import FeatureCacheSettings
 from gazetools.trainer import train
 from gazetools.trainer.data.anchors import resolve_anchors
-from gazetools.trainer.data.clips import ClipDataset, Sample
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample
 from gazetools.trainer.data.feature_cache import FeatureCache, encoder_facts
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.models.build import load_pretrained
@@ -129,7 +129,7 @@ def identity(tiny: dict[str, Any], *overrides: str) -> tuple[str, str]:
     cache = FeatureCache(settings, facts, dtype=next(encoder.parameters()).dtype)
     plan = plan_data(data, resolve_anchors(config))
     dataset = ClipDataset(
-        plan.validation[0], data, plan.labels, heatmaps=None, training=False, seed=0, features=cache
+        plan.validation[0], data, plan.labels, ClipOptions(training=False, seed=0), heatmaps=None, features=cache
     )  # fmt: skip
     sample = dataset[1]
     assert isinstance(sample, Sample) and sample.feature_key is not None

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.batch import Batch
-from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
-from gazetools.trainer.learn.encoding import encode_future
-from gazetools.trainer.learn.forward import Forward
+from gazetools.trainer.learn.forward import Forward, encode_future
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.plan.config import load_config
 from tests.trainer.conftest import Study
@@ -67,9 +66,8 @@ def loaded(
     config = load_config(study.config(tmp_path, **values))
     data = config.experiment.data
     plan = plan_data(data, resolve_anchors(config))
-    dataset = ClipDataset(
-        plan.train, data, plan.labels, heatmaps=build_sources(data), training=True, seed=0, future_frames=2
-    )
+    options = ClipOptions(training=True, seed=0, future_frames=2)
+    dataset = ClipDataset(plan.train, data, plan.labels, options, heatmaps=build_sources(data))
     loop: Any = SimpleNamespace(config=config, device=torch.device(device))
     return dataset, list(Loop.load(loop, dataset, chosen))
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from gazetools.annotations.segments import read_segments
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.trainer import train
-from gazetools.trainer.data.annotations import LabelSpace, read_annotations
+from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.folder.predictions import ranks, read_predictions
 from gazetools.trainer.models.build import build_probe
 from gazetools.trainer.plan.config import load_config
@@ -78,7 +79,7 @@ def test_ranks_with_ties_never_flatter() -> None:
 
 
 def test_released_probes_are_imported_strictly(study: Study, tiny: dict[str, Any], tmp_path: Path) -> None:
-    labels = LabelSpace.of(read_annotations(study.root / "actions.csv"))
+    labels = LabelSpace.of(read_segments(study.root / "actions.csv"))
     tiny["experiment"]["optimization"]["multihead_kwargs"] = [{"lr": 1e-3}, {"lr": 1e-4}]
     config = load_config(tiny)
     probes = [build_probe(config, labels.counts, 24, seed=seed) for seed in (7, 8)]

@@ -16,12 +16,12 @@ from gazetools.packing import pack
 from gazetools.schemas.errors import CheckpointError, FaultError, UsageError
 from gazetools.schemas.training_data import HeatmapSourceSettings
 from gazetools.trainer import train
-from gazetools.trainer.data.maps.dataset import survey_heatmaps
+from gazetools.trainer.data.maps.dataset import DatasetMaps
 from gazetools.trainer.data.maps.store import StoreMaps
 from gazetools.trainer.folder.checkpoints import list_checkpoints, save_checkpoint
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.processes.interruption import Interruption
-from gazetools.trainer.report.build import report
+from gazetools.trainer.report.run import report
 from tests.helpers.command_line import run_cli
 from tests.helpers.runs import Listener, assert_same, final_state
 from tests.helpers.stores import make_store
@@ -169,6 +169,6 @@ def test_what_heatmaps_are_made_of_is_told_by_manifest_and_sidecar(study: Study,
     assert store.contents == {"v": sidecar["payload_sha256"]}
     pack(tmp_path / "store", tmp_path / "packed", layout="npz")
     manifest = json.loads((tmp_path / "packed" / "manifest.json").read_text())
-    packed = survey_heatmaps(tmp_path / "packed", ["v", "w"])
+    packed = DatasetMaps(tmp_path / "packed").survey(["v", "w"])
     assert packed.contents == {"v": manifest["videos"]["v"]["sha256"]}
-    assert survey_heatmaps(study.heatmaps, ["P01_01"]).contents == {}, "of other tools' files nothing is known"
+    assert DatasetMaps(study.heatmaps).survey(["P01_01"]).contents == {}, "of other tools' files nothing is known"

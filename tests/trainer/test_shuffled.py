@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
 from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.batch import SHUFFLED
-from gazetools.trainer.data.clips import ClipDataset, Sample
+from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample
 from gazetools.trainer.data.maps.build import build_sources
-from gazetools.trainer.data.partners import partners_of
+from gazetools.trainer.data.order import partners_of
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.plan.arms import plan_learners
-from gazetools.trainer.plan.checks import notes_of
 from gazetools.trainer.plan.config import load_config
+from gazetools.trainer.plan.ignored import notes_of
 from tests.trainer.conftest import Study
 
 
@@ -67,15 +68,15 @@ def make_dataset(study: Study, tmp_path: Path, **data: Any) -> ClipDataset:
     settings = config.experiment.data
     plan = plan_data(settings, resolve_anchors(config))
     return ClipDataset(
-        plan.train, settings, plan.labels, heatmaps=build_sources(settings), training=True, seed=4,
-        shuffled=["heatmap"],
+        plan.train, settings, plan.labels, ClipOptions(training=True, seed=4, shuffled=("heatmap",)),
+        heatmaps=build_sources(settings),
     )  # fmt: skip
 
 
 def test_a_clip_sees_what_its_partner_sees_in_that_epoch(study: Study, tmp_path: Path) -> None:
     """Crop, flip, tau and frames included; and its own frames and maps are those without the control."""
     dataset, plain = make_dataset(study, tmp_path, auto_augment=True), make_dataset(study, tmp_path, auto_augment=True)
-    plain.shuffled = ()
+    plain.options = replace(plain.options, shuffled=())
     groups = [clip.segment.group for clip in dataset.split.clips]
     has_maps = [clip.has_heatmap for clip in dataset.split.clips]
     assert has_maps == [True] * 4 + [False]
@@ -136,7 +137,7 @@ def test_positions_of_heatmaps_follow_the_views(
     config = load_config(tiny)
     (spec,) = plan_learners(config)
     assert spec.config.model_kwargs.pretrain_kwargs.predictor.heatmap_positions == expected, why
-    told = [note for note in notes_of(config) if "heatmap_positions: own for main" in note]
+    told = [note for note in notes_of(config, torch.device("cpu")) if "heatmap_positions: own for main" in note]
     assert bool(told) is (expected == "own" and not predictor), "what was chosen automatically is told"
 
 

@@ -279,7 +279,7 @@ def test_clips_without_heatmaps_are_reported(tmp_path: Path) -> None:
 
 BAD_CSV = {
     "columns": ("video,start\n", "lacks the columns start_timestamp, stop_timestamp, video_id"),
-    "time": ("video_id,start_timestamp,stop_timestamp\na,1.5,2\n", "line 2: not enough values"),
+    "time": ("video_id,start_timestamp,stop_timestamp\na,1:99,2\n", "line 2: '1:99' is no timestamp"),
     "bytes": (b"video_id,\xff\xfe\n", "not a CSV file in UTF-8"),
 }
 

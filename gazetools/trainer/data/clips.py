@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,21 +16,21 @@ from torch.utils.data import Dataset, get_worker_info
 
 from gazetools.io.open_files import OpenFiles, Recent
 from gazetools.schemas.errors import GazetoolsError
-from gazetools.schemas.training import Compat, DataSettings
+from gazetools.schemas.training import DataSettings
 from gazetools.schemas.training_data import PRIMARY_SOURCE
-from gazetools.trainer.data.annotations import LabelSpace
 from gazetools.trainer.data.batch import SHUFFLED, WITHOUT_PARTNER, Batch, Sample, Unreadable, collate
 from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.geometry import View, training_view, whole_view
 from gazetools.trainer.data.index_cache import open_indexed
-from gazetools.trainer.data.maps.dataset import MapSource
-from gazetools.trainer.data.observation import Observation, Observer, VideoFacts
-from gazetools.trainer.data.partners import partners_of
-from gazetools.trainer.data.survey import Clip, SplitPlan
+from gazetools.trainer.data.labels import LabelSpace
+from gazetools.trainer.data.maps.base import MapSource
+from gazetools.trainer.data.observation import ClipOptions, Observation, Observer, VideoFacts
+from gazetools.trainer.data.order import partners_of
+from gazetools.trainer.data.split import Clip, SplitPlan
 from gazetools.trainer.data.transforms import erase, transform_frames, transform_heatmaps
 from gazetools.video.source import VideoSource
 
-__all__ = ["Batch", "ClipDataset", "Sample", "Unreadable", "collate"]
+__all__ = ["Batch", "ClipDataset", "ClipOptions", "Sample", "Unreadable", "collate"]
 
 _OPEN_VIDEOS = 8
 _KNOWN_VIDEOS = 64
@@ -44,13 +43,9 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         split: the clips with anchor and anticipation times.
         data: frame rate, sizes, crops.
         labels: the training set's classes.
+        options: what is drawn and shown.
         heatmaps: sources by name (gazetools.trainer.data.maps.build.build_sources), or one; None trains without.
-        training: random crops and flips; False: V-JEPA 2's evaluation transform.
-        compat: `vjepa2` chooses frames as its released loader does.
-        index_cache: folder for frame indexes; None takes `data.index_cache`.
         reader: opens a video; None: the exact reader, single-threaded inside a loader's worker.
-        shuffled: sources whose maps are also given under SHUFFLED + name, those of another video's clip.
-        future_frames: how many frames from the anticipated moment on a loss needs; 0: none.
         features: cache of encoder tokens; a clip that it has is not decoded.
     """
 
@@ -59,46 +54,35 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         split: SplitPlan,
         data: DataSettings,
         labels: LabelSpace,
+        options: ClipOptions,
         *,
         heatmaps: Mapping[str, MapSource] | MapSource | None,
-        training: bool,
-        seed: int,
-        compat: Compat = "none",
-        index_cache: Path | None = None,
         reader: Callable[[Path], VideoSource] | None = None,
-        shuffled: Sequence[str] = (),
-        future_frames: int = 0,
         features: FeatureCache | None = None,
     ) -> None:
         self.split = split
         self.data = data
         self.labels = labels
+        self.options = options
         self.heatmaps = _by_name(heatmaps)
-        self.training = training
-        self.seed = seed
         self.epoch = 0
         """Set before each training epoch; validation keeps 0, so that its draws never change."""
-        self.observer = Observer(split=split, data=data, training=training, seed=seed, compat=compat)
-        self.index_cache = index_cache or (Path(data.index_cache) if data.index_cache else None)
+        self.observer = Observer(split=split, data=data, options=options)
+        self.index_cache = options.index_cache or (Path(data.index_cache) if data.index_cache else None)
         self.reader = reader
-        self.shuffled = tuple(shuffled)
-        self.future_frames = future_frames
-        self.features = features if self.observer.repeats and not future_frames else None
+        self.features = features if self.observer.repeats and not options.future_frames else None
         """None where clips differ between epochs."""
         self._videos: OpenFiles[Path, VideoSource] = OpenFiles(_OPEN_VIDEOS)
         self._facts: Recent[Path, VideoFacts] = Recent(_KNOWN_VIDEOS)
-        self._partners: tuple[int, dict[str, npt.NDArray[np.int64]]] = (-1, {})
+        self._partners: Recent[tuple[str, int], npt.NDArray[np.int64]] = Recent(max(len(options.shuffled), 1))
 
     def __len__(self) -> int:
         return len(self.split.clips)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_partners": (-1, {})}
-
     def __getitem__(self, place: int) -> Sample | Unreadable:
         clip = self.split.clips[place]
         if get_worker_info() is not None:
-            cv2.setNumThreads(1)  # the workers are the parallelism
+            cv2.setNumThreads(1)  # the loader already has one worker per core
         try:
             return self._load(clip, place)
         except GazetoolsError as error:
@@ -113,14 +97,14 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         seen = self.observer.observe(clip, facts, epoch=self.epoch)
         counts = {"clips_before_video": int(seen.frames_before_video > 0)}
         heatmaps = self._heatmaps(clip, seen, counts)
-        heatmaps |= {f"{SHUFFLED}{name}": self._partner_maps(name, place, counts) for name in self.shuffled}
+        heatmaps |= {f"{SHUFFLED}{name}": self._partner_maps(name, place, counts) for name in self.options.shuffled}
         key, features = self._cached(clip, facts, seen, counts)
-        future = self.observer.future(seen, count=self.future_frames) if self.future_frames else None
+        future = self.observer.future(seen, count=self.options.future_frames) if self.options.future_frames else None
         empty = torch.empty(3, 0, data.resolution, data.resolution)
         video, shown = (empty, None) if features is not None else self._decoded(clip, seen, future)
         if self.observer.augments and data.reprob > 0:
             video = erase(video, seen.random, probability=data.reprob)
-        if self.future_frames:
+        if self.options.future_frames:
             counts["future_missing"] = int(shown is None)
         return Sample(
             clip=clip.index,
@@ -129,7 +113,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             anticipation_seconds=seen.anticipation_seconds,
             labels=self.labels.encode(clip.segment),
             counts=counts,
-            future=(torch.zeros_like(video) if shown is None else shown) if self.future_frames else None,
+            future=(torch.zeros_like(video) if shown is None else shown) if self.options.future_frames else None,
             future_known=shown is not None,
             feature_key=key,
             features=features,
@@ -171,7 +155,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         return key, features
 
     def _heatmaps(self, clip: Clip, seen: Observation, counts: dict[str, int]) -> dict[str, Tensor]:
-        """Maps of every source; adds what is missing or invalid to `counts`."""
+        """Maps of every source; `counts` receives how many are missing or invalid."""
         found = {}
         for number, name in enumerate(self.heatmaps):
             ending = f"_{name}" if number else ""
@@ -194,54 +178,52 @@ class ClipDataset(Dataset[Sample | Unreadable]):
     def _other_view(self, map_hw: tuple[int, int], random: np.random.Generator) -> View:
         """Another camera's maps have nothing to do with the frames' crop: the whole map, or a crop of its own."""
         scale = self.data.heatmap_random_resize_scale
-        if not self.training or scale == (1.0, 1.0):
+        if not self.options.training or scale == (1.0, 1.0):
             return whole_view(map_hw)
         return training_view(map_hw, random, scale=scale, aspect_ratio=self.data.random_resize_aspect_ratio, flip=False)
 
     def _partner_maps(self, name: str, place: int, counts: dict[str, int]) -> Tensor:
         """What the clip's partner sees of source `name` in this epoch; zeros without a partner, which is counted."""
-        if self._partners[0] != self.epoch:
-            self._partners = (self.epoch, {})
-        partners = self._partners[1]
-        if name not in partners:
-            clips = self.split.clips
+        clips = self.split.clips
+
+        def draw() -> npt.NDArray[np.int64]:
             has_maps = [name in clip.heatmap_ids for clip in clips]
             groups = [clip.segment.group for clip in clips]
-            partners[name] = partners_of(groups, has_maps, seed=self.seed, epoch=self.epoch)
-        partner, own = int(partners[name][place]), self.split.clips[place]
+            return partners_of(groups, has_maps, seed=self.options.seed, epoch=self.epoch)
+
+        partner, own = int(self._partners.get((name, self.epoch), draw)[place]), clips[place]
         counts[f"{WITHOUT_PARTNER}{name}"] = int(partner < 0 and name in own.heatmap_ids)
         if partner < 0:
             side = self.data.heatmap_resolution or self.data.resolution
             return torch.zeros(self.data.frames_per_clip, side, side)
-        other = self.split.clips[partner]
+        other = clips[partner]
         seen = self.observer.observe(other, self._facts_of(other.video_path), epoch=self.epoch)
         return self._maps_of(other, name, seen)[0]
 
     def _open(self, path: Path) -> VideoSource:
-        # In a worker, one thread per decoder: the workers are the parallelism.
+        # One thread per decoder in a worker: the loader already has one worker per core.
         return open_indexed(path, self.index_cache, threads=0 if get_worker_info() is None else 1)
 
     def _video(self, path: Path) -> VideoSource:
         return self._videos.get(path, lambda: (self.reader or self._open)(path))
 
     def _facts_of(self, path: Path) -> VideoFacts:
-        """Facts of a video, kept longer than the open file: a partner's maps need no frames."""
+        """Facts of a video, kept longer than the open file: the maps of a partner need no frames."""
         return self._facts.get(path, lambda: self._read_facts(path))
 
     def _read_facts(self, path: Path) -> VideoFacts:
         video = self._video(path)
-        info, cached = video.info, self.features is not None
-        status = path.stat() if cached else None
+        info, status = video.info, path.stat() if self.features is not None else None
         return VideoFacts(
             pts_seconds=video.pts_seconds,
             frame_hw=(info.height, info.width),
-            rate=getattr(info, "rate", None),
+            rate=info.rate,
             decoded_by=(status.st_size, status.st_mtime_ns, info.stream_index, info.decoder) if status else (),
         )
 
 
 def _frames(video: VideoSource, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
-    """The frames of ascending `indices`, repeats included, each decoded once and handed on at once."""
+    """Yield the frames of ascending `indices`, repeats included; each is decoded once."""
     wanted, counts = np.unique(indices, return_counts=True)
     for frame, count in zip(video.frames(wanted), counts.tolist(), strict=True):
         yield from repeat(frame.rgb, count)

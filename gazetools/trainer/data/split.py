@@ -1,4 +1,4 @@
-"""The clips of one split: which rows become clips, and a count for every row that does not."""
+"""The clips of a split, and a count of the rows that are no clips, by reason."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gazetools.annotations.segment import Segment
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import DataSettings, Range
 from gazetools.trainer.data.anchors import NamedAnchor
-from gazetools.trainer.data.annotations import LabelSpace, Segment
+from gazetools.trainer.data.labels import LabelSpace
+from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import source_settings
-from gazetools.trainer.data.maps.dataset import HeatmapSurvey, MapSource
 from gazetools.trainer.data.sampling import anchor_seconds
+
+_REASONS = ("unknown_class", "video_missing", "no_observation", "heatmap_missing_skipped", "limit")
+"""Why a row of the annotations is no clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,27 +27,26 @@ class Clip:
     """One action to anticipate."""
 
     index: int
-    """Place in its split; random draws are keyed by it."""
+    """Row of its annotation file, from 0; random draws are keyed by it."""
     segment: Segment
     video_path: Path
     has_heatmap: bool
-    """Of the first source."""
+    """Whether the first source has maps for the clip."""
     heatmap_ids: Mapping[str, str] = field(default_factory=dict)
     """Source name -> id of the video whose maps it has for this clip; sources without maps are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitPlan:
-    """The clips of training or of validation under one anchor, with a count for everything left out."""
+    """The clips of training or of validation under one anchor, with counts of the rows left out."""
 
     name: str
     anchor: NamedAnchor
     anticipation_seconds: Range
     clips: list[Clip]
     counts: dict[str, int]
-    """rows; what was dropped: unknown_class, video_missing, no_observation, heatmap_missing_skipped, limit; and
-    unseen_class_clips, kept although training lacks a class of theirs."""
-
+    """`rows`; rows left out by reason (`_REASONS`); `unseen_class_clips`, kept although training lacks one of their
+    classes."""
     sources: tuple[str, ...] = ()
     """Names of the heatmap sources."""
 
@@ -80,16 +83,17 @@ class SplitPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOfRun:
-    """One source, what it has, and under which id for each video of a clip."""
+    """One heatmap source with what it has for the videos of a run."""
 
     source: MapSource
     survey: HeatmapSurvey
     ids: dict[str, str | None]
+    """Video of a clip -> video whose maps are read; None: there is none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SplitBuilder:
-    """What every split is made of."""
+    """Makes splits out of the videos, heatmaps and classes of a run."""
 
     data: DataSettings
     videos: dict[str, Path]
@@ -97,48 +101,39 @@ class SplitBuilder:
     labels: LabelSpace
     drop_unobserved: bool
 
-    def split(
-        self,
-        name: str,
-        rows: Sequence[Segment],
-        anchor: NamedAnchor,
-        seconds: Range,
-        limit: int | None,
-        *,
-        unseen: bool,
-    ) -> SplitPlan:
-        """The clips of `rows` under one anchor; every row is a clip or counted by the reason it is not."""
-        reasons = ("unknown_class", "video_missing", "no_observation", "heatmap_missing_skipped", "limit")
-        counts = dict.fromkeys((*reasons, "unseen_class_clips"), 0)
-        kept_unseen = unseen and self.data.keep_unseen_classes
+    def split(self, rows: Sequence[Segment], anchor: NamedAnchor, *, training: bool) -> SplitPlan:
+        """The clips of `rows` under one anchor; a row that is no clip is counted by its reason.
+
+        Raises UsageError where no clip is left, or no clip has a heatmap of one of the sources.
+        """
+        data, name = self.data, "train" if training else "validation"
+        seconds = (data.train_anticipation_time_sec if training else None) or data.anticipation_time_sec
+        limit = data.max_train_clips if training else data.max_val_clips
+        keeps_unseen = data.keep_unseen_classes and not training
+        counts = dict.fromkeys((*_REASONS, "unseen_class_clips"), 0)
         clips: list[Clip] = []
         for place, segment in enumerate(rows):
             ids = self._heatmap_ids(segment)
+            anchored = anchor_seconds(segment.start_seconds, segment.stop_seconds, max(anchor.point))
             known = self.labels.covers(segment)
-            # The earliest end of observation that may be drawn; nothing is seen before the first frame at 0 s.
-            earliest = anchor_seconds(segment.start_seconds, segment.stop_seconds, max(anchor.point)) - seconds[1]
             if segment.video_id not in self.videos:
                 counts["video_missing"] += 1
-            elif not known and not kept_unseen:
+            elif not known and not keeps_unseen:
                 counts["unknown_class"] += 1
-            elif earliest <= 0 and self.drop_unobserved:
+            # The earliest end of observation that may be drawn; nothing is seen before the first frame at 0 s.
+            elif anchored - seconds[1] <= 0 and self.drop_unobserved:
                 counts["no_observation"] += 1
-            elif any(one.source.missing == "skip" and n not in ids for n, one in self.heatmaps.items()):
+            elif any(one.source.missing == "skip" and source not in ids for source, one in self.heatmaps.items()):
                 counts["heatmap_missing_skipped"] += 1
             elif limit is not None and len(clips) >= limit:
                 counts["limit"] += 1
             else:
                 counts["unseen_class_clips"] += not known
+                path, has_heatmap = self.videos[segment.video_id], next(iter(self.heatmaps), None) in ids
                 clips.append(
-                    Clip(
-                        index=place,
-                        segment=segment,
-                        video_path=self.videos[segment.video_id],
-                        has_heatmap=next(iter(self.heatmaps), None) in ids,
-                        heatmap_ids=ids,
-                    )
+                    Clip(index=place, segment=segment, video_path=path, has_heatmap=has_heatmap, heatmap_ids=ids)
                 )
-        counts = {reason: count for reason, count in counts.items() if reason in reasons or count}
+        counts = {reason: count for reason, count in counts.items() if reason in _REASONS or count}
         if not clips:
             left_out = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
             raise UsageError(
@@ -153,17 +148,20 @@ class SplitBuilder:
             counts={"rows": len(rows), **counts},
             sources=tuple(self.heatmaps),
         )
+        self._refuse_zeros(plan)
+        return plan
+
+    def _refuse_zeros(self, plan: SplitPlan) -> None:
         for source, coverage in plan.coverages.items():
             if coverage == 0:
                 raise UsageError(
-                    f"None of the {len(clips)} {name} clips has a heatmap in "
+                    f"None of the {len(plan.clips)} {plan.name} clips has a heatmap in "
                     f"{source_settings(self.data)[source].path}: the run would train on zeros.",
                     hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
                 )
-        return plan
 
     def _heatmap_ids(self, segment: Segment) -> dict[str, str]:
-        """Source name -> id, of those that have maps."""
+        """Source name -> id of the video whose maps it has for `segment`; sources without maps are left out."""
         found = ((name, one, one.ids.get(segment.video_id)) for name, one in self.heatmaps.items())
         return {
             name: video_id for name, one, video_id in found if video_id is not None and video_id in one.survey.present

@@ -1,4 +1,4 @@
-"""What a run will see: segments, classes, videos and heatmap coverage, all checked before any heavy work."""
+"""What a run reads: segments, classes, videos and heatmaps, all checked before any heavy work."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gazetools.annotations.segment import Segment
+from gazetools.annotations.segments import read_segments
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan
-from gazetools.trainer.data.annotations import LabelSpace, Segment, read_annotations
-from gazetools.trainer.data.cameras import Takes, heatmap_video_id, name_cameras, refuse_split_takes
-from gazetools.trainer.data.maps.build import build_sources, source_settings, view_of
-from gazetools.trainer.data.maps.dataset import HeatmapSurvey, MapSource
-from gazetools.trainer.data.split import Clip, SourceOfRun, SplitBuilder, SplitPlan
-from gazetools.trainer.data.videos import find_videos
+from gazetools.trainer.data.labels import LabelSpace
+from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
+from gazetools.trainer.data.maps.build import build_sources, source_settings
+from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
+from gazetools.trainer.data.videos import Takes, find_videos, heatmap_video_id, name_cameras, refuse_split_takes
 
-__all__ = ["Clip", "DataPlan", "SplitPlan", "plan_data"]
+__all__ = ["DataPlan", "SplitPlan", "plan_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,15 @@ class DataPlan:
     validation: tuple[SplitPlan, ...]
     """One per validation anchor."""
     labels: LabelSpace
-    survey: HeatmapSurvey | None
-    """Of the first heatmap source."""
     surveys: dict[str, HeatmapSurvey] = field(default_factory=dict)
-    """By source."""
+    """Survey of each source by name."""
     shared_videos: int = 0
     """Videos that are in training and in validation."""
+
+    @property
+    def survey(self) -> HeatmapSurvey | None:
+        """Survey of the first heatmap source; None where the run uses no heatmaps."""
+        return next(iter(self.surveys.values()), None)
 
     def heatmap_contents(self) -> dict[str, str]:
         """Source -> sha256 over the contents of its videos; a resumed run must see the same maps."""
@@ -56,12 +60,12 @@ class DataPlan:
 
 
 def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none") -> DataPlan:
-    """Read annotations, find videos and heatmaps, and settle which clips there are.
+    """Read annotations, find videos and heatmaps, and choose the clips.
 
     Raises UsageError or DataFileError (exit 2) for: annotations that do not parse, takes whose cameras are in both
     splits, videos not found, broken or future-filled heatmaps, 0 % heatmap coverage, missing heatmaps under `missing:
-    error`, and no clips left. With `compat: vjepa2` no clip is dropped for having nothing to observe: as there, the
-    first frame stands for everything before the video.
+    error`, and no clips left. With `compat: vjepa2` clips with nothing to observe are kept: the first frame stands for
+    all times before the video, as in V-JEPA 2.
     """
     takes = Takes(Path(data.base_path), Path(data.takes_file) if data.takes_file else None)
     train_rows = _rows(data, data.dataset_train, takes)
@@ -79,20 +83,12 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
     _check_compat(compat, (*train_rows, *val_rows), data)
     heatmaps = _survey(data, [s for s in (*train_rows, *val_rows) if s.video_id in videos], takes)
-    train_seconds = data.train_anticipation_time_sec or data.anticipation_time_sec
-    build = SplitBuilder(data, videos, heatmaps, labels, drop_unobserved=compat == "none")
-    train = build.split("train", train_rows, anchors.train, train_seconds, data.max_train_clips, unseen=False)
-    validation = tuple(
-        build.split("validation", val_rows, anchor, data.anticipation_time_sec, data.max_val_clips, unseen=True)
-        for anchor in anchors.validation
-    )
-    surveys = {name: one.survey for name, one in heatmaps.items()}
+    build = SplitBuilder(data=data, videos=videos, heatmaps=heatmaps, labels=labels, drop_unobserved=compat == "none")
     return DataPlan(
-        train=train,
-        validation=validation,
+        train=build.split(train_rows, anchors.train, training=True),
+        validation=tuple(build.split(val_rows, anchor, training=False) for anchor in anchors.validation),
         labels=labels,
-        survey=next(iter(surveys.values()), None),
-        surveys=surveys,
+        surveys={name: one.survey for name, one in heatmaps.items()},
         shared_videos=len({s.video_id for s in train_rows} & {s.video_id for s in val_rows}),
     )
 
@@ -100,8 +96,8 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
 def _rows(data: DataSettings, name: str, takes: Takes) -> list[Segment]:
     """The segments of an annotation file, those of takes with their cameras."""
     path = Path(name)
-    rows = read_annotations(path)
-    if path.suffix.lower() != ".json":
+    rows = read_segments(path)
+    if not rows[0].whole_take:
         if data.video_view is not None:
             raise UsageError(
                 f"video_view = {data.video_view} is for annotations of takes; the ids of {path} name videos already.",
@@ -134,8 +130,7 @@ def _survey(data: DataSettings, rows: Sequence[Segment], takes: Takes) -> dict[s
     found: dict[str, SourceOfRun] = {}
     settings = source_settings(data)
     for name, source in build_sources(data).items():
-        view = view_of(data, settings[name])
-        ids = {row.video_id: heatmap_video_id(row, view, takes) for row in rows}
+        ids = {row.video_id: heatmap_video_id(row, settings[name].view, takes) for row in rows}
         survey = source.survey({heatmap_id for heatmap_id in ids.values() if heatmap_id is not None})
         _check_survey(settings[name].path, source, survey, allow_future=data.allow_future)
         found[name] = SourceOfRun(source=source, survey=survey, ids=ids)
@@ -163,7 +158,7 @@ def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]
         )
 
 
-def _check_survey(path: str, source: MapSource, survey: HeatmapSurvey, *, allow_future: bool) -> None:
+def _check_survey(path: Path, source: MapSource, survey: HeatmapSurvey, *, allow_future: bool) -> None:
     if survey.broken:
         first = next(iter(survey.broken.items()))
         raise DataFileError(

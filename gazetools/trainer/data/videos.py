@@ -1,11 +1,16 @@
-"""Finding the video file of an id below `base_path`, in EPIC-KITCHENS', Ego-Exo4D's or any named folder layout."""
+"""Video files below `base_path`, and the cameras of takes: which ones a run shows, which one's heatmaps it reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-from gazetools.schemas.errors import UsageError
+from gazetools.annotations.segment import Segment
+from gazetools.io.json_files import read_json
+from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.video_id import path_of_id
 
 SUFFIXES = (".mp4", ".MP4", ".mkv", ".MKV", ".mov", ".MOV", ".avi", ".webm", ".m4v", ".ts")
@@ -15,7 +20,13 @@ TAKE_FOLDERS = tuple(
     for root in ("", "takes/")
     for folder in ("", "/frame_aligned_videos/downscaled/448", "/frame_aligned_videos")
 )
-"""Where a take's cameras may lie: `<take>/`, and Ego-Exo4D's folders (the downscaled videos before the full ones)."""
+"""Folders of a take's videos: `<take>/`, and those of Ego-Exo4D (downscaled videos before full ones)."""
+TAKES_NAME = "takes.json"
+EGO_PATTERN = "aria*_214-1"
+"""Ego-Exo4D's egocentric RGB video; other streams of the glasses (1201-1, 211-1) are named by hand."""
+_HEAD_MOUNTED = "aria*"
+_BEST = "best_exo"
+_MAX_TAKES_BYTES = 1 << 30
 
 
 def find_video(base_path: Path, video_id: str, file_format: int | str | None) -> Path | None:
@@ -58,3 +69,118 @@ def find_videos(base_path: Path, video_ids: Iterable[str], file_format: int | st
         )
     found = {video_id: find_video(base_path, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
     return {video_id: path for video_id, path in found.items() if path is not None}
+
+
+class Takes:
+    """The cameras of takes, found by the videos on disk; takes.json adds the best camera and head-mounted ones.
+
+    Args:
+        base_path: the videos' root.
+        takes_file: Ego-Exo4D's takes.json; None looks for it in `base_path`.
+    """
+
+    def __init__(self, base_path: Path, takes_file: Path | None = None) -> None:
+        self._base = base_path
+        self._path = takes_file or base_path / TAKES_NAME
+        self._required = takes_file is not None
+        self._facts: dict[str, dict[str, Any]] | None = None
+        self._cameras: dict[str, list[str]] = {}
+
+    def cameras(self, take: str) -> list[str]:
+        """Names of the take's video files without suffix, sorted."""
+        if take not in self._cameras:
+            found = set()
+            for folder in TAKE_FOLDERS:
+                place = self._base / folder.format(take=take)
+                if place.is_dir():
+                    found |= {path.stem for path in place.iterdir() if path.suffix in SUFFIXES and path.is_file()}
+            self._cameras[take] = sorted(found)
+        return self._cameras[take]
+
+    def resolve(self, take: str, view: str) -> list[str]:
+        """Cameras of `take` that `view` names: `view` is a name or pattern, `ego`, `exo` or `best_exo`.
+
+        A plain name is returned as it is, so that the error for a missing video names its id. UsageError where
+        takes.json is needed and absent.
+        """
+        if view == _BEST:
+            best = self._fact(take).get("best_exo")
+            return [best] if isinstance(best, str) and best else []
+        if view == "ego":
+            return [camera for camera in self.cameras(take) if fnmatchcase(camera, EGO_PATTERN)]
+        if view == "exo":
+            head_mounted = self._head_mounted(take)
+            return [
+                camera
+                for camera in self.cameras(take)
+                if camera not in head_mounted and not fnmatchcase(camera, _HEAD_MOUNTED)
+            ]
+        if any(mark in view for mark in "*?["):
+            return [camera for camera in self.cameras(take) if fnmatchcase(camera, view)]
+        return [view]
+
+    def _head_mounted(self, take: str) -> set[str]:
+        """Cameras that takes.json marks `is_ego` (a head-mounted GoPro is one); none without the file."""
+        if not self._path.is_file() and not self._required:
+            return set()
+        capture = self._fact(take).get("capture")
+        listed = capture.get("cameras", []) if isinstance(capture, dict) else []
+        return {str(c.get("cam_id")) for c in listed if isinstance(c, dict) and c.get("is_ego")}
+
+    def _fact(self, take: str) -> dict[str, Any]:
+        if self._facts is None:
+            if not self._path.is_file():
+                raise UsageError(
+                    f"The view {_BEST!r} needs Ego-Exo4D's takes.json, which is not at {self._path}.",
+                    hint="Set experiment.data.takes_file, or name a camera such as cam01.",
+                )
+            document = read_json(self._path, max_bytes=_MAX_TAKES_BYTES)
+            if not isinstance(document, list):
+                raise DataFileError(f"{self._path} is no list of takes.")
+            self._facts = {str(t.get("take_name")): t for t in document if isinstance(t, dict)}
+        return self._facts.get(take, {})
+
+
+def name_cameras(segments: Sequence[Segment], takes: Takes, views: Sequence[str]) -> tuple[list[Segment], list[str]]:
+    """(segments with the id `take/camera`, one per camera; takes that have none of the cameras)."""
+    named: list[Segment] = []
+    without: dict[str, None] = {}
+    chosen: dict[str, list[str]] = {}
+    for segment in segments:
+        take = segment.video_id
+        if take not in chosen:
+            chosen[take] = list(dict.fromkeys(camera for view in views for camera in takes.resolve(take, view)))
+        named += [replace(segment, video_id=f"{take}/{camera}", whole_take=False) for camera in chosen[take]]
+        if not chosen[take]:
+            without[take] = None
+    return named, list(without)
+
+
+def heatmap_video_id(segment: Segment, view: str | None, takes: Takes) -> str | None:
+    """Id of the video whose maps are read: the clip's own or another camera's of the take; None: there is none."""
+    if view is None:
+        return segment.video_id
+    cameras = takes.resolve(segment.group, view)
+    if len(cameras) > 1:
+        raise UsageError(
+            f"heatmap_view {view!r} names {len(cameras)} cameras of the take {segment.group!r}: {', '.join(cameras)}.",
+            hint="Name one camera, or best_exo.",
+        )
+    return f"{segment.group}/{cameras[0]}" if cameras else None
+
+
+def refuse_split_takes(train: Iterable[Segment], validation: Iterable[Segment]) -> None:
+    """UsageError where different cameras of one take are in both splits; the very same videos may be (a trial run)."""
+    sides: list[dict[str, set[str]]] = [{}, {}]
+    for side, segments in zip(sides, (train, validation), strict=True):
+        for segment in segments:
+            side.setdefault(segment.group, set()).add(segment.video_id)
+    split = [group for group, ids in sides[0].items() if group in sides[1] and sides[1][group] != ids]
+    if split:
+        first = sorted(sides[0][split[0]] | sides[1][split[0]])
+        raise UsageError(
+            f"{len(split)} take(s) are in training and validation with different cameras, such as {split[0]!r} "
+            f"({', '.join(first[:4])}): validation would show scenes that were trained on.",
+            hint="Split the annotations by take.",
+            takes=sorted(split)[:1000],
+        )

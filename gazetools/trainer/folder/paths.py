@@ -13,55 +13,31 @@ MANIFEST_NAME = "manifest.json"
 """Checksum in the folder of a checkpoint, written last."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunFolder:
-    """The folder of a run: `RunFolder(path).result` is the path of its result.
+    """Paths in the folder of a run.
 
-    >>> str(RunFolder(Path("run")).predictions("main", "val_start"))
+    >>> RunFolder(Path("run")).predictions("main", "val_start").as_posix()
     'run/predictions/main/val_start.npz'
     """
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The resolved config as JSON."""
-        return self.path / "config.json"
-
-    @property
-    def result(self) -> Path:
-        """The result as JSON, written last."""
-        return self.path / "result.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object per finished epoch and line."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def metrics_table(self) -> Path:
-        """The same as CSV."""
-        return self.path / "metrics.csv"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def frame_indexes(self) -> Path:
+    def __post_init__(self) -> None:
+        self.config = self.path / "config.json"
+        """The resolved config."""
+        self.result = self.path / "result.json"
+        """The result, written last."""
+        self.metrics = self.path / "metrics.jsonl"
+        """One line per finished epoch."""
+        self.metrics_table = self.path / "metrics.csv"
+        """The same as a table."""
+        self.checkpoints = self.path / "checkpoints"
+        self.frame_indexes = self.path / "frame_indexes"
         """Folder of the videos' frame times, where the config names none."""
-        return self.path / "frame_indexes"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Folder of TensorBoard's files."""
-        return self.path / "tensorboard"
-
-    @property
-    def evaluation(self) -> RunFolder:
-        """Folder of a run with `val_only` that measures this run's weights."""
-        return RunFolder(self.path / "evaluation")
+        self.tensorboard = self.path / "tensorboard"
+        self.evaluation = self.path / "evaluation"
+        """Folder of the run with `val_only` that measures this run's weights."""
 
     def steps(self, epoch: int) -> Path:
         """Loss of every step of an epoch (from 0)."""

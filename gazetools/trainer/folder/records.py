@@ -1,4 +1,4 @@
-"""The run folder's records: metrics.jsonl and metrics.csv per epoch, steps per epoch, each rewritten in one commit."""
+"""Records of a run: metrics of all epochs as JSON lines and CSV, and the loss of every step, one file per epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gazetools.trainer.folder.paths import RunFolder
 
 
 def write_metrics(folder: RunFolder, history: Sequence[dict[str, Any]]) -> None:
-    """All finished epochs, one JSON object per line, and the same as a table.
+    """Write all finished epochs, one JSON object per line, and the same as a table.
 
     Rewritten from the history that the checkpoint holds, so that a resumed run has no line twice.
     """
@@ -28,7 +28,7 @@ def write_metrics(folder: RunFolder, history: Sequence[dict[str, Any]]) -> None:
 
 
 def write_steps(folder: RunFolder, epoch: int, last_step: int, losses: Mapping[str, Sequence[float]]) -> None:
-    """The loss of every step of one epoch, `steps/epoch_0000.jsonl`: a number, or one per model by name.
+    """Write the loss of every step of one epoch: a number, or one per model by name.
 
     A model that was dropped has no losses from then on.
     """

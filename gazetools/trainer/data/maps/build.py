@@ -1,7 +1,8 @@
-"""From the config to heatmap sources by name: dataset, store or gaze points."""
+"""The table of heatmap sources by kind, and the sources of a config by name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -9,69 +10,67 @@ from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.training import DataSettings
-from gazetools.schemas.training_data import PRIMARY_SOURCE, HeatmapSourceSettings, SourceKind
-from gazetools.trainer.data.maps.dataset import DatasetMaps, MapSource
+from gazetools.schemas.training_data import PRIMARY_SOURCE, HeatmapSourceSettings
+from gazetools.trainer.data.maps.base import MapSource, WantedSource
+from gazetools.trainer.data.maps.dataset import DatasetMaps
 from gazetools.trainer.data.maps.points import PointMaps
 from gazetools.trainer.data.maps.store import StoreMaps
 
-_LOOKED_AT = 10_000
-"""Entries of a folder by whose names its kind is told; folders of single frames may hold millions."""
+_LISTED = 10_000
+"""Entries of a folder whose names decide its kind; folders of single frames may hold millions."""
 
 
-def source_settings(data: DataSettings) -> dict[str, HeatmapSourceSettings]:
-    """Every source of the config by name; the first one is what a model without a choice of its own sees."""
+SOURCES: dict[str, Callable[[WantedSource], MapSource]] = {
+    "dataset": DatasetMaps.from_config,
+    "store": StoreMaps.from_config,
+    "gaze_points": PointMaps.from_config,
+}
+"""Kind of source -> what builds it. A kind from outside is one more entry and `SOURCE_KINDS.add(kind)`."""
+
+
+def source_settings(data: DataSettings) -> dict[str, WantedSource]:
+    """Every source of a config by name; models without a source of their own see the first one."""
     if not data.use_heatmap:
         return {}
     own = {PRIMARY_SOURCE: HeatmapSourceSettings(path=data.heatmap_base_path)} if data.heatmap_base_path else {}
-    return {**own, **data.heatmap_sources}
+    return {
+        name: WantedSource(name=name, settings=settings, data=data)
+        for name, settings in {**own, **data.heatmap_sources}.items()
+    }
 
 
-def view_of(data: DataSettings, settings: HeatmapSourceSettings) -> str | None:
-    """Camera of a source's heatmaps; None: the video's own."""
-    return settings.view if settings.view is not None else data.heatmap_view
-
-
-def source_kinds(data: DataSettings) -> dict[str, SourceKind]:
-    """What every source of a run is, by name; UsageError where a path does not exist or its kind is not clear."""
-    return {name: _kind_of(name, settings) for name, settings in source_settings(data).items()}
+def source_kinds(data: DataSettings) -> dict[str, str]:
+    """Kind of every source of a run, by name; UsageError where a path does not exist or its kind is not clear."""
+    return {name: _kind_of(wanted) for name, wanted in source_settings(data).items()}
 
 
 def build_sources(data: DataSettings) -> dict[str, MapSource]:
     """The sources of a run by name; UsageError where a path does not exist or its kind is not clear."""
-    return {name: _build(data, name, settings) for name, settings in source_settings(data).items()}
+    return {name: _build(wanted) for name, wanted in source_settings(data).items()}
 
 
-def _build(data: DataSettings, name: str, settings: HeatmapSourceSettings) -> MapSource:
-    path, kind = Path(settings.path), _kind_of(name, settings)
-    missing, inout = settings.missing or data.missing, settings.inout or data.heatmap_inout
-    if kind == "store":
-        return StoreMaps(path, settings, missing=missing, inout=inout)
-    if settings.shows == "head_box":
+def _build(wanted: WantedSource) -> MapSource:
+    kind = _kind_of(wanted)
+    if wanted.settings.shows == "head_box" and kind != "store":
         raise UsageError(
-            f"The heatmap source {name!r} shows head boxes, but {path} is no store: only stores have them.",
-            hint=f"Set experiment.data.heatmap_sources.{name}.path to the store, or shows: gaze.",
+            f"The heatmap source {wanted.name!r} shows head boxes, but {wanted.path} is no store: only stores have "
+            "them.",
+            hint=f"Set experiment.data.heatmap_sources.{wanted.name}.path to the store, or shows: gaze.",
         )
-    if kind == "gaze_points":
-        points = settings.points
-        sized = points.sigma_pixels is not None or points.sigma_degrees is not None
-        if sized and view_of(data, settings) is not None and points.points_size is None:
-            raise UsageError(
-                f"The gaze points {path} are of another view, whose size in pixels is not known for sigma.",
-                hint=f"Set points.points_size of the heatmap source {name!r}.",
-            )
-        return PointMaps(path, points, missing=missing, inout=inout)
-    return DatasetMaps(path, missing=missing, inout=inout, frame_tolerance=data.heatmap_frame_tolerance)
+    return SOURCES[kind](wanted)
 
 
-def _kind_of(name: str, settings: HeatmapSourceSettings) -> SourceKind:
-    path = Path(settings.path)
-    if not path.exists():
-        key = "heatmap_base_path" if name == PRIMARY_SOURCE else f"heatmap_sources.{name}.path"
-        raise UsageError(f"The heatmap folder {path} does not exist.", hint=f"Set experiment.data.{key}, or pack one.")
-    return _kind(path) if settings.kind == "auto" else settings.kind
+def _kind_of(wanted: WantedSource) -> str:
+    if not wanted.path.exists():
+        key = "heatmap_base_path" if wanted.name == PRIMARY_SOURCE else f"heatmap_sources.{wanted.name}.path"
+        raise UsageError(
+            f"The heatmap folder {wanted.path} does not exist.", hint=f"Set experiment.data.{key}, or pack one."
+        )
+    return _recognised(wanted.path) if wanted.settings.kind == "auto" else wanted.settings.kind
 
 
-def _kind(path: Path) -> SourceKind:
+def _recognised(path: Path) -> str:
+    """The kind that file or folder looks like."""
     if path.is_file():
         if path.suffix.lower() != ".csv":
             raise UsageError(
@@ -81,5 +80,5 @@ def _kind(path: Path) -> SourceKind:
         return "gaze_points"
     if (path / MANIFEST_NAME).exists():
         return "dataset"
-    suffixes = {entry.suffix for entry in islice(path.rglob("*"), _LOOKED_AT)}
+    suffixes = {entry.suffix for entry in islice(path.rglob("*"), _LISTED)}
     return "store" if STORE_SUFFIX in suffixes else "gaze_points" if ".csv" in suffixes else "dataset"

@@ -1,8 +1,7 @@
-"""Gaze points (CSV) as heatmaps, rendered while loading: training from raw gaze."""
+"""Gaze points (CSV) as heatmaps, rendered while loading, for training from raw gaze."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
@@ -13,20 +12,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.annotations.segment import csv_lines, missing_columns, named_cells, refuse_problems
 from gazetools.heatmaps.people import weight
 from gazetools.sampling import nearest_indices
-from gazetools.schemas.base import nearest_name
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import InOutUse, MissingPolicy
 from gazetools.schemas.training_data import GazePointSettings
 from gazetools.schemas.video_id import check_video_id, path_of_id
-from gazetools.trainer.data.annotations import refuse_problems
-from gazetools.trainer.data.maps.dataset import ClipFramesAsked, ClipHeatmaps, HeatmapSurvey
+from gazetools.trainer.data.maps.base import (
+    ClipFramesAsked,
+    ClipHeatmaps,
+    HeatmapSurvey,
+    KnownMaps,
+    WantedSource,
+    survey_videos,
+)
 
 MAX_ROWS = 20_000_000
 DEFAULT_SIGMA = 3 / 64
-"""Relative to each side: sigma 3 on a map of 64x64, as fkryan/gazelle's get_heatmap."""
-# The first name that a header has is taken: ours, then those of Ego4D's and Ego-Exo4D's gaze files.
+"""Sigma relative to each side: 3 on a map of 64x64, as fkryan/gazelle's get_heatmap."""
+# The first of the names that a header has: ours, then those of Ego4D's and Ego-Exo4D's gaze files.
 _TIME = ("time_seconds", "pts_seconds", "canonical_timestamp_s")
 _FRAME = ("frame", "frame_num", "frame_number")
 _X = ("x", "norm_pos_x")
@@ -47,37 +52,30 @@ class GazePoints:
 
 
 def read_gaze_points(path: Path, settings: GazePointSettings) -> dict[str, GazePoints]:
-    """Video id -> points of a CSV, read by column name; without a column video_id all rows are of the file's stem.
+    """Video id -> points of a CSV, read by column name; without a column video_id, the file's stem is the id.
 
     Columns: `time_seconds` or `frame` (or Ego4D's canonical_timestamp_s, Ego-Exo4D's frame_num), `x`, `y` (or
     norm_pos_x, norm_pos_y), and optionally `confidence` and `inout`. Rows with an empty x or y are frames without
     gaze. Raises DataFileError with every wrong row (at most 20 shown).
     """
+    rows: dict[str, list[tuple[float, float, float, float]]] = {}
+    problems: list[str] = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            columns, by_frame = _columns(header, path)
-            rows: dict[str, list[tuple[float, float, float, float]]] = {}
-            problems: list[str] = []
-            for values in reader:
-                if not any(value.strip() for value in values):
-                    continue
-                try:
-                    parsed = _row(values, columns, len(header), settings)
-                    video_id = (
-                        check_video_id(values[columns["video_id"]].strip()) if "video_id" in columns else path.stem
-                    )
-                    rows.setdefault(video_id, [])
-                    rows[video_id] += [parsed] if parsed is not None else []
-                except (ValueError, UsageError) as error:
-                    problems.append(f"line {reader.line_num}: {error}")
-                if reader.line_num > MAX_ROWS:
-                    raise DataFileError(f"{path} has more than {MAX_ROWS} rows.", hint="Split it by video.")
+        lines = csv_lines(path)
+        _, header = next(lines)
+        columns, by_frame = _columns(header, path)
+        for line, values in lines:
+            try:
+                cells = named_cells(values, columns, len(header))
+                parsed = _row(cells, settings)
+                video_id = check_video_id(cells["video_id"]) if "video_id" in cells else path.stem
+                rows.setdefault(video_id, []).extend([parsed] if parsed is not None else [])
+            except (ValueError, UsageError) as error:
+                problems.append(f"line {line}: {error}")
+            if line > MAX_ROWS:
+                raise DataFileError(f"{path} has more than {MAX_ROWS} rows.", hint="Split it by video.")
     except OSError as error:
         raise DataFileError(f"Cannot read the gaze points {path}: {error.strerror}.") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataFileError(f"{path} is not a CSV file in UTF-8: {error}.") from error
     refuse_problems(path, problems)
     return {video_id: _sorted(found, by_frame) for video_id, found in rows.items()}
 
@@ -91,25 +89,14 @@ def _columns(header: list[str], path: Path) -> tuple[dict[str, int], bool]:
     wanted = {"key": "time_seconds (or frame)", "x": "x", "y": "y"}
     missing = [wanted[name] for name, place in found.items() if place is None]
     if missing:
-        near = {name: nearest_name(name.split(" ")[0], header) for name in missing}
-        raise DataFileError(
-            f"{path} lacks the column(s) "
-            + ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
-            + f"; it has {', '.join(header[:30]) or 'no header'}.",
-            hint="Gaze points need time_seconds or frame, x and y.",
-        )
+        raise missing_columns(path, missing, header, "Gaze points need time_seconds or frame, x and y.")
     columns = {name: place for name, place in found.items() if place is not None}
     columns |= {name: header.index(name) for name in ("video_id", "confidence", "inout") if name in header}
     return columns, time is None
 
 
-def _row(
-    values: Sequence[str], columns: dict[str, int], width: int, settings: GazePointSettings
-) -> tuple[float, float, float, float] | None:
+def _row(cells: dict[str, str], settings: GazePointSettings) -> tuple[float, float, float, float] | None:
     """(key, x, y, inout) of one row; None for a row without gaze."""
-    if len(values) != width:
-        raise ValueError(f"{len(values)} fields where the header has {width}")
-    cells = {name: values[place].strip() for name, place in columns.items()}
     key = _number("time or frame", cells["key"])
     if key < 0:
         raise ValueError(f"time or frame {cells['key']} is negative")
@@ -181,7 +168,7 @@ def render_points(
 
 
 class PointMaps:
-    """Renders clips' maps from gaze points.
+    """Maps rendered from gaze points.
 
     Args:
         path: one CSV with a column video_id, or a folder of `<video_id>.csv`.
@@ -195,32 +182,36 @@ class PointMaps:
         self._points: dict[str, GazePoints] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workers of a folder read what they need; the points of one big file are carried over.
+        # A loader's worker reads the files of a folder that it needs; the points of one big file are sent to it.
         return {**self.__dict__, "_points": {} if self.path.is_dir() else self._points}
 
+    @classmethod
+    def from_config(cls, wanted: WantedSource) -> PointMaps:
+        """The source of a config; UsageError where sigma needs a picture's size that is not known."""
+        points = wanted.settings.points
+        sized = points.sigma_pixels is not None or points.sigma_degrees is not None
+        if sized and wanted.view is not None and points.points_size is None:
+            raise UsageError(
+                f"The gaze points {wanted.path} are of another view, whose size in pixels is not known for sigma.",
+                hint=f"Set points.points_size of the heatmap source {wanted.name!r}.",
+            )
+        return cls(wanted.path, points, missing=wanted.missing, inout=wanted.inout)
+
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
-        """See MapSource."""
-        present, missing = set(), []
-        broken: dict[str, str] = {}
-        contents: dict[str, str] = {}
-        for video_id in sorted(set(video_ids)):
-            try:
-                points = self._points_of(video_id)
-            except DataFileError as error:
-                if not self.path.is_dir():
-                    raise
-                broken[video_id] = error.message
-                continue
-            if points is None:
-                missing.append(video_id)
-            else:
-                present.add(video_id)
-                table = np.column_stack([points.key, points.xy, points.inout])
-                contents[video_id] = hashlib.sha256(table.tobytes()).hexdigest()
-        return HeatmapSurvey(present=frozenset(present), missing=tuple(missing), broken=broken, contents=contents)
+        """What there is for these videos. Raises DataFileError where one broken file holds the points of all videos."""
+        if not self.path.is_dir() and not self._points:
+            self._points = read_gaze_points(self.path, self.settings)
+        return survey_videos(video_ids, self._inspect)
+
+    def _inspect(self, video_id: str) -> KnownMaps | None:
+        points = self._points_of(video_id)
+        if points is None:
+            return None
+        table = np.column_stack([points.key, points.xy, points.inout])
+        return KnownMaps(content=hashlib.sha256(table.tobytes()).hexdigest())
 
     def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
-        """See MapSource. A point outside the frame gives an empty map that counts as valid: the gaze is elsewhere."""
+        """Maps of the frames asked for. A point outside the frame gives an empty map, which is valid."""
         points = self._points_of(video_id)
         if points is None:
             raise DataFileError(f"{self.path} has no gaze points of {video_id!r}.")
@@ -247,7 +238,7 @@ class PointMaps:
 
     def _weights(self, inout: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         weights = weight(inout, self.inout)
-        # Out of the frame there is nothing to show, whatever the option.
+        # A target outside the frame shows nothing under any option.
         return (inout > 0).astype(np.float64) if weights is None else weights
 
     def _times_of(self, points: GazePoints, times: npt.NDArray[np.float64], video_id: str) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Heatmaps of a store for clips: raw maps combined over people and normalised while loading."""
+"""Heatmaps of a store: raw maps combined over people and normalised while loading."""
 
 from __future__ import annotations
 
@@ -18,16 +18,24 @@ from gazetools.schemas.training import InOutUse, MissingPolicy
 from gazetools.schemas.training_data import HeatmapSourceSettings
 from gazetools.schemas.video_id import path_of_id
 from gazetools.store import StoreReader, list_store, open_store
-from gazetools.trainer.data.maps.dataset import ClipFramesAsked, ClipHeatmaps, HeatmapSurvey
+from gazetools.store.listing import StoreEntry
+from gazetools.trainer.data.maps.base import (
+    ClipFramesAsked,
+    ClipHeatmaps,
+    HeatmapSurvey,
+    KnownMaps,
+    WantedSource,
+    survey_videos,
+)
 
 _OPEN_STORES = 8
 
 
 class StoreMaps:
-    """Reads clips' maps from the store `root`; keeps the last eight files open.
+    """Maps from the store `root`; the last eight files stay open.
 
-    A frame that was not processed shows the processed frame nearest in time, within one period of the processed ones
-    and before the end of the observation; else zeros, counted as invalid like a frame without people.
+    A frame that was not processed shows the processed frame nearest in time, within one period of the processed frames
+    and before the end of the observation; otherwise zeros, counted as invalid like a frame without people.
 
     Args:
         settings: people and per-frame normalisation, as `pack` does them; head boxes instead of the heatmaps.
@@ -38,42 +46,31 @@ class StoreMaps:
         self.settings = settings
         self.missing = missing
         self.inout = inout
-        self._open: OpenFiles[str, StoreReader] = OpenFiles(_OPEN_STORES)
+        self._stores: OpenFiles[str, StoreReader] = OpenFiles(_OPEN_STORES)
+
+    @classmethod
+    def from_config(cls, wanted: WantedSource) -> StoreMaps:
+        """The source of a config."""
+        return cls(wanted.path, wanted.settings, missing=wanted.missing, inout=wanted.inout)
 
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
-        """See MapSource; an unfinished file is broken, not missing."""
+        """What the store has for these videos; an unfinished file is broken, not missing."""
         entries = {entry.video_id: entry for entry in list_store(self.root)}
-        present, missing, without_inout = set(), [], []
-        broken: dict[str, str] = {}
-        contents: dict[str, str] = {}
-        for video_id in sorted(set(video_ids)):
-            entry = entries.get(video_id)
-            if entry is None:
-                missing.append(video_id)
-            elif entry.problem is not None:
-                broken[video_id] = entry.problem
-            else:
-                try:
-                    with open_store(entry.payload) as store:
-                        self._rows_of_people(store)
-                        if np.isnan(store.row_inout).all():
-                            without_inout.append(video_id)
-                        if store.sidecar is not None:
-                            contents[video_id] = store.sidecar.payload_sha256
-                    present.add(video_id)
-                except DataFileError as error:
-                    broken[video_id] = error.message
-        return HeatmapSurvey(
-            present=frozenset(present),
-            missing=tuple(missing),
-            broken=broken,
-            without_inout=tuple(without_inout),
-            contents=contents,
-        )
+        return survey_videos(video_ids, lambda video_id: self._inspect(entries.get(video_id)))
+
+    def _inspect(self, entry: StoreEntry | None) -> KnownMaps | None:
+        if entry is None:
+            return None
+        if entry.problem is not None:
+            raise DataFileError(entry.problem)
+        with open_store(entry.payload) as store:
+            self._rows_of_people(store)
+            content = store.sidecar.payload_sha256 if store.sidecar is not None else None
+            return KnownMaps(content=content, has_inout=not np.isnan(store.row_inout).all())
 
     def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
-        """See MapSource."""
-        store = self._store(video_id)
+        """Maps of the frames asked for, one for all people of a frame."""
+        store = self._stores.get(video_id, lambda: open_store(path_of_id(self.root, video_id, STORE_SUFFIX)))
         shown = _shown_frames(store, asked)
         unique, inverse = np.unique(shown, return_inverse=True)
         maps = np.zeros((len(unique), *store.heatmap_shape), dtype=np.float32)
@@ -111,9 +108,6 @@ class StoreMaps:
             )
         return np.flatnonzero(np.isin(store.row_track_id, tracks)).astype(np.int64)
 
-    def _store(self, video_id: str) -> StoreReader:
-        return self._open.get(video_id, lambda: open_store(path_of_id(self.root, video_id, STORE_SUFFIX)))
-
 
 def maps_of_boxes(boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """float32 [n, H, W] of relative boxes [n, 4]: the share of every cell that the box covers, so that none is lost."""
@@ -126,7 +120,7 @@ def maps_of_boxes(boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, ...])
 
 
 def _shown_frames(store: StoreReader, asked: ClipFramesAsked) -> npt.NDArray[np.int64]:
-    """[n] processed frame shown for each asked one, -1 where there is none near enough."""
+    """[n] Processed frame shown for each asked one; -1 where none is near enough."""
     index, times = store.frames.index, store.frames.pts_seconds
     if not len(index):
         return np.full(len(asked.indices), -1, dtype=np.int64)

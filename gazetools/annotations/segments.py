@@ -1,0 +1,162 @@
+"""One reader of annotated actions for `train` and `validate`: EPIC-KITCHENS-style CSV, keystep JSON, Ego4D LTA JSON."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from gazetools.annotations import ego4d, keysteps
+from gazetools.annotations.segment import Segment, csv_lines, missing_columns, named_cells, refuse_problems
+from gazetools.io.json_files import read_json
+from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.video_id import check_video_id
+
+MAX_ROWS = 5_000_000
+_MAX_JSON = 1 << 30
+_TIME_COLUMNS = ("video_id", "start_timestamp", "stop_timestamp")
+_VERB_NOUN = ("verb_class", "noun_class")
+_ACTION = "action_class"
+_OPTIONAL = ("narration_id", "participant_id", "start_frame", "stop_frame")
+
+
+def read_segments(path: Path, *, labelled: bool = True) -> list[Segment]:
+    """Every action of an annotation file, in the file's order.
+
+    Three kinds are read:
+    - CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class), in
+      any order, with any others between; timestamps are `HH:MM:SS.ss` or seconds,
+    - Ego-Exo4D's `keystep_{train,val}.json` and `keystep_segment_*.json`; their segments are of whole takes,
+    - Ego4D's `fho_lta_*.json`.
+    JSON kinds are recognised by their content.
+
+    Args:
+        path: the file; JSON where its name ends in `.json`.
+        labelled: a row without class ids is an error, as for training; False: it has no `classes`.
+
+    Raises:
+        DataFileError: every wrong row is named (at most 20 shown), or the file is missing, empty or of another kind.
+        UsageError: a CSV that cannot be read.
+    """
+    return _read_json(path, labelled) if path.suffix.lower() == ".json" else _read_csv(path, labelled)
+
+
+def _read_json(path: Path, labelled: bool) -> list[Segment]:
+    is_lta = path.name.startswith("fho_lta")
+    if not path.exists():
+        command = ego4d.ANNOTATIONS_COMMAND if is_lta else keysteps.download_command(path)
+        raise DataFileError(f"{path} does not exist.", hint=f"Get it with: {command}", path=str(path))
+    document = read_json(path, max_bytes=_MAX_JSON)
+    problems: list[str] = []
+    if is_lta or (isinstance(document, dict) and isinstance(document.get("clips"), list)):
+        segments = ego4d.lta_segments(path, document, problems, labelled=labelled)
+    else:
+        segments = keysteps.keystep_segments(path, document, problems, labelled=labelled)
+    refuse_problems(path, problems)
+    if not segments:
+        raise DataFileError(f"{path} has no segments.", hint="Pass annotations with at least one keystep.")
+    return segments
+
+
+def _read_csv(path: Path, labelled: bool) -> list[Segment]:
+    segments: list[Segment] = []
+    problems: list[str] = []
+    try:
+        lines = csv_lines(path)
+        _, header = next(lines)
+        columns = _columns(header, path, labelled)
+        for line, values in lines:
+            try:
+                segments.append(_segment(named_cells(values, columns, len(header)), line, labelled))
+            except ValueError as error:
+                problems.append(f"line {line}: {error}")
+            if len(segments) + len(problems) > MAX_ROWS:
+                raise DataFileError(f"{path} has more than {MAX_ROWS} rows.", hint="Split the annotations.")
+    except OSError as error:
+        raise UsageError(
+            f"Cannot read the annotations {path}: {error.strerror}.",
+            hint="Set experiment.data.dataset_train and dataset_val to CSV files." if labelled else "Check the path.",
+        ) from error
+    refuse_problems(path, problems)
+    if not segments:
+        raise DataFileError(f"{path} has no rows below its header.", hint="Pass annotations with at least one action.")
+    return segments
+
+
+def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
+    """Wanted column -> its place in the header."""
+    labels: tuple[str, ...] = (
+        _VERB_NOUN if any(name in header for name in _VERB_NOUN) or _ACTION not in header else (_ACTION,)
+    )
+    if not labelled and not set(labels) <= set(header):
+        labels = ()
+    missing = [name for name in (*_TIME_COLUMNS, *labels) if name not in header]
+    if missing and not labelled:
+        raise UsageError(
+            f"{path} lacks the columns {', '.join(sorted(missing))}; it has {', '.join(sorted(header))}.",
+            hint="Pass a CSV like EPIC_100_validation.csv.",
+        )
+    if missing:
+        raise missing_columns(
+            path,
+            missing,
+            header,
+            "The columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class) "
+            "are needed.",
+        )
+    there = [name for name in _OPTIONAL if name in header]
+    return {name: header.index(name) for name in (*_TIME_COLUMNS, *labels, *there)}
+
+
+def _segment(cells: dict[str, str], line: int, labelled: bool) -> Segment:
+    start, stop = parse_timestamp(cells["start_timestamp"]), parse_timestamp(cells["stop_timestamp"])
+    if stop <= start:
+        raise ValueError(f"stop_timestamp {cells['stop_timestamp']} is not after start_timestamp")
+    return Segment(
+        row=line,
+        video_id=check_video_id(cells["video_id"]),
+        start_seconds=start,
+        stop_seconds=stop,
+        classes=_classes(cells, labelled),
+        name=cells.get("narration_id") or None,
+        participant_id=cells.get("participant_id") or None,
+        frame_range=_frame_range(cells.get("start_frame", ""), cells.get("stop_frame", "")),
+        title=cells.get("narration_id") or f"line {line}",
+    )
+
+
+def _frame_range(start: str, stop: str) -> tuple[int, int] | None:
+    """Frame numbers where both cells hold one; empty cells and other builds' texts are no error, times decide."""
+    return (int(start), int(stop)) if start.isascii() and start.isdigit() and stop.isdigit() else None
+
+
+def _classes(cells: dict[str, str], labelled: bool) -> dict[str, Any]:
+    ids = {name: cells[name] for name in (*_VERB_NOUN, _ACTION) if name in cells}
+    for name, text in ids.items():
+        if not text.isascii() or not text.isdigit() or len(text) > 9:
+            if not labelled:
+                return {}
+            raise ValueError(f"{name} = {text!r} is not a whole number >= 0")
+    if _ACTION in ids:
+        return {"action": int(ids[_ACTION])}
+    if not ids:
+        return {}
+    verb, noun = (int(ids[name]) for name in _VERB_NOUN)
+    return {"verb": verb, "noun": noun, "action": (verb, noun)}
+
+
+def parse_timestamp(text: str) -> float:
+    """Seconds of `HH:MM:SS.ss`, `MM:SS.ss` or plain seconds; ValueError otherwise.
+
+    >>> parse_timestamp("00:01:02.50")
+    62.5
+    """
+    parts = text.split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    wrong = not 1 <= len(numbers) <= 3 or any(not math.isfinite(n) or n < 0 for n in numbers)
+    if wrong or any(n >= 60 for n in numbers[1:]):
+        raise ValueError(f"{text!r} is no timestamp such as 00:01:02.50 or 62.5")
+    return float(sum(n * 60**power for power, n in enumerate(reversed(numbers))))
