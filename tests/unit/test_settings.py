@@ -11,7 +11,7 @@ from gazetools.schemas.dataset import PackOptions
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training_data import HeatmapSourceSettings
 from gazetools.schemas.validate import ValidateOptions
-from gazetools.trainer.report.build import report
+from gazetools.trainer.report.run import report
 
 
 def test_options_come_whole_or_as_single_settings() -> None:
