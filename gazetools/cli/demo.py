@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 @options(DemoOptions)
 def demo_command(
-    options: DemoOptions,
+    *,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for everything the demo makes.")] = Path(
         "demo"
     ),
     scenes_only: Annotated[
         bool, typer.Option("--scenes-only", help="Stop after scenes, annotations and config.")
     ] = False,
+    options: DemoOptions,
 ) -> int:
     """Does gaze tell the next action? Scenes, gaze model, checks, training with five arms and a report, in minutes.
 

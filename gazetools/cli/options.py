@@ -20,7 +20,7 @@ from gazetools.schemas.base import parse_settings
 from gazetools.schemas.flags import Flag, field_docstrings
 
 _FEW = 5
-"""A command with more options than this takes them from a YAML file too (`--config`)."""
+"""A command with more options than this can take them from a YAML file (`--config`)."""
 Command = Callable[..., int]
 
 
@@ -47,7 +47,8 @@ def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) ->
             else:
                 parameters.append(_keyword(name, hints[name], parameter.default))
         shared = {"config": ConfigOption, "as_json": JsonOption}
-        if any(p.name == "config" for p in parameters) or sum(map(_is_option, parameters)) < _FEW:
+        count = sum(map(_is_option, parameters)) + 1  # with --json
+        if count <= _FEW or any(parameter.name == "config" for parameter in parameters):
             del shared["config"]
         parameters += [_keyword(name, hint, None if name == "config" else False) for name, hint in shared.items()]
 

@@ -18,7 +18,7 @@ class EvaluateOptions(StrictModel):
     depth: Literal["measured", "any"] = "measured"
     """Ground truth that counts: `measured` depth (eye tracking or scene points), or `any` point target."""
     images: Annotated[str | None, _Pictures] = None
-    """Root of the benchmark's pictures, which give the sizes and which `model:` looks at."""
+    """Root of the benchmark's pictures, which give the sizes and are the input of `model:`."""
     checkpoint: Annotated[str | None, _Pictures] = None
     """Weights for `model:NAME`."""
     backbone: Annotated[str | None, _Pictures] = None
