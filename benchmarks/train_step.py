@@ -55,7 +55,6 @@ def random_batch(config: TrainingConfig, device: torch.device) -> Batch:
     batch = Batch(
         clips=list(range(count)),
         video=torch.randn(count, 3, data.frames_per_clip, data.resolution, data.resolution),
-        heatmap=maps,
         heatmaps={"heatmap": maps},
         anticipation_seconds=torch.ones(count, dtype=torch.float64),
         labels={task: torch.randint(0, classes, (count,)) for task, classes in EK100.items()},

@@ -31,7 +31,7 @@ class Ego4dVideo:
     uid: str
     duration_seconds: float
     has_gaze: bool
-    """As ego4d.json says; it may disagree with the files that are there."""
+    """Whether ego4d.json lists gaze; the files on disk may disagree."""
     scenarios: tuple[str, ...]
 
 
@@ -75,11 +75,11 @@ def read_ego4d_videos(path: Path) -> list[Ego4dVideo]:
 def read_wearer_gaze(
     path: Path, frame_count: int, *, min_confidence: float = 0.6, origin: str = "bottom-left"
 ) -> WearerGaze:
-    """The median of each frame's confident samples; frame = round(canonical_timestamp_s * 30).
+    """The median of each frame's confident samples; a sample belongs to frame round(canonical_timestamp_s * 30).
 
     Args:
         path: `v2/gaze/<video_uid>.csv`.
-        frame_count: of the canonical video; samples of other frames don't count.
+        frame_count: frames of the canonical video; samples of other frames don't count.
         min_confidence: samples below it don't count.
         origin: where norm_pos has y = 0, `bottom-left` (Pupil) or `top-left`.
 
@@ -196,18 +196,18 @@ def _video(folder: Path, uid: str) -> Path | None:
 
 
 def download_command(root: Path, dataset: str, uid: str | None = None) -> str:
-    """The official downloader's command for a data set (`full_scale`, `gaze`, `annotations`), of one video."""
+    """The official downloader's command for a data set (`full_scale`, `gaze`, `annotations`) or one video of it."""
     return f"ego4d --output_directory {root} --version v2 --datasets {dataset}" + (f" --video_uids {uid}" * bool(uid))
 
 
 def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[str, list[tuple[str, str]]]:
-    """What rendering the wearer's gaze lacks: video uid -> (file, download command).
+    """Files that rendering the wearer's gaze needs and lacks: video uid -> (file, download command).
 
-    A gaze file without its video; a downloaded video that ego4d.json says has gaze, without the file; and ego4d.json
-    itself, without which the second can't be told.
+    These are the video of a gaze file, the gaze file of a downloaded video that has gaze according to ego4d.json, and
+    ego4d.json itself.
 
     Args:
-        root: what was given to the downloader.
+        root: folder that was given to the downloader.
         folder: as from `ego4d_folder`.
         wanted: video uids or patterns separated by commas; None: all.
 

@@ -39,9 +39,9 @@ class Calibration:
 
 
 def read_calibration(path: Path) -> Calibration:
-    """Read the file; only rows with quality 1 of the KannalaBrandtK3 type that hold for the whole video are used.
+    """Read the file; only rows with quality 1 of the KannalaBrandtK3 type that apply to the whole video are used.
 
-    Raises DataFileError where the file itself can't be read; what is wrong with one row costs that camera.
+    Raises DataFileError where the file itself can't be read; a camera with a wrong row is in `refused`.
     """
     table = read_table(
         path,

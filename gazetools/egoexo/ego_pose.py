@@ -40,7 +40,7 @@ def find_ego_pose(take: Take) -> Path | None:
 def read_head_joints(path: Path) -> HeadJoints:
     """Read `{"<frame>": [{"annotation3D": {"nose": {"x", "y", "z"}, ...}}]}`; DataFileError names file and frame.
 
-    The 2-D points of these files are not used: they live in an undistorted picture (Ego4d issue 331).
+    The 2-D points of these files are not used: they refer to an undistorted picture (Ego4d issue 331).
     """
     content = read_json(path, max_bytes=1 << 30)
     if not isinstance(content, dict):
@@ -66,7 +66,7 @@ def read_head_joints(path: Path) -> HeadJoints:
 
 
 def agreement(joints: HeadJoints, camera: StaticCamera, box_xyxy: Floats) -> dict[str, float]:
-    """How projected joints lie to the boxes [N, 4] (pixels, NaN = none) of all frames of a camera.
+    """Agreement of projected joints with the boxes [N, 4] (pixels, NaN = none) of all frames of a camera.
 
     Returns `egopose_frames` (frames with a box and a visible joint), `egopose_joints_inside` (share of the joints in
     their frame's box) and `egopose_centre_error` (median distance of the joints' mean from the box's centre, in box

@@ -22,13 +22,13 @@ class ExoView:
 
     take: Take
     camera: StaticCamera
-    """With the decoded video's size."""
+    """The exo camera, its lens scaled to the decoded video's size."""
     track: WearerTrack
     boxes: HeadBoxes
 
 
 def camera_of_video(take: Take, video: Path) -> CameraVideo:
-    """The take's camera that recorded `video`, told by the file's name."""
+    """The take's camera that recorded `video`, by the file's name; HeadsError where no camera has this name."""
     match = [camera for camera in take.cameras if camera.name == video.stem]
     if not match:
         names = ", ".join(camera.name for camera in take.cameras) or "none"
@@ -73,7 +73,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def cached_sha256(path: Path) -> str:
-    """Hex sha256 of a recording, computed once while the file stays as it is; `absent` where there is none."""
+    """Hex sha256 of a recording, computed again when the file has changed; `absent` where there is none."""
     return _sha256(path, *_stamp(path))
 
 

@@ -1,4 +1,4 @@
-"""Eye-gaze CSVs of both generations: yaw, pitch and depth in the central pupil frame, and which depths to believe."""
+"""Eye-gaze CSVs of both generations: yaw, pitch and credible depths in the central pupil frame; 2-D gaze."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from gazetools.egoexo.geometry import Floats
 from gazetools.io.tables import Table, read_table
 from gazetools.schemas.errors import DataFileError
 
+Times = npt.NDArray[np.int64]
+
 MAX_AGE_US = 60_000
-"""Gaze has 10 Hz: a sample further than this from a frame says nothing of it."""
+"""Gaze has 10 Hz: a sample further than this from a frame is no sample of it."""
 EYE_DISTANCE_M = 0.063
 MIN_VERGENCE = np.deg2rad(0.75)
 MAX_DEPTH_M = 6.0
@@ -45,26 +47,30 @@ class EyeGaze:
     path: Path
     generation: str
     """`depth` (one yaw) or `vergence` (a yaw per eye)."""
-    times_us: npt.NDArray[np.int64]
+    times_us: Times
     """[S] device clock."""
     yaw: Floats
     """[S] radians, NaN where the tracker lost the eyes."""
     pitch: Floats
     depth_m: Floats
-    """[S] distance from the CPF's origin; NaN where it is not to be believed."""
+    """[S] Distance from the origin of the central pupil frame (CPF); NaN where it is not credible."""
     counts: dict[str, int]
     """rows, and why samples or depths don't count: nan_gaze, diverging, small_vergence, far, no_depth, unsorted."""
 
-    def nearest(self, times_us: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Index of the sample nearest to each time (-1: none within 60 ms, or no time) and its age in us (signed)."""
-        if not len(self.times_us):
-            return np.full(len(times_us), -1), np.zeros(len(times_us), np.int64)
-        right = np.clip(np.searchsorted(self.times_us, times_us), 0, len(self.times_us) - 1)
-        left = np.maximum(right - 1, 0)
-        closer = np.abs(self.times_us[left] - times_us) <= np.abs(self.times_us[right] - times_us)
-        index = np.where(closer, left, right)
-        age = times_us - self.times_us[index]
-        return np.where((times_us >= 0) & (np.abs(age) <= MAX_AGE_US), index, -1), age
+
+def nearest_samples(sample_times_us: Times, times_us: Times) -> tuple[Times, Times]:
+    """Index of the sample nearest to each time (-1: none within 60 ms, or no time) and its age in us (signed).
+
+    `sample_times_us` ascends; times below 0 are unknown.
+    """
+    if not len(sample_times_us):
+        return np.full(len(times_us), -1), np.zeros(len(times_us), np.int64)
+    right = np.clip(np.searchsorted(sample_times_us, times_us), 0, len(sample_times_us) - 1)
+    left = np.maximum(right - 1, 0)
+    closer = np.abs(sample_times_us[left] - times_us) <= np.abs(sample_times_us[right] - times_us)
+    index = np.where(closer, left, right)
+    age = times_us - sample_times_us[index]
+    return np.where((times_us >= 0) & (np.abs(age) <= MAX_AGE_US), index, -1), age
 
 
 def vergence_to_gaze(
@@ -165,12 +171,12 @@ class Gaze2d:
     """2-D gaze in the wearer's own upright RGB picture."""
 
     path: Path
-    times_us: npt.NDArray[np.int64]
+    times_us: Times
     """[S] -1 where the file has none."""
     uv: Floats
     """[S, 2] pixels of the 1408x1408 picture; NaN where unknown."""
 
-    def of_frames(self, frame_count: int, times_us: npt.NDArray[np.int64] | None) -> Floats:
+    def of_frames(self, frame_count: int, times_us: Times | None) -> Floats:
         """Pixels [frame_count, 2]: by time (within 60 ms) where the frames' times are known, else row (i + 1) // 3.
 
         The rule by row is the official tutorial's: gaze has 10 Hz, each row stands for three frames, and the first of
@@ -178,16 +184,7 @@ class Gaze2d:
         """
         out = np.full((frame_count, 2), np.nan)
         if times_us is not None and (self.times_us >= 0).all() and len(self.times_us):
-            samples = EyeGaze(
-                path=self.path,
-                generation="2d",
-                times_us=self.times_us,
-                yaw=self.uv[:, 0],
-                pitch=self.uv[:, 1],
-                depth_m=self.uv[:, 0],
-                counts={},
-            )
-            index, _ = samples.nearest(times_us)
+            index, _ = nearest_samples(self.times_us, times_us)
             out[index >= 0] = self.uv[index[index >= 0]]
             return out
         rows = (np.arange(frame_count) + 1) // 3
@@ -218,7 +215,7 @@ def read_gaze_2d(path: Path) -> Gaze2d:
     return Gaze2d(path=path, times_us=times, uv=uv)
 
 
-def gaze_samples_hint(gaze: EyeGaze, frame_times_us: npt.NDArray[np.int64]) -> str:
+def gaze_samples_hint(gaze: EyeGaze, frame_times_us: Times) -> str:
     """Both clocks, for the error that no gaze sample is near any frame."""
     stamps = gaze.times_us
     if not len(stamps):

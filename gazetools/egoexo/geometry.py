@@ -89,7 +89,7 @@ class Fisheye:
     k: tuple[float, float, float, float]
     width: int
     height: int
-    """Of the picture in pixels."""
+    """`width` and `height` of the picture in pixels."""
 
     def scaled(self, *, width: int, height: int, name: str = "camera") -> Fisheye:
         """The camera of the same picture at another size: f' = s f, c' = s (c + 0.5) - 0.5, k unchanged.
@@ -134,7 +134,7 @@ class Fisheye:
         """Pixels [..., 2] (u, v) of points [..., 3] in metres, and whether they can be seen at all [...].
 
         True: z > 0 and the angle is within `max_angle`; the pixel may still lie outside the picture. The pixels of
-        other points are NaN, because the formula gives finite nonsense behind the camera (PITFALLS 39).
+        other points are NaN, because the formula gives finite but wrong numbers behind the camera.
         """
         p = np.asarray(points_camera, np.float64)
         x, y, z = np.moveaxis(p, -1, 0)

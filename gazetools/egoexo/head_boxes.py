@@ -1,4 +1,4 @@
-"""Head boxes of the wearer in an exo view, from geometry alone: exact in identity, also when seen from behind."""
+"""Head boxes of the wearer in an exo view, from geometry alone: always of the wearer, even when seen from behind."""
 
 from __future__ import annotations
 

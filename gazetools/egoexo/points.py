@@ -1,4 +1,4 @@
-"""semidense_points.csv.gz: the depth at which a gaze ray meets what the headset has mapped."""
+"""semidense_points.csv.gz: the depth at which a gaze ray meets a point that the headset has mapped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gazetools.io.byte_chunks import read_byte_chunks
 from gazetools.schemas.errors import DataFileError
 
 CONE = np.deg2rad(3.0)
-"""A point within this angle of the ray may be what is looked at."""
+"""Largest angle between a gaze ray and its target."""
 _VOXEL_M = 0.05
 _MAX_INV_DIST_STD = 0.01
 _MAX_DIST_STD_M = 0.15

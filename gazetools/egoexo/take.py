@@ -1,4 +1,4 @@
-"""One take of Ego-Exo4D: its cameras, where its recordings lie, and the command that fetches what it lacks."""
+"""One take of Ego-Exo4D: its cameras, the places of its recordings, and the commands that download missing ones."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class CameraVideo:
     path: Path | None
     """None where the video was not downloaded, or can't be named (see `problem`)."""
     problem: str | None = None
-    """Why takes.json leaves this camera unusable, such as a path that leads out of the take."""
+    """Reason in takes.json why this camera can't be used, such as a path that leads out of the take."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnusableTake:
-    """An entry of takes.json that can't be worked with; it costs no other take."""
+    """An entry of takes.json that can't be used; other takes stay usable."""
 
     item_id: str
-    """`takes.json[3]`: what stands for the entry in reports, since its name may be missing or taken twice."""
+    """Name of the entry in reports, such as `takes.json[3]`, since its take_name may be missing or be used twice."""
     name: str | None
-    """The take's name as far as it can be told."""
+    """The take's name; None where the entry has none."""
     uid: str | None
     message: str
     """File, entry, reason and the next step."""

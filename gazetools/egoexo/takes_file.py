@@ -1,4 +1,4 @@
-"""takes.json -> takes; an entry that can't be used becomes a reason, never the end of the others."""
+"""takes.json -> takes; an entry that can't be used becomes a reason, and the others are read."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from gazetools.schemas.video_id import check_video_id, path_of_id
 
 TAKES_NAME = "takes.json"
 PSEUDO_CAMERAS = frozenset({"best_exo", "collage"})
-"""Entries beside the real cameras that name no recording of their own."""
+"""Entries next to the real cameras that name no recording of their own."""
 _MAX_JSON = 1 << 30
 _DOWNSCALED = "frame_aligned_videos/downscaled"
 
 
 class _KeyTwice(dict[str, Any]):
-    """A JSON object some of whose keys occur twice."""
+    """A JSON object in which some keys occur twice."""
 
     twice: frozenset[str] = frozenset()
 
@@ -74,7 +74,7 @@ def _keys_twice(value: Any) -> frozenset[str]:
 
 
 def _twice(takes: dict[int, Take]) -> Iterable[tuple[int, str]]:
-    """Entries that share a name (also in another case, which would share files) or a folder: none can be believed."""
+    """Entries that share a folder or a name (in any case, because their files would be shared), with the reason."""
     found: dict[int, str] = {}
     for what, key in (("take_name", lambda t: t.name.casefold()), ("folder", lambda t: str(t.folder).casefold())):
         groups: dict[str, list[int]] = {}
@@ -191,7 +191,7 @@ def _cameras(
 
 
 def _camera(camera_id: str, relative: Any, folder: Path | None, *, ego: bool, problem: str | None) -> CameraVideo:
-    """One camera; a path that can't be used costs this camera only."""
+    """One camera; a path that can't be used becomes its `problem`."""
     path = None
     try:
         if not isinstance(relative, str):

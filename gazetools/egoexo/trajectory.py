@@ -13,7 +13,7 @@ from gazetools.io.byte_chunks import read_byte_chunks
 from gazetools.schemas.errors import DataFileError
 
 MAX_GAP_US = 5000
-"""A pose further than this from the wanted time is no pose of it (at 1 kHz the nearest lies within 0.5 ms)."""
+"""Largest distance of a pose from the wanted time; at 1 kHz the nearest one lies within 0.5 ms."""
 _POSE = tuple(f"{name}_world_device" for name in ("tx", "ty", "tz", "qx", "qy", "qz", "qw"))
 
 
@@ -33,12 +33,12 @@ class DevicePoses:
 def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid: str | None = None) -> DevicePoses:
     """The pose nearest to each of `times_us` (device clock, microseconds; negative = unknown), in any order.
 
-    The whole file is indexed by time in one pass of bounded memory; numbers are made of the nearest rows only.
+    The file is read in one pass of bounded memory; only the nearest rows are converted to numbers.
 
     Args:
         path: the CSV.
         times_us: [N].
-        graph_uid: the world that is wanted; poses of other worlds don't count.
+        graph_uid: the wanted world; poses of other worlds don't count.
 
     Raises DataFileError for a file that can't be read, has no rows, or whose times go backwards.
     """

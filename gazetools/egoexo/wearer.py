@@ -24,7 +24,7 @@ class FrameTimes:
     times_us: npt.NDArray[np.int64]
     """[N] microseconds of the device clock; -1 where timesync.csv has an empty cell or no row."""
     end_bound: str
-    """Which reading of timesync_end_idx the video's frame count agrees with."""
+    """The reading of timesync_end_idx that agrees with the video's frame count."""
     counts: dict[str, int]
     """`timesync_empty`, `timesync_no_row`: frames without a time, by reason."""
 
@@ -45,7 +45,7 @@ def frame_times(take: Take, frame_count: int) -> FrameTimes:
     """Row `timesync_start_idx + i` of timesync.csv is frame i; the wearer's RGB stream gives the time.
 
     The decoded frame count must be `end - start` or differ from it by at most 1: published sources disagree on which
-    of the three is right, but any other count means that frames and rows don't belong together.
+    of the three is right. Any other count means that frames and rows don't belong together.
 
     Raises DataFileError where the file or its columns are missing, or the frame count does not fit.
     """
@@ -116,7 +116,7 @@ def _explain(
     graph_uids: tuple[str, ...],
     graph_uid: str,
 ) -> None:
-    """Raise for a track without a single pose: say which of the reasons it is."""
+    """Raise for a track without a single pose, with the reason."""
     if counts["graph_mismatch"]:
         raise DataFileError(
             f"{path} is of the world(s) {', '.join(graph_uids)}, but {take.calibration.name} is of {graph_uid}: "

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.egoexo.exo_view import ExoView, cached_sha256, exo_view, source_sha256
-from gazetools.egoexo.eye_gaze import DepthQuality, EyeGaze, gaze_samples_hint, read_eye_gaze
+from gazetools.egoexo.eye_gaze import DepthQuality, EyeGaze, gaze_samples_hint, nearest_samples, read_eye_gaze
 from gazetools.egoexo.geometry import Floats, gaze_direction
 from gazetools.egoexo.head_boxes import BoxState
 from gazetools.egoexo.points import read_scene_points
@@ -122,7 +122,7 @@ class _Rays:
 
 def _rays(view: ExoView, gaze: EyeGaze, frames: npt.NDArray[np.int64]) -> _Rays:
     times = view.track.times.times_us[frames]
-    sample, age = gaze.nearest(times)
+    sample, age = nearest_samples(gaze.times_us, times)
     found = sample >= 0
     if not found.any() and (times >= 0).any():
         raise DataFileError(gaze_samples_hint(gaze, times[times >= 0]), path=str(gaze.path))

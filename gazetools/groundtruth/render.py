@@ -11,10 +11,10 @@ from gazetools.egoexo.geometry import Floats
 
 SIZE = 64
 SIGMA = 3
-"""In cells; exp(-d^2 / 2 sigma^2) cut at 3 sigma, peak 1, as Gaze-LLE's `get_heatmap`."""
+"""Sigma in cells of exp(-d^2 / 2 sigma^2), cut at 3 sigma, peak 1, as in Gaze-LLE's `get_heatmap`."""
 _REACH = 3 * SIGMA
 _FAR = 255 - _REACH**2
-"""More than any squared distance within reach (162), and 81 more still fits a byte."""
+"""Larger than any squared distance within reach (162); 81 more still fits a byte."""
 _BATCH = 32
 """Segments drawn at a time: their distances (200 KB) stay in the cache."""
 
@@ -34,7 +34,7 @@ def blobs() -> npt.NDArray[np.float16]:
     offset = np.arange(SIZE)[None, :] - np.arange(SIZE)[:, None]  # [centre, place]
     squared = offset**2
     near = np.abs(offset) <= _REACH
-    # exp is taken of the few squared distances that occur, not of 16 million cells
+    # exp is computed for the few squared distances that occur, not for 16 million cells
     value = np.exp(-np.arange(2 * (SIZE - 1) ** 2 + 1) / (2 * SIGMA**2)).astype(np.float16)
     maps = np.zeros((SIZE * SIZE + 1, SIZE, SIZE), np.float16)
     for row in range(SIZE):
@@ -53,13 +53,13 @@ def render(cells: Cells) -> npt.NDArray[np.float16]:
 def render_segments(owner: Cells, cells: Cells, count: int) -> npt.NDArray[np.float16]:
     """Maps [count, 64, 64]: at every place the highest of the blobs around a map's cells.
 
-    The highest blob is that of the nearest cell, so squared distances are what is computed: down the columns first,
-    then along the rows, both up to the blob's reach (Felzenszwalb and Huttenlocher's separable distance transform).
+    The highest blob is that of the nearest cell, so this computes squared distances: first down the columns, then
+    along the rows, both up to the blob's reach (Felzenszwalb and Huttenlocher's separable distance transform).
 
     Args:
         owner: [M] the map that each cell belongs to, ascending from 0; a map without cells stays empty.
         cells: [M] as from `cells_of`, none of them -1; the same cell twice does no harm.
-        count: of maps.
+        count: number of maps.
     """
     out = np.empty((count, SIZE, SIZE), np.float16)
     value = _value_of_distance()
@@ -81,7 +81,7 @@ def _value_of_distance() -> npt.NDArray[np.float16]:
 
 
 def _squared_distances(owner: Cells, cells: Cells, count: int) -> npt.NDArray[np.uint8]:
-    """uint8 [count, 64, 64]: to the nearest of a map's cells within 9 rows and 9 columns; over 162: there is none."""
+    """uint8 [count, 64, 64]: squared distance to the nearest of a map's cells; over 162: none within reach."""
     y, x = np.divmod(cells, SIZE)
     down = np.full((count, SIZE + 2 * _REACH, SIZE + 2 * _REACH), _FAR, np.uint8)
     flat, stride = down.reshape(-1), SIZE + 2 * _REACH

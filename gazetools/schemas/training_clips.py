@@ -59,7 +59,7 @@ class DataSettings(ViewSettings):
     auto_augment: bool = False
     """RandAugment as V-JEPA 2 sets it; its geometric part moves the heatmap, too."""
     motion_shift: bool = False
-    """The random crop moves from one place to another during the clip."""
+    """Move the random crop from one place to another during the clip."""
     reprob: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
     """Probability of random erasing."""
     num_workers: Annotated[int, Field(ge=0, le=256)] = 2

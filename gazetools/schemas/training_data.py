@@ -31,7 +31,7 @@ class GazePointSettings(StrictModel):
     sigma_degrees: PositiveFloat | None = None
     """Width as a visual angle; needs `horizontal_fov_degrees`."""
     horizontal_fov_degrees: Annotated[FiniteFloat, Field(gt=0, lt=180)] | None = None
-    """Of the whole frame, taken for a pinhole camera: focal length = width / 2 / tan(fov / 2)."""
+    """Angle that the frame's width covers, for a pinhole camera: focal length = width / 2 / tan(fov / 2)."""
     points_size: tuple[PositiveInt, PositiveInt] | None = None
     """Width and height of the picture that the points' pixels refer to; None: points are relative, 0..1."""
     y_axis: Literal["down", "up"] = "down"
@@ -65,11 +65,11 @@ class HeatmapSourceSettings(StrictModel):
     inout: Literal["keep", "gate", "weight"] | None = None
     missing: Literal["zero", "error", "skip"] | None = None
     people: PeopleRule = "max"
-    """Of a store: `max`, `mean`, `wearer` or a track id."""
+    """People of a store whose maps are shown: `max`, `mean`, `wearer` or a track id."""
     normalize: Literal["none", "max", "sum", "minmax"] = "none"
-    """Of a store, per frame."""
+    """Normalisation of a store's maps, per frame."""
     shows: Literal["gaze", "head_box"] = "gaze"
-    """Of a store: its heatmaps, or the head boxes that they were made for (the control `head_box`)."""
+    """What a store's maps show: its heatmaps, or the head boxes that they were made for (the control `head_box`)."""
     points: GazePointSettings = GazePointSettings()
 
 
@@ -77,7 +77,7 @@ class FeatureCacheSettings(StrictModel):
     """`experiment.data.feature_cache`: the frozen encoder's tokens of clips that every epoch shows alike, on disk."""
 
     folder: str
-    """May be shared by several runs; what belongs to another encoder, transform or file is never taken."""
+    """Folder of the cache. Several runs may share it; tokens of another encoder, transform or file are never used."""
     budget_gib: PositiveFloat = 100.0
     """Size that the folder may reach; nothing is stored beyond it, and nothing removed."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
@@ -105,7 +105,7 @@ class ViewSettings(StrictModel):
     train_context_sec: tuple[FiniteFloat, FiniteFloat] | None = None
     """Training; None takes `context_sec`."""
     heatmap_sources: dict[str, HeatmapSourceSettings] = Field(default={})
-    """Several sources side by side, by name; `heatmap_base_path` adds one named `heatmap`, the first."""
+    """Several sources by name; `heatmap_base_path` adds one named `heatmap`, the first."""
     keep_unseen_classes: bool = False
     """Validation also runs actions that training lacks and reports `unfiltered_*` metrics, where they count as wrong;
     the other metrics leave them out, as V-JEPA 2 does."""

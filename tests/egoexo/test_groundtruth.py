@@ -140,7 +140,7 @@ def test_other_policies_for_unknown_depth(
             target = store.extra("target_xy")
             assert target is not None
             expected = TAKE.cameras[0].pixels(point[None])[0] / [480, 270]
-            np.testing.assert_allclose(target[0], expected, atol=1e-5)  # never the eyes themselves (PITFALLS 40)
+            np.testing.assert_allclose(target[0], expected, atol=1e-5)  # never the eyes themselves
 
 
 def test_points_give_the_depth_that_eye_tracking_lacks(broken_root: Path, edit_csv: EDIT, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class FakeVideo(ArrayVideo):
 def test_changing_everything_at_or_after_the_end_of_observation_changes_nothing(
     study: Study, tmp_path: Path, rate: float
 ) -> None:
-    """Action 1 starts at 3 s, tau is 1 s: frames 60 and later (2.0 s ...) are the future (PITFALLS 41)."""
+    """Action 1 starts at 3 s, tau is 1 s: frames 60 and later (2.0 s ...) are the future, which no input may show."""
     folder = tmp_path / "maps"
     folder.mkdir()
     samples = []

@@ -178,7 +178,7 @@ def test_everything_random_changes_with_the_epoch_and_nothing_in_validation(stud
 
 
 def test_nothing_after_the_observation_enters_with_everything_switched_on(study: Study, tmp_path: Path) -> None:
-    """Every pixel and every map from the end of the observation on is replaced; no input changes (PITFALLS 41)."""
+    """Every pixel and every map from the end of the observation on is replaced; no input changes."""
 
     def spoilt(end: float | None) -> ArrayVideo:
         frames = np.random.default_rng(0).integers(0, 256, (150, 48, 64, 3), dtype=np.uint8)

@@ -22,7 +22,7 @@ def frames_of(pts: Any, end: float, count: int = 4, rate: float = 8.0) -> list[i
 @pytest.mark.parametrize(
     ("rate", "expected"),
     [
-        # wanted 1.5, 1.625, 1.75, 1.875 s; a stride of int(rate / 8) would drift (PITFALLS 3)
+        # wanted 1.5, 1.625, 1.75, 1.875 s; a stride of int(rate / 8) would drift
         (8, [12, 13, 14, 15]),
         (30, [45, 49, 52, 56]),
         (24, [36, 39, 42, 45]),

@@ -1,4 +1,4 @@
-"""RandAugment for clips: drawn once per clip, its geometric part as one warp, its photometric part on uint8 frames."""
+"""RandAugment, drawn once per clip: its geometric part is one warp, its photometric part changes uint8 frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gazetools.trainer.data.geometry import Matrix, relative_warp
 
 Frame = npt.NDArray[np.uint8]
 FILL = 128
-"""Grey of what a warp brings in from outside the frame."""
+"""Grey value outside the frame, which a warp brings in."""
 
 # `rand-m7-n4-mstd0.5-inc1`, the policy of facebookresearch/vjepa2's anticipation data loader: 4 of 15 operations with
 # replacement, each applied with probability 0.5 at a level drawn from N(7, 0.5), clipped to 0..10.
@@ -28,10 +28,10 @@ PHOTOMETRIC = (
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What was drawn for one clip."""
+    """The draws for one clip."""
 
     warp: tuple[float, ...] | None
-    """See View.warp."""
+    """As `View.warp`; None: no geometric operation."""
     photometric: tuple[tuple[str, float], ...]
     """(operation, amount) in the order of application."""
 
@@ -92,7 +92,7 @@ def amount_of(name: str, share: float, sign: float) -> float:
 
 
 def apply_photometric(frames: Frame, operations: tuple[tuple[str, float], ...]) -> Frame:
-    """uint8 [T, H, W, 3] -> the same shape, each frame by itself (nothing of one frame enters another)."""
+    """Apply the operations to uint8 [T, H, W, 3]; each frame depends on itself alone."""
     if not operations:
         return frames
     out = np.empty_like(frames)
@@ -105,7 +105,7 @@ def apply_photometric(frames: Frame, operations: tuple[tuple[str, float], ...]) 
 
 
 def _by_table(frame: Frame, table: npt.NDArray[np.generic]) -> Frame:
-    """Look every value up: `table` [256] for all channels or [256, 3] for each."""
+    """Replace every value by its entry of `table`, [256] for all channels or [256, 3] for each."""
     return cv2.LUT(frame, np.ascontiguousarray(table, dtype=np.uint8).reshape(1, 256, -1))
 
 

@@ -1,4 +1,4 @@
-"""What the loader hands over: one clip, one that could not be read, and a batch of them."""
+"""Items of the data loader: a clip's tensors, a clip that could not be read, and a batch of both."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 SHUFFLED = "shuffled:"
-"""Before a source's name: the maps that a clip of another video sees in the same epoch."""
+"""Prefix of a source's name: the maps that a clip of another video sees in the same epoch."""
 WITHOUT_PARTNER = "without_partner_"
-"""Before a source's name: clips for which there is no clip of another video."""
+"""Prefix of a source's name: number of clips for which there is no clip of another video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,20 +26,20 @@ class Sample:
     anticipation_seconds: float
     labels: dict[str, int]
     counts: dict[str, int]
-    """clips_before_video, heatmap_missing (0 or 1 each) and heatmap_invalid_frames; further sources' counts end in
-    their name."""
+    """clips_before_video, heatmap_missing (0 or 1 each) and heatmap_invalid_frames; names of further sources' counts
+    end in the source's name."""
     future: Tensor | None = None
     """float32 like `video`: the frames that end with what is to be predicted. Only a loss may see them."""
     future_known: bool = False
-    """Whether the video goes that far; `future` is zeros where it does not."""
+    """Whether the video has these frames; `future` is zeros where it does not."""
     feature_key: str | None = None
-    """Under which the encoder's tokens of this clip are cached; None: not cached."""
+    """Key of the encoder's tokens of this clip in the cache; None: not cached."""
     features: Tensor | None = None
-    """These tokens [N, D], where the cache has them."""
+    """The tokens [N, D] of `feature_key`, where the cache has them."""
 
     @property
     def heatmap(self) -> Tensor | None:
-        """The first source's; None where the run uses none."""
+        """Maps of the first source; None where the run uses none."""
         return next(iter(self.heatmaps.values()), None)
 
 
@@ -61,8 +61,6 @@ class Batch:
     """B clips; empty where none of the batch could be read."""
     video: Tensor | None
     """float32 [B - cached, 3, T, side, side]: the clips without cached features, in order; None where none is."""
-    heatmap: Tensor | None
-    """The first source's [B, T, heatmap side, heatmap side]."""
     anticipation_seconds: Tensor
     """float64 [B]."""
     labels: dict[str, Tensor]
@@ -70,7 +68,7 @@ class Batch:
     counts: dict[str, int]
     unreadable: list[Unreadable] = field(default_factory=list)
     heatmaps: dict[str, Tensor] = field(default_factory=dict)
-    """Every source by name, the first one included."""
+    """Source name -> float32 [B, T, heatmap side, heatmap side]."""
     future: Tensor | None = None
     """float32 [B, 3, T, side, side]; None where the run has no loss on the future."""
     future_known: Tensor | None = None
@@ -80,17 +78,20 @@ class Batch:
     features: list[Tensor | None] = field(default_factory=list)
     """[B], each tokens [N, D] or None."""
 
+    @property
+    def heatmap(self) -> Tensor | None:
+        """Maps of the first source; None where the run uses none."""
+        return next(iter(self.heatmaps.values()), None)
+
     def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory, from which it is copied to a GPU while that computes.
+        """The same batch in page-locked memory, from which it is copied to a GPU while the GPU computes.
 
         torch's DataLoader calls it by this name. The anticipation times stay: steps are computed from them on the CPU.
         """
-        heatmaps = {name: maps.pin_memory() for name, maps in self.heatmaps.items()}
         return replace(
             self,
             video=_pinned(self.video),
-            heatmap=next(iter(heatmaps.values()), None),
-            heatmaps=heatmaps,
+            heatmaps={name: maps.pin_memory() for name, maps in self.heatmaps.items()},
             labels={task: values.pin_memory() for task, values in self.labels.items()},
             future=_pinned(self.future),
             future_known=_pinned(self.future_known),
@@ -103,10 +104,9 @@ def _pinned(tensor: Tensor | None) -> Tensor | None:
 
 
 def collate(items: list[Sample | Unreadable]) -> Batch:
-    """Stack the readable clips; name the others."""
+    """Stack the readable clips; list the others."""
     samples = [item for item in items if isinstance(item, Sample)]
     sources = list(samples[0].heatmaps) if samples else []
-    heatmaps = {name: torch.stack([sample.heatmaps[name] for sample in samples]) for name in sources}
     tasks = samples[0].labels if samples else {}
     names = dict.fromkeys(name for sample in samples for name in sample.counts)
     videos = [sample.video for sample in samples if sample.features is None]
@@ -114,8 +114,7 @@ def collate(items: list[Sample | Unreadable]) -> Batch:
     return Batch(
         clips=[sample.clip for sample in samples],
         video=torch.stack(videos) if videos else None,
-        heatmap=next(iter(heatmaps.values()), None),
-        heatmaps=heatmaps,
+        heatmaps={name: torch.stack([sample.heatmaps[name] for sample in samples]) for name in sources},
         anticipation_seconds=torch.tensor([sample.anticipation_seconds for sample in samples], dtype=torch.float64),
         labels={task: torch.tensor([sample.labels[task] for sample in samples]) for task in tasks},
         counts={name: sum(sample.counts.get(name, 0) for sample in samples) for name in names},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from gazetools.io.open_files import OpenFiles, Recent
 from gazetools.schemas.errors import GazetoolsError
-from gazetools.schemas.training import Compat, DataSettings
+from gazetools.schemas.training import DataSettings
 from gazetools.schemas.training_data import PRIMARY_SOURCE
 from gazetools.trainer.data.batch import SHUFFLED, WITHOUT_PARTNER, Batch, Sample, Unreadable, collate
 from gazetools.trainer.data.feature_cache import FeatureCache
@@ -25,7 +24,7 @@ from gazetools.trainer.data.geometry import View, training_view, whole_view
 from gazetools.trainer.data.index_cache import open_indexed
 from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import MapSource
-from gazetools.trainer.data.observation import Observation, Observer, VideoFacts
+from gazetools.trainer.data.observation import ClipOptions, Observation, Observer, VideoFacts
 from gazetools.trainer.data.order import partners_of
 from gazetools.trainer.data.split import Clip, SplitPlan
 from gazetools.trainer.data.transforms import erase, transform_frames, transform_heatmaps
@@ -35,23 +34,6 @@ __all__ = ["Batch", "ClipDataset", "ClipOptions", "Sample", "Unreadable", "colla
 
 _OPEN_VIDEOS = 8
 _KNOWN_VIDEOS = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipOptions:
-    """How a dataset shows the clips of a split."""
-
-    training: bool
-    """Random crops and flips; False: V-JEPA 2's evaluation transform."""
-    seed: int
-    compat: Compat = "none"
-    """`vjepa2` chooses frames as its released loader does."""
-    shuffled: tuple[str, ...] = ()
-    """Sources whose maps are also given under SHUFFLED + name, those of another video's clip."""
-    future_frames: int = 0
-    """Number of frames from the anticipated moment on that a loss needs; 0: none."""
-    index_cache: Path | None = None
-    """Folder for frame indexes; None takes `index_cache` of the data settings."""
 
 
 class ClipDataset(Dataset[Sample | Unreadable]):
@@ -85,9 +67,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         self.heatmaps = _by_name(heatmaps)
         self.epoch = 0
         """Set before each training epoch; validation keeps 0, so that its draws never change."""
-        self.observer = Observer(
-            split=split, data=data, training=options.training, seed=options.seed, compat=options.compat
-        )
+        self.observer = Observer(split=split, data=data, options=options)
         self.index_cache = options.index_cache or (Path(data.index_cache) if data.index_cache else None)
         self.reader = reader
         self.features = features if self.observer.repeats and not options.future_frames else None

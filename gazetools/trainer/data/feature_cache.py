@@ -1,4 +1,4 @@
-"""The frozen encoder's tokens of single clips on disk, under a key of everything that they depend on."""
+"""Tokens of the frozen encoder on disk, one file per clip, under a key of everything that they depend on."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _TOKENS, _CHECKSUM = "tokens", "crc32"
 class FeatureCache:
     """Tokens by key. Loader workers read, the training process writes; several runs may share a folder.
 
-    Every file is written whole or not at all and carries a checksum; one that is damaged counts as absent and is
-    written anew. `root`/<id of the encoder> holds `encoder.json`, which says what the id stands for.
+    Every file is written whole or not at all and carries a checksum; a damaged file counts as absent and is written
+    again. `root`/<id of the encoder> holds `encoder.json`, the facts behind the id.
 
     Args:
         settings: folder, budget and number format.
         encoder_facts: everything about the encoder and its computation that shapes tokens (encoder_facts()).
-        dtype: of the tokens as computed.
-        share: of the free budget that this process may use (1 / number of processes).
-        say: told once where storing ends.
+        dtype: number format of the tokens as computed.
+        share: part of the free budget that this process may use (1 / number of processes).
+        say: called once, with the reason, when storing ends.
     """
 
     def __init__(
@@ -56,13 +56,16 @@ class FeatureCache:
         self.share = share
         self._say: Callable[[str], object] | None = say
         self._left_bytes = 0
-        """What this process may still write; 0 in a loader's worker, which only reads."""
+        """Bytes that this process may still write; 0 in a loader's worker, which only reads."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_say": None, "_left_bytes": 0}
 
     def open(self, *, leads: bool) -> str:
-        """Make ready for writing; what to tell of it. Raises FaultError where the folder cannot be written."""
+        """Prepare for writing and describe the cache in one line; FaultError where the folder cannot be written.
+
+        `leads`: whether this process cleans up and writes `encoder.json`, as one of all processes does.
+        """
         if leads:
             remove_stale_temps(self.root)
             write_json_atomic(self.folder / "encoder.json", self.facts)
@@ -75,7 +78,7 @@ class FeatureCache:
         )
 
     def key(self, clip_facts: Mapping[str, Any]) -> str:
-        """The key of one clip's tokens: what the encoder gets to see."""
+        """Key of one clip's tokens, from the facts that determine what the encoder sees."""
         return _digest({**clip_facts, "gazetools": __version__})
 
     def load(self, key: str) -> Tensor | None:
@@ -92,9 +95,9 @@ class FeatureCache:
         return tokens if promised == _checksum(tokens) else None
 
     def store(self, key: str, tokens: Tensor) -> Tensor:
-        """Keep `tokens` [N, D] while the budget lasts; returns them as a later `load` gives them, on their device.
+        """Store `tokens` [N, D] while the budget lasts; returns them in the stored number format, on their device.
 
-        A first epoch and a later one thus see the same numbers, whatever the number format.
+        The first epoch thus sees the same numbers as later ones, which load them.
         """
         from safetensors.torch import save
 
@@ -123,7 +126,7 @@ class FeatureCache:
 
 
 def encoder_facts(encoder: nn.Module, *, autocast: bool, device: torch.device, compiled: bool) -> dict[str, Any]:
-    """What tokens depend on beside the clip: weights, structure, precision, and where and by what they are computed."""
+    """Facts on which tokens depend in addition to the clip: weights, structure, precision, device and libraries."""
     sha = hashlib.sha256()
     for name, value in sorted(encoder.state_dict().items()):
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""Where a model's square input lies in the frame: crops, flips, motion shift and warps, as one View per frame."""
+"""`View`, the part of a frame that becomes the model's square input: crops, flips, motion shift and warps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Matrix = npt.NDArray[np.float64]
 class View:
     """The part of the (resized) frame that becomes the model's square input.
 
-    resized_hw is the size the whole frame is brought to first; top, left, height, width is the crop in its pixels,
-    which is then scaled to the output side, and mirrored left to right where `flip` is set.
+    The whole frame is resized to `resized_hw`; top, left, height and width are the crop in pixels of the result. The
+    crop is scaled to the output side, and mirrored left to right where `flip` is set.
     """
 
     resized_hw: tuple[int, int]
@@ -27,7 +27,7 @@ class View:
     width: int
     flip: bool
     warp: tuple[float, ...] | None = None
-    """Nine numbers, a 3x3 matrix in rows: relative point (x, y, 1) of the warped frame -> that of the given frame."""
+    """3x3 matrix by rows: relative point (x, y, 1) of the warped frame -> relative point of the given frame."""
 
     def box_xyxy(self) -> tuple[float, float, float, float]:
         """The crop relative to the whole (warped) frame, 0..1."""
@@ -49,7 +49,7 @@ class View:
 
 
 def evaluation_view(frame_hw: tuple[int, int], side: int) -> View:
-    """Short side to int(side * 256 / 224), then the centre; rounding as facebookresearch/vjepa2's make_transforms.
+    """Resize the short side to int(side * 256 / 224), then crop the centre (vjepa2's make_transforms).
 
     The long side is truncated, the crop's offset is rounded half to even.
     """
@@ -81,7 +81,7 @@ def training_view(
 ) -> View:
     """A random crop of `scale` of the area and log-uniform `aspect_ratio` (width over height), mirrored half the time.
 
-    Ten tries, then the largest centred crop of a legal ratio: the usual Inception-style crop.
+    Ten draws, then the largest centred crop of an allowed ratio: the usual Inception-style crop.
     """
     height, width = frame_hw
     mirrored = bool(random.random() < 0.5) if flip else False

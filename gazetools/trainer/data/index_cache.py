@@ -1,4 +1,4 @@
-"""Opening videos without reading them whole each time: frame indexes kept on disk between workers, epochs and runs."""
+"""Frame indexes of videos on disk, so that workers, epochs and runs open a video without reading all of it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _FACTS = "facts"
 
 
 def open_indexed(path: Path, cache: Path | None, *, threads: int) -> VideoReader:
-    """The exact reader of `path`; its index comes from `cache` where it was built before from the very same file.
+    """The exact reader of `path`; its index comes from `cache` where it was built before from the same file.
 
-    An index is kept under the file's path, size and modification time, its stream, the decoder's version and this
-    package's; a damaged entry is built anew. Raises VideoError as VideoReader does, FaultError for a full disk.
+    The key of an index is the file's path, size and modification time, its stream, and the versions of decoder and
+    package; a damaged entry is built again. Raises VideoError as VideoReader does, FaultError for a full disk.
     """
     from gazetools.video import VideoReader
 
@@ -58,7 +58,7 @@ def _key(path: Path, reader: VideoReader) -> str:
 
 
 def save_index(path: Path, index: FrameIndex) -> None:
-    """Write an index as plain arrays and a JSON text of its single facts."""
+    """Write an index as arrays and one JSON text of its scalar facts."""
     table = index.packets
     facts = {
         "listed": table.listed,
@@ -78,7 +78,7 @@ def save_index(path: Path, index: FrameIndex) -> None:
 
 
 def load_index(path: Path) -> FrameIndex:
-    """The inverse of save_index; DataFileError for a damaged file."""
+    """Read what `save_index` wrote; DataFileError for a damaged file."""
     from gazetools.video.index import FrameIndex, PacketTable
 
     with Npz(path) as archive:

@@ -18,7 +18,7 @@ class LabelSpace:
 
     ids: dict[str, list[Any]]
     unseen: dict[str, list[Any]] = field(default_factory=dict, compare=False)
-    """Task -> sorted ids that only validation has; their indices follow those of `ids`, where no logit answers."""
+    """Task -> sorted ids that only validation has; their indices follow those of `ids` and have no logit."""
 
     @staticmethod
     def of(segments: Iterable[Segment]) -> LabelSpace:
@@ -30,7 +30,7 @@ class LabelSpace:
         return LabelSpace(ids={task: sorted(values) for task, values in found.items()})
 
     def with_unseen(self, segments: Iterable[Segment]) -> LabelSpace:
-        """The same classes, and places behind them for those that only `segments` have."""
+        """The same classes, followed by those that only `segments` have."""
         other = LabelSpace.of(segments).ids
         unseen = {task: sorted(set(values) - set(self.ids[task])) for task, values in other.items() if task in self.ids}
         return LabelSpace(ids=self.ids, unseen=unseen)

@@ -1,8 +1,9 @@
-"""What a clip shows, before anything is decoded: its times, frames and geometry, drawn by (seed, epoch, clip)."""
+"""The draw of a clip before anything is decoded: times, frames and geometry by (seed, epoch, clip)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,38 @@ from gazetools.trainer.data.split import Clip, SplitPlan
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClipOptions:
+    """How a dataset shows the clips of a split."""
+
+    training: bool
+    """Random crops and flips; False: V-JEPA 2's evaluation transform."""
+    seed: int
+    compat: Compat = "none"
+    """`vjepa2` chooses frames as its released loader does."""
+    shuffled: tuple[str, ...] = ()
+    """Sources whose maps are also given under SHUFFLED + name, those of another video's clip."""
+    future_frames: int = 0
+    """Number of frames from the anticipated moment on that a loss needs; 0: none."""
+    index_cache: Path | None = None
+    """Folder for frame indexes; None takes `index_cache` of the data settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoFacts:
-    """What is known of a video without decoding it again."""
+    """Facts of a video that are kept so that it need not be opened again."""
 
     pts_seconds: npt.NDArray[np.float64]
-    """[N] of all its frames."""
+    """[N] Times of all its frames."""
     frame_hw: tuple[int, int]
     rate: Any
     """Frames per second as a fraction."""
     decoded_by: tuple[Any, ...]
-    """Size and modification time of the file, stream and decoder: what its frames depend on."""
+    """Size and modification time of the file, stream and decoder, on which its frames depend; () where not needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """The draws of one clip in one epoch and what follows from them."""
+    """The draws of one clip in one epoch, and frames and views that follow from them."""
 
     anticipation_seconds: float
     asked: ClipFramesAsked
@@ -42,7 +60,7 @@ class Observation:
     """One per frame."""
     photometric: tuple[tuple[str, float], ...]
     random: np.random.Generator
-    """For the draws that are left."""
+    """Generator for the remaining draws."""
 
     @property
     def frame_indices(self) -> npt.NDArray[np.int64]:
@@ -56,30 +74,28 @@ class Observer:
 
     split: SplitPlan
     data: DataSettings
-    training: bool
-    seed: int
-    compat: Compat
+    options: ClipOptions
 
     @property
     def augments(self) -> bool:
-        """Whether crops, flips and the like are drawn."""
-        return self.training and self.data.train_transform == "random"
+        """Whether crops, flips and augmentation are drawn."""
+        return self.options.training and self.data.train_transform == "random"
 
     @property
     def repeats(self) -> bool:
         """Whether every epoch shows the same frames of a clip under the same geometry."""
         context = self._context
         fixed = (self.split.anticipation_seconds, self.split.anchor.point, context or (0.0, 0.0))
-        return not self.training or (not self.augments and all(low == high for low, high in fixed))
+        return not self.options.training or (not self.augments and all(low == high for low, high in fixed))
 
     @property
     def _context(self) -> tuple[float, float] | None:
         data = self.data
-        return (data.train_context_sec or data.context_sec) if self.training else data.context_sec
+        return (data.train_context_sec or data.context_sec) if self.options.training else data.context_sec
 
     def observe(self, clip: Clip, video: VideoFacts, *, epoch: int) -> Observation:
         """The frames before anchor - tau and one geometry for frames and maps; DataFileError where there are none."""
-        random = clip_random(seed=self.seed, epoch=epoch, clip=clip.index)
+        random = clip_random(seed=self.options.seed, epoch=epoch, clip=clip.index)
         tau = float(random.uniform(*self.split.anticipation_seconds))
         point = float(random.uniform(*self.split.anchor.point))
         end = anchor_seconds(clip.segment.start_seconds, clip.segment.stop_seconds, point) - tau
@@ -91,7 +107,7 @@ class Observer:
                 indices=chosen.frame_indices,
                 video_pts_seconds=video.pts_seconds,
                 # Under compat the observation ends with its last frame, whatever the clock says.
-                end_seconds=_just_after(video.pts_seconds, chosen) if self.compat == "vjepa2" else end,
+                end_seconds=_just_after(video.pts_seconds, chosen) if self.options.compat == "vjepa2" else end,
                 frame_hw=video.frame_hw,
             ),
             frames_before_video=chosen.frames_before_video,
@@ -101,7 +117,7 @@ class Observer:
         )
 
     def future(self, seen: Observation, *, count: int) -> npt.NDArray[np.int64] | None:
-        """As many frames as the clip has, the last `count` of them those to be predicted; None past the video's end."""
+        """Frames of a clip that ends with the `count` frames to be predicted; None where the video ends before them."""
         return future_frames(
             seen.asked.video_pts_seconds,
             first_future_seconds=seen.asked.end_seconds + seen.anticipation_seconds,
@@ -114,7 +130,7 @@ class Observer:
         self, clip: Clip, video: VideoFacts, random: np.random.Generator, *, end: float, tau: float, point: float
     ) -> ClipFrames:
         data = self.data
-        if self.compat == "vjepa2" and clip.segment.frame_range is not None:
+        if self.options.compat == "vjepa2" and clip.segment.frame_range is not None:
             start_frame, stop_frame = clip.segment.frame_range
             return clip_frames_vjepa2(
                 start_frame=start_frame,

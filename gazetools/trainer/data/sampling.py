@@ -1,4 +1,4 @@
-"""Which frames a clip shows: chosen by time, never at or after the end of the observation."""
+"""The frames that a clip shows, chosen by time and never at or after the end of the observation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gazetools.sampling import nearest_indices
 from gazetools.schemas.errors import DataFileError
 
 MAX_GAP_SECONDS = 1.0
-"""How far past a video's last frame an observation may end before annotation and video are taken not to match."""
+"""An observation that ends later than this after the last frame means that annotation and video do not match."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class ClipFrames:
     """The frames of one clip."""
 
     frame_indices: npt.NDArray[np.int64]
-    """[frames_per_clip], in time order; repeated where a wanted time has no frame of its own."""
+    """[frames_per_clip] in time order; repeated where a wanted time has no frame of its own."""
     frames_before_video: int
     """Wanted times before the first frame; that frame is shown for them (as V-JEPA 2 shows frame 0)."""
 
@@ -39,11 +39,11 @@ def clip_frames(
 ) -> ClipFrames:
     """Frames for the times end - L + k / fps, k = 0..n-1, L = n / fps, all in [end - L, end).
 
-    Each time takes the frame whose pts is nearest; the choice is clamped to frames with pts < end, so that nothing at
-    or after the end is ever shown (PITFALLS 1-3, 41). Times count from the video's first frame, as annotations do.
+    Each time takes the frame whose pts is nearest, out of the frames with pts < end: a later frame would show the
+    action that is to be anticipated. Times count from the video's first frame, as annotations do.
 
-    With `context_seconds` below L, times before end - context_seconds show the context's first frame, as times before
-    the video show its first frame: the clock between frames never changes.
+    With `context_seconds` below L, times before end - context_seconds show the first frame of the context, and times
+    before the video its first frame. The time between two frames never changes.
 
     Example: 4 frames at 2 per second up to 10 s are those nearest to 8.0, 8.5, 9.0 and 9.5 s.
 
@@ -85,8 +85,8 @@ def future_frames(
 ) -> npt.NDArray[np.int64] | None:
     """Frames of a clip whose last `future_count` times are first_future + k / fps; None where the video ends before.
 
-    The times before them go on at the same rate, so that an encoder sees the future in a clip of its usual length.
-    Only for a loss: these frames lie after the observation.
+    The earlier times have the same rate, so that an encoder sees the future in a clip of its usual length.
+    These frames lie after the observation: only a loss may see them.
     """
     times = pts_seconds - pts_seconds[0]
     steps = np.arange(frames_per_clip) - (frames_per_clip - future_count)
@@ -110,10 +110,10 @@ def clip_frames_vjepa2(
 ) -> ClipFrames:
     """The frames that V-JEPA 2's released loader reads (evals/action_anticipation_frozen/epickitchens.py, c2963a4).
 
-    `compat: vjepa2` only, to reproduce published numbers: EPIC's frame numbers index the file whatever its rate
-    (PITFALLS 2), the step is int(video_fps / fps) frames (PITFALLS 3), and the anchor is cut to a whole frame.
-    Frames before the video become frame 0; frames behind its end are the reader's error. DataFileError where the
-    video has fewer frames per second than are asked for (upstream divides by zero).
+    For `compat: vjepa2`, to reproduce published numbers. It differs from `clip_frames` in three ways: EPIC's frame
+    numbers, which count 60 or 50 per second, index the file whatever its rate; the step is int(video_fps / fps) frames;
+    the anchor is cut to a whole frame. Frames before the video become frame 0; for frames behind its end the reader
+    raises. DataFileError where the video has fewer frames per second than are asked for (upstream divides by zero).
     """
     step = int(video_fps / frames_per_second)
     if step < 1:

@@ -1,4 +1,4 @@
-"""The clips of one split: which rows become clips, and a count for every row that does not."""
+"""The clips of a split, and a count of the rows that are no clips, by reason."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Clip:
     """One action to anticipate."""
 
     index: int
-    """Place in its split; random draws are keyed by it."""
+    """Row of its annotation file, from 0; random draws are keyed by it."""
     segment: Segment
     video_path: Path
     has_heatmap: bool
@@ -38,16 +38,15 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitPlan:
-    """The clips of training or of validation under one anchor, with a count for everything left out."""
+    """The clips of training or of validation under one anchor, with counts of the rows left out."""
 
     name: str
     anchor: NamedAnchor
     anticipation_seconds: Range
     clips: list[Clip]
     counts: dict[str, int]
-    """rows; what was dropped: unknown_class, video_missing, no_observation, heatmap_missing_skipped, limit; and
-    unseen_class_clips, kept although training lacks a class of theirs."""
-
+    """`rows`; rows left out by reason (`_REASONS`); `unseen_class_clips`, kept although training lacks one of their
+    classes."""
     sources: tuple[str, ...] = ()
     """Names of the heatmap sources."""
 
@@ -84,26 +83,12 @@ class SplitPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOfRun:
-    """One source, what it has, and under which id for each video of a clip."""
+    """One heatmap source with what it has for the videos of a run."""
 
     source: MapSource
     survey: HeatmapSurvey
     ids: dict[str, str | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WantedSplit:
-    """One split to be made."""
-
-    name: str
-    rows: Sequence[Segment]
-    anchor: NamedAnchor
-    seconds: Range
-    """Anticipation times in seconds."""
-    limit: int | None
-    """Largest number of clips; None: no limit."""
-    unseen: bool
-    """Whether clips with classes that training lacks are kept."""
+    """Video of a clip -> video whose maps are read; None: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,63 +101,55 @@ class SplitBuilder:
     labels: LabelSpace
     drop_unobserved: bool
 
-    def split(self, wanted: WantedSplit) -> SplitPlan:
-        """The clips of `wanted.rows` under one anchor; a row that is no clip is counted by its reason.
+    def split(self, rows: Sequence[Segment], anchor: NamedAnchor, *, training: bool) -> SplitPlan:
+        """The clips of `rows` under one anchor; a row that is no clip is counted by its reason.
 
         Raises UsageError where no clip is left, or no clip has a heatmap of one of the sources.
         """
+        data, name = self.data, "train" if training else "validation"
+        seconds = (data.train_anticipation_time_sec if training else None) or data.anticipation_time_sec
+        limit = data.max_train_clips if training else data.max_val_clips
+        keeps_unseen = data.keep_unseen_classes and not training
         counts = dict.fromkeys((*_REASONS, "unseen_class_clips"), 0)
         clips: list[Clip] = []
-        for place, segment in enumerate(wanted.rows):
+        for place, segment in enumerate(rows):
             ids = self._heatmap_ids(segment)
-            reason = self._reason(segment, ids, wanted)
-            if reason is None and wanted.limit is not None and len(clips) >= wanted.limit:
-                reason = "limit"
-            if reason is not None:
-                counts[reason] += 1
-                continue
-            counts["unseen_class_clips"] += not self.labels.covers(segment)
-            clips.append(
-                Clip(
-                    index=place,
-                    segment=segment,
-                    video_path=self.videos[segment.video_id],
-                    has_heatmap=next(iter(self.heatmaps), None) in ids,
-                    heatmap_ids=ids,
+            anchored = anchor_seconds(segment.start_seconds, segment.stop_seconds, max(anchor.point))
+            known = self.labels.covers(segment)
+            if segment.video_id not in self.videos:
+                counts["video_missing"] += 1
+            elif not known and not keeps_unseen:
+                counts["unknown_class"] += 1
+            # The earliest end of observation that may be drawn; nothing is seen before the first frame at 0 s.
+            elif anchored - seconds[1] <= 0 and self.drop_unobserved:
+                counts["no_observation"] += 1
+            elif any(one.source.missing == "skip" and source not in ids for source, one in self.heatmaps.items()):
+                counts["heatmap_missing_skipped"] += 1
+            elif limit is not None and len(clips) >= limit:
+                counts["limit"] += 1
+            else:
+                counts["unseen_class_clips"] += not known
+                path, has_heatmap = self.videos[segment.video_id], next(iter(self.heatmaps), None) in ids
+                clips.append(
+                    Clip(index=place, segment=segment, video_path=path, has_heatmap=has_heatmap, heatmap_ids=ids)
                 )
-            )
         counts = {reason: count for reason, count in counts.items() if reason in _REASONS or count}
         if not clips:
             left_out = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
             raise UsageError(
-                f"No {wanted.name} clips are left of {len(wanted.rows)} rows "
-                f"(anchor {wanted.anchor.name}): {left_out}.",
+                f"No {name} clips are left of {len(rows)} rows (anchor {anchor.name}): {left_out}.",
                 hint="Check base_path, the annotations, and the anticipation times under experiment.data.",
             )
         plan = SplitPlan(
-            name=wanted.name,
-            anchor=wanted.anchor,
-            anticipation_seconds=wanted.seconds,
+            name=name,
+            anchor=anchor,
+            anticipation_seconds=seconds,
             clips=clips,
-            counts={"rows": len(wanted.rows), **counts},
+            counts={"rows": len(rows), **counts},
             sources=tuple(self.heatmaps),
         )
         self._refuse_zeros(plan)
         return plan
-
-    def _reason(self, segment: Segment, ids: dict[str, str], wanted: WantedSplit) -> str | None:
-        """Why the row is no clip; None where it is one. `ids`: as from `_heatmap_ids`."""
-        if segment.video_id not in self.videos:
-            return "video_missing"
-        if not wanted.unseen and not self.labels.covers(segment):
-            return "unknown_class"
-        # The earliest end of observation that may be drawn; nothing is seen before the first frame at 0 s.
-        anchor = anchor_seconds(segment.start_seconds, segment.stop_seconds, max(wanted.anchor.point))
-        if self.drop_unobserved and anchor - wanted.seconds[1] <= 0:
-            return "no_observation"
-        if any(one.source.missing == "skip" and name not in ids for name, one in self.heatmaps.items()):
-            return "heatmap_missing_skipped"
-        return None
 
     def _refuse_zeros(self, plan: SplitPlan) -> None:
         for source, coverage in plan.coverages.items():

@@ -1,4 +1,4 @@
-"""What a run will see: segments, classes, videos and heatmap coverage, all checked before any heavy work."""
+"""What a run reads: segments, classes, videos and heatmaps, all checked before any heavy work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gazetools.trainer.data.anchors import AnchorPlan
 from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import build_sources, source_settings
-from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan, WantedSplit
+from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
 from gazetools.trainer.data.videos import Takes, find_videos, heatmap_video_id, name_cameras, refuse_split_takes
 
 __all__ = ["DataPlan", "SplitPlan", "plan_data"]
@@ -31,12 +31,15 @@ class DataPlan:
     validation: tuple[SplitPlan, ...]
     """One per validation anchor."""
     labels: LabelSpace
-    survey: HeatmapSurvey | None
-    """Survey of the first heatmap source; None where the run uses no heatmaps."""
     surveys: dict[str, HeatmapSurvey] = field(default_factory=dict)
     """Survey of each source by name."""
     shared_videos: int = 0
     """Videos that are in training and in validation."""
+
+    @property
+    def survey(self) -> HeatmapSurvey | None:
+        """Survey of the first heatmap source; None where the run uses no heatmaps."""
+        return next(iter(self.surveys.values()), None)
 
     def heatmap_contents(self) -> dict[str, str]:
         """Source -> sha256 over the contents of its videos; a resumed run must see the same maps."""
@@ -57,12 +60,12 @@ class DataPlan:
 
 
 def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none") -> DataPlan:
-    """Read annotations, find videos and heatmaps, and settle which clips there are.
+    """Read annotations, find videos and heatmaps, and choose the clips.
 
     Raises UsageError or DataFileError (exit 2) for: annotations that do not parse, takes whose cameras are in both
     splits, videos not found, broken or future-filled heatmaps, 0 % heatmap coverage, missing heatmaps under `missing:
-    error`, and no clips left. With `compat: vjepa2` no clip is dropped for having nothing to observe: as there, the
-    first frame stands for everything before the video.
+    error`, and no clips left. With `compat: vjepa2` clips with nothing to observe are kept: the first frame stands for
+    all times before the video, as in V-JEPA 2.
     """
     takes = Takes(Path(data.base_path), Path(data.takes_file) if data.takes_file else None)
     train_rows = _rows(data, data.dataset_train, takes)
@@ -81,36 +84,11 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
     _check_compat(compat, (*train_rows, *val_rows), data)
     heatmaps = _survey(data, [s for s in (*train_rows, *val_rows) if s.video_id in videos], takes)
     build = SplitBuilder(data=data, videos=videos, heatmaps=heatmaps, labels=labels, drop_unobserved=compat == "none")
-    train = build.split(
-        WantedSplit(
-            name="train",
-            rows=train_rows,
-            anchor=anchors.train,
-            seconds=data.train_anticipation_time_sec or data.anticipation_time_sec,
-            limit=data.max_train_clips,
-            unseen=False,
-        )
-    )
-    validation = tuple(
-        build.split(
-            WantedSplit(
-                name="validation",
-                rows=val_rows,
-                anchor=anchor,
-                seconds=data.anticipation_time_sec,
-                limit=data.max_val_clips,
-                unseen=data.keep_unseen_classes,
-            )
-        )
-        for anchor in anchors.validation
-    )
-    surveys = {name: one.survey for name, one in heatmaps.items()}
     return DataPlan(
-        train=train,
-        validation=validation,
+        train=build.split(train_rows, anchors.train, training=True),
+        validation=tuple(build.split(val_rows, anchor, training=False) for anchor in anchors.validation),
         labels=labels,
-        survey=next(iter(surveys.values()), None),
-        surveys=surveys,
+        surveys={name: one.survey for name, one in heatmaps.items()},
         shared_videos=len({s.video_id for s in train_rows} & {s.video_id for s in val_rows}),
     )
 

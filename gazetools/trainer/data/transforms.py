@@ -1,4 +1,4 @@
-"""Frames and heatmaps to the model's tensors under the same views (PITFALLS 17); erasing touches the video only."""
+"""Frames and heatmaps to the model's tensors, under the same views so that both stay aligned; erasing of frames."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def transform_frames(
     """uint8 [T, H, W, 3] RGB -> float32 [3, T, side, side], normalised with ImageNet's statistics.
 
     Args:
-        frames: an array, or frames one by one as they decode, so that no clip is ever held at full size.
+        frames: an array, or frames one by one as they decode, so that no clip is held in memory at full size.
         view: one for all frames, or one per frame (motion shift).
         photometric: RandAugment's photometric operations, applied to the cropped frames.
 
-    The whole frame is resized as upstream's evaluation does it (OpenCV bilinear on uint8), a crop as its training does
-    it (bilinear in float, never antialiased); normalising after the crop instead of before differs by rounding alone.
+    The whole frame is resized as in V-JEPA 2's evaluation (OpenCV bilinear on uint8), a crop as in its training
+    (bilinear in float, not antialiased). Normalising after the crop instead of before it differs by rounding alone.
     """
     pairs = ((f, view) for f in frames) if isinstance(view, View) else zip(frames, view, strict=True)
     shown: npt.NDArray[Any] = np.stack([_shown(frame, one, side) for frame, one in pairs])
@@ -61,14 +61,14 @@ def normalise(frames: Tensor) -> Tensor:
 
 
 def resize_whole(frame: Frame, size_hw: tuple[int, int]) -> Frame:
-    """OpenCV's bilinear on uint8 without antialiasing, as upstream's evaluation resizes decoded frames."""
+    """Resize with OpenCV's bilinear on uint8, without antialiasing, as V-JEPA 2's evaluation does."""
     if frame.shape[:2] == size_hw:
         return frame
     return cv2.resize(frame, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR)
 
 
 def _shown(frame: Frame, view: View, side: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-    """[side, side, 3] of one frame in 0..255: uint8 where no crop had to be interpolated, else float32."""
+    """One frame as [side, side, 3] in 0..255: uint8 where no crop had to be interpolated, else float32."""
     if view.warp is not None:
         return _warped(frame, view, side)
     whole = resize_whole(frame, view.resized_hw)
@@ -82,7 +82,7 @@ def _to_uint8(frames: npt.NDArray[Any]) -> Frame:
 
 
 def _warped(frame: Frame, view: View, side: int) -> Frame:
-    """Crop, mirror and warp in one bilinear sampling of the given frame; grey where it shows nothing of it."""
+    """Crop, mirror and warp in one bilinear sampling of the given frame; grey outside it."""
     height, width = frame.shape[:2]
     to_relative = np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1.0]])
     to_pixels = np.array([[width, 0, -0.5], [0, height, -0.5], [0, 0, 1.0]])
@@ -127,7 +127,7 @@ def transform_heatmaps(heatmaps_thw: npt.NDArray[np.float32], view: View | Seque
     """float32 [T, h, w] maps of the whole frame -> float32 [T, side, side] of the same views, bilinear.
 
     A map of any size covers the whole frame, so views are applied in relative coordinates. Sampling points are pixel
-    centres; half a cell beyond the frame's edge the edge value holds, and what a warp brings in from outside is 0.
+    centres. Up to half a cell beyond the frame's edge takes the edge value; a warp brings in 0 from outside.
     """
     maps = torch.from_numpy(np.ascontiguousarray(heatmaps_thw, dtype=np.float32))
     if isinstance(view, View):
@@ -162,7 +162,7 @@ def _sampled(maps: Tensor, view: View, side: int) -> Tensor:
 def erase(video: Tensor, random: np.random.Generator, *, probability: float) -> Tensor:
     """Random erasing in place: one box of all frames of float32 [3, T, H, W] becomes normal noise, or nothing happens.
 
-    The box covers 2 to 33 % of the picture with an aspect ratio of 0.3 to 3.3, as upstream; a hundred tries to fit.
+    The box covers 2 to 33 % of the picture with an aspect ratio of 0.3 to 3.3, as in V-JEPA 2; at most 100 draws.
     """
     if random.random() >= probability:
         return video

@@ -20,7 +20,7 @@ TAKE_FOLDERS = tuple(
     for root in ("", "takes/")
     for folder in ("", "/frame_aligned_videos/downscaled/448", "/frame_aligned_videos")
 )
-"""Where a take's cameras may lie: `<take>/`, and Ego-Exo4D's folders (the downscaled videos before the full ones)."""
+"""Folders of a take's videos: `<take>/`, and those of Ego-Exo4D (downscaled videos before full ones)."""
 TAKES_NAME = "takes.json"
 EGO_PATTERN = "aria*_214-1"
 """Ego-Exo4D's egocentric RGB video; other streams of the glasses (1201-1, 211-1) are named by hand."""
@@ -72,7 +72,7 @@ def find_videos(base_path: Path, video_ids: Iterable[str], file_format: int | st
 
 
 class Takes:
-    """The cameras of takes: from the videos on disk, with takes.json for what only it knows.
+    """The cameras of takes, found by the videos on disk; takes.json adds the best camera and head-mounted ones.
 
     Args:
         base_path: the videos' root.
@@ -98,7 +98,7 @@ class Takes:
         return self._cameras[take]
 
     def resolve(self, take: str, view: str) -> list[str]:
-        """Cameras of `take` that `view` names: a name or pattern, `ego`, `exo` or `best_exo`.
+        """Cameras of `take` that `view` names: `view` is a name or pattern, `ego`, `exo` or `best_exo`.
 
         A plain name is returned as it is, so that the error for a missing video names its id. UsageError where
         takes.json is needed and absent.
@@ -142,7 +142,7 @@ class Takes:
 
 
 def name_cameras(segments: Sequence[Segment], takes: Takes, views: Sequence[str]) -> tuple[list[Segment], list[str]]:
-    """Segments of takes -> one per camera, with the id `take/camera`; and the takes that have none of the cameras."""
+    """(segments with the id `take/camera`, one per camera; takes that have none of the cameras)."""
     named: list[Segment] = []
     without: dict[str, None] = {}
     chosen: dict[str, list[str]] = {}
@@ -157,7 +157,7 @@ def name_cameras(segments: Sequence[Segment], takes: Takes, views: Sequence[str]
 
 
 def heatmap_video_id(segment: Segment, view: str | None, takes: Takes) -> str | None:
-    """Id of the video whose maps are read: the clip's own, or another camera's of the same take; None for none."""
+    """Id of the video whose maps are read: the clip's own or another camera's of the take; None: there is none."""
     if view is None:
         return segment.video_id
     cameras = takes.resolve(segment.group, view)

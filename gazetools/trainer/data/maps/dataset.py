@@ -29,11 +29,11 @@ _OPEN_READERS = 32
 
 
 class DatasetMaps:
-    """Reads clips' heatmaps from a dataset; keeps the readers of the last 32 videos open. Can be pickled.
+    """Maps from a dataset; the readers of the last 32 videos stay open.
 
     Args:
         dataset: folder of heatmaps.
-        missing: the policy; a numbered frame that is missing is an error with `error`, else a zero map.
+        missing: policy for clips without maps; a numbered frame that is missing is an error with `error`, else zeros.
         inout: how the in/out probability is used.
         frame_tolerance: by how many frames maps without times may differ from the video in number.
     """
@@ -114,7 +114,7 @@ class DatasetMaps:
         )
 
     def _first_frame_seconds(self, times: npt.NDArray[np.float64]) -> float:
-        """Time of the other camera's first frame: that of the first row, unless rows are only the processed frames."""
+        """Time of the other camera's first frame: that of the first row, or 0 where only processed frames have rows."""
         if not (self.dataset / MANIFEST_NAME).exists():
             return float(times[0])
         options = raw_manifest(self.dataset).get("options", {})

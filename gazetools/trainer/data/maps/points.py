@@ -1,4 +1,4 @@
-"""Gaze points (CSV) as heatmaps, rendered while loading: training from raw gaze."""
+"""Gaze points (CSV) as heatmaps, rendered while loading, for training from raw gaze."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from gazetools.trainer.data.maps.base import (
 
 MAX_ROWS = 20_000_000
 DEFAULT_SIGMA = 3 / 64
-"""Relative to each side: sigma 3 on a map of 64x64, as fkryan/gazelle's get_heatmap."""
-# The first name that a header has is taken: ours, then those of Ego4D's and Ego-Exo4D's gaze files.
+"""Sigma relative to each side: 3 on a map of 64x64, as fkryan/gazelle's get_heatmap."""
+# The first of the names that a header has: ours, then those of Ego4D's and Ego-Exo4D's gaze files.
 _TIME = ("time_seconds", "pts_seconds", "canonical_timestamp_s")
 _FRAME = ("frame", "frame_num", "frame_number")
 _X = ("x", "norm_pos_x")
@@ -52,7 +52,7 @@ class GazePoints:
 
 
 def read_gaze_points(path: Path, settings: GazePointSettings) -> dict[str, GazePoints]:
-    """Video id -> points of a CSV, read by column name; without a column video_id all rows are of the file's stem.
+    """Video id -> points of a CSV, read by column name; without a column video_id, the file's stem is the id.
 
     Columns: `time_seconds` or `frame` (or Ego4D's canonical_timestamp_s, Ego-Exo4D's frame_num), `x`, `y` (or
     norm_pos_x, norm_pos_y), and optionally `confidence` and `inout`. Rows with an empty x or y are frames without
@@ -168,7 +168,7 @@ def render_points(
 
 
 class PointMaps:
-    """Renders clips' maps from gaze points.
+    """Maps rendered from gaze points.
 
     Args:
         path: one CSV with a column video_id, or a folder of `<video_id>.csv`.
@@ -182,7 +182,7 @@ class PointMaps:
         self._points: dict[str, GazePoints] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workers of a folder read what they need; the points of one big file are carried over.
+        # A loader's worker reads the files of a folder that it needs; the points of one big file are sent to it.
         return {**self.__dict__, "_points": {} if self.path.is_dir() else self._points}
 
     @classmethod

@@ -32,10 +32,10 @@ _OPEN_STORES = 8
 
 
 class StoreMaps:
-    """Reads clips' maps from the store `root`; keeps the last eight files open.
+    """Maps from the store `root`; the last eight files stay open.
 
-    A frame that was not processed shows the processed frame nearest in time, within one period of the processed ones
-    and before the end of the observation; else zeros, counted as invalid like a frame without people.
+    A frame that was not processed shows the processed frame nearest in time, within one period of the processed frames
+    and before the end of the observation; otherwise zeros, counted as invalid like a frame without people.
 
     Args:
         settings: people and per-frame normalisation, as `pack` does them; head boxes instead of the heatmaps.
