@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,9 +22,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from gazetools.gazemodels.gazelle import GazelleModel, load_model
 from gazetools.gazemodels.gazelle.config import released_config
-from gazetools.gazemodels.gazelle.random_init import random_model_tensors
+from tests.helpers.random_checkpoints import random_model_tensors
 
 VARIANTS = ("plain", "channels_last", "compile", "compile+channels_last")
 BOX = (0.4, 0.2, 0.55, 0.4)

@@ -12,6 +12,7 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,10 +21,11 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from gazetools.gazemodels.gazelle import GazelleModel, load_model
 from gazetools.gazemodels.gazelle.config import released_config
 from gazetools.gazemodels.gazelle.preprocess import preprocess
-from gazetools.gazemodels.gazelle.random_init import random_model_tensors
+from tests.helpers.random_checkpoints import random_model_tensors
 
 BOX = (0.4, 0.2, 0.55, 0.4)
 

@@ -4,8 +4,8 @@
                                     [--peak-tflops 989] [key.path=value ...]
 
 The config's encoder, predictor and probe with random weights on random clips in page-locked memory: decoding is not
-measured. Operations are those of gazetools.trainer.plan.cost: the encoder's forward pass once, and of what trains the
-backward pass, too (twice the forward one; once where gradients only pass through). `mfu` is their share of
+measured. Operations are those of gazetools.trainer.plan.describe: the encoder's forward pass once, and of what trains
+the backward pass, too (twice the forward one; once where gradients only pass through). `mfu` is their share of
 --peak-tflops, the device's own figure (989: bfloat16 of an H100 or H200, dense). Prints one JSON document.
 """
 
@@ -22,12 +22,13 @@ import torch
 from gazetools.progress import NoProgress
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.batch import Batch
-from gazetools.trainer.learn.build import build_trunks
+from gazetools.trainer.learn.learner import build_trunks
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.models.build import load_pretrained, trained_part
 from gazetools.trainer.plan.arms import plan_learners
-from gazetools.trainer.plan.checks import choose_device, describe_model
+from gazetools.trainer.plan.checks import choose_device
 from gazetools.trainer.plan.config import load_config
+from gazetools.trainer.plan.describe import describe_model
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.world import World
 
@@ -105,7 +106,7 @@ def main() -> None:
     device = choose_device(config)
     with torch.device(device):
         shared = load_pretrained(config)
-    trunks = build_trunks(config, shared, EK100, len(Nothing()), world=World())
+    trunks = build_trunks(plan_learners(config), shared, EK100, len(Nothing()), world=World())
     loop = Loop(
         config, trunks=trunks, train_set=Nothing(), device=device, progress=NoProgress(),  # type: ignore[arg-type]
         interruption=Interruption(), world=World(),

@@ -17,9 +17,9 @@ from gazetools.schemas.errors import DataFileError, UsageError
 Protocol = Literal["gazefollow", "videoattentiontarget"]
 _TRAIN_COLUMNS, _TEST_COLUMNS = 17, 16
 _SMOOTHING = 11
-"""VideoAttentionTarget's benchmark averages head boxes over 11 frames."""
+"""Frames over which VideoAttentionTarget's benchmark averages head boxes."""
 SizeOf = Callable[[str], tuple[int, int]]
-"""Path of a picture below the root -> (width, height)."""
+"""Function from the path of a picture below the root to its (width, height)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,11 @@ class Head:
     """One annotated head."""
 
     box_xyxy: tuple[float, float, float, float]
-    """In 0..1."""
+    """x0, y0, x1, y1 in 0..1."""
     gaze_x: tuple[float, ...]
-    """One per annotator, fractions of the picture; negative: out of the frame."""
+    """One entry per annotator as a fraction of the picture; negative: out of the frame."""
     gaze_y: tuple[float, ...]
+    """As `gaze_x`."""
     inout: int | None
     """1 inside, 0 outside, None where the benchmark does not say."""
 
@@ -40,14 +41,14 @@ class BenchmarkPicture:
     """One picture with its annotated heads."""
 
     path: str
-    """Below the benchmark's root."""
+    """Path below the benchmark's root."""
     width: int
     height: int
     heads: tuple[Head, ...]
 
 
 def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[BenchmarkPicture]]:
-    """Pictures of an annotation file or folder, told apart by what it is.
+    """The protocol and the pictures of an annotation file or folder:
 
     - `{train,test}_annotations_release.txt`: GazeFollow as released;
     - `{train,test}_preprocessed.json`: either benchmark as Gaze-LLE's scripts write it;
@@ -55,7 +56,7 @@ def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[Benchmar
 
     Args:
         path: the file or folder.
-        size_of: gives the size of a picture; the text forms don't have it.
+        size_of: returns the size of a picture, which the text forms do not have.
 
     Raises DataFileError naming file and line for what is none of these.
     """
@@ -142,33 +143,32 @@ def _gazefollow_text(path: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
     pictures = []
     for name in sorted(grouped):
         width, height = size_of(name)
-        heads_of = grouped[name]
-        order = list(heads_of) if train else sorted(heads_of, key=float)
-        heads = [_gazefollow_head(heads_of[key], width, height, train=train) for key in order]
+        order = list(grouped[name]) if train else sorted(grouped[name], key=float)
+        heads = []
+        for own in (grouped[name][key] for key in order):
+            x0, y0, x1, y1 = own[0][4:8]
+            heads.append(
+                Head(
+                    box_xyxy=_box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), width, height),
+                    gaze_x=tuple(row[2] for row in own),
+                    gaze_y=tuple(row[3] for row in own),
+                    inout=int(own[0][8]) if train else None,
+                )
+            )
         pictures.append(BenchmarkPicture(path=name, width=width, height=height, heads=tuple(heads)))
     return pictures
 
 
-def _gazefollow_head(rows: list[list[float]], width: int, height: int, *, train: bool) -> Head:
-    x0, y0, x1, y1 = rows[0][4:8]
-    return Head(
-        box_xyxy=_box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), width, height),
-        gaze_x=tuple(row[2] for row in rows),
-        gaze_y=tuple(row[3] for row in rows),
-        inout=int(rows[0][8]) if train else None,
-    )
-
-
 def _box(x0: float, y0: float, x1: float, y1: float, width: int, height: int) -> tuple[float, float, float, float]:
-    """Pixels -> 0..1, cut at the picture's edge where it reaches over it."""
+    """A box in pixels as shares of the picture in 0..1, cut at its edges."""
     return max(x0, 0) / width, max(y0, 0) / height, min(x1, width) / width, min(y1, height) / height
 
 
 def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
     """`<show>/<clip>/<person>.txt` with rows `picture, xmin, ymin, xmax, ymax, gaze x, gaze y` in pixels.
 
-    Both gaze coordinates negative: out of the frame; one negative: set to 0. Head boxes are averaged over 11 rows of
-    the person's file, the ends repeated, as the benchmark's own evaluation does.
+    Two negative gaze coordinates: out of the frame; one negative coordinate: set to 0. Head boxes are averaged over 11
+    rows of the person's file with repeated ends, as in the benchmark's own evaluation.
     """
     clips = sorted(path for path in folder.glob("*/*") if path.is_dir())
     if not clips:

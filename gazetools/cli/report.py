@@ -49,7 +49,7 @@ def report_command(
     from gazetools.schemas.errors import UsageError
     from gazetools.trainer.export.epic import SupervisionLevels
     from gazetools.trainer.export.run import export
-    from gazetools.trainer.report.build import report
+    from gazetools.trainer.report.run import report
 
     levels = SupervisionLevels.parse(epic_sls) if epic_sls is not None else None
     if export_epic is not None and levels is None:

@@ -1,1 +1,1 @@
-"""Synthetic third-person scenes with known gaze, and the whole pipeline run on them."""
+"""The whole pipeline, run on synthetic third-person scenes with known gaze."""

@@ -1,4 +1,4 @@
-"""The demo's answer, taken from the report of its run: the primary contrast, every arm, and what it means in words."""
+"""The demo's answer from the report of its run: the primary contrast, every arm, and sentences about them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gazetools.schemas.errors import FaultError
 
 
 def read_answer(folder: Path, plan: DemoPlan) -> dict[str, Any]:
-    """What `result.json` begins with, from `report/report.json`, `run/result.json` and `scenes/scenes.json`.
+    """The first entries of `result.json`, from `report/report.json` and `scenes/scenes.json`.
 
     No figure is computed here: contrasts, intervals and p-values are those of `gazetools report`, in percentage points
     of class-mean recall@1 of the next object.
@@ -24,7 +24,7 @@ def read_answer(folder: Path, plan: DemoPlan) -> dict[str, Any]:
     if name not in contrasts:
         raise FaultError(f"The report lacks the contrast {name!r}.", hint=f"Look at {folder / 'run' / 'result.json'}.")
     arms: dict[str, dict[str, Any]] = {}
-    for row in report["arms"]:  # of several seeds the first row is their mean
+    for row in report["arms"]:  # the first row of several seeds is their mean
         if row["arm"] not in arms:
             arms[row["arm"]] = {"recall": row[figure], "low": row[f"{figure} low"], "high": row[f"{figure} high"]}
     for arm, values in arms.items():
@@ -57,7 +57,7 @@ def exit_code(answer: Mapping[str, Any]) -> int:
 
 
 def headline(answer: Mapping[str, Any]) -> str:
-    """One sentence that claims no more than the interval allows."""
+    """One sentence that says what the interval allows to say."""
     if answer["low"] > 0:
         return "Yes: estimated gaze tells what the hand will take next, a second ahead."
     if answer["contrast"] > 0:
@@ -66,7 +66,7 @@ def headline(answer: Mapping[str, Any]) -> str:
 
 
 def sentence(answer: Mapping[str, Any]) -> str:
-    """The figure with its interval and what it was measured on."""
+    """The figure with its interval, and the clips that it was measured on."""
     arms = answer["arms"]
     seeds = len(answer["seeds"])
     return (
@@ -79,7 +79,7 @@ def sentence(answer: Mapping[str, Any]) -> str:
 
 
 def controls_sentence(answer: Mapping[str, Any]) -> str:
-    """What maps that can't tell anything give."""
+    """The differences of the control arms, whose maps contain no gaze."""
     parts = []
     for arm in ("zeros", "shuffled"):
         found = answer["arms"].get(arm, {}).get("minus_none")

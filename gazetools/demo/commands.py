@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shlex
@@ -15,10 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from gazetools.io.child_process import end_with_parent
 from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, FaultError
 
-_PR_SET_PDEATHSIG = 1
-"""linux/prctl.h: the signal that a process gets when its parent dies."""
+# With tensors this small a second thread of torch costs more than it saves: four times, where cores are shared.
+_ENVIRONMENT = {"train": {"OMP_NUM_THREADS": "1"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,21 +27,17 @@ class StepResult:
 
     title: str
     arguments: list[str]
-    """Behind `gazetools`."""
+    """Words of the command line after `gazetools`."""
     exit_code: int
-    """0, or 1: done with findings."""
+    """0: done; 1: done, with findings."""
     seconds: float
     document: dict[str, Any]
-    """What it printed under --json."""
+    """The JSON that the command printed."""
 
     @property
     def line(self) -> str:
-        """As typed into a shell."""
+        """The command as typed into a shell."""
         return command_line(self.arguments)
-
-
-# With tensors this small a second thread of torch costs more than it does: four times, where cores are shared.
-_ENVIRONMENT = {"train": {"OMP_NUM_THREADS": "1"}}
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -51,10 +47,12 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def run_command(title: str, arguments: Sequence[str], *, quiet: bool = False) -> StepResult:
-    """Run `gazetools ARGUMENTS` in a new interpreter; its bars and messages go to our stderr.
+    """Run `gazetools ARGUMENTS` in a new interpreter; its bars and messages go to the stderr of this process.
 
-    Raises KeyboardInterrupt where it was interrupted; EnvironmentLacksError where something is to be installed and
-    FaultError where it failed, with its message.
+    Raises:
+        KeyboardInterrupt: the command was interrupted.
+        EnvironmentLacksError: something is to be installed.
+        FaultError: the command failed; with its message.
     """
     began = time.monotonic()
     loud = ["-q"] if quiet else []
@@ -62,12 +60,13 @@ def run_command(title: str, arguments: Sequence[str], *, quiet: bool = False) ->
         [sys.executable, "-m", "gazetools", *loud, *arguments, "--json"],
         stdout=subprocess.PIPE,
         env={**os.environ, **_ENVIRONMENT.get(arguments[0], {})},
-        preexec_fn=partial(_end_with, os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads
+        # SIGTERM when the demo dies, so that nothing keeps writing into a folder in which the demo starts again.
+        preexec_fn=partial(end_with_parent, os.getpid(), signal.SIGTERM) if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads
     )
     try:
         printed, _ = child.communicate()
     except BaseException:
-        # Ctrl-C reaches the child, too: it saves its state and ends by itself.
+        # Ctrl-C reaches the child as well: it saves its state and ends by itself.
         child.wait()
         raise
     try:
@@ -76,7 +75,7 @@ def run_command(title: str, arguments: Sequence[str], *, quiet: bool = False) ->
         document = {}
     if child.returncode == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
-    # Findings are a result; failed items would leave the steps after them with too little.
+    # Findings are a result; failed items would leave too little for the next steps.
     good = (ExitCode.OK, ExitCode.FINDINGS) if arguments[0] == "validate" else (ExitCode.OK,)
     if child.returncode not in good or "error" in document:
         message = document.get("error", {}).get("message", f"exit code {child.returncode}")
@@ -92,10 +91,3 @@ def run_command(title: str, arguments: Sequence[str], *, quiet: bool = False) ->
         seconds=time.monotonic() - began,
         document=document,
     )
-
-
-def _end_with(parent: int) -> None:
-    """In the child: SIGTERM when the demo dies, so that nothing keeps writing into a folder that is started again."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before prctl
-        os._exit(1)

@@ -13,27 +13,37 @@ from gazetools.demo.plan import ARMS, PRIMARY_HORIZON_SECONDS, DemoPlan
 from gazetools.io.atomic import write_bytes_atomic
 
 PERSON = 1
-"""Whose actions and gaze the experiment is about."""
+"""Track id of the person whose actions and gaze the experiment is about."""
 _COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp", "action_class", "narration")
 _CLIP_FRAMES = 4
 _CLIP_FPS = 5
 _SIDE = 64
+"""Side of the clip's frames and of the heatmaps in pixels."""
+
+
+_ARM: dict[str, dict[str, Any]] = {
+    "none": {"fusion": "none"},
+    "zeros": {"control": "zeros"},
+    "shuffled": {"control": "shuffled"},
+    "estimated": {},
+    "ground_truth": {"source": "ground_truth"},
+}
+"""Settings of each arm; those of the rest are the defaults."""
 
 
 def write_experiment(folder: Path, plan: DemoPlan, ids: list[str]) -> Path:
-    """Write `experiment/` beside `scenes/` in `folder` and return its `train.yaml`.
+    """Write `experiment/` next to `scenes/` in `folder` and return its `train.yaml`.
 
-    The one task is which object person 1 will handle next (`action_class` = the scenes' noun). Kitchens of validation
-    never train. Equal arguments give equal bytes.
+    The only task is which object person 1 will handle next (`action_class` is the scenes' noun). Training has no clip
+    of the validation's kitchens. Equal arguments give equal bytes.
     """
     scenes, target = folder / "scenes", folder / "experiment"
     with (scenes / "actions.csv").open(newline="", encoding="utf-8") as file:
         actions = list(csv.DictReader(file))
     rows = [[*(row[name] for name in _COLUMNS[:4]), row["noun_class"], row["noun"]] for row in actions]
     for name, validates in (("train", False), ("val", True)):
-        _write_csv(
-            target / f"{name}.csv", [list(_COLUMNS), *(row for row in rows if plan.held_out(row[1]) == validates)]
-        )
+        chosen = [row for row in rows if plan.held_out(row[1]) == validates]
+        _write_csv(target / f"{name}.csv", [list(_COLUMNS), *chosen])
     for video_id in ids:
         _write_csv(target / "gaze" / f"{video_id}.csv", _gaze_of_person(scenes / "gaze" / f"{video_id}.csv"))
     path = target / "train.yaml"
@@ -50,8 +60,6 @@ def _gaze_of_person(path: Path) -> list[list[str]]:
 
 def training_config(folder: Path, plan: DemoPlan) -> dict[str, Any]:
     """The config of `gazetools train`: a frozen random encoder, five arms on the same clips."""
-    scenes, target = folder / "scenes", folder / "experiment"
-    frame_ratio = plan.scenes.aspect
     return {
         "folder": str(folder / "run"),
         "seed": plan.seed,
@@ -60,26 +68,7 @@ def training_config(folder: Path, plan: DemoPlan) -> dict[str, Any]:
         "arms": [{"name": arm, **_ARM[arm], "seeds": list(plan.seeds)} for arm in ARMS],
         "experiment": {
             "classifier": {"num_probe_blocks": 1, "num_heads": 2},
-            "data": {
-                "base_path": str(scenes / "videos"),
-                "dataset_train": str(target / "train.csv"),
-                "dataset_val": str(target / "val.csv"),
-                "anchor": "start",
-                "anticipation_time_sec": [PRIMARY_HORIZON_SECONDS] * 2,
-                "train_anticipation_time_sec": [min(plan.horizons), max(plan.horizons[:-1], default=1.0)],
-                "frames_per_clip": _CLIP_FRAMES,
-                "frames_per_second": _CLIP_FPS,
-                "resolution": _SIDE,
-                # The whole frame everywhere: objects lie at its edges, too.
-                "evaluation_crop": "whole",
-                "random_resize_scale": [1.0, 1.0],
-                "random_resize_aspect_ratio": [frame_ratio, frame_ratio],
-                "random_horizontal_flip": False,
-                "num_workers": 0,
-                "use_heatmap": True,
-                "heatmap_base_path": str(folder / "dataset"),
-                "heatmap_sources": {"ground_truth": {"path": str(target / "gaze")}},
-            },
+            "data": _data_settings(folder, plan),
             "evaluation": {"held_out": 0.1, "horizons": list(plan.horizons)},
             "optimization": {
                 "num_epochs": plan.epochs,
@@ -112,13 +101,28 @@ def training_config(folder: Path, plan: DemoPlan) -> dict[str, Any]:
     }
 
 
-_ARM: dict[str, dict[str, Any]] = {
-    "none": {"fusion": "none"},
-    "zeros": {"control": "zeros"},
-    "shuffled": {"control": "shuffled"},
-    "estimated": {},
-    "ground_truth": {"source": "ground_truth"},
-}
+def _data_settings(folder: Path, plan: DemoPlan) -> dict[str, Any]:
+    target = folder / "experiment"
+    return {
+        "base_path": str(folder / "scenes" / "videos"),
+        "dataset_train": str(target / "train.csv"),
+        "dataset_val": str(target / "val.csv"),
+        "anchor": "start",
+        "anticipation_time_sec": [PRIMARY_HORIZON_SECONDS] * 2,
+        "train_anticipation_time_sec": [min(plan.horizons), max(plan.horizons[:-1], default=1.0)],
+        "frames_per_clip": _CLIP_FRAMES,
+        "frames_per_second": _CLIP_FPS,
+        "resolution": _SIDE,
+        # The whole frame everywhere: objects lie at its edges, too.
+        "evaluation_crop": "whole",
+        "random_resize_scale": [1.0, 1.0],
+        "random_resize_aspect_ratio": [plan.scenes.aspect] * 2,
+        "random_horizontal_flip": False,
+        "num_workers": 0,
+        "use_heatmap": True,
+        "heatmap_base_path": str(folder / "dataset"),
+        "heatmap_sources": {"ground_truth": {"path": str(target / "gaze")}},
+    }
 
 
 def _write_csv(path: Path, rows: list[list[str]]) -> None:

@@ -12,10 +12,10 @@ from gazetools.schemas.errors import UsageError
 PRIMARY_HORIZON_SECONDS = 1.0
 ARMS = ("none", "zeros", "shuffled", "estimated", "ground_truth")
 PRIMARY_ARM = "estimated"
-"""Compared with `none` for the answer."""
+"""The arm whose difference to `none` is the answer."""
 
-# Small frames, five a second: the gaze model sees 224 pixels or fewer anyway, and most of the time goes into frames.
-# A keyframe a second, because training jumps to single clips. Little idling between actions gives more of them.
+# Small frames, five a second: the gaze model reads at most 224 pixels, and frames cost most of the time. A keyframe a
+# second, because training seeks to single clips. Short pauses between actions give more actions.
 _SCENES = SceneSettings(
     width=448,
     height=252,
@@ -36,21 +36,21 @@ class DemoPlan:
     name: str
     clips: int
     seconds: float
-    """Of each clip."""
+    """Length of each clip."""
     epochs: int
     seeds: tuple[int, ...]
-    """Of the new weights of every arm."""
+    """Seeds of the new weights of every arm."""
     seed: int = 0
-    """Of scenes, data order and encoder."""
+    """Seed of scenes, data order and encoder."""
     model: str = "gazelle_tiny"
     batch_size: int = 16
     horizons: tuple[float, ...] = (0.5, 1.0, 2.0)
     held_out_participants: int = 2
-    """The last kitchens, which training never sees."""
+    """Number of kitchens, the last ones, that are not in the training data."""
     showcase_seconds: float = 4.0
-    """Of one clip at full size and rate for the overlay video."""
+    """Length of the clip at full size and rate for the overlay video."""
     overridden: tuple[str, ...] = ()
-    """Options of the command line that changed it, for printing."""
+    """Options of the command line that changed this plan, for printing."""
     scenes: SceneSettings = field(default=_SCENES)
 
     def __post_init__(self) -> None:
@@ -68,16 +68,16 @@ class DemoPlan:
 
     @property
     def scene_seed(self) -> int:
-        """Of kitchens that gazelle_tiny was neither trained nor scored on."""
+        """Seed of kitchens that gazelle_tiny was neither trained nor scored on."""
         return TEST_SEED + 50_000 + self.seed
 
     def held_out(self, video_id: str) -> bool:
-        """Whether a clip validates: it is of one of the last kitchens (P08 and P09 of P01..P09)."""
+        """Whether a clip is for validation: it shows one of the last kitchens (P08 and P09 of P01..P09)."""
         first = self.scenes.participants - self.held_out_participants + 1
         return int(video_id[1:3]) >= first
 
     def document(self) -> dict[str, Any]:
-        """For demo.json: a folder belongs to one of these."""
+        """The plan as JSON values; demo.json keeps it, so that a folder belongs to one plan."""
         return {
             "generator_version": GENERATOR_VERSION,
             "arms": list(ARMS),
@@ -94,6 +94,6 @@ FULL = DemoPlan(
     seeds=(0, 1),
     batch_size=32,
     held_out_participants=4,
-    # More kitchens to learn from, since the same objects lie elsewhere in each, and more that are unseen.
+    # More kitchens to learn from, since the same objects lie at other places in each, and more unseen ones.
     scenes=dataclasses.replace(_SCENES, participants=12),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,16 +21,17 @@ from gazetools.demo.plan import DemoPlan
 from gazetools.io.atomic import check_writable_folder
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import Progress
+from gazetools.scenes import SceneSettings, render_scenes
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 
 MARKER = "demo.json"
 _SHOWCASE_CLIPS_FROM = 500_000
-"""Seeds of the showcase lie so far above those of the scenes."""
+"""Difference of the showcase's seed to that of the scenes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """What the demo made."""
+    """Folder, figures and commands of a finished demo."""
 
     folder: Path
     document: dict[str, Any]
@@ -43,10 +45,12 @@ class DemoResult:
 
 
 def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = False) -> DemoResult:
-    """Run the whole experiment in `folder`; what an earlier, interrupted run finished is kept.
+    """Run the whole experiment in `folder`, which keeps what an earlier, interrupted call finished.
 
-    Raises UsageError for a folder of other settings, FaultError where a command fails, KeyboardInterrupt where one was
-    interrupted: the same call goes on.
+    Raises:
+        UsageError: the folder belongs to other settings.
+        FaultError: a command failed.
+        KeyboardInterrupt: a command was interrupted; the same call continues.
     """
     began = monotonic()
     require_report()
@@ -79,7 +83,7 @@ def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = 
 
 
 def require_report() -> None:
-    """EnvironmentLacksError, before minutes of work, where the last but one step would find no scipy."""
+    """Raise EnvironmentLacksError, before minutes of work, where the report's step would find no scipy."""
     if find_spec("scipy") is None:
         raise EnvironmentLacksError(
             "The demo's report needs scipy, which is not installed.", hint="pip install 'gazetools[report]'"
@@ -87,14 +91,13 @@ def require_report() -> None:
 
 
 def claim_folder(folder: Path, plan: DemoPlan) -> bool:
-    """Note the plan in `folder`; True where an earlier run of the same plan was there.
+    """Write the plan into `folder`; True where an earlier run of the same plan did.
 
     Raises UsageError where the folder belongs to another plan, or to something else.
     """
     check_writable_folder(folder, option="--output")
     marker = folder / MARKER
-    # Through JSON, as it will be read back.
-    wanted = _plain(plan)
+    wanted = json.loads(json.dumps({"version": __version__, **plan.document()}))  # as it will be read back
     if marker.is_file():
         if read_json(marker) != wanted:
             raise UsageError(
@@ -110,23 +113,15 @@ def claim_folder(folder: Path, plan: DemoPlan) -> bool:
     return False
 
 
-def _plain(plan: DemoPlan) -> Any:
-    import json
-
-    return json.loads(json.dumps({"version": __version__, **plan.document()}))
-
-
 def scenes_command(folder: Path, plan: DemoPlan) -> str:
-    """The command that makes only the scenes and the experiment's files."""
+    """The command that writes only the scenes and the experiment's files."""
     options = ["demo", "-o", str(folder), "--scenes-only"]
     options += ["--full"] if plan.name.startswith("full") else []
     return command_line([*options, *plan.overridden])
 
 
 def make_scenes(folder: Path, plan: DemoPlan, *, progress: Progress) -> float:
-    """Render what is not there yet and write the experiment's files; returns the seconds it took."""
-    from gazetools.scenes import SceneSettings, render_scenes
-
+    """Render the scenes that are missing and write the experiment's files; returns the seconds that it took."""
     began = monotonic()
     ids = _ids(folder / "scenes")
     if ids is None:
@@ -135,27 +130,21 @@ def make_scenes(folder: Path, plan: DemoPlan, *, progress: Progress) -> float:
                 folder / "scenes", clips=plan.clips, seconds=plan.seconds, seed=plan.scene_seed, settings=plan.scenes
             )
     if _ids(folder / "showcase") is None:
-        settings = SceneSettings(people=(2, 2))
-        render_scenes(
-            folder / "showcase",
-            clips=1,
-            seconds=plan.showcase_seconds,
-            seed=plan.scene_seed + _SHOWCASE_CLIPS_FROM,
-            settings=settings,
-        )
+        seed, settings = plan.scene_seed + _SHOWCASE_CLIPS_FROM, SceneSettings(people=(2, 2))
+        render_scenes(folder / "showcase", clips=1, seconds=plan.showcase_seconds, seed=seed, settings=settings)
     write_experiment(folder, plan, ids)
     return monotonic() - began
 
 
 def _ids(scenes: Path) -> list[str] | None:
-    """Of scenes that are complete: their list is written last."""
+    """Ids of complete scenes; None while they are incomplete, because their list is written last."""
     path = scenes / "scenes.json"
     return [clip["video_id"] for clip in read_json(path)["clips"]] if path.is_file() else None
 
 
 @contextmanager
 def _counted_clips(scenes: Path, clips: int, progress: Progress) -> Iterator[None]:
-    """A bar of finished clips while another call renders them."""
+    """Show a bar of finished clips while the body of the `with` renders them."""
     over = threading.Event()
 
     def count() -> None:
@@ -177,7 +166,7 @@ def _counted_clips(scenes: Path, clips: int, progress: Progress) -> Iterator[Non
 
 
 def demo_commands(folder: Path, plan: DemoPlan) -> list[tuple[str, list[str]]]:
-    """(title, arguments behind `gazetools`) of every step after the scenes, in order."""
+    """(title, words after `gazetools`) of every step after the scenes, in order."""
     scenes, show = folder / "scenes", folder / "showcase"
     store, dataset, config = folder / "store", folder / "dataset", folder / "experiment" / "train.yaml"
     videos = scenes / "videos"
@@ -187,12 +176,11 @@ def demo_commands(folder: Path, plan: DemoPlan) -> list[tuple[str, list[str]]]:
         heads = f"file:{source / 'heads'}"
         return _texts("extract", source / "videos", "-o", output, "--model", plan.model, "--heads", heads, *more)
 
-    packed = _texts("pack", store, "-o", dataset, "--normalize", "max", "--people", "1")
     against = _texts("--videos", videos, "--annotations", scenes / "actions.csv")
     return [
         ("extract", extract(scenes, store, "--device", "cpu")),
         ("validate the store", _texts("validate", store, "--videos", videos)),
-        ("pack", packed),
+        ("pack", _texts("pack", store, "-o", dataset, "--normalize", "max", "--people", "1")),
         ("validate the dataset", [*_texts("validate", dataset), *against, *_texts("--for-training", config)]),
         ("train", _texts("train", "--config", config)),
         ("report", _texts("report", folder / "run", "-o", folder / "report", "--k", "1")),
@@ -206,10 +194,11 @@ def _texts(*words: str | Path) -> list[str]:
 
 
 def summary_of(step: StepResult) -> str:
-    """What a step found, in a few words."""
+    """Result of a step in a few words."""
     document = step.document
     if "findings" in document:
-        counts = [(kind, sum(f["severity"] == kind for f in document["findings"])) for kind in _SEVERITIES]
+        kinds = ("error", "warning", "note")
+        counts = [(kind, sum(f["severity"] == kind for f in document["findings"])) for kind in kinds]
         return ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts)
     if step.arguments[0] == "extract":
         items = document["items"]
@@ -221,6 +210,3 @@ def summary_of(step: StepResult) -> str:
 
 def _complaints(step: StepResult) -> int:
     return sum(finding["severity"] != "note" for finding in step.document["findings"])
-
-
-_SEVERITIES = ("error", "warning", "note")

@@ -1,4 +1,4 @@
-"""The HTML page of an evaluation: tables, and the best and worst frames as pictures; one file without scripts."""
+"""The HTML page of an evaluation: tables, and the best and worst frames as pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gazetools.html.frame import filled, html_page
+from gazetools.html.frame import render
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.evaluation import EvaluationReport, Scored
@@ -24,31 +24,7 @@ METRICS = {
     "inout_ap": "in/out AP",
 }
 _WIDTH = 480
-_STYLE = """\
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; color: #222; padding: 0 1rem }
-table { border-collapse: collapse; margin: 0 0 1.5rem } th, td { padding: .25rem .8rem; text-align: right }
-th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #888 }
-tbody tr:nth-child(even) { background: #f3f3f3 } small { color: #666 }
-figure { display: inline-block; margin: 0 1rem 1rem 0; vertical-align: top } figcaption { font-size: 13px }
-img { max-width: 100% }"""
-_BODY = """<h1>Gaze heatmaps against ground truth</h1>
-<p>{{ report.predicted }} scored against {{ report.truth }} with gazetools {{ report.tool_version }}.
-{% for note in report.notes %}{{ note }} {% endfor %}</p>
-{% for title, rows in tables %}
-<h2>{{ title }}</h2>
-<table><thead><tr><th></th>{% for _, label in metrics %}<th>{{ label }}</th>{% endfor %}
-<th>rows</th></tr></thead><tbody>
-{% for name, cells, count in rows %}<tr><td>{{ name }}</td>
-{% for cell in cells %}<td>{{ cell[0] }} <small>{{ cell[1] }}</small></td>{% endfor %}<td>{{ count }}</td></tr>
-{% endfor %}</tbody></table>
-{% endfor %}
-<h2>Counts</h2><ul>{% for name, count in report.counts.items() %}<li>{{ name }}: {{ count }}</li>{% endfor %}</ul>
-{% if report.failed %}<h2>Not scored</h2>
-<ul>{% for name, reason in report.failed.items() %}<li>{{ name }}: {{ reason }}</li>{% endfor %}</ul>{% endif %}
-{% for title, figures in galleries %}{% if figures %}<h2>{{ title }}</h2>
-{% for picture, caption in figures %}<figure>
-{% if picture %}<img src="data:image/jpeg;base64,{{ picture }}" alt="{{ caption }}">{% endif %}
-<figcaption>{{ caption }}</figcaption></figure>{% endfor %}{% endif %}{% endfor %}"""
+"""Width of the pictures in pixels."""
 
 
 def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | None = None) -> None:
@@ -57,7 +33,7 @@ def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | No
     Args:
         path: the .html file.
         report: what `evaluate` returned.
-        pictures_from: the truth's store folder; frames are shown where the videos still lie where it says.
+        pictures_from: store folder of the truth, whose provenance says where the videos are; None: no pictures.
     """
     tables = [("Overall", [_row("all", report.overall)])]
     tables += [
@@ -68,8 +44,15 @@ def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | No
         ("Best frames", [_figure(report, one, pictures_from) for one in report.best]),
         ("Worst frames", [_figure(report, one, pictures_from) for one in report.worst]),
     ]
-    body = filled(_BODY, report=report, tables=tables, galleries=galleries, metrics=list(METRICS.items()))
-    write_bytes_atomic(path, html_page(title="gazetools evaluation", style=_STYLE, body=body).encode("utf-8"))
+    page = render(
+        "evaluation/page.html.jinja",
+        title="gazetools evaluation",
+        report=report,
+        tables=tables,
+        galleries=galleries,
+        metrics=METRICS.values(),
+    )
+    write_bytes_atomic(path, page.encode("utf-8"))
 
 
 def _row(name: str, found: dict[str, Any]) -> tuple[str, list[tuple[str, str]], int]:
@@ -93,7 +76,7 @@ def _figure(report: EvaluationReport, one: Scored, truth: Path | None) -> tuple[
 
 
 def _picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
-    """JPEG of the frame: predicted heatmap and head box, and the true target as a green ring."""
+    """JPEG of the frame with the predicted heatmap, the head box, and the true target as a green ring."""
     import cv2
 
     from gazetools.preview.overlay import draw_overlay

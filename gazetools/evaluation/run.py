@@ -1,4 +1,4 @@
-"""`evaluate`: find what belongs together, score it row by row, estimate, and keep the best and worst frames."""
+"""`evaluate`: pair predictions with truth, score each row, estimate means, keep the best and worst frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from gazetools._version import __version__
 from gazetools.annotations.gazefollow import BenchmarkPicture, Head, Protocol, read_benchmark
 from gazetools.evaluation.predictions import predictions, read_picture
-from gazetools.evaluation.scores import Scores
+from gazetools.evaluation.scores import HeadScore, Tally, estimates, extremes, group_estimates
 from gazetools.evaluation.stores import score_video
 from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l2
 from gazetools.progress import NoProgress, Progress
@@ -33,11 +33,11 @@ def evaluate(
     Args:
         predicted: a store; for pictures `model:NAME_OR_PATH` or an .npz (see `evaluation.predictions`).
         truth: a store of `groundtruth`; or annotations of GazeFollow or VideoAttentionTarget.
-        options: how; or give its fields as keyword arguments.
-        progress: receives videos or pictures done.
+        options: how heatmaps are scored; or give its fields as keyword arguments.
+        progress: receives the number of videos or pictures done.
 
     Returns:
-        Metrics with 95 % intervals, overall and per camera, distance and prompt kind; what could not be scored.
+        Metrics with 95 % intervals, overall and per camera, distance and kind of prompt; and what was not scored.
 
     Raises:
         UsageError: inputs that can't be scored at all.
@@ -52,44 +52,35 @@ def evaluate(
     truth_path = Path(truth).expanduser()
     if not truth_path.exists():
         raise UsageError(f"The ground truth {truth} does not exist.", hint="Check --truth.")
-    scores, counts = Scores(), Counter[str]()
-    failed: dict[str, str] = {}
+    tally = Tally()
     protocol: Protocol = "videoattentiontarget"
     if truth_path.is_dir() and any(truth_path.rglob("*.h5")):
-        _score_stores(Path(predicted).expanduser(), truth_path, options, scores, counts, failed, progress)
+        _score_stores(Path(predicted).expanduser(), truth_path, options, tally, progress)
     else:
-        protocol = _score_pictures(str(predicted), truth_path, options, scores, counts, progress)
-    if not len(scores):
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(failed.items())[:3])
+        protocol = _score_pictures(str(predicted), truth_path, options, tally, progress)
+    if not tally.rows:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(tally.failed.items())[:3])
         raise UsageError(
             f"Nothing of {predicted} could be scored against {truth}. {reasons}".strip(),
             hint="Check that both are of the same videos.",
         )
-    best, worst = scores.extremes(options.examples)
+    best, worst = extremes(tally.rows, options.examples)
     return EvaluationReport(
         tool_version=__version__,
         predicted=str(predicted),
         truth=str(truth),
         protocol=protocol,
-        overall=scores.estimates(resamples=options.resamples),
-        groups=scores.group_estimates(resamples=options.resamples),
-        counts=dict(sorted(counts.items())),
-        failed=failed,
+        overall=estimates(tally.rows, resamples=options.resamples),
+        groups=group_estimates(tally.rows, resamples=options.resamples),
+        counts=dict(sorted(tally.counts.items())),
+        failed=tally.failed,
         best=best,
         worst=worst,
-        notes=_notes(protocol, counts),
+        notes=_notes(protocol, tally.counts),
     )
 
 
-def _score_stores(
-    predicted: Path,
-    truth: Path,
-    options: EvaluateOptions,
-    scores: Scores,
-    counts: Counter[str],
-    failed: dict[str, str],
-    progress: Progress,
-) -> None:
+def _score_stores(predicted: Path, truth: Path, options: EvaluateOptions, tally: Tally, progress: Progress) -> None:
     guesses = {entry.video_id: entry for entry in list_store(predicted)}
     truths = list(list_store(truth))
     progress.start("evaluate", len(truths), unit="videos")
@@ -102,21 +93,16 @@ def _score_stores(
                 raise DataFileError("The predictions have no such video.")
             if guess.problem is not None:
                 raise DataFileError(f"The predictions are incomplete: {guess.problem}.")
-            score_video(entry.video_id, guess.payload, entry.payload, scores, counts, depth=options.depth)
+            score_video(entry.video_id, guess.payload, entry.payload, tally, depth=options.depth)
         except UsageError as error:
-            failed[entry.video_id] = str(error)
+            tally.failed[entry.video_id] = str(error)
         progress.advance("evaluate")
     progress.finish("evaluate")
-    counts["videos_without_truth"] = len(set(guesses) - {entry.video_id for entry in truths})
+    tally.counts["videos_without_truth"] = len(set(guesses) - {entry.video_id for entry in truths})
 
 
 def _score_pictures(
-    predicted: str,
-    truth: Path,
-    options: EvaluateOptions,
-    scores: Scores,
-    counts: Counter[str],
-    progress: Progress,
+    predicted: str, truth: Path, options: EvaluateOptions, tally: Tally, progress: Progress
 ) -> Protocol:
     def size_of(name: str) -> tuple[int, int]:
         if options.images is None:
@@ -131,26 +117,24 @@ def _score_pictures(
     progress.start("evaluate", len(pictures), unit="pictures")
     for number, (picture, results) in enumerate(zip(pictures, predictions(predicted, pictures, options), strict=True)):
         for head, (heatmap, inout_score) in zip(picture.heads, results, strict=True):
-            entry = _score_head(protocol, picture, head, heatmap)
-            if math.isnan(entry.get("avg_l2", math.nan)):
-                counts["target_outside"] += 1
-            else:
-                counts["scored"] += 1
-            scores.add(
+            row = HeadScore(
                 video_id=picture.path,
                 frame=number,
                 block=picture.path,
                 groups={},
                 inout_true=math.nan if head.inout is None else float(head.inout),
                 inout_score=inout_score,
-                **entry,
+                **_metrics(protocol, picture, head, heatmap),
             )
+            tally.counts["target_outside" if math.isnan(row.avg_l2) else "scored"] += 1
+            tally.rows.append(row)
         progress.advance("evaluate")
     progress.finish("evaluate")
     return protocol
 
 
-def _score_head(protocol: Protocol, picture: BenchmarkPicture, head: Head, heatmap: Any) -> dict[str, float]:
+def _metrics(protocol: Protocol, picture: BenchmarkPicture, head: Head, heatmap: Any) -> dict[str, float]:
+    """AUC and L2 by the benchmark's definitions; empty for a target outside a frame of VideoAttentionTarget."""
     if protocol == "gazefollow":
         average, minimum = gazefollow_l2(heatmap, head.gaze_x, head.gaze_y)
         auc = gazefollow_auc(heatmap, head.gaze_x, head.gaze_y, height=picture.height, width=picture.width)

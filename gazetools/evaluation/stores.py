@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from gazetools.egoexo.eye_gaze import DepthQuality
 from gazetools.egoexo.geometry import Fisheye
-from gazetools.evaluation.scores import Scores
+from gazetools.evaluation.scores import HeadScore, Tally
 from gazetools.metrics.gaze import predicted_point, vat_auc, vat_l2
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.store import Prompt
@@ -22,16 +21,15 @@ from gazetools.store import StoreReader, open_store
 MIN_OVERLAP = 0.3
 """Least intersection over union of the head boxes of one person."""
 _DISTANCES_M = (2.0, 3.0, 4.0, 6.0)
+"""Edges between the groups of the wearer's distance from the camera."""
 
 
-def score_video(
-    video_id: str, predicted: Path, truth: Path, scores: Scores, counts: Counter[str], *, depth: str
-) -> None:
-    """Add a row to `scores` for every row of the truth that a prediction matches, and count all others.
+def score_video(video_id: str, predicted: Path, truth: Path, tally: Tally, *, depth: str) -> None:
+    """Add to `tally` a row for every row of the truth that a prediction matches, and count all others.
 
     AUC and L2 are VideoAttentionTarget's, for targets inside the picture; rows whose target is known to be inside or
-    outside also enter the in/out precision. The angle is taken at the eyes, between the true target and the point at
-    the true target's distance from the camera that the predicted peak's pixel shows.
+    outside also enter the in/out precision. The angle is measured at the eyes, between the true target and the point
+    that the peak's pixel shows at the true target's distance from the camera.
 
     Raises DataFileError where a file can't be read or the two are of different videos.
     """
@@ -47,40 +45,36 @@ def score_video(
         times = dict(zip(true.frames.index.tolist(), true.frames.pts_seconds.tolist(), strict=True))
         for row, match in enumerate(_matches(guess, true)):
             if match < 0:
-                counts["truth_without_prediction"] += 1
+                tally.counts["truth_without_prediction"] += 1
                 continue
-            inout = float(true.row_inout[row])
-            block_second = int(times.get(int(true.row_frame[row]), 0.0))
-            entry: dict[str, Any] = {
-                "video_id": video_id,
-                "frame": int(true.row_frame[row]),
-                "block": f"{video_id}@{block_second}",
-                "groups": {
-                    "camera": video_id.rsplit("/", 1)[-1],
-                    "distance": geometry.distance(row),
-                    "prompt": Prompt(int(guess.row_prompt[match])).name.lower(),
-                },
-                "inout_true": inout,
-                "inout_score": float(guess.row_inout[match]),
-            }
+            frame, inout = int(true.row_frame[row]), float(true.row_inout[row])
             reason = _unusable(inout, target[row], quality[row] if quality is not None else None, depth)
+            metrics: dict[str, float] = {}
             if reason is None:
                 heatmap = guess.read_heatmaps(match, match + 1)[0].astype(np.float32)
                 x, y = (float(value) for value in target[row])
-                distance = vat_l2(heatmap, x, y)
-                entry |= {
-                    "auc": vat_auc(heatmap, x, y),
-                    "avg_l2": distance,
-                    "min_l2": distance,
-                    "angle_deg": geometry.angle(row, heatmap),
-                }
-                counts["scored"] += 1
-            else:
-                counts[reason] += 1
-            scores.add(**entry)
+                distance, angle = vat_l2(heatmap, x, y), geometry.angle(row, heatmap)
+                metrics = {"auc": vat_auc(heatmap, x, y), "avg_l2": distance, "min_l2": distance, "angle_deg": angle}
+            tally.counts[reason or "scored"] += 1
+            tally.rows.append(
+                HeadScore(
+                    video_id=video_id,
+                    frame=frame,
+                    block=f"{video_id}@{int(times.get(frame, 0.0))}",
+                    groups={
+                        "camera": video_id.rsplit("/", 1)[-1],
+                        "distance": geometry.distance(row),
+                        "prompt": Prompt(int(guess.row_prompt[match])).name.lower(),
+                    },
+                    inout_true=inout,
+                    inout_score=float(guess.row_inout[match]),
+                    **metrics,
+                )
+            )
 
 
 def _unusable(inout: float, target: Any, quality: Any, depth: str) -> str | None:
+    """The count under which a row without AUC and L2 goes; None for a row that has them."""
     if inout == 0:
         return "target_outside"
     if not np.isfinite(target).all() or not math.isfinite(inout):
@@ -92,25 +86,26 @@ def _unusable(inout: float, target: Any, quality: Any, depth: str) -> str | None
 
 def _same_video(video_id: str, guess: StoreReader, true: StoreReader) -> None:
     ours, theirs = guess.provenance.video, true.provenance.video
+    hint = "Make both from the same video file."
     if ours.frame_count != theirs.frame_count:
         raise DataFileError(
             f"{video_id}: the predictions are of a video with {ours.frame_count} frames, the ground truth of one with "
             f"{theirs.frame_count}: frame numbers don't mean the same.",
-            hint="Make both from the same video file.",
+            hint=hint,
         )
     if abs((ours.width / ours.height) / (theirs.width / theirs.height) - 1) > 0.02:
         raise DataFileError(
             f"{video_id}: the predictions are of a {ours.width}x{ours.height} video, the ground truth of a "
             f"{theirs.width}x{theirs.height} one: one is cropped or turned.",
-            hint="Make both from the same video file.",
+            hint=hint,
         )
 
 
 def _matches(guess: StoreReader, true: StoreReader) -> npt.NDArray[np.int64]:
-    """For every row of the truth the row of the prediction that is of the same frame and person, or -1.
+    """For every row of the truth the prediction's row of the same frame and person, int64 [N]; -1 without one.
 
-    The person is the wearer where the prediction knows who that is, else the only one, else the one whose box
-    overlaps the true one best (at least 0.3).
+    The person is the wearer where the prediction knows who that is, else the only person, else the one whose box
+    overlaps the true box most (at least 0.3).
     """
     wearers = [track for track, role in guess.tracks.items() if role == "wearer"]
     chosen = wearers or (list(guess.tracks) if len(guess.tracks) == 1 else [])
@@ -161,11 +156,9 @@ class _Geometry:
         """Degrees at the eyes between the true and the predicted target; NaN where geometry is not known."""
         if self._lens is None or self._eyes is None or self._target is None:
             return math.nan
+        height, width = heatmap.shape
         x, y = predicted_point(heatmap)  # the cell's corner: half a cell further is its centre
-        pixel = [
-            (x + 0.5 / heatmap.shape[1]) * self._lens.width,
-            (y + 0.5 / heatmap.shape[0]) * self._lens.height,
-        ]
+        pixel = [(x + 0.5 / width) * self._lens.width, (y + 0.5 / height) * self._lens.height]
         eyes, target = self._eyes[row].astype(np.float64), self._target[row].astype(np.float64)
         shown = self._lens.unproject(pixel) * np.linalg.norm(target)
         a, b = target - eyes, shown - eyes

@@ -1,14 +1,15 @@
 """Train `gazelle_tiny` from nothing: python -m gazetools.finetune.run FOLDER; the same command resumes.
 
-Two phases. First the backbone alone learns, on the cells of heads and objects only, where heads point; then the whole
-model learns Gaze-LLE's task, the auxiliary losses fading. Samples and order are functions of (seed, step), weights are
-averaged over steps, the learning rate falls in the last part; `--steps` and `--head-steps` may still be changed before
-they matter.
+There are two phases. First the backbone alone learns where heads point, on the cells of heads and objects only; then
+the whole model learns Gaze-LLE's task, while the auxiliary losses fade. Samples and order are functions of (seed,
+step), weights are averaged over steps, the learning rate falls in the last part. `--steps` and `--head-steps` may be
+changed until they matter.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from gazetools.finetune.losses import heads_only_loss, make_batch, whole_loss
 from gazetools.finetune.recipe import TrainingSettings
 from gazetools.finetune.samples import GazeSample, SamplePool, make_sample
-from gazetools.finetune.state import WEIGHTS, load_state, log_line, save_state
+from gazetools.finetune.state import WEIGHTS, TrainingState
 from gazetools.finetune.tiny import TrainingNetwork
 from gazetools.gazemodels.gazelle.config import TINY_MODEL
 from gazetools.schemas.errors import FaultError
@@ -32,16 +33,12 @@ from gazetools.schemas.errors import FaultError
 POOL = "pool"
 
 
-def _pool(folder: Path, settings: TrainingSettings) -> SamplePool:
-    return SamplePool(seed=settings.seed, size=settings.pool, folder=folder / POOL)
-
-
 class _Samples(Dataset[list[GazeSample]]):
-    """Item k is this rank's part of the k-th step's samples from `start` on."""
+    """Item k: this rank's part of the samples of step `start` + k."""
 
     def __init__(self, settings: TrainingSettings, start: int, folder: Path, rank: int) -> None:
         self.settings, self.start, self.rank = settings, start, rank
-        self.pool = _pool(folder, settings)
+        self.pool = SamplePool(seed=settings.seed, size=settings.pool, folder=folder / POOL)
 
     def __len__(self) -> int:
         return self.settings.steps - self.start
@@ -58,57 +55,61 @@ class _Samples(Dataset[list[GazeSample]]):
 def train(
     folder: Path, settings: TrainingSettings, *, workers: int = 1, until: int | None = None, rank: int = 0
 ) -> Path:
-    """Train, or go on with what `folder` holds, and write FOLDER/gazelle_tiny.safetensors (averaged, float16).
+    """Train, or continue the run of `folder`, and write FOLDER/gazelle_tiny.safetensors (averaged, float16).
 
-    With several ranks torch.distributed is set up already and every rank calls this; rank 0 writes.
+    With several ranks every rank calls this after it has set up torch.distributed; rank 0 writes.
 
     Args:
-        workers: processes that draw samples; 0 draws in this one.
+        workers: processes that draw samples; 0: this process draws them.
         until: stop before this step, as if killed after a save.
 
     Raises:
-        UsageError: the folder holds a run of other settings. FaultError: the loss is not finite.
+        UsageError: the folder holds a run of other settings.
+        FaultError: the loss is not finite.
     """
     network = TrainingNetwork(seed=settings.seed)
     trained = dict(network.named_parameters())
     optimizer = torch.optim.AdamW(_groups(trained, settings), betas=(0.9, 0.98))
     average = {key: value.clone() for key, value in network.shipped().items()}
-    start = load_state(folder, settings, network, optimizer, average)
-    stop = min(settings.steps, until or settings.steps)
-    seconds = time.monotonic()
-    for step, samples in _batches(settings, start, stop, workers, folder, rank):
+    state = TrainingState(folder=folder, settings=settings, network=network, optimizer=optimizer, average=average)
+    start, stop = state.load(), min(settings.steps, until or settings.steps)
+    began = time.monotonic()
+    for step, samples in _batches(_Samples(settings, start, folder, rank), stop, workers):
         for group in optimizer.param_groups:
             group["lr"] = group["full_rate"] * settings.rate(step)
-        torch.manual_seed(step)  # what is kept of a picture must not depend on interruptions
-        batch = make_batch(samples, TINY_MODEL.grid)
-        if step < settings.head_steps:
-            loss, figures = heads_only_loss(network, batch, settings.kept_cells)
-        else:
-            share = settings.auxiliary_share * settings.fall(step)
-            loss, figures = whole_loss(network, batch, auxiliary_share=share)
-        if not torch.isfinite(loss):
-            raise FaultError(f"The loss is {float(loss)} at step {step}.", hint="Lower the learning rate.")
+        loss, figures = _loss(network, samples, settings, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         _share_gradients(list(trained.values()), settings.ranks)
         torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
         optimizer.step()
-        _average(average, network, min(settings.average, (1 + step) / (10 + step)))
+        state.update_average(min(settings.average, (1 + step) / (10 + step)))
         if step % 20 == 0 and rank == 0:
-            line = {
-                "step": step,
-                "loss": round(float(loss.detach()), 4),
-                "lr": settings.learning_rate * settings.rate(step),
-            }
-            line |= {key: round(value, 4) for key, value in figures.items()}
-            log_line(folder, {**line, "seconds": round(time.monotonic() - seconds, 1)})
+            figures = {key: round(value, 4) for key, value in figures.items()}
+            rate, seconds = settings.learning_rate * settings.rate(step), round(time.monotonic() - began, 1)
+            state.log({"step": step, "loss": round(float(loss.detach()), 4), "lr": rate, **figures, "seconds": seconds})
         if rank == 0 and ((step + 1) % settings.save_every == 0 or step + 1 == stop):
-            save_state(folder, settings, step + 1, network, optimizer, average)
+            state.save(step + 1)
     return folder / WEIGHTS
 
 
+def _loss(
+    network: TrainingNetwork, samples: list[GazeSample], settings: TrainingSettings, step: int
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The phase's loss and its parts. Raises FaultError where it is not finite."""
+    torch.manual_seed(step)  # which cells of a picture are kept must not depend on interruptions
+    batch = make_batch(samples, TINY_MODEL.grid)
+    if step < settings.head_steps:
+        loss, figures = heads_only_loss(network, batch, settings.kept_cells)
+    else:
+        loss, figures = whole_loss(network, batch, auxiliary_share=settings.auxiliary_share * settings.fall(step))
+    if not torch.isfinite(loss):
+        raise FaultError(f"The loss is {float(loss)} at step {step}.", hint="Lower the learning rate.")
+    return loss, figures
+
+
 def _groups(trained: dict[str, torch.nn.Parameter], settings: TrainingSettings) -> list[dict[str, object]]:
-    """The decoder learns at its own rate; only matrices decay."""
+    """Parameter groups of the optimizer: the decoder has its own rate, only matrices have weight decay."""
     rates = {True: settings.decoder_learning_rate, False: settings.learning_rate}
     decays = {True: settings.weight_decay, False: 0.0}
     return [
@@ -124,25 +125,21 @@ def _groups(trained: dict[str, torch.nn.Parameter], settings: TrainingSettings) 
     ]
 
 
-def _batches(
-    settings: TrainingSettings, start: int, stop: int, workers: int, folder: Path, rank: int
-) -> Iterator[tuple[int, list[GazeSample]]]:
+def _batches(samples: _Samples, stop: int, workers: int) -> Iterator[tuple[int, list[GazeSample]]]:
+    """(step, its samples) up to `stop`, not included."""
     loader: DataLoader[list[GazeSample]] = DataLoader(
-        _Samples(settings, start, folder, rank),
+        samples,
         batch_size=None,
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
         prefetch_factor=6 if workers else None,
         worker_init_fn=_one_thread,
     )
-    for step, samples in enumerate(loader, start):
-        if step >= stop:
-            return
-        yield step, samples
+    yield from itertools.takewhile(lambda item: item[0] < stop, enumerate(loader, samples.start))
 
 
 def _share_gradients(parameters: list[torch.nn.Parameter], ranks: int) -> None:
-    """Every rank gets the mean of all ranks' gradients. A parameter that this phase leaves alone has none anywhere."""
+    """Replace gradients by their mean over the ranks. A parameter without one in this phase has none on any rank."""
     if ranks == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -160,14 +157,8 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-@torch.no_grad()
-def _average(average: dict[str, torch.Tensor], network: TrainingNetwork, keep: float) -> None:
-    now = network.shipped()
-    torch._foreach_lerp_(list(average.values()), [now[key] for key in average], 1 - keep)
-
-
 def _start_ranks(ranks: int) -> int:
-    """Start this very command once per rank and wait; the first failure ends the others. Returns the exit code."""
+    """Run this command once per rank and wait; the first failure ends the others. Returns the exit code."""
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, "-m", "gazetools.finetune.run", *sys.argv[1:]]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -190,7 +181,7 @@ def _start_ranks(ranks: int) -> int:
 
 
 def main() -> None:
-    """Parse and train."""
+    """Parse the command line, then train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--workers", type=int, default=1, help="processes per rank that read samples")

@@ -1,46 +1,47 @@
 """Score a gaze model on held-out kitchens against priors: python -m gazetools.finetune.scoring.
 
-Exit code 1 below the bounds.
-
-The frames are of seeds that training never draws from, at 796x448 with the camera's blur and noise and a JPEG's traces;
-the model gets them through its own preprocessing, as `extract` does.
+The exit code is 1 below the bounds. The frames have seeds that training does not use, 796x448 pixels, the camera's blur
+and noise and the artefacts of JPEG; the model receives them through its own preprocessing, as in `extract`.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.gazemodels import load_gaze_model
+from gazetools.gazemodels.interface import GazeModel
 from gazetools.io.json_files import write_json_atomic
 from gazetools.metrics.gaze import predicted_point
 from gazetools.scenes import GENERATOR_VERSION, HEIGHT, NOUNS, TEST_SEED, WIDTH, PersonTruth, Scene, SceneSettings
-
-if TYPE_CHECKING:
-    from gazetools.gazemodels.interface import GazeModel
+from gazetools.scenes.effects import CameraEffects
 
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
 LARGEST_L2_RATIO, LEAST_HIT_RATIO, LEAST_SWAP_SHARE = 0.5, 2.0, 0.8
-"""The bounds: mean distance over the best prior's, object hits over chance, share of swapped prompts that follow."""
+"""Bounds: mean distance over the best prior's, object hits over chance, share of swapped prompts that are followed."""
 _SECONDS = 12.0
+"""Length of each scene."""
 _BATCH = 16
 _PRIOR_SCENES = 600
 _PRIOR_SEED = 500_000
 _APART = 0.2
-"""Two targets closer than this share of the frame say nothing about a swap."""
+"""Least distance of two targets, in shares of the frame, for a swap of prompts to count."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutFrame:
-    """One picture with everybody in it."""
+    """One picture with the truth about its people and objects."""
 
     picture: Pixels
     people: list[PersonTruth]
@@ -50,40 +51,40 @@ class HeldOutFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutScores:
-    """Distances are mean L2 in shares of the frame (peak's cell corner, as Gaze-LLE's evaluation takes it)."""
+    """Scores of a model. Distances are mean L2 in shares of the frame, from the corner of the peak's cell."""
 
     frames: int
     people: int
     l2: float
     l2_centre: float
-    """Everybody looks at the frame's middle."""
+    """Prior: everybody looks at the frame's middle."""
     l2_mean_target: float
-    """Everybody looks at the mean target of training scenes."""
+    """Prior: everybody looks at the mean target of training scenes."""
     l2_head_direction: float
-    """The control `head-direction`: from the head towards the middle."""
+    """Prior: the control `head-direction`, from the head towards the middle."""
     l2_head_box: float
-    """Linear regression from the head box to the target, fitted on training scenes."""
+    """Prior: regression from the head box to the target, fitted on training scenes."""
     l2_whole_frame: float
-    """The model itself without a head prompt."""
+    """Prior: the model itself without a head prompt."""
     object_hits: float
     """Share of looks at objects whose object is the one nearest to the peak."""
     object_chance: float
-    """The better of 1 / nouns and the best prior's own share."""
+    """The larger of 1 / nouns and the best prior's share."""
     swaps: int
-    """People whose prompt was exchanged with that of another one who looks elsewhere."""
+    """Pairs of a person and the prompt of another person who looks at another place."""
     swap_follows: float
-    """Share of them whose peak then lies nearer to the other's target."""
+    """Share of these pairs whose peak lies nearer to the other person's target."""
     inout_auc: float
     """Area under the ROC curve of the in/out score; NaN where all look inside."""
 
     @property
     def best_prior(self) -> float:
-        """The smallest distance of anything that does not read the prompted head."""
+        """The smallest distance of the priors, none of which reads the prompted head."""
         return min(self.l2_centre, self.l2_mean_target, self.l2_head_direction, self.l2_head_box, self.l2_whole_frame)
 
     @property
     def verdicts(self) -> dict[str, bool]:
-        """Bound by bound."""
+        """Each bound -> whether it is kept."""
         return {
             f"mean L2 at most {LARGEST_L2_RATIO:g} of the best prior's": self.l2 <= LARGEST_L2_RATIO * self.best_prior,
             f"object hits at least {LEAST_HIT_RATIO:g} times chance": self.object_hits
@@ -92,7 +93,7 @@ class HeldOutScores:
         }
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """All scores as JSON values."""
         return {
             "generator_version": GENERATOR_VERSION,
             **asdict(self),
@@ -103,11 +104,7 @@ class HeldOutScores:
 
 
 def held_out_frames(count: int, *, first_seed: int = TEST_SEED) -> Iterator[HeldOutFrame]:
-    """`count` frames, each of another kitchen, of the settings that `render_scenes` has by default."""
-    import cv2
-
-    from gazetools.scenes.effects import CameraEffects
-
+    """`count` frames, each of another kitchen, with the default settings of `render_scenes`."""
     settings = SceneSettings()
     for number in range(count):
         rng = np.random.default_rng([first_seed, number])
@@ -125,19 +122,15 @@ def held_out_frames(count: int, *, first_seed: int = TEST_SEED) -> Iterator[Held
 
 
 def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -> HeldOutScores:
-    """Run `model` on held-out frames, with right prompts and with none, and compare."""
-    from gazetools.gazemodels import load_gaze_model
-
-    prior = _BoxPrior.fitted()
-    direction = load_gaze_model("head-direction", device="cpu")
+    """Run `model` on held-out frames, with right prompts and with none, and compare it with the priors."""
     rows: list[dict[str, Any]] = []
-    pairs: list[bool] = []
-    batch: list[HeldOutFrame] = []
-    for number, frame in enumerate(held_out_frames(frames, first_seed=first_seed), 1):
-        batch.append(frame)
-        if len(batch) == _BATCH or number == frames:
-            _score_batch(model, direction, prior, batch, rows, pairs)
-            batch = []
+    followed: list[bool] = []
+    left = held_out_frames(frames, first_seed=first_seed)
+    prior, direction = _BoxPrior.fitted(), load_gaze_model("head-direction", device="cpu")
+    while batch := list(itertools.islice(left, _BATCH)):
+        for people in _batch_rows(model, direction, prior, batch):
+            rows += people
+            followed += _swaps_followed(people)
     inside = [row for row in rows if row["inside"]]
     looks = [row for row in inside if row["object"] is not None]
 
@@ -158,60 +151,56 @@ def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -
         l2_whole_frame=distance("whole"),
         object_hits=hits("peak"),
         object_chance=max(1 / len(NOUNS), *(hits(name) for name in ("centre", "mean", "direction", "box", "whole"))),
-        swaps=len(pairs),
-        swap_follows=float(np.mean(pairs)) if pairs else float("nan"),
+        swaps=len(followed),
+        swap_follows=float(np.mean(followed)) if followed else float("nan"),
         inout_auc=_rank_auc([row["inside"] for row in rows], [row["inout"] for row in rows]),
     )
 
 
-def _score_batch(
-    model: GazeModel,
-    direction: GazeModel,
-    prior: _BoxPrior,
-    batch: list[HeldOutFrame],
-    rows: list[dict[str, Any]],
-    pairs: list[bool],
-) -> None:
-    """Append one row per person, and one entry per exchanged prompt."""
+def _batch_rows(
+    model: GazeModel, direction: GazeModel, prior: _BoxPrior, batch: list[HeldOutFrame]
+) -> Iterator[list[dict[str, Any]]]:
+    """For each frame one row per person: the truth, the model's peak and the points of the priors."""
     pictures = np.stack([frame.picture for frame in batch])
     boxes = [[person.box_xyxy for person in frame.people] for frame in batch]
     out = model(pictures, boxes)
-    peaks = _peaks(out.heatmap)
+    peaks, directions = _peaks(out.heatmap), _peaks(direction(pictures, boxes).heatmap)
     inout = [float("nan")] * len(peaks) if out.inout is None else out.inout.tolist()
-    directions = _peaks(direction(pictures, boxes).heatmap)
-    whole = _peaks(model(pictures, [[None] for _ in batch]).heatmap)
-    row = 0
-    for number, frame in enumerate(batch):
-        first = row
-        for person in frame.people:
-            rows.append(
-                {
-                    "inside": person.inside,
-                    "gaze": np.array(person.gaze_xy),
-                    "object": person.look.number if person.look.kind == "object" else None,
-                    "objects": frame.objects_xy,
-                    "peak": peaks[row],
-                    "centre": np.array([0.5, 0.5]),
-                    "mean": prior.mean_xy,
-                    "direction": directions[row],
-                    "box": prior(person.box_xyxy),
-                    "whole": whole[number],
-                    "inout": inout[row],
-                }
-            )
-            row += 1
-        for a, one in enumerate(frame.people):
-            for b, other in enumerate(frame.people):
-                if a != b and one.inside and other.inside:
-                    own, others = np.array(one.gaze_xy), np.array(other.gaze_xy)
-                    if np.linalg.norm(own - others) >= _APART:
-                        swapped = peaks[first + b]  # what person a gets when prompted with b's head
-                        pairs.append(bool(np.linalg.norm(swapped - others) < np.linalg.norm(swapped - own)))
+    own = zip(peaks, directions, inout, strict=True)
+    for frame, whole in zip(batch, _peaks(model(pictures, [[None] for _ in batch]).heatmap), strict=True):
+        yield [
+            {
+                "inside": person.inside,
+                "gaze": np.array(person.gaze_xy),
+                "object": person.look.number if person.look.kind == "object" else None,
+                "objects": frame.objects_xy,
+                "peak": peak,
+                "centre": np.array([0.5, 0.5]),
+                "mean": prior.mean_xy,
+                "direction": direction_peak,
+                "box": prior(person.box_xyxy),
+                "whole": whole,
+                "inout": probability,
+            }
+            for person, (peak, direction_peak, probability) in zip(frame.people, own, strict=False)
+        ]
+
+
+def _swaps_followed(people: list[dict[str, Any]]) -> list[bool]:
+    """For each pair of people who look at different places: does the peak follow an exchange of their prompts?
+
+    Person a with the prompt of b gets the peak of b; it follows where it lies nearer to the target of b.
+    """
+    return [
+        bool(np.linalg.norm(b["peak"] - b["gaze"]) < np.linalg.norm(b["peak"] - a["gaze"]))
+        for a, b in itertools.permutations(people, 2)
+        if a["inside"] and b["inside"] and np.linalg.norm(a["gaze"] - b["gaze"]) >= _APART
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _BoxPrior:
-    """The best that a head's place tells: linear and squared terms of its box, fitted on training scenes."""
+    """Target predicted from the head box alone: linear and squared terms, fitted on training scenes."""
 
     weights: Floats
     mean_xy: Floats
@@ -261,8 +250,6 @@ def main() -> None:
     """Load, score, print a table, write JSON."""
     from rich.console import Console
     from rich.table import Table
-
-    from gazetools.gazemodels import load_gaze_model
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="gazelle_tiny")

@@ -1,10 +1,11 @@
-"""What a training of `gazelle_tiny` keeps in its folder: state, averaged weights, log; all of it replaced at once."""
+"""Everything that a training of `gazelle_tiny` changes, and its folder: state, averaged weights, log."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,63 +18,77 @@ from gazetools.scenes.settings import GENERATOR_VERSION
 from gazetools.schemas.errors import UsageError
 
 STATE, WEIGHTS, LOG = "state.safetensors", "gazelle_tiny.safetensors", "log.jsonl"
+_OPTIMIZER_KEYS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def save_state(
-    folder: Path,
-    settings: TrainingSettings,
-    step: int,
-    network: TrainingNetwork,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, torch.Tensor],
-) -> None:
-    from safetensors.torch import save_file
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """Network, optimizer and averaged weights of a training in `folder`."""
 
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.items()}
-    for name, parameter in network.named_parameters():
-        for key, value in optimizer.state[parameter].items() if parameter in optimizer.state else ():
-            tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value, dtype=torch.float32)
-    recipe = {**asdict(settings), "generator_version": GENERATOR_VERSION}
-    with atomic_path(folder / STATE) as temp:
-        metadata = {"step": str(step), "settings": json.dumps(recipe)}
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temp, metadata=metadata)
-    write_checkpoint(folder / WEIGHTS, average, TINY_MODEL)
+    folder: Path
+    settings: TrainingSettings
+    network: TrainingNetwork
+    optimizer: torch.optim.Optimizer
+    average: dict[str, torch.Tensor]
+    """Running average of the shipped weights, by the network's names."""
 
+    def save(self, step: int) -> None:
+        """Write the state before `step`, then the averaged weights; each file replaces the previous one at once."""
+        from safetensors.torch import save_file
 
-def load_state(
-    folder: Path,
-    settings: TrainingSettings,
-    network: TrainingNetwork,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, torch.Tensor],
-) -> int:
-    """Fill everything from the folder's state and return the next step; 0 without one."""
-    path = folder / STATE
-    if not path.exists():
-        return 0
-    metadata = read_metadata(path)
-    recipe = {**asdict(settings), "generator_version": GENERATOR_VERSION}
-    before, step = json.loads(metadata["settings"]), int(metadata["step"])
-    ahead = {"save_every"} | ({"steps"} if settings.fall(step) == 1 else set())
-    ahead |= {"head_steps"} if step <= min(before["head_steps"], settings.head_steps) else set()
-    if changed := [key for key in recipe if recipe[key] != before.get(key) and key not in ahead]:
-        raise UsageError(
-            f"{folder} holds a run with other settings: {', '.join(changed)} differ at step {step}.",
-            hint="Give its settings or another folder; steps and head_steps may change before they matter.",
-        )
-    tensors = read_weight_file(path).tensors
-    network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
-    for key, value in average.items():
-        value.copy_(tensors[f"average.{key}"])
-    for name, parameter in network.named_parameters():
-        keys = ("step", "exp_avg", "exp_avg_sq")
-        if f"optimizer.step.{name}" in tensors:
-            optimizer.state[parameter] = {key: tensors[f"optimizer.{key}.{name}"].clone() for key in keys}
-    return step
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        for name, parameter in self.network.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value, dtype=torch.float32)
+        with atomic_path(self.folder / STATE) as temp:
+            metadata = {"step": str(step), "settings": json.dumps(self._recipe())}
+            save_file({k: v.contiguous() for k, v in tensors.items()}, temp, metadata=metadata)
+        write_checkpoint(self.folder / WEIGHTS, self.average, TINY_MODEL)
 
+    def load(self) -> int:
+        """Load the state of the folder and return the next step; 0 where the folder has none.
 
-def log_line(folder: Path, line: dict[str, float]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+        Raises UsageError for a state of other settings.
+        """
+        path = self.folder / STATE
+        if not path.exists():
+            return 0
+        metadata = read_metadata(path)
+        step = int(metadata["step"])
+        if changed := self._changed(json.loads(metadata["settings"]), step):
+            raise UsageError(
+                f"{self.folder} holds a run with other settings: {', '.join(changed)} differ at step {step}.",
+                hint="Give its settings or another folder; steps and head_steps may change before they matter.",
+            )
+        tensors = read_weight_file(path).tensors
+        own = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        self.network.load_state_dict(own)
+        for key, value in self.average.items():
+            value.copy_(tensors[f"average.{key}"])
+        for name, parameter in self.network.named_parameters():
+            if f"optimizer.step.{name}" in tensors:
+                kept = {key: tensors[f"optimizer.{key}.{name}"].clone() for key in _OPTIMIZER_KEYS}
+                self.optimizer.state[parameter] = kept
+        return step
+
+    @torch.no_grad()
+    def update_average(self, keep: float) -> None:
+        """Move the averaged weights by the share 1 - keep towards the network's."""
+        shipped = self.network.shipped()
+        torch._foreach_lerp_(list(self.average.values()), [shipped[key] for key in self.average], 1 - keep)
+
+    def log(self, line: dict[str, float]) -> None:
+        """Append one line of JSON to the log."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _recipe(self) -> dict[str, Any]:
+        return {**asdict(self.settings), "generator_version": GENERATOR_VERSION}
+
+    def _changed(self, previous: dict[str, Any], step: int) -> list[str]:
+        """Settings that differ from the previous run's, except those that do not matter yet at `step`."""
+        free = {"save_every"} | ({"steps"} if self.settings.fall(step) == 1 else set())
+        free |= {"head_steps"} if step <= min(previous["head_steps"], self.settings.head_steps) else set()
+        return [key for key, value in self._recipe().items() if value != previous.get(key) and key not in free]

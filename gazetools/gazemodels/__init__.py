@@ -1,5 +1,21 @@
-"""Gaze-target models behind one narrow interface: Gaze-LLE, two controls, and whatever is registered."""
+"""Gaze models behind one narrow interface: Gaze-LLE, two controls, and whatever is registered.
 
-from gazetools.gazemodels.registry import load_gaze_model, model_names, register
+A new model is a package here with a `Loader` and one line in `registry.py`; from outside, an entry point.
+"""
 
-__all__ = ["load_gaze_model", "model_names", "register"]
+from gazetools.gazemodels.interface import Backend, Boxes, GazeModel, GazeOutput, Images, Loader, LoadSettings
+from gazetools.gazemodels.registry import load_gaze_model, model_names, register, register_backend
+
+__all__ = [
+    "Backend",
+    "Boxes",
+    "GazeModel",
+    "GazeOutput",
+    "Images",
+    "LoadSettings",
+    "Loader",
+    "load_gaze_model",
+    "model_names",
+    "register",
+    "register_backend",
+]

@@ -1,30 +1,28 @@
-"""Two controls without weights: what a heatmap is worth that does not look at the picture."""
+"""Two controls without weights, which show what a heatmap is worth that does not depend on the picture."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from gazetools._version import __version__
-from gazetools.gazemodels.gazelle.loading import resolve_device
-from gazetools.gazemodels.gazelle.model import GazeOutput
-from gazetools.gazemodels.gazelle.preprocess import preprocess
+from gazetools.gazemodels.devices import resolve_device
+from gazetools.gazemodels.gazelle.preprocess import as_tensor, preprocess
 from gazetools.gazemodels.gazelle.prompts import check_box
-from gazetools.gazemodels.interface import LoadSettings
+from gazetools.gazemodels.interface import Boxes, GazeOutput, Images, LoadSettings
 from gazetools.schemas.errors import UsageError
 
 CENTRE_SIGMA = 0.2
-"""Of the centre prior, in sides of the frame. A choice, not fitted to any data."""
+"""Standard deviation of the centre prior in sides of the frame. A choice, not fitted to any data."""
 CONE_POWER = 8
-"""Of the cosine: half the height is reached at 23.5 degrees beside the axis. A choice, not fitted."""
+"""Power of the cosine: the cone has half its height 23.5 degrees off its axis. A choice, not fitted."""
 
 
 class _Baseline(abc.ABC):
-    """Maps computed from the boxes alone."""
+    """A model whose maps are computed from the boxes alone."""
 
     dtype = torch.float32
     weights_sha256: dict[str, str] = {}  # noqa: RUF012 - the interface's plain attribute, empty for good
@@ -41,7 +39,7 @@ class _Baseline(abc.ABC):
 
     @classmethod
     def load(cls, settings: LoadSettings) -> _Baseline:
-        """UsageError where weights are given: there is nothing to load."""
+        """The model on its device; UsageError where weights are given, since it has none."""
         if settings.checkpoint or settings.backbone:
             raise UsageError(
                 f"The model {settings.name} has no weights.", hint="Leave out --checkpoint and --backbone."
@@ -56,15 +54,12 @@ class _Baseline(abc.ABC):
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
         """float32 [64, 64] in 0..1 for one person."""
 
-    def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """See `GazeModel`."""
-        frames = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
-        return preprocess(frames.to(self.device), self.in_size)
+    def preprocess(self, images: Images) -> torch.Tensor:
+        """Model input, float32 [B, 3, 64, 64], of uint8 RGB frames [B, H, W, 3]."""
+        return preprocess(as_tensor(images).to(self.device), self.in_size)
 
-    def __call__(
-        self, images: np.ndarray | torch.Tensor, boxes: Sequence[Sequence[Sequence[float] | None]]
-    ) -> GazeOutput:
-        """See `GazeModel`."""
+    def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
+        """One map per person; of the images only the size counts."""
         height, width = images.shape[1:3] if images.shape[-1] == 3 else images.shape[2:]
         people = [(i, None if box is None else check_box(box)) for i, some in enumerate(boxes) for box in some]
         maps = [self.heatmap(box, (int(height), int(width))) for _, box in people]
@@ -82,11 +77,11 @@ class CentrePrior(_Baseline):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `GazeModel`."""
+        """The constants of the formula."""
         return {"sigma": CENTRE_SIGMA}
 
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
-        """The same for every person."""
+        """The prior, equal for every person."""
         y, x = _pixel_middles(self.out_size)
         return torch.exp(-((x - 0.5) ** 2 + (y - 0.5) ** 2) / (2 * CENTRE_SIGMA**2))
 
@@ -95,7 +90,7 @@ class HeadDirection(_Baseline):
     """`head-direction`: everybody looks from the head towards the middle of the frame.
 
     A box has no orientation, so the direction is the one that a camera aimed at the scene makes likely. The map is a
-    cone, cos(angle beside the axis) ** `CONE_POWER` with angles in the frame's pixels, zero behind the head and in it.
+    cone, cos(angle to the axis) ** `CONE_POWER` with angles in the frame's pixels, zero behind the head and in it.
     Without a box, or with the head in the very middle, there is no direction: the centre prior.
     """
 
@@ -103,11 +98,11 @@ class HeadDirection(_Baseline):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `GazeModel`."""
+        """The constants of the formula."""
         return {"power": CONE_POWER, "sigma": CENTRE_SIGMA}
 
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
-        """A cone from the middle of `box`."""
+        """A cone from the middle of `box`, or the prior."""
         if box is not None:
             head_x, head_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
             axis_x, axis_y = (0.5 - head_x) * frame_hw[1], (0.5 - head_y) * frame_hw[0]

@@ -1,17 +1,40 @@
-"""What the pipeline needs of a gaze-target model: nothing but this."""
+"""What the pipeline needs of a gaze model, and what a gaze model receives; imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from gazetools.gazemodels.gazelle.model import GazeOutput
     from gazetools.progress import Progress
+
+Images: TypeAlias = "np.ndarray | torch.Tensor"
+Boxes: TypeAlias = Sequence[Sequence[Sequence[float] | None]]
+"""Per image a list of boxes (x0, y0, x1, y1) in 0..1, None for a person without a known head; a list may be empty."""
+
+
+@dataclass(frozen=True)
+class GazeOutput:
+    """One row per person, in the order of the images and of the boxes in each; tensors on the model's device."""
+
+    heatmap: torch.Tensor
+    """float32 [N, h, w] in 0..1, relative to the whole frame."""
+    inout: torch.Tensor | None
+    """float32 [N], probability that the gaze target is inside the frame; None where the model has no such head."""
+    image_index: torch.Tensor
+    """int64 [N], the image that each row belongs to."""
+
+    def __post_init__(self) -> None:
+        n = len(self.image_index)
+        if self.heatmap.ndim != 3 or len(self.heatmap) != n or (self.inout is not None and self.inout.shape != (n,)):
+            raise AssertionError(f"rows differ: {self.heatmap.shape}, {self.inout}, {self.image_index.shape}")
+
+    def __len__(self) -> int:
+        return len(self.image_index)
 
 
 class GazeModel(Protocol):
@@ -50,22 +73,19 @@ class GazeModel(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything beside the weights that shapes its numbers, as JSON values."""
+        """Everything except the weights that shapes its numbers, as JSON values."""
         ...
 
-    def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """uint8 RGB [B, H, W, 3] to float32 [B, 3, *in_size]."""
+    def preprocess(self, images: Images) -> torch.Tensor:
+        """Turn uint8 RGB frames [B, H, W, 3] into model input, float32 [B, 3, *in_size] on the model's device."""
         ...
 
-    def __call__(
-        self, images: np.ndarray | torch.Tensor, boxes: Sequence[Sequence[Sequence[float] | None]]
-    ) -> GazeOutput:
+    def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
         """Heatmaps in 0..1 relative to the whole picture, one per person, in the order of images and boxes.
 
-        `images` is uint8 [B, H, W, 3] RGB or the result of `preprocess`; per image a list of boxes (x0, y0, x1, y1)
-        in 0..1, None for a person without a known head; a list may be empty. On a CUDA device the pipeline gives
-        tensors that lie there, and reads the result only when the next batch has been given: a call that waits for
-        the device is right, but slower.
+        `images` is uint8 [B, H, W, 3] RGB or the result of `preprocess`. On a CUDA device the pipeline passes tensors
+        that lie there, and reads the result only after it has submitted the next batch: a call that waits for the
+        device is right, but slower.
         """
         ...
 
@@ -81,10 +101,11 @@ class LoadSettings:
     dtype: str = "auto"
     preprocess: Literal["exact", "fast"] = "exact"
     progress: Progress | None = None
-    """Told of downloads."""
+    """Shows downloads."""
 
 
-class Loader(Protocol):
-    """Makes a model on its device, ready to be called."""
+Loader: TypeAlias = Callable[[LoadSettings], GazeModel]
+"""Makes a model on its device, ready to be called."""
 
-    def __call__(self, settings: LoadSettings) -> GazeModel: ...
+Backend: TypeAlias = Callable[[LoadSettings, Loader], GazeModel]
+"""Makes a model that another program computes; receives also the loader that would make it here."""

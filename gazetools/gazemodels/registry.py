@@ -1,14 +1,17 @@
-"""Names of gaze-target models and how each is loaded; other packages add theirs without a change here."""
+"""Names of gaze models and how each is loaded; other packages add theirs without a change here. Imports no torch."""
 
 from __future__ import annotations
 
-import importlib.metadata
 from contextlib import suppress
+from importlib import metadata
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gazetools.gazemodels.interface import Loader, LoadSettings
+from gazetools.gazemodels.gazelle.config import RELEASED_MODELS, TINY_MODEL, config_from_metadata
+from gazetools.gazemodels.interface import Backend, Loader, LoadSettings
 from gazetools.schemas.errors import CheckpointError, UsageError
+from gazetools.schemas.extract import BACKEND_NAMES
 
 if TYPE_CHECKING:
     from gazetools.gazemodels.interface import GazeModel
@@ -20,10 +23,32 @@ ENTRY_POINTS = "gazetools.gaze_models"
 USUAL_SHAPE = (64, 64)
 """(H, W) of the heatmaps of the released models and of the controls."""
 
-Backend = Literal["gazetools", "upstream"]
-
+_GAZELLE = "gazetools.gazemodels.gazelle.loading:load"
+_BUILT_IN = {
+    **dict.fromkeys([*RELEASED_MODELS, TINY_MODEL.name], _GAZELLE),
+    "centre-prior": "gazetools.gazemodels.baselines:CentrePrior.load",
+    "head-direction": "gazetools.gazemodels.baselines:HeadDirection.load",
+}
+"""Name -> where its `Loader` is, imported at the first use."""
 
 _LOADERS: dict[str, Loader] = {}
+"""What `register` added."""
+
+
+def _load_here(settings: LoadSettings, loader: Loader) -> GazeModel:
+    return loader(settings)
+
+
+def _load_upstream(settings: LoadSettings, loader: Loader) -> GazeModel:
+    if loader is not _loader_at(_GAZELLE):
+        raise UsageError(f"--backend upstream runs Gaze-LLE only, not {settings.name!r}.")
+    from gazetools.gazemodels.upstream import load_upstream
+
+    return load_upstream(settings)
+
+
+BACKENDS: dict[str, Backend] = {"gazetools": _load_here, "upstream": _load_upstream}
+"""`--backend NAME` -> what loads a model."""
 
 
 def register(name: str, loader: Loader) -> None:
@@ -37,12 +62,15 @@ def register(name: str, loader: Loader) -> None:
     _LOADERS[name] = loader
 
 
-def model_names() -> list[str]:
-    """Every name that `load_gaze_model` takes beside paths, ours first."""
-    from gazetools.gazemodels.gazelle.config import RELEASED_MODELS, TINY_MODEL
+def register_backend(name: str, backend: Backend) -> None:
+    """Make `--backend name` load models by `backend`, in this process. Raises ValueError where the name is taken."""
+    BACKEND_NAMES.add(name)
+    BACKENDS[name] = backend
 
-    installed = (entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
-    return list(dict.fromkeys([*RELEASED_MODELS, TINY_MODEL.name, *_BUILT_IN, *_LOADERS, *installed]))
+
+def model_names() -> list[str]:
+    """Every name that `load_gaze_model` takes in addition to paths, ours first."""
+    return list(dict.fromkeys([*_BUILT_IN, *_LOADERS, *(entry.name for entry in _installed())]))
 
 
 def load_gaze_model(
@@ -53,14 +81,14 @@ def load_gaze_model(
     device: str = "auto",
     dtype: str = "auto",
     preprocess: Literal["exact", "fast"] = "exact",
-    backend: Backend = "gazetools",
+    backend: str = "gazetools",
     progress: Progress | None = None,
 ) -> GazeModel:
-    """Load any gaze-target model: Gaze-LLE by name or path, `centre-prior`, `head-direction`, a registered one.
+    """Load any gaze model: Gaze-LLE by name or path, `centre-prior`, `head-direction`, a registered one.
 
     Args:
         name_or_path: see `gazetools.load_model` for Gaze-LLE; else a name of `model_names()`.
-        backend: `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle) instead of ours.
+        backend: a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle).
 
     Others as in `gazetools.load_model`.
 
@@ -68,6 +96,8 @@ def load_gaze_model(
         UsageError: an unknown name, or options that the model can't use.
         CheckpointError, EnvironmentLacksError: weights that do not fit or are not there, no such device or package.
     """
+    if backend not in BACKENDS:
+        raise UsageError(f"Unknown backend {backend!r}.", hint=f"Use {', '.join(BACKENDS)}.")
     settings = LoadSettings(
         name=name_or_path,
         checkpoint=checkpoint,
@@ -77,65 +107,33 @@ def load_gaze_model(
         preprocess=preprocess,
         progress=progress,
     )
-    loader = _find(name_or_path)
-    if backend == "upstream":
-        if loader is not _load_gazelle:
-            raise UsageError(f"--backend upstream runs Gaze-LLE only, not {name_or_path!r}.")
-        from gazetools.gazemodels.upstream import load_upstream
-
-        return load_upstream(settings)
-    return loader(settings)
+    return BACKENDS[backend](settings, _find(name_or_path))
 
 
 def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
-    """(H, W) of a model's heatmaps, told before it is loaded: of a self-describing file exactly, else `USUAL_SHAPE`."""
+    """(H, W) of a model's heatmaps without loading it: exact for a self-describing file, else `USUAL_SHAPE`."""
     path = Path(name_or_path)
     if path.suffix.lower() == ".safetensors" and path.is_file():
         from gazetools.gazemodels.gazelle.checkpoints import read_metadata
-        from gazetools.gazemodels.gazelle.config import config_from_metadata
 
-        with suppress(CheckpointError):  # said when it is loaded
+        with suppress(CheckpointError):  # loading reports it
             if config := config_from_metadata(read_metadata(path), path=name_or_path):
                 return config.out_size
     return USUAL_SHAPE
 
 
 def _find(name: str) -> Loader:
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
+    """The loader of `name`; that of Gaze-LLE for paths and for unknown names, which it reports."""
     if name in _LOADERS:
         return _LOADERS[name]
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        if entry.name == name:
-            loader: Loader = entry.load()
-            return loader
-    return _load_gazelle
+    installed = {entry.name: entry.value for entry in _installed()}
+    return _loader_at(_BUILT_IN.get(name) or installed.get(name, _GAZELLE))
 
 
-def _load_gazelle(settings: LoadSettings) -> GazeModel:
-    from gazetools.gazemodels.gazelle import load_model
-
-    return load_model(
-        settings.name,
-        checkpoint=settings.checkpoint,
-        backbone=settings.backbone,
-        device=settings.device,
-        dtype=settings.dtype,  # type: ignore[arg-type]  # load_model refuses other words itself
-        preprocess=settings.preprocess,
-        progress=settings.progress,
-    )
+def _loader_at(place: str) -> Loader:
+    loader: Loader = EntryPoint("", place, ENTRY_POINTS).load()
+    return loader
 
 
-def _load_centre_prior(settings: LoadSettings) -> GazeModel:
-    from gazetools.gazemodels.baselines import CentrePrior
-
-    return CentrePrior.load(settings)
-
-
-def _load_head_direction(settings: LoadSettings) -> GazeModel:
-    from gazetools.gazemodels.baselines import HeadDirection
-
-    return HeadDirection.load(settings)
-
-
-_BUILT_IN: dict[str, Loader] = {"centre-prior": _load_centre_prior, "head-direction": _load_head_direction}
+def _installed() -> metadata.EntryPoints:
+    return metadata.entry_points(group=ENTRY_POINTS)

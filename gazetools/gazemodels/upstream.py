@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from gazetools.gazemodels.devices import resolve_device
 from gazetools.gazemodels.gazelle.checkpoints import read_weight_file
 from gazetools.gazemodels.gazelle.config import DECODER_URLS, RELEASED_MODELS, released_config
-from gazetools.gazemodels.gazelle.loading import resolve_device
-from gazetools.gazemodels.gazelle.model import GazeOutput
-from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, preprocess
+from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, as_tensor, preprocess
 from gazetools.gazemodels.gazelle.prompts import check_box
-from gazetools.gazemodels.interface import LoadSettings
+from gazetools.gazemodels.interface import Boxes, GazeOutput, Images, LoadSettings
 from gazetools.gazemodels.weights import RemoteFile, obtain
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 
@@ -26,8 +24,7 @@ _BACKBONE_PREFIX = "backbone"
 class UpstreamModel:
     """The original network with our preprocessing (the same numbers to 8e-7) and our checks around it.
 
-    What the original gets wrong without a word is kept from it: images without people, and boxes that reach over the
-    left or top edge.
+    The network receives neither images without people nor boxes beyond the left or top edge, which it gets wrong.
     """
 
     implementation = "upstream gazelle"
@@ -51,27 +48,23 @@ class UpstreamModel:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """See `GazeModel`."""
+        """What shapes the numbers, apart from the weights."""
         return {"backend": "upstream"}
 
     @torch.inference_mode()
-    def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """See `GazeModel`."""
-        frames = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
-        return preprocess(frames.to(self.device), self.in_size, kind=self._preprocess_kind)
+    def preprocess(self, images: Images) -> torch.Tensor:
+        """Model input, float32 [B, 3, *in_size], of uint8 RGB frames [B, H, W, 3]."""
+        return preprocess(as_tensor(images).to(self.device), self.in_size, kind=self._preprocess_kind)
 
     @torch.inference_mode()
-    def __call__(
-        self, images: np.ndarray | torch.Tensor, boxes: Sequence[Sequence[Sequence[float] | None]]
-    ) -> GazeOutput:
-        """See `GazeModel`."""
+    def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
+        """One heatmap per person, as `GazeModel` describes."""
         used = [i for i, some in enumerate(boxes) if some]
         index = torch.tensor([i for i in used for _ in boxes[i]], dtype=torch.int64, device=self.device)
         if not used:
             empty = torch.zeros((0, *self.out_size), device=self.device)
             return GazeOutput(empty, torch.zeros(0, device=self.device) if self.has_inout else None, index)
-        frames = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
-        frames = frames[torch.tensor(used)]
+        frames = as_tensor(images)[torch.tensor(used)]
         inputs = frames.to(self.device) if frames.is_floating_point() else self.preprocess(frames)
         out = self._network({"images": inputs, "bboxes": [[_inside(box) for box in boxes[i]] for i in used]})
         inout = torch.cat(list(out["inout"])).float() if self.has_inout else None
@@ -81,11 +74,11 @@ class UpstreamModel:
 def load_upstream(settings: LoadSettings) -> UpstreamModel:
     """Build the original network by its own `get_gazelle_model` and load the decoder's weights, strictly.
 
-    Its backbone comes by torch.hub, as the original does it.
+    The backbone comes from torch.hub, as in the original.
 
     Raises:
         EnvironmentLacksError: no importable `gazelle` with that function, or no weights.
-        UsageError: a model that the original has not, a backbone of your own, or a dtype other than float32.
+        UsageError: a model that the original does not have, a backbone of your own, or a dtype other than float32.
         CheckpointError: weights that do not fit (the original would print a warning and keep random ones).
     """
     if settings.name not in RELEASED_MODELS:

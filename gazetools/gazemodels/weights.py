@@ -8,6 +8,8 @@ import os
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +54,7 @@ def obtain(
 ) -> list[tuple[Path, str]]:
     """Path in the cache and sha256 of each file; those not there are downloaded.
 
-    No sha256 of the released files is published. So the first time a file is used, its sha256 is recorded beside it
+    No sha256 of the released files is published. So the first time a file is used, its sha256 is recorded next to it
     (`NAME.sha256`, in the format of `sha256sum`), and from then on a file with another sum is refused. The record is
     trust on first use: compare it with a colleague's before you rely on it.
 
@@ -102,13 +104,18 @@ def _download(file: RemoteFile, target: Path, progress: Progress, *, still_absen
     received = 0
     # Errors of the network are OSErrors too; they must not reach atomic_path, which reports those of the disk.
     with atomic_path(target) as temp:
-        response = _open(file, still_absent)
+        with _network(file, still_absent, "could not be opened"):
+            response: http.client.HTTPResponse = urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS)
         try:
             announced = response.headers.get("Content-Length")
             total = int(announced) if announced and announced.isdigit() else None
             progress.start(file.file_name, total, unit="bytes")
             with temp.open("wb") as out:
-                while block := _read(response, file, still_absent):
+                while True:
+                    with _network(file, still_absent, "broke off"):
+                        block = response.read(_BLOCK_BYTES)
+                    if not block:
+                        break
                     out.write(block)
                     digest.update(block)
                     received += len(block)
@@ -122,23 +129,14 @@ def _download(file: RemoteFile, target: Path, progress: Progress, *, still_absen
     progress.say(f"{target} sha256 {digest.hexdigest()}")
 
 
-def _open(file: RemoteFile, still_absent: list[RemoteFile]) -> http.client.HTTPResponse:
+@contextmanager
+def _network(file: RemoteFile, still_absent: list[RemoteFile], what: str) -> Iterator[None]:
+    """Turn errors of the network into an EnvironmentLacksError that says `what` happened to the file's address."""
     try:
-        response: http.client.HTTPResponse = urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS)
+        yield
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _lacking(still_absent, f"{file.url} could not be opened: {_reason(error)}") from error
-    return response
-
-
-def _read(response: http.client.HTTPResponse, file: RemoteFile, still_absent: list[RemoteFile]) -> bytes:
-    try:
-        return response.read(_BLOCK_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        raise _lacking(still_absent, f"{file.url} broke off: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
+        reason = getattr(error, "reason", None) or error or type(error).__name__
+        raise _lacking(still_absent, f"{file.url} {what}: {reason}") from error
 
 
 def _lacking(files: list[RemoteFile], why: str) -> EnvironmentLacksError:

@@ -1,4 +1,4 @@
-"""Head boxes: where the people of a frame are, from files or none at all."""
+"""Head boxes: where the heads of a frame's people are, from files, detectors or recordings."""
 
 from gazetools.heads.spec import VideoHeads, heads_for_video, open_heads
 from gazetools.heads.table import HeadTable

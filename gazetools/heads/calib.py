@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +12,18 @@ from gazetools.egoexo.ego_pose import agreement, find_ego_pose, read_head_joints
 from gazetools.egoexo.exo_view import ExoView, cached_sha256, exo_view
 from gazetools.egoexo.head_boxes import BoxState
 from gazetools.egoexo.takes import take_of_video
-from gazetools.heads.table import HeadTable
+from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.schemas.errors import DataFileError, HeadsError, UsageError
 
 WEARER = 1
 """Track id of the wearer."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CalibHeads:
-    """The boxes of one video."""
+def calib_heads(video: Path, *, width: int, height: int, frame_count: int) -> FoundBoxes:
+    """The wearer's head boxes in `video`, one track with the role wearer; counts of frames as `head_counts`.
 
-    table: HeadTable
-    """Pixels of the decoded video; one track with the role wearer."""
-    clipped: int
-    counts: dict[str, float]
-    """Frames without a box by reason, and the agreement with EgoPose where annotated."""
-
-
-def calib_heads(video: Path, *, width: int, height: int, frame_count: int) -> CalibHeads:
-    """The wearer's head boxes in `video`; errors as `exo_view`, HeadsError where no frame has a box."""
+    Errors as `exo_view`, HeadsError where no frame has a box.
+    """
     view = exo_view(video, width=width, height=height, frame_count=frame_count)
     counts = head_counts(view)
     frame = np.flatnonzero(view.boxes.state == BoxState.GOOD).astype(np.int64)
@@ -49,7 +41,7 @@ def calib_heads(video: Path, *, width: int, height: int, frame_count: int) -> Ca
         frame,
         {WEARER: "wearer"},
     )
-    return CalibHeads(table=table, clipped=view.boxes.clipped, counts=counts)
+    return FoundBoxes(table=replace(table, clipped=view.boxes.clipped), counts=counts)
 
 
 def head_counts(view: ExoView) -> dict[str, float]:
@@ -68,7 +60,7 @@ def head_counts(view: ExoView) -> dict[str, float]:
 
 
 def calib_digest(video: Path) -> str:
-    """sha256 over the recordings that the boxes of `video` come from; those that are absent count as absent."""
+    """sha256 over the recordings that the boxes of `video` come from; absent ones count as absent."""
     digest = hashlib.sha256()
     try:
         take = take_of_video(video)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,13 @@ from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import DataFileError, EnvironmentLacksError, UsageError, VideoError
 from gazetools.schemas.heads import DetectOptions, HeadsRecord
-from gazetools.schemas.video import Frame
 from gazetools.video import VideoReader
 from gazetools.video.facts import probe_digest
 from gazetools.video.source import VideoSource
 
 CSV_HEADER = "frame,track_id,xmin,ymin,xmax,ymax,score"
 _REVISION = 2
-"""Raised whenever the same inputs would give other boxes."""
+"""Number that is raised whenever the same inputs would give other boxes."""
 _AUTO_BATCH = {"cpu": 2, "cuda": 16}
 
 
@@ -38,7 +38,7 @@ class DetectedHeads:
     path: Path
     record: HeadsRecord
     reused: bool
-    """They were there already, made by the same detector from the same video."""
+    """Whether they existed already, made by the same detector from the same video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,9 @@ class HeadDetection:
 
     @classmethod
     def load(cls, options: DetectOptions, *, offline: bool | None = None) -> HeadDetection:
-        """See `load_detector`; EnvironmentLacksError also where the package trackers is missing."""
+        """Load the detector of `options`; errors as `load_detector`, EnvironmentLacksError also without trackers."""
         try:
-            import trackers  # noqa: F401 - said before the work, not after
+            import trackers  # noqa: F401 - fail before the work, not after
         except ImportError as error:
             raise EnvironmentLacksError(
                 f"Following people needs the package trackers ({error}).", hint="pip install 'gazetools[detect]'"
@@ -61,7 +61,7 @@ class HeadDetection:
 
     @property
     def batch_size(self) -> int:
-        """Frames that the detector sees at a time."""
+        """Number of frames in one call of the detector."""
         wanted = self.options.batch_size
         return _AUTO_BATCH[self.detector.device] if wanted == "auto" else wanted
 
@@ -78,7 +78,7 @@ class HeadDetection:
 
 
 def record_path(csv_path: Path) -> Path:
-    """Where the record of a CSV of detected boxes lies."""
+    """Path of the record of a CSV of detected boxes."""
     return csv_path.with_name(csv_path.name + ".json")
 
 
@@ -96,8 +96,8 @@ def detect_heads(
     """Find and follow the heads of `video` and write them to the CSV `output`; reuse it where it is already that.
 
     The record (`output` + `.json`) with the CSV's sha256 is committed first, the CSV last: it counts where both agree,
-    and a CSV without a record is somebody's own. Frames are looked at in order and in bounded memory. They are decoded
-    in this process, or elsewhere by `open_video`, such as in a process that can be killed.
+    and a CSV without a record is a file of the user. Frames are read in order and in bounded memory. They are decoded
+    in this process, or by what `open_video` returns, such as a process that can be killed.
 
     Raises:
         VideoError: the video can't be decoded, or is damaged and `allow_damaged` is not set.
@@ -145,7 +145,7 @@ def detect_heads(
 def _follow(
     reader: VideoSource, wanted: npt.NDArray[np.int64], detection: HeadDetection, label: str, progress: Progress
 ) -> tuple[list[str], int, int]:
-    """(lines of the CSV, tracks, sightings without a head)."""
+    """Lines of the CSV, number of tracks, number of sightings without a head."""
     options = detection.options
     tracker = Tracker(
         score=options.score,
@@ -155,7 +155,8 @@ def _follow(
     )
     lines: list[str] = []
     headless = 0
-    for batch in _batches(reader.frames(wanted), detection.batch_size):
+    frames = reader.frames(wanted)
+    while batch := list(islice(frames, detection.batch_size)):
         found = detection.detector.find([frame.rgb for frame in batch], options.low_score)
         for frame, people in zip(batch, found, strict=True):
             ids = tracker.update(people.body_xyxy, people.score, frame.pts_seconds)
@@ -174,24 +175,10 @@ def _follow(
 
 
 def _usual_rate(pts_seconds: npt.NDArray[np.float64]) -> float:
-    """Frames per second by the usual step from time to time: what a container states as its rate may be anything.
-
-    A fact of the whole video, as its frame count is, and equal for its first part unless the rate changes amid it.
-    """
+    """Frames per second by the median step between times; the rate that a container states may be wrong."""
     steps = np.diff(pts_seconds)
     steps = steps[steps > 0]
-    return 1 / float(np.median(steps)) if len(steps) else 30.0  # one time only: any rate will do
-
-
-def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
-    batch: list[Frame] = []
-    for frame in frames:
-        batch.append(frame)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    return 1 / float(np.median(steps)) if len(steps) else 30.0  # one frame: any rate will do
 
 
 def _line(frame_index: int, track_id: int, box_xyxy: npt.NDArray[np.float64], score: float) -> str:

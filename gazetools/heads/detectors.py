@@ -1,4 +1,4 @@
-"""`detect:NAME` to a loaded detector: frames in, people with their heads out."""
+"""Detectors of `detect:NAME`: frames in, people with their heads out."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from gazetools.schemas.heads import DETECTORS, DetectOptions
 
 @dataclass(frozen=True, kw_only=True)
 class People:
-    """Who was found in one frame; every array in pixels of it, best first."""
+    """The people found in one frame, in its pixels, best score first."""
 
     body_xyxy: npt.NDArray[np.float64]
-    """[N, 4] what is followed from frame to frame: the person, or the head where only that is found."""
+    """[N, 4] boxes that the tracker follows: the person, or the head where only that is found."""
     score: npt.NDArray[np.float64]
-    """[N] of the person (or face), 0..1."""
+    """[N] scores of the person (or face), 0..1."""
     head_xyxy: list[npt.NDArray[np.float64] | None]
     """[N] head boxes inside the frame; None where a person's head can't be placed."""
 
 
 class HeadDetector(Protocol):
-    """What the detection pass needs of a detector."""
+    """Finds people and their heads."""
 
     weights_sha256: dict[str, str]
     """Role -> hex sha256 of its weights file."""
@@ -41,10 +41,10 @@ class HeadDetector(Protocol):
 
 
 class BodyHeadDetector:
-    """People by a detector of whole persons, their heads by keypoints."""
+    """Finds people by a detector of whole persons and their heads by keypoints."""
 
     def __init__(self, person_folder: Path, pose_folder: Path, device: str) -> None:
-        from gazetools.gazemodels.gazelle.loading import resolve_device
+        from gazetools.gazemodels.devices import resolve_device
         from gazetools.heads.persons import PersonDetector
         from gazetools.heads.pose import PoseModel
         from gazetools.heads.weights import WEIGHTS
@@ -57,7 +57,7 @@ class BodyHeadDetector:
         self.weights_sha256 = {role: sha256_of_file(folder / WEIGHTS) for role, folder in folders.items()}
 
     def find(self, frames: list[npt.NDArray[np.uint8]], min_score: float) -> list[People]:
-        """See `HeadDetector`."""
+        """People of each frame, as `HeadDetector` describes."""
         found = self._persons.detect(frames, min_score)
         poses = self._pose.keypoints(frames, [boxes for boxes, _ in found])
         people = []
@@ -68,7 +68,7 @@ class BodyHeadDetector:
 
 
 class FaceHeadDetector:
-    """Heads by their faces, on the CPU."""
+    """Finds heads by their faces, on the CPU."""
 
     device = "cpu"
 
@@ -79,7 +79,7 @@ class FaceHeadDetector:
         self.weights_sha256 = {"detector": sha256_of_file(path)}
 
     def find(self, frames: list[npt.NDArray[np.uint8]], min_score: float) -> list[People]:
-        """See `HeadDetector`."""
+        """People of each frame, the head box as the box that is followed."""
         people = []
         for frame in frames:
             faces, scores = self._faces.detect(frame, min_score)

@@ -1,4 +1,4 @@
-"""Faces by OpenCV's FaceDetectorYN (YuNet): light, for people who face the camera."""
+"""Face detector: OpenCV's FaceDetectorYN (YuNet), light, for people who face the camera."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gazetools.schemas.errors import CheckpointError
 
 _LARGEST_SIDE = 1280
-"""Larger frames are shrunk to this: YuNet was trained on faces of 10 to 300 pixels."""
+"""Longer side to which larger frames are shrunk: YuNet was trained on faces of 10 to 300 pixels."""
 _NMS_OVERLAP = 0.3
 _MAX_FACES = 5000
 

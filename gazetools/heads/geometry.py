@@ -1,4 +1,4 @@
-"""From body keypoints or a face to the box of the head, also for people seen from behind."""
+"""The box of a head from body keypoints or a face, also for people seen from behind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 NOSE, LEFT_EYE, RIGHT_EYE, LEFT_EAR, RIGHT_EAR, LEFT_SHOULDER, RIGHT_SHOULDER = range(7)
 LEFT_HIP, RIGHT_HIP = 11, 12
-"""COCO's order of keypoints (17 per person), which ViTPose gives."""
+"""COCO's order of keypoints (17 per person), which is that of ViTPose."""
 
 MIN_KEYPOINT_SCORE = 0.3
 
@@ -25,7 +25,7 @@ _DISTANCES_CM = (
 )
 _SHOULDERS_CM = 36.0
 _HEAD_ABOVE_SHOULDERS_CM = 25.0
-"""From the line of the shoulders up to the middle of the head."""
+"""Distance from the line of the shoulders up to the middle of the head."""
 _MIN_SHARE_OF_PERSON = 0.1
 """A head is at least this share of the person's box: 23 of 175 cm standing, more for any other pose but raised arms."""
 _WIDTH, _HEIGHT = 0.95, 1.1

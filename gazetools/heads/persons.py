@@ -1,4 +1,4 @@
-"""Person boxes by RT-DETR, RT-DETRv2, D-FINE or RF-DETR of transformers, with preprocessing of our own."""
+"""Person detector: RT-DETR, RT-DETRv2, D-FINE or RF-DETR of transformers, with our own preprocessing."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SIGMOID_DETECTORS = ("rt_detr", "rt_detr_v2", "d_fine", "rf_detr")
 class PersonDetector:
     """A detector of whole people.
 
-    transformers' image processors need Pillow or torchvision; what they do is little and done here by the folder's
-    `preprocessor_config.json`: squash to a fixed size, scale to 0..1, normalise where the file says so.
+    The image processors of transformers need Pillow or torchvision. Their three steps are done here, as the folder's
+    `preprocessor_config.json` says: squash to a fixed size, scale to 0..1, normalise.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:

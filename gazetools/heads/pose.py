@@ -1,7 +1,8 @@
-"""Body keypoints by ViTPose of transformers, with pre- and postprocessing of our own."""
+"""Body keypoints: ViTPose of transformers, with our own pre- and postprocessing."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ from gazetools.heads.weights import load_transformer, model_facts
 from gazetools.schemas.errors import CheckpointError, UsageError
 
 _PADDING = 1.25
-"""A person's box is widened by this, as in ViTPose's training (transformers, box_to_center_and_scale)."""
+"""Factor that widens a person's box, as in ViTPose's training (transformers, box_to_center_and_scale)."""
 _COCO_KEYPOINTS = 17
 _PEOPLE_PER_PASS = 32
 
 
 class PoseModel:
-    """COCO keypoints of people whose boxes are known."""
+    """Finds the COCO keypoints of people whose boxes are known."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         from transformers import VitPoseForPoseEstimation
@@ -44,29 +45,16 @@ class PoseModel:
     ) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
         """Per frame [H, W, 3] with boxes [P, 4] in its pixels: (points [P, 17, 2] in its pixels, scores [P, 17])."""
         windows = [window_of(box, self.in_hw) for boxes in boxes_xyxy for box in boxes]
-        crops = [
-            cut_window(frame, window_of(box, self.in_hw), self.in_hw)
-            for frame, boxes in zip(frames, boxes_xyxy, strict=True)
-            for box in boxes
-        ]
-        points, scores = [], []
+        pictures = [frame for frame, boxes in zip(frames, boxes_xyxy, strict=True) for _ in boxes]
+        points = np.zeros((len(windows), _COCO_KEYPOINTS, 2))
+        scores = np.zeros((len(windows), _COCO_KEYPOINTS))
+        crops = [cut_window(frame, window, self.in_hw) for frame, window in zip(pictures, windows, strict=True)]
         for start in range(0, len(crops), _PEOPLE_PER_PASS):
-            maps = self._heatmaps(crops[start : start + _PEOPLE_PER_PASS])
-            for map_khw, window in zip(maps, windows[start : start + _PEOPLE_PER_PASS], strict=True):
-                peaks_xy, peak_scores = peaks(map_khw)
-                points.append(to_frame(peaks_xy, window, (map_khw.shape[1], map_khw.shape[2])))
-                scores.append(peak_scores)
-        result, position = [], 0
-        for boxes in boxes_xyxy:
-            stop = position + len(boxes)
-            result.append(
-                (
-                    np.array(points[position:stop]).reshape(-1, _COCO_KEYPOINTS, 2),
-                    np.array(scores[position:stop]).reshape(-1, _COCO_KEYPOINTS),
-                )
-            )
-            position = stop
-        return result
+            for person, map_khw in enumerate(self._heatmaps(crops[start : start + _PEOPLE_PER_PASS]), start):
+                peaks_xy, scores[person] = peaks(map_khw)
+                points[person] = to_frame(peaks_xy, windows[person], (map_khw.shape[1], map_khw.shape[2]))
+        ends = np.cumsum([0, *map(len, boxes_xyxy)]).tolist()
+        return [(points[start:end], scores[start:end]) for start, end in pairwise(ends)]
 
     @torch.inference_mode()
     def _heatmaps(self, crops: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
@@ -82,8 +70,7 @@ class PoseModel:
 
 
 def window_of(box_xyxy: npt.NDArray[np.float64], in_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """The part of the frame [4] (x, y, width, height) that the model sees: the box at the input's ratio, a quarter
-    wider."""
+    """Part of the frame [4] (x, y, width, height) for the model: the box at the input's ratio, a quarter wider."""
     width, height = box_xyxy[2:] - box_xyxy[:2]
     ratio = in_hw[1] / in_hw[0]
     size = _PADDING * np.array([max(width, height * ratio), max(height, width / ratio)])
@@ -115,8 +102,11 @@ def to_frame(
 
 
 def peaks(maps_khw: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """(points [K, 2] as x, y; scores [K]): the highest pixel of each map, moved to the top of a parabola through the
-    logarithms of it and its neighbours, per axis; exact for the Gaussians that the model is trained to draw."""
+    """Points [K, 2] (x, y) and scores [K]: the highest pixel of each map [K, h, w], refined below a pixel.
+
+    Per axis it moves to the top of a parabola through the logarithms of the pixel and its neighbours, which is exact
+    for the Gaussians that the model is trained to draw.
+    """
     count, height, width = maps_khw.shape
     flat = maps_khw.reshape(count, -1).argmax(axis=1)
     rows, columns = flat // width, flat % width
@@ -133,6 +123,6 @@ def peaks(maps_khw: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], n
 
 
 def _top(three: npt.NDArray[np.float64]) -> float:
-    """Where, from -0.5 to 0.5, the parabola through three points at -1, 0, 1 is highest."""
+    """Place of the top, cut to -0.5..0.5, of the parabola through three points at -1, 0, 1."""
     bend = three[0] - 2 * three[1] + three[2]
     return 0.0 if bend >= 0 else float(np.clip((three[0] - three[2]) / (2 * bend), -0.5, 0.5))

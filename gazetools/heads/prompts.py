@@ -1,4 +1,4 @@
-"""Turn the boxes of one frame into what the model is told, under the policy for heads that are too small."""
+"""Turn the boxes of one frame into what the model receives, under the policy for heads that are too small."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.gazemodels.gazelle.prompts import BoxXyxy, box_cells, grow_to_cell, is_empty
 from gazetools.heads.spec import VideoHeads
 from gazetools.schemas.extract import SmallHeads
 from gazetools.schemas.store import Prompt
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +20,7 @@ class FramePrompts:
     track_id: npt.NDArray[np.int32]
     box_xyxy: npt.NDArray[np.float32]
     """[P, 4] as given, 0..1."""
-    prompt_boxes: list[Box | None]
+    prompt_boxes: list[BoxXyxy | None]
     prompt: npt.NDArray[np.uint8]
     """[P] a `Prompt` each."""
     small: tuple[int, ...] = ()
@@ -36,43 +35,36 @@ _WHOLE = FramePrompts(
 )
 
 
+_WHEN_SMALL = {"grow": Prompt.GROWN, "crop": Prompt.CROPPED, "none": Prompt.NONE}
+
+
 def prompts_of_frame(
     heads: VideoHeads, frame_index: int, *, grid_hw: tuple[int, int], small_heads: SmallHeads
 ) -> FramePrompts:
-    """The people of one frame; none is a normal case (PITFALLS 13).
+    """The people of one frame; a frame without people is a normal case.
 
-    A box whose corners round to no cell of the model's grid would silently be no prompt (PITFALLS 9): `grow` gives
-    the model the one cell that holds its centre, `crop` an enlarged part of the frame around it (`BatchRunner` cuts
-    it), `none` gives no prompt; all are recorded per row.
+    A box whose corners round to no cell of the model's grid would silently be no prompt. Instead, `grow` passes the
+    one cell that holds its centre, `crop` an enlarged part of the frame around it (`BatchRunner` cuts it), `none` no
+    prompt; `prompt` records which.
     """
-    from gazetools.gazemodels.gazelle.prompts import box_cells, grow_to_cell, is_empty
-
     if heads.table is None:
         return _WHOLE
     rows = heads.table.of_frame(frame_index)
     boxes = heads.table.box_xyxy[rows]
-    prompt_boxes: list[Box | None] = []
+    prompt_boxes: list[BoxXyxy | None] = []
     kinds = []
-    small = []
-    for place, values in enumerate(boxes):
-        box: Box = tuple(values.tolist())
-        if not is_empty(box_cells(box, grid_hw)):
-            prompt_boxes.append(box)
-            kinds.append(Prompt.GIVEN)
-        elif small_heads == "grow":
-            prompt_boxes.append(grow_to_cell(box, grid_hw))
-            kinds.append(Prompt.GROWN)
-        elif small_heads == "crop":
-            prompt_boxes.append(box)
-            kinds.append(Prompt.CROPPED)
-            small.append(place)
-        else:
+    for values in boxes:
+        box: BoxXyxy = tuple(values.tolist())
+        kind = _WHEN_SMALL[small_heads] if is_empty(box_cells(box, grid_hw)) else Prompt.GIVEN
+        kinds.append(kind)
+        if kind == Prompt.NONE:
             prompt_boxes.append(None)
-            kinds.append(Prompt.NONE)
+        else:
+            prompt_boxes.append(grow_to_cell(box, grid_hw) if kind == Prompt.GROWN else box)
     return FramePrompts(
         track_id=heads.table.track_id[rows],
         box_xyxy=boxes.astype(np.float32),
         prompt_boxes=prompt_boxes,
         prompt=np.array(kinds, np.uint8),
-        small=tuple(small),
+        small=tuple(place for place, kind in enumerate(kinds) if kind == Prompt.CROPPED),
     )

@@ -1,19 +1,19 @@
-"""Turn `--heads SPEC` into the boxes of one video."""
+"""Turn `--heads SPEC` into the boxes of one video; `HEAD_KINDS` has one object per kind of SPEC."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from gazetools.heads.calib import calib_digest, calib_heads
 from gazetools.heads.detection import read_record
-from gazetools.heads.files import SUFFIXES, read_heads
-from gazetools.heads.table import HeadTable
+from gazetools.heads.files import box_suffixes, read_heads
+from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import ExtractOptions
@@ -27,32 +27,40 @@ class VideoHeads:
     spec: str
     table: HeadTable | None
     sha256: str | None
+    """sha256 over what the boxes come from; None for `whole`."""
     counts: dict[str, float] = field(default_factory=dict)
-    """What the source has to say of itself, such as frames without a box by reason."""
+    """What the source says about itself, such as frames without a box by reason."""
     detector: dict[str, Any] | None = None
     """Options and weights of the detector that made the boxes."""
 
     def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Rows that each of `frames` will have: [len(frames)]."""
+        """Number of rows that each of `frames` will have: [len(frames)]."""
         return np.ones(len(frames), np.int64) if self.table is None else self.table.people_in(frames)
 
 
-def open_heads(
-    options: ExtractOptions, video_ids: list[str], *, videos: Mapping[str, Path] | None = None
-) -> dict[str, Path] | None:
-    """Find the box file of every video before any work starts; None for `whole`.
+class VideoSize(TypedDict):
+    """What boxes are checked against: pixels and decoded frames of a video."""
 
-    `file:PATH` with one video may be a file. A folder is matched by video id: `PATH/<video_id>.csv` (or `.txt`,
-    also `<video_id>.heads.csv`). Videos without a file are left out of the result and fail by name later, so that
-    the others can go on; if there is none for any video, UsageError. For `calib` it is the video itself (`videos`):
-    where it lies tells its take. `detect` has no files before each video's own first pass.
-    """
-    if options.heads == "whole":
-        return None
-    if options.heads == "calib":
-        return dict(videos or {})
-    if options.detection() is not None:
-        return {}
+    width: int
+    height: int
+    frame_count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadKind:
+    """A kind of `--heads SPEC` that has boxes."""
+
+    find: Callable[[ExtractOptions, list[str], Mapping[str, Path]], dict[str, Path]]
+    """Path that the boxes of each video id come from: a box file, or the video itself."""
+    digest: Callable[[Path], str]
+    """sha256 over everything that the boxes come from."""
+    read: Callable[[ExtractOptions, Path, VideoSize], FoundBoxes]
+    fills_gaps: bool = True
+    """Whether the option `fill_gaps` applies."""
+
+
+def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[str, Path]) -> dict[str, Path]:
+    """One file for one video, or a folder with files by video id."""
     path = Path(options.heads.removeprefix("file:")).expanduser()
     if path.is_file():
         if len(video_ids) > 1:
@@ -66,7 +74,7 @@ def open_heads(
         raise UsageError(f"The head boxes {path} do not exist.", hint="Check the path after --heads file:.")
     found = {}
     for video_id in video_ids:
-        names = [path_of_id(path, video_id, ending + suffix) for suffix in SUFFIXES for ending in ("", ".heads")]
+        names = [path_of_id(path, video_id, ending + suffix) for suffix in box_suffixes() for ending in ("", ".heads")]
         if match := next((name for name in names if name.is_file()), None):
             found[video_id] = match
     if not found:
@@ -75,6 +83,42 @@ def open_heads(
             hint=f"Expected for example {path / (video_ids[0] + '.csv')}.",
         )
     return found
+
+
+def _read_box_file(options: ExtractOptions, path: Path, _: VideoSize) -> FoundBoxes:
+    table = read_heads(path, first_frame=options.heads_first_frame)
+    if (record := read_record(path)) is None:  # not made by `gazetools heads` or a first pass
+        return FoundBoxes(table=table)
+    counts = {"tracks": float(record.tracks), "people_without_head": float(record.people_without_head)}
+    detector = {"options": record.options, "weights_sha256": record.weights_sha256}
+    return FoundBoxes(table=table, counts=counts, detector=detector)
+
+
+_FILE = HeadKind(find=_find_box_files, digest=sha256_of_file, read=_read_box_file)
+HEAD_KINDS = {
+    "file": _FILE,
+    "detect": replace(_FILE, find=lambda *_: {}),
+    "calib": HeadKind(
+        find=lambda _, __, videos: dict(videos),
+        digest=calib_digest,
+        read=lambda _, path, size: calib_heads(path, **size),
+        fills_gaps=False,
+    ),
+}
+"""First word of SPEC -> its kind; `whole` has no boxes. `detect` has no files before each video's own first pass; the
+boxes of `calib` come from the video itself, whose place tells the take."""
+
+
+def open_heads(
+    options: ExtractOptions, video_ids: list[str], *, videos: Mapping[str, Path] | None = None
+) -> dict[str, Path] | None:
+    """Find what the boxes of every video come from before any work starts; None for `whole`.
+
+    `file:PATH` with one video may be a file. A folder is matched by video id: `PATH/<video_id>.csv` (or `.txt`,
+    also `<video_id>.heads.csv`). Videos without a file are left out of the result and fail by name later, so that
+    the others can go on; if there is none for any video, UsageError. `calib` needs `videos`, id -> file.
+    """
+    return None if options.heads == "whole" else _kind(options).find(options, video_ids, videos or {})
 
 
 def heads_for_video(
@@ -93,38 +137,28 @@ def heads_for_video(
             f"No head-box file for video {video_id!r} in {options.heads.removeprefix('file:')}.",
             hint=f"Expected <folder>/{video_id}.csv.",
         )
-    if options.heads == "calib":
-        found = calib_heads(files[video_id], width=width, height=height, frame_count=frame_count)
-        table = found.table.normalised(width=width, height=height, frame_count=frame_count).choose(options.people)
-        table = replace(table, clipped=found.clipped)
-        return VideoHeads(
-            spec=options.heads, table=table, sha256=heads_digest(options, files[video_id]), counts=found.counts
-        )
-    table = read_heads(files[video_id], first_frame=options.heads_first_frame)
-    table = table.normalised(width=width, height=height, frame_count=frame_count)
-    table = table.fill_gaps(options.fill_gaps).choose(options.people)
-    counts, detector = _of_detector(files[video_id])
+    kind, path, size = _kind(options), files[video_id], VideoSize(width=width, height=height, frame_count=frame_count)
+    found = kind.read(options, path, size)
+    table, counts = found.table.normalised(**size), found.counts
+    if kind.fills_gaps and options.fill_gaps:
+        table = table.fill_gaps(options.fill_gaps)
+        counts = counts | {"filled_boxes": table.filled}
     return VideoHeads(
         spec=options.heads,
-        table=table,
-        sha256=heads_digest(options, files[video_id]),
-        counts=counts | ({"filled_boxes": table.filled} if options.fill_gaps else {}),
-        detector=detector,
+        table=table.choose(options.people),
+        sha256=kind.digest(path),
+        counts=counts,
+        detector=found.detector,
     )
 
 
 def heads_digest(options: ExtractOptions, path: Path) -> str:
     """sha256 over what the boxes of one video come from; `path` as in the result of `open_heads`."""
-    return calib_digest(path) if options.heads == "calib" else sha256_of_file(path)
+    return _kind(options).digest(path)
 
 
-def _of_detector(box_file: Path) -> tuple[dict[str, float], dict[str, Any] | None]:
-    """Counts and origin of boxes that `gazetools heads` or a first pass made; ({}, None) for others."""
-    record = read_record(box_file)
-    if record is None:
-        return {}, None
-    counts = {"tracks": float(record.tracks), "people_without_head": float(record.people_without_head)}
-    return counts, {"options": record.options, "weights_sha256": record.weights_sha256}
+def _kind(options: ExtractOptions) -> HeadKind:
+    return HEAD_KINDS[options.heads.partition(":")[0]]
 
 
 def track_roles(source: VideoHeads) -> dict[int, str]:

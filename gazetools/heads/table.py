@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +32,9 @@ class HeadTable:
     roles: dict[int, str] = field(default_factory=dict)
     """track id -> `wearer` or `other`."""
     clipped: int = 0
-    """Boxes cut at the frame's edge by `normalised`."""
+    """Number of boxes that were cut at the frame's edge."""
     filled: int = 0
-    """Boxes made by `fill_gaps`."""
+    """Number of boxes made by `fill_gaps`."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -48,7 +49,7 @@ class HeadTable:
         line: npt.NDArray[np.int64],
         roles: dict[int, str] | None = None,
     ) -> HeadTable:
-        """Sort, and refuse what no video could make right: NaN, swapped corners, two boxes of one person at once."""
+        """Sort, and refuse what is wrong for any video: NaN, swapped corners, two boxes of one person in a frame."""
         faults = [
             (~np.isfinite(box_xyxy).all(axis=1), "is not finite"),
             ((box_xyxy[:, 2:] <= box_xyxy[:, :2]).any(axis=1), "has xmax <= xmin or ymax <= ymin (swapped corners?)"),
@@ -57,11 +58,9 @@ class HeadTable:
         for wrong, rule in faults:
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
-                raise HeadsError(
-                    f"{source}, line {line[row]}: the box {box_xyxy[row].tolist()} of frame {frame[row]} {rule}.",
-                    hint="Correct the row (boxes are xmin,ymin,xmax,ymax in pixels).",
-                    line=int(line[row]),
-                )
+                unsorted = cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line)
+                what = f"the box {box_xyxy[row].tolist()} of frame {frame[row]} {rule}"
+                raise unsorted._error(row, what, "Correct the row (boxes are xmin,ymin,xmax,ymax in pixels).")
         order = np.lexsort((track_id, frame))
         frame, track_id, box_xyxy, line = frame[order], track_id[order], box_xyxy[order], line[order]
         twice = np.flatnonzero((np.diff(frame) == 0) & (np.diff(track_id) == 0))
@@ -84,12 +83,9 @@ class HeadTable:
         beyond = np.flatnonzero(self.frame >= frame_count)
         if len(beyond):
             row = int(beyond[0])
-            raise HeadsError(
-                f"{self.source}, line {self.line[row]}: frame {self.frame[row]} does not exist; the video has "
-                f"{frame_count} decoded frames, numbered from 0 ({len(beyond)} such rows).",
-                hint="Check that the file belongs to this video and counts frames from 0.",
-                line=int(self.line[row]),
-            )
+            what = f"the video has {frame_count} decoded frames, numbered from 0 ({len(beyond)} such rows)"
+            hint = "Check that the file belongs to this video and counts frames from 0."
+            raise self._error(row, f"frame {self.frame[row]} does not exist; {what}", hint)
         side = np.array([width, height, width, height], dtype=np.float64)
         boxes = self.box_xyxy / side
         cut = np.clip(boxes, 0.0, 1.0)
@@ -98,31 +94,25 @@ class HeadTable:
         wrong = np.flatnonzero(far | outside)
         if len(wrong):
             row = int(wrong[0])
-            raise HeadsError(
-                f"{self.source}, line {self.line[row]}: the box {self.box_xyxy[row].tolist()} of frame "
-                f"{self.frame[row]} lies outside the {width}x{height} video ({len(wrong)} such rows).",
-                hint="Boxes are pixels of this video after rotation; were they made at another resolution?",
-                line=int(self.line[row]),
-            )
+            what = f"lies outside the {width}x{height} video ({len(wrong)} such rows)"
+            hint = "Boxes are pixels of this video after rotation; were they made at another resolution?"
+            raise self._error(row, f"the box {self.box_xyxy[row].tolist()} of frame {self.frame[row]} {what}", hint)
         if len(boxes) and self.box_xyxy.max() <= 1.0 and min(width, height) > 16:
             raise HeadsError(
                 f"{self.source}: every coordinate is at most 1, so the boxes seem to be relative, not pixels.",
                 hint=f"Multiply x by {width} and y by {height}.",
             )
-        return HeadTable(
-            source=self.source,
-            frame=self.frame,
-            track_id=self.track_id,
-            box_xyxy=cut,
-            line=self.line,
-            roles=self.roles,
-            clipped=int((cut != boxes).any(axis=1).sum()),
-        )
+        clipped = self.clipped + int((cut != boxes).any(axis=1).sum())
+        return dataclasses.replace(self, box_xyxy=cut, clipped=clipped)
+
+    def _error(self, row: int, what: str, hint: str) -> HeadsError:
+        line = int(self.line[row])
+        return HeadsError(f"{self.source}, line {line}: {what}.", hint=hint, line=line)
 
     def fill_gaps(self, max_frames: int) -> HeadTable:
         """The table with boxes added, on straight lines, where a track is missing for 1 to `max_frames` frames.
 
-        A filled box depends on the next seen one, so it looks into the future (PITFALLS 41); `filled` counts them.
+        A filled box depends on the next seen one, so it looks into the future; `filled` counts them.
         Longer gaps stay: the person may have left.
 
         >>> track = HeadTable.from_columns("x", np.array([0, 2]), np.array([1, 1], np.int32),
@@ -153,12 +143,12 @@ class HeadTable:
         )
 
     def of_frame(self, frame_index: int) -> slice:
-        """Rows of one frame."""
+        """Slice of the rows of one frame."""
         first, last = np.searchsorted(self.frame, [frame_index, frame_index + 1])
         return slice(int(first), int(last))
 
     def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """How many boxes each of `frames` has: [len(frames)]."""
+        """Number of boxes in each of `frames`: [len(frames)]."""
         return np.searchsorted(self.frame, frames, side="right") - np.searchsorted(self.frame, frames, side="left")
 
     def choose(self, people: str) -> HeadTable:
@@ -172,13 +162,8 @@ class HeadTable:
             keep = np.sort(by_size[first])
         else:
             keep = np.flatnonzero(np.isin(self.track_id, self._ids_of(people)))
-        return dataclasses.replace(
-            self,
-            frame=self.frame[keep],
-            track_id=self.track_id[keep],
-            box_xyxy=self.box_xyxy[keep],
-            line=self.line[keep],
-        )
+        columns = {name: getattr(self, name)[keep] for name in ("frame", "track_id", "box_xyxy", "line")}
+        return dataclasses.replace(self, **columns)
 
     def _ids_of(self, people: str) -> list[int]:
         present = np.unique(self.track_id).tolist()
@@ -197,3 +182,14 @@ class HeadTable:
                 hint="Name tracks that the file has.",
             )
         return wanted
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundBoxes:
+    """Boxes in pixels as a source gives them."""
+
+    table: HeadTable
+    counts: dict[str, float] = field(default_factory=dict)
+    """What the source says about itself, such as frames without a box by reason."""
+    detector: dict[str, Any] | None = None
+    """Options and weights of the detector that made the boxes."""

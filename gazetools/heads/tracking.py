@@ -1,4 +1,4 @@
-"""Follow people through the frames of a video, so that each keeps one track id: the library `trackers` on our terms."""
+"""Follow people through the frames of a video, so that each keeps one track id, with the library `trackers`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 _USUAL_STEPS = 1.5
-"""No budget is shorter than this many usual steps: who is found in every frame was never lost."""
+"""Least budget in usual steps: a person found in every frame was never lost."""
 _LEAST_STEP_SECONDS = 1e-6
-"""What separates two frames that carry one time, and the slack of sums of steps that should meet `lost_seconds`."""
+"""Least time between two frames, and the tolerance for rounding in sums of steps against `lost_seconds`."""
 
 
 class Tracker:
@@ -19,12 +19,12 @@ class Tracker:
 
     Findings of at least `score` are matched first, by overlap with where a Kalman filter expects every person; weaker
     ones (down to `low_score`) then only prolong tracks that found nothing: a person half hidden keeps the id, a weak
-    finding alone starts none. The library names a track at its second finding; here every finding of at least `score`
-    has an id at once, also in a person's first frame. Ids count from 1 in the order of appearance, so equal findings
+    finding alone starts none. The library assigns an id at the second finding; here every finding of at least `score`
+    has one at once, also in a person's first frame. Ids count from 1 in the order of appearance, so equal findings
     give equal ids.
 
-    `frame_rate` is how often frames are usually looked at; it is the unit of time of the filter's noise, no more.
-    Of findings only the past is used, so that boxes of frame t never depend on later frames (PITFALLS 41).
+    `frame_rate` is the usual number of processed frames per second, the unit of time of the filter's noise. Only past
+    findings are used, so that boxes of frame t never depend on later frames.
     """
 
     def __init__(self, *, score: float, low_score: float, lost_seconds: float, frame_rate: float) -> None:
@@ -33,7 +33,7 @@ class Tracker:
         self.score = score
         self.low_score = low_score
         self.started = 0
-        """Tracks so far."""
+        """Number of tracks so far."""
         budget_seconds = max(lost_seconds, _USUAL_STEPS / frame_rate)
         self._library = ByteTrackTracker(
             lost_track_buffer=math.ceil(30 * budget_seconds),
@@ -47,7 +47,7 @@ class Tracker:
         self._library.maximum_time_without_update = budget_seconds + _LEAST_STEP_SECONDS
         self._id_of: dict[Any, int] = {}
         """The library's tracks that are alive -> track id."""
-        self._pts_seconds = self._told_seconds = -math.inf
+        self._pts_seconds = self._sent_seconds = -math.inf
 
     def update(
         self, box_xyxy: npt.NDArray[np.float64], scores: npt.NDArray[np.float64], pts_seconds: float
@@ -57,10 +57,10 @@ class Tracker:
 
         assert pts_seconds >= self._pts_seconds, f"{pts_seconds} s comes after {self._pts_seconds} s"
         self._pts_seconds = pts_seconds
-        self._told_seconds = max(pts_seconds, self._told_seconds + _LEAST_STEP_SECONDS)
+        self._sent_seconds = max(pts_seconds, self._sent_seconds + _LEAST_STEP_SECONDS)
         taken = np.flatnonzero(scores >= self.low_score)
         found = Detections(xyxy=box_xyxy[taken], confidence=scores[taken], data={"place": taken})
-        named = self._library.update(found, timestamp=self._told_seconds)
+        named = self._library.update(found, timestamp=self._sent_seconds)
 
         ids = np.zeros(len(box_xyxy), np.int64)
         if len(named):  # the library answers in an order of its own

@@ -25,8 +25,8 @@ def model_folder(name_or_path: str, *, option: str, offline: bool | None = None)
         offline: True never touches the network; None asks `$GAZETOOLS_OFFLINE`.
 
     Raises:
-        UsageError: neither a folder nor a name of the hub, or a folder without these files.
-        EnvironmentLacksError: not in the cache and not to be had, with the command that fetches it.
+        UsageError: neither a folder nor a name on the hub, or a folder without these files.
+        EnvironmentLacksError: neither in the cache nor downloadable, with the command that fetches it.
     """
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
@@ -68,7 +68,7 @@ def _snapshot(name: str, *, option: str, offline: bool) -> Path:
 
 @contextmanager
 def _quiet_hub() -> Iterator[None]:
-    """Its own talk of retries would stand between ours; what matters is in the error."""
+    """Silence the hub's messages about retries; the error says what matters."""
     logger = logging.getLogger("huggingface_hub")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -79,7 +79,7 @@ def _quiet_hub() -> Iterator[None]:
 
 
 def face_model_file(name_or_path: str, *, offline: bool | None = None) -> Path:
-    """YuNet's .onnx file: a path, or by the name `yunet` from our cache of weights (downloaded once).
+    """The .onnx file of YuNet: a path, or for the name `yunet` the one in our cache of weights (downloaded once).
 
     Raises UsageError for a path that does not exist, EnvironmentLacksError with the command that gets the file.
     """

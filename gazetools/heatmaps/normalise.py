@@ -12,25 +12,25 @@ Numbers = npt.NDArray[np.floating]
 
 
 class Normalisation:
-    """A rule of `pack --normalize`; this class is the rule `none`, others override what differs.
+    """A rule of `pack --normalize`. This class is the rule `none`; other rules override what differs.
 
-    Maps are float32 [n, H, W] with n > 0 and values >= 0; each is treated by itself.
+    Maps are float32 [n, H, W] with n > 0 and values >= 0. Each is normalised by itself.
     """
 
     sentence = "as the model gave them (0..1)"
-    """What the dataset's README says of the values; `{temperature}` stands for the option."""
+    """Description of the values in the dataset's README; `{temperature}` stands for the option."""
     members: tuple[str, ...] = ()
-    """The members that hold the inverse of every row: INVERSE_MEMBERS, or none where nothing is to be undone."""
+    """Members with the inverse of each row: INVERSE_MEMBERS, or none where nothing can or need be undone."""
     formula = "raw = stored * norm_scale + norm_offset"
-    """How the members give the raw map back."""
+    """How to compute the raw map from the stored map and the members."""
     total: float | None = None
-    """What each map that is not zero sums to; None: anything."""
+    """Sum of each map that is not zero; None: any."""
     peak: float | None = None
-    """The largest value of each map that is not zero; None: anything."""
+    """Largest value of each map that is not zero; None: any."""
     low: float | None = None
-    """The smallest value of each map that is not zero; None: anything."""
+    """Smallest value of each map that is not zero; None: any."""
     promise = ""
-    """`total`, `peak` and `low` in words, after "maps"."""
+    """`total`, `peak` and `low` in words, as the end of a sentence "Maps ..."."""
 
     @property
     def changes(self) -> bool:
@@ -124,11 +124,11 @@ class _Softmax(Normalisation):
 NORMALISATIONS: dict[str, Normalisation] = {
     "none": Normalisation(), "max": _Max(), "sum": _Sum(), "minmax": _MinMax(), "softmax": _Softmax()
 }  # fmt: skip
-"""The rules by name; `schemas.dataset.NORMALISATION_NAMES` lists the same names for settings."""
+"""The rules by name; `schemas.dataset.NORMALISATION_NAMES` has the same names for settings."""
 
 
 def register(name: str, rule: Normalisation) -> None:
-    """Add a rule from outside, so that `pack --normalize NAME` knows it. Raises ValueError where the name is taken."""
+    """Add a rule from outside the package for `pack --normalize NAME`. Raises ValueError where the name is taken."""
     NORMALISATION_NAMES.add(name)
     NORMALISATIONS[name] = rule
     if rule.total == 1:
@@ -136,7 +136,7 @@ def register(name: str, rule: Normalisation) -> None:
 
 
 def normalise(maps: Maps, rule: Normalise, *, temperature: float = 1.0) -> Maps:
-    """Each map of [n, H, W] (values >= 0) by itself under the rule of this name; zeros stay zeros."""
+    """Maps [n, H, W] (values >= 0), each normalised by itself by the rule of this name; zeros stay zeros."""
     return NORMALISATIONS[rule].apply(maps, temperature) if len(maps) else maps
 
 

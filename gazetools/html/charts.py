@@ -6,24 +6,16 @@ import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-# Okabe and Ito's without yellow, which is hard to see on white; told apart also by colour-blind people
+# Okabe and Ito's palette without yellow, which is hard to see on white: colour-blind people can distinguish these
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a5c00", "#56b4e9", "#333333", "#e69f00")
 MUTED = "#4f5d75"
-"""For rows that the eye may pass over."""
-CHART_STYLE = """\
-.chart { width:100%; max-width:44rem; height:auto; display:block }
-.chart text { font-size:14px; fill:#17212b } .chart .tick { font-size:13px; fill:#5a6672 }
-.chart .strong { font-weight:700 } .chart .grid { stroke:#e3e7ec } .chart .zero { stroke:#17212b; stroke-width:1.5 }
-.chart .level { stroke:#5a6672; stroke-dasharray:5 4 }
-.legend { margin:6px 0 0; font-size:14px; display:flex; flex-wrap:wrap; gap:4px 16px }
-.legend i { display:inline-block; width:14px; height:4px; border-radius:2px; margin-right:6px; vertical-align:middle }
-"""
-"""What a page's style sheet needs for `forest` and `lines`."""
+"""Colour of rows that are not the main ones."""
 _WIDTH = 420
-"""Units of a chart; it is shown as wide as the screen allows, so few units keep a phone's text readable."""
+"""Width of a chart in its own units. Charts are as wide as the screen: few units keep text readable on a phone."""
 _FEW = 8
-"""Up to so many places on the x axis are named one by one, and as many points of a line are dots."""
+"""Most places on the x axis that are named one by one, and most points of a line that are drawn as dots."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,26 +26,32 @@ class IntervalMark:
     low: float
     high: float
     note: str = ""
-    """Shown beside it; the value itself where empty."""
+    """Text at the end of its row; empty: the value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Points (x, y), ascending in x; `bars` are intervals (low, high) at the same places, or none."""
+    """Points (x, y), ascending in x; `bars` holds an interval (low, high) for each point, or nothing."""
 
     points: Sequence[tuple[float, float]]
     bars: Sequence[tuple[float, float]] = ()
 
 
+def interval_line(rows: Sequence[Mapping[str, Any]], *, x: str, y: str) -> Line:
+    """The line through (row[x], row[y]) of all rows, with the intervals (row["low"], row["high"])."""
+    rows = sorted(rows, key=lambda row: float(row[x]))
+    return Line(points=[(row[x], row[y]) for row in rows], bars=[(row["low"], row["high"]) for row in rows])
+
+
 def ticks(low: float, high: float, *, about: int = 5) -> list[float]:
-    """Round numbers inside [low, high], about so many: 1, 2 or 5 times a power of ten apart.
+    """Round numbers inside [low, high], roughly `about` of them: 1, 2 or 5 times a power of ten apart.
 
     >>> ticks(-3.2, 41.0)
     [0.0, 10.0, 20.0, 30.0, 40.0]
     """
     least = max(high - low, 1e-9) / about
     power = 10.0 ** math.floor(math.log10(least))
-    # a thousandth less is enough, or rounding errors would take 0..10 from steps of 2 to steps of 5
+    # Accept a step that is a thousandth too small: rounding errors would else take 0..10 from steps of 2 to steps of 5.
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [round(n * step, 10) for n in range(first, math.floor(high / step + 1e-9) + 1)]
@@ -62,9 +60,9 @@ def ticks(low: float, high: float, *, about: int = 5) -> list[float]:
 def forest(
     rows: Mapping[str, IntervalMark], *, unit: str, strong: str | None = None, colours: Mapping[str, str] | None = None
 ) -> str:
-    """One line per name: a dot with its interval on a common axis, zero marked; `strong` is drawn bold."""
+    """Chart with one row per name: a dot with its interval on a common axis, zero marked; `strong` is drawn bold."""
     low, high = _widened([0.0, *(value for row in rows.values() for value in (row.low, row.high))])
-    # a bold "+12.34, p 0.0012" takes 140 units; fewer ticks then fit beside it
+    # a bold "+12.34, p 0.0012" takes 140 units, which leaves room for fewer ticks
     margin, about = (140, 4) if any(row.note for row in rows.values()) else (70, 5)
     left, right, row_height, top = 112, _WIDTH - margin, 34, 12
     bottom = top + row_height * len(rows)
@@ -93,7 +91,7 @@ def forest(
 def lines(
     series: Mapping[str, Line], *, x_label: str, y_label: str, level: tuple[str, float] | None = None, height: int = 270
 ) -> str:
-    """One line per name with its legend below; `level` is a dashed horizontal with its name."""
+    """Chart with one line per name and a legend below; `level` (name, value) is a dashed horizontal line."""
     ys = [y for line in series.values() for _, y in line.points]
     ys += [end for line in series.values() for bar in line.bars for end in bar] + ([level[1]] if level else [])
     low, high = _widened(ys)
@@ -141,14 +139,14 @@ def bars_path(counts: Sequence[int]) -> str:
 
 
 def _widened(values: Sequence[float]) -> tuple[float, float]:
-    """The range of `values` with a margin, never empty."""
+    """Range of `values` plus a margin; its ends always differ."""
     low, high = min(values), max(values)
     edge = 0.05 * (high - low) or 0.5
     return low - edge, high + edge
 
 
 def _scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
-    """Where a value lies that is drawn at `start` when it is `low`, at `stop` when it is `high`."""
+    """The linear map from values to places: `low` to `start`, `high` to `stop`."""
     return lambda value: start + (value - low) / (high - low) * (stop - start)
 
 

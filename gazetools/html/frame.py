@@ -1,28 +1,35 @@
-"""Every HTML page's frame and template engine: one file that needs no script, no font, no address."""
+"""The frame of every HTML page: one base template and one style sheet; no script, no font, no address."""
 
 from __future__ import annotations
 
-import html
+from functools import lru_cache
+from importlib.resources import files
 
 import jinja2
+from markupsafe import Markup
 
 
-def html_page(*, title: str, style: str, body: str, with_video: bool = False) -> str:
-    """A whole page; `title` is escaped here, `style` (CSS) and `body` (HTML) stand as they are.
+def render(template: str, *, title: str, with_video: bool = False, **values: object) -> str:
+    """A whole page from a template of this package, named by its path such as `demo/page.html.jinja`.
 
-    Its policy makes the browser refuse all but the pictures, and if asked for the videos, that the page itself holds.
+    Values are escaped, except where the template marks them as safe. The page's policy makes the browser refuse all but
+    the pictures, and with `with_video` the videos, that the page itself holds.
+
+    Raises:
+        jinja2.UndefinedError: the template uses a name that is not among the values.
     """
-    video = " media-src data:;" if with_video else ""
-    policy = f"default-src 'none'; img-src data:;{video} style-src 'unsafe-inline'"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{style}\n</style>\n</head>\n<body>\n{body}\n</body></html>\n"
+    return environment().get_template(template).render(title=title, with_video=with_video, **values)
+
+
+@lru_cache(maxsize=1)
+def environment() -> jinja2.Environment:
+    """The template engine of all pages: it escapes values and loads templates from this package only."""
+    found = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    found.globals["style"] = Markup(_text("html/style.css"))
+    return found
 
 
-def filled(template: str, **values: object) -> str:
-    """The jinja template with `values`, which are escaped; a name that it lacks is an error."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(template).render(**values)
+def _text(name: str) -> str:
+    return files("gazetools").joinpath(name).read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """Guarded reading of .npy: the header is parsed and checked against the bytes present before anything else.
 
-`numpy.load` trusts headers (a 200-byte file may ask for 58 TiB); these functions refuse lies, never unpickle, and raise
+`numpy.load` trusts headers (a 200-byte file may ask for 58 TiB); these functions check them, never unpickle, and raise
 DataFileError with the file and the reason. Archives of such arrays: gazetools.io.npz.
 """
 
@@ -36,7 +36,7 @@ AnyArray = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayHeader:
-    """What an .npy header says, proven to fit the bytes that follow it."""
+    """An .npy header that is proven to fit the bytes that follow it."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -51,23 +51,28 @@ class ArrayHeader:
 
 
 def npy_layout(path: Path) -> ArrayHeader:
-    """Header of the .npy file `path`. Raises DataFileError where it is damaged or its size is a lie."""
-    with guard(path), path.open("rb") as file:
-        return read_layout(file, path.stat().st_size, where=str(path))
+    """Header of the .npy file `path`. Raises DataFileError where it is damaged or its size is wrong."""
+    with _opened(path) as (_, header):
+        return header
 
 
 def load_npy(path: Path, *, max_bytes: int = MAX_LOADED_BYTES) -> AnyArray:
     """The array in the .npy file `path`, read whole. Raises DataFileError."""
-    with guard(path), path.open("rb") as file:
-        layout = read_layout(file, path.stat().st_size, where=str(path))
-        return read_whole(file, layout, where=str(path), max_bytes=max_bytes)
+    with _opened(path) as (file, header):
+        return read_whole(file, header, where=str(path), max_bytes=max_bytes)
 
 
 def iter_npy_blocks(path: Path, rows: int) -> Iterator[AnyArray]:
     """Consecutive blocks of at most `rows` along the first axis of the .npy file `path`, in bounded memory."""
+    with _opened(path) as (file, header):
+        yield from iter_blocks(file, header, rows, where=str(path))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], ArrayHeader]]:
+    """An .npy file behind its checked header."""
     with guard(path), path.open("rb") as file:
-        layout = read_layout(file, path.stat().st_size, where=str(path))
-        yield from iter_blocks(file, layout, rows, where=str(path))
+        yield file, read_layout(file, path.stat().st_size, where=str(path))
 
 
 def read_layout(stream: IO[bytes], total_bytes: int, *, where: str) -> ArrayHeader:
@@ -145,7 +150,7 @@ def iter_blocks(stream: IO[bytes], layout: ArrayHeader, rows: int, *, where: str
 
 
 def _read_exactly(stream: IO[bytes], size: int, *, where: str) -> bytearray:
-    # grown in steps, so that a lying size costs no more memory than there are bytes
+    # grown in steps, so that a wrong size costs no more memory than there are bytes
     data = bytearray()
     while len(data) < size:
         block = stream.read(min(size - len(data), 16 << 20))

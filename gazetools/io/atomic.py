@@ -1,4 +1,4 @@
-"""Commit files so that a final name always holds a complete file: temp beside it, fsync, replace, fsync the folder."""
+"""Commit files so that a final name is always a complete file: temporary file, fsync, replace, fsync of the folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_error(error: OSError, path: Path) -> FaultError:
 
 
 def temp_path_for(path: Path) -> Path:
-    """A fresh name beside `path` for an unfinished file; it tells machine and process of its writer."""
+    """A fresh name next to `path` for an unfinished file; it contains machine and process of its writer."""
     return path.parent / f".{path.name[:60]}{TEMP_MARK}{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
@@ -53,7 +53,7 @@ def _machine() -> str:
 def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path; on success it is fsynced and replaces `path`, on any error it is removed.
 
-    Without `durable` nothing waits for the disk: for files whose loss in a power cut costs only making them again.
+    Without `durable` nothing waits for the disk: for files that can be made again after a power cut.
     Raises FaultError for a failed write (full disk and the like); `path` then still holds what it held before.
     """
     temp = temp_path_for(path)
@@ -74,7 +74,7 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def _open_to_others(temp: Path) -> None:
-    """Give the mode that the umask asks for: safetensors makes files that only their owner may read, whatever it is."""
+    """Set the mode that the umask asks for: safetensors makes files that only their owner may read."""
     mode = temp.stat().st_mode
     if not stat.S_ISREG(mode) or stat.S_IMODE(mode) != 0o600:
         return
@@ -119,7 +119,7 @@ def write_bytes_atomic(path: Path, data: bytes, *, durable: bool = True) -> None
 
 
 def check_writable_folder(folder: Path, *, option: str) -> None:
-    """Create `folder` if needed and prove that a file can be made in it, before any work starts.
+    """Create `folder` if needed and check that a file can be made in it, before any work starts.
 
     Raises UsageError (exit 2) where the place is wrong, FaultError (exit 4) where the disk is full.
     """
@@ -139,10 +139,10 @@ def check_writable_folder(folder: Path, *, option: str) -> None:
 
 
 def remove_stale_temps(folder: Path, *, foreign_age_seconds: float = 7 * 86400) -> int:
-    """Remove unfinished files below `folder` whose writer is gone; return how many.
+    """Remove unfinished files below `folder` whose writer is gone; returns their number.
 
-    A writer on this machine is gone when its process is; one on another machine of a shared file system is taken
-    for gone when its file is older than `foreign_age_seconds`.
+    A writer on this machine is gone when its process is. One on another machine of a shared file system counts as gone
+    when its file is older than `foreign_age_seconds`.
     """
     removed = 0
     for path in folder.rglob(f".*{TEMP_MARK}*"):
@@ -163,24 +163,20 @@ def remove_stale_temps(folder: Path, *, foreign_age_seconds: float = 7 * 86400) 
 
 def sha256_of_file(path: Path) -> str:
     """Hex sha256 of the bytes of `path`, read in bounded memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 18))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
 
 
 def sha256_while_synced(path: Path) -> str:
     """Hex sha256 of a file that was just written, computed while it goes to the disk."""
-    with ThreadPoolExecutor(1, thread_name_prefix="gazetools-fsync") as beside:
-        synced = beside.submit(_fsync, path)
+    with ThreadPoolExecutor(1, thread_name_prefix="gazetools-fsync") as pool:
+        synced = pool.submit(_fsync, path)
         digest = sha256_of_file(path)
         synced.result()
     return digest
-
-
-def _sha256(file: object) -> str:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):  # type: ignore[attr-defined]
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _fsync(path: Path) -> None:

@@ -18,9 +18,9 @@ _MAX_CELL = 40
 
 
 class ByteChunk:
-    """Whole lines of a large CSV, with the place of every cell; cells are cut out and parsed column by column.
+    """Whole lines of a large CSV, with the place of every cell; cells are parsed column by column.
 
-    Made for files of 1 kHz recordings: 600,000 rows are indexed at memory speed, and only wanted cells become numbers.
+    Made for recordings at 1 kHz, with 600,000 rows.
     """
 
     def __init__(self, path: Path, data: bytes, cells: int, first_line: int) -> None:
@@ -29,7 +29,7 @@ class ByteChunk:
         self._bytes = np.frombuffer(data, np.uint8)
         ends = np.flatnonzero(self._bytes == ord("\n"))
         self.line_count = len(ends)
-        """Empty lines too."""
+        """Number of lines, empty ones included."""
         starts = np.concatenate([[0], ends[:-1] + 1])
         length = ends - starts
         keep = (length > 1) | ((length == 1) & (self._bytes[starts] != ord("\r")))  # not empty, nor a lone \r

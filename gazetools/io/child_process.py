@@ -26,8 +26,8 @@ def start_child(
 
     A fresh interpreter, never a fork: a decoder inherited over a fork decodes wrongly, and the parent's CUDA context
     must not be shared. Unlike multiprocessing's spawn this works from scripts without a `__main__` guard, and the
-    child imports from where its parent does, not from the working folder. Its stdout goes to
-    stderr, so that the parent's stdout stays one JSON document.
+    child imports from where its parent does, not from the working folder. Its stdout goes to stderr, so that the
+    parent's stdout stays one JSON document.
     """
     ours, theirs = socket.socketpair()
     code = _MAIN.format(path=[os.path.abspath(entry) for entry in sys.path], module=module)  # noqa: PTH100 - '' is the cwd
@@ -45,7 +45,7 @@ def start_child(
 
 
 def enter_child(arguments: Sequence[str]) -> Connection:
-    """First call of a child's main: tie its life to the parent's and return its message channel.
+    """First call of a child's main: bind its life to the parent's and return its message channel.
 
     SIGINT is left to the parent, which ends its children; a crash must not fill the disk with core files.
     """
@@ -53,16 +53,21 @@ def enter_child(arguments: Sequence[str]) -> Connection:
 
     descriptor, parent = int(arguments[0]), int(arguments[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before prctl
-        os._exit(1)
+    end_with_parent(parent, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return Connection(descriptor)
 
 
+def end_with_parent(parent: int, by: signal.Signals) -> None:
+    """Let the kernel send the signal `by` to this process when its parent, the process `parent`, dies (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, by)
+    if os.getppid() != parent:  # it died before prctl
+        os._exit(1)
+
+
 def send(channel: Connection, **message: Any) -> None:
-    """One message; JSON and not pickle, because a decoder that was taken over must not run code in its parent."""
+    """Send one message; JSON and not pickle, because a hijacked decoder must not run code in its parent."""
     channel.send_bytes(json.dumps(message).encode())
 
 
@@ -73,7 +78,7 @@ def receive(channel: Connection) -> dict[str, Any]:
 
 
 def end_process(process: subprocess.Popen[bytes]) -> None:
-    """Kill a child and reap it. Nothing of value is lost: what it finished is committed."""
+    """Kill a child and reap it. Its finished work is committed, so nothing of value is lost."""
     if process.poll() is None:
         process.kill()
     process.wait()

@@ -10,11 +10,11 @@ _ClosingT = TypeVar("_ClosingT", bound="Closing")
 
 
 class Closing(ABC):
-    """`with` gives the object itself and closes it at the end, also after an error."""
+    """Base of context managers that yield themselves and close at the end, also after an error."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and processes."""
+        """Release files and processes."""
 
     def __enter__(self: _ClosingT) -> _ClosingT:
         return self

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -17,7 +18,7 @@ from gazetools.schemas.errors import DataFileError
 
 MAX_INFLATION = 100
 INFLATION_CHECKED_BYTES = 256 << 20
-"""Above this size a compressed member that grows more than MAX_INFLATION times is taken for a bomb."""
+"""Size from which a compressed member that grows more than MAX_INFLATION times is refused as a bomb."""
 MAX_MEMBERS = 256
 _MAX_DIRECTORY_BYTES = 1 << 20
 
@@ -58,8 +59,8 @@ class Npz(Closing):
 
     def layout(self, name: str) -> ArrayHeader:
         """Header of the member, checked against its size in the directory."""
-        with guard(self.path), self._zip.open(self._info(name)) as stream:
-            return read_layout(stream, self._info(name).file_size, where=f"{self.path}:{name}")
+        with self._opened(name) as (_, header, _):
+            return header
 
     def element_offset(self, name: str) -> int:
         """Offset in the file of the first element of a stored member.
@@ -80,20 +81,23 @@ class Npz(Closing):
 
     def load(self, name: str, *, max_bytes: int = MAX_LOADED_BYTES) -> AnyArray:
         """The member as an array, read whole with its CRC checked."""
-        where = f"{self.path}:{name}"
-        with guard(self.path), self._zip.open(self._info(name)) as stream:
-            layout = read_layout(stream, self._info(name).file_size, where=where)
-            array = read_whole(stream, layout, where=where, max_bytes=max_bytes)
+        with self._opened(name) as (stream, header, where):
+            array = read_whole(stream, header, where=where, max_bytes=max_bytes)
             stream.read(1)  # reaching the end is what makes zipfile compare the CRC
             return array
 
     def iter_blocks(self, name: str, rows: int) -> Iterator[AnyArray]:
         """Consecutive blocks of at most `rows` along the member's first axis; the CRC is checked at the end."""
-        where = f"{self.path}:{name}"
-        with guard(self.path), self._zip.open(self._info(name)) as stream:
-            layout = read_layout(stream, self._info(name).file_size, where=where)
-            yield from iter_blocks(stream, layout, rows, where=where)
+        with self._opened(name) as (stream, header, where):
+            yield from iter_blocks(stream, header, rows, where=where)
             stream.read(1)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[tuple[IO[bytes], ArrayHeader, str]]:
+        """A member behind its checked header, and its name for messages."""
+        info, where = self._info(name), f"{self.path}:{name}"
+        with guard(self.path), self._zip.open(info) as stream:
+            yield stream, read_layout(stream, info.file_size, where=where), where
 
     def _info(self, name: str) -> zipfile.ZipInfo:
         try:

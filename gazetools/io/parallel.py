@@ -1,4 +1,4 @@
-"""Videos side by side in threads, and blocks of a video made while others are written; the first fault stops all."""
+"""Videos in parallel threads, and blocks of a video computed while others are written; the first error stops all."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from gazetools.progress import Progress
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+CallP = ParamSpec("CallP")
 
 
 def each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: int) -> list[ResultT]:
-    """`work` of every item, in their order. The first exception stops the items that have not begun and is raised.
+    """Results of `work` for all items, in their order. The first exception cancels items that have not begun.
 
     Threads suffice: reading, hashing, numpy and writing leave Python for most of their time.
     """
@@ -29,9 +30,9 @@ def each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: i
 
 
 def ahead(items: Iterator[ItemT], count: int = 2) -> Iterator[ItemT]:
-    """The items of an iterator that runs in a thread of its own, at most `count` items ahead of who takes them.
+    """The items of an iterator that runs in a thread of its own, at most `count` items ahead of the consumer.
 
-    What the iterator raises is raised here; it is stopped and closed where no more items are taken.
+    Exceptions of the iterator are raised here; it is stopped and closed when the consumer ends early.
     """
     made: queue.Queue[tuple[str, Any]] = queue.Queue(count)
     wanted = True
@@ -43,7 +44,7 @@ def ahead(items: Iterator[ItemT], count: int = 2) -> Iterator[ItemT]:
                 made.put(("item", item))
                 if not wanted:
                     break
-        except BaseException as error:  # handed over, not handled
+        except BaseException as error:  # raised again in the consumer's thread
             last = ("error", error)
         finally:
             if (close := getattr(items, "close", None)) is not None:
@@ -73,25 +74,14 @@ class SharedProgress:
     """A Progress that several threads may call."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._lock = threading.Lock()
+        lock = threading.Lock()
+        self.start, self.advance = _locked(progress.start, lock), _locked(progress.advance, lock)
+        self.finish, self.say = _locked(progress.finish, lock), _locked(progress.say, lock)
 
-    def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
-        """See Progress."""
-        with self._lock:
-            self._progress.start(task, total, unit=unit)
 
-    def advance(self, task: str, steps: int = 1) -> None:
-        """See Progress."""
-        with self._lock:
-            self._progress.advance(task, steps)
+def _locked(call: Callable[CallP, None], lock: threading.Lock) -> Callable[CallP, None]:
+    def one_at_a_time(*arguments: CallP.args, **keywords: CallP.kwargs) -> None:
+        with lock:
+            call(*arguments, **keywords)
 
-    def finish(self, task: str) -> None:
-        """See Progress."""
-        with self._lock:
-            self._progress.finish(task)
-
-    def say(self, message: str) -> None:
-        """See Progress."""
-        with self._lock:
-            self._progress.say(message)
+    return one_at_a_time

@@ -1,4 +1,4 @@
-"""Reads at given places of one file, without the position that threads and forked workers would share."""
+"""Reads at given offsets of one file, without the position that threads and forked workers would share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class PositionedFile(Closing):
     """An open file; where it is cut meanwhile, reading raises DataFileError (a memory map would die of SIGBUS)."""
 
     def __init__(self, path: Path, *, hint: str) -> None:
-        """`hint` is what to do when the file became shorter."""
+        """`hint`: what the user should do when the file became shorter."""
         self.path = path
         self._hint = hint
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))

@@ -1,4 +1,4 @@
-"""Is there room on the disk: free bytes and free files (inodes), asked before the work and not met in its middle."""
+"""Room on the disk, checked before the work: free bytes and free files (inodes)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from gazetools.schemas.errors import FaultError
 
 BLOCK_BYTES = 4096
-"""Most file systems give a file whole blocks of this size."""
+"""Block size of most file systems: a file takes whole blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FreeSpace:
-    """What a file system still has for this user; quotas that it does not tell of are not in it."""
+    """Free space of a file system for this user; quotas that it does not report are not included."""
 
     bytes: int
     files: int | None
@@ -22,7 +22,7 @@ class FreeSpace:
 
 
 def free_space(folder: Path) -> FreeSpace:
-    """What is free where `folder` is, or will be made."""
+    """Free space at the place where `folder` is, or will be made."""
     place = folder.absolute()
     while not os.path.exists(place):  # noqa: PTH110 - Path.exists raises where a parent may not be looked into
         place = place.parent
@@ -31,7 +31,7 @@ def free_space(folder: Path) -> FreeSpace:
 
 
 def blocks(size_bytes: int) -> int:
-    """Bytes that a file of `size_bytes` takes.
+    """Bytes on the disk of a file of `size_bytes`.
 
     >>> blocks(8320)
     12288
@@ -46,8 +46,8 @@ def check_space(
 
     Args:
         folder: where it is written; need not exist yet.
-        needed_bytes: more than is there now, at the worst moment.
-        needed_files: files and folders, likewise.
+        needed_bytes: most bytes that the work adds at any moment.
+        needed_files: most files and folders that it adds.
         what: the subject of the message, such as `The store file of take/cam01`.
         hint: what to do where bytes are missing.
         files_hint: what to do where files are missing; None: `hint`.
@@ -74,7 +74,7 @@ def check_space(
 
 
 def size_text(size_bytes: float) -> str:
-    """Bytes for people, in powers of 1000.
+    """A size in bytes as text, in powers of 1000.
 
     >>> size_text(38_900_000), size_text(940_000_000_000)
     ('38.90 MB', '940.00 GB')

@@ -1,4 +1,4 @@
-"""CSV tables by column name: tolerant of order, extra columns, spaces and empty cells; mistakes with file and row."""
+"""CSV tables by column name: any order, extra columns, spaces and empty cells; errors name file and row."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Table:
 
     def floats(self, name: str) -> npt.NDArray[np.float64]:
         """The column as float64 [N]; empty cells are NaN. DataFileError names the row of a cell that is no number."""
-        return np.array([self._number(name, row, cell) for row, cell in enumerate(self.columns[name])], np.float64)
+        values = np.full(len(self), np.nan)
+        for row, cell in enumerate(self.columns[name]):
+            try:
+                values[row] = float(cell) if cell else np.nan
+            except ValueError:
+                raise self.error(row, name, f"{cell!r} is not a number") from None
+        return values
 
     def integers(self, name: str, *, empty: int | None = None) -> npt.NDArray[np.int64]:
         """The column as exact int64 [N] (nanoseconds don't fit a float); `empty` stands for empty cells, else error."""
         return np.array(
             [self._integer(name, row, cell, empty) for row, cell in enumerate(self.columns[name])], np.int64
         )
-
-    def _number(self, name: str, row: int, cell: str) -> float:
-        try:
-            return float(cell) if cell else float("nan")
-        except ValueError:
-            raise self.error(row, name, f"{cell!r} is not a number") from None
 
     def _integer(self, name: str, row: int, cell: str, empty: int | None) -> int:
         if not cell and empty is not None:

@@ -1,4 +1,4 @@
-"""What every layout of a packed video has: `Layout`, what it writes (`MapStream`) and what it reads (`StoredMaps`)."""
+"""The interface of layouts: `Layout`, the `MapStream` that it writes and the `StoredMaps` that it reads."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class MapStream:
     member_names: tuple[str, ...]
     """Names of the arrays [T] next to the maps, keys of MEMBER_TYPES."""
     members: Callable[[], dict[str, npt.NDArray[Any]]]
-    """Called once, after the last block: the arrays of `member_names` in this order, some of which are known only then.
-    What it raises keeps the video from being committed."""
+    """Returns the arrays of `member_names` in this order. Called once, after the last block, since some are known only
+    then. If it raises, the video is not committed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What was committed."""
+    """Checksum and size of a committed video."""
 
     sha256: str
     bytes: int
@@ -74,7 +74,7 @@ class StoredMaps(Closing):
         return None
 
     def close(self) -> None:
-        """Release files; may be called twice. Nothing stays open unless a class says otherwise."""
+        """Release files; may be called twice. This class has none."""
 
 
 class SideMembers(Protocol):
@@ -95,9 +95,9 @@ class SideMembers(Protocol):
 
 
 class Layout(ABC):
-    """How a packed video lies on the disk; one object without state per layout, in `registry.LAYOUTS`.
+    """How a packed video lies on the disk. `registry.LAYOUTS` has one object, without state, of each layout.
 
-    The defaults are those of a layout with one file per video.
+    The defaults suit a layout with one file per video.
     """
 
     suffix: str
@@ -113,7 +113,7 @@ class Layout(ABC):
 
     @abstractmethod
     def open_members(self, path: Path, *, required: bool) -> SideMembers | None:
-        """The arrays at `path`, to be closed; None where there are none and they are not `required`.
+        """The arrays at `path`, which the caller closes; None where there are none and they are not `required`.
 
         Raises DataFileError where the file is damaged or hostile.
         """
@@ -130,9 +130,9 @@ class Layout(ABC):
 
     @abstractmethod
     def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
-        """Type and shape of the maps ([T,H,W]; other tools' may differ, see `thw`), and what messages call them.
+        """Type and shape of the maps (see `thw`), and their name in messages.
 
-        `members` spares opening the file again, here and in `open` and `blocks`.
+        With `members`, which are those of `path`, this method, `open` and `blocks` need not open the file again.
         """
 
     @abstractmethod
@@ -145,13 +145,13 @@ class Layout(ABC):
         return FileMaps(path, header, header.data_offset)
 
     def blocks(self, path: Path, rows: int, members: SideMembers | None = None) -> Iterator[AnyArray]:
-        """All maps in order, at most `rows` at a time; every checksum that the format has is compared."""
+        """All maps in order, at most `rows` at a time. Compares every checksum that the format has."""
         with self.open(path, members) as maps:
             for start in range(0, maps.shape[0], rows):
                 yield maps.read(np.arange(start, min(start + rows, maps.shape[0])))
 
     def sha256(self, path: Path) -> str:
-        """The checksum that the manifest has of the video at `path`."""
+        """The checksum of the video at `path`, as the manifest records it."""
         return sha256_of_file(path)
 
     def bytes_at(self, path: Path) -> int | None:
@@ -159,7 +159,7 @@ class Layout(ABC):
         return path.stat().st_size if path.is_file() else None
 
     def need(self, frames: int, map_bytes: int) -> tuple[int, int]:
-        """(bytes, files) that a video of so many maps takes on the disk."""
+        """Bytes and number of files that a video of `frames` maps takes on the disk."""
         return frames * map_bytes, 1
 
     def check_space(self, path: Path, shape: Shape, dtype: np.dtype[Any]) -> None:
@@ -199,8 +199,8 @@ def thw(shape: tuple[int, ...], where: str) -> Shape:
 def side_header(members: SideMembers | None, name: str, *, strict: bool) -> ArrayHeader | None:
     """Type and shape of a member next to the maps, None where there is none.
 
-    In files of other tools a name such as `valid` may mean anything, text included: what can't be used counts as absent
-    unless `strict`, which raises DataFileError.
+    In files of other tools a name such as `valid` may mean anything: a member that can't be used counts as absent.
+    With `strict` it raises DataFileError.
     """
     if members is None or name not in members.names:
         return None
@@ -213,7 +213,7 @@ def side_header(members: SideMembers | None, name: str, *, strict: bool) -> Arra
 
 
 def load_side(members: SideMembers | None, name: str, count: int, *, strict: bool, where: Path) -> AnyArray | None:
-    """The member [count] of the type in MEMBER_TYPES; None where there is none such, unless `strict`, which raises."""
+    """The member of length `count` and the type in MEMBER_TYPES; None where there is none. With `strict` it raises."""
     header, dtype = side_header(members, name, strict=strict), MEMBER_TYPES[name]
     if members is not None and header is not None and header.shape == (count,) and header.dtype == dtype:
         return members.load(name)
@@ -238,10 +238,10 @@ class MemoryMaps(StoredMaps):
 class FileMaps(StoredMaps):
     """Maps that lie uncompressed in one file, read with positioned reads at their offsets.
 
-    Positioned reads instead of a memory map: as fast for a clip's worth of frames, several times faster from a cold
-    cache (the wanted ranges are announced first and arrive together), and a file that is cut while it is open gives a
-    DataFileError where a map would kill the process with SIGBUS. The descriptor has no shared position, so threads
-    and forked workers may use it.
+    Positioned reads are as fast as a memory map for the frames of a clip, and several times faster from a cold cache,
+    since the wanted ranges are announced first and arrive together. A file that is cut while it is open raises
+    DataFileError, where a memory map would kill the process with SIGBUS. The descriptor has no shared position, so
+    threads and forked workers may use it.
     """
 
     def __init__(self, path: Path, header: ArrayHeader, offset: int) -> None:

@@ -93,16 +93,16 @@ class NpyFolder(Layout):
 
 
 class NpyArray(Layout):
-    """`<id>.npy` of another tool: the maps [T, H, W] of one video in one array, nothing next to them; never written."""
+    """`<id>.npy` of another tool: the maps [T, H, W] of one video in one array, without members; it is only read."""
 
     suffix = ".npy"
 
     def write(self, path: Path, stream: MapStream) -> Written:
-        """Not supported: the members would have no place."""
+        """Not supported, since an array has no place for members."""
         raise NotImplementedError
 
     def open_members(self, path: Path, *, required: bool) -> None:
-        """None: there is one array."""
+        """There are none."""
 
     def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
         return npy_layout(path), str(path)
@@ -175,9 +175,9 @@ class FolderMaps(StoredMaps):
 
 
 def is_frame_folder(folder: Path) -> bool:
-    """Does `folder` hold one map per numbered .npy file (rather than one video per file)?
+    """Whether `folder` holds one map per numbered .npy file, rather than one video per file.
 
-    The first file tells: a single map is [H,W] or [1,H,W]. One that can't be read is taken for a frame.
+    The first file decides: a single map is [H,W] or [1,H,W]. A file that can't be read counts as a single map.
     """
     names = sorted(path.name for path in folder.iterdir() if _NUMBERED_FRAME.match(path.name))
     if not names or names[0].startswith("."):

@@ -1,4 +1,4 @@
-"""Every layout by name, and the layout of a file that is there already."""
+"""The table of layouts, and the layout of an existing file."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from gazetools.layouts.npz import NpzLayout
 from gazetools.schemas.dataset import LAYOUT_NAMES
 
 ARRAY = NpyArray()
-"""Heatmaps of other tools in one .npy; no layout of a dataset."""
+"""Heatmaps of other tools in one .npy. It is no layout of a dataset."""
 LAYOUTS: dict[str, Layout] = {"npz": NpzLayout(), "npy": NpyFolder(), "hdf5": Hdf5Layout()}
-"""The layouts by name; `schemas.dataset.LAYOUT_NAMES` lists the same names for settings."""
-
+"""The layouts by name; `schemas.dataset.LAYOUT_NAMES` has the same names for settings."""
 FOREIGN_LAYOUTS = (LAYOUTS["npz"], LAYOUTS["npy"], ARRAY)
-"""Layouts that other tools' heatmaps have, which no manifest describes."""
+"""Layouts of other tools' heatmaps, which no manifest describes."""
 
 
 def register(name: str, layout: Layout) -> None:
-    """Add a layout from outside, so that `pack --layout NAME` knows it and everything reads it.
+    """Add a layout from outside the package: `pack --layout NAME` writes it, every command reads it.
 
     Raises ValueError where the name or the suffix is taken.
     """
@@ -31,11 +30,11 @@ def register(name: str, layout: Layout) -> None:
 
 
 def layout_at(path: Path) -> Layout:
-    """The layout of the file or folder `path`, which exists; .npz for suffixes that no layout has."""
+    """The layout of the existing file or folder `path`; `npz` where no layout has its suffix."""
     suffix = "" if path.is_dir() else path.suffix
     return next((layout for layout in (*LAYOUTS.values(), ARRAY) if layout.suffix == suffix), LAYOUTS["npz"])
 
 
 def layout_named(video_id: str, file: str) -> Layout | None:
-    """The layout in which `file`, relative to its dataset, is the name of the video; None where there is none."""
+    """The layout in which the video is stored as `file` (relative to the dataset); None where there is none."""
     return next((layout for layout in LAYOUTS.values() if file == video_id + layout.suffix), None)

@@ -1,7 +1,7 @@
 """Gaze target metrics as Gaze-LLE reports them on GazeFollow and VideoAttentionTarget, and target heatmaps.
 
-The numbers are those of fkryan/gazelle's `gazelle/utils.py` and evaluation scripts, oddities included, so that results
-stay comparable with published ones; each docstring names the oddities. Coordinates are fractions of the frame.
+The numbers equal those of fkryan/gazelle's `gazelle/utils.py` and evaluation scripts with all their peculiarities,
+which the docstrings name, so that results are comparable with published ones. Coordinates are fractions of the frame.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def gazefollow_auc(
 
     The map is resized bilinearly (half-pixel centres, no antialiasing, float32) to the image; positive pixels are
     (int(x * width), int(y * height)), at most the last column or row. Annotators with x < 0 (gaze out of the frame)
-    are left out; y is not looked at.
+    are left out; y is ignored.
 
     Args:
         heatmap: [h, w] of any scale.
         gt_x, gt_y: one entry per annotator.
-        height, width: of the original image in pixels.
+        height, width: size of the original image in pixels.
 
     Returns:
         0..1, ties counted as in scikit-learn; 0.5 for a constant map; NaN where no annotator is inside the frame.
@@ -59,7 +59,7 @@ def gazefollow_l2(heatmap: HeatmapHw, gt_x: Sequence[float], gt_y: Sequence[floa
     """(average, minimum) distance on GazeFollow between the map's peak and the annotations, in fractions.
 
     The prediction is the first maximum's column / w and row / h: the cell's top left corner, not its centre. The
-    average is the distance to the mean annotation; annotators who said "out of frame" (-1, -1) are not left out.
+    average is the distance to the mean annotation, in which annotators who said "out of frame" (-1, -1) count.
     """
     _same_length(gt_x, gt_y)
     x, y = predicted_point(heatmap)
@@ -71,14 +71,14 @@ def gazefollow_l2(heatmap: HeatmapHw, gt_x: Sequence[float], gt_y: Sequence[floa
 def vat_auc(heatmap: HeatmapHw, gt_x: float, gt_y: float) -> float:
     """Area under the ROC curve on VideoAttentionTarget: the map against a rectangle around the target.
 
-    The rectangle reaches 3 sigma = 9 cells to each side of the target's cell on the 64x64 map; its end is cut at 63,
-    so that the last row and column are never positive.
+    The rectangle extends 3 sigma = 9 cells to each side of the target's cell on the 64x64 map. Its end is cut at 63, so
+    that the last row and column are never positive.
 
     Returns:
         0..1; NaN where the rectangle is empty (target right of or below the frame).
 
     Raises:
-        UsageError: the map is not 64x64, for which alone the metric is defined.
+        UsageError: the map is not 64x64; the metric is defined for no other size.
         EnvironmentLacksError: scikit-learn is not installed.
     """
     values = _vat_map(heatmap)
@@ -109,8 +109,8 @@ def inout_average_precision(inout: Sequence[float], scores: Sequence[float]) -> 
     """Average precision of "the target is inside the frame" (scikit-learn's step-wise sum, no interpolation).
 
     Args:
-        inout: 1 inside, 0 outside.
-        scores: predicted probability of 1.
+        inout: truth of each row: 1 inside, 0 outside.
+        scores: predicted probability of 1 for each row.
 
     Raises:
         EnvironmentLacksError: scikit-learn is not installed.
@@ -128,15 +128,16 @@ def target_heatmap(
     sigma: int = 3,
     kind: Literal["gaussian", "cauchy"] = "gaussian",
 ) -> npt.NDArray[np.float32]:
-    """The map that Gaze-LLE trains against: a blob around the target's cell, cut at 3 sigma, peak 1.
+    """Gaze-LLE's training target: a blob around the target's cell, cut at 3 sigma, with peak 1.
 
-    The centre is (int(x * width), int(y * height)). All zeros for a target with x < 0 or y < 0 and for one so far
-    beyond the right or bottom edge that no part of the blob is inside. The blob is scaled to a maximum of 1 after it is
-    cut, also where its centre lies outside.
+    The centre is (int(x * width), int(y * height)). The map is all zeros for a target with x < 0 or y < 0, and for one
+    so far beyond the right or bottom edge that no part of the blob is inside. The blob is scaled to a maximum of 1
+    after the cut, even where its centre lies outside.
 
     Args:
         x, y: target as fractions; negative means out of the frame.
-        height, width: of the map. sigma: in cells.
+        height, width: cells of the map.
+        sigma: width of the blob in cells.
         kind: `gaussian` exp(-d^2 / 2 sigma^2), or `cauchy` sigma / (d^2 + sigma^2)^1.5.
 
     Returns:

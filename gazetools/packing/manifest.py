@@ -92,7 +92,7 @@ class ManifestDraft:
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _write_readme(self, manifest: Manifest) -> None:
-        """Write DATASET/README.md unless somebody else's file has that name."""
+        """Write DATASET/README.md unless a file that is not of gazetools has that name."""
         path, text = self.dataset / README_NAME, readme(manifest).encode("utf-8")
         old = path.read_bytes() if path.is_file() else None
         if old != text and (old is None or old.startswith(README_HEADING)):

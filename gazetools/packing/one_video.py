@@ -32,7 +32,7 @@ class VideoToPack(Protocol):
         """Its id in the dataset."""
 
     def pack(self, draft: ManifestDraft, progress: Progress) -> PackedItem:
-        """Bring it into the dataset. Raises UsageError for what is wrong with it alone, FaultError to stop the run."""
+        """Pack it into the dataset. A UsageError fails this video, a FaultError stops the run."""
 
 
 def pack_videos(
@@ -79,7 +79,7 @@ class Place:
     draft: ManifestDraft
     video_id: str
     source_sha256: str
-    """sha256 of what the video is packed from."""
+    """sha256 of the file from which the video is packed."""
 
     @property
     def layout(self) -> Layout:
@@ -92,9 +92,9 @@ class Place:
         return path_of_id(self.draft.dataset, self.video_id, self.layout.suffix)
 
     def unchanged(self) -> PackedItem | None:
-        """The result of a video that is packed already; None where it is to be packed.
+        """The result of a video that is packed already; None where it must be packed.
 
-        Raises UsageError where a file of somebody else has its place.
+        Raises UsageError where a file that is not of gazetools has its name.
         """
         if (entry := self.draft.unchanged(self.video_id, self.source_sha256)) is not None:
             return self._item("unchanged", entry)
@@ -106,9 +106,9 @@ class Place:
         return None
 
     def write(self, stream: MapStream) -> dict[str, Any]:
-        """Commit the video's maps; the fields of its PackedVideo that follow from them.
+        """Commit the video's maps and return the fields of its PackedVideo that follow from them.
 
-        Raises FaultError where the disk has no room for them, before writing anything.
+        Raises FaultError before writing where the disk has no room.
         """
         self.layout.check_space(self.path, stream.shape, stream.dtype)
         written = self.layout.write(self.path, stream)
@@ -124,7 +124,7 @@ class Place:
         }
 
     def add(self, fields: dict[str, Any], *, origin: bytes | None, warnings: Sequence[str] = ()) -> PackedItem:
-        """Write the origin file and record the video, whose maps are committed; `fields` are those of PackedVideo."""
+        """Write the origin file, then record the video, whose maps are committed; `fields` are those of PackedVideo."""
         if origin is not None:
             write_bytes_atomic(path_of_id(self.draft.dataset, self.video_id, ORIGIN_SUFFIX), origin)
             fields = {**fields, "origin_sha256": hashlib.sha256(origin).hexdigest()}

@@ -13,7 +13,7 @@ README_HEADING = b"# Gaze heatmaps (gazetools)\n"
 
 
 def readme(manifest: Manifest) -> str:
-    """The text in Markdown; the same manifest gives the same text."""
+    """The text in Markdown; it depends on the manifest alone."""
     options, videos = manifest.options, manifest.videos
     rule, layout = NORMALISATIONS[options.normalize], LAYOUTS[manifest.layout]
     rows = sum(video.t for video in videos.values())

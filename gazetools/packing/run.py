@@ -41,14 +41,14 @@ def pack(
     """Normalise, align and pack the raw heatmaps of a store into a dataset for training.
 
     Videos that are packed already, from the same source with the same options, are left untouched, so the same call
-    resumes an interrupted run. What goes wrong with one video is its result; the others go on.
+    resumes an interrupted run. An error in one video fails that video only.
 
     Args:
         store: folder that `extract` wrote.
         output: folder of the dataset; made if needed.
-        options: how; or give its fields as keyword arguments.
+        options: how maps become rows; or pass its fields as keyword arguments.
         videos: ids to pack; None for all of the store.
-        overwrite: replace a dataset that was packed with other options, and files that are not of gazetools.
+        overwrite: replace a dataset that was packed with other options, and files of other tools.
         workers: videos packed at the same time; None: one per core, at most 4. The bytes do not depend on it.
         progress: receives frames done.
         settings: fields of `PackOptions`, such as `normalize="max"`.
@@ -78,7 +78,7 @@ def pack(
 
 @dataclass(frozen=True)
 class _StoreVideo:
-    """A video of the store."""
+    """A video of the store, see VideoToPack."""
 
     entry: StoreEntry
 

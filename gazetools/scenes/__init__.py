@@ -1,4 +1,4 @@
-"""Third-person kitchens with known gaze: people look at objects, and hands reach for what was looked at."""
+"""Synthetic third-person kitchens with known gaze: people look at objects, and their hands then reach for them."""
 
 from gazetools.scenes.clips import render_scenes
 from gazetools.scenes.picture import PersonTruth, Scene

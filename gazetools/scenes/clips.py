@@ -1,4 +1,4 @@
-"""Write clips: `videos/`, `heads/`, `gaze/`, `actions.csv`, `scenes.json`; two processes where there are two cores."""
+"""Write clips: `videos/`, `heads/`, `gaze/`, `actions.csv`, `scenes.json`; several processes draw long sets."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from gazetools.scenes.script import Action
 from gazetools.scenes.settings import GENERATOR_VERSION, NOUNS, VERBS, SceneSettings
 
 _FRAMES_WORTH_A_PROCESS = 300
+"""Frames per process from which starting one saves time."""
 _EPIC_COLUMNS = [
     "narration_id", "participant_id", "video_id", "narration_timestamp", "start_timestamp", "stop_timestamp",
     "start_frame", "stop_frame", "narration", "verb", "verb_class", "noun", "noun_class", "all_nouns",
@@ -47,8 +48,8 @@ def render_scenes(
     equal bytes on one version of the encoder, however many workers draw them.
 
     Args:
-        seed: tests and scores use seeds from TEST_SEED on, training smaller ones.
-        workers: processes; default one per core, at most 4, where there is enough to draw.
+        seed: seed of the set; tests and scores use seeds from TEST_SEED on, training smaller ones.
+        workers: processes; None: one per core, at most 4, where there is enough to draw.
     """
     settings = settings or SceneSettings()
     ids = [f"P{number % settings.participants + 1:02d}_{number + 1:02d}" for number in range(clips)]
@@ -83,7 +84,7 @@ def _write_clip(
     quality = str(18 + (seed + number * 5) % 11)
     heads, gazes = [], []
     with atomic_path(folder / "videos" / f"{video_id}.mp4") as temp, av.open(str(temp), "w", format="mp4") as container:
-        # One thread: bytes must not depend on the machine. The fastest preset: drawing is to be most of the time.
+        # One thread, so that bytes do not depend on the machine; the fastest preset, so that encoding costs little.
         options = {"crf": quality, "preset": "ultrafast", "threads": "1"}
         if settings.keyframe_every is not None:
             options["g"] = str(settings.keyframe_every)
@@ -107,7 +108,7 @@ def _write_clip(
 def _document(
     settings: SceneSettings, ids: list[str], actions: list[list[Action]], seed: int, seconds: float
 ) -> dict[str, Any]:
-    """What the set was drawn with and what it therefore allows."""
+    """Content of scenes.json: settings, seeds, and the accuracies that the statistics allow."""
     kinds = [action.gaze for some in actions for action in some]
     return {
         "generator_version": GENERATOR_VERSION,
@@ -143,7 +144,7 @@ def _epic_row(video_id: str, number: int, action: Action) -> list[object]:
 
     verb, noun = VERBS[action.verb], NOUNS[action.noun]
     start, stop = action.start_seconds, action.stop_seconds
-    # EPIC-KITCHENS-100 counts frames at 60 fps for PXX_YY videos, whatever the file's rate (FORMATS, frame rule)
+    # EPIC-KITCHENS-100 counts the frames of PXX_YY videos at 60 fps, whatever the file's rate
     frames = [round(start * 60), round(stop * 60)]
     return [
         f"{video_id}_{number}", video_id[:3], video_id, stamp(start), stamp(start), stamp(stop), *frames,

@@ -21,11 +21,11 @@ __all__ = ["PersonTruth", "Scene"]
 Pixels = npt.NDArray[np.uint8]
 
 _BEHIND_EVERYBODY = 0.95
-"""Metres in z beyond which no person or hand rest is."""
+"""Depth (z) in metres behind all people and their resting hands."""
 
 
 class Scene(Story):
-    """A clip. Equal arguments, which are those of Story, give equal truth and pictures."""
+    """One clip as pictures; arguments as for Story. Equal arguments give equal truth and pictures."""
 
     def __init__(
         self, settings: SceneSettings, *, seed: int, clip: int = 0, participant: int = 0, seconds: float
@@ -54,7 +54,7 @@ class Scene(Story):
         return canvas.picture
 
     def _behind(self, seconds: float, size_hw: tuple[int, int]) -> Pixels:
-        """The room behind everybody with the objects that stand still there, drawn once for every set of them."""
+        """The room behind everybody with the objects at rest there, drawn once for every set of them."""
         still = tuple(n for n, foot in enumerate(self.objects_at(seconds)) if self._stands_behind(n, foot))
         if size_hw not in self._backs or self._backs[size_hw][0] != still:
             room = self._rooms[size_hw]
@@ -68,7 +68,7 @@ class Scene(Story):
         return bool(foot[2] > _BEHIND_EVERYBODY and foot[1] == self.kitchen.objects[noun, 1])
 
     def _drawables(self, seconds: float, room: Room) -> list[tuple[float, Callable[[Canvas], None]]]:
-        """(depth, how to draw it) of everything that may move."""
+        """(depth, function that draws it) for everything that may move."""
         parts: list[tuple[float, Callable[[Canvas], None]]] = [
             (TABLE_Z[1] - 1e-6, lambda canvas: None)  # so that the table is drawn in any case
         ]
@@ -114,7 +114,7 @@ class Scene(Story):
         return lambda canvas: draw_arm(canvas, person.body, shoulder, where, scale, skin, light)
 
     def _sprite(self, index: int, pose: Pose) -> Pixels:
-        """Drawn anew only where the head or the eyes have turned."""
+        """The head sprite, which is drawn again only after the head or the eyes have turned."""
         key = np.concatenate((pose.forward, pose.gaze))
         held = self._sprites.get(index)
         if held is not None and np.abs(held[0] - key).max() < 0.008:

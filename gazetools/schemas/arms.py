@@ -1,16 +1,15 @@
-"""Arms of a run (variants trained side by side) and how they are evaluated, as settings."""
+"""Settings of the arms of a run (variants trained in parallel) and of their evaluation."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema
 
 from gazetools.schemas.base import StrictModel
+from gazetools.schemas.training_model import Fusion, HeatmapPositions, Temporal
 
-Fusion = Literal["interleave", "add", "cross_attention", "attention_bias", "none"]
-Temporal = Literal["tubelet", "frame", "conv"]
-HeatmapPositions = Literal["shared", "own"]
 TrainedPart = Literal["probe", "heatmap", "predictor", "all_but_encoder"]
 Control = Literal["zeros", "shuffled", "time_shifted", "centre"]
 
@@ -27,16 +26,16 @@ _SHORTHANDS: dict[str, dict[str, Any]] = {
 
 
 class ArmSettings(StrictModel):
-    """One variant; what is None is taken from the rest of the config.
+    """One variant; keys that are None take the value in the rest of the config.
 
     A name alone stands for itself: none, estimated, zeros, shuffled, time_shifted, centre, ground_truth, head_box.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")
     source: str = DEFAULT_SOURCE
-    """Which of the batch's heatmap sources it sees."""
+    """Name of the heatmap source that it sees."""
     control: Control | None = None
-    """What is done to them: zeros; `shuffled`: those of a clip of another video; `time_shifted`: rolled by half the
+    """Change to these heatmaps: zeros; `shuffled`: those of a clip of another video; `time_shifted`: rolled by half the
     clip; `centre`: a blob in the middle of the crop."""
     fusion: Fusion | None = None
     heatmap_patch_size: _PositiveInt | None = None
@@ -47,7 +46,7 @@ class ArmSettings(StrictModel):
     heatmap_lr: Annotated[FiniteFloat, Field(ge=0)] | None = None
     predictor_lr: Annotated[FiniteFloat, Field(ge=0)] | None = None
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)] | None = None
-    """Of the new weights; data and encoder keep the run's `seed`. None: the run's."""
+    """Seeds of the new weights, one model each; data and encoder keep the run's `seed`. None: the run's seed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -57,6 +56,10 @@ class ArmSettings(StrictModel):
                 raise ValueError(f"{value!r} is no known arm ({', '.join(_SHORTHANDS)}); give it as a mapping")
             return {"name": value, **_SHORTHANDS[value]}
         return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "enum": list(_SHORTHANDS)}, handler(schema)]}
 
     @field_validator("seeds")
     @classmethod
@@ -70,11 +73,12 @@ class EvaluationSettings(StrictModel):
     """`experiment.evaluation`: how the best epoch is chosen and what is measured with it."""
 
     held_out: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.1
-    """Share of the training videos that only chooses the best epoch; 0 chooses on validation itself (PITFALLS 29)."""
+    """Share of the training videos that only chooses the best epoch; 0 chooses on validation
+    itself, whose figures are then too good."""
     horizons: list[Annotated[FiniteFloat, Field(ge=0)]] = Field(default=[])
     """Anticipation times in seconds at which the chosen weights are measured, on the same clips at each."""
     save_top: Annotated[int, Field(gt=0)] = 100
-    """Scores per task and clip that are saved (the EPIC-KITCHENS challenge takes 100 actions)."""
+    """Number of best scores saved per task and clip (the EPIC-KITCHENS challenge takes 100 actions)."""
 
     @field_validator("horizons")
     @classmethod

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import Choices, StrictModel
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOptions
 
 SmallHeads = Literal["grow", "crop", "none"]
+BACKEND_NAMES = Choices("gazetools", "upstream")
+"""Keys of `gazetools.gazemodels.registry.BACKENDS`."""
 PIECE_FRAMES = 256
 """Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
 
@@ -21,7 +23,7 @@ class ExtractOptions(StrictModel):
     model: str = "gazelle_dinov2_vitb14_inout"
     """A released Gaze-LLE model, the path of a self-describing .safetensors file, `centre-prior`, `head-direction`, or
     a registered name (`gazetools.gazemodels`)."""
-    backend: Literal["gazetools", "upstream"] = "gazetools"
+    backend: Annotated[str, BACKEND_NAMES] = "gazetools"
     """`upstream` runs Gaze-LLE by an importable package `gazelle`."""
     checkpoint: str | None = None
     """Weights of the named model; None: the cache, else the download."""

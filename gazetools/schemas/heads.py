@@ -50,7 +50,7 @@ class DetectOptions(StrictModel):
 
 
 class HeadsRecord(StrictModel):
-    """`<boxes>.json` beside a CSV of detected head boxes: how it was made, and that it is whole."""
+    """`<boxes>.json`, next to a CSV of detected head boxes: how it was made, and that it is whole."""
 
     schema_name: Literal["gazetools.heads"] = "gazetools.heads"
     schema_version: int = 1
@@ -62,7 +62,7 @@ class HeadsRecord(StrictModel):
     weights_sha256: dict[str, str]
     """Role (`detector`, `pose`) -> hex sha256 of its weights file."""
     frames: int = Field(ge=0)
-    """Frames that were looked at."""
+    """Number of frames that the detector processed."""
     rows: int = Field(ge=0)
     tracks: int = Field(ge=0)
     people_without_head: int = Field(ge=0)

@@ -1,4 +1,4 @@
-"""Names, types and shapes of a store file (`STORE/<video_id>.h5`) and its sidecar (`.json`)."""
+"""A store's file names, its sidecar, and its content in memory; the datasets of a file: gazetools.store.columns."""
 
 from __future__ import annotations
 
@@ -29,32 +29,15 @@ FINGERPRINT_SIZE = 32
 
 
 class Prompt(IntEnum):
-    """What the model was told of a row's head (`rows/prompt`)."""
+    """The head prompt that the model received for a row (`rows/prompt`)."""
 
     GIVEN = 0
     GROWN = 1
-    """The box rounded to no cell of the model's grid and was grown to one (PITFALLS 9)."""
+    """The box rounded to no cell of the model's grid and was grown to one."""
     CROPPED = 2
     """The model saw an enlarged crop around the person."""
     NONE = 3
     """No head prompt."""
-
-
-# dataset name -> (dtype, rank); rank counts the leading row or frame axis
-STORE_DATASETS: dict[str, tuple[str, int]] = {
-    "rows/frame": ("int64", 1),
-    "rows/track_id": ("int32", 1),
-    "rows/box": ("float32", 2),
-    "rows/inout": ("float32", 1),
-    "rows/prompt": ("uint8", 1),
-    "rows/heatmap": ("float16", 3),
-    "frames/index": ("int64", 1),
-    "frames/pts_seconds": ("float64", 1),
-    "frames/fingerprint": ("uint8", 3),
-    "frames/fingerprint_index": ("int64", 1),
-    "tracks/id": ("int32", 1),
-    "tracks/role": ("object", 1),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +72,7 @@ class Sidecar(StrictModel):
     schema_version: int = 1
     video_id: str
     payload: str
-    """File name of the payload beside this file."""
+    """File name of the payload, in the same folder."""
     payload_bytes: int = Field(gt=0)
     payload_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     options_key: str

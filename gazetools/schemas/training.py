@@ -41,7 +41,7 @@ class WandbSettings(StrictModel):
     entity: str | None = None
     name: str | None = None
     group: str | None = None
-    tags: list[str] = Field(default=[])
+    tags: list[str] = Field(default=[], json_schema_extra={"type": ["array", "string", "null"]})
     notes: str | None = None
     id: str | None = None
     resume: bool = False
@@ -53,7 +53,7 @@ class WandbSettings(StrictModel):
 
 
 class ExperimentSettings(StrictModel):
-    """`experiment`."""
+    """`experiment`: data, optimization, evaluation and logs."""
 
     classifier: ClassifierSettings = ClassifierSettings()
     data: DataSettings
@@ -64,15 +64,16 @@ class ExperimentSettings(StrictModel):
 
 
 class TrainingConfig(StrictModel):
-    """The whole file."""
+    """A training config, as a whole file."""
 
     folder: str
     """Run folder; with `tag` the sub-folder of that name."""
     tag: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")
     eval_name: str = "action_anticipation_frozen"
     resume_checkpoint: bool = True
-    """Go on where the run folder has checkpoints, so that the same command resumes; false refuses such a folder."""
+    """Continue where the run folder has checkpoints, so that the same command resumes; false refuses such a folder."""
     val_only: bool = False
+    """Only measure: the run folder's best weights, or those of `classifier_checkpoint`."""
     classifier_checkpoint: str | None = None
     """Weights of predictor and probe to start from, or to evaluate with val_only."""
     nodes: PositiveInt = 1
@@ -88,7 +89,7 @@ class TrainingConfig(StrictModel):
     checkpoint_every: PositiveInt = 500
     """Steps between checkpoints within an epoch."""
     arms: list[ArmSettings] = Field(default=[])
-    """Variants trained side by side on one decoding and one encoder pass per clip; empty: the config as it stands."""
+    """Variants trained in parallel on one decoding and one encoder pass per clip; empty: the config as it stands."""
     experiment: ExperimentSettings
     model_kwargs: ModelSettings
 

@@ -1,16 +1,18 @@
-"""`experiment.classifier` and `experiment.optimization` of a training config: the probe and how it learns."""
+"""`experiment.classifier` and `experiment.optimization` of a training config: the probe and its training."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gazetools.schemas.arms import TrainedPart
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import Choices, StrictModel
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
+LOSS_NAMES = Choices("focal", "cross_entropy")
+"""Names of the table LOSSES in gazetools.trainer.learn.losses."""
 
 
 class ClassifierSettings(StrictModel):
@@ -31,16 +33,16 @@ class HeadSettings(StrictModel):
     weight_decay: NonNegativeFloat = 1e-2
     final_weight_decay: NonNegativeFloat | None = None
     warmup: NonNegativeFloat = 0.0
-    """Epochs."""
+    """Length of the warm-up in epochs."""
 
 
 class LossSettings(StrictModel):
-    """`experiment.optimization.losses`: weights of what is summed."""
+    """`experiment.optimization.losses`: weights of the parts of the loss."""
 
     classification: NonNegativeFloat = 1.0
-    """Focal loss or cross-entropy of the probe; 0 trains the predictor without labels."""
+    """Weight of the probe's loss; 0 trains the predictor without labels."""
     jepa: NonNegativeFloat = 0.0
-    """L1 between the predicted tokens and the frozen encoder's layer-normed tokens of the true future."""
+    """Weight of the L1 between predicted tokens and the frozen encoder's layer-normed tokens of the true future."""
 
     @model_validator(mode="after")
     def _something_left(self) -> LossSettings:
@@ -50,7 +52,7 @@ class LossSettings(StrictModel):
 
 
 class OptimizationSettings(StrictModel):
-    """`experiment.optimization`."""
+    """`experiment.optimization`: epochs, batches, losses, and what learns at which rate."""
 
     num_epochs: PositiveInt = 20
     batch_size: PositiveInt = 2
@@ -58,22 +60,30 @@ class OptimizationSettings(StrictModel):
     """bfloat16 autocast, on CUDA only."""
     use_focal_loss: bool = True
     """Sigmoid focal loss; false: cross-entropy."""
+    loss: Annotated[str, LOSS_NAMES] | None = None
+    """Loss of the probe by name. None: what `use_focal_loss` says."""
     losses: LossSettings = LossSettings()
     multihead_kwargs: Annotated[list[HeadSettings], Field(min_length=1)] = Field(default=[HeadSettings()])
     head: Annotated[int, Field(ge=0)] | None = None
-    """Train only this entry of `multihead_kwargs`; None: all of them, side by side."""
+    """Train only this entry of `multihead_kwargs`; None: all of them, in parallel."""
     accumulation_steps: PositiveInt = 1
     """Batches per optimizer step; the gradient is that of all their clips."""
     clip_grad_norm: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    """Largest norm of an arm's gradient."""
+    """Largest norm of a model's gradient; None: no limit."""
     train: TrainedPart | None = None
-    """What gets gradients beside the probe. None: `heatmap` with use_heatmap, else `probe` (as V-JEPA 2)."""
+    """What trains in addition to the probe. None: `heatmap` with use_heatmap, else `probe` (as V-JEPA 2)."""
     heatmap_lr: NonNegativeFloat | None = None
     """Peak learning rate of the heatmap part; None takes the probe's."""
     predictor_lr: NonNegativeFloat | None = None
     """Peak learning rate of the pretrained predictor; None takes the probe's."""
     adam_betas: tuple[FiniteFloat, FiniteFloat] = (0.9, 0.999)
     adam_eps: Annotated[FiniteFloat, Field(gt=0)] = 1e-8
+
+    @model_serializer(mode="wrap")
+    def _without_default_loss(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `loss: null`, so that configs in results and checkpoints are those of versions without the key."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if key != "loss" or value is not None}
 
     @model_validator(mode="after")
     def _head_exists(self) -> OptimizationSettings:

@@ -1,4 +1,4 @@
-"""What is known of a video file: geometry, colour, rate and how its frames were counted."""
+"""Facts of a video file: geometry, colour, rate and how its frames were counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """Facts of one video stream; width and height are those of the pixels handed out, after rotation."""
+    """Facts of one video stream; width and height are those of the returned pixels, after rotation."""
 
     path: str
     size_bytes: int
@@ -38,7 +38,7 @@ class VideoInfo:
     time_base: Fraction
     """Seconds per pts tick."""
     declared_frame_count: int | None
-    """The container's claim, None where it makes none; not to be trusted (PITFALLS 4)."""
+    """The container's claim, None where it makes none; often wrong, so frames are counted by decoding."""
     decoder: str
     """Back end and library versions, such as `pyav 18.1.0 (libavcodec 62.11.100)`."""
 

@@ -1,4 +1,4 @@
-"""Attempts that ended with their process, journalled in the store: a video that ends every run is given up."""
+"""A journal of attempts that ended with their process, so that a video that ends every run is given up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gazetools.schemas.errors import DataFileError, VideoError
 from gazetools.schemas.store import WORK_FOLDER
 
 MOST_ATTEMPTS = 3
-"""Attempts in a row whose process died before another piece was finished; the next one is refused, once."""
+"""Number of consecutive attempts that may die before another piece is finished; the next one is refused, once."""
 
 
 class _Journal(StrictModel):
@@ -28,17 +28,17 @@ class _Journal(StrictModel):
 def attempted(root: Path, video_id: str, part: str, *, key: str, finished: int) -> Iterator[None]:
     """Journal an attempt at `part` of a video for the length of the block; call it with that part's lock held.
 
-    Whatever way the block is left, also by an error or Ctrl-C, the attempt ends in order and is forgotten. Only the
-    death of the process leaves it behind, to be counted by the next attempt: within one run, whose supervisor starts
-    another worker, as well as over runs that die as a whole or are put back into a queue.
+    The entry is removed however the block is left, also by an error or Ctrl-C. Only the death of the process leaves it
+    behind for the next attempt to count: in one run, whose supervisor starts another worker, as well as over runs that
+    die as a whole or are put back into a queue.
 
     Args:
         root: the store.
-        part: what of the video, such as a share or its first pass.
+        part: part of the video, such as a share or its first pass.
         key: attempts with other options do not count.
-        finished: pieces of the video that are there; attempts before the latest one do not count.
+        finished: number of finished pieces of the video; attempts before the latest one do not count.
 
-    Raises VideoError instead of the attempt after `MOST_ATTEMPTS`. That is a result, so the one after is made again.
+    Raises VideoError instead of the attempt after `MOST_ATTEMPTS`. That is a result, so the next attempt is made.
     """
     path = _path(root, video_id, part)
     before = _read(path)
@@ -50,7 +50,7 @@ def attempted(root: Path, video_id: str, part: str, *, key: str, finished: int) 
             "memory) before anything more was finished.",
             hint="Watch the memory while it runs, or leave the video out; the same command tries it again.",
         )
-    # Not fsynced: a power cut that loses it costs one attempt more, and short videos are spared the wait.
+    # Not fsynced, which short videos would wait for: a power cut that loses it costs one more attempt.
     write_json_atomic(path, _Journal(key=key, finished=finished, attempts=died + 1).model_dump(), durable=False)
     try:
         yield
@@ -59,14 +59,14 @@ def attempted(root: Path, video_id: str, part: str, *, key: str, finished: int) 
 
 
 def forget_attempts(root: Path, video_ids: Iterable[str]) -> None:
-    """For videos whose failure is reported, or whose workers were ended in order: what died there does not count."""
+    """Remove the attempts of videos whose failure is reported, or whose workers were ended in order."""
     for video_id in video_ids:
         for path in _path(root, video_id, "").parent.glob(f"{_digest(video_id)}_*.attempts"):
             _end(path)
 
 
 def _end(path: Path) -> None:
-    with suppress(OSError):  # left behind it counts as one death, no more
+    with suppress(OSError):  # a file that stays counts as one death
         path.unlink(missing_ok=True)
 
 

@@ -13,15 +13,15 @@ import numpy.typing as npt
 from gazetools.io.positioned import PositionedFile
 
 _FLETCHER32 = 3
-"""HDF5's filter number; it appends its sum, four bytes, to each chunk and leaves the numbers as they are."""
+"""HDF5's filter number; the filter appends a sum of four bytes to each chunk and leaves the numbers unchanged."""
 _SUM_BYTES = 4
 
 
 class ChunkedRows:
     """Rows [n, ...] of a dataset whose chunks hold whole rows in C order, uncompressed.
 
-    The chunks' checksums are NOT compared: whoever reads this way compares the sha256 of the file instead. HDF5 would
-    hold Python's lock while it sums and copies every chunk twice; positioned reads leave it free for other threads.
+    The chunks' checksums are NOT compared: callers compare the sha256 of the file instead. HDF5 would hold Python's
+    lock while it sums and copies every chunk twice; positioned reads leave the lock free for other threads.
     """
 
     def __init__(self, path: Path, dataset: h5py.Dataset, starts: npt.NDArray[np.int64]) -> None:
@@ -34,7 +34,7 @@ class ChunkedRows:
 
     @classmethod
     def of(cls, path: Path, dataset: h5py.Dataset) -> ChunkedRows | None:
-        """None where the dataset is stored in another way, or a chunk does not lie where it could be read."""
+        """Rows of `dataset`; None where it is stored in another way, or a chunk lies outside the file."""
         properties = dataset.id.get_create_plist()
         filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
         chunks, shape = dataset.chunks, dataset.shape

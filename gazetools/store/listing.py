@@ -1,4 +1,4 @@
-"""What a store folder holds, and whether each file in it is complete."""
+"""The videos of a store folder, and whether each file in it is complete."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read_sidecar(path: Path) -> Sidecar:
 
 
 def list_store(root: Path) -> list[StoreEntry]:
-    """Every video of the store `root`, sorted by id; files in hidden folders and the report are no videos.
+    """Every video of the store `root`, sorted by id; files in hidden folders and reports are no videos.
 
     Raises UsageError where `root` is no folder.
     """
@@ -86,7 +86,7 @@ def is_complete(root: Path, video_id: str) -> Sidecar | None:
 
 
 def seems_complete(root: Path, video_id: str) -> Sidecar | None:
-    """As `is_complete`, but for the sizes alone: the payload is not read."""
+    """As `is_complete`, but compare only the sizes; the payload is not read."""
     try:
         sidecar = read_sidecar(path_of_id(root, video_id, SIDECAR_SUFFIX))
         size = path_of_id(root, video_id, STORE_SUFFIX).stat().st_size

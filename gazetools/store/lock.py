@@ -20,7 +20,7 @@ _CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
 class BusyError(UsageError):
-    """Another process is at work on the same thing; it can be asked for again later."""
+    """Another process is working on the same thing; try again later."""
 
     code = "busy"
 
@@ -34,9 +34,9 @@ def lock_path(root: Path, name: str) -> Path:
 def locked(root: Path, name: str, *, shared: bool = False, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold the lock `name` of the store `root`: alone, or with other `shared` holders.
 
-    An flock(2): it ends with its process however that dies, and reaches other machines over NFS (Linux 2.6.12 and
-    later) and over Lustre mounted with `flock`. Where the file system has no locks, the work goes on without: commits
-    are atomic and equal work gives equal files, so all that is lost is time. The file is removed by its last holder.
+    An flock(2): it ends with its process, however that dies, and reaches other machines over NFS (Linux 2.6.12 and
+    later) and over Lustre mounted with `flock`. Where the file system has no locks, the work continues without:
+    commits are atomic and equal work makes equal files, so only time is lost. The last holder removes the file.
 
     Raises BusyError where it is not free within `wait_seconds`, FaultError where its file can't be made.
     """
@@ -53,7 +53,7 @@ def locked(root: Path, name: str, *, shared: bool = False, wait_seconds: float =
         yield
     finally:
         with suppress(OSError):
-            # Removed only by somebody who holds it alone, so that two processes never hold two files of one name.
+            # Removed only by a sole holder, so that two processes never hold two files of one name.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink(missing_ok=True)
         os.close(descriptor)
@@ -62,7 +62,7 @@ def locked(root: Path, name: str, *, shared: bool = False, wait_seconds: float =
 
 
 def _try_lock(path: Path, *, shared: bool) -> int | None:
-    """A descriptor that holds the lock, None where somebody else does (or just removed the file)."""
+    """A descriptor that holds the lock, None where another process holds it (or just removed the file)."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -1,4 +1,4 @@
-"""Finished pieces of a video that is still being extracted: what a killed run keeps."""
+"""Finished pieces of a video that is still being extracted: the work that a killed run keeps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from gazetools.io.atomic import atomic_path
 from gazetools.schemas.store import WORK_FOLDER, Piece, Rows
-from gazetools.store.columns import FRAME_COLUMNS, ROW_COLUMNS
+from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS
 
 
 class PieceFolder:
@@ -32,21 +32,23 @@ class PieceFolder:
         return self.path / f"piece_{number:06d}.npz"
 
     def has(self, number: int) -> bool:
-        """Is piece `number` finished? A piece that exists but can't be read (bit rot) counts as missing."""
+        """Whether piece `number` is finished; one that can't be read (bit rot) counts as missing."""
         return self.load_if_good(number) is not None
 
     def exists(self, number: int) -> bool:
-        """Has piece `number` been committed or kept? Looks at the name only."""
+        """Whether piece `number` has been committed or kept, by its name only."""
         return number in self._kept or self.piece_path(number).exists()
 
     @property
     def finished(self) -> int:
-        """Pieces that have been committed, by their names."""
+        """Number of committed pieces, by their names."""
         return sum(1 for _ in self.path.glob("piece_*.npz"))
 
     def keep(self, number: int, piece: Piece) -> None:
-        """Hold piece `number` in memory alone: for the only piece of a video, which is joined at once. A killed run
-        loses one piece either way, and a short video is spared writing everything twice."""
+        """Keep piece `number` in memory only: for the only piece of a video, which is joined at once.
+
+        A killed run loses one piece either way, and a short video is not written twice.
+        """
         self._kept[number] = piece
 
     def load_if_good(self, number: int) -> Piece | None:
@@ -61,8 +63,8 @@ class PieceFolder:
 
     def save(self, number: int, piece: Piece) -> None:
         """Commit one piece atomically. The zip's CRC32 finds damage on load."""
-        columns = {name: getattr(piece.rows, name) for name in ROW_COLUMNS}
-        columns |= {name: getattr(piece, name) for name in FRAME_COLUMNS}
+        columns = {column.name: getattr(piece.rows, column.name) for column in ROWS}
+        columns |= {column.name: getattr(piece, column.name) for column in (*FRAMES, *FINGERPRINTS)}
         columns["batch_size"] = np.int64(piece.batch_size)
         with atomic_path(self.piece_path(number)) as temp, temp.open("wb") as file:
             np.savez(file, **columns)
@@ -72,8 +74,8 @@ class PieceFolder:
         if number in self._kept:
             return self._kept[number]
         with np.load(self.piece_path(number), allow_pickle=False) as archive:  # noqa: TID251 - our own file
-            rows = Rows(**{name: archive[name] for name in ROW_COLUMNS})
-            frames = {name: archive[name] for name in FRAME_COLUMNS}
+            rows = Rows(**{column.name: archive[column.name] for column in ROWS})
+            frames = {column.name: archive[column.name] for column in (*FRAMES, *FINGERPRINTS)}
             return Piece(rows=rows, batch_size=int(archive["batch_size"]), **frames)
 
     def loader(self, number: int) -> Callable[[], Piece]:
@@ -81,7 +83,7 @@ class PieceFolder:
         return lambda: self.load(number)
 
     def remove(self) -> None:
-        """Drop all pieces; called after the store file is committed."""
+        """Remove all pieces; called after the store file is committed."""
         self._kept.clear()
         shutil.rmtree(self.path, ignore_errors=True)
         with suppress(OSError):  # other videos may still have theirs in it

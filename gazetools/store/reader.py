@@ -15,14 +15,15 @@ from gazetools.io.atomic import sha256_of_file
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import DataFileError, FrameRangeError
 from gazetools.schemas.provenance import MAX_PROVENANCE_BYTES, Provenance
-from gazetools.schemas.store import EXTRA_GROUP, FINGERPRINT_SIZE, SIDECAR_SUFFIX, STORE_DATASETS, Rows, Sidecar
+from gazetools.schemas.store import EXTRA_GROUP, SIDECAR_SUFFIX, Rows
 from gazetools.store.chunks import ChunkedRows
+from gazetools.store.columns import COLUMNS, ROWS, TRACKS
 from gazetools.store.listing import read_sidecar
 
 # HDF5 filter numbers: deflate 1, shuffle 2, fletcher32 3. Others would make HDF5 load plugins.
 _ALLOWED_FILTERS = {1, 2, 3}
 _MAX_EXPANSION = 2000
-"""A dataset whose logical size passes its stored bytes by more than this is a bomb, not a heatmap."""
+"""Largest ratio of a dataset's logical size to its stored bytes; more is a decompression bomb."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,8 @@ class StoreReader(Closing):
         self.path = Path(path)
         self._direct: ChunkedRows | None = None
         self._datasets: dict[str, h5py.Dataset] = {}
-        self.sidecar: Sidecar | None = self._sidecar_if_present()
+        sidecar_path = self.path.with_suffix(SIDECAR_SUFFIX)
+        self.sidecar = read_sidecar(sidecar_path) if sidecar_path.exists() else None
         if verify_checksum:
             self._verify_checksum()
         try:
@@ -80,11 +82,6 @@ class StoreReader(Closing):
     def video_id(self) -> str:
         """The video's id as its provenance states it."""
         return self.provenance.video_id
-
-    @property
-    def heatmap_shape(self) -> tuple[int, int]:
-        """(H, W) of every heatmap."""
-        return self._heatmap_shape
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -148,10 +145,6 @@ class StoreReader(Closing):
                 path=str(self.path),
             ) from None
 
-    def _sidecar_if_present(self) -> Sidecar | None:
-        path = self.path.with_suffix(SIDECAR_SUFFIX)
-        return read_sidecar(path) if path.exists() else None
-
     def _verify_checksum(self) -> None:
         if self.sidecar is None:
             raise DataFileError(f"{self.path} has no sidecar to check its sha256 against.", path=str(self.path))
@@ -163,11 +156,12 @@ class StoreReader(Closing):
             )
 
     def _check_structure(self) -> None:
-        for name, (dtype, rank) in STORE_DATASETS.items():
-            self._check_dataset(name, dtype, rank)
+        for column in COLUMNS:
+            self._check_dataset(column.dataset, column.dtype, column.rank)
         self._check_lengths()
         shape = self._datasets["rows/heatmap"].shape
-        self._heatmap_shape = int(shape[1]), int(shape[2])
+        self.heatmap_shape = int(shape[1]), int(shape[2])
+        """(H, W) of every heatmap."""
 
     def _check_dataset(self, name: str, dtype: str, rank: int) -> None:
         dataset = self._linked(name)
@@ -189,7 +183,7 @@ class StoreReader(Closing):
         self._datasets[name] = dataset
 
     def _linked(self, name: str) -> Any:
-        """What lies at `name`, reached by hard links only."""
+        """The object at `name`, reached by hard links only."""
         group: Any = self._file
         for part in name.split("/"):
             link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
@@ -201,15 +195,15 @@ class StoreReader(Closing):
         return group
 
     def _check_lengths(self) -> None:
-        for prefix, count_of in (("rows/", "rows/frame"), ("tracks/", "tracks/id")):
-            wanted = self._datasets[count_of].shape[0]
-            for name in (n for n in STORE_DATASETS if n.startswith(prefix)):
-                if (found := self._datasets[name].shape[0]) != wanted:
-                    raise DataFileError(f"{self.path}: {name} has {found} rows, not {wanted}.")
-        shapes = {"rows/box": (4,), "frames/fingerprint": (FINGERPRINT_SIZE, FINGERPRINT_SIZE)}
-        for name, tail in shapes.items():
-            if (shape := self._datasets[name].shape)[1:] != tail:
-                raise DataFileError(f"{self.path}: {name} has the shape {shape}, not [N, {tail}].")
+        for group in (ROWS, TRACKS):
+            wanted = self._datasets[group[0].dataset].shape[0]
+            for column in group:
+                if (found := self._datasets[column.dataset].shape[0]) != wanted:
+                    raise DataFileError(f"{self.path}: {column.dataset} has {found} rows, not {wanted}.")
+        for column in COLUMNS:
+            shape = self._datasets[column.dataset].shape
+            if column.tail is not None and shape[1:] != column.tail:
+                raise DataFileError(f"{self.path}: {column.dataset} has the shape {shape}, not [N, {column.tail}].")
 
     def _read_provenance(self) -> Provenance:
         text = self._file.attrs.get("provenance")

@@ -16,25 +16,19 @@ from gazetools.io.atomic import atomic_path, sha256_of_file
 from gazetools.io.json_files import write_json_atomic
 from gazetools.io.raw_file import ErrorHidingFile
 from gazetools.schemas.provenance import Provenance
-from gazetools.schemas.store import (
-    EXTRA_GROUP,
-    SIDECAR_SUFFIX,
-    STORE_SUFFIX,
-    Piece,
-    Sidecar,
-)
+from gazetools.schemas.store import EXTRA_GROUP, SIDECAR_SUFFIX, STORE_SUFFIX, Piece, Sidecar
 from gazetools.schemas.video_id import path_of_id
-from gazetools.store.columns import FRAME_COLUMNS, ROW_COLUMNS, Column, columns_of
+from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS, TRACKS, SizedColumn, sized_columns
 
 _BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreContent:
-    """What a store file is to hold."""
+    """The content of a store file."""
 
     provenance: Provenance
-    """Kept as the root attribute of that name."""
+    """Origin of the maps, kept as the root attribute of that name."""
     pieces: Sequence[Callable[[], Piece]]
     """One loader per piece, in frame order; each is called twice (sizes first, then data)."""
     track_roles: dict[int, str]
@@ -62,7 +56,7 @@ def write_store(root: Path, video_id: str, content: StoreContent) -> Sidecar:
 
 
 def fill_store(root: Path, video_id: str, content: StoreContent) -> FilledStore:
-    """As `write_store` up to the commit, which takes no Python and may be left to another thread."""
+    """`write_store` up to the commit, which another thread may do, since it hardly holds Python's lock."""
     payload = path_of_id(root, video_id, STORE_SUFFIX)
     counts = _Counts.of(content)
     with ExitStack() as cleanup:
@@ -91,13 +85,13 @@ def fill_store(root: Path, video_id: str, content: StoreContent) -> FilledStore:
 
 
 class FilledStore:
-    """A payload that is written and closed under its temporary name."""
+    """A payload that is written and closed under its temporary name, ready to be committed."""
 
     def __init__(self, temp: Path, sidecar_path: Path, sidecar: dict[str, Any], pending: ExitStack) -> None:
         self._temp, self._sidecar_path, self._sidecar, self._pending = temp, sidecar_path, sidecar, pending
 
     def commit(self) -> Sidecar:
-        """Hash, fsync and rename the payload, then write the sidecar; errors as `write_store`. To be called once."""
+        """Hash, fsync and rename the payload, then write the sidecar; errors as `write_store`. Call it once."""
         with self._pending:
             size, digest = self._temp.stat().st_size, sha256_of_file(self._temp)
         sidecar = Sidecar(**self._sidecar, payload_bytes=size, payload_sha256=digest)
@@ -136,36 +130,37 @@ class _Counts:
 
 def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
     file.attrs["provenance"] = content.provenance.to_text()
-    layout = columns_of(
+    sized = sized_columns(
         frames=counts.frames,
         rows=counts.rows,
         fingerprints=counts.fingerprints,
         heatmap_shape=content.heatmap_shape,
     )
-    columns = {column.name: _Column(_created(file, column)) for column in layout}
+    blocks = {each.column.name: _Blocks(_created(file, each)) for each in sized}
     for load in content.pieces:
         piece = load()
-        for name in ROW_COLUMNS:
-            columns[name].append(getattr(piece.rows, name))
-        for name in FRAME_COLUMNS:
-            columns[name].append(getattr(piece, name))
-    for column in columns.values():
-        column.flush()
-    ids = sorted(content.track_roles)
-    file.create_dataset("tracks/id", data=np.array(ids, dtype=np.int32))
-    roles = [content.track_roles[i] for i in ids]
-    file.create_dataset("tracks/role", data=roles, dtype=h5py.string_dtype(), shape=(len(ids),))
+        for column in ROWS:
+            blocks[column.name].append(getattr(piece.rows, column.name))
+        for column in (*FRAMES, *FINGERPRINTS):
+            blocks[column.name].append(getattr(piece, column.name))
+    for waiting in blocks.values():
+        waiting.flush()
+    ids, roles = TRACKS
+    known = sorted(content.track_roles)
+    file.create_dataset(ids.dataset, data=np.array(known, dtype=ids.dtype))
+    names = [content.track_roles[track] for track in known]
+    file.create_dataset(roles.dataset, data=names, dtype=h5py.string_dtype(), shape=(len(known),))
 
 
-def _created(file: h5py.File, column: Column) -> h5py.Dataset:
+def _created(file: h5py.File, sized: SizedColumn) -> h5py.Dataset:
     # fletcher32 (chunked only) finds a flipped bit on read
-    chunks = column.chunks
+    chunks, column = sized.chunks, sized.column
     return file.create_dataset(
-        column.dataset, shape=column.shape, dtype=column.dtype, chunks=chunks, fletcher32=chunks is not None
+        column.dataset, shape=sized.shape, dtype=column.dtype, chunks=chunks, fletcher32=chunks is not None
     )
 
 
-class _Column:
+class _Blocks:
     """Appends to a dataset in blocks of at least `_BLOCK_BYTES`: thousands of tiny writes cost more than their data."""
 
     def __init__(self, dataset: h5py.Dataset) -> None:
@@ -174,14 +169,14 @@ class _Column:
         self._waiting_bytes = self._written = 0
 
     def append(self, values: npt.NDArray[Any]) -> None:
-        """Keep `values` until a block is full."""
+        """Keep `values`, and write them once a block is full."""
         self._waiting.append(values)
         self._waiting_bytes += values.nbytes
         if self._waiting_bytes >= _BLOCK_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the values that are kept."""
         if not self._waiting:
             return
         values = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)

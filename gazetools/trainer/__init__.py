@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 _PUBLIC = {
     "AnticipativeWrapperHeatmap": "gazetools.trainer.models.wrapper",
     "AttentiveClassifier": "gazetools.trainer.models.probe",
-    "TrainResult": "gazetools.trainer.result",
+    "TrainResult": "gazetools.trainer.outcome",
     "VisionTransformerPredictorHeatmap": "gazetools.trainer.models.predictor",
     "load_config": "gazetools.trainer.plan.config",
     "readiness_findings": "gazetools.trainer.plan.readiness",
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap, vit_heatmap_predictor
     from gazetools.trainer.models.probe import AttentiveClassifier
     from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
+    from gazetools.trainer.outcome import TrainResult
     from gazetools.trainer.plan.config import load_config
     from gazetools.trainer.plan.readiness import readiness_findings
-    from gazetools.trainer.result import TrainResult
     from gazetools.trainer.run import train
 
 

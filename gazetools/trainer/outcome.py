@@ -1,41 +1,75 @@
-"""From a plan and a loop to the result of the run, and whether a run folder already has one."""
+"""The result of a run: what `train` returns and `result.json` holds, and whether a run folder already has it."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from gazetools.io.json_files import read_json
+from gazetools.schemas.errors import ExitCode
 from gazetools.schemas.training import RANDOM_WEIGHTS
 from gazetools.trainer.folder.checkpoints import best_checkpoint
-from gazetools.trainer.learn.loop import Loop
-from gazetools.trainer.learn.position import Position
+from gazetools.trainer.learn.loop import Loop, Position
 from gazetools.trainer.plan.settle import RunPlan
-from gazetools.trainer.result import TrainResult
 
-RESULT_NAME = "result.json"
+Status = Literal["done", "interrupted", "dry_run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """The outcome of `train`."""
+
+    status: Status
+    folder: str
+    epochs_done: int
+    steps_done: int
+    random_weights: bool
+    anchor_rule: str
+    data: dict[str, Any]
+    """Clips, videos, classes, heatmap coverage and what was left out, per split."""
+    model: dict[str, Any]
+    """Parameters in all and trained, tokens, sizes."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """`train_*` and `val_<anchor>_*` of the last finished epoch."""
+    best: dict[str, Any] | None = None
+    """Epoch, metric name, value and checkpoint of the chosen epoch, where the run has one model."""
+    best_by_learner: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Models that were dropped, and why."""
+    final: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Model -> split (`held_out`, `val_<anchor>`, `horizon_<seconds>`) -> metrics with the chosen weights."""
+    horizons: list[float] = field(default_factory=list)
+    processes: int = 1
+    checkpoint: str | None = None
+    notes: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    """The resolved config."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0, or 130 where the run was interrupted."""
+        return ExitCode.INTERRUPTED if self.status == "interrupted" else ExitCode.OK
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
 
 
 def result_of(
-    status: Literal["done", "interrupted", "dry_run"],
-    plan: RunPlan,
-    loop: Loop | None,
-    *,
-    checkpoint: str | None,
-    notes: list[str],
-    processes: int,
+    status: Status, plan: RunPlan, loop: Loop | None, *, checkpoint: str | None, notes: list[str], processes: int
 ) -> TrainResult:
-    """The result; without a loop that of a dry run."""
+    """The result of a run; a dry run has no loop."""
     settings = plan.config.experiment.optimization
     per_step = settings.batch_size * settings.accumulation_steps * processes
-    position = loop.position if loop is not None else Position()
-    best: dict[str, Any] = {}
-    for learner in loop.learners if loop is not None else ():
-        path = best_checkpoint(plan.checkpoints, learner.name)
+    position, learners = (loop.position, loop.learners) if loop is not None else (Position(), [])
+    best: dict[str, dict[str, Any] | None] = {}
+    for learner in learners:
+        path = best_checkpoint(plan.folder.checkpoints, learner.name)
         kept = {"checkpoint": str(path) if path is not None else None}
         best[learner.name] = {**learner.best, **kept} if learner.best is not None else None
     return TrainResult(
         status=status,
-        folder=str(plan.folder),
+        folder=str(plan.folder.path),
         epochs_done=position.epoch,
         steps_done=position.global_step,
         random_weights=plan.config.model_kwargs.checkpoint == RANDOM_WEIGHTS,
@@ -50,7 +84,7 @@ def result_of(
         metrics=position.history[-1] if position.history else {},
         best=next(iter(best.values())) if len(best) == 1 else None,
         best_by_learner=best,
-        failed={x.name: x.failed for x in loop.learners if x.failed is not None} if loop is not None else {},
+        failed={learner.name: learner.failed for learner in learners if learner.failed is not None},
         final=position.final or {},
         horizons=list(plan.horizons),
         checkpoint=checkpoint,
@@ -59,16 +93,16 @@ def result_of(
     )
 
 
-def is_finished(plan: RunPlan, loop: Loop) -> bool:
-    """Whether the run is over and measured, so that the same command changes nothing; fills in what it measured."""
-    path = plan.folder / RESULT_NAME
-    over = loop.position.epoch >= plan.config.experiment.optimization.num_epochs
+def finished_final(plan: RunPlan, position: Position) -> dict[str, Any] | None:
+    """The final measurements in the run folder, where the same command would change nothing; None otherwise."""
+    path = plan.folder.result
+    over = position.epoch >= plan.config.experiment.optimization.num_epochs
     if plan.config.val_only or not over or not path.is_file():
-        return False
+        return None
     document = read_json(path)
-    if document.get("status") != "done" or document.get("steps_done") != loop.position.global_step:
-        return False
+    if document.get("status") != "done" or document.get("steps_done") != position.global_step:
+        return None
     if set(plan.horizons) - {float(key) for key in document.get("horizons", [])}:
-        return False
-    loop.position.final = document["final"]
-    return True
+        return None
+    final: dict[str, Any] = document["final"]
+    return final

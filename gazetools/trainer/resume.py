@@ -1,47 +1,87 @@
-"""Where a run begins: its own last checkpoint, or weights given by path; what does not fit is refused."""
+"""Saving and restoring a run: its own checkpoints, and weights given by path; what does not fit is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gazetools.schemas.errors import CheckpointError, UsageError
-from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.data.survey import DataPlan
 from gazetools.trainer.folder.checkpoints import (
-    BEST_FOLDER,
     TRAINING_FORMAT,
+    WEIGHTS_FORMAT,
     FoundCheckpoint,
     best_checkpoint,
     load_checkpoint,
     load_latest,
+    save_best,
+    save_checkpoint,
 )
+from gazetools.trainer.folder.paths import BEST_NAME, RunFolder
 from gazetools.trainer.folder.weights import is_export, load_exported
 from gazetools.trainer.learn.learner import Learner, Trunk
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.models.build import read_checkpoint
 from gazetools.trainer.models.keys import load_strict, strip_prefixes
-from gazetools.trainer.plan.checks import differing_keys
+from gazetools.trainer.plan.settle import RunPlan
 
-CHECKPOINTS = "checkpoints"
+_FREE_KEYS = (
+    "folder", "tag", "eval_name", "resume_checkpoint", "val_only", "classifier_checkpoint", "nodes", "tasks_per_node",
+    "cpus_per_task", "mem_per_gpu", "device", "log_every", "checkpoint_every", "experiment.wandb",
+    "experiment.tensorboard",
+    "experiment.data.num_workers", "experiment.data.pin_memory", "experiment.data.max_unreadable_clips",
+    "experiment.evaluation.horizons", "experiment.data.heatmap_base_path", "experiment.data.base_path",
+    "experiment.data.dataset_train", "experiment.data.dataset_val", "experiment.data.index_cache",
+    "experiment.data.feature_cache.folder", "experiment.data.feature_cache.budget_gib",
+    "experiment.data.takes_file", "experiment.data.heatmap_sources.*.path",
+)  # fmt: skip
+"""Config keys that a resumed run may change: they only say where and how it is carried out."""
 
 
-def find_state(
-    folder: Path, config: TrainingConfig, plan: DataPlan, *, processes: int, note: Callable[[str], None]
-) -> FoundCheckpoint | None:
-    """The newest whole state below `folder` after checking, before any model is built, that this run may go on from it.
+def save_state(loop: Loop, plan: RunPlan) -> str | None:
+    """Save the whole state as the newest checkpoint. Every process must call it.
 
-    None where there is no checkpoint. Raises CheckpointError or UsageError where it does not fit.
+    Returns the checkpoint's path in the leading process, None in others.
     """
-    found = load_latest(folder)
+    state = loop.state()
+    if state is None:
+        return None
+    state = {"format": TRAINING_FORMAT, **plan.identity(), **state}
+    return str(save_checkpoint(plan.folder.checkpoints, state, step=loop.position.global_step))
+
+
+def save_best_weights(loop: Loop, plan: RunPlan, names: Sequence[str]) -> None:
+    """Save the weights of the learners `names`, whose best epoch this is; the leading process writes."""
+    if not loop.world.leads:
+        return
+    for trunk in loop.trunks:
+        for learner in trunk.learners:
+            if learner.name in names:
+                state = {
+                    "format": WEIGHTS_FORMAT,
+                    **plan.identity(),
+                    "learner": learner.name,
+                    "best": learner.best,
+                    "predictor": trunk.predictor_weights(),
+                    "probe": learner.weights(),
+                }
+                save_best(plan.folder.checkpoints, learner.name, state, step=loop.position.global_step)
+
+
+def find_state(plan: RunPlan, *, processes: int, note: Callable[[str], None]) -> FoundCheckpoint | None:
+    """The newest whole state of the run, checked before any model is built; None where there is no checkpoint.
+
+    Raises CheckpointError or UsageError where this run cannot continue from it exactly.
+    """
+    found = load_latest(plan.folder.checkpoints)
     if found is None:
         return None
     for reason in found.rejected:
         note(f"{reason} Going on from {found.path.name}, the one before.")
-    check_state(found.state, str(found.path), config, plan, whole_config=True)
+    _check_state(found.state, str(found.path), plan, whole_config=True)
     wrote = len(found.state["processes"])
     if wrote != processes:
         raise UsageError(
@@ -52,40 +92,27 @@ def find_state(
     return found
 
 
-def _check_heatmaps(state: Mapping[str, Any], name: str, now: Mapping[str, str]) -> None:
-    found = state.get("heatmaps")
-    if found is None:
-        raise CheckpointError(
-            f"The checkpoint {name} of gazetools {state.get('version')} does not say which heatmaps it was trained on.",
-            hint="It can't go on exactly: start another run with classifier_checkpoint set to it, or train anew.",
-        )
-    changed = [source for source in sorted({*found, *now}) if found.get(source) != now.get(source)]
-    if changed:
-        raise CheckpointError(
-            f"The checkpoint {name} was trained on other heatmaps than there are now (source {', '.join(changed)}).",
-            hint="Use the heatmaps that it was trained with, or another folder or tag.",
-        )
+def _check_state(state: Mapping[str, Any], name: str, plan: RunPlan, *, whole_config: bool) -> None:
+    """Raise CheckpointError or UsageError where classes, clips, heatmaps or settings are not the checkpoint's.
 
-
-def check_state(
-    state: Mapping[str, Any], name: str, config: TrainingConfig, plan: DataPlan, *, whole_config: bool
-) -> None:
-    """Raise CheckpointError or UsageError where classes, clips or settings are not those of the checkpoint."""
-    if state["labels"] != plan.labels.to_plain():
+    Without `whole_config` (only weights are taken) clips and heatmaps may differ, and all settings but the model's.
+    """
+    labels, annotations = plan.data.labels, plan.config.experiment.data.dataset_train
+    if state["labels"] != labels.to_plain():
         raise CheckpointError(
             f"The classes of the checkpoint {name} ({ {t: len(v) for t, v in state['labels'].items()} }) are not "
-            f"those of {config.experiment.data.dataset_train} ({plan.labels.counts}).",
+            f"those of {annotations} ({labels.counts}).",
             hint="Use the annotations that it was trained with.",
         )
-    if whole_config and state["train_clips"] != plan.train.fingerprint():
+    if whole_config and state["train_clips"] != plan.data.train.fingerprint():
         raise CheckpointError(
-            f"The checkpoint {name} was trained on other clips than those that "
-            f"{config.experiment.data.dataset_train} and the heatmaps give now.",
+            f"The checkpoint {name} was trained on other clips than those that {annotations} and the heatmaps give "
+            "now.",
             hint="Use the same annotations and heatmaps, or another folder or tag.",
         )
     if whole_config:
-        _check_heatmaps(state, name, plan.heatmap_contents())
-    differing = differing_keys(state["config"], config.model_dump(mode="json"))
+        _check_heatmaps(state, name, plan.data.heatmap_contents())
+    differing = differing_keys(state["config"], plan.dumped_config())
     if not whole_config:
         differing = [key for key in differing if key.startswith(("model_kwargs.", "experiment.classifier."))]
     if differing:
@@ -96,81 +123,109 @@ def check_state(
         )
 
 
-def load_given_weights(loop: Loop, path: Path, config: TrainingConfig, plan: DataPlan) -> str:
-    """Weights of all learners from a run folder, a checkpoint folder, an export, or V-JEPA 2's released probe file.
+def _check_heatmaps(state: Mapping[str, Any], name: str, current: Mapping[str, str]) -> None:
+    found = state.get("heatmaps")
+    if found is None:
+        raise CheckpointError(
+            f"The checkpoint {name} of gazetools {state.get('version')} does not say which heatmaps it was trained on.",
+            hint="It can't go on exactly: start another run with classifier_checkpoint set to it, or train anew.",
+        )
+    changed = [source for source in sorted({*found, *current}) if found.get(source) != current.get(source)]
+    if changed:
+        raise CheckpointError(
+            f"The checkpoint {name} was trained on other heatmaps than there are now (source {', '.join(changed)}).",
+            hint="Use the heatmaps that it was trained with, or another folder or tag.",
+        )
 
-    Returns what to tell. Raises CheckpointError where a learner has no weights there.
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Dotted keys of two dumped configs whose values differ, without those that a resumed run may change."""
+    flat_old, flat_new = _flatten(old), _flatten(new)
+    keys = sorted(key for key in {*flat_old, *flat_new} if flat_old.get(key) != flat_new.get(key))
+    return [key for key in keys if not any(fnmatchcase(key, free) or key.startswith(f"{free}.") for free in _FREE_KEYS)]
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def load_given_weights(loop: Loop, plan: RunPlan, path: Path) -> str:
+    """Load all learners from a run folder, a checkpoint folder, an export, or V-JEPA 2's released probe file.
+
+    Returns a note for the user. Raises CheckpointError where a learner has no weights there.
     """
     if path.is_file():
         return _load_released_probes(loop, path)
-    if is_export(path):
-        return _load_export(loop, path, config, plan)
-    folder = path / CHECKPOINTS if (path / CHECKPOINTS).is_dir() else path
-    by_best = (folder / BEST_FOLDER).is_dir()
     whole: dict[str, Any] | None = None
+    text = f"Predictor and probe from {path}."
+    if is_export(path):
+        if len(loop.learners) != 1:
+            raise UsageError(
+                f"The export {path} holds one model, this run has {len(loop.learners)}.",
+                hint="Use a config with one arm, seed and probe, or pass a run folder.",
+            )
+        whole = load_exported(path).as_state()
+        text = f"Predictor and probe of {whole['learner']} from the export {path}."
+    own = RunFolder(path).checkpoints
+    folder = own if own.is_dir() else path
+    by_best = (folder / BEST_NAME).is_dir()
     if not by_best and folder != path and (latest := load_latest(folder)) is not None:
         path, whole = latest.path, latest.state
+        text = f"Predictor and probe from {path}."
+    elif by_best:
+        text = f"Predictor and probe from {path} (best epoch)."
     for trunk in loop.trunks:
         for learner in trunk.learners:
             if by_best:
-                best = best_checkpoint(folder, learner.name)
-                if best is None:
-                    raise CheckpointError(
-                        f"{folder} has no best weights of {learner.name!r}.",
-                        hint=f"It has: {', '.join(sorted(p.name for p in (folder / BEST_FOLDER).iterdir()))}.",
-                    )
-                state = load_checkpoint(best)
+                state = load_checkpoint(_best_of(folder, learner))
             else:
                 state = whole = whole or load_checkpoint(path)
-            check_state(state, str(path), config, plan, whole_config=False)
-            _load_learner(state, trunk, learner, path, keep_best=config.val_only)
-    return f"Predictor and probe from {path}" + (" (best epoch)." if by_best else ".")
+            _check_state(state, str(path), plan, whole_config=False)
+            _load_learner(state, trunk, learner, path, keep_best=plan.config.val_only)
+    return text
 
 
-def _load_export(loop: Loop, path: Path, config: TrainingConfig, plan: DataPlan) -> str:
-    """An export holds one model, for a run of one."""
-    if len(loop.learners) != 1:
-        raise UsageError(
-            f"The export {path} holds one model, this run has {len(loop.learners)}.",
-            hint="Use a config with one arm, seed and probe, or pass a run folder.",
-        )
-    exported = load_exported(path)
-    check_state(exported.as_state(), str(path), config, plan, whole_config=False)
-    _load_learner(exported.as_state(), loop.trunks[0], loop.learners[0], path, keep_best=config.val_only)
-    return f"Predictor and probe of {exported.learner} from the export {path}."
-
-
-def load_best(loop: Loop, folder: Path) -> None:
-    """The weights of every learner's best epoch."""
+def load_best(loop: Loop, plan: RunPlan) -> None:
+    """Load the weights of every learner's best epoch."""
     for trunk in loop.trunks:
         for learner in trunk.alive:
-            best = best_checkpoint(folder, learner.name)
-            if best is None:
-                raise CheckpointError(f"{folder} has no best weights of {learner.name!r}.")
+            best = _best_of(plan.folder.checkpoints, learner)
             _load_learner(load_checkpoint(best), trunk, learner, best)
+
+
+def _best_of(folder: Path, learner: Learner) -> Path:
+    best = best_checkpoint(folder, learner.name)
+    if best is None:
+        raise CheckpointError(
+            f"{folder} has no best weights of {learner.name!r}.",
+            hint=f"It has: {', '.join(sorted(p.name for p in (folder / BEST_NAME).glob('*')))}.",
+        )
+    return best
 
 
 def _load_learner(
     state: Mapping[str, Any], trunk: Trunk, learner: Learner, path: Path, *, keep_best: bool = False
 ) -> None:
-    """Weights and, with `keep_best`, what chose them."""
+    """Load weights and, with `keep_best`, the epoch and value that chose them."""
+    own = state
     if state["format"] == TRAINING_FORMAT:
         if learner.name not in state["learners"] or trunk.name not in state["predictors"]:
             raise CheckpointError(
                 f"{path} has no weights of {learner.name!r}; it has {', '.join(state['learners'])}.",
                 hint="Use the arms that it was trained with.",
             )
-        trunk.load_predictor(state["predictors"][trunk.name])
-        learner.probe.load_state_dict(state["learners"][learner.name]["probe"])
-        learner.best = state["learners"][learner.name]["best"] if keep_best else learner.best
-    else:
-        trunk.load_predictor(state["predictor"])
-        learner.probe.load_state_dict(state["probe"])
-        learner.best = state["best"] if keep_best else learner.best
+        own = {**state["learners"][learner.name], "predictor": state["predictors"][trunk.name]}
+    trunk.load_predictor(own["predictor"])
+    learner.probe.load_state_dict(own["probe"])
+    if keep_best:
+        learner.best = own["best"]
 
 
 def _load_released_probes(loop: Loop, path: Path) -> str:
-    """V-JEPA 2's evaluation checkpoint: `classifiers`, one state dict per entry of multihead_kwargs."""
+    """Load V-JEPA 2's evaluation checkpoint: `classifiers`, one state dict per entry of multihead_kwargs."""
     classifiers = read_checkpoint(path).get("classifiers")
     if not isinstance(classifiers, list) or not classifiers:
         raise CheckpointError(

@@ -1,8 +1,9 @@
-"""`train`: everything is checked, wired and reported here; the work is done elsewhere."""
+"""`train`: the main path of a run. Everything is checked, wired and reported here; the work is done elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +11,12 @@ from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.trainer.folder.checkpoints import FoundCheckpoint
 from gazetools.trainer.folder.records import write_metrics, write_steps
-from gazetools.trainer.learn.build import build_trunks
-from gazetools.trainer.learn.encoding import open_feature_cache
+from gazetools.trainer.learn.forward import open_feature_cache
+from gazetools.trainer.learn.learner import build_trunks
 from gazetools.trainer.learn.loop import Loop
-from gazetools.trainer.logs.tensorboard import TensorboardLog
-from gazetools.trainer.logs.wandb import WandbLog
+from gazetools.trainer.logs.guarded import GuardedLog
+from gazetools.trainer.logs.tensorboard import open_tensorboard
+from gazetools.trainer.logs.wandb import open_wandb
 from gazetools.trainer.measure.final import (
     final_evaluation,
     flat_values,
@@ -25,21 +27,15 @@ from gazetools.trainer.measure.final import (
 )
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
-from gazetools.trainer.outcome import RESULT_NAME, is_finished, result_of
-from gazetools.trainer.plan.checks import notes_of
+from gazetools.trainer.outcome import TrainResult, finished_final, result_of
 from gazetools.trainer.plan.config import load_config
-from gazetools.trainer.plan.ignored import ignored_note
+from gazetools.trainer.plan.ignored import notes_of
 from gazetools.trainer.plan.settle import RunPlan, settle
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.launch import accept_warnings
 from gazetools.trainer.processes.world import World, joined_world
-from gazetools.trainer.result import TrainResult
-from gazetools.trainer.resume import find_state, load_best, load_given_weights
-from gazetools.trainer.saving import save_best_weights, save_state
+from gazetools.trainer.resume import find_state, load_best, load_given_weights, save_best_weights, save_state
 from gazetools.trainer.talk import Talk
-
-CONFIG_NAME = "config.json"
-Logs = Sequence[WandbLog | TensorboardLog]
 
 
 def train(
@@ -53,16 +49,20 @@ def train(
 ) -> TrainResult:
     """Train (or, with `val_only`, evaluate) what a config describes and write the run folder.
 
+    SIGINT, SIGTERM and SIGUSR1 save the state; the result has the status `interrupted` then.
+
     Args:
         config: YAML file or mapping.
         overrides: `key.path=value` texts.
-        resume: go on from the run folder's last checkpoint; None takes `resume_checkpoint` of the config.
+        resume: continue from the run folder's last checkpoint; None takes `resume_checkpoint` of the config.
         dry_run: check everything and describe the run without training or writing.
-        processes: of a dry run: how many the run will have, by which its steps are counted; None: those there are.
+        processes: number of processes that a dry run counts steps for; None: those there are.
         progress: bars and messages.
 
-    Raises UsageError (2), EnvironmentLacksError (3) before any heavy work, FaultError (4) for a loss that is not
-    finite or a full disk. SIGINT, SIGTERM and SIGUSR1 save the state and give a result with status `interrupted`.
+    Raises:
+        UsageError: wrong settings or data, before any heavy work (exit code 2).
+        EnvironmentLacksError: something is missing on this machine, before any heavy work (exit code 3).
+        FaultError: a loss that is not finite, or a full disk (exit code 4).
 
     >>> train("configs/tiny.yaml", overrides=["experiment.optimization.num_epochs=1"]).status  # doctest: +SKIP
     'done'
@@ -72,8 +72,8 @@ def train(
     with Interruption() as interruption:
         plan = settle(settings, resume=resume, dry_run=dry_run)
         with joined_world(plan.device.type) as world:
-            notes = [*notes_of(settings), *filter(None, [ignored_note(settings, plan.device)])]
-            talk = Talk((progress or NoProgress()) if world.leads else NoProgress(), notes)
+            say_to = (progress or NoProgress()) if world.leads else NoProgress()
+            talk = Talk(say_to, notes_of(settings, plan.device))
             talk.plan(plan)
             if dry_run:
                 count = processes or world.size
@@ -82,41 +82,57 @@ def train(
             accept_warnings()
             found = None
             if resume and not settings.val_only:
-                found = find_state(plan.checkpoints, settings, plan.data, processes=world.size, note=talk.note)
+                found = find_state(plan, processes=world.size, note=talk.note)
             return _Run(plan, talk, world, interruption).go(found)
 
 
 class _Run:
-    """The work of one call of train."""
+    """The work of one call of `train`."""
 
     def __init__(self, plan: RunPlan, talk: Talk, world: World, interruption: Interruption) -> None:
-        self.plan = plan
-        self.talk = talk
-        self.world = world
-        self.loop = self._loop(interruption)
+        self.plan, self.talk, self.world = plan, talk, world
+        config, data = plan.config, plan.data
+        shared = load_pretrained(config)
+        talk.keep(shared.notes)
+        self.features = open_feature_cache(config, shared.encoder, plan.device, world, note=talk.note)
+        self.loop = Loop(
+            config,
+            trunks=build_trunks(plan.learners, shared, data.labels.counts, len(data.train.clips), world=world),
+            train_set=plan.dataset(data.train, training=True, features=self.features),
+            device=plan.device,
+            progress=talk.progress,
+            interruption=interruption,
+            world=world,
+            save=self._save,
+        )
+        self.logs: list[GuardedLog] = []
         self.checkpoint: str | None = None
 
     def go(self, found: FoundCheckpoint | None) -> TrainResult:
         """Begin where the last checkpoint ends, train or measure, and leave a result."""
-        plan, config = self.plan, self.plan.config
+        plan, say = self.plan, self.talk.progress.say
         self._begin(found)
-        if is_finished(plan, self.loop):
+        final = finished_final(plan, self.loop.position)
+        if final is not None:
+            self.loop.position.final = final
             return self._result("done")
-        logs: list[WandbLog | TensorboardLog] = []
         if self.world.leads:
-            write_json_atomic(plan.folder / CONFIG_NAME, plan.dumped_config())
-            logs.append(WandbLog(config, plan.folder, self.talk.progress.say))
-            logs.append(TensorboardLog(config, plan.folder, self.talk.progress.say))
+            write_json_atomic(plan.folder.config, plan.dumped_config())
+            self.logs.append(GuardedLog("W&B", partial(open_wandb, plan.config, plan.folder), say))
+            self.logs.append(GuardedLog("TensorBoard", partial(open_tensorboard, plan.config, plan.folder), say))
         try:
-            if config.val_only:
-                return self._measure_only(logs)
-            return self._measure_best(logs) if self._epochs(logs) else self._finish("interrupted")
+            done = self._measure_only() if plan.config.val_only else self._train_epochs() and self._measure_best()
+            result = self._result("done" if done else "interrupted")
+            if self.world.leads:
+                write_json_atomic(plan.folder.result, result.as_dict())
+            self.world.barrier()
+            return result
         finally:
-            for log in logs:
+            for log in self.logs:
                 log.finish()
 
     def _begin(self, found: FoundCheckpoint | None) -> None:
-        """With the state that was found, with given weights, or anew."""
+        """Load the state that was found, or given weights, or keep the initial ones."""
         plan, given = self.plan, self.plan.weights or self.plan.config.classifier_checkpoint
         if found is not None:
             self.loop.restore(found.state)
@@ -124,30 +140,11 @@ class _Run:
             self.checkpoint = str(found.path)
             self.talk.note(f"Resumed from {found.path} at step {self.loop.position.global_step}.")
         elif given is not None:
-            self.talk.note(load_given_weights(self.loop, Path(given), plan.config, plan.data))
+            self.talk.note(load_given_weights(self.loop, plan, Path(given)))
         elif plan.config.resume_checkpoint:
             self.talk.note("Nothing to resume: starting anew.")
 
-    def _loop(self, interruption: Interruption) -> Loop:
-        plan, config = self.plan, self.plan.config
-        shared = load_pretrained(config)
-        self.talk.keep(shared.notes)
-        self.features = open_feature_cache(config, shared.encoder, plan.device, self.world, note=self.talk.note)
-        trunks = build_trunks(
-            config, shared, plan.data.labels.counts, len(plan.data.train.clips), world=self.world
-        )  # fmt: skip
-        return Loop(
-            config,
-            trunks=trunks,
-            train_set=plan.dataset(plan.data.train, training=True, features=self.features),
-            device=plan.device,
-            progress=self.talk.progress,
-            interruption=interruption,
-            world=self.world,
-            save=self._save,
-        )
-
-    def _epochs(self, logs: Logs) -> bool:
+    def _train_epochs(self) -> bool:
         """Train and measure the epochs that are left; False where a signal came (the state is saved then)."""
         loop, position, folder = self.loop, self.loop.position, self.plan.folder
         measured_sets = [
@@ -171,52 +168,43 @@ class _Run:
             self._save()
             if self.world.leads:
                 write_metrics(folder, position.history)
-            for log in logs:
-                log.log(entry, position.global_step)
+            self._log(entry)
             self.talk.epoch(entry)
             self.talk.table(loop, entry, split_key(measured_sets[0]))
         return True
 
-    def _measure_best(self, logs: Logs) -> TrainResult:
-        """Every split once more with the chosen weights, clip by clip."""
-        load_best(self.loop, self.plan.checkpoints)
-        final = self._final()
-        if final is None:
-            return self._finish("interrupted")
-        for log in logs:
-            log.log(flat_values(self.loop, final, start="final_"), self.loop.position.global_step)
-        return self._finish("done")
+    def _measure_best(self) -> bool:
+        """Measure every split with the chosen weights, clip by clip; False where a signal came."""
+        load_best(self.loop, self.plan)
+        final = self._measure_final()
+        if final is not None:
+            self._log(flat_values(self.loop, final, start="final_"))
+        return final is not None
 
-    def _measure_only(self, logs: Logs) -> TrainResult:
-        """`val_only`: validation and the horizons with the weights that were given."""
-        final, position = self._final(), self.loop.position
+    def _measure_only(self) -> bool:
+        """`val_only`: measure validation and the horizons with the weights that were given; False after a signal."""
+        final, position = self._measure_final(), self.loop.position
         if final is None:
-            return self._finish("interrupted")
+            return False
         entry: dict[str, Any] = {"epoch": position.epoch, "step": position.global_step}
         entry |= flat_values(self.loop, final)
         position.history = [entry]
-        for log in logs:
-            log.log(entry, position.global_step)
+        self._log(entry)
         self.talk.epoch(entry)
-        return self._finish("done")
+        return True
 
-    def _final(self) -> dict[str, dict[str, Any]] | None:
+    def _measure_final(self) -> dict[str, dict[str, Any]] | None:
         plan = self.plan
-        splits = [*plan.data.validation, *plan.horizons.values()] if plan.config.val_only else plan.at_the_end
-        datasets = [plan.dataset(split, training=False, features=self.features) for split in splits]
-        final = final_evaluation(self.loop, datasets, plan.folder, plan.data.labels, train=plan.data.train)
-        self.loop.position.final = final
-        return final
+        datasets = [plan.dataset(split, training=False, features=self.features) for split in plan.at_the_end]
+        self.loop.position.final = final_evaluation(self.loop, datasets, plan)
+        return self.loop.position.final
+
+    def _log(self, values: dict[str, Any]) -> None:
+        for log in self.logs:
+            log.log(values, self.loop.position.global_step)
 
     def _save(self) -> None:
         self.checkpoint = save_state(self.loop, self.plan) or self.checkpoint
-
-    def _finish(self, status: Literal["done", "interrupted"]) -> TrainResult:
-        result = self._result(status)
-        if self.world.leads:
-            write_json_atomic(self.plan.folder / RESULT_NAME, result.as_dict())
-        self.world.barrier()
-        return result
 
     def _result(self, status: Literal["done", "interrupted"]) -> TrainResult:
         return result_of(

@@ -1,4 +1,4 @@
-"""What a run tells: its plan at the start, its figures after every epoch, and notes that its result keeps."""
+"""What a run says: its plan at the start, its figures after every epoch, and notes that its result keeps."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ class Talk:
         self.notes = notes
 
     def note(self, text: str) -> None:
-        """Tell and keep."""
+        """Say and keep a text."""
         self.keep([text])
         self.progress.say(text)
 
     def keep(self, texts: list[str]) -> None:
-        """Keep without telling; each text once."""
+        """Keep texts, each once, without saying them."""
         self.notes += [text for text in texts if text not in self.notes]
 
     def plan(self, plan: RunPlan) -> None:
-        """Clips, coverage and models, before the first step."""
+        """Say clips, coverage and models, before the first step."""
+        say = self.progress.say
         for text in self.notes:
-            self.progress.say(text)
+            say(text)
         for text in _inout_notes(plan):
             self.note(text)
-        self.progress.say(f"Anchor rule: {plan.anchors.rule}.")
+        say(f"Anchor rule: {plan.anchors.rule}.")
         for split in (plan.data.train, *plan.each_epoch):
             text = f"{split.name} (anchor {split.anchor.name}): {len(split.clips)} clips of {split.counts['rows']} rows"
             if plan.data.survey is not None:
                 shares = [f"{100 * share:.1f} % ({name})" for name, share in split.coverages.items()]
                 text += ", heatmap coverage " + (", ".join(shares) if len(shares) > 1 else shares[0].split(" (")[0])
             dropped = [f"{count} {name}" for name, count in split.counts.items() if count and name != "rows"]
-            self.progress.say(text + (f", left out: {', '.join(dropped)}" if dropped else ""))
+            say(text + (f", left out: {', '.join(dropped)}" if dropped else ""))
         if plan.data.shared_videos:
             self.note(
                 f"{plan.data.shared_videos} video(s) are in training and in validation: it shows scenes that were "
@@ -51,15 +52,15 @@ class Talk:
             self.note("The best epoch is chosen on the validation set that is reported (evaluation.held_out=0).")
         for name, arm in plan.model["arms"].items():
             trains = "probe" if arm["train"] == "probe" else f"{arm['train']} + probe"
-            self.progress.say(
+            say(
                 f"Arm {name}: fusion {arm['fusion']}, trains {trains}, {arm['trained_parameters']:,} "
                 f"parameters; {plan.model['video_tokens']} video and {arm['heatmap_tokens']} heatmap tokens per clip."
             )
-        if len(plan.model["learners"]) > 1:
-            self.progress.say(f"{len(plan.model['learners'])} models: {', '.join(plan.model['learners'])}.")
+        if len(plan.learners) > 1:
+            say(f"{len(plan.learners)} models: {', '.join(spec.name for spec in plan.learners)}.")
 
     def table(self, loop: Loop, entry: Mapping[str, Any], selecting: str) -> None:
-        """Every model's figures of the epoch and its best epoch so far, where the progress can show a table."""
+        """Show every model's figures of the epoch and its best epoch so far, where the progress can show a table."""
         if not isinstance(self.progress, ShowsTable):
             return
         rows = []
@@ -81,13 +82,13 @@ class Talk:
         self.progress.table(f"epoch {entry['epoch']}", columns, rows)
 
     def epoch(self, entry: Mapping[str, Any]) -> None:
-        """Losses and validation's action figures."""
+        """Say losses and validation's action figures."""
         shown = [n for n in entry if n.endswith("_loss") or ("_action_" in n and n.startswith("val_"))]
         self.progress.say(f"epoch {entry['epoch']}: " + ", ".join(f"{n} {entry[n]:.3f}" for n in shown))
 
 
 def _inout_notes(plan: RunPlan) -> list[str]:
-    """Where the in/out probability is asked for and not there: these maps stay as they are."""
+    """One note per source whose in/out probability is wanted and missing: these maps stay as they are."""
     data, notes = plan.config.experiment.data, []
     settings = source_settings(data)
     for name, survey in plan.data.surveys.items():

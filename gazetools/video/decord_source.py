@@ -19,15 +19,15 @@ from gazetools.video.probe import choose_stream, open_container
 _BATCH = 8
 """Frames fetched per call when reading in sequence; bounds memory."""
 _TIME_TOLERANCE_SECONDS = 1e-3
-"""decord gives times as 32-bit floats."""
+"""Tolerance for decord's times, which are 32-bit floats."""
 _CODECS = {"h264", "hevc", "mpeg4", "mpeg2video", "vp8", "vp9", "mjpeg"}
 """Codecs that decord's FFmpeg decodes by itself; it dates from before AV1 decoders were common."""
 
 
 def reasons_against(path: Path, info: VideoInfo, index: FrameIndex) -> list[str]:
-    """Why decord must not open this stream; empty where nothing is known against it.
+    """Reasons why decord must not open this stream; empty where nothing is known against it.
 
-    Measured with decord 0.6.0 on barcoded files: it hangs on MPEG-TS, gives wrong frames without a word for H.264 and
+    Measured with decord 0.6.0 on barcoded files: it hangs on MPEG-TS, returns wrong frames silently for H.264 and
     H.265 with leading pictures (x265's default open GOP) and for edit lists, and may abort or hang on damaged files.
     """
     reasons = []

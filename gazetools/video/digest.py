@@ -1,4 +1,4 @@
-"""A sum per decoded frame that tells whether the next one shows the same picture."""
+"""A sum per decoded frame; equal neighbours show the same picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The facts of a source video that every store keeps in its provenance, and the sums that tell files apart."""
+"""Facts of a source video for the provenance of a store, and the sums that distinguish files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import VideoError
@@ -22,27 +22,9 @@ def source_video(
 ) -> SourceVideo:
     """Facts of the open video, with the sha256 of the whole file; computed here unless given."""
     info = reader.info
-    facts: dict[str, Any] = {
-        name: getattr(info, name)
-        for name in (
-            "path",
-            "size_bytes",
-            "stream_index",
-            "container",
-            "codec",
-            "width",
-            "height",
-            "rotation_degrees",
-            "pixel_format",
-            "colour_matrix",
-            "colour_matrix_source",
-            "colour_range",
-            "declared_frame_count",
-            "decoder",
-        )
-    }
+    same_names = SourceVideo.model_fields.keys() - {"sha256", "rate", "frame_count", "counted_by"}
     return SourceVideo(
-        **facts,
+        **{name: getattr(info, name) for name in same_names},
         sha256=sha256 or sha256_of_file(Path(info.path)),
         rate=f"{info.rate.numerator}/{info.rate.denominator}",
         frame_count=reader.frame_count,
@@ -67,7 +49,7 @@ def probe_digest(video: Path) -> str:
 
 @contextmanager
 def hashing(path: Path) -> Iterator[Callable[[], str]]:
-    """A function that waits for the sha256 of the whole file, which a thread computes meanwhile."""
+    """Compute the sha256 of the whole file in a thread; yields a function that waits for it."""
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="source-sha256")
     try:
         digest = pool.submit(sha256_of_file, path)

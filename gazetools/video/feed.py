@@ -1,4 +1,4 @@
-"""The packets of one stream from any position on, each checked against the index before it is used."""
+"""The packets of one stream from any position, each checked against the index before it is used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PacketFeed:
         stream_index: index of the stream in the file.
         table: all packets of the stream, in decode order.
         threads: decoder threads, 0 = one per core.
-        pixels: False where only asked is whether frames come (see `prepare_decoder`).
+        pixels: False where only counts whether frames decode (see `prepare_decoder`).
     """
 
     def __init__(self, path: Path, *, stream_index: int, table: PacketTable, threads: int, pixels: bool = True) -> None:
@@ -81,8 +81,8 @@ class PacketFeed:
     def go_to(self, target: int) -> None:
         """Make packet `target` the next one, with an empty decoder: by seeking, at worst from the start of the file.
 
-        Seeking is only a guess in some containers, so what comes is identified; a landing behind the target is
-        repeated further back.
+        Seeking is only a guess in some containers, so the packets that follow are identified; a seek that lands behind
+        the target is repeated further back.
         """
         for ticks in self._seek_times(target):
             try:
@@ -124,7 +124,7 @@ class PacketFeed:
 
 
 def fault_text(error: Exception) -> str:
-    """One line for what FFmpeg or the feed said."""
+    """One line with the message of FFmpeg or of the feed."""
     if isinstance(error, VideoError):
         return error.message
     return str(getattr(error, "strerror", None) or error)

@@ -1,4 +1,4 @@
-"""Perceptual fingerprints of sampled frames: enough to tell videos and offsets apart without the model."""
+"""Perceptual fingerprints of sampled frames: enough to distinguish videos and offsets without the model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from gazetools.schemas.store import FINGERPRINT_SIZE
 
 FINGERPRINT_EVERY = 16
-"""One processed frame in so many is sampled: 64 bytes a frame on average, beside 8 KiB of heatmap."""
+"""One processed frame in so many is sampled: 64 bytes a frame on average, next to 8 KiB of heatmap."""
 
 
 def fingerprint(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

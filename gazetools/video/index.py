@@ -1,9 +1,9 @@
-"""The frame index: which packets a stream has, which frame each gives, and from which keyframe to decode it."""
+"""The frame index: the packets of a stream, the frame of each, and the keyframe to decode it from."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -21,20 +21,20 @@ class PacketTable:
     """Every packet of one stream in decode order, as one demux pass delivers them. All arrays have length P."""
 
     pts: Int64
-    """In ticks of the stream's time base; NO_PTS where there is none."""
+    """Presentation times in ticks of the stream's time base; NO_PTS where there is none."""
     dts: Int64
     """Decoding times in ticks; NO_PTS where there is none."""
     size: Int64
     """Bytes of payload; packets of 0 bytes hold no picture and are never decoded."""
     key: npt.NDArray[np.bool_]
     discard: npt.NDArray[np.bool_]
-    """Decoded for others to refer to but not shown (edit lists)."""
+    """Whether the packet is decoded as a reference but not shown (edit lists)."""
     corrupt: npt.NDArray[np.bool_]
-    """Marked by the demuxer: part of the packet is missing from the file."""
+    """Whether the demuxer says that part of the packet is missing from the file."""
     listed: int | None
     """Packets that the container's own table lists for the stream, None where it has no such table."""
     promised_end_seconds: float | None
-    """When the stream ends by the container's own account, None where it gives none."""
+    """End of the stream as the container states it, None where it does not."""
     stopped: str | None
     """Why demuxing ended before the end of the file, None if it did not."""
 
@@ -46,17 +46,17 @@ class PacketTable:
 class FrameIndex:
     """T frames in presentation order over the P packets of `packets`.
 
-    `ordinal` means that packets do not tell the frames' times (none, twice the same, or guessed by the demuxer):
-    the times then come from decoding everything once, and frames are found by counting from the start.
+    `ordinal` means that packets do not carry the frames' times (none, duplicates, or guesses of the demuxer): the times
+    then come from decoding everything once, and frames are found by counting from the start.
     """
 
     packets: PacketTable
     pts: Int64
-    """[T] ticks, ascending; of the decoded frames."""
+    """[T] presentation times of the decoded frames in ticks, ascending."""
     packet_of_frame: Int64
     """[T] position of the frame's packet; 0 where ordinal."""
     frame_of_packet: Int64
-    """[P] index of the packet's frame, -1 where it gives none."""
+    """[P] index of the packet's frame, -1 where it has none."""
     key_packets: Int64
     """[K] positions of the packets at which decoding can start, ascending."""
     key_of_frame: Int64
@@ -65,10 +65,10 @@ class FrameIndex:
     frames_have_pts: bool = True
     """False where decoded frames carry no times of their own, and frame i was given the time slot of packet i."""
     preroll: int = 0
-    """Keyframes to go further back than necessary: 1 where the first pictures after an open-GOP keyframe name
-    references from before it, which the strict decoder takes for an error unless it has seen them."""
+    """Number of keyframes to start earlier than necessary: 1 where the first pictures after an open-GOP keyframe name
+    references from before it, which the strict decoder reports as errors unless it has decoded them."""
     ignored_pts: frozenset[int] = frozenset()
-    """Times of packets whose frames cannot be decoded at the ends of the stream; frames there are not counted."""
+    """Times of packets at the ends of the stream whose frames cannot be decoded and are not counted."""
     damage: tuple[str, ...] = ()
 
     @property
@@ -91,41 +91,30 @@ class FrameIndex:
         return position if position < len(self.pts) and int(self.pts[position]) == pts else -1
 
 
-@dataclass
-class _Columns:
-    pts: list[int] = field(default_factory=list)
-    dts: list[int] = field(default_factory=list)
-    size: list[int] = field(default_factory=list)
-    key: list[bool] = field(default_factory=list)
-    discard: list[bool] = field(default_factory=list)
-    corrupt: list[bool] = field(default_factory=list)
-
-
 def demux_packets(av: Any, container: Any, stream: Any) -> PacketTable:
     """Read the packets of `stream` to the end of the file without decoding any."""
-    columns = _Columns()
+    rows: list[tuple[int, int, int, bool, bool, bool]] = []
     stopped = None
     try:
         for packet in container.demux(stream):
             if is_flush(packet):
                 continue
-            columns.pts.append(NO_PTS if packet.pts is None else packet.pts)
-            columns.dts.append(NO_PTS if packet.dts is None else packet.dts)
-            columns.size.append(packet.size)
-            columns.key.append(packet.is_keyframe)
-            columns.discard.append(packet.is_discard)
-            columns.corrupt.append(packet.is_corrupt)
+            pts, dts = (NO_PTS if time is None else time for time in (packet.pts, packet.dts))
+            rows.append((pts, dts, packet.size, packet.is_keyframe, packet.is_discard, packet.is_corrupt))
     except av.error.FFmpegError as error:
         stopped = str(getattr(error, "strerror", None) or error)
     # Only MP4's own table lists every packet; it does so after edit lists too, where the declared count does not.
     listed = len(stream.index_entries) if "mp4" in container.format.name.split(",") else None
+    numbers = np.array(rows, np.int64).reshape(-1, 6).T
+    pts_p, dts_p, size_p = np.ascontiguousarray(numbers[:3])
+    key_p, discard_p, corrupt_p = np.ascontiguousarray(numbers[3:]).astype(np.bool_)
     return PacketTable(
-        pts=np.array(columns.pts, np.int64),
-        dts=np.array(columns.dts, np.int64),
-        size=np.array(columns.size, np.int64),
-        key=np.array(columns.key, np.bool_),
-        discard=np.array(columns.discard, np.bool_),
-        corrupt=np.array(columns.corrupt, np.bool_),
+        pts=pts_p,
+        dts=dts_p,
+        size=size_p,
+        key=key_p,
+        discard=discard_p,
+        corrupt=corrupt_p,
         listed=listed,
         promised_end_seconds=_promised_end(stream),
         stopped=stopped,
@@ -146,7 +135,7 @@ def is_flush(packet: Any) -> bool:
 def damage_of_table(
     table: PacketTable, *, container: str, declared: int | None, time_base: Fraction
 ) -> tuple[str, ...]:
-    """Why the packets are not all that the container promises; empty where nothing contradicts."""
+    """Reasons why packets are missing that the container states; empty where nothing contradicts."""
     reasons = []
     if table.stopped:
         reasons.append(f"reading stopped after {len(table)} packets: {table.stopped}")
@@ -170,7 +159,7 @@ def damage_of_table(
 
 
 def needs_decoding(table: PacketTable, *, container: str, reorder_depth: int) -> bool:
-    """True where packet times cannot name frames: missing, twice the same, or guessed (AVI with B-frames)."""
+    """True where packet times cannot identify frames: missing, duplicate or guessed (AVI with B-frames)."""
     shown = table.pts[(table.size > 0) & ~table.discard]
     if container == "avi" and reorder_depth > 0:
         return True
@@ -180,13 +169,11 @@ def needs_decoding(table: PacketTable, *, container: str, reorder_depth: int) ->
 def index_from_packets(
     table: PacketTable, *, dropped_packets: npt.NDArray[np.bool_] | None = None, damage: tuple[str, ...] = ()
 ) -> FrameIndex:
-    """The index of a stream whose packets carry unique times; `dropped_packets` [P] give no decodable frame."""
+    """The index of a stream whose packets carry unique times; `dropped_packets` [P] have no decodable frame."""
     shown = (table.size > 0) & ~table.discard
-    ignored = (
-        frozenset(int(p) for p in table.pts[shown & dropped_packets]) if dropped_packets is not None else frozenset()
-    )
-    if dropped_packets is not None:
-        shown = shown & ~dropped_packets
+    dropped = np.zeros(len(table), np.bool_) if dropped_packets is None else dropped_packets
+    ignored = frozenset(table.pts[shown & dropped].tolist())
+    shown &= ~dropped
     positions = np.flatnonzero(shown)
     packet_of_frame = positions[np.argsort(table.pts[positions], kind="stable")].astype(np.int64)
     pts = table.pts[packet_of_frame]

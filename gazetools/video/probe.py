@@ -107,8 +107,8 @@ def choose_stream(container: Any, path: Path, stream_index: int | None) -> Any:
 def prepare_decoder(stream: Any, *, threads: int, pixels: bool = True) -> Any:
     """The stream's codec context, set to stop at errors and to use `threads` threads (0 = one per core).
 
-    Without `pixels` the loop filter is left out, a quarter of the work: frames come or fail as they would, but look
-    blocky; for proofs, which only ask whether they come.
+    Without `pixels` the loop filter is left out, a quarter of the work: the same frames decode or fail, but look
+    blocky; for proofs, which need no pixels.
     """
     context = stream.codec_context
     context.thread_type = "NONE" if threads == 1 else "AUTO"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,10 @@ def build_index(path: Path, info: VideoInfo, *, threads: int) -> FrameIndex:
         return _index_by_decoding(av, path, info, table, damage)
     dropped = np.zeros(len(table), np.bool_)
     index = index_from_packets(table, damage=damage)
-    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=1, pixels=False)
-    try:
+    with _session(path, info, index, threads=1) as session:
         index = _prove_head(index, session, dropped)
-    finally:
-        session.close()
-    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=threads, pixels=False)
-    try:
+    with _session(path, info, index, threads=threads) as session:
         index = _prove_tail(path, info, index, session, dropped)
-    finally:
-        session.close()
     if len(index) == 0:
         raise VideoError(
             f"{path}: not one of its {len(table)} packets gives a frame that can be decoded.",
@@ -59,21 +54,27 @@ def build_index(path: Path, info: VideoInfo, *, threads: int) -> FrameIndex:
     return index
 
 
+def _session(path: Path, info: VideoInfo, index: FrameIndex, *, threads: int) -> closing[DecodeSession]:
+    return closing(DecodeSession(path, stream_index=info.stream_index, index=index, threads=threads, pixels=False))
+
+
 def _without(index: FrameIndex, dropped: Any, reason: str) -> FrameIndex:
     return index_from_packets(index.packets, dropped_packets=dropped, damage=(*index.damage, reason))
 
 
 def _prove_head(index: FrameIndex, session: DecodeSession, dropped: Any) -> FrameIndex:
-    """Drop the frames before the first one that decoding from the first usable keyframe gives."""
+    """Drop the frames before the first one that decodes from the first usable keyframe."""
     first_error = ""
     for key_number, place in enumerate(index.key_packets):
         try:
             # With leading pictures first: those after an IDR keyframe can be decoded (RADL).
-            first = _first_frame(session, key_number, leading=True)
+            session.begin(key_number, leading=True)
+            first = session.first_frame()
         except DecodeFault as fault:
             first_error = first_error or f" ({fault.reason})"
             try:
-                first = _first_frame(session, key_number, leading=False)
+                session.begin(key_number)
+                first = session.first_frame()
             except DecodeFault:
                 continue
         gone = (index.packets.pts < index.pts[first]) | (np.arange(len(index.packets)) < place)
@@ -87,13 +88,8 @@ def _prove_head(index: FrameIndex, session: DecodeSession, dropped: Any) -> Fram
     return _without(index, dropped, "no keyframe can be decoded" + first_error)
 
 
-def _first_frame(session: DecodeSession, key_number: int, *, leading: bool) -> int:
-    session.begin(key_number, leading=leading)
-    return session.first_frame()
-
-
 def _prove_tail(path: Path, info: VideoInfo, index: FrameIndex, session: DecodeSession, dropped: Any) -> FrameIndex:
-    """Drop the frames at the end that decoding from the last keyframes does not give."""
+    """Drop the frames at the end that do not decode from the last keyframes."""
     if len(index) == 0:
         return index
     for key_number in range(len(index.key_packets) - 1, -1, -1):
@@ -120,17 +116,15 @@ def _prove_tail(path: Path, info: VideoInfo, index: FrameIndex, session: DecodeS
 
 
 _CLOSE_TO_END = 24
-"""Packets at the end that are all decoded in the proof; before them, pictures nobody refers to may be skipped."""
+"""Number of packets at the end that are all decoded in the proof; pictures before them that are no reference may be
+skipped."""
 
 
 def _decodable_from(path: Path, info: VideoInfo, index: FrameIndex, key_number: int) -> set[int]:
-    """Frames that come, from this keyframe to the end of the file, before the first error."""
-    session = DecodeSession(path, stream_index=info.stream_index, index=index, threads=1, pixels=False)
-    try:
+    """Frames that decode from this keyframe to the end of the file, before the first error."""
+    with _session(path, info, index, threads=1) as session:
         session.begin(key_number, preroll=1)
         return session.collect_to_end()
-    finally:
-        session.close()
 
 
 def _index_by_decoding(av: Any, path: Path, info: VideoInfo, table: PacketTable, damage: tuple[str, ...]) -> FrameIndex:

@@ -71,7 +71,7 @@ class PyavSource:
             yield from self._run_carefully(run[done:], DecodeFault(int(run[done]), str(error), packet=None))
 
     def _positioned(self, frame: int) -> DecodeSession:
-        """A session that reaches `frame` by going on, or by seeking where that is cheaper."""
+        """A session that reaches `frame` by decoding on, or by seeking where that is cheaper."""
         if self._session is None:
             self._session = self._open(self._threads)
         session = self._session

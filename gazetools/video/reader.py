@@ -1,4 +1,4 @@
-"""VideoReader: exactly the frames asked for, with their true times, from either back end."""
+"""VideoReader: exactly the wanted frames, with their true times, from either back end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class VideoReader(Closing):
         self._closed = False
         self._decord: Any = None
         self.info: VideoInfo = probe(self._path, stream_index)
-        """Facts of the file and the stream; width and height are those of the frames handed out."""
+        """Facts of the file and the stream; width and height are those of the frames that are returned."""
         self._converter = RgbConverter(rotation_degrees=self.info.rotation_degrees)
         if backend == "decord":
             from gazetools.video.decord_source import open_decord
@@ -86,11 +86,11 @@ class VideoReader(Closing):
 
     @property
     def frame_index(self) -> FrameIndex:
-        """The index of the file's frames, built at first use; kept elsewhere it spares a later reader the work."""
+        """The index of the file's frames, built at first use; a later reader can adopt it."""
         return self._index
 
     def adopt_index(self, index: FrameIndex) -> None:
-        """Go by `index`, which an earlier reader made of the very same file and stream; only before the first reading.
+        """Use `index`, which an earlier reader made of the same file and stream; only before the first reading.
 
         Raises UsageError where this reader has an index already.
         """
@@ -100,7 +100,7 @@ class VideoReader(Closing):
 
     @property
     def frame_count(self) -> int:
-        """Frames that decode, in presentation order; never the container's claim."""
+        """Number of frames that decode; never the container's claim."""
         return len(self._index)
 
     @cached_property
@@ -119,8 +119,10 @@ class VideoReader(Closing):
 
     @property
     def damage(self) -> tuple[str, ...]:
-        """Reasons why the file is not whole, as far as the index shows; empty = whole. Damage amid the file shows
-        when the frames there are read, or in `count_by_decoding`."""
+        """Reasons why the file is not whole, as far as the index shows; empty = whole.
+
+        Damage inside the file shows when frames there are read, or in `count_by_decoding`.
+        """
         return self._index.damage
 
     def read(self, indices: Iterable[int]) -> npt.NDArray[np.uint8]:
@@ -197,12 +199,12 @@ class VideoReader(Closing):
 
     @property
     def packet_count(self) -> int:
-        """Packets with a picture in the file, hidden and undecodable ones included."""
+        """Number of packets with a picture in the file, hidden and undecodable ones included."""
         return int((self._index.packets.size > 0).sum())
 
     @property
     def hidden_packet_count(self) -> int:
-        """Of these the ones that are decoded for others to refer to but not shown (edit lists)."""
+        """Number of packets that are decoded as references but not shown (edit lists)."""
         return int(((self._index.packets.size > 0) & self._index.packets.discard).sum())
 
     def _rgb(self, wanted: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:

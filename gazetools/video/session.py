@@ -46,7 +46,7 @@ class DecodeSession:
     """
 
     def __init__(self, path: Path, *, stream_index: int, index: FrameIndex, threads: int, pixels: bool = True) -> None:
-        """`pixels`: False where nobody looks at the frames, only at whether they come."""
+        """`pixels`: False where only counts whether frames decode."""
         self._index = index
         self._av = import_av()
         self.careful = threads == 1
@@ -54,7 +54,7 @@ class DecodeSession:
         self._start_pts = NO_PTS
         self._trusted = 0
         self._expected: list[int] = []
-        """Heap of frames that the decoder owes: fed, not skipped, not yet delivered."""
+        """Heap of frames whose packets were fed and not skipped, and which the decoder has not delivered."""
         self._ready: dict[int, Any] = {}
         self._fault: _BadPacket | None = None
         self._ended = True
@@ -69,7 +69,7 @@ class DecodeSession:
         self._feed.close()
 
     def adopt(self, index: FrameIndex) -> None:
-        """Go on with another index over the same packets."""
+        """Continue with another index over the same packets."""
         self._index = index
         self._ended = True
 
@@ -100,7 +100,7 @@ class DecodeSession:
         return self._feed.position
 
     def can_reach(self, frame: int) -> bool:
-        """True if going on from here delivers `frame`."""
+        """True if decoding on from here delivers `frame`."""
         if self._ended:
             return False
         if self._index.ordinal:
@@ -116,7 +116,7 @@ class DecodeSession:
         Args:
             wanted: frame indices, strictly ascending.
             drain: empty the decoder after the last needed packet instead of feeding more; ends the session's run.
-            skip: let the decoder skip pictures that nobody wants and nobody refers to.
+            skip: let the decoder skip pictures that are neither wanted nor references.
 
         Raises:
             DecodeFault: for the first frame that does not come.
@@ -136,7 +136,7 @@ class DecodeSession:
                 if self._ended:
                     raise DecodeFault(frame, "the decoder did not deliver it", packet=None)
                 self._step(chosen, may_skip=may_skip, drain=drain, last_packet=last_packet)
-                # Keep what is wanted, and what lies ahead for a call that goes on from here.
+                # Keep what is wanted, and what lies ahead for a call that continues from here.
                 for stale in [i for i in self._ready if i not in chosen and (i <= last or self._ended)]:
                     del self._ready[stale]
             yield frame, self._ready.pop(frame)
@@ -152,7 +152,7 @@ class DecodeSession:
     def run_to_end(self, *, unskipped: int) -> None:
         """Decode to the end of the file and require every frame of it; DecodeFault on the first error.
 
-        Pictures that nobody refers to are skipped, except among the last `unskipped` packets.
+        Pictures that are no reference are skipped, except among the last `unskipped` packets.
         """
         may_skip = self._feed.context.name in _SKIPS_EXACTLY
         first_unskipped = len(self._index.packets) - unskipped
@@ -166,7 +166,7 @@ class DecodeSession:
             raise DecodeFault(owed, "decoding does not give it", packet=int(self._index.packet_of_frame[owed]))
 
     def collect_to_end(self) -> set[int]:
-        """Decode to the end of the file or the first error; the frames that came."""
+        """Decode to the end of the file or the first error; returns the frames that were decoded."""
         came: set[int] = set()
         while not self._ended:
             self._step((), may_skip=False, drain=False, last_packet=len(self._index.packets))
@@ -221,7 +221,7 @@ class DecodeSession:
             raise _BadPacket(fault_text(error), place) from error
 
     def _accept(self, arrived: list[Any], *, before: int | None = None) -> None:
-        """Take decoded frames in; with `before`, only those whose packets precede it."""
+        """Keep decoded frames; with `before`, only those whose packets precede it."""
         for frame in arrived:
             self._interlaced = self._interlaced or bool(frame.interlaced_frame)
             index = self._identify(frame)
@@ -257,7 +257,7 @@ class DecodeSession:
         raise _BadPacket(f"a frame with the unknown time {frame.pts} was decoded", None)
 
     def _stop(self, error: Exception) -> None:
-        """End the run. Frames whose packets precede the bad one are rescued where the bad one is known for sure."""
+        """End the run. Frames whose packets precede the bad one are kept where the bad one is known for certain."""
         packet = error.packet if isinstance(error, _BadPacket) else None
         self._fault = _BadPacket(str(error), packet)
         if self.careful and packet is not None and not self._ended and not self._index.ordinal:

@@ -1,4 +1,4 @@
-"""What every open video offers, whoever decodes it: this process or one that can be killed."""
+"""The protocol of an open video, decoded in this process or in one that can be killed."""
 
 from __future__ import annotations
 

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from gazetools.finetune import scoring
-from gazetools.gazemodels import load_gaze_model
-from gazetools.gazemodels.gazelle.model import GazeOutput
+from gazetools.gazemodels import GazeOutput, load_gaze_model
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.scenes import TEST_SEED
 

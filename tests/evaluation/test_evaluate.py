@@ -13,7 +13,7 @@ import pytest
 
 from gazetools.annotations.gazefollow import read_benchmark
 from gazetools.evaluation import evaluate
-from gazetools.evaluation.scores import Scores
+from gazetools.evaluation.scores import HeadScore, estimates, extremes
 from gazetools.groundtruth import groundtruth
 from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l2
 from gazetools.schemas.errors import DataFileError, UsageError
@@ -337,12 +337,13 @@ def test_broken_annotations_are_named(tmp_path: Path, name: str, content: str, s
 
 def test_intervals_come_from_blocks_not_rows() -> None:
     """100 copies of one value in each of two blocks: rows would claim certainty, blocks don't."""
-    scores = Scores()
-    for block, value in (("a", 0.1), ("b", 0.5)):
-        for frame in range(100):
-            scores.add(video_id=block, frame=frame, block=block, groups={}, avg_l2=value)
-    estimate = scores.estimates(resamples=500)["avg_l2"]
+    rows = [
+        HeadScore(video_id=block, frame=frame, block=block, avg_l2=value)
+        for block, value in (("a", 0.1), ("b", 0.5))
+        for frame in range(100)
+    ]
+    estimate = estimates(rows, resamples=500)["avg_l2"]
     assert estimate.value == pytest.approx(0.3)
     assert (estimate.low, estimate.high) == (pytest.approx(0.1), pytest.approx(0.5))
-    best, worst = scores.extremes(5)
+    best, worst = extremes(rows, 5)
     assert ([one.video_id for one in best], [one.video_id for one in worst]) == (["a", "b"], ["b", "a"])

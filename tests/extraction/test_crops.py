@@ -11,7 +11,7 @@ import torch
 import gazetools
 from gazetools.extraction.model.batches import BatchRunner
 from gazetools.extraction.model.crops import MIN_SHARE, box_in_crop, crop_around, cut, map_into_frame
-from gazetools.gazemodels.gazelle.model import GazeOutput
+from gazetools.gazemodels import GazeOutput
 from gazetools.gazemodels.gazelle.prompts import box_cells, is_empty
 from gazetools.heads.prompts import FramePrompts
 from gazetools.schemas.store import Prompt

@@ -8,7 +8,7 @@ import pytest
 
 from gazetools.gazemodels.gazelle import loading
 from gazetools.gazemodels.gazelle.config import RELEASED_MODELS
-from gazetools.gazemodels.gazelle.random_init import random_model_tensors
+from tests.helpers.random_checkpoints import random_model_tensors
 from tests.helpers.weight_files import TINY, Tensors
 
 

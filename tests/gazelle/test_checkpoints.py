@@ -14,8 +14,8 @@ from gazetools.gazemodels.gazelle.config import RELEASED_MODELS
 from gazetools.gazemodels.gazelle.decoder import decoder_shapes
 from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.gazemodels.gazelle.matching import decoder_and_backbone, describe_tensors
-from gazetools.gazemodels.gazelle.random_init import random_model_tensors, tiny_config
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError
+from tests.helpers.random_checkpoints import random_model_tensors, tiny_config
 from tests.helpers.weight_files import (
     TINY,
     Tensors,
@@ -32,7 +32,7 @@ from tests.helpers.weight_files import (
 pytestmark = pytest.mark.usefixtures("a_released_tiny_model")
 
 
-FORMATS: dict[str, Callable[[Path, Tensors], dict[str, Path]]] = {
+FORMS: dict[str, Callable[[Path, Tensors], dict[str, Path]]] = {
     "whole .safetensors": lambda d, w: {"checkpoint": write_st(d / "w.safetensors", w)},
     "whole .pt": lambda d, w: {"checkpoint": write_pt(d / "w.pt", w)},
     "decoder .pt + hub .pth": lambda d, w: {
@@ -68,10 +68,10 @@ def _legacy(path: Path, tensors: Tensors) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FORMS)
 def test_every_format_gives_the_same_model(tmp_path: Path, whole: Tensors, name: str) -> None:
     reference = heatmaps(checkpoint=write_st(tmp_path / "reference.safetensors", whole))
-    files = FORMATS[name](tmp_path, whole)
+    files = FORMS[name](tmp_path, whole)
     torch.testing.assert_close(heatmaps(**files), reference, atol=0, rtol=0)
     sums = load_model("gazelle_test", offline=True, **files).weights_sha256
     assert set(sums) == set(files) and all(len(value) == 64 for value in sums.values())

@@ -19,15 +19,15 @@ from gazetools.gazemodels.gazelle.config import (
     config_from_metadata,
 )
 from gazetools.gazemodels.gazelle.loading import load_model
-from gazetools.gazemodels.gazelle.random_init import random_model_tensors, tiny_config, write_tiny_model
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
+from tests.helpers.random_checkpoints import random_model_tensors, tiny_config, write_tiny_gazelle
 from tests.helpers.weight_files import TINY, Tensors, write_pt, write_st
 
 pytestmark = pytest.mark.usefixtures("a_released_tiny_model")
 
 
 def test_a_file_that_describes_itself(tmp_path: Path) -> None:
-    path = write_tiny_model(tmp_path / "tiny.safetensors", seed=1)
+    path = write_tiny_gazelle(tmp_path / "tiny.safetensors", seed=1)
     assert load_model(path).name == "gazelle_random_tiny_inout"
     assert load_model(str(path)).config == tiny_config()
     with pytest.raises(UsageError, match="either --model PATH, or --model NAME with --checkpoint"):

@@ -11,18 +11,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gazetools.gazemodels.gazelle import load_model, random_init
+from gazetools.gazemodels.gazelle import load_model
 from gazetools.gazemodels.gazelle.backbone import hub_shapes
 from gazetools.gazemodels.gazelle.config import RELEASED_MODELS
 from gazetools.gazemodels.gazelle.decoder import decoder_shapes
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
-from gazetools.gazemodels.gazelle.random_init import random_model_tensors, tiny_config, write_tiny_model
+from tests.helpers import random_checkpoints
+from tests.helpers.random_checkpoints import random_model_tensors, tiny_config, write_tiny_gazelle
 
 
 @pytest.mark.parametrize("name", RELEASED_MODELS)
 def test_released_names_and_shapes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without drawing 300 MB of numbers."""
-    monkeypatch.setattr(random_init, "_random", lambda _key, shape, _generator: torch.empty(shape, device="meta"))
+    monkeypatch.setattr(
+        random_checkpoints, "_random", lambda _key, shape, _generator: torch.empty(shape, device="meta")
+    )
     config = RELEASED_MODELS[name]
     made = {key: tuple(value.shape) for key, value in random_model_tensors(config, 0).items()}
     hub = {BACKBONE_PREFIX + key: shape for key, shape in hub_shapes(config.backbone).items()}
@@ -31,7 +34,7 @@ def test_released_names_and_shapes(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("seed", range(4))
 def test_outputs_spread_and_feel_image_and_prompt(tmp_path: Path, seed: int) -> None:
-    model = load_model(write_tiny_model(tmp_path / "t.safetensors", seed=seed))
+    model = load_model(write_tiny_gazelle(tmp_path / "t.safetensors", seed=seed))
     rows, columns = np.mgrid[:70, :100]
     frames = np.stack([127 + 120 * np.sin(columns / p)[..., None] * np.cos(rows / [9, 11, 13][i])[..., None]
                        for i, p in enumerate((5, 9))]).repeat(3, axis=3).astype(np.uint8)  # fmt: skip

@@ -9,8 +9,8 @@ import torch
 
 from gazetools.gazemodels.gazelle.checkpoints import read_transformers_folder
 from gazetools.gazemodels.gazelle.loading import load_model
-from gazetools.gazemodels.gazelle.random_init import random_model_tensors
 from gazetools.schemas.errors import CheckpointError, DataFileError
+from tests.helpers.random_checkpoints import random_model_tensors
 from tests.helpers.weight_files import (
     TINY,
     Tensors,

@@ -17,9 +17,9 @@ from gazetools.gazemodels.gazelle import loading
 from gazetools.gazemodels.gazelle.config import RELEASED_MODELS
 from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
-from gazetools.gazemodels.gazelle.random_init import random_model_tensors, tiny_config
 from gazetools.gazemodels.weights import RemoteFile, cache_folder, is_offline, obtain
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
+from tests.helpers.random_checkpoints import random_model_tensors, tiny_config
 
 CONTENT = bytes(range(256)) * 9000  # more than two blocks
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

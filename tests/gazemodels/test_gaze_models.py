@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -12,14 +13,26 @@ import pytest
 import torch
 
 import gazetools
-from gazetools.gazemodels import load_gaze_model, model_names, register, registry
+from gazetools.gazemodels import (
+    GazeModel,
+    GazeOutput,
+    Loader,
+    LoadSettings,
+    load_gaze_model,
+    model_names,
+    register,
+    register_backend,
+    registry,
+)
 from gazetools.gazemodels.baselines import CONE_POWER, CentrePrior, HeadDirection
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
-from gazetools.gazemodels.gazelle.model import GazelleModel, GazeOutput
+from gazetools.gazemodels.gazelle.model import GazelleModel
 from gazetools.metrics.gaze import gazefollow_auc
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
+from gazetools.schemas.extract import BACKEND_NAMES
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
+from tests.helpers.command_line import run_cli
 
 FRAMES = np.zeros((2, 60, 80, 3), np.uint8)
 CPU = torch.device("cpu")
@@ -108,7 +121,7 @@ def test_another_model_is_registered_without_touching_the_pipeline(
         register("own", _Own.load)
     with pytest.raises(UsageError, match="is taken"):
         register("gazelle_dinov2_vitb14", _Own.load)
-    gazetools.extract(clip, tmp_path, model="own", stride=20)
+    assert run_cli("extract", str(clip), "-o", str(tmp_path), "--model", "own", "--stride", "20").exit_code == 0
     with open_store(tmp_path / "clip.h5") as store:
         assert (store.rows().heatmap == 0.25).all()
 
@@ -122,6 +135,36 @@ def test_installed_packages_add_models_by_an_entry_point(monkeypatch: pytest.Mon
     )
     assert "installed" in model_names()
     assert load_gaze_model("installed").name == "own"
+
+
+def test_another_backend_is_registered_without_touching_the_pipeline(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is used through the command line, and receives the model's own loader."""
+
+    def load_quarter(settings: LoadSettings, loader: Loader) -> GazeModel:
+        assert (settings.name, loader(settings).name) == ("centre-prior", "centre-prior")
+        return _Own.load(settings)
+
+    monkeypatch.setattr(registry, "BACKENDS", dict(registry.BACKENDS))
+    assert list(registry.BACKENDS) == list(BACKEND_NAMES)
+    register_backend("quarter", load_quarter)
+    try:
+        with pytest.raises(ValueError, match="is taken"):
+            register_backend("quarter", load_quarter)
+        arguments = ["extract", str(clip), "-o", str(tmp_path), "--model", "centre-prior", "--stride", "20"]
+        assert run_cli(*arguments, "--backend", "quarter").exit_code == 0
+    finally:
+        BACKEND_NAMES.remove("quarter")
+    with open_store(tmp_path / "clip.h5") as store:
+        assert (store.rows().heatmap == 0.25).all()
+    refused = run_cli(*arguments, "--backend", "quarter")
+    assert (refused.exit_code, "Input should be 'gazetools' or 'upstream'" in refused.stderr) == (2, True)
+
+
+def test_names_are_known_without_torch() -> None:
+    code = "import sys, gazetools.gazemodels as g; g.model_names(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 class _Network(torch.nn.Module):

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gazetools.heads.files import read_heads
+from gazetools.heads.files import BOX_FORMATS, BoxFile, BoxFormat, BoxRow, read_heads
 from gazetools.heads.spec import heads_for_video, open_heads, track_roles
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import ExtractOptions
+from gazetools.store import open_store
+from tests.helpers.command_line import run_cli
 
 HEADER = "frame,track_id,xmin,ymin,xmax,ymax\n"
 
@@ -44,6 +46,30 @@ def test_motchallenge_counts_from_one_and_has_sizes(tmp_path: Path) -> None:
     table = read_heads(_file(tmp_path, "1,3,10,20,30,40,1,-1,-1,-1\n2,3,11,20,30,40,1,-1,-1,-1\n", "gt.txt"))
     assert table.frame.tolist() == [0, 1]
     assert table.box_xyxy[0].tolist() == [10, 20, 40, 60]
+
+
+def test_another_format_is_one_object_in_the_table(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registered from outside, used through the command line; its suffix is found in a folder."""
+
+    def rows(file: BoxFile) -> list[BoxRow]:
+        found = []
+        for line, (text,) in file.lines[1:]:
+            frame, *box = text.split(";")
+            x, y, side = (file.number(line, "box", cell) for cell in box)
+            found.append((file.integer(line, "frame", frame), 5, x, y, x + side, y + side, line))
+        return found
+
+    toy = BoxFormat(recognise=lambda file: file.first_cells == ["#toy"], rows=rows, suffixes=(".toy",))
+    monkeypatch.setitem(BOX_FORMATS, "toy", toy)
+    _file(tmp_path, "#toy\n0;10;8;16\n20;12;8;16\n", "heads/clip.toy")
+    common = ["--heads", f"file:{tmp_path / 'heads'}", "--model", "centre-prior", "--stride", "20"]
+    assert run_cli("extract", str(clip), "-o", str(tmp_path / "store"), *common).exit_code == 0
+    with open_store(tmp_path / "store" / "clip.h5") as store:
+        assert store.rows().frame.tolist() == [0, 20]
+        assert store.tracks == {5: "other"}
+    _file(tmp_path, "#toy\n0;10;8;wide\n", "heads/clip.toy")
+    refused = run_cli("extract", str(clip), "-o", str(tmp_path / "other"), *common)
+    assert (refused.exit_code, "line 2: box is 'wide', not a number" in refused.stderr) == (2, True), refused.stderr
 
 
 BROKEN = [

@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 
 from gazetools.extraction import extract
-from gazetools.schemas.store import STORE_DATASETS
 from gazetools.store import open_store
+from gazetools.store.columns import COLUMNS
 
 
 def assert_stores_equal(left: Path, right: Path) -> None:
@@ -17,7 +17,7 @@ def assert_stores_equal(left: Path, right: Path) -> None:
     for path in (left, right):
         open_store(path, verify_checksum=True).close()
     with h5py.File(left) as first, h5py.File(right) as second:
-        for name in STORE_DATASETS:
+        for name in (column.dataset for column in COLUMNS):
             assert first[name].dtype == second[name].dtype, name
             np.testing.assert_array_equal(first[name][()], second[name][()], err_msg=f"{left}: {name}")
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from gazetools.gazemodels.gazelle.backbone import transformers_key_table
 from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
-from gazetools.gazemodels.gazelle.random_init import tiny_config
+from tests.helpers.random_checkpoints import tiny_config
 
 Tensors = dict[str, torch.Tensor]
 

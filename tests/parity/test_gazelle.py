@@ -10,12 +10,13 @@ from functools import lru_cache
 import pytest
 import torch
 
+from gazetools.gazemodels import GazeOutput
 from gazetools.gazemodels.gazelle.backbone import build_backbone, hub_shapes, resample_position_embedding
 from gazetools.gazemodels.gazelle.checkpoints import WeightFile
 from gazetools.gazemodels.gazelle.config import BackboneConfig, GazelleConfig
 from gazetools.gazemodels.gazelle.decoder import LAYER_NORM_EPS, GazeDecoder, decoder_shapes, sincos_position_embedding
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX, decoder_and_backbone
-from gazetools.gazemodels.gazelle.model import GazelleModel, GazeOutput
+from gazetools.gazemodels.gazelle.model import GazelleModel
 from gazetools.gazemodels.gazelle.prompts import head_maps
 from tests.parity.conftest import Golden
 

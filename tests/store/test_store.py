@@ -13,10 +13,26 @@ import numpy as np
 import pytest
 
 from gazetools.schemas.errors import DataFileError, FrameRangeError
-from gazetools.schemas.store import STORE_DATASETS
 from gazetools.store import StoreContent, is_complete, list_store, open_store, write_store
+from gazetools.store.columns import COLUMNS
 from gazetools.store.pieces import PieceFolder
 from tests.helpers.stores import make_piece, make_provenance, make_store
+
+CONTRACT = {
+    "rows/frame": ("int64", 1),
+    "rows/track_id": ("int32", 1),
+    "rows/box": ("float32", 2),
+    "rows/inout": ("float32", 1),
+    "rows/prompt": ("uint8", 1),
+    "rows/heatmap": ("float16", 3),
+    "frames/index": ("int64", 1),
+    "frames/pts_seconds": ("float64", 1),
+    "frames/fingerprint": ("uint8", 3),
+    "frames/fingerprint_index": ("int64", 1),
+    "tracks/id": ("int32", 1),
+    "tracks/role": ("object", 1),
+}
+"""Dataset -> (dtype, rank): what other programs read, stated apart from gazetools.store.columns."""
 
 
 def test_everything_written_is_read_back(tmp_path: Path) -> None:
@@ -41,9 +57,10 @@ def test_everything_written_is_read_back(tmp_path: Path) -> None:
 
 def test_the_file_has_the_contracts_datasets_and_types(tmp_path: Path) -> None:
     with h5py.File(make_store(tmp_path), "r") as file:
-        for name, (dtype, rank) in STORE_DATASETS.items():
+        for name, (dtype, rank) in CONTRACT.items():
             assert file[name].dtype == np.dtype(dtype), name
             assert file[name].ndim == rank, name
+        assert set(CONTRACT) == {column.dataset for column in COLUMNS}
         assert len(file.attrs["provenance"]) < 32 * 1024
         assert json.loads(file.attrs["provenance"])["video"]["rate"] == "30/1"
 
@@ -263,7 +280,7 @@ make_store(Path(sys.argv[1]), pieces=pieces, roles={1: "other"}, shape=(64, 64))
 
 @pytest.mark.parametrize("limit", [2_000, 20_000, 200_000, 1_500_000])
 def test_a_full_disk_keeps_the_old_store_and_crashes_nothing(tmp_path: Path, limit: int) -> None:
-    """HDF5 that sees the error itself ends in SIGSEGV (RELIABILITY 3.2); ours must end with one FaultError."""
+    """HDF5 that sees the error itself ends in SIGSEGV at exit; ours must end with one FaultError."""
     before = {p.name: p.read_bytes() for p in (make_store(tmp_path), tmp_path / "clip.json")}
     done = subprocess.run(
         [sys.executable, "-c", _FULL_DISK, str(tmp_path), str(limit)], capture_output=True, text=True, check=False

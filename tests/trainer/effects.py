@@ -15,14 +15,15 @@ from torch import Tensor
 
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.learn.build import build_trunks
+from gazetools.trainer.learn.learner import build_trunks
 from gazetools.trainer.models.blocks import CoordinateRotaryAttention
 from gazetools.trainer.models.build import load_pretrained
-from gazetools.trainer.models.keys import to_upstream
+from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.settle import settle
 from gazetools.trainer.processes.world import World
 from tests.helpers.clips import write_clip
+from tests.helpers.models import to_upstream
 from tests.helpers.stores import make_piece, make_provenance, make_store
 from tests.trainer.conftest import FRAMES, Study
 
@@ -69,7 +70,7 @@ def clips(config: TrainingConfig) -> str:
 
 def models(config: TrainingConfig) -> str:
     """Structure, weights and answers of every model to fixed inputs."""
-    trunks, parts = build_trunks(config, load_pretrained(config), CLASSES, 5, world=World()), []
+    trunks, parts = build_trunks(plan_learners(config), load_pretrained(config), CLASSES, 5, world=World()), []
     for trunk in trunks:
         wrapper = trunk.wrapper
         parts.append([wrapper.encode_dtype, wrapper.encoder.state_dict(), trunk.predictor_weights()])
@@ -85,7 +86,7 @@ def models(config: TrainingConfig) -> str:
 
 def learning(config: TrainingConfig) -> str:
     """Weights and losses after three steps on fixed inputs, of every model by name."""
-    trunks = build_trunks(config, load_pretrained(config), CLASSES, 5, world=World())
+    trunks = build_trunks(plan_learners(config), load_pretrained(config), CLASSES, 5, world=World())
     labels = {"verb": torch.tensor([0, 1]), "noun": torch.tensor([2, 0]), "action": torch.tensor([3, 1])}
     for step in (1, 2, 3):
         for trunk in trunks:

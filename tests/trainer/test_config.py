@@ -12,8 +12,10 @@ import yaml
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.models.checks import check_model_settings
-from gazetools.trainer.plan.checks import check_available, describe_model, differing_keys
-from gazetools.trainer.plan.config import apply_overrides, load_config
+from gazetools.trainer.plan.arms import plan_learners
+from gazetools.trainer.plan.config import apply_overrides, json_schema, load_config
+from gazetools.trainer.plan.describe import describe_model
+from gazetools.trainer.resume import differing_keys
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,7 +133,7 @@ def test_the_guides_config_loads_unchanged() -> None:
 
 def test_v_jepa_2s_config_is_trained_with_all_it_asks_for() -> None:
     config = load_config(vjepa2_config())
-    check_available(config)
+    plan_learners(config)
     assert config.experiment.data.auto_augment, "this is what used to be refused"
     assert config.experiment.data.reprob > 0
     assert len(config.experiment.optimization.multihead_kwargs) > 1
@@ -140,7 +142,7 @@ def test_v_jepa_2s_config_is_trained_with_all_it_asks_for() -> None:
 def test_what_cannot_be_carried_out_is_refused_all_at_once_naming_each_key() -> None:
     arms = "arms=[{name: fine_grid, heatmap_patch_size: 7}, {name: blind, fusion: none, control: shuffled}]"
     with pytest.raises(UsageError) as caught:
-        check_available(load_config(with_guides_keys(), [arms]))
+        plan_learners(load_config(with_guides_keys(), [arms]))
     text = str(caught.value)
     for part in ("arm fine_grid: ", "heatmap_patch_size 7", "arm blind: control: shuffled"):
         assert part in text
@@ -261,7 +263,7 @@ def test_model_settings_are_checked_before_any_work(overrides: list[str], messag
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: p.name)
 def test_this_projects_configs_are_ready_to_train(path: Path) -> None:
     config = load_config(path)
-    check_available(config)
+    plan_learners(config)
     assert resolve_anchors(config).train.name == "start"
 
 
@@ -285,3 +287,20 @@ def test_released_sizes_have_the_released_number_of_parameters(
     assert described["encoder"]["parameters"] == encoder
     assert described["predictor_parameters"] == predictor
     assert described["video_tokens"] == 16 * (resolution // 16) ** 2
+
+
+def test_json_schema_describes_every_key_and_refuses_others() -> None:
+    schema = json_schema()
+    models = {**schema["$defs"], "TrainingConfig": schema}
+    models["ArmSettings"] = models["ArmSettings"]["anyOf"][1]
+    for name, model in models.items():
+        assert model["additionalProperties"] is False, name
+    assert models["DataSettings"]["properties"]["base_path"]["description"] == "Folder of the videos."
+    assert models["DataSettings"]["properties"]["video_view"]["description"]  # the docstring stands in a base class
+    assert set(models["TrainingConfig"]["required"]) == {"folder", "experiment", "model_kwargs"}
+
+
+def test_json_schema_knows_the_short_forms() -> None:
+    models = json_schema()["$defs"]
+    assert "estimated" in models["ArmSettings"]["anyOf"][0]["enum"]
+    assert "string" in models["WandbSettings"]["properties"]["tags"]["type"]

@@ -25,7 +25,7 @@ from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.ignored import ignored_keys
-from gazetools.trainer.saving import save_state
+from gazetools.trainer.resume import save_state
 from tests.helpers.runs import Listener
 from tests.trainer.conftest import Study
 from tests.trainer.effects import accepted, clips, learning, make_place, models
@@ -121,9 +121,10 @@ EFFECTS: dict[str, Effect] = {
     **by(learning, PREDICTOR, {"heatmap_dropout": "0.9"}),
     **by(models, "experiment.classifier", {"num_probe_blocks": "3", "num_heads": "3"}),
     **by(learning, OPTIMIZATION, {
-        "num_epochs": "3", "batch_size": "1", "use_focal_loss": "false", "head": ("1", TWO_HEADS),
-        "accumulation_steps": "2", "clip_grad_norm": "1e-3", "train": "heatmap", "heatmap_lr": "1e-2",
-        "predictor_lr": "1e-2", "adam_betas": "[0.5, 0.9]", "adam_eps": "0.1", "losses.classification": "3.0",
+        "num_epochs": "3", "batch_size": "1", "use_focal_loss": "false", "loss": "cross_entropy",
+        "head": ("1", TWO_HEADS), "accumulation_steps": "2", "clip_grad_norm": "1e-3", "train": "heatmap",
+        "heatmap_lr": "1e-2", "predictor_lr": "1e-2", "adam_betas": "[0.5, 0.9]", "adam_eps": "0.1",
+        "losses.classification": "3.0",
     }),
     **by(learning, f"{HEAD}.*", {
         "lr": "1e-2", "start_lr": ("1e-4", WARM), "final_lr": "5e-4", "weight_decay": "1.0",

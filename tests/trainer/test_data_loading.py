@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from gazetools.io.open_files import OpenFiles
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.training_optimization import OptimizationSettings
 from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.clips import Batch, ClipDataset, ClipOptions, Sample, collate
 from gazetools.trainer.data.index_cache import load_index, open_indexed, save_index
@@ -23,7 +24,7 @@ from gazetools.trainer.data.order import batches, epoch_order
 from gazetools.trainer.data.sampling import clip_frames, clip_frames_vjepa2
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.learn.feed import training_steps, validation_batches
-from gazetools.trainer.learn.losses import task_loss
+from gazetools.trainer.learn.losses import build_loss, task_loss
 from gazetools.trainer.learn.metrics import MetricSet, TaskMetrics
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.processes.world import World
@@ -88,14 +89,12 @@ def test_metrics_of_any_number_of_ranks_add_up_to_those_of_one(world_size: int) 
     labels = {task: torch.randint(0, count + 2, (23,), generator=generator) for task, count in classes.items()}
     total = MetricSet(classes)
     total.update(4.0, logits, labels)
-    total.count({"heatmap_missing": 4})
     merged = MetricSet(classes)
     for rank in range(world_size):
         own = MetricSet(classes)
         for batch in validation_batches(np.arange(23), batch_size=2, world=World(rank=rank, size=world_size)):
             one = ({t: v[batch] for t, v in logits.items()}, {t: v[batch] for t, v in labels.items()})
             own.update(4.0 * len(batch) / 23, *one)
-        own.count({"heatmap_missing": 4 if rank == 0 else 0})
         merged.add(own.state())
     assert merged.values() == pytest.approx(total.values())
     assert merged.clips == 23
@@ -310,10 +309,11 @@ def test_unseen_classes_count_as_wrong_in_the_unfiltered_figures_only(study: Stu
 @pytest.mark.parametrize("focal", [True, False])
 def test_labels_without_a_class_add_nothing_to_the_loss(focal: bool) -> None:
     logits = {"action": torch.randn(3, 4, generator=torch.Generator().manual_seed(0))}
-    known = task_loss({"action": logits["action"][:2]}, {"action": torch.tensor([1, 3])}, focal=focal)
-    mixed = task_loss(logits, {"action": torch.tensor([1, 3, 7])}, focal=focal)
+    loss = build_loss(OptimizationSettings(use_focal_loss=focal))
+    known = task_loss(loss, {"action": logits["action"][:2]}, {"action": torch.tensor([1, 3])})
+    mixed = task_loss(loss, logits, {"action": torch.tensor([1, 3, 7])})
     torch.testing.assert_close(mixed, known)
-    alone = task_loss({"action": logits["action"][2:]}, {"action": torch.tensor([7])}, focal=focal)
+    alone = task_loss(loss, {"action": logits["action"][2:]}, {"action": torch.tensor([7])})
     assert float(alone) == 0.0
 
 

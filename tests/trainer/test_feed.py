@@ -17,8 +17,7 @@ from gazetools.trainer.data.batch import Batch
 from gazetools.trainer.data.clips import ClipDataset, ClipOptions
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
-from gazetools.trainer.learn.encoding import encode_future
-from gazetools.trainer.learn.forward import Forward
+from gazetools.trainer.learn.forward import Forward, encode_future
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.plan.config import load_config
 from tests.trainer.conftest import Study

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training_model import FUSION_NAMES
+from gazetools.trainer.models import fusion as fusions
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import AttentiveClassifier
-from gazetools.trainer.plan.cost import encoder_flops, predictor_flops, probe_flops
+from gazetools.trainer.plan.describe import encoder_flops, predictor_flops, probe_flops
+from tests.helpers.command_line import run_cli
 from tests.trainer.test_models import GRID, STEPS, WIDTH, blob, context, predictor
 
 FUSIONS = ("interleave", "add", "cross_attention", "attention_bias")
@@ -143,7 +149,9 @@ def test_tokens_per_step(settings: dict[str, Any], per_step: int) -> None:
     model = predictor(**settings)
     assert model.heatmap_tokens is not None
     assert model.heatmap_tokens.tokens_per_step == per_step
-    placed, positions, steps = model._placed(model._grids(blob(8, 8)))
+    maps = model._maps(blob(8, 8), context()[1])
+    assert maps is not None
+    placed, positions, steps = maps.placed()
     assert placed.shape[1] == positions.shape[1] == len(steps) == STEPS * per_step
 
 
@@ -205,3 +213,57 @@ def test_activation_checkpointing_gives_the_same_gradients() -> None:
         assert gradients[0].keys() == gradients[1].keys()
         for name in gradients[0]:
             assert torch.equal(gradients[0][name], gradients[1][name]), name
+
+
+class _Scaled(fusions.HeatmapFusion):
+    """A toy: video tokens are scaled by what the heatmap says of their cell."""
+
+    on_video_tokens = True
+
+    def __init__(self, *, width: int, num_heads: int, depth: int) -> None:
+        super().__init__(width=width, num_heads=num_heads, depth=depth)
+        self.scale = torch.nn.Linear(width, 1)
+
+    def change_context(self, embedded: torch.Tensor, maps: fusions.HeatmapInput) -> torch.Tensor:
+        return embedded * (1 + self.scale(maps.at_video_tokens()))
+
+    def flops(self, *, context: int, sequence: int, heat: int) -> int:
+        return 1_000_000_000_000 * context
+
+
+@pytest.fixture
+def config_file(tiny: dict[str, Any], tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(tiny))
+    return path
+
+
+@pytest.fixture
+def scaled(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setitem(fusions.FUSIONS, "scaled", _Scaled)
+    FUSION_NAMES.add("scaled")
+    yield "scaled"
+    FUSION_NAMES.remove("scaled")
+
+
+def test_a_fusion_from_outside_trains_from_the_command_line(config_file: Path, scaled: str, tmp_path: Path) -> None:
+    key = "model_kwargs.pretrain_kwargs.predictor"
+    common = ["train", "--config", str(config_file), "experiment.optimization.num_epochs=1", f"{key}.fusion={scaled}"]
+    dry = run_cli(*common, "--dry-run", "--json")
+    assert dry.exit_code == 0, dry.stderr
+    model = json.loads(dry.stdout)["model"]
+    assert model["arms"]["main"]["fusion"] == scaled
+    assert model["arms"]["main"]["forward_gflops_per_clip"]["predictor"] > 1000 * 32, "it states its own cost"
+    refused = run_cli(*common, f"{key}.temporal=frame")
+    assert refused.exit_code == 2 and "fusion: scaled has one place per time step" in refused.stderr
+    done = run_cli(*common, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "done"
+    saved = torch.load(next((tmp_path / "run" / "checkpoints").rglob("*.pt")), weights_only=True)
+    assert "heatmap_fusion.scale.weight" in repr(saved)
+
+
+def test_an_unknown_fusion_is_refused_with_the_known_ones(config_file: Path) -> None:
+    done = run_cli("train", "--config", str(config_file), "model_kwargs.pretrain_kwargs.predictor.fusion=scaled")
+    assert done.exit_code == 2
+    assert "'interleave', 'add', 'cross_attention', 'attention_bias' or 'none'" in done.stderr

@@ -11,7 +11,7 @@ import torch
 
 from gazetools.trainer import train
 from gazetools.trainer.plan.config import load_config
-from gazetools.trainer.plan.ignored import ignored_keys, ignored_note
+from gazetools.trainer.plan.ignored import ignored_keys, notes_of
 from tests.helpers.runs import Listener
 from tests.trainer.conftest import Study
 from tests.trainer.test_config import ROOT, vjepa2_config
@@ -34,8 +34,8 @@ def test_v_jepa_2s_own_config_says_which_of_its_keys_mean_nothing_here() -> None
     }  # fmt: skip
     assert told(vjepa2_config(), device=CUDA) == everywhere
     assert told(vjepa2_config()) == everywhere | {f"{DATA}.pin_memory", f"{OPTIMIZATION}.use_bfloat16"}
-    note = ignored_note(load_config(vjepa2_config()), CPU)
-    assert note is not None and "nodes, tasks_per_node, cpus_per_task (for a cluster's scheduler;" in note
+    note = notes_of(load_config(vjepa2_config()), CPU)[-1]
+    assert "nodes, tasks_per_node, cpus_per_task (for a cluster's scheduler;" in note
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: p.name)
@@ -68,6 +68,8 @@ CASES: list[tuple[list[str], str | None, list[str]]] = [
      [f"{OPTIMIZATION}.train=heatmap"]),
     ([f"{OPTIMIZATION}.predictor_lr=1e-3", f"{OPTIMIZATION}.train=heatmap"], f"{OPTIMIZATION}.predictor_lr",
      [f"{OPTIMIZATION}.train=predictor"]),
+    ([f"{OPTIMIZATION}.use_focal_loss=false", f"{OPTIMIZATION}.loss=focal"], f"{OPTIMIZATION}.use_focal_loss",
+     [f"{OPTIMIZATION}.loss=null"]),
     (["arms=[{name: blind, fusion: none, heatmap_lr: 1e-3}, estimated]"], "arms.blind.heatmap_lr",
      ["arms=[{name: seeing, heatmap_lr: 1e-3}]"]),
 ]  # fmt: skip

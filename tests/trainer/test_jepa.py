@@ -17,10 +17,10 @@ from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample, colla
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
-from gazetools.trainer.learn.encoding import encode_future
+from gazetools.trainer.learn.forward import encode_future
 from gazetools.trainer.learn.losses import jepa_loss
-from gazetools.trainer.models.build import build_model
 from gazetools.trainer.plan.config import load_config
+from tests.helpers.models import build_model
 from tests.helpers.videos import ArrayVideo
 from tests.trainer.conftest import Study
 from tests.trainer.test_train import Listener, assert_same, final_state, lines
@@ -72,7 +72,7 @@ def test_the_future_is_what_is_predicted_at_the_end_of_a_clip_of_the_same_length
 
 @pytest.mark.parametrize("data", [{}, {"auto_augment": True, "motion_shift": True, "reprob": 0.9}])
 def test_nothing_of_the_future_enters_the_observation(study: Study, tmp_path: Path, data: dict[str, Any]) -> None:
-    """PITFALLS 41: with the loss or without it, and with all that follows the observation replaced by noise."""
+    """With the loss or without it, and with all that follows the observation replaced by noise: no peeking ahead."""
     fixed = {"train_anticipation_time_sec": [1.0, 1.0], **data}
     spoilt_from = 60  # action 1 starts at 3 s, its observation ends at 2 s = frame 60
     plain = make_dataset(study, tmp_path, numbered(), future_frames=0, **fixed)[1]

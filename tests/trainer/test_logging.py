@@ -13,7 +13,9 @@ import pytest
 
 from gazetools.schemas.errors import EnvironmentLacksError
 from gazetools.trainer import train
-from gazetools.trainer.logs.wandb import WandbLog
+from gazetools.trainer.folder.paths import RunFolder
+from gazetools.trainer.logs.guarded import GuardedLog
+from gazetools.trainer.logs.wandb import open_wandb
 from gazetools.trainer.plan.config import load_config
 from tests.helpers.runs import Listener
 
@@ -181,7 +183,8 @@ def test_a_broken_package_is_told_once_and_stops_nothing(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", module)
     said: list[str] = []
-    log = WandbLog(load_config(wandb_config(tiny)), tmp_path, said.append)
+    config = load_config(wandb_config(tiny))
+    log = GuardedLog("W&B", lambda: open_wandb(config, RunFolder(tmp_path)), said.append)
     log.log({"epoch": 1}, 3)
     log.finish()
     assert len(said) == 1 and said[0].startswith("W&B logging stopped (") and SECRET not in said[0]

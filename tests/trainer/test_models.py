@@ -12,10 +12,11 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.heatmap_tokens import pool_tubelets
-from gazetools.trainer.models.keys import from_upstream, load_strict, strip_prefixes, to_upstream
+from gazetools.trainer.models.keys import from_upstream, load_strict, strip_prefixes
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap, vit_heatmap_predictor
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap, check_horizon
+from tests.helpers.models import to_upstream
 
 GRID, STEPS, WIDTH = 4, 3, 24
 
@@ -110,7 +111,9 @@ def test_heatmap_tokens_precede_their_steps_video_tokens_at_the_same_positions(m
 )
 def test_coarser_grids_sit_at_the_centres_of_the_cells_they_cover(patch: int, centres: list[float]) -> None:
     model = predictor(heatmap_patch_size=patch)
-    tokens, positions, _ = model._placed(model._grids(blob(8, 8)))
+    maps = model._maps(blob(8, 8), context()[1])
+    assert maps is not None
+    tokens, positions, _ = maps.placed()
     assert tokens.shape[1] == STEPS * len(centres) ** 2 == positions.shape[1]
     assert sorted(set(positions[0, :, 1].tolist())) == centres
     assert sorted(set(positions[0, :, 2].tolist())) == centres

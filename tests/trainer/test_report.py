@@ -22,8 +22,9 @@ from gazetools.trainer import train
 from gazetools.trainer.data.clips import Sample
 from gazetools.trainer.folder.predictions import Predictions, read_predictions
 from gazetools.trainer.report import examples
-from gazetools.trainer.report.build import participant, report
+from gazetools.trainer.report.figures import participant
 from gazetools.trainer.report.load import ModelOfRun, hits_of, load_study
+from gazetools.trainer.report.run import report
 from gazetools.trainer.report.stats import (
     Hits,
     class_mean_recall,

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from gazetools.trainer.models.build import build_model
 from gazetools.trainer.plan.config import load_config
+from tests.helpers.models import build_model
 
 REQUIREMENTS: dict[int, tuple[str, list[str]]] = {
     1: ("anticipation counts from the action's start; the anchor is named in every log and report", [

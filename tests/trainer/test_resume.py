@@ -21,7 +21,7 @@ from gazetools.trainer.data.maps.store import StoreMaps
 from gazetools.trainer.folder.checkpoints import list_checkpoints, save_checkpoint
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.processes.interruption import Interruption
-from gazetools.trainer.report.build import report
+from gazetools.trainer.report.run import report
 from tests.helpers.command_line import run_cli
 from tests.helpers.runs import Listener, assert_same, final_state
 from tests.helpers.stores import make_store

@@ -20,8 +20,8 @@ from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.order import partners_of
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.plan.arms import plan_learners
-from gazetools.trainer.plan.checks import notes_of
 from gazetools.trainer.plan.config import load_config
+from gazetools.trainer.plan.ignored import notes_of
 from tests.trainer.conftest import Study
 
 
@@ -137,7 +137,7 @@ def test_positions_of_heatmaps_follow_the_views(
     config = load_config(tiny)
     (spec,) = plan_learners(config)
     assert spec.config.model_kwargs.pretrain_kwargs.predictor.heatmap_positions == expected, why
-    told = [note for note in notes_of(config) if "heatmap_positions: own for main" in note]
+    told = [note for note in notes_of(config, torch.device("cpu")) if "heatmap_positions: own for main" in note]
     assert bool(told) is (expected == "own" and not predictor), "what was chosen automatically is told"
 
 

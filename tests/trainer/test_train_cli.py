@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from gazetools.trainer import readiness_findings
-from gazetools.trainer.models.build import build_model
 from gazetools.trainer.plan.config import load_config
 from tests.helpers.command_line import run_cli
+from tests.helpers.models import build_model
 from tests.trainer.conftest import Study
 
 STEPS_PER_EPOCH = 3

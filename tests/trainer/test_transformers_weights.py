@@ -13,9 +13,9 @@ from transformers import VJEPA2Config, VJEPA2Model
 
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.trainer import train
-from gazetools.trainer.models.build import build_model
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.plan.config import load_config
+from tests.helpers.models import build_model
 
 SIDE, FRAMES, PATCH = 32, 4, 8
 

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
 import jinja2
 import pytest
+import yaml
 
-from gazetools.html.frame import filled, html_page
+from gazetools.html.frame import environment, render
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["demo", "evaluation", "trainer/report", "validation"]
 
 
 @pytest.mark.parametrize(("with_video", "media"), [(False, ""), (True, " media-src data:;")])
 def test_the_policy_lets_nothing_in_but_what_the_page_holds(with_video: bool, media: str) -> None:
-    page = html_page(title="a <b>", style="p { margin:0 }", body="<p>text</p>", with_video=with_video)
+    page = render("html/base.html.jinja", title="a <b>", with_video=with_video)
     assert f"content=\"default-src 'none'; img-src data:;{media} style-src 'unsafe-inline'\"" in page
-    assert "<title>a &lt;b&gt;</title>" in page and "<p>text</p>" in page and "p { margin:0 }" in page
+    assert "<title>a &lt;b&gt;</title>" in page and "* { box-sizing:border-box }" in page
 
 
 def test_a_template_escapes_its_values_and_lacks_none() -> None:
-    assert filled("<p>{{ text }}</p>", text="<script>") == "<p>&lt;script&gt;</p>"
+    assert environment().from_string("<p>{{ text }}</p>").render(text="<script>") == "<p>&lt;script&gt;</p>"
     with pytest.raises(jinja2.UndefinedError, match="other"):
-        filled("{{ other }}", text="")
+        environment().from_string("{{ other }}").render(text="")
+
+
+@pytest.mark.parametrize("room", PAGES)
+def test_every_page_extends_the_one_frame(room: str) -> None:
+    text = files("gazetools").joinpath(f"{room}/page.html.jinja").read_text(encoding="utf-8")
+    assert text.startswith('{% extends "html/base.html.jinja" %}')
+    assert "<style" not in text and "<script" not in text
+
+
+def test_templates_and_style_sheet_are_installed_with_the_package() -> None:
+    """Package data that no pattern of pyproject.toml names would be missing from a wheel."""
+    line = next(line for line in (ROOT / "pyproject.toml").read_text().splitlines() if '"py.typed"' in line)
+    patterns = yaml.safe_load(line.partition("=")[2])
+    package = ROOT / "gazetools"
+    installed = {path for pattern in patterns for path in package.glob(pattern)}
+    found = {path for kind in ("*.jinja", "*.css") for path in package.rglob(kind)}
+    assert len(found) == len(PAGES) + 2 and found <= installed

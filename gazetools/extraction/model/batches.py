@@ -13,9 +13,9 @@ import torch
 
 from gazetools.extraction.model.crops import box_in_crop, crop_around, cut, map_into_frame
 from gazetools.extraction.model.staging import staging_for
-from gazetools.gazemodels.gazelle.prompts import box_cells, grow_to_cell, is_empty
+from gazetools.gazemodels.gazelle.prompts import BoxXyxy, box_cells, grow_to_cell, is_empty
 from gazetools.gazemodels.interface import GazeModel
-from gazetools.heads.prompts import Box, FramePrompts
+from gazetools.heads.prompts import FramePrompts
 from gazetools.schemas.errors import FaultError
 
 _AUTO_BATCH = {"cpu": 4, "cuda": 32}
@@ -104,7 +104,7 @@ class BatchRunner:
         others = [(i, place) for i, place in people if place not in prompts[i].small]
         passes: list[Pending] = []
         if others:
-            boxes: list[list[Box | None]] = [[] for _ in images]
+            boxes: list[list[BoxXyxy | None]] = [[] for _ in images]
             for i, place in others:
                 boxes[i].append(prompts[i].prompt_boxes[place])
             passes.append(self._forward(images, boxes))
@@ -120,7 +120,7 @@ class BatchRunner:
 
         return finish
 
-    def _forward_crops(self, heads: list[tuple[npt.NDArray[np.uint8], Box | None]]) -> Pending:
+    def _forward_crops(self, heads: list[tuple[npt.NDArray[np.uint8], BoxXyxy | None]]) -> Pending:
         """One person per frame and box, each seen in a crop of its own; maps relative to the whole frame."""
         inputs, boxes, crops = [], [], []
         for rgb, box in heads:
@@ -142,7 +142,7 @@ class BatchRunner:
         return finish
 
     def _forward(
-        self, images: list[npt.NDArray[np.uint8]] | torch.Tensor, boxes: Sequence[Sequence[Box | None]]
+        self, images: list[npt.NDArray[np.uint8]] | torch.Tensor, boxes: Sequence[Sequence[BoxXyxy | None]]
     ) -> Pending:
         """Give the device one batch: frames, or what `preprocess` made of them."""
         out = self.model(images if isinstance(images, torch.Tensor) else self._placed(images), boxes)

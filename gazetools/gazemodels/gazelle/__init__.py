@@ -9,18 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
-    "GazeOutput": "gazetools.gazemodels.gazelle.model",
     "GazelleConfig": "gazetools.gazemodels.gazelle.config",
     "GazelleModel": "gazetools.gazemodels.gazelle.model",
     "load_model": "gazetools.gazemodels.gazelle.loading",
 }
 
-__all__ = ["GazeOutput", "GazelleConfig", "GazelleModel", "load_model"]
+__all__ = ["GazelleConfig", "GazelleModel", "load_model"]
 
 if TYPE_CHECKING:
     from gazetools.gazemodels.gazelle.config import GazelleConfig
     from gazetools.gazemodels.gazelle.loading import load_model
-    from gazetools.gazemodels.gazelle.model import GazelleModel, GazeOutput
+    from gazetools.gazemodels.gazelle.model import GazelleModel
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ _PRINTED_TYPES = {b"<": "an HTML or XML page", b"version https://git-lfs": "a Gi
 
 @dataclass(frozen=True)
 class WeightFile:
-    """The tensors of one file (or of one folder of transformers) with what identifies it."""
+    """The tensors of one file, or of one folder of transformers, and what identifies it."""
 
     path: Path
     tensors: dict[str, torch.Tensor]
@@ -86,7 +86,7 @@ def read_transformers_folder(folder: Path, config: BackboneConfig) -> WeightFile
     """A DINOv2 folder as transformers saves it: config.json with model.safetensors, whole or in shards.
 
     Raises:
-        CheckpointError: a file is missing, or config.json tells of another model than `config`.
+        CheckpointError: a file is missing, or config.json describes another model than `config`.
     """
     settings = read_json(folder / "config.json")
     wanted = {
@@ -133,7 +133,7 @@ def _plain_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
 
 
 def shorten(keys: list[str], limit: int = 20) -> str:
-    """The first `limit` keys and how many more there are."""
+    """The first `limit` keys, and the number of the others."""
     rest = len(keys) - limit
     return ", ".join(keys[:limit]) + (f" and {rest} more" if rest > 0 else "")
 

@@ -44,13 +44,13 @@ class BackboneConfig(StrictModel):
 
 
 class GazelleConfig(StrictModel):
-    """Everything that is needed to build a model before its weights are read."""
+    """The shape of a model: enough to build it before its weights are read."""
 
     schema_version: int = Field(default=1, ge=1, le=1)
     name: str
     backbone: BackboneConfig
     inout: bool
-    """Whether the model also says how likely the gaze target is inside the frame."""
+    """Whether the model also outputs the probability that the gaze target is inside the frame."""
     dim: Annotated[int, Field(ge=8, le=8192, multiple_of=8)] = 256
     num_layers: Annotated[int, Field(ge=1, le=48)] = 3
     num_heads: Annotated[int, Field(ge=1, le=128)] = 8
@@ -130,7 +130,7 @@ TINY_MODEL = GazelleConfig(
     num_heads=4,
     in_size=(224, 224),
 )
-"""Ours: trained from nothing on the synthetic kitchens of `gazetools.scenes`, shipped with the package."""
+"""Our own model, trained from scratch on the synthetic kitchens of `gazetools.scenes`; part of the package."""
 
 _GAZELLE_RELEASE = "https://github.com/fkryan/gazelle/releases/download/v1.0.0"
 _DINOV2_RELEASE = "https://dl.fbaipublicfiles.com/dinov2"

@@ -16,8 +16,8 @@ from gazetools.gazemodels.gazelle.config import GazelleConfig
 from gazetools.gazemodels.gazelle.preprocess import resize_antialiased
 
 LAYER_NORM_EPS = 1e-5
-"""Of the decoder's blocks. The released weights were trained with nn.LayerNorm's 1e-5 (timm up to 1.0.15); timm from
-1.0.16 on would make it 1e-6."""
+"""Epsilon of the decoder's blocks. The released weights were trained with nn.LayerNorm's 1e-5 (timm up to 1.0.15);
+timm from 1.0.16 on would make it 1e-6."""
 
 INOUT_HIDDEN = 128
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TypeAlias, cast
 
 import torch
 
+from gazetools.gazemodels.devices import DtypeName, resolve_device, resolve_dtype
 from gazetools.gazemodels.gazelle.backbone import build_backbone
 from gazetools.gazemodels.gazelle.checkpoints import (
     WeightFile,
@@ -30,14 +33,15 @@ from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX, decoder_and_b
 from gazetools.gazemodels.gazelle.model import GazelleModel
 from gazetools.gazemodels.gazelle.packed import PackKind, pack_linears, pays
 from gazetools.gazemodels.gazelle.preprocess import PreprocessKind
+from gazetools.gazemodels.interface import LoadSettings
 from gazetools.gazemodels.weights import RemoteFile, obtain
 from gazetools.progress import Progress
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 
-DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 TINY_WEIGHTS = Path(__file__).parent / "weights_tiny" / "gazelle_tiny.safetensors"
 """Package data; made by `gazetools.finetune`, described in docs/gazelle-tiny.md."""
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_Obtain: TypeAlias = Callable[[list[RemoteFile]], list[tuple[Path, str]]]
 
 
 def load_model(
@@ -70,7 +74,7 @@ def load_model(
         preprocess: `exact` or `fast`, see `gazetools.gazemodels.gazelle.preprocess.preprocess`.
         pack: oneDNN's layout for the wide linear layers on the CPU; `auto` where it pays, see
             `gazetools.gazemodels.gazelle.packed`.
-        progress: told of downloads.
+        progress: shows downloads.
 
     Raises:
         CheckpointError: weights that do not fit, with every missing, unexpected and mis-shaped tensor (exit 2).
@@ -81,10 +85,13 @@ def load_model(
         raise UsageError(f"preprocess={preprocess!r} is neither 'exact' nor 'fast'.")
     torch_device = resolve_device(device)
     torch_dtype = resolve_dtype(dtype, torch_device)
-    config, checkpoint_file = _find_decoder(name_or_path, checkpoint, backbone, offline, progress)
+    own_checkpoint = None if checkpoint is None else Path(checkpoint)
+    own_backbone = None if backbone is None else Path(backbone)
+    fetch = partial(obtain, offline=offline, progress=progress)
+    config, checkpoint_file = _find_decoder(os.fspath(name_or_path), own_checkpoint, own_backbone, fetch)
     if in_size is not None:
         config = config.with_in_size(in_size)
-    backbone_file = _find_backbone(config, checkpoint_file, backbone, offline, progress)
+    backbone_file = _find_backbone(config, checkpoint_file, own_backbone, fetch)
     decoder_tensors, hub_tensors = decoder_and_backbone(
         config, checkpoint_file, backbone_file, other_grid_allowed=in_size is not None
     )
@@ -109,52 +116,22 @@ def load_model(
     return model
 
 
-def resolve_device(device: str | torch.device) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there.
-
-    Raises:
-        UsageError: another word. EnvironmentLacksError: CUDA, or that card, is missing.
-    """
-    text = str(device)
-    if text == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    kind, _, number = text.partition(":")
-    if text != "cpu" and not (kind == "cuda" and (number.isdigit() or text == "cuda")):
-        raise UsageError(f"device={text!r} is unknown.", hint="Use auto, cpu, cuda or cuda:N.")
-    if text == "cpu":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
-        raise EnvironmentLacksError(
-            f"device={text!r}: CUDA is not available (torch {torch.__version__} is {built}).",
-            hint="Use --device cpu, or install a CUDA build of torch and a driver (https://pytorch.org/get-started).",
-        )
-    index = int(number or 0)
-    if index >= torch.cuda.device_count():
-        raise EnvironmentLacksError(
-            f"device={text!r}: this machine has {torch.cuda.device_count()} CUDA device(s), numbered from 0.",
-            hint="Use one of those, or --device auto.",
-        )
-    return torch.device("cuda", index)
-
-
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The torch dtype for `auto`, `float32`, `bfloat16` or `float16` on `device`; else UsageError."""
-    if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    if dtype not in DTYPES:
-        raise UsageError(f"dtype={dtype!r} is unknown.", hint=f"Use auto, {', '.join(DTYPES)}.")
-    return DTYPES[dtype]
+def load(settings: LoadSettings) -> GazelleModel:
+    """`load_model` in the form of a `gazetools.gazemodels.Loader`."""
+    return load_model(
+        settings.name,
+        checkpoint=settings.checkpoint,
+        backbone=settings.backbone,
+        device=settings.device,
+        dtype=cast(DtypeName, settings.dtype),  # resolve_dtype refuses other words
+        preprocess=settings.preprocess,
+        progress=settings.progress,
+    )
 
 
 def _find_decoder(
-    name_or_path: str | os.PathLike[str],
-    checkpoint: str | os.PathLike[str] | None,
-    backbone: str | os.PathLike[str] | None,
-    offline: bool | None,
-    progress: Progress | None,
+    name: str, checkpoint: Path | None, backbone: Path | None, fetch: _Obtain
 ) -> tuple[GazelleConfig, WeightFile]:
-    name = os.fspath(name_or_path)
     if name == TINY_MODEL.name:
         if checkpoint is None and not TINY_WEIGHTS.exists():
             raise EnvironmentLacksError(
@@ -163,28 +140,24 @@ def _find_decoder(
                 "gazelle_tiny.safetensors, or use another model.",
                 model=name,
             )
-        return TINY_MODEL, read_weight_file(TINY_WEIGHTS if checkpoint is None else Path(checkpoint))
-    if name not in RELEASED_MODELS and _is_path(name):
+        return TINY_MODEL, read_weight_file(checkpoint or TINY_WEIGHTS)
+    if name not in RELEASED_MODELS and (Path(name).exists() or name.lower().endswith((".safetensors", ".pt", ".pth"))):
         return _self_describing(Path(name), checkpoint)
     config = released_config(name)
     if checkpoint is not None:
-        return config, read_weight_file(Path(checkpoint))
+        return config, read_weight_file(checkpoint)
     wanted = [RemoteFile(DECODER_URLS[name], "--checkpoint")]
     if backbone is None:
-        # Both at once, so that a machine without network is told of both.
+        # Both at once, so that the message on a machine without network names both.
         wanted.append(RemoteFile(BACKBONE_URLS[config.backbone.name], "--backbone"))
-    path, sha256 = obtain(wanted, offline=offline, progress=progress)[0]
+    path, sha256 = fetch(wanted)[0]
     return config, read_weight_file(path, sha256=sha256)
 
 
-def _is_path(name: str) -> bool:
-    return Path(name).exists() or Path(name).suffix.lower() in {".safetensors", ".pt", ".pth"}
-
-
-def _self_describing(path: Path, checkpoint: str | os.PathLike[str] | None) -> tuple[GazelleConfig, WeightFile]:
+def _self_describing(path: Path, checkpoint: Path | None) -> tuple[GazelleConfig, WeightFile]:
     if checkpoint is not None:
         raise UsageError(
-            f"The model {path} is a file with its own weights, and checkpoint={os.fspath(checkpoint)!r} gives others.",
+            f"The model {path} is a file with its own weights, and checkpoint={str(checkpoint)!r} gives others.",
             hint="Give either --model PATH, or --model NAME with --checkpoint PATH.",
         )
     if not path.is_file():
@@ -204,19 +177,16 @@ def _self_describing(path: Path, checkpoint: str | os.PathLike[str] | None) -> t
 
 
 def _find_backbone(
-    config: GazelleConfig,
-    checkpoint: WeightFile,
-    backbone: str | os.PathLike[str] | None,
-    offline: bool | None,
-    progress: Progress | None,
+    config: GazelleConfig, checkpoint: WeightFile, backbone: Path | None, fetch: _Obtain
 ) -> WeightFile | None:
     if backbone is not None:
-        path = Path(backbone)
-        return read_transformers_folder(path, config.backbone) if path.is_dir() else read_weight_file(path)
+        if backbone.is_dir():
+            return read_transformers_folder(backbone, config.backbone)
+        return read_weight_file(backbone)
     if any(key.startswith(BACKBONE_PREFIX) for key in checkpoint.tensors):
         return None
     url = BACKBONE_URLS.get(config.backbone.name)
     if url is None or "heatmap_head.0.weight" not in checkpoint.tensors:
         return None  # decoder_and_backbone then says what is missing; nothing is downloaded for a file of another kind
-    path, sha256 = obtain([RemoteFile(url, "--backbone")], offline=offline, progress=progress)[0]
+    path, sha256 = fetch([RemoteFile(url, "--backbone")])[0]
     return read_weight_file(path, sha256=sha256)

@@ -15,7 +15,7 @@ from gazetools.gazemodels.gazelle.decoder import decoder_shapes, sincos_position
 from gazetools.schemas.errors import CheckpointError
 
 BACKBONE_PREFIX = "backbone.model."
-"""Before the hub's key names in a checkpoint that has the backbone too."""
+"""Prefix of the hub's key names in a checkpoint that contains the backbone."""
 
 
 def decoder_and_backbone(
@@ -66,7 +66,7 @@ def decoder_and_backbone(
 
 @dataclass
 class _Problems:
-    """What is wrong with the tensors of one or two files, collected so that one error can tell it all."""
+    """What is wrong with the tensors of one or two files, collected for a single error."""
 
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -105,18 +105,18 @@ class _Problems:
         if not groups:
             return
         files = [file for file in (checkpoint, backbone) if file is not None]
-        told = " and ".join(f"{file.path} ({describe_tensors(file.tensors)})" for file in files)
+        given = " and ".join(f"{file.path} ({describe_tensors(file.tensors)})" for file in files)
         lists = "; ".join(f"{len(keys)} {name}: {shorten(keys)}" for name, keys in groups.items())
         raise CheckpointError(
             f"The weights do not fit {config.name} on {config.backbone.name}, input {config.in_size}. "
-            f"Given: {told}. Tensors {lists}.",
+            f"Given: {given}. Tensors {lists}.",
             hint="Name the model that the files belong to, or give the files of this model.",
             **{name.replace("-", "_").split()[0]: keys[:1000] for name, keys in groups.items()},
         )
 
 
 def describe_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
-    """A few words on what a state dict is, from its names and shapes."""
+    """A few words that say what a state dict is, from its names and shapes."""
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     decoder = {key: shape for key, shape in shapes.items() if not key.startswith("backbone.")}
     for name, released in RELEASED_MODELS.items():

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -14,36 +12,14 @@ from gazetools._version import __version__
 from gazetools.gazemodels.gazelle.backbone import patch_features
 from gazetools.gazemodels.gazelle.config import GazelleConfig
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
-from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, check_frames, preprocess
+from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, as_tensor, check_frames, preprocess
 from gazetools.gazemodels.gazelle.prompts import BoxXyxy, CellsXyxy, box_cells, check_box, head_maps
+from gazetools.gazemodels.interface import Boxes, GazeOutput, Images
 from gazetools.schemas.errors import UsageError
-
-Images: TypeAlias = "np.ndarray | torch.Tensor"
-Boxes: TypeAlias = "Sequence[Sequence[Sequence[float] | None]]"
-
-
-@dataclass(frozen=True)
-class GazeOutput:
-    """One row per person, in the order of the images and of the boxes in each; tensors on the model's device."""
-
-    heatmap: torch.Tensor
-    """float32 [N, h, w] in 0..1, relative to the whole frame."""
-    inout: torch.Tensor | None
-    """float32 [N], probability that the gaze target is inside the frame; None where the model has no such head."""
-    image_index: torch.Tensor
-    """int64 [N], the image that each row belongs to."""
-
-    def __post_init__(self) -> None:
-        n = len(self.image_index)
-        if self.heatmap.ndim != 3 or len(self.heatmap) != n or (self.inout is not None and self.inout.shape != (n,)):
-            raise AssertionError(f"rows differ: {self.heatmap.shape}, {self.inout}, {self.image_index.shape}")
-
-    def __len__(self) -> int:
-        return len(self.image_index)
 
 
 class GazelleModel:
-    """Gaze-LLE for inference. Made by `gazetools.load_model`.
+    """Gaze-LLE for inference; `gazetools.load_model` makes it.
 
     The backbone runs once per image that has people, the decoder once for all people of the batch.
     """
@@ -60,6 +36,16 @@ class GazelleModel:
         preprocess_kind: PreprocessKind = "exact",
     ) -> None:
         self.config = config
+        self.name, self.backbone_name = config.name, config.backbone.name
+        self.in_size: tuple[int, int] = config.in_size
+        """(height, width) of the model input in pixels."""
+        self.out_size: tuple[int, int] = config.out_size
+        """(height, width) of a heatmap."""
+        self.grid = config.grid
+        """(rows, columns) of patches; head boxes are rounded to it."""
+        self.has_inout = config.inout
+        self.settings: dict[str, Any] = config.model_dump()
+        """Everything except the weights that shapes the numbers."""
         self.backbone = backbone.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.decoder = decoder.to(device).to_dtype(dtype).eval().requires_grad_(False)
         self.weights_sha256 = dict(weights_sha256)
@@ -73,38 +59,6 @@ class GazelleModel:
         dtype = str(self.dtype).removeprefix("torch.")
         return f"GazelleModel({self.name}, in_size={self.in_size}, device={self.device}, dtype={dtype})"
 
-    @property
-    def name(self) -> str:
-        return self.config.name
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything beside the weights that shapes its numbers."""
-        return self.config.model_dump()
-
-    @property
-    def backbone_name(self) -> str:
-        return self.config.backbone.name
-
-    @property
-    def in_size(self) -> tuple[int, int]:
-        """(height, width) of the model input in pixels."""
-        return self.config.in_size
-
-    @property
-    def out_size(self) -> tuple[int, int]:
-        """(height, width) of a heatmap."""
-        return self.config.out_size
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(rows, columns) of patches; head boxes are rounded to it."""
-        return self.config.grid
-
-    @property
-    def has_inout(self) -> bool:
-        return self.config.inout
-
     def head_cells(self, box: Sequence[float]) -> CellsXyxy:
         """The half-open cell ranges (x0, y0, x1, y1) that `box` marks; x0 >= x1 or y0 >= y1 means an empty prompt.
 
@@ -116,7 +70,7 @@ class GazelleModel:
     @torch.inference_mode()
     def preprocess(self, images: Images) -> torch.Tensor:
         """uint8 RGB frames [B, H, W, 3] to model input: float32 [B, 3, *in_size] on the model's device."""
-        frames = _as_tensor(images).to(self.device)
+        frames = as_tensor(images).to(self.device)
         return preprocess(frames, self.in_size, kind=self.preprocess_kind)
 
     @torch.inference_mode()
@@ -133,7 +87,7 @@ class GazelleModel:
 
     @torch.inference_mode()
     def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
-        """Where each person looks.
+        """Heatmaps of where each person looks.
 
         Args:
             images: uint8 [B, H, W, 3] RGB of any size (numpy or torch), or float [B, 3, *in_size], preprocessed.
@@ -144,7 +98,7 @@ class GazelleModel:
         Raises:
             UsageError: images of another shape or type, or a box that is swapped, NaN or in pixels.
         """
-        frames = _as_tensor(images)
+        frames = as_tensor(images)
         if len(boxes) != len(frames):
             raise UsageError(f"There are {len(frames)} images and {len(boxes)} lists of boxes; one list per image.")
         people = _checked(boxes)
@@ -169,7 +123,7 @@ class GazelleModel:
         return GazeOutput(out.heatmap, out.inout, self._soon(torch.tensor([image for image, _ in people])))
 
     def _soon(self, small: torch.Tensor) -> torch.Tensor:
-        """A small tensor on the device, without waiting for what the device is at, as a plain copy would."""
+        """Copy a small tensor to the device without waiting for the work that the device is doing."""
         return small.to(self.device, non_blocking=True)
 
     def _no_people(self) -> GazeOutput:
@@ -178,25 +132,6 @@ class GazelleModel:
             inout=torch.empty(0, device=self.device) if self.has_inout else None,
             image_index=torch.empty(0, dtype=torch.int64, device=self.device),
         )
-
-
-def _as_tensor(images: Images) -> torch.Tensor:
-    if isinstance(images, torch.Tensor):
-        frames = images
-    elif isinstance(images, np.ndarray) and (images.dtype == np.uint8 or images.dtype.kind == "f"):
-        # Read-only arrays (a decoder's buffer) are only read here, but torch would warn about them.
-        frames = torch.from_numpy(images if images.flags.writeable else images.copy())
-    else:
-        raise UsageError(
-            f"images must be one uint8 or float array or tensor, not {getattr(images, 'dtype', type(images).__name__)}."
-        )
-    if frames.ndim != 4 or not (frames.dtype == torch.uint8 or frames.is_floating_point()):
-        raise UsageError(
-            f"images must be uint8 [B, H, W, 3] or float [B, 3, height, width], not {frames.dtype} "
-            f"{list(frames.shape)}.",
-            hint="One frame needs a leading axis: frame[None].",
-        )
-    return frames
 
 
 def _checked(boxes: Boxes) -> list[tuple[int, BoxXyxy | None]]:

@@ -10,9 +10,9 @@ from torch import nn
 PackKind = Literal["auto", "on", "off"]
 
 _LEAST_FEATURES = 256
-"""Narrower layers gain nothing."""
+"""Least number of input and output features; narrower layers gain nothing."""
 _TOKENS = 1025
-"""Rows that the layout is chosen for: the tokens of one 448x448 frame. Others work, too."""
+"""Number of rows that the layout is chosen for: the tokens of one 448x448 frame. Other numbers work too."""
 
 
 class PackedLinear(nn.Module):
@@ -31,11 +31,11 @@ class PackedLinear(nn.Module):
 
 
 def pays(kind: PackKind, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether to pack: for `auto` by what kind of CPU this is, so that equal machines compute equal numbers.
+    """Whether to pack; `auto` decides by the kind of CPU, so that equal machines compute equal numbers.
 
     On an AVX-512 machine (AMD Zen 5) MKL, which torch calls otherwise, reached 42 % of the peak and oneDNN 74 %; on
     AVX2 (AMD Zen 3) oneDNN is the slower one, 3.94 against 3.77 CPU seconds per vitb14 frame
-    (`benchmarks/gazelle_model.py --pack on off --threads 1` shows it for yours).
+    (`benchmarks/gazelle_model.py --pack on off --threads 1` measures it).
     """
     if kind == "off" or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
@@ -48,7 +48,7 @@ def pays(kind: PackKind, device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def pack_linears(module: nn.Module) -> int:
-    """Replace the wide `nn.Linear`s in `module` by packed ones; how many."""
+    """Replace the wide `nn.Linear`s in `module` by packed ones and return their number."""
     packed = 0
     for name, child in module.named_children():
         if type(child) is nn.Linear and min(child.in_features, child.out_features) >= _LEAST_FEATURES:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
+from gazetools.gazemodels.interface import Images
 from gazetools.schemas.errors import UsageError
 
 PreprocessKind = Literal["exact", "fast"]
@@ -59,6 +61,26 @@ def preprocess(images_bhwc: torch.Tensor, in_size: tuple[int, int], *, kind: Pre
         rows = out[start : start + step]
         rows.copy_(resize_antialiased(chunk, in_size)).mul_(scale).add_(shift)
     return out
+
+
+def as_tensor(images: Images) -> torch.Tensor:
+    """`images` as a uint8 or float tensor of rank 4; UsageError for anything else."""
+    if isinstance(images, torch.Tensor):
+        frames = images
+    elif isinstance(images, np.ndarray) and (images.dtype == np.uint8 or images.dtype.kind == "f"):
+        # Read-only arrays (a decoder's buffer) are only read here, but torch would warn about them.
+        frames = torch.from_numpy(images if images.flags.writeable else images.copy())
+    else:
+        raise UsageError(
+            f"images must be one uint8 or float array or tensor, not {getattr(images, 'dtype', type(images).__name__)}."
+        )
+    if frames.ndim != 4 or not (frames.dtype == torch.uint8 or frames.is_floating_point()):
+        raise UsageError(
+            f"images must be uint8 [B, H, W, 3] or float [B, 3, height, width], not {frames.dtype} "
+            f"{list(frames.shape)}.",
+            hint="One frame needs a leading axis: frame[None].",
+        )
+    return frames
 
 
 def check_frames(images_bhwc: torch.Tensor) -> None:

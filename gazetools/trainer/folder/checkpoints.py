@@ -1,4 +1,4 @@
-"""Run checkpoints: staged folders with checksums, the last two and the best kept, a broken one never used.
+"""Checkpoints of a run: staged folders with checksums. The last two and the best are kept, a broken one is never used.
 
 `step-*` hold everything a resumed run needs; `best/<learner>` the weights of one model at its best epoch.
 """
@@ -16,13 +16,11 @@ import torch
 from gazetools.io.atomic import atomic_folder, remove_stale_temps, sha256_of_file
 from gazetools.io.json_files import dumps, read_json
 from gazetools.schemas.errors import CheckpointError, DataFileError
+from gazetools.trainer.folder.paths import BEST_NAME, MANIFEST_NAME, STATE_NAME
 
-STATE_NAME = "state.pt"
-MANIFEST_NAME = "manifest.json"
-BEST_FOLDER = "best"
 KEEP_LAST = 2
 TRAINING_FORMAT = "gazetools.training"
-"""`format` of a state that a run can go on from."""
+"""`format` of a state that a run can continue from."""
 WEIGHTS_FORMAT = "gazetools.weights"
 """`format` of the weights of one learner."""
 _FOLDER_NAME = re.compile(r"^step-(\d{9})-(\d+)$")
@@ -30,7 +28,7 @@ _FOLDER_NAME = re.compile(r"^step-(\d{9})-(\d+)$")
 
 @dataclass(frozen=True, kw_only=True)
 class FoundCheckpoint:
-    """A checkpoint that was read, and those that were passed over because they are broken."""
+    """A checkpoint that was read, and why newer ones were rejected."""
 
     path: Path
     state: dict[str, Any]
@@ -41,7 +39,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int) -> Path:
     """Commit `state` as a new folder below `folder`, then remove all but the last two.
 
     `state` holds plain values and tensors only, so that it loads with weights_only. Raises FaultError where writing
-    fails; older checkpoints are untouched then.
+    fails; older checkpoints stay then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     remove_stale_temps(folder)
@@ -56,7 +54,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int) -> Path:
 
 def save_best(folder: Path, name: str, state: dict[str, Any], *, step: int) -> Path:
     """Replace the best weights of the learner `name` below `folder`."""
-    path = folder / BEST_FOLDER / name
+    path = folder / BEST_NAME / name
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, state, step)
     return path
@@ -81,13 +79,13 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def best_checkpoint(folder: Path, name: str) -> Path | None:
-    """The best weights of the learner `name`, None where there are none yet."""
-    path = folder / BEST_FOLDER / name
+    """Folder of the best weights of the learner `name`; None where there are none yet."""
+    path = folder / BEST_NAME / name
     return path if path.is_dir() else None
 
 
 def load_latest(folder: Path) -> FoundCheckpoint | None:
-    """The newest checkpoint that is whole, None where there is none at all.
+    """The newest checkpoint that is whole; None where there is none at all.
 
     Raises CheckpointError where there are checkpoints but every one is broken.
     """

@@ -1,4 +1,4 @@
-"""What a model predicted for every clip: ranks of the true classes and the best scores, saved for reports."""
+"""Predictions of a model for every clip: ranks of the true classes and the best scores, saved for reports."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from torch import Tensor
 
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.npz import Npz
-from gazetools.trainer.data.labels import LabelSpace
-from gazetools.trainer.data.survey import SplitPlan
-
-FOLDER = "predictions"
+from gazetools.trainer.data.survey import DataPlan, SplitPlan
 
 
 class PredictionLog:
     """Collects the predictions of one model on one split.
 
     Args:
-        top: best scores per task and clip that are kept.
+        top: number of best scores that are kept per task and clip.
         whole: tasks of which all scores are kept, as the EPIC-KITCHENS challenge wants verbs and nouns.
     """
 
@@ -35,7 +32,7 @@ class PredictionLog:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, clips: Sequence[int], logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
-        """A batch: indices of its clips, logits [B, classes] and labels [B] by task."""
+        """Add a batch: indices of its clips, logits [B, classes] and labels [B] by task."""
         row: dict[str, Any] = {"clip": np.asarray(clips, dtype=np.int64)}
         for task, values in logits.items():
             scores, truth = values.detach().float().cpu(), labels[task].cpu()
@@ -48,7 +45,7 @@ class PredictionLog:
 
 
 def ranks(scores: Tensor, labels: Tensor) -> Tensor:
-    """How many classes are preferred to the true one, int64 [B]: 0 is right. Ties go against the model.
+    """Number of classes preferred to the true one, int64 [B]; 0: the answer is right. Ties count against the model.
 
     A class counts as preferred where its score is at least as high, so that constant scores are never right. A label
     that is no class of training (not below their number) has the worst rank there is: their number.
@@ -58,10 +55,9 @@ def ranks(scores: Tensor, labels: Tensor) -> Tensor:
     return torch.where(known, (scores >= own).sum(1) - 1, scores.shape[1])
 
 
-def write_predictions(
-    path: Path, logs: Sequence[PredictionLog], split: SplitPlan, labels: LabelSpace, *, train: SplitPlan
-) -> None:
-    """One .npz of the rows of all processes, sorted by clip, with what `train` says of classes and videos."""
+def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPlan, data: DataPlan) -> None:
+    """Write one .npz with the rows of all processes, sorted by clip, and the classes and videos of training."""
+    labels, train = data.labels, data.train
     rows = [row for log in logs for row in log.rows]
     arrays: dict[str, npt.NDArray[Any]] = {}
     if rows:
@@ -92,14 +88,14 @@ def write_predictions(
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """The predictions of one model on one split, as read back."""
+    """Predictions of one model on one split, as read from their file."""
 
     arrays: dict[str, npt.NDArray[Any]]
     video_ids: list[str]
-    """What `arrays["video"]` counts."""
+    """Names of the numbers in `arrays["video"]`."""
     train_video_ids: list[str]
     clip_names: list[str] = field(default_factory=list)
-    """Per clip the annotation's own id (EPIC's narration_id), empty texts where it has none."""
+    """The annotation's own id of each clip (EPIC's narration_id); empty texts where it has none."""
 
     @property
     def tasks(self) -> list[str]:
@@ -108,7 +104,7 @@ class Predictions:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """The inverse of write_predictions; DataFileError where the file is damaged."""
+    """Read what write_predictions wrote. Raises DataFileError where the file is damaged."""
     with Npz(path) as file:
         arrays = {name: file.load(name) for name in file.names}
     texts = ("video_ids", "train_video_ids", "clip_names")

@@ -1,4 +1,4 @@
-"""The run folder's records: metrics.jsonl and metrics.csv per epoch, steps per epoch, each rewritten in one commit."""
+"""Records of a run: metrics of all epochs as JSON lines and CSV, and the loss of every step, one file per epoch."""
 
 from __future__ import annotations
 
@@ -6,33 +6,29 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from gazetools.io.atomic import write_bytes_atomic
-
-METRICS_JSONL = "metrics.jsonl"
-METRICS_CSV = "metrics.csv"
-STEPS_FOLDER = "steps"
+from gazetools.trainer.folder.paths import RunFolder
 
 
-def write_metrics(folder: Path, history: Sequence[dict[str, Any]]) -> None:
-    """All finished epochs, one JSON object per line, and the same as a table.
+def write_metrics(folder: RunFolder, history: Sequence[dict[str, Any]]) -> None:
+    """Write all finished epochs, one JSON object per line, and the same as a table.
 
     Rewritten from the history that the checkpoint holds, so that a resumed run has no line twice.
     """
     lines = "".join(json.dumps(entry, sort_keys=True, allow_nan=False) + "\n" for entry in history)
-    write_bytes_atomic(folder / METRICS_JSONL, lines.encode())
+    write_bytes_atomic(folder.metrics, lines.encode())
     columns = list(dict.fromkeys(key for entry in history for key in entry))
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    write_bytes_atomic(folder / METRICS_CSV, table.getvalue().encode())
+    write_bytes_atomic(folder.metrics_table, table.getvalue().encode())
 
 
-def write_steps(folder: Path, epoch: int, last_step: int, losses: Mapping[str, Sequence[float]]) -> None:
-    """The loss of every step of one epoch, `steps/epoch_0000.jsonl`: a number, or one per model by name.
+def write_steps(folder: RunFolder, epoch: int, last_step: int, losses: Mapping[str, Sequence[float]]) -> None:
+    """Write the loss of every step of one epoch: a number, or one per model by name.
 
     A model that was dropped has no losses from then on.
     """
@@ -42,4 +38,4 @@ def write_steps(folder: Path, epoch: int, last_step: int, losses: Mapping[str, S
         at = {name: values[place] for name, values in losses.items() if place < len(values)}
         loss = at if len(losses) > 1 else next(iter(at.values()))
         lines.append(json.dumps({"epoch": epoch, "step": last_step - count + 1 + place, "loss": loss}) + "\n")
-    write_bytes_atomic(folder / STEPS_FOLDER / f"epoch_{epoch:04d}.jsonl", "".join(lines).encode())
+    write_bytes_atomic(folder.steps(epoch), "".join(lines).encode())

@@ -1,4 +1,4 @@
-"""The weights of one model as `model.safetensors` with `model.json` beside it, and the strict way back."""
+"""Exports: the weights of one model as `model.safetensors`, described by `model.json`, written and read strictly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PARTS = ("predictor", "probe")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedWeights:
-    """What an export holds. The frozen encoder is not in it; `config` names it."""
+    """Content of an export. The frozen encoder is not in it; `config` names it."""
 
     learner: str
     config: dict[str, Any]
@@ -34,7 +34,7 @@ class ExportedWeights:
     probe: dict[str, Tensor]
 
     def as_state(self) -> dict[str, Any]:
-        """As a checkpoint of the weights of one learner."""
+        """The same as the state in a checkpoint of one learner's weights."""
         return {"format": WEIGHTS_FORMAT, **vars(self)}
 
 
@@ -72,7 +72,7 @@ def is_export(path: Path) -> bool:
 
 
 def load_exported(path: Path) -> ExportedWeights:
-    """An export whose checksum agrees; CheckpointError otherwise."""
+    """Read an export. Raises CheckpointError where a file is missing, damaged or another one."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""The heatmaps that an arm sees in a batch: a source by name, and the controls that are derived from one."""
+"""The heatmaps that an arm sees in a batch: a source by name, and the controls derived from it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gazetools.schemas.errors import UsageError
 from gazetools.trainer.data.batch import SHUFFLED, Batch
 
 _CENTRE_SIGMA = 1 / 6
-"""Of the centre prior, as a share of the map's side: a blob whose two-sigma circle spans two thirds of it."""
+"""Sigma of the centre prior as a share of the map's side: its two-sigma circle spans two thirds of the side."""
 
 
 def sources_of(batch: Batch) -> dict[str, Tensor]:
-    """Source name -> maps [B, T, H, W] in 0..1; shuffled ones behind SHUFFLED."""
-    # The first source answers to the default name, too, where only `heatmap_sources` lists some.
+    """Source name -> maps [B, T, H, W] in 0..1; names of shuffled ones begin with SHUFFLED."""
+    # The first source also has the default name, for arms that name none where only `heatmap_sources` lists some.
     found = dict(batch.heatmaps)
     first = next(iter(found), None)
     if first is not None:
@@ -28,7 +28,7 @@ def sources_of(batch: Batch) -> dict[str, Tensor]:
 
 
 def maps_for(sources: Mapping[str, Tensor], *, source: str | None, control: Control | None) -> Tensor | None:
-    """The maps [B, T, H, W] of an arm, None for one without.
+    """The maps [B, T, H, W] that an arm sees; None for an arm without.
 
     Raises UsageError where the batch has no such source.
     """

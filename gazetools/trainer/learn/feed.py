@@ -1,8 +1,9 @@
-"""Batches for this process: the global order cut into steps, every step sliced by rank."""
+"""Batches for this process: the global order cut into steps and sliced by rank, loaded, and counted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
@@ -13,7 +14,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from gazetools.trainer.data.clips import Batch, ClipDataset, collate
+from gazetools.schemas.errors import DataFileError, FaultError
+from gazetools.trainer.data.batch import Batch, Unreadable, collate
+from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import batches
 from gazetools.trainer.processes.world import World
 
@@ -25,7 +28,7 @@ def training_steps(
 ) -> list[list[list[int]]]:
     """Steps of `accumulation` batches for this rank; batches may be empty, so that every rank has as many.
 
-    A step of two processes has the clips that a step of one process with the doubled batch has.
+    A step of two processes has the clips of a step of one process with the doubled batch.
     """
     own = batch_size * accumulation
     steps = batches(order, own * world.size, skip_batches=skip_steps)
@@ -39,15 +42,15 @@ def training_steps(
 
 
 def validation_batches(order: npt.NDArray[np.int64], *, batch_size: int, world: World) -> list[list[int]]:
-    """Whole batches dealt to the ranks in turn: every clip once, in the same batches on any number of processes."""
+    """Whole batches for this rank, in turn: every clip once, in the same batches on any number of processes."""
     return batches(order, batch_size)[world.rank :: world.size]
 
 
 @lru_cache(maxsize=1)
 def _start_workers() -> BaseContext:
-    """How workers begin: from one clean process that has imported torch and the decoder already, so in a blink.
+    """Start method of worker processes: forks of one clean process that has imported torch and the decoder.
 
-    They are started anew for every epoch and measurement; each would import everything again with `spawn`, for seconds.
+    Workers start anew for every epoch and measurement; with `spawn` each would import everything again, for seconds.
     Plain forks of this process would share its threads and its CUDA.
     """
     if "forkserver" not in get_all_start_methods():
@@ -60,10 +63,10 @@ def _start_workers() -> BaseContext:
 def load(
     dataset: ClipDataset, chosen: list[list[int]], *, workers: int, seed: int, pin_memory: bool
 ) -> Iterator[Batch]:
-    """The batches `chosen`, in order; empty ones without asking the loader.
+    """Load the batches `chosen` in order; empty ones need no loader.
 
     Args:
-        pin_memory: in page-locked memory; needs CUDA.
+        pin_memory: put batches into page-locked memory; needs CUDA.
     """
     loader: DataLoader[Any] = DataLoader(
         dataset,
@@ -79,3 +82,51 @@ def load(
     loaded = iter(loader)
     for batch in chosen:
         yield next(loaded) if batch else collate([])
+
+
+def count_batch(batch: Batch, counts: dict[str, int], say: Callable[[str], None]) -> None:
+    """Add a batch's counts to `counts` and say which clips could not be read."""
+    for name, value in {**batch.counts, "unreadable": len(batch.unreadable)}.items():
+        counts[name] = counts.get(name, 0) + value
+    for clip in batch.unreadable:
+        say(f"Unreadable clip: video {clip.video_id!r}, CSV line {clip.row}: {clip.reason}")
+
+
+def refuse_unreadable(
+    total: int, own: Sequence[Unreadable], *, allowed: int, world: World, save: Callable[[], object]
+) -> None:
+    """Save and raise DataFileError, in every process, where more clips than `allowed` could not be read.
+
+    Args:
+        total: number over all processes; the same in each.
+        own: unreadable clips of this process.
+    """
+    if total <= allowed:
+        return
+    found = [clip for part in world.gather(list(own)) for clip in part]
+    last = found[-1] if found else None
+    which = f"; the last: video {last.video_id!r}, CSV line {last.row}: {last.reason}" if last else ""
+    save()
+    raise DataFileError(
+        f"{total} clip(s) could not be read, {allowed} allowed{which}",
+        hint="Repair the file, or raise experiment.data.max_unreadable_clips.",
+    )
+
+
+@contextmanager
+def explained_out_of_memory(where: str, clips: int) -> Iterator[None]:
+    """Raise FaultError with what to change in place of torch's error.
+
+    Args:
+        where: such as `in step 3`.
+        clips: number of clips in a batch.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise FaultError(
+            f"Out of memory {where} with batches of {clips} clips: {str(error)[:200]}",
+            hint="Halve experiment.optimization.batch_size and double accumulation_steps (the same gradient), "
+            "or set use_activation_checkpointing under pretrain_kwargs.predictor, dtype: bfloat16 under "
+            "encoder, or fewer arms.",
+        ) from error

@@ -1,7 +1,8 @@
-"""One model of a run with its optimizer and metrics, and the predictor that one or several models read."""
+"""The models of a run: probes with their optimizers, and the predictors that one or several of them read."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,10 @@ from torch import Tensor, nn
 
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.learn.controls import maps_for
-from gazetools.trainer.learn.encoding import FutureTokens
-from gazetools.trainer.learn.losses import jepa_loss, task_loss
+from gazetools.trainer.learn.losses import FutureTokens, build_loss, jepa_loss, task_loss
 from gazetools.trainer.learn.metrics import MetricSet
 from gazetools.trainer.learn.schedules import Schedule
+from gazetools.trainer.models.build import Pretrained, build_probe, build_wrapper, choose_trained, trained_part
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 from gazetools.trainer.plan.arms import LearnerSpec
@@ -21,9 +22,9 @@ from gazetools.trainer.processes.world import World
 
 
 class Learner:
-    """A probe, the trained part of the predictor in front of it, and how they learn.
+    """A probe and the trained part of the predictor in front of it, with loss, optimizer and metrics.
 
-    Nothing here depends on the other learners of the run, so that each gives what it would give alone.
+    Nothing here depends on the other learners of the run, so that each learns as it would alone.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Learner:
         self.probe = probe
         self.num_classes = dict(num_classes)
         settings = spec.config.experiment.optimization
+        self.loss = build_loss(settings)
         groups = {"probe": list(probe.parameters()), **trained}
         self.schedules = {name: _schedule(spec.config, spec.head, name, steps_per_epoch) for name in groups}
         self.optimizer = torch.optim.AdamW(
@@ -59,11 +61,11 @@ class Learner:
 
     @property
     def name(self) -> str:
-        """Unique in the run."""
+        """Name, unique in the run."""
         return self.spec.name
 
     def start_step(self, step: int) -> None:
-        """Set rates for optimizer step `step` (from 1) and forget gradients."""
+        """Set rates for optimizer step `step` (from 1) and clear gradients."""
         self.probe.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedules[group["name"]].lr(step)
@@ -77,7 +79,7 @@ class Learner:
         Args:
             context: [B, N, D].
             labels: [B] by task.
-            jepa: the JEPA loss of every clip whose future is known, where the run has that loss.
+            jepa: JEPA loss [K] of the clips whose future is known; None: the run has no such loss.
         """
         weights = self.spec.config.experiment.optimization.losses
         with torch.set_grad_enabled(weights.classification > 0):
@@ -92,23 +94,22 @@ class Learner:
         self._pending.append((total.detach(), outputs, labels, None if jepa is None else jepa.detach()))
 
     def judge(self, context: Tensor, labels: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits and the loss summed over clips (the focal loss is a sum already, cross-entropy a mean)."""
-        focal = self.spec.config.experiment.optimization.use_focal_loss
+        """Logits and the loss summed over clips."""
         logits: dict[str, Tensor] = self.probe(context)
-        loss = task_loss(logits, labels, focal=focal)
-        return logits, loss if focal else loss * len(context)
+        loss = task_loss(self.loss, logits, labels)
+        return logits, loss * len(context) if self.loss.is_mean else loss
 
     def end_step(self, world: World, clips: int) -> str | None:
-        """Apply the step of `clips` clips over all processes, unless its numbers are not finite.
+        """Apply the step of `clips` clips over all processes.
 
-        Returns what was not finite; nothing has changed then.
+        Returns None, or a text that names numbers that are not finite; nothing has changed then.
         """
         settings = self.spec.config.experiment.optimization
         losses = [float(total) for total, *_ in self._pending]
         loss = world.sum([sum(losses)])[0]
         world.sum_gradients(self.parameters)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if not settings.use_focal_loss:
+        if self.loss.is_mean:
             for gradient in gradients:
                 gradient.div_(clips)
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -126,19 +127,19 @@ class Learner:
         return None
 
     def start_epoch(self) -> None:
-        """Forget the last epoch's numbers."""
+        """Clear the last epoch's numbers."""
         self.metrics, self.step_losses = MetricSet(self.num_classes), []
 
     def rates(self) -> dict[str, float]:
-        """`lr_<group>`."""
+        """Current learning rates as `lr_<group>`."""
         return {f"lr_{group['name']}": group["lr"] for group in self.optimizer.param_groups}
 
     def weights(self) -> dict[str, Tensor]:
-        """The probe's."""
+        """Weights of the probe."""
         return self.probe.state_dict()
 
     def state(self) -> dict[str, Any]:
-        """Plain values and tensors; metrics are those of this process."""
+        """Everything to save, as plain values and tensors; metrics are those of this process."""
         return {
             "probe": self.probe.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -149,12 +150,10 @@ class Learner:
         }
 
     def restore(self, state: Mapping[str, Any], *, leads: bool) -> None:
-        """The inverse; the metrics so far are given to the leading process only, since they are added in the end."""
+        """Load what `state` returned. Only the leading process takes the metrics: all processes' are added later."""
         self.probe.load_state_dict(state["probe"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.metrics = MetricSet(self.num_classes)
-        if leads:
-            self.metrics.restore(state["metrics"])
+        self.metrics = MetricSet.total(self.num_classes, [state["metrics"]] if leads else [])
         self.step_losses, self.best, self.failed = list(state["step_losses"]), state["best"], state["failed"]
 
 
@@ -162,7 +161,7 @@ class Trunk:
     """A predictor behind the shared encoder, and the learners that read it.
 
     Args:
-        rank: of this process; heatmap dropout draws differ between processes.
+        rank: number of this process; heatmap dropout differs between processes.
     """
 
     def __init__(self, wrapper: AnticipativeWrapperHeatmap, learners: Sequence[Learner], *, rank: int = 0) -> None:
@@ -176,23 +175,18 @@ class Trunk:
 
     @property
     def name(self) -> str:
-        """Unique in the run."""
+        """Name, unique in the run."""
         return self.spec.trunk
 
     @property
     def alive(self) -> list[Learner]:
-        """Its learners that were not dropped."""
+        """The learners that were not dropped."""
         return [learner for learner in self.learners if learner.failed is None]
 
     def context(
-        self,
-        tokens: Tensor,
-        anticipation_seconds: Tensor,
-        sources: Mapping[str, Tensor],
-        *,
-        training: bool,
+        self, tokens: Tensor, anticipation_seconds: Tensor, sources: Mapping[str, Tensor], *, training: bool
     ) -> Tensor:
-        """What the probes read, [B, N, D], from the encoder's tokens."""
+        """Input of the probes [B, N, D] from the encoder's tokens, with control and heatmap dropout applied."""
         heatmap = maps_for(sources, source=self.spec.source, control=self.spec.control)
         if training and heatmap is not None and self.dropout > 0:
             kept = torch.rand(len(heatmap), generator=self.generator) >= self.dropout
@@ -201,18 +195,18 @@ class Trunk:
             return self.wrapper.anticipate(tokens, anticipation_seconds, heatmap)
 
     def jepa(self, context: Tensor, future: FutureTokens | None) -> Tensor | None:
-        """The JEPA loss of every clip with a known future; None where nothing of it would train here."""
+        """JEPA loss of every clip with a known future; None where it would train nothing here."""
         if future is None or not self.trains or not self.wrapper.predicted_count:
             return None
         return jepa_loss(context[:, -self.wrapper.predicted_count :], future.tokens)[future.known]
 
     def predictor_weights(self) -> dict[str, Tensor]:
-        """The predictor's; empty without one."""
+        """Weights of the predictor; empty without one."""
         predictor = self.wrapper.predictor
         return predictor.state_dict() if predictor is not None else {}
 
     def load_predictor(self, weights: Mapping[str, Tensor]) -> None:
-        """The inverse."""
+        """Load what `predictor_weights` returned."""
         if self.wrapper.predictor is not None:
             self.wrapper.predictor.load_state_dict(dict(weights))
 
@@ -234,3 +228,31 @@ def _schedule(config: TrainingConfig, head_index: int, group: str, steps_per_epo
         weight_decay=head.weight_decay,
         final_weight_decay=final_decay,
     )
+
+
+def build_trunks(
+    specs: Sequence[LearnerSpec], shared: Pretrained, num_classes: Mapping[str, int], train_clips: int, *, world: World
+) -> list[Trunk]:
+    """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one."""
+    settings = specs[0].config.experiment.optimization
+    steps = math.ceil(train_clips / (settings.batch_size * settings.accumulation_steps * world.size))
+    by_trunk: dict[str, list[LearnerSpec]] = {}
+    for spec in specs:
+        by_trunk.setdefault(spec.trunk, []).append(spec)
+    trunks = []
+    for first, *others in by_trunk.values():
+        own = first.config
+        wrapper = build_wrapper(own, shared, seed=first.seed)
+        trained = choose_trained(wrapper, trained_part(own))
+        learners = [
+            Learner(
+                spec,
+                build_probe(own, dict(num_classes), wrapper.embed_dim, seed=spec.seed),
+                trained,
+                num_classes=num_classes,
+                steps_per_epoch=steps,
+            )
+            for spec in (first, *others)
+        ]
+        trunks.append(Trunk(wrapper, learners, rank=world.rank))
+    return trunks

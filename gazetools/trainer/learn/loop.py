@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,22 +14,31 @@ from gazetools.schemas.errors import FaultError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.clips import Batch, ClipDataset
 from gazetools.trainer.data.order import epoch_order
-from gazetools.trainer.learn.counting import count_batch, refuse_unreadable
-from gazetools.trainer.learn.encoding import encode_future
-from gazetools.trainer.learn.feed import load, training_steps
-from gazetools.trainer.learn.forward import Forward
+from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, load, refuse_unreadable, training_steps
+from gazetools.trainer.learn.forward import Forward, encode_future
 from gazetools.trainer.learn.learner import Learner, Trunk
-from gazetools.trainer.learn.memory import explained_out_of_memory
-from gazetools.trainer.learn.position import Position
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.world import World, add_trees
+
+
+@dataclass(kw_only=True)
+class Position:
+    """Progress of a run; all of it is saved."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    global_step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One entry per finished epoch."""
+    final: dict[str, Any] | None = None
+    """Measurements with the chosen weights at the end of the run."""
 
 
 class Loop:
     """The trunks and learners of a run and their data.
 
     Args:
-        trunks: share one encoder.
+        trunks: predictors that share one encoder, with their learners.
         save: saves the state; called in every process, between steps and before a fault is raised.
     """
 
@@ -56,18 +66,17 @@ class Loop:
         self.position = Position()
         self.counts: dict[str, int] = {}
         self.forward = Forward(config, self.trunks, device)
-        self.steps_per_epoch = math.ceil(len(train_set) / (self._clips_per_step() * world.size))
+        settings = config.experiment.optimization
+        self.steps_per_epoch = math.ceil(
+            len(train_set) / (settings.batch_size * settings.accumulation_steps * world.size)
+        )
         for trunk in self.trunks:
             trunk.wrapper.to(device)
             for learner in trunk.learners:
                 learner.probe.to(device)
 
-    def _clips_per_step(self) -> int:
-        settings = self.config.experiment.optimization
-        return settings.batch_size * settings.accumulation_steps
-
     def train_epoch(self) -> bool:
-        """Train the rest of the position's epoch; False where a signal stopped it (the state is then consistent)."""
+        """Train the rest of the current epoch; False where a signal stopped it (the state is consistent then)."""
         position, settings = self.position, self.config.experiment.optimization
         if position.step_in_epoch == 0:
             self.counts = {}
@@ -91,20 +100,18 @@ class Loop:
             for _ in steps:
                 self._train_step([next(batches) for _ in range(settings.accumulation_steps)])
                 self.progress.advance(task)
-                self._tell(task)
+                self._say_losses(task)
                 if self.stop_requested():
                     return False
-                if position.step_in_epoch % self.config.checkpoint_every == 0 and self._within_epoch():
+                step = position.step_in_epoch
+                if step % self.config.checkpoint_every == 0 and step < self.steps_per_epoch:
                     self.save()
         finally:
             self.progress.finish(task)
         return True
 
-    def _within_epoch(self) -> bool:
-        return self.position.step_in_epoch < self.steps_per_epoch
-
     def _train_step(self, batches: Sequence[Batch]) -> None:
-        """One optimizer step of every learner; stops before it where its numbers are not finite."""
+        """Take one optimizer step with every learner; drop a learner whose numbers are not finite."""
         position, step = self.position, self.position.global_step + 1
         for batch in batches:
             count_batch(batch, self.counts, self.progress.say)
@@ -149,7 +156,7 @@ class Loop:
                     learner.learn(context, seen.labels, jepa)
 
     def _drop(self, learner: Learner, trouble: str, clips: list[int]) -> None:
-        """Take a learner out of the run by name; the run ends where it was the last."""
+        """Take a learner out of the run. Raises FaultError where it is the last one."""
         where = f"at step {self.position.global_step + 1} (epoch {self.position.epoch + 1}, clips {clips})"
         hint = "Lower experiment.optimization.multihead_kwargs.*.lr, or look at these clips."
         if sum(other.failed is None for other in self.learners) > 1:
@@ -171,10 +178,10 @@ class Loop:
         return load(dataset, chosen, workers=data.num_workers, seed=self.config.seed, pin_memory=pinned)
 
     def stop_requested(self) -> bool:
-        """Whether a signal came to any process; every process must ask."""
+        """Whether a signal came to any process. Every process must call it."""
         return self.world.any(self.interruption.requested())
 
-    def _tell(self, task: str) -> None:
+    def _say_losses(self, task: str) -> None:
         step = self.position.step_in_epoch
         if step % self.config.log_every == 0:
             losses = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.failed is None}
@@ -183,9 +190,9 @@ class Loop:
                 self.progress.say(f"{task}: step {step} loss {shown}")
 
     def state(self) -> dict[str, Any] | None:
-        """Plain values and tensors: everything that a resumed run needs to go on exactly; None but in the leader.
+        """Everything that a resumed run needs to continue exactly, as plain values and tensors.
 
-        Every process must call it.
+        Every process must call it; only the leading one receives the state, others None.
         """
         own = {
             "rng": torch.get_rng_state(),
@@ -209,7 +216,7 @@ class Loop:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`, in every process."""
+        """Load what `state` returned. Every process must call it."""
         for trunk in self.trunks:
             trunk.load_predictor(state["predictors"][trunk.name])
         for learner in self.learners:

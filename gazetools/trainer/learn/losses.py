@@ -1,12 +1,75 @@
-"""The loss over tasks: sigmoid focal loss or cross-entropy, summed over verb, noun and action."""
+"""Losses: those of the probe, by name in LOSSES, and the JEPA loss of the predicted tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from gazetools.schemas.training_optimization import OptimizationSettings
+
+
+class ProbeLoss(Protocol):
+    """Loss of the probe for one task, built once per model from `experiment.optimization`."""
+
+    is_mean: bool
+    """True: a call returns the mean over clips, and a step follows the gradient of the mean. False: the sum of both."""
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss, a scalar. Logits are float32 [B, classes], labels int64 [B] in 0..classes-1; B may be 0."""
+        ...
+
+
+class FocalLoss:
+    """Sigmoid focal loss, summed over clips and classes as in V-JEPA 2."""
+
+    is_mean = False
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The sum over clips and classes."""
+        return sigmoid_focal_loss(logits, labels)
+
+
+class CrossEntropyLoss:
+    """Cross-entropy over softmax."""
+
+    is_mean = True
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean over clips; 0 without any."""
+        return functional.cross_entropy(logits, labels) if len(labels) else logits.sum()
+
+
+LOSSES: dict[str, Callable[[OptimizationSettings], ProbeLoss]] = {
+    "focal": lambda settings: FocalLoss(),
+    "cross_entropy": lambda settings: CrossEntropyLoss(),
+}
+"""Name in `experiment.optimization.loss` -> what builds the loss. Its names are also listed in LOSS_NAMES of
+gazetools.schemas.training_optimization."""
+
+
+def build_loss(settings: OptimizationSettings) -> ProbeLoss:
+    """The probe's loss: `loss`, or what `use_focal_loss` says where that is None."""
+    return LOSSES[settings.loss or ("focal" if settings.use_focal_loss else "cross_entropy")](settings)
+
+
+def task_loss(loss: ProbeLoss, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
+    """The sum of a loss over tasks, a float32 scalar.
+
+    A label that is not below a task's number of classes (one that only validation has) adds nothing to that task.
+    """
+    losses = []
+    for task, values in logits.items():
+        truth, scores = labels[task], values.float()
+        known = truth < scores.shape[1]
+        if not bool(known.all()):
+            scores, truth = scores[known], truth[known]
+        losses.append(loss(scores, truth))
+    return torch.stack(losses).sum()
 
 
 def sigmoid_focal_loss(
@@ -32,12 +95,14 @@ def sigmoid_focal_loss(
     return loss.sum() if reduction == "sum" else loss.mean()
 
 
-def task_loss(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], *, focal: bool) -> Tensor:
-    """Sum over tasks, in float32: focal loss summed over batch and classes, or mean cross-entropy.
+@dataclass(frozen=True, kw_only=True)
+class FutureTokens:
+    """The true future of a batch, which the JEPA loss compares predictions with."""
 
-    A label that is not below a task's number of classes (one that only validation has) adds nothing to that task.
-    """
-    return torch.stack([_loss(values.float(), labels[task], focal=focal) for task, values in logits.items()]).sum()
+    tokens: Tensor
+    """[B, N, D] of the frozen encoder, for the positions that the predictor predicts."""
+    known: Tensor
+    """bool [B]: whether the video goes that far."""
 
 
 def jepa_loss(predicted: Tensor, future: Tensor) -> Tensor:
@@ -50,12 +115,3 @@ def jepa_loss(predicted: Tensor, future: Tensor) -> Tensor:
     """
     wanted = functional.layer_norm(future.float(), future.shape[-1:])
     return (predicted.float() - wanted).abs().mean((1, 2))
-
-
-def _loss(logits: Tensor, labels: Tensor, *, focal: bool) -> Tensor:
-    known = labels < logits.shape[1]
-    if not bool(known.all()):
-        logits, labels = logits[known], labels[known]
-    if focal:
-        return sigmoid_focal_loss(logits, labels)
-    return functional.cross_entropy(logits, labels) if len(labels) else logits.sum()

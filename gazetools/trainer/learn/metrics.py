@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_COUNTS = ("top1", "hits", "totals", "left_out_top1", "left_out_hits", "left_out_totals")
+
+@dataclass
+class _Tally:
+    """Numbers of samples: answered right by the best score, and per class among the k best scores and in all."""
+
+    top1: int
+    hits: Tensor
+    totals: Tensor
+
+    @staticmethod
+    def empty(classes: int) -> _Tally:
+        return _Tally(0, torch.zeros(classes, dtype=torch.int64), torch.zeros(classes, dtype=torch.int64))
+
+    def count(self, truth: npt.NDArray[np.int64], hit: npt.NDArray[np.bool_], first: npt.NDArray[np.bool_]) -> None:
+        """Add samples by label, whether the label is among the k best scores, and whether it is the best."""
+        # A batch is small: numpy on the shared memory of the counts costs a tenth of torch's dispatch.
+        self.top1 += int(first.sum())
+        np.add.at(self.hits.numpy(), truth[hit], 1)
+        np.add.at(self.totals.numpy(), truth, 1)
+
+    def plus(self, top1: int, hits: Tensor, totals: Tensor) -> _Tally:
+        return _Tally(self.top1 + top1, self.hits + hits, self.totals + totals)
 
 
 class TaskMetrics:
@@ -21,83 +45,69 @@ class TaskMetrics:
     is such a class: no score answers it, so it counts as wrong, in the unfiltered figures only.
 
     Args:
-        num_classes: classes of the training set.
-        k: of recall@k and top-k accuracy.
+        num_classes: number of classes of the training set.
+        k: rank that recall@k and top-k accuracy count to.
         valid_classes: the scores of all others are set to 0 before ranking; None: every class competes.
     """
 
     def __init__(self, num_classes: int, *, k: int = 5, valid_classes: Collection[int] | None = None) -> None:
+        self.num_classes = num_classes
         self.k = min(k, num_classes)
         self.valid: Tensor | None = None
         if valid_classes is not None:
             self.valid = torch.zeros(num_classes, dtype=torch.bool)
             self.valid[sorted(valid_classes)] = True
-        self.top1 = 0
-        self.hits = torch.zeros(num_classes, dtype=torch.int64)
-        self.totals = torch.zeros(num_classes, dtype=torch.int64)
-        # Samples that the figures above leave out, because this or another task's class is unseen in training.
-        self.left_out_top1 = 0
-        self.left_out_hits = torch.zeros(num_classes, dtype=torch.int64)
-        self.left_out_totals = torch.zeros(num_classes, dtype=torch.int64)
+        self.counted = _Tally.empty(num_classes)
+        self.left_out = _Tally.empty(num_classes)
+        """Samples that only the unfiltered figures count: this or another task's class is unseen in training."""
         self.unseen: Counter[int] = Counter()
         """Samples by label that is no class of training."""
 
     def update(self, logits: Tensor, labels: Tensor, *, counted: Tensor | None = None) -> None:
         """Count a batch: logits [B, classes], labels int64 [B]; False in `counted` [B]: unfiltered figures only."""
-        classes = len(self.hits)
         scores = torch.sigmoid(logits.detach().float())
         if self.valid is not None:
             scores = scores * self.valid.to(scores.device)
-        # A batch is small: numpy on the shared memory of the counts costs a tenth of torch's dispatch.
         truth = labels.cpu().numpy()
         right = scores.topk(self.k, dim=1).indices.cpu().numpy() == truth[:, None]
-        hit, first, known = right.any(1), right[:, 0], truth < classes
+        hit, first, known = right.any(1), right[:, 0], truth < self.num_classes
         used = known if counted is None else counted.cpu().numpy() & known
-        self.top1 += int((first & used).sum())
-        np.add.at(self.hits.numpy(), truth[hit & used], 1)
-        np.add.at(self.totals.numpy(), truth[used], 1)
-        if used.all():
-            return
-        left_out = known & ~used
-        self.left_out_top1 += int((first & left_out).sum())
-        np.add.at(self.left_out_hits.numpy(), truth[hit & left_out], 1)
-        np.add.at(self.left_out_totals.numpy(), truth[left_out], 1)
-        self.unseen.update(truth[~known].tolist())
+        self.counted.count(truth[used], hit[used], first[used])
+        if not used.all():
+            others = known & ~used
+            self.left_out.count(truth[others], hit[others], first[others])
+            self.unseen.update(truth[~known].tolist())
 
     def values(self) -> dict[str, float]:
         """top1, top5 and recall5 in percent, and `unfiltered_` ones where samples were left out; 0 for no samples."""
-        result = self._figures(self.top1, self.hits, self.totals, Counter())
-        if self.unseen or int(self.left_out_totals.sum()):
-            unfiltered = self._figures(
-                self.top1 + self.left_out_top1,
-                self.hits + self.left_out_hits,
-                self.totals + self.left_out_totals,
-                self.unseen,
-            )
+        result = self._figures(self.counted, Counter())
+        if self.unseen or int(self.left_out.totals.sum()):
+            unfiltered = self._figures(self.counted.plus(**vars(self.left_out)), self.unseen)
             result |= {f"unfiltered_{name}": value for name, value in unfiltered.items()}
         return result
 
-    def _figures(self, top1: int, hits: Tensor, totals: Tensor, unseen: Counter[int]) -> dict[str, float]:
-        samples, right = totals.numpy(), hits.numpy()
+    def _figures(self, tally: _Tally, unseen: Counter[int]) -> dict[str, float]:
+        samples, right = tally.totals.numpy(), tally.hits.numpy()
         count = int(samples.sum()) + unseen.total()
         seen = np.flatnonzero(samples)
         recalls = right[seen] / samples[seen]
         classes = len(recalls) + len(unseen)
         return {
-            "top1": 100.0 * top1 / max(count, 1),
+            "top1": 100.0 * tally.top1 / max(count, 1),
             f"top{self.k}" if self.k < 5 else "top5": 100.0 * int(right.sum()) / max(count, 1),
             f"recall{self.k}" if self.k < 5 else "recall5": 100.0 * float(recalls.sum()) / max(classes, 1),
         }
 
-    def state(self) -> dict[str, object]:
-        """Counts only, as plain values and tensors: the sum of several states, entry by entry, is their union's."""
-        return {**{name: getattr(self, name) for name in _COUNTS}, "unseen": dict(self.unseen)}
+    def state(self) -> dict[str, Any]:
+        """Counts as plain values and tensors; the sum of several states, entry by entry, is that of all samples."""
+        left_out = {f"left_out_{name}": value for name, value in vars(self.left_out).items()}
+        return {**vars(self.counted), **left_out, "unseen": dict(self.unseen)}
 
-    def add(self, state: Mapping[str, object]) -> None:
-        """Add another's counts (of another rank, or of before a stop)."""
-        for name in _COUNTS:
-            setattr(self, name, getattr(self, name) + state[name])
-        self.unseen.update(state["unseen"])  # type: ignore[call-overload]
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Add another's counts, such as those of another process or of before an interruption."""
+        self.counted = self.counted.plus(**{name: state[name] for name in vars(self.counted)})
+        self.left_out = self.left_out.plus(**{name: state[f"left_out_{name}"] for name in vars(self.left_out)})
+        self.unseen.update(state["unseen"])
 
 
 class MetricSet:
@@ -107,60 +117,54 @@ class MetricSet:
         self.tasks = {task: TaskMetrics(count) for task, count in num_classes.items()}
         self.loss_sum = 0.0
         self.clips = 0
-        self.counts: dict[str, int] = {}
         self.parts: dict[str, dict[str, float]] = {}
         """Sum and number of clips of single parts of the loss."""
+
+    @classmethod
+    def total(cls, num_classes: Mapping[str, int], states: Iterable[Mapping[str, Any]]) -> MetricSet:
+        """The sum of the states of all processes: what one process would have counted."""
+        metrics = cls(num_classes)
+        for state in states:
+            metrics.add(state)
+        return metrics
 
     def update(self, loss: float, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
         """Count a batch; `loss` is the batch's (summed) loss.
 
         As V-JEPA 2 does, a clip counts in no task's figures if any of its classes is unseen in training.
         """
-        counted = torch.stack([labels[task].cpu() < len(one.hits) for task, one in self.tasks.items()]).all(0)
+        counted = torch.stack([labels[task].cpu() < one.num_classes for task, one in self.tasks.items()]).all(0)
         for task, metrics in self.tasks.items():
             metrics.update(logits[task], labels[task], counted=counted)
         self.loss_sum += loss
         self.clips += len(next(iter(labels.values())))
 
-    def count(self, counts: Mapping[str, int]) -> None:
-        """Add to the named counters (missing heatmaps and the like)."""
-        for name, value in counts.items():
-            self.counts[name] = self.counts.get(name, 0) + value
-
-    def part(self, name: str, total: float, clips: int) -> None:
+    def part(self, name: str, total: float, clips: float) -> None:
         """Add `total` over `clips` clips to a named part of the loss."""
         old = self.parts.get(name, {"sum": 0.0, "clips": 0.0})
         self.parts[name] = {"sum": old["sum"] + total, "clips": old["clips"] + clips}
 
     def values(self) -> dict[str, float]:
-        """Flat: loss (mean per clip), its parts as `<part>_loss`, clips, `<task>_<metric>` in percent, the counters."""
+        """Flat: loss (mean per clip), its parts as `<part>_loss`, clips, and `<task>_<metric>` in percent."""
         result: dict[str, float] = {"loss": self.loss_sum / max(self.clips, 1), "clips": self.clips}
         for task, metrics in self.tasks.items():
             result |= {f"{task}_{name}": value for name, value in metrics.values().items()}
-        result |= {f"{name}_loss": part["sum"] / max(part["clips"], 1) for name, part in self.parts.items()}
-        return result | self.counts
+        return result | {f"{name}_loss": part["sum"] / max(part["clips"], 1) for name, part in self.parts.items()}
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """Plain values and tensors."""
         return {
             "loss_sum": self.loss_sum,
             "clips": self.clips,
-            "counts": dict(self.counts),
             "parts": {name: dict(part) for name, part in self.parts.items()},
             "tasks": {task: metrics.state() for task, metrics in self.tasks.items()},
         }
 
-    def add(self, state: Mapping[str, object]) -> None:
-        """Add what another rank counted: the sum of all ranks' states is what one process would have counted."""
-        self.loss_sum += float(state["loss_sum"])  # type: ignore[arg-type]
-        self.clips += int(state["clips"])  # type: ignore[call-overload]
-        self.count(state["counts"])  # type: ignore[arg-type]
-        for name, part in state["parts"].items():  # type: ignore[attr-defined]
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Add another set's state."""
+        self.loss_sum += float(state["loss_sum"])
+        self.clips += int(state["clips"])
+        for name, part in state["parts"].items():
             self.part(name, part["sum"], part["clips"])
-        for task, values in state["tasks"].items():  # type: ignore[attr-defined]
+        for task, values in state["tasks"].items():
             self.tasks[task].add(values)
-
-    def restore(self, state: Mapping[str, object]) -> None:
-        """The inverse of `state` on a fresh set."""
-        self.__init__({task: len(one.hits) for task, one in self.tasks.items()})  # type: ignore[misc]
-        self.add(state)

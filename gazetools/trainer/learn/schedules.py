@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Schedule:
     """Values for step 1, 2, ... `total_steps` (facebookresearch/vjepa2 evals/action_anticipation_frozen/utils.py).
 
-    Being a function of the step it has no state to save.
+    A schedule is a function of the step, so that it has no state to save.
     """
 
     total_steps: int

@@ -1,18 +1,17 @@
-"""Weights & Biases, only where asked for; nothing that goes wrong there ever stops training."""
+"""Weights & Biases, where the config enables it."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from gazetools.schemas.errors import EnvironmentLacksError
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.folder.paths import RunFolder
 
 
 def require_wandb(config: TrainingConfig) -> None:
-    """EnvironmentLacksError, before any work, where W&B is enabled but not installed."""
+    """Raise EnvironmentLacksError, before any work, where W&B is enabled but not installed."""
     if config.experiment.wandb.enable and importlib.util.find_spec("wandb") is None:
         raise EnvironmentLacksError(
             "experiment.wandb.enable is true, but the package wandb is not installed.",
@@ -20,59 +19,27 @@ def require_wandb(config: TrainingConfig) -> None:
         )
 
 
-class WandbLog:
-    """One W&B run; without WANDB_API_KEY or a login it works offline. All methods are safe to call.
+def open_wandb(config: TrainingConfig, folder: RunFolder) -> Any:
+    """A W&B run, offline without WANDB_API_KEY or a login; None where it is not enabled.
 
-    Args:
-        config: only its plain values are sent; secrets live in W&B's own environment variables.
-        folder: run folder for W&B's files.
-        say: where trouble is told, once.
+    Only the config's plain values are sent; secrets live in W&B's own environment variables.
     """
+    settings = config.experiment.wandb
+    if not settings.enable:
+        return None
+    import wandb
 
-    def __init__(self, config: TrainingConfig, folder: Path, say: Callable[[str], None]) -> None:
-        self._run: Any = None
-        self._say = say
-        settings = config.experiment.wandb
-        if not settings.enable:
-            return
-        try:
-            import wandb
-
-            known_key = bool(wandb.api.api_key)
-            self._run = wandb.init(
-                project=settings.project,
-                entity=settings.entity,
-                name=settings.name or config.tag,
-                group=settings.group,
-                tags=settings.tags or None,
-                notes=settings.notes,
-                id=settings.id,
-                resume="allow" if settings.resume else None,
-                dir=str(folder),
-                mode=None if known_key else "offline",
-                save_code=False,
-                config=config.model_dump(mode="json"),
-            )
-        except Exception as error:
-            self._give_up(error)
-
-    def log(self, values: dict[str, Any], step: int) -> None:
-        """Send one epoch's values."""
-        if self._run is not None:
-            try:
-                self._run.log(values, step=step)
-            except Exception as error:
-                self._give_up(error)
-
-    def finish(self) -> None:
-        """End the run, well or not."""
-        if self._run is not None:
-            try:
-                self._run.finish()
-            except Exception as error:
-                self._give_up(error)
-            self._run = None
-
-    def _give_up(self, error: Exception) -> None:
-        self._run = None
-        self._say(f"W&B logging stopped ({type(error).__name__}); training goes on without it.")
+    return wandb.init(
+        project=settings.project,
+        entity=settings.entity,
+        name=settings.name or config.tag,
+        group=settings.group,
+        tags=settings.tags or None,
+        notes=settings.notes,
+        id=settings.id,
+        resume="allow" if settings.resume else None,
+        dir=str(folder.path),
+        mode=None if wandb.api.api_key else "offline",
+        save_code=False,
+        config=config.model_dump(mode="json"),
+    )

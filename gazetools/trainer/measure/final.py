@@ -1,29 +1,27 @@
-"""What is measured after an epoch and, with the chosen weights, at the end of a run."""
+"""Measurements after an epoch and, with the chosen weights, at the end of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from gazetools.trainer.data.batch import WITHOUT_PARTNER
 from gazetools.trainer.data.clips import ClipDataset
-from gazetools.trainer.data.labels import LabelSpace
-from gazetools.trainer.data.survey import SplitPlan
-from gazetools.trainer.folder.predictions import FOLDER, PredictionLog, write_predictions
+from gazetools.trainer.folder.predictions import PredictionLog, write_predictions
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.learn.metrics import MetricSet
 from gazetools.trainer.measure.split import validate
 from gazetools.trainer.plan.arms import shuffled_source
 from gazetools.trainer.plan.selection import HELD_OUT
+from gazetools.trainer.plan.settle import RunPlan
 from gazetools.trainer.processes.world import add_trees
 
 WHOLE_TASKS = ("verb", "noun")
-"""Of these a validation split's predictions keep every score: they are few, and the EPIC-KITCHENS challenge asks."""
+"""Tasks whose scores validation's predictions keep in full: few classes, wanted by the EPIC-KITCHENS challenge."""
 
 
 def split_key(dataset: ClipDataset) -> str:
-    """`val_<anchor>`, `held_out`, or `horizon_<seconds>`: names a split in metrics and files."""
+    """Name of a split in metrics and files: `val_<anchor>`, `held_out`, or `horizon_<seconds>`."""
     split = dataset.split
     if split.name == "horizon":
         return f"horizon_{split.anticipation_seconds[0]:g}"
@@ -31,7 +29,7 @@ def split_key(dataset: ClipDataset) -> str:
 
 
 def measure(loop: Loop, datasets: Sequence[ClipDataset]) -> dict[str, Any] | None:
-    """`<split>_<metric>`, behind `<learner>/` where there are several; None where a signal came."""
+    """Measure splits: `<split>_<metric>`, after `<learner>/` where there are several; None where a signal came."""
     measured: dict[str, Any] = {}
     for dataset in datasets:
         found = validate(loop, dataset)
@@ -45,22 +43,20 @@ def measure(loop: Loop, datasets: Sequence[ClipDataset]) -> dict[str, Any] | Non
 
 
 def training_values(loop: Loop) -> dict[str, Any]:
-    """`train_*` of the epoch so far over all processes, and the learning rates; every process must call it."""
+    """`train_*` of the epoch so far over all processes, and the learning rates. Every process must call it."""
     found: dict[str, Any] = {}
     parts = loop.world.gather({x.name: x.metrics.state() for x in loop.learners} | {"": loop.counts})
-    total = add_trees(parts)
     for learner in loop.learners:
         if learner.failed is None:
-            metrics = MetricSet(learner.num_classes)
-            metrics.restore(total[learner.name])
+            metrics = MetricSet.total(learner.num_classes, [part[learner.name] for part in parts])
             start = prefix(loop, learner.name)
             found |= {f"{start}train_{name}": value for name, value in metrics.values().items()}
             found |= {f"{start}{name}": value for name, value in learner.rates().items()}
-    return found | {f"train_{name}": value for name, value in total[""].items()}
+    return found | {f"train_{name}": value for name, value in add_trees([part[""] for part in parts]).items()}
 
 
 def flat_values(loop: Loop, final: Mapping[str, Any], *, start: str = "") -> dict[str, Any]:
-    """What `final_evaluation` found as `<model>/<start><split>_<metric>`."""
+    """The result of `final_evaluation` as `<model>/<start><split>_<metric>`."""
     return {
         f"{prefix(loop, name)}{start}{split}_{metric}": value
         for name, found in final.items()
@@ -70,41 +66,36 @@ def flat_values(loop: Loop, final: Mapping[str, Any], *, start: str = "") -> dic
 
 
 def prefix(loop: Loop, name: str) -> str:
-    """What stands before a learner's metrics."""
+    """Prefix of a learner's metrics: empty in a run of one."""
     return f"{name}/" if len(loop.learners) > 1 else ""
 
 
 def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> list[str]:
-    """Remember every learner's best class-mean action recall on `selecting`; names of those that improved."""
-    improved = []
-    key = f"{split_key(selecting)}_action_recall"
+    """Note every learner's best class-mean action recall on `selecting`. Returns the names of those that improved."""
+    improved, split = [], split_key(selecting)
     for learner in loop.learners:
         if learner.failed is not None:
             continue
-        start = prefix(loop, learner.name) + key
-        metric = next(name for name in entry if name.startswith(start))
-        loss = entry[f"{prefix(loop, learner.name)}{split_key(selecting)}_loss"]
+        start = prefix(loop, learner.name)
+        metric = next(name for name in entry if name.startswith(f"{start}{split}_action_recall"))
+        best = {
+            "epoch": entry["epoch"],
+            "metric": metric.removeprefix(start),
+            "value": entry[metric],
+            "loss": entry[f"{start}{split}_loss"],
+        }
         if learner.spec.config.experiment.optimization.losses.classification == 0:
-            # Nothing that labels could judge has trained: the last epoch counts.
-            learner.best = {"epoch": entry["epoch"], "metric": "epoch", "value": entry["epoch"], "loss": loss}
-            improved.append(learner.name)
-            continue
+            # Labels judge nothing that has trained: the last epoch counts.
+            best |= {"metric": "epoch", "value": entry["epoch"]}
         # Equal recall, as with fewer classes than k, is decided by the loss.
-        if learner.best is None or (entry[metric], -loss) > (learner.best["value"], -learner.best["loss"]):
-            learner.best = {
-                "epoch": entry["epoch"],
-                "metric": metric.removeprefix(prefix(loop, learner.name)),
-                "value": entry[metric],
-                "loss": loss,
-            }
+        if learner.best is None or (best["value"], -best["loss"]) > (learner.best["value"], -learner.best["loss"]):
+            learner.best = best
             improved.append(learner.name)
     return improved
 
 
-def final_evaluation(
-    loop: Loop, datasets: Sequence[ClipDataset], folder: Path, labels: LabelSpace, *, train: SplitPlan
-) -> dict[str, dict[str, Any]] | None:
-    """Measure the weights that `loop` holds on every split and save each clip's predictions.
+def final_evaluation(loop: Loop, datasets: Sequence[ClipDataset], plan: RunPlan) -> dict[str, dict[str, Any]] | None:
+    """Measure the weights in `loop` on every split and save each clip's predictions.
 
     Returns learner -> split -> metrics and data counts; None where a signal came.
     """
@@ -120,13 +111,13 @@ def final_evaluation(
         for name, values in found.values.items():
             final[name][key] = {**values, **_own_counts(found.counts, shuffled[name])}
             if loop.world.leads:
-                path = folder / FOLDER / name / f"{key}.npz"
-                write_predictions(path, found.logs[name], dataset.split, labels, train=train)
+                path = plan.folder.predictions(name, key)
+                write_predictions(path, found.logs[name], dataset.split, plan.data)
     return final
 
 
 def _own_counts(counts: Mapping[str, int], shuffled: str | None) -> dict[str, int]:
-    """The data's counts; of clips without a partner those of the source that the model sees shuffled."""
+    """The data's counts, with `without_partner` of the source that the model sees shuffled."""
     shared = {name: value for name, value in counts.items() if not name.startswith(WITHOUT_PARTNER)}
     own = counts.get(f"{WITHOUT_PARTNER}{shuffled}") if shuffled else None
     return shared if own is None else {**shared, "without_partner": own}

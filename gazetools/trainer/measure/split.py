@@ -1,4 +1,4 @@
-"""One pass over a split without learning: every learner's metrics over every clip exactly once."""
+"""One pass over a split without learning: every learner's metrics over every clip, each counted once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from gazetools.trainer.data.clips import Batch, ClipDataset, Unreadable
+from gazetools.trainer.data.batch import Batch, Unreadable
+from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import epoch_order
 from gazetools.trainer.folder.predictions import PredictionLog
-from gazetools.trainer.learn.counting import count_batch, refuse_unreadable
-from gazetools.trainer.learn.feed import validation_batches
+from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, refuse_unreadable, validation_batches
 from gazetools.trainer.learn.loop import Loop
-from gazetools.trainer.learn.memory import explained_out_of_memory
 from gazetools.trainer.learn.metrics import MetricSet
 from gazetools.trainer.processes.world import add_trees
 
@@ -22,21 +21,21 @@ _VALIDATION_EPOCH = 2**31  # an order that no training epoch has
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One pass over a split."""
+    """Measurements of one pass over a split."""
 
     values: dict[str, dict[str, float]]
     """Learner -> metrics."""
     counts: dict[str, int]
-    """Of the data: unreadable clips, missing heatmaps and the like."""
+    """Counts of the data: unreadable clips, missing heatmaps and the like."""
     logs: dict[str, list[PredictionLog]]
-    """Learner -> predictions, one entry per process; on the leading process, and only where asked for."""
+    """Learner -> predictions, one entry per process; empty where no logs were passed."""
 
 
 def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionLog] | None = None) -> Measured | None:
-    """Measure what `loop` holds on `dataset`; None where a signal stopped it.
+    """Measure the weights in `loop` on `dataset`; None where a signal stopped it.
 
     Args:
-        logs: learner -> where its predictions are collected.
+        logs: learner -> collector of its predictions.
     """
     logs = logs or {}
     batch_size = loop.config.experiment.optimization.batch_size
@@ -69,23 +68,22 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
     counts = add_trees([part.pop("") for part in parts])
     allowed = loop.config.experiment.data.max_unreadable_clips
     refuse_unreadable(counts.get("unreadable", 0), unreadable, allowed=allowed, world=loop.world, save=loop.save)
-    for name, metric in metrics.items():
-        metric.restore(add_trees([part[name] for part in parts]))
     gathered = loop.world.gather(dict(logs))
     return Measured(
-        values={name: metric.values() for name, metric in metrics.items()},
+        values={
+            learner.name: MetricSet.total(learner.num_classes, [part[learner.name] for part in parts]).values()
+            for learner in loop.learners
+            if learner.name in metrics
+        },
         counts=counts,
         logs={name: [part[name] for part in gathered] for name in logs},
     )
 
 
 def _judge(
-    loop: Loop,
-    batch: Batch,
-    dataset: ClipDataset,
-    metrics: Mapping[str, MetricSet],
-    logs: Mapping[str, PredictionLog],
+    loop: Loop, batch: Batch, dataset: ClipDataset, metrics: Mapping[str, MetricSet], logs: Mapping[str, PredictionLog]
 ) -> None:
+    """Count a batch in the metrics and logs of every learner."""
     seen = loop.forward.encode(batch, dataset)
     with loop.forward.autocast():
         for trunk in loop.trunks:

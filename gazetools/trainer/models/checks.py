@@ -1,16 +1,16 @@
-"""Everything about the model that can be wrong in a config, checked without building it."""
+"""Checks of a config's model settings before the model is built."""
 
 from __future__ import annotations
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.models.predictor import check_fusion
+from gazetools.trainer.models.fusion import check_fusion
 from gazetools.trainer.models.sizes import check_heads, encoder_size
 from gazetools.trainer.models.wrapper import check_horizon
 
 
 def check_model_settings(config: TrainingConfig) -> None:
-    """Everything about the model that can be wrong without building it; UsageError with all problems at once."""
+    """Check names, sizes, horizon and JEPA loss of a config; one UsageError has all problems."""
     problems: list[str] = []
     for check in (_check_names, _check_sizes, _check_horizon, _check_jepa):
         try:
@@ -119,6 +119,6 @@ def _check_jepa(config: TrainingConfig) -> None:
 
 
 def future_frame_count(config: TrainingConfig) -> int:
-    """Frames that the predictor predicts in all its steps."""
+    """Number of frames that the predictor predicts in all its steps."""
     tubelet, wrapper = config.model_kwargs.pretrain_kwargs.encoder.tubelet_size, config.model_kwargs.wrapper_kwargs
     return wrapper.num_steps * max(wrapper.num_output_frames // tubelet, 1) * tubelet

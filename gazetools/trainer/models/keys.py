@@ -1,11 +1,10 @@
-"""State dicts: V-JEPA 2's key names to and from this package's, and strict loading that lists every mismatch."""
+"""State dicts: V-JEPA 2's key names to this package's, and strict loading that lists every mismatch."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from gazetools.schemas.errors import CheckpointError
@@ -15,11 +14,10 @@ _PREFIXES = ("module.", "backbone.")
 _UNUSED = {"pos_embed", "predictor_pos_embed"}
 _QKV = ("query", "key", "value")
 _UPSTREAM_QKV = re.compile(r"^((?:predictor_)?blocks\.\d+\.)attn\.qkv\.(weight|bias)$")
-_OWN_QUERY = re.compile(r"^((?:predictor_)?blocks\.\d+\.)attention\.query\.(weight|bias)$")
 
 
 def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the leading `module.` and `backbone.` that Meta's training wrappers leave."""
+    """The weights without the prefixes `module.` and `backbone.` of Meta's training wrappers."""
     result = {}
     for key, value in state.items():
         name = key
@@ -43,27 +41,15 @@ def from_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def to_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of from_upstream; heatmap weights keep their names."""
-    result: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if match := _OWN_QUERY.match(key):
-            parts = [state[f"{match[1]}attention.{name}.{match[2]}"] for name in _QKV]
-            result[f"{match[1]}attn.qkv.{match[2]}"] = torch.cat(parts, dim=0)
-        elif not re.search(r"\.attention\.(key|value)\.", key):
-            result[key.replace(".attention.proj.", ".attn.proj.")] = value
-    return result
-
-
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, what: str, new: tuple[str, ...] = ()) -> list[str]:
     """Load `state` (own names) into `module`; every key must match in name and shape.
 
     Args:
-        what: told in the error, such as `encoder weights of FILE`.
-        new: prefixes of keys that `state` need not have (the heatmap part of a pretrained predictor).
+        what: name of the weights in the error, such as `encoder weights of FILE`.
+        new: prefixes of keys that `state` may lack (the heatmap part of a pretrained predictor).
 
-    Returns the keys that stayed as they were (all of them under `new`).
-    Raises CheckpointError listing missing, unexpected and mis-shaped keys; nothing is loaded then.
+    Returns the keys that were not loaded; all begin with a prefix of `new`. Raises CheckpointError with the missing,
+    unexpected and mis-shaped keys; nothing is loaded then.
     """
     own = module.state_dict()
     missing = [k for k in own if k not in state]

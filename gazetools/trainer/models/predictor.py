@@ -1,4 +1,4 @@
-"""The V-JEPA 2 predictor with gaze heatmaps beside its video tokens."""
+"""The V-JEPA 2 predictor, with gaze heatmaps in addition to its video tokens."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gazetools.schemas.arms import Fusion, HeatmapPositions, Temporal
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training_model import Fusion, HeatmapPositions, Temporal
 from gazetools.trainer.models.blocks import NORM_EPS, build_blocks, init_like_upstream, run_blocks
-from gazetools.trainer.models.fusion import (
-    AddedHeatmap,
-    CrossAttendedHeatmap,
-    HeatmapAttentionBias,
-    on_video_grid,
-    placed_tokens,
-)
-from gazetools.trainer.models.heatmap_tokens import HeatmapGrid, HeatmapTokens
+from gazetools.trainer.models.fusion import FUSIONS, HeatmapFusion, HeatmapInput, check_fusion
+from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
 
 _NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
 
@@ -29,23 +23,23 @@ class VisionTransformerPredictorHeatmap(nn.Module):
     Without a heatmap it computes exactly what V-JEPA 2's predictor does (facebookresearch/vjepa2
     src/models/predictor.py). With one, by `fusion`:
 
-    - `interleave`: grids of heatmap tokens per time step are placed before that step's video tokens; both share the
-      rotary positions of the video grid, a coarser heatmap grid sits at the centres of the video cells it covers.
+    - `interleave`: the heatmap tokens of a time step precede that step's video tokens; both share the rotary positions
+      of the video grid, where tokens of a coarser grid have the centres of the video cells that they cover.
     - `add`: a zero-initialised projection of the heatmap is added to the video tokens.
     - `cross_attention`: after every block, gated (from zero) attention of all tokens to the heatmap tokens.
     - `attention_bias`: per block and head, a number (zero at first) on the attention logits of every video token.
 
-    All but `interleave` equal V-JEPA 2 before the first step.
+    All but `interleave` equal V-JEPA 2 before the first step. More fusions: a class in `models.fusion.FUSIONS`.
 
     Args:
         img_size: side of the square crop in pixels (or a pair of equal sides).
-        num_frames: frames that positions reach; targets beyond raise UsageError.
+        num_frames: frames for which positions exist; targets after them raise UsageError.
         num_mask_tokens: learned target tokens; `mask_index` (modulo their number) is the default one.
-        use_heatmap: whether the heatmap embedding exists.
-        heatmap_resolution: side of the heatmap in pixels, default the image's.
-        heatmap_patch_size: pixels per heatmap token, default `patch_size`.
-        multiscale: patch sizes of several grids, in place of `heatmap_patch_size`.
-        temporal, heatmap_positions: see HeatmapTokens.
+        use_heatmap: whether the predictor has heatmap tokens.
+        heatmap_resolution: side of the heatmap in pixels; None: that of the image.
+        heatmap_patch_size: pixels per heatmap token; None: `patch_size`.
+        multiscale: patch sizes of several grids, instead of `heatmap_patch_size`.
+        temporal, heatmap_positions: as for HeatmapTokens.
     """
 
     def __init__(
@@ -73,15 +67,10 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         heatmap_positions: HeatmapPositions = "shared",
     ) -> None:
         super().__init__()
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        if height != width or height % patch_size:
-            raise UsageError(
-                f"The predictor needs a square crop, a multiple of patch_size {patch_size}, got {height}x{width}.",
-                hint="Change experiment.data.resolution or model_kwargs.pretrain_kwargs.encoder.patch_size.",
-            )
+        side = _square_side(img_size, patch_size)
         self.embed_dim = embed_dim
         self.tubelet_size = tubelet_size
-        self.grid = height // patch_size
+        self.grid = side // patch_size
         self.steps = num_frames // tubelet_size
         self.mask_index = mask_index
         self.predictor_embed = nn.Linear(embed_dim, predictor_embed_dim)
@@ -98,22 +87,17 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         self.fusion: Fusion = fusion if use_heatmap else "none"
         check_fusion(self.fusion, temporal=temporal, heatmap_positions=heatmap_positions)
         self.heatmap_tokens: HeatmapTokens | None = None
-        self.heatmap_fusion: AddedHeatmap | CrossAttendedHeatmap | HeatmapAttentionBias | None = None
+        self.heatmap_fusion: HeatmapFusion | None = None
         if self.fusion != "none":
             self.heatmap_tokens = HeatmapTokens(
                 dim=predictor_embed_dim,
-                resolution=heatmap_resolution or height,
+                resolution=heatmap_resolution or side,
                 patch_sizes=multiscale or [heatmap_patch_size or patch_size],
                 tubelet_size=tubelet_size,
                 temporal=temporal,
                 positions=heatmap_positions,
             )
-            if self.fusion == "add":
-                self.heatmap_fusion = AddedHeatmap(predictor_embed_dim)
-            elif self.fusion == "cross_attention":
-                self.heatmap_fusion = CrossAttendedHeatmap(predictor_embed_dim, num_heads, depth)
-            elif self.fusion == "attention_bias":
-                self.heatmap_fusion = HeatmapAttentionBias(predictor_embed_dim, num_heads, depth)
+            self.heatmap_fusion = FUSIONS[fusion](width=predictor_embed_dim, num_heads=num_heads, depth=depth)
         init_like_upstream(self, self.predictor_blocks)
         if self.heatmap_fusion is not None:
             self.heatmap_fusion.reset()
@@ -123,7 +107,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
 
     @property
     def num_patches(self) -> int:
-        """Positions 0..num_patches-1 exist."""
+        """Number of positions; ids are 0..num_patches-1."""
         return self.steps * self.grid * self.grid
 
     def forward(
@@ -156,57 +140,43 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         positions_y = self._positions(masks_y)
         if target_time_offset is not None:
             positions_y[..., 0] += target_time_offset.to(positions_y)[:, None]
-        grids = self._grids(heatmap)
-        if grids and isinstance(self.heatmap_fusion, AddedHeatmap):
-            added = self.heatmap_fusion(on_video_grid(grids, video_grid=self.grid, ids=masks_x))
-            embedded = embedded + added.to(embedded.dtype)
-        tokens = [embedded, targets]
-        positions = [self._positions(masks_x), positions_y]
-        step_keys = [masks_x, masks_y]
-        if grids and self.fusion == "interleave":
-            heat, heat_positions, heat_steps = self._placed(grids)
-            tokens.append(heat.to(embedded.dtype))
-            positions.append(heat_positions.expand(len(x), -1, -1))
-            # A key just below the step's first video token keeps a step's heatmap tokens in order before it.
-            fraction = torch.arange(heat.shape[1], device=x.device) / (heat.shape[1] + 1) - 1
-            step_keys.append((heat_steps.double() * self.grid**2 + fraction).expand(len(x), -1))
+        maps, fusion = self._maps(heatmap, masks_x), self.heatmap_fusion
+        tokens, positions, step_keys = [embedded, targets], [self._positions(masks_x), positions_y], [masks_x, masks_y]
+        if maps is not None and fusion is not None:
+            tokens[0] = fusion.change_context(embedded, maps)
+            if (extra := fusion.extra_tokens(maps)) is not None:
+                heat, heat_positions, heat_steps = extra
+                tokens.append(heat.to(embedded.dtype))
+                positions.append(heat_positions.expand(len(x), -1, -1))
+                # A key just below the step's first video token keeps a step's heatmap tokens in order before it.
+                fraction = torch.arange(heat.shape[1], device=x.device) / (heat.shape[1] + 1) - 1
+                step_keys.append((heat_steps.double() * self.grid**2 + fraction).expand(len(x), -1))
         order = torch.argsort(torch.cat([key.double() for key in step_keys], dim=1), dim=1, stable=True)
         sequence = _take(torch.cat(tokens, dim=1), order)
         places = _take(torch.cat(positions, dim=1), order)
-        sequence = run_blocks(self.predictor_blocks, sequence, places, **self._steering(grids, masks_x, order, places))
+        steering = {} if maps is None or fusion is None else fusion.block_arguments(maps, order, places)
+        sequence = run_blocks(self.predictor_blocks, sequence, places, **steering)
         sequence = _take(self.predictor_norm(sequence), torch.argsort(order, dim=1))
         return self.predictor_proj(sequence[:, context_count : context_count + masks_y.shape[1]])
-
-    def _steering(self, grids: list[HeatmapGrid], masks_x: Tensor, order: Tensor, places: Tensor) -> dict[str, Any]:
-        """Arguments of run_blocks by which the heatmap steers the blocks from beside the sequence."""
-        fusion = self.heatmap_fusion
-        if grids and isinstance(fusion, CrossAttendedHeatmap):
-            heat, heat_positions, _ = self._placed(grids)
-            return {"after": lambda block, tokens: fusion(block, tokens, places, heat.to(tokens.dtype), heat_positions)}
-        if grids and isinstance(fusion, HeatmapAttentionBias):
-            bias = fusion(on_video_grid(grids, video_grid=self.grid, ids=masks_x))
-            # Tokens to be predicted are not in the video: no bias on them.
-            bias = nn.functional.pad(bias, (0, order.shape[1] - masks_x.shape[1]))
-            return {"key_bias": torch.gather(bias, 3, order[:, None, None].expand(-1, *bias.shape[1:3], -1))}
-        return {}
 
     def _positions(self, ids: Tensor) -> Tensor:
         cells = self.grid * self.grid
         return torch.stack([ids // cells, ids % cells // self.grid, ids % self.grid], dim=-1).float()
 
-    def _grids(self, heatmap: Tensor | None) -> list[HeatmapGrid]:
+    def _maps(self, heatmap: Tensor | None, masks_x: Tensor) -> HeatmapInput | None:
         if heatmap is None:
-            return []
+            return None
         if self.heatmap_tokens is None:
             raise UsageError(
                 "A heatmap was given to a predictor without heatmap tokens.",
                 hint="Set model_kwargs.pretrain_kwargs.predictor.fusion=interleave and use_heatmap=true.",
             )
-        return self.heatmap_tokens(heatmap)
-
-    def _placed(self, grids: list[HeatmapGrid]) -> tuple[Tensor, Tensor, Tensor]:
-        own = self.heatmap_tokens is not None and self.heatmap_tokens.own_positions
-        return placed_tokens(grids, video_grid=self.grid, own_positions=own)
+        return HeatmapInput(
+            grids=self.heatmap_tokens(heatmap),
+            video_grid=self.grid,
+            own_positions=self.heatmap_tokens.own_positions,
+            video_ids=masks_x,
+        )
 
     def _check_reach(self, masks_y: Tensor, offset: Tensor | None) -> None:
         last_step = int(masks_y.max()) // (self.grid * self.grid) + (float(offset.max()) if offset is not None else 0.0)
@@ -218,19 +188,14 @@ class VisionTransformerPredictorHeatmap(nn.Module):
             )
 
 
-def check_fusion(fusion: Fusion, *, temporal: Temporal, heatmap_positions: HeatmapPositions) -> None:
-    """UsageError for combinations that mean nothing: `add` and `attention_bias` put maps on the video's own tokens."""
-    on_grid = fusion in ("add", "attention_bias")
-    if on_grid and temporal == "frame":
+def _square_side(img_size: int | Sequence[int], patch_size: int) -> int:
+    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    if height != width or height % patch_size:
         raise UsageError(
-            f"fusion: {fusion} has one place per time step, temporal: frame gives one grid per frame.",
-            hint="Use temporal: tubelet or conv, or fusion: interleave or cross_attention.",
+            f"The predictor needs a square crop, a multiple of patch_size {patch_size}, got {height}x{width}.",
+            hint="Change experiment.data.resolution or model_kwargs.pretrain_kwargs.encoder.patch_size.",
         )
-    if on_grid and heatmap_positions == "own":
-        raise UsageError(
-            f"fusion: {fusion} needs the heatmap in the video's own view, but heatmap_positions is own.",
-            hint="Use fusion: interleave or cross_attention for another view.",
-        )
+    return height
 
 
 def _take(values_bnd: Tensor, order_bn: Tensor) -> Tensor:
@@ -238,5 +203,5 @@ def _take(values_bnd: Tensor, order_bn: Tensor) -> Tensor:
 
 
 def vit_heatmap_predictor(**kwargs: Any) -> VisionTransformerPredictorHeatmap:
-    """The predictor with heatmap tokens, under the name that configs use; arguments as for the class."""
+    """The predictor with heatmap tokens by the name that configs use; arguments as for the class."""
     return VisionTransformerPredictorHeatmap(**{"use_heatmap": True, **kwargs})

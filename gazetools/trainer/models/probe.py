@@ -68,7 +68,7 @@ class _CrossAttention(nn.Module):
 
 
 class _CrossAttentionBlock(nn.Module):
-    """Queries enter unnormalised and there is no output projection, as in V-JEPA 2."""
+    """As in V-JEPA 2, queries are not normalised and there is no output projection."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class AttentivePooler(nn.Module):
         self.blocks = nn.ModuleList(_SelfAttentionBlock(width, num_heads) for _ in range(depth - 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x` [B, N, width]."""
+        """One vector per query from `x` [B, N, width]."""
         for block in self.blocks:
             x = block(x)
         return self.cross_attention_block(self.query_tokens.expand(len(x), -1, -1), x)

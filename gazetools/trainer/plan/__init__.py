@@ -1,1 +1,1 @@
-"""What a run will do, settled before heavy work: config, models, data, costs, problems."""
+"""The plan of a run, settled before heavy work: config, arms, checks, description."""

@@ -1,12 +1,11 @@
-"""Which models a run trains side by side: arms x seeds x probes, each with the config that it would have alone."""
+"""The models of a run: arms x seeds x probes, each with the config that it would have alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from gazetools.schemas.arms import DEFAULT_SOURCE, Control
+from gazetools.schemas.arms import DEFAULT_SOURCE, ArmSettings, Control
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.maps.build import source_settings
@@ -32,52 +31,51 @@ class LearnerSpec:
     trunk: str
     """Learners of one trunk share a predictor that does not train."""
     source: str | None
-    """Name of its heatmaps in the batch; None: none."""
+    """Name of its heatmaps in the batch; None: it sees none."""
     control: Control | None
     config: TrainingConfig
     """The run's config with this arm's values."""
 
 
 def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
-    """All of them, in the order of the config.
+    """The models of a run in the order of the config.
 
-    Raises UsageError with the problems of every arm at once.
+    Raises UsageError with all wrong settings of all arms; `details["problems"]` has one text each.
     """
-    arms: list[tuple[str, list[int], str, Control | None, TrainingConfig]] = []
-    if config.arms:
-        for arm in config.arms:
-            own = _with_positions(_with_values(config, arm), arm.source)
-            arms.append((arm.name, arm.seeds or [config.seed], arm.source, arm.control, own))
-    else:
-        arms.append((MAIN, [config.seed], DEFAULT_SOURCE, None, _with_positions(config, DEFAULT_SOURCE)))
+    arms = []
+    for arm in config.arms or [ArmSettings(name=MAIN)]:
+        own = _with_positions(_with_values(config, arm), arm.source)
+        arms.append((arm, arm.seeds or [config.seed], own))
     heads = config.experiment.optimization.head
     chosen = [heads] if heads is not None else list(range(len(config.experiment.optimization.multihead_kwargs)))
-    several_seeds = any(len(seeds) > 1 for _, seeds, _, _, _ in arms)
+    several_seeds = any(len(seeds) > 1 for _, seeds, _ in arms)
     known = list(dict.fromkeys([DEFAULT_SOURCE, *config.experiment.data.heatmap_sources]))
     problems, specs = [], []
-    for name, seeds, source, control, own in arms:
+    for arm, seeds, own in arms:
         try:
             check_model_settings(own)
         except UsageError as error:
-            problems += [(f"arm {name}: " if config.arms else "") + text for text in error.details["problems"]]
+            problems += [(f"arm {arm.name}: " if config.arms else "") + text for text in error.details["problems"]]
             continue
         reads = uses_heatmap(own)
-        if control is not None and not reads:
-            problems.append(f"arm {name}: control: {control} needs heatmaps; set use_heatmap=true and a fusion.")
-        if reads and source not in known:
+        if arm.control is not None and not reads:
             problems.append(
-                f"arm {name}: its source {source!r} is none of the data's: {', '.join(known)}; add it to "
+                f"arm {arm.name}: control: {arm.control} needs heatmaps; set use_heatmap=true and a fusion."
+            )
+        if reads and arm.source not in known:
+            problems.append(
+                f"arm {arm.name}: its source {arm.source!r} is none of the data's: {', '.join(known)}; add it to "
                 "experiment.data.heatmap_sources."
             )
         shared = trained_part(own) == "probe"
         for seed in seeds:
-            trunk = f"{name}.s{seed}" if several_seeds else name
+            trunk = f"{arm.name}.s{seed}" if several_seeds else arm.name
             for head in chosen:
                 full = f"{trunk}.h{head}" if len(chosen) > 1 else trunk
                 specs.append(
                     LearnerSpec(
-                        name=full, arm=name, seed=seed, head=head, trunk=trunk if shared else full,
-                        source=source if reads else None, control=control if reads else None, config=own,
+                        name=full, arm=arm.name, seed=seed, head=head, trunk=trunk if shared else full,
+                        source=arm.source if reads else None, control=arm.control if reads else None, config=own,
                     )
                 )  # fmt: skip
     if config.experiment.optimization.losses.jepa and all(trained_part(own) == "probe" for *_, own in arms):
@@ -94,7 +92,7 @@ def shuffled_sources(specs: Sequence[LearnerSpec]) -> list[str]:
 
 
 def shuffled_source(spec: LearnerSpec) -> str | None:
-    """The data's name of the source that `spec` sees shuffled; None where it sees none so."""
+    """The data's name of the source that `spec` sees shuffled; None where it sees no shuffled one."""
     if spec.control != "shuffled" or spec.source is None:
         return None
     settings = source_settings(spec.config.experiment.data)
@@ -112,7 +110,7 @@ def _with_positions(config: TrainingConfig, source: str) -> TrainingConfig:
     return replace_settings(config, predictor={"heatmap_positions": "own" if other else "shared"})
 
 
-def _with_values(config: TrainingConfig, arm: Any) -> TrainingConfig:
+def _with_values(config: TrainingConfig, arm: ArmSettings) -> TrainingConfig:
     """The config with the arm's values; an arm without a heatmap has no heatmap part to train."""
     predictor = {key: value for key in _PREDICTOR_KEYS if (value := getattr(arm, key)) is not None}
     optimization = {key: value for key in _OPTIMIZATION_KEYS if (value := getattr(arm, key)) is not None}

@@ -1,151 +1,150 @@
-"""Which keys that a config sets mean nothing in its run, and why: files written for other trees load unchanged."""
+"""Notes on how a config is carried out; above all keys without effect, since files written for other trees load too."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 import torch
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
 from gazetools.trainer.data.maps.build import source_kinds
 from gazetools.trainer.models.build import trained_part, uses_heatmap
 from gazetools.trainer.models.transformers_folder import transformers_folder
 from gazetools.trainer.plan.arms import plan_learners
 
-_PRETRAIN = "model_kwargs.pretrain_kwargs"
+_DATA, _OPTIMIZATION = "experiment.data", "experiment.optimization"
+_ENCODER, _PREDICTOR = "model_kwargs.pretrain_kwargs.encoder", "model_kwargs.pretrain_kwargs.predictor"
 _HEATMAP_KEYS = (
     "heatmap_base_path", "heatmap_sources", "heatmap_view", "heatmap_resolution", "heatmap_frame_tolerance",
     "heatmap_inout", "heatmap_random_resize_scale", "missing", "allow_future",
 )  # fmt: skip
 _CROP_KEYS = ("random_resize_scale", "random_resize_aspect_ratio", "random_horizontal_flip")
-_OF_A_STORE = ("people", "normalize")
+
+_Rules = list[tuple[str, bool, list[str]]]
+"""Reason, whether it applies to this run, and the keys that have no effect then."""
+
+
+def notes_of(config: TrainingConfig, device: torch.device) -> list[str]:
+    """What a reader of the log should know about how the config is carried out."""
+    notes = []
+    if config.model_kwargs.checkpoint == RANDOM_WEIGHTS:
+        notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
+    data = config.experiment.data
+    low, high = data.train_anticipation_time_sec or data.anticipation_time_sec
+    if data.feature_cache is not None and (data.train_transform == "random" or low < high):
+        notes.append(
+            "feature_cache keeps validation clips only: training clips differ between epochs (train_transform: "
+            f"{data.train_transform}, anticipation time {low:g} to {high:g} s)."
+        )
+    if config.model_kwargs.pretrain_kwargs.predictor.heatmap_positions is None:
+        with suppress(UsageError):  # settle() reports it
+            specs = plan_learners(config)
+            own = {s.arm for s in specs if s.config.model_kwargs.pretrain_kwargs.predictor.heatmap_positions == "own"}
+            if own:
+                notes.append(
+                    f"heatmap_positions: own for {', '.join(sorted(own))}, whose maps are of another view than the "
+                    "video (set predictor.heatmap_positions to choose)."
+                )
+    parts = [f"{', '.join(keys)} ({reason})" for reason, keys in ignored_keys(config, device).items()]
+    return [*notes, "WITHOUT EFFECT in this run: " + "; ".join(parts) + "."] if parts else notes
 
 
 def ignored_keys(config: TrainingConfig, device: torch.device) -> dict[str, list[str]]:
-    """Reason -> dotted keys that the config sets although they change nothing of what it describes.
+    """Reason -> dotted keys that the config sets and that change nothing in its run.
 
-    Keys that only one value of is accepted (use_rope: true) hold by that; defaults that nobody wrote are not told.
+    Lists only keys written in the config. Keys with a single allowed value (`use_rope: true`) are not listed.
     """
     found: dict[str, list[str]] = {}
-    for reason, keys in (
-        *_of_other_trees(config),
-        *_of_the_device(config, device),
-        *_of_the_weights(config),
-        *_of_the_heatmaps(config),
-        *_of_the_clips(config),
-        *_of_what_trains(config),
+    fixed_view, crops = config.experiment.data.train_transform == "evaluation", [f"{_DATA}.{key}" for key in _CROP_KEYS]
+    for reason, applies, keys in (
+        *_general_rules(config, device),
+        *_heatmap_rules(config),
+        ("train_transform: evaluation draws nothing", fixed_view, crops),
     ):
-        if keys:
-            found.setdefault(reason, []).extend(keys)
-    return found
+        if applies and (written := [key for key in keys if _is_written(config, key)]):
+            found.setdefault(reason, []).extend(written)
+    return found | _idle_rates(config)
 
 
-def ignored_note(config: TrainingConfig, device: torch.device) -> str | None:
-    """One line for the start of a run; None where every key counts."""
-    found = ignored_keys(config, device)
-    parts = [f"{', '.join(keys)} ({reason})" for reason, keys in found.items()]
-    return "WITHOUT EFFECT in this run: " + "; ".join(parts) + "." if parts else None
+def _is_written(settings: Any, key: str) -> bool:
+    """Whether the config's file (or an override) has the dotted `key`."""
+    *parents, name = key.split(".")
+    for parent in parents:
+        settings = settings[parent] if isinstance(settings, dict) else getattr(settings, parent)
+    return name in settings.model_fields_set
 
 
-_Found = list[tuple[str, list[str]]]
-
-
-def _set(settings: StrictModel, path: str, *names: str) -> list[str]:
-    """Those of `names` that were written in the config, with their path."""
-    return [f"{path}.{name}" if path else name for name in names if name in settings.model_fields_set]
-
-
-def _of_other_trees(config: TrainingConfig) -> _Found:
-    encoder, predictor = config.model_kwargs.pretrain_kwargs.encoder, config.model_kwargs.pretrain_kwargs.predictor
-    tables = [
-        *_set(encoder, f"{_PRETRAIN}.encoder", "uniform_power", "wide_silu"),
-        *_set(predictor, f"{_PRETRAIN}.predictor", "uniform_power", "wide_silu"),
-    ]
+def _general_rules(config: TrainingConfig, device: torch.device) -> _Rules:
+    data, checkpoint = config.experiment.data, config.model_kwargs.checkpoint
+    is_random, on_cpu = checkpoint == RANDOM_WEIGHTS, device.type != "cuda"
+    recomputes = config.model_kwargs.pretrain_kwargs.encoder.use_activation_checkpointing
+    has_several = not is_random and transformers_folder(checkpoint) is None
+    tables = [f"{part}.{key}" for part in (_ENCODER, _PREDICTOR) for key in ("uniform_power", "wide_silu")]
     return [
-        ("there is one kind of evaluation", _set(config, "", "eval_name")),
+        ("there is one kind of evaluation", True, ["eval_name"]),
         (
             "for a cluster's scheduler; processes are started by --gpus, --processes and --nodes",
-            _set(config, "", "nodes", "tasks_per_node", "cpus_per_task", "mem_per_gpu"),
+            True,
+            ["nodes", "tasks_per_node", "cpus_per_task", "mem_per_gpu"],
         ),
-        ("the annotation files say what they are", _set(config.experiment.data, "experiment.data", "dataset")),
-        ("of position tables and SiLU blocks, which models with rotary positions and GELU have not", tables),
+        ("the annotation files say what they are", True, [f"{_DATA}.dataset"]),
+        ("only with position tables and SiLU blocks; these models use rotary positions and GELU", True, tables),
+        ("only with CUDA", on_cpu and data.pin_memory, [f"{_DATA}.pin_memory"]),
+        (
+            "only with CUDA",
+            on_cpu and config.experiment.optimization.use_bfloat16,
+            [f"{_OPTIMIZATION}.use_bfloat16"],
+        ),
+        ("loss names one", config.experiment.optimization.loss is not None, [f"{_OPTIMIZATION}.use_focal_loss"]),
+        ("the frozen encoder keeps no activations", recomputes, [f"{_ENCODER}.use_activation_checkpointing"]),
+        (
+            f"checkpoint: {checkpoint} is no file with several models",
+            not has_several,
+            [f"{_ENCODER}.checkpoint_key", f"{_PREDICTOR}.checkpoint_key"],
+        ),
+        ("the checkpoint has the mask tokens", not is_random, [f"{_PREDICTOR}.zero_init_mask_tokens"]),
     ]
 
 
-def _of_the_device(config: TrainingConfig, device: torch.device) -> _Found:
-    data, optimization = config.experiment.data, config.experiment.optimization
-    keys = _set(data, "experiment.data", "pin_memory") if data.pin_memory else []
-    if optimization.use_bfloat16:
-        keys += _set(optimization, "experiment.optimization", "use_bfloat16")
-    return [("only with CUDA", keys if device.type != "cuda" else [])]
-
-
-def _of_the_weights(config: TrainingConfig) -> _Found:
-    encoder, predictor = config.model_kwargs.pretrain_kwargs.encoder, config.model_kwargs.pretrain_kwargs.predictor
-    checkpoint = config.model_kwargs.checkpoint
-    is_random, frozen = checkpoint == RANDOM_WEIGHTS, []
-    if encoder.use_activation_checkpointing:
-        frozen = _set(encoder, f"{_PRETRAIN}.encoder", "use_activation_checkpointing")
-    names = [
-        *_set(encoder, f"{_PRETRAIN}.encoder", "checkpoint_key"),
-        *_set(predictor, f"{_PRETRAIN}.predictor", "checkpoint_key"),
-    ]
-    is_file = not is_random and transformers_folder(checkpoint) is None
-    start = _set(predictor, f"{_PRETRAIN}.predictor", "zero_init_mask_tokens")
-    return [
-        ("the frozen encoder keeps no activations", frozen),
-        (f"checkpoint: {checkpoint} is no file with several models", [] if is_file else names),
-        ("the checkpoint has the mask tokens", [] if is_random else start),
-    ]
-
-
-def _of_the_heatmaps(config: TrainingConfig) -> _Found:
+def _heatmap_rules(config: TrainingConfig) -> _Rules:
     data, predictor = config.experiment.data, config.model_kwargs.pretrain_kwargs.predictor
     if not data.use_heatmap:
-        dropout = _set(predictor, f"{_PRETRAIN}.predictor", "heatmap_dropout", "heatmap_patch_size", "multiscale")
-        return [("use_heatmap is false", _set(data, "experiment.data", *_HEATMAP_KEYS) + dropout)]
+        keys = [f"{_DATA}.{key}" for key in _HEATMAP_KEYS]
+        keys += [f"{_PREDICTOR}.{key}" for key in ("heatmap_dropout", "heatmap_patch_size", "multiscale")]
+        return [("use_heatmap is false", True, keys)]
     kinds, views = source_kinds(data), [data.heatmap_view, *(one.view for one in data.heatmap_sources.values())]
-    store, points, fov = [], [], []
-    for name, source in data.heatmap_sources.items():
-        path = f"experiment.data.heatmap_sources.{name}"
-        if kinds[name] != "store":
-            store += _set(source, path, *_OF_A_STORE)
-        if kinds[name] != "gaze_points":
-            points += _set(source, path, "points")
-        elif source.points.sigma_degrees is None:
-            fov += _set(source.points, f"{path}.points", "horizontal_fov_degrees")
-    scale = _set(data, "experiment.data", "heatmap_random_resize_scale")
-    tolerance = _set(data, "experiment.data", "heatmap_frame_tolerance")
-    patch = _set(predictor, f"{_PRETRAIN}.predictor", "heatmap_patch_size")
+    paths = {name: f"{_DATA}.heatmap_sources.{name}" for name in data.heatmap_sources}
+    points = {name: path for name, path in paths.items() if kinds[name] == "gaze_points"}
+    no_store = [f"{p}.{key}" for n, p in paths.items() if kinds[n] != "store" for key in ("people", "normalize")]
+    no_points = [f"{path}.points" for name, path in paths.items() if name not in points]
+    no_angle = [n for n in points if data.heatmap_sources[n].points.sigma_degrees is None]
+    other_view = "only for maps of another view than the video's"
     return [
-        ("only of a store", store),
-        ("only of gaze points", points),
-        ("only with sigma_degrees", fov),
-        ("only of a dataset", tolerance if "dataset" not in kinds.values() else []),
-        ("only for maps of another view than the video's", scale if not any(views) else []),
-        ("multiscale replaces it", patch if predictor.multiscale else []),
+        ("only of a store", True, no_store),
+        ("only of gaze points", True, no_points),
+        ("only with sigma_degrees", True, [f"{points[name]}.points.horizontal_fov_degrees" for name in no_angle]),
+        ("only of a dataset", "dataset" not in kinds.values(), [f"{_DATA}.heatmap_frame_tolerance"]),
+        (other_view, not any(views), [f"{_DATA}.heatmap_random_resize_scale"]),
+        ("multiscale replaces it", bool(predictor.multiscale), [f"{_PREDICTOR}.heatmap_patch_size"]),
     ]
 
 
-def _of_the_clips(config: TrainingConfig) -> _Found:
-    data = config.experiment.data
-    crops = _set(data, "experiment.data", *_CROP_KEYS) if data.train_transform == "evaluation" else []
-    return [("train_transform: evaluation draws nothing", crops)]
-
-
-def _of_what_trains(config: TrainingConfig) -> _Found:
-    """Rates of parts that no model, or not the arm that names them, trains."""
-    heatmap, predictor = set(), set()
-    for spec in plan_learners(config):
-        part = trained_part(spec.config)
-        if part != "probe" and uses_heatmap(spec.config):
-            heatmap.add(spec.arm)
-        if part in ("predictor", "all_but_encoder"):
-            predictor.add(spec.arm)
-    found: _Found = []
-    for key, arms in (("heatmap_lr", heatmap), ("predictor_lr", predictor)):
+def _idle_rates(config: TrainingConfig) -> dict[str, list[str]]:
+    """Learning rates of parts that no model, or not the arm that names them, trains."""
+    specs, found = plan_learners(config), {}
+    training = {
+        "heatmap": {s.arm for s in specs if trained_part(s.config) != "probe" and uses_heatmap(s.config)},
+        "predictor": {s.arm for s in specs if trained_part(s.config) in ("predictor", "all_but_encoder")},
+    }
+    for part, arms in training.items():
         own = [
-            f"arms.{arm.name}.{key}" for arm in config.arms if getattr(arm, key) is not None and arm.name not in arms
+            f"arms.{arm.name}.{part}_lr"
+            for arm in config.arms
+            if getattr(arm, f"{part}_lr") is not None and arm.name not in arms
         ]
-        shared = [] if arms else _set(config.experiment.optimization, "experiment.optimization", key)
-        found.append((f"the {key.removesuffix('_lr')} part does not train", own + shared))
+        shared = f"{_OPTIMIZATION}.{part}_lr"
+        if keys := own + ([shared] if not arms and _is_written(config, shared) else []):
+            found[f"the {part} part does not train"] = keys
     return found

@@ -1,4 +1,4 @@
-"""Is a dataset fit for training with a config: findings for `gazetools validate --for-training`."""
+"""Findings on the fitness of a dataset for training with a config, for `gazetools validate --for-training`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gazetools.schemas.findings import Finding, Severity
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.survey import plan_data
-from gazetools.trainer.plan.checks import check_available
+from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.config import load_config
 
 _LOW_COVERAGE = 0.5
 
 
 def readiness_findings(config_path: str | Path, dataset_path: str | Path | None = None) -> list[Finding]:
-    """What would stop or weaken training with the config at `config_path` on the heatmaps at `dataset_path`.
+    """Findings that would stop or weaken training with the config at `config_path` on the heatmaps at `dataset_path`.
 
     Checks sizes and patch multiples, ids and videos, heatmap coverage, and maps filled from later frames. Codes:
     training-config, training-settings, training-data, training-coverage. Raises UsageError only where the config
@@ -30,7 +30,7 @@ def readiness_findings(config_path: str | Path, dataset_path: str | Path | None 
         config = TrainingConfig.model_validate(values)
     findings: list[Finding] = []
     try:
-        check_available(config)
+        plan_learners(config)
     except UsageError as error:
         problems = error.details.get("problems", [error.message])
         findings += [_finding("training-settings", "error", problem, "Correct the config.") for problem in problems]

@@ -1,4 +1,4 @@
-"""Splits beside those of the annotations: a held-out part of train that selects, and validation at other horizons."""
+"""Splits in addition to those of the annotations: a held-out part of train that selects, and other horizons."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ HELD_OUT = "held_out"
 
 
 def hold_out(train: SplitPlan, share: float, *, seed: int) -> tuple[SplitPlan, SplitPlan | None]:
-    """(what trains, what selects): about `share` of the videos, at least one, chosen by seed and id.
+    """Split train into (what trains, what selects): the latter has about `share` of the videos, but at least one.
 
-    Whole videos, of takes with all their cameras, so that neighbouring actions of one recording never lie on both
-    sides. Raises UsageError where train has a single video or take.
+    Videos are chosen whole, by seed and id, takes with all their cameras, so that neighbouring actions of one recording
+    are never on both sides. Raises UsageError where train has a single video or take.
     """
     if share == 0:
         return train, None
@@ -37,7 +37,7 @@ def hold_out(train: SplitPlan, share: float, *, seed: int) -> tuple[SplitPlan, S
 
 
 def at_horizons(validation: SplitPlan, horizons: list[float]) -> dict[float, SplitPlan]:
-    """Horizon in seconds -> the validation clips that can be observed at every one of them.
+    """Horizon in seconds -> the validation clips that can be observed at all horizons.
 
     Raises UsageError where none is left.
     """

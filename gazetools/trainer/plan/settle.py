@@ -1,4 +1,4 @@
-"""What a run will do: device, splits, classes and models, all settled before any heavy work."""
+"""The plan of a run: device, splits, classes and models, all settled before any heavy work."""
 
 from __future__ import annotations
 
@@ -20,23 +20,14 @@ from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, SplitPlan, plan_data
 from gazetools.trainer.folder.checkpoints import list_checkpoints
+from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.logs.tensorboard import require_tensorboard
 from gazetools.trainer.logs.wandb import require_wandb
 from gazetools.trainer.models.checks import future_frame_count
-from gazetools.trainer.plan.arms import plan_learners, shuffled_sources
-from gazetools.trainer.plan.checks import (
-    check_available,
-    check_memory,
-    check_weights_exist,
-    choose_device,
-    describe_model,
-)
-from gazetools.trainer.plan.problems import Problems
+from gazetools.trainer.plan.arms import LearnerSpec, plan_learners, shuffled_sources
+from gazetools.trainer.plan.checks import Problems, check_memory, check_weights_exist, choose_device
+from gazetools.trainer.plan.describe import describe_model
 from gazetools.trainer.plan.selection import at_horizons, hold_out
-from gazetools.trainer.resume import CHECKPOINTS
-
-INDEX_CACHE = "frame_indexes"
-EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,24 +35,22 @@ class RunPlan:
     """Everything that is known of a run before its first step."""
 
     config: TrainingConfig
-    folder: Path
-    """Where the run writes: with `val_only`, and no weights given by path, `evaluation` in the run folder."""
+    folder: RunFolder
+    """Folder that the run writes; with `val_only` and no weights given by path, `evaluation` in the run folder."""
     weights: Path | None
-    """Where a run that only measures takes its weights from; a run folder, a checkpoint, an export or a probe file."""
+    """Weights of a run that only measures: a run folder, a checkpoint, an export or a probe file. None: it trains."""
     device: torch.device
     anchors: AnchorPlan
+    learners: list[LearnerSpec]
+    """The models to train, in the order of the config."""
     data: DataPlan
-    """Its train split lacks what is held out."""
+    """Clips, classes and heatmaps; the train split is without what is held out."""
     selecting: SplitPlan | None
     """The held-out part of train; None: validation selects."""
     horizons: dict[float, SplitPlan]
+    """Validation at other anticipation times in seconds."""
     model: dict[str, Any]
-    """Sizes, tokens, parameters and costs; see gazetools.trainer.plan.checks.describe_model."""
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.folder / CHECKPOINTS
+    """Sizes, tokens, parameters and costs; see gazetools.trainer.plan.describe.describe_model."""
 
     @property
     def each_epoch(self) -> list[SplitPlan]:
@@ -70,14 +59,13 @@ class RunPlan:
 
     @property
     def at_the_end(self) -> list[SplitPlan]:
-        """What is measured with the chosen weights."""
-        return [*self.each_epoch, *self.horizons.values()]
+        """What is measured at the end: with `val_only` validation and horizons, else `each_epoch` and horizons."""
+        return [*(self.data.validation if self.config.val_only else self.each_epoch), *self.horizons.values()]
 
     def dataset(self, split: SplitPlan, *, training: bool, features: FeatureCache | None = None) -> ClipDataset:
         """The clips of a split as tensors, with heatmaps where any arm reads them."""
         data, losses = self.config.experiment.data, self.config.experiment.optimization.losses
-        specs = plan_learners(self.config)
-        reads = any(spec.source for spec in specs)
+        reads = any(spec.source for spec in self.learners)
         return ClipDataset(
             split,
             data,
@@ -86,8 +74,8 @@ class RunPlan:
                 training=training,
                 seed=self.config.seed,
                 compat=self.config.compat,
-                index_cache=None if data.index_cache else self.folder / INDEX_CACHE,
-                shuffled=tuple(shuffled_sources(specs)),
+                index_cache=None if data.index_cache else self.folder.frame_indexes,
+                shuffled=tuple(shuffled_sources(self.learners)),
                 future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
             ),
             heatmaps=build_sources(data) if reads else None,
@@ -99,7 +87,7 @@ class RunPlan:
         return self.config.model_dump(mode="json")
 
     def identity(self) -> dict[str, Any]:
-        """What every checkpoint says of the run that wrote it."""
+        """Facts that every checkpoint holds about its run."""
         return {
             "version": __version__,
             "config": self.dumped_config(),
@@ -110,29 +98,28 @@ class RunPlan:
 
 
 def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
-    """Check everything that can be checked before heavy work, and tell all that is wrong at once.
+    """Check everything that can be checked before heavy work, and report all problems at once.
 
-    Raises UsageError (2) for settings and data, EnvironmentLacksError (3) for what is not there to work with.
+    Raises:
+        UsageError: settings or data are wrong (exit code 2).
+        EnvironmentLacksError: a package, a device or weights are missing (exit code 3).
     """
-    folder = Path(config.folder) / config.tag if config.tag else Path(config.folder)
-    trained = folder
+    trained = RunFolder(Path(config.folder) / config.tag if config.tag else Path(config.folder))
     measures_itself = config.val_only and config.classifier_checkpoint is None
-    if measures_itself:
-        folder /= EVALUATION
+    folder = RunFolder(trained.evaluation) if measures_itself else trained
     problems = Problems()
-    for check in (check_available, require_wandb, require_tensorboard, check_weights_exist):
+    with problems.gather():
+        learners = plan_learners(config)
+    for check in (require_wandb, require_tensorboard, check_weights_exist):
         with problems.gather():
             check(config)
     with problems.gather():
         device = choose_device(config)
     with problems.gather():
-        if measures_itself:
-            _refuse_no_weights(trained)
-        elif not config.val_only and not resume:
-            _refuse_mixing(trained)
+        _check_folder(config, trained, resume=resume)
     with problems.gather():
-        if not dry_run and not problems.any:
-            check_writable_folder(folder, option="folder")
+        if not dry_run and not problems.found:
+            check_writable_folder(folder.path, option="folder")
     anchors = resolve_anchors(config)
     evaluation = config.experiment.evaluation
     try:
@@ -140,16 +127,18 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
         train, selecting = hold_out(data.train, evaluation.held_out, seed=config.seed)
         horizons = at_horizons(data.validation[0], evaluation.horizons)
     except UsageError as error:
-        _gather_data_problems(problems, config, error)
+        problems.add(error)
+        _gather_data_problems(problems, config, str(error))
     problems.refuse()
     model = describe_model(config, data.labels.counts)
     check_memory(device, model)
     return RunPlan(
         config=config,
         folder=folder,
-        weights=Path(config.classifier_checkpoint or trained) if config.val_only else None,
+        weights=Path(config.classifier_checkpoint or trained.path) if config.val_only else None,
         device=device,
         anchors=anchors,
+        learners=learners,
         data=dataclasses.replace(data, train=train),
         selecting=selecting,
         horizons=horizons,
@@ -157,35 +146,32 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
     )
 
 
-def _gather_data_problems(problems: Problems, config: TrainingConfig, first: UsageError) -> None:
-    """What stopped the plan of the data, and what else is wrong with files that it had not come to."""
-    problems.add(first)
+def _gather_data_problems(problems: Problems, config: TrainingConfig, first: str) -> None:
+    """Check the files that the plan of the data had not read yet when it stopped with `first`."""
     data = config.experiment.data
     for name in (data.dataset_train, data.dataset_val):
         with problems.gather():
             read_segments(Path(name))
     with problems.gather():
         build_sources(data)
-    if not Path(data.base_path).is_dir() and "base_path" not in str(first):
-        problems.add(
-            UsageError(
+    with problems.gather():
+        if not Path(data.base_path).is_dir() and "base_path" not in first:
+            raise UsageError(
                 f"The video folder {data.base_path} does not exist.",
                 hint="Set experiment.data.base_path to the videos' folder.",
             )
-        )
 
 
-def _refuse_no_weights(folder: Path) -> None:
-    if not list_checkpoints(folder / CHECKPOINTS):
+def _check_folder(config: TrainingConfig, folder: RunFolder, *, resume: bool) -> None:
+    """Raise UsageError where the run folder has no checkpoint to measure, or one that a new run would mix with."""
+    has_run = bool(list_checkpoints(folder.checkpoints))
+    if config.val_only and config.classifier_checkpoint is None and not has_run:
         raise UsageError(
-            f"val_only: {folder} holds no checkpoint to measure.",
+            f"val_only: {folder.path} holds no checkpoint to measure.",
             hint="Set folder (and tag) to those of a run, or classifier_checkpoint to its weights.",
         )
-
-
-def _refuse_mixing(folder: Path) -> None:
-    if list_checkpoints(folder / CHECKPOINTS):
+    if not config.val_only and not resume and has_run:
         raise UsageError(
-            f"{folder} already holds a run.",
+            f"{folder.path} already holds a run.",
             hint="Go on with it by --resume, or choose another folder or tag.",
         )

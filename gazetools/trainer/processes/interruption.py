@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGUSR1 as a flag that the loop looks at between steps, so that it can save first."""
+"""SIGINT, SIGTERM and SIGUSR1 as a flag that the loop checks between steps, so that it can save first."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from types import FrameType, TracebackType
 from typing import Any
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""A second one acts as before."""
+"""Signals that end a run; a second one has its usual effect."""
 WARNING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
-"""Of a scheduler (Slurm's `--signal=USR1@300`), which may send several: unhandled they would kill the process."""
+"""Warnings of a scheduler (Slurm's `--signal=USR1@300`), which may send several; unhandled they kill the process."""
 
 
 class Interruption:
@@ -36,7 +36,7 @@ class Interruption:
         self._restore((*STOP_SIGNALS, *WARNING_SIGNALS))
 
     def arm(self) -> None:
-        """From here on a signal waits for the loop to look."""
+        """From now on a signal only sets the flag."""
         self._armed = True
 
     def requested(self) -> bool:

@@ -1,4 +1,4 @@
-"""Starting the processes of a run with torchrun, and its outcome as one exit code."""
+"""Start the processes of a run with torchrun, and report their outcome as one exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _READY_FILE = "GAZETOOLS_READY_FILE"
 
 @dataclass(frozen=True, kw_only=True)
 class Rendezvous:
-    """Where the processes of several machines meet; torchrun's own flags."""
+    """Meeting point of the processes of several machines, as torchrun's flags describe it."""
 
     nodes: int = 1
     node_rank: int | None = None
@@ -38,7 +38,7 @@ def is_worker() -> bool:
 
 
 def torchrun_command(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) -> list[str]:
-    """`python -m torch.distributed.run ... -m gazetools ARGUMENTS`."""
+    """The command `python -m torch.distributed.run ... -m gazetools ARGUMENTS`."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     if rendezvous.nodes == 1 and rendezvous.endpoint is None:
         command.append("--standalone")  # a free port on this machine
@@ -54,23 +54,23 @@ def torchrun_command(arguments: Sequence[str], *, processes: int, rendezvous: Re
 def launch(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) -> int:
     """Run `gazetools ARGUMENTS` in `processes` processes; the exit code is that of its first worker.
 
-    torchrun ends with 1 whatever a worker ended with (and after a saved interruption, too), so that the first worker
-    leaves its code in a file. SIGINT and SIGTERM are handed on to torchrun, which gives its workers 30 s; SIGUSR1,
-    which would kill torchrun, goes to a worker that is ready to save, and all end as soon as they have saved.
+    torchrun ends with 1 whatever a worker ended with (also after a saved interruption), so that the first worker
+    writes its code to a file. SIGINT and SIGTERM are sent on to torchrun, which gives its workers 30 s. SIGUSR1 would
+    kill torchrun: it goes to a worker that is ready to save, and all end as soon as they have saved.
     """
     with tempfile.TemporaryDirectory() as folder:
         file, ready = Path(folder) / "code", Path(folder) / "ready"
         environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         environment |= {_EXIT_FILE: str(file), _READY_FILE: str(ready)}
-        handed_on: list[int] = []
+        sent_on: list[int] = []
         child = subprocess.Popen(
             torchrun_command(arguments, processes=processes, rendezvous=rendezvous),
             env=environment,
             start_new_session=True,  # a terminal's Ctrl-C must not reach the workers twice
         )
 
-        def hand_on(number: int, frame: FrameType | None) -> None:
-            handed_on.append(number)
+        def send_on(number: int, frame: FrameType | None) -> None:
+            sent_on.append(number)
             if number in STOP_SIGNALS:
                 child.send_signal(number)
             elif ready.is_file():
@@ -79,7 +79,7 @@ def launch(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) 
             else:
                 child.send_signal(signal.SIGTERM)  # nothing to save yet
 
-        before = {number: signal.signal(number, hand_on) for number in (*STOP_SIGNALS, *WARNING_SIGNALS)}
+        before = {number: signal.signal(number, send_on) for number in (*STOP_SIGNALS, *WARNING_SIGNALS)}
         try:
             code = child.wait()
         finally:
@@ -87,20 +87,20 @@ def launch(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) 
                 signal.signal(number, handler)
         if file.is_file():
             return int(file.read_text())
-    if handed_on:
+    if sent_on:
         return int(ExitCode.INTERRUPTED)
     return code if code in {int(known) for known in ExitCode} and code != 1 else int(ExitCode.FAULT)
 
 
 def accept_warnings() -> None:
-    """In the first worker of a machine: tell the launcher whom to hand SIGUSR1; one worker's flag stops all."""
+    """In the first worker of a machine: tell the launcher that it takes SIGUSR1; one worker's flag stops all."""
     name = os.environ.get(_READY_FILE)
     if name and os.environ.get("LOCAL_RANK", "0") == "0":
         write_bytes_atomic(Path(name), str(os.getpid()).encode())
 
 
 def leave_exit_code(code: int) -> None:
-    """In the first worker: tell the launcher how it ends."""
+    """In the first worker: leave the exit code for the launcher."""
     name = os.environ.get(_EXIT_FILE)
     if name and int(os.environ.get("RANK", "0")) == 0:
         Path(name).write_text(str(code))

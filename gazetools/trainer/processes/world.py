@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other; with one process nothing is sent."""
+"""Communication between the processes of a run; a single process sends nothing."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from torch import Tensor, distributed
 from gazetools.schemas.errors import FaultError
 
 _TIMEOUT = timedelta(minutes=30)
-"""A rank that decodes a hard clip may be late; one that hangs ends the run."""
+"""Time that a rank may take, for example to decode a long clip; a rank that hangs ends the run."""
 
 
 class World:
-    """The processes of a run: `rank` of `size`; rank 0 writes and talks."""
+    """The processes of a run: `rank` of `size`; rank 0 leads.
 
-    def __init__(self, *, rank: int = 0, size: int = 1) -> None:
+    Args:
+        cpu_group: group for numbers and objects on the CPU; None: the default group.
+    """
+
+    def __init__(self, *, rank: int = 0, size: int = 1, cpu_group: Any = None) -> None:
         if not 0 <= rank < size:
             raise ValueError(f"rank {rank} of {size} does not exist")
         self.rank = rank
         self.size = size
+        self._cpu_group = cpu_group
 
     @property
     def leads(self) -> bool:
@@ -37,20 +42,20 @@ class World:
             return list(values)
         total = torch.tensor(list(values), dtype=torch.float64)
         parts = [torch.empty_like(total) for _ in range(self.size)]
-        distributed.all_gather(parts, total, group=self._cpu_group())
+        distributed.all_gather(parts, total, group=self._cpu_group)
         # Added in the order of ranks, so that every rank has the same bits.
         return torch.stack(parts).sum(0).tolist()
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in any process."""
+        """Whether `flag` is true in any process."""
         return self.sum([float(flag)])[0] > 0
 
     def gather(self, value: Any) -> list[Any]:
-        """Every process's value, in the order of ranks; plain values and tensors on the CPU."""
+        """The values of all processes (plain values and CPU tensors) in the order of ranks."""
         if self.size == 1:
             return [value]
         parts: list[Any] = [None] * self.size
-        distributed.all_gather_object(parts, value, group=self._cpu_group())
+        distributed.all_gather_object(parts, value, group=self._cpu_group)
         return parts
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
@@ -76,22 +81,16 @@ class World:
                 place += gradient.numel()
 
     def barrier(self) -> None:
-        """Wait for all."""
+        """Wait until every process has come here."""
         if self.size > 1:
             self.sum([0.0])
-
-    def _cpu_group(self) -> Any:
-        return _CPU_GROUPS.get("cpu")
-
-
-_CPU_GROUPS: dict[str, Any] = {}
 
 
 @contextmanager
 def joined_world(device_type: str) -> Iterator[World]:
     """The world that torchrun's environment variables describe; one process alone without them.
 
-    gloo on the CPU, nccl on GPUs with a gloo group beside it for numbers and objects.
+    gloo on the CPU; nccl on GPUs, with a gloo group in addition for numbers and objects.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -105,17 +104,15 @@ def joined_world(device_type: str) -> Iterator[World]:
             f"Process {rank} of {size} could not join the others: {error}",
             hint="Check MASTER_ADDR, MASTER_PORT and the rendezvous flags.",
         ) from error
-    if device_type == "cuda":
-        _CPU_GROUPS["cpu"] = distributed.new_group(backend="gloo", timeout=_TIMEOUT)
+    group = distributed.new_group(backend="gloo", timeout=_TIMEOUT) if device_type == "cuda" else None
     try:
-        yield World(rank=rank, size=size)
+        yield World(rank=rank, size=size, cpu_group=group)
     finally:
-        _CPU_GROUPS.clear()
         distributed.destroy_process_group()
 
 
 def add_trees(trees: Sequence[Any]) -> Any:
-    """Nested mappings of numbers and tensors, added entry by entry; an entry that some lack counts as nothing."""
+    """The sum of nested mappings of numbers and tensors, entry by entry; a missing entry counts as nothing."""
     first = trees[0]
     if isinstance(first, Mapping):
         keys = dict.fromkeys(key for tree in trees for key in tree)

@@ -21,18 +21,20 @@ from gazetools.trainer.data.clips import ClipDataset, ClipOptions
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
+from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.predictions import Predictions
 from gazetools.trainer.learn.controls import centre_prior
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners
 from gazetools.trainer.plan.config import load_config
-from gazetools.trainer.plan.settle import INDEX_CACHE
 from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
 
 TASK = "action"
 _SHOWN = 3
 """Predictions named per arm."""
 _SIDE = 256
+"""Side of a picture in pixels."""
 _QUALITY = 82
+"""JPEG quality, 0..100."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +42,20 @@ class Example:
     """One clip under one arm."""
 
     row: dict[str, Any]
-    """For report.json."""
+    """Its entry in report.json."""
     picture: str | None
     """Base64 of a JPEG: the clip's last frame as the model sees it, with the arm's map."""
 
 
 def examples_of(study: Study, split: str, baseline: str, *, each: int) -> tuple[list[Example], list[str]]:
-    """`each` clips with the largest gain and as many with the largest loss per arm, and why pictures are missing.
+    """Per arm `each` clips with the largest gain and as many with the largest loss; and why pictures are missing.
 
     The gain of a clip is the binary logarithm of how many times better the rank of the true action is (ranks from 1,
     the mean over an arm's seeds), so that from rank 8 to rank 1 counts as much as from 80 to 10.
     """
     others = study.of(baseline, split)
     found, notes = [], []
-    for arm in study.arms:
+    for arm in study.arms if each else ():
         models = study.of(arm, split)
         if arm == baseline or not models or not others or TASK not in models[0].splits[split].tasks:
             continue
@@ -75,7 +77,7 @@ def examples_of(study: Study, split: str, baseline: str, *, each: int) -> tuple[
 
 
 def _gains(models: list[ModelOfRun], split: str) -> npt.NDArray[np.float64]:
-    """[N] minus the logarithm of the mean rank of the true action."""
+    """Minus the binary logarithm of the true action's mean rank (from 1), [N]."""
     ranks = np.mean([model.splits[split].arrays[f"rank_{TASK}"] for model in models], axis=0)
     return -np.log2(1.0 + ranks)
 
@@ -120,8 +122,8 @@ class _Seen:
 
 
 def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None, str | None]:
-    """The clips of a run as its config gives them again, or why they are not there any more."""
-    known = Path(model.run) / INDEX_CACHE  # spares reading whole videos for their frame times
+    """The clips of a run, planned again from its config; or None and the reason why that is not possible any more."""
+    known = RunFolder(Path(model.run)).frame_indexes  # spares reading whole videos for their frame times
     try:
         config = load_config(study.runs[model.run]["config"])
         data = config.experiment.data
@@ -148,7 +150,7 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
 
 
 def _picture(seen: _Seen, clip: int) -> tuple[str | None, str]:
-    """The picture of a clip, and what its map is."""
+    """Base64 of a clip's picture, None where it cannot be made; and what its map is, or why there is no picture."""
     place = seen.places.get(clip)
     if place is None:
         return None, "the annotations have changed since the run"

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from gazetools.annotations.segment import group_of
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import UsageError
-from gazetools.trainer.folder.predictions import FOLDER, Predictions, read_predictions
-from gazetools.trainer.folder.records import METRICS_JSONL
+from gazetools.trainer.folder.paths import RunFolder
+from gazetools.trainer.folder.predictions import Predictions, read_predictions
 from gazetools.trainer.report.stats import Hits
 
 
@@ -25,17 +25,30 @@ class ModelOfRun:
     arm: str
     seed: int
     name: str
-    """Of the model in its run."""
+    """Name of the model in its run."""
     run: str
     chosen_by: dict[str, Any]
     """Epoch, metric and value that chose it."""
     splits: dict[str, Predictions]
+    """Split -> the saved predictions."""
     final: dict[str, dict[str, Any]]
+    """Split -> its measures and counts in result.json."""
+
+    def counts(self, split: str) -> dict[str, int]:
+        """Clips that count (training has their classes), their videos, and their takes or videos: the clusters."""
+        predictions = self.splits[split]
+        known = known_clips(predictions)
+        names = [predictions.video_ids[index] for index in np.unique(predictions.arrays["video"][known])]
+        return {
+            "clips": int(known.sum()),
+            "videos": len(names),
+            "clusters": len({group_of(name) for name in names}),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """All that a report tells of."""
+    """All finished runs of a report."""
 
     runs: dict[str, dict[str, Any]]
     """Folder -> its result.json."""
@@ -45,11 +58,11 @@ class Study:
 
     @property
     def arms(self) -> list[str]:
-        """In the order of the runs."""
+        """Names of all arms, in the order of the runs."""
         return list(dict.fromkeys(model.arm for model in self.models))
 
     def of(self, arm: str, split: str) -> list[ModelOfRun]:
-        """The seeds of an arm that have `split`."""
+        """The models of an arm, one per seed, that were measured on `split`."""
         return [model for model in self.models if model.arm == arm and split in model.splits]
 
     def history_of(self, model: ModelOfRun) -> list[dict[str, Any]]:
@@ -60,15 +73,25 @@ class Study:
 
     @property
     def splits(self) -> list[str]:
-        """All that any model has."""
+        """Every split that any model was measured on."""
         return list(dict.fromkeys(split for model in self.models for split in model.splits))
+
+    @property
+    def anticipation_seconds(self) -> list[float]:
+        """Shortest and longest anticipation time that validation draws; those of the first run."""
+        config = next(iter(self.runs.values()))["config"]
+        return list(config["experiment"]["data"]["anticipation_time_sec"])
+
+    def predictions(self, split: str) -> Predictions:
+        """Predictions of the first model that was measured on `split`; all models have the same clips and classes."""
+        return next(model.splits[split] for model in self.models if split in model.splits)
 
 
 def load_study(folders: list[Path]) -> Study:
     """Read finished runs. Raises UsageError for a folder without a finished run, and for runs that do not compare."""
     runs, models = {}, []
     for folder in folders:
-        path = folder / "result.json"
+        path = RunFolder(folder).result
         if not path.is_file():
             raise UsageError(f"{folder} is no run folder: it has no result.json.", hint="Pass the folder of a run.")
         document = read_json(path)
@@ -88,8 +111,8 @@ def load_study(folders: list[Path]) -> Study:
             )
     study = Study(runs=runs, models=models, histories={str(folder): _history(folder) for folder in folders})
     for split in study.splits:
-        clips = [_identity(model.splits[split]) for model in models if split in model.splits]
-        if any(other != clips[0] for other in clips[1:]):
+        clips = _identity(study.predictions(split))
+        if any(_identity(model.splits[split]) != clips for model in models if split in model.splits):
             raise UsageError(
                 f"The runs were measured on different clips of {split}.", hint="Report runs of the same annotations."
             )
@@ -97,12 +120,12 @@ def load_study(folders: list[Path]) -> Study:
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:
-    path = folder / METRICS_JSONL
+    path = RunFolder(folder).metrics
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def _own_values(entry: dict[str, Any], name: str) -> dict[str, float]:
-    """Losses and action recalls of one model; in a run of several they stand behind its name."""
+    """Losses and action recalls of one model, whose name precedes them in a run of several models."""
     start = f"{name}/" if any(key.startswith(f"{name}/") for key in entry) else ""
     own = {key[len(start) :]: value for key, value in entry.items() if key.startswith(start)}
     wanted = ("_loss", "_action_recall")
@@ -111,31 +134,31 @@ def _own_values(entry: dict[str, Any], name: str) -> dict[str, float]:
 
 def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[ModelOfRun]:
     """Per arm and seed the probe with the best value where it was chosen."""
+    final, best = document["final"], document["best_by_learner"]
     chosen: dict[tuple[str, int], tuple[float, str]] = {}
     for name, spec in document["model"]["learners"].items():
-        best = document["best_by_learner"].get(name)
-        if name not in document["final"]:
-            continue
-        value = best["value"] if best else 0.0
-        key = (spec["arm"], spec["seed"])
-        if key not in chosen or value > chosen[key][0]:
+        value, key = (best.get(name) or {"value": 0.0})["value"], (spec["arm"], spec["seed"])
+        if name in final and (key not in chosen or value > chosen[key][0]):
             chosen[key] = (value, name)
-    models = []
-    # In the order of the config: result.json is sorted by name.
+    # Arms are in the order of the config: result.json is sorted by name.
     order = [arm["name"] for arm in document["config"].get("arms", [])]
+    models = []
     for (arm, seed), (_, name) in sorted(
         chosen.items(), key=lambda item: (order.index(item[0][0]) if item[0][0] in order else 0, item[0][1])
     ):
-        files = sorted((folder / FOLDER / name).glob("*.npz"))
-        # Several runs without arms are told apart by their folders.
-        shown = folder.name if arm == "main" and not alone else arm
+        files = sorted(RunFolder(folder).predictions_of(name).glob("*.npz"))
         models.append(
             ModelOfRun(
-                arm=shown, seed=seed, name=name, run=str(folder),
-                chosen_by=document["best_by_learner"].get(name) or {}, final=document["final"][name],
-                splits={path.stem: read_predictions(path) for path in files if path.stem in document["final"][name]},
+                # Several runs without arms have the names of their folders.
+                arm=folder.name if arm == "main" and not alone else arm,
+                seed=seed,
+                name=name,
+                run=str(folder),
+                chosen_by=best.get(name) or {},
+                splits={path.stem: read_predictions(path) for path in files if path.stem in final[name]},
+                final=final[name],
             )
-        )  # fmt: skip
+        )
     return models
 
 
@@ -147,8 +170,8 @@ def _identity(predictions: Predictions) -> tuple[Any, ...]:
 def hits_of(models: list[ModelOfRun], split: str, task: str, k: int, *, keep: Any = None) -> Hits:
     """What the seeds of an arm got right, averaged; `keep` bool [N] chooses clips.
 
-    As in the metrics of the run, clips with a class that training lacks are left out. Cameras of one take are one
-    cluster.
+    Clips with a class that training lacks are left out, as in the metrics of the run. Cameras of one take are one
+    cluster. Raises UsageError where no clip is left.
     """
     tables = [model.splits[split].arrays for model in models]
     hit = np.mean([table[f"rank_{task}"] < k for table in tables], axis=0)

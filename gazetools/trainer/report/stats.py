@@ -8,8 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.metrics.bootstrap import drawn_counts, percentile_interval
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+_TAIL = (1 - 0.95) / 2
+"""Not written 0.025, which differs in the last bit: the intervals are those of earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,53 +62,41 @@ def class_mean_recall(hits: Hits) -> float:
     return float(100 * (by_class / totals).mean())
 
 
-def accuracy(hits: Hits) -> float:
-    """Share of clips that were hit, in percent."""
-    return float(100 * hits.hit.mean())
-
-
-def _weights(clusters: int, resamples: int, seed: int) -> Floats:
-    """How often each cluster is drawn in each resample, [resamples, clusters]."""
-    random = np.random.default_rng(seed)
-    return random.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(np.float64)
-
-
 def _recalls(weights: Floats, hits: Floats, totals: Floats) -> Floats:
+    """Class-mean recall of each resample, [resamples], over the classes that occur in it."""
     drawn = weights @ totals
     seen = drawn > 0
     shares = np.divide(weights @ hits, drawn, out=np.zeros_like(drawn), where=seen)
     return 100 * shares.sum(1) / np.maximum(seen.sum(1), 1)
 
 
-def _interval(value: float, resampled: Floats, level: float) -> Interval:
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value=value, low=float(low), high=float(high))
+def _interval(value: float, resampled: Floats) -> Interval:
+    low, high = percentile_interval(resampled, tail=_TAIL)
+    return Interval(value=value, low=low, high=high)
 
 
-def recall_interval(hits: Hits, *, resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
-    """Class-mean recall with an interval from resampling whole clusters: clips of a video are not independent.
+def recall_interval(hits: Hits, *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Class-mean recall with a 95 % interval from resampling whole clusters: clips of a video are not independent.
 
-    Percentile bootstrap (Efron 1979) over clusters (Cameron, Gelbach & Miller 2008, section II).
+    Percentile bootstrap over clusters (Cameron, Gelbach & Miller 2008, section II).
     """
     by_class, totals = hits.tables()
-    drawn = _recalls(_weights(len(totals), resamples, seed), by_class, totals)
-    return _interval(class_mean_recall(hits), drawn, level)
+    drawn = _recalls(drawn_counts(len(totals), resamples, seed=seed), by_class, totals)
+    return _interval(class_mean_recall(hits), drawn)
 
 
-def accuracy_interval(hits: Hits, *, resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
-    """Accuracy with an interval from resampling whole clusters."""
+def accuracy_interval(hits: Hits, *, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Share of clips that were hit, with a 95 % interval from resampling whole clusters."""
     by_class, totals = hits.tables()
-    weights = _weights(len(totals), resamples, seed)
+    weights = drawn_counts(len(totals), resamples, seed=seed)
     drawn = 100 * (weights @ by_class.sum(1)) / (weights @ totals.sum(1))
-    return _interval(accuracy(hits), drawn, level)
+    return _interval(float(100 * hits.hit.mean()), drawn)
 
 
-def paired_contrast(
-    first: Hits, second: Hits, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
-) -> Contrast:
+def paired_contrast(first: Hits, second: Hits, *, resamples: int = 2000, seed: int = 0) -> Contrast:
     """Class-mean recall of `first` minus that of `second` on the same clips.
 
-    The interval resamples clusters, the same ones for both. The p-value is that of a sign-flip test over clusters
+    The 95 % interval resamples clusters, the same ones for both. The p-value is that of a sign-flip test over clusters
     (scipy.stats.permutation_test, exact for few of them): a cluster's share of the difference changes its sign when
     the two arms' predictions on it are exchanged.
     """
@@ -113,7 +106,7 @@ def paired_contrast(
         raise ValueError("a paired contrast needs the same clips in the same order")
     hits, totals = first.tables()
     others, _ = second.tables()
-    weights = _weights(len(totals), resamples, seed)
+    weights = drawn_counts(len(totals), resamples, seed=seed)
     drawn = _recalls(weights, hits, totals) - _recalls(weights, others, totals)
     value = class_mean_recall(first) - class_mean_recall(second)
     shares = 100 * ((hits - others) / totals.sum(0)).sum(1) / hits.shape[1]
@@ -123,7 +116,7 @@ def paired_contrast(
             (shares,), np.sum, permutation_type="samples", n_resamples=9999, rng=np.random.default_rng(seed)
         )
         p_value = float(found.pvalue)
-    return Contrast(difference=_interval(value, drawn, level), p_value=p_value)
+    return Contrast(difference=_interval(value, drawn), p_value=p_value)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

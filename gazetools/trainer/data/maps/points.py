@@ -238,7 +238,7 @@ class PointMaps:
 
     def _weights(self, inout: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         weights = weight(inout, self.inout)
-        # Out of the frame there is nothing to show, whatever the option.
+        # A target outside the frame shows nothing under any option.
         return (inout > 0).astype(np.float64) if weights is None else weights
 
     def _times_of(self, points: GazePoints, times: npt.NDArray[np.float64], video_id: str) -> npt.NDArray[np.float64]:

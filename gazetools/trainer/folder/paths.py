@@ -1,0 +1,52 @@
+"""Every name in a run folder; all writers and readers take their paths from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+BEST_NAME = "best"
+"""Folder below the checkpoints with the weights of each model's best epoch."""
+STATE_NAME = "state.pt"
+"""State in the folder of a checkpoint."""
+MANIFEST_NAME = "manifest.json"
+"""Checksum in the folder of a checkpoint, written last."""
+
+
+@dataclass
+class RunFolder:
+    """Paths in the folder of a run.
+
+    >>> RunFolder(Path("run")).predictions("main", "val_start").as_posix()
+    'run/predictions/main/val_start.npz'
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        self.config = self.path / "config.json"
+        """The resolved config."""
+        self.result = self.path / "result.json"
+        """The result, written last."""
+        self.metrics = self.path / "metrics.jsonl"
+        """One line per finished epoch."""
+        self.metrics_table = self.path / "metrics.csv"
+        """The same as a table."""
+        self.checkpoints = self.path / "checkpoints"
+        self.frame_indexes = self.path / "frame_indexes"
+        """Folder of the videos' frame times, where the config names none."""
+        self.tensorboard = self.path / "tensorboard"
+        self.evaluation = self.path / "evaluation"
+        """Folder of the run with `val_only` that measures this run's weights."""
+
+    def steps(self, epoch: int) -> Path:
+        """Loss of every step of an epoch (from 0)."""
+        return self.path / "steps" / f"epoch_{epoch:04d}.jsonl"
+
+    def predictions_of(self, learner: str) -> Path:
+        """Folder of a model's predictions."""
+        return self.path / "predictions" / learner
+
+    def predictions(self, learner: str, split: str) -> Path:
+        """Predictions of a model on a split."""
+        return self.predictions_of(learner) / f"{split}.npz"

@@ -1,0 +1,44 @@
+"""Logs outside the run folder: the first error of a service ends its log, and training continues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class GuardedLog:
+    """The log of one service. No method raises.
+
+    Args:
+        name: name of the service in messages.
+        open_log: makes an object with `log(values, step=...)` and `finish()`, or None where the config wants none.
+        say: receives one message where the service fails, with the type of the error only: its text may hold secrets.
+    """
+
+    def __init__(self, name: str, open_log: Callable[[], Any], say: Callable[[str], None]) -> None:
+        self._name, self._say = name, say
+        self._log: Any = None
+        with self._guarded():
+            self._log = open_log()
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        """Write one epoch's values."""
+        with self._guarded():
+            if self._log is not None:
+                self._log.log(values, step=step)
+
+    def finish(self) -> None:
+        """Close the log, also after a run that failed."""
+        with self._guarded():
+            if self._log is not None:
+                self._log.finish()
+            self._log = None
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._log = None
+            self._say(f"{self._name} logging stopped ({type(error).__name__}); training goes on without it.")
