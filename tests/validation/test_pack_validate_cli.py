@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gazetools.cli.app import main
-from gazetools.cli.validate import _frames
+from gazetools.cli.tables import _frames
 from gazetools.schemas.findings import Finding
 from gazetools.validation.catalogue import CATALOGUE, Code
 from gazetools.validation.checks import CHECKS
