@@ -140,7 +140,7 @@ class RayPool:
         try:
             self._ray.kill(actor, no_restart=True)
         except Exception as error:  # Ray raises many kinds; the actor may be gone, and the run goes on without it
-            self._progress.say(f"a lost Ray worker could not be told to end: {_first_line(error)}")
+            self._progress.say(f"a lost Ray worker could not be stopped: {_first_line(error)}")
 
 
 def _first_line(error: Exception) -> str:

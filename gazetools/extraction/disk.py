@@ -61,7 +61,7 @@ def check_space_for_run(
         needed_files=estimate.needed_files,
         what=f"Extracting {estimate.videos:,} video{'s' * (estimate.videos != 1)} ({guessed})",
         hint="Nothing was done. Make room, or choose another -o, fewer frames (--stride, --fps) or --people; "
-        "--no-check-space begins all the same.",
+        "--no-check-space begins without this check.",
     )
     if estimate.needed_bytes > free.bytes / 2:
         progress.say(
@@ -142,5 +142,5 @@ def check_space_for_video(tools: WorkerTools, video: VideoWork) -> None:
         needed_files=need.files,
         what=f"The video {video.item.video_id} ({need.rows:,} heatmaps of {height}x{width})",
         hint="Make room and run the same command again: finished videos and pieces are kept. Or choose another -o, "
-        "fewer frames (--stride, --fps) or --people; --no-check-space goes on all the same.",
+        "fewer frames (--stride, --fps) or --people; --no-check-space continues without this check.",
     )

@@ -58,7 +58,7 @@ def _lacks(take: Take, options: GroundTruthOptions, metadata: str) -> list[tuple
 
 def _no_root(root: Path) -> UsageError:
     return UsageError(
-        f"{root} is neither an Ego-Exo4D root (takes.json beside takes/) nor an Ego4D one (gaze/ beside "
+        f"{root} is neither an Ego-Exo4D root (takes.json and takes/) nor an Ego4D one (gaze/ and "
         "full_scale/ or video_540ss/).",
         hint=f"Get one with: egoexo -o {root} --parts metadata takes captures take_trajectory take_eye_gaze "
         f"(or {download_command(root, 'gaze full_scale')})",

@@ -118,7 +118,7 @@ class ManifestDraft:
         if not overwrite:
             raise UsageError(
                 f"{self.dataset} was packed with other options ({changes}).",
-                hint="Pass --overwrite to pack it anew, or another -o.",
+                hint="Pass --overwrite to pack it again, or another -o.",
             )
         self._replaced = set(self._entries)
 

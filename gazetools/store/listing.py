@@ -59,7 +59,7 @@ def _entry(root: Path, stem: str) -> StoreEntry:
     try:
         video_id = check_video_id(stem)
         if not payload.exists():
-            problem = "the sidecar has no payload beside it"
+            problem = "the sidecar has no payload next to it"
         elif not sidecar.exists():
             problem = "the payload has no sidecar: its writing did not finish"
         else:

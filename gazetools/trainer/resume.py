@@ -85,8 +85,8 @@ def find_state(plan: RunPlan, *, processes: int, note: Callable[[str], None]) ->
     wrote = len(found.state["processes"])
     if wrote != processes:
         raise UsageError(
-            f"The checkpoint {found.path} was written by {wrote} process(es), this run has {processes}: it would not "
-            "go on exactly.",
+            f"The checkpoint {found.path} was written by {wrote} process(es), this run has {processes}: it could not "
+            "be continued exactly.",
             hint=f"Run with {wrote} process(es), or start another run with classifier_checkpoint={found.path}.",
         )
     return found
@@ -128,7 +128,8 @@ def _check_heatmaps(state: Mapping[str, Any], name: str, current: Mapping[str, s
     if found is None:
         raise CheckpointError(
             f"The checkpoint {name} of gazetools {state.get('version')} does not say which heatmaps it was trained on.",
-            hint="It can't go on exactly: start another run with classifier_checkpoint set to it, or train anew.",
+            hint="It can't be continued exactly: start another run with classifier_checkpoint set to it, or train "
+            "from the beginning.",
         )
     changed = [source for source in sorted({*found, *current}) if found.get(source) != current.get(source)]
     if changed:
@@ -242,6 +243,6 @@ def _load_released_probes(loop: Loop, path: Path) -> str:
         tensors = {key: value for key, value in weights.items() if isinstance(value, torch.Tensor)}
         load_strict(learner.probe, strip_prefixes(tensors), what=f"probe {learner.spec.head} of {path}")
     return (
-        f"Probes from {path}, which does not say which actions its outputs stand for: they are taken in the sorted "
-        "order of (verb, noun); those of a file written by V-JEPA 2 may lie in another order."
+        f"Probes from {path}, which does not say which actions its outputs mean: the sorted order of (verb, noun) is "
+        "assumed; a file written by V-JEPA 2 may have another order."
     )

@@ -142,7 +142,7 @@ class _Run:
         elif given is not None:
             self.talk.note(load_given_weights(self.loop, plan, Path(given)))
         elif plan.config.resume_checkpoint:
-            self.talk.note("Nothing to resume: starting anew.")
+            self.talk.note("Nothing to resume: starting from the beginning.")
 
     def _train_epochs(self) -> bool:
         """Train and measure the epochs that are left; False where a signal came (the state is saved then)."""

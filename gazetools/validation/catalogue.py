@@ -9,7 +9,7 @@ from gazetools.schemas.findings import Finding, Severity
 
 _MAX_FRAMES = 100
 _EXTRACT = "Run extract again for this video with --overwrite, then validate the store."
-_PACK = "Run the same pack command again: videos that do not match the manifest are packed anew."
+_PACK = "Run the same pack command again: videos that do not match the manifest are packed again."
 _COPY = "Copy or make the file again."
 _CONFIG = "Correct the config."
 _NEEDLESS = "Nothing, if that is so."
@@ -38,15 +38,17 @@ CATALOGUE: dict[str, Code] = {
     "sidecar-missing": Code(
         "error", "A store file without its sidecar: its writing did not finish.", "Run the same extract command again."
     ),
-    "sidecar-unreadable": Code("error", "The sidecar is no JSON of the expected form.", _EXTRACT),
+    "sidecar-unreadable": Code("error", "The sidecar is not JSON of the expected form.", _EXTRACT),
     "manifest-unreadable": Code("error", "manifest.json is damaged or of another version.", _PACK),
-    "manifest-mismatch": Code("error", "The file holds something else than its manifest entry says.", _PACK),
-    "member-missing": Code("error", "A member beside the maps is missing or of another type or length.", _PACK),
+    "manifest-mismatch": Code("error", "The contents of the file differ from its manifest entry.", _PACK),
+    "member-missing": Code("error", "A member other than the maps is missing, or has another type or length.", _PACK),
     "origin-missing": Code("error", "A packed video without its .origin.json.", _PACK),
-    "id-mismatch": Code("error", "The file says that it is of another video.", "Undo the renaming, or make it again."),
+    "id-mismatch": Code(
+        "error", "The file says that it belongs to another video.", "Undo the renaming, or make it again."
+    ),
     "bad-id": Code("error", "The name can't be a video id (control characters, a leading '-', ...).", "Rename it."),
     "duplicate-id": Code(
-        "error", "Two files are of one video, or their ids differ only in case.", "Remove or rename one of them."
+        "error", "Two files belong to one video, or their ids differ only in case.", "Remove or rename one of them."
     ),
     "duplicate-video": Code(
         "warning",
@@ -81,10 +83,12 @@ CATALOGUE: dict[str, Code] = {
     "mixed-models": Code(
         "warning",
         "Videos of one store come from different models, weights or options.",
-        "Extract the odd ones again with --overwrite, or keep them in a store of their own.",
+        "Extract the videos that differ again with --overwrite, or keep them in a separate store.",
     ),
     "check-failed": Code(
-        "error", "A check broke off on this file.", "Run validate -v on this video and report the message."
+        "error",
+        "A check failed with an internal error on this file.",
+        "Run validate -v on this video and report the message.",
     ),
     # values
     "nan-values": Code("error", "Maps with NaN.", _HALF),
@@ -95,14 +99,16 @@ CATALOGUE: dict[str, Code] = {
         "warning", "Maps of another tool with values above 1: 0..255, or sums.", "Scale them to 0..1 before training."
     ),
     "zero-maps": Code(
-        "warning", "Rows that count as having a map hold only zeros.", "See why they were made; mark them not valid."
+        "warning",
+        "Rows that count as having a map hold only zeros.",
+        "Find out why they were made; mark them as not valid.",
     ),
     "constant-maps": Code(
-        "warning", "Maps with the same value everywhere say nothing of the gaze.", "Check the model's weights."
+        "warning", "Maps with the same value everywhere say nothing about the gaze.", "Check the model's weights."
     ),
     "frozen-maps": Code(
         "warning",
-        "The same map, bit by bit, for many frames, although the frames differ or are not at hand.",
+        "The same map, bit by bit, for many frames, although the frames differ or are not available.",
         "Look for a stalled decoder or a cache; extract again. Rows filled on purpose belong to --missing hold.",
     ),
     "normalisation-off": Code(
@@ -113,7 +119,7 @@ CATALOGUE: dict[str, Code] = {
     "box-out-of-range": Code(
         "error", "A head box is not 0 <= min < max <= 1 of its frame.", "Check the box file, then extract again."
     ),
-    "prompt-unknown": Code("error", "rows/prompt holds a number that means nothing.", _EXTRACT),
+    "prompt-unknown": Code("error", "rows/prompt holds an unknown number.", _EXTRACT),
     # counts and time
     "frame-count-mismatch": Code(
         "error",
@@ -136,7 +142,7 @@ CATALOGUE: dict[str, Code] = {
     "pts-mismatch": Code("error", "Rows carry times that their frames in the video do not have.", _EXTRACT),
     "pts-not-ascending": Code("error", "Times go backwards, repeat, or are not finite.", _EXTRACT),
     "pts-unknown": Code(
-        "note", "Rows without a time (NaN): frames that were not processed.", "Pack again where the video is at hand."
+        "note", "Rows without a time (NaN): frames that were not processed.", "Pack again with the video available."
     ),
     "frames-not-ascending": Code("error", "frames/index goes backwards or names a frame twice.", _EXTRACT),
     "frames-beyond-video": Code("error", "Frames that the video does not have.", _EXTRACT),
@@ -153,22 +159,22 @@ CATALOGUE: dict[str, Code] = {
         "error", "The video is not the file that the heatmaps were made from.", "Find that file, or extract again."
     ),
     "video-count-declared": Code(
-        "note", "The container declares another number of frames than decode.", "Trust the decoded count."
+        "note", "The container declares another number of frames than the decoder returns.", "Trust the decoded count."
     ),
     "video-packets-differ": Code(
         "note",
-        "The file has more or fewer packets than frames decode: an edit list, or damage.",
-        "Count decoded frames; tools that count packets number them otherwise.",
+        "The file has more or fewer packets than decoded frames: an edit list, or damage.",
+        "Count decoded frames; tools that count packets number them differently.",
     ),
     "video-frames-repeated": Code(
         "note",
-        "Frames that show the picture before again: a still camera, a stalled one, or frames added to reach a rate.",
-        "Look at the frames named; where frames were added, get the video at its own rate.",
+        "Frames that repeat the previous picture: a still camera, a stalled one, or frames added to reach a rate.",
+        "Check the listed frames; if frames were added, get the video at its original rate.",
     ),
     "video-starts-late": Code("note", "The first frame's time is not 0: an edit list, or a cut.", _USE_PTS),
     "video-gaps": Code("note", "Frames are missing in the video's clock.", _USE_PTS),
     "video-rate-varies": Code("note", "Variable frame rate: frame index and time are not proportional.", _USE_PTS),
-    "video-damaged": Code("warning", "The video is not whole.", "Get the video again, then extract again."),
+    "video-damaged": Code("warning", "The video is incomplete or damaged.", "Get the video again, then extract again."),
     # content: --deep
     "video-differs": Code(
         "error", "The video does not show what the fingerprints in the file show.", "Find the right video for this id."
@@ -195,7 +201,7 @@ CATALOGUE: dict[str, Code] = {
     ),
     "maps-differ": Code(
         "error",
-        "The recorded model gives other maps, in these frames and around them.",
+        "The recorded model computes other maps, for these frames and for those around them.",
         "Check weights, boxes and preprocessing, then extract again.",
     ),
     "weights-differ": Code(
@@ -204,9 +210,11 @@ CATALOGUE: dict[str, Code] = {
         "Give the recorded weights.",
     ),
     "shift-not-identifiable": Code(
-        "note", "The sampled frames look like those beside them.", "Sample more frames: a larger --deep."
+        "note", "The sampled frames look like their neighbours.", "Sample more frames: a larger --deep."
     ),
-    "deep-skipped": Code("note", "What --deep asks for could not be compared.", "Give what the message names."),
+    "deep-skipped": Code(
+        "note", "The content could not be compared as --deep requests.", "Give what the message names."
+    ),
     # provenance
     "provenance-missing": Code("error", "The file does not say where its heatmaps come from.", _EXTRACT),
     "provenance-unreadable": Code("error", "The provenance is not of the expected form.", _EXTRACT),
@@ -226,7 +234,7 @@ CATALOGUE: dict[str, Code] = {
     # annotations
     "take-unusable": Code(
         "warning",
-        "An entry or a camera of takes.json can't be used; its videos are not looked at, all others are.",
+        "An entry or a camera of takes.json can't be used; its videos are not checked, all others are.",
         "Get takes.json again with: egoexo -o ROOT --parts metadata",
     ),
     "sync-offset": Code(

@@ -168,7 +168,7 @@ def _load_folder(subject: Subject) -> None:
     if subject.entry is not None:
         odd = sorted(p.name for p in subject.path.iterdir() if p.name not in {*names.values(), INDEX_NPZ})
         if odd:
-            subject.report("stray-file", f"{subject.path} holds {', '.join(odd[:5])} beside its frames.")
+            subject.report("stray-file", f"{subject.path} holds {', '.join(odd[:5])} in addition to its frames.")
         if sha256_of_listing(sums.items()) != subject.entry.sha256:
             subject.report("checksum-mismatch", f"The sha256 over the files of {subject.path} is not the manifest's.")
 

@@ -68,7 +68,9 @@ def _verdict(report: ValidationReport) -> dict[str, str]:
     if summary["warnings"]:
         return {"kind": "warning", "text": "Usable once the warnings are understood."}
     compared = summary.get("videos_decoded", 0)
-    against = f"{compared} of {summary['videos']} videos were decoded and compared" if compared else "no video at hand"
+    against = (
+        f"{compared} of {summary['videos']} videos were decoded and compared" if compared else "no video was available"
+    )
     return {"kind": "good", "text": f"No error and no warning; every file was read to its end, {against}."}
 
 

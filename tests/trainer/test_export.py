@@ -91,7 +91,7 @@ def test_what_cannot_be_handed_in(run: Path, tmp_path: Path, change: dict[str, A
         (lambda d: d.update(sls_tl=6), "sls_tl is 6"),
         (lambda d: d.pop("sls_td"), "sls_td is None"),
         (lambda d: d["results"]["a0"]["verb"].pop("96"), "a0: not every verb from 0 to 96"),
-        (lambda d: d["results"]["a0"].pop("noun"), "a0: it has not exactly"),
+        (lambda d: d["results"]["a0"].pop("noun"), "a0: it does not have exactly"),
         (lambda d: d["results"]["a1"]["action"].update({"0;3": 1.0}), "a1: an action is not named"),
         (lambda d: d["results"]["a1"]["action"].update({"97,3": 1.0}), "a1: an action is not named"),
         (lambda d: d["results"]["a2"]["action"].update({f"1,{n}": 0.0 for n in range(98)}), "101 actions"),

@@ -45,7 +45,7 @@ def _found(code: str, root: Path, **options: Any) -> list[Finding]:
 
 REPEATS: dict[str, tuple[list[int], list[int], str]] = {
     # pictures shown: frames that repeat the one before, what the message says
-    "stalled": ([0, 1, 2, 3, 3, 3, 3, 4, 5], [4, 5, 6], "3 of 9 frames repeat the picture before, up to 4 in a row"),
+    "stalled": ([0, 1, 2, 3, 3, 3, 3, 4, 5], [4, 5, 6], "3 of 9 frames repeat the previous picture, up to 4 in a row"),
     "once": ([0, 1, 1, 2], [2], "up to 2 in a row."),
     "25 fps made 30": (
         [k for five in range(6) for k in (*range(5 * five, 5 * five + 5), 5 * five + 4)],
@@ -95,7 +95,7 @@ def test_packets_that_give_no_frame_are_counted(tmp_path: Path) -> None:
     assert lost > 0
     _maps(tmp_path / "maps" / "cut.npz", (5, 4, 5))
     (found,) = _found("video-packets-differ", tmp_path / "maps", videos=video)
-    assert f"{lost} give no frame of their own" in found.message
+    assert f"{lost} give no frame" in found.message
 
 
 SHAPES: dict[tuple[int, int, int], bool] = {

@@ -68,8 +68,8 @@ def write_epic(path: Path, predictions: Predictions, levels: SupervisionLevels) 
     if not names or not all(names) or len(set(names)) != len(names):
         without = len(arrays["clip"]) - len(set(filter(None, names)))
         raise UsageError(
-            f"{without} of {len(arrays['clip'])} clips have no narration_id of their own, by which the challenge asks "
-            "for predictions.",
+            f"{without} of {len(arrays['clip'])} clips have no narration_id or one that other clips share; "
+            "the challenge asks for predictions by narration_id.",
             hint="Use annotations with the column narration_id, and measure again with val_only=true.",
         )
     tables = {task: _whole_scores(predictions, task, count) for task, count in (("verb", VERBS), ("noun", NOUNS))}
@@ -142,7 +142,7 @@ def check_epic(document: Any, name: str) -> None:
 
 def _clip_problems(scores: Any, wanted: dict[str, set[str]]) -> list[str]:
     if not isinstance(scores, dict) or set(scores) != {"verb", "noun", "action"}:
-        return ["it has not exactly verb, noun and action"]
+        return ["it does not have exactly verb, noun and action"]
     problems = [
         f"not every {task} from 0 to {len(ids) - 1}" for task, ids in wanted.items() if set(scores[task]) != ids
     ]

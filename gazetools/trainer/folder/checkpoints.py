@@ -98,7 +98,7 @@ def load_latest(folder: Path) -> FoundCheckpoint | None:
     if rejected:
         raise CheckpointError(
             "Every checkpoint of this run is broken: " + " ".join(rejected),
-            hint=f"Move {folder} away to start anew.",
+            hint=f"Move {folder} away to start from the beginning.",
         )
     return None
 

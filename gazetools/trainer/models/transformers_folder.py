@@ -167,7 +167,7 @@ def _read_tensors(folder: Path) -> Mapping[str, Tensor]:
         listed = read_json(folder / SHARDS_NAME).get("weight_map", {})
         names = sorted(set(listed.values()))
         if not names or any(Path(name).name != name for name in names):
-            raise CheckpointError(f"{folder / SHARDS_NAME} lists no files beside it: {json.dumps(names)[:200]}.")
+            raise CheckpointError(f"{folder / SHARDS_NAME} lists no files next to it: {json.dumps(names)[:200]}.")
     tensors: dict[str, Tensor] = {}
     for name in names:
         if not (folder / name).is_file():

@@ -28,7 +28,7 @@ def check_counts(subject: Subject) -> Iterator[Finding]:
     if video.packets != decoded:
         lost = video.packets - video.hidden_packets - decoded
         parts = [f"{video.hidden_packets} are hidden by an edit list"] if video.hidden_packets else []
-        parts += [f"{lost} give no frame of their own"] if lost > 0 else []
+        parts += [f"{lost} give no frame"] if lost > 0 else []
         parts += [f"{-lost} frames come without one"] if lost < 0 else []
         message = f"{video.path} has {video.packets} packets, {decoded} frames decode: {', '.join(parts)}."
         yield subject.finding("video-packets-differ", message)
@@ -44,7 +44,7 @@ def check_repeats(subject: Subject) -> Iterator[Finding]:
         return
     edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
     longest = int((edges[1::2] - edges[::2]).max()) + 1
-    message = f"{len(repeated)} of {video.decoded_frames} frames repeat the picture before, up to {longest} in a row"
+    message = f"{len(repeated)} of {video.decoded_frames} frames repeat the previous picture, up to {longest} in a row"
     distances = np.diff(repeated)
     if len(repeated) >= _MIN_PATTERN and (distances == distances[0]).all() and distances[0] > 1:
         period, rate = int(distances[0]), float(video.rate)

@@ -61,7 +61,7 @@ def check_deep(subject: Subject) -> Iterator[Finding]:
         return
     if subject.video is None:
         if deep is not None and not subject.has_finding("video-"):
-            yield subject.finding("deep-skipped", "Its video is not at hand.")
+            yield subject.finding("deep-skipped", "Its video is not available.")
         return
     try:
         with open_video(subject, subject.video.path) as reader:
@@ -111,7 +111,7 @@ def _compare_maps(subject: Subject, reader: VideoReader, deep: DeepCheck, model:
     with deep.lock:
         verdict = judge(evidence)
     if verdict.kind != "aligned":
-        yield _finding_of(subject, verdict, "maps computed anew")
+        yield _finding_of(subject, verdict, "maps computed again")
     elif not verdict.identifiable:
         yield _finding_of_still_scene(subject, verdict)
 
