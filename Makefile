@@ -1,9 +1,9 @@
-# Every target builds what it needs in .venv; nothing has to be installed by hand but Python >= 3.10.
+# Every target installs what it needs into .venv; only Python >= 3.10 has to be installed by hand.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Two workers on two cores: more threads per worker only get in each other's way.
+# Two workers on two cores: more threads per worker would only compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: demo test test-all fault lint bench gazelle-tiny gazelle-tiny-eval docs clean help

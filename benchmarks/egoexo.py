@@ -3,8 +3,8 @@
 python benchmarks/egoexo.py [--minutes 10] [--cameras 5] [--folder DIR]
 
 The take is synthetic (tests/helpers/synthetic_takes.py): 600,000 trajectory rows of 28 columns, 6,000 gaze samples,
-18,000 frames per camera in tiny videos, so that reading recordings, geometry and writing heatmaps are measured, not the
-decoding of 4K video. Every stage runs in a process of its own, as a user's command does.
+18,000 frames per camera in tiny videos. So the benchmark measures reading recordings, geometry and writing heatmaps,
+not the decoding of 4K video. Every stage runs in a separate process, as a user's command does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Peak memory and time of `extract` for a clip and one ten times longer: memory flat, time in proportion.
+"""Peak memory and time of `extract` for a clip and for one ten times longer.
+
+Memory should stay equal, and the time should grow tenfold.
 
 python benchmarks/extract_memory.py [--frames 500 5000] [--size 796x448] [--rounds 2] [--device cpu]
 
-Memory is that of the command and its decoding processes together. The time is the model's worker's own (without the
-start of Python and the loading of the model), the least of the rounds.
+Memory is that of the command and its decoding processes together. The time is that of the worker, without the
+start of Python and the loading of the model; the shortest of the rounds counts.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from tests.helpers.random_checkpoints import write_tiny_gazelle
 
 
 def main() -> None:
-    """Extract clips of the given lengths in turn, each in a process of its own."""
+    """Extract clips of the given lengths in turn, each in a separate process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, nargs="+", default=[500, 5000])
     parser.add_argument("--size", default="796x448")

@@ -1,12 +1,12 @@
-"""The whole `extract` against its parts, decoding alone and the model alone: how much of the slower one it keeps.
+"""Speed of the whole `extract` as a share of its slower part, decoding alone or the model alone.
 
 python benchmarks/extract_pipeline.py [--model FILE] [--frames 400] [--size 1920x1080] [--device cpu] [--rounds 3]
 python benchmarks/extract_pipeline.py --device-ms 8 [--batch-size 32] ...
 
-A model on the CPU shares its cores with the decoder, so that the whole can't reach the smaller part. `--device-ms`
-puts a stand-in of a GPU in the model's place, which takes so long per frame, works in parallel with the process and
-uses no core: what is lost then is lost by the pipeline. `extract` is all frames of all `--videos` by the time from the
-loaded model to the last store file.
+A model on the CPU shares its cores with the decoder, so that the whole can't reach the slower part. `--device-ms`
+replaces the model by a simulated GPU, which takes that time per frame, works in parallel with the process and uses no
+core: then every loss is the pipeline's. The speed of `extract` is the number of frames of all `--videos`, divided by
+the time from the loaded model to the last store file.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from tests.helpers.random_checkpoints import write_tiny_gazelle
 
 
 class _Elsewhere(BatchRunner):
-    """Computes maps of zeros on a device that takes `MS_PER_FRAME` and is given the next batch while it is busy."""
+    """Computes maps of zeros on a device that takes `MS_PER_FRAME` and accepts the next batch while it is busy."""
 
     MS_PER_FRAME = 0.0
     works_in_parallel = True
     _free_at = 0.0
 
     def begin(self, images: list[np.ndarray], prompts: list[FramePrompts]) -> Pending:
-        """As `BatchRunner.begin`: frames are copied once, then the device works on its own."""
+        """As `BatchRunner.begin`: copy the frames once; then the device works without the process."""
         np.stack(images)
         now = time.perf_counter()
         self._free_at = done_at = max(now, self._free_at) + len(images) * self.MS_PER_FRAME / 1000
@@ -53,13 +53,13 @@ class _Elsewhere(BatchRunner):
 
 @dataclass(frozen=True)
 class _Elapsing:
-    """A batch that is done at `done_at`."""
+    """A batch that is finished at the time `done_at`."""
 
     done_at: float
     shape: tuple[int, ...]
 
     def result(self) -> BatchResult:
-        """Wait until then."""
+        """Wait until `done_at`, then return zeros."""
         time.sleep(max(0.0, self.done_at - time.perf_counter()))
         return BatchResult(heatmap=np.zeros(self.shape, np.float16), inout=np.zeros(self.shape[0], np.float32))
 
@@ -74,8 +74,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--videos", type=int, default=1, help="copies of the clip, done one after the other")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=0, help="0: what extract chooses")
-    parser.add_argument("--device-ms", type=float, default=0.0, help="a device next to the CPU, milliseconds per frame")
+    parser.add_argument("--batch-size", type=int, default=0, help="0: extract chooses")
+    parser.add_argument("--device-ms", type=float, default=0.0, help="milliseconds per frame of a simulated GPU")
     arguments = parser.parse_args()
     if arguments.device_ms:
         _Elsewhere.MS_PER_FRAME = arguments.device_ms

@@ -2,8 +2,8 @@
 
 python benchmarks/extract_short.py [--videos 40] [--frames 60] [--size 448x448] [--rounds 3] [--device cpu]
 
-One worker with a loaded model does all clips as `extract` does: the next video is opened ahead, the store file of the
-previous one is written meanwhile. Reports the medians over the rounds, and the CPU time of the process.
+One worker with a loaded model does all clips as `extract` does: in parallel, the next video is opened and the store
+file of the previous one is written. Reports the medians over the rounds, and the CPU time of the process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     """Alternate the two and print medians as one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=int, default=40)
-    parser.add_argument("--frames", type=int, default=60, help="of each short clip")
+    parser.add_argument("--frames", type=int, default=60, help="frames of each short clip")
     parser.add_argument("--size", default="448x448")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
@@ -46,7 +46,7 @@ def main() -> None:
         long = _item(write_clip(folder / "long.mp4", frames=many * frames, width=width, height=height))
         first = write_clip(folder / "short0.mp4", frames=frames, width=width, height=height)
         short = [_item(first)]
-        for number in range(1, many):  # a file of its own each, with the same frames
+        for number in range(1, many):  # a separate file each, with the same frames
             copy = folder / f"short{number}.mp4"
             copy.write_bytes(first.read_bytes())
             short.append(_item(copy))
@@ -69,7 +69,7 @@ def _item(path: Path) -> VideoItem:
 def _measure(store: Path, options: ExtractOptions, items: list[VideoItem]) -> tuple[float, float, StageTimes]:
     """(wall seconds of the worker, CPU seconds of this process, stages) of all items.
 
-    Results come late, since a store file is written while the next video is computed: only whole runs can be compared.
+    A store file is written while the next video is computed, so only the times of whole runs can be compared.
     """
     order = WorkOrder(store=store, options=options, decoding=decode_settings(options), video_ids=["x"])
 

@@ -1,14 +1,15 @@
-"""From a video file to the model's input, against the way of the original code: alternated rounds, ratios within each.
+"""Time from a video file to the model's input, compared with the original code: alternated rounds, ratios within each.
 
 python benchmarks/file_to_input.py [VIDEO] [--frames 300] [--rounds 5] [--threads 1] [--side 448]
 
-`official` is what users of fkryan/gazelle write around it: OpenCV decodes a frame, PIL holds it, then ToTensor,
-Normalize and Resize on floats, one frame at a time. PIL is stood in for by the copies into and out of it, torchvision's
-three transforms by the tensor operations that they are. `exact` and `fast` are ours: `VideoReader` and `preprocess`.
+`official` is the code that users of fkryan/gazelle write around it: OpenCV decodes a frame, PIL holds it, then
+ToTensor, Normalize and Resize work on floats, one frame at a time. Copies into and out of PIL replace PIL; the same
+tensor operations replace torchvision's three transforms. `exact` and `fast` are ours: `VideoReader` and `preprocess`.
 The ratio is official / ours (above 1 = ours is faster), of CPU time over all threads and of wall time; medians over the
-rounds, with the largest difference from the official numbers in 8-bit levels. Ours includes opening the file with its
-index and the proof of its ends. A VIDEO with fewer frames is repeated, packet for packet, until it is long enough: few
-are as short as a test clip, and short ones pay for their opening (`--no-repeat` measures that).
+rounds, with the largest difference from the official numbers in 8-bit levels. Our time includes opening the file,
+making its index and checking its first and last frames. A VIDEO with fewer frames is repeated, packet for packet, until
+it is long enough: few videos are as short as a test clip, for which opening counts most (`--no-repeat` measures a short
+VIDEO).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _official(path: Path, frames: int, side: int) -> torch.Tensor:
     capture = cv2.VideoCapture(str(path))
     out = torch.empty((frames, 3, side, side))
     for index in range(frames):
-        picture = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB).copy()  # into PIL's own memory
+        picture = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB).copy()  # the copy into PIL's memory
         tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1).contiguous().float().div(255)  # ToTensor
         tensor = tensor.clone().sub_(mean).div_(std)  # Normalize
         out[index] = F.interpolate(tensor[None], (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
@@ -56,7 +57,7 @@ def _ours(path: Path, frames: int, side: int, kind: PreprocessKind) -> torch.Ten
 
 
 def _repeated(path: Path, frames: int, longer: Path) -> Path:
-    """The video's packets over and over, until there are `frames`; its first packet must be a keyframe."""
+    """Repeat the video's packets until there are `frames`; its first packet must be a keyframe."""
     with VideoReader(path) as reader:
         times = -(-frames // reader.frame_count)
         ticks = int(reader.frame_index.pts[-1] - reader.frame_index.pts[0]) * reader.frame_count
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("video", type=Path, nargs="?", help="default: a made 1080p clip")
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1, help="of torch and OpenCV; decoders use what they choose")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch and OpenCV; decoders choose theirs")
     parser.add_argument("--side", type=int, default=448)
     parser.add_argument("--no-repeat", action="store_true", help="measure a short VIDEO as it is")
     arguments = parser.parse_args()
@@ -100,7 +101,7 @@ def main() -> None:
             "exact": lambda frames: _ours(path, frames, arguments.side, "exact"),
             "fast": lambda frames: _ours(path, frames, arguments.side, "fast"),
         }
-        first = {way: read(_WARM_UP_FRAMES) for way, read in ways.items()}  # warms up, too
+        first = {way: read(_WARM_UP_FRAMES) for way, read in ways.items()}  # also warms up
         taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
         for _ in range(arguments.rounds):
             for way, read in ways.items():

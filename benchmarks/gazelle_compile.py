@@ -4,8 +4,8 @@ python benchmarks/gazelle_compile.py [--model gazelle_dinov2_vitb14_inout] [--de
 
 Weights are random (numbers do not change the time). A round runs every variant once; the ratio is plain / variant
 within the round (above 1 = faster than plain), of CPU time on the CPU and of wall time on CUDA, and the median over the
-rounds is reported, with the largest difference of the heatmaps and the seconds that the first call took. A variant that
-can't run here is reported with its reason.
+rounds is reported, with the largest difference of the heatmaps and the seconds of the first call. A variant that
+can't run on this machine is reported with the reason.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _variant(name: str, load: Any) -> GazelleModel:
 
 
 def _call(model: GazelleModel, inputs: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """(seconds, heatmaps) of one call: CPU seconds of all threads, or wall seconds of the card."""
+    """(seconds, heatmaps) of one call: CPU seconds of all threads on the CPU, wall seconds on CUDA."""
     cuda = model.device.type == "cuda"
     clock = time.perf_counter if cuda else time.process_time
     if cuda:

@@ -2,8 +2,8 @@
 
 python benchmarks/gazelle_model.py --model gazelle_dinov2_vitb14_inout --threads 2 --json
 
-Weights are random (numbers do not change the time). Settings are measured in turns, several rounds, so that a change in
-the machine's load meets all of them; the median over the rounds is reported.
+Weights are random (numbers do not change the time). Settings are measured in turns over several rounds, so that a
+change in the machine's load affects all of them; the median over the rounds is reported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BOX = (0.4, 0.2, 0.55, 0.4)
 
 
 def _seconds(model: GazelleModel, batch: int, people: int) -> tuple[float, float]:
-    """(wall, CPU) seconds of one call; CPU time over all threads, which other load on the machine moves less."""
+    """(wall, CPU) seconds of one call; CPU time over all threads, which other load on the machine changes less."""
     inputs = torch.zeros((batch, 3, *model.in_size), device=model.device)
     boxes = [[BOX] * people] * batch
     _wait(model)
@@ -61,13 +61,13 @@ def _preprocess_ms(device: torch.device, rounds: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="gazelle_dinov2_vitb14_inout")
-    parser.add_argument("--checkpoint", type=Path, help="whole weights; random ones are made without it")
+    parser.add_argument("--checkpoint", type=Path, help="weights of the whole model; default: random ones")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--pack", nargs="+", default=["auto"], help="of auto, on, off: oneDNN's layout of weights")
+    parser.add_argument("--pack", nargs="+", default=["auto"], help="auto, on, off: oneDNN's layout of weights")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--people", nargs="+", type=int, default=[1, 3])
-    parser.add_argument("--threads", type=int, default=0, help="of torch on the CPU; 0 leaves its choice")
+    parser.add_argument("--threads", type=int, default=0, help="threads of torch on the CPU; 0: torch chooses")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

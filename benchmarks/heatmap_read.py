@@ -1,11 +1,11 @@
-"""Heatmaps on disk, side by side: random reads against what people do with numpy alone (packing: pack_speed.py).
+"""Random reads of heatmaps on disk, compared with plain numpy (for packing see pack_speed.py).
 
     python benchmarks/heatmap_read.py [--frames 9000] [--rounds 15] [--folder DIR] [--json]
 
-Reads: 32 strided frames of one video. Every round runs all contenders in turn on fresh positions; what counts is the
-median over rounds of (time of the peer / time of ours), since other load moves both. Cold rounds drop the file from the
-page cache first (posix_fadvise, no rights needed).
-Opening a reader parses the manifest and the archive's directory and checks every header; it is shown by itself.
+A read takes 32 strided frames of one video. Every round runs all methods in turn on new positions. The result is the
+median over rounds of (time of the other method / our time), because other load changes both. Cold rounds first drop the
+file from the page cache (posix_fadvise, no special rights needed).
+Opening a reader parses the manifest and the archive's directory and checks every header; its time is shown separately.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _positions(frames: int, round_number: int) -> np.ndarray:
 
 
 def _read_rounds(root: Path, frames: int, rounds: int, *, cold: bool) -> dict[str, list[float]]:
-    """Milliseconds of each contender per round."""
+    """Milliseconds of each method per round."""
     npz, folder = root / "npz" / "clip.npz", root / "npy" / "clip"
     ours = HeatmapReader(root / "npz", "clip")
     ours_folder = HeatmapReader(root / "npy", "clip")

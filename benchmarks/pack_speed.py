@@ -1,13 +1,14 @@
-"""How fast `pack` is, beside what people do with numpy, the disk alone, and the least that any packer must compute.
+"""Speed of `pack`, compared with plain numpy, with the disk alone, and with the minimum that any packer must compute.
 
     python benchmarks/pack_speed.py [--frames 9000] [--videos 4] [--rounds 7] [--folder DIR] [--json]
 
-Per round, one after the other, all ending in fsync:
-- one video: `np.stack` of its store and `np.savez`; the same of a folder of .npy; a plain write of as many bytes; pack;
+Each round runs these one after the other, each with fsync at its end:
+- one video: `np.stack` of its store and `np.savez`; the same for a folder of .npy; a plain write of as many bytes;
+  pack;
 - several videos: plain writes of as many files in as many threads as pack has; pack;
-- the least work: sha256 of source and result, and the CRC-32 that a zip member needs, of bytes that are in memory.
-Ratios are medians over rounds of (time of the peer / time of pack). CPU seconds are those of the whole process: where
-they exceed wall time x cores x the goal, no packer on this machine that checks and sums what it writes is faster.
+- the minimum work: sha256 of source and result, and the CRC-32 that a zip member needs, of bytes in memory.
+Ratios are medians over rounds of (time of the other method / time of pack). CPU seconds are those of the whole process:
+if they exceed wall time x cores x the goal, no packer that computes these checksums can be faster on this machine.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _least_work(data: memoryview) -> None:
 
 
 def _rounds(root: Path, options: argparse.Namespace) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Wall seconds and CPU seconds of each contender per round."""
+    """Wall seconds and CPU seconds of each method per round."""
     generator = np.random.default_rng(0)
     data = generator.random(options.frames * 2048, dtype=np.float32).view(np.uint8).data
     out = root / "out"

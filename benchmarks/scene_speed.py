@@ -1,6 +1,7 @@
 """Seconds of synthetic kitchens per second: python benchmarks/scene_speed.py [--clips 4] [--seconds 20] [--rounds 3].
 
-796x448 at 30 fps with everything that `render_scenes` writes, one process per core (at most 4), starts included.
+The clips are 796x448 at 30 fps, with all files that `render_scenes` writes. One process per core (at most 4) works; the
+start of the processes is included.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gazetools.scenes import SceneSettings, render_scenes
 
 
 def main() -> None:
-    """Render each round's clips anew and print every round's ratio and their median."""
+    """Render new clips in each round and print every round's ratio and their median."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=20.0)

@@ -2,8 +2,8 @@
 
 python benchmarks/store_filters.py [--store STORE.h5] [--rows 4096] [--rounds 3]
 
-Without a store, heatmaps are made that look like Gaze-LLE's: one smooth peak on a low floor, float16. The chunks are
-those of the store (32 rows of 64x64).
+Without a store, the benchmark makes heatmaps that look like Gaze-LLE's: one smooth peak on a low constant, float16. The
+chunks are those of the store (32 rows of 64x64).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FILTERS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Alternate the filters and print one JSON line each: share of the raw size, MB/s written and read."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--store", type=Path, help="a store file whose heatmaps are taken")
+    parser.add_argument("--store", type=Path, help="a store file with heatmaps")
     parser.add_argument("--rows", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _measure(maps: np.ndarray, settings: dict[str, Any]) -> tuple[float, float, int]:
-    """(CPU seconds to write, to read, bytes) in memory, so that the disk does not blur the filter."""
+    """(CPU seconds to write, to read, bytes) in memory, so that the disk does not affect the times."""
     buffer = io.BytesIO()
     began = time.process_time()
     with h5py.File(buffer, "w") as file:

@@ -1,12 +1,13 @@
-"""What arms and probes cost: one run of many against the parts of it and against runs of one.
+"""Cost of arms and probes: one run of many arms against the sum of its parts, many probes against runs of one probe.
 
     python benchmarks/train_arms.py [--probes 20] [--rounds 2]
 
-On one CPU thread with random weights and in CPU time (which other load disturbs less than wall time), of whole training
-epochs: (1) an epoch of six arms against the sum of its parts, decoding, the encoder, and the arms' own passes and
-steps; (2) an epoch of P probes on a frozen predictor against P epochs of one probe. The encoder has twelve blocks and
-a probe two, so that a probe's step costs about half an encoder pass, as with ViT-L and four blocks. Runs alternate; the
-medians of the rounds' ratios count. Prints one JSON document; about a minute on a quiet core.
+Measures whole training epochs on one CPU thread with random weights, in CPU time (which other load changes less than
+wall time): (1) an epoch of six arms against the sum of its parts, which are decoding, the encoder, and the arms' own
+passes and steps; (2) an epoch of P probes on a frozen predictor against P epochs of one probe. The encoder has twelve
+blocks and a probe two, so that a probe's step costs about half an encoder pass, as with ViT-L and four blocks. Runs
+alternate; the results are the medians of the rounds' ratios. Prints one JSON document; takes about a minute on a quiet
+core.
 """
 
 from __future__ import annotations
@@ -108,11 +109,11 @@ def config(root: Path, folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 class _Trained(Exception):
-    """The training epoch is over; what a run does afterwards is not measured here."""
+    """Raised at the end of the training epoch; the rest of a run is not measured here."""
 
 
 def only_training(loop: Any) -> None:
-    """Let every run end behind its first training epoch."""
+    """Make every run end after its first training epoch."""
     train_epoch = loop.train_epoch
 
     def once(self: Any) -> None:
@@ -142,13 +143,13 @@ class Stopwatch:
         setattr(owner, name, timed)
 
     def take(self) -> dict[str, float]:
-        """What was added up since the last call."""
+        """The sums since the previous call."""
         found, self.seconds = self.seconds, {}
         return found
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the benchmark and print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=2)
     parser.add_argument("--probes", type=int, default=20)

@@ -1,13 +1,13 @@
-"""Training clips side by side with V-JEPA 2's own clip path, and its metric: alternated rounds, medians of ratios.
+"""Training clips and metric, compared with V-JEPA 2's own code: alternated rounds, medians of ratios.
 
     python benchmarks/train_data.py VIDEO --vjepa2 CLONE [--rounds 5] [--resolution 256] [--json]
 
-One worker's work: the same 32 frames of the same places, decoded and transformed to the model's input. `evaluation`:
-resize and centre crop; `training`: random resized crop and flip; `augmented`: with RandAugment and erasing. CLONE is a
-clone of facebookresearch/vjepa2, which is run as it is and needs decord, OpenCV and Pillow; torchvision's two
-conversions are stood in for where it is not installed, webdataset and pandas always (nothing here uses them). As in a
-loader's worker torch has one thread; decord takes every core, as upstream sets it, ours one thread (`1 thread`) or
-every core. `metric` is one step of class-mean recall for EPIC-KITCHENS' verbs, nouns and actions.
+Both decode the same 32 frames and transform them to the model's input, as one loader worker does. `evaluation`: resize
+and centre crop; `training`: random resized crop and flip; `augmented`: with RandAugment and erasing. CLONE is a clone
+of facebookresearch/vjepa2, which runs unchanged and needs decord, OpenCV and Pillow. Replacements are used for
+torchvision's two conversions if it is not installed, and always for webdataset and pandas (nothing here uses them). As
+in a loader's worker, torch has one thread; decord uses every core, as V-JEPA 2 sets it; ours uses one thread
+(`1 thread`) or every core. `metric` is one step of class-mean recall for EPIC-KITCHENS' verbs, nouns and actions.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CLASSES = (97, 300, 3568)
 
 
 def stand_in_for_absent_packages() -> None:
-    """Modules that upstream imports and that are not installed; conversions as torchvision defines them."""
+    """Replace modules that V-JEPA 2 imports and that are not installed; conversions as torchvision defines them."""
     webdataset = types.ModuleType("webdataset")
     webdataset.PipelineStage = object  # type: ignore[attr-defined]
     sys.modules.setdefault("webdataset", webdataset)
@@ -125,7 +125,10 @@ def our_clip(path: Path, side: int, mode: str, threads: int) -> Callable[[list[i
 
 
 def largest_difference(path: Path, side: int) -> float:
-    """Of a training clip without augmentation under the same crop and no flip; decord and PyAV decode alike."""
+    """Largest difference of a training clip without augmentation, with the same crop and no flip.
+
+    decord and PyAV decode equal frames.
+    """
     transforms = importlib.import_module("src.datasets.utils.video.transforms")
     with VideoReader(path) as reader:
         frames = reader.read(places(reader.frame_count)[0])

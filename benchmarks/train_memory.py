@@ -1,10 +1,10 @@
-"""Is the memory of training flat over epochs? Resident memory of the run after every epoch.
+"""Resident memory of a training run after every epoch, to show whether it grows.
 
     python benchmarks/train_memory.py [--epochs 30] [--workers 2]
 
-Trains a tiny model with random weights on made-up videos and heatmaps, with all arms' controls, a cache of validation
-features, augmentation and the JEPA loss, so that everything that could hold on to memory takes part. Prints one JSON
-document: megabytes per epoch, and the slope over the second half in MB per epoch (0 = flat).
+Trains a tiny model with random weights on synthetic videos and heatmaps, with controls, a cache of validation features,
+augmentation and the JEPA loss, so that everything that could keep memory is in use. Prints one JSON document: megabytes
+per epoch, and the slope over the second half in MB per epoch (0 = constant).
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from gazetools.trainer import train
 
 
 class MemoryLog(NoProgress):
-    """Notes the resident memory whenever an epoch's numbers are told."""
+    """Records the resident memory whenever the run reports an epoch."""
 
     def __init__(self) -> None:
         self.megabytes: list[float] = []
 
     def say(self, message: str) -> None:
-        """See gazetools.progress.Progress."""
+        """Record the memory if the message reports an epoch."""
         if message.startswith("epoch "):
             self.megabytes.append(resident_megabytes())
 
 
 def resident_megabytes() -> float:
-    """Of this process (Linux)."""
+    """Resident memory of this process in MB (Linux)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -47,7 +47,7 @@ def resident_megabytes() -> float:
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the benchmark and print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--workers", type=int, default=0)

@@ -1,12 +1,12 @@
-"""What one training step costs: seconds, throughput, use of the device's arithmetic, peak memory.
+"""Cost of one training step: seconds, throughput, share of the device's peak arithmetic, peak memory.
 
     python benchmarks/train_step.py [--config configs/eval/vitg-384/ek100-heatmap.yaml] [--batch-size 2] [--steps 10]
                                     [--peak-tflops 989] [key.path=value ...]
 
-The config's encoder, predictor and probe with random weights on random clips in page-locked memory: decoding is not
-measured. Operations are those of gazetools.trainer.plan.describe: the encoder's forward pass once, and of what trains
-the backward pass, too (twice the forward one; once where gradients only pass through). `mfu` is their share of
---peak-tflops, the device's own figure (989: bfloat16 of an H100 or H200, dense). Prints one JSON document.
+The encoder, predictor and probe of the config train with random weights on random clips in page-locked memory; decoding
+is not measured. Operations are counted by gazetools.trainer.plan.describe: the forward pass of all parts, and the
+backward pass of the trained parts (twice the forward pass; once for parts through which gradients only pass). `mfu` is
+their share of --peak-tflops, the device's figure (989: bfloat16 of an H100 or H200, dense). Prints one JSON document.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from gazetools.trainer.processes.world import World
 EK100 = {"verb": 97, "noun": 300, "action": 3806}
 WARM_UP = 3
 PASSES = {"probe": 1, "heatmap": 2, "predictor": 3, "all_but_encoder": 3}
-"""Forward passes' worth of operations in the predictor, by what trains."""
+"""Trained part -> operations of the predictor in a step, as a multiple of its forward pass."""
 
 
 class Nothing:
-    """A training set of which only the length is asked."""
+    """A training set of which only the length is used."""
 
     features = None
     epoch = 0
@@ -49,7 +49,7 @@ class Nothing:
 
 
 def random_batch(config: TrainingConfig, device: torch.device) -> Batch:
-    """As the loader hands it over."""
+    """A batch of random clips, as the loader returns it."""
     data, count = config.experiment.data, config.experiment.optimization.batch_size
     side = data.heatmap_resolution or data.resolution
     maps = torch.rand(count, data.frames_per_clip, side, side)
@@ -68,7 +68,7 @@ def random_batch(config: TrainingConfig, device: torch.device) -> Batch:
 
 
 def gflops(config: TrainingConfig, model: dict[str, Any]) -> float:
-    """Of a clip in a training step of all models."""
+    """GFLOPs per clip in a training step of all models."""
     arms = model["arms"]
     total = float(model["forward_gflops_per_clip"]["encoder"])
     for spec in plan_learners(config):
@@ -93,7 +93,7 @@ def measure(loop: Loop, batch: Batch, steps: int, device: torch.device) -> list[
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print one JSON document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="configs/eval/vitg-384/ek100-heatmap.yaml")
     parser.add_argument("--batch-size", type=int, default=2)

@@ -1,9 +1,9 @@
-"""How long `validate` takes over many small files: 10,000 .npz of 100 frames without video (goal: < 120 s on 2 cores).
+"""Time of `validate` for many small files: 10,000 .npz of 100 frames without video (goal: < 120 s on 2 cores).
 
     python benchmarks/validate_many.py [--files 10000] [--frames 100] [--different 200] [--folder DIR] [--json]
 
-Writes `--different` files of 64x64 float16 and hard links to them under other names (the bytes read stay those of all
-files; the page cache holds them either way). Peak memory is that of the process.
+Writes `--different` files of 64x64 float16 and hard links to them under other names. `validate` still reads the bytes
+of all files; the page cache holds them in both cases. Peak memory is that of the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gazetools import validate
 
 
 def main() -> None:
-    """Run and print the figures."""
+    """Run the benchmark and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--frames", type=int, default=100)

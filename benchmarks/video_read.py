@@ -1,9 +1,10 @@
-"""Video reading side by side with decord and OpenCV: alternated rounds, medians of per-round ratios.
+"""Video reading, compared with decord and OpenCV: alternated rounds, medians of per-round ratios.
 
     python benchmarks/video_read.py [VIDEO] [--rounds 7] [--json]
 
 Jobs: every frame to RGB (`sequential`), every 4th frame (`every_4th`), and clips of 32 frames spread over the file at
-stride 2 (`clips`). Each round runs every reader once, in turn, so that other load hits all alike; wall and CPU time.
+stride 2 (`clips`). Each round runs every reader once, in turn, so that other load affects all equally; wall and CPU
+time.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def clip_starts(count: int) -> list[int]:
 
 
 def clip_indices(start: int, count: int) -> list[int]:
-    """The 32 frames of the clip at `start`, held at the last frame."""
+    """Indices of the 32 frames of the clip at `start`; beyond the end the last frame repeats."""
     return [min(start + 2 * step, count - 1) for step in range(32)]
 
 
@@ -120,7 +121,7 @@ def measure(path: Path, rounds: int) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def main() -> None:
-    """Parse the command line, measure, print."""
+    """Parse the command line, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path, nargs="?", help="default: a made 1080p clip of 300 frames")
     parser.add_argument("--rounds", type=int, default=7)

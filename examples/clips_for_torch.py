@@ -1,4 +1,4 @@
-"""Batches of heatmap clips for a training loop of your own: python examples/clips_for_torch.py DATASET"""
+"""Batches of heatmap clips for your own training loop: python examples/clips_for_torch.py DATASET"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A gaze model of your own in the pipeline: python examples/own_gaze_model.py clip.mp4 STORE
+"""Your own gaze model in the pipeline: python examples/own_gaze_model.py clip.mp4 STORE
 
-The model here knows nothing: it says that everybody looks at the upper left corner. Yours would run a network. To use
-it with `gazetools extract --model corner`, worker processes and clusters, put `load` into an installed package with the
-entry point `corner = "my_package:load"` of the group `gazetools.gaze_models`.
+The model of this example uses no picture: it predicts for every person the upper left corner. Your model would run a
+network. To use it with `gazetools extract --model corner`, worker processes and clusters, put `load` into an installed
+package with the entry point `corner = "my_package:load"` of the group `gazetools.gaze_models`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Corner:
 
 
 def load(settings: LoadSettings) -> Corner:
-    """A `Loader`: called with what the options say about the model."""
+    """A `Loader`: called with the options that concern the model."""
     return Corner()
 
 

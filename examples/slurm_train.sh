@@ -1,7 +1,7 @@
 #!/bin/bash
 # One training run on several machines: sbatch examples/slurm_train.sh CONFIG [key=value ...]
-# Five minutes before the time limit, or where the job is preempted, the state is saved (exit 130), the job is queued
-# again, and goes on where it was.
+# Five minutes before the time limit, or when the job is preempted, gazetools saves the state (exit 130). The job is
+# queued again, and continues from that state.
 #SBATCH --job-name=gazetools-train
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -17,12 +17,12 @@ config=${1:?usage: sbatch examples/slurm_train.sh CONFIG [key=value ...]}
 shift
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 
-# One task per machine; each starts its own workers and meets the others at the first machine.
+# One task per machine; each starts its own workers and connects to the others at the first machine.
 srun --kill-on-bad-exit=0 bash -c 'exec gazetools train --config "$@" --gpus all \
   --nodes "$SLURM_NNODES" --node-rank "$SLURM_NODEID" --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "'"$first"':29500"' \
   _ "$config" "$@" &
 work=$!
-# The batch shell gets the warning; srun hands it on to gazetools on every machine.
+# The batch shell receives the signal; srun forwards it to gazetools on every machine.
 trap 'kill -USR1 "$work"' USR1 TERM
 code=0
 wait "$work" || code=$?

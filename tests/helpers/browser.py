@@ -1,4 +1,4 @@
-"""The browser in which pages are drawn."""
+"""The browser that renders HTML pages in tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def find_browser() -> str:
-    """Chromium or Chrome; where there is none the test is skipped."""
+    """Path of Chromium or Chrome; skips the test if neither is installed."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
             return path

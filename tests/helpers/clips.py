@@ -1,4 +1,4 @@
-"""Small video clips and box files made on the spot."""
+"""Small video clips and box files, made by the test that needs them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_clip(
 
 
 def write_clips(root: Path, frames: Mapping[str, int]) -> Path:
-    """A folder with `<name>.mp4` of so many frames for each of `frames`."""
+    """A folder with one `<name>.mp4` for each entry of `frames` (name -> number of frames)."""
     for name, count in frames.items():
         write_clip(root / f"{name}.mp4", frames=count)
     return root

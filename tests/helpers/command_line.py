@@ -14,7 +14,7 @@ from gazetools.cli.common import TERMINAL
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left behind."""
+    """Exit code and output of a finished command."""
 
     exit_code: int
     stdout: str
@@ -22,7 +22,7 @@ class Done:
 
 
 def run_cli(*arguments: str) -> Done:
-    """`gazetools ARGUMENTS`: exit code and both streams."""
+    """Run `gazetools ARGUMENTS`; returns exit code and both streams."""
     out, err = io.StringIO(), io.StringIO()
     TERMINAL.verbose = TERMINAL.quiet = TERMINAL.json = False
     with (

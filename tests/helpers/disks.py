@@ -1,4 +1,4 @@
-"""A disk that says to have little room."""
+"""A disk that reports little free space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 def pretend_free(
     monkeypatch: pytest.MonkeyPatch, *, free_bytes: int = 10**15, free_files: int = 10**9, all_files: int = 10**9
 ) -> list[str]:
-    """`os.statvfs` says so for every path; returns the list to which each question's path is added."""
+    """Make `os.statvfs` report these numbers for every path; returns the list of paths that it was called with."""
     asked: list[str] = []
     real = os.statvfs("/")
 

@@ -1,4 +1,4 @@
-"""Are two store files equal in every dataset? And a store to compare with."""
+"""Comparison of two store files, and the store of an undisturbed run to compare with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gazetools.store.columns import COLUMNS
 
 
 def assert_stores_equal(left: Path, right: Path) -> None:
-    """Checksums hold, and every dataset of both files is equal bit for bit."""
+    """Assert that both checksums are right, and that every dataset of both files is equal bit for bit."""
     for path in (left, right):
         open_store(path, verify_checksum=True).close()
     with h5py.File(left) as first, h5py.File(right) as second:

@@ -1,4 +1,4 @@
-"""Models built at once from a config, and weights under V-JEPA 2's own names."""
+"""Models built from a config in one call, and weights under V-JEPA 2's own names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OWN_QUERY = re.compile(r"^((?:predictor_)?blocks\.\d+\.)attention\.query\.(weig
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltModel:
-    """The model of a run, and what a run says of it."""
+    """The model of a run, and the messages of a run about it."""
 
     wrapper: AnticipativeWrapperHeatmap
     random_weights: bool
@@ -26,7 +26,7 @@ class BuiltModel:
 
 
 def build_model(config: TrainingConfig) -> BuiltModel:
-    """Encoder, predictor and wrapper with their weights, on the CPU, everything frozen; see load_pretrained."""
+    """Encoder, predictor and wrapper with the weights of `load_pretrained`, on the CPU, everything frozen."""
     shared = load_pretrained(config)
     wrapper = build_wrapper(config, shared, seed=config.seed)
     return BuiltModel(wrapper=wrapper, random_weights=shared.random_weights, notes=shared.notes)

@@ -12,21 +12,21 @@ _SAMPLE_SECONDS = 0.1
 
 @dataclass
 class Usage:
-    """What a finished command used."""
+    """Output, memory, processes and CPU time of a finished command."""
 
     stdout: str
     peak_pss_mib: float
-    """Most memory at one time: proportional set size summed over the tree, shared pages counted once."""
+    """Peak memory: proportional set size summed over the tree, shared pages counted once."""
     peak_process_mib: float
-    """The same of the largest single process."""
+    """Peak memory of the largest single process."""
     processes: int
-    """Most processes at one time."""
+    """Largest number of processes at one time."""
     cpu_seconds: float
-    """Of the command and all children that it waited for."""
+    """CPU time of the command and of all children that it waited for."""
 
 
 def run_measured(command: list[str]) -> Usage:
-    """Run `command` and sample its process tree; its stderr goes to ours. Raises CalledProcessError where it fails."""
+    """Run `command` and sample its process tree; stderr is not captured. Raises CalledProcessError if it fails."""
     import resource
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -47,7 +47,7 @@ def run_measured(command: list[str]) -> Usage:
 
 
 def _pss_mib(pid: int) -> float:
-    """Pss of a process, of which every page of memory shared by n processes counts 1/n; 0 for one that has ended."""
+    """Pss of a process (a page that n processes share counts 1/n); 0 for a process that has ended."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -20,7 +20,7 @@ from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
 from gazetools.io.atomic import atomic_path
 
 _GAINS = {
-    # Larger than 1 where a token must feel other tokens: sharp attention, a loud head token.
+    # Larger than 1 where a token must depend on other tokens: sharp attention, a head token of large magnitude.
     "attn.qkv.weight": 2.0,
     "head_token.weight": 3.0,
     "heatmap_head.1.weight": 0.5,
@@ -49,7 +49,7 @@ def random_model_tensors(config: GazelleConfig, seed: int) -> dict[str, torch.Te
 def tiny_config(
     *, inout: bool = True, in_size: tuple[int, int] = (56, 56), out_size: tuple[int, int] = (64, 64)
 ) -> GazelleConfig:
-    """A model small enough for a millisecond per frame, of the same parts as the released ones."""
+    """A model that takes about a millisecond per frame and has the same parts as the released ones."""
     return GazelleConfig(
         name="gazelle_random_tiny" + ("_inout" if inout else ""),
         backbone=BackboneConfig(name="dinov2_random_tiny", embed_dim=48, depth=2, num_heads=4, native_grid=7),

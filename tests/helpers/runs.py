@@ -1,4 +1,4 @@
-"""What tests of runs share: a progress that listens and sends signals, and comparisons of states."""
+"""Shared by tests of runs: a `Progress` that records messages and sends signals, and comparisons of states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gazetools.trainer.folder.checkpoints import load_latest
 
 
 class Listener(NoProgress):
-    """Collects what is said; sends a signal to this process when a number of training steps is reached."""
+    """Records messages; sends a signal to this process when a number of training steps is reached."""
 
     def __init__(self, *, signal_after_steps: int | None = None, number: int = signal.SIGTERM) -> None:
         self.said: list[str] = []
@@ -49,7 +49,7 @@ def final_state(folder: Path) -> dict[str, Any]:
 
 
 def learner_state(folder: Path, name: str) -> tuple[Any, Any]:
-    """The saved probe `name` of a finished run, and the predictor that it stands on."""
+    """The saved probe `name` of a finished run, and the predictor under it."""
     state = final_state(folder)
     learner = state["learners"][name]
     trunks = [key for key in state["predictors"] if name.startswith(key)]

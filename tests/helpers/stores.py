@@ -24,7 +24,7 @@ People = Mapping[int, Sequence[int]]
 
 @dataclass(kw_only=True)
 class MadeVideo:
-    """What a store says of one video, in the form that tests compare with."""
+    """Contents of a store for one video, in the form that tests compare with."""
 
     video_id: str
     frame_count: int

@@ -20,7 +20,7 @@ class SourceFile:
     """One file of the package."""
 
     path: Path
-    """Relative to the repository."""
+    """Path relative to the repository."""
     text: str
 
     @cached_property

@@ -1,7 +1,7 @@
 """A synthetic EPIC-KITCHENS-100: videos of three rates, its CSVs as they are released; no licensed bytes.
 
-The picture is bright while an action is going on and dark otherwise, so whether a frame belongs to an action can be
-seen in it. Frame numbers of the CSVs count 60 (PXX_YY) or 50 (PXX_1YY) per second whatever the file's rate.
+The picture is bright during an action and dark otherwise, so that a frame shows whether it belongs to an action. Frame
+numbers of the CSVs count 60 (PXX_YY) or 50 (PXX_1YY) per second, independently of the file's rate.
 
 python -m tests.helpers.synthetic_epic ROOT      # ROOT/videos/PXX/videos/PXX_YY.MP4, ROOT/annotations/EPIC_100_*.csv
 """

@@ -1,7 +1,7 @@
 """Synthetic Ego-Exo4D roots whose answers are known in closed form; no licensed bytes.
 
-A wearer walks on a circle of 0.3 m before two or more exo cameras, heading for a fixed point of the world that the eyes
-look at. So the pose at any time, the head's corners and the target's pixel follow from the few numbers below.
+A wearer walks on a circle of 0.3 m in front of two or more exo cameras, facing a fixed point of the world, at which the
+eyes look. So the pose at any time, the head's corners and the target's pixel follow from the few numbers below.
 
 python -m tests.helpers.synthetic_takes ROOT      # writes the three takes that the tests use
 """
@@ -31,7 +31,7 @@ GRAPH = "40084458-f219-16ca-0c3c-8bd94ee06e6c"
 LENS = (1761.275757, 1761.275757, 1920.0, 1080.0, 0.036902, 0.057131, -0.057154, 0.018458)
 CAMERA_T = np.array([1.691723, 0.545741, -0.116511])
 CAMERA_Q = np.array([-0.437056, -0.661141, 0.501553, 0.346871])  # x, y, z, w
-CENTRE = np.array([-0.28, -0.25, -0.45])  # of the walk; about 2.2 m before the first camera
+CENTRE = np.array([-0.28, -0.25, -0.45])  # of the walk; about 2.2 m in front of the first camera
 TARGET = np.array([0.15, 0.35, -0.75])
 RADIUS_M = 0.3
 PERIOD_S = 6.0
@@ -51,7 +51,7 @@ def _rotation_z(angle: float) -> Floats:
 
 
 def quaternion_to_matrix(q: Floats) -> Floats:
-    """By way of OpenCV's rotation vectors, independent of the code under test."""
+    """Convert through OpenCV's rotation vectors, independently of the code under test."""
     q = q / np.linalg.norm(q)
     angle = 2 * np.arctan2(np.linalg.norm(q[:3]), q[3])
     axis = q[:3] / max(float(np.linalg.norm(q[:3])), 1e-12)
@@ -66,7 +66,7 @@ def matrix_to_quaternion(rotation: Floats) -> Floats:
 
 
 def cpf_pose(seconds: float) -> tuple[Floats, Floats]:
-    """(R, t) of T_world_cpf: on the circle, upright, heading for the target with a slow sway of 0.2 rad."""
+    """(R, t) of T_world_cpf: on the circle, upright, facing the target with a slow sway of 0.2 rad."""
     angle = 2 * np.pi * seconds / PERIOD_S
     place = CENTRE + RADIUS_M * np.array([np.cos(angle), np.sin(angle), 0.05 * np.sin(2 * angle)])
     forward = (TARGET - place) * [1, 1, 0]
@@ -93,7 +93,7 @@ class Camera:
     width: int = 480
     height: int = 270
     frames: int | None = None
-    """None: as many as the take."""
+    """Number of frames; None: as many as the take has."""
     graph_uid: str = GRAPH
 
     @property
@@ -105,7 +105,7 @@ class Camera:
         return _rotation_z(self.turn) @ (CAMERA_T - CENTRE) + CENTRE
 
     def pixels(self, points_world: Floats) -> Floats:
-        """Pixels [N, 2] of the small video by OpenCV, an independent reference; only for points before the camera."""
+        """Pixels [N, 2] of the small video by OpenCV, an independent reference; points must be in front of it."""
         camera = (points_world - self.translation) @ self.rotation
         assert (camera[:, 2] > 0).all()
         fx, fy, cx, cy, *k = LENS
@@ -124,7 +124,7 @@ class Camera:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticTake:
-    """What is written for one take."""
+    """Properties of one take to write."""
 
     name: str
     uid: str
@@ -144,7 +144,7 @@ class SyntheticTake:
         return self.name.rsplit("_", 1)[0]
 
     def seconds(self, frame: int) -> float:
-        """Time of a frame since the take's first, as the trajectory's 1 kHz clock has it."""
+        """Time of a frame since the take's first, on the trajectory's 1 kHz clock."""
         return round(frame * 1000 / 30) / 1000
 
     def target_pixel(self, camera: Camera) -> Floats:
@@ -197,7 +197,7 @@ def write_root(root: Path, takes: Sequence[SyntheticTake] = TAKES, *, draw: bool
 
 
 def keysteps(takes: Sequence[SyntheticTake], *, first: int = 0) -> dict[str, Any]:
-    """Two segments per take, of three classes, one of which only odd numbers have; unknown fields are to be ignored."""
+    """Two segments per take with unknown fields; of three classes, one occurs only in takes of odd number."""
     names = {11: "Cut the apple", 12: "Wash hands", 30: "Plate the food"}
     annotations = {}
     for number, take in enumerate(takes, start=first):
@@ -246,7 +246,7 @@ def _take_entry(take: SyntheticTake) -> dict[str, Any]:
 
 
 def _write_timesync(folder: Path, take: SyntheticTake) -> None:
-    """Rows before and after the take's too."""
+    """Trajectory rows, also before and after the take."""
     path = folder / "timesync.csv"
     assert not path.exists(), "give takes different captures: one timesync.csv has the rows of one take here"
     rows = []
@@ -347,7 +347,7 @@ def _write_video(path: Path, take: SyntheticTake, camera: Camera, *, draw: bool)
     if not draw and alike and alike[0] is not camera and camera.frames == alike[0].frames:
         shutil.copyfile(path.with_stem(alike[0].name), path)
         return
-    shade = zlib.crc32(take.uid.encode()) % 60  # no two takes show the same
+    shade = zlib.crc32(take.uid.encode()) % 60  # no two takes have equal pictures
     ramp = np.linspace(60 + shade, 140 + shade, camera.width).astype(np.uint8)
     ramp = ramp[None, :, None].repeat(camera.height, 0).repeat(3, 2)
     with av.open(str(path), "w", format="mp4") as container:

@@ -1,4 +1,4 @@
-"""Videos out of arrays, for tests of what reads frames."""
+"""Videos made of arrays, for tests of code that reads frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gazetools.schemas.video import Frame
 
 
 class ArrayVideo:
-    """Behaves as VideoReader does for `frames` uint8 [T, H, W, 3] at `rate` per second; remembers what was decoded."""
+    """Behaves as VideoReader for `frames` uint8 [T, H, W, 3] at `rate` per second; records decoded frames."""
 
     def __init__(self, frames: np.ndarray, rate: int = 30) -> None:
         self.pixels = frames

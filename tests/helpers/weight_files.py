@@ -22,7 +22,7 @@ BOXES = [[(0.1, 0.1, 0.5, 0.5), None]]
 
 
 def decoder_of(whole: Tensors) -> Tensors:
-    """As the released .pt has it."""
+    """A weight file in the form of the released .pt."""
     return {key: value for key, value in whole.items() if not key.startswith("backbone.")}
 
 
@@ -32,7 +32,7 @@ def hub_of(whole: Tensors) -> Tensors:
 
 
 def transformers_of(whole: Tensors, *, nested: bool) -> Tensors:
-    """The backbone under the names of transformers: `nested` older, else today's."""
+    """The backbone under the names of transformers; `nested`: the older names, else the current ones."""
     hub, table = hub_of(whole), transformers_key_table(TINY.backbone, nested_attention=nested)
     return {
         key: (hub[source] if third is None else hub[source].chunk(3)[third]).clone()
@@ -51,7 +51,7 @@ def write_st(path: Path, tensors: Tensors) -> Path:
 
 
 def write_folder(folder: Path, whole: Tensors, *, shards: int = 1, nested: bool = True, **config: object) -> Path:
-    """A folder as transformers saves it, in one file or in shards; `config` replaces entries of its config.json."""
+    """A folder as transformers saves it, with one file or shards; `config` replaces entries of its config.json."""
     folder.mkdir()
     settings = {"model_type": "dinov2", "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     (folder / "config.json").write_text(json.dumps({**settings, "patch_size": 14, **config}))
@@ -67,7 +67,7 @@ def write_folder(folder: Path, whole: Tensors, *, shards: int = 1, nested: bool 
 
 
 def heatmaps(**files: Path) -> torch.Tensor:
-    """What `gazelle_test`, loaded from `files`, gives for one random picture with a box and without."""
+    """Output of `gazelle_test`, loaded from `files`, for one random picture with a box and without one."""
     images = np.random.default_rng(1).integers(0, 256, (1, 60, 80, 3), dtype=np.uint8)
     return load_model("gazelle_test", offline=True, **files)(images, BOXES).heatmap
 
