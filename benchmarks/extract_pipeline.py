@@ -4,9 +4,9 @@ python benchmarks/extract_pipeline.py [--model FILE] [--frames 400] [--size 1920
 python benchmarks/extract_pipeline.py --device-ms 8 [--batch-size 32] ...
 
 A model on the CPU shares its cores with the decoder, so that the whole can't reach the smaller part. `--device-ms`
-puts a stand-in of a GPU in the model's place, which takes so long per frame, does so beside the process and uses no
-core: what is lost then is lost by the pipeline. `extract` is all frames of all `--videos` by the time from the loaded
-model to the last store file.
+puts a stand-in of a GPU in the model's place, which takes so long per frame, works in parallel with the process and
+uses no core: what is lost then is lost by the pipeline. `extract` is all frames of all `--videos` by the time from the
+loaded model to the last store file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ class _Elsewhere(BatchRunner):
     """Computes maps of zeros on a device that takes `MS_PER_FRAME` and is given the next batch while it is busy."""
 
     MS_PER_FRAME = 0.0
-    works_beside = True
+    works_in_parallel = True
     _free_at = 0.0
 
     def begin(self, images: list[np.ndarray], prompts: list[FramePrompts]) -> Pending:
@@ -47,12 +48,20 @@ class _Elsewhere(BatchRunner):
         self._free_at = done_at = max(now, self._free_at) + len(images) * self.MS_PER_FRAME / 1000
         rows = sum(len(frame.prompt_boxes) for frame in prompts)
 
-        def finish() -> BatchResult:
-            time.sleep(max(0.0, done_at - time.perf_counter()))
-            heatmap = np.zeros((rows, *self.heatmap_shape), np.float16)
-            return BatchResult(heatmap=heatmap, inout=np.zeros(rows, np.float32))
+        return _Elapsing(done_at, (rows, *self.heatmap_shape))
 
-        return finish
+
+@dataclass(frozen=True)
+class _Elapsing:
+    """A batch that is done at `done_at`."""
+
+    done_at: float
+    shape: tuple[int, ...]
+
+    def result(self) -> BatchResult:
+        """Wait until then."""
+        time.sleep(max(0.0, self.done_at - time.perf_counter()))
+        return BatchResult(heatmap=np.zeros(self.shape, np.float16), inout=np.zeros(self.shape[0], np.float32))
 
 
 def main() -> None:
@@ -66,7 +75,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=1, help="copies of the clip, done one after the other")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=0, help="0: what extract chooses")
-    parser.add_argument("--device-ms", type=float, default=0.0, help="a device beside the CPU, milliseconds per frame")
+    parser.add_argument("--device-ms", type=float, default=0.0, help="a device next to the CPU, milliseconds per frame")
     arguments = parser.parse_args()
     if arguments.device_ms:
         _Elsewhere.MS_PER_FRAME = arguments.device_ms
@@ -121,10 +130,10 @@ def _model_alone(runner: BatchRunner, frame: np.ndarray, frames: int) -> float:
         count = min(runner.batch_size, frames - first)
         begun = runner.begin([frame] * count, [whole] * count)
         if pending is not None:  # one batch ahead, as the pipeline does it
-            pending()
+            pending.result()
         pending = begun
     if pending is not None:
-        pending()
+        pending.result()
     return frames / (time.perf_counter() - began)
 
 

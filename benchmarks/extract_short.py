@@ -2,8 +2,8 @@
 
 python benchmarks/extract_short.py [--videos 40] [--frames 60] [--size 448x448] [--rounds 3] [--device cpu]
 
-One worker with a loaded model does all clips as `extract` does: the next video opened ahead, the store file of the one
-before written beside. The medians over the rounds are reported, and the CPU time of the process beside them.
+One worker with a loaded model does all clips as `extract` does: the next video is opened ahead, the store file of the
+previous one is written meanwhile. Reports the medians over the rounds, and the CPU time of the process.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from gazetools.extraction.inputs import VideoItem
-from gazetools.extraction.run import OnResult, _run_here, decode_settings
+from gazetools.extraction.run import _run_here, decode_settings
 from gazetools.extraction.tasks import Task, WorkQueue
-from gazetools.extraction.worker import WorkOrder
+from gazetools.extraction.work import WorkOrder
 from gazetools.progress import NoProgress
 from gazetools.schemas.extract import ExtractOptions, ItemResult, StageTimes
 from tests.helpers.clips import write_clip
@@ -69,17 +69,16 @@ def _item(path: Path) -> VideoItem:
 def _measure(store: Path, options: ExtractOptions, items: list[VideoItem]) -> tuple[float, float, StageTimes]:
     """(wall seconds of the worker, CPU seconds of this process, stages) of all items.
 
-    Results are told late, since a store file is written beside the next video: only whole runs can be compared.
+    Results come late, since a store file is written while the next video is computed: only whole runs can be compared.
     """
     order = WorkOrder(store=store, options=options, decoding=decode_settings(options), video_ids=["x"])
 
     def on_result(result: ItemResult, ended: bool) -> None:
         assert result.status == "done", result.reason
 
-    told: OnResult = on_result
     queue = WorkQueue(items, [Task(item=item, cost=1.0) for item in items])
     began = time.process_time()
-    times = _run_here(order, queue, NoProgress(), told)
+    times = _run_here(order, queue, NoProgress(), on_result)
     return times.wall, time.process_time() - began, times
 
 

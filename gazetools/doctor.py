@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has and lacks for gazetools, each lack with the command that mends it."""
+"""`doctor`: what this machine has and lacks for gazetools, each lack with the command that gets it."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Check:
 
     name: str
     status: Literal["ok", "optional", "missing"]
-    """optional: absent, and only the named use needs it."""
+    """`optional`: absent, and only the named use needs it."""
     found: str
     remedy: str | None = None
 
 
 def examine() -> list[Check]:
-    """Look at Python, packages, devices, weights cache and disk; never changes anything."""
+    """Check Python, packages, devices, weights cache and disk, without changing anything."""
     checks = [
         Check(name="gazetools", status="ok", found=__version__),
         Check(name="python", status="ok", found=f"{platform.python_version()} on {platform.platform()}"),
@@ -71,7 +71,7 @@ def _package(module: str, package: str, use: str, needed: bool) -> Check:
 
 
 def _version(module: ModuleType) -> str:
-    """As it says itself, or as it was installed under that name."""
+    """Version that the module states, or that was installed under its name."""
     try:
         return str(getattr(module, "__version__", None) or importlib.metadata.version(module.__name__))
     except importlib.metadata.PackageNotFoundError:

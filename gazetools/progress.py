@@ -1,4 +1,4 @@
-"""How long work reports its progress: a tiny protocol, so that the library never draws on a terminal by itself."""
+"""Progress of long work as a protocol, so that the library never draws on a terminal by itself."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
-    """What library functions call; the CLI draws bars from it, `NoProgress` ignores it."""
+    """Calls that library functions make; the command line draws bars from them, `NoProgress` ignores them."""
 
     def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
-        """Begin (or restart) the named task with `total` steps, None if unknown."""
+        """Begin (or restart) the named task with `total` steps; None: unknown."""
 
     def advance(self, task: str, steps: int = 1) -> None:
-        """`steps` more are done."""
+        """Count `steps` more as done."""
 
     def finish(self, task: str) -> None:
-        """The task has ended, well or not."""
+        """End the task, whether it succeeded or not."""
 
     def say(self, message: str) -> None:
-        """A line worth keeping above the bars."""
+        """Print a line that stays above the bars."""
 
 
 @runtime_checkable
 class ShowsTable(Protocol):
-    """A progress that can also keep a table beside its bars."""
+    """A progress that can also show a table above its bars."""
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show or replace the table."""
 
 
 class NoProgress:
-    """Ignores everything."""
+    """A progress that ignores everything."""
 
     def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
         """Ignored."""

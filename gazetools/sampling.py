@@ -45,3 +45,12 @@ def choose_frames(
     steps = int(np.floor((times[-1] - times[0]) * fps + 1e-6)) + 1
     grid = times[0] + np.arange(steps) / fps
     return chosen[np.unique(nearest_indices(times, grid))]
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """At most `wanted` positions of 0..count-1, evenly spread, with both ends; empty for a count of 0.
+
+    >>> spread(9, 3)
+    [0, 4, 8]
+    """
+    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(wanted, count)).round())] if count else []

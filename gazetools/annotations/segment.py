@@ -27,7 +27,7 @@ class Segment:
     classes: dict[str, Any]
     """Task -> id: `verb` and `noun` ints with `action` = (verb, noun), or `action` alone as an int; {}: no labels."""
     name: str | None = None
-    """The annotation's own id (EPIC's narration_id), under which predictions are handed in."""
+    """The annotation's own id (EPIC's narration_id), which benchmarks expect with predictions."""
     participant_id: str | None = None
     frame_range: tuple[int, int] | None = None
     """EPIC's start_frame and stop_frame, for `compat: vjepa2` only. They count 60 or 50 per second whatever the rate

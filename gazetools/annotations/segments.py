@@ -48,13 +48,16 @@ def _read_json(path: Path, labelled: bool) -> list[Segment]:
         raise DataFileError(f"{path} does not exist.", hint=f"Get it with: {command}", path=str(path))
     document = read_json(path, max_bytes=_MAX_JSON)
     problems: list[str] = []
-    if is_lta or (isinstance(document, dict) and isinstance(document.get("clips"), list)):
+    is_lta |= isinstance(document, dict) and isinstance(document.get("clips"), list)
+    if is_lta:
         segments = ego4d.lta_segments(path, document, problems, labelled=labelled)
     else:
         segments = keysteps.keystep_segments(path, document, problems, labelled=labelled)
     refuse_problems(path, problems)
     if not segments:
-        raise DataFileError(f"{path} has no segments.", hint="Pass annotations with at least one keystep.")
+        raise DataFileError(
+            f"{path} has no segments.", hint=f"Pass annotations with at least one {'action' if is_lta else 'keystep'}."
+        )
     return segments
 
 

@@ -1,4 +1,4 @@
-"""The `gazetools` command: global options, the table of commands, and the one place where errors become exit codes."""
+"""The `gazetools` command: global options, the table of commands, and the place where errors become exit codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from gazetools._version import __version__
 from gazetools.cli.common import TERMINAL
-from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsError
+from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsError, UsageError
 
 # Typer brings its own copy of click; this is its base exception, by way of a public name.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -35,8 +35,20 @@ COMMANDS = {
 }
 
 
-class _Interrupted(Exception):
+class _InterruptedError(GazetoolsError):
     """Ctrl-C in a command: typer would turn KeyboardInterrupt into a bare 130, without a word or a JSON document."""
+
+    exit_code = ExitCode.INTERRUPTED
+    code = "interrupted"
+
+    def __init__(self) -> None:
+        super().__init__("Interrupted. The same command goes on from here.")
+
+
+class _InternalError(GazetoolsError):
+    """A fault of gazetools itself."""
+
+    code = "internal"
 
 
 class _LazyGroup(TyperGroup):
@@ -47,17 +59,17 @@ class _LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            raise _Interrupted from stop
+            raise _InterruptedError from stop
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """For the list of commands: name and one line."""
+        """A stand-in with name and one line, enough for the list of commands."""
         return TyperCommand(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """For the call: the real command."""
+        """The real command, for a call or its help."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, _load(name) if name in COMMANDS else command, rest
 
@@ -72,7 +84,6 @@ def _load(name: str) -> Any:
 app = typer.Typer(
     cls=_LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -113,29 +124,34 @@ def _run(arguments: list[str]) -> int:
         return int(result) if isinstance(result, int) else int(ExitCode.OK)
     except typer.Exit as stop:
         return stop.exit_code
-    except GazetoolsError as error:
-        return _report(error.as_dict(), str(error), int(error.exit_code))
-    except _ClickException as error:
-        message = _with_value(error, arguments)
-        context = getattr(error, "ctx", None)
-        hint = f"See: {context.command_path} --help" if context else "See: gazetools --help"
-        document = {"code": "usage", "message": message, "hint": hint, "exit_code": int(ExitCode.USAGE)}
-        return _report(document, f"{message} {hint}", int(ExitCode.USAGE))
-    except (KeyboardInterrupt, _Interrupted, typer.Abort):
-        message = "Interrupted. The same command goes on from here."
-        document = {"code": "interrupted", "message": message, "hint": None, "exit_code": int(ExitCode.INTERRUPTED)}
-        return _report(document, message, int(ExitCode.INTERRUPTED), traced=False)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.OK)
-    except ImportError as error:
-        lack = _lacking_package(error)
-        return _report(lack.as_dict(), str(lack), int(lack.exit_code))
-    except Exception as error:
-        message = f"Internal error: {type(error).__name__}: {error}."
-        hint = "This is a fault of gazetools. Run again with -v before the command and report the traceback."
-        document = {"code": "internal", "message": message, "hint": hint, "exit_code": int(ExitCode.FAULT)}
-        return _report(document, f"{message} {hint}", int(ExitCode.FAULT))
+    except (Exception, KeyboardInterrupt) as error:
+        found = _explained(error, arguments)
+        if TERMINAL.verbose and not isinstance(found, _InterruptedError):
+            traceback.print_exc()
+        sys.stderr.write(f"error: {found}\n")
+        TERMINAL.emit({"error": found.as_dict()})
+        return int(found.exit_code)
+
+
+def _explained(error: BaseException, arguments: list[str]) -> GazetoolsError:
+    """Whatever was raised, as an error with a message for the user, a hint and an exit code."""
+    if isinstance(error, GazetoolsError):
+        return error
+    if isinstance(error, _ClickException):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "gazetools"
+        return UsageError(_with_value(error, arguments), hint=f"See: {command} --help")
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return _InterruptedError()
+    if isinstance(error, ImportError):
+        return _lacking_package(error)
+    return _InternalError(
+        f"Internal error: {type(error).__name__}: {error}.",
+        hint="This is a fault of gazetools. Run again with -v before the command and report the traceback.",
+    )
 
 
 def _with_value(error: Any, arguments: list[str]) -> str:
@@ -149,7 +165,7 @@ def _with_value(error: Any, arguments: list[str]) -> str:
 
 
 def _lacking_package(error: ImportError) -> EnvironmentLacksError:
-    """A package that is absent, or cv2 without the system's libGL (PITFALLS 36)."""
+    """A package that is absent, or an OpenCV that does not find libGL, as on servers without a display."""
     name = (error.name or "a package").split(".")[0]
     if name == "cv2" or "libGL" in str(error):
         return EnvironmentLacksError(
@@ -157,15 +173,6 @@ def _lacking_package(error: ImportError) -> EnvironmentLacksError:
             hint="pip uninstall -y opencv-python && pip install opencv-python-headless",
         )
     return EnvironmentLacksError(f"The package {name} can't be imported ({error}).", hint=f"pip install {name}")
-
-
-def _report(document: dict[str, Any], text: str, code: int, *, traced: bool = True) -> int:
-    """One message on stderr (with a traceback only under -v), one JSON document on stdout under --json."""
-    if TERMINAL.verbose and traced:
-        traceback.print_exc()
-    sys.stderr.write(f"error: {text}\n")
-    TERMINAL.emit({"error": document})
-    return code
 
 
 if __name__ == "__main__":

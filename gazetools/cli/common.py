@@ -52,6 +52,11 @@ class Terminal:
             sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
             sys.stdout.flush()
 
+    def result(self, document: Any, renderable: RenderableType) -> None:
+        """The result of a command: one JSON document under --json, else something for people."""
+        self.emit(document)
+        self.show(renderable)
+
     @contextmanager
     def progress(self) -> Iterator[RichProgress]:
         """Progress bars with rate and ETA on stderr."""
@@ -62,7 +67,7 @@ class Terminal:
 
 
 TERMINAL = Terminal()
-"""Of this process; the only state the command line keeps."""
+"""The terminal of this process; the only state that the command line keeps."""
 
 
 def _set_json(value: bool) -> bool:
@@ -114,14 +119,14 @@ ConfigOption = Annotated[
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM, as schedulers send it, ends the block in order, like Ctrl-C; a second one kills as ever."""
+    """SIGTERM, as schedulers send it, ends the block in order, like Ctrl-C; a second one kills as usual."""
 
     def interrupt(number: int, _: object) -> None:
         signal.signal(number, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    previous = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.panel import Panel
+from rich.text import Text
 
-from gazetools.cli.common import TERMINAL, JsonOption
+from gazetools.cli.common import TERMINAL
+from gazetools.cli.options import options
+from gazetools.cli.progress import RichProgress
+from gazetools.schemas.base import nearest_name
+from gazetools.schemas.demo import DemoOptions
+from gazetools.schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from gazetools.demo.plan import DemoPlan
     from gazetools.demo.run import DemoResult
 
 
+@options(DemoOptions)
 def demo_command(
+    *,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for everything the demo makes.")] = Path(
         "demo"
     ),
-    full: Annotated[
-        bool, typer.Option("--full", help="More scenes and two seeds: a narrow interval in about 15 minutes.")
-    ] = False,
     scenes_only: Annotated[
         bool, typer.Option("--scenes-only", help="Stop after scenes, annotations and config.")
     ] = False,
-    clips: Annotated[int | None, typer.Option(min=1, max=2000, help="Synthetic clips instead of the plan's.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=1, max=600, help="Length of each clip.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, max=1000, help="Of training.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=999_999, help="Of scenes, data order and encoder.")] = None,
-    model: Annotated[str | None, typer.Option(help="Gaze model of the step extract (default: gazelle_tiny).")] = None,
-    as_json: JsonOption = False,
+    options: DemoOptions,
 ) -> int:
     """Does gaze tell the next action? Scenes, gaze model, checks, training with five arms and a report, in minutes.
 
-    Every step is a public command and is printed. The same command goes on where it was interrupted.
+    Every step is a public command and is printed. The same command continues where it was interrupted.
 
     Exit code 0: the arm with estimated gaze is better than the one without (`contrast` > 0 in result.json); 1: not.
 
@@ -42,7 +43,7 @@ def demo_command(
     """
     from gazetools.demo.run import claim_folder, make_scenes, run_demo
 
-    plan = _plan(full=full, clips=clips, seconds=seconds, epochs=epochs, seed=seed, model=model)
+    plan = _plan(options)
     if scenes_only:
         claim_folder(output, plan)
         with TERMINAL.progress() as progress:
@@ -51,27 +52,25 @@ def demo_command(
         TERMINAL.say(f"{output / 'scenes'} and {output / 'experiment'} are there.")
         return 0
     result = run_demo(output, plan, progress=_Steps(), quiet=TERMINAL.quiet)
-    TERMINAL.show(_panel(result))
-    TERMINAL.emit(result.document)
+    TERMINAL.result(result.document, _panel(result))
     return result.exit_code
 
 
-def _plan(**options: Any) -> DemoPlan:
+def _plan(options: DemoOptions) -> DemoPlan:
+    """The default or full plan with what the options replace. Raises UsageError for a model that is not there."""
     from gazetools.demo.plan import DEFAULT, FULL
 
-    if (model := options["model"]) is not None:
-        _require_model(model)
-    base = FULL if options.pop("full") else DEFAULT
-    given = {name: value for name, value in options.items() if value is not None}
+    if options.model is not None:
+        _require_model(options.model)
+    given = options.model_dump(exclude={"full"}, exclude_none=True)
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    base = FULL if options.full else DEFAULT
     return dataclasses.replace(base, **given, overridden=tuple(words)) if given else base
 
 
 def _require_model(model: str) -> None:
     """UsageError for a model that is neither a known name nor a file, before minutes of rendering."""
     from gazetools.gazemodels import model_names
-    from gazetools.schemas.base import nearest_name
-    from gazetools.schemas.errors import UsageError
 
     if model in model_names() or Path(model).is_file():
         return
@@ -83,50 +82,27 @@ def _require_model(model: str) -> None:
     )
 
 
-class _Steps:
-    """Lines of the demo between the bars of its commands, which draw their own; one bar while scenes are rendered."""
+class _Steps(RichProgress):
+    """A bar while scenes are rendered, and lines between the bars of the commands, which draw their own."""
 
     def __init__(self) -> None:
-        self._bars: Any = None
-
-    def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
-        """Draw a bar until `finish`."""
-        from gazetools.cli.progress import RichProgress
-
-        self._bars = RichProgress(TERMINAL.err()).__enter__()
-        self._bars.start(task, total, unit=unit)
-
-    def advance(self, task: str, steps: int = 1) -> None:
-        """Move it on."""
-        self._bars.advance(task, steps)
+        super().__init__(TERMINAL.err())
 
     def finish(self, task: str) -> None:
-        """Take it down: the next command draws its own."""
-        self._bars.finish(task)
-        self._bars.__exit__(None, None, None)
-
-    def say(self, message: str) -> None:
-        """One line of talk."""
-        TERMINAL.say(message)
+        """Stop drawing, so that the next command can."""
+        super().finish(task)
+        self.__exit__(None, None, None)
 
 
-def _panel(result: DemoResult) -> Any:
-    from rich.markup import escape
-    from rich.panel import Panel
-
+def _panel(result: DemoResult) -> Panel:
     from gazetools.demo.answer import controls_sentence, headline, sentence
 
-    document = result.document
-    lines = [f"[bold]{escape(headline(document))}[/bold]", ""]
-    lines += [escape(text) for text in (sentence(document), controls_sentence(document))]
-    lines += [
-        "",
-        f"{document['total_seconds']:.0f} s. The page to look at: {escape(str(result.folder / 'report.html'))}",
-        f"Numbers: {escape(str(result.folder / 'result.json'))}; all tables: {escape(str(result.folder / 'report'))}",
+    document, folder = result.document, result.folder
+    lines = [
+        *(sentence(document), controls_sentence(document), ""),
+        f"{document['total_seconds']:.0f} s. The page to look at: {folder / 'report.html'}",
+        f"Numbers: {folder / 'result.json'}; all tables: {folder / 'report'}",
     ]
-    return Panel(
-        "\n".join(lines),
-        title="gazetools demo",
-        border_style="green" if document["low"] > 0 else "yellow",
-        expand=False,
-    )
+    text = Text.assemble((headline(document), "bold"), "\n\n", "\n".join(lines))
+    colour = "green" if document["low"] > 0 else "yellow"
+    return Panel(text, title="gazetools demo", border_style=colour, expand=False)

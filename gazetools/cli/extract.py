@@ -2,164 +2,57 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from gazetools.cli.common import TERMINAL, ConfigOption, JsonOption, sigterm_as_interrupt
-from gazetools.cli.extract_engines import ray_settings, slurm_settings, slurm_shard
-from gazetools.cli.extract_tables import show_plan, show_report
-from gazetools.schemas.heads import DEFAULT_POSE
+from gazetools.cli import tables
+from gazetools.cli.common import TERMINAL, sigterm_as_interrupt
+from gazetools.cli.options import options, repeated_flag
+from gazetools.engines.registry import ENGINES, engine_settings
+from gazetools.schemas.base import parse_settings
+from gazetools.schemas.extract import ExtractOptions
 
-_VIDEO, _MODEL, _RUN, _SCALE = "Which frames and people", "Model", "Run", "Many videos and machines"
+_RUN = "Run"
 
 
+def _engine_flags() -> list[inspect.Parameter]:
+    """`--slurm KEY=VALUE` and its like, for each engine that has settings."""
+    return [
+        repeated_flag(
+            engine.name,
+            metavar="KEY=VALUE",
+            help=f"{', '.join(engine.settings.model_fields)}; may be repeated.",
+            panel="Many videos and machines",
+        )
+        for engine in ENGINES.values()
+        if engine.settings is not None
+    ]
+
+
+@options(ExtractOptions, more=_engine_flags())
 def extract_command(
     inputs: Annotated[
         list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs, @list.txt or an Ego-Exo4D root.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Store folder; made if needed.")],
-    heads: Annotated[
-        str,
-        typer.Option(
-            help="file:PATH (CSV, or a folder matched by video id), detect[:NAME] (rtdetr, dfine, yunet, OWNER/MODEL "
-            "of the hub, a model folder or a YuNet .onnx), calib (the wearer of an Ego-Exo4D take) or whole (no box).",
-            rich_help_panel=_VIDEO,
-        ),
-    ] = "whole",
-    people: Annotated[
-        str, typer.Option(help="all, largest, wearer, or track ids such as 1,2.", rich_help_panel=_VIDEO)
-    ] = "all",
-    takes: Annotated[
-        str | None, typer.Option(help="Ego-Exo4D root: take names, uids or patterns.", rich_help_panel=_VIDEO)
-    ] = None,
-    cameras: Annotated[
-        str | None, typer.Option(help="Ego-Exo4D root: such as cam01,cam02.", rich_help_panel=_VIDEO)
-    ] = None,
-    views: Annotated[str, typer.Option(help="Ego-Exo4D root: exo, ego or exo,ego.", rich_help_panel=_VIDEO)] = "exo",
-    heads_first_frame: Annotated[
-        int | None, typer.Option(help="Frame of the first row of a headerless box file.", rich_help_panel=_VIDEO)
-    ] = None,
-    small_heads: Annotated[
-        str, typer.Option(help="Heads below one cell of the model's grid: grow, crop or none.", rich_help_panel=_VIDEO)
-    ] = "grow",
-    fill_gaps: Annotated[
-        int, typer.Option(help="Interpolate boxes over up to so many missing frames.", rich_help_panel=_VIDEO)
-    ] = 0,
-    pose: Annotated[
-        str, typer.Option(help="detect: ViTPose for the keypoints, OWNER/MODEL or a folder.", rich_help_panel=_VIDEO)
-    ] = DEFAULT_POSE,
-    detect_score: Annotated[
-        float, typer.Option(help="detect: a person is taken up from this score on.", rich_help_panel=_VIDEO)
-    ] = 0.5,
-    detect_every: Annotated[
-        int, typer.Option(help="detect: look at every N-th frame (with --fill-gaps).", rich_help_panel=_VIDEO)
-    ] = 1,
-    fps: Annotated[
-        float | None, typer.Option(help="Process the frames nearest to this rate.", rich_help_panel=_VIDEO)
-    ] = None,
-    stride: Annotated[
-        int | None, typer.Option(help="Process every N-th decoded frame.", rich_help_panel=_VIDEO)
-    ] = None,
-    start: Annotated[float | None, typer.Option(help="First time in seconds (pts).", rich_help_panel=_VIDEO)] = None,
-    end: Annotated[
-        float | None, typer.Option(help="End time in seconds (pts), not included.", rich_help_panel=_VIDEO)
-    ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            help="gazelle_dinov2_{vitb14,vitl14}[_inout], the path of a self-describing .safetensors, centre-prior, "
-            "head-direction or a registered name.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = "gazelle_dinov2_vitb14_inout",
-    checkpoint: Annotated[str | None, typer.Option(help="Weights of the model.", rich_help_panel=_MODEL)] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="DINOv2 weights, where the checkpoint has none.", rich_help_panel=_MODEL)
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)] = "auto",
-    backend: Annotated[
-        str, typer.Option(help="gazetools, or upstream: an importable package gazelle.", rich_help_panel=_MODEL)
-    ] = "gazetools",
-    preprocess: Annotated[
-        str, typer.Option(help="exact, or fast (within one level of 255).", rich_help_panel=_MODEL)
-    ] = "exact",
-    device: Annotated[
-        str,
-        typer.Option(
-            help="auto, cpu, cuda or cuda:N; several like cuda:0,cuda:1 give one worker process each.",
-            rich_help_panel=_RUN,
-        ),
-    ] = "auto",
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            help="I/N, I from 1: the I-th of N balanced shares. In a Slurm array I and N come from the environment.",
-            rich_help_panel=_SCALE,
-        ),
-    ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="local, slurm (a job array; with --dry-run its script) or ray (actors of a cluster).",
-            rich_help_panel=_SCALE,
-        ),
-    ] = "local",
-    slurm: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--slurm",
-            metavar="KEY=VALUE",
-            help="jobs, parallel, minutes, requeues, partition, account, gpus, cpus, memory, setup; may be repeated.",
-            rich_help_panel=_SCALE,
-        ),
-    ] = None,
-    ray: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--ray",
-            metavar="KEY=VALUE",
-            help="address (HOST:PORT, auto, local), workers, cpus, gpus, wait_seconds; may be repeated.",
-            rich_help_panel=_SCALE,
-        ),
-    ] = None,
-    decode_timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for a frame before its decoder is killed.", rich_help_panel=_SCALE)
-    ] = 60.0,
-    decode_memory: Annotated[
-        float | None, typer.Option(help="GiB of address space for a decoding process.", rich_help_panel=_SCALE)
-    ] = None,
-    decode_threads: Annotated[
-        int, typer.Option(help="Threads of a decoding process; 0 = one per core.", rich_help_panel=_SCALE)
-    ] = 0,
+    options: ExtractOptions,
     profile: Annotated[
         bool, typer.Option("--profile", help="Show where the time went and the bottleneck.", rich_help_panel=_RUN)
     ] = False,
-    batch_size: Annotated[str, typer.Option(help="auto or a number of frames.", rich_help_panel=_RUN)] = "auto",
-    allow_damaged: Annotated[
-        bool, typer.Option("--allow-damaged", help="Take what decodes of broken files.", rich_help_panel=_RUN)
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results made with other options.", rich_help_panel=_RUN)
-    ] = False,
-    check_space: Annotated[
-        bool,
-        typer.Option(
-            help="Begin only with room for what will probably come, and each video only with room for it. Off for "
-            "disks that compress, or whose free space is not what they say.",
-            rich_help_panel=_RUN,
-        ),
-    ] = True,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="List videos, box files and the space needed; do nothing.", rich_help_panel=_RUN
+            "--dry-run", help="List videos, box files and the space needed; do nothing.", rich_help_panel="Run"
         ),
     ] = False,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    **pairs: list[str] | None,
 ) -> int:
     """Turn videos into raw gaze heatmaps, one store file per video. The same command resumes an interrupted run.
 
@@ -167,79 +60,78 @@ def extract_command(
 
     Example: gazetools extract videos -o store --device cuda:0,cuda:1 --profile
     """
-    from gazetools.extraction.run import decode_settings, extract, plan
-    from gazetools.extraction.space_estimate import estimate_space
-    from gazetools.io.space import free_space
-    from gazetools.schemas.base import parse_settings
-    from gazetools.schemas.extract import ExtractOptions
-
-    options = parse_settings(
-        ExtractOptions,
-        {
-            "heads": heads,
-            "people": people,
-            "takes": takes,
-            "cameras": cameras,
-            "views": views,
-            "heads_first_frame": heads_first_frame,
-            "small_heads": small_heads,
-            "fill_gaps": fill_gaps,
-            "pose": pose,
-            "detect_score": detect_score,
-            "detect_every": detect_every,
-            "preprocess": preprocess,
-            "backend": backend,
-            "fps": fps,
-            "stride": stride,
-            "start": start,
-            "end": end,
-            "model": model,
-            "checkpoint": checkpoint,
-            "backbone": backbone,
-            "dtype": dtype,
-            "device": device,
-            "engine": engine,
-            "shard": shard or (slurm_shard() if engine == "local" else None),
-            "decode_timeout": decode_timeout,
-            "decode_memory": decode_memory,
-            "decode_threads": decode_threads,
-            "batch_size": int(batch_size) if batch_size.lstrip("-").isdigit() else batch_size,
-            "allow_damaged": allow_damaged,
-            "overwrite": overwrite,
-            "check_space": check_space,
-        },
-        what="extract",
-    )
-    slurm_options, ray_options = slurm_settings(slurm or [], options), ray_settings(ray or [], options)
-    if dry_run and slurm_options is not None:
-        from gazetools.engines.slurm import sbatch_script
-
-        plan(inputs, options)
-        script = sbatch_script(inputs, output, options, slurm_options)
-        TERMINAL.emit({"sbatch": script})
-        if not as_json:
-            sys.stdout.write(script)
-        return 0
+    options = _with_shard_of_slurm(options)
+    engine = ENGINES[options.engine]
+    settings = engine_settings(options.engine, {name: given or [] for name, given in pairs.items()})
     if dry_run:
-        items, head_files = plan(inputs, options)
-        with TERMINAL.progress() as progress:
-            usable = [item for item in items if item.problem is None]
-            estimate = estimate_space(
-                usable, output, options, head_files, workers=len(options.devices),
-                decoding=decode_settings(options), progress=progress,
-            )  # fmt: skip
-        show_plan(items, head_files, heads=options.heads, estimate=estimate, free=free_space(output))
-        return int(any(item.problem is not None for item in items))
+        return (
+            _show_script(inputs, output, options, settings)
+            if engine.has_script
+            else _show_plan(inputs, output, options)
+        )
     with sigterm_as_interrupt(), TERMINAL.progress() as progress:
-        if slurm_options is not None:
-            from gazetools.engines.slurm import extract_on_slurm
-
-            report = extract_on_slurm(inputs, output, options=options, slurm=slurm_options, progress=progress)
-        elif ray_options is not None:
-            from gazetools.engines.ray import extract_on_ray
-
-            report = extract_on_ray(inputs, output, options=options, ray_options=ray_options, progress=progress)
-        else:
-            report = extract(inputs, output, options=options, progress=progress)
-    show_report(report, output, profile=profile)
+        report = engine.run(inputs, output, options, settings, progress)
+    TERMINAL.result(report.model_dump(mode="json"), tables.extracted_videos(report, output))
+    for item in report.failed:
+        TERMINAL.show(f"[red]failed[/] {escape(item.video_id)}: {escape(item.reason or '')}")
+    if profile and report.profile is not None:
+        TERMINAL.show(tables.stage_times(report.profile))
     return report.exit_code
+
+
+def _with_shard_of_slurm(options: ExtractOptions) -> ExtractOptions:
+    """In a Slurm array task, the options with this task's share of the work, unless they name one."""
+    index, count = (os.environ.get(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "COUNT"))
+    if options.shard or options.engine != "local" or index is None or count is None:
+        return options
+    first, step = (int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", "1")) for name in ("MIN", "STEP"))
+    shard = f"{(int(index) - first) // step + 1}/{count}"
+    TERMINAL.say(f"Slurm array task {index}: doing shard {shard} of the inputs. --shard 1/1 does all of them here.")
+    return parse_settings(ExtractOptions, {**options.model_dump(), "shard": shard}, what="extract")
+
+
+def _show_script(inputs: list[str], output: Path, options: ExtractOptions, settings: Any) -> int:
+    """Print what would be submitted."""
+    from gazetools.extraction.run import plan
+
+    plan(inputs, options)
+    script = ENGINES[options.engine].script(inputs, output, options, settings)
+    TERMINAL.emit({"sbatch": script})
+    if not TERMINAL.json:
+        sys.stdout.write(script)
+    return 0
+
+
+def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
+    """List what would be extracted, and estimate the space that it would take."""
+    from gazetools.extraction.disk_estimate import estimate_space
+    from gazetools.extraction.run import decode_settings, plan
+    from gazetools.io.space import free_space
+
+    items, head_files = plan(inputs, options)
+    with TERMINAL.progress() as progress:
+        usable = [item for item in items if item.problem is None]
+        estimate = estimate_space(
+            usable, output, options, head_files, workers=len(options.devices), decoding=decode_settings(options),
+            progress=progress,
+        )  # fmt: skip
+    listing = [
+        {
+            "video_id": item.video_id,
+            "path": str(item.path),
+            "heads": item.problem or _boxes_of(item.video_id, head_files, options.heads),
+        }
+        for item in items
+    ]
+    free = free_space(output)
+    needed = vars(estimate) if estimate else {"needed_bytes": None, "needed_files": None}
+    TERMINAL.result(
+        {"videos": listing, "space": {**needed, "free_bytes": free.bytes, "free_files": free.files}},
+        tables.planned_videos(listing, estimate, free),
+    )
+    return int(any(item.problem is not None for item in items))
+
+
+def _boxes_of(video_id: str, head_files: Mapping[str, Path] | None, spec: str) -> str:
+    """What the listing says of a video's boxes: its file, `missing`, or the source that needs none."""
+    return str(head_files.get(video_id) or "missing") if head_files else spec

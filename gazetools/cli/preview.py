@@ -7,16 +7,17 @@ from typing import Annotated
 
 import typer
 
-from gazetools.cli.common import TERMINAL, JsonOption
+from gazetools.cli.common import TERMINAL
+from gazetools.cli.options import options
 
 
+@options()
 def preview_command(
     video: Annotated[Path, typer.Argument(help="The video file.")],
     heatmaps: Annotated[Path, typer.Option(help="Store, dataset or heatmap folder.")],
     output: Annotated[Path, typer.Option("-o", "--output", help=".png (contact sheet) or .mp4 (every frame).")],
     video_id: Annotated[str | None, typer.Option("--id", help="Video id in --heatmaps [default: the stem].")] = None,
     frames: Annotated[int, typer.Option(min=1, max=100, help="Frames on a contact sheet.")] = 6,
-    as_json: JsonOption = False,
 ) -> int:
     """Draw heatmaps, head boxes, gaze peaks and in/out scores over their frames.
 
@@ -26,6 +27,5 @@ def preview_command(
 
     with TERMINAL.progress() as progress:
         drawn = preview(video, heatmaps, output, video_id=video_id, frames=frames, progress=progress)
-    TERMINAL.emit({"output": str(output), "frames": drawn})
-    TERMINAL.show(f"{output}: {drawn} frames drawn")
+    TERMINAL.result({"output": str(output), "frames": drawn}, f"{output}: {drawn} frames drawn")
     return 0

@@ -35,12 +35,12 @@ class _RateColumn(ProgressColumn):
 
 
 class _BarsBelowTable(Bars):
-    """Bars, and above them a table where there is one."""
+    """Bars below a table, where one is shown."""
 
     shown: Table | None = None
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """The table and the bars."""
+        """Yield the table and the bars."""
         if self.shown is not None:
             yield self.shown
         yield self.make_tasks_table(self.tasks)
@@ -73,7 +73,7 @@ class RichProgress:
     ) -> None:
         if self._bars.live.is_started:
             for task in self._bars.tasks:
-                if task.total is None:  # a spinner says nothing once it stands still
+                if task.total is None:  # a spinner that has stopped says nothing
                     self._bars.remove_task(task.id)
             self._bars.stop()
 
@@ -86,12 +86,12 @@ class RichProgress:
             self._tasks[task] = self._bars.add_task(escape(task), total=total, unit=unit)
 
     def advance(self, task: str, steps: int = 1) -> None:
-        """Move a bar on."""
+        """Advance a bar by `steps`."""
         if task in self._tasks:
             self._bars.advance(self._tasks[task], steps)
 
     def finish(self, task: str) -> None:
-        """Stop a bar; only the last few finished ones stay visible."""
+        """Stop a bar; only the last finished ones stay visible."""
         if task in self._tasks:
             task_id = self._tasks.pop(task)
             self._bars.stop_task(task_id)
@@ -103,7 +103,7 @@ class RichProgress:
                 self._bars.remove_task(self._finished.pop(0))
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table above the bars, which replaces the one before."""
+        """Show a table above the bars, in place of the previous one."""
         found = Table(title=escape(title), title_justify="left")
         for number, name in enumerate(columns):
             found.add_column(escape(name), justify="right" if number else "left")
@@ -113,5 +113,5 @@ class RichProgress:
         self._bars.refresh()
 
     def say(self, message: str) -> None:
-        """A line above the bars."""
+        """Print a line above the bars."""
         self._console.print(escape(message), soft_wrap=True)

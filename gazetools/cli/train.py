@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import redirect_stdout
@@ -10,43 +11,36 @@ from typing import Annotated, Any
 
 import typer
 
-from gazetools.cli.common import TERMINAL, JsonOption
+from gazetools.cli import tables
+from gazetools.cli.common import TERMINAL
+from gazetools.cli.options import options
+from gazetools.schemas.errors import EnvironmentLacksError, GazetoolsError, UsageError
+from gazetools.schemas.launch import LaunchOptions
 
 
+def _print_schema(value: bool) -> None:
+    if value:
+        from gazetools.trainer.plan.config import json_schema
+
+        sys.stdout.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+        raise typer.Exit
+
+
+@options(LaunchOptions)
 def train_command(
-    config: Annotated[Path, typer.Option("--config", help="Training config (YAML), see docs/training.md.")],
+    options: LaunchOptions,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="key.path=value", help="Replace single values of the config.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and print sizes, clips and the resolved config.")
-    ] = False,
-    resume: Annotated[
-        bool | None,
-        typer.Option(
-            "--resume/--no-resume",
-            help="Go on from the run folder's last checkpoint, or start where there is none; `--resume auto` is the "
-            "same (default: resume_checkpoint of the config, which is true).",
-        ),
-    ] = None,
-    evaluate_only: Annotated[
+    schema: Annotated[
         bool,
         typer.Option(
-            "--evaluate-only",
-            help="Only measure: the best weights of the run folder (into its `evaluation`), or classifier_checkpoint.",
+            "--schema",
+            help="Print the JSON schema of the config, for editors, and exit.",
+            callback=_print_schema,
+            is_eager=True,
         ),
     ] = False,
-    gpus: Annotated[
-        str | None, typer.Option(help="0: CPU, N or `all`: GPUs of this machine; default: `device` of the config.")
-    ] = None,
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="Processes on this machine (default: one per GPU); several on CPU too.")
-    ] = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines; each runs this command with --rdzv-endpoint.")] = 1,
-    node_rank: Annotated[int | None, typer.Option(min=0, help="Number of this machine, from 0.")] = None,
-    rdzv_endpoint: Annotated[str | None, typer.Option(help="HOST:PORT of the first machine.")] = None,
-    rdzv_id: Annotated[str | None, typer.Option(help="Name of the meeting of several machines.")] = None,
-    as_json: JsonOption = False,
 ) -> int:
     """Train the heatmap-conditioned V-JEPA 2 predictor. The same command resumes an interrupted run.
 
@@ -54,40 +48,34 @@ def train_command(
 
     Example: gazetools train --config configs/tiny.yaml --evaluate-only
     """
-    from gazetools.schemas.errors import GazetoolsError, UsageError
-    from gazetools.trainer.processes.launch import Rendezvous, is_worker, launch, leave_exit_code
+    from gazetools.trainer.processes.launch import is_worker
     from gazetools.trainer.run import train
 
     values = list(overrides or [])
-    if resume and "auto" in values:  # --resume auto
+    if options.resume and "auto" in values:  # --resume auto
         values.remove("auto")
-    if evaluate_only:
+    if options.evaluate_only:
         values.append("val_only=true")
-    wanted = 1
-    if gpus is not None:
-        wanted, device = _devices(gpus)
+    processes = 1
+    if options.gpus is not None:
+        processes, device = _devices(options.gpus)
         values.append(f"device={device}")
-    wanted = processes or wanted
-    if nodes > 1 and rdzv_endpoint is None:
-        raise UsageError(f"--nodes {nodes} needs --rdzv-endpoint.", hint="Pass HOST:PORT of the first machine.")
+    processes = options.processes or processes
+    if options.nodes > 1 and options.rdzv_endpoint is None:
+        raise UsageError(f"--nodes {options.nodes} needs --rdzv-endpoint.", hint="Pass HOST:PORT of the first machine.")
     if is_worker():
-        return _work(config, values, resume, dry_run, leave_exit_code, GazetoolsError)
-    if dry_run:
-        return _train(config, values, resume, dry_run, processes=wanted * nodes)
-    if wanted > 1 or nodes > 1:
-        train(config, overrides=values, resume=resume, dry_run=True)  # wrong settings end here, not in N processes
-        arguments = ["train", "--config", str(config), *values]
-        arguments += {None: [], True: ["--resume"], False: ["--no-resume"]}[resume] + (["--json"] if as_json else [])
-        quiet = ["-q"] if TERMINAL.quiet else []
-        rendezvous = Rendezvous(nodes=nodes, node_rank=node_rank, endpoint=rdzv_endpoint, run_id=rdzv_id)
-        return launch([*quiet, *arguments], processes=wanted, rendezvous=rendezvous)
-    return _train(config, values, resume, dry_run=False)
+        return _work(options, values)
+    if options.dry_run:
+        return _train(options, values, processes=processes * options.nodes)
+    if processes > 1 or options.nodes > 1:
+        # Wrong settings end here, not in each of the processes.
+        train(options.config, overrides=values, resume=options.resume, dry_run=True)
+        return _launch(options, values, processes)
+    return _train(options, values)
 
 
 def _devices(gpus: str) -> tuple[int, str]:
     """(processes, device) for --gpus."""
-    from gazetools.schemas.errors import EnvironmentLacksError, UsageError
-
     if gpus != "all" and not gpus.isdigit():
         raise UsageError(f"--gpus {gpus}: a number or `all` is wanted.", hint="Use --gpus 0, --gpus 1 or --gpus all.")
     if gpus == "0":
@@ -104,32 +92,52 @@ def _devices(gpus: str) -> tuple[int, str]:
     return count, "cuda"
 
 
-def _work(
-    config: Path, values: list[str], resume: bool | None, dry_run: bool, leave: Any, known_error: type[Any]
-) -> int:
+def _launch(options: LaunchOptions, values: list[str], processes: int) -> int:
+    """Start this command in several processes and wait for them."""
+    from gazetools.trainer.processes.launch import Rendezvous, launch
+
+    arguments = ["-q"] if TERMINAL.quiet else []
+    arguments += ["train", "--config", str(options.config), *values]
+    arguments += {None: [], True: ["--resume"], False: ["--no-resume"]}[options.resume]
+    arguments += ["--json"] if TERMINAL.json else []
+    rendezvous = Rendezvous(
+        nodes=options.nodes, node_rank=options.node_rank, endpoint=options.rdzv_endpoint, run_id=options.rdzv_id
+    )
+    return launch(arguments, processes=processes, rendezvous=rendezvous)
+
+
+def _work(options: LaunchOptions, values: list[str]) -> int:
     """One of several processes: only the first talks, and it tells the launcher how it ended."""
-    if int(os.environ["RANK"]) != 0:
+    from gazetools.trainer.processes.launch import leave_exit_code
+
+    first = os.environ["RANK"] == "0"
+    if not first:
         TERMINAL.quiet, TERMINAL.json = True, False
     try:
-        with (
-            Path(os.devnull).open("w", encoding="utf-8") as nowhere,
-            redirect_stdout(sys.stdout if os.environ["RANK"] == "0" else nowhere),
-        ):
-            code = _train(config, values, resume, dry_run)
-    except known_error as error:
-        leave(int(error.exit_code))
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(sys.stdout if first else nowhere):
+            code = _train(options, values)
+    except GazetoolsError as error:
+        leave_exit_code(int(error.exit_code))
         raise
-    leave(code)
+    leave_exit_code(code)
     return code
 
 
-def _train(config: Path, values: list[str], resume: bool | None, dry_run: bool, *, processes: int | None = None) -> int:
+def _train(options: LaunchOptions, values: list[str], *, processes: int | None = None) -> int:
+    """Train or check in this process and show the result; `processes`: how many a dry run counts with."""
     from gazetools.trainer.run import train
 
     with TERMINAL.progress() as progress:
-        result = train(config, overrides=values, resume=resume, dry_run=dry_run, processes=processes, progress=progress)
-    TERMINAL.emit(result.as_dict())
-    TERMINAL.show(_dry_run_text(result.as_dict()) if dry_run else _table(result.as_dict()))
+        result = train(
+            options.config,
+            overrides=values,
+            resume=options.resume,
+            dry_run=options.dry_run,
+            processes=processes,
+            progress=progress,
+        )
+    document = result.as_dict()
+    TERMINAL.result(document, _dry_run_text(document) if options.dry_run else tables.trained_models(document))
     if result.status == "interrupted":
         TERMINAL.say(f"Interrupted at step {result.steps_done}; the state is saved, the same command goes on.")
     return int(result.exit_code)
@@ -140,40 +148,3 @@ def _dry_run_text(result: dict[str, Any]) -> str:
 
     shown = {name: result[name] for name in ("folder", "anchor_rule", "processes", "data", "model", "notes", "config")}
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110).replace("[", "\\[")
-
-
-def _table(result: dict[str, Any]) -> Any:
-    from rich.table import Table
-
-    table = Table(title=f"{result['folder']}: {result['epochs_done']} epochs, {result['steps_done']} steps")
-    if len(result["best_by_learner"]) > 1:
-        return _table_of_models(table, result)
-    table.add_column("metric")
-    table.add_column("last epoch", justify="right")
-    for name, value in result["metrics"].items():
-        if name.startswith(("train_", "val_", "held_out_")):
-            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
-    if result["random_weights"]:
-        table.caption = "RANDOM WEIGHTS: encoder and predictor are untrained"
-    return table
-
-
-def _table_of_models(table: Any, result: dict[str, Any]) -> Any:
-    """One row per model: what chose its epoch, and action recall on every split with those weights."""
-    splits = list(dict.fromkeys(split for found in result["final"].values() for split in found))
-    for name in ("model", "epoch", *splits):
-        table.add_column(name)
-    for name, best in result["best_by_learner"].items():
-        if name in result["failed"]:
-            table.add_row(name, "dropped")
-            continue
-        cells = []
-        for split in splits:
-            found = result["final"].get(name, {}).get(split, {})
-            figure = next((key for key in found if key.startswith("action_recall")), None)
-            cells.append(f"{found[figure]:.2f}" if figure else "-")
-        table.add_row(name, str(best["epoch"]) if best else "-", *cells)
-    table.caption = "action class-mean recall with the chosen weights" + (
-        "; RANDOM WEIGHTS" if result["random_weights"] else ""
-    )
-    return table

@@ -27,7 +27,7 @@ class HeadJoints:
 
 
 def find_ego_pose(take: Take) -> Path | None:
-    """The take's body annotation, by hand before automatic; None where there is none."""
+    """The take's body annotation, manual before automatic; None where there is none."""
     base = take.root / "annotations" / "ego_pose"
     options = [
         base / split / "body" / kind / f"{take.uid}.json"

@@ -91,7 +91,7 @@ def vergence_to_gaze(
 
 
 def read_eye_gaze(path: Path) -> EyeGaze:
-    """Read `general_eye_gaze.csv` or `personalized_eye_gaze.csv` of either generation, told apart by the header.
+    """Read `general_eye_gaze.csv` or `personalized_eye_gaze.csv` of either generation; the header says which.
 
     A depth counts where it is finite, > 0 and <= 6 m and, with two yaws, the eyes converge by at least 0.75 degrees;
     `depth_m` itself is not trusted there: files print one even for diverging eyes.

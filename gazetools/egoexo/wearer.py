@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gazetools.egoexo.geometry import DEVICE_CPF, Poses
 from gazetools.egoexo.take import RGB_STREAM, Take
-from gazetools.egoexo.trajectory import MAX_GAP_US, read_device_poses
+from gazetools.egoexo.trajectory import MAX_GAP_US, DevicePoses, read_device_poses
 from gazetools.io.byte_chunks import read_byte_chunks
 from gazetools.io.tables import read_table
 from gazetools.schemas.errors import DataFileError
@@ -103,36 +103,29 @@ def _wearer_track(take: Take, frame_count: int, graph_uid: str, path: Path, _sta
     times = frame_times(take, frame_count)
     device = read_device_poses(path, times.times_us, graph_uid=graph_uid)
     if not device.known.any():
-        _explain(take, path, times, device.counts, device.graph_uids, graph_uid)
+        raise _no_pose(take, path, times, device, graph_uid)
     counts = {**times.counts, **{name: n for name, n in device.counts.items() if name != "no_time"}}
     return WearerTrack(times=times, cpf=device.poses.compose(DEVICE_CPF), known=device.known, counts=counts)
 
 
-def _explain(
-    take: Take,
-    path: Path,
-    times: FrameTimes,
-    counts: dict[str, int],
-    graph_uids: tuple[str, ...],
-    graph_uid: str,
-) -> None:
-    """Raise for a track without a single pose, with the reason."""
-    if counts["graph_mismatch"]:
-        raise DataFileError(
-            f"{path} is of the world(s) {', '.join(graph_uids)}, but {take.calibration.name} is of {graph_uid}: "
+def _no_pose(take: Take, path: Path, times: FrameTimes, device: DevicePoses, graph_uid: str) -> DataFileError:
+    """The error for a track without a single pose, with the reason."""
+    if device.counts["graph_mismatch"]:
+        return DataFileError(
+            f"{path} is of the world(s) {', '.join(device.graph_uids)}, but {take.calibration.name} is of {graph_uid}: "
             "coordinates of different worlds can't be mixed.",
             hint=f"Get both again with: {take.download('take_trajectory')}",
             path=str(path),
         )
     wanted = times.times_us[times.times_us >= 0]
     if not wanted.size:
-        raise DataFileError(f"{take.timesync} has no time for any frame of take {take.name}.", path=str(take.timesync))
-    table_range = _time_range(path)
-    ratio = wanted[0] / max(table_range[0], 1)
+        return DataFileError(f"{take.timesync} has no time for any frame of take {take.name}.", path=str(take.timesync))
+    first, last = _time_range(path)
+    ratio = wanted[0] / max(first, 1)
     unit = " One clock seems to be in another unit." if not 0.05 < ratio < 20 else ""
-    raise DataFileError(
+    return DataFileError(
         f"Take {take.name}: no pose lies within {MAX_GAP_US / 1000:g} ms of a frame. timesync.csv says frames are at "
-        f"{wanted.min()} .. {wanted.max()} us, the trajectory has {table_range[0]} .. {table_range[1]} us.{unit}",
+        f"{wanted.min()} .. {wanted.max()} us, the trajectory has {first} .. {last} us.{unit}",
         hint=f"Get both again with: {take.download('captures', 'take_trajectory')}",
         path=str(path),
     )

@@ -1,1 +1,1 @@
-"""Cluster engines: they start the shards of a run elsewhere; the worker code is that of `gazetools.extraction`."""
+"""Engines: where the workers of an extraction run. The worker code is that of `gazetools.extraction`."""

@@ -1,4 +1,4 @@
-"""Paths as seen from any working folder: workers on other machines start elsewhere."""
+"""Absolute paths, since workers on other machines start in another folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def absolute_inputs(inputs: Sequence[str | Path]) -> list[str]:
 
 
 def absolute_options(options: ExtractOptions) -> ExtractOptions:
-    """The same options with absolute paths of weights and head boxes."""
+    """Options with absolute paths of weights and head boxes."""
     update = {name: _absolute(path) for name in ("checkpoint", "backbone") if (path := getattr(options, name))}
     for name in ("model", "pose"):
         if Path(value := getattr(options, name)).exists():

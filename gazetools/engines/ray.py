@@ -1,4 +1,4 @@
-"""Run an extraction on a Ray cluster: actors pull one task at a time from this process."""
+"""The engine `ray`: actors of a Ray cluster that get one task at a time from this process."""
 
 from __future__ import annotations
 
@@ -13,37 +13,33 @@ from typing import Any
 from gazetools.engines.paths import absolute_inputs, absolute_options
 from gazetools.engines.ray_pool import RayPool
 from gazetools.extraction.run import Workers, extract, plan
-from gazetools.extraction.worker import WorkOrder
+from gazetools.extraction.work import WorkOrder
 from gazetools.io.atomic import check_writable_folder, temp_path_for, write_error
-from gazetools.progress import NoProgress, Progress
+from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport
 from gazetools.schemas.ray import RayOptions
 
 _OBJECT_STORE_BYTES = 80 << 20
-"""Ray's least is 75 MiB; its default, 30 % of the memory, would be taken from the models. Only small messages pass."""
+"""Size of Ray's object store, which gets small messages only. Its minimum is 75 MiB; its default, 30 % of the memory,
+would be taken from the models."""
 
 
-def extract_on_ray(
-    inputs: Sequence[str | Path],
-    output: Path,
-    *,
-    options: ExtractOptions,
-    ray_options: RayOptions | None = None,
-    progress: Progress | None = None,
+def run(
+    inputs: Sequence[str | Path], output: Path, options: ExtractOptions, settings: RayOptions, progress: Progress
 ) -> ExtractReport:
     """`extract` with workers on a Ray cluster; the store equals that of one local run.
 
-    Anybody who reaches a Ray port runs code as you. So tokens are always on (`RAY_AUTH_MODE=token`): a local cluster
-    gets one of its own and listens on 127.0.0.1 alone, a running cluster must know yours (`RAY_AUTH_TOKEN_PATH`,
-    `RAY_AUTH_TOKEN` or `~/.ray/auth_token`).
+    Anybody who reaches a Ray port can run code as you. So tokens are always on (`RAY_AUTH_MODE=token`): a local cluster
+    gets a token of its own and listens on 127.0.0.1 only; a running cluster must have the same token as this process
+    (`RAY_AUTH_TOKEN_PATH`, `RAY_AUTH_TOKEN` or `~/.ray/auth_token`).
 
     Args:
         inputs: as for `extract`. They, the weights and the store are on a file system that all nodes share.
         output: the store.
-        options: how; one device (`auto`, `cpu` or `cuda`) for all workers and no `shard`.
-        ray_options: which cluster and how many workers.
-        progress: receives frames done.
+        options: one device (`auto`, `cpu` or `cuda`) for all workers and no `shard`.
+        settings: the cluster, and number and size of the workers.
+        progress: receives the number of frames done.
 
     Raises:
         UsageError: as `extract`, or options that do not go with this engine.
@@ -51,8 +47,6 @@ def extract_on_ray(
             worker, or a node does not see the files.
         FaultError: as `extract`.
     """
-    ray_options = ray_options or RayOptions()
-    progress = progress or NoProgress()
     if options.shard is not None:
         raise UsageError("--engine ray shares the work out itself.", hint="Leave out --shard.")
     if options.device not in {"auto", "cpu", "cuda"}:
@@ -63,22 +57,20 @@ def extract_on_ray(
     inputs, options = absolute_inputs(inputs), absolute_options(options)
     plan(inputs, options)
     check_writable_folder(output, option="-o")
-    with _connected(ray_options, progress) as ray, _probe_file(output) as probe:
-        device, gpus, workers = _sizes(ray.cluster_resources(), options.device, ray_options)
-        progress.say(f"Ray: up to {workers} workers on {device} in a cluster of {len(ray.nodes())} node(s)")
+    with _connected(settings, progress) as ray, _probe_file(output) as probe:
+        device, sized = _sizes(ray.cluster_resources(), options.device, settings)
+        assert sized.workers is not None
+        progress.say(f"Ray: up to {sized.workers} workers on {device} in a cluster of {len(ray.nodes())} node(s)")
 
         def start(order: WorkOrder) -> RayPool:
-            return RayPool(
-                ray, order, progress, workers=workers, cpus=ray_options.cpus, gpus=gpus, probe=probe,
-                wait_seconds=ray_options.wait_seconds,
-            )  # fmt: skip
+            return RayPool(ray, order, progress, sized, probe=probe)
 
         options = options.model_copy(update={"device": device})
-        return extract(inputs, output, options=options, progress=progress, workers=Workers(workers, start))
+        return extract(inputs, output, options=options, progress=progress, workers=Workers(sized.workers, start))
 
 
-def _sizes(resources: dict[str, float], device: str, wanted: RayOptions) -> tuple[str, int, int]:
-    """(device, GPUs per worker, workers) for a cluster of these resources.
+def _sizes(resources: dict[str, float], device: str, wanted: RayOptions) -> tuple[str, RayOptions]:
+    """The device, and `wanted` with GPUs per worker and workers set, for a cluster of these resources.
 
     Raises UsageError where device and GPUs contradict each other, EnvironmentLacksError where there is no such GPU.
     """
@@ -93,12 +85,12 @@ def _sizes(resources: dict[str, float], device: str, wanted: RayOptions) -> tupl
             f"Each worker needs {gpus} GPU(s), the cluster has {cluster_gpus} in all.", hint="Use --device cpu."
         )
     room = cluster_gpus // gpus if gpus else int(resources.get("CPU", 0)) // wanted.cpus
-    return device, gpus, wanted.workers or max(room, 1)
+    return device, wanted.model_copy(update={"gpus": gpus, "workers": wanted.workers or max(room, 1)})
 
 
 @contextmanager
 def _probe_file(store: Path) -> Iterator[Path]:
-    """A file in the store while the run lasts; a killed run's is swept with the other temporary files."""
+    """A file in the store for the length of the block; the next run removes that of a killed run."""
     probe = temp_path_for(store / "ray-probe")
     try:
         probe.touch()
@@ -112,7 +104,7 @@ def _probe_file(store: Path) -> Iterator[Path]:
 
 @contextmanager
 def _connected(wanted: RayOptions, progress: Progress) -> Iterator[Any]:
-    """The module `ray`, connected to the cluster; a local cluster ends with the block."""
+    """The module `ray`, connected to the cluster for the length of the block; a local cluster ends with it."""
     address = wanted.address or os.environ.get("RAY_ADDRESS") or "local"
     with _environment(local=address == "local"):
         ray = _import_ray()
@@ -127,10 +119,10 @@ def _connected(wanted: RayOptions, progress: Progress) -> Iterator[Any]:
             if address == "local"
             else {}
         )
-        with redirect_stdout(sys.stderr):  # Ray prints what it notices of lost nodes; stdout is the report's
+        with redirect_stdout(sys.stderr):  # Ray prints messages about lost nodes; stdout is for the report
             try:
                 ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
-            except Exception as error:  # of any kind: Ray has bare `Exception` for a node that starts too slowly
+            except Exception as error:  # Ray raises a bare `Exception` for a node that starts too slowly
                 raise _no_cluster(address, error) from error
             try:
                 yield ray
@@ -140,7 +132,7 @@ def _connected(wanted: RayOptions, progress: Progress) -> Iterator[Any]:
 
 @contextmanager
 def _environment(*, local: bool) -> Iterator[None]:
-    """What Ray reads from the environment, for this process and those it starts; put back at the end.
+    """Set what Ray reads from the environment, for the length of the block.
 
     Raises UsageError where the user has turned tokens off.
     """
@@ -168,7 +160,7 @@ def _environment(*, local: bool) -> Iterator[None]:
 
 
 def _no_cluster(address: str, error: BaseException) -> EnvironmentLacksError:
-    """Why the cluster can't be used; Ray hides the reason in the causes."""
+    """The error to raise for a cluster that can't be used; Ray hides the reason in the causes of `error`."""
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
         causes.append(cause)

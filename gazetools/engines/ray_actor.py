@@ -1,4 +1,4 @@
-"""What a Ray actor does: keep one worker process on its node and pass messages on."""
+"""A Ray actor: it starts one worker process on its node and passes messages on."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gazetools._version import __version__
 from gazetools.io.child_process import end_process, how_it_ended, receive, send, start_child
 
 LAST_WORDS = frozenset({"ready", "result", "raised", "died"})
-"""Kinds of messages after which the worker waits for the driver."""
+"""Kinds of messages after which the worker sends nothing until the driver calls."""
 _LISTEN_SECONDS = 1.0
-"""One call lasts at most about so long, so that progress comes through and a lost node is noticed."""
+"""Longest duration of a call, so that progress arrives and a lost node is noticed."""
 
 
 class WorkerActor:
     """One worker process, the same as under the local engine, as a child of the actor's process.
 
-    A child, and not the actor itself: a crash of native code then leaves the actor to say how it ended, and all dies
-    with the node, since a child ends with its parent. Every call returns messages; the last one of a task is one of
-    `LAST_WORDS`. The driver has one call under way at a time.
+    The worker is a child, so that after a crash of native code the actor can still report how the worker ended. A
+    child ends with its parent, so nothing is left on a node that Ray removes. Every call returns messages; the last one
+    of a task is one of `LAST_WORDS`. The driver makes one call at a time.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class WorkerActor:
 
         Args:
             order: a `WorkOrder` as JSON.
-            probe: a file of the driver in the store, that must be seen here.
-            version: the driver's gazetools.
-            module: the worker's module.
+            probe: a file that the driver has made in the store, and that this node must see.
+            version: the driver's version of gazetools.
+            module: the module of the worker process.
         """
         if __version__ != version:
             return [
@@ -53,7 +53,7 @@ class WorkerActor:
         return self.listen()
 
     def do(self, message: dict[str, Any], *, seen: bool) -> list[dict[str, Any]]:
-        """Begin the task of a `task_message`. `seen`: the driver sees the video, so that every node must."""
+        """Begin the task of a `task_message`. `seen`: the driver sees the video, so every node must see it too."""
         path = message["task"]["path"]
         if seen and not Path(path).exists():
             return [_unseen(path)]
@@ -65,7 +65,7 @@ class WorkerActor:
         return self.listen()
 
     def listen(self) -> list[dict[str, Any]]:
-        """What the worker says within a second, up to its last word."""
+        """Messages of the worker within a second, up to the last one of its task."""
         assert self._channel is not None
         messages: list[dict[str, Any]] = []
         deadline = time.monotonic() + _LISTEN_SECONDS

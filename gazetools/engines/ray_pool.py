@@ -1,4 +1,4 @@
-"""Workers as Ray actors: one call under way for each, deaths told to our dispatcher, nothing retried by Ray."""
+"""Workers as Ray actors: one call at a time for each; the dispatcher, not Ray, tries again what a lost actor did."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ from typing import Any
 from gazetools._version import __version__
 from gazetools.engines.ray_actor import LAST_WORDS, WorkerActor
 from gazetools.extraction.pool.dispatch import MOST_EARLY_DEATHS, Event
-from gazetools.extraction.pool.messages import event_of
+from gazetools.extraction.pool.messages import event_of, task_message
 from gazetools.extraction.tasks import Task
-from gazetools.extraction.worker import WorkOrder, task_message
+from gazetools.extraction.work import WorkOrder
 from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
+from gazetools.schemas.ray import RayOptions
 
 _WORKER_MODULE = "gazetools.extraction.pool.process"
 
 
 class RayPool:
-    """One actor per slot; an actor that is lost is replaced wherever the cluster has room.
+    """One actor per slot; a lost actor is replaced wherever the cluster has room.
 
-    Ray's own retries stay off (`max_restarts=0`, `max_task_retries=0`): with them, calls that wait in a lost actor's
-    queue are lost or use up the retries of innocent ones, and a video that crashes its worker is tried for ever.
+    Ray's own retries stay off (`max_restarts=0`, `max_task_retries=0`): with them, calls that wait in the queue of a
+    lost actor are lost or use up the retries of other calls, and a video that crashes its worker is tried for ever.
 
     Args:
         ray: the module `ray`, connected to a cluster.
-        order: what workers must know; its one device is the same on every node.
+        order: the order of every worker; its one device is the same on every node.
         progress: receives the workers' progress.
-        workers: number of slots. More than the cluster has room for wait, and start when there is room.
-        cpus: CPUs set aside per worker.
-        gpus: GPUs per worker.
+        settings: number and size of the workers, both set. More workers than the cluster has room for wait, and start
+            when there is room.
         probe: a file in the store that every node must see.
-        wait_seconds: how long the run may go without any living worker.
-        module: the worker's module.
+        module: the module of the worker processes.
     """
 
     def __init__(
@@ -42,38 +41,37 @@ class RayPool:
         ray: Any,
         order: WorkOrder,
         progress: Progress,
+        settings: RayOptions,
         *,
-        workers: int,
-        cpus: int,
-        gpus: int,
         probe: Path,
-        wait_seconds: float,
         module: str = _WORKER_MODULE,
     ) -> None:
+        assert settings.workers is not None
+        assert settings.gpus is not None
         self._ray = ray
         self._progress = progress
-        self._needs = {"num_cpus": cpus, "num_gpus": gpus}
+        self._needs = {"num_cpus": settings.cpus, "num_gpus": settings.gpus}
         self._actor_class = ray.remote(WorkerActor).options(
             **self._needs, max_restarts=0, max_task_retries=0, max_concurrency=1, scheduling_strategy="SPREAD"
         )
         self._order = ray.put(order.to_json())
         self._start_with = {"probe": str(probe.absolute()), "version": __version__, "module": module}
-        self._wait_seconds = wait_seconds
-        self._actors: list[Any] = [None] * workers
+        self._wait_seconds = settings.wait_seconds
+        self._actors: list[Any] = [None] * settings.workers
         self._calls: dict[int, Any] = {}
-        """slot -> the one call under way."""
-        self._early_deaths = [0] * workers
+        """The one unfinished call of each slot."""
+        self._early_deaths = [0] * settings.workers
         self._alive: set[int] = set()
         self._alive_at = time.monotonic()
-        for slot in range(workers):
+        for slot in range(settings.workers):
             self._start(slot)
 
     def submit(self, slot: int, task: Task, ahead: Task | None) -> None:
-        """Call the idle actor of `slot`; one that is lost is noticed in `events`."""
+        """Call the idle actor of `slot`; `events` reports an actor that is lost."""
         self._calls[slot] = self._actors[slot].do.remote(task_message(task, ahead), seen=task.item.path.exists())
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:
-        """News of all workers whose call has ended."""
+        """Events of all workers whose call has ended."""
         slots = {call: slot for slot, call in self._calls.items()}
         if not slots:
             return []
@@ -87,7 +85,7 @@ class RayPool:
         return events
 
     def close(self) -> None:
-        """Kill all actors, and with them their worker processes."""
+        """Kill all actors with their worker processes."""
         for actor in self._actors:
             self._kill(actor)
 
@@ -116,7 +114,7 @@ class RayPool:
         return events
 
     def _restart(self, slot: int, how: str) -> Event:
-        self._kill(self._actors[slot])  # where only the connection was lost
+        self._kill(self._actors[slot])  # it still runs where only the connection was lost
         self._alive.discard(slot)
         self._early_deaths[slot] += 1
         if self._early_deaths[slot] >= MOST_EARLY_DEATHS:
@@ -141,12 +139,12 @@ class RayPool:
     def _kill(self, actor: Any) -> None:
         try:
             self._ray.kill(actor, no_restart=True)
-        except Exception as error:  # of many kinds; it may be gone, and the run goes on without it anyway
+        except Exception as error:  # Ray raises many kinds; the actor may be gone, and the run goes on without it
             self._progress.say(f"a lost Ray worker could not be told to end: {_first_line(error)}")
 
 
 def _first_line(error: Exception) -> str:
-    """Ray's texts have many lines; the first ones say what happened."""
+    """The line of Ray's text that says what happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = next((line for line in lines if line.startswith("The actor") and "because" in line), None)
     return (reason or (lines[0] if lines else type(error).__name__))[:300]

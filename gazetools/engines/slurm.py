@@ -1,4 +1,4 @@
-"""Run the shards of an extraction as a Slurm job array, through submitit."""
+"""The engine `slurm`: the shards of an extraction as a job array, through submitit."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gazetools.engines.paths import absolute_inputs, absolute_options
+from gazetools.extraction.disk import check_space_for_run
 from gazetools.extraction.report import read_report
 from gazetools.extraction.run import decode_settings, extract, plan
-from gazetools.extraction.space_of_run import check_space_for_run
 from gazetools.io.atomic import check_writable_folder
-from gazetools.progress import NoProgress, Progress
+from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport
 from gazetools.schemas.slurm import SlurmOptions
 from gazetools.schemas.store import REPORT_NAME
 
 _LOG_FOLDER = ".slurm"
-"""Folder of the store for submitit's pickles and the jobs' logs, readable by its owner only."""
+"""Folder of the store for submitit's pickles and the logs of the jobs, readable by its owner only."""
 _POLL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What one array task does: `extract --shard I/N` on its node. Callable, so that submitit can pickle it."""
+    """One array task: `extract --shard I/N` on its node. An object, so that submitit can pickle it."""
 
     inputs: tuple[str, ...]
     output: str
     options: dict[str, Any]
 
     def __call__(self) -> dict[str, Any]:
-        """The shard's report as a document."""
+        """Extract the shard and return its report as a document."""
         report = extract(list(self.inputs), self.output, options=ExtractOptions(**self.options))
         return report.model_dump(mode="json")
 
     def checkpoint(self) -> Any:
-        """Before a time-out or a preemption: the same job again; finished pieces and videos are in the store."""
+        """The same job again, at a time-out or a preemption; finished pieces and videos are in the store."""
         return _submitit().helpers.DelayedSubmission(self)
 
 
 class Executor(Protocol):
-    """What is used of submitit's executors."""
+    """The used part of submitit's executors."""
 
     def update_parameters(self, **parameters: Any) -> None: ...
     def batch(self) -> Any: ...
@@ -53,7 +53,7 @@ class Executor(Protocol):
 
 
 def shard_jobs(inputs: Sequence[str], output: Path, options: ExtractOptions, jobs: int) -> list[ShardJob]:
-    """One job per shard, on the shard runner's own balance by frames x pixels. Paths are made absolute."""
+    """One job per shard, with absolute paths; `extract --shard` balances the shards itself."""
     absolute = tuple(absolute_inputs(inputs))
     settings = {**absolute_options(options).model_dump(), "engine": "local"}
     return [
@@ -62,13 +62,13 @@ def shard_jobs(inputs: Sequence[str], output: Path, options: ExtractOptions, job
     ]
 
 
-def extract_on_slurm(
+def run(
     inputs: Sequence[str],
     output: Path,
-    *,
     options: ExtractOptions,
-    slurm: SlurmOptions,
-    progress: Progress | None = None,
+    settings: SlurmOptions,
+    progress: Progress,
+    *,
     executor: Executor | None = None,
 ) -> ExtractReport:
     """Submit the job array, wait for it and return the merged report of all shards.
@@ -77,30 +77,29 @@ def extract_on_slurm(
     `extract`, goes on from what they finished.
 
     Args:
-        inputs: as for `extract`; planned here too, so that a typo costs no queueing.
+        inputs: as for `extract`; planned here too, so that a typo fails before the jobs wait in the queue.
         output: the store, on a file system that all nodes share.
-        options: how; `shard` must be None.
-        slurm: the job array.
-        progress: told of ended jobs.
+        options: `shard` must be None.
+        settings: the job array.
+        progress: receives the number of ended jobs.
         executor: a submitit executor; None: Slurm's.
 
     Raises:
         UsageError: as `extract`, or `--shard` together with this engine.
         EnvironmentLacksError: submitit or Slurm is missing.
-        FaultError: the store has no room for the run, or a job failed by itself, for example for lack of a GPU; its log
-            is named.
+        FaultError: the store has no room for the run, or a job failed, for example for lack of a GPU; the message names
+            its log.
     """
     if options.shard is not None:
         raise UsageError("--engine slurm makes the shards itself.", hint="Leave out --shard.")
-    progress = progress or NoProgress()
     items, head_files = plan(inputs, options)
     check_writable_folder(output, option="-o")
-    if options.check_space:  # each shard will see its own part only
+    if options.check_space:  # each shard checks its own part only
         usable = [item for item in items if item.problem is None]
         check_space_for_run(usable, output, options, head_files, decoding=decode_settings(options), progress=progress)
     if executor is None:
-        executor = _slurm_executor(output, slurm)
-    jobs = shard_jobs(inputs, output, options, slurm.jobs)
+        executor = _slurm_executor(output, settings)
+    jobs = shard_jobs(inputs, output, options, settings.jobs)
     with executor.batch():
         submitted = [executor.submit(job) for job in jobs]
     progress.say(f"submitted {len(submitted)} jobs, first {submitted[0].job_id}; logs in {output / _LOG_FOLDER}")
@@ -117,21 +116,21 @@ def extract_on_slurm(
     return read_report(output / REPORT_NAME)
 
 
-def sbatch_script(inputs: Sequence[str], output: Path, options: ExtractOptions, slurm: SlurmOptions) -> str:
-    """The job array as a script for `sbatch`, for clusters without submitit: each task is a plain `--shard I/N` run."""
-    jobs = shard_jobs(inputs, output, options, slurm.jobs)
+def script(inputs: Sequence[str], output: Path, options: ExtractOptions, settings: SlurmOptions) -> str:
+    """The job array as a script for `sbatch`, for clusters without submitit; each task runs `extract --shard I/N`."""
+    jobs = shard_jobs(inputs, output, options, settings.jobs)
     logs = shlex.quote(str(output.absolute() / _LOG_FOLDER / "%A_%a.log"))
-    throttle = f"%{slurm.parallel}" if slurm.parallel else ""
+    throttle = f"%{settings.parallel}" if settings.parallel else ""
     lines = [
         "#!/bin/bash",
         "#SBATCH --job-name=gazetools-extract",
-        f"#SBATCH --array=1-{slurm.jobs}{throttle}",
-        f"#SBATCH --time={slurm.minutes}",
-        f"#SBATCH --cpus-per-task={slurm.cpus}",
-        f"#SBATCH --mem={slurm.memory}",
-        *([f"#SBATCH --gres=gpu:{slurm.gpus}"] if slurm.gpus else []),
-        *([f"#SBATCH --partition={slurm.partition}"] if slurm.partition else []),
-        *([f"#SBATCH --account={slurm.account}"] if slurm.account else []),
+        f"#SBATCH --array=1-{settings.jobs}{throttle}",
+        f"#SBATCH --time={settings.minutes}",
+        f"#SBATCH --cpus-per-task={settings.cpus}",
+        f"#SBATCH --mem={settings.memory}",
+        *([f"#SBATCH --gres=gpu:{settings.gpus}"] if settings.gpus else []),
+        *([f"#SBATCH --partition={settings.partition}"] if settings.partition else []),
+        *([f"#SBATCH --account={settings.account}"] if settings.account else []),
         f"#SBATCH --output={logs}",
         "#SBATCH --open-mode=append",
         "#SBATCH --requeue",
@@ -139,8 +138,8 @@ def sbatch_script(inputs: Sequence[str], output: Path, options: ExtractOptions, 
         "",
         "# 90 s before the time limit: go back to the queue; what is finished is kept.",
         'trap \'scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"; kill "$pid"; exit 0\' USR1',
-        *slurm.setup,
-        f'{_command(jobs[0])} --shard "$SLURM_ARRAY_TASK_ID/{slurm.jobs}" &',
+        *settings.setup,
+        f'{_command(jobs[0])} --shard "$SLURM_ARRAY_TASK_ID/{settings.jobs}" &',
         "pid=$!",
         'wait "$pid"',
     ]
@@ -172,28 +171,28 @@ def _slurm_executor(output: Path, slurm: SlurmOptions) -> Executor:
             f"Slurm can't be used from here: {error}.",
             hint="Run this on a login node, or print a script with --engine slurm --dry-run.",
         ) from error
-    executor.update_parameters(
-        name="gazetools-extract",
-        timeout_min=slurm.minutes,
-        cpus_per_task=slurm.cpus,
-        slurm_mem=slurm.memory,
-        slurm_signal_delay_s=90,
-        **({"gpus_per_node": slurm.gpus} if slurm.gpus else {}),
-        **({"slurm_array_parallelism": slurm.parallel} if slurm.parallel else {}),
-        **({"slurm_partition": slurm.partition} if slurm.partition else {}),
-        **({"slurm_account": slurm.account} if slurm.account else {}),
-        **({"slurm_setup": slurm.setup} if slurm.setup else {}),
-    )
+    parameters = {
+        "timeout_min": slurm.minutes,
+        "cpus_per_task": slurm.cpus,
+        "slurm_mem": slurm.memory,
+        "gpus_per_node": slurm.gpus,
+        "slurm_array_parallelism": slurm.parallel,
+        "slurm_partition": slurm.partition,
+        "slurm_account": slurm.account,
+        "slurm_setup": slurm.setup,
+    }
+    given = {name: value for name, value in parameters.items() if value}  # 0, None and an empty list: not asked for
+    executor.update_parameters(name="gazetools-extract", slurm_signal_delay_s=90, **given)
     result: Executor = executor
     return result
 
 
 def _raise_failed(jobs: Sequence[Any]) -> None:
-    """FaultError that names the first job that did not give a report; failed videos are in the report instead."""
+    """Raise FaultError for the first job without a report; failed videos are in the reports instead."""
     for job in jobs:
         try:
             job.result()
-        except Exception as error:  # whatever the job raised, pickled, or submitit's own word for a lost job
+        except Exception as error:  # the pickled error of the job, or submitit's own for a lost job
             last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             raise FaultError(
                 f"Job {job.job_id} failed: {last[0]}",

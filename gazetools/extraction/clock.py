@@ -1,4 +1,4 @@
-"""Where the time of a run went, stage by stage, and which stage is the bottleneck."""
+"""Wall time of a worker by stage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StageClock:
             self.seconds[name] += time.perf_counter() - began
 
     def times(self) -> StageTimes:
-        """The sums so far; `other` is what no stage accounts for."""
+        """Sums so far; `other` is the wall time outside all stages."""
         wall = time.perf_counter() - self._began
         return StageTimes(
             workers=1,

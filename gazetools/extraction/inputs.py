@@ -1,4 +1,4 @@
-"""Expand what the user typed (files, folders, globs, lists) into videos with their ids."""
+"""Expand files, folders, globs, lists and Ego-Exo4D roots into videos with their ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gazetools.schemas.video_id import check_video_id, refuse_duplicate_ids, vid
 VIDEO_SUFFIXES = frozenset(
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905
 )
-"""Files taken from folders; a file named by itself may have any suffix."""
+"""Suffixes of the files that are taken from folders; a file named by itself may have any suffix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +26,18 @@ class VideoItem:
     video_id: str
     path: Path
     problem: str | None = None
-    """Why there is nothing to work on, for what a data set's own list leaves unusable; reported as a failed item."""
+    """Reason why a data set's own list makes this video unusable, reported as a failed item; None: usable."""
 
 
 def plan_inputs(
     inputs: Sequence[str | Path], *, takes: str | None = None, cameras: str | None = None, views: str = "exo"
 ) -> list[VideoItem]:
-    """Videos of all inputs, sorted by id.
+    """Videos of all inputs, sorted by id; unusable ones follow at the end, with a `problem`.
 
-    A file's id is its stem; below a folder (or the fixed part of a glob) it is the path without suffix. `@list.txt`
-    names one input per line (`#` comments), relative to the working folder or, failing that, to the list. Of an
-    Ego-Exo4D root (a folder with takes.json and takes/) the downloaded videos of `takes`, `cameras` and `views` are
-    taken, with the ids `take/camera`; what its takes.json leaves unusable follows at the end, with a `problem`.
+    The id of a file is its stem; below a folder (or the fixed part of a glob) it is the path without suffix.
+    `@list.txt` names one input per line (`#` comments), relative to the working folder or, failing that, to the list.
+    An Ego-Exo4D root (a folder with takes.json and takes/) gives the downloaded videos of `takes`, `cameras` and
+    `views`, with the ids `take/camera`.
 
     Raises UsageError for a path that does not exist, a folder or glob without videos, and ids that collide.
     """
@@ -47,7 +47,7 @@ def plan_inputs(
             items += _from_egoexo(Path(one).expanduser(), takes=takes, cameras=cameras, views=views)
         elif takes or cameras:
             raise UsageError(
-                f"--takes and --cameras choose from an Ego-Exo4D root, but {one} has no takes.json beside takes/.",
+                f"--takes and --cameras choose from an Ego-Exo4D root, but {one} has no takes.json next to takes/.",
                 hint="Pass the folder that `egoexo -o` filled, or leave these options out.",
             )
         else:
@@ -137,8 +137,8 @@ def _from_list(list_path: Path) -> list[VideoItem]:
     entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     items: list[VideoItem] = []
     for entry in entries:
-        beside = list_path.parent / entry
-        items += _expand(str(beside) if not Path(entry).exists() and beside.exists() else entry)
+        near_list = list_path.parent / entry
+        items += _expand(str(near_list) if not Path(entry).exists() and near_list.exists() else entry)
     if not items:
         raise UsageError(f"The list {list_path} names no input.", hint="Write one path per line.")
     return items

@@ -1,4 +1,4 @@
-"""Provenance of one video's heatmaps, and the key under which equal work is recognised."""
+"""Key and provenance of one video's heatmaps."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Literal
 
 from gazetools._version import __version__
-from gazetools.extraction.decoding.child_reader import ChildReader
 from gazetools.extraction.model.batches import BatchRunner
-from gazetools.heads.spec import VideoHeads
+from gazetools.extraction.pieces import VideoTally
+from gazetools.extraction.work import VideoWork, WorkerTools
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
 from gazetools.schemas.provenance import HeadSource, ModelRecord, Provenance
 from gazetools.video.facts import probe_digest, source_video
 
 STORE_REVISION = 1
-"""Raised whenever the same inputs would give other numbers; part of every options key."""
+"""Part of every options key; increased whenever the same inputs would give other numbers."""
 
 
 def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads_sha256: str | None) -> str:
-    """sha256 over everything that shapes the store of `video`; equal keys mean the work need not be done again.
+    """sha256 over everything that shapes the store of `video`; equal keys mean equal stores.
 
-    The video enters by its size and its first and last MiB, so that a re-run over thousands of finished files does
-    not read them whole; the full sha256 is in the provenance.
+    The key covers the size of the video and its first and last MiB, so that a second run over thousands of finished
+    files does not read them whole; the sha256 of the whole file is in the provenance.
     """
     parts = {
         "revision": STORE_REVISION,
@@ -40,24 +40,15 @@ def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def build_provenance(
-    *,
-    options: ExtractOptions,
-    video_id: str,
-    reader: ChildReader,
-    counted_by: Literal["decoding", "index"],
-    runner: BatchRunner,
-    heads: VideoHeads,
-    key: str,
-    prompts: dict[str, int],
-    backoffs: list[dict[str, int]],
-    video_sha256: str,
-) -> Provenance:
-    """Everything that is known of where one video's heatmaps come from."""
+def build_provenance(tools: WorkerTools, video: VideoWork, tally: VideoTally, *, video_sha256: str) -> Provenance:
+    """Provenance of one video's heatmaps: video, model, boxes, options and libraries."""
+    source, heads, options, runner = video.source, video.heads, tools.options, tools.runner
+    decoded = sum(map(len, video.parts)) == source.frame_count and not tally.resumed_frames
+    counted_by: Literal["decoding", "index"] = "decoding" if decoded or source.counted_by == "decoding" else "index"
     return Provenance(
-        video_id=video_id,
+        video_id=video.item.video_id,
         tool_version=__version__,
-        video=source_video(reader, counted_by, sha256=video_sha256),
+        video=source_video(source, counted_by, sha256=video_sha256),
         model=ModelRecord(**runner.describe(), implementation=runner.model.implementation),
         heads=HeadSource(
             spec=heads.spec,
@@ -65,25 +56,21 @@ def build_provenance(
             rows=len(heads.table) if heads.table else 0,
             clipped_boxes=heads.table.clipped if heads.table else 0,
             small_heads=options.small_heads,
-            prompts=prompts,
+            prompts=tally.prompts,
             counts=heads.counts,
             detector=heads.detector,
         ),
         batch_size=runner.batch_size,
-        batch_size_backoffs=backoffs[:200],
+        batch_size_backoffs=tally.backoffs[:200],
         piece_frames=PIECE_FRAMES,
         options=options.shaping(),
-        options_key=key,
-        libraries=library_versions(),
+        options_key=video.key,
+        libraries=dict(_library_versions()),
     )
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that the numbers depend on."""
-    return dict(_library_versions())
 
 
 @functools.cache  # parsing the packages' metadata takes milliseconds, for every video
 def _library_versions() -> dict[str, str]:
+    """Versions of the libraries that the numbers depend on."""
     names = ("torch", "transformers", "numpy", "h5py", "av")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}

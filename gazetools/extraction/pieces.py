@@ -1,23 +1,22 @@
-"""Make the pieces of a video that are missing: frames in, one committed piece per run of frames out."""
+"""Make the missing pieces of a video: frames to prompts to batches to pieces, which a second thread writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from gazetools.extraction.clock import StageClock
-from gazetools.extraction.decoding.child_reader import ChildReader
-from gazetools.extraction.model.batches import BatchResult, BatchRunner, Pending
-from gazetools.extraction.piece_writer import PieceWriter
+from gazetools.extraction.model.batches import BatchResult, Pending
+from gazetools.extraction.work import VideoWork, WorkerTools
 from gazetools.heads.prompts import FramePrompts, prompts_of_frame
-from gazetools.heads.spec import VideoHeads
-from gazetools.progress import Progress
-from gazetools.schemas.extract import ExtractOptions
 from gazetools.schemas.store import FINGERPRINT_SIZE, Piece, Prompt, Rows
 from gazetools.schemas.video import Frame
 from gazetools.store.pieces import PieceFolder
@@ -34,7 +33,7 @@ class VideoTally:
     resumed_frames: int = 0
 
     def add(self, number: int, piece: Piece, batch_size: int) -> None:
-        """Count a finished piece; `batch_size` is the run's, which a piece made in little memory falls short of."""
+        """Count a finished piece; a piece made in little memory has less than the run's `batch_size`."""
         self.rows += len(piece.rows)
         for kind in Prompt:
             if count := int((piece.rows.prompt == kind).sum()):
@@ -49,53 +48,33 @@ class VideoTally:
 
 
 def make_pieces(
-    reader: ChildReader,
-    heads: VideoHeads,
-    parts: Mapping[int, npt.NDArray[np.int64]],
-    pieces: PieceFolder,
-    *,
-    options: ExtractOptions,
-    runner: BatchRunner,
-    progress: Progress,
-    clock: StageClock,
-    name: str,
-    only_piece: bool = False,
-    open_next: Callable[[], None] = lambda: None,
+    tools: WorkerTools, video: VideoWork, numbers: range, *, name: str, ahead: Path | None = None
 ) -> VideoTally:
-    """Make those of `parts` (piece number -> frame indices) that are missing, in one pass over the video.
+    """Make those of the pieces `numbers` that are missing, in one pass over the video.
 
-    The decoding process reads ahead, this thread runs the model, a third commits the piece before. `name` is the
-    task that `progress` is told of. The piece of a video with no other (`only_piece`) stays in memory for its join.
-    `open_next` is called when the last piece has begun.
+    The decoding process reads ahead, this thread runs the model, a second thread writes the previous piece. `name` is
+    the progress task. The video `ahead` is opened when the last missing piece has begun.
     """
     tally = VideoTally()
-    progress.start(name, sum(len(part) for part in parts.values()))
+    runner, progress = tools.runner, tools.progress
+    progress.start(name, sum(len(video.parts[number]) for number in numbers))
     missing: list[int] = []
-    for number, part in parts.items():
-        if (piece := pieces.load_if_good(number)) is None:
+    for number in numbers:
+        if (piece := video.pieces.load_if_good(number)) is None:
             missing.append(number)
             continue
         tally.add(number, piece, runner.batch_size)
-        tally.resumed_frames += len(part)
-        progress.advance(name, len(part))
-    wanted = np.concatenate([parts[number] for number in missing]) if missing else np.zeros(0, np.int64)
-    maker = _PieceMaker(reader, heads, options=options, runner=runner, progress=progress, clock=clock, name=name)
-    frames = reader.frames(wanted)
-    busy_before = reader.decode_seconds
-    with PieceWriter(pieces, clock) as writer:
-
-        def take_in(number: int, piece: Piece) -> None:
-            if only_piece:
-                pieces.keep(number, piece)
-            else:
-                writer.save(number, piece)
-            tally.add(number, piece, runner.batch_size)
-
+        tally.resumed_frames += len(video.parts[number])
+        progress.advance(name, len(video.parts[number]))
+    wanted = np.concatenate([video.parts[number] for number in missing]) if missing else np.zeros(0, np.int64)
+    frames = video.source.frames(wanted)
+    busy_before = video.source.decode_seconds
+    with PieceWriter(video.pieces, tools.clock) as writer:
+        maker = _PieceMaker(tools, video, writer, tally, name=name)
         try:
             for number in missing:
                 fitted = runner.fitting_batch_size
-                begun = open_next if number == missing[-1] else None
-                maker.make(frames, len(parts[number]), begun=begun, ended=partial(take_in, number))
+                maker.make(number, frames, ahead=ahead if number == missing[-1] else None)
                 if runner.fitting_batch_size < fitted:
                     progress.say(
                         f"{name}: out of memory with {fitted} frames at a time, now {runner.fitting_batch_size}"
@@ -105,26 +84,79 @@ def make_pieces(
                 maker.finish()
             raise
         maker.finish()
-    clock.decode_busy += reader.decode_seconds - busy_before
+    tools.clock.decode_busy += video.source.decode_seconds - busy_before
     progress.finish(name)
     return tally
 
 
+class PieceWriter:
+    """Writes pieces in order. At most one is being written, so memory is bounded and an error comes up one piece later.
+
+    Leaving the block waits for the last piece. Where an error leaves the block, the piece that is being written is
+    still finished (a piece is either committed or was never there), and the first error is the one that is raised.
+    """
+
+    def __init__(self, pieces: PieceFolder, clock: StageClock) -> None:
+        self._pieces = pieces
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="piece-writer")
+        self._previous: Future[None] | None = None
+
+    def __enter__(self) -> PieceWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._wait()
+        finally:
+            self._pool.shutdown()
+
+    def save(self, number: int, piece: Piece) -> None:
+        """Begin to write a piece. Raises FaultError where the previous one could not be written."""
+        self._wait()
+        self._previous = self._pool.submit(self._write, number, piece)
+
+    def _wait(self) -> None:
+        if self._previous is not None:
+            with self._clock.stage("write_wait"):
+                self._previous.result()
+            self._previous = None
+
+    def _write(self, number: int, piece: Piece) -> None:
+        began = time.perf_counter()
+        self._pieces.save(number, piece)
+        self._clock.write_busy += time.perf_counter() - began
+
+
 @dataclass
 class _Gathered:
-    """What there is of one piece so far."""
+    """The frames, people and maps of one piece so far."""
 
+    number: int
+    batch_size: int = 0
+    """Frames per batch that fitted into memory."""
     frame_index: list[int] = field(default_factory=list)
     pts_seconds: list[float] = field(default_factory=list)
     prints: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     print_index: list[int] = field(default_factory=list)
     people: list[tuple[int, FramePrompts]] = field(default_factory=list)
-    """(frame index, its people), of frames that have some."""
+    """(frame index, people) of each frame that has people."""
     results: list[BatchResult] = field(default_factory=list)
-    """In the order of `people`."""
+    """Maps in the order of `people`."""
 
-    def as_piece(self, heatmap_shape: tuple[int, int], batch_size: int) -> Piece:
-        """The finished piece, made with `batch_size`."""
+    def add(self, frame: Frame, *, with_fingerprint: bool) -> None:
+        """Note a frame of the piece."""
+        self.frame_index.append(frame.index)
+        self.pts_seconds.append(frame.pts_seconds)
+        if with_fingerprint:
+            self.prints.append(fingerprint(frame.rgb))
+            self.print_index.append(frame.index)
+
+    def as_piece(self, heatmap_shape: tuple[int, int]) -> Piece:
+        """The finished piece; `heatmap_shape` is [H, W], for a piece without people."""
         people, results = self.people, self.results
         rows = Rows(
             frame=np.repeat([f for f, _ in people], [len(p.track_id) for _, p in people]).astype(np.int64),
@@ -141,104 +173,92 @@ class _Gathered:
             fingerprint=np.stack(self.prints) if self.prints else no_prints,
             fingerprint_index=np.array(self.print_index, np.int64),
             rows=rows,
-            batch_size=batch_size,
+            batch_size=self.batch_size,
         )
 
 
 class _PieceMaker:
-    """Turns the next frames of one video into a piece."""
+    """Turns the next frames of one video into pieces."""
 
     def __init__(
-        self,
-        reader: ChildReader,
-        heads: VideoHeads,
-        *,
-        options: ExtractOptions,
-        runner: BatchRunner,
-        progress: Progress,
-        clock: StageClock,
-        name: str,
+        self, tools: WorkerTools, video: VideoWork, writer: PieceWriter, tally: VideoTally, *, name: str
     ) -> None:
-        self._reader = reader
-        self._heads = heads
-        self._small_heads = options.small_heads
-        self._runner = runner
-        self._progress = progress
-        self._clock = clock
+        self._tools = tools
+        self._video = video
+        self._writer = writer
+        self._tally = tally
         self._name = name
         self._pending: tuple[Pending, list[BatchResult]] | None = None
-        """The batch under way, and where its result belongs."""
-        self._end: Callable[[], None] | None = None
-        """Ends the piece before, whose last batch is the one under way."""
+        """The batch that the device computes, and the list that its result belongs to."""
+        self._ending: _Gathered | None = None
+        """The previous piece, whose last batch is the pending one."""
 
-    def make(
-        self,
-        frames: Iterator[Frame],
-        count: int,
-        *,
-        begun: Callable[[], None] | None,
-        ended: Callable[[Piece], None],
-    ) -> None:
-        """A piece of the next `count` frames; batches are filled with frames that have people and never cross it.
+    def make(self, number: int, frames: Iterator[Frame], *, ahead: Path | None) -> None:
+        """Read the frames of piece `number` and submit their batches, which hold frames with people of this piece only.
 
-        `begun` is called after the first frame, `ended` with the piece when its last map is there. Where the device
-        works beside this process, that is when it has been given the first batch of the next piece, or by `finish`: it
-        would idle between two pieces otherwise.
+        The video `ahead` is opened after the first frame. Where the device works in parallel with this process, the
+        piece ends only after the device has the first batch of the next piece, or by `finish`: the device would idle
+        between two pieces otherwise.
         """
-        piece = _Gathered()
+        tools, source, runner = self._tools, self._video.source, self._tools.runner
+        piece = _Gathered(number)
         batch: list[tuple[Frame, FramePrompts]] = []
+        count = len(self._video.parts[number])
         for position in range(count):
-            with self._clock.stage("decode_wait"):
+            with tools.clock.stage("decode_wait"):
                 frame = next(frames)
-            if position == 0 and begun is not None:
-                begun()
-            with self._clock.stage("prompt"):
-                piece.frame_index.append(frame.index)
-                piece.pts_seconds.append(frame.pts_seconds)
-                if position % FINGERPRINT_EVERY == 0:
-                    piece.prints.append(fingerprint(frame.rgb))
-                    piece.print_index.append(frame.index)
+            if position == 0 and ahead is not None:
+                tools.open_ahead(ahead)
+            with tools.clock.stage("prompt"):
+                piece.add(frame, with_fingerprint=position % FINGERPRINT_EVERY == 0)
                 prompts = prompts_of_frame(
-                    self._heads, frame.index, grid_hw=self._runner.grid_hw, small_heads=self._small_heads
+                    self._video.heads, frame.index, grid_hw=runner.grid_hw, small_heads=tools.options.small_heads
                 )
             if len(prompts.track_id):
                 piece.people.append((frame.index, prompts))
                 batch.append((frame, prompts))
             else:
-                self._reader.release(frame)
-            if len(batch) == self._runner.batch_size or (batch and position == count - 1):
-                self._run(batch, piece.results)
-            if self._end is not None and position + 1 >= self._runner.batch_size:  # few people: don't put it off
+                source.release(frame)
+            if len(batch) == runner.batch_size or (batch and position == count - 1):
+                self._submit(batch, piece.results)
+            if self._ending is not None and position + 1 >= runner.batch_size:  # few people: don't put it off
                 self.finish()
-            self._clock.frames += 1
-            self._progress.advance(self._name)
-        if self._end is not None:  # this piece is shorter than a batch and has nobody
+            tools.clock.frames += 1
+            tools.progress.advance(self._name)
+        if self._ending is not None:  # this piece is shorter than a batch and has nobody
             self.finish()
-        batch_size = self._runner.fitting_batch_size
-        self._end = lambda: ended(piece.as_piece(self._runner.heatmap_shape, batch_size))
-        if self._pending is None or not self._runner.works_beside:
+        piece.batch_size = runner.fitting_batch_size
+        self._ending = piece
+        if self._pending is None or not runner.works_in_parallel:
             self.finish()
 
     def finish(self) -> None:
-        """Wait for the batch under way and end its piece, where all its frames have been read."""
+        """Wait for the pending batch, then end its piece where all frames of it have been read."""
         if self._pending is not None:
             pending, results = self._pending
             self._pending = None
-            with self._clock.stage("model"):
-                results.append(pending())
-        if self._end is not None:
-            end, self._end = self._end, None
-            end()
+            with self._tools.clock.stage("model"):
+                results.append(pending.result())
+        if self._ending is not None:
+            gathered, self._ending = self._ending, None
+            self._end(gathered.number, gathered.as_piece(self._tools.runner.heatmap_shape))
 
-    def _run(self, batch: list[tuple[Frame, FramePrompts]], results: list[BatchResult]) -> None:
-        """Begin with `batch`, then take in the one before: a GPU has the next one when it ends one."""
-        with self._clock.stage("model"):
-            begun = self._runner.begin([frame.rgb for frame, _ in batch], [prompts for _, prompts in batch])
+    def _end(self, number: int, piece: Piece) -> None:
+        if len(self._video.parts) == 1:
+            self._video.pieces.keep(number, piece)  # in memory, for the join that follows at once
+        else:
+            self._writer.save(number, piece)
+        self._tally.add(number, piece, self._tools.runner.batch_size)
+
+    def _submit(self, batch: list[tuple[Frame, FramePrompts]], results: list[BatchResult]) -> None:
+        """Submit `batch` before collecting the previous result, so that a GPU is never idle."""
+        with self._tools.clock.stage("model"):
+            pending = self._tools.runner.begin([frame.rgb for frame, _ in batch], [prompts for _, prompts in batch])
         for frame, _ in batch:
-            self._reader.release(frame)
+            self._video.source.release(frame)
         batch.clear()
         self.finish()
-        self._pending = (begun, results)
+        self._pending = (pending, results)
 
 
 def _joined(arrays: list[npt.NDArray], empty: npt.NDArray) -> npt.NDArray:  # type: ignore[type-arg]

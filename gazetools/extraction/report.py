@@ -1,4 +1,4 @@
-"""`extract_report.json`: every input of the run accounted for, also over shards that share a store."""
+"""`extract_report.json`: one result per input of the run, merged over shards that share a store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gazetools.store.lock import BusyError, locked
 SHARD_REPORTS = ".reports"
 """Folder of the store with one report per shard; its name starts with a dot, so no video id can collide with it."""
 _SHARE_OF_TIME = 0.01
-"""Writing reports takes at most this share of the run's time, however many inputs there are."""
+"""Largest share of the run's time that writing reports may take, for any number of inputs."""
 
 
 class Reporter:
@@ -38,7 +38,7 @@ class Reporter:
         self._next_write = 0.0
 
     def update(self, results: Sequence[ItemResult]) -> None:
-        """Write what is known so far, unless that was done a moment ago."""
+        """Write the results so far, unless the last write is too recent."""
         began = time.monotonic()
         if began >= self._next_write:
             self.write(results)
@@ -46,7 +46,7 @@ class Reporter:
             self._next_write = ended + (ended - began) / _SHARE_OF_TIME
 
     def write(self, results: Sequence[ItemResult], profile: StageTimes | None = None) -> ExtractReport:
-        """Write the report and return it; a shard's has its own items only."""
+        """Write the report and return it; the report of a shard has its own items only."""
         report = ExtractReport(
             tool_version=__version__,
             options=self._options.model_dump(),
@@ -69,14 +69,14 @@ class Reporter:
                 reports = [self._read_shard(shard, shard_count) for shard in range(1, shard_count + 1)]
                 write_json_atomic(self._store / REPORT_NAME, self._merged(reports).model_dump(mode="json"))
         except BusyError:
-            return  # whoever holds it that long is merging too, and the last shard to end merges everything
+            return  # another shard is merging too, and the last shard to end merges everything
 
     def _read_shard(self, shard: int, count: int) -> ExtractReport | None:
         path = self._store / SHARD_REPORTS / f"{self._digest}_{shard:05d}_of_{count:05d}.json"
         try:
             return read_report(path)
         except DataFileError:
-            return None  # not there yet, or of another version: its inputs count as not reached
+            return None  # not written yet, or by another version: its inputs count as not reached
 
     def _merged(self, reports: Sequence[ExtractReport | None]) -> ExtractReport:
         known: dict[str, list[ItemResult]] = {}
@@ -91,7 +91,7 @@ class Reporter:
 
 
 def read_report(path: Path) -> ExtractReport:
-    """The report at `path`; DataFileError where it is missing, broken or no report."""
+    """Read the report at `path`. Raises DataFileError where it is missing, broken or no report."""
     try:
         return ExtractReport.model_validate(read_json(path, max_bytes=1 << 28))
     except ValidationError as error:
@@ -99,5 +99,5 @@ def read_report(path: Path) -> ExtractReport:
 
 
 def not_reached(item: VideoItem) -> ItemResult:
-    """The result of an input that has none (yet), so that a killed run's report accounts for it too."""
+    """Result of an input that has none yet, so that the report of a killed run accounts for it too."""
     return failure(item, item.problem or "not reached: the run ended")

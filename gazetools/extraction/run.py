@@ -1,22 +1,22 @@
-"""`extract`: plan all inputs, check everything that can fail early, then have workers do one task after the other."""
+"""`extract`: plan all inputs, check what can fail early, then do one task after the other on all workers."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gazetools.extraction.decoding.costs import cost_by_size
 from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
+from gazetools.extraction.disk import check_space_for_run
 from gazetools.extraction.inputs import VideoItem, plan_inputs
 from gazetools.extraction.pool.dispatch import Dispatch, WorkerPool
 from gazetools.extraction.pool.local import LocalPool
 from gazetools.extraction.report import Reporter, not_reached
-from gazetools.extraction.space_of_run import check_space_for_run
 from gazetools.extraction.tasks import (
     Task,
     WorkQueue,
@@ -26,7 +26,8 @@ from gazetools.extraction.tasks import (
     parts_of_videos,
     plan_digest,
 )
-from gazetools.extraction.worker import Worker, WorkOrder
+from gazetools.extraction.work import WorkOrder
+from gazetools.extraction.worker import Worker
 from gazetools.heads.spec import heads_for_video, open_heads
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
 from gazetools.progress import NoProgress, Progress
@@ -37,7 +38,7 @@ from gazetools.store.attempts import forget_attempts
 
 _BUSY_WAIT_SECONDS = 0.5
 OnResult = Callable[[ItemResult, bool], None]
-"""Told each task's result and whether its video has ended."""
+"""Called with the result of each task, and whether its video has ended."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Workers:
 
     count: int
     start: Callable[[WorkOrder], WorkerPool]
-    """Called once there is work to do."""
+    """Starts them; called once, and only where there is work to do."""
 
 
 def extract(
@@ -63,22 +64,21 @@ def extract(
 
     Args:
         inputs: files, folders (recursive), globs or `@list.txt`.
-        output: the store folder; made if needed. Finished videos in it are not done again, so the same call resumes
-            an interrupted run.
-        options: how; or give its fields as keyword arguments.
-        progress: receives frames done.
-        decoding: how frames are decoded; default as the options say. For readers of other formats.
-        workers: where the work is done, for engines; None: in this process, or one process per device.
+        output: the store folder; made if needed. Finished videos in it are kept, so the same call resumes an
+            interrupted run.
+        options: all settings; or give fields of `ExtractOptions` as keyword arguments.
+        progress: receives the number of frames done.
+        decoding: how frames are decoded, for readers of other formats; None: as the options say.
+        workers: workers of an engine; None: this process, or one process per device.
         settings: fields of `ExtractOptions`, such as `heads="file:boxes.csv"`.
 
     Returns:
         The report that is also written to `output/extract_report.json`: every input, the failed ones with reasons.
 
     Raises:
-        UsageError: inputs, boxes, weights or output that can't work; nothing was done.
+        UsageError: inputs, boxes, weights or output can't be used; nothing was done.
         EnvironmentLacksError: weights or a device are missing.
-        FaultError: the disk is full, or has too little room for what is to come, or memory ran out; finished videos
-            and pieces are kept.
+        FaultError: the disk is full or has too little room, or memory ran out; finished videos and pieces are kept.
 
     >>> report = gazetools.extract("clip.mp4", "STORE", heads="whole", model="tiny.safetensors")  # doctest: +SKIP
     >>> report.items[0].rows                                                                      # doctest: +SKIP
@@ -87,7 +87,6 @@ def extract(
     options = given_or_parsed(options, ExtractOptions, settings, what="extract options")
     progress = progress or NoProgress()
     store = Path(output)
-
     items, head_files = plan(inputs, options)
     usable = [item for item in items if item.problem is None]
     check_writable_folder(store, option="-o")
@@ -101,27 +100,11 @@ def extract(
     )
     if workers is None and len(options.devices) > 1:
         workers = Workers(len(options.devices), lambda order: LocalPool(order, progress))
-    worker_count = workers.count if workers else 1
-    tasks, digest = _plan_tasks(usable, order, progress, worker_count)
+    tasks, digest = _plan_tasks(usable, order, progress, workers.count if workers else 1)
     if options.check_space:
-        try:
-            check_space_for_run(
-                list({task.item.video_id: task.item for task in tasks}.values()),
-                store,
-                options,
-                head_files,
-                parts=parts_of_videos(tasks),
-                workers=worker_count,
-                decoding=order.decoding,
-                progress=progress,
-            )
-        except FaultError:
-            if workers is None:  # missing weights or a missing device are told first (exit 3 goes before 4)
-                with Worker(order, progress):
-                    pass
-            raise
+        _check_space(tasks, order, head_files, progress, workers)
     own_ids = {task.item.video_id for task in tasks}
-    if options.shard_index_and_count[0] == 0:  # what can't be worked on is the first shard's to report
+    if options.shard_index_and_count[0] == 0:  # the first shard reports what can't be worked on
         own_ids |= {item.video_id for item in items if item.problem is not None}
     queue = WorkQueue([item for item in items if item.video_id in own_ids], tasks)
     reporter = Reporter(store, options, items, digest)
@@ -147,11 +130,37 @@ def extract(
     return reporter.write(queue.results(not_reached), profile)
 
 
-def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes:
-    """All tasks in this process, one after the other."""
+def _check_space(
+    tasks: list[Task],
+    order: WorkOrder,
+    head_files: dict[str, Path] | None,
+    progress: Progress,
+    workers: Workers | None,
+) -> None:
+    """FaultError where the store has no room for the run; missing weights or a missing device are reported first."""
+    try:
+        check_space_for_run(
+            list({task.item.video_id: task.item for task in tasks}.values()),
+            order.store,
+            order.options,
+            head_files,
+            parts=parts_of_videos(tasks),
+            workers=workers.count if workers else 1,
+            decoding=order.decoding,
+            progress=progress,
+        )
+    except FaultError:
+        if workers is None:  # exit code 3 goes before 4
+            with Worker(order, progress):
+                pass
+        raise
 
-    def take_in(task: Task, finish: Callable[[], ItemResult | None]) -> None:
-        if (result := finish()) is not None:
+
+def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes:
+    """All tasks in this process, one after the other; a store file is written while the next task is computed."""
+
+    def account(task: Task, result: ItemResult | None) -> None:
+        if result is not None:
             on_result(result, queue.done(task, result))
             return
         if task.name not in queue.busy:
@@ -159,25 +168,24 @@ def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result:
         queue.put_back(task)
 
     with Worker(order, progress) as worker:
-        before: Callable[[], None] | None = None
-        """Takes in the task before, whose store file is on its way."""
+        pending: tuple[Task, Future[ItemResult | None]] | None = None
+        """The previous task; its store file may still be being written."""
         try:
             while not queue.finished:
                 if queue.only_busy_left:
                     time.sleep(_BUSY_WAIT_SECONDS)
-                now = None
+                started = None
                 if (task := queue.take()) is not None:
                     following = queue.upcoming()
-                    finish = worker.begin(task, ahead=None if following is None else following.item.path)
-                    now = partial(take_in, task, finish)
-                if before is not None:
-                    last, before = before, None
-                    last()
-                before = now
+                    started = task, worker.start(task, ahead=None if following is None else following.item.path)
+                previous, pending = pending, None
+                if previous is not None:
+                    account(previous[0], worker.result_of(previous[1]))
+                pending = started
         except BaseException:
-            if before is not None:  # it was finished, so it is reported
+            if pending is not None:  # its pieces are made, so its result is reported
                 with suppress(Exception):
-                    before()
+                    account(pending[0], pending[1].result())
             raise
         return worker.times()
 
@@ -192,11 +200,11 @@ def _run_on(
         return run.profile
     finally:
         pool.close()
-        forget_attempts(store, [task.item.video_id for task in run.running])  # ended by us, not by their videos
+        forget_attempts(store, [task.item.video_id for task in run.running])  # this run ended them, not their videos
 
 
 def decode_settings(options: ExtractOptions) -> DecodeSettings:
-    """What the options say about decoding."""
+    """The options of decoding."""
     return DecodeSettings(
         timeout_seconds=options.decode_timeout,
         memory_bytes=None if options.decode_memory is None else int(options.decode_memory * 2**30),
@@ -205,9 +213,9 @@ def decode_settings(options: ExtractOptions) -> DecodeSettings:
 
 
 def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, workers: int) -> tuple[list[Task], str]:
-    """The tasks of this shard, longest first, and a digest of the plan that all shards share.
+    """Tasks of this shard, longest first, and a digest of the plan that all shards share.
 
-    A single worker takes the videos as they come: nothing needs to be balanced, so no file is opened for it.
+    A single worker does the videos in their order: nothing needs to be balanced, so no file is opened.
     """
     index, count = order.options.shard_index_and_count
     if count == workers == 1:
@@ -230,7 +238,10 @@ def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, wo
 def plan(
     inputs: str | Path | Sequence[str | Path], options: ExtractOptions
 ) -> tuple[list[VideoItem], dict[str, Path] | None]:
-    """The videos of all inputs and the box file of each (None: no boxes); whatever can fail early fails here."""
+    """The videos of all inputs, and the box file of each video id (None: no boxes).
+
+    Raises UsageError for inputs and boxes that can't be used.
+    """
     items = plan_inputs(
         [inputs] if isinstance(inputs, str | Path) else inputs,
         takes=options.takes,
@@ -247,7 +258,7 @@ def plan(
 
 
 def _check_single_box_file(item: VideoItem, options: ExtractOptions, head_files: dict[str, Path]) -> None:
-    """One box file for one video that does not fit is wrong usage, said before the model is loaded."""
+    """Raise HeadsError or UsageError where the only box file does not fit the only video."""
     try:
         with Decoder(decode_settings(options)) as decoder, decoder.open(item.path, batch_size=1) as reader:
             width, height, frame_count = reader.info.width, reader.info.height, reader.frame_count

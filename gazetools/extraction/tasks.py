@@ -1,4 +1,4 @@
-"""Cut the work into tasks, balance them over shards, and keep account of every input."""
+"""Tasks: cut long videos, balance the work over shards, and account for every input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gazetools.extraction.inputs import VideoItem
 from gazetools.schemas.extract import PIECE_FRAMES, ItemResult
 
 _DEATHS_PER_TASK = 3
-"""Worker deaths during one task before its video is given up."""
+"""Number of worker deaths during one task after which its video is given up."""
 _CUTS_PER_WORKER = 2
 """A video longer than total / (workers x this) is cut: the last tasks then end close together."""
 _TYPICAL_PIXELS = 1920 * 1080
@@ -19,25 +19,33 @@ _TYPICAL_PIXELS = 1920 * 1080
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a worker does at one go: a video, or one share of a long one."""
+    """The unit of work: a video, or one share of a long video."""
 
     item: VideoItem
     cost: float
-    """Declared frames x pixels."""
+    """Declared frames x pixels, of the share alone."""
     share_index: int = 0
     share_count: int = 1
 
     @property
     def name(self) -> str:
-        """`take/cam01`, or `take/cam01 2/5` for a share."""
+        """`take/cam01`, or `take/cam01 2/5` for the second of five shares."""
         return self.item.video_id + (f" {self.share_index + 1}/{self.share_count}" if self.share_count > 1 else "")
+
+    def pieces_of(self, count: int) -> range:
+        """Numbers of the pieces of this task, of the `count` pieces of its video; equal on every machine.
+
+        >>> Task(item=VideoItem(video_id="a", path=Path("a.mp4")), cost=1.0, share_index=1, share_count=3).pieces_of(7)
+        range(2, 4)
+        """
+        return range(count * self.share_index // self.share_count, count * (self.share_index + 1) // self.share_count)
 
 
 def cut_tasks(items: Sequence[VideoItem], costs: Sequence[float], workers: int, *, cuts: int = 1) -> list[Task]:
     """Tasks, longest first; a video that costs more than total / (workers x cuts) is cut into equal shares.
 
-    Depends on nothing but its arguments, so that every shard of a run cuts alike. No share is cut below about one
-    piece (256 frames at 1080p).
+    The result depends on the arguments only, so that every shard of a run cuts alike. No share is smaller than about
+    one piece (256 frames at 1080p).
     """
     limit = sum(costs) / (workers * cuts)
     tasks = []
@@ -49,15 +57,15 @@ def cut_tasks(items: Sequence[VideoItem], costs: Sequence[float], workers: int, 
 
 
 def cut_for_workers(items: Sequence[VideoItem], costs: Sequence[float], workers: int) -> list[Task]:
-    """Tasks for `workers` that pull from one queue."""
+    """Tasks for `workers` workers that pull from one queue."""
     return cut_tasks(items, costs, workers, cuts=_CUTS_PER_WORKER)
 
 
 def balanced_shard(tasks: Sequence[Task], index: int, count: int) -> list[Task]:
-    """Shard `index` of `count`: each task, longest first, goes to the shard with the least work so far.
+    """Tasks of shard `index` (from 0) of `count`: each task, longest first, goes to the shard with the least work.
 
-    Simulated on 24,236 videos of Ego-Exo4D's lengths: within 0.01 % of ideal on 64 to 256 workers, where round robin
-    is 17 to 37 % over it.
+    Simulated on 24,236 videos of Ego-Exo4D's lengths, the longest of 64 to 256 shards is within 0.01 % of the ideal;
+    round robin is 17 to 37 % above it.
     """
     loads = [(0.0, shard) for shard in range(count)]
     mine = []
@@ -70,13 +78,13 @@ def balanced_shard(tasks: Sequence[Task], index: int, count: int) -> list[Task]:
 
 
 def plan_digest(tasks: Sequence[Task]) -> str:
-    """sha256 of what every shard of one run must agree on: the videos and how they are cut."""
+    """sha256 over the videos and their cuts, on which all shards of one run must agree."""
     names = "\n".join(f"{task.name}\0{task.cost}" for task in tasks)
     return hashlib.sha256(names.encode()).hexdigest()
 
 
 def parts_of_videos(tasks: Sequence[Task]) -> dict[str, float]:
-    """video id -> which part of the video `tasks` are, 1.0 for all of it."""
+    """Part of each video that `tasks` make, by video id; 1.0: all of it."""
     parts: dict[str, float] = {}
     for task in tasks:
         parts[task.item.video_id] = parts.get(task.item.video_id, 0.0) + 1 / task.share_count
@@ -84,10 +92,10 @@ def parts_of_videos(tasks: Sequence[Task]) -> dict[str, float]:
 
 
 class WorkQueue:
-    """Tasks that are waiting and what became of the others; nothing is ever lost from it.
+    """Waiting tasks, and the results of the others; every input is accounted for.
 
-    Workers take one task at a time. A task whose worker died goes back, three times at most; a video that another
-    process holds goes to the end.
+    Workers take one task at a time. A task whose worker died goes back to the front, and is given up at the third
+    death. A task whose video another process has locked goes to the end.
     """
 
     def __init__(self, items: Sequence[VideoItem], tasks: Sequence[Task]) -> None:
@@ -100,7 +108,7 @@ class WorkQueue:
         for task in tasks:
             self._open_tasks[task.item.video_id] = self._open_tasks.get(task.item.video_id, 0) + 1
         self.busy: set[str] = set()
-        """Names of waiting tasks that another process held when they were last tried."""
+        """Names of waiting tasks whose video another process had locked when they were last tried."""
 
     @property
     def finished(self) -> bool:
@@ -109,13 +117,13 @@ class WorkQueue:
 
     @property
     def only_busy_left(self) -> bool:
-        """True when all that waits is held by other processes."""
+        """True when other processes have locked the videos of all waiting tasks."""
         return bool(self._waiting) and all(task.name in self.busy for task in self._waiting)
 
     def take(self, *, prefer: str | None = None, leave: Collection[str] = ()) -> Task | None:
-        """The next task, None if none waits now. Shares of a video that failed are passed over.
+        """Take the next task; None if none waits. Shares of a video that failed are dropped.
 
-        `prefer` is the name of a task that comes first if it still waits; those named by `leave` come last.
+        The task named `prefer` comes first if it still waits; tasks named in `leave` come last.
         """
         while self._waiting:
             task = min(self._waiting, key=lambda task: (task.name != prefer, task.name in leave))
@@ -128,24 +136,24 @@ class WorkQueue:
         return None
 
     def upcoming(self, leave: Collection[str] = ()) -> Task | None:
-        """What `take` would give now, left where it is; None also where only tasks of `leave` or busy ones wait."""
+        """The task that `take` would return, without taking it; None where only busy tasks or those of `leave` wait."""
         return next((task for task in self._waiting if task.name not in leave and task.name not in self.busy), None)
 
     def done(self, task: Task, result: ItemResult) -> bool:
-        """A task has ended; True if its video has no other task left."""
+        """Note the result of a task; True if its video has no other task left."""
         self._running.discard(task.name)
         self.busy.discard(task.name)
         self._results.setdefault(task.item.video_id, []).append(result)
         return self._close(task)
 
     def put_back(self, task: Task) -> None:
-        """Another process holds the task's video: try again after everything else."""
+        """Put a task to the end, since another process has locked its video."""
         self._running.discard(task.name)
         self.busy.add(task.name)
         self._waiting.append(task)
 
     def worker_died(self, task: Task, how: str) -> ItemResult | None:
-        """The worker of `task` is gone; the failure if it was the third time, None if the task waits again."""
+        """Note that the worker of `task` died; the failed item at the third death, None where the task waits again."""
         self._running.discard(task.name)
         self._deaths[task.name] = self._deaths.get(task.name, 0) + 1
         if self._deaths[task.name] < _DEATHS_PER_TASK:
@@ -156,7 +164,7 @@ class WorkQueue:
         return result
 
     def results(self, missing: Callable[[VideoItem], ItemResult]) -> list[ItemResult]:
-        """One result per input, in the order of the inputs; `missing` makes those of videos without any yet."""
+        """One result per input, in the order of the inputs; `missing` makes the result of a video that has none yet."""
         return [
             merge_results(self._results[item.video_id]) if item.video_id in self._results else missing(item)
             for item in self._items
@@ -173,7 +181,7 @@ def failure(item: VideoItem, reason: str) -> ItemResult:
 
 
 def merge_results(results: Sequence[ItemResult]) -> ItemResult:
-    """What became of a video with several shares: the joined result if there is one, else a failure, else the sum."""
+    """The result of a video with several shares: the joined one if there is one, else a failure, else the sum."""
     by_status = {result.status: result for result in reversed(results)}
     chosen = next((by_status[s] for s in ("done", "complete", "failed") if s in by_status), None)
     summed = ("resumed_frames", "seconds") if chosen else ("frames", "rows", "small_heads", "resumed_frames", "seconds")

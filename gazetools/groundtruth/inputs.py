@@ -50,10 +50,10 @@ def missing_files(root: str | Path, options: GroundTruthOptions) -> dict[str, li
 
 
 def _lacks(take: Take, options: GroundTruthOptions, metadata: str) -> list[tuple[str, str]]:
-    """What a take lacks: files, and cameras that takes.json spoils."""
+    """What a take lacks: files, and cameras that takes.json leaves unusable."""
     cameras = choose_cameras(take, views=options.view, cameras=options.cameras)
-    spoilt = [(camera.problem, metadata) for camera in cameras if camera.problem is not None]
-    return spoilt + take.missing(options.view, points=options.unknown_depth == "points")
+    unusable = [(camera.problem, metadata) for camera in cameras if camera.problem is not None]
+    return unusable + take.missing(options.view, points=options.unknown_depth == "points")
 
 
 def _no_root(root: Path) -> UsageError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,15 +49,15 @@ def convert(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> PackReport:
-    """Copy heatmaps into a dataset of another layout, frame by frame, with nothing changed but the files.
+    """Copy heatmaps into a dataset of another layout; the numbers stay as they are.
 
     Args:
         source: a dataset (its options, provenance and members are kept), or a folder of another tool's heatmaps:
             `<id>.npz` under any key, `<id>.npy`, `<id>/gaze.npy` or folders of numbered .npy, values in 0..1.
         output: folder of the new dataset.
         layout: npz, npy or hdf5.
-        dtype: of another tool's maps; None keeps float16, float32 and uint8 and makes float64 float32. A dataset
-            keeps its own.
+        dtype: type for another tool's maps; None keeps float16, float32 and uint8 and makes float64 float32. A
+            dataset keeps its own type.
         overwrite: replace a dataset with other options.
         workers: videos at a time; None: one per core, at most 4.
         progress: receives videos done.
@@ -107,7 +108,7 @@ def _plan(source: Path, layout: LayoutName, dtype: PackDtype | None) -> tuple[Pa
 
 @dataclass(frozen=True)
 class _StoredVideo:
-    """Packed or foreign heatmaps of one video."""
+    """Packed or foreign heatmaps of one video, see VideoToPack."""
 
     video_id: str
     layout: Layout
@@ -168,24 +169,19 @@ class _StoredVideo:
         return maps.dtype.name if kept else options.dtype
 
     def _blocks(self, maps: StoredMaps, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[np.generic]]:
-        """A dataset's numbers as they are; another tool's checked to be in 0..1 and brought to `dtype`."""
-        count, height, width = maps.shape
-        present = maps.present()
-        step = max(1, _BLOCK_BYTES // (height * width * maps.dtype.itemsize))
-        for start in range(0, count, step):
-            rows = np.arange(start, min(start + step, count))
-            there = rows if present is None else rows[present[rows]]
-            block = np.zeros((len(rows), height, width), maps.dtype)
-            block[there - start] = maps.read(there)
-            yield block if self.entry is not None else self._checked(block, rows, dtype)
+        """The numbers of a dataset as they are; those of another tool in `dtype`, checked to be in 0..1."""
+        start = 0
+        for block in maps.blocks(max(1, _BLOCK_BYTES // (math.prod(maps.shape[1:]) * maps.dtype.itemsize))):
+            yield block if self.entry is not None else self._checked(block, start, dtype)
+            start += len(block)
 
-    def _checked(self, block: AnyArray, rows: npt.NDArray[np.int64], dtype: np.dtype[Any]) -> npt.NDArray[np.generic]:
-        """Another tool's numbers in `dtype`. Raises DataFileError where they are not in 0..1."""
+    def _checked(self, block: AnyArray, start: int, dtype: np.dtype[Any]) -> npt.NDArray[np.generic]:
+        """Another tool's maps from row `start` on in `dtype`. Raises DataFileError where they are not in 0..1."""
         maps = to_float32(block, scale_of(block.dtype, self.path))
-        if len(maps) and not (maps.min() >= 0 and maps.max() <= 1):
+        if not (maps.min() >= 0 and maps.max() <= 1):
             raise DataFileError(
-                f"{self.path} has values from {maps.min():.4g} to {maps.max():.4g} in rows {rows[0]} to "
-                f"{rows[-1]}; maps must be in 0..1.",
+                f"{self.path} has values from {maps.min():.4g} to {maps.max():.4g} in rows {start} to "
+                f"{start + len(maps) - 1}; maps must be in 0..1.",
                 hint="Scale them, or run gazetools validate to see the rows.",
             )
         if block.dtype == dtype:
@@ -193,7 +189,7 @@ class _StoredVideo:
         return to_stored(maps, dtype.name, sums_to_one=False, where=self.video_id)
 
     def _sides(self, maps: StoredMaps) -> dict[str, npt.NDArray[Any]]:
-        """The members next to the maps; those that another tool's file lacks say that nothing is known."""
+        """The members next to the maps; for those that another tool's file lacks, values that mean "unknown"."""
         count = maps.shape[0]
         present = maps.present()
         sides: dict[str, npt.NDArray[Any]] = {

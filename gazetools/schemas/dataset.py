@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazetools.schemas.base import Choices, StrictModel
+from gazetools.schemas.flags import Flag
 from gazetools.schemas.store import FINGERPRINT_SIZE
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ Align = Literal["video", "native"]
 Missing = Literal["zero", "hold", "interpolate"]
 InOut = Literal["keep", "gate", "weight"]
 PackDtype = Literal["float16", "float32", "uint8"]
+_Maps, _Rows = Flag(panel="Maps"), Flag(panel="Rows")
 
 
 def _known_people(value: str) -> str:
@@ -64,30 +66,38 @@ PeopleRule = Annotated[str, AfterValidator(_known_people)]
 
 
 class PackOptions(StrictModel):
-    """How raw heatmaps become a dataset. Defaults are those of the contract."""
+    """How raw heatmaps become a dataset."""
 
     layout: LayoutName = "npz"
-    normalize: Normalise = "none"
-    """Per frame: none, divide by max, divide by sum, (x-min)/(max-min), or softmax(x / temperature).
+    """`npz` or `hdf5` (one file a video), or `npy` (one file a frame)."""
+    normalize: Annotated[Normalise, _Maps] = "none"
+    """Per frame: `none`, `max`, `sum`, `minmax` or `softmax`.
 
-    The inverse is kept per row: raw = stored * norm_scale + norm_offset; for softmax raw = temperature * ln(stored) +
-    norm_offset. NaN where a row can't be undone (two rows blended, or a weight of 0)."""
-    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    people: PeopleRule = "max"
+    Divide by max, divide by sum, (x-min)/(max-min), or softmax(x / temperature). The inverse is kept per row: raw =
+    stored * norm_scale + norm_offset; for softmax raw = temperature * ln(stored) + norm_offset. NaN where a row can't
+    be undone (two rows blended, or a weight of 0)."""
+    temperature: Annotated[float, _Maps] = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Temperature of softmax."""
+    people: Annotated[PeopleRule, _Maps] = "max"
     """`max` or `mean` over all people of a frame, a track id, or `wearer`."""
-    align: Align = "video"
-    """`video`: T = decoded frames and row i = frame i. `native`: T = processed frames."""
-    fps: float | None = Field(default=None, gt=0, le=1000)
-    """Resample in time: grid point k is the processed frame nearest to first pts + k / fps."""
-    missing: Missing = "zero"
-    """Frames without a map: zeros with valid False, the last map before (causal), or between both neighbours."""
-    inout: InOut = "keep"
-    """`gate`: zero maps with inout < 0.5. `weight`: multiply by inout. `keep`: leave the maps."""
-    size: str | None = Field(default=None, pattern=r"^([1-9]\d{0,3}x[1-9]\d{0,3}|video)$")
-    """`HxW` or `video`: really resized (1080p float16 takes 4 MB a frame). None: the model's."""
-    resize_on_load: bool = False
-    """With `size: video`: keep the model's size on disk and record the video's, to which readers resize."""
-    dtype: PackDtype = "float16"
+    align: Annotated[Align, _Rows] = "video"
+    """`video`: row i = decoded frame i. `native`: processed frames only."""
+    fps: Annotated[float | None, _Rows] = Field(default=None, gt=0, le=1000)
+    """Rows at this rate, each the nearest frame by pts.
+
+    Grid point k is the processed frame nearest to first pts + k / fps."""
+    missing: Annotated[Missing, _Rows] = "zero"
+    """Rows without a map: `zero` (and valid False), `hold` (the last one) or `interpolate` (uses later frames)."""
+    inout: Annotated[InOut, _Maps] = "keep"
+    """`keep`, `gate` (zero below 0.5) or `weight` by inout."""
+    size: Annotated[str | None, _Maps] = Field(default=None, pattern=r"^([1-9]\d{0,3}x[1-9]\d{0,3}|video)$")
+    """HxW or `video`, really resized (default: the model's size).
+
+    1080p float16 takes 4 MB a frame."""
+    resize_on_load: Annotated[bool, _Maps] = False
+    """With --size video: stored small, resized by readers to the video's size, which the manifest records."""
+    dtype: Annotated[PackDtype, _Maps] = "float16"
+    """`float16`, `float32` or `uint8` (at most 1/510 off)."""
 
     @field_validator("resize_on_load")
     @classmethod

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from gazetools.schemas.base import StrictModel
+from gazetools.schemas.flags import Flag
+
+_Pictures = Flag(panel="Pictures and model (GazeFollow, VideoAttentionTarget)")
 
 
 class EvaluateOptions(StrictModel):
     """How heatmaps are scored."""
 
     depth: Literal["measured", "any"] = "measured"
-    """Ground truth of which depth quality counts: `measured` (eye tracking or scene points) or `any` point target."""
-    images: str | None = None
-    """Root of GazeFollow or VideoAttentionTarget, whose pictures give the sizes (and are what `model:` looks at)."""
-    checkpoint: str | None = None
+    """Ground truth that counts: `measured` depth (eye tracking or scene points), or `any` point target."""
+    images: Annotated[str | None, _Pictures] = None
+    """Root of the benchmark's pictures, which give the sizes and are the input of `model:`."""
+    checkpoint: Annotated[str | None, _Pictures] = None
     """Weights for `model:NAME`."""
-    backbone: str | None = None
-    device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    backbone: Annotated[str | None, _Pictures] = None
+    """DINOv2 weights."""
+    device: Annotated[str, _Pictures] = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], _Pictures] = "auto"
+    """`auto`, `float32`, `bfloat16` or `float16`."""
     examples: int = Field(default=4, ge=0, le=50)
-    """Best and worst frames in the HTML page, each."""
+    """Best and worst frames on the page, each."""
     resamples: int = Field(default=1000, ge=0, le=100_000)
-    """Bootstrap resamples of blocks (one second of one video, or one picture); 0: no intervals."""
-    limit: int | None = Field(default=None, ge=1)
-    """Score only the first pictures of a benchmark."""
+    """Bootstrap resamples for intervals; 0: none.
+
+    Blocks are resampled: one second of one video, or one picture."""
+    limit: Annotated[int | None, _Pictures] = Field(default=None, ge=1)
+    """Score only the first pictures."""
 
 
 class Estimate(StrictModel):

@@ -8,83 +8,98 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gazetools.schemas.base import Choices, StrictModel
+from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOptions
 
+ENGINE_NAMES = Choices("local", "slurm", "ray")
+"""Words of `ExtractOptions.engine`; their objects are in `gazetools.engines.registry`."""
 SmallHeads = Literal["grow", "crop", "none"]
 BACKEND_NAMES = Choices("gazetools", "upstream")
 """Keys of `gazetools.gazemodels.registry.BACKENDS`."""
 PIECE_FRAMES = 256
 """Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
+_Video, _Model = Flag(panel="Which frames and people"), Flag(panel="Model")
+_Run, _Scale = Flag(panel="Run"), Flag(panel="Many videos and machines")
 
 
 class ExtractOptions(StrictModel):
     """How videos become raw heatmaps."""
 
-    model: str = "gazelle_dinov2_vitb14_inout"
-    """A released Gaze-LLE model, the path of a self-describing .safetensors file, `centre-prior`, `head-direction`, or
-    a registered name (`gazetools.gazemodels`)."""
-    backend: Annotated[str, BACKEND_NAMES] = "gazetools"
-    """`upstream` runs Gaze-LLE by an importable package `gazelle`."""
-    checkpoint: str | None = None
-    """Weights of the named model; None: the cache, else the download."""
-    backbone: str | None = None
-    """DINOv2 weights (hub .pth, .safetensors or a Hugging Face folder) where the checkpoint has none."""
-    heads: str = "whole"
-    """`file:PATH` (a file, or a folder matched by video id), `detect[:NAME]` (a first pass finds and follows heads, see
-    `gazetools.schemas.heads.DetectOptions.detector`), `calib` (the wearer of an Ego-Exo4D take, from its cameras and
-    trajectory) or `whole` (no box: Gaze-LLE's None prompt)."""
-    takes: str | None = None
-    """Of an Ego-Exo4D root: take names, uids or patterns separated by commas; None: every take that is there."""
-    cameras: str | None = None
-    """Of an Ego-Exo4D root: camera names or patterns such as `cam01,cam02`; None: all of `views`."""
-    views: Literal["exo", "ego", "exo,ego"] = "exo"
-    """Of an Ego-Exo4D root: which cameras."""
-    pose: str = DEFAULT_POSE
-    """Keypoint model of `detect`."""
-    detect_score: float = Field(default=0.5, gt=0, lt=1)
-    """`detect` takes a person up from this score on."""
-    detect_every: int = Field(default=1, ge=1)
-    """`detect` looks at every N-th decoded frame; `fill_gaps` gives the others boxes."""
-    fill_gaps: int = Field(default=0, ge=0)
-    """Boxes on straight lines where a track is missing for up to this many frames. They look into the future: packs
-    made from them say so, and training refuses them without `allow_future`."""
-    heads_first_frame: int | None = Field(default=None, ge=0)
-    """Frame number of the first row of a headerless `IMAGE_NAME,left,top,right,bottom` file."""
-    people: str = "all"
-    """`all`, `largest` (biggest box of each frame), `wearer`, or track ids separated by commas."""
-    fps: float | None = Field(default=None, gt=0)
-    """Process the frames nearest to this rate; None: every frame."""
-    stride: int | None = Field(default=None, ge=1)
+    heads: Annotated[str, _Video] = "whole"
+    """`file:PATH` (CSV, or a folder matched by video id), `detect[:NAME]` (rtdetr, dfine, yunet, OWNER/MODEL of the
+    hub, a model folder or a YuNet .onnx), `calib` (the wearer of an Ego-Exo4D take) or `whole` (no box).
+
+    `detect` finds and follows heads in a first pass, see `gazetools.schemas.heads.DetectOptions`; `calib` computes them
+    from the take's cameras and trajectory; `whole` is Gaze-LLE's None prompt."""
+    people: Annotated[str, _Video] = "all"
+    """`all`, `largest` (biggest box of each frame), `wearer`, or track ids such as 1,2."""
+    takes: Annotated[str | None, _Video] = None
+    """Ego-Exo4D root: take names, uids or patterns, separated by commas."""
+    cameras: Annotated[str | None, _Video] = None
+    """Ego-Exo4D root: camera names or patterns such as cam01,cam02."""
+    views: Annotated[Literal["exo", "ego", "exo,ego"], _Video] = "exo"
+    """Ego-Exo4D root: `exo`, `ego` or `exo,ego`."""
+    heads_first_frame: Annotated[int | None, _Video] = Field(default=None, ge=0)
+    """Frame of the first row of a headerless box file (`IMAGE_NAME,left,top,right,bottom`)."""
+    small_heads: Annotated[SmallHeads, _Video] = "grow"
+    """Heads below one cell of the model's grid: `grow`, `crop` or `none`.
+
+    `grow` to one cell; `crop`: the model sees an enlarged part of the frame around the head, and its map is put back
+    into the frame; `none`: no prompt. Each row records which it was."""
+    fill_gaps: Annotated[int, _Video] = Field(default=0, ge=0)
+    """Interpolate boxes over up to so many missing frames.
+
+    Such boxes look into the future: packs made from them say so, and training refuses them without `allow_future`."""
+    pose: Annotated[str, _Video] = DEFAULT_POSE
+    """detect: ViTPose for the keypoints, OWNER/MODEL or a folder."""
+    detect_score: Annotated[float, _Video] = Field(default=0.5, gt=0, lt=1)
+    """detect: a person is taken up from this score on."""
+    detect_every: Annotated[int, _Video] = Field(default=1, ge=1)
+    """detect: look at every N-th frame (with --fill-gaps, which gives the others boxes)."""
+    fps: Annotated[float | None, _Video] = Field(default=None, gt=0)
+    """Process the frames nearest to this rate (default: every frame)."""
+    stride: Annotated[int | None, _Video] = Field(default=None, ge=1)
     """Process every N-th decoded frame."""
-    start: float | None = None
-    """Seconds (pts); frames before are not processed."""
-    end: float | None = None
-    """Seconds (pts); frames at or after are not processed."""
-    batch_size: int | Literal["auto"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `cuda:N`; several, separated by commas, give one worker process each."""
-    engine: Literal["local", "slurm", "ray"] = "local"
-    """Where the workers run: on this machine, as a Slurm job array, or as actors of a Ray cluster."""
-    shard: str | None = None
-    """`I/N`, I from 1: do the I-th of N balanced shares of the work; all N together do everything once."""
-    decode_timeout: float = Field(default=60.0, gt=0)
-    """Seconds to wait for one frame before its decoding process is killed."""
-    decode_memory: float | None = Field(default=None, gt=0)
-    """GiB of address space for a decoding process; None: no limit."""
-    decode_threads: int = Field(default=0, ge=0)
-    """Threads of a decoding process, 0 = one per core."""
-    small_heads: SmallHeads = "grow"
-    """Boxes that round to no cell of the model's grid: `grow` to one cell, `crop` (the model sees an enlarged part of
-    the frame around the head, its map is put back into the frame) or `none` (no prompt); per row recorded."""
-    preprocess: Literal["exact", "fast"] = "exact"
-    """`fast` resizes 8-bit values on the CPU: within one level of 255 of `exact`, several times faster at 1080p."""
-    allow_damaged: bool = False
-    """Take what can be decoded of a file that is not whole, instead of failing it."""
-    overwrite: bool = False
-    """Extract again what was extracted with other options."""
-    check_space: bool = True
-    """Stop where the store's disk has too little room: by an estimate before the work, exactly before each video."""
+    start: Annotated[float | None, _Video] = None
+    """First time in seconds (pts)."""
+    end: Annotated[float | None, _Video] = None
+    """End time in seconds (pts), not included."""
+    model: Annotated[str, _Model] = "gazelle_dinov2_vitb14_inout"
+    """gazelle_dinov2_{vitb14,vitl14}[_inout], the path of a self-describing .safetensors, `centre-prior`,
+    `head-direction` or a registered name (`gazetools.gazemodels`)."""
+    checkpoint: Annotated[str | None, _Model] = None
+    """Weights of the named model (default: the cache, else the download)."""
+    backbone: Annotated[str | None, _Model] = None
+    """DINOv2 weights (.pth, .safetensors, Hugging Face folder) where the checkpoint has none."""
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], _Model] = "auto"
+    """`auto`, `float32`, `bfloat16` or `float16`."""
+    backend: Annotated[str, BACKEND_NAMES, _Model] = "gazetools"
+    """`gazetools`, or `upstream`: an importable package `gazelle`."""
+    preprocess: Annotated[Literal["exact", "fast"], _Model] = "exact"
+    """`exact`, or `fast` (within one level of 255).
+
+    `fast` resizes 8-bit values on the CPU, several times faster at 1080p."""
+    device: Annotated[str, _Run] = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`; several like cuda:0,cuda:1 give one worker process each."""
+    batch_size: Annotated[int | Literal["auto"], _Run] = "auto"
+    """`auto` or a number of frames."""
+    allow_damaged: Annotated[bool, _Run] = False
+    """Take what decodes of a broken file, instead of failing it."""
+    overwrite: Annotated[bool, _Run] = False
+    """Replace results made with other options."""
+    check_space: Annotated[bool, _Run] = True
+    """Begin only with room for what will probably come, and each video only with room for it. Off for disks that
+    compress, or whose free space is not what they say."""
+    engine: Annotated[str, ENGINE_NAMES, _Scale] = "local"
+    """`local`, `slurm` (a job array; with --dry-run its script) or `ray` (actors of a cluster)."""
+    shard: Annotated[str | None, _Scale] = None
+    """I/N, I from 1: the I-th of N balanced shares. In a Slurm array I and N come from the environment."""
+    decode_timeout: Annotated[float, _Scale] = Field(default=60.0, gt=0)
+    """Seconds to wait for a frame before its decoder is killed."""
+    decode_memory: Annotated[float | None, _Scale] = Field(default=None, gt=0)
+    """GiB of address space for a decoding process (default: no limit)."""
+    decode_threads: Annotated[int, _Scale] = Field(default=0, ge=0)
+    """Threads of a decoding process; 0: one per core."""
 
     @field_validator("batch_size")
     @classmethod
@@ -186,7 +201,7 @@ class ItemResult(StrictModel):
     """Rows whose box rounded to no cell of the model's grid."""
     clipped_boxes: int = 0
     head_counts: dict[str, float] = Field(default_factory=dict)
-    """What the source of the head boxes has to say, such as frames without a box by reason (`--heads calib`)."""
+    """Counts by the source of the head boxes, such as frames without a box by reason (`--heads calib`)."""
     resumed_frames: int = 0
     """Frames taken over from pieces of an earlier, interrupted run."""
     seconds: float = 0.0
@@ -198,38 +213,38 @@ class StageTimes(StrictModel):
     workers: int
     wall: float
     frames: int
-    """Frames computed now; those taken over from earlier runs do not count."""
+    """Frames computed by this run, without those taken over from earlier runs."""
     detect: float = 0.0
-    """The first pass of `--heads detect`, with the decoding that it waited for."""
+    """The first pass of `--heads detect`, with its waits for frames."""
     open: float
     """Opening files: reading their index and head boxes."""
     decode_wait: float
-    """The model waited for frames."""
+    """Waits of the model for frames."""
     prompt: float
     """Head prompts, fingerprints and book-keeping per frame."""
     model: float
     """Preprocessing and the model, with the copies to and from the device."""
     write_wait: float
-    """The model waited for pieces to be written."""
+    """Waits of the model until pieces are written."""
     join: float
-    """Assembling and committing store files, as far as the next video did not hide it."""
+    """Assembling and committing store files, without the part that ran in parallel with the next video."""
     other: float
     decode_busy: float
-    """Decoding processes at work, beside the main loop."""
+    """Decoding processes at work, in parallel with the main loop."""
     write_busy: float
-    """Writing pieces and store files, beside the main loop."""
+    """Writing pieces and store files, in parallel with the main loop."""
 
     def __add__(self, more: StageTimes) -> StageTimes:
         return StageTimes(**{name: getattr(self, name) + getattr(more, name) for name in StageTimes.model_fields})
 
     @property
     def frames_per_second(self) -> float:
-        """Of all workers together."""
+        """Frames per second of all workers together."""
         return self.frames * self.workers / self.wall if self.wall else 0.0
 
     @property
     def bottleneck(self) -> str:
-        """The stage that most time would be saved by speeding up."""
+        """The stage whose speed-up would save the most time."""
         waits = {"decode": self.decode_wait, "model": self.model + self.prompt, "write": self.write_wait + self.join}
         waits |= {"detect": self.detect, "open": self.open, "other": self.other}
         return max(waits, key=lambda stage: waits[stage])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
-import textwrap
+import sys
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -18,7 +18,7 @@ class Flag:
     panel: str | None = None
     """Group of the flag in `--help`; None: the general options."""
     names: tuple[str, ...] = ()
-    """Names on the command line; empty: the field's name with hyphens, which is the key in a `--config` file too."""
+    """Names on the command line; empty: the field's name with hyphens. The key in `--config` is the field's name."""
     metavar: str | None = None
     """Word for the value in `--help`; None: the type."""
     hidden: bool = False
@@ -32,11 +32,11 @@ def field_docstrings(model: type[BaseModel]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
-        if not issubclass(base, BaseModel) or base is BaseModel:
+        if not issubclass(base, BaseModel) or base is BaseModel or not inspect.get_annotations(base):
             continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, text in itertools.pairwise(body.body):
+        module = ast.parse(inspect.getsource(sys.modules[base.__module__]))
+        (body,) = (n.body for n in ast.walk(module) if isinstance(n, ast.ClassDef) and n.name == base.__name__)
+        for field, text in itertools.pairwise(body):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(docstring))):
                     found[name] = inspect.cleandoc(docstring)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from gazetools.schemas.base import StrictModel
+from gazetools.schemas.flags import Flag
 
 UnknownDepth = Literal["epipolar", "fixed", "points", "skip"]
+_Which, _Gaze = Flag(panel="Which videos and frames"), Flag(panel="Gaze")
 
 
 class GroundTruthOptions(StrictModel):
@@ -16,25 +18,31 @@ class GroundTruthOptions(StrictModel):
 
     view: Literal["exo", "ego"] = "exo"
     """`exo`: where the wearer looks, seen from the exo cameras. `ego`: in the wearer's own picture."""
-    takes: str | None = None
-    """Ego-Exo4D: take names, uids or patterns separated by commas. Ego4D: video uids or patterns."""
-    cameras: str | None = None
-    """Camera names or patterns; None: all of the view."""
-    gaze: Literal["auto", "personalized", "general"] = "auto"
-    """Which eye-gaze file; `auto` prefers the personalized one."""
-    unknown_depth: UnknownDepth = "epipolar"
-    """Frames whose gaze has no credible depth: draw the whole segment on which the target lies (`epipolar`), put it at
-    `fixed_depth_m` (`fixed`), at the semi-dense point that the ray meets, else as epipolar (`points`), or leave the
-    frame out (`skip`)."""
-    fixed_depth_m: float = Field(default=1.0, gt=0, le=20)
-    gaze_origin: Literal["bottom-left", "top-left"] = "bottom-left"
-    """Ego4D's norm_pos: where y = 0 is. It follows the tracker's vendor (Pupil: bottom left); look at one video."""
-    min_confidence: float = Field(default=0.6, ge=0, le=1)
-    """Ego4D: gaze samples below this confidence don't count."""
-    fps: float | None = Field(default=None, gt=0)
-    """Frames nearest to this rate; None: every frame."""
-    stride: int | None = Field(default=None, ge=1)
+    takes: Annotated[str | None, _Which] = None
+    """Take names, uids or patterns, separated by commas (Ego4D: video uids or patterns)."""
+    cameras: Annotated[str | None, _Which] = None
+    """Camera names or patterns such as cam01,cam02 (default: all of the view)."""
+    gaze: Annotated[Literal["auto", "personalized", "general"], _Gaze] = "auto"
+    """`auto`, `personalized` or `general`: which eye-gaze file; `auto` prefers the personalized one."""
+    unknown_depth: Annotated[UnknownDepth, _Gaze] = "epipolar"
+    """Gaze without a credible depth: `epipolar`, `fixed`, `points` or `skip`.
+
+    `epipolar` draws the whole segment on which the target lies; `fixed` puts it at `fixed_depth_m`; `points` at the
+    semi-dense point that the ray meets, else as `epipolar`; `skip` leaves the frame out."""
+    fixed_depth_m: Annotated[float, Flag(panel="Gaze", names=("--fixed-depth",))] = Field(default=1.0, gt=0, le=20)
+    """Metres, for --unknown-depth fixed."""
+    gaze_origin: Annotated[Literal["bottom-left", "top-left"], _Gaze] = "bottom-left"
+    """Ego4D: `bottom-left` or `top-left` is y = 0.
+
+    Where norm_pos is 0 follows the tracker's vendor (Pupil: bottom left); look at one video."""
+    min_confidence: Annotated[float, _Gaze] = Field(default=0.6, ge=0, le=1)
+    """Ego4D: least confidence of a gaze sample."""
+    fps: Annotated[float | None, _Which] = Field(default=None, gt=0)
+    """The frames nearest to this rate (default: every frame)."""
+    stride: Annotated[int | None, _Which] = Field(default=None, ge=1)
+    """Every N-th decoded frame."""
     overwrite: bool = False
+    """Replace results made with other options."""
 
     @model_validator(mode="after")
     def _consistent(self) -> GroundTruthOptions:
@@ -57,7 +65,7 @@ class GroundTruthItem(StrictModel):
     frames: int = 0
     rows: int = 0
     counts: dict[str, float] = Field(default_factory=dict)
-    """Rows by depth quality and by place of the target, frames without a row by reason."""
+    """Rows by depth quality and by place of the target; frames without a row by reason."""
     notes: list[str] = Field(default_factory=list)
     """Which files and rules were used."""
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""Options of head detection and the record that travels beside the boxes it found."""
+"""Options of head detection and the record of the boxes it found."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ class DetectOptions(StrictModel):
     """How people and their heads are found and followed."""
 
     detector: str = DEFAULT_DETECTOR
-    """A key of `DETECTORS`, a hub name, a folder of transformers or a YuNet .onnx file."""
+    """`rtdetr`, `dfine`, `yunet`, OWNER/MODEL of the hub, a model folder or a YuNet .onnx."""
     pose: str = DEFAULT_POSE
-    """Keypoints for detectors of whole people: a ViTPose of the hub or a folder. YuNet needs none."""
+    """ViTPose for the keypoints: OWNER/MODEL or a folder.
+
+    Detectors of whole people need keypoints; YuNet does not."""
     score: float = Field(default=0.5, gt=0, lt=1)
     """A person is taken up from this score on."""
     low_score: float = Field(default=0.1, gt=0, lt=1)
-    """A person who is already followed is kept down to this score."""
+    """A person already followed is kept down to this score."""
     lost_seconds: float = Field(default=1.0, ge=0)
-    """A person not seen for longer is somebody new when seen again."""
+    """A person not seen for longer gets a new track id."""
     every: int = Field(default=1, ge=1)
-    """Look at every N-th decoded frame; the others get no boxes (see `fill_gaps` of extract)."""
+    """Look at every N-th decoded frame; the others get no boxes (see `--fill-gaps` of extract)."""
     batch_size: int | Literal["auto"] = "auto"
+    """`auto` or a number of frames."""
     device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> DetectOptions:

@@ -31,7 +31,7 @@ class DataSettings(ViewSettings):
     """Folder of the videos."""
     dataset_train: str
     """CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class), or
-    Ego-Exo4D's keystep JSON (with `video_view`)."""
+    Ego-Exo4D's keystep JSON (with `video_view`), or Ego4D's fho_lta JSON."""
     dataset_val: str
     file_format: Literal[0, 1] | str | None = None
     """0: PXX/videos/PXX_YY.MP4, 1: PXX/PXX_YY.MP4, or a path without suffix such as

@@ -1,4 +1,4 @@
-"""Every code that `validate` reports: how severe, what it means, what to do. docs/validation.md shows this table."""
+"""Every code that `validate` reports, with severity, cause and cure; docs/validation.md shows this table."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ _MAX_FRAMES = 100
 _EXTRACT = "Run extract again for this video with --overwrite, then validate the store."
 _PACK = "Run the same pack command again: videos that do not match the manifest are packed anew."
 _COPY = "Copy or make the file again."
+_CONFIG = "Correct the config."
+_NEEDLESS = "Nothing, if that is so."
+_HALF = "Make them again; look for overflow in half precision."
+_BY_TIMES = "Take frames by their times: extract every frame, then pack --fps."
+_USE_PTS = "Use pts, never frame index / rate."
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,8 @@ CATALOGUE: dict[str, Code] = {
         "error", "A check broke off on this file.", "Run validate -v on this video and report the message."
     ),
     # values
-    "nan-values": Code("error", "Maps with NaN.", "Make them again; look for overflow in half precision."),
-    "inf-values": Code("error", "Maps with infinities.", "Make them again; look for overflow in half precision."),
+    "nan-values": Code("error", "Maps with NaN.", _HALF),
+    "inf-values": Code("error", "Maps with infinities.", _HALF),
     "negative-values": Code("error", "Maps with values below 0.", "Store probabilities, not logits."),
     "above-one": Code("error", "Maps with values above 1.", "Make them again; raw and packed maps lie in 0..1."),
     "scale-unknown": Code(
@@ -113,12 +118,12 @@ CATALOGUE: dict[str, Code] = {
     "frame-count-mismatch": Code(
         "error",
         "The heatmaps have another number of rows than the video has decoded frames.",
-        "Make the heatmaps from this very file; declared frame counts and other tools' counts differ (PITFALLS 4).",
+        "Make the heatmaps from this very file; counts that a container declares are not counts of decoded frames.",
     ),
     "rate-mismatch": Code(
         "error",
         "The row count fits the video at another rate, such as 30 taken for 29.97 or 8 for 8.56.",
-        "Take frames by their times: extract every frame, then pack --fps.",
+        _BY_TIMES,
     ),
     "pts-shifted": Code(
         "error", "All rows carry the times of frames k further on: the maps are shifted by k frames.", _EXTRACT
@@ -148,7 +153,7 @@ CATALOGUE: dict[str, Code] = {
         "error", "The video is not the file that the heatmaps were made from.", "Find that file, or extract again."
     ),
     "video-count-declared": Code(
-        "note", "The container declares another number of frames than decode (PITFALLS 4).", "Trust the decoded count."
+        "note", "The container declares another number of frames than decode.", "Trust the decoded count."
     ),
     "video-packets-differ": Code(
         "note",
@@ -160,13 +165,9 @@ CATALOGUE: dict[str, Code] = {
         "Frames that show the picture before again: a still camera, a stalled one, or frames added to reach a rate.",
         "Look at the frames named; where frames were added, get the video at its own rate.",
     ),
-    "video-starts-late": Code(
-        "note", "The first frame's time is not 0: an edit list, or a cut.", "Use pts, never frame index / rate."
-    ),
-    "video-gaps": Code("note", "Frames are missing in the video's clock.", "Use pts, never frame index / rate."),
-    "video-rate-varies": Code(
-        "note", "Variable frame rate: frame index and time are not proportional.", "Use pts, never frame index / rate."
-    ),
+    "video-starts-late": Code("note", "The first frame's time is not 0: an edit list, or a cut.", _USE_PTS),
+    "video-gaps": Code("note", "Frames are missing in the video's clock.", _USE_PTS),
+    "video-rate-varies": Code("note", "Variable frame rate: frame index and time are not proportional.", _USE_PTS),
     "video-damaged": Code("warning", "The video is not whole.", "Get the video again, then extract again."),
     # content: --deep
     "video-differs": Code(
@@ -180,7 +181,7 @@ CATALOGUE: dict[str, Code] = {
     "content-drifts": Code(
         "error",
         "The shift grows over the length: frames were taken at another rate than they have.",
-        "Take frames by their times: extract every frame, then pack --fps.",
+        _BY_TIMES,
     ),
     "content-mirrored": Code(
         "error", "Left and right are exchanged.", "Flip video and maps alike, then make it again."
@@ -215,9 +216,9 @@ CATALOGUE: dict[str, Code] = {
     ),
     # people
     "no-heatmaps": Code("warning", "The video has no map at all.", "Check its head boxes and the --people rule."),
-    "frames-without-people": Code("note", "Processed frames in which there was no head.", "Nothing, if that is so."),
+    "frames-without-people": Code("note", "Processed frames in which there was no head.", _NEEDLESS),
     "empty-prompts": Code(
-        "note", "Rows for which the model was told no head (PITFALLS 9).", "Check the boxes, or use --small-heads grow."
+        "note", "Rows for which the model received no head box.", "Check the boxes, or use --small-heads grow."
     ),
     "gaze-outside": Code(
         "note", "More than half of the rows have their gaze target outside the frame.", "Pack with --inout gate."
@@ -234,7 +235,7 @@ CATALOGUE: dict[str, Code] = {
         "Leave this camera out of --heads calib and groundtruth, or get the take again.",
     ),
     "sync-unknown": Code(
-        "note", "Whether an exo video and its trajectory are in step could not be measured.", "Nothing, if that is so."
+        "note", "Whether an exo video and its trajectory are in step could not be measured.", _NEEDLESS
     ),
     "annotated-video-missing": Code(
         "warning", "A video of the annotations has no heatmaps.", "Extract and pack it, or check its id."
@@ -246,8 +247,8 @@ CATALOGUE: dict[str, Code] = {
         "note", "The rows have no times, so that clips can't be placed.", "Give --videos, or pack with gazetools."
     ),
     # --for-training; severity of training-coverage: warning below one half, else note
-    "training-config": Code("error", "The training config can't be used.", "Correct the config."),
-    "training-settings": Code("error", "Settings of the config contradict each other.", "Correct the config."),
+    "training-config": Code("error", "The training config can't be used.", _CONFIG),
+    "training-settings": Code("error", "Settings of the config contradict each other.", _CONFIG),
     "training-data": Code("error", "Annotations, videos or heatmaps do not load.", "Correct the data or the config."),
     "training-coverage": Code("warning", "Clips of the training data without heatmaps.", "Extract and pack them."),
 }
@@ -258,10 +259,3 @@ def finding(code: str, message: str, *, video_id: str | None = None, frames: Ite
     row = CATALOGUE[code]
     listed = None if frames is None else [int(frame) for frame in frames][:_MAX_FRAMES]
     return Finding(code=code, severity=row.severity, video_id=video_id, frames=listed, message=message, remedy=row.cure)
-
-
-def catalogue_markdown() -> str:
-    """The table of docs/validation.md."""
-    lines = ["| code | severity | cause | cure |", "|---|---|---|---|"]
-    lines += [f"| `{code}` | {row.severity} | {row.cause} | {row.cure} |" for code, row in CATALOGUE.items()]
-    return "\n".join(lines) + "\n"

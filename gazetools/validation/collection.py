@@ -1,4 +1,4 @@
-"""What kind of folder was given, which videos are in it, and what lies about that belongs to none."""
+"""List the videos of a store, a dataset or a folder of other tools' heatmaps, and the files that belong to none."""
 
 from __future__ import annotations
 
@@ -31,10 +31,19 @@ class Collection:
     root: Path
     subjects: list[Subject] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    """Findings about the folder itself."""
+
+    def add(self, subject: Subject) -> None:
+        """Add a video; an id that can't be one is reported."""
+        try:
+            check_video_id(subject.video_id)
+        except GazetoolsError as error:
+            subject.report("bad-id", error.message)
+        self.subjects.append(subject)
 
 
 def collect(path: Path) -> Collection:
-    """Tell store, dataset and heatmaps of other tools apart and list their videos.
+    """The videos of a store, a dataset, a folder of other tools' heatmaps, or a single file of these.
 
     Raises UsageError where `path` can't be opened or holds none of these.
     """
@@ -105,9 +114,7 @@ def _store(root: Path) -> Collection:
         if not entry.payload.exists() and not _is_sidecar(entry.sidecar):
             collection.findings.append(finding("stray-file", f"{entry.sidecar} is no sidecar and has no payload."))
             continue
-        subject = Subject(kind="store", video_id=entry.video_id, path=entry.payload, sidecar=entry.sidecar)
-        _check_id(subject)
-        collection.subjects.append(subject)
+        collection.add(Subject(kind="store", video_id=entry.video_id, path=entry.payload, sidecar=entry.sidecar))
     _report_strays(collection, known)
     return collection
 
@@ -122,28 +129,25 @@ def _dataset(root: Path) -> Collection:
         foreign = _foreign(root)
         foreign.findings.insert(0, finding("manifest-unreadable", f"{root / MANIFEST_NAME}: {message}"))
         return foreign
-    known = {root / MANIFEST_NAME}
+    known = {root / MANIFEST_NAME, root / README_NAME}
     for video_id, value in manifest["videos"].items():
         try:
             entry = PackedVideo.model_validate(value)
-            path = root / entry.file
             if layout_named(video_id, entry.file) is None:
                 raise DataFileError(f"its file {entry.file!r} is not named after it")
         except (ValidationError, DataFileError) as error:
-            problems = (
-                explain_validation_error(error, PackedVideo) if isinstance(error, ValidationError) else [error.message]
-            )
-            collection.findings.append(
-                finding("manifest-unreadable", f"The entry of {video_id!r}: {'; '.join(problems)}.", video_id=video_id)
-            )
+            problems = [str(error)]
+            if isinstance(error, ValidationError):
+                problems = explain_validation_error(error, PackedVideo)
+            message = f"The entry of {video_id!r}: {'; '.join(problems)}."
+            collection.findings.append(finding("manifest-unreadable", message, video_id=video_id))
             suffixes = [layout.suffix for layout in LAYOUTS.values()]
             known |= {root / (video_id + suffix) for suffix in (*suffixes, ORIGIN_SUFFIX)}
             continue
-        sidecar = root / (video_id + ORIGIN_SUFFIX)
-        subject = Subject(kind="dataset", video_id=video_id, path=path, sidecar=sidecar, entry=entry, options=options)
-        _check_id(subject)
-        known |= {path, sidecar}
-        collection.subjects.append(subject)
+        subject = Subject(kind="dataset", video_id=video_id, path=root / entry.file, entry=entry, options=options)
+        subject.sidecar = root / (video_id + ORIGIN_SUFFIX)
+        known |= {subject.path, subject.sidecar}
+        collection.add(subject)
     _report_strays(collection, known)
     return collection
 
@@ -153,26 +157,17 @@ def _foreign(root: Path) -> Collection:
     collection = Collection(kind="foreign", root=root)
     for name, paths in list_foreign(root).items():
         subject = Subject(kind="foreign", video_id=name, path=paths[0])
-        _check_id(subject)
         if len(paths) > 1:
             subject.report("duplicate-id", f"{' and '.join(map(str, paths))} are both of {name!r}.")
-        collection.subjects.append(subject)
+        collection.add(subject)
     return collection
-
-
-def _check_id(subject: Subject) -> None:
-    try:
-        check_video_id(subject.video_id)
-    except GazetoolsError as error:
-        subject.report("bad-id", error.message)
 
 
 def _report_strays(collection: Collection, known: set[Path]) -> None:
     for path in sorted(collection.root.rglob("*")):
         relative = path.relative_to(collection.root)
-        if not path.is_file() or not _is_visible(relative) or path in known or path.parent in known:
-            continue
-        if collection.kind == "dataset" and relative.as_posix() == README_NAME:
+        is_hidden = any(part.startswith(".") for part in relative.parts)
+        if not path.is_file() or is_hidden or path in known or path.parent in known:
             continue
         collection.findings.append(finding("stray-file", f"{path} belongs to no video of the {collection.kind}."))
 
@@ -192,7 +187,3 @@ def _report_case_twins(collection: Collection) -> None:
         other = seen.setdefault(subject.video_id.casefold(), subject.video_id)
         if other != subject.video_id:
             subject.report("duplicate-id", f"{subject.video_id!r} and {other!r} differ only in case.")
-
-
-def _is_visible(relative: Path) -> bool:
-    return not any(part.startswith(".") for part in relative.parts)

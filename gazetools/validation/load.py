@@ -18,12 +18,12 @@ from gazetools.io.npz import Npz
 from gazetools.layouts.base import Layout, SideMembers, side_header, thw
 from gazetools.layouts.npy import NpyFolder, numbered_frames, sha256_of_listing
 from gazetools.layouts.registry import FOREIGN_LAYOUTS, layout_at
-from gazetools.schemas.dataset import CONVERTED_FROM, INDEX_NPZ, MEMBERS
+from gazetools.schemas.dataset import CONVERTED_FROM, INDEX_NPZ, MEMBERS, PackedVideo
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.provenance import Provenance
 from gazetools.store import StoreReader, open_store
 from gazetools.store.listing import read_sidecar
-from gazetools.validation.load_origin import load_origin
+from gazetools.validation.load_origin import load_origin, load_stated_provenance
 from gazetools.validation.subject import MapStats, StoreColumns, Subject
 
 _BLOCK_ROWS = 256
@@ -31,20 +31,25 @@ _SIDE_TYPES = {"valid": np.dtype(np.bool_), "inout": np.dtype(np.float32), "pts_
 
 
 def load(subject: Subject) -> None:
-    """Fill in the subject from its files."""
-    if not subject.path.exists():
+    """Fill in the subject from its files, the origin file and the manifest's provenance included."""
+    if subject.path.exists():
+        try:
+            _load_maps(subject)
+        except (DataFileError, OSError) as error:
+            subject.report("file-unreadable", str(error))
+        load_origin(subject)
+    else:
         subject.report("payload-missing", f"{subject.path} does not exist.")
-        return
-    try:
-        if subject.kind == "store":
-            _load_store(subject)
-        elif isinstance(layout := layout_at(subject.path), NpyFolder):
-            _load_folder(subject)
-        else:
-            _load_file(subject, layout)
-    except (DataFileError, OSError) as error:
-        subject.report("file-unreadable", str(error))
-    load_origin(subject)
+    load_stated_provenance(subject)
+
+
+def _load_maps(subject: Subject) -> None:
+    if subject.kind == "store":
+        _load_store(subject)
+    elif isinstance(layout := layout_at(subject.path), NpyFolder):
+        _load_folder(subject)
+    else:
+        _load_file(subject, layout)
 
 
 def _load_store(subject: Subject) -> None:
@@ -73,7 +78,7 @@ def _load_store(subject: Subject) -> None:
 
 
 def _is_cut_off(subject: Subject, path: Path) -> bool:
-    """Compare id, size and sha256 with the sidecar. True where the payload's end is missing: HDF5 can't open it."""
+    """Compare id, size and sha256 with the sidecar. True where the payload's end is missing: it can't be read."""
     if not path.exists():
         subject.report("sidecar-missing", f"{subject.path} has no sidecar {path.name}.")
         return False
@@ -94,7 +99,7 @@ def _is_cut_off(subject: Subject, path: Path) -> bool:
 
 
 def _code_of_broken_store(path: Path) -> str:
-    """Is it the provenance alone that keeps a store file from opening?"""
+    """Tell a store file that only its provenance keeps from opening from one that is damaged."""
     try:
         with h5py.File(path, "r") as file:
             text = file.attrs.get("provenance")
@@ -114,9 +119,26 @@ def _store_blocks(store: StoreReader) -> Iterator[AnyArray]:
         yield store.read_heatmaps(start, min(start + _BLOCK_ROWS, len(store)))
 
 
-def _compare_with_entry(subject: Subject, layout: Layout) -> None:
-    if (entry := subject.entry) is None:
-        return
+def _load_file(subject: Subject, layout: Layout) -> None:
+    """The maps of one file of a dataset or of another tool, and the members next to them."""
+    entry = subject.entry
+    if entry is None and layout not in FOREIGN_LAYOUTS:
+        raise DataFileError(f"{subject.path} is neither a store file nor in a manifest.")
+    if entry is not None:
+        _compare_bytes(subject, entry, layout)
+    with layout.members(subject.path, required=entry is not None) as members:
+        if entry is not None and members is not None:
+            wanted = [*MEMBERS, *NORMALISATIONS[entry.normalisation].members]
+            if members.names != wanted if layout.keeps_order else sorted(members.names) != sorted(wanted):
+                subject.report("member-missing", f"{subject.path} has {members.names}, not {wanted}.")
+        header, where = layout.header(subject.path, members)
+        _keep_maps(subject, header, where, layout.blocks(subject.path, _rows_per_block(header), members))
+        if members is not None:
+            _load_side(subject, members, subject.path)
+
+
+def _compare_bytes(subject: Subject, entry: PackedVideo, layout: Layout) -> None:
+    """Compare size and sha256 of a dataset's file with its manifest entry."""
     size = layout.bytes_at(subject.path)
     if size != entry.bytes:
         subject.report("size-mismatch", f"{subject.path} has {size} bytes, the manifest says {entry.bytes}.")
@@ -124,51 +146,24 @@ def _compare_with_entry(subject: Subject, layout: Layout) -> None:
         subject.report("checksum-mismatch", f"The sha256 of {subject.path} is not the manifest's.")
 
 
-def _compare_members(subject: Subject, names: list[str], *, in_order: bool) -> None:
-    if subject.entry is None:
-        return
-    wanted = [*MEMBERS, *NORMALISATIONS[subject.entry.normalisation].members]
-    if names != wanted if in_order else sorted(names) != sorted(wanted):
-        subject.report("member-missing", f"{subject.path} has {names}, not {wanted}.")
-
-
-def _load_file(subject: Subject, layout: Layout) -> None:
-    if subject.entry is None and layout not in FOREIGN_LAYOUTS:
-        raise DataFileError(f"{subject.path} is neither a store file nor in a manifest.")
-    _compare_with_entry(subject, layout)
-    with layout.members(subject.path, required=subject.entry is not None) as members:
-        if members is not None:
-            _compare_members(subject, members.names, in_order=layout.keeps_order)
-        header, where = layout.header(subject.path, members)
-        if _accepts(subject, header, where):
-            blocks = layout.blocks(subject.path, _rows_per_block(header), members)
-            subject.stats = MapStats.of(blocks, _scale(subject, header))
-        if members is not None:
-            _load_side(subject, members)
-
-
 def _load_folder(subject: Subject) -> None:
+    """A folder of numbered .npy frames; in a dataset with index.npz next to them."""
     names = numbered_frames(subject.path)
     sums: dict[str, str] = {}
     index = subject.path / INDEX_NPZ
     if names:
-        layout = npy_layout(subject.path / names[min(names)])
-        if _accepts(subject, layout, str(subject.path / names[min(names)]), frames=max(names) + 1):
-            missing = [number for number in range(max(names) + 1) if number not in names]
-            if missing:
-                subject.report(
-                    "frame-file-missing", f"{len(missing)} of {max(names) + 1} frames have no file.", missing
-                )
-            blocks = _folder_blocks(subject, names, layout, sums)
-            subject.stats = MapStats.of(blocks, _scale(subject, layout))
+        first = subject.path / names[min(names)]
+        header = npy_layout(first)
+        blocks = _folder_blocks(subject, names, header, sums)
+        _keep_maps(subject, header, str(first), blocks, frames=max(names) + 1)
     elif subject.entry is not None and subject.entry.t:
         subject.report("payload-missing", f"{subject.path} holds no frames.")
-    if subject.entry is not None and not index.exists():
-        subject.report("member-missing", f"{index} does not exist.")
     if not index.exists():
+        if subject.entry is not None:
+            subject.report("member-missing", f"{index} does not exist.")
         return
     with Npz(index) as archive:
-        _load_side(subject, archive)
+        _load_side(subject, archive, index)
     sums[INDEX_NPZ] = sha256_of_file(index)
     if subject.entry is not None:
         odd = sorted(p.name for p in subject.path.iterdir() if p.name not in {*names.values(), INDEX_NPZ})
@@ -179,19 +174,24 @@ def _load_folder(subject: Subject) -> None:
 
 
 def _folder_blocks(
-    subject: Subject, names: dict[int, str], layout: ArrayHeader, sums: dict[str, str]
+    subject: Subject, names: dict[int, str], header: ArrayHeader, sums: dict[str, str]
 ) -> Iterator[AnyArray]:
-    """One block [1, H, W] per frame file; zeros stand for frames that are missing, damaged or unlike the others."""
-    shape = thw(layout.shape, str(subject.path))[1:]
+    """One block [1, H, W] per frame file; zeros stand for frames that are missing, damaged or unlike the others.
+
+    Such frames are reported, and the sha256 of each file is added to `sums`.
+    """
+    shape, count = thw(header.shape, str(subject.path))[1:], max(names) + 1
+    if missing := [number for number in range(count) if number not in names]:
+        subject.report("frame-file-missing", f"{len(missing)} of {count} frames have no file.", missing)
     unlike, broken = [], []
-    for number in range(max(names) + 1):
-        block = np.zeros((1, *shape), dtype=layout.dtype)
+    for number in range(count):
+        block = np.zeros((1, *shape), dtype=header.dtype)
         if number in names:
             path = subject.path / names[number]
             try:
                 sums[names[number]] = hashlib.sha256(path.read_bytes()).hexdigest()
                 frame = load_npy(path)
-                if frame.dtype == layout.dtype and thw(frame.shape, str(path)) == (1, *shape):
+                if frame.dtype == header.dtype and thw(frame.shape, str(path)) == (1, *shape):
                     block = frame.reshape(1, *shape)
                 else:
                     unlike.append(number)
@@ -199,58 +199,56 @@ def _folder_blocks(
                 broken.append((number, str(error)))
         yield block
     if unlike:
-        subject.report(
-            "frame-file-unlike", f"{len(unlike)} frames are not {layout.dtype} {list(shape)} like the first.", unlike
-        )
+        message = f"{len(unlike)} frames are not {header.dtype} {list(shape)} like the first."
+        subject.report("frame-file-unlike", message, unlike)
     if broken:
-        subject.report(
-            "file-unreadable", f"{len(broken)} frames can't be read: {broken[0][1]}", [number for number, _ in broken]
-        )
+        subject.report("file-unreadable", f"{len(broken)} frames can't be read: {broken[0][1]}", [n for n, _ in broken])
 
 
-def _load_side(subject: Subject, archive: SideMembers) -> None:
-    """The members next to the maps. In files of other tools they count where their names and types fit."""
+def _load_side(subject: Subject, members: SideMembers, where: Path) -> None:
+    """Read valid, inout and pts_seconds. In files of other tools they count where their names and types fit."""
     count = subject.count if subject.count is not None else (subject.entry.t if subject.entry else -1)
     for name, dtype in _SIDE_TYPES.items():
-        layout = side_header(archive, name, strict=subject.entry is not None)
-        if layout is not None and layout.dtype == dtype and layout.shape == (count,):
-            values = archive.load(name)
+        header = side_header(members, name, strict=subject.entry is not None)
+        if header is not None and header.dtype == dtype and header.shape == (count,):
+            values = members.load(name)
             converted = subject.entry is not None and CONVERTED_FROM in subject.entry.provenance
-            # other tools' maps may have no times: that they lack them is no fault of the conversion
+            # maps of other tools may have no times, which is no fault of their conversion
             if not (converted and name == "pts_seconds" and np.isnan(values).all()):
                 setattr(subject, name, values)
         elif subject.entry is not None:
-            found = "missing" if layout is None else f"{layout.dtype} {list(layout.shape)}"
-            subject.report("member-missing", f"{subject.path}: {name} is {found}; it must be {dtype} [{count}].")
+            found = "missing" if header is None else f"{header.dtype} {list(header.shape)}"
+            subject.report("member-missing", f"{where}: {name} is {found}; it must be {dtype} [{count}].")
 
 
-def _accepts(subject: Subject, layout: ArrayHeader, where: str, *, frames: int | None = None) -> bool:
-    """Are these maps? Also compares with the manifest's entry."""
+def _keep_maps(
+    subject: Subject, header: ArrayHeader, where: str, blocks: Iterator[AnyArray], *, frames: int | None = None
+) -> None:
+    """Compare the header with the manifest's entry; where these are maps, read `blocks` into `stats`.
+
+    `frames` is T of a folder of frames, whose header is that of one frame.
+    """
     try:
-        count, height, width = thw(layout.shape, where)
+        count, height, width = thw(header.shape, where)
     except DataFileError as error:
         subject.report("unexpected-shape", error.message)
-        return False
+        return
     count = count if frames is None else frames
     entry = subject.entry
     if entry is None or (entry.h, entry.w) == (height, width):
         subject.size_hw = (height, width)
     if entry is not None:
-        stated, found = (entry.t, entry.h, entry.w, entry.dtype), (count, height, width, layout.dtype.name)
+        stated, found = (entry.t, entry.h, entry.w, entry.dtype), (count, height, width, header.dtype.name)
         if stated != found:
             subject.report("manifest-mismatch", f"{where} has T, H, W, dtype {found}, the manifest says {stated}.")
-    elif layout.dtype.kind not in "fb" and layout.dtype != np.uint8:
-        subject.report("unexpected-dtype", f"{where} is {layout.dtype}.")
-        return False
-    return True
+    elif header.dtype.kind not in "fb" and header.dtype != np.uint8:
+        subject.report("unexpected-dtype", f"{where} is {header.dtype}.")
+        return
+    scale = entry.scale if entry is not None else 1 / 255 if header.dtype == np.uint8 else 1.0
+    subject.stats = MapStats.of(blocks, scale)
 
 
-def _scale(subject: Subject, layout: ArrayHeader) -> float:
-    if subject.entry is not None:
-        return subject.entry.scale
-    return 1 / 255 if layout.dtype == np.uint8 else 1.0
-
-
-def _rows_per_block(layout: ArrayHeader) -> int:
-    row_bytes: Any = np.prod(layout.shape[1:], dtype=np.int64) * layout.dtype.itemsize
+def _rows_per_block(header: ArrayHeader) -> int:
+    """At most 256 maps and 8 MiB."""
+    row_bytes: Any = np.prod(header.shape[1:], dtype=np.int64) * header.dtype.itemsize
     return max(1, min(_BLOCK_ROWS, (8 << 20) // max(int(row_bytes), 1)))

@@ -1,19 +1,21 @@
-"""Read the origin file of a packed video: whole provenance, frame fingerprints, head boxes of sampled rows."""
+"""Read where a packed video comes from: its origin file, or the provenance in a manifest without origin files."""
 
 from __future__ import annotations
 
 import numpy as np
+from pydantic import ValidationError
 
 from gazetools.io.atomic import sha256_of_file
 from gazetools.io.json_files import read_json
-from gazetools.schemas.dataset import MAX_ORIGIN_BYTES, Origin, summarised
+from gazetools.schemas.base import explain_validation_error
+from gazetools.schemas.dataset import CONVERTED_FROM, MAX_ORIGIN_BYTES, Origin, summarised
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.provenance import Provenance
 from gazetools.validation.subject import Subject
 
 
 def load_origin(subject: Subject) -> None:
-    """Fill in the subject from its origin file, where its manifest entry names one."""
+    """Read the origin file of a packed video: provenance, frame fingerprints, head boxes of sampled rows."""
     entry, path = subject.entry, subject.sidecar
     if entry is None or entry.origin_sha256 is None or path is None:
         return
@@ -35,3 +37,15 @@ def load_origin(subject: Subject) -> None:
         subject.report("checksum-mismatch", f"The sha256 of {path} is not the manifest's.")
     elif summarised(origin.provenance) != entry.provenance:
         subject.report("manifest-mismatch", f"The provenance in the manifest is not that of {path}.")
+
+
+def load_stated_provenance(subject: Subject) -> None:
+    """Read the provenance in a manifest without origin files; maps that were converted have none."""
+    entry = subject.entry
+    if entry is None or not entry.provenance or entry.origin_sha256 is not None or CONVERTED_FROM in entry.provenance:
+        return
+    try:
+        subject.provenance = Provenance.model_validate(entry.provenance)
+    except ValidationError as error:
+        problems = "; ".join(explain_validation_error(error, Provenance))
+        subject.report("provenance-unreadable", f"The provenance in the manifest: {problems}.")

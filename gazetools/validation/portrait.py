@@ -1,4 +1,4 @@
-"""What the HTML report shows of one video: timelines of maps and in/out, histograms, pictures of findings."""
+"""One video in the HTML report: timelines of maps and in/out, histograms, pictures of findings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.sampling import spread
 from gazetools.schemas.findings import Finding
 from gazetools.validation.subject import Floats, Ints, Subject
+from gazetools.validation.videos import open_video
 
 TIMELINE_BINS = 160
 HISTOGRAM_BINS = 20
@@ -20,7 +22,7 @@ _PICTURE_WIDTH = 300
 _PICTURES_PER_FINDING = 3
 _PICTURES_PER_VIDEO = 9
 _PICTURES = 600
-"""Of one report, about 10 MB."""
+"""Pictures in one report, about 10 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class Picture:
     """A frame with its maps drawn on it."""
 
     code: str
-    """Of the finding that it shows; empty for a sample of a video without findings."""
+    """Code of the finding that it shows; empty for a sample of a video without findings."""
     caption: str
     data_url: str
 
@@ -40,7 +42,7 @@ class Portrait:
     video_id: str
     rows: int
     span: str
-    """What the timelines reach over."""
+    """Length of the timelines, such as `40 frames, 1.3 s`."""
     coverage: list[float]
     """[TIMELINE_BINS] share of frames with a map, 0..1."""
     faults: list[float | None]
@@ -48,14 +50,14 @@ class Portrait:
     inout: list[float | None]
     """[TIMELINE_BINS] mean of inout, None where unknown."""
     peaks: list[int]
-    """[HISTOGRAM_BINS] maps by their largest value, 0..1; the last bin has what is above."""
+    """[HISTOGRAM_BINS] maps by their largest value, 0..1; the last bin includes all values above."""
     inout_counts: list[int]
     """[HISTOGRAM_BINS] rows by inout."""
     pictures: list[Picture] = field(default_factory=list)
 
 
 class Gallery:
-    """Where the heatmaps lie, and how many pictures the report still has room for; several threads may ask."""
+    """The folder of the heatmaps and the number of pictures that the report still has room for; thread-safe."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -63,7 +65,7 @@ class Gallery:
         self._lock = threading.Lock()
 
     def take(self, count: int) -> int:
-        """How many of `count` pictures may be made."""
+        """Reserve `count` pictures and return how many of them may be made."""
         with self._lock:
             given = min(count, self._left)
             self._left -= given
@@ -71,7 +73,7 @@ class Gallery:
 
 
 def portray(subject: Subject, gallery: Gallery) -> Portrait:
-    """The portrait of a checked subject; what could not be read is left out."""
+    """The portrait of a checked subject; parts that could not be read are left out."""
     place, has_map = _coverage(subject)
     rows_at, inout = _inout(subject)
     length = max(int(place.max(initial=-1)), int(rows_at.max(initial=-1))) + 1
@@ -79,7 +81,7 @@ def portray(subject: Subject, gallery: Gallery) -> Portrait:
     high = np.zeros(0) if subject.stats is None else subject.stats.high[np.isfinite(subject.stats.high)]
     return Portrait(
         video_id=subject.video_id,
-        rows=0 if subject.stats is None else len(subject.stats),
+        rows=subject.row_count,
         span=f"{length} frames{_seconds(subject)}",
         coverage=[0.0 if value is None else value for value in coverage],
         faults=_faults(subject, length),
@@ -91,9 +93,8 @@ def portray(subject: Subject, gallery: Gallery) -> Portrait:
 
 
 def _faults(subject: Subject, length: int) -> list[float | None]:
-    loud = [f.frames for f in subject.findings if f.frames and f.severity != "note"]
-    frames = np.array(sorted({frame for frames in loud for frame in frames}), dtype=np.int64)
-    return _binned(frames, np.ones(len(frames)), length) if len(frames) else []
+    faulty = np.array(sorted({frame for _, frames in _loud(subject) for frame in frames}), dtype=np.int64)
+    return _binned(faulty, np.ones(len(faulty)), length) if len(faulty) else []
 
 
 def _seconds(subject: Subject) -> str:
@@ -102,14 +103,14 @@ def _seconds(subject: Subject) -> str:
 
 
 def _coverage(subject: Subject) -> tuple[Ints, Floats]:
+    """Frames (grid rows of a dataset), and 1.0 for each that has a map."""
     if (columns := subject.columns) is not None:
         return columns.frame_index, np.isin(columns.frame_index, columns.row_frame).astype(np.float64)
-    count = 0 if subject.stats is None else len(subject.stats)
-    valid = subject.valid if subject.valid is not None and len(subject.valid) == count else np.ones(count)
-    return np.arange(count), np.asarray(valid, dtype=np.float64)
+    return np.arange(subject.row_count), subject.has_map.astype(np.float64)
 
 
 def _inout(subject: Subject) -> tuple[Ints, Floats]:
+    """Frames (grid rows of a dataset) and the inout of each row where it is known."""
     if subject.inout is None:
         return np.zeros(0, np.int64), np.zeros(0)
     places = np.arange(len(subject.inout)) if subject.columns is None else subject.columns.row_frame
@@ -118,16 +119,17 @@ def _inout(subject: Subject) -> tuple[Ints, Floats]:
 
 
 def _binned(place: Ints, values: Floats, length: int) -> list[float | None]:
-    """Means of `values` over TIMELINE_BINS equal parts of 0..length-1."""
+    """Means of `values` over TIMELINE_BINS equal parts of 0..length-1; None for a part without values."""
     inside = (place >= 0) & (place < length)
-    bins = place[inside] * TIMELINE_BINS // max(length, 1)
-    if length < TIMELINE_BINS and length:
+    place, values = place[inside], values[inside]
+    if 0 < length < TIMELINE_BINS:
         # fewer frames than bins: every bin shows the frame that it falls into
         frames = np.arange(TIMELINE_BINS) * length // TIMELINE_BINS
-        sums = np.bincount(place[inside], values[inside], minlength=length)[frames]
-        counts = np.bincount(place[inside], minlength=length)[frames]
+        sums = np.bincount(place, values, minlength=length)[frames]
+        counts = np.bincount(place, minlength=length)[frames]
     else:
-        sums = np.bincount(bins, values[inside], minlength=TIMELINE_BINS)
+        bins = place * TIMELINE_BINS // max(length, 1)
+        sums = np.bincount(bins, values, minlength=TIMELINE_BINS)
         counts = np.bincount(bins, minlength=TIMELINE_BINS)
     return [round(float(s / c), 4) if c else None for s, c in zip(sums, counts, strict=True)]
 
@@ -136,13 +138,16 @@ def _histogram(values: npt.NDArray[np.floating]) -> list[int]:
     return [int(count) for count in np.histogram(np.clip(values, 0, 1), HISTOGRAM_BINS, (0, 1))[0]]
 
 
+def _loud(subject: Subject) -> Iterator[tuple[Finding, list[int]]]:
+    """Errors and warnings that name frames, with these frames."""
+    return ((found, found.frames) for found in subject.findings if found.frames and found.severity != "note")
+
+
 def _pictures(subject: Subject, gallery: Gallery) -> Iterator[Picture]:
-    """Frames of the findings; of a video without findings that have frames, one from its middle."""
+    """Frames of errors and warnings; where none names a frame, a frame from the middle of the video."""
     wanted: list[tuple[Finding | None, int]] = []
-    for found in subject.findings:
-        if found.frames and found.severity != "note":
-            places = np.unique(np.linspace(0, len(found.frames) - 1, _PICTURES_PER_FINDING).round().astype(int))
-            wanted += [(found, found.frames[place]) for place in places]
+    for found, frames in _loud(subject):
+        wanted += [(found, frames[place]) for place in spread(len(frames), _PICTURES_PER_FINDING)]
     if not wanted:
         place, has_map = _coverage(subject)
         with_map = place[has_map > 0]
@@ -191,8 +196,6 @@ def _frames(subject: Subject, numbers: list[int]) -> dict[int, npt.NDArray[np.ui
     """Small pictures of the decoded frames that rows `numbers` belong to; nothing without the video."""
     import cv2
 
-    from gazetools.video import VideoReader
-
     video = subject.video
     if video is None or not len(video.pts_seconds):
         return {}
@@ -201,9 +204,8 @@ def _frames(subject: Subject, numbers: list[int]) -> dict[int, npt.NDArray[np.ui
     if options is not None and pts is not None and (options.align == "native" or options.fps is not None):
         frames = {n: int(np.abs(video.pts_seconds - pts[n]).argmin()) for n in numbers if np.isfinite(pts[n])}
     inside = sorted({f for f in frames.values() if 0 <= f < video.decoded_frames})
-    stream = None if subject.provenance is None else subject.provenance.video.stream_index
     small = {}
-    with VideoReader(video.path, stream_index=stream, threads=1) as reader:
+    with open_video(subject, video.path) as reader:
         for frame in reader.frames(inside):
             height = max(1, round(_PICTURE_WIDTH * frame.rgb.shape[0] / frame.rgb.shape[1]))
             small[frame.index] = cv2.resize(frame.rgb, (_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""`validate`: list the videos, check one after the other in a few threads, add up what was found."""
+"""`validate`: list the videos, check one after the other in a few threads, add up the findings."""
 
 from __future__ import annotations
 
@@ -21,49 +21,27 @@ from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
 from gazetools.schemas.store import Prompt
 from gazetools.schemas.validate import ValidateOptions
-from gazetools.validation.checks import across as checks_across
-from gazetools.validation.checks import annotations as checks_annotations
-from gazetools.validation.checks import frozen as checks_frozen
-from gazetools.validation.checks import origin as checks_origin
-from gazetools.validation.checks import time as checks_time
-from gazetools.validation.checks import values as checks_values
-from gazetools.validation.checks import video as checks_video
-from gazetools.validation.checks.sync import check_sync
+from gazetools.validation.checks import CHECKS
+from gazetools.validation.checks.across import Traits, compare, traits_of
+from gazetools.validation.checks.annotations import check_coverage, match_clips, read_clips
 from gazetools.validation.collection import Collection, collect
-from gazetools.validation.deep.check import check_deep, open_deep
+from gazetools.validation.deep.check import open_deep
 from gazetools.validation.load import load
 from gazetools.validation.portrait import Gallery, Portrait, portray
-from gazetools.validation.subject import DeepCheck, Subject
+from gazetools.validation.subject import Subject
 from gazetools.validation.videos import VideoFinder, decode
 
-# The provenance comes first, the video before what compares with it; a new check is one function in this table.
-CHECKS: tuple[Callable[[Subject], None], ...] = (
-    checks_values.check_finite,
-    checks_values.check_range,
-    checks_values.check_orientation,
-    checks_values.check_content,
-    checks_values.check_normalisation,
-    checks_values.check_inout,
-    checks_values.check_boxes,
-    checks_time.check_order,
-    checks_time.check_times,
-    checks_time.check_against_video,
-    checks_video.check_video,
-    checks_frozen.check_frozen,
-    checks_origin.check_people,
-    check_sync,
-)
 _MAX_THREADS = 4
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Outcome:
-    """What is kept of a subject once it is checked."""
+    """The result of one checked video."""
 
     findings: list[Finding]
-    rows: int
-    traits: checks_across.Traits
+    maps: int
+    traits: Traits
     counts: Counter[str]
     portrait: Portrait | None
 
@@ -102,66 +80,52 @@ def validate(
     """
     options = given_or_parsed(options, ValidateOptions, settings, what="validate options")
     progress = progress or NoProgress()
-    path, html = Path(path), options.html
-    if html is not None:
-        check_writable_folder(html.parent, option="--html")
-    collection = collect(path)
+    if options.html is not None:
+        check_writable_folder(options.html.parent, option="--html")
+    collection = collect(Path(path))
     finder = VideoFinder(options.videos)
-    clips = {} if options.annotations is None else checks_annotations.read_clips(options.annotations)
-    ids = [subject.video_id for subject in collection.subjects]
-    deep_check = open_deep(
-        options.deep,
-        model=options.model,
-        checkpoint=options.checkpoint,
-        backbone=options.backbone,
-        heads=options.heads,
-    )
-    by_id, without_maps = checks_annotations.match_clips(clips, ids)
-
-    gallery = None if html is None else Gallery(collection.root)
+    annotated = {} if options.annotations is None else read_clips(options.annotations)
+    deep = open_deep(options)
+    for subject in collection.subjects:
+        subject.deep = deep
+    clips, without_maps = match_clips(annotated, [subject.video_id for subject in collection.subjects])
+    gallery = None if options.html is None else Gallery(collection.root)
 
     outcomes: list[_Outcome] = []
     progress.start("validate", len(collection.subjects), unit="videos")
-    # libraries under the checks leave Python while they read, hash and decode; memory is bounded per thread
+    # reading, hashing and decoding release Python's lock; memory is bounded per thread
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         for outcome in pool.map(
-            lambda s: _check(s, finder, deep_check, by_id.get(s.video_id), gallery),
-            collection.subjects,
+            lambda subject: _check(subject, finder, clips.get(subject.video_id), gallery), collection.subjects
         ):
             outcomes.append(outcome)
             progress.advance("validate")
     progress.finish("validate")
 
     findings = [*collection.findings, *finder.findings, *(f for outcome in outcomes for f in outcome.findings)]
-    findings += checks_across.compare([outcome.traits for outcome in outcomes]) + without_maps
+    findings += compare([outcome.traits for outcome in outcomes]) + without_maps
     findings += [] if further is None else further()
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
-    report = ValidationReport(findings=findings, summary=_summary(path, collection, outcomes, findings))
-    if html is not None:
+    report = ValidationReport(findings=findings, summary=_summary(Path(path), collection, outcomes, findings))
+    if options.html is not None:
         from gazetools.validation.page import write_html
 
-        write_html(html, report, [outcome.portrait for outcome in outcomes if outcome.portrait is not None])
+        write_html(options.html, report, [outcome.portrait for outcome in outcomes if outcome.portrait is not None])
     return report
 
 
-def _check(
-    subject: Subject,
-    finder: VideoFinder,
-    deep: DeepCheck | None,
-    clips: list[Segment] | None,
-    gallery: Gallery | None,
-) -> _Outcome:
+def _check(subject: Subject, finder: VideoFinder, clips: list[Segment] | None, gallery: Gallery | None) -> _Outcome:
+    """Load a video's heatmaps, decode its video, run all checks, and drop everything but their results."""
     counts: Counter[str] = Counter()
     try:
         load(subject)
-        checks_origin.check_provenance(subject)
         if (video := finder.find(subject)) is not None:
             decode(subject, video)
         for check in CHECKS:
-            check(subject)
-        check_deep(subject, deep)
+            for found in check(subject):
+                subject.findings.append(found)
         if clips:
-            coverage = checks_annotations.check_coverage(subject, clips)
+            coverage = check_coverage(subject, clips)
             counts["clips"] = coverage.clips
             counts["clips_covered"] = coverage.covered or 0
     except (EnvironmentLacksError, FaultError):
@@ -171,8 +135,8 @@ def _check(
     counts.update(_counts(subject))
     outcome = _Outcome(
         findings=subject.findings,
-        rows=len(subject.stats) if subject.stats is not None else 0,
-        traits=checks_across.traits_of(subject),
+        maps=subject.row_count,
+        traits=traits_of(subject),
         counts=counts,
         portrait=None if gallery is None else portray(subject, gallery),
     )
@@ -181,15 +145,15 @@ def _check(
 
 
 def _counts(subject: Subject) -> dict[str, int]:
+    """One video's part of the numbers in the summary."""
     counts = {"videos_decoded": int(subject.video is not None)}
-    if subject.columns is not None:
-        columns = subject.columns
+    if (columns := subject.columns) is not None:
         counts["frames"] = len(columns.frame_index)
         counts["frames_without_people"] = int((~np.isin(columns.frame_index, columns.row_frame)).sum())
         counts["rows_of_people"] = len(columns.row_frame)
         counts["rows_without_prompt"] = int((columns.row_prompt == Prompt.NONE).sum())
     elif subject.stats is not None:
-        counts["frames"] = len(subject.stats)
+        counts["frames"] = subject.row_count
         if subject.valid is not None:
             counts["rows_without_map"] = int((~subject.valid).sum())
     if subject.inout is not None:
@@ -207,7 +171,7 @@ def _summary(path: Path, collection: Collection, outcomes: list[_Outcome], findi
         "path": str(path),
         "kind": collection.kind,
         "videos": len(collection.subjects),
-        "maps": sum(outcome.rows for outcome in outcomes),
+        "maps": sum(outcome.maps for outcome in outcomes),
         **{f"{severity}s": severities[severity] for severity in _SEVERITIES},
         **{name: counts[name] for name in sorted(counts)},
         **_rates(counts),
@@ -215,7 +179,7 @@ def _summary(path: Path, collection: Collection, outcomes: list[_Outcome], findi
 
 
 def _rates(counts: Counter[str]) -> dict[str, float]:
-    """Shares of what was counted; left out where there is nothing to divide by."""
+    """Shares of counted things, rounded to 4 digits; left out where the whole is 0 or unknown."""
     parts = {
         "share_of_frames_without_people": ("frames_without_people", "frames"),
         "share_of_rows_without_prompt": ("rows_without_prompt", "rows_of_people"),

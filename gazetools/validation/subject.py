@@ -1,10 +1,10 @@
-"""What the checks look at: one video's heatmaps, as far as they could be read."""
+"""`Subject`: one video's heatmaps, as far as they could be read; every check receives one."""
 
 from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,7 @@ from gazetools.heatmaps.values import to_float32
 from gazetools.io.arrays import AnyArray
 from gazetools.schemas.dataset import PackedVideo, PackOptions, SampledRow
 from gazetools.schemas.findings import Finding
-from gazetools.schemas.provenance import Provenance
+from gazetools.schemas.provenance import GROUND_TRUTH, Provenance
 from gazetools.validation.catalogue import finding
 
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 Kind = Literal["store", "dataset", "foreign"]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapStats:
-    """Per map: smallest and largest value, sum and CRC-32 of its bytes; NaN and infinities show in the first three."""
+    """Smallest and largest value, sum and CRC-32 of each map [N]; NaN and infinities show in the first three."""
 
     low: npt.NDArray[np.float32]
     high: npt.NDArray[np.float32]
@@ -42,7 +43,7 @@ class MapStats:
 
     @classmethod
     def of(cls, blocks: Iterator[AnyArray], scale: float) -> MapStats:
-        """From blocks [n, H, W] or [n, 1, H, W] in their stored dtype."""
+        """Statistics of blocks [n, H, W] or [n, 1, H, W] in their stored dtype; values times `scale` lie in 0..1."""
         lows, highs, totals = [], [], []
         digests: list[int] = []
         for block in blocks:
@@ -63,7 +64,7 @@ class MapStats:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreColumns:
-    """The small columns of a store file, see schemas.store."""
+    """The small columns of a store file: F processed frames and N rows, one per frame and person."""
 
     frame_index: Ints
     frame_pts: Floats
@@ -76,38 +77,51 @@ class StoreColumns:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoTruth:
-    """What decoding the video gave."""
+    """Facts about the video from decoding it to its end."""
 
     path: Path
     decoded_frames: int
     pts_seconds: Floats
     damage: tuple[str, ...]
     declared_frames: int | None
-    """What the container claims."""
+    """Number of frames that the container states."""
     rate: Fraction
     """Frames per second as the container states them."""
     size_hw: tuple[int, int]
-    """Of the frames handed out, after rotation."""
+    """Height and width of decoded frames, after rotation."""
     packets: int
     """Packets with a picture; hidden ones included."""
     hidden_packets: int
-    """Of these the ones that an edit list hides."""
+    """Packets that an edit list hides."""
     luma_digests: npt.NDArray[np.uint32]
-    """[decoded_frames] a sum per picture, see `VideoReader.luma_digests`."""
+    """[decoded_frames] checksum of each picture, see `VideoReader.luma_digests`."""
     sha256: str | None
     """None where there is no provenance to compare with."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeepCheck:
+    """Settings of `--deep`, with the model loaded."""
+
+    frames: int
+    """Sampled frames per video."""
+    model: GazelleModel | None = None
+    heads: str | None = None
+    """`file:PATH` or `whole`, for heatmaps that have no head boxes of their own."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """One forward pass at a time."""
+
+
 @dataclass(kw_only=True)
 class Subject:
-    """One video's heatmaps. Loading fills in what can be read; a check that misses its input has nothing to say."""
+    """One video's heatmaps. Loading fills in what can be read; a check whose input is None reports nothing."""
 
     kind: Kind
     video_id: str
     path: Path
     """The .h5, .npz or .npy file or the folder of frames."""
     sidecar: Path | None = None
-    """Of a store file its sidecar, of a packed video its origin file."""
+    """Sidecar of a store file, origin file of a packed video."""
     entry: PackedVideo | None = None
     options: PackOptions | None = None
     findings: list[Finding] = field(default_factory=list)
@@ -115,7 +129,7 @@ class Subject:
     stats: MapStats | None = None
     """One entry per row of a store, per grid row of a dataset."""
     size_hw: tuple[int, int] | None = None
-    valid: npt.NDArray[np.bool_] | None = None
+    valid: Bools | None = None
     inout: npt.NDArray[np.float32] | None = None
     pts_seconds: Floats | None = None
     columns: StoreColumns | None = None
@@ -123,20 +137,51 @@ class Subject:
     fingerprints: npt.NDArray[np.uint8] | None = None
     """uint8 [S, 32, 32] thumbnails of the decoded frames `fingerprint_index`."""
     samples: list[SampledRow] = field(default_factory=list)
-    """Rows of a dataset whose head boxes it has kept."""
+    """Rows of a dataset whose head boxes are stored with it."""
     video: VideoTruth | None = None
+    deep: DeepCheck | None = None
 
     @property
     def count(self) -> int | None:
         """T of a dataset or foreign file; None where unknown, and for stores, whose rows are people."""
         return None if self.stats is None or self.kind == "store" else len(self.stats)
 
-    def report(self, code: str, message: str, frames: Any = None) -> None:
-        """Add a finding about this video."""
-        self.findings.append(finding(code, message, video_id=self.video_id, frames=frames))
+    @property
+    def row_count(self) -> int:
+        """Number of maps that were read."""
+        return 0 if self.stats is None else len(self.stats)
+
+    @property
+    def has_map(self) -> Bools:
+        """[row_count] rows that count as having a map; all of them where `valid` is unknown."""
+        if self.valid is not None and len(self.valid) == self.row_count:
+            return self.valid
+        return np.ones(self.row_count, dtype=np.bool_)
+
+    @property
+    def is_ground_truth(self) -> bool:
+        """Whether the maps were drawn from eye tracking instead of by a model."""
+        return self.provenance is not None and self.provenance.model.name == GROUND_TRUTH
+
+    def finding(self, code: str, message: str, frames: Iterable[int] | None = None) -> Finding:
+        """A finding about this video."""
+        return finding(code, message, video_id=self.video_id, frames=frames)
+
+    def about_rows(self, code: str, rows: Bools, text: str) -> Iterator[Finding]:
+        """The finding `N of M {text}` where any of the M `rows` is set."""
+        if rows.any():
+            yield self.finding(code, f"{int(rows.sum())} of {len(rows)} {text}", self.frames_of_rows(rows))
+
+    def report(self, code: str, message: str, frames: Iterable[int] | None = None) -> None:
+        """Add a finding while the subject is being filled in; checks return theirs."""
+        self.findings.append(self.finding(code, message, frames))
+
+    def has_finding(self, prefix: str) -> bool:
+        """Whether a finding whose code begins with `prefix` was reported so far."""
+        return any(found.code.startswith(prefix) for found in self.findings)
 
     def forget(self) -> None:
-        """Let go of everything but identity and findings, so that memory does not grow with the number of videos."""
+        """Drop everything but identity and findings, so that memory does not grow with the number of videos."""
         self.provenance = self.stats = self.columns = self.video = None
         self.valid = self.inout = self.pts_seconds = self.fingerprint_index = self.fingerprints = None
         self.samples = []
@@ -147,23 +192,3 @@ class Subject:
         if self.columns is not None:
             chosen = np.unique(self.columns.row_frame[chosen])
         return [int(frame) for frame in chosen]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeepCheck:
-    """What `--deep` was given."""
-
-    frames: int
-    """Sampled frames per video."""
-    model: GazelleModel | None = None
-    heads: str | None = None
-    """`file:PATH` or `whole`, for heatmaps that do not know their head boxes."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    """One forward pass at a time."""
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """At most `wanted` positions of 0..count-1, evenly spread, both ends among them."""
-    if not count:
-        return []
-    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(wanted, count)).round())]

@@ -1,8 +1,9 @@
-"""Find the video of an id and learn by decoding what frames it has."""
+"""Find the video of an id and decode it to learn its frames."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gazetools.egoexo.takes import is_egoexo_root, read_takes, unusable_takes
 from gazetools.extraction.inputs import VIDEO_SUFFIXES
@@ -13,9 +14,12 @@ from gazetools.schemas.video_id import video_id_below
 from gazetools.validation.catalogue import finding
 from gazetools.validation.subject import Subject, VideoTruth
 
+if TYPE_CHECKING:
+    from gazetools.video import VideoReader
+
 
 class VideoFinder:
-    """Videos by id below a root; without a root those that the provenance names, where they still are.
+    """Videos by id below a root; without a root the files that the provenance names, where they still exist.
 
     Raises UsageError where the root does not exist.
     """
@@ -23,7 +27,7 @@ class VideoFinder:
     def __init__(self, root: Path | None) -> None:
         self.root = root
         self.findings: list[Finding] = []
-        """About the root itself: what an Ego-Exo4D root's list spoils."""
+        """Unusable entries in the takes.json of an Ego-Exo4D root."""
         self._by_id: dict[str, Path] = {}
         self._folded: dict[str, Path] = {}
         if root is None:
@@ -37,17 +41,17 @@ class VideoFinder:
                 try:
                     self._by_id[video_id_below(path, root)] = path
                 except UsageError:
-                    continue  # a name that can be no id is the video of no heatmaps
+                    continue  # no heatmaps have a name that can't be an id
         if is_egoexo_root(root):
             self._add_takes(root)
         self._folded = {video_id.casefold(): path for video_id, path in self._by_id.items()}
 
     def _add_takes(self, root: Path) -> None:
-        """Ids `take/camera`, and findings for entries and cameras that can't be used."""
+        """Add the ids `take/camera`, and findings for entries and cameras that can't be used."""
         try:
             takes, unusable = read_takes(root), unusable_takes(root)
         except UsageError as error:
-            self.findings.append(finding("take-unusable", str(error), video_id=None))
+            self.findings.append(finding("take-unusable", str(error)))
             return
         self.findings += [finding("take-unusable", entry.message, video_id=entry.name) for entry in unusable]
         for take in takes:
@@ -59,7 +63,7 @@ class VideoFinder:
                     self._by_id[video_id] = camera.path
 
     def find(self, subject: Subject) -> Path | None:
-        """The subject's video; reports where there is none below the root."""
+        """The subject's video, or None; a video that is missing below the root is reported."""
         if self.root is None:
             path = Path(subject.provenance.video.path) if subject.provenance else None
             return path if path is not None and path.is_file() else None
@@ -73,14 +77,18 @@ class VideoFinder:
         return None
 
 
-def decode(subject: Subject, path: Path) -> None:
-    """Decode the whole video and keep what it is in `subject.video`; reports where it can't be."""
+def open_video(subject: Subject, path: Path) -> VideoReader:
+    """Open the video stream that the heatmaps were made from, the default one where that is unknown."""
     from gazetools.video import VideoReader
 
-    provenance = subject.provenance
+    stream = None if subject.provenance is None else subject.provenance.video.stream_index
+    return VideoReader(path, stream_index=stream, threads=1)
+
+
+def decode(subject: Subject, path: Path) -> None:
+    """Decode the whole video into `subject.video`; one that can't be decoded is reported."""
     try:
-        stream = None if provenance is None else provenance.video.stream_index
-        with VideoReader(path, stream_index=stream, threads=1) as reader:
+        with open_video(subject, path) as reader:
             digests = reader.luma_digests()
             subject.video = VideoTruth(
                 path=path,
@@ -93,7 +101,7 @@ def decode(subject: Subject, path: Path) -> None:
                 damage=reader.damage,
                 declared_frames=reader.info.declared_frame_count,
                 rate=reader.info.rate,
-                sha256=None if provenance is None else sha256_of_file(path),
+                sha256=None if subject.provenance is None else sha256_of_file(path),
             )
     except (UsageError, OSError) as error:
         subject.report("video-unreadable", str(error))

@@ -98,3 +98,11 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     )
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
+
+
+def test_the_schema_of_the_training_config_needs_no_config() -> None:
+    done = run_cli("train", "--schema", "--json")
+    assert done.exit_code == 0, done.stderr
+    schema = json.loads(done.stdout)
+    assert {"folder", "experiment", "model_kwargs"} <= set(schema["properties"])
+    assert json.loads(run_cli("train", "--json").stdout)["error"]["message"] == "Missing option '--config'."

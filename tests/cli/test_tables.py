@@ -9,10 +9,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from gazetools.cli.evaluate import _table as evaluation_table
-from gazetools.cli.groundtruth import _table as groundtruth_table
-from gazetools.cli.pack import result_table
-from gazetools.cli.validate import _findings_table
+from gazetools.cli import tables
+from gazetools.evaluation.page import METRICS
 from gazetools.schemas.dataset import PackedItem, PackReport
 from gazetools.schemas.evaluation import Estimate, EvaluationReport
 from gazetools.schemas.findings import Finding, ValidationReport
@@ -36,12 +34,14 @@ def _tables() -> dict[str, Table | str]:
     truth = GroundTruthItem(video_id=NAME, path="", status="failed", reason=NAME)
     found = Finding(code="x", severity="error", video_id=NAME, frames=None, message=NAME, remedy="")
     return {
-        "evaluate": evaluation_table(evaluation),
-        "groundtruth": groundtruth_table(GroundTruthReport(tool_version="1", options={}, items=[truth]), Path(NAME)),
-        "pack": result_table(
+        "evaluate": tables.scores(evaluation, METRICS),
+        "groundtruth": tables.rendered_videos(
+            GroundTruthReport(tool_version="1", options={}, items=[truth]), Path(NAME)
+        ),
+        "pack": tables.packed_videos(
             PackReport(output=NAME, items=[PackedItem(video_id=NAME, status="failed", reason=NAME, warnings=[NAME])])
         ),
-        "validate": _findings_table(ValidationReport(findings=[found], summary={})),
+        "validate": tables.findings(ValidationReport(findings=[found], summary={})),
     }
 
 

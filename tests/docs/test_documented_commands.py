@@ -142,10 +142,10 @@ def test_every_command_that_is_shown_is_one_the_command_line_takes(
         words = words[: words.index(sign)] if sign in words else words
     while words and words[0] in {"-v", "-q", "--verbose", "--quiet"}:
         words = words[1:]
-    if not words or words[0] in {"--version", "--help"}:
+    if not words or words[0] in {"--version", "--help", "--install-completion", "--show-completion"}:
         return
     assert words[0] in COMMANDS, f"{page} shows `gazetools {words[0]}`"
-    if words[1:] in ([], ["--help"], ["--json"]):  # the command as such
+    if words[1:] in ([], ["--help"], ["--json"], ["--schema"]):  # the command as such
         return
     monkeypatch.setattr("gazetools.io.yaml_files.read_yaml_mapping", lambda path: {})
     monkeypatch.setattr(TERMINAL, "json", False)

@@ -14,7 +14,7 @@ from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.pool.dispatch import Dispatch
 from gazetools.extraction.run import decode_settings
 from gazetools.extraction.tasks import WorkQueue, cut_for_workers, failure
-from gazetools.extraction.worker import WorkOrder
+from gazetools.extraction.work import WorkOrder
 from gazetools.progress import NoProgress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.schemas.extract import ExtractOptions
@@ -38,9 +38,8 @@ def _pool(
 ) -> RayPool:
     options = ExtractOptions(device="cpu")
     order = WorkOrder(store=probe.parent, options=options, decoding=decode_settings(options), video_ids=["x"])
-    return RayPool(
-        ray, order, NoProgress(), workers=workers, cpus=1, gpus=0, probe=probe, wait_seconds=wait, module=module
-    )  # fmt: skip
+    settings = RayOptions(workers=workers, gpus=0).model_copy(update={"wait_seconds": wait})
+    return RayPool(ray, order, NoProgress(), settings, probe=probe, module=module)
 
 
 def _run(pool: RayPool, videos: tuple[str, ...], folder: Path = Path()) -> tuple[dict[str, str], list[str]]:
@@ -127,7 +126,8 @@ SIZES = [
 def test_sizes(
     resources: dict[str, float], device: str, wanted: dict[str, int], sizes: tuple[str, int, int], _why: str
 ) -> None:
-    assert _sizes(resources, device, RayOptions(**wanted)) == sizes  # type: ignore[arg-type]
+    chosen, sized = _sizes(resources, device, RayOptions(**wanted))  # type: ignore[arg-type]
+    assert (chosen, sized.gpus, sized.workers) == sizes
 
 
 def test_gpus_that_cannot_be_had_are_refused() -> None:

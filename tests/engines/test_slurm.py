@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gazetools.engines.slurm import ShardJob, extract_on_slurm, sbatch_script, shard_jobs
+from gazetools.engines.slurm import ShardJob, run, script, shard_jobs
 from gazetools.extraction import extract
+from gazetools.progress import NoProgress
 from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.schemas.extract import ExtractOptions
 from gazetools.schemas.slurm import SlurmOptions
@@ -27,8 +28,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_script_is_a_shard_per_array_task(tmp_path: Path) -> None:
     slurm = SlurmOptions(jobs=12, parallel=4, minutes=90, partition="gpu", setup=["module load cuda"])
     options = ExtractOptions(heads="file:boxes dir", stride=2, allow_damaged=True)
-    script = sbatch_script(["some videos"], tmp_path, options, slurm)
-    lines = script.splitlines()
+    text = script(["some videos"], tmp_path, options, slurm)
+    lines = text.splitlines()
     for line in (
         "#SBATCH --array=1-12%4", "#SBATCH --time=90", "#SBATCH --partition=gpu", "#SBATCH --gres=gpu:1",
         "#SBATCH --requeue", "#SBATCH --signal=B:USR1@90", "module load cuda",
@@ -39,7 +40,7 @@ def test_the_script_is_a_shard_per_array_task(tmp_path: Path) -> None:
     assert f"'{Path.cwd() / 'some videos'}'" in command  # absolute: a job starts in another folder
     assert f"--heads 'file:{Path.cwd() / 'boxes dir'}' --stride 2 --allow-damaged" in command
     assert "--engine" not in command
-    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
 
 
 def test_the_dry_run_prints_the_script(clip: Path, tmp_path: Path) -> None:
@@ -88,9 +89,7 @@ def test_jobs_on_the_local_executor_give_the_store_of_one_run(videos: Path, tiny
     submitit = pytest.importorskip("submitit", reason="the extra [slurm] is not installed: pip install -e '.[slurm]'")
     options = ExtractOptions(model=str(tiny_model), device="cpu")
     executor = submitit.LocalExecutor(folder=tmp_path / "jobs")
-    report = extract_on_slurm(
-        [str(videos)], tmp_path / "s", options=options, slurm=SlurmOptions(jobs=2), executor=executor
-    )
+    report = run([str(videos)], tmp_path / "s", options, SlurmOptions(jobs=2), NoProgress(), executor=executor)
     assert {item.video_id: item.status for item in report.items} == {"long": "done", "short": "done"}
     extract(videos, tmp_path / "single", options=options)
     for name in ("long", "short"):
@@ -136,8 +135,6 @@ class _LosingExecutor:
 
 def test_a_lost_job_is_a_fault_that_names_its_log(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(FaultError, match=r"OUT_OF_MEMORY.*17_0_log\.err"):
-        extract_on_slurm(
-            [str(clip)], tmp_path, options=ExtractOptions(), slurm=SlurmOptions(jobs=1), executor=_LosingExecutor()
-        )
+        run([str(clip)], tmp_path, ExtractOptions(), SlurmOptions(jobs=1), NoProgress(), executor=_LosingExecutor())
     with pytest.raises(UsageError, match="makes the shards itself"):
-        extract_on_slurm([str(clip)], tmp_path, options=ExtractOptions(shard="1/2"), slurm=SlurmOptions())
+        run([str(clip)], tmp_path, ExtractOptions(shard="1/2"), SlurmOptions(), NoProgress())

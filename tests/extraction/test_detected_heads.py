@@ -14,7 +14,8 @@ from gazetools.extraction.detected import HEADS_FOLDER
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.run import decode_settings
 from gazetools.extraction.tasks import Task
-from gazetools.extraction.worker import Worker, WorkOrder
+from gazetools.extraction.work import WorkOrder
+from gazetools.extraction.worker import Worker
 from gazetools.gazemodels.gazelle.model import GazelleModel
 from gazetools.heads.detection import HeadDetection
 from gazetools.heads.files import read_heads
@@ -154,12 +155,12 @@ def test_a_share_waits_while_another_worker_detects(
     share = Task(item=VideoItem(video_id="clip", path=clip), cost=1.0, share_index=1, share_count=2)
     with Worker(order, NoProgress()) as worker:
         with locked(tmp_path, "heads clip"):  # as a worker holds it that does the first share
-            assert worker.do(share) is None
+            assert worker.start(share).result() is None
             assert squares.frames_seen == 0
-        done = worker.do(share)
+        done = worker.start(share).result()
         assert done is not None
         assert done.status == "done"  # the one piece of the video belongs to this share
         detected = squares.frames_seen
         assert detected > 0
-        assert worker.do(share).status == "complete"  # type: ignore[union-attr]
+        assert worker.start(share).result().status == "complete"  # type: ignore[union-attr]
         assert squares.frames_seen == detected

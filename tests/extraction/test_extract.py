@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import gazetools
-from gazetools.extraction import opening
+from gazetools.extraction import work
 from gazetools.extraction.model.batches import BatchRunner
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
@@ -159,7 +159,7 @@ def test_batches_and_pieces_change_nothing_beyond_rounding(
     clip: Path, boxes: Path, tiny_model: Path, tmp_path: Path, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _extract(tmp_path / "a", clip, "--heads", f"file:{boxes}", model=tiny_model)
-    monkeypatch.setattr(opening, "PIECE_FRAMES", 7)
+    monkeypatch.setattr(work, "PIECE_FRAMES", 7)
     _extract(tmp_path / "b", clip, "--heads", f"file:{boxes}", "--batch-size", str(batch_size), model=tiny_model)
     left, right = _datasets(tmp_path / "a" / "clip.h5"), _datasets(tmp_path / "b" / "clip.h5")
     np.testing.assert_array_equal(left["frame"], right["frame"])
@@ -191,9 +191,9 @@ def test_out_of_memory_halves_the_batch_and_is_recorded(
 _SLOW_RUN = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from gazetools.extraction import opening
+from gazetools.extraction import work
 from gazetools.extraction.model.batches import BatchRunner
-opening.PIECE_FRAMES = 8
+work.PIECE_FRAMES = 8
 whole = BatchRunner._forward
 def slow(self, images, prompts):
     time.sleep(0.15)
@@ -231,7 +231,7 @@ def test_killed_and_started_again_gives_the_same_store(
     assert code == (130 if stop == signal.SIGINT else -9)
     assert len(list(store.rglob("piece_*.npz"))) >= 2
     assert not list(store.rglob("*.h5"))
-    monkeypatch.setattr(opening, "PIECE_FRAMES", 8)
+    monkeypatch.setattr(work, "PIECE_FRAMES", 8)
     resumed = _extract(store, *arguments[:1], *arguments[3:], model=tiny_model)["items"][0]
     assert resumed["status"] == "done"
     assert resumed["resumed_frames"] >= 16

@@ -1,17 +1,21 @@
-"""Pieces across batches: what a device that works beside this process is given and when, and what an error costs."""
+"""Pieces across batches: what a device that works in parallel gets and when, and what an error costs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from gazetools.extraction.clock import StageClock
+from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.model.batches import BatchResult, Pending
 from gazetools.extraction.pieces import VideoTally, make_pieces
+from gazetools.extraction.work import VideoWork
 from gazetools.heads.spec import VideoHeads
 from gazetools.heads.table import HeadTable
 from gazetools.progress import NoProgress
@@ -50,20 +54,26 @@ class _Runner:
     heatmap_shape = (2, 2)
     grid_hw = (4, 4)
 
-    def __init__(self, log: list[Any], *, works_beside: bool) -> None:
+    def __init__(self, log: list[Any], *, works_in_parallel: bool) -> None:
         self.log = log
-        self.works_beside = works_beside
+        self.works_in_parallel = works_in_parallel
 
     def begin(self, images: list[np.ndarray], prompts: list[Any]) -> Pending:
         shown = [int(image[0, 0, 0]) for image in images]
         self.log.append(("given", *shown))
 
-        def finish() -> BatchResult:
-            self.log.append(("taken", *shown))
-            maps = np.stack([np.full((2, 2), value, np.float16) for value in shown])
-            return BatchResult(heatmap=maps, inout=np.zeros(len(shown), np.float32))
+        return _Taken(self.log, shown)
 
-        return finish
+
+@dataclass
+class _Taken:
+    log: list[Any]
+    shown: list[int]
+
+    def result(self) -> BatchResult:
+        self.log.append(("taken", *self.shown))
+        maps = np.stack([np.full((2, 2), value, np.float16) for value in self.shown])
+        return BatchResult(heatmap=maps, inout=np.zeros(len(self.shown), np.float32))
 
 
 class _Pieces(PieceFolder):
@@ -93,7 +103,7 @@ def _make(
     log: list[Any],
     counts: list[int],
     *,
-    works_beside: bool = True,
+    works_in_parallel: bool = True,
     reader: _Reader | None = None,
     people_in: list[int] | None = None,
 ) -> VideoTally:
@@ -102,17 +112,15 @@ def _make(
     pieces = _Pieces(folder, "clip", "key")
     pieces.log = log
     reader = reader or _Reader()
-    tally = make_pieces(
-        reader,  # type: ignore[arg-type]
-        _heads(people_in),
-        parts,
-        pieces,
-        options=ExtractOptions(),
-        runner=_Runner(log, works_beside=works_beside),  # type: ignore[arg-type]
-        progress=NoProgress(),
+    tools: Any = SimpleNamespace(
+        options=ExtractOptions(), runner=_Runner(log, works_in_parallel=works_in_parallel), progress=NoProgress(),
         clock=StageClock(),
-        name="clip",
-    )
+    )  # fmt: skip
+    video = VideoWork(
+        item=VideoItem(video_id="clip", path=Path("clip.mp4")), source=reader, heads=_heads(people_in),  # type: ignore[arg-type]
+        parts=list(parts.values()), pieces=pieces, key="key",
+    )  # fmt: skip
+    tally = make_pieces(tools, video, range(len(parts)), name="clip")
     assert not reader.held, "every frame's memory was given back"
     for number, part in parts.items():
         piece = pieces.load(number)
@@ -140,7 +148,7 @@ def test_a_device_beside_has_the_next_pieces_first_batch_before_this_ones_last_i
 def test_on_the_cpu_a_piece_is_committed_before_the_next_one_is_computed(tmp_path: Path) -> None:
     """A batch takes seconds there and nothing idles meanwhile: a kill must not find a finished piece unwritten."""
     log: list[Any] = []
-    _make(tmp_path, log, [6, 6, 6], works_beside=False)
+    _make(tmp_path, log, [6, 6, 6], works_in_parallel=False)
     order = _order(log, ("taken", 4, 5), ("given", 6, 7, 8, 9), ("taken", 10, 11), ("given", 12, 13, 14, 15))
     assert order == sorted(order)
     assert _order(log, ("saved", 0), ("saved", 1)) < _order(log, ("given", 12, 13, 14, 15), ("given", 16, 17))
@@ -155,12 +163,12 @@ PEOPLE = [
 ]
 
 
-@pytest.mark.parametrize("works_beside", [True, False])
+@pytest.mark.parametrize("works_in_parallel", [True, False])
 @pytest.mark.parametrize(("people_in", "counts", "why"), PEOPLE, ids=[why for *_, why in PEOPLE])
 def test_every_row_lands_in_its_piece(
-    people_in: list[int], counts: list[int], why: str, works_beside: bool, tmp_path: Path
+    people_in: list[int], counts: list[int], why: str, works_in_parallel: bool, tmp_path: Path
 ) -> None:
-    tally = _make(tmp_path, [], counts, works_beside=works_beside, people_in=people_in)
+    tally = _make(tmp_path, [], counts, works_in_parallel=works_in_parallel, people_in=people_in)
     assert tally.rows == len([frame for frame in people_in if frame < sum(counts)])
 
 
@@ -179,13 +187,13 @@ def test_a_piece_is_not_put_off_by_frames_without_people(tmp_path: Path) -> None
     assert log.index(("taken", 4)) < log.index(("read", 5 + BATCH))
 
 
-@pytest.mark.parametrize("works_beside", [True, False])
+@pytest.mark.parametrize("works_in_parallel", [True, False])
 @pytest.mark.parametrize("broken", [6, 8, 11])
 def test_a_frame_that_cannot_be_decoded_costs_no_piece_before_it(
-    broken: int, works_beside: bool, tmp_path: Path
+    broken: int, works_in_parallel: bool, tmp_path: Path
 ) -> None:
     with pytest.raises(VideoError, match=f"frame {broken}"):
-        _make(tmp_path, [], [6, 6], works_beside=works_beside, reader=_Reader(broken))
+        _make(tmp_path, [], [6, 6], works_in_parallel=works_in_parallel, reader=_Reader(broken))
     pieces = PieceFolder(tmp_path, "clip", "key")
     assert pieces.has(0)
     assert not pieces.exists(1)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import gazetools
-from gazetools.extraction import opening
+from gazetools.extraction import work
+from gazetools.extraction.disk import MARGIN_BYTES, MARGIN_FILES, check_space_for_video, need_of_video
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.model.batches import BatchRunner
-from gazetools.extraction.opening import OpenVideo
-from gazetools.extraction.space import MARGIN_BYTES, MARGIN_FILES, check_space_for_video, need_of_video
+from gazetools.extraction.work import VideoWork
 from gazetools.heads.spec import VideoHeads
 from gazetools.heads.table import HeadTable
 from gazetools.schemas.errors import FaultError
@@ -31,7 +31,9 @@ FRAME = 8 + 8  # index, time
 PRINT = 32 * 32 + 8  # every 16th frame
 
 
-def _video(frames: int, *, people: int | None, piece_frames: int = 256, video_id: str = "clip") -> OpenVideo:
+def _video(
+    pieces: PieceFolder, frames: int, *, people: int | None, piece_frames: int = 256, video_id: str = "clip"
+) -> VideoWork:
     """`people` in every frame but the first ten; None: `--heads whole`."""
     table = None
     if people is not None:
@@ -40,7 +42,10 @@ def _video(frames: int, *, people: int | None, piece_frames: int = 256, video_id
         table = HeadTable.from_columns("x", frame, track, np.tile([0.0, 0, 1, 1], (len(frame), 1)), frame)
     heads = VideoHeads(spec="whole" if table is None else "file:x", table=table, sha256=None)
     parts = [np.arange(i, min(i + piece_frames, frames)) for i in range(0, frames, piece_frames)]
-    return OpenVideo(VideoItem(video_id=video_id, path=Path("x.mp4")), SimpleNamespace(), heads, parts)  # type: ignore[arg-type]
+    return VideoWork(
+        item=VideoItem(video_id=video_id, path=Path("x.mp4")), source=SimpleNamespace(), heads=heads, parts=parts,  # type: ignore[arg-type]
+        pieces=pieces, key="key",
+    )  # fmt: skip
 
 
 def _pieces(store: Path, there: list[int], video_id: str = "clip") -> PieceFolder:
@@ -71,23 +76,23 @@ def test_the_need_is_the_missing_pieces_and_the_store_file(
     (tmp_path / ".work").mkdir()
     pieces = _pieces(tmp_path, there)
     pieces.path.mkdir(exist_ok=True)
-    need = need_of_video(_video(frames, people=people), tmp_path, pieces, (64, 64))
+    need = need_of_video(_video(pieces, frames, people=people), tmp_path, (64, 64))
     assert need.rows == rows, why
     assert need.files - MARGIN_FILES == files, why
     values = (rows + left_rows) * ROW + (frames + left) * FRAME + -(-frames // 16) * PRINT + -(-left // 16) * PRINT
-    # beside the values: headers, blocks, and the last chunk of 32 maps, which is as large as the others
+    # in addition to the values: headers, blocks, and the last chunk of 32 maps, which is as large as the others
     assert values <= need.bytes - MARGIN_BYTES <= values + 32 * ROW + 300_000, why
 
 
 def test_new_folders_are_counted_too(tmp_path: Path) -> None:
-    video = _video(600, people=1, video_id="take/cam01")
-    need = need_of_video(video, tmp_path, _pieces(tmp_path, [], "take/cam01"), (64, 64))
+    video = _video(_pieces(tmp_path, [], "take/cam01"), 600, people=1, video_id="take/cam01")
+    need = need_of_video(video, tmp_path, (64, 64))
     assert need.files - MARGIN_FILES == 3 + 2  # take/ and the folder of the pieces
 
 
 def test_counting_is_quick_for_long_videos(tmp_path: Path) -> None:
     """100,000 frames with two people each: columns are counted, frames are not looped over."""
-    video = _video(100_000, people=2)
+    video = _video(_pieces(tmp_path, []), 100_000, people=2)
     calls = []
     counted = HeadTable.people_in
 
@@ -97,7 +102,7 @@ def test_counting_is_quick_for_long_videos(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HeadTable, "people_in", people_in)
-        assert need_of_video(video, tmp_path, _pieces(tmp_path, []), (64, 64)).rows == 199_980
+        assert need_of_video(video, tmp_path, (64, 64)).rows == 199_980
     assert len(calls) == 391  # one per piece
 
 
@@ -119,8 +124,8 @@ def test_the_disk_holds_at_its_worst_moment_what_was_said(
         files.append(sum(1 for _ in store.rglob("*")))
         remove(pieces)
 
-    monkeypatch.setattr(opening, "PIECE_FRAMES", 8)
-    monkeypatch.setattr("gazetools.extraction.space.need_of_video", need)
+    monkeypatch.setattr(work, "PIECE_FRAMES", 8)
+    monkeypatch.setattr("gazetools.extraction.disk.need_of_video", need)
     monkeypatch.setattr(PieceFolder, "remove", measured)
     gazetools.extract(clip, store, model=str(tiny_model), heads=f"file:{boxes}")
     assert len(said) == len(held) == 1
@@ -132,7 +137,7 @@ def test_on_a_nearly_full_disk_the_store_file_before_must_be_there_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until then it takes room that seems free, or its pieces take room that will be."""
-    video, pieces = _video(100, people=1), _pieces(tmp_path, [])
+    video = _video(_pieces(tmp_path, []), 100, people=1)
     settled: list[int] = []
 
     def check(free_before: int, free_after: int) -> int:
@@ -143,7 +148,9 @@ def test_on_a_nearly_full_disk_the_store_file_before_must_be_there_first(
             settled.append(1)
             pretend_free(monkeypatch, free_bytes=free_after)
 
-        check_space_for_video(video, tmp_path, pieces, (64, 64), settle=settle)
+        runner = SimpleNamespace(heatmap_shape=(64, 64))
+        tools: Any = SimpleNamespace(store=tmp_path, runner=runner, wait_for_store_writer=settle)
+        check_space_for_video(tools, video)
         return len(settled)
 
     assert check(10**12, 0) == 0, "nothing waits where there is plenty"
@@ -160,7 +167,7 @@ def test_a_video_without_room_stops_the_run_before_its_first_frame_and_the_same_
         write_clip(tmp_path / "videos" / f"{name}.mp4", frames=frames)
     store = tmp_path / "store"
     command = ["extract", str(tmp_path / "videos"), "-o", str(store), "--model", str(tiny_model), "--json"]
-    monkeypatch.setattr(opening, "PIECE_FRAMES", 8)
+    monkeypatch.setattr(work, "PIECE_FRAMES", 8)
     monkeypatch.setattr("gazetools.extraction.run.check_space_for_run", lambda *_, **__: None)
     room = {"bytes": {"free_bytes": 800_000}, "files": {"free_files": 12}}[lacking]
     begin, seen = BatchRunner.begin, []
@@ -207,7 +214,7 @@ def test_a_share_of_a_video_counts_the_whole_video(
     """Whoever makes the last piece joins them all, on the same disk."""
     write_clip(tmp_path / "clip.mp4", frames=40)
     write_boxes(tmp_path / "clip.csv", frames=range(40))
-    monkeypatch.setattr(opening, "PIECE_FRAMES", 8)
+    monkeypatch.setattr(work, "PIECE_FRAMES", 8)
     said = []
     whole_need = need_of_video
 
@@ -215,7 +222,7 @@ def test_a_share_of_a_video_counts_the_whole_video(
         said.append(whole_need(*arguments))
         return said[-1]
 
-    monkeypatch.setattr("gazetools.extraction.space.need_of_video", need)
+    monkeypatch.setattr("gazetools.extraction.disk.need_of_video", need)
     for shard in ("1/2", "2/2"):
         gazetools.extract(
             tmp_path / "clip.mp4", tmp_path / "s", model=str(tiny_model), heads=f"file:{tmp_path / 'clip.csv'}",

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import gazetools
-from gazetools.extraction import space_estimate, space_of_run
+from gazetools.extraction import disk, disk_estimate
 from gazetools.extraction.decoding.decoder import Decoder
+from gazetools.extraction.disk import MARGIN_BYTES, MARGIN_FILES
+from gazetools.extraction.disk_estimate import SpaceEstimate, chosen_frames, estimate_space
 from gazetools.extraction.inputs import VideoItem, plan_inputs
 from gazetools.extraction.run import decode_settings
-from gazetools.extraction.space import MARGIN_BYTES, MARGIN_FILES
-from gazetools.extraction.space_estimate import SpaceEstimate, chosen_frames, estimate_space
 from gazetools.heads.spec import open_heads
 from gazetools.progress import NoProgress
 from gazetools.sampling import choose_frames
@@ -82,7 +82,7 @@ REAL = [
     ("*.mp4", {}, "B-frames, edit lists, rotation, variable rates; two files that can't be decoded"),
     ("*.mp4", {"stride": 3}, "a third of the frames"),
     ("*.mp4", {"start": 0.5, "end": 1.0}, "a part"),
-    ("*open_gop*.m*", {}, "Matroska beside MP4"),
+    ("*open_gop*.m*", {}, "Matroska next to MP4"),
 ]
 
 
@@ -130,7 +130,7 @@ WORDS = [
 
 @pytest.mark.parametrize(("heads", "words"), WORDS)
 def test_what_was_counted_for_people_is_said(heads: str, words: str) -> None:
-    assert words in space_estimate._people_words(ExtractOptions(heads=heads))
+    assert words in disk_estimate._PEOPLE[heads]
 
 
 def test_few_files_are_opened_and_the_others_count_by_their_bytes(
@@ -184,7 +184,7 @@ def test_a_file_that_states_no_length_counts_like_the_others(tmp_path: Path) -> 
 def test_claims_beyond_the_files_bytes_are_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clip(tmp_path / "videos" / "a.mp4", frames=6)
     size = (tmp_path / "videos" / "a.mp4").stat().st_size
-    claim = space_estimate.Declared(frames=2**40, pixels=1, seconds=1.0)
+    claim = disk_estimate.Declared(frames=2**40, pixels=1, seconds=1.0)
     monkeypatch.setattr(Decoder, "declared", lambda *_: claim)
     estimate = _estimate(tmp_path / "videos", tmp_path / "store")
     assert estimate is not None
@@ -216,7 +216,7 @@ def test_pieces_count_twice_while_their_video_is_joined_and_not_once_they_are_th
 ) -> None:
     one, all_three = _one_file(40, 40), _one_file(40, 40) + _one_file(20, 20) + _one_file(10, 10)
     in_memory = _estimate(videos, tmp_path / "store")
-    monkeypatch.setattr(space_estimate, "PIECE_FRAMES", 8)
+    monkeypatch.setattr(disk_estimate, "PIECE_FRAMES", 8)
     single = _estimate(videos, tmp_path / "store")
     several = _estimate(videos, tmp_path / "store", workers=3)
     half = _estimate(videos, tmp_path / "store", parts={"t1/a": 0.5, "t1/b": 0.5, "c": 0.5})
@@ -304,12 +304,12 @@ def test_a_small_run_on_a_large_disk_opens_no_file(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(space_of_run, "estimate_space", lambda *_, **__: asked.append(1))
+    monkeypatch.setattr(disk, "estimate_space", lambda *_, **__: asked.append(1))
 
     def check(free_bytes: int) -> int:
         pretend_free(monkeypatch, free_bytes=free_bytes)
         asked.clear()
-        space_of_run.check_space_for_run(
+        disk.check_space_for_run(
             plan_inputs([videos]), tmp_path, ExtractOptions(), None, decoding=decode_settings(ExtractOptions()),
             progress=NoProgress(),
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tests.helpers.equal_stores import assert_stores_equal
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
 
-class LateCopies:
+class LateCopies(CudaCopies):
     """A device whose copies happen at the last moment that is allowed: at `wait` or where its memory is read."""
 
     def __init__(self) -> None:
@@ -207,9 +208,9 @@ def test_the_next_batch_is_given_before_the_last_one_is_waited_for(
 
         def take() -> Any:
             log.append(f"taken {number}")
-            return pending()
+            return pending.result()
 
-        return take
+        return SimpleNamespace(result=take)
 
     extract(clip, tmp_path / "plain", model=str(tiny_model), device="cpu", stride=4, batch_size=4)
     monkeypatch.setattr(BatchRunner, "begin", logged)
@@ -243,6 +244,6 @@ def test_a_card_gives_the_cpus_maps_and_begins_without_waiting(tiny_model: Path)
         pending = card.begin(_frames(4), _whole(4))
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    got = pending()
+    got = pending.result()
     np.testing.assert_allclose(got.heatmap.astype(float), expected.heatmap.astype(float), atol=2e-3)
     np.testing.assert_allclose(got.inout, expected.inout, atol=1e-3)

@@ -224,7 +224,7 @@ def test_a_video_that_kills_its_workers_is_given_up_and_the_others_go_on(
     from gazetools.extraction.pool.dispatch import Dispatch
     from gazetools.extraction.pool.local import LocalPool
     from gazetools.extraction.run import decode_settings
-    from gazetools.extraction.worker import WorkOrder
+    from gazetools.extraction.work import WorkOrder
     from gazetools.progress import NoProgress
     from gazetools.schemas.extract import ExtractOptions
 
@@ -249,7 +249,7 @@ def test_a_video_that_kills_its_workers_is_given_up_and_the_others_go_on(
 def test_workers_that_die_at_their_start_stop_the_run(videos: Path, tiny_model: Path, tmp_path: Path) -> None:
     from gazetools.extraction.pool.local import LocalPool
     from gazetools.extraction.run import decode_settings
-    from gazetools.extraction.worker import WorkOrder
+    from gazetools.extraction.work import WorkOrder
     from gazetools.progress import NoProgress
     from gazetools.schemas.extract import ExtractOptions
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gazetools._version import __version__
 from gazetools.schemas.provenance import HeadSource, ModelRecord, Provenance, SourceVideo
 from gazetools.schemas.store import Piece, Rows
 from gazetools.store import StoreContent, write_store
@@ -63,7 +64,7 @@ def provenance_of(video_id: str, frame_count: int, size_hw: tuple[int, int], **c
     }
     fields: dict[str, Any] = {
         "video_id": video_id,
-        "tool_version": "0.1.0",
+        "tool_version": __version__,
         "video": SourceVideo(**video),
         "model": ModelRecord(
             name="gazelle_tiny_inout",

@@ -1,7 +1,7 @@
 """Which clips, classes and frames V-JEPA 2's released EPIC-KITCHENS loader gives, through `compat: vjepa2`.
 
-Its frame numbers, integer steps and anchors are what this project forbids by default (PITFALLS 1-3); recorded numbers
-must still be reachable to compare with published results.
+By default this project uses neither frame numbers as indices nor integer steps nor anchors in whole frames, because
+frames would be up to minutes off; recorded numbers must still be reachable to compare with published results.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def test_class_ids_are_the_recorded_sets(golden: Golden, tmp_path: Path) -> None
     maps = golden.spec["class_maps"]
     for task, name in (("verb", "verbs"), ("noun", "nouns"), ("action", "actions")):
         recorded = {as_id(original) for original, _ in maps[name]}
-        assert set(plan.labels.ids[task]) == recorded, "as sets: upstream's order is CPython's (PITFALLS 30)"
+        assert set(plan.labels.ids[task]) == recorded, "as sets: upstream's order is that of CPython's sets"
         assert plan.labels.ids[task] == sorted(recorded)
         # pairs in val_* are upstream's new indices: back to original ids before comparing
         original = {index: as_id(value) for value, index in maps[name]}

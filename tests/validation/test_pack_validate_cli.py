@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gazetools.cli.app import main
-from gazetools.cli.validate import _frames
+from gazetools.cli.tables import _frames
+from gazetools.schemas.findings import Finding
+from gazetools.validation.catalogue import CATALOGUE, Code
+from gazetools.validation.checks import CHECKS
+from gazetools.validation.subject import Subject
 from tests.helpers.stores import make_video
 from tests.validation.faults import edit_store, flip_bit, put
 
@@ -121,3 +126,32 @@ def test_what_stands_against_training_is_in_every_output(
     assert "training-data" in text
     assert "Cannot read the annotations actions.csv" in text
     assert "Not fit for use" in text
+
+
+@pytest.fixture
+def own_check(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A check as another package would add it: one function in CHECKS, one code in CATALOGUE."""
+
+    def check_length(subject: Subject) -> Iterator[Finding]:
+        if subject.row_count and subject.video_id == "a":
+            yield subject.finding("own-length", f"It has {subject.row_count} maps.", [0])
+
+    monkeypatch.setitem(CATALOGUE, "own-length", Code("warning", "Too few maps for the study.", "Record more."))
+    CHECKS.append(check_length)
+    yield
+    CHECKS.remove(check_length)
+
+
+@pytest.mark.usefixtures("own_check")
+def test_a_check_from_outside_is_reported_like_the_others(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("validate", store, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["findings"] == [
+        {
+            "code": "own-length",
+            "severity": "warning",
+            "video_id": "a",
+            "frames": [0],
+            "message": "It has 12 maps.",
+            "remedy": "Record more.",
+        }
+    ]

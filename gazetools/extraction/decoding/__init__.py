@@ -1,1 +1,1 @@
-"""Decoding in disposable child processes: the parent's side, the child's main, and what a video costs."""
+"""Decoding in disposable child processes: the side of the parent, the child, and the cost of a video."""

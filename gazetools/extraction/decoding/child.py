@@ -1,4 +1,4 @@
-"""The decoding process: reads videos on request and puts their frames into a ring of shared memory."""
+"""The decoding process: it reads videos on request and writes their frames into a ring of shared memory."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.video import Frame
 
 OUT_OF_MEMORY_EXIT = 77
-"""The child's exit code where its memory limit (or the machine's memory) ran out: a new child may well succeed."""
+"""Exit code of the child where its memory limit or the machine's memory ran out; a new child may succeed."""
 
 
 class _RingError(Exception):
-    """The ring can't be made as large as a batch needs."""
+    """The ring can't be made as large as one batch."""
 
 
 _AHEAD_BYTES = 256 << 20
-"""Frames read ahead take no more memory than this."""
+"""Most memory for frames that are read ahead."""
 
 
 @dataclass
 class _Ahead:
-    """The frames `wanted`, of which the first ones are `ready`."""
+    """The frames `wanted`: the first ones are decoded and `ready`, `rest` decodes the others."""
 
     wanted: npt.NDArray[np.int64]
     ready: deque[Frame]
     rest: Iterator[Frame]
 
     def frames(self) -> Iterator[Frame]:
-        """All of them; each is let go of when the next one is asked for."""
+        """All frames; a frame that has been yielded is no longer kept here."""
         while self.ready:
             yield self.ready.popleft()
         yield from self.rest
 
 
 class _Child:
-    """State between requests: one open reader, the mapped ring, the slots that may be written."""
+    """State between requests: one open reader, the ring, and its free slots."""
 
     def __init__(self, channel: Connection, ring_fd: int, reader: str) -> None:
         self._channel = channel
@@ -60,11 +60,11 @@ class _Child:
         self._ahead: _Ahead | None = None
 
     def serve(self) -> None:
-        """Answer requests until the parent goes, which EOFError or ConnectionError says."""
+        """Answer requests until the parent ends, which raises EOFError or ConnectionError."""
         while True:
             request = receive(self._channel)
             kind = request.pop("do")
-            if kind == "free":  # a slot given back after the last frame was sent
+            if kind == "free":  # a slot that was released after the last frame was sent
                 continue
             try:
                 getattr(self, f"_do_{kind}")(**request)
@@ -80,7 +80,7 @@ class _Child:
                 send(self._channel, **{"is": "error", "code": "bug", "message": f"{type(error).__name__}: {error}"})
 
     def _do_open(self, path: str, threads: int, read_ahead: dict[str, Any] | None) -> None:
-        self._close()
+        self._do_close()
         self._reader = self._reader_class(path, threads=threads)
         info = asdict(self._reader.info)
         info |= {name: str(info[name]) for name in ("rate", "time_base")}
@@ -92,7 +92,7 @@ class _Child:
             self._read_ahead(pts, **read_ahead)
 
     def _read_ahead(self, pts_seconds: npt.NDArray[np.float64], frames: int, **chosen_by: Any) -> None:
-        """Decode the first frames that will probably be asked for, until something is asked."""
+        """Decode the frames that will probably be requested first, until a request arrives."""
         from gazetools.sampling import choose_frames
 
         info = self._reader.info
@@ -105,7 +105,7 @@ class _Child:
         except MemoryError:
             raise
         except Exception:
-            return  # it will fail again, and be told, when these frames are asked for
+            return  # the same error is raised, and reported, when these frames are requested
         self._ahead = ahead
 
     def _do_estimate(self, path: str) -> None:
@@ -114,7 +114,7 @@ class _Child:
         send(self._channel, **{"is": "estimate", **asdict(declared(Path(path)))})
 
     def _do_frames(self, slots: int) -> None:
-        """Send the frames whose int64 indices follow as bytes; each waits for a free slot."""
+        """Send the frames whose int64 indices follow as bytes; each frame waits for a free slot."""
         wanted = np.frombuffer(self._channel.recv_bytes(), np.int64)
         info = self._reader.info
         shape = (slots, info.height, info.width, 3)
@@ -150,9 +150,6 @@ class _Child:
         self._free.append(message["slot"])
 
     def _do_close(self) -> None:
-        self._close()
-
-    def _close(self) -> None:
         self._ahead = None
         if self._reader is not None:
             self._reader.close()

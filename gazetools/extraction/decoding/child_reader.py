@@ -1,4 +1,4 @@
-"""Read a video that is open in the decoding process; go on in a new process where that one dies."""
+"""Read a video in the decoding process, and go on in a new process where that one dies."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from gazetools.schemas.errors import VideoError
 from gazetools.schemas.video import Frame, VideoInfo
 
 _ATTEMPTS = 3
-"""Deaths of the decoding process at one place of a video before that video is given up."""
+"""Number of deaths of the decoding process at one place of a video at which the video is given up."""
 _PROGRESS_FRAMES = 256
-"""A death this many frames after the last one counts as the first again: a slow leak is no broken video."""
+"""A death this many frames after the previous one counts as the first one: a slow leak is no broken video."""
 _RING_BYTES = 1 << 30
-"""The ring stays below this unless one batch alone is larger."""
+"""Largest size of the ring, unless one batch alone is larger."""
 _READ_BYTES_PER_SECOND = 10 << 20
-"""What a slow network disk gives at least: opening reads every packet of the file, so its time limit grows with it."""
+"""Rate of a slow network disk. Opening reads every packet of a file, so its time limit grows with the file's size."""
 _SKIP_FRAMES_PER_SECOND = 20.0
-"""At least so fast are frames skipped that nobody wants (4K on one core gives 58/s)."""
+"""Lowest rate at which unwanted frames are skipped; 4K on one core was measured at 58 frames/s."""
 
 
 class ChildReader(Closing):
-    """A video that is open in the decoding process, read like `gazetools.video.VideoReader`.
+    """A video that is open in the decoding process, with the interface of `gazetools.video.VideoReader`.
 
-    Frames live in shared memory and are valid until `release`; at most `batch_size` may be held at a time.
+    Frames lie in shared memory and are valid until `release`; the caller may keep at most `batch_size` at a time.
     """
 
     def __init__(self, decoder: DecodingProcess, path: Path, *, batch_size: int, opening: bool = False) -> None:
-        """`opening`: the process has been asked to open `path` already."""
+        """Open `path`, or wait for the process to do so where it has the request already (`opening`)."""
         self._decoder = decoder
         self._path = path
         self._batch_size = batch_size
         self._deaths: list[tuple[int, str]] = []
-        """(frame, reason) of the deaths at about one place."""
+        """(frame index, reason) of the deaths at about the same place."""
         self._slot_of: dict[int, int] = {}
         self._whole = True
-        """False while frames are under way that nobody will take."""
+        """False while the process still sends frames of a request."""
         self.info: VideoInfo
         self.pts_seconds: npt.NDArray[np.float64]
         """float64 [frame_count]."""
         self.counted_by: str
-        """`index` or `decoding`, as VideoReader's."""
+        """`index` or `decoding`, as in VideoReader."""
         self.damage: tuple[str, ...]
         self._open(asked=opening)
 
     def close(self) -> None:
-        """Close the file. A child that is still busy with frames nobody wants is ended instead."""
+        """Close the file. Kills the process instead where it still sends frames, which nobody wants any more."""
         if not self._whole:
             self._decoder.stop()
             return
@@ -60,19 +60,19 @@ class ChildReader(Closing):
 
     @property
     def decode_seconds(self) -> float:
-        """Time this decoding process spent on frames so far, over all videos."""
+        """Seconds that this decoding process has spent on frames, over all videos."""
         return self._decoder.busy_seconds
 
     @property
     def frame_count(self) -> int:
-        """Frames that decode, never the container's claim."""
+        """Number of frames that decode; the number that the container declares may be wrong."""
         return len(self.pts_seconds)
 
     def frames(self, wanted: npt.NDArray[np.int64]) -> Iterator[Frame]:
         """Yield the frames `wanted` (strictly ascending); `rgb` is a view of shared memory, valid until `release`.
 
-        A decoding process that dies is replaced and goes on at the first frame that had not come. Raises VideoError
-        where a frame can't be decoded or the process dies three times at about one place.
+        A decoding process that dies is replaced; the new one goes on at the first frame that is missing. Raises
+        VideoError where a frame can't be decoded, or the process dies three times at about the same place.
         """
         position = 0
         while position < len(wanted):
@@ -85,7 +85,7 @@ class ChildReader(Closing):
                 self._open()
 
     def release(self, frame: Frame) -> None:
-        """Give the memory of `frame` back for another one."""
+        """Release the memory of `frame` for another frame."""
         slot = self._slot_of.pop(frame.index, None)
         if slot is not None and not self._whole:
             self._decoder.tell(do="free", slot=slot)
@@ -126,13 +126,13 @@ class ChildReader(Closing):
                 ring = decoder.ring((slots, self.info.height, self.info.width, 3))
             decoder.busy_seconds += message["busy"]
             self._slot_of[message["index"]] = message["slot"]
-            if index == last:  # taken now: a consumer that counts its frames never asks beyond the last
+            if index == last:  # read the end now: a consumer that counts its frames does not ask again
                 decoder.answer(decoder.settings.timeout_seconds)
                 self._whole = True
             yield Frame(index=message["index"], pts_seconds=message["pts"], rgb=ring[message["slot"]])
 
     def _slots(self) -> int:
-        """Two batches and a little: one is computed while the next is decoded. Never fewer than one batch needs."""
+        """Slots of the ring: two batches and two frames, since one batch is computed while the next is decoded."""
         frame_bytes = self.info.width * self.info.height * 3
         return max(self._batch_size + 2, min(2 * self._batch_size + 2, _RING_BYTES // frame_bytes))
 

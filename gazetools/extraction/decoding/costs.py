@@ -1,4 +1,4 @@
-"""What a video will cost, from its container's claims: enough to balance work and to guess, never trusted for more."""
+"""Cost of a video from what its container declares: good enough to balance work and to estimate, not to rely on."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PIXELS_PER_BYTE = 60
-"""Decoded pixels per byte of H.264 as cameras write it (0.13 bit per pixel); only for files that state no length."""
+"""Decoded pixels per byte of H.264 from cameras (0.13 bit per pixel); used only for files that state no length."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """What a container says of its video stream; nothing of it need be true."""
+    """Facts that a container declares about its video stream; none need be true."""
 
     frames: int
-    """Its frame count, else duration x rate; 0 where it states neither."""
+    """Declared frame count, else duration x rate; 0 where neither is declared."""
     pixels: int
     seconds: float
-    """0 where it states none."""
+    """Declared duration; 0 where none is declared."""
 
 
 def declared(path: Path) -> Declared:
-    """What the container at `path` declares; the same on every machine that sees the same file.
+    """Read what the container at `path` declares; decodes nothing. Raises VideoError where it can't be opened.
 
-    Opens the container and decodes nothing. Runs in the decoding process, since containers can crash a demuxer too.
-
-    Raises VideoError where the file can't be opened.
+    Runs in the decoding process, since a container can crash the demuxer too.
     """
     from gazetools.video.probe import choose_stream, open_container
 
@@ -40,7 +38,7 @@ def declared(path: Path) -> Declared:
 
 
 def cost_by_size(path: Path) -> int:
-    """The guess for a file whose container says nothing or can't be opened: by its bytes, at least 1."""
+    """Cost by file size, at least 1; for a file whose container declares nothing or can't be opened."""
     try:
         return max(path.stat().st_size * _PIXELS_PER_BYTE, 1)
     except OSError:

@@ -1,4 +1,4 @@
-"""Decode in disposable processes: a hang, a crash or a leak in native code costs at most one video."""
+"""Two disposable decoding processes: a hang, a crash or a leak in native code costs at most one video."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ __all__ = ["DecodeSettings", "Decoder", "ReadAhead"]
 
 _VIDEOS_PER_CHILD = 50
 _IDLE_RING_BYTES = 256 << 20
-"""The process that waits for its next video keeps no more shared memory than this."""
+"""Most shared memory that the process without a video keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadAhead:
-    """Which frames of a video will be asked for first, as far as one can tell before it is open."""
+    """The frames of a video that will probably be requested first; the video need not be open yet."""
 
     frames: int
-    """How many of them to have ready."""
+    """Number of frames to decode ahead."""
     fps: float | None = None
     stride: int | None = None
     start: float | None = None
     end: float | None = None
-    """As of `choose_frames`."""
+    """The four arguments of `gazetools.sampling.choose_frames`."""
 
 
 class Decoder(Closing):
-    """A worker's decoding processes: one reads the present video, one may open the next video meanwhile."""
+    """Decoding processes of a worker: one reads the present video, the other one can open the next video meanwhile."""
 
     def __init__(self, settings: DecodeSettings | None = None) -> None:
         self.settings = settings or DecodeSettings()
         self._present = DecodingProcess(self.settings)
         self._next: DecodingProcess | None = None
         self._opening: Path | None = None
-        """What `_next` was asked to open."""
+        """The video that `_next` opens; None: no video."""
 
     def close(self) -> None:
         """End the processes."""
@@ -49,11 +49,11 @@ class Decoder(Closing):
 
     @property
     def deaths(self) -> int:
-        """Decoding processes that crashed, hung or ran out of memory so far."""
+        """Number of decoding processes that crashed, hung or ran out of memory so far."""
         return self._present.deaths + (self._next.deaths if self._next is not None else 0)
 
     def open(self, path: Path, *, batch_size: int) -> ChildReader:
-        """Open a video for reading in batches of up to `batch_size` frames; the one before must be closed.
+        """Open a video for reading in batches of up to `batch_size` frames; the previous video must be closed.
 
         Raises VideoError where it can't be read, also after repeated deaths of the decoding process.
         """
@@ -67,17 +67,17 @@ class Decoder(Closing):
         return ChildReader(self._present, path, batch_size=batch_size, opening=ahead)
 
     def open_ahead(self, path: Path, read_ahead: ReadAhead | None = None) -> None:
-        """Begin to open the video that comes next, in another process; `open` then finds it open, or nearly so.
+        """Begin to open the video that comes next in the other process, so that `open` need not wait for it.
 
-        With `read_ahead` its first frames are decoded, too. What goes wrong shows in `open` or when frames are read. A
-        guess that turns out wrong costs only this work.
+        With `read_ahead` its first frames are decoded too. Errors are raised by `open` or when frames are read. A wrong
+        guess costs only this work.
         """
         if self._opening == path:
             return
         if self._next is None:
             self._next = DecodingProcess(self.settings)
         elif self._opening is not None:
-            self._next.stop()  # its answer belongs to a video that nobody wants now
+            self._next.stop()  # its answer belongs to a video that nobody wants any more
         self._recycle(self._next)
         try:
             first = None if read_ahead is None else asdict(read_ahead)
@@ -87,7 +87,7 @@ class Decoder(Closing):
             self._opening = None
 
     def declared(self, path: Path) -> Declared | None:
-        """What the container declares, None where it can't be opened."""
+        """The facts that a container declares; None where it can't be opened."""
         try:
             self._present.ask(do="estimate", path=str(path))
             answer = self._present.answer(self.settings.timeout_seconds)
@@ -96,13 +96,13 @@ class Decoder(Closing):
         return Declared(**{name: answer[name] for name in ("frames", "pixels", "seconds")})
 
     def estimate(self, path: Path) -> int:
-        """Declared frames x pixels; by file size where the container can't be opened or does not say."""
+        """Declared frames x pixels; by file size where the container can't be opened or declares none."""
         declared = self.declared(path)
         return (declared.frames * declared.pixels if declared else 0) or cost_by_size(path)
 
     @staticmethod
     def _recycle(process: DecodingProcess) -> None:
-        """Decoders leak; a fresh process forgets."""
+        """Replace a process after many videos, since decoders leak memory."""
         if process.videos >= _VIDEOS_PER_CHILD:
             process.stop()
         process.videos += 1

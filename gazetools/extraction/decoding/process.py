@@ -1,4 +1,4 @@
-"""The parent's side of a decoding process: started and replaced as needed, asked and answered with time limits."""
+"""The parent's side of a decoding process: start and replace it, send requests, wait for answers with time limits."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import mmap
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,27 +19,29 @@ from gazetools.extraction.decoding.child import OUT_OF_MEMORY_EXIT
 from gazetools.io.child_process import end_process, how_it_ended, receive, send, start_child
 from gazetools.schemas.errors import ERRORS_BY_CODE, VideoError
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeSettings:
-    """How videos are decoded; none of it changes a frame."""
+    """Settings of decoding; none of them changes a frame."""
 
     timeout_seconds: float = 60.0
-    """Longest wait for one frame; opening may take longer for large files."""
+    """Longest wait for one frame; opening a large file may take longer."""
     memory_bytes: int | None = None
     """RLIMIT_AS of the decoding process; None: no limit."""
     threads: int = 0
-    """Decoder threads, 0 = one per core."""
+    """Number of decoder threads; 0: one per core."""
     reader: str = "gazetools.video:VideoReader"
-    """`module:class` with the interface of VideoReader, imported in the decoding process."""
+    """`module:class` with the interface of VideoReader, which the decoding process imports."""
 
 
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
-"""For glibc's mallopt(3): memory of freed frames is kept for the next ones. Given back and asked for anew, the kernel
-clears it page by page: 2.5 to 3.5 ms of CPU per 1080p frame, a third of decoding one. 32 MiB is glibc's limit."""
+"""For glibc's mallopt(3): keep the memory of freed frames for the next ones. The kernel clears new memory page by page,
+measured at 2.5 to 3.5 ms per 1080p frame, a third of decoding it. 32 MiB is glibc's limit."""
 
 _START_SECONDS = 30.0
-"""More time for a new child's first answer: a loaded machine, or libraries on a network disk."""
+"""Additional time for the first answer of a new child, for a busy machine or libraries on a network disk."""
 
 
 class DecoderDied(Exception):
@@ -46,20 +49,20 @@ class DecoderDied(Exception):
 
 
 class DecodingProcess:
-    """One child at a time with its ring of shared memory; a new one is started where there is none to ask."""
+    """One child at a time with its ring of shared memory; a request starts a child where there is none."""
 
     def __init__(self, settings: DecodeSettings) -> None:
         self.settings = settings
         self.busy_seconds = 0.0
-        """Time the child spent on decoding and converting frames."""
+        """Seconds that the children have spent on decoding and converting frames."""
         self.deaths = 0
         self.videos = 0
-        """Videos that the present child was asked to open; counted by its owner."""
+        """Number of videos that the present child was asked to open; the owner counts them."""
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Connection | None = None
         self._ring_fd = -1
         self._answered = False
-        """The present child has started well."""
+        """Whether the present child has answered at least once."""
         self._start()  # now, so that its imports overlap with loading the model
 
     def close(self) -> None:
@@ -70,7 +73,7 @@ class DecodingProcess:
             self._ring_fd = -1
 
     def ask(self, **message: Any) -> None:
-        """Send a request, to a new child if there is none; DecoderDied where it can't be sent."""
+        """Send a request, to a new child if there is none. Raises DecoderDied where it can't be sent."""
         if self._process is None:
             self._start()
         assert self._channel is not None
@@ -80,14 +83,13 @@ class DecodingProcess:
             raise self._died() from None
 
     def tell(self, **message: Any) -> None:
-        """Send a note to the child that is there. One that is gone is noticed when its answer is waited for; a new one
-        must not be started for it, since that would be waited for in vain."""
+        """Send a message without starting a new child. If the child has died, the next `answer` raises."""
         if self._channel is not None:
             with suppress(BrokenPipeError, ConnectionError):
                 send(self._channel, **message)
 
     def ask_bytes(self, data: bytes) -> None:
-        """Send the bytes that belong to the request before."""
+        """Send the bytes that belong to the previous request."""
         assert self._channel is not None
         try:
             self._channel.send_bytes(data)
@@ -95,23 +97,23 @@ class DecodingProcess:
             raise self._died() from None
 
     def answer(self, timeout_seconds: float) -> dict[str, Any]:
-        """The child's next message. DecoderDied where it died or did not answer in time; the child's error else."""
+        """The next message. Raises DecoderDied where the child died or did not answer in time, or the child's error."""
         message = self._next(timeout_seconds, receive)
         if message["is"] == "error":
             raise _as_error(message)
         return message
 
     def answer_bytes(self, timeout_seconds: float) -> bytes:
-        """The bytes that belong to the message before."""
+        """The bytes that belong to the previous message."""
         return self._next(timeout_seconds, lambda channel: channel.recv_bytes())
 
     def ring(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-        """The shared memory as uint8 `shape`; arrays made from it stay valid after the child has gone."""
+        """The shared memory as a uint8 array of `shape`, which stays valid after the child has ended."""
         size = int(np.prod(shape))  # the child has made it as large
         return np.frombuffer(mmap.mmap(self._ring_fd, size), np.uint8).reshape(shape)
 
     def forget_frames(self, *, above_bytes: int) -> None:
-        """Give the pages of a ring larger than `above_bytes` back; frames still held read as black."""
+        """Free the memory of a ring larger than `above_bytes`; frames in it become black."""
         size = os.fstat(self._ring_fd).st_size
         if size > above_bytes and hasattr(mmap, "MADV_REMOVE"):
             with mmap.mmap(self._ring_fd, size) as ring:
@@ -127,7 +129,7 @@ class DecodingProcess:
             self._process = None
         self.videos = 0
 
-    def _next(self, timeout_seconds: float, take: Any) -> Any:
+    def _next(self, timeout_seconds: float, read: Callable[[Connection], T]) -> T:
         if self._channel is None:
             raise DecoderDied("the decoding process is gone")
         try:
@@ -136,7 +138,7 @@ class DecodingProcess:
                 self.deaths += 1
                 raise DecoderDied(f"the decoder gave no answer in {timeout_seconds:.0f} s and was killed")
             self._answered = True
-            return take(self._channel)
+            return read(self._channel)
         except (EOFError, ConnectionError):
             raise self._died() from None
 
@@ -167,7 +169,7 @@ class DecodingProcess:
 
 
 def _anonymous_memory() -> int:
-    """Descriptor of shared memory without a name: whatever is killed, the kernel frees it with the last user."""
+    """Descriptor of shared memory without a name, which the kernel frees when its last user has ended."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("gazetools-frames")
     with tempfile.TemporaryFile() as file:

@@ -1,11 +1,11 @@
-"""Run the gaze model over batches of frames; halve the batch where memory runs out."""
+"""Run the gaze model on batches of frames; halve the batch where memory runs out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +37,12 @@ class BatchResult:
         return cls(heatmap=np.concatenate(maps), inout=np.concatenate(inouts))
 
 
-Pending: TypeAlias = Callable[[], BatchResult]
-"""What the device was given to do: a function that waits for it. Raises FaultError where a map is not finite."""
+class Pending(Protocol):
+    """A batch that the device was given."""
+
+    def result(self) -> BatchResult:
+        """Wait for the device. Raises FaultError where a map is not finite."""
+        ...
 
 
 class BatchRunner:
@@ -48,12 +52,12 @@ class BatchRunner:
         self.model = model
         self.batch_size: int = _AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else batch_size
         self.fitting_batch_size = self.batch_size
-        """What fits now: `batch_size` halved as often as memory ran out."""
+        """`batch_size`, halved each time that memory ran out."""
         self._staging = staging_for(model.device)
 
     @property
-    def works_beside(self) -> bool:
-        """Whether the device computes what `begin` gave it while this process goes on; a CPU is done by then."""
+    def works_in_parallel(self) -> bool:
+        """Whether the device still computes when `begin` returns; a CPU has finished by then."""
         return self._staging is not None
 
     @property
@@ -67,14 +71,14 @@ class BatchRunner:
         return self.model.grid
 
     def run(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> BatchResult:
-        """`begin`, waited for."""
-        return self.begin(images, prompts)()
+        """Compute the heatmaps of frames and wait for them; arguments as for `begin`."""
+        return self.begin(images, prompts).result()
 
     def begin(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
-        """Begin to compute the heatmaps of frames that all have people; frames [H, W, 3] of one size.
+        """Submit frames [H, W, 3] of one size, all with people, to the device.
 
-        When this returns, `images` have been read and may be overwritten. A CUDA device is still at work then: give it
-        the next batch before waiting for this one, and it never idles while frames are copied.
+        When this returns, `images` have been read and may be overwritten. A CUDA device is still computing then: submit
+        the next batch before waiting for this one, so that it is never idle while frames are copied.
 
         Raises FaultError where one frame alone does not fit into memory.
         """
@@ -93,10 +97,10 @@ class BatchRunner:
                     ) from error
                 self.fitting_batch_size //= 2
                 torch.cuda.empty_cache()
-        return lambda: BatchResult.joined([part() for part in parts])
+        return _Several(parts)
 
     def _with_crops(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
-        """One pass over the frames for all people who fit their grid, further passes over the crops of the others."""
+        """One pass over the frames for heads large enough for the grid, further passes over crops for the others."""
         if not any(frame.small for frame in prompts):
             return self._forward(images, [frame.prompt_boxes for frame in prompts])
         people = [(i, place) for i, frame in enumerate(prompts) for place in range(len(frame.prompt_boxes))]
@@ -111,17 +115,11 @@ class BatchRunner:
         for start in range(0, len(small), len(images)):  # as many crops as frames fit
             some = small[start : start + len(images)]
             passes.append(self._forward_crops([(images[i], prompts[i].prompt_boxes[place]) for i, place in some]))
-
-        def finish() -> BatchResult:
-            found = BatchResult.joined([one() for one in passes])
-            row = {person: number for number, person in enumerate([*others, *small])}
-            order = [row[person] for person in people]
-            return BatchResult(heatmap=found.heatmap[order], inout=found.inout[order])
-
-        return finish
+        row = {person: number for number, person in enumerate([*others, *small])}
+        return _Several(passes, order=[row[person] for person in people])
 
     def _forward_crops(self, heads: list[tuple[npt.NDArray[np.uint8], BoxXyxy | None]]) -> Pending:
-        """One person per frame and box, each seen in a crop of its own; maps relative to the whole frame."""
+        """One person per frame and box, each in a crop of its own; maps relative to the whole frame."""
         inputs, boxes, crops = [], [], []
         for rgb, box in heads:
             assert box is not None, "a person with a crop has a box"
@@ -132,39 +130,19 @@ class BatchRunner:
             inputs.append(self.model.preprocess(self._placed([cut(rgb, crop)])))
             boxes.append([inside])
             crops.append(crop)
-        pending = self._forward(torch.cat(inputs), boxes)
-
-        def finish() -> BatchResult:
-            found = pending()
-            maps = [map_into_frame(m.astype(np.float32), crop) for m, crop in zip(found.heatmap, crops, strict=True)]
-            return BatchResult(heatmap=np.stack(maps).astype(np.float16), inout=found.inout)
-
-        return finish
+        return _OfCrops(self._forward(torch.cat(inputs), boxes), crops)
 
     def _forward(
         self, images: list[npt.NDArray[np.uint8]] | torch.Tensor, boxes: Sequence[Sequence[BoxXyxy | None]]
     ) -> Pending:
-        """Give the device one batch: frames, or what `preprocess` made of them."""
+        """Submit one batch to the device: frames, or the tensor that `preprocess` made of them."""
         out = self.model(images if isinstance(images, torch.Tensor) else self._placed(images), boxes)
         finite = torch.isfinite(out.heatmap).all()
-        heatmap = out.heatmap.to(torch.float16)
         inout = None if out.inout is None else out.inout.float()
-
-        def finish() -> BatchResult:
-            if not bool(finite):
-                raise FaultError(
-                    f"The model {self.model.name} gave NaN or inf in a heatmap ({self.model.dtype}).",
-                    hint="Check the weights, or use --dtype float32.",
-                )
-            return BatchResult(
-                heatmap=heatmap.cpu().numpy(),
-                inout=np.full(len(heatmap), np.nan, np.float32) if inout is None else inout.cpu().numpy(),
-            )
-
-        return finish
+        return _Pass(self.model, finite, out.heatmap.to(torch.float16), inout)
 
     def _placed(self, frames: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8] | torch.Tensor:
-        """Frames of one size as one batch where the model computes: on a CUDA device, or as an array."""
+        """Frames of one size as one batch: on the CUDA device of the model, or as an array."""
         return np.stack(frames) if self._staging is None else self._staging.to_device(frames)
 
     def describe(self) -> dict[str, Any]:
@@ -182,5 +160,55 @@ class BatchRunner:
         }
 
     def identity(self) -> str:
-        """A text that changes whenever the model would compute other numbers."""
+        """Text that changes whenever the model would compute other numbers."""
         return json.dumps({**self.describe(), "config": self.model.settings}, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass of the model, as the tensors that the device computes."""
+
+    model: GazeModel
+    finite: torch.Tensor
+    heatmap: torch.Tensor
+    inout: torch.Tensor | None
+
+    def result(self) -> BatchResult:
+        """Copy the maps from the device."""
+        if not bool(self.finite):
+            raise FaultError(
+                f"The model {self.model.name} gave NaN or inf in a heatmap ({self.model.dtype}).",
+                hint="Check the weights, or use --dtype float32.",
+            )
+        count = len(self.heatmap)
+        inout = np.full(count, np.nan, np.float32) if self.inout is None else self.inout.cpu().numpy()
+        return BatchResult(heatmap=self.heatmap.cpu().numpy(), inout=inout)
+
+
+@dataclass(frozen=True)
+class _OfCrops:
+    """Maps of crops, put back into their frames."""
+
+    found: Pending
+    crops: list[BoxXyxy]
+
+    def result(self) -> BatchResult:
+        """Maps [N, H, W] of the whole frames."""
+        found = self.found.result()
+        maps = [map_into_frame(m.astype(np.float32), crop) for m, crop in zip(found.heatmap, self.crops, strict=True)]
+        return BatchResult(heatmap=np.stack(maps).astype(np.float16), inout=found.inout)
+
+
+@dataclass(frozen=True)
+class _Several:
+    """The rows of several passes, one after the other or in `order`."""
+
+    passes: list[Pending]
+    order: list[int] | None = None
+
+    def result(self) -> BatchResult:
+        """Wait for all passes."""
+        found = BatchResult.joined([one.result() for one in self.passes])
+        if self.order is None:
+            return found
+        return BatchResult(heatmap=found.heatmap[self.order], inout=found.inout[self.order])

@@ -10,17 +10,17 @@ import numpy.typing as npt
 from gazetools.gazemodels.gazelle.prompts import BoxXyxy
 
 HEAD_CELLS = 2.0
-"""Cells of the model's grid that a head covers per side in its crop: two always hold one whole cell."""
+"""Cells of the model's grid that a head covers per side in its crop: two always contain one whole cell."""
 MIN_SHARE = 1 / 8
-"""A crop is at least this share of the frame: beyond it, it shows more of the codec than of the scene."""
+"""Smallest side of a crop, as a share of the frame's; a smaller crop shows more of the codec than of the scene."""
 
 
 def crop_around(box: BoxXyxy, grid_hw: tuple[int, int], frame_hw: tuple[int, int]) -> BoxXyxy:
     """The part of the frame, in 0..1, in which `box` covers `HEAD_CELLS` cells of the grid on both sides.
 
-    It is as large as that allows (what the person looks at should be in it), has the frame's ratio (so that the model
-    squashes it as it would the frame), its middle on the head but shifted to lie inside the frame, and edges on
-    whole pixels.
+    The crop is as large as that allows (the gaze target should be in it) and has the frame's ratio (so that the model
+    scales it as it would scale the frame). Its middle is on the head, shifted where the crop would leave the frame; its
+    edges lie on whole pixels.
 
     >>> crop_around((0.49, 0.49, 0.51, 0.51), (32, 32), (1000, 1000))  # 0.64 cells wide: 3.125 times enlarged
     (0.34, 0.34, 0.66, 0.66)
@@ -40,14 +40,14 @@ def _side(middle: float, share: float, pixels: int) -> tuple[float, float]:
 
 
 def cut(rgb_hw3: npt.NDArray[np.uint8], crop: BoxXyxy) -> npt.NDArray[np.uint8]:
-    """The pixels [h, w, 3] of `crop` (as `crop_around` gives it), a view."""
+    """View of the pixels [h, w, 3] of `crop`, which comes from `crop_around`."""
     height, width = rgb_hw3.shape[:2]
     x0, y0, x1, y1 = (round(v * side) for v, side in zip(crop, (width, height, width, height), strict=True))
     return rgb_hw3[y0:y1, x0:x1]
 
 
 def box_in_crop(box: BoxXyxy, crop: BoxXyxy) -> BoxXyxy:
-    """A box of the frame in 0..1 of the crop."""
+    """A box in 0..1 of the frame, as a box in 0..1 of the crop."""
     width, height = crop[2] - crop[0], crop[3] - crop[1]
     return (
         (box[0] - crop[0]) / width,
@@ -60,9 +60,9 @@ def box_in_crop(box: BoxXyxy, crop: BoxXyxy) -> BoxXyxy:
 def map_into_frame(map_hw: npt.NDArray[np.float32], crop: BoxXyxy) -> npt.NDArray[np.float32]:
     """A heatmap [H, W] of the crop as a heatmap [H, W] of the frame, zero outside the crop.
 
-    Each pixel of the frame's map is the mean of the crop's map over its area (pixels are squares of one value; area
-    outside the crop counts zero), so the integral is kept: mean(result) = mean(map_hw) * area of the crop. A narrow
-    peak gets lower, as it would if the frame's map were computed at the crop's resolution and averaged.
+    Each pixel of the result is the mean of the crop's map over the area of that pixel (pixels are squares of one value;
+    the area outside the crop counts as zero), so the integral is kept: mean(result) = mean(map_hw) * area of the crop.
+    A narrow peak gets lower, as it would if the frame's map were computed at the crop's resolution and averaged.
     """
     height, width = map_hw.shape
     along_y = _overlap(height, crop[1], crop[3])

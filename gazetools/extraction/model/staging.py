@@ -3,58 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 SLOT_BYTES = 64 << 20
-"""Of each of the two pinned slots: ten 1080p frames. Pinned memory can't be swapped, so it is kept small."""
-
-
-class Copies(Protocol):
-    """Copies to one device that go on while the caller does something else."""
-
-    def pinned(self, size: int) -> torch.Tensor:
-        """uint8 [size] of host memory that the device reads by itself."""
-        ...
-
-    def empty(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """uint8 memory of the device to copy into."""
-        ...
-
-    def start(self, target: torch.Tensor, source: torch.Tensor) -> Any:
-        """Begin to copy and return what `wait` takes."""
-        ...
-
-    def wait(self, copy: Any) -> None:
-        """Return when that copy has ended, and its source may be overwritten."""
-        ...
-
-    def hand_over(self, target: torch.Tensor) -> None:
-        """Make the work that the caller gives the device from now on wait for all copies into `target`."""
-        ...
+"""Size of each of the two pinned slots: ten 1080p frames. Pinned memory can't be swapped, so it is kept small."""
 
 
 class CudaCopies:
-    """Copies in a stream of their own: the model's stream computes the batch before meanwhile."""
+    """Copies to one device in a stream of their own, while the model's stream computes the previous batch."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)
 
     def pinned(self, size: int) -> torch.Tensor:
-        """See `Copies`."""
+        """uint8 [size] of host memory that the device reads by itself."""
         return torch.empty(size, dtype=torch.uint8, pin_memory=True)
 
     def empty(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """See `Copies`. Raises torch.OutOfMemoryError."""
-        with torch.cuda.stream(self._stream):  # the allocator then knows whose work may still touch the memory
+        """uint8 memory of the device to copy into. Raises torch.OutOfMemoryError."""
+        with torch.cuda.stream(self._stream):  # the allocator then knows whose work may still use the memory
             return torch.empty(shape, dtype=torch.uint8, device=self._device)
 
     def start(self, target: torch.Tensor, source: torch.Tensor) -> Any:
-        """See `Copies`."""
+        """Begin to copy; the result is the argument of `wait`."""
         with torch.cuda.stream(self._stream):
             target.copy_(source, non_blocking=True)
             ended = torch.cuda.Event()
@@ -62,11 +38,11 @@ class CudaCopies:
         return ended
 
     def wait(self, copy: Any) -> None:
-        """See `Copies`."""
+        """Return when that copy has ended, and its source may be overwritten."""
         copy.synchronize()
 
     def hand_over(self, target: torch.Tensor) -> None:
-        """See `Copies`."""
+        """Make the work that the caller submits from now on wait for all copies into `target`."""
         users = torch.cuda.current_stream(self._device)
         users.wait_stream(self._stream)
         target.record_stream(users)  # not given to another batch before the model has read it
@@ -78,7 +54,7 @@ class PinnedStaging:
     A slot is filled again only after the copy out of it has ended; batches larger than a slot go in several parts.
     """
 
-    def __init__(self, copies: Copies, *, slot_bytes: int = SLOT_BYTES) -> None:
+    def __init__(self, copies: CudaCopies, *, slot_bytes: int = SLOT_BYTES) -> None:
         self._copies = copies
         self._slot_bytes = slot_bytes
         self._slots: list[torch.Tensor | None] = [None, None]
@@ -88,8 +64,8 @@ class PinnedStaging:
     def to_device(self, frames: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
         """Frames [H, W, 3] of one size as uint8 [B, H, W, 3] on the device.
 
-        When this returns the frames have been read and may be overwritten, but the last copies may still be under
-        way; work given to the device afterwards waits for them.
+        When this returns the frames have been read and may be overwritten. The last copies may still be running; work
+        that is submitted to the device afterwards waits for them.
         """
         height, width, channels = frames[0].shape
         size = frames[0].nbytes
@@ -105,7 +81,7 @@ class PinnedStaging:
         return target
 
     def _free_slot(self, frame_bytes: int) -> torch.Tensor:
-        """The slot whose turn it is, at least as large as one frame, when nothing reads it any more."""
+        """The slot whose turn it is, at least as large as one frame, once the copy out of it has ended."""
         if self._under_way[self._turn] is not None:
             self._copies.wait(self._under_way[self._turn])
             self._under_way[self._turn] = None

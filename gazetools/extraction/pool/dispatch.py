@@ -1,4 +1,4 @@
-"""Hand tasks to workers, one at a time each, until every input is accounted for; the same under every engine."""
+"""Give tasks to workers, one at a time each, until every input has a result; the same under every engine."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from gazetools.schemas.extract import ItemResult, StageTimes
 
 _BUSY_RETRY_SECONDS = 1.0
 MOST_EARLY_DEATHS = 3
-"""Deaths of one slot's workers in a row before they were ready, after which a pool stops the run. Deaths during a task
-are counted by the queue instead: they are that task's."""
+"""Number of workers of one slot that die in a row before they are ready, at which a pool stops the run. Deaths during
+a task are counted per task, by the queue."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """News of one worker slot."""
+    """Something that happened to the worker of one slot."""
 
     slot: int
     ready: bool = False
     """The worker has loaded its model and waits for its first task."""
     finished: bool = False
-    """Its task has ended with `result`; None: another process holds the video."""
+    """Its task has ended with `result`; None: another process has locked the video."""
     result: ItemResult | None = None
     times: StageTimes | None = None
     died: str | None = None
-    """How it ended; the pool starts another one in its slot."""
+    """How the worker ended; the pool starts another one in its slot."""
     error: Exception | None = None
-    """What must stop the run: a fault, or missing weights."""
+    """Error that must stop the run: a fault, or missing weights."""
 
 
 class WorkerPool(Protocol):
-    """Workers in numbered slots, wherever they run."""
+    """Workers in numbered slots, on any machine."""
 
     def submit(self, slot: int, task: Task, ahead: Task | None) -> None:
-        """Give the worker of `slot`, which is ready and idle, its next task; `ahead` is what will probably follow."""
+        """Give the idle worker of `slot` its next task; `ahead` is the task that will probably follow."""
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:
-        """What happened since the last call, in order; waits a while where nothing did."""
+        """Events since the last call, in order; waits for at most `timeout_seconds` where there are none."""
 
     def close(self) -> None:
-        """End all workers, whatever they do."""
+        """End all workers, also in the middle of a task."""
 
 
 class Dispatch:
@@ -51,9 +51,9 @@ class Dispatch:
 
     Args:
         pool: the workers.
-        queue: what they do.
-        on_result: is told each task's result and whether its video has ended.
-        say: is told of deaths.
+        queue: the tasks.
+        on_result: called with the result of each task, and whether its video has ended.
+        say: called with a line of text about each death.
     """
 
     def __init__(
@@ -71,32 +71,32 @@ class Dispatch:
         self._idle: set[int] = set()
         self._running: dict[int, Task] = {}
         self._ahead: dict[int, str] = {}
-        """slot -> name of the task that its worker opens ahead; another one may still take it."""
+        """Name of the task that the worker of each slot opens ahead; another worker may still take it."""
         self._retry_at = 0.0
         self._times: dict[int, StageTimes] = {}
         self.deaths = 0
 
     @property
     def running(self) -> list[Task]:
-        """Tasks that workers hold now."""
+        """Tasks that workers are doing."""
         return list(self._running.values())
 
     @property
     def profile(self) -> StageTimes | None:
-        """Where the time went, summed over the present workers."""
+        """Times by stage, summed over the present workers."""
         times = list(self._times.values())
         return sum(times[1:], times[0]) if times else None
 
     def run(self) -> None:
-        """Until the queue is finished. A worker holds one task, so its death costs less than one piece of one video.
+        """Run until the queue is finished. Raises the `error` of an event.
 
-        Raises what a worker's event carries as `error`.
+        A worker has one task, so its death costs less than one piece of one video.
         """
         while not self._queue.finished:
             self._hand_out()
             if not self._queue.finished:
                 for event in self._pool.events(_BUSY_RETRY_SECONDS):
-                    self._take_in(event)
+                    self._handle(event)
 
     def _hand_out(self) -> None:
         while self._idle and not (self._queue.only_busy_left and time.monotonic() < self._retry_at):
@@ -112,7 +112,7 @@ class Dispatch:
                 self._ahead[slot] = ahead.name
             self._pool.submit(slot, task, ahead)
 
-    def _take_in(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         if event.error is not None:
             raise event.error
         if event.times is not None:

@@ -6,14 +6,13 @@ import multiprocessing.connection
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 from gazetools.extraction.pool.dispatch import MOST_EARLY_DEATHS, Event
-from gazetools.extraction.pool.messages import event_of
+from gazetools.extraction.pool.messages import event_of, task_message
 from gazetools.extraction.tasks import Task
-from gazetools.extraction.worker import WorkOrder, task_message
+from gazetools.extraction.work import WorkOrder
 from gazetools.io.child_process import end_process, how_it_ended, receive, send, start_child
 from gazetools.progress import Progress
 from gazetools.schemas.errors import FaultError
@@ -31,7 +30,7 @@ class LocalPool:
         self._channels: list[Connection] = []
         self._early_deaths = [0] * len(self._devices)
         self._tasks: set[str] = set()
-        """Progress tasks under way, by name."""
+        """Names of progress tasks that have begun."""
         try:
             for slot in range(len(self._devices)):
                 process, channel = self._start(slot)
@@ -47,14 +46,14 @@ class LocalPool:
         return [process.pid for process in self._processes]
 
     def submit(self, slot: int, task: Task, ahead: Task | None) -> None:
-        """Send a task; a worker that is gone by now is noticed in `events`."""
+        """Send a task; `events` reports a worker that has died."""
         try:
             send(self._channels[slot], do="task", **task_message(task, ahead))
         except (BrokenPipeError, ConnectionError):
             return
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:
-        """News of all workers; progress is passed on at once."""
+        """Events of all workers; reports their progress at once."""
         ready: Any = multiprocessing.connection.wait(self._channels, timeout_seconds)
         events = []
         for channel in ready:
@@ -70,7 +69,7 @@ class LocalPool:
         return events
 
     def close(self) -> None:
-        """Kill all workers; finished pieces are kept. Their decoding processes end with them."""
+        """Kill all workers with their decoding processes; finished pieces are kept."""
         for process in self._processes:
             process.kill()
         for process, channel in zip(self._processes, self._channels, strict=True):
@@ -80,11 +79,11 @@ class LocalPool:
     def _start(self, slot: int) -> tuple[subprocess.Popen[bytes], Connection]:
         device = self._devices[slot]
         threads = {}
-        if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:  # share the cores instead of fighting for them
+        if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:  # each worker would use all cores
             threads = {"OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // self._devices.count("cpu"), 1))}
         process, channel = start_child(self._module, env=threads)
         options = self._order.options.model_copy(update={"device": device})
-        send(channel, do="start", order=replace(self._order, options=options).to_json())
+        send(channel, do="start", order=self._order.model_copy(update={"options": options}).to_json())
         return process, channel
 
     def _restart(self, slot: int) -> Event:

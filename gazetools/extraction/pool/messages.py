@@ -1,18 +1,40 @@
-"""What a worker process says, as news for the dispatcher; the same wherever the process runs."""
+"""The messages between a run and its worker processes; the same wherever the process runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.pool.dispatch import Event
+from gazetools.extraction.tasks import Task
 from gazetools.progress import Progress
 from gazetools.schemas.errors import ERRORS_BY_CODE, FaultError
 from gazetools.schemas.extract import ItemResult, StageTimes
 
 
+def task_message(task: Task, ahead: Task | None) -> dict[str, Any]:
+    """Message with the next task of a worker process and the path of the video that will probably follow."""
+    document = {
+        "video_id": task.item.video_id,
+        "path": str(task.item.path),
+        "cost": task.cost,
+        "share_index": task.share_index,
+        "share_count": task.share_count,
+    }
+    return {"task": document, "ahead": None if ahead is None else str(ahead.item.path)}
+
+
+def task_and_ahead(message: dict[str, Any]) -> tuple[Task, Path | None]:
+    """The task and the path of the video that will probably follow, from a `task_message`."""
+    document = dict(message["task"])
+    item = VideoItem(video_id=document.pop("video_id"), path=Path(document.pop("path")))
+    return Task(item=item, **document), message["ahead"] and Path(message["ahead"])
+
+
 def event_of(slot: int, message: dict[str, Any], progress: Progress) -> Event | None:
-    """The event that a message of `worker_process` means; None for progress, which is passed on at once."""
+    """The event that a message of a worker process stands for; None for progress, which is reported at once."""
     kind = message["is"]
     if kind == "progress":
         for name, *arguments in message["calls"]:

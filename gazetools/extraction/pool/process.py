@@ -1,13 +1,14 @@
-"""The main of a worker process: take an order, then tasks, over the channel to the supervisor."""
+"""The main function of a worker process: receive an order, then tasks, over the channel to the supervisor."""
 
 from __future__ import annotations
 
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
-from gazetools.extraction.worker import Worker, WorkOrder, task_from_json
+from gazetools.extraction.pool.messages import task_and_ahead
+from gazetools.extraction.work import WorkOrder
+from gazetools.extraction.worker import Worker
 from gazetools.io.child_process import enter_child, receive, send
 from gazetools.schemas.errors import GazetoolsError
 
@@ -15,7 +16,7 @@ _ADVANCE_EVERY_SECONDS = 0.2
 
 
 class ChannelProgress:
-    """Progress that is drawn by the process at the other end of the channel; steps are sent in bundles."""
+    """Progress that the process at the other end of the channel shows; several steps make one message."""
 
     def __init__(self, channel: Connection) -> None:
         self._channel = channel
@@ -23,22 +24,22 @@ class ChannelProgress:
         self._sent = 0.0
 
     def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
-        """Sent at once; all starts of `loading model` would share one bar, so only videos are told of."""
+        """Send the start of a video; the other tasks have the same name in every worker and would share one bar."""
         if unit == "frames":
             self._send(["start", task, total])
 
     def advance(self, task: str, steps: int = 1) -> None:
-        """Sent now and then."""
+        """Send the steps so far, at most five times per second."""
         self._steps[task] = self._steps.get(task, 0) + steps
         if time.monotonic() - self._sent > _ADVANCE_EVERY_SECONDS:
             self._send()
 
     def finish(self, task: str) -> None:
-        """Sent at once."""
+        """Send the end of a task."""
         self._send(["finish", task])
 
     def say(self, message: str) -> None:
-        """Sent at once."""
+        """Send a line of text."""
         self._send(["say", message])
 
     def _send(self, *calls: list[Any]) -> None:
@@ -52,13 +53,12 @@ def main(arguments: list[str]) -> int:
     """Arguments: FD PARENT; started by `LocalPool`."""
     channel = enter_child(arguments)
     try:
-        order = WorkOrder.from_json(receive(channel)["order"])
+        order = WorkOrder.model_validate(receive(channel)["order"])
         with Worker(order, ChannelProgress(channel)) as worker:
             send(channel, **{"is": "ready"})
             while True:
-                message = receive(channel)
-                ahead = message["ahead"] and Path(message["ahead"])
-                result = worker.do(task_from_json(message["task"]), ahead=ahead)
+                task, ahead = task_and_ahead(receive(channel))
+                result = worker.result_of(worker.start(task, ahead=ahead))
                 document = None if result is None else result.model_dump()
                 send(channel, **{"is": "result", "result": document, "times": worker.times().model_dump()})
     except (EOFError, ConnectionError):

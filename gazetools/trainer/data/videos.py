@@ -23,10 +23,18 @@ TAKE_FOLDERS = tuple(
 """Folders of a take's videos: `<take>/`, and those of Ego-Exo4D (downscaled videos before full ones)."""
 TAKES_NAME = "takes.json"
 EGO_PATTERN = "aria*_214-1"
-"""Ego-Exo4D's egocentric RGB video; other streams of the glasses (1201-1, 211-1) are named by hand."""
+"""Ego-Exo4D's egocentric RGB video; other streams of the glasses (1201-1, 211-1) are named in the config."""
 _HEAD_MOUNTED = "aria*"
 _BEST = "best_exo"
 _MAX_TAKES_BYTES = 1 << 30
+
+
+def require_folder(base_path: Path) -> None:
+    """Raise UsageError where the videos' folder is none."""
+    if not base_path.is_dir():
+        raise UsageError(
+            f"The video folder {base_path} does not exist.", hint="Set experiment.data.base_path to the videos' folder."
+        )
 
 
 def find_video(base_path: Path, video_id: str, file_format: int | str | None) -> Path | None:
@@ -63,10 +71,7 @@ def _names(video_id: str, file_format: int | str | None) -> list[str]:
 
 def find_videos(base_path: Path, video_ids: Iterable[str], file_format: int | str | None) -> dict[str, Path]:
     """Id -> file for every id that has one; UsageError where `base_path` is no folder."""
-    if not base_path.is_dir():
-        raise UsageError(
-            f"The video folder {base_path} does not exist.", hint="Set experiment.data.base_path to the videos' folder."
-        )
+    require_folder(base_path)
     found = {video_id: find_video(base_path, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
     return {video_id: path for video_id, path in found.items() if path is not None}
 
@@ -170,7 +175,7 @@ def heatmap_video_id(segment: Segment, view: str | None, takes: Takes) -> str | 
 
 
 def refuse_split_takes(train: Iterable[Segment], validation: Iterable[Segment]) -> None:
-    """UsageError where different cameras of one take are in both splits; the very same videos may be (a trial run)."""
+    """UsageError where different cameras of one take are in both splits; the same video may be (a trial run)."""
     sides: list[dict[str, set[str]]] = [{}, {}]
     for side, segments in zip(sides, (train, validation), strict=True):
         for segment in segments:

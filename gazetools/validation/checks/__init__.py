@@ -1,1 +1,35 @@
-"""The checks of `validate`, each on one video or across videos."""
+"""`CHECKS`: every check of one video's heatmaps, in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from gazetools.schemas.findings import Finding
+from gazetools.validation.checks import frozen, origin, sync, time, values, video
+from gazetools.validation.deep.check import check_deep
+from gazetools.validation.subject import Subject
+
+Check = Callable[[Subject], Iterable[Finding]]
+"""Receives a loaded subject, with its video decoded where that is at hand; findings are added to it one by one."""
+
+CHECKS: list[Check] = [
+    origin.check_provenance,
+    values.check_finite,
+    values.check_range,
+    values.check_orientation,
+    values.check_content,
+    values.check_normalisation,
+    values.check_inout,
+    values.check_boxes,
+    time.check_order,
+    time.check_times,
+    time.check_against_video,
+    video.check_counts,
+    video.check_repeats,
+    video.check_clock,
+    frozen.check_frozen,
+    origin.check_people,
+    sync.check_sync,
+    check_deep,  # needs the findings about the video's identity
+]
+"""A check from outside is appended here, and its codes are added to `catalogue.CATALOGUE`."""

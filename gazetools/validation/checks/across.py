@@ -1,41 +1,41 @@
-"""What only shows when videos are compared: odd sizes and origins, and one video under two ids."""
+"""Comparison of all videos: unusual sizes and origins, and one video under two ids."""
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from gazetools.schemas.findings import Finding
-from gazetools.schemas.provenance import GROUND_TRUTH
 from gazetools.validation.catalogue import finding
 from gazetools.validation.subject import Subject
 
+ValueT = TypeVar("ValueT")
 _Identity = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What of a checked subject is compared with the others; None each where it is not known."""
+    """The properties of a checked subject that are compared with the others; None where unknown."""
 
     video_id: str
     size_hw: tuple[int, int] | None
     origin: tuple[str, ...] | None
-    """Model, weights and options of a store file."""
+    """Model, weights and options of a store file whose maps a model made."""
     video: _Identity | None
     maps: _Identity | None
 
 
 def traits_of(subject: Subject) -> Traits:
-    """Gathered while the subject still holds its numbers."""
-    provenance = subject.provenance
-    # a ground truth has the recordings of its own take where others have weights
-    model = None if provenance is None or provenance.model.name == GROUND_TRUTH else provenance.model
-    origin = None
-    if model is not None and provenance is not None and subject.kind == "store":
+    """The traits of a subject whose numbers are still loaded."""
+    provenance, origin = subject.provenance, None
+    # the sums of a ground truth are those of its take's recordings, which differ from take to take
+    if provenance is not None and subject.kind == "store" and not subject.is_ground_truth:
+        model = provenance.model
         origin = (model.name, *sorted(model.weights_sha256.values()), str(provenance.options))
     return Traits(
         video_id=subject.video_id,
@@ -47,12 +47,10 @@ def traits_of(subject: Subject) -> Traits:
 
 
 def compare(traits: Sequence[Traits]) -> list[Finding]:
-    """Findings about the ones that differ from most, and about those that are alike where none should be."""
+    """Findings about videos that differ from most, and about videos or maps that occur twice."""
     findings: list[Finding] = []
-    sizes = Counter(one.size_hw for one in traits if one.size_hw is not None)
-    usual = sizes.most_common(1)[0][0] if sizes else None
-    origins = Counter(one.origin for one in traits if one.origin is not None)
-    most = origins.most_common(1)[0][0] if origins else None
+    usual = _most_common(one.size_hw for one in traits)
+    most = _most_common(one.origin for one in traits)
     seen: dict[_Identity, str] = {}
     for one in traits:
         if one.size_hw is not None and usual is not None and one.size_hw != usual:
@@ -71,20 +69,26 @@ def compare(traits: Sequence[Traits]) -> list[Finding]:
     return findings
 
 
+def _most_common(values: Iterable[ValueT | None]) -> ValueT | None:
+    counts = Counter(value for value in values if value is not None)
+    return counts.most_common(1)[0][0] if counts else None
+
+
 def _video_identity(subject: Subject) -> _Identity | None:
-    """The file's sha256 and stream where a provenance has them, else a sum over all decoded pictures."""
+    """The file's sha256 and stream from the provenance, else the number and checksum of all decoded pictures."""
     if (provenance := subject.provenance) is not None:
-        if provenance.model.name == GROUND_TRUTH:
-            return None
-        return provenance.video.sha256, provenance.video.stream_index
+        return None if subject.is_ground_truth else (provenance.video.sha256, provenance.video.stream_index)
     if (video := subject.video) is None or len(np.unique(video.luma_digests)) < 2:  # all black: many are
         return None
     return len(video.luma_digests), zlib.crc32(video.luma_digests.data)
 
 
 def _maps_identity(subject: Subject) -> _Identity | None:
-    """A sum over all maps of another tool, unless they are all one; ours know their video, and equal maps of the same
-    pictures in two containers are right."""
+    """Number and checksum of another tool's maps, unless all are equal.
+
+    None for maps with a provenance: they name their video, and two containers with the same pictures rightly give
+    equal maps.
+    """
     stats = subject.stats
     if stats is None or subject.provenance is not None or len(np.unique(stats.digest)) < 2:
         return None

@@ -1,7 +1,8 @@
-"""Are an exo video and the wearer's trajectory of an Ego-Exo4D take in step? Measured, not read from frame counts."""
+"""Check of Ego-Exo4D: an exo video and the wearer's trajectory are in step, as measured from head boxes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,22 +12,22 @@ import numpy.typing as npt
 from gazetools.egoexo.exo_view import ExoView, exo_view
 from gazetools.egoexo.takes import take_of_video
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.provenance import GROUND_TRUTH
-from gazetools.validation.subject import Floats, Ints, Subject
+from gazetools.schemas.findings import Finding
+from gazetools.validation.subject import Floats, Ints, StoreColumns, Subject
 
 MAX_OFFSET_FRAMES = 15
 _MIN_FRAMES = 30
 _MIN_MOTION = 0.05
-"""Of a head's height: a head that moves less in the picture tells no offset."""
+"""Motion in head heights; where the head moves less in the picture, no offset can be measured."""
 _MAX_UNEXPLAINED = 0.5
-"""Boxes that keep more than this share of the expected motion as mismatch at every offset don't follow the wearer."""
+"""Share of the expected motion; boxes with a larger mismatch at every offset do not follow the wearer."""
 _GAIN = 0.75
 """An offset is reported where it leaves less than this share of the mismatch at offset 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Offset:
-    """How boxes and trajectory fit best."""
+    """The offset at which boxes and trajectory fit best."""
 
     frames: int
     """k: frame i of the video shows the head where the trajectory has it at frame i + k."""
@@ -34,7 +35,7 @@ class Offset:
     """Distance at this offset, in head heights, after a constant displacement is taken out (see `_spread`)."""
     mismatch_at_zero: float
     motion: float
-    """The same measure of the expected motion itself: what boxes that stand still would be off by."""
+    """Spread of the expected motion itself: the mismatch of boxes that stand still."""
 
 
 def measure_offset(frame: Ints, centre_xy: Floats, height: Floats, expected_xy: Floats) -> Offset | None:
@@ -74,51 +75,45 @@ def _spread(apart_xy: Floats) -> float:
     return float(np.sqrt(np.mean(np.minimum(distance, 3 * np.median(distance)) ** 2)))
 
 
-def check_sync(subject: Subject) -> None:
-    """Compare the head boxes of an exo video with where the trajectory puts the wearer's head.
+def check_sync(subject: Subject) -> Iterator[Finding]:
+    """The head boxes of an exo video are where the trajectory puts the wearer's head.
 
-    Only for stores whose boxes don't come from that trajectory themselves, of videos in an Ego-Exo4D root. The track
-    that fits best is taken for the wearer.
+    Only for stores of videos in an Ego-Exo4D root whose boxes do not come from that trajectory. The track that fits
+    best counts as the wearer's.
     """
     columns, provenance = subject.columns, subject.provenance
     if columns is None or provenance is None or not len(columns.row_frame):
         return
-    if provenance.model.name == GROUND_TRUTH or not provenance.heads.spec.startswith(("file:", "detect")):
+    if subject.is_ground_truth or not provenance.heads.spec.startswith(("file:", "detect")):
         return
     path = subject.video.path if subject.video is not None else Path(provenance.video.path)
     try:
         take_of_video(path)
     except UsageError:
-        return  # no Ego-Exo4D video: there is nothing to compare with
+        return  # no Ego-Exo4D video: there is no trajectory to compare with
     facts = provenance.video
     try:
         view = exo_view(path, width=facts.width, height=facts.height, frame_count=facts.frame_count)
     except UsageError as error:
-        subject.report("sync-unknown", f"The offset to the trajectory can't be measured: {error.message}")
+        yield subject.finding("sync-unknown", f"The offset to the trajectory can't be measured: {error.message}")
         return
-    offset = _best_track(subject, view, np.array([facts.width, facts.height] * 2, np.float64))
+    offset = _best_track(columns, view, np.array([facts.width, facts.height] * 2, np.float64))
     if offset is None:
-        subject.report("sync-unknown", "Too few head boxes lie where the trajectory is known.")
+        yield subject.finding("sync-unknown", "Too few head boxes lie where the trajectory is known.")
     elif offset.motion < _MIN_MOTION:
-        subject.report("sync-unknown", "The wearer's head moves too little in this view to tell an offset.")
+        yield subject.finding("sync-unknown", "The wearer's head moves too little in this view to tell an offset.")
     elif offset.mismatch > _MAX_UNEXPLAINED * offset.motion:
-        subject.report(
-            "sync-unknown",
-            f"No track follows the wearer: the best is {offset.mismatch:.2f} head heights off where the head moves by "
-            f"{offset.motion:.2f}.",
-        )
+        best = f"the best is {offset.mismatch:.2f} head heights off where the head moves by {offset.motion:.2f}"
+        yield subject.finding("sync-unknown", f"No track follows the wearer: {best}.")
     elif offset.frames and offset.mismatch < _GAIN * offset.mismatch_at_zero:
-        subject.report(
+        yield subject.finding(
             "sync-offset",
             f"Frame i shows the wearer's head where the trajectory has it at frame i {offset.frames:+d}: the mismatch "
             f"falls from {offset.mismatch_at_zero:.3f} to {offset.mismatch:.3f} head heights.",
         )
 
 
-def _best_track(subject: Subject, view: ExoView, size: Floats) -> Offset | None:
-    columns = subject.columns
-    if columns is None:
-        return None
+def _best_track(columns: StoreColumns, view: ExoView, size: Floats) -> Offset | None:
     expected = (view.boxes.box_xyxy[:, :2] + view.boxes.box_xyxy[:, 2:]) / 2
     boxes: npt.NDArray[np.float64] = columns.row_box.astype(np.float64) * size
     found = []

@@ -1,16 +1,19 @@
-"""Do rows, frames and times agree with each other and with the decoded video?"""
+"""Checks of time: rows, frames and times agree with each other and with the decoded video."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterator
 
-from gazetools.validation.subject import Floats, Ints, Subject, VideoTruth
+import numpy as np
+
+from gazetools.sampling import nearest_indices
+from gazetools.schemas.findings import Finding
+from gazetools.validation.subject import Bools, Floats, Ints, Subject, VideoTruth
 
 _PTS_TOLERANCE_SECONDS = 5e-4
 _MAX_SHIFT_FRAMES = 120
 _MIN_RATE_DIFFERENCE = 5
-"""Frames; fewer may as well be a tail that was lost."""
+"""Frames between two counts; a smaller difference may be a lost tail instead of another rate."""
 _MISREAD_RATES = (
     # fps of the video, fps that its frames were taken for
     ("29.97", 29.97, "30", 30.0),
@@ -28,45 +31,46 @@ KNOWN_RATES = (
     *((1 / stride, f"only one frame in {stride} has a map") for stride in range(2, 9)),
     (2.0, "every frame has two maps"),
 )
-"""Row count / decoded frames, and what went wrong."""
+"""Row count / decoded frames, and the mistake that gives this ratio."""
 
 
-def check_order(subject: Subject) -> None:
-    """Rows and frames of a store are ascending, each once, and refer to each other."""
+def check_order(subject: Subject) -> Iterator[Finding]:
+    """Rows and frames of a store ascend, each occurs once, and they refer to each other."""
     if (columns := subject.columns) is None:
         return
     index, frame, track = columns.frame_index, columns.row_frame, columns.row_track
     back = np.flatnonzero(np.diff(index) <= 0) + 1
     if len(back):
-        subject.report("frames-not-ascending", f"frames/index is not ascending at {len(back)} places.", index[back])
-    same = (np.diff(frame) == 0) & (np.diff(track) == 0)
+        message = f"frames/index is not ascending at {len(back)} places."
+        yield subject.finding("frames-not-ascending", message, index[back])
+    same_frame, track_step = np.diff(frame) == 0, np.diff(track)
+    same = same_frame & (track_step == 0)
     if same.any():
-        subject.report("rows-duplicated", f"{int(same.sum())} rows repeat a person of a frame.", frame[1:][same])
-    back_rows = (np.diff(frame) < 0) | ((np.diff(frame) == 0) & (np.diff(track) < 0))
+        message = f"{int(same.sum())} rows repeat a person of a frame."
+        yield subject.finding("rows-duplicated", message, frame[1:][same])
+    back_rows = (np.diff(frame) < 0) | (same_frame & (track_step < 0))
     if back_rows.any():
-        frames = np.unique(frame[1:][back_rows])
-        subject.report("rows-not-ascending", f"Rows are out of order at {int(back_rows.sum())} places.", frames)
+        message = f"Rows are out of order at {int(back_rows.sum())} places."
+        yield subject.finding("rows-not-ascending", message, np.unique(frame[1:][back_rows]))
     orphans = ~np.isin(frame, index)
     if orphans.any():
-        subject.report(
-            "rows-without-frame",
-            f"{int(orphans.sum())} rows name frames that are not in frames/index.",
-            np.unique(frame[orphans]),
-        )
+        message = f"{int(orphans.sum())} rows name frames that are not in frames/index."
+        yield subject.finding("rows-without-frame", message, np.unique(frame[orphans]))
     strangers = ~np.isin(track, list(columns.tracks))
     if strangers.any():
-        ids = sorted({int(value) for value in track[strangers]})
-        frames = np.unique(frame[strangers])
-        subject.report("rows-without-track", f"Rows name the people {ids[:10]}, who are not in tracks/id.", frames)
-    provenance = subject.provenance
-    beyond = index[(index < 0) | (index >= provenance.video.frame_count)] if provenance else index[:0]
-    if len(beyond) and provenance:
+        ids = np.unique(track[strangers]).tolist()
+        message = f"Rows name the people {ids[:10]}, who are not in tracks/id."
+        yield subject.finding("rows-without-track", message, np.unique(frame[strangers]))
+    if (provenance := subject.provenance) is not None:
         count = provenance.video.frame_count
-        subject.report("frames-beyond-video", f"{len(beyond)} frames are outside the {count} of the video.", beyond)
+        beyond = index[(index < 0) | (index >= count)]
+        if len(beyond):
+            message = f"{len(beyond)} frames are outside the {count} of the video."
+            yield subject.finding("frames-beyond-video", message, beyond)
 
 
-def check_times(subject: Subject) -> None:
-    """Times ascend. Only the grid of `--fps` may show one frame twice; only unprocessed frames may have none."""
+def check_times(subject: Subject) -> Iterator[Finding]:
+    """Times ascend. Only the grid of `--fps` may show a frame twice; only unprocessed frames may be without a time."""
     if subject.columns is not None:
         frames, pts, may_repeat, may_lack = subject.columns.frame_index, subject.columns.frame_pts, False, False
     elif subject.pts_seconds is not None:
@@ -85,77 +89,77 @@ def check_times(subject: Subject) -> None:
     back = steps < 0 if may_repeat else steps <= 0
     bad = np.union1d(np.flatnonzero(wrong), known[1:][back])
     if len(bad):
-        subject.report("pts-not-ascending", f"Times go wrong at {len(bad)} of {len(pts)} rows.", frames[bad])
+        message = f"Times go wrong at {len(bad)} of {len(pts)} rows."
+        yield subject.finding("pts-not-ascending", message, frames[bad])
     if may_lack and unknown.any():
-        subject.report("pts-unknown", f"{int(unknown.sum())} of {len(pts)} rows have no time.", frames[unknown])
+        message = f"{int(unknown.sum())} of {len(pts)} rows have no time."
+        yield subject.finding("pts-unknown", message, frames[unknown])
 
 
-def check_against_video(subject: Subject) -> None:
-    """Count, times and identity against what decoding the video gave."""
+def check_against_video(subject: Subject) -> Iterator[Finding]:
+    """Identity, frame count and times are those of the decoded video."""
     video, provenance = subject.video, subject.provenance
     if video is None:
         return
     if video.damage:
-        subject.report("video-damaged", f"{video.path} is not whole: {'; '.join(video.damage)}.")
+        yield subject.finding("video-damaged", f"{video.path} is not whole: {'; '.join(video.damage)}.")
     if provenance is not None and video.sha256 != provenance.video.sha256:
-        subject.report("video-changed", f"The sha256 of {video.path} is not the one that the heatmaps were made from.")
+        message = f"The sha256 of {video.path} is not the one that the heatmaps were made from."
+        yield subject.finding("video-changed", message)
     if subject.columns is not None:
         stated = provenance.video.frame_count if provenance else len(subject.columns.frame_index)
-        _compare_counts(subject, stated, video.decoded_frames, "The store was made from")
-        _compare_times(subject, subject.columns.frame_index, subject.columns.frame_pts, video)
+        yield from _compare_counts(subject, stated, video.decoded_frames, "The store was made from")
+        yield from _compare_times(subject, subject.columns.frame_index, subject.columns.frame_pts, video)
         return
     options = subject.options
     if subject.count is not None and (options is None or (options.align == "video" and options.fps is None)):
-        _compare_counts(subject, subject.count, video.decoded_frames, "The heatmaps have")
+        yield from _compare_counts(subject, subject.count, video.decoded_frames, "The heatmaps have")
         if options is not None and subject.pts_seconds is not None:
-            _compare_times(subject, np.arange(len(subject.pts_seconds)), subject.pts_seconds, video)
+            yield from _compare_times(subject, np.arange(len(subject.pts_seconds)), subject.pts_seconds, video)
     elif subject.pts_seconds is not None and subject.valid is not None:
-        _compare_chosen_times(subject, subject.pts_seconds, subject.valid, video)
+        yield from _compare_chosen_times(subject, subject.pts_seconds, subject.valid, video.pts_seconds)
 
 
-def _compare_counts(subject: Subject, stated: int, decoded: int, what: str) -> None:
+def _compare_counts(subject: Subject, stated: int, decoded: int, what: str) -> Iterator[Finding]:
+    """Equal counts; a ratio that a known mistake gives is reported with that mistake."""
     if stated == decoded:
         return
-    difference = abs(stated - decoded)
+    counts, difference = f"{what} {stated} frames, the video decodes to {decoded}", abs(stated - decoded)
     for ratio, mistake in KNOWN_RATES:
         if difference >= _MIN_RATE_DIFFERENCE and abs(stated - decoded * ratio) <= 1:
-            subject.report("rate-mismatch", f"{what} {stated} frames, the video decodes to {decoded}: {mistake}.")
+            yield subject.finding("rate-mismatch", f"{counts}: {mistake}.")
             return
     end = f"the last {difference} have no map" if stated < decoded else f"{difference} too many"
-    frames = range(stated, decoded) if stated < decoded else range(decoded, stated)
-    subject.report("frame-count-mismatch", f"{what} {stated} frames, the video decodes to {decoded}: {end}.", frames)
+    frames = range(min(stated, decoded), max(stated, decoded))
+    yield subject.finding("frame-count-mismatch", f"{counts}: {end}.", frames)
 
 
-def _compare_times(subject: Subject, frames: Ints, pts: Floats, video: VideoTruth) -> None:
-    """Times of given frames; a shift of all by k frames is named as such."""
-    inside = (frames >= 0) & (frames < len(video.pts_seconds)) & np.isfinite(pts)
-    if not inside.all() and subject.columns is not None:
-        beyond = frames[(frames < 0) | (frames >= len(video.pts_seconds))]
-        if len(beyond) and not any(f.code == "frames-beyond-video" for f in subject.findings):
-            message = f"{len(beyond)} frames are outside the {len(video.pts_seconds)} that the video decodes to."
-            subject.report("frames-beyond-video", message, beyond)
-    frames, pts = frames[inside], pts[inside]
-    off = np.abs(pts - video.pts_seconds[frames]) > _PTS_TOLERANCE_SECONDS
+def _compare_times(subject: Subject, frames: Ints, pts: Floats, video: VideoTruth) -> Iterator[Finding]:
+    """Equal times of the given frames; a shift of all by k frames and a drift are reported as such."""
+    outside = (frames < 0) | (frames >= len(video.pts_seconds))
+    if outside.any() and subject.columns is not None and not subject.has_finding("frames-beyond-video"):
+        message = f"{int(outside.sum())} frames are outside the {len(video.pts_seconds)} that the video decodes to."
+        yield subject.finding("frames-beyond-video", message, frames[outside])
+    known = ~outside & np.isfinite(pts)
+    frames, pts = frames[known], pts[known]
+    truth = video.pts_seconds[frames]
+    off = np.abs(pts - truth) > _PTS_TOLERANCE_SECONDS
     if not off.any():
         return
-    shift = _shift(frames, pts, video.pts_seconds)
-    if shift is not None:
+    worst = float(np.abs(pts - truth).max())
+    if (shift := _shift(frames, pts, video.pts_seconds)) is not None:
+        code = "pts-shifted"
         message = f"All rows carry the times of the frames {shift:+d} further on: the maps are shifted by {shift}."
-        subject.report("pts-shifted", message, frames[off])
-        return
-    worst = float(np.abs(pts - video.pts_seconds[frames]).max())
-    if (drift := _drift(pts, video.pts_seconds[frames])) is not None:
-        subject.report("pts-drift", f"{drift}; at the end they are {worst:.3f} s off.", frames[off])
-        return
-    subject.report(
-        "pts-mismatch",
-        f"{int(off.sum())} of {len(off)} rows carry times that differ from the video's by up to {worst:.4f} s.",
-        frames[off],
-    )
+    elif (drift := _drift(pts, truth)) is not None:
+        code, message = "pts-drift", f"{drift}; at the end they are {worst:.3f} s off."
+    else:
+        code, rows = "pts-mismatch", f"{int(off.sum())} of {len(off)} rows"
+        message = f"{rows} carry times that differ from the video's by up to {worst:.4f} s."
+    yield subject.finding(code, message, frames[off])
 
 
 def _shift(frames: Ints, pts: Floats, truth: Floats) -> int | None:
-    """k for which every row has the time of frame + k (frames outside the video left out), None if there is none."""
+    """The k for which every row has the time of frame + k, frames outside the video left out; None if there is none."""
     for size in range(1, min(_MAX_SHIFT_FRAMES, len(truth) - 1) + 1):
         for shift in (size, -size):
             moved = frames + shift
@@ -169,7 +173,7 @@ def _shift(frames: Ints, pts: Floats, truth: Floats) -> int | None:
 
 
 def _drift(pts: Floats, truth: Floats) -> str | None:
-    """What a clock at another speed looks like: one factor explains all times. None where it does not."""
+    """The text about a clock at another speed: one factor explains all times. None where none does."""
     if len(pts) < 3 or truth[-1] - truth[0] <= 0:
         return None
     speed, start = np.polyfit(truth, pts, 1)
@@ -182,16 +186,12 @@ def _drift(pts: Floats, truth: Floats) -> str | None:
     return f"Times drift over the length: the rows' clock runs {speed:.5f} times the video's{mistake}"
 
 
-def _compare_chosen_times(subject: Subject, pts: Floats, valid: npt.NDArray[np.bool_], video: VideoTruth) -> None:
-    """Grids other than the video's own: every row with a map has the time of some decoded frame."""
-    truth = video.pts_seconds
-    rows = np.flatnonzero(valid & np.isfinite(pts))
+def _compare_chosen_times(subject: Subject, pts: Floats, has_map: Bools, truth: Floats) -> Iterator[Finding]:
+    """On grids other than the video's own every row with a map has the time of some decoded frame."""
+    rows = np.flatnonzero(has_map & np.isfinite(pts))
     if not len(truth) or not len(rows):
         return
-    right = np.clip(np.searchsorted(truth, pts[rows]), 0, len(truth) - 1)
-    left = np.maximum(right - 1, 0)
-    distance = np.minimum(np.abs(truth[right] - pts[rows]), np.abs(truth[left] - pts[rows]))
-    off = distance > _PTS_TOLERANCE_SECONDS
+    off = np.abs(truth[nearest_indices(truth, pts[rows])] - pts[rows]) > _PTS_TOLERANCE_SECONDS
     if off.any():
         message = f"{int(off.sum())} of {len(rows)} rows carry times that no frame of the video has."
-        subject.report("pts-mismatch", message, rows[off])
+        yield subject.finding("pts-mismatch", message, rows[off])

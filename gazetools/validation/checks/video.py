@@ -1,60 +1,43 @@
-"""What is unusual about the decoded video itself: worth knowing before times and counts are trusted."""
+"""Checks of the decoded video itself: what is unusual about its frames and times."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from gazetools.validation.subject import Subject, VideoTruth
+from gazetools.schemas.findings import Finding
+from gazetools.validation.subject import Subject
 
 _GAP_PERIODS = 2.5
 _UNEVEN = 0.02
 """Share of a period by which frame distances must differ to count as variable rate (rounding to ms is less)."""
 _ROUNDING_SECONDS = 1.1e-3
 _MIN_PATTERN = 5
-"""Repeats at one distance from which on they are taken for a pattern."""
+"""Repeats at one distance from which on they count as a pattern."""
 
 
-def check_video(subject: Subject) -> None:
-    """Notes on packet and declared counts, repeated pictures, late starts, gaps, and variable frame rate."""
-    video = subject.video
-    if video is None:
+def check_counts(subject: Subject) -> Iterator[Finding]:
+    """Declared frames and packets are as many as decoded frames."""
+    if (video := subject.video) is None:
         return
-    if video.declared_frames is not None and video.declared_frames != video.decoded_frames:
-        subject.report(
-            "video-count-declared",
-            f"{video.path} declares {video.declared_frames} frames, {video.decoded_frames} decode.",
-        )
-    if video.packets != video.decoded_frames:
-        lost = video.packets - video.hidden_packets - video.decoded_frames
+    decoded = video.decoded_frames
+    if video.declared_frames is not None and video.declared_frames != decoded:
+        message = f"{video.path} declares {video.declared_frames} frames, {decoded} decode."
+        yield subject.finding("video-count-declared", message)
+    if video.packets != decoded:
+        lost = video.packets - video.hidden_packets - decoded
         parts = [f"{video.hidden_packets} are hidden by an edit list"] if video.hidden_packets else []
         parts += [f"{lost} give no frame of their own"] if lost > 0 else []
         parts += [f"{-lost} frames come without one"] if lost < 0 else []
-        message = f"{video.path} has {video.packets} packets, {video.decoded_frames} frames decode: "
-        subject.report("video-packets-differ", message + ", ".join(parts) + ".")
-    _check_repeats(subject, video)
-    pts = video.pts_seconds
-    if len(pts) < 3:
+        message = f"{video.path} has {video.packets} packets, {decoded} frames decode: {', '.join(parts)}."
+        yield subject.finding("video-packets-differ", message)
+
+
+def check_repeats(subject: Subject) -> Iterator[Finding]:
+    """No picture is shown twice in a row: a camera or a decoder stood still, or frames were added to reach a rate."""
+    if (video := subject.video) is None:
         return
-    steps = np.diff(pts)
-    period = float(np.median(steps))
-    if pts[0] > 0.5 * period:
-        subject.report("video-starts-late", f"Its first frame is at {pts[0]:.4f} s ({pts[0] / period:.1f} periods).")
-    gaps = np.flatnonzero(steps > _GAP_PERIODS * period) + 1
-    if len(gaps):
-        subject.report("video-gaps", f"{len(gaps)} gaps, the longest of {steps.max():.3f} s.", gaps)
-    uneven = np.abs(steps - period) > np.maximum(_UNEVEN * period, _ROUNDING_SECONDS)
-    uneven[gaps - 1] = False
-    if uneven.any():
-        share = float(uneven.mean())
-        subject.report(
-            "video-rate-varies",
-            f"{share:.1%} of its frame distances differ from {period:.5f} s ({1 / period:.2f} fps; declared "
-            f"{float(video.rate):.2f}).",
-        )
-
-
-def _check_repeats(subject: Subject, video: VideoTruth) -> None:
-    """Pictures that are shown again: a camera or a decoder that stood still, or frames added to reach another rate."""
     same = video.luma_digests[1:] == video.luma_digests[:-1]
     repeated = np.flatnonzero(same) + 1
     if not len(repeated):
@@ -66,4 +49,25 @@ def _check_repeats(subject: Subject, video: VideoTruth) -> None:
     if len(repeated) >= _MIN_PATTERN and (distances == distances[0]).all() and distances[0] > 1:
         period, rate = int(distances[0]), float(video.rate)
         message += f"; each {period}th is one, as where {rate * (period - 1) / period:.2f} fps were made {rate:.2f}"
-    subject.report("video-frames-repeated", message + ".", repeated)
+    yield subject.finding("video-frames-repeated", message + ".", repeated)
+
+
+def check_clock(subject: Subject) -> Iterator[Finding]:
+    """The video begins at 0, without gaps, at a constant frame rate."""
+    video = subject.video
+    if video is None or len(pts := video.pts_seconds) < 3:
+        return
+    steps = np.diff(pts)
+    period = float(np.median(steps))
+    if pts[0] > 0.5 * period:
+        message = f"Its first frame is at {pts[0]:.4f} s ({pts[0] / period:.1f} periods)."
+        yield subject.finding("video-starts-late", message)
+    gaps = np.flatnonzero(steps > _GAP_PERIODS * period) + 1
+    if len(gaps):
+        yield subject.finding("video-gaps", f"{len(gaps)} gaps, the longest of {steps.max():.3f} s.", gaps)
+    uneven = np.abs(steps - period) > np.maximum(_UNEVEN * period, _ROUNDING_SECONDS)
+    uneven[gaps - 1] = False
+    if uneven.any():
+        message = f"{float(uneven.mean()):.1%} of its frame distances differ from {period:.5f} s"
+        rates = f"{1 / period:.2f} fps; declared {float(video.rate):.2f}"
+        yield subject.finding("video-rate-varies", f"{message} ({rates}).")

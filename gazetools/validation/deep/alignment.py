@@ -1,4 +1,4 @@
-"""Judge from distances between what is stored and what the video shows: aligned, shifted by k, drifting, mirrored."""
+"""Judge distances between stored samples and decoded frames: aligned, shifted by k, drifting, mirrored."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from gazetools.sampling import spread
 from gazetools.validation.subject import Floats
 
 Kind = Literal["aligned", "shifted", "transformed", "drifting", "unexplained"]
 _RINGS = (2, 4, 8, 16, 32, 64)
 _SEARCHED_SAMPLES = 5
-"""Samples that a search over shifts looks at; more cost time and tell no more."""
+"""Samples used in a search over shifts; more cost time and do not change the verdict."""
 
 
 class Evidence(Protocol):
-    """Samples (stored things that say which frame they belong to) that can be compared with frames of the video."""
+    """Stored samples, each of a stated frame, that can be compared with frames of the video."""
 
     frames: list[int]
-    """Decoded frame that each sample claims to belong to, ascending."""
+    """Stated decoded frame of each sample, ascending."""
     tolerance: float
     """Distance up to which a sample and a frame agree."""
     noise: float
-    """Difference between two distances that says nothing."""
+    """Difference between two distances up to which they count as equal."""
     max_shift: int
     """Frames to search on either side."""
 
@@ -37,7 +38,7 @@ class Evidence(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What explains the samples that are off."""
+    """The explanation of the samples that are off."""
 
     kind: Kind
     frames: list[int]
@@ -53,7 +54,7 @@ class Verdict:
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """Compare every sample with its frame and the two beside it; where that fails, look for the reason.
+    """Compare every sample with its frame and that frame's two neighbours; where that fails, look for the reason.
 
     A sample is off where its frame does not agree within the tolerance, or where a neighbour agrees at least twice
     as well. The samples that are off are explained together: by a change such as mirroring, by one shift k, by
@@ -63,18 +64,19 @@ def judge(evidence: Evidence) -> Verdict:
     if not count:
         return Verdict(kind="aligned", frames=[], of=0, identifiable=False)
     near = evidence.distances(range(count), (-1, 0, 1))
-    here, beside = near[:, 1], np.fmin(near[:, 0], near[:, 2])
-    beside = np.where(np.isnan(beside), here, beside)
-    off = np.flatnonzero(~(here <= evidence.tolerance) | (beside + evidence.noise < 0.5 * here))
+    here, neighbour = near[:, 1], np.fmin(near[:, 0], near[:, 2])
+    neighbour = np.where(np.isnan(neighbour), here, neighbour)
+    off = np.flatnonzero(~(here <= evidence.tolerance) | (neighbour + evidence.noise < 0.5 * here))
     if not len(off):
-        identifiable = bool(((beside - here) > np.maximum(evidence.noise, here)).any())
+        identifiable = bool(((neighbour - here) > np.maximum(evidence.noise, here)).any())
         return Verdict(kind="aligned", frames=[], of=count, identifiable=identifiable)
     frames = [evidence.frames[i] for i in off]
-    searched = off[np.unique(np.linspace(0, len(off) - 1, _SEARCHED_SAMPLES).round().astype(int))].tolist()
+    searched = off[spread(len(off), _SEARCHED_SAMPLES)].tolist()
     return _explain(evidence, searched, here, frames, count)
 
 
 def _explain(evidence: Evidence, searched: list[int], here: Floats, frames: list[int], count: int) -> Verdict:
+    """Search the `searched` samples for a common shift in growing rings, for a change, then for a drift."""
     shifts: list[int] = []
     table = np.zeros((len(searched), 0))
     # a sample whose own frame is outside the video has no distance to it: anything is better
@@ -103,7 +105,7 @@ def _explain(evidence: Evidence, searched: list[int], here: Floats, frames: list
 def _common_shift(
     evidence: Evidence, shifts: list[int], table: Floats, own: float, *, edge: int
 ) -> tuple[int, int] | None:
-    """The one k (or the range of equally good ones) that brings all samples into agreement."""
+    """The one k (or the range of equally good ones) at which the median sample agrees; None where there is none."""
     middle = np.array([_middle(column) for column in table.T])
     best = int(middle.argmin())
     # at the edge of what was searched the minimum may lie further out
@@ -116,5 +118,5 @@ def _common_shift(
 
 
 def _middle(distances: Floats) -> float:
-    """The lower median: what at least half of all samples reach. Those outside the video reach nothing."""
+    """The lower median of distances; NaN, a frame outside the video, counts as infinite."""
     return float(np.sort(np.where(np.isnan(distances), np.inf, distances))[(len(distances) - 1) // 2])

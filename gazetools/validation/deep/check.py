@@ -1,37 +1,37 @@
-"""`--deep`: decode sampled frames again, compare fingerprints and, with the model, the maps themselves."""
+"""Check of content: sampled frames are decoded again; fingerprints and, with the model, the maps are compared."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gazetools.sampling import spread
 from gazetools.schemas.errors import GazetoolsError, UsageError
+from gazetools.schemas.findings import Finding
+from gazetools.schemas.validate import ValidateOptions
 from gazetools.validation.deep.alignment import Verdict, judge
 from gazetools.validation.deep.frames import FingerprintEvidence, usable
-from gazetools.validation.subject import DeepCheck, Subject, spread
-from gazetools.video import VideoReader
+from gazetools.validation.subject import DeepCheck, Subject
+from gazetools.validation.videos import open_video
 
 if TYPE_CHECKING:
     from gazetools.gazemodels.gazelle import GazelleModel
+    from gazetools.video import VideoReader
 
+_CODES_OF_CHANGES = {"swapped": "people-swapped", "mirrored": "content-mirrored", "flipped": "content-flipped"}
 _UNASKED_FRAMES = 8
-"""Fingerprints looked at without `--deep` where the video is not the recorded file: is its content at least?"""
+"""Fingerprints compared without `--deep` where the video is not the recorded file: its content may still be equal."""
 
 
-def open_deep(
-    frames: int | None,
-    *,
-    model: str | Path | None,
-    checkpoint: str | Path | None,
-    backbone: str | Path | None,
-    heads: str | None,
-) -> DeepCheck | None:
+def open_deep(options: ValidateOptions) -> DeepCheck | None:
     """The settings of `--deep` with the model loaded; None without it.
 
-    Raises UsageError where the options contradict each other, and what `load_model` raises.
+    Raises UsageError where the options contradict each other, and the errors of `load_model`.
     """
+    frames, heads, model = options.deep, options.heads, options.model
+    checkpoint, backbone = options.checkpoint, options.backbone
     extras = {"--model": model, "--checkpoint": checkpoint, "--backbone": backbone, "--heads": heads}
     if frames is None:
         if given := [name for name, value in extras.items() if value is not None]:
@@ -51,106 +51,99 @@ def open_deep(
     return DeepCheck(frames=frames, model=loaded, heads=heads)
 
 
-def check_deep(subject: Subject, deep: DeepCheck | None) -> None:
-    """Compare sampled frames of `subject` with its video; what differs and why (a shift by k, ...) is reported."""
-    changed = any(f.code == "video-changed" for f in subject.findings)
-    if deep is None and not changed:
+def check_deep(subject: Subject) -> Iterator[Finding]:
+    """Sampled frames show what their fingerprints show and give the stored maps.
+
+    Without `--deep` only fingerprints are compared, and only where the video is not the recorded file.
+    """
+    deep = subject.deep
+    if deep is None and not subject.has_finding("video-changed"):
         return
     if subject.video is None:
-        if deep is not None and not any(f.code.startswith("video-") for f in subject.findings):
-            subject.report("deep-skipped", "Its video is not at hand.")
+        if deep is not None and not subject.has_finding("video-"):
+            yield subject.finding("deep-skipped", "Its video is not at hand.")
         return
-    stream = None if subject.provenance is None else subject.provenance.video.stream_index
     try:
-        with VideoReader(subject.video.path, stream_index=stream, threads=1) as reader:
-            is_right_video = _check_fingerprints(subject, reader, deep)
-            if deep is not None and deep.model is not None and is_right_video:
-                _check_maps(subject, reader, deep, deep.model)
+        with open_video(subject, subject.video.path) as reader:
+            found = list(_compare_fingerprints(subject, reader, deep))
+            yield from found
+            # maps of another video, or of a shifted or turned one, are wrong without running the model
+            if deep is not None and deep.model is not None and not found:
+                yield from _compare_maps(subject, reader, deep, deep.model)
     except GazetoolsError as error:
-        subject.report("deep-skipped", str(error))
+        yield subject.finding("deep-skipped", str(error))
 
 
-def _check_fingerprints(subject: Subject, reader: VideoReader, deep: DeepCheck | None) -> bool:
-    """False where the video is another one, shifted or turned: maps then need no model to be wrong."""
+def _compare_fingerprints(subject: Subject, reader: VideoReader, deep: DeepCheck | None) -> Iterator[Finding]:
     index, thumbnails = subject.fingerprint_index, subject.fingerprints
+    is_only_evidence = deep is not None and deep.model is None
     if index is None or thumbnails is None or not usable(index, thumbnails):
-        if deep is not None and deep.model is None:
-            subject.report(
-                "deep-skipped", "Its frames have no fingerprints, or are of one colour; --model compares the maps."
-            )
-        return True
+        if is_only_evidence:
+            message = "Its frames have no fingerprints, or are of one colour; --model compares the maps."
+            yield subject.finding("deep-skipped", message)
+        return
     inside = np.flatnonzero((index >= 0) & (index < reader.frame_count))
     chosen = inside[spread(len(inside), deep.frames if deep else _UNASKED_FRAMES)]
     verdict = judge(FingerprintEvidence(reader, index[chosen], thumbnails[chosen]))
-    if verdict.kind == "aligned":
-        if deep is not None and deep.model is None and not verdict.identifiable:
-            report_static(subject, verdict)
-        return True
-    report_verdict(subject, verdict, "frame fingerprints")
-    return False
+    if verdict.kind != "aligned":
+        yield _finding_of(subject, verdict, "frame fingerprints")
+    elif is_only_evidence and not verdict.identifiable:
+        yield _finding_of_still_scene(subject, verdict)
 
 
-def _check_maps(subject: Subject, reader: VideoReader, deep: DeepCheck, model: GazelleModel) -> None:
+def _compare_maps(subject: Subject, reader: VideoReader, deep: DeepCheck, model: GazelleModel) -> Iterator[Finding]:
     from gazetools.validation.deep.maps import MapEvidence
     from gazetools.validation.deep.samples import NoSamples, choose_samples
 
     provenance = subject.provenance
     if provenance is not None and provenance.model.weights_sha256 != model.weights_sha256:
-        subject.report(
-            "weights-differ",
-            f"--model has the weights {_short(model.weights_sha256)}, the maps were made with "
-            f"{_short(provenance.model.weights_sha256)}.",
-        )
+        given, recorded = _short(model.weights_sha256), _short(provenance.model.weights_sha256)
+        message = f"--model has the weights {given}, the maps were made with {recorded}."
+        yield subject.finding("weights-differ", message)
         return
     try:
         chosen = choose_samples(subject, reader, model, deep)
     except NoSamples as reason:
-        subject.report("deep-skipped", str(reason))
+        yield subject.finding("deep-skipped", str(reason))
         return
-    recorded = "float32" if provenance is None else provenance.model.dtype
-    exact = recorded == str(model.dtype).removeprefix("torch.") == "float32"
-    evidence = MapEvidence(
-        reader, model, chosen.samples, chosen.expected, rounding=chosen.rounding, exact=exact and provenance is not None
-    )
+    dtypes = {provenance.model.dtype if provenance else "unknown", str(model.dtype).removeprefix("torch.")}
+    evidence = MapEvidence(reader, model, chosen, exact=dtypes == {"float32"})
     with deep.lock:
         verdict = judge(evidence)
     if verdict.kind != "aligned":
-        report_verdict(subject, verdict, "maps computed anew")
+        yield _finding_of(subject, verdict, "maps computed anew")
     elif not verdict.identifiable:
-        report_static(subject, verdict)
+        yield _finding_of_still_scene(subject, verdict)
 
 
-def report_static(subject: Subject, verdict: Verdict) -> None:
-    """The samples agree, but so would their neighbours."""
-    subject.report(
+def _finding_of_still_scene(subject: Subject, verdict: Verdict) -> Finding:
+    """The samples agree, but their neighbours agree as well."""
+    return subject.finding(
         "shift-not-identifiable",
         f"{verdict.of} sampled frames agree, but the scene stands still there: a small shift could not be seen.",
     )
 
 
-def report_verdict(subject: Subject, verdict: Verdict, by: str) -> None:
-    """The finding of a verdict that is not `aligned`."""
-    head = f"{len(verdict.frames)} of {verdict.of} sampled frames disagree ({by}): "
+def _finding_of(subject: Subject, verdict: Verdict, by: str) -> Finding:
+    """The finding of a verdict that is not `aligned`; `by` names the evidence."""
     low, high = verdict.shifts
     if verdict.kind == "shifted":
         k = f"by k = {low:+d} frames" if low == high else f"by {low:+d} to {high:+d} frames (the scene is too still)"
-        subject.report("content-shifted", f"{head}they show the video shifted {k}.", verdict.frames)
+        code, what = "content-shifted", f"they show the video shifted {k}"
     elif verdict.kind == "drifting":
-        subject.report(
-            "content-drifts",
-            f"{head}the shift grows over the length, from k = {low:+d} to k = {high:+d} frames.",
-            verdict.frames,
-        )
+        code = "content-drifts"
+        what = f"the shift grows over the length, from k = {low:+d} to k = {high:+d} frames"
     elif verdict.kind == "transformed":
-        code = {"swapped": "people-swapped", "mirrored": "content-mirrored", "flipped": "content-flipped"}
+        code = _CODES_OF_CHANGES.get(verdict.change, "content-turned")
         what = "they fit other people" if verdict.change == "swapped" else f"they are {verdict.change}"
-        subject.report(code.get(verdict.change, "content-turned"), f"{head}{what}.", verdict.frames)
     elif by == "frame fingerprints":
-        subject.report("video-differs", f"{head}they are not of this video.", verdict.frames)
+        code, what = "video-differs", "they are not of this video"
     else:
         known = subject.fingerprints is not None
         why = "other weights or other boxes made them" if known else "another video, other weights or other boxes"
-        subject.report("maps-differ", f"{head}no frame nearby gives these maps: {why}.", verdict.frames)
+        code, what = "maps-differ", f"no frame nearby gives these maps: {why}"
+    message = f"{len(verdict.frames)} of {verdict.of} sampled frames disagree ({by}): {what}."
+    return subject.finding(code, message, verdict.frames)
 
 
 def _short(sums: dict[str, str]) -> str:

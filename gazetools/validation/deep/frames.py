@@ -1,8 +1,8 @@
-"""Fingerprints of sampled frames against the video: is it the same video, from the same frame on, upright?"""
+"""Stored fingerprints of sampled frames as evidence on whether the video is the same, unshifted and upright."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -39,35 +39,30 @@ class FingerprintEvidence:
 
     def distances(self, samples: Sequence[int], shifts: Sequence[int]) -> Floats:
         """See Evidence."""
-        self._look_at(self.frames[s] + k for s in samples for k in shifts)
-        table = np.full((len(samples), len(shifts)), np.nan)
-        for row, s in enumerate(samples):
-            for column, k in enumerate(shifts):
-                if (thumbnail := self._seen.get(self.frames[s] + k)) is not None:
-                    table[row, column] = np.abs(self._stored[s] - thumbnail).mean()
-        return table
+        self._decode(self.frames[s] + k for s in samples for k in shifts)
+        rows = [[self._distance(self._stored[s], self.frames[s] + k) for k in shifts] for s in samples]
+        return np.array(rows, dtype=np.float64).reshape(len(samples), len(shifts))
 
     def transformed(self, samples: Sequence[int]) -> dict[str, Floats]:
-        """See Evidence: how frames look when a rotation or a mirror in the metadata is ignored or applied twice."""
-        result = {}
-        for name, undo in CHANGES.items():
-            values = [
-                np.abs(undo(self._stored[s]) - self._seen[self.frames[s]]).mean()
-                if self.frames[s] in self._seen
-                else np.nan
-                for s in samples
-            ]
-            result[name] = np.array(values, dtype=np.float64)
-        return result
+        """See Evidence; such changes arise when a rotation or a mirror in the metadata is ignored or applied twice."""
+        return {
+            name: np.array([self._distance(undo(self._stored[s]), self.frames[s]) for s in samples], dtype=np.float64)
+            for name, undo in CHANGES.items()
+        }
 
-    def _look_at(self, frames: Iterable[int]) -> None:
+    def _distance(self, stored: npt.NDArray[np.float32], frame: int) -> float:
+        """NaN for a frame outside the video."""
+        shown = self._seen.get(frame)
+        return np.nan if shown is None else float(np.abs(stored - shown).mean())
+
+    def _decode(self, frames: Iterable[int]) -> None:
         wanted = sorted({f for f in frames if 0 <= f < self._reader.frame_count} - self._seen.keys())
         for frame in self._reader.frames(wanted):
             self._seen[frame.index] = fingerprint(frame.rgb).astype(np.float32)
 
 
 def usable(index: npt.NDArray[np.int64], thumbnails: Thumbnails) -> bool:
-    """Are these fingerprints that can be compared? Uniform ones (a black lead-in) tell nothing."""
+    """Whether these fingerprints can be compared: consistent, and not all uniform as in a black lead-in."""
     return bool(
         len(index)
         and len(index) == len(thumbnails)
@@ -77,16 +72,12 @@ def usable(index: npt.NDArray[np.int64], thumbnails: Thumbnails) -> bool:
     )
 
 
-def _upright(maps: npt.NDArray[np.float32], turns: int) -> npt.NDArray[np.float32]:
-    return np.rot90(maps, turns, axes=(-2, -1))
-
-
-CHANGES = {
+CHANGES: dict[str, Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]] = {
     "mirrored": lambda maps: maps[..., ::-1],
     "flipped": lambda maps: maps[..., ::-1, :],
     "rotated by 180": lambda maps: maps[..., ::-1, ::-1],
     "transposed": lambda maps: maps.swapaxes(-1, -2),
-    "rotated by 90": lambda maps: _upright(maps, 1),
-    "rotated by 270": lambda maps: _upright(maps, 3),
+    "rotated by 90": lambda maps: np.rot90(maps, 1, axes=(-2, -1)),
+    "rotated by 270": lambda maps: np.rot90(maps, 3, axes=(-2, -1)),
 }
 """Name -> its inverse on [..., H, W]; the last three only where H = W."""

@@ -1,4 +1,4 @@
-"""Heatmaps against the recorded model run again on sampled frames and on the frames around them."""
+"""Stored heatmaps as evidence: the recorded model runs again on sampled frames and on the frames around them."""
 
 from __future__ import annotations
 
@@ -19,57 +19,58 @@ if TYPE_CHECKING:
 
 Maps = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
+Prompts = tuple[Box | None, ...]
 _EXACT_TOLERANCE, _EXACT_NOISE = 0.05, 0.005
 _HALF_TOLERANCE, _HALF_NOISE = 0.25, 0.02
-"""Of maps that were computed in bfloat16 or float16."""
+"""Tolerance and noise for maps that were computed in bfloat16 or float16."""
 _MAX_SHIFT_FRAMES = 32
 _MAX_PERMUTED_PEOPLE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapSample:
-    """The stored maps of one frame and whom they are of."""
+    """The stored maps of one frame and the prompts of its people."""
 
     frame: int
     stored: Maps
     """[M, H, W]: one map per person in a store, one in all elsewhere."""
-    prompts: tuple[Box | None, ...]
-    """What the model was told of each person of the frame."""
+    prompts: Prompts
+    """The head box that the model received for each person of the frame; None: no box."""
     used: tuple[int, ...] | None = None
     """People that the stored maps are made of, as positions in `prompts`; None for all."""
-    others: dict[int, tuple[Box | None, ...]] = field(default_factory=dict)
-    """Prompts of the same people in other frames, where known: a moved row takes its box along, a moved map not."""
+    others: dict[int, Prompts] = field(default_factory=dict)
+    """Prompts of the same people in other frames, where known: a moved row keeps its box, a moved map does not."""
 
 
 Expected = Callable[[Maps, npt.NDArray[np.float32]], Maps]
 """Raw maps [P, h, w] and inout [P] of a frame's people -> the maps [M, H, W] that the file should hold."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChosenSamples:
+    """The stored maps to compare, and how they came about."""
+
+    samples: list[MapSample]
+    expected: Expected
+    rounding: Callable[[Maps], float]
+    """Mean error of a map as it is stored."""
+
+
 class MapEvidence:
     """Stored maps, compared with maps computed anew.
 
     The distance of two maps is their mean absolute difference over the sum of their mean absolute deviations: 0 for
-    equal ones, about 1 for unrelated ones, whatever their scale; `rounding` (mean error of the stored type) is free.
+    equal maps, about 1 for unrelated ones, at any scale. `rounding`, the mean error of the stored type, is subtracted.
     """
 
     max_shift = _MAX_SHIFT_FRAMES
 
-    def __init__(
-        self,
-        reader: VideoReader,
-        model: GazelleModel,
-        samples: list[MapSample],
-        expected: Expected,
-        *,
-        rounding: Callable[[Maps], float],
-        exact: bool,
-    ) -> None:
-        self.frames = [sample.frame for sample in samples]
+    def __init__(self, reader: VideoReader, model: GazelleModel, chosen: ChosenSamples, *, exact: bool) -> None:
+        self.frames = [sample.frame for sample in chosen.samples]
         self.tolerance = _EXACT_TOLERANCE if exact else _HALF_TOLERANCE
         self.noise = _EXACT_NOISE if exact else _HALF_NOISE
-        self._reader, self._model = reader, model
-        self._samples, self._expected, self._rounding = samples, expected, rounding
-        self._computed: dict[tuple[int, tuple[Box | None, ...]], tuple[Maps, npt.NDArray[np.float32]]] = {}
+        self._reader, self._model, self._chosen = reader, model, chosen
+        self._computed: dict[tuple[int, Prompts], tuple[Maps, npt.NDArray[np.float32]]] = {}
 
     def distances(self, samples: Sequence[int], shifts: Sequence[int]) -> Floats:
         """See Evidence."""
@@ -79,7 +80,7 @@ class MapEvidence:
         for row, s in enumerate(samples):
             for column, k in enumerate(shifts):
                 found = [
-                    self._distance(self._samples[s].stored, self._made_of(s, *self._computed[key]))
+                    self._distance(self._chosen.samples[s].stored, self._made_of(s, *self._computed[key]))
                     for prompts in pairs[s, k]
                     if (key := (self.frames[s] + k, prompts)) in self._computed
                 ]
@@ -88,26 +89,25 @@ class MapEvidence:
 
     def transformed(self, samples: Sequence[int]) -> dict[str, Floats]:
         """See Evidence: flipped and transposed maps, and maps of other people of the frame."""
-        result = {}
-        for name, undo in CHANGES.items():
-            result[name] = np.array([self._undone(s, undo) for s in samples], dtype=np.float64)
-        result["swapped"] = np.array([self._swapped(s) for s in samples], dtype=np.float64)
-        return result
+        result = {name: [self._undone(s, undo) for s in samples] for name, undo in CHANGES.items()}
+        result["swapped"] = [self._swapped(s) for s in samples]
+        return {name: np.array(distances, dtype=np.float64) for name, distances in result.items()}
 
-    def _prompts(self, sample: int, shift: int) -> list[tuple[Box | None, ...]]:
-        own = self._samples[sample].prompts
-        there = self._samples[sample].others.get(self.frames[sample] + shift)
+    def _prompts(self, sample: int, shift: int) -> list[Prompts]:
+        """The sample's own prompts, and those of its people in the shifted frame where they differ."""
+        own = self._chosen.samples[sample].prompts
+        there = self._chosen.samples[sample].others.get(self.frames[sample] + shift)
         return [own] if there is None or there == own else [own, there]
 
-    def _compute(self, wanted: Iterable[tuple[int, tuple[Box | None, ...]]]) -> None:
-        by_frame: dict[int, set[tuple[Box | None, ...]]] = {}
+    def _compute(self, wanted: Iterable[tuple[int, Prompts]]) -> None:
+        by_frame: dict[int, set[Prompts]] = {}
         for index, prompts in wanted:
             if 0 <= index < self._reader.frame_count and (index, prompts) not in self._computed:
                 by_frame.setdefault(index, set()).add(prompts)
         for frame in self._reader.frames(sorted(by_frame)):
             listed = sorted(by_frame[frame.index], key=repr)
             out = self._model(frame.rgb[None], [[box for prompts in listed for box in prompts]])
-            # rounded like the store, before anything else is done with them
+            # rounded as in the store, before any further step
             maps = out.heatmap.float().cpu().numpy().astype(np.float16).astype(np.float32)
             inout = np.full(len(maps), np.nan, np.float32) if out.inout is None else out.inout.float().cpu().numpy()
             at = 0
@@ -117,31 +117,34 @@ class MapEvidence:
                 at += len(prompts)
 
     def _undone(self, sample: int, undo: Callable[[Maps], Maps]) -> float:
-        stored = undo(self._samples[sample].stored)
-        key = (self.frames[sample], self._samples[sample].prompts)
+        stored = undo(self._chosen.samples[sample].stored)
+        key = (self.frames[sample], self._chosen.samples[sample].prompts)
         if key not in self._computed:
             return np.nan
         computed = self._made_of(sample, *self._computed[key])
         return self._distance(stored, computed) if stored.shape == computed.shape else np.inf
 
     def _swapped(self, sample: int) -> float:
-        """Smallest distance over all ways to hand the maps to other people."""
-        key = (self.frames[sample], self._samples[sample].prompts)
+        """Smallest distance over all ways to assign the maps to other people."""
+        key = (self.frames[sample], self._chosen.samples[sample].prompts)
         if key not in self._computed or not 2 <= len(key[1]) <= _MAX_PERMUTED_PEOPLE:
             return np.inf
         raw, inout = self._computed[key]
         orders = [list(order) for order in itertools.permutations(range(len(raw)))][1:]
-        stored = self._samples[sample].stored
+        stored = self._chosen.samples[sample].stored
         return min(self._distance(stored, self._made_of(sample, raw[order], inout[order])) for order in orders)
 
     def _made_of(self, sample: int, raw: Maps, inout: npt.NDArray[np.float32]) -> Maps:
-        used = self._samples[sample].used
-        return self._expected(raw, inout) if used is None else self._expected(raw[list(used)], inout[list(used)])
+        """The maps that the file should hold of a sample, from the maps of all people of its frame."""
+        used = self._chosen.samples[sample].used
+        people = slice(None) if used is None else list(used)
+        return self._chosen.expected(raw[people], inout[people])
 
     def _distance(self, stored: Maps, computed: Maps) -> float:
         if stored.shape != computed.shape:
             return np.inf
-        return float(np.mean([_map_distance(a, b, self._rounding(a)) for a, b in zip(stored, computed, strict=True)]))
+        pairs = zip(stored, computed, strict=True)
+        return float(np.mean([_map_distance(a, b, self._chosen.rounding(a)) for a, b in pairs]))
 
 
 def _map_distance(a: Maps, b: Maps, rounding: float) -> float:

@@ -1,9 +1,8 @@
-"""Which maps of a store, a dataset or another tool's file are compared with the model, and how they came about."""
+"""Choose the maps of a store, a dataset or another tool's file that are compared with the model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,33 +15,24 @@ from gazetools.heatmaps.normalise import normalise
 from gazetools.heatmaps.people import combine_people, weight
 from gazetools.heatmaps.values import UINT8_MAX_ERROR, resize, scale_of, to_float32
 from gazetools.layouts.registry import layout_at
+from gazetools.sampling import spread
 from gazetools.schemas.dataset import PackOptions
 from gazetools.schemas.extract import ExtractOptions
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
-from gazetools.validation.deep.maps import Box, Expected, Maps, MapSample
-from gazetools.validation.subject import DeepCheck, StoreColumns, Subject, spread
-from gazetools.video import VideoReader
+from gazetools.validation.deep.maps import Box, ChosenSamples, Maps, MapSample
+from gazetools.validation.subject import DeepCheck, StoreColumns, Subject
 
 if TYPE_CHECKING:
     from gazetools.gazemodels.gazelle import GazelleModel
+    from gazetools.video import VideoReader
 
 _NEIGHBOURS = 32
 _HALF_ROUNDING = 2.0**-12
 
 
 class NoSamples(Exception):
-    """Nothing can be compared; the text says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChosenSamples:
-    """What `MapEvidence` needs."""
-
-    samples: list[MapSample]
-    expected: Expected
-    rounding: Callable[[Maps], float]
-    """Mean error of a map as it is stored."""
+    """No maps can be compared; the text says why."""
 
 
 def choose_samples(subject: Subject, reader: VideoReader, model: GazelleModel, deep: DeepCheck) -> ChosenSamples:
@@ -91,7 +81,7 @@ def _prompts(columns: StoreColumns, rows: npt.NDArray[np.intp], grid: tuple[int,
 
 
 def prompt_box(box_xyxy: list[float], prompt: int, grid: tuple[int, int]) -> Box | None:
-    """What the model was told: the box, the box grown to a cell, or nothing."""
+    """The box that the model received: as given, grown to a cell of the grid, or None."""
     if prompt == Prompt.NONE:
         return None
     box = (box_xyxy[0], box_xyxy[1], box_xyxy[2], box_xyxy[3])
@@ -99,7 +89,7 @@ def prompt_box(box_xyxy: list[float], prompt: int, grid: tuple[int, int]) -> Box
 
 
 def _of_dataset(subject: Subject, reader: VideoReader, model: GazelleModel, count: int) -> ChosenSamples:
-    """Rows whose head boxes the dataset itself has kept."""
+    """Rows whose head boxes are stored with the dataset."""
     options = subject.options
     fitting = [s for s in subject.samples if s.frame < reader.frame_count and s.row < (subject.count or 0)]
     if options is None or not fitting:
@@ -125,7 +115,7 @@ def _of_dataset(subject: Subject, reader: VideoReader, model: GazelleModel, coun
 
 
 def _with_boxes(subject: Subject, reader: VideoReader, model: GazelleModel, deep: DeepCheck) -> ChosenSamples:
-    """Maps without head boxes of their own: row i is frame i, boxes come from `--heads`."""
+    """Rows of maps without head boxes of their own: row i is frame i, boxes come from `--heads`."""
     if deep.heads is None:
         raise NoSamples("It has no head boxes; give them with --heads file:PATH, or --heads whole.")
     options = ExtractOptions(heads=deep.heads)
@@ -157,7 +147,7 @@ def _with_boxes(subject: Subject, reader: VideoReader, model: GazelleModel, deep
 
 
 def as_packed(raw: Maps, inout: npt.NDArray[np.float32], options: PackOptions, size_hw: tuple[int, ...]) -> Maps:
-    """[1, H, W]: the people of one frame as `pack` would have made one map of them."""
+    """[1, H, W]: one map of the people of a frame, made as `pack` makes it."""
     maps, largest = combine_people(raw, np.zeros(1, np.int64), weight(inout, options.inout), rule=options.people)
     maps = normalise(resize(maps, (size_hw[0], size_hw[1])), options.normalize, temperature=options.temperature)
     return maps if largest is None else maps * largest[:, None, None]

@@ -1,4 +1,4 @@
-"""What a whole run will take on the disk: guessed from a few of its files before the model is loaded."""
+"""Room that a whole run will take on the disk, estimated from a few of its files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import numpy as np
 from gazetools.extraction.decoding.costs import Declared
 from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
 from gazetools.extraction.inputs import VideoItem
-from gazetools.extraction.space import MARGIN_BYTES, MARGIN_FILES
 from gazetools.gazemodels.registry import heatmap_shape_of
 from gazetools.heads.files import read_heads
-from gazetools.heads.table import HeadTable
 from gazetools.progress import Progress
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
@@ -23,24 +21,34 @@ from gazetools.store.columns import store_file_bytes
 from gazetools.store.listing import seems_complete
 from gazetools.video.fingerprint import FINGERPRINT_EVERY
 
+MARGIN_BYTES = 256 << 10
+MARGIN_FILES = 8
+"""Sidecar, lock and journal, temporary names, the report, and what the file system itself takes."""
 MOST_PROBES = 32
 """Files whose containers are asked for their frames; opening each of 24,236 would take minutes."""
 LEAST_FRAME_BYTES = 8
 """No codec makes smaller frames; a container that claims more frames than its bytes can hold is not believed."""
+_PEOPLE = {
+    "file": "with the people of their box files",
+    "whole": "with one row per frame",
+    "calib": "with the wearer in every frame",
+    "detect": "with one person per frame, which may be too few",
+}
+"""Rows that are counted, by the source of the head boxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceEstimate:
-    """What a run will take beside what is there, at its worst moment."""
+    """Room that a run will take in addition to what is there, at its worst moment."""
 
     needed_bytes: int
     needed_files: int
     videos: int
-    """Those that are not complete yet."""
+    """Number of videos that are not complete yet."""
     probed: int
-    """Of them those whose frames were asked for; the others are taken to be like them, byte by byte."""
+    """Number of videos whose containers said how many frames they have; the others are taken to be alike per byte."""
     people: str
-    """What was counted for people, in words."""
+    """Which people were counted, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +56,7 @@ class _Video:
     item: VideoItem
     size_bytes: int
     replaced_bytes: int
-    """Of the store file that goes when this video's is there."""
+    """Size of the store file that this video's new one replaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +76,19 @@ def estimate_space(
     decoding: DecodeSettings,
     progress: Progress,
 ) -> SpaceEstimate | None:
-    """The need of a run over `items`; None where no file says how many frames it has.
+    """Estimate the room for a run over `items`; None where no file says how many frames it has.
 
-    Counted are the store files of the videos that are not complete, and the pieces of the largest ones on the way.
+    Counts the store files of the videos that are not complete, and the pieces of the largest ones on the way.
 
     Args:
         items: the videos.
-        store: finished videos and unfinished pieces in it need nothing any more.
+        store: finished videos and unfinished pieces in it need no more room.
         options: which frames and people, and the model, whose maps have a size.
         head_files: box files by video id; videos without one will fail and need nothing.
         parts: share of each video that this run makes; None: all of each.
-        workers: videos under way at a time.
+        workers: videos in progress at a time.
         decoding: how the decoding process is started that opens the files.
-        progress: told of files.
+        progress: receives the number of opened files.
     """
     videos = _unfinished(items, store, options, head_files)
     probed = _probe(videos, options, head_files, decoding, progress)
@@ -93,10 +101,10 @@ def estimate_space(
         share = (parts or {}).get(video_id, 1.0)
         joined += max(guess.stored_bytes * share - videos[video_id].replaced_bytes, 0.0)
     in_pieces = [guess for guess in guesses.values() if guess.frames > PIECE_FRAMES]  # others stay in memory
-    under_way = sorted(in_pieces, key=lambda guess: guess.stored_bytes)[-workers:]
+    in_progress = sorted(in_pieces, key=lambda guess: guess.stored_bytes)[-workers:]
     there_bytes, there_files = _pieces_there(store) if options.shard is None else (0, 0)
-    pieces_bytes = sum(guess.stored_bytes for guess in under_way) - there_bytes
-    pieces_files = sum(int(guess.frames // PIECE_FRAMES) + 1 for guess in under_way) - there_files
+    pieces_bytes = sum(guess.stored_bytes for guess in in_progress) - there_bytes
+    pieces_files = sum(int(guess.frames // PIECE_FRAMES) + 1 for guess in in_progress) - there_files
 
     new = [video_id for video_id in guesses if not videos[video_id].replaced_bytes]
     files_each = 2 if options.detection() is None else 4  # payload and sidecar, boxes and their record
@@ -106,21 +114,21 @@ def estimate_space(
         + MARGIN_FILES * bool(guesses),
         videos=len(guesses),
         probed=sum(guess is not None for guess in probed.values()),
-        people=_people_words(options),
+        people=_PEOPLE[options.heads.partition(":")[0]],
     )
 
 
 def _unfinished(
     items: Sequence[VideoItem], store: Path, options: ExtractOptions, head_files: Mapping[str, Path] | None
 ) -> dict[str, _Video]:
-    """video id -> video, of those that this run will have to make."""
+    """The videos that this run will have to make, by id."""
     videos = {}
     for item in items:
         if head_files is not None and options.detection() is None and item.video_id not in head_files:
             continue
         try:
             done = seems_complete(store, item.video_id)
-        except UsageError:  # a link leads out of the store: its result will say so
+        except UsageError:  # a link leads out of the store: the result of this video will say so
             continue
         if done is not None and not options.overwrite:
             continue
@@ -194,15 +202,16 @@ def _guess(
             table = table.fill_gaps(options.fill_gaps).choose(options.people)
         except HeadsError:
             return None
-        rows = _rows_between(table, first, stop) * kept / max(stop - first, 1)
-    stored = store_file_bytes(
-        frames=kept, rows=round(rows), fingerprints=-(-kept // FINGERPRINT_EVERY), heatmap_shape=shape
-    )
+        low, high = np.searchsorted(table.frame, [first, stop])
+        rows = int(high - low) * kept / max(stop - first, 1)
+    stored = store_file_bytes(frames=kept, rows=round(rows), fingerprints=fingerprints_of(kept), heatmap_shape=shape)
     return _Guess(frames=kept, stored_bytes=stored)
 
 
 def chosen_frames(frames: int, seconds: float, options: ExtractOptions) -> tuple[int, int, int]:
-    """(first, stop, kept): about which of `frames` in `seconds` the options choose, and how many of those they keep.
+    """(first, stop, kept): range of `frames` in `seconds` that the options choose, and how many of those they keep.
+
+    An estimate for a constant frame rate.
 
     >>> chosen_frames(300, 10.0, ExtractOptions(start=2, end=4, stride=2))
     (60, 120, 30)
@@ -216,13 +225,13 @@ def chosen_frames(frames: int, seconds: float, options: ExtractOptions) -> tuple
     return first, stop, kept
 
 
-def _rows_between(table: HeadTable, first: int, stop: int) -> int:
-    low, high = np.searchsorted(table.frame, [first, stop])
-    return int(high - low)
+def fingerprints_of(frames: int) -> int:
+    """Number of fingerprints that are kept for so many frames."""
+    return -(-frames // FINGERPRINT_EVERY)
 
 
 def file_size(path: Path) -> int:
-    """Bytes of the file; 0 where it can't be asked, which whoever opens it will say."""
+    """Bytes of the file; 0 where it can't be read, which is reported when it is opened."""
     try:
         return path.stat().st_size
     except OSError:
@@ -230,22 +239,12 @@ def file_size(path: Path) -> int:
 
 
 def _pieces_there(store: Path) -> tuple[int, int]:
-    """(bytes, files) of the unfinished pieces in `store`, which go when their videos are joined."""
+    """(bytes, files) of the unfinished pieces in `store`, which are removed when their videos are joined."""
     sizes = [file_size(path) for path in (store / WORK_FOLDER).glob("*/piece_*.npz")]
     return sum(sizes), len(sizes)
 
 
 def _new_folders(store: Path, video_ids: Sequence[str]) -> int:
-    """Folders that are still to be made for the files of these videos."""
+    """Number of folders that have to be made for the files of these videos."""
     folders = {folder for video_id in video_ids for folder in PurePosixPath(video_id).parents}
     return sum(not (store / folder).exists() for folder in folders)
-
-
-def _people_words(options: ExtractOptions) -> str:
-    if options.heads.startswith("file:"):
-        return "with the people of their box files"
-    if options.heads == "whole":
-        return "with one row per frame"
-    if options.heads == "calib":
-        return "with the wearer in every frame"
-    return "with one person per frame, which may be too few"

@@ -1,0 +1,146 @@
+"""Room on the disk: does the whole run fit, asked before the model is loaded, and does the next video fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gazetools.extraction.decoding.decoder import DecodeSettings
+from gazetools.extraction.disk_estimate import (
+    LEAST_FRAME_BYTES,
+    MARGIN_BYTES,
+    MARGIN_FILES,
+    estimate_space,
+    file_size,
+    fingerprints_of,
+)
+from gazetools.extraction.inputs import VideoItem
+from gazetools.extraction.work import VideoWork, WorkerTools
+from gazetools.gazemodels.registry import heatmap_shape_of
+from gazetools.io.space import FreeSpace, blocks, check_space, free_space, size_text
+from gazetools.progress import Progress
+from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
+from gazetools.schemas.store import STORE_SUFFIX
+from gazetools.schemas.video_id import path_of_id
+from gazetools.store.columns import piece_file_bytes, store_file_bytes
+
+_LEAST_BOX_BYTES = 12
+"""Bytes of the shortest line in a box file."""
+_PLENTY_BYTES = 4 << 30
+"""More than the previous store file can take beyond what its pieces give back."""
+
+
+def check_space_for_run(
+    items: Sequence[VideoItem],
+    store: Path,
+    options: ExtractOptions,
+    head_files: Mapping[str, Path] | None,
+    *,
+    parts: Mapping[str, float] | None = None,
+    workers: int = 1,
+    decoding: DecodeSettings,
+    progress: Progress,
+) -> None:
+    """Raise FaultError where `store` has no room for the run; say so where it will take more than half of the room.
+
+    Arguments as for `estimate_space`.
+    """
+    free = free_space(store)
+    if _surely_fits(items, free, options, head_files):
+        return
+    estimate = estimate_space(
+        items, store, options, head_files, parts=parts, workers=workers, decoding=decoding, progress=progress
+    )
+    if estimate is None:
+        return
+    guessed = f"estimated from {estimate.probed:,} of {estimate.videos:,} files, {estimate.people}"
+    check_space(
+        store,
+        needed_bytes=estimate.needed_bytes,
+        needed_files=estimate.needed_files,
+        what=f"Extracting {estimate.videos:,} video{'s' * (estimate.videos != 1)} ({guessed})",
+        hint="Nothing was done. Make room, or choose another -o, fewer frames (--stride, --fps) or --people; "
+        "--no-check-space begins all the same.",
+    )
+    if estimate.needed_bytes > free.bytes / 2:
+        progress.say(
+            f"the store will take about {size_text(estimate.needed_bytes)} of the {size_text(free.bytes)} that are "
+            f"free ({guessed})"
+        )
+
+
+def _surely_fits(
+    items: Sequence[VideoItem], free: FreeSpace, options: ExtractOptions, head_files: Mapping[str, Path] | None
+) -> bool:
+    """Whether there is far more room than for as many frames and boxes as the bytes of the files can hold at all.
+
+    Then a small run needs no estimate, which opens files and takes a moment.
+    """
+    frames = rows = sum(file_size(item.path) for item in items) // LEAST_FRAME_BYTES
+    if head_files and options.heads.startswith("file:"):
+        box_bytes = sum(file_size(path) for path in head_files.values())
+        rows = box_bytes // _LEAST_BOX_BYTES * (1 + options.fill_gaps)
+    stored = store_file_bytes(
+        frames=frames, rows=rows, fingerprints=frames, heatmap_shape=heatmap_shape_of(options.model)
+    )
+    most_bytes = 2 * stored + len(items) * MARGIN_BYTES  # in pieces, then in store files
+    most_files = frames // PIECE_FRAMES + len(items) * MARGIN_FILES
+    return 2 * most_bytes < free.bytes and (free.files is None or 2 * most_files < free.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceNeed:
+    """Room that a video takes in addition to what is there, at its worst moment: all its pieces, and its store file."""
+
+    bytes: int
+    files: int
+    rows: int
+
+
+def need_of_video(video: VideoWork, store: Path, heatmap_shape: tuple[int, int]) -> SpaceNeed:
+    """The need of `video`, all of whose missing pieces are made before its store file.
+
+    The only piece of a video stays in memory.
+    """
+    rows_of = [int(video.heads.people_in(part).sum()) for part in video.parts]
+    prints_of = [fingerprints_of(len(part)) for part in video.parts]
+    missing = [number for number in range(len(video.parts)) if not video.pieces.exists(number)]
+    if len(video.parts) == 1:
+        missing = []
+    pieces_bytes = 0
+    for number in missing:
+        frames, rows, prints = len(video.parts[number]), rows_of[number], prints_of[number]
+        pieces_bytes += blocks(
+            piece_file_bytes(frames=frames, rows=rows, fingerprints=prints, heatmap_shape=heatmap_shape)
+        )
+    frames, rows, prints = sum(map(len, video.parts)), sum(rows_of), sum(prints_of)
+    store_bytes = store_file_bytes(frames=frames, rows=rows, fingerprints=prints, heatmap_shape=heatmap_shape)
+    final = path_of_id(store, video.item.video_id, STORE_SUFFIX)
+    folders = [folder for folder in (*final.parents, video.pieces.path) if not folder.exists()]
+    return SpaceNeed(
+        bytes=pieces_bytes + blocks(store_bytes) + MARGIN_BYTES,
+        files=len(missing) + len(folders) + MARGIN_FILES,
+        rows=rows,
+    )
+
+
+def check_space_for_video(tools: WorkerTools, video: VideoWork) -> None:
+    """Raise FaultError where the store has no room for `video`.
+
+    The store file of the previous video may still be being written: it takes room until it is there, and then its
+    pieces give room back. Only where the disk is nearly full does this wait for it.
+    """
+    store, heatmap_shape = tools.store, tools.runner.heatmap_shape
+    need = need_of_video(video, store, heatmap_shape)
+    if free_space(store).bytes < 2 * need.bytes + _PLENTY_BYTES:
+        tools.wait_for_store_writer()
+    height, width = heatmap_shape
+    check_space(
+        store,
+        needed_bytes=need.bytes,
+        needed_files=need.files,
+        what=f"The video {video.item.video_id} ({need.rows:,} heatmaps of {height}x{width})",
+        hint="Make room and run the same command again: finished videos and pieces are kept. Or choose another -o, "
+        "fewer frames (--stride, --fps) or --people; --no-check-space goes on all the same.",
+    )
