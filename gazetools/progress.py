@@ -30,17 +30,5 @@ class ShowsTable(Protocol):
         """Show or replace the table."""
 
 
-class NoProgress:
+class NoProgress(Progress):
     """A progress that ignores everything."""
-
-    def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
-        """Ignored."""
-
-    def advance(self, task: str, steps: int = 1) -> None:
-        """Ignored."""
-
-    def finish(self, task: str) -> None:
-        """Ignored."""
-
-    def say(self, message: str) -> None:
-        """Ignored."""

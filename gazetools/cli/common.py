@@ -70,10 +70,8 @@ TERMINAL = Terminal()
 """The terminal of this process; the only state that the command line keeps."""
 
 
-def _set_json(value: bool) -> bool:
-    if value:
-        TERMINAL.json = True
-    return value
+def _set_json(value: bool) -> None:
+    TERMINAL.json = TERMINAL.json or value
 
 
 JsonOption = Annotated[
