@@ -173,7 +173,3 @@ def _lacking_package(error: ImportError) -> EnvironmentLacksError:
             hint="pip uninstall -y opencv-python && pip install opencv-python-headless",
         )
     return EnvironmentLacksError(f"The package {name} can't be imported ({error}).", hint=f"pip install {name}")
-
-
-if __name__ == "__main__":
-    main()
