@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -30,5 +30,10 @@ class ShowsTable(Protocol):
         """Show or replace the table."""
 
 
-class NoProgress(Progress):
+class NoProgress:
     """A progress that ignores everything."""
+
+    def _ignore(self, *_: Any, **__: Any) -> None:
+        """Ignored."""
+
+    start = advance = finish = say = _ignore

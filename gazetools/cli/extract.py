@@ -62,9 +62,9 @@ def extract(
     Example: gazetools extract videos -o store --device cuda:0,cuda:1 --profile
     """
     options = _with_shard_of_slurm(options)
-    engine = ENGINES[options.engine]
     settings = engine_settings(options.engine, {name: given or [] for name, given in pairs.items()})
-    if dry_run and engine.has_script:
+    engine = ENGINES[options.engine].load()
+    if dry_run and hasattr(engine, "script"):
         return _show_script(inputs, output, options, settings)
     if dry_run:
         return _show_plan(inputs, output, options)
@@ -94,7 +94,7 @@ def _show_script(inputs: list[str], output: Path, options: ExtractOptions, setti
     from gazetools.extraction.run import plan
 
     plan(inputs, options)
-    script = ENGINES[options.engine].script(inputs, output, options, settings)
+    script = ENGINES[options.engine].load().script(inputs, output, options, settings)
     TERMINAL.emit({"sbatch": script})
     if not TERMINAL.json:
         sys.stdout.write(script)
