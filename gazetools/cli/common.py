@@ -57,13 +57,11 @@ class Terminal:
         self.emit(document)
         self.show(renderable)
 
-    @contextmanager
-    def progress(self) -> Iterator[RichProgress]:
-        """Progress bars with rate and ETA on stderr."""
+    def progress(self) -> RichProgress:
+        """Progress bars with rate and ETA on stderr, a context manager."""
         from gazetools.cli.progress import RichProgress
 
-        with RichProgress(self.err()) as progress:
-            yield progress
+        return RichProgress(self.err())
 
 
 TERMINAL = Terminal()

@@ -62,7 +62,7 @@ class _Steps(RichProgress):
     def finish(self, task: str) -> None:
         """Stop drawing, so that the next command can."""
         super().finish(task)
-        self.__exit__(None, None, None)
+        self.__exit__()
 
 
 def _panel(result: DemoResult) -> Panel:
