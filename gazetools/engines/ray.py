@@ -37,10 +37,7 @@ def run(
 
     Args:
         inputs: as for `extract`. They, the weights and the store are on a file system that all nodes share.
-        output: the store.
         options: one device (`auto`, `cpu` or `cuda`) for all workers and no `shard`.
-        settings: the cluster, and number and size of the workers.
-        progress: receives the number of frames done.
 
     Raises:
         UsageError: as `extract`, or options that do not go with this engine.

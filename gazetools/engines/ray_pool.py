@@ -29,11 +29,9 @@ class RayPool:
     Args:
         ray: the module `ray`, connected to a cluster.
         order: the order of every worker; its one device is the same on every node.
-        progress: receives the workers' progress.
         settings: number and size of the workers, both set. More workers than the cluster has room for wait, and start
             when there is room.
         probe: a file in the store that every node must see.
-        module: the module of the worker processes.
     """
 
     def __init__(

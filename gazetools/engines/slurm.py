@@ -75,8 +75,6 @@ def run(
         inputs: as for `extract`; planned here too, so that a typo fails before the jobs wait in the queue.
         output: the store, on a file system that all nodes share.
         options: `shard` must be None.
-        settings: the job array.
-        progress: receives the number of ended jobs.
         executor: a submitit executor; None: Slurm's.
 
     Raises:
