@@ -63,13 +63,13 @@ def extract(
     """
     options = _with_shard_of_slurm(options)
     settings = engine_settings(options.engine, {name: given or [] for name, given in pairs.items()})
-    engine = ENGINES[options.engine].load()
-    if dry_run and hasattr(engine, "script"):
+    engine = ENGINES[options.engine]
+    if dry_run and hasattr(engine.load(), "script"):
         return _show_script(inputs, output, options, settings)
     if dry_run:
         return _show_plan(inputs, output, options)
     with sigterm_as_interrupt(), TERMINAL.progress() as progress:
-        report = engine.run(inputs, output, options, settings, progress)
+        report = engine.load().run(inputs, output, options, settings, progress)
     TERMINAL.result(report.model_dump(mode="json"), tables.extracted_videos(report, output))
     for item in report.failed:
         TERMINAL.show(f"[red]failed[/] {escape(item.video_id)}: {escape(item.reason or '')}")

@@ -35,10 +35,9 @@ class ShardJob:
     output: str
     options: dict[str, Any]
 
-    def __call__(self) -> dict[str, Any]:
-        """Extract the shard and return its report as a document."""
-        report = extract(list(self.inputs), self.output, options=ExtractOptions(**self.options))
-        return report.model_dump(mode="json")
+    def __call__(self) -> None:
+        """Extract the shard; its report is in the store."""
+        extract(self.inputs, self.output, options=ExtractOptions(**self.options))
 
     def checkpoint(self) -> Any:
         """The same job again, at a time-out or a preemption; finished pieces and videos are in the store."""
