@@ -65,7 +65,7 @@ class HeadSource(StrictModel):
     spec: str
     """The value of `--heads`."""
     sha256: str | None
-    """Of the box file, None where there is none."""
+    """sha256 of the box file, None where there is none."""
     rows: int = Field(ge=0)
     clipped_boxes: int = Field(ge=0)
     """Boxes that reached over the frame's edge and were cut at it."""

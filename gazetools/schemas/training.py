@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from gazetools.schemas.arms import ArmSettings, EvaluationSettings
 from gazetools.schemas.base import StrictModel
@@ -29,8 +29,6 @@ __all__ = [
     "TrainingConfig",
     "WandbSettings",
 ]
-
-PositiveInt = Annotated[int, Field(gt=0)]
 
 
 class WandbSettings(StrictModel):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from gazetools.schemas.arms import TrainedPart
 from gazetools.schemas.base import Choices, StrictModel
 
-PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
 LOSS_NAMES = Choices("focal", "cross_entropy")
 """Names of the table LOSSES in gazetools.trainer.learn.losses."""
@@ -64,7 +71,7 @@ class OptimizationSettings(StrictModel):
     """Loss of the probe by name. None: what `use_focal_loss` says."""
     losses: LossSettings = LossSettings()
     multihead_kwargs: Annotated[list[HeadSettings], Field(min_length=1)] = Field(default=[HeadSettings()])
-    head: Annotated[int, Field(ge=0)] | None = None
+    head: NonNegativeInt | None = None
     """Train only this entry of `multihead_kwargs`; None: all of them, in parallel."""
     accumulation_steps: PositiveInt = 1
     """Batches per optimizer step; the gradient is that of all their clips."""
