@@ -32,8 +32,6 @@ MEMBER_TYPES: dict[str, np.dtype[Any]] = {
     "norm_offset": np.dtype(np.float32),
 }
 """Type of each array [T] that may lie next to the maps."""
-_OTHER_FILES = 2
-"""The video's other members or origin, and its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +45,8 @@ class MapStream:
     member_names: tuple[str, ...]
     """Names of the arrays [T] next to the maps, keys of MEMBER_TYPES."""
     members: Callable[[], dict[str, npt.NDArray[Any]]]
-    """Returns the arrays of `member_names` in this order. Called once, after the last block, since some are known only
-    then. If it raises, the video is not committed."""
+    """Returns the arrays of `member_names` in this order. Called once, after the last block; if it raises, the video is
+    not committed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +91,7 @@ class SideMembers(Protocol):
     """The named arrays of a packed file: those next to the maps and, except in a folder of frames, the maps."""
 
     @property
-    def names(self) -> list[str]:
-        """Names of the members."""
+    def names(self) -> list[str]: ...
 
     def layout(self, name: str) -> ArrayHeader:
         """Type and shape of a member. Raises DataFileError."""
@@ -102,8 +99,7 @@ class SideMembers(Protocol):
     def load(self, name: str) -> AnyArray:
         """A member as an array. Raises DataFileError."""
 
-    def close(self) -> None:
-        """Release the file."""
+    def close(self) -> None: ...
 
 
 class Layout(ABC):
@@ -179,7 +175,7 @@ class Layout(ABC):
         check_space(
             path.parent,
             needed_bytes=needed_bytes,
-            needed_files=files + _OTHER_FILES,
+            needed_files=files + 2,  # the video's other members or origin, and its folder
             what=str(path),
             hint="Free some space, or choose a smaller --size or --dtype; finished videos are kept.",
             files_hint=self.files_hint,
@@ -249,10 +245,8 @@ class MemoryMaps(StoredMaps):
 class FileMaps(StoredMaps):
     """Maps that lie uncompressed in one file, read with positioned reads at their offsets.
 
-    Positioned reads are as fast as a memory map for the frames of a clip, and several times faster from a cold cache,
-    since the wanted ranges are announced first and arrive together. A file that is cut while it is open raises
-    DataFileError, where a memory map would kill the process with SIGBUS. The descriptor has no shared position, so
-    threads and forked workers may use it.
+    They are as fast as a memory map for the frames of a clip, and several times faster from a cold cache, since the
+    wanted ranges are announced first and arrive together.
     """
 
     def __init__(self, path: Path, header: ArrayHeader, offset: int) -> None:
@@ -266,11 +260,9 @@ class FileMaps(StoredMaps):
     def read(self, indices: Indices) -> AnyArray:
         """Raises DataFileError where the file has been cut since it was opened."""
         maps = np.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
-        if not len(indices):
-            return maps
         buffer = maps.reshape(-1).view(np.uint8).data
         size = self._frame_bytes
-        runs = _runs_of(indices)
+        runs = _runs_of(indices) if len(indices) else []
         if len(runs) > 1:
             for _, first, count in runs:
                 self._file.advise(self._offset + first * size, count * size, "POSIX_FADV_WILLNEED")
@@ -284,11 +276,6 @@ class FileMaps(StoredMaps):
 
 def _runs_of(indices: Indices) -> list[tuple[int, int, int]]:
     """(position, first index, count) of each run of consecutive indices."""
-    listed = indices.tolist()
-    runs = []
-    start = 0
-    for position in range(1, len(listed) + 1):
-        if position == len(listed) or listed[position] != listed[position - 1] + 1:
-            runs.append((start, listed[start], position - start))
-            start = position
-    return runs
+    starts = np.flatnonzero(np.diff(indices, prepend=indices[0]) != 1)
+    counts = np.diff(starts, append=len(indices))
+    return list(zip(starts.tolist(), indices[starts].tolist(), counts.tolist(), strict=True))

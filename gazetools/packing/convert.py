@@ -73,7 +73,8 @@ def convert(
     options, videos = _plan(source, layout, dtype)
     if dataset.resolve() == source.resolve() or dataset.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"The dataset {dataset} would lie inside {source}.", hint="Choose a folder outside of it.")
-    return pack_videos(videos, dataset, options, overwrite=overwrite, workers=workers, progress=progress)
+    chosen = {video.video_id: video.pack for video in sorted(videos, key=lambda video: video.video_id)}
+    return pack_videos(chosen, dataset, options, overwrite=overwrite, workers=workers, progress=progress)
 
 
 def _plan(source: Path, layout: LayoutName, dtype: PackDtype | None) -> tuple[PackOptions, list[_StoredVideo]]:
@@ -103,12 +104,12 @@ def _plan(source: Path, layout: LayoutName, dtype: PackDtype | None) -> tuple[Pa
         if not videos:
             raise UsageError(f"{source} holds no .npz and no .npy.", hint="Pass a dataset or a folder of heatmaps.")
         options = parse_settings(PackOptions, {"layout": layout, "dtype": dtype or "float32"}, what="convert")
-    return options, sorted(videos, key=lambda video: video.video_id)
+    return options, videos
 
 
 @dataclass(frozen=True)
 class _StoredVideo:
-    """Packed or foreign heatmaps of one video, see VideoToPack."""
+    """Packed or foreign heatmaps of one video."""
 
     video_id: str
     layout: Layout
@@ -118,6 +119,7 @@ class _StoredVideo:
     """None for heatmaps of another tool."""
 
     def pack(self, draft: ManifestDraft, progress: Progress) -> PackedItem:
+        """Copy them into the dataset, a PackVideo."""
         if not self.path.exists():
             raise DataFileError(f"{self.path} does not exist.", hint="Run gazetools validate on the source.")
         found = self.layout.sha256(self.path)

@@ -13,6 +13,7 @@ from gazetools.preview.encode import write_overlay_video
 from gazetools.preview.overlay import draw_overlay
 from gazetools.preview.rows import OverlaySource, open_overlays
 from gazetools.progress import NoProgress, Progress
+from gazetools.sampling import spread
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.video import Frame
 from gazetools.video import VideoReader
@@ -65,7 +66,7 @@ def _contact_sheet(reader: VideoReader, source: OverlaySource, output: Path, cou
     with_maps = [i for i in source.frames() if i < reader.frame_count]
     if not with_maps:
         raise UsageError(f"No frame of {reader.info.path} has a heatmap.", hint="Check --heatmaps and --id.")
-    chosen = np.unique(np.array(with_maps)[np.linspace(0, len(with_maps) - 1, max(count, 1)).round().astype(int)])
+    chosen = np.array(with_maps)[spread(len(with_maps), max(count, 1))]
     tiles = []
     for frame in reader.frames(chosen):
         scale = min(1.0, _TILE_WIDTH / frame.rgb.shape[1])
