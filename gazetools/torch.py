@@ -116,15 +116,13 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
         }
 
     def _all_ids(self) -> list[str]:
-        if not self.dataset_path.is_dir():
-            raise UsageError(f"{self.dataset_path} is not a folder.", hint="Pass a dataset or a folder of heatmaps.")
-        if (self.dataset_path / MANIFEST_NAME).exists():
-            ids = sorted(raw_manifest(self.dataset_path)["videos"])
-        else:
-            ids = sorted(list_foreign(self.dataset_path))
+        path = self.dataset_path
+        if not path.is_dir():
+            raise UsageError(f"{path} is not a folder.", hint="Pass a dataset or a folder of heatmaps.")
+        ids = raw_manifest(path)["videos"] if (path / MANIFEST_NAME).exists() else list_foreign(path)
         if not ids:
-            raise UsageError(f"{self.dataset_path} holds no heatmaps.", hint="Pass the folder of gazetools pack -o.")
-        return ids
+            raise UsageError(f"{path} holds no heatmaps.", hint="Pass the folder of gazetools pack -o.")
+        return sorted(ids)
 
     def _reader(self, video_id: str) -> HeatmapReader:
         return self._readers.get(

@@ -19,7 +19,6 @@ from gazetools.schemas.video import Frame
 from gazetools.video import VideoReader
 
 _TILE_WIDTH = 640
-_VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov"}
 
 
 def preview(
@@ -49,7 +48,7 @@ def preview(
         UsageError: another suffix, no maps for this video, or files that do not exist.
     """
     video, output = Path(video), Path(output)
-    if output.suffix.lower() not in {".png", *_VIDEO_SUFFIXES}:
+    if output.suffix.lower() not in {".png", ".mp4", ".mkv", ".mov"}:
         raise UsageError(f"The output {output} must end in .png, .mp4, .mkv or .mov.", hint="Change -o.")
     with open_overlays(Path(heatmaps), video_id or video.stem) as source, VideoReader(video) as reader:
         if output.suffix.lower() == ".png":
