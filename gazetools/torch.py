@@ -95,9 +95,7 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
         return len(self._starts)
 
     def __getitem__(self, position: int) -> HeatmapClip:
-        """Clip number `position`."""
-        if not -len(self) <= position < len(self):
-            raise IndexError(f"clip {position} of {len(self)}")
+        """Clip number `position`. Raises IndexError for one outside of the clips."""
         number, first = self._starts[position].tolist()
         video_id = self.video_ids[number]
         reader = self._reader(video_id)

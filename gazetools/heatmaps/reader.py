@@ -26,14 +26,12 @@ class HeatmapReader(Closing):
 
     Reads every layout of gazetools and, without a manifest, heatmaps of other tools: `<id>.npz` with the maps under
     any key (`heatmap`, else the first), `<id>.npy`, `<id>/gaze.npy`, or a folder of numbered .npy files; arrays are
-    [T,H,W], [T,1,H,W] or [H,W]. Nothing is ever unpickled. A stored member of an .npz is read at its offset inside
-    the archive; a compressed one is unpacked once and kept (at most 2 GiB).
+    [T,H,W], [T,1,H,W] or [H,W]. Nothing is unpickled. A compressed .npz is unpacked once and kept (at most 2 GiB).
 
     Readers can be pickled and used in forked or spawned workers: each process opens the files for itself.
 
     Args:
         dataset_path: folder with the heatmaps (and `manifest.json` where gazetools packed them).
-        video_id: id of the video.
         missing: what to do where the video, or a numbered frame of a folder, is not there: `error` raises
             DataFileError, `zero` returns zero maps (`valid` False). A *broken* file is an error in both.
         size: (H, W) of the zero maps of a missing video in a folder without a manifest.

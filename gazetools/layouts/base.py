@@ -140,7 +140,7 @@ class Layout(ABC):
     def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
         """Type and shape of the maps (see `thw`), and their name in messages.
 
-        With `members`, which are those of `path`, this method, `open` and `blocks` need not open the file again.
+        With the `members` of `path` this method, `open` and `blocks` need not open the file again.
         """
 
     @abstractmethod
@@ -204,10 +204,9 @@ def thw(shape: tuple[int, ...], where: str) -> Shape:
 
 
 def side_header(members: SideMembers | None, name: str, *, strict: bool) -> ArrayHeader | None:
-    """Type and shape of a member next to the maps, None where there is none.
+    """Type and shape of a member next to the maps, None where there is none or, unless `strict`, it can't be used.
 
-    In files of other tools a name such as `valid` may mean anything: a member that can't be used counts as absent.
-    With `strict` it raises DataFileError.
+    In files of other tools a name such as `valid` may mean anything. With `strict` it raises DataFileError.
     """
     if members is None or name not in members.names:
         return None

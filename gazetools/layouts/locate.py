@@ -26,7 +26,6 @@ _WHOLE_ARRAY_IN_FOLDER = "gaze.npy"
 class Location:
     """Where a video's heatmaps lie."""
 
-    video_id: str
     layout: Layout
     path: Path
     entry: PackedVideo | None
@@ -67,7 +66,7 @@ def _stated_location(dataset: Path, video_id: str) -> Location | None:
         raise DataFileError(f"{path}: the entry of {video_id!r} is broken: {problems}.", path=str(path)) from None
     if (layout := layout_named(video_id, entry.file)) is None:
         raise DataFileError(f"{path}: the file {entry.file!r} of {video_id!r} is not its own.")
-    return Location(video_id=video_id, layout=layout, path=dataset / entry.file, entry=entry)
+    return Location(layout=layout, path=dataset / entry.file, entry=entry)
 
 
 def _foreign_location(dataset: Path, video_id: str) -> Location | None:
@@ -76,7 +75,7 @@ def _foreign_location(dataset: Path, video_id: str) -> Location | None:
     path = next((path for path in (npz, npy, folder / _WHOLE_ARRAY_IN_FOLDER) if path.is_file()), None)
     if path is None and folder.is_dir() and is_frame_folder(folder):
         path = folder
-    return None if path is None else Location(video_id=video_id, layout=layout_at(path), path=path, entry=None)
+    return None if path is None else Location(layout=layout_at(path), path=path, entry=None)
 
 
 def list_foreign(root: Path) -> dict[str, list[Path]]:

@@ -133,7 +133,10 @@ class _StoredVideo:
         if (unchanged := place.unchanged()) is not None:
             return unchanged
         with self.layout.open(self.path) as maps:
-            dtype = np.dtype(self.entry.dtype if self.entry else self._foreign_dtype(maps, draft.options))
+            if self.entry is None:
+                scale_of(maps.dtype, self.path)  # refuses numbers whose scale is unknown
+            kept = maps.dtype.name in ("float16", "float32", "uint8") and draft.options.dtype == "float32"
+            dtype = np.dtype(maps.dtype.name if kept or self.entry else draft.options.dtype)
             sides = self._sides(maps)
             fields = place.write(
                 MapStream(
@@ -164,11 +167,6 @@ class _StoredVideo:
         if hashlib.sha256(data).hexdigest() != entry.origin_sha256:
             raise DataFileError(f"The sha256 of {path} is not its manifest's.", hint="Pack it again.")
         return data
-
-    def _foreign_dtype(self, maps: StoredMaps, options: PackOptions) -> str:
-        scale_of(maps.dtype, self.path)  # refuses numbers whose scale is unknown
-        kept = maps.dtype.name in ("float16", "float32", "uint8") and options.dtype == "float32"
-        return maps.dtype.name if kept else options.dtype
 
     def _blocks(self, maps: StoredMaps, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[np.generic]]:
         """The numbers of a dataset as they are; those of another tool in `dtype`, checked to be in 0..1."""

@@ -50,8 +50,7 @@ class ManifestDraft:
             self._entries = dict(manifest.videos)
             if manifest.options.key() != options.key():
                 self._check_may_replace(manifest, overwrite=overwrite)
-        if self._work.is_dir():
-            self._take_journal()
+        self._take_journal()
 
     @property
     def video_ids(self) -> set[str]:

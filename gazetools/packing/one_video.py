@@ -73,14 +73,13 @@ class Place:
     """sha256 of the file from which the video is packed."""
 
     @property
-    def layout(self) -> Layout:
-        """The dataset's layout."""
+    def _layout(self) -> Layout:
         return LAYOUTS[self.draft.options.layout]
 
     @property
-    def path(self) -> Path:
+    def _path(self) -> Path:
         """File or folder of the video."""
-        return path_of_id(self.draft.dataset, self.video_id, self.layout.suffix)
+        return path_of_id(self.draft.dataset, self.video_id, self._layout.suffix)
 
     def unchanged(self) -> PackedItem | None:
         """The result of a video that is packed already; None where it must be packed.
@@ -89,9 +88,9 @@ class Place:
         """
         if (entry := self.draft.unchanged(self.video_id, self.source_sha256)) is not None:
             return self._item("unchanged", entry)
-        if self.path.exists() and not self.draft.may_replace:
+        if self._path.exists() and not self.draft.may_replace:
             raise UsageError(
-                f"{self.path} exists and is in no manifest of gazetools.",
+                f"{self._path} exists and is in no manifest of gazetools.",
                 hint="Choose another -o, or pass --overwrite.",
             )
         return None
@@ -101,10 +100,10 @@ class Place:
 
         Raises FaultError before writing where the disk has no room.
         """
-        self.layout.check_space(self.path, stream.shape, stream.dtype)
-        written = self.layout.write(self.path, stream)
+        self._layout.check_space(self._path, stream.shape, stream.dtype)
+        written = self._layout.write(self._path, stream)
         return {
-            "file": self.video_id + self.layout.suffix,
+            "file": self.video_id + self._layout.suffix,
             **dict(zip("THW", stream.shape, strict=True)),
             "dtype": stream.dtype.name,
             "scale": UINT8_SCALE if stream.dtype == np.uint8 else 1.0,
