@@ -155,9 +155,8 @@ class ViewSettings(StrictModel):
 
 def check_template(value: str) -> str:
     """A folder layout such as `takes/{take}/frame_aligned_videos/{camera}`; ValueError for unknown placeholders."""
-    fields = _PLACEHOLDER.findall(value)
-    unknown = [name for name in fields if name not in TEMPLATE_FIELDS]
-    if unknown or not fields or "{" in _PLACEHOLDER.sub("", value) or "}" in _PLACEHOLDER.sub("", value):
+    fields, rest = set(_PLACEHOLDER.findall(value)), _PLACEHOLDER.sub("", value)
+    if not fields or not fields <= set(TEMPLATE_FIELDS) or "{" in rest or "}" in rest:
         raise ValueError(
             f"file_format {value!r} is 0, 1 or a path with placeholders of "
             + ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)

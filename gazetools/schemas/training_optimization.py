@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import (
-    Field,
-    FiniteFloat,
-    NonNegativeInt,
-    PositiveInt,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, FiniteFloat, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gazetools.schemas.arms import TrainedPart
 from gazetools.schemas.base import Choices, StrictModel
@@ -71,7 +63,7 @@ class OptimizationSettings(StrictModel):
     """Loss of the probe by name. None: what `use_focal_loss` says."""
     losses: LossSettings = LossSettings()
     multihead_kwargs: Annotated[list[HeadSettings], Field(min_length=1)] = Field(default=[HeadSettings()])
-    head: NonNegativeInt | None = None
+    head: Annotated[int, Field(ge=0)] | None = None
     """Train only this entry of `multihead_kwargs`; None: all of them, in parallel."""
     accumulation_steps: PositiveInt = 1
     """Batches per optimizer step; the gradient is that of all their clips."""
