@@ -39,7 +39,7 @@ class HeatmapClip(TypedDict):
 class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
     """Clips of `frames` rows, `stride` rows apart, beginning every `hop` rows, of every video that is long enough.
 
-    Clips are in the order of the videos. DataLoader workers, forked or spawned, each open the files for themselves.
+    DataLoader workers, forked or spawned, each open the files for themselves.
 
     Args:
         dataset_path: anything that HeatmapReader reads.

@@ -71,7 +71,7 @@ def convert(
     """
     source, dataset = Path(source), Path(output)
     options, videos = _plan(source, layout, dtype)
-    if dataset.resolve() == source.resolve() or dataset.resolve().is_relative_to(source.resolve()):
+    if dataset.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"The dataset {dataset} would lie inside {source}.", hint="Choose a folder outside of it.")
     chosen = {video.video_id: video.pack for video in sorted(videos, key=lambda video: video.video_id)}
     return pack_videos(chosen, dataset, options, overwrite=overwrite, workers=workers, progress=progress)
@@ -95,12 +95,11 @@ def _plan(source: Path, layout: LayoutName, dtype: PackDtype | None) -> tuple[Pa
         options = parse_settings(PackOptions, {**manifest.options.model_dump(), "layout": layout}, what="convert")
     else:
         videos = []
-        for video_id, paths in list_foreign(source).items():
-            if len(paths) > 1:
-                raise UsageError(
-                    f"{' and '.join(map(str, paths))} are both of {video_id!r}.", hint="Remove one of them."
-                )
-            videos.append(_StoredVideo(video_id, layout_at(paths[0]), paths[0], source, None))
+        for video_id, (path, *others) in list_foreign(source).items():
+            if others:
+                both = " and ".join(map(str, (path, *others)))
+                raise UsageError(f"{both} are both of {video_id!r}.", hint="Remove one of them.")
+            videos.append(_StoredVideo(video_id, layout_at(path), path, source, None))
         if not videos:
             raise UsageError(f"{source} holds no .npz and no .npy.", hint="Pass a dataset or a folder of heatmaps.")
         options = parse_settings(PackOptions, {"layout": layout, "dtype": dtype or "float32"}, what="convert")

@@ -30,19 +30,14 @@ def preview(
     frames: int = 6,
     progress: Progress | None = None,
 ) -> int:
-    """Draw heatmaps over their frames into `output`, a `.png` contact sheet or an `.mp4`.
+    """Draw heatmaps over their frames into `output` and return the number of frames drawn.
 
     Args:
         video: the video file.
         heatmaps: store file or folder, dataset, or another tool's heatmap folder; row i belongs to decoded frame i.
-        output: `.png`: `frames` frames spread over those that have maps; `.mp4`, `.mkv`, `.mov`: every frame, with the
-            video's own sound where it has any.
+        output: `.png`: a contact sheet of `frames` frames spread over those that have maps; `.mp4`, `.mkv`, `.mov`:
+            every frame, with the video's own sound where it has any.
         video_id: id in `heatmaps`; the video's stem by default.
-        frames: tiles of the contact sheet.
-        progress: receives frames done.
-
-    Returns:
-        The number of frames drawn.
 
     Raises:
         UsageError: another suffix, no maps for this video, or files that do not exist.
