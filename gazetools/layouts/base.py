@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -261,7 +262,7 @@ class FileMaps(StoredMaps):
         maps = np.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
         buffer = maps.reshape(-1).view(np.uint8).data
         size = self._frame_bytes
-        runs = _runs_of(indices) if len(indices) else []
+        runs = _runs_of(indices)
         if len(runs) > 1:
             for _, first, count in runs:
                 self._file.advise(self._offset + first * size, count * size, "POSIX_FADV_WILLNEED")
@@ -275,6 +276,6 @@ class FileMaps(StoredMaps):
 
 def _runs_of(indices: Indices) -> list[tuple[int, int, int]]:
     """(position, first index, count) of each run of consecutive indices."""
-    starts = np.flatnonzero(np.diff(indices, prepend=indices[0]) != 1)
-    counts = np.diff(starts, append=len(indices))
-    return list(zip(starts.tolist(), indices[starts].tolist(), counts.tolist(), strict=True))
+    listed = indices.tolist()  # clips are short: numpy would take ten times as long
+    starts = [at for at in range(len(listed)) if at == 0 or listed[at] != listed[at - 1] + 1]
+    return [(start, listed[start], stop - start) for start, stop in pairwise([*starts, len(listed)])]
