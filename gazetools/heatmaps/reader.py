@@ -129,8 +129,8 @@ class HeatmapReader(Closing):
         wanted = wanted.astype(np.int64, copy=False)
         if self.is_missing:
             return np.zeros((len(wanted), *self.shape[1:]), dtype=np.float32)
-        outside = wanted[(wanted < 0) | (wanted >= self.shape[0])]
-        if len(outside):
+        if wanted.size and (int(wanted.min()) < 0 or int(wanted.max()) >= self.shape[0]):
+            outside = wanted[(wanted < 0) | (wanted >= self.shape[0])]
             raise FrameRangeError(
                 f"Heatmaps {outside[:5].tolist()} of {self.video_id!r} were asked for, but it has rows 0 to "
                 f"{self.shape[0] - 1}.",
