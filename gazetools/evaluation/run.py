@@ -146,10 +146,9 @@ def _metrics(protocol: Protocol, picture: BenchmarkPicture, head: Head, heatmap:
 
 
 def _notes(protocol: Protocol, counts: Counter[str]) -> list[str]:
+    name = {"gazefollow": "GazeFollow", "videoattentiontarget": "VideoAttentionTarget"}[protocol]
     notes = [
-        "AUC and L2 by the definitions of "
-        + ("GazeFollow" if protocol == "gazefollow" else "VideoAttentionTarget")
-        + " as in Gaze-LLE's evaluation; L2 in fractions of the frame.",
+        f"AUC and L2 by the definitions of {name} as in Gaze-LLE's evaluation; L2 in fractions of the frame.",
         "Intervals: 95 % bootstrap over blocks of one second of one video, or one picture.",
     ]
     if counts["depth_unknown"] or counts["depth_assumed"]:

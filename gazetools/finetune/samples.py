@@ -109,23 +109,18 @@ def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False,
     rng = np.random.default_rng([pool.seed, 2, index])
     number = index % pool.size
     scene, seconds = pool.scene(number)
-    picture = pool.picture(number)
     people = scene.truth_at(seconds)
-    objects_xy = scene.object_targets_at(seconds)
     x0, y0, x1, y1 = _crop(rng, people) if rng.random() < 0.5 else (0.0, 0.0, 1.0, 1.0)
     height, width = _CANVAS_HW
-    cut = picture[round(y0 * height) : round(y1 * height), round(x0 * width) : round(x1 * width)]
+    cut = pool.picture(number)[round(y0 * height) : round(y1 * height), round(x0 * width) : round(x1 * width)]
     small = cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
     low, size = np.array([x0, y0]), np.array([x1 - x0, y1 - y0])
     people = [moved for p in people if (moved := _moved(p, low, size)) is not None]
-    objects_xy = (objects_xy - low) / size
-    flip = rng.random() < 0.5
-    if flip:
-        small = small[:, ::-1]
-    boxes = np.array([p.box_xyxy for p in people])
-    gaze_xy = np.array([p.gaze_xy for p in people])
+    objects_xy = (scene.object_targets_at(seconds) - low) / size
+    boxes, gaze_xy = np.array([p.box_xyxy for p in people]), np.array([p.gaze_xy for p in people])
     head_axes = np.array([p.head_axes for p in people])
-    if flip:
+    if rng.random() < 0.5:
+        small = small[:, ::-1]
         boxes = np.stack((1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]), axis=1)
         gaze_xy[:, 0], objects_xy[:, 0], head_axes[:, 0] = 1 - gaze_xy[:, 0], 1 - objects_xy[:, 0], -head_axes[:, 0]
     more_boxes, more_axes = np.zeros((0, 4)), np.zeros((0, 3))
@@ -179,10 +174,8 @@ def main() -> None:
     """Draw every `step`-th of the pictures [start, stop) of a pool."""
     parser = argparse.ArgumentParser(description="Draw a pool's pictures ahead of the training.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--start", type=int, default=0)
-    parser.add_argument("--stop", type=int, default=9000)
-    parser.add_argument("--step", type=int, default=1)
+    for name, default in {"seed": 7, "start": 0, "stop": 9000, "step": 1}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     cv2.setNumThreads(1)
     pool = SamplePool(seed=options.seed, size=options.stop, folder=options.folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +26,13 @@ from gazetools.trainer.learn.controls import centre_prior
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
+from gazetools.trainer.report.summary import PRIMARY_TASK
 
-TASK = "action"
-_SHOWN = 3
-"""Predictions named per arm."""
 _SIDE = 256
 """Side of a picture in pixels."""
-_QUALITY = 82
-"""JPEG quality, 0..100."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """One clip with the predictions of one arm and of the baseline."""
-
-    row: dict[str, Any]
-    """Its entry in report.json."""
-    picture: str | None
-    """Base64 of a JPEG: the clip's last frame as the model sees it, with the arm's map."""
+Example = tuple[dict[str, Any], str | None]
+"""A clip's entry in report.json, and base64 of a JPEG: its last frame as the model sees it, with the arm's map."""
 
 
 def examples_of(study: Study, split: str, baseline: str, *, each: int) -> tuple[list[Example], list[str]]:
@@ -54,10 +42,11 @@ def examples_of(study: Study, split: str, baseline: str, *, each: int) -> tuple[
     the mean over an arm's seeds), so that from rank 8 to rank 1 counts as much as from 80 to 10.
     """
     others = study.of(baseline, split)
-    found, notes = [], []
+    found: list[Example] = []
+    notes: list[str] = []
     for arm in study.arms if each else ():
         models = study.of(arm, split)
-        if arm == baseline or not models or not others or TASK not in models[0].splits[split].tasks:
+        if arm == baseline or not models or not others or PRIMARY_TASK not in models[0].splits[split].tasks:
             continue
         gains = _gains(models, split) - _gains(others, split)
         known = np.flatnonzero(known_clips(models[0].splits[split]))
@@ -72,13 +61,13 @@ def examples_of(study: Study, split: str, baseline: str, *, each: int) -> tuple[
             if seen is not None:
                 picture, note = _picture(seen, int(models[0].splits[split].arrays["clip"][place]))
                 row["map"] = note
-            found.append(Example(row=row, picture=picture))
+            found.append((row, picture))
     return found, notes
 
 
 def _gains(models: list[ModelOfRun], split: str) -> npt.NDArray[np.float64]:
     """Minus the binary logarithm of the true action's mean rank (from 1), [N]."""
-    ranks = np.mean([model.splits[split].arrays[f"rank_{TASK}"] for model in models], axis=0)
+    ranks = np.mean([model.splits[split].arrays[f"rank_{PRIMARY_TASK}"] for model in models], axis=0)
     return -np.log2(1.0 + ranks)
 
 
@@ -87,16 +76,20 @@ def _row(
 ) -> dict[str, Any]:
     predictions = models[0].splits[split]
     arrays = predictions.arrays
+
+    def ranks(group: list[ModelOfRun]) -> list[int]:
+        return [1 + int(model.splits[split].arrays[f"rank_{PRIMARY_TASK}"][place]) for model in group]
+
     return {
         "arm": arm,
         "kind": kind,
         "clip": predictions.clip_names[place] if any(predictions.clip_names) else None,
         "video": predictions.video_ids[int(arrays["video"][place])],
         "annotation_row": int(arrays["row"][place]),
-        "true": _named(predictions, int(arrays[f"label_{TASK}"][place])),
+        "true": _named(predictions, [arrays[f"label_{PRIMARY_TASK}"][place]])[0],
         "gain": gain,
-        "rank": [1 + int(m.splits[split].arrays[f"rank_{TASK}"][place]) for m in models],
-        "baseline_rank": [1 + int(m.splits[split].arrays[f"rank_{TASK}"][place]) for m in others],
+        "rank": ranks(models),
+        "baseline_rank": ranks(others),
         "predicted": _best(predictions, place),
         "baseline_predicted": _best(others[0].splits[split], place),
         "map": None,
@@ -104,11 +97,12 @@ def _row(
 
 
 def _best(predictions: Predictions, place: int) -> list[str]:
-    return [_named(predictions, int(index)) for index in predictions.arrays[f"top_{TASK}"][place][:_SHOWN]]
+    """The three classes with the best scores."""
+    return _named(predictions, predictions.arrays[f"top_{PRIMARY_TASK}"][place][:3])
 
 
-def _named(predictions: Predictions, index: int) -> str:
-    return str(predictions.arrays[f"classes_{TASK}"][index].tolist())
+def _named(predictions: Predictions, classes: Any) -> list[str]:
+    return [str(ids.tolist()) for ids in predictions.arrays[f"classes_{PRIMARY_TASK}"][classes]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +156,7 @@ def _picture(seen: _Seen, clip: int) -> tuple[str | None, str]:
     shown, note = _map_of(seen.spec, getattr(sample, "heatmaps", {}))
     people = [] if shown is None else [PersonOverlay(track_id=None, heatmap=shown, box_xyxy=None, inout=None)]
     drawn = draw_overlay(cv2.resize(rgb, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR), people)
-    done, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    done, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     return (base64.b64encode(data.tobytes()).decode() if done else None), note
 
 
@@ -183,12 +177,7 @@ def _map_of(spec: LearnerSpec, heatmaps: dict[str, Tensor]) -> tuple[npt.NDArray
     if spec.control == "shuffled":
         return None, "another video's map, not drawn"
     if spec.control == "centre":
-        return _centre(int(maps.shape[-2]), int(maps.shape[-1])), "centre prior"
+        return centre_prior(maps.shape[-2:]).numpy(), "centre prior"
     if spec.control == "time_shifted":
         return maps[-1 - maps.shape[0] // 2].numpy(), "half a clip earlier"
     return maps[-1].numpy(), "none here" if float(maps[-1].max()) == 0 else spec.source
-
-
-@lru_cache
-def _centre(height: int, width: int) -> npt.NDArray[np.float32]:
-    return centre_prior((height, width)).numpy()

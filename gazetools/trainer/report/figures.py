@@ -19,8 +19,6 @@ from gazetools.trainer.report.stats import (
 )
 from gazetools.trainer.report.summary import PRIMARY_ARM, PRIMARY_TASK, Rows
 
-_HORIZON = "horizon_"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
@@ -43,11 +41,8 @@ class Figures:
 
     def arms(self) -> Rows:
         """Per arm and task the mean over seeds with its interval, then each seed singly."""
-        measures = (
-            (self.figure, recall_interval, self.options.k),
-            ("top-1", accuracy_interval, 1),
-            ("top-5", accuracy_interval, 5),
-        )
+        recall = (self.figure, recall_interval, self.options.k)
+        measures = (recall, ("top-1", accuracy_interval, 1), ("top-5", accuracy_interval, 5))
         rows = []
         for arm in self.study.arms:
             models = self.study.of(arm, self.split)
@@ -74,12 +69,8 @@ class Figures:
         for task in self._tasks(split):
             arms = [arm for arm in self.study.arms if arm != baseline and self.study.of(arm, split)]
             reference = self._hits(others, split, task)
-            found = [
-                paired_contrast(
-                    self._hits(self.study.of(arm, split), split, task), reference, resamples=self.options.resamples
-                )
-                for arm in arms
-            ]
+            hits = [self._hits(self.study.of(arm, split), split, task) for arm in arms]
+            found = [paired_contrast(own, reference, resamples=self.options.resamples) for own in hits]
             corrected = holm([contrast.p_value for contrast in found])
             for arm, contrast, holm_p in zip(arms, found, corrected, strict=True):
                 rows.append(
@@ -134,10 +125,9 @@ class Figures:
                 }
                 for name, members in groups.items():
                     keep = members & known_clips(first)
-                    value = None
+                    row = {"arm": arm, "task": task, "group": name, "clips": int(keep.sum()), self.figure: None}
                     if keep.any():
-                        value = class_mean_recall(hits_of(models, self.split, task, self.options.k, keep=keep))
-                    row = {"arm": arm, "task": task, "group": name, "clips": int(keep.sum()), self.figure: value}
+                        row[self.figure] = class_mean_recall(self._hits(models, self.split, task, keep=keep))
                     rows.append(row)
         return rows
 
@@ -176,13 +166,13 @@ class Figures:
     def _tasks(self, split: str) -> list[str]:
         return self.study.predictions(split).tasks
 
-    def _hits(self, models: list[ModelOfRun], split: str, task: str) -> Hits:
-        return hits_of(models, split, task, self.options.k)
+    def _hits(self, models: list[ModelOfRun], split: str, task: str, *, keep: Any = None) -> Hits:
+        return hits_of(models, split, task, self.options.k, keep=keep)
 
     def _horizons(self) -> list[tuple[str, float]]:
         """(split, seconds before the action) of each horizon, ascending."""
-        found = [(name, float(name.removeprefix(_HORIZON))) for name in self.study.splits if name.startswith(_HORIZON)]
-        return sorted(found, key=lambda item: item[1])
+        names = [name for name in self.study.splits if name.startswith("horizon_")]
+        return sorted(((name, float(name.removeprefix("horizon_"))) for name in names), key=lambda item: item[1])
 
 
 def participant(video_id: str) -> str:

@@ -39,11 +39,7 @@ class ModelOfRun:
         predictions = self.splits[split]
         known = known_clips(predictions)
         names = [predictions.video_ids[index] for index in np.unique(predictions.arrays["video"][known])]
-        return {
-            "clips": int(known.sum()),
-            "videos": len(names),
-            "clusters": len({group_of(name) for name in names}),
-        }
+        return {"clips": int(known.sum()), "videos": len(names), "clusters": len(set(map(group_of, names)))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +63,8 @@ class Study:
 
     def history_of(self, model: ModelOfRun) -> list[dict[str, Any]]:
         """One entry per epoch: train_loss, and loss and action recall of every split that was measured then."""
-        return [
-            {"epoch": entry["epoch"], **_own_values(entry, model.name)} for entry in self.histories.get(model.run, [])
-        ]
+        history = self.histories.get(model.run, [])
+        return [{"epoch": entry["epoch"], **_own_values(entry, model.name)} for entry in history]
 
     @property
     def splits(self) -> list[str]:
@@ -79,8 +74,8 @@ class Study:
     @property
     def anticipation_seconds(self) -> list[float]:
         """Shortest and longest anticipation time that validation draws; those of the first run."""
-        config = next(iter(self.runs.values()))["config"]
-        return list(config["experiment"]["data"]["anticipation_time_sec"])
+        first = next(iter(self.runs.values()))
+        return list(first["config"]["experiment"]["data"]["anticipation_time_sec"])
 
     def predictions(self, split: str) -> Predictions:
         """Predictions of the first model that was measured on `split`; all models have the same clips and classes."""
@@ -143,9 +138,8 @@ def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[Mode
     # Arms are in the order of the config: result.json is sorted by name.
     order = [arm["name"] for arm in document["config"].get("arms", [])]
     models = []
-    for (arm, seed), (_, name) in sorted(
-        chosen.items(), key=lambda item: (order.index(item[0][0]) if item[0][0] in order else 0, item[0][1])
-    ):
+    for arm, seed in sorted(chosen, key=lambda key: (order.index(key[0]) if key[0] in order else 0, key[1])):
+        name = chosen[arm, seed][1]
         files = sorted(RunFolder(folder).predictions_of(name).glob("*.npz"))
         models.append(
             ModelOfRun(
@@ -162,9 +156,10 @@ def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[Mode
     return models
 
 
-def _identity(predictions: Predictions) -> tuple[Any, ...]:
-    videos = [predictions.video_ids[number] for number in predictions.arrays["video"]]
-    return (predictions.arrays["row"].tolist(), videos)
+def _identity(predictions: Predictions) -> tuple[list[int], list[str]]:
+    """Annotation row and video of every clip."""
+    arrays = predictions.arrays
+    return arrays["row"].tolist(), [predictions.video_ids[number] for number in arrays["video"]]
 
 
 def hits_of(models: list[ModelOfRun], split: str, task: str, k: int, *, keep: Any = None) -> Hits:
@@ -180,7 +175,7 @@ def hits_of(models: list[ModelOfRun], split: str, task: str, k: int, *, keep: An
     kept = known_clips(first) if keep is None else known_clips(first) & keep
     if not kept.any():
         raise UsageError(f"Training lacks a class of every clip of {split}: there is nothing to report.")
-    _, cluster = np.unique(groups[kept], return_inverse=True)
+    cluster = np.unique(groups[kept], return_inverse=True)[1]
     return Hits(hit=hit[kept], label=tables[0][f"label_{task}"].astype(np.int64)[kept], cluster=cluster)
 
 

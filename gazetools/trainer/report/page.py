@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gazetools.html.charts import COLOURS, MUTED, IntervalMark, Line, forest, interval_line, lines
+from gazetools.html.charts import COLOURS, MUTED, IntervalMark, Line, forest, interval_lines, lines
 from gazetools.html.frame import render
 from gazetools.trainer.report.tables import columns_of, shown
 
@@ -78,15 +78,10 @@ def _forests(document: dict[str, Any], figure: str) -> list[str]:
     """A chart per task: the differences of all arms to the baseline."""
     drawn = []
     for task, rows in _by_task(document["contrasts"]):
-        marks = {
-            row["arm"]: IntervalMark(
-                value=row["difference"],
-                low=row["low"],
-                high=row["high"],
-                note=f"{row['difference']:+.2f}, p {row['p (Holm)']:.2g}",
-            )
-            for row in rows
-        }
+        marks = {}
+        for row in rows:
+            value, note = row["difference"], f"{row['difference']:+.2f}, p {row['p (Holm)']:.2g}"
+            marks[row["arm"]] = IntervalMark(value=value, low=row["low"], high=row["high"], note=note)
         strong = next((row["arm"] for row in rows if row["primary"]), None)
         colours = {arm: COLOURS[0] if arm == strong else MUTED for arm in marks}
         unit = f"{task}: {figure} minus that of {document['baseline']}, points"
@@ -108,15 +103,9 @@ def _arm_tables(rows: Rows, figure: str) -> list[tuple[str, Rows]]:
 
 def _horizon_charts(rows: Rows, figure: str) -> list[str]:
     """A chart per task: the figure of every arm against the seconds before the action."""
+    label = "seconds before the action"
     return [
-        lines(
-            {
-                arm: interval_line([row for row in own if row["arm"] == arm], x="seconds", y=figure)
-                for arm in dict.fromkeys(row["arm"] for row in rows)
-            },
-            x_label="seconds before the action",
-            y_label=f"{task} {figure} (%)",
-        )
+        lines(interval_lines(own, x="seconds", y=figure), x_label=label, y_label=f"{task} {figure} (%)")
         for task, own in _by_task(rows)
     ]
 

@@ -13,9 +13,6 @@ from gazetools.metrics.bootstrap import drawn_counts, percentile_interval
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_TAIL = (1 - 0.95) / 2
-"""Not written 0.025, which differs in the last bit: the intervals are those of earlier versions."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -71,7 +68,8 @@ def _recalls(weights: Floats, hits: Floats, totals: Floats) -> Floats:
 
 
 def _interval(value: float, resampled: Floats) -> Interval:
-    low, high = percentile_interval(resampled, tail=_TAIL)
+    # The tail is not written 0.025, which differs in the last bit: the intervals are those of earlier versions.
+    low, high = percentile_interval(resampled, tail=(1 - 0.95) / 2)
     return Interval(value=value, low=low, high=high)
 
 
@@ -104,8 +102,7 @@ def paired_contrast(first: Hits, second: Hits, *, resamples: int = 2000, seed: i
 
     if not (np.array_equal(first.label, second.label) and np.array_equal(first.cluster, second.cluster)):
         raise ValueError("a paired contrast needs the same clips in the same order")
-    hits, totals = first.tables()
-    others, _ = second.tables()
+    (hits, totals), (others, _) = first.tables(), second.tables()
     weights = drawn_counts(len(totals), resamples, seed=seed)
     drawn = _recalls(weights, hits, totals) - _recalls(weights, others, totals)
     value = class_mean_recall(first) - class_mean_recall(second)
