@@ -51,11 +51,8 @@ def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[Benchmar
     - `{train,test}_preprocessed.json`: either benchmark as Gaze-LLE's scripts write it;
     - a folder `annotations/{train,test}`: VideoAttentionTarget as released, `<show>/<clip>/<person>.txt` below it.
 
-    Args:
-        path: the file or folder.
-        size_of: returns the size of a picture, which the text forms do not have.
-
-    Raises DataFileError naming file and line for what is none of these.
+    `size_of` returns the size of a picture, which the text forms do not have. Raises DataFileError with file and line
+    for damaged annotations, UsageError for what is none of these.
     """
     if path.is_dir():
         return "videoattentiontarget", _vat_text(path, size_of)
@@ -181,23 +178,17 @@ def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
             padded = np.pad(numbers[:, :4], ((5, 5), (0, 0)), mode="edge")
             boxes = np.stack([np.convolve(side, np.full(11, 1 / 11), mode="valid") for side in padded.T], axis=1)
             size = size or size_of(f"{name}/{rows[0][1][0]}")
-            for (_, row), box, gaze in zip(rows, boxes.tolist(), numbers[:, 4:].tolist(), strict=True):
-                heads.setdefault(row[0], []).append(_vat_head(box, gaze, size))
-        for picture in sorted(heads):
-            width, height = size or (0, 0)
-            pictures.append(
-                BenchmarkPicture(path=f"{name}/{picture}", width=width, height=height, heads=tuple(heads[picture]))
-            )
+            gaze = numbers[:, 4:]
+            gaze = np.where((gaze >= 0).any(axis=1, keepdims=True), gaze.clip(0), gaze)
+            for (_, row), (x0, y0, x1, y1), (x, y) in zip(rows, boxes.tolist(), gaze.tolist(), strict=True):
+                head = Head(
+                    box_xyxy=_box(x0, y0, x1, y1, *size),
+                    gaze_x=(x / size[0],),
+                    gaze_y=(y / size[1],),
+                    inout=int(x >= 0 and y >= 0),
+                )
+                heads.setdefault(row[0], []).append(head)
+        width, height = size or (0, 0)
+        for picture, own in sorted(heads.items()):
+            pictures.append(BenchmarkPicture(path=f"{name}/{picture}", width=width, height=height, heads=tuple(own)))
     return pictures
-
-
-def _vat_head(box: list[float], gaze: list[float], size: tuple[int, int]) -> Head:
-    x, y = gaze
-    if (x >= 0) != (y >= 0):
-        x, y = max(x, 0.0), max(y, 0.0)
-    return Head(
-        box_xyxy=_box(box[0], box[1], box[2], box[3], *size),
-        gaze_x=(x / size[0],),
-        gaze_y=(y / size[1],),
-        inout=int(x >= 0 and y >= 0),
-    )

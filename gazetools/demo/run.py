@@ -25,17 +25,14 @@ from gazetools.progress import Progress
 from gazetools.scenes import SceneSettings, render_scenes
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 
-MARKER = "demo.json"
-
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """Folder, figures and commands of a finished demo."""
+    """A finished demo."""
 
     folder: Path
     document: dict[str, Any]
     """The content of result.json."""
-    steps: list[StepResult]
 
     @property
     def exit_code(self) -> int:
@@ -86,7 +83,7 @@ def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = 
     }
     write_page(folder / "report.html", folder, document, steps)
     write_json_atomic(folder / "result.json", document)
-    return DemoResult(folder=folder, document=document, steps=steps)
+    return DemoResult(folder=folder, document=document)
 
 
 def claim_folder(folder: Path, plan: DemoPlan) -> bool:
@@ -95,7 +92,7 @@ def claim_folder(folder: Path, plan: DemoPlan) -> bool:
     Raises UsageError where the folder belongs to another plan, or to something else.
     """
     check_writable_folder(folder, option="--output")
-    marker = folder / MARKER
+    marker = folder / "demo.json"
     wanted = json.loads(json.dumps({"version": __version__, **plan.document()}))  # as it will be read back
     if marker.is_file():
         if read_json(marker) != wanted:
@@ -120,12 +117,12 @@ def scenes_command(folder: Path, plan: DemoPlan) -> str:
 
 def make_scenes(folder: Path, plan: DemoPlan, *, progress: Progress) -> float:
     """Render the scenes that are missing and write the experiment's files; returns the seconds that it took."""
-    began = monotonic()
-    ids = _ids(folder / "scenes")
+    began, scenes = monotonic(), folder / "scenes"
+    ids = _ids(scenes)
     if ids is None:
-        with _counted_clips(folder / "scenes", plan.clips, progress):
+        with _counted_clips(scenes, plan.clips, progress):
             ids = render_scenes(
-                folder / "scenes", clips=plan.clips, seconds=plan.seconds, seed=plan.scene_seed, settings=plan.scenes
+                scenes, clips=plan.clips, seconds=plan.seconds, seed=plan.scene_seed, settings=plan.scenes
             )
     if _ids(folder / "showcase") is None:
         seed, settings = plan.scene_seed + 500_000, SceneSettings(people=(2, 2))  # none of the scenes' seeds
@@ -148,7 +145,7 @@ def _counted_clips(scenes: Path, clips: int, progress: Progress) -> Iterator[Non
     def count() -> None:
         done = 0
         while not over.wait(0.3):
-            found = len(list((scenes / "videos").glob("[!.]*.mp4")))
+            found = sum(1 for _ in (scenes / "videos").glob("[!.]*.mp4"))
             progress.advance("rendering", found - done)
             done = found
 

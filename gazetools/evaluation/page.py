@@ -32,12 +32,9 @@ _WIDTH = 480
 
 
 def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | None = None) -> None:
-    """Write the page in one commit.
+    """Write the page of what `evaluate` returned in one commit.
 
-    Args:
-        path: the .html file.
-        report: what `evaluate` returned.
-        pictures_from: store folder of the truth, whose provenance says where the videos are; None: no pictures.
+    `pictures_from` is the store folder of the truth, whose provenance says where the videos are; None: no pictures.
     """
     tables = {"Overall": {"all": report.overall}, **{f"By {kind}": found for kind, found in report.groups.items()}}
     galleries = {"Best frames": report.best, "Worst frames": report.worst}
@@ -54,8 +51,7 @@ def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | No
 
 def _row(name: str, found: dict[str, Any]) -> tuple[str, list[tuple[str, str]], int]:
     cells = []
-    for metric in METRICS:
-        one = found.get(metric)
+    for one in map(found.get, METRICS):
         interval = "" if one is None or one.low is None else f"{one.low:.3f} .. {one.high:.3f}"
         cells.append(("" if one is None else f"{one.value:.4f}", interval))
     return name, cells, max((one.count for one in found.values()), default=0)

@@ -34,7 +34,6 @@ def evaluate(
         predicted: a store; for pictures `model:NAME_OR_PATH` or an .npz (see `evaluation.predictions`).
         truth: a store of `groundtruth`; or annotations of GazeFollow or VideoAttentionTarget.
         options: how heatmaps are scored; or give its fields as keyword arguments.
-        progress: receives the number of videos or pictures done.
 
     Returns:
         Metrics with 95 % intervals, overall and per camera, distance and kind of prompt; and what was not scored.

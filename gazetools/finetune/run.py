@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -71,8 +70,16 @@ def train(
     average = {key: value.clone() for key, value in network.shipped().items()}
     state = TrainingState(folder=folder, settings=settings, network=network, optimizer=optimizer, average=average)
     start, stop = state.load(), min(settings.steps, until or settings.steps)
+    loader: DataLoader[list[GazeSample]] = DataLoader(
+        _Samples(settings, start, folder, rank),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        prefetch_factor=6 if workers else None,
+        worker_init_fn=_one_thread,
+    )
     began = time.monotonic()
-    for step, samples in _batches(_Samples(settings, start, folder, rank), stop, workers):
+    for step, samples in zip(range(start, stop), loader, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = group["full_rate"] * settings.rate(step)
         loss, figures = _loss(network, samples, settings, step)
@@ -116,19 +123,6 @@ def _groups(trained: dict[str, torch.nn.Parameter], settings: TrainingSettings) 
         }
         for decoder, matrix in itertools.product((True, False), repeat=2)
     ]
-
-
-def _batches(samples: _Samples, stop: int, workers: int) -> Iterator[tuple[int, list[GazeSample]]]:
-    """(step, its samples) up to `stop`, not included."""
-    loader: DataLoader[list[GazeSample]] = DataLoader(
-        samples,
-        batch_size=None,
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
-        prefetch_factor=6 if workers else None,
-        worker_init_fn=_one_thread,
-    )
-    yield from itertools.takewhile(lambda item: item[0] < stop, enumerate(loader, samples.start))
 
 
 def _share_gradients(parameters: list[torch.nn.Parameter], ranks: int) -> None:

@@ -97,14 +97,13 @@ class SamplePool:
 def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False, share: float = 1.0) -> GazeSample:
     """Sample `index`: a kitchen of the pool with augmentations; equal arguments give equal samples.
 
-    Half of the samples are cropped around one person and target, half are flipped, half of the boxes are jittered,
-    all colours are shifted. Exposure, blur, noise and JPEG artefacts are in the pool's pictures. A crop may leave
-    targets of other people outside.
+    Half of the samples are cropped around one person and target, which may leave targets of other people outside; half
+    are flipped, half of the boxes are jittered, all colours are shifted. Exposure, blur, noise and JPEG artefacts are
+    in the pool's pictures.
 
     Args:
         side: side of the square picture in pixels.
-        crowd: whether floating heads are pasted in.
-        share: part of the bank of floating heads, the easy ones first, in 0..1.
+        crowd: whether floating heads are pasted in, from the first `share` (0..1) of the bank.
     """
     rng = np.random.default_rng([pool.seed, 2, index])
     number = index % pool.size
@@ -130,7 +129,6 @@ def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False,
     small = np.clip(small * rng.uniform(0.85, 1.15, 3) + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
     sides = (boxes[:, 2:] - boxes[:, :2])[:, [0, 1, 0, 1]]
     shift = rng.uniform(-_JITTER, _JITTER, boxes.shape) * sides * (rng.random((len(boxes), 1)) < 0.5)
-    seen = ((objects_xy > 0) & (objects_xy < 1)).all(axis=1)
     return GazeSample(
         picture=np.ascontiguousarray(small),
         boxes=boxes,
@@ -138,7 +136,7 @@ def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False,
         gaze_xy=gaze_xy,
         inside=np.array([p.inside for p in people]),
         head_axes=head_axes,
-        objects_xy=objects_xy[seen],
+        objects_xy=objects_xy[((objects_xy > 0) & (objects_xy < 1)).all(axis=1)],
         more_boxes=more_boxes,
         more_axes=more_axes,
     )

@@ -125,7 +125,7 @@ def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -
     rows: list[dict[str, Any]] = []
     followed: list[bool] = []
     left = held_out_frames(frames, first_seed=first_seed)
-    prior, direction = _BoxPrior.fitted(), load_gaze_model("head-direction", device="cpu")
+    prior, direction = _box_prior(), load_gaze_model("head-direction", device="cpu")
     while batch := list(itertools.islice(left, _BATCH)):
         for people in _batch_rows(model, direction, prior, batch):
             rows += people
@@ -142,7 +142,9 @@ def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -
         return float(np.mean([np.linalg.norm(row[name] - row["gaze"]) for row in inside]))
 
     def hits(name: str) -> float:
-        return float(np.mean([_nearest(row[name], row["objects"]) == row["object"] for row in looks]))
+        ways = [(row["objects"] - row[name]) * (WIDTH / HEIGHT, 1) for row in looks]
+        nearest = [int(np.linalg.norm(way, axis=1).argmin()) for way in ways]
+        return float(np.mean([number == row["object"] for number, row in zip(nearest, looks, strict=True)]))
 
     return HeldOutScores(
         frames=frames,
@@ -158,9 +160,10 @@ def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -
 
 
 def _batch_rows(
-    model: GazeModel, direction: GazeModel, prior: _BoxPrior, batch: list[HeldOutFrame]
+    model: GazeModel, direction: GazeModel, prior: tuple[Floats, Floats], batch: list[HeldOutFrame]
 ) -> Iterator[list[dict[str, Any]]]:
     """For each frame one row per person: the truth, the model's peak and the points of the priors."""
+    weights, mean_target = prior
     pictures = np.stack([frame.picture for frame in batch])
     boxes = [[person.box_xyxy for person in frame.people] for frame in batch]
     out = model(pictures, boxes)
@@ -175,9 +178,9 @@ def _batch_rows(
                 "objects": frame.objects_xy,
                 "peak": peak,
                 "centre": np.array([0.5, 0.5]),
-                "mean_target": prior.mean_xy,
+                "mean_target": mean_target,
                 "head_direction": direction_peak,
-                "head_box": _terms([person.box_xyxy])[0] @ prior.weights,
+                "head_box": _terms([person.box_xyxy])[0] @ weights,
                 "whole_frame": whole,
                 "inout": probability,
             }
@@ -185,25 +188,15 @@ def _batch_rows(
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _BoxPrior:
-    """Target predicted from the head box alone: linear and squared terms, fitted on training scenes."""
-
-    weights: Floats
-    mean_xy: Floats
-
-    @classmethod
-    def fitted(cls) -> _BoxPrior:
-        boxes, targets = [], []
-        for number in range(_PRIOR_SCENES):
-            scene = Scene(SceneSettings(), seed=_PRIOR_SEED + number, seconds=_SECONDS)
-            for seconds in (2.0, 5.0, 8.0):
-                people = [p for p in scene.truth_at(seconds) if p.inside]
-                boxes += [p.box_xyxy for p in people]
-                targets += [p.gaze_xy for p in people]
-        wanted = np.array(targets)
-        weights = np.linalg.lstsq(_terms(boxes), wanted, rcond=None)[0]
-        return cls(weights=weights, mean_xy=wanted.mean(axis=0))
+def _box_prior() -> tuple[Floats, Floats]:
+    """Weights [7, 2] of the regression from the `_terms` of head boxes to targets, and the mean target [2]."""
+    boxes, targets = [], []
+    for number in range(_PRIOR_SCENES):
+        scene = Scene(SceneSettings(), seed=_PRIOR_SEED + number, seconds=_SECONDS)
+        people = [p for seconds in (2.0, 5.0, 8.0) for p in scene.truth_at(seconds) if p.inside]
+        boxes += [p.box_xyxy for p in people]
+        targets += [p.gaze_xy for p in people]
+    return np.linalg.lstsq(_terms(boxes), np.array(targets), rcond=None)[0], np.mean(targets, axis=0)
 
 
 def _terms(boxes: Sequence[Sequence[float]]) -> Floats:
@@ -215,10 +208,6 @@ def _terms(boxes: Sequence[Sequence[float]]) -> Floats:
 
 def _peaks(heatmaps: Any) -> Floats:
     return np.array([predicted_point(one) for one in heatmaps])
-
-
-def _nearest(point: Floats, objects_xy: Floats) -> int:
-    return int(np.linalg.norm((objects_xy - point) * (WIDTH / HEIGHT, 1), axis=1).argmin())
 
 
 def _rank_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> float:

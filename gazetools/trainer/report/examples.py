@@ -126,18 +126,10 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
         if clips is None:
             return None, f"{split} is no split of the annotations."
         spec = next(spec for spec in plan_learners(config) if spec.name == model.name)
-        dataset = ClipDataset(
-            clips,
-            data,
-            plan.labels,
-            ClipOptions(
-                training=False,
-                seed=config.seed,
-                compat=config.compat,
-                index_cache=known if not data.index_cache and known.is_dir() else None,
-            ),
-            heatmaps=build_sources(data) if spec.source else None,
-        )
+        cache = known if not data.index_cache and known.is_dir() else None
+        options = ClipOptions(training=False, seed=config.seed, compat=config.compat, index_cache=cache)
+        maps = build_sources(data) if spec.source else None
+        dataset = ClipDataset(clips, data, plan.labels, options, heatmaps=maps)
     except GazetoolsError as error:
         return None, error.message
     return _Seen(dataset=dataset, places={c.index: p for p, c in enumerate(clips.clips)}, spec=spec), None
@@ -172,10 +164,8 @@ def _map_of(spec: LearnerSpec, heatmaps: dict[str, Tensor]) -> tuple[npt.NDArray
     if spec.source is None:
         return None, "no heatmap"
     maps = heatmaps.get(spec.source, next(iter(heatmaps.values())))
-    if spec.control == "zeros":
-        return None, "zeros"
-    if spec.control == "shuffled":
-        return None, "another video's map, not drawn"
+    if spec.control in ("zeros", "shuffled"):
+        return None, "zeros" if spec.control == "zeros" else "another video's map, not drawn"
     if spec.control == "centre":
         return centre_prior(maps.shape[-2:]).numpy(), "centre prior"
     if spec.control == "time_shifted":

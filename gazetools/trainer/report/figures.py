@@ -53,10 +53,9 @@ class Figures:
                     for title, measure, best in measures:
                         found = measure(hits_of(group, self.split, task, best), resamples=self.options.resamples)
                         row |= {title: found.value, f"{title} low": found.low, f"{title} high": found.high}
-                    row["chosen on"] = str(group[0].chosen_by.get("metric", "-"))
-                    value = float(np.mean([model.chosen_by.get("value", float("nan")) for model in group]))
-                    row["value there"] = value if np.isfinite(value) else None
-                    rows.append(row)
+                    value = float(np.mean([model.chosen_by.get("value", np.nan) for model in group]))
+                    there = value if np.isfinite(value) else None
+                    rows.append({**row, "chosen on": str(group[0].chosen_by.get("metric", "-")), "value there": there})
         return rows
 
     def contrasts(self, split: str | None = None) -> Rows:
@@ -72,21 +71,21 @@ class Figures:
             hits = [self._hits(self.study.of(arm, split), split, task) for arm in arms]
             found = [paired_contrast(own, reference, resamples=self.options.resamples) for own in hits]
             corrected = holm([contrast.p_value for contrast in found])
-            for arm, contrast, holm_p in zip(arms, found, corrected, strict=True):
-                rows.append(
-                    {
-                        "contrast": f"{arm} - {baseline}",
-                        "arm": arm,
-                        "baseline": baseline,
-                        "primary": arm == PRIMARY_ARM and task == PRIMARY_TASK,
-                        "task": task,
-                        "difference": contrast.difference.value,
-                        "low": contrast.difference.low,
-                        "high": contrast.difference.high,
-                        "p": contrast.p_value,
-                        "p (Holm)": holm_p,
-                    }
-                )
+            rows += [
+                {
+                    "contrast": f"{arm} - {baseline}",
+                    "arm": arm,
+                    "baseline": baseline,
+                    "primary": arm == PRIMARY_ARM and task == PRIMARY_TASK,
+                    "task": task,
+                    "difference": contrast.difference.value,
+                    "low": contrast.difference.low,
+                    "high": contrast.difference.high,
+                    "p": contrast.p_value,
+                    "p (Holm)": holm_p,
+                }
+                for arm, contrast, holm_p in zip(arms, found, corrected, strict=True)
+            ]
         return rows
 
     def horizons(self) -> Rows:

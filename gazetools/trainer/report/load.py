@@ -84,9 +84,9 @@ class Study:
 
 def load_study(folders: list[Path]) -> Study:
     """Read finished runs. Raises UsageError for a folder without a finished run, and for runs that do not compare."""
-    runs, models = {}, []
+    runs, models, histories = {}, [], {}
     for folder in folders:
-        path = RunFolder(folder).result
+        path, metrics = RunFolder(folder).result, RunFolder(folder).metrics
         if not path.is_file():
             raise UsageError(f"{folder} is no run folder: it has no result.json.", hint="Pass the folder of a run.")
         document = read_json(path)
@@ -97,6 +97,8 @@ def load_study(folders: list[Path]) -> Study:
             )
         runs[str(folder)] = document
         models += _models(folder, document, alone=len(folders) == 1)
+        if metrics.is_file():
+            histories[str(folder)] = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     seen: dict[tuple[str, int], str] = {}
     for model in models:
         if (before := seen.setdefault((model.arm, model.seed), model.run)) != model.run:
@@ -104,7 +106,7 @@ def load_study(folders: list[Path]) -> Study:
                 f"Arm {model.arm!r} with seed {model.seed} is in {before} and in {model.run}.",
                 hint="Name the arms differently, or report the runs apart.",
             )
-    study = Study(runs=runs, models=models, histories={str(folder): _history(folder) for folder in folders})
+    study = Study(runs=runs, models=models, histories=histories)
     for split in study.splits:
         clips = _identity(study.predictions(split))
         if any(_identity(model.splits[split]) != clips for model in models if split in model.splits):
@@ -112,11 +114,6 @@ def load_study(folders: list[Path]) -> Study:
                 f"The runs were measured on different clips of {split}.", hint="Report runs of the same annotations."
             )
     return study
-
-
-def _history(folder: Path) -> list[dict[str, Any]]:
-    path = RunFolder(folder).metrics
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def _own_values(entry: dict[str, Any], name: str) -> dict[str, float]:
@@ -141,18 +138,16 @@ def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[Mode
     for arm, seed in sorted(chosen, key=lambda key: (order.index(key[0]) if key[0] in order else 0, key[1])):
         name = chosen[arm, seed][1]
         files = sorted(RunFolder(folder).predictions_of(name).glob("*.npz"))
-        models.append(
-            ModelOfRun(
-                # Several runs without arms have the names of their folders.
-                arm=folder.name if arm == "main" and not alone else arm,
-                seed=seed,
-                name=name,
-                run=str(folder),
-                chosen_by=best.get(name) or {},
-                splits={path.stem: read_predictions(path) for path in files if path.stem in final[name]},
-                final=final[name],
-            )
+        found = ModelOfRun(
+            arm=folder.name if arm == "main" and not alone else arm,  # runs without arms have their folders' names
+            seed=seed,
+            name=name,
+            run=str(folder),
+            chosen_by=best.get(name) or {},
+            splits={path.stem: read_predictions(path) for path in files if path.stem in final[name]},
+            final=final[name],
         )
+        models.append(found)
     return models
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,9 +94,8 @@ def _arm_tables(rows: Rows, figure: str) -> list[tuple[str, Rows]]:
     """Per task one row per arm and seed: figures with their intervals."""
 
     def cells(row: dict[str, Any]) -> dict[str, Any]:
-        figures = {
-            f: f"{row[f]:.2f} [{row[f'{f} low']:.2f}, {row[f'{f} high']:.2f}]" for f in (figure, "top-1", "top-5")
-        }
+        names = (figure, "top-1", "top-5")
+        figures = {n: f"{row[n]:.2f} [{row[f'{n} low']:.2f}, {row[f'{n} high']:.2f}]" for n in names}
         return {"arm": row["arm"], "seed": row["seed"], **figures, "clips": row["clips"], "videos": row["videos"]}
 
     return [(task, [cells(row) for row in own]) for task, own in _by_task(rows)]
@@ -118,12 +118,12 @@ def _training_charts(rows: Rows) -> list[str]:
     chosen = [key for key in keys if key == "train_loss" or (key.startswith("train_") and "recall" in key)]
     selecting = next((k.rsplit("_loss", 1)[0] for k in keys if k.startswith(("held_out", "val_")) and "_loss" in k), "")
     chosen += [key for key in keys if selecting and key.startswith(selecting)]
-    several = {row["arm"] for row in rows if len({r["seed"] for r in rows if r["arm"] == row["arm"]}) > 1}
+    seeds = Counter(arm for arm, _ in {(row["arm"], row["seed"]) for row in rows})
     drawn = []
     for key in chosen:
         by_model: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
-            name = f"{row['arm']} seed {row['seed']}" if row["arm"] in several else row["arm"]
+            name = f"{row['arm']} seed {row['seed']}" if seeds[row["arm"]] > 1 else row["arm"]
             if key in row:
                 by_model.setdefault(name, []).append((row["epoch"], row[key]))
         series = {name: Line(points=points) for name, points in by_model.items()}

@@ -33,9 +33,7 @@ def report(
     Args:
         runs: folders of finished runs on the same annotations.
         output: folder; made if needed.
-        options: what is compared, and by which figures; or give its fields as keyword arguments.
-        progress: receives lines of talk.
-        settings: fields of `ReportOptions`, such as `k=1`.
+        options: what is compared, and by which figures; or give its fields as keyword arguments, such as `k=1`.
 
     Returns the content of report.json. Raises UsageError for runs that are not finished or do not compare.
     """

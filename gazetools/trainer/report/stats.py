@@ -109,9 +109,8 @@ def paired_contrast(first: Hits, second: Hits, *, resamples: int = 2000, seed: i
     shares = 100 * ((hits - others) / totals.sum(0)).sum(1) / hits.shape[1]
     p_value = 1.0
     if shares.any() and len(shares) > 1:
-        found = permutation_test(
-            (shares,), np.sum, permutation_type="samples", n_resamples=9999, rng=np.random.default_rng(seed)
-        )
+        random = np.random.default_rng(seed)
+        found = permutation_test((shares,), np.sum, permutation_type="samples", n_resamples=9999, rng=random)
         p_value = float(found.pvalue)
     return Contrast(difference=_interval(value, drawn), p_value=p_value)
 
@@ -123,8 +122,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     [0.03, 0.06, 0.06]
     """
     order = np.argsort(p_values, kind="stable")
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for place, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
-        adjusted[int(index)] = largest
-    return adjusted
+    adjusted = np.zeros(len(p_values))
+    scaled = np.arange(len(p_values), 0, -1) * np.asarray(p_values, np.float64)[order]
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, scaled))
+    return adjusted.tolist()
