@@ -28,9 +28,6 @@ from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
 from gazetools.trainer.report.summary import PRIMARY_TASK
 
-_SIDE = 256
-"""Side of a picture in pixels."""
-
 Example = tuple[dict[str, Any], str | None]
 """A clip's entry in report.json, and base64 of a JPEG: its last frame as the model sees it, with the arm's map."""
 
@@ -110,8 +107,6 @@ class _Seen:
     """The clips of a split as the arm's model reads them."""
 
     dataset: ClipDataset
-    places: dict[int, int]
-    """Clip index -> place in the dataset."""
     spec: LearnerSpec
 
 
@@ -132,22 +127,21 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
         dataset = ClipDataset(clips, data, plan.labels, options, heatmaps=maps)
     except GazetoolsError as error:
         return None, error.message
-    return _Seen(dataset=dataset, places={c.index: p for p, c in enumerate(clips.clips)}, spec=spec), None
+    return _Seen(dataset=dataset, spec=spec), None
 
 
 def _picture(seen: _Seen, clip: int) -> tuple[str | None, str]:
     """Base64 of a clip's picture, None where it cannot be made; and what its map is, or why there is no picture."""
-    place = seen.places.get(clip)
+    place = next((number for number, one in enumerate(seen.dataset.split.clips) if one.index == clip), None)
     if place is None:
         return None, "the annotations have changed since the run"
     sample = seen.dataset[place]
     video = getattr(sample, "video", None)
     if video is None:
         return None, getattr(sample, "reason", "the clip cannot be read")
-    rgb = _last_frame(video)
     shown, note = _map_of(seen.spec, getattr(sample, "heatmaps", {}))
     people = [] if shown is None else [PersonOverlay(track_id=None, heatmap=shown, box_xyxy=None, inout=None)]
-    drawn = draw_overlay(cv2.resize(rgb, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR), people)
+    drawn = draw_overlay(cv2.resize(_last_frame(video), (256, 256), interpolation=cv2.INTER_LINEAR), people)
     done, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     return (base64.b64encode(data.tobytes()).decode() if done else None), note
 
