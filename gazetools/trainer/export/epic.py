@@ -89,7 +89,6 @@ def write_epic(path: Path, predictions: Predictions, levels: SupervisionLevels) 
     supervision = dict(zip(_LEVELS, astuple(levels), strict=True))
     document = {"version": VERSION, "challenge": CHALLENGE, **supervision, "results": results}
     check_epic(document, str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(path, json.dumps(document, separators=(",", ":"), allow_nan=False).encode())
     return len(read_epic(path)["results"])
 
