@@ -7,16 +7,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "_": r"\_",
-    "%": r"\%",
-    "&": r"\&",
-    "#": r"\#",
-    "$": r"\$",
-    "{": r"\{",
-    "}": r"\}",
-}
+_ESCAPES = str.maketrans({"\\": r"\textbackslash{}", **{letter: rf"\{letter}" for letter in "_%&#${}"}})
+"""Characters with a meaning in LaTeX -> what prints them."""
 
 
 def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -27,7 +19,7 @@ def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
     """CSV with a header and one line per row; empty without rows."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, columns_of(rows), restval="", lineterminator="\n")
+    writer = csv.DictWriter(file, columns_of(rows), lineterminator="\n")
     if rows:
         writer.writeheader()
     writer.writerows(rows)
@@ -50,18 +42,14 @@ def latex_text(rows: Sequence[dict[str, Any]], *, caption: str) -> str:
     columns = columns_of(rows)
     lines = [
         r"\begin{table}",
-        rf"\caption{{{_escaped(caption)}}}",
+        rf"\caption{{{caption.translate(_ESCAPES)}}}",
         r"\begin{tabular}{" + "l" * len(columns) + "}",
         r"\toprule",
-        " & ".join(map(_escaped, columns)) + r" \\",
+        " & ".join(name.translate(_ESCAPES) for name in columns) + r" \\",
         r"\midrule",
-        *(" & ".join(_escaped(shown(row.get(column))) for column in columns) + r" \\" for row in rows),
+        *(" & ".join(shown(row.get(name)).translate(_ESCAPES) for name in columns) + r" \\" for row in rows),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return "".join(_ESCAPES.get(letter, letter) for letter in text)
