@@ -31,7 +31,7 @@ _SCENES = SceneSettings(
 
 @dataclass(frozen=True, kw_only=True)
 class DemoPlan:
-    """Everything that decides a demo's numbers."""
+    """Settings that determine a demo's numbers."""
 
     name: str
     clips: int

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gazetools.schemas.arms import TrainedPart
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
-from gazetools.trainer.models.checks import check_model_settings
+from gazetools.trainer.models.checks import check_model_settings, uses_heatmap
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.keys import from_upstream, load_strict
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
@@ -88,11 +88,6 @@ def _part(checkpoint: dict[str, Any], key: str, path: str) -> dict[str, Tensor]:
     return from_upstream({k: v for k, v in weights.items() if isinstance(v, Tensor)})
 
 
-def uses_heatmap(config: TrainingConfig) -> bool:
-    """Whether the model reads heatmaps."""
-    return config.experiment.data.use_heatmap and config.model_kwargs.pretrain_kwargs.predictor.fusion != "none"
-
-
 def load_pretrained(config: TrainingConfig) -> Pretrained:
     """The encoder (frozen, on the CPU) and the predictor's weights, from the checkpoint or from the config's seed.
 
@@ -127,7 +122,7 @@ def load_pretrained(config: TrainingConfig) -> Pretrained:
     predictor: dict[str, Tensor] = {}
     if not model.wrapper_kwargs.no_predictor:
         if random_weights:
-            plain = _build_predictor(without_heatmap(config), size.embed_dim, {})
+            plain = build_predictor(without_heatmap(config), size.embed_dim, {})
             predictor = dict(plain.state_dict())
         else:
             predictor = weights["predictor"]
@@ -168,7 +163,7 @@ def build_wrapper(config: TrainingConfig, shared: Pretrained, *, seed: int) -> A
     predictor = None
     if not model.wrapper_kwargs.no_predictor:
         torch.manual_seed(seed)
-        predictor = _build_predictor(config, shared.encoder.embed_dim, shared.predictor)
+        predictor = build_predictor(config, shared.encoder.embed_dim, shared.predictor)
         load_strict(predictor, shared.predictor, what=f"predictor weights of {model.checkpoint}", new=HEATMAP_PREFIXES)
     wrapper = AnticipativeWrapperHeatmap(
         shared.encoder,
@@ -186,7 +181,7 @@ def build_wrapper(config: TrainingConfig, shared: Pretrained, *, seed: int) -> A
     return wrapper.requires_grad_(False)
 
 
-def _build_predictor(
+def build_predictor(
     config: TrainingConfig, encoder_width: int, weights: dict[str, Tensor]
 ) -> VisionTransformerPredictorHeatmap:
     """The predictor, with sizes from the config, else from the shapes of `weights`, else from V-JEPA 2's release."""

@@ -14,7 +14,7 @@ from gazetools.trainer.models.blocks import NORM_EPS, build_blocks, init_like_up
 from gazetools.trainer.models.fusion import FUSIONS, HeatmapFusion, HeatmapInput, check_fusion
 from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
 
-_NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
+NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
 
 
 class VisionTransformerPredictorHeatmap(nn.Module):
@@ -181,7 +181,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
             raise UsageError(
                 f"The prediction reaches time step {last_step:g}, but the predictor's {self.steps} steps end at "
                 f"{self.steps - 1}.",
-                hint=f"Raise {_NUM_FRAMES_KEY}, or shorten the anticipation time.",
+                hint=f"Raise {NUM_FRAMES_KEY}, or shorten the anticipation time.",
             )
 
 

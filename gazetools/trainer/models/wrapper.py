@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import Compat
-from gazetools.trainer.models.predictor import _NUM_FRAMES_KEY, VisionTransformerPredictorHeatmap
+from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 
 
 class AnticipativeWrapperHeatmap(nn.Module):
@@ -135,26 +134,3 @@ class AnticipativeWrapperHeatmap(nn.Module):
             return steps.to(torch.int64), None
         whole = torch.floor(steps)
         return whole.to(torch.int64), (steps - whole).float()
-
-
-def check_horizon(
-    *,
-    frames_per_clip: int,
-    frames_per_second: float,
-    tubelet_size: int,
-    num_output_frames: int,
-    num_frames: int,
-    longest_seconds: float,
-    compat: Compat = "none",
-) -> None:
-    """Raise UsageError where the longest anticipation time lies beyond the predictor's positions."""
-    steps = longest_seconds * frames_per_second / tubelet_size
-    steps = int(steps) if compat == "vjepa2" else steps
-    needed_steps = frames_per_clip // tubelet_size + steps + max(num_output_frames // tubelet_size, 1)
-    if needed_steps > num_frames // tubelet_size:
-        needed_frames = math.ceil(needed_steps) * tubelet_size
-        raise UsageError(
-            f"An anticipation time of {longest_seconds:g} s needs {needed_steps:g} steps of {tubelet_size} frames, "
-            f"the predictor has {num_frames // tubelet_size} ({_NUM_FRAMES_KEY} = {num_frames}).",
-            hint=f"Set {_NUM_FRAMES_KEY}={needed_frames} or shorten the anticipation time.",
-        )
