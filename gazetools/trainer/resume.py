@@ -66,7 +66,7 @@ def save_best_weights(loop: Loop, plan: RunPlan, names: Sequence[str]) -> None:
                     "learner": learner.name,
                     "best": learner.best,
                     "predictor": trunk.predictor_weights(),
-                    "probe": learner.weights(),
+                    "probe": learner.probe.state_dict(),
                 }
                 save_best(plan.folder.checkpoints, learner.name, state, step=loop.position.global_step)
 
