@@ -63,11 +63,7 @@ def _start_workers() -> BaseContext:
 def load(
     dataset: ClipDataset, chosen: list[list[int]], *, workers: int, seed: int, pin_memory: bool
 ) -> Iterator[Batch]:
-    """Load the batches `chosen` in order; empty ones need no loader.
-
-    Args:
-        pin_memory: put batches into page-locked memory; needs CUDA.
-    """
+    """Load the batches `chosen` in order; empty ones need no loader. `pin_memory` (page-locked) needs CUDA."""
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=[batch for batch in chosen if batch],
@@ -97,9 +93,7 @@ def refuse_unreadable(
 ) -> None:
     """Save and raise DataFileError, in every process, where more clips than `allowed` could not be read.
 
-    Args:
-        total: number over all processes; the same in each.
-        own: unreadable clips of this process.
+    `total` is their number over all processes, `own` are those of this process.
     """
     if total <= allowed:
         return
@@ -115,12 +109,7 @@ def refuse_unreadable(
 
 @contextmanager
 def explained_out_of_memory(where: str, clips: int) -> Iterator[None]:
-    """Raise FaultError with what to change in place of torch's error.
-
-    Args:
-        where: such as `in step 3`.
-        clips: number of clips in a batch.
-    """
+    """Raise FaultError with what to change in place of torch's error; `where` is such as `in step 3`."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -63,8 +63,7 @@ def _observed_tokens(
     """
     video = None if batch.video is None else batch.video.to(device, non_blocking=True)
     if cache is None or not any(batch.feature_keys):
-        if video is None:
-            raise AssertionError("an empty batch has no encoder pass")
+        assert video is not None, "an empty batch has no encoder pass"
         return wrapper.encode(video)
     dtype = wrapper.encode_dtype
     rest = iter(()) if video is None else iter(video)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.learn.controls import maps_for
 from gazetools.trainer.learn.losses import FutureTokens, build_loss, jepa_loss, task_loss
 from gazetools.trainer.learn.metrics import MetricSet
-from gazetools.trainer.learn.schedules import Schedule
+from gazetools.trainer.learn.schedules import Schedule, steps_per_epoch
 from gazetools.trainer.models.build import Pretrained, build_probe, build_wrapper, choose_trained, trained_part
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
@@ -150,11 +149,7 @@ class Learner:
 
 
 class Trunk:
-    """A predictor behind the shared encoder, and the learners that read it.
-
-    Args:
-        rank: number of this process; heatmap dropout differs between processes.
-    """
+    """A predictor behind the shared encoder, and the learners that read it."""
 
     def __init__(self, wrapper: AnticipativeWrapperHeatmap, learners: Sequence[Learner], *, rank: int = 0) -> None:
         self.wrapper = wrapper.eval()
@@ -163,7 +158,7 @@ class Trunk:
         self.name = self.spec.trunk
         self.trains = any(p.requires_grad for p in wrapper.parameters())
         self.dropout = self.spec.config.model_kwargs.pretrain_kwargs.predictor.heatmap_dropout
-        # Its own generator: what other arms draw must not change this one.
+        # What other arms and processes draw must not change what this one draws.
         self.generator = torch.Generator().manual_seed((self.spec.seed << 16) + rank)
 
     @property
@@ -220,8 +215,7 @@ def build_trunks(
     specs: Sequence[LearnerSpec], shared: Pretrained, num_classes: Mapping[str, int], train_clips: int, *, world: World
 ) -> list[Trunk]:
     """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one."""
-    settings = specs[0].config.experiment.optimization
-    steps = math.ceil(train_clips / (settings.batch_size * settings.accumulation_steps * world.size))
+    steps = steps_per_epoch(specs[0].config, train_clips, world.size)
     by_trunk: dict[str, list[LearnerSpec]] = {}
     for spec in specs:
         by_trunk.setdefault(spec.trunk, []).append(spec)

@@ -5,6 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from gazetools.schemas.training import TrainingConfig
+
+
+def steps_per_epoch(config: TrainingConfig, clips: int, processes: int) -> int:
+    """Number of optimizer steps that take every clip once; the last one may have fewer clips."""
+    settings = config.experiment.optimization
+    return math.ceil(clips / (settings.batch_size * settings.accumulation_steps * processes))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:

@@ -32,11 +32,7 @@ class Measured:
 
 
 def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionLog] | None = None) -> Measured | None:
-    """Measure the weights in `loop` on `dataset`; None where a signal stopped it.
-
-    Args:
-        logs: learner -> collector of its predictions.
-    """
+    """Measure the weights in `loop` on `dataset`; None where a signal stopped it. `logs` collect predictions."""
     logs = logs or {}
     batch_size = loop.config.experiment.optimization.batch_size
     order = epoch_order(len(dataset), seed=loop.config.seed, epoch=_VALIDATION_EPOCH)

@@ -17,7 +17,7 @@ from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.keys import from_upstream, load_strict
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import AttentiveClassifier
-from gazetools.trainer.models.sizes import check_heads, encoder_size
+from gazetools.trainer.models.sizes import check_heads, encoder_size, replace_settings
 from gazetools.trainer.models.transformers_folder import read_folder, transformers_folder
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 
@@ -118,22 +118,6 @@ def build_encoder(settings: EncoderSettings) -> VideoEncoder:
     """The encoder with initial weights."""
     size, patch_size, tubelet_size = encoder_size(settings), settings.patch_size, settings.tubelet_size
     return VideoEncoder(**vars(size), patch_size=patch_size, tubelet_size=tubelet_size, sdpa=settings.use_sdpa)
-
-
-def replace_settings(
-    config: TrainingConfig, *, predictor: dict[str, Any], optimization: dict[str, Any] | None = None
-) -> TrainingConfig:
-    """A copy of the config with other (already checked) values in the predictor's and the optimization's settings."""
-    model, experiment = config.model_kwargs, config.experiment
-    pretrain = model.pretrain_kwargs
-    pretrain = pretrain.model_copy(update={"predictor": pretrain.predictor.model_copy(update=predictor)})
-    optimization_settings = experiment.optimization.model_copy(update=optimization or {})
-    return config.model_copy(
-        update={
-            "model_kwargs": model.model_copy(update={"pretrain_kwargs": pretrain}),
-            "experiment": experiment.model_copy(update={"optimization": optimization_settings}),
-        }
-    )
 
 
 def build_wrapper(config: TrainingConfig, shared: Pretrained, *, seed: int) -> AnticipativeWrapperHeatmap:

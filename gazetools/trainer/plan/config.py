@@ -41,24 +41,22 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict
 def _set_at(values: dict[str, Any], parts: list[str], value: Any, override: str) -> None:
     current: Any = values
     for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
+        key: Any = part
         if isinstance(current, list):
             if not part.isdigit() or int(part) >= len(current):
                 raise UsageError(
                     f"The override {override!r} names entry {part!r} of a list with {len(current)} entries.",
                     hint=f"Use a number in 0..{len(current) - 1}, or set the whole list.",
                 )
-            key: Any = int(part)
-        elif isinstance(current, dict):
-            key = part
-            if not last and current.get(key) is None:
-                current[key] = {}
-        else:
+            key = int(part)
+        elif not isinstance(current, dict):
             raise UsageError(
                 f"The override {override!r} goes below '{'.'.join(parts[:depth])}', which is a single value."
             )
-        if last:
+        if depth == len(parts) - 1:
             current[key] = value
+        elif isinstance(current, dict) and current.get(key) is None:
+            current[key] = current = {}
         else:
             current = current[key]
 
