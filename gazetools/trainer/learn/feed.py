@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import get_all_start_methods, get_context
@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from gazetools.schemas.errors import DataFileError, FaultError
-from gazetools.trainer.data.batch import Batch, Unreadable, collate
+from gazetools.schemas.errors import FaultError
+from gazetools.trainer.data.batch import Batch, collate
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import batches
 from gazetools.trainer.processes.world import World
@@ -86,25 +86,6 @@ def count_batch(batch: Batch, counts: dict[str, int], say: Callable[[str], None]
         counts[name] = counts.get(name, 0) + value
     for clip in batch.unreadable:
         say(f"Unreadable clip: video {clip.video_id!r}, CSV line {clip.row}: {clip.reason}")
-
-
-def refuse_unreadable(
-    total: int, own: Sequence[Unreadable], *, allowed: int, world: World, save: Callable[[], object]
-) -> None:
-    """Save and raise DataFileError, in every process, where more clips than `allowed` could not be read.
-
-    `total` is their number over all processes, `own` are those of this process.
-    """
-    if total <= allowed:
-        return
-    found = [clip for part in world.gather(list(own)) for clip in part]
-    last = found[-1] if found else None
-    which = f"; the last: video {last.video_id!r}, CSV line {last.row}: {last.reason}" if last else ""
-    save()
-    raise DataFileError(
-        f"{total} clip(s) could not be read, {allowed} allowed{which}",
-        hint="Repair the file, or raise experiment.data.max_unreadable_clips.",
-    )
 
 
 @contextmanager

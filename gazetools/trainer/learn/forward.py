@@ -31,13 +31,13 @@ class Encoded:
     """Task -> int64 [B]."""
 
 
+@dataclass(frozen=True)
 class Forward:
     """Encodes batches for all trunks, which share one encoder."""
 
-    def __init__(self, config: TrainingConfig, trunks: Sequence[Trunk], device: torch.device) -> None:
-        self.config = config
-        self.trunks = trunks
-        self.device = device
+    config: TrainingConfig
+    trunks: Sequence[Trunk]
+    device: torch.device
 
     def encode(self, batch: Batch, dataset: ClipDataset) -> Encoded:
         """Encode a batch with readable clips in one pass."""

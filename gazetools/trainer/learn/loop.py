@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from gazetools.progress import Progress
-from gazetools.schemas.errors import FaultError
+from gazetools.schemas.errors import DataFileError, FaultError
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.data.clips import Batch, ClipDataset
+from gazetools.trainer.data.batch import Batch, Unreadable
+from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import epoch_order
-from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, load, refuse_unreadable, training_steps
+from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, load, training_steps
 from gazetools.trainer.learn.forward import Forward, encode_future
 from gazetools.trainer.learn.learner import Learner, Trunk
 from gazetools.trainer.learn.schedules import steps_per_epoch
@@ -101,13 +102,7 @@ class Loop:
         for batch in batches:
             count_batch(batch, self.counts, self.progress.say)
         total = int(self.world.sum([self.counts.get("unreadable", 0)])[0])
-        refuse_unreadable(
-            total,
-            [clip for batch in batches for clip in batch.unreadable],
-            allowed=self.config.experiment.data.max_unreadable_clips,
-            world=self.world,
-            save=self.save,
-        )
+        self.refuse_unreadable(total, [clip for batch in batches for clip in batch.unreadable])
         own_clips = [clip for batch in batches for clip in batch.clips]
         clips = int(self.world.sum([len(own_clips)])[0])
         if clips:
@@ -155,6 +150,22 @@ class Loop:
             hint=hint,
             clips=clips,
         )
+
+    def refuse_unreadable(self, total: int, own: Sequence[Unreadable]) -> None:
+        """Save and raise DataFileError, in every process, where more clips than allowed could not be read.
+
+        `total` is their number over all processes, `own` are those of this process.
+        """
+        allowed = self.config.experiment.data.max_unreadable_clips
+        if total > allowed:
+            found = [clip for part in self.world.gather(list(own)) for clip in part]
+            last = found[-1] if found else None
+            which = f"; the last: video {last.video_id!r}, CSV line {last.row}: {last.reason}" if last else ""
+            self.save()
+            raise DataFileError(
+                f"{total} clip(s) could not be read, {allowed} allowed{which}",
+                hint="Repair the file, or raise experiment.data.max_unreadable_clips.",
+            )
 
     def load(self, dataset: ClipDataset, chosen: list[list[int]]) -> Iterator[Batch]:
         """The batches `chosen` of a split, in order."""

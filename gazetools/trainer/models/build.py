@@ -89,10 +89,7 @@ def _part(checkpoint: dict[str, Any], key: str, path: str) -> dict[str, Tensor]:
 def load_pretrained(config: TrainingConfig) -> Pretrained:
     """The encoder (frozen, on the CPU) and the predictor's weights, from the checkpoint or from the config's seed.
 
-    Raises:
-        UsageError: the sizes do not fit each other.
-        EnvironmentLacksError: the checkpoint does not exist.
-        CheckpointError: the checkpoint does not fit the sizes.
+    Raises EnvironmentLacksError where the checkpoint does not exist, CheckpointError where it does not fit the sizes.
     """
     model, settings = config.model_kwargs, config.model_kwargs.pretrain_kwargs.encoder
     weights = {} if model.checkpoint == RANDOM_WEIGHTS else read_weights(config)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import copy
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,9 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from gazetools.io.yaml_files import parse_yaml, read_yaml_mapping
-from gazetools.schemas.base import StrictModel, parse_settings
+from gazetools.schemas.base import parse_settings
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.flags import field_docstrings
 from gazetools.schemas.training import TrainingConfig
 
 _MAX_DEPTH = 32
@@ -85,19 +84,7 @@ class _DescribedFields(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
         made = super().model_schema(schema)
-        for base in reversed([base for base in schema["cls"].__mro__ if issubclass(base, StrictModel)]):
-            for name, text in _field_docstrings(base).items():
-                if name in made.get("properties", {}):
-                    made["properties"][name]["description"] = text
+        for name, text in field_docstrings(schema["cls"]).items():
+            if name in made.get("properties", {}):
+                made["properties"][name]["description"] = " ".join(text.split())
         return made
-
-
-def _field_docstrings(model: type) -> dict[str, str]:
-    """Field -> text of the docstring under it, in the class's own body."""
-    statement = ast.parse(inspect.getsource(model)).body[0]
-    assert isinstance(statement, ast.ClassDef)
-    found = {}
-    for field, after in zip(statement.body, statement.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            found[ast.unparse(field.target)] = " ".join(str(after.value.value).split())
-    return found

@@ -79,11 +79,8 @@ def _is_written(settings: Any, key: str) -> bool:
 
 
 def _general_rules(config: TrainingConfig, device: torch.device) -> _Rules:
-    data, optimization, checkpoint = (
-        config.experiment.data,
-        config.experiment.optimization,
-        config.model_kwargs.checkpoint,
-    )
+    data, optimization = config.experiment.data, config.experiment.optimization
+    checkpoint = config.model_kwargs.checkpoint
     is_random, on_cpu = checkpoint == RANDOM_WEIGHTS, device.type != "cuda"
     recomputes = config.model_kwargs.pretrain_kwargs.encoder.use_activation_checkpointing
     has_several = not is_random and transformers_folder(checkpoint) is None

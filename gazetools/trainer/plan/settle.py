@@ -100,9 +100,7 @@ class RunPlan:
 def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
     """Check everything that can be checked before heavy work, and report all problems at once.
 
-    Raises:
-        UsageError: settings or data are wrong (exit code 2).
-        EnvironmentLacksError: a package, a device or weights are missing (exit code 3).
+    Raises UsageError where settings or data are wrong, EnvironmentLacksError where a package, a device or weights lack.
     """
     trained = RunFolder(Path(config.folder) / config.tag if config.tag else Path(config.folder))
     measures_itself = config.val_only and config.classifier_checkpoint is None
