@@ -52,7 +52,7 @@ class Problems:
 
 
 def check_weights_exist(config: TrainingConfig) -> None:
-    """Raise UsageError where `classifier_checkpoint` is missing, EnvironmentLacksError for `model_kwargs.checkpoint`."""
+    """Raise UsageError where `classifier_checkpoint` is missing, EnvironmentLacksError where `checkpoint` is."""
     given = config.classifier_checkpoint
     if given is not None and not Path(given).exists():
         raise UsageError(

@@ -33,9 +33,8 @@ def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[
         encoder = build_encoder(encoder_settings)
         probe = build_probe(config, num_classes, encoder.embed_dim)
     size = vars(encoder_size(encoder_settings))
-    steps = data.frames_per_clip // encoder_settings.tubelet_size
     specs = plan_learners(config)
-    arms = {spec.arm: _describe_arm(spec.config, encoder, probe, steps) for spec in specs}
+    arms = {spec.arm: _describe_arm(spec.config, encoder, probe) for spec in specs}
     encoder_bytes = _count(encoder) * (2 if encoder_settings.dtype == "bfloat16" else 4)
     trunks = {spec.trunk: arms[spec.arm]["predictor_parameters"] for spec in specs}
     trained = sum(arms[spec.arm]["trained_parameters"] for spec in specs)
@@ -49,18 +48,29 @@ def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[
         "weight_and_optimizer_bytes": (
             encoder_bytes + 4 * (sum(trunks.values()) + len(specs) * _count(probe)) + 12 * trained
         ),
-        "video_tokens": steps * (data.resolution // encoder_settings.patch_size) ** 2,
+        "video_tokens": _steps(config) * (data.resolution // encoder_settings.patch_size) ** 2,
         "resolution": data.resolution,
         "frames_per_clip": data.frames_per_clip,
     }
 
 
-def _describe_arm(
-    config: TrainingConfig, encoder: VideoEncoder, probe: AttentiveClassifier, steps: int
-) -> dict[str, Any]:
-    no_predictor, part = config.model_kwargs.wrapper_kwargs.no_predictor, trained_part(config)
+def _steps(config: TrainingConfig) -> int:
+    """Number of observed time steps."""
+    return config.experiment.data.frames_per_clip // config.model_kwargs.pretrain_kwargs.encoder.tubelet_size
+
+
+def _describe_arm(config: TrainingConfig, encoder: VideoEncoder, probe: AttentiveClassifier) -> dict[str, Any]:
+    settings, part, steps = config.model_kwargs.wrapper_kwargs, trained_part(config), _steps(config)
     with torch.device("meta"):
-        predictor = None if no_predictor else build_predictor(config, encoder.embed_dim, {})
+        predictor = None if settings.no_predictor else build_predictor(config, encoder.embed_dim, {})
+    cells = (config.experiment.data.resolution // encoder.patch_size) ** 2
+    tokens = 0 if settings.no_encoder else steps * cells
+    flops = {"encoder": encoder_flops(encoder, steps * cells)}
+    if predictor is not None:
+        predicted = max(settings.num_output_frames // encoder.tubelet_size, 1)
+        flops["predictor"] = settings.num_steps * predictor_flops(predictor, steps=steps, predicted_steps=predicted)
+        tokens += settings.num_steps * predicted * cells
+    flops["probe"] = probe_flops(probe, tokens)
     trained = choose_trained(predictor, part)
     heatmap = predictor.heatmap_tokens if predictor is not None else None
     per_step = heatmap.tokens_per_step if heatmap is not None else 0
@@ -73,32 +83,12 @@ def _describe_arm(
         "trained_parameters": sum(p.numel() for group in trained.values() for p in group) + _count(probe),
         "heatmap_tokens": steps * per_step,
         "tokens_per_step": {
-            "video": (config.experiment.data.resolution // encoder.patch_size) ** 2,
+            "video": cells,
             "heatmap": per_step,
             "interleaved": bool(predictor and predictor.heatmap_fusion and predictor.heatmap_fusion.lengthens),
         },
-        "forward_gflops_per_clip": _costs(config, encoder, predictor, probe, steps),
+        "forward_gflops_per_clip": {name: round(value / 1e9, 6) for name, value in flops.items()},
     }
-
-
-def _costs(
-    config: TrainingConfig,
-    encoder: VideoEncoder,
-    predictor: VisionTransformerPredictorHeatmap | None,
-    probe: AttentiveClassifier,
-    steps: int,
-) -> dict[str, float]:
-    """Part of the model -> 10^9 operations per clip."""
-    wrapper, tubelet = config.model_kwargs.wrapper_kwargs, encoder.tubelet_size
-    cells = (config.experiment.data.resolution // encoder.patch_size) ** 2
-    predicted = max(wrapper.num_output_frames // tubelet, 1)
-    tokens = 0 if wrapper.no_encoder else steps * cells
-    costs = {"encoder": encoder_flops(encoder, steps * cells)}
-    if predictor is not None:
-        costs["predictor"] = wrapper.num_steps * predictor_flops(predictor, steps=steps, predicted_steps=predicted)
-        tokens += wrapper.num_steps * predicted * cells
-    costs["probe"] = probe_flops(probe, tokens)
-    return {name: round(value / 1e9, 6) for name, value in costs.items()}
 
 
 def _count(module: nn.Module) -> int:
