@@ -44,7 +44,6 @@ class TrainResult:
     checkpoint: str | None = None
     notes: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
-    """The resolved config."""
 
     @property
     def exit_code(self) -> ExitCode:

@@ -133,11 +133,8 @@ def build_wrapper(config: TrainingConfig, shared: Pretrained, *, seed: int) -> A
         crop_size=data.resolution,
         patch_size=shared.encoder.patch_size,
         tubelet_size=shared.encoder.tubelet_size,
-        no_predictor=model.wrapper_kwargs.no_predictor,
-        no_encoder=model.wrapper_kwargs.no_encoder,
-        num_output_frames=model.wrapper_kwargs.num_output_frames,
-        num_steps=model.wrapper_kwargs.num_steps,
         compat=config.compat,
+        **dict(model.wrapper_kwargs),
     )
     return wrapper.requires_grad_(False)
 
