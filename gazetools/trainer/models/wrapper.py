@@ -7,7 +7,6 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import Compat
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 
@@ -46,8 +45,6 @@ class AnticipativeWrapperHeatmap(nn.Module):
         compat: Compat = "none",
     ) -> None:
         super().__init__()
-        if no_predictor and no_encoder:
-            raise UsageError("no_predictor and no_encoder leave no tokens.", hint="Set one of them to false.")
         if predictor is None and not no_predictor:
             raise ValueError("a predictor is needed unless no_predictor is set")
         self.encoder = encoder
