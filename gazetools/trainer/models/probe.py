@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gazetools.schemas.errors import UsageError
 from gazetools.trainer.models.blocks import init_like_upstream, split_heads
 
 PROBE_NORM_EPS = 1e-5
@@ -110,6 +111,11 @@ class AttentiveClassifier(nn.Module):
         self.tasks = tuple(task for task in TASKS if task in num_classes)
         if self.tasks not in (("action",), TASKS) or set(num_classes) - set(TASKS):
             raise ValueError(f"tasks must be action alone or verb, noun and action, got {list(num_classes)}")
+        if embed_dim % num_heads:
+            raise UsageError(
+                f"The probe's num_heads {num_heads} does not divide the encoder's width {embed_dim}.",
+                hint="Change experiment.classifier.num_heads.",
+            )
         self.pooler = AttentivePooler(width=embed_dim, num_heads=num_heads, depth=depth, num_queries=len(self.tasks))
         for task in self.tasks:
             setattr(self, f"{task}_classifier", nn.Linear(embed_dim, num_classes[task]))
