@@ -58,16 +58,10 @@ def _check_names(config: TrainingConfig) -> None:
 def _check_sizes(config: TrainingConfig) -> None:
     data, pretrain = config.experiment.data, config.model_kwargs.pretrain_kwargs
     size = encoder_size(pretrain.encoder)
-    if data.resolution % pretrain.encoder.patch_size:
-        raise UsageError(
-            f"experiment.data.resolution {data.resolution} is not a multiple of patch_size "
-            f"{pretrain.encoder.patch_size}."
-        )
-    if data.frames_per_clip % pretrain.encoder.tubelet_size:
-        raise UsageError(
-            f"experiment.data.frames_per_clip {data.frames_per_clip} is not a multiple of tubelet_size "
-            f"{pretrain.encoder.tubelet_size}."
-        )
+    for key, unit_key in (("resolution", "patch_size"), ("frames_per_clip", "tubelet_size")):
+        value, unit = getattr(data, key), getattr(pretrain.encoder, unit_key)
+        if value % unit:
+            raise UsageError(f"experiment.data.{key} {value} is not a multiple of {unit_key} {unit}.")
     heatmap_side = data.heatmap_resolution or data.resolution
     patches = pretrain.predictor.multiscale or [pretrain.predictor.heatmap_patch_size or pretrain.encoder.patch_size]
     for heatmap_patch in patches if uses_heatmap(config) else ():

@@ -85,11 +85,11 @@ def launch(arguments: Sequence[str], *, processes: int, machines: LaunchOptions)
             else:
                 child.send_signal(signal.SIGTERM)  # nothing to save yet
 
-        before = {number: signal.signal(number, send_on) for number in (*STOP_SIGNALS, *WARNING_SIGNALS)}
+        previous = {number: signal.signal(number, send_on) for number in (*STOP_SIGNALS, *WARNING_SIGNALS)}
         try:
             code = child.wait()
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
         if file.is_file():
             return int(file.read_text())
