@@ -25,11 +25,10 @@ USUAL_SHAPE = (64, 64)
 
 _GAZELLE = "gazetools.gazemodels.gazelle.loading:load"
 _BUILT_IN = {
-    **dict.fromkeys([*RELEASED_MODELS, TINY_MODEL.name], _GAZELLE),
     "centre-prior": "gazetools.gazemodels.baselines:CentrePrior.load",
     "head-direction": "gazetools.gazemodels.baselines:HeadDirection.load",
 }
-"""Name -> where its `Loader` is, imported at the first use."""
+"""Name -> where its `Loader` is, imported at the first use. Entry points may take over Gaze-LLE's names, not these."""
 
 _LOADERS: dict[str, Loader] = {}
 """What `register` added."""
@@ -70,7 +69,9 @@ def register_backend(name: str, backend: Backend) -> None:
 
 def model_names() -> list[str]:
     """Every name that `load_gaze_model` takes in addition to paths, ours first."""
-    return list(dict.fromkeys([*_BUILT_IN, *_LOADERS, *(entry.name for entry in _installed())]))
+    return list(
+        dict.fromkeys([*RELEASED_MODELS, TINY_MODEL.name, *_BUILT_IN, *_LOADERS, *(each.name for each in _installed())])
+    )
 
 
 def load_gaze_model(
@@ -123,11 +124,11 @@ def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
 
 
 def _find(name: str) -> Loader:
-    """The loader of `name`; that of Gaze-LLE for paths and for unknown names, which it reports."""
+    """Loader of `name`: ours, then entry points, else Gaze-LLE, which also takes paths and reports unknown names."""
     if name in _LOADERS:
         return _LOADERS[name]
-    installed = {entry.name: entry.value for entry in _installed()}
-    return _loader_at(_BUILT_IN.get(name) or installed.get(name, _GAZELLE))
+    installed = {entry.name: entry.value for entry in reversed(list(_installed()))}  # the first of a name counts
+    return _loader_at((installed | _BUILT_IN).get(name, _GAZELLE))
 
 
 def _loader_at(place: str) -> Loader:
