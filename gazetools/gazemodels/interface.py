@@ -38,7 +38,7 @@ class GazeOutput:
 
 
 class GazeModel(Protocol):
-    """Frames and head boxes in, one heatmap per person out. `gazetools.gazemodels.gazelle.GazelleModel` is one."""
+    """Frames and head boxes in, one heatmap per person out. `GazelleModel` of Gaze-LLE is one."""
 
     device: torch.device
     dtype: torch.dtype

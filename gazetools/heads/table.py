@@ -50,6 +50,7 @@ class HeadTable:
         roles: dict[int, str] | None = None,
     ) -> HeadTable:
         """Sort, and refuse what is wrong for any video: NaN, swapped corners, two boxes of one person in a frame."""
+        table = cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line, roles=roles or {})
         faults = [
             (~np.isfinite(box_xyxy).all(axis=1), "is not finite"),
             ((box_xyxy[:, 2:] <= box_xyxy[:, :2]).any(axis=1), "has xmax <= xmin or ymax <= ymin (swapped corners?)"),
@@ -58,21 +59,23 @@ class HeadTable:
         for wrong, rule in faults:
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
-                unsorted = cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line)
                 what = f"the box {box_xyxy[row].tolist()} of frame {frame[row]} {rule}"
-                raise unsorted._error(row, what, "Correct the row (boxes are xmin,ymin,xmax,ymax in pixels).")
-        order = np.lexsort((track_id, frame))
-        frame, track_id, box_xyxy, line = frame[order], track_id[order], box_xyxy[order], line[order]
-        twice = np.flatnonzero((np.diff(frame) == 0) & (np.diff(track_id) == 0))
+                raise table._error(row, what, "Correct the row (boxes are xmin,ymin,xmax,ymax in pixels).")
+        table = table._rows(np.lexsort((track_id, frame)))
+        twice = np.flatnonzero((np.diff(table.frame) == 0) & (np.diff(table.track_id) == 0))
         if len(twice):
-            row = int(twice[0])
+            first, second = table.line[twice[0] : twice[0] + 2].tolist()
             raise HeadsError(
-                f"{source}, lines {line[row]} and {line[row + 1]}: two boxes of track {track_id[row]} in frame "
-                f"{frame[row]}.",
+                f"{source}, lines {first} and {second}: two boxes of track {table.track_id[twice[0]]} in frame "
+                f"{table.frame[twice[0]]}.",
                 hint="Keep one, or give the second person another track_id.",
-                line=int(line[row + 1]),
+                line=second,
             )
-        return cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line, roles=roles or {})
+        return table
+
+    def _rows(self, places: npt.NDArray[np.intp]) -> HeadTable:
+        columns = {name: getattr(self, name)[places] for name in ("frame", "track_id", "box_xyxy", "line")}
+        return dataclasses.replace(self, **columns)
 
     def normalised(self, *, width: int, height: int, frame_count: int) -> HeadTable:
         """The table with boxes in 0..1 of a `width` x `height` video of `frame_count` frames.
@@ -102,8 +105,7 @@ class HeadTable:
                 f"{self.source}: every coordinate is at most 1, so the boxes seem to be relative, not pixels.",
                 hint=f"Multiply x by {width} and y by {height}.",
             )
-        clipped = self.clipped + int((cut != boxes).any(axis=1).sum())
-        return dataclasses.replace(self, box_xyxy=cut, clipped=clipped)
+        return dataclasses.replace(self, box_xyxy=cut, clipped=self.clipped + int((cut != boxes).any(axis=1).sum()))
 
     def _error(self, row: int, what: str, hint: str) -> HeadsError:
         line = int(self.line[row])
@@ -127,20 +129,18 @@ class HeadTable:
         before, after, missing = before[fill], after[fill], missing[fill]
         first = np.repeat(before, missing)
         last = np.repeat(after, missing)
-        step = np.concatenate([np.arange(1, m + 1) for m in missing]) if len(missing) else np.zeros(0, np.int64)
+        step = np.concatenate([np.arange(0), *(np.arange(1, m + 1) for m in missing)])
         share = (step / (np.repeat(missing, missing) + 1))[:, None]
-        frame = np.concatenate((self.frame, self.frame[first] + step))
-        track_id = np.concatenate((self.track_id, self.track_id[first]))
         between = self.box_xyxy[first] + share * (self.box_xyxy[last] - self.box_xyxy[first])
-        order = np.lexsort((track_id, frame))
-        return dataclasses.replace(
+        table = dataclasses.replace(
             self,
-            frame=frame[order],
-            track_id=track_id[order],
-            box_xyxy=np.concatenate((self.box_xyxy, between))[order],
-            line=np.concatenate((self.line, self.line[first]))[order],
+            frame=np.concatenate((self.frame, self.frame[first] + step)),
+            track_id=np.concatenate((self.track_id, self.track_id[first])),
+            box_xyxy=np.concatenate((self.box_xyxy, between)),
+            line=np.concatenate((self.line, self.line[first])),
             filled=self.filled + len(step),
         )
+        return table._rows(np.lexsort((table.track_id, table.frame)))
 
     def of_frame(self, frame_index: int) -> slice:
         """Slice of the rows of one frame."""
@@ -162,8 +162,7 @@ class HeadTable:
             keep = np.sort(by_size[first])
         else:
             keep = np.flatnonzero(np.isin(self.track_id, self._ids_of(people)))
-        columns = {name: getattr(self, name)[keep] for name in ("frame", "track_id", "box_xyxy", "line")}
-        return dataclasses.replace(self, **columns)
+        return self._rows(keep)
 
     def _ids_of(self, people: str) -> list[int]:
         present = np.unique(self.track_id).tolist()

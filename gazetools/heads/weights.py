@@ -42,15 +42,15 @@ def model_folder(name_or_path: str, *, option: str, offline: bool | None = None)
             f"{option}{name_or_path}: there is no such folder, and it is no name of the form OWNER/MODEL.",
             hint="Check the path.",
         )
-    return _snapshot(name_or_path, option=option, offline=is_offline(offline))
+    return model_folder(_snapshot(name_or_path, option, is_offline(offline)), option=option)
 
 
-def _snapshot(name: str, *, option: str, offline: bool) -> Path:
+def _snapshot(name: str, option: str, offline: bool) -> str:
     from huggingface_hub import snapshot_download
 
     try:
         with _quiet_hub():
-            path = snapshot_download(
+            return snapshot_download(
                 name, allow_patterns=[CONFIG, WEIGHTS, PREPROCESSOR], local_files_only=offline, tqdm_class=None
             )
     except Exception as error:  # the hub's client raises a dozen kinds for "not there" and "no network"
@@ -63,7 +63,6 @@ def _snapshot(name: str, *, option: str, offline: bool) -> Path:
             hint=f"Fetch them where there is a network:\n  {commands[0]}\nthen pass: {option}./{folder}{alone}",
             commands=commands,
         ) from error
-    return model_folder(path, option=option)
 
 
 @contextmanager

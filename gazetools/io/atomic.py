@@ -28,17 +28,10 @@ _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EN
 
 def write_error(error: OSError, path: Path) -> FaultError:
     """The user's message for a failed write to `path` (exit 4)."""
+    what, remedy = f"Writing {path} failed: {error.strerror or error}.", "Check the file system"
     if error.errno in _DISK_FULL:
-        return FaultError(
-            f"No space left while writing {path} ({error.strerror}).",
-            hint="Free some space (or raise the quota) and run the same command again: finished files are kept.",
-            path=str(path),
-        )
-    return FaultError(
-        f"Writing {path} failed: {error.strerror or error}.",
-        hint="Check the file system and run the same command again: finished files are kept.",
-        path=str(path),
-    )
+        what, remedy = f"No space left while writing {path} ({error.strerror}).", "Free some space (or raise the quota)"
+    return FaultError(what, hint=f"{remedy} and run the same command again: finished files are kept.", path=str(path))
 
 
 def temp_path_for(path: Path) -> Path:
@@ -93,8 +86,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     An existing folder at `path` is moved aside first and removed last, so that no mixture can be seen.
     """
-    temp = temp_path_for(path)
-    aside = temp_path_for(path)
+    temp, aside = temp_path_for(path), temp_path_for(path)
     try:
         temp.mkdir(parents=True)
         yield temp
@@ -150,7 +142,7 @@ def remove_stale_temps(folder: Path, *, foreign_age_seconds: float = 7 * 86400) 
         machine, _, rest = path.name.split(TEMP_MARK)[-1].partition("-")
         pid = rest.split("-")[0]
         if machine == _machine() and pid.isdigit():
-            gone = not Path(f"/proc/{pid}").exists() if Path("/proc").is_dir() else False
+            gone = Path("/proc").is_dir() and not Path(f"/proc/{pid}").exists()
         else:
             gone = time.time() - path.lstat().st_mtime > foreign_age_seconds
         if gone:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,6 @@ def read_table(
     Raises:
         DataFileError: missing, empty, too large, not CSV, a duplicated column, or a row of another width.
     """
-    first, end = rows if rows is not None else (0, None)
     try:
         with _open_text(path) as file:
             reader = csv.reader(file)
@@ -98,15 +98,8 @@ def read_table(
             cells: dict[str, list[str]] = {name: [] for name in places}
             lines: list[int] = []
             wanted = list(zip(cells.values(), places.values(), strict=True))
-            number = -1
-            for row in reader:
-                if not row or (len(row) == 1 and not row[0].strip()):
-                    continue
-                number += 1
-                if number < first:
-                    continue
-                if end is not None and number >= end:
-                    break
+            filled = (row for row in reader if len(row) > 1 or "".join(row).strip())
+            for row in itertools.islice(filled, *(rows or (0, None))):
                 if len(row) != len(header):
                     raise DataFileError(
                         f"{path}, line {reader.line_num}: {len(row)} cells, but the header has {len(header)}.",
@@ -138,7 +131,7 @@ def column_places(path: Path, header: list[str], required: Sequence[str], option
     missing = [name for name in required if name not in header]
     if missing:
         near = {name: nearest_name(name, header) for name in missing}
-        listed = ", ".join(f"{name}" + (f" (nearest: {close})" if close else "") for name, close in near.items())
+        listed = ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
         raise DataFileError(
             f"{path} lacks the column(s) {listed}; it has {', '.join(header[:30])}.",
             hint="Is this the file that it is taken for?",

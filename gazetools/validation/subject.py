@@ -21,7 +21,7 @@ from gazetools.schemas.provenance import GROUND_TRUTH, Provenance
 from gazetools.validation.catalogue import finding
 
 if TYPE_CHECKING:
-    from gazetools.gazemodels.gazelle import GazelleModel
+    from gazetools.gazemodels.gazelle.model import GazelleModel
 
 Kind = Literal["store", "dataset", "foreign"]
 Ints = npt.NDArray[np.int64]

@@ -109,7 +109,7 @@ class PacketFeed:
         while (packet := self._demux()) is not None:
             pts = NO_PTS if packet.pts is None else packet.pts
             if (pts, packet.size) == wanted:
-                if self._count_of(*wanted) != 1:
+                if np.count_nonzero((self._table.pts == wanted[0]) & (self._table.size == wanted[1])) != 1:
                     return False
                 self._put_back = packet
                 self.position = target
@@ -118,9 +118,6 @@ class PacketFeed:
             if len(places) == 1 and places[0] > target:
                 return False
         return False
-
-    def _count_of(self, pts: int, size: int) -> int:
-        return int(np.count_nonzero((self._table.pts == pts) & (self._table.size == size)))
 
 
 def fault_text(error: Exception) -> str:

@@ -125,9 +125,7 @@ class DecodeSession:
             return
         last, last_packet = int(wanted[-1]), self._last_packet(wanted)
         chosen = wanted if isinstance(wanted, range) else frozenset(int(frame) for frame in wanted)
-        may_skip = (
-            skip and not self._index.ordinal and not self._interlaced and self._feed.context.name in _SKIPS_EXACTLY
-        )
+        may_skip = skip and not (self._index.ordinal or self._interlaced) and self._feed.context.name in _SKIPS_EXACTLY
         for raw in wanted:
             frame = int(raw)
             while frame not in self._ready:

@@ -180,9 +180,7 @@ def _find_backbone(
     config: GazelleConfig, checkpoint: WeightFile, backbone: Path | None, fetch: _Obtain
 ) -> WeightFile | None:
     if backbone is not None:
-        if backbone.is_dir():
-            return read_transformers_folder(backbone, config.backbone)
-        return read_weight_file(backbone)
+        return read_transformers_folder(backbone, config.backbone) if backbone.is_dir() else read_weight_file(backbone)
     if any(key.startswith(BACKBONE_PREFIX) for key in checkpoint.tensors):
         return None
     url = BACKBONE_URLS.get(config.backbone.name)

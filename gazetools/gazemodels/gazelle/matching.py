@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -34,12 +33,12 @@ def decoder_and_backbone(
     Raises:
         CheckpointError: lists every missing, unexpected, mis-shaped and non-finite tensor of both files.
     """
-    inside = {
-        key.removeprefix(BACKBONE_PREFIX): value
-        for key, value in checkpoint.tensors.items()
-        if key.startswith(BACKBONE_PREFIX)
-    }
-    decoder = {key: value for key, value in checkpoint.tensors.items() if not key.startswith(BACKBONE_PREFIX)}
+    decoder, inside = {}, {}
+    for key, tensor in checkpoint.tensors.items():
+        if key.startswith(BACKBONE_PREFIX):
+            inside[key.removeprefix(BACKBONE_PREFIX)] = tensor
+        else:
+            decoder[key] = tensor
     if not inside and backbone is None:
         raise CheckpointError(
             f"{checkpoint.path} has no backbone weights ({BACKBONE_PREFIX}*) and none are given.",
@@ -64,14 +63,16 @@ def decoder_and_backbone(
     return {k: v.float() for k, v in decoder.items()}, {k: v.float() for k, v in hub.items()}
 
 
-@dataclass
 class _Problems:
     """What is wrong with the tensors of one or two files, collected for a single error."""
 
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    misshapen: list[str] = field(default_factory=list)
-    not_finite: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._keys: dict[str, list[str]] = {
+            "missing": [],
+            "unexpected": [],
+            "mis-shaped": [],
+            "with NaN or infinity": [],
+        }
 
     def compare(
         self,
@@ -81,27 +82,21 @@ class _Problems:
         *,
         prefix: str = "",
     ) -> None:
-        optional = {key for key in expected if key.endswith("mask_token")}
-        self.missing += [f"{prefix}{key}" for key in expected if key not in found and key not in optional]
-        self.unexpected += [f"{prefix}{key}" for key in found if key not in expected]
+        missing, unexpected, misshapen, not_finite = self._keys.values()
+        unexpected += [f"{prefix}{key}" for key in found if key not in expected]
         for key, shape in expected.items():
             if (tensor := found.get(key)) is None:
-                continue
-            if tuple(tensor.shape) != shape:
-                self.misshapen.append(f"{prefix}{key} is {list(tensor.shape)}, not {list(shape)}")
+                if not key.endswith("mask_token"):
+                    missing.append(f"{prefix}{key}")
+            elif tuple(tensor.shape) != shape:
+                misshapen.append(f"{prefix}{key} is {list(tensor.shape)}, not {list(shape)}")
             elif not tensor.is_floating_point():
-                self.misshapen.append(f"{prefix}{key} is {str(tensor.dtype).removeprefix('torch.')}, not floating")
+                misshapen.append(f"{prefix}{key} is {str(tensor.dtype).removeprefix('torch.')}, not floating")
             elif not bool(torch.isfinite(tensor).all()):
-                self.not_finite.append(f"{prefix}{key}")
+                not_finite.append(f"{prefix}{key}")
 
     def raise_if_any(self, config: GazelleConfig, checkpoint: WeightFile, backbone: WeightFile | None) -> None:
-        groups = {
-            "missing": self.missing,
-            "unexpected": self.unexpected,
-            "mis-shaped": self.misshapen,
-            "with NaN or infinity": self.not_finite,
-        }
-        groups = {name: keys for name, keys in groups.items() if keys}
+        groups = {name: keys for name, keys in self._keys.items() if keys}
         if not groups:
             return
         files = [file for file in (checkpoint, backbone) if file is not None]
@@ -132,10 +127,8 @@ def describe_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
             key.split("layer." if "layer." in key else "blocks.")[-1].split(".")[0] for key in shapes if "mlp" in key
         }
         layout = "hub" if "patch_embed.proj.weight" in shapes else "transformers"
-        known = [n for n, c in DINOV2_BACKBONES.items() if (c.embed_dim, c.depth) == (patch[0], len(layers))]
-        return f"a ViT in {layout} layout, {patch[0]} channels, {len(layers)} layers" + "".join(
-            f", as {n}" for n in known
-        )
+        known = [f", as {n}" for n, c in DINOV2_BACKBONES.items() if (c.embed_dim, c.depth) == (patch[0], len(layers))]
+        return f"a ViT in {layout} layout, {patch[0]} channels, {len(layers)} layers{''.join(known)}"
     return f"{len(shapes)} tensors of no known model"
 
 

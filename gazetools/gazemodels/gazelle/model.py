@@ -13,7 +13,7 @@ from gazetools.gazemodels.gazelle.backbone import patch_features
 from gazetools.gazemodels.gazelle.config import GazelleConfig
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
 from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, as_tensor, check_frames, preprocess
-from gazetools.gazemodels.gazelle.prompts import BoxXyxy, CellsXyxy, box_cells, check_box, head_maps
+from gazetools.gazemodels.gazelle.prompts import CellsXyxy, box_cells, check_box, head_maps
 from gazetools.gazemodels.interface import Boxes, GazeOutput, Images
 from gazetools.schemas.errors import UsageError
 
@@ -60,18 +60,13 @@ class GazelleModel:
         return f"GazelleModel({self.name}, in_size={self.in_size}, device={self.device}, dtype={dtype})"
 
     def head_cells(self, box: Sequence[float]) -> CellsXyxy:
-        """The half-open cell ranges (x0, y0, x1, y1) that `box` marks; x0 >= x1 or y0 >= y1 means an empty prompt.
-
-        Raises:
-            UsageError: the box has NaN, is swapped or looks like pixels.
-        """
+        """The half-open cell ranges (x0, y0, x1, y1) that `box` marks, empty for no prompt; errors as `check_box`."""
         return box_cells(check_box(box), self.grid)
 
     @torch.inference_mode()
     def preprocess(self, images: Images) -> torch.Tensor:
         """uint8 RGB frames [B, H, W, 3] to model input: float32 [B, 3, *in_size] on the model's device."""
-        frames = as_tensor(images).to(self.device)
-        return preprocess(frames, self.in_size, kind=self.preprocess_kind)
+        return preprocess(as_tensor(images).to(self.device), self.in_size, kind=self.preprocess_kind)
 
     @torch.inference_mode()
     def encode(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -101,7 +96,11 @@ class GazelleModel:
         frames = as_tensor(images)
         if len(boxes) != len(frames):
             raise UsageError(f"There are {len(frames)} images and {len(boxes)} lists of boxes; one list per image.")
-        people = _checked(boxes)
+        people = [
+            (image, None if box is None else check_box(box, where=f"boxes[{image}][{person}]"))
+            for image, some in enumerate(boxes)
+            for person, box in enumerate(some)
+        ]
         if not frames.is_floating_point():
             check_frames(frames)
         elif tuple(frames.shape[1:]) != (3, *self.in_size):
@@ -112,7 +111,11 @@ class GazelleModel:
             )
         used = sorted({image for image, _ in people})
         if not used:
-            return self._no_people()
+            return GazeOutput(
+                heatmap=torch.empty((0, *self.out_size), device=self.device),
+                inout=torch.empty(0, device=self.device) if self.has_inout else None,
+                image_index=torch.empty(0, dtype=torch.int64, device=self.device),
+            )
         if len(used) < len(frames):
             frames = frames[torch.tensor(used).to(frames.device, non_blocking=True)]
         inputs = frames if frames.is_floating_point() else self.preprocess(frames)
@@ -125,19 +128,3 @@ class GazelleModel:
     def _soon(self, small: torch.Tensor) -> torch.Tensor:
         """Copy a small tensor to the device without waiting for the work that the device is doing."""
         return small.to(self.device, non_blocking=True)
-
-    def _no_people(self) -> GazeOutput:
-        return GazeOutput(
-            heatmap=torch.empty((0, *self.out_size), device=self.device),
-            inout=torch.empty(0, device=self.device) if self.has_inout else None,
-            image_index=torch.empty(0, dtype=torch.int64, device=self.device),
-        )
-
-
-def _checked(boxes: Boxes) -> list[tuple[int, BoxXyxy | None]]:
-    """(image, box) of every person in order."""
-    return [
-        (image, None if box is None else check_box(box, where=f"boxes[{image}][{person}]"))
-        for image, people in enumerate(boxes)
-        for person, box in enumerate(people)
-    ]
