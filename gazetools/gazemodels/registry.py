@@ -85,13 +85,9 @@ def load_gaze_model(
     backend: str = "gazetools",
     progress: Progress | None = None,
 ) -> GazeModel:
-    """Load any gaze model: Gaze-LLE by name or path, `centre-prior`, `head-direction`, a registered one.
+    """Load any gaze model: Gaze-LLE by name or path, or one of `model_names()`; the rest as in `gazetools.load_model`.
 
-    Args:
-        name_or_path: see `gazetools.load_model` for Gaze-LLE; else a name of `model_names()`.
-        backend: a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle).
-
-    Others as in `gazetools.load_model`.
+    `backend` is a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle).
 
     Raises:
         UsageError: an unknown name, or options that the model can't use.

@@ -19,10 +19,7 @@ CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocesso
 def model_folder(name_or_path: str, *, option: str, offline: bool | None = None) -> Path:
     """A folder with `config.json` and `model.safetensors`: `name_or_path` itself, or the hub's snapshot of that name.
 
-    Args:
-        name_or_path: an existing folder, or a name such as `PekingU/rtdetr_r50vd`.
-        option: the option that takes a folder, for the message, such as `--heads detect:`.
-        offline: True never touches the network; None asks `$GAZETOOLS_OFFLINE`.
+    `option` is what takes a folder, for messages, such as `--heads detect:`; `offline` as in `is_offline`.
 
     Raises:
         UsageError: neither a folder nor a name on the hub, or a folder without these files.

@@ -93,7 +93,5 @@ def how_it_ended(process: subprocess.Popen[bytes], *, grace_seconds: float = 5.0
         return "closed its channel and had to be killed"
     if code >= 0:
         return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {names.get(-code, f'signal {-code}')}"

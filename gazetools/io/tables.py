@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,16 +78,10 @@ class Table:
 def read_table(
     path: Path, *, required: Sequence[str], optional: Sequence[str] = (), rows: tuple[int, int] | None = None
 ) -> Table:
-    """The columns `required` and `optional` of a CSV with a header.
+    """The columns `required`, and those of `optional` that are there, of a CSV in UTF-8 (or gzipped, `.gz`).
 
-    Args:
-        path: UTF-8 CSV, also gzipped where it ends in `.gz`.
-        required: columns without which DataFileError is raised; the nearest name of the header is given.
-        optional: columns taken where present.
-        rows: only data rows [first, end), counted from 0 below the header; shorter where the file ends.
-
-    Raises:
-        DataFileError: missing, empty, too large, not CSV, a duplicated column, or a row of another width.
+    `rows` = (first, end) takes only these data rows, counted from 0 below the header; fewer where the file ends.
+    Raises DataFileError: missing, empty, too large, not CSV, a missing or duplicated column, a row of another width.
     """
     try:
         with _open_text(path) as file:
@@ -120,7 +113,7 @@ def _open_text(path: Path) -> IO[str]:
     if path.stat().st_size > _MAX_BYTES:
         raise DataFileError(f"{path} has {path.stat().st_size} bytes; at most {_MAX_BYTES} are read.", path=str(path))
     if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="")
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 
 

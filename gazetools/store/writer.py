@@ -54,7 +54,7 @@ def write_store(root: Path, video_id: str, content: StoreContent) -> Sidecar:
 def fill_store(root: Path, video_id: str, content: StoreContent) -> FilledStore:
     """`write_store` up to the commit, which another thread may do, since it hardly holds Python's lock."""
     payload = path_of_id(root, video_id, STORE_SUFFIX)
-    counts = _Counts.of(content)
+    counts = _Counts(content)
     with ExitStack() as cleanup:
         temp = cleanup.enter_context(atomic_path(payload))
         shim = ErrorHidingFile(temp)
@@ -101,12 +101,8 @@ class FilledStore:
 class _Counts:
     """Sizes of the whole store, from a first pass over the pieces that also checks their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, content: StoreContent) -> None:
         self.frames = self.rows = self.fingerprints = self.frames_without_people = 0
-
-    @classmethod
-    def of(cls, content: StoreContent) -> _Counts:
-        counts = cls()
         last_frame = -1
         for load in content.outline or content.pieces:
             piece = load()
@@ -116,11 +112,10 @@ class _Counts:
             last_frame = int(index[-1]) if len(index) else last_frame
             if unknown := set(np.unique(piece.rows.track_id).tolist()) - set(content.track_roles):
                 raise ValueError(f"rows with tracks {sorted(unknown)} that have no role")
-            counts.frames += len(index)
-            counts.rows += len(piece.rows)
-            counts.fingerprints += len(piece.fingerprint)
-            counts.frames_without_people += int((~np.isin(index, piece.rows.frame)).sum())
-        return counts
+            self.frames += len(index)
+            self.rows += len(piece.rows)
+            self.fingerprints += len(piece.fingerprint)
+            self.frames_without_people += int((~np.isin(index, piece.rows.frame)).sum())
 
 
 def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:

@@ -18,14 +18,9 @@ class FeedError(Exception):
 
 
 class PacketFeed:
-    """Delivers packets in decode order. `position` is that of the next packet in the table.
+    """Delivers packets in decode order; `position` is that of the next packet in `table`.
 
-    Args:
-        path: the video file.
-        stream_index: index of the stream in the file.
-        table: all packets of the stream, in decode order.
-        threads: decoder threads, 0 = one per core.
-        pixels: False where only counts whether frames decode (see `prepare_decoder`).
+    `threads` and `pixels` as in `prepare_decoder`.
     """
 
     def __init__(self, path: Path, *, stream_index: int, table: PacketTable, threads: int, pixels: bool = True) -> None:

@@ -18,14 +18,8 @@ def resample_position_embedding(
 
     Bicubic with the scale factor (n + 0.1) / native per side and no antialiasing
     (`dinov2/models/vision_transformer.py`, interpolate_pos_encoding). transformers and timm resample to the size
-    itself, timm with antialiasing, which moves the features by up to 0.16.
-
-    Args:
-        stored_1nc: float32 [1, 1 + native * native, C], class token first.
-        grid_hw: wanted (rows, columns).
-
-    Returns:
-        float32 [1, 1 + rows * columns, C].
+    itself, timm with antialiasing, which moves the features by up to 0.16. From float32 [1, 1 + native * native, C],
+    class token first, to [1, 1 + rows * columns, C].
     """
     native = config.native_grid
     if tuple(grid_hw) == (native, native):

@@ -33,8 +33,7 @@ class WeightFile:
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a .pt, .pth, .bin (plain state dict, read without running pickled code) or .safetensors file.
 
-    Raises:
-        CheckpointError: no such file, a damaged one, another format, or anything but tensors inside.
+    Raises CheckpointError for no such file, a damaged one, another format, or anything but tensors inside.
     """
     path = Path(path)
     if not path.is_file():
@@ -85,8 +84,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 def read_transformers_folder(folder: Path, config: BackboneConfig) -> WeightFile:
     """A DINOv2 folder as transformers saves it: config.json with model.safetensors, whole or in shards.
 
-    Raises:
-        CheckpointError: a file is missing, or config.json describes another model than `config`.
+    Raises CheckpointError where a file is missing or config.json describes another model than `config`.
     """
     settings = read_json(folder / "config.json")
     wanted = {

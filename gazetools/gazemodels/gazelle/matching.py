@@ -22,16 +22,11 @@ def decoder_and_backbone(
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Checked float32 tensors of the decoder (names of its checkpoints) and of the backbone (names of the hub).
 
-    Args:
-        config: the model that the weights must fit.
-        checkpoint: decoder weights, with or without `backbone.model.*`.
-        backbone: DINOv2 weights under the hub's or transformers' names; may be None where the checkpoint has them.
-            Where both have a backbone they must be equal.
-        other_grid_allowed: accept a decoder position embedding of another input size; it is then compared with the
-            formula at its own size and computed anew for `config.in_size`.
+    `backbone` holds DINOv2 weights under the hub's or transformers' names; None where the checkpoint has them
+    (`backbone.model.*`). Where both have a backbone they must be equal. With `other_grid_allowed` the decoder's
+    position embedding may be that of another input size: it is compared with the formula there and computed anew.
 
-    Raises:
-        CheckpointError: lists every missing, unexpected, mis-shaped and non-finite tensor of both files.
+    Raises CheckpointError that lists every missing, unexpected, mis-shaped and non-finite tensor of both files.
     """
     decoder, inside = {}, {}
     for key, tensor in checkpoint.tensors.items():

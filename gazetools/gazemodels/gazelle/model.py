@@ -19,7 +19,7 @@ from gazetools.schemas.errors import UsageError
 
 
 class GazelleModel:
-    """Gaze-LLE for inference; `gazetools.load_model` makes it.
+    """Gaze-LLE for inference; `gazetools.load_model` makes it. The attributes are those of `GazeModel`.
 
     The backbone runs once per image that has people, the decoder once for all people of the batch.
     """
@@ -38,18 +38,13 @@ class GazelleModel:
         self.config = config
         self.name, self.backbone_name = config.name, config.backbone.name
         self.in_size: tuple[int, int] = config.in_size
-        """(height, width) of the model input in pixels."""
         self.out_size: tuple[int, int] = config.out_size
-        """(height, width) of a heatmap."""
         self.grid = config.grid
-        """(rows, columns) of patches; head boxes are rounded to it."""
         self.has_inout = config.inout
         self.settings: dict[str, Any] = config.model_dump()
-        """Everything except the weights that shapes the numbers."""
         self.backbone = backbone.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.decoder = decoder.to(device).to_dtype(dtype).eval().requires_grad_(False)
-        self.weights_sha256 = dict(weights_sha256)
-        """File role (`checkpoint`, `backbone`) -> hex sha256 of the file."""
+        self.weights_sha256 = weights_sha256
         self.device = device
         self.dtype = dtype
         self.preprocess_kind: PreprocessKind = preprocess_kind
