@@ -34,10 +34,6 @@ _LOADERS: dict[str, Loader] = {}
 """What `register` added."""
 
 
-def _load_here(settings: LoadSettings, loader: Loader) -> GazeModel:
-    return loader(settings)
-
-
 def _load_upstream(settings: LoadSettings, loader: Loader) -> GazeModel:
     if loader is not _loader_at(_GAZELLE):
         raise UsageError(f"--backend upstream runs Gaze-LLE only, not {settings.name!r}.")
@@ -46,7 +42,7 @@ def _load_upstream(settings: LoadSettings, loader: Loader) -> GazeModel:
     return load_upstream(settings)
 
 
-BACKENDS: dict[str, Backend] = {"gazetools": _load_here, "upstream": _load_upstream}
+BACKENDS: dict[str, Backend] = {"gazetools": lambda settings, loader: loader(settings), "upstream": _load_upstream}
 """`--backend NAME` -> what loads a model."""
 
 

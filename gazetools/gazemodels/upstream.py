@@ -88,8 +88,7 @@ def load_upstream(settings: LoadSettings) -> UpstreamModel:
     if settings.checkpoint is not None:
         weights = read_weight_file(Path(settings.checkpoint))
     else:
-        path, sha256 = obtain([RemoteFile(DECODER_URLS[settings.name], "--checkpoint")])[0]
-        weights = read_weight_file(path, sha256=sha256)
+        weights = read_weight_file(*obtain([RemoteFile(DECODER_URLS[settings.name], "--checkpoint")])[0])
     network, _ = make_network(settings.name)
     decoder, wanted = (
         {key: value for key, value in tensors.items() if not key.startswith("backbone")}

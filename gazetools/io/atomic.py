@@ -131,11 +131,11 @@ def check_writable_folder(folder: Path, *, option: str) -> None:
         raise write_error(error, folder) from error
 
 
-def remove_stale_temps(folder: Path, *, foreign_age_seconds: float = 7 * 86400) -> int:
+def remove_stale_temps(folder: Path) -> int:
     """Remove unfinished files below `folder` whose writer is gone; returns their number.
 
     A writer on this machine is gone when its process is. One on another machine of a shared file system counts as gone
-    when its file is older than `foreign_age_seconds`.
+    when its file is older than a week.
     """
     removed = 0
     for path in folder.rglob(f".*{TEMP_MARK}*"):
@@ -144,7 +144,7 @@ def remove_stale_temps(folder: Path, *, foreign_age_seconds: float = 7 * 86400) 
         if machine == _machine() and pid.isdigit():
             gone = Path("/proc").is_dir() and not Path(f"/proc/{pid}").exists()
         else:
-            gone = time.time() - path.lstat().st_mtime > foreign_age_seconds
+            gone = time.time() - path.lstat().st_mtime > 7 * 86400
         if gone:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

@@ -84,10 +84,10 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def how_it_ended(process: subprocess.Popen[bytes], *, grace_seconds: float = 5.0) -> str:
+def how_it_ended(process: subprocess.Popen[bytes]) -> str:
     """Words for the end of a child whose channel is closed: `was killed by SIGSEGV`, `exited with code 3`."""
     try:
-        code = process.wait(timeout=grace_seconds)
+        code = process.wait(timeout=5.0)
     except subprocess.TimeoutExpired:
         end_process(process)
         return "closed its channel and had to be killed"

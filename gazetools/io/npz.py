@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from gazetools.io.arrays import MAX_LOADED_BYTES, AnyArray, ArrayHeader, guard, iter_blocks, read_layout, read_whole
+from gazetools.io.arrays import AnyArray, ArrayHeader, guard, iter_blocks, read_layout, read_whole
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import DataFileError
 
@@ -79,10 +79,10 @@ class Npz(Closing):
                 raise zipfile.BadZipFile(f"member {name!r} reaches beyond the archive's data")
         return start + self.layout(name).data_offset
 
-    def load(self, name: str, *, max_bytes: int = MAX_LOADED_BYTES) -> AnyArray:
+    def load(self, name: str) -> AnyArray:
         """The member as an array, read whole with its CRC checked."""
         with self._opened(name) as (stream, header, where):
-            array = read_whole(stream, header, where=where, max_bytes=max_bytes)
+            array = read_whole(stream, header, where=where)
             stream.read(1)  # reaching the end is what makes zipfile compare the CRC
             return array
 

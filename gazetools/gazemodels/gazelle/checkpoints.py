@@ -60,10 +60,9 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     return _plain_state_dict(content, path)
 
 
-def read_weight_file(path: Path, *, sha256: str | None = None) -> WeightFile:
+def read_weight_file(path: Path, sha256: str | None = None) -> WeightFile:
     """Tensors, safetensors metadata and sha256 (computed unless given) of one file."""
-    tensors = load_tensors(path)
-    return WeightFile(Path(path), tensors, read_metadata(path), sha256 or sha256_of_file(Path(path)))
+    return WeightFile(path, load_tensors(path), read_metadata(path), sha256 or sha256_of_file(path))
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -150,8 +150,7 @@ def _find_decoder(
     if backbone is None:
         # Both at once, so that the message on a machine without network names both.
         wanted.append(RemoteFile(BACKBONE_URLS[config.backbone.name], "--backbone"))
-    path, sha256 = fetch(wanted)[0]
-    return config, read_weight_file(path, sha256=sha256)
+    return config, read_weight_file(*fetch(wanted)[0])
 
 
 def _self_describing(path: Path, checkpoint: Path | None) -> tuple[GazelleConfig, WeightFile]:
@@ -186,5 +185,4 @@ def _find_backbone(
     url = BACKBONE_URLS.get(config.backbone.name)
     if url is None or "heatmap_head.0.weight" not in checkpoint.tensors:
         return None  # decoder_and_backbone then says what is missing; nothing is downloaded for a file of another kind
-    path, sha256 = fetch([RemoteFile(url, "--backbone")])[0]
-    return read_weight_file(path, sha256=sha256)
+    return read_weight_file(*fetch([RemoteFile(url, "--backbone")])[0])
