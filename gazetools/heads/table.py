@@ -51,16 +51,13 @@ class HeadTable:
     ) -> HeadTable:
         """Sort, and refuse what is wrong for any video: NaN, swapped corners, two boxes of one person in a frame."""
         table = cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line, roles=roles or {})
-        faults = [
+        for wrong, rule in (
             (~np.isfinite(box_xyxy).all(axis=1), "is not finite"),
             ((box_xyxy[:, 2:] <= box_xyxy[:, :2]).any(axis=1), "has xmax <= xmin or ymax <= ymin (swapped corners?)"),
             (frame < 0, "has a negative frame number"),
-        ]
-        for wrong, rule in faults:
-            if wrong.any():
-                row = int(np.flatnonzero(wrong)[0])
-                what = f"the box {box_xyxy[row].tolist()} of frame {frame[row]} {rule}"
-                raise table._error(row, what, "Correct the row (boxes are xmin,ymin,xmax,ymax in pixels).")
+        ):
+            hint = "Correct the row (boxes are xmin,ymin,xmax,ymax in pixels)."
+            table._refuse(wrong, "the box {box} of frame {frame} " + rule, hint)
         table = table._rows(np.lexsort((track_id, frame)))
         twice = np.flatnonzero((np.diff(table.frame) == 0) & (np.diff(table.track_id) == 0))
         if len(twice):
@@ -83,23 +80,17 @@ class HeadTable:
         Boxes reaching over the edge by up to 10 % of the side are cut there and counted. Raises HeadsError naming
         the row for boxes further out, outside altogether, or of frames that the video does not have.
         """
-        beyond = np.flatnonzero(self.frame >= frame_count)
-        if len(beyond):
-            row = int(beyond[0])
-            what = f"the video has {frame_count} decoded frames, numbered from 0 ({len(beyond)} such rows)"
-            hint = "Check that the file belongs to this video and counts frames from 0."
-            raise self._error(row, f"frame {self.frame[row]} does not exist; {what}", hint)
+        what = f"the video has {frame_count} decoded frames, numbered from 0"
+        hint = "Check that the file belongs to this video and counts frames from 0."
+        self._refuse(self.frame >= frame_count, "frame {frame} does not exist; " + what + " ({count} such rows)", hint)
         side = np.array([width, height, width, height], dtype=np.float64)
         boxes = self.box_xyxy / side
         cut = np.clip(boxes, 0.0, 1.0)
         far = (boxes < -OVERSHOOT).any(axis=1) | (boxes > 1 + OVERSHOOT).any(axis=1)
         outside = (cut[:, 2:] <= cut[:, :2]).any(axis=1)
-        wrong = np.flatnonzero(far | outside)
-        if len(wrong):
-            row = int(wrong[0])
-            what = f"lies outside the {width}x{height} video ({len(wrong)} such rows)"
-            hint = "Boxes are pixels of this video after rotation; were they made at another resolution?"
-            raise self._error(row, f"the box {self.box_xyxy[row].tolist()} of frame {self.frame[row]} {what}", hint)
+        what = f"lies outside the {width}x{height} video"
+        hint = "Boxes are pixels of this video after rotation; were they made at another resolution?"
+        self._refuse(far | outside, "the box {box} of frame {frame} " + what + " ({count} such rows)", hint)
         if len(boxes) and self.box_xyxy.max() <= 1.0 and min(width, height) > 16:
             raise HeadsError(
                 f"{self.source}: every coordinate is at most 1, so the boxes seem to be relative, not pixels.",
@@ -107,9 +98,13 @@ class HeadTable:
             )
         return dataclasses.replace(self, box_xyxy=cut, clipped=self.clipped + int((cut != boxes).any(axis=1).sum()))
 
-    def _error(self, row: int, what: str, hint: str) -> HeadsError:
-        line = int(self.line[row])
-        return HeadsError(f"{self.source}, line {line}: {what}.", hint=hint, line=line)
+    def _refuse(self, wrong: npt.NDArray[np.bool_] | np.bool_, what: str, hint: str) -> None:
+        """Raise HeadsError for the first of the `wrong` rows [N]; `what` has places for {box}, {frame} and {count}."""
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            line, box = int(self.line[row]), self.box_xyxy[row].tolist()
+            text = what.format(box=box, frame=self.frame[row], count=int(wrong.sum()))
+            raise HeadsError(f"{self.source}, line {line}: {text}.", hint=hint, line=line)
 
     def fill_gaps(self, max_frames: int) -> HeadTable:
         """The table with boxes added, on straight lines, where a track is missing for 1 to `max_frames` frames.

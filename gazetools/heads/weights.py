@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +43,13 @@ def model_folder(name_or_path: str, *, option: str, offline: bool | None = None)
 def _snapshot(name: str, option: str, offline: bool) -> str:
     from huggingface_hub import snapshot_download
 
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # it reports retries; the error below says what matters
     try:
-        with _quiet_hub():
-            return snapshot_download(
-                name, allow_patterns=[CONFIG, WEIGHTS, PREPROCESSOR], local_files_only=offline, tqdm_class=None
-            )
+        return snapshot_download(
+            name, allow_patterns=[CONFIG, WEIGHTS, PREPROCESSOR], local_files_only=offline, tqdm_class=None
+        )
     except Exception as error:  # the hub's client raises a dozen kinds for "not there" and "no network"
         why = "this run is offline" if offline else f"it can't be fetched: {type(error).__name__}"
         folder = name.split("/")[1]
@@ -60,18 +60,8 @@ def _snapshot(name: str, option: str, offline: bool) -> str:
             hint=f"Fetch them where there is a network:\n  {commands[0]}\nthen pass: {option}./{folder}{alone}",
             commands=commands,
         ) from error
-
-
-@contextmanager
-def _quiet_hub() -> Iterator[None]:
-    """Silence the hub's messages about retries; the error says what matters."""
-    logger = logging.getLogger("huggingface_hub")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)
 
 
 def face_model_file(name_or_path: str, *, offline: bool | None = None) -> Path:

@@ -36,7 +36,7 @@ class Npz(Closing):
             self._file = path.open("rb")
             try:
                 self._size = path.stat().st_size
-                _check_directory_size(self._file, self._size, where=str(path))
+                _check_directory_size(self._file, self._size)
                 self._zip = zipfile.ZipFile(self._file)
                 self._members = self._check_members()
             except BaseException:
@@ -132,13 +132,12 @@ class Npz(Closing):
         return members
 
 
-def _check_directory_size(file: IO[bytes], size: int, *, where: str) -> None:
+def _check_directory_size(file: IO[bytes], size: int) -> None:
     """Refuse a huge zip directory before zipfile makes objects of it.
 
     End records as in PKWARE's APPNOTE.TXT 4.3.14-4.3.16 (end of central directory, its zip64 locator and record).
     """
-    tail_start = max(0, size - (1 << 16) - 22)
-    file.seek(tail_start)
+    file.seek(max(0, size - (1 << 16) - 22))
     tail = file.read()
     end = tail.rfind(b"PK\x05\x06")
     if end < 0 or len(tail) - end < 22:

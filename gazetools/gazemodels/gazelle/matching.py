@@ -45,9 +45,9 @@ def decoder_and_backbone(
     if other_grid_allowed and own_grid is not None:
         expected["pos_embed"] = (config.dim, *own_grid)
     problems = _Problems()
-    problems.compare(checkpoint.path, decoder, expected)
+    problems.compare(decoder, expected)
     if inside:
-        problems.compare(checkpoint.path, inside, hub_shapes(config.backbone), prefix=BACKBONE_PREFIX)
+        problems.compare(inside, hub_shapes(config.backbone), prefix=BACKBONE_PREFIX)
     hub = _hub_names(backbone, config.backbone, problems) if backbone is not None else inside
     problems.raise_if_any(config, checkpoint, backbone)
     if inside and backbone is not None:
@@ -70,12 +70,7 @@ class _Problems:
         }
 
     def compare(
-        self,
-        path: Path,
-        found: Mapping[str, torch.Tensor],
-        expected: Mapping[str, tuple[int, ...]],
-        *,
-        prefix: str = "",
+        self, found: Mapping[str, torch.Tensor], expected: Mapping[str, tuple[int, ...]], *, prefix: str = ""
     ) -> None:
         missing, unexpected, misshapen, not_finite = self._keys.values()
         unexpected += [f"{prefix}{key}" for key in found if key not in expected]
@@ -131,7 +126,7 @@ def _hub_names(file: WeightFile, config: BackboneConfig, problems: _Problems) ->
     """Backbone tensors under the hub's names; differences go to `problems` under the file's own names."""
     shapes = hub_shapes(config)
     if not any(key.startswith(("embeddings.", "encoder.layer.")) for key in file.tensors):
-        problems.compare(file.path, file.tensors, shapes)
+        problems.compare(file.tensors, shapes)
         return dict(file.tensors)
     nested = any(".attention.attention." in key for key in file.tensors)
     table = transformers_key_table(config, nested_attention=nested)
@@ -140,7 +135,7 @@ def _hub_names(file: WeightFile, config: BackboneConfig, problems: _Problems) ->
         first, *rest = shapes[hub_key]
         return (first if third is None else first // 3, *rest)
 
-    problems.compare(file.path, file.tensors, {key: shape_of(*source) for key, source in table.items()})
+    problems.compare(file.tensors, {key: shape_of(*source) for key, source in table.items()})
     parts: dict[str, list[torch.Tensor]] = {}
     for key, (hub_key, _) in table.items():
         if key in file.tensors:
