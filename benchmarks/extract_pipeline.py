@@ -28,7 +28,7 @@ from gazetools.extraction import extract
 from gazetools.extraction.decoding.decoder import Decoder
 from gazetools.extraction.model import batches as batching
 from gazetools.extraction.model.batches import BatchResult, BatchRunner, Pending
-from gazetools.gazemodels.gazelle import load_model
+from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.heads.prompts import FramePrompts
 from tests.helpers.clips import write_clip
 from tests.helpers.random_checkpoints import write_tiny_gazelle

@@ -70,7 +70,7 @@ def _from_npz(path: Path, pictures: list[BenchmarkPicture]) -> Iterator[list[Pre
 def _from_model(name: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
     if options.images is None:
         raise UsageError("A model needs the pictures.", hint="Pass --images ROOT of the benchmark.")
-    from gazetools.gazemodels.gazelle import load_model
+    from gazetools.gazemodels.gazelle.loading import load_model
 
     model: Any = load_model(
         name, checkpoint=options.checkpoint, backbone=options.backbone, device=options.device, dtype=options.dtype

@@ -23,7 +23,7 @@ from gazetools.validation.catalogue import finding
 
 if TYPE_CHECKING:
     from gazetools.annotations.segment import Segment
-    from gazetools.gazemodels.gazelle import GazelleModel
+    from gazetools.gazemodels.gazelle.model import GazelleModel
 
 Kind = Literal["store", "dataset", "foreign"]
 Ints = npt.NDArray[np.int64]
