@@ -53,11 +53,8 @@ def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[Benchmar
     - `{train,test}_preprocessed.json`: either benchmark as Gaze-LLE's scripts write it;
     - a folder `annotations/{train,test}`: VideoAttentionTarget as released, `<show>/<clip>/<person>.txt` below it.
 
-    Args:
-        path: the file or folder.
-        size_of: gives the size of a picture; the text forms don't have it.
-
-    Raises DataFileError naming file and line for what is none of these.
+    `size_of` is called for the text forms, which don't have sizes. Raises DataFileError naming file and line for wrong
+    content, UsageError for what is none of these.
     """
     if path.is_dir():
         return "videoattentiontarget", _vat_text(path, size_of)
@@ -67,7 +64,12 @@ def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[Benchmar
         content = read_json(path, max_bytes=4 << 30)
         if isinstance(content, list) and content and isinstance(content[0], dict):
             if "frames" in content[0]:
-                return "videoattentiontarget", _vat_json(path, content)
+                sizes = ({"width": one.get("width"), "height": one.get("height")} for one in content)
+                return "videoattentiontarget", [
+                    _picture(path, number, {**size, **frame})
+                    for size, sequence in zip(sizes, content, strict=True)
+                    for number, frame in enumerate(sequence["frames"])
+                ]
             if "heads" in content[0]:
                 return "gazefollow", [_picture(path, number, item) for number, item in enumerate(content)]
     raise UsageError(
@@ -75,14 +77,6 @@ def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[Benchmar
         hint="Known: a ground-truth store, GazeFollow's *_annotations_release.txt, VideoAttentionTarget's "
         "annotations/test folder, and Gaze-LLE's *_preprocessed.json.",
     )
-
-
-def _vat_json(path: Path, content: list[Any]) -> list[BenchmarkPicture]:
-    pictures = []
-    for sequence in content:
-        size = {"width": sequence.get("width"), "height": sequence.get("height")}
-        pictures += [_picture(path, number, {**size, **frame}) for number, frame in enumerate(sequence["frames"])]
-    return pictures
 
 
 def _picture(path: Path, number: int, item: Any) -> BenchmarkPicture:
@@ -96,9 +90,8 @@ def _picture(path: Path, number: int, item: Any) -> BenchmarkPicture:
             )
             for head in item["heads"]
         )
-        return BenchmarkPicture(
-            path=str(item["path"]), width=int(item["width"]), height=int(item["height"]), heads=heads
-        )
+        width, height = int(item["width"]), int(item["height"])
+        return BenchmarkPicture(path=str(item["path"]), width=width, height=height, heads=heads)
     except (KeyError, TypeError, ValueError) as error:
         raise DataFileError(f"{path}, entry {number}: {error!r}.", hint="Prepare the file again.") from None
 
@@ -140,12 +133,11 @@ def _gazefollow_text(path: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
         head = str(line) if train else row[6]
         grouped.setdefault(row[0], {}).setdefault(head, []).append(numbers)
     pictures = []
-    for name in sorted(grouped):
+    for name, heads_of in sorted(grouped.items()):
         width, height = size_of(name)
-        heads_of = grouped[name]
         order = list(heads_of) if train else sorted(heads_of, key=float)
-        heads = [_gazefollow_head(heads_of[key], width, height, train=train) for key in order]
-        pictures.append(BenchmarkPicture(path=name, width=width, height=height, heads=tuple(heads)))
+        heads = tuple(_gazefollow_head(heads_of[key], width, height, train=train) for key in order)
+        pictures.append(BenchmarkPicture(path=name, width=width, height=height, heads=heads))
     return pictures
 
 
@@ -179,36 +171,31 @@ def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
     for clip in clips:
         name = f"images/{clip.parent.name}/{clip.name}"
         heads: dict[str, list[Head]] = {}
-        size: tuple[int, int] | None = None
+        size = (0, 0)
         for person in sorted(clip.glob("*.txt")):
             rows = _rows(person, (7,))
             if not rows:
                 continue
             numbers = np.array([_numbers(person, line, row[1:]) for line, row in rows])
             boxes = np.stack([_smoothed(numbers[:, column]) for column in range(4)], axis=1)
-            size = size or size_of(f"{name}/{rows[0][1][0]}")
+            size = size if heads else size_of(f"{name}/{rows[0][1][0]}")
             for (_, row), box, gaze in zip(rows, boxes.tolist(), numbers[:, 4:].tolist(), strict=True):
                 heads.setdefault(row[0], []).append(_vat_head(box, gaze, size))
-        for picture in sorted(heads):
-            width, height = size or (0, 0)
-            pictures.append(
-                BenchmarkPicture(path=f"{name}/{picture}", width=width, height=height, heads=tuple(heads[picture]))
-            )
+        width, height = size
+        pictures += [
+            BenchmarkPicture(path=f"{name}/{picture}", width=width, height=height, heads=tuple(found))
+            for picture, found in sorted(heads.items())
+        ]
     return pictures
 
 
 def _smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    half = _SMOOTHING // 2
-    padded = np.concatenate([np.repeat(values[:1], half), values, np.repeat(values[-1:], half)])
+    padded = np.pad(values, _SMOOTHING // 2, mode="edge")
     return np.convolve(padded, np.full(_SMOOTHING, 1 / _SMOOTHING), mode="valid")
 
 
 def _vat_head(box: list[float], gaze: list[float], size: tuple[int, int]) -> Head:
-    x, y = gaze
-    if x >= 0 > y:
-        y = 0.0
-    elif y >= 0 > x:
-        x = 0.0
+    x, y = gaze if max(gaze) < 0 else (max(gaze[0], 0.0), max(gaze[1], 0.0))
     return Head(
         box_xyxy=_box(box[0], box[1], box[2], box[3], *size),
         gaze_x=(x / size[0],),

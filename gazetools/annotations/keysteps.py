@@ -24,12 +24,7 @@ def keystep_segments(path: Path, document: Any, problems: list[str], *, labelled
     `{"annotations": {take_uid: {"take_name", "segments": [{"start_time", "end_time", "step_unique_id", ...}]}}}` and
     `{"segments": [{"take_name", "take_uid", "start_time", "end_time", "step_unique_id", ...}]}`.
 
-    Args:
-        path: the file, for messages.
-        document: its content.
-        problems: receives a text for every wrong segment.
-        labelled: a segment without `step_unique_id` is wrong.
-
+    `problems` receives a text for every wrong segment; with `labelled`, one without `step_unique_id` is wrong.
     Raises DataFileError where `document` has neither form.
     """
     segments: list[Segment] = []

@@ -23,12 +23,10 @@ _OPTIONAL = ("narration_id", "participant_id", "start_frame", "stop_frame")
 def read_segments(path: Path, *, labelled: bool = True) -> list[Segment]:
     """Every action of an annotation file, in the file's order.
 
-    Three kinds are read:
     - CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class), in
       any order, with any others between; timestamps are `HH:MM:SS.ss` or seconds,
     - Ego-Exo4D's `keystep_{train,val}.json` and `keystep_segment_*.json`; their segments are of whole takes,
-    - Ego4D's `fho_lta_*.json`.
-    JSON kinds are recognised by their content.
+    - Ego4D's `fho_lta_*.json`; JSON kinds are recognised by their content.
 
     Args:
         path: the file; JSON where its name ends in `.json`.
@@ -88,11 +86,9 @@ def _read_csv(path: Path, labelled: bool) -> list[Segment]:
 
 def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
     """Wanted column -> its place in the header."""
-    labels: tuple[str, ...] = (
-        _VERB_NOUN if any(name in header for name in _VERB_NOUN) or _ACTION not in header else (_ACTION,)
-    )
+    labels = list(_VERB_NOUN) if _ACTION not in header or set(_VERB_NOUN) & set(header) else [_ACTION]
     if not labelled and not set(labels) <= set(header):
-        labels = ()
+        labels = []
     missing = [name for name in (*_TIME_COLUMNS, *labels) if name not in header]
     if missing and not labelled:
         raise UsageError(
@@ -100,13 +96,8 @@ def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
             hint="Pass a CSV like EPIC_100_validation.csv.",
         )
     if missing:
-        raise missing_columns(
-            path,
-            missing,
-            header,
-            "The columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class) "
-            "are needed.",
-        )
+        columns = "video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class)"
+        raise missing_columns(path, missing, header, f"The columns {columns} are needed.")
     there = [name for name in _OPTIONAL if name in header]
     return {name: header.index(name) for name in (*_TIME_COLUMNS, *labels, *there)}
 

@@ -205,10 +205,8 @@ def read_gaze_2d(path: Path) -> Gaze2d:
             hint="Download the corrected file; scaling these numbers by a guess would be wrong.",
             path=str(path),
         )
-    if "tracking_timestamp_us" in table:
-        times = table.integers("tracking_timestamp_us", empty=-1)
-    else:
-        times = np.full(len(table), -1, np.int64)
+    known = "tracking_timestamp_us" in table
+    times = table.integers("tracking_timestamp_us", empty=-1) if known else np.full(len(table), -1)
     if (times >= 0).all():
         order = np.argsort(times, kind="stable")
         times, uv = times[order], uv[order]
@@ -220,9 +218,8 @@ def gaze_samples_hint(gaze: EyeGaze, frame_times_us: Times) -> str:
     stamps = gaze.times_us
     if not len(stamps):
         return f"{gaze.path} has no samples."
-    unit = ""
-    if not 0.05 < stamps[0] / max(int(frame_times_us[0]), 1) < 20:
-        unit = " One clock seems to be in another unit: microseconds are expected."
+    alike = 0.05 < stamps[0] / max(int(frame_times_us[0]), 1) < 20
+    unit = "" if alike else " One clock seems to be in another unit: microseconds are expected."
     return (
         f"{gaze.path}: no sample lies within {MAX_AGE_US // 1000} ms of a frame. Its samples are at {stamps[0]} .. "
         f"{stamps[-1]} us, the frames at {frame_times_us.min()} .. {frame_times_us.max()} us.{unit}"

@@ -65,10 +65,8 @@ class Poses:
 
     def compose(self, matrix_3x4: Floats) -> Poses:
         """T_world_y for T_x_y = `matrix_3x4`."""
-        return Poses(
-            rotation=self.rotation @ matrix_3x4[:, :3],
-            translation=self.rotation @ matrix_3x4[:, 3] + self.translation,
-        )
+        translation = self.rotation @ matrix_3x4[:, 3] + self.translation
+        return Poses(rotation=self.rotation @ matrix_3x4[:, :3], translation=translation)
 
 
 def gaze_direction(yaw: npt.ArrayLike, pitch: npt.ArrayLike) -> Floats:
@@ -111,15 +109,8 @@ class Fisheye:
                 f"(aspect ratios differ by {abs(sx / sy - 1):.1%}).",
                 hint="Use a video that shows the whole calibrated picture, neither cropped nor padded.",
             )
-        return replace(
-            self,
-            fx=self.fx * sx,
-            fy=self.fy * sy,
-            cx=sx * (self.cx + 0.5) - 0.5,
-            cy=sy * (self.cy + 0.5) - 0.5,
-            width=width,
-            height=height,
-        )
+        cx, cy = sx * (self.cx + 0.5) - 0.5, sy * (self.cy + 0.5) - 0.5
+        return replace(self, fx=self.fx * sx, fy=self.fy * sy, cx=cx, cy=cy, width=width, height=height)
 
     @cached_property
     def max_angle(self) -> float:

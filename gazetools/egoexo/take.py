@@ -101,11 +101,9 @@ class Take:
         return f"egoexo -o {self.root} --parts {' '.join(parts)} --uids {self.uid}"
 
     def missing(self, view: str = "exo", *, points: bool = False) -> list[tuple[str, str]]:
-        """(file, download command) for everything absent that head boxes or gaze of `view` may need.
+        """(file, download command) for everything absent that head boxes or gaze of `view` (`exo`, `ego`) may need.
 
-        Args:
-            view: `exo` or `ego`.
-            points: the semi-dense points are wanted too (`--unknown-depth points`).
+        `points`: the semi-dense points are wanted too (`--unknown-depth points`).
         """
         lacks = [
             (camera.name, self.download("takes") + f" --views {view}")
@@ -118,7 +116,6 @@ class Take:
             files += [(self.semidense_points, "take_point_cloud")] * points
         lacks += [(str(path), self.download(part)) for path, part in files if not path.is_file()]
         if self.eye_gaze(flat=view == "ego") is None:
-            lacks.append(
-                (f"{self.folder / 'eye_gaze'}/*_eye_gaze{'_2d' * (view == 'ego')}.csv", self.download("take_eye_gaze"))
-            )
+            names = f"{self.folder / 'eye_gaze'}/*_eye_gaze{'_2d' * (view == 'ego')}.csv"
+            lacks.append((names, self.download("take_eye_gaze")))
         return lacks

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,22 +41,15 @@ def read_takes_file(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, .
             takes[number] = _take(root, entry)
         except UsageError as error:
             faults[number] = error.message.rstrip(".")
-    for number, reason in _twice(takes):
-        faults[number] = reason
-        del takes[number]
+    faults |= _twice(takes)
     unusable = []
     for number, reason in sorted(faults.items()):
         name, uid = (_text_or_none(entries[number], key) for key in ("take_name", "take_uid"))
         called = f" (take {name!r})" if name else f" (take_uid {uid!r})" if uid else ""
-        unusable.append(
-            UnusableTake(
-                item_id=f"{TAKES_NAME}[{number}]",
-                name=name,
-                uid=uid,
-                message=f"{path}, entry {number}{called}: {reason}. {again}",
-            )
-        )
-    return tuple(sorted(takes.values(), key=lambda take: take.name)), tuple(unusable)
+        message = f"{path}, entry {number}{called}: {reason}. {again}"
+        unusable.append(UnusableTake(item_id=f"{TAKES_NAME}[{number}]", name=name, uid=uid, message=message))
+    usable = (take for number, take in takes.items() if number not in faults)
+    return tuple(sorted(usable, key=lambda take: take.name)), tuple(unusable)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -73,19 +65,17 @@ def _keys_twice(value: Any) -> frozenset[str]:
     return value.twice if isinstance(value, _KeyTwice) else frozenset()
 
 
-def _twice(takes: dict[int, Take]) -> Iterable[tuple[int, str]]:
-    """Entries that share a folder or a name (in any case, because their files would be shared), with the reason."""
+def _twice(takes: dict[int, Take]) -> dict[int, str]:
+    """Entries that share a folder or a name (in any case, because their files would be shared): number -> reason."""
     found: dict[int, str] = {}
     for what, key in (("take_name", lambda t: t.name.casefold()), ("folder", lambda t: str(t.folder).casefold())):
         groups: dict[str, list[int]] = {}
         for number, take in takes.items():
             groups.setdefault(key(take), []).append(number)
-        for numbers in groups.values():
-            if len(numbers) > 1:
-                for number in numbers:
-                    others = ", ".join(str(other) for other in numbers if other != number)
-                    found.setdefault(number, f"its {what} is also that of entry {others}, so that neither is certain")
-    return found.items()
+        for number, take in takes.items():
+            if others := ", ".join(str(other) for other in groups[key(take)] if other != number):
+                found.setdefault(number, f"its {what} is also that of entry {others}, so that neither is certain")
+    return found
 
 
 def _text_or_none(entry: Any, key: str) -> str | None:

@@ -35,10 +35,7 @@ def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid:
 
     The file is read in one pass of bounded memory; only the nearest rows are converted to numbers.
 
-    Args:
-        path: the CSV.
-        times_us: [N].
-        graph_uid: the wanted world; poses of other worlds don't count.
+    Poses of other worlds than `graph_uid` don't count.
 
     Raises DataFileError for a file that can't be read, has no rows, or whose times go backwards.
     """
@@ -85,7 +82,7 @@ def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid:
         for column, name in enumerate(_POSE):
             values[place, column] = chunk.floats(places[name], name, chosen)
         distance[place] = gap[better]
-        of_graph[place] = names[chosen] == (graph_uid or "").encode() if graph_uid is not None else True
+        of_graph[place] = graph_uid is None or names[chosen] == graph_uid.encode()
     if not rows:
         raise DataFileError(f"{path} has no rows below its header.", hint="Download it again.", path=str(path))
     return _assemble(order, wanted, distance, values, of_graph, tuple(uids))
@@ -99,23 +96,19 @@ def _assemble(
     of_graph: npt.NDArray[np.bool_],
     uids: tuple[str, ...],
 ) -> DevicePoses:
-    no_time = wanted < 0
-    gap = ~no_time & (distance > MAX_GAP_US)
-    empty = ~no_time & ~gap & ~(np.isfinite(values).all(axis=1) & (np.abs(values[:, 3:]).max(axis=1) > 1e-9))
-    foreign = ~no_time & ~gap & ~empty & ~of_graph
-    known = ~(no_time | gap | empty | foreign)
-    values = np.where(known[:, None], values, np.nan)
+    known = np.ones(len(wanted), np.bool_)
+    counts = {}
+    for reason, fault in (
+        ("no_time", wanted < 0),
+        ("gap", distance > MAX_GAP_US),
+        ("empty_pose", ~(np.isfinite(values).all(axis=1) & (np.abs(values[:, 3:]).max(axis=1) > 1e-9))),
+        ("graph_mismatch", ~of_graph),
+    ):  # only the first reason of each time counts
+        counts[reason] = int((known & fault).sum())
+        known &= ~fault
     back = np.argsort(order, kind="stable")
     values, known = values[back], known[back]
     quaternions = np.where(known[:, None], values[:, 3:], np.array([0.0, 0.0, 0.0, 1.0]))
-    return DevicePoses(
-        poses=Poses(rotation=rotation_from_quaternion(quaternions), translation=values[:, :3]),
-        known=known,
-        counts={
-            "no_time": int(no_time.sum()),
-            "gap": int(gap.sum()),
-            "empty_pose": int(empty.sum()),
-            "graph_mismatch": int(foreign.sum()),
-        },
-        graph_uids=uids,
-    )
+    translation = np.where(known[:, None], values[:, :3], np.nan)
+    poses = Poses(rotation=rotation_from_quaternion(quaternions), translation=translation)
+    return DevicePoses(poses=poses, known=known, counts=counts, graph_uids=uids)

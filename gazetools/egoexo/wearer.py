@@ -76,14 +76,8 @@ def frame_times(take: Take, frame_count: int) -> FrameTimes:
     nanoseconds = table.integers(present[0], empty=-1000)
     times = np.full(frame_count, -1, np.int64)
     times[: len(nanoseconds)] = np.where(nanoseconds >= 0, (nanoseconds + 500) // 1000, -1)
-    return FrameTimes(
-        times_us=times,
-        end_bound=bound,
-        counts={
-            "timesync_empty": int((nanoseconds < 0).sum()),
-            "timesync_no_row": frame_count - len(nanoseconds),
-        },
-    )
+    counts = {"timesync_empty": int((nanoseconds < 0).sum()), "timesync_no_row": frame_count - len(nanoseconds)}
+    return FrameTimes(times_us=times, end_bound=bound, counts=counts)
 
 
 def wearer_track(take: Take, frame_count: int, *, graph_uid: str) -> WearerTrack:
@@ -120,18 +114,13 @@ def _no_pose(take: Take, path: Path, times: FrameTimes, device: DevicePoses, gra
     wanted = times.times_us[times.times_us >= 0]
     if not wanted.size:
         return DataFileError(f"{take.timesync} has no time for any frame of take {take.name}.", path=str(take.timesync))
-    first, last = _time_range(path)
-    ratio = wanted[0] / max(first, 1)
-    unit = " One clock seems to be in another unit." if not 0.05 < ratio < 20 else ""
+    places, chunks = read_byte_chunks(path, required=("tracking_timestamp_us",))
+    stamps = np.concatenate([c.integers(places["tracking_timestamp_us"], "tracking_timestamp_us") for c in chunks])
+    first, last = stamps.min(), stamps.max()
+    unit = "" if 0.05 < wanted[0] / max(first, 1) < 20 else " One clock seems to be in another unit."
     return DataFileError(
         f"Take {take.name}: no pose lies within {MAX_GAP_US / 1000:g} ms of a frame. timesync.csv says frames are at "
         f"{wanted.min()} .. {wanted.max()} us, the trajectory has {first} .. {last} us.{unit}",
         hint=f"Get both again with: {take.download('captures', 'take_trajectory')}",
         path=str(path),
     )
-
-
-def _time_range(path: Path) -> tuple[int, int]:
-    places, chunks = read_byte_chunks(path, required=("tracking_timestamp_us",))
-    stamps = [c.integers(places["tracking_timestamp_us"], "tracking_timestamp_us") for c in chunks]
-    return min(int(s.min()) for s in stamps if len(s)), max(int(s.max()) for s in stamps if len(s))

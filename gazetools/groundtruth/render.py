@@ -92,9 +92,7 @@ def _squared_distances(owner: Cells, cells: Cells, count: int) -> npt.NDArray[np
     down = down[:, _REACH:-_REACH]
     near = down[:, :, _REACH:-_REACH].copy()
     for step in range(1, _REACH + 1):
-        side = np.minimum(
-            down[:, :, _REACH - step : _REACH - step + SIZE], down[:, :, _REACH + step : _REACH + step + SIZE]
-        )
-        side += np.uint8(step * step)
+        left, right = (down[:, :, place : place + SIZE] for place in (_REACH - step, _REACH + step))
+        side = np.minimum(left, right) + np.uint8(step * step)
         np.minimum(near, side, out=near)
     return near
