@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from gazetools.scenes import GENERATOR_VERSION, TEST_SEED, SceneSettings
+from gazetools.scenes.settings import GENERATOR_VERSION, TEST_SEED, SceneSettings
 from gazetools.schemas.errors import UsageError
 
 PRIMARY_HORIZON_SECONDS = 1.0

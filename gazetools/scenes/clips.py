@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from gazetools.io.atomic import atomic_path
 from gazetools.io.json_files import write_json_atomic
 from gazetools.scenes.effects import CameraEffects
 from gazetools.scenes.picture import Scene
-from gazetools.scenes.script import Action
+from gazetools.scenes.script import Action, AlongKind
 from gazetools.scenes.settings import GENERATOR_VERSION, NOUNS, VERBS, SceneSettings
 
 _FRAMES_WORTH_A_PROCESS = 300
@@ -60,13 +60,10 @@ def render_scenes(
             actions = list(pool.map(_write_clip, *zip(*jobs, strict=True)))
     else:
         actions = [_write_clip(*job) for job in jobs]
-    rows = [
-        _epic_row(video_id, k, action)
-        for video_id, some in zip(ids, actions, strict=True)
-        for k, action in enumerate(some)
-    ]
+    by_clip = dict(zip(ids, actions, strict=True))
+    rows = [_epic_row(video_id, k, action) for video_id, some in by_clip.items() for k, action in enumerate(some)]
     _write_csv(folder / "actions.csv", _EPIC_COLUMNS, rows)
-    write_json_atomic(folder / "scenes.json", _document(settings, ids, actions, seed, seconds))
+    write_json_atomic(folder / "scenes.json", _document(settings, by_clip, seed, seconds))
     return ids
 
 
@@ -80,11 +77,10 @@ def _write_clip(
     scene = Scene(settings, seed=seed, clip=number, participant=number % settings.participants, seconds=seconds)
     size_hw = (settings.height, settings.width)
     camera = CameraEffects(np.random.default_rng([seed, 2, number]), size_hw)
-    quality = str(18 + (seed + number * 5) % 11)
     heads, gazes = [], []
     with atomic_path(folder / "videos" / f"{video_id}.mp4") as temp, av.open(str(temp), "w", format="mp4") as container:
         # One thread: bytes must not depend on the machine. The fastest preset: drawing is to be most of the time.
-        options = {"crf": quality, "preset": "ultrafast", "threads": "1"}
+        options = {"crf": str(18 + (seed + number * 5) % 11), "preset": "ultrafast", "threads": "1"}
         if settings.keyframe_every is not None:
             options["g"] = str(settings.keyframe_every)
         stream = container.add_stream("libx264", rate=Fraction(settings.fps), options=options)
@@ -104,11 +100,9 @@ def _write_clip(
     return scene.actions
 
 
-def _document(
-    settings: SceneSettings, ids: list[str], actions: list[list[Action]], seed: int, seconds: float
-) -> dict[str, Any]:
-    """What the set was drawn with and what it therefore allows."""
-    kinds = [action.gaze for some in actions for action in some]
+def _document(settings: SceneSettings, actions: dict[str, list[Action]], seed: int, seconds: float) -> dict[str, Any]:
+    """What the set was drawn with and what it therefore allows; `actions` by video id."""
+    kinds = [action.gaze for some in actions.values() for action in some]
     return {
         "generator_version": GENERATOR_VERSION,
         "seed": seed,
@@ -119,9 +113,7 @@ def _document(
         "settings": asdict(settings),
         "statistics": {
             "actions": len(kinds),
-            "gaze_precedes": kinds.count("precedes"),
-            "gaze_misleads": kinds.count("misleads"),
-            "gaze_elsewhere": kinds.count("elsewhere"),
+            **{f"gaze_{kind}": kinds.count(kind) for kind in get_args(AlongKind)},
             "chance_noun_accuracy": settings.chance_noun_accuracy,
             "achievable_noun_accuracy": settings.achievable_noun_accuracy,
         },
@@ -132,7 +124,7 @@ def _document(
                 "seeds": [seed, number],
                 "actions": [asdict(action) for action in some],
             }
-            for number, (video_id, some) in enumerate(zip(ids, actions, strict=True))
+            for number, (video_id, some) in enumerate(actions.items())
         ],
     }
 
@@ -143,7 +135,7 @@ def _epic_row(video_id: str, number: int, action: Action) -> list[object]:
 
     verb, noun = VERBS[action.verb], NOUNS[action.noun]
     start, stop = action.start_seconds, action.stop_seconds
-    # EPIC-KITCHENS-100 counts frames at 60 fps for PXX_YY videos, whatever the file's rate (FORMATS, frame rule)
+    # EPIC-KITCHENS-100 counts frames at 60 fps for PXX_YY videos, whatever the file's rate
     frames = [round(start * 60), round(stop * 60)]
     return [
         f"{video_id}_{number}", video_id[:3], video_id, stamp(start), stamp(start), stamp(stop), *frames,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
-Colour = tuple[float, float, float]
+Colour = tuple[float, ...]
 
 SPRITE_SIDE = 80
 SPRITE_REACH = 1.3
@@ -45,8 +45,8 @@ def random_head(rng: np.random.Generator) -> HeadLook:
     hair = np.array(_HAIRS[int(rng.integers(len(_HAIRS)))]) + rng.uniform(-10, 10, 3)
     hair *= min(1.0, _LIGHTEST_HAIR * skin.sum() / hair.sum())
     return HeadLook(
-        skin=(float(skin[0]), float(skin[1]), float(skin[2])),
-        hair=(float(hair[0]), float(hair[1]), float(hair[2])),
+        skin=tuple(skin.tolist()),
+        hair=tuple(hair.tolist()),
         hairline=float(rng.uniform(-0.26, -0.12)),
         bun=float(rng.uniform(0.22, 0.3)) if rng.random() < 0.35 else 0.0,
         glasses=bool(rng.random() < 0.2),

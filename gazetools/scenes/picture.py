@@ -10,13 +10,11 @@ import numpy.typing as npt
 
 from gazetools.scenes.canvas import Canvas
 from gazetools.scenes.heads import head_sprite, turn_towards
-from gazetools.scenes.poses import HEAD_HALF, Floats, Person, PersonTruth, Pose, Story
+from gazetools.scenes.poses import HEAD_HALF, Floats, Person, Pose, Story
 from gazetools.scenes.rooms import Room, draw_room
 from gazetools.scenes.settings import SceneSettings
 from gazetools.scenes.things import draw_arm, draw_body, draw_object, object_colours
 from gazetools.scenes.world import TABLE_Z
-
-__all__ = ["PersonTruth", "Scene"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -43,11 +41,9 @@ class Scene(Story):
             self._rooms[size_hw] = draw_room(self.kitchen, size_hw)
         room = self._rooms[size_hw]
         canvas = Canvas(self._behind(seconds, size_hw).copy(), self.kitchen.camera.aspect)
-        table_drawn = False
-        for depth, draw in sorted(self._drawables(seconds, room), key=lambda item: -item[0]):
-            if not table_drawn and depth < TABLE_Z[1]:
-                cv2.copyTo(room.table, room.table_mask, canvas.picture)
-                table_drawn = True
+        # the sort is stable: the table covers what stands at the depth of its far edge
+        table = TABLE_Z[1], lambda canvas: cv2.copyTo(room.table, room.table_mask, canvas.picture)
+        for _, draw in sorted([*self._drawables(seconds, room), table], key=lambda item: -item[0]):
             draw(canvas)
         if room.before_mask is not None:
             cv2.copyTo(room.before, room.before_mask, canvas.picture)
@@ -68,10 +64,8 @@ class Scene(Story):
         return bool(foot[2] > _BEHIND_EVERYBODY and foot[1] == self.kitchen.objects[noun, 1])
 
     def _drawables(self, seconds: float, room: Room) -> list[tuple[float, Callable[[Canvas], None]]]:
-        """(depth, how to draw it) of everything that may move."""
-        parts: list[tuple[float, Callable[[Canvas], None]]] = [
-            (TABLE_Z[1] - 1e-6, lambda canvas: None)  # so that the table is drawn in any case
-        ]
+        """(depth, how to draw it) for everything that may move."""
+        parts: list[tuple[float, Callable[[Canvas], None]]] = []
         for noun, foot in enumerate(self.objects_at(seconds)):
             if not self._stands_behind(noun, foot):
                 parts.append((float(foot[2]), self._object_drawer(noun, foot, room)))

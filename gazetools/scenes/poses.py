@@ -29,7 +29,7 @@ class PersonTruth:
     """One person at one time. Coordinates are shares of the frame, 0..1, x to the right, y down."""
 
     track_id: int
-    box_xyxy: tuple[float, float, float, float]
+    box_xyxy: tuple[float, ...]
     gaze_xy: tuple[float, float]
     """(-1, -1) where the target is outside the frame."""
     inside: bool
@@ -67,9 +67,8 @@ class Pose:
 class Story:
     """The people and objects of a clip in metres. Equal arguments give equal truth.
 
-    Args:
-        seed: of the whole set; `clip` and `participant` choose within it. A participant's clips share the kitchen.
-        seconds: length of the scripts.
+    `seed` is that of the whole set; `clip` and `participant` choose within it, and a participant's clips share the
+    kitchen. `seconds` is the length of the scripts.
     """
 
     def __init__(
@@ -105,9 +104,8 @@ class Story:
             action, _ = person.script.reach_at(seconds)
             if action is not None and action.start_seconds <= seconds < action.stop_seconds:
                 share = (seconds - action.start_seconds) / (action.stop_seconds - action.start_seconds)
-                feet[action.noun, 1] = self.kitchen.objects[action.noun, 1] + _LIFTS[action.verb] * np.sin(
-                    np.pi * share
-                )
+                lift = _LIFTS[action.verb] * np.sin(np.pi * share)
+                feet[action.noun, 1] = self.kitchen.objects[action.noun, 1] + lift
         return feet
 
     def truth_at(self, seconds: float) -> list[PersonTruth]:
@@ -134,9 +132,8 @@ class Story:
         target, left = (self._target(one, index, feet, heads, hands) for one in (look, before))
         since = seconds - look.start_seconds
         gaze = _between(left - head, target - head, since / _EYE_TURN_SECONDS)
-        forward = _between(
-            self._forward(person, head, left), self._forward(person, head, target), since / _HEAD_TURN_SECONDS
-        )
+        start, stop = (self._forward(person, head, place) for place in (left, target))
+        forward = _between(start, stop, since / _HEAD_TURN_SECONDS)
         return Pose(head=head, forward=forward, gaze=gaze, target=target, look=look, hands=hands)
 
     def _hands(self, person: Person, head: Floats, seconds: float, feet: Floats) -> list[Floats]:
@@ -194,10 +191,9 @@ class Story:
         half = 1.06 * HEAD_HALF * camera.scale_at(pose.head) / frame
         x, y = camera.frame_xy(pose.target) / frame
         inside = bool(0 <= x < 1 and 0 <= y < 1)  # False for NaN
-        low, high = np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
         return PersonTruth(
             track_id=index + 1,
-            box_xyxy=(float(low[0]), float(low[1]), float(high[0]), float(high[1])),
+            box_xyxy=tuple(np.clip((*(middle - half), *(middle + half)), 0, 1).tolist()),
             gaze_xy=(float(x), float(y)) if inside else (-1.0, -1.0),
             inside=inside,
             look=pose.look,
@@ -214,8 +210,6 @@ def _between(start: Floats, stop: Floats, share: float) -> Floats:
     """A unit vector on the way from one direction to another; opposite ones go round by the camera's side."""
     start, stop = start / np.linalg.norm(start), stop / np.linalg.norm(stop)
     mixed = start + (stop - start) * _smooth(share)
-    length = float(np.linalg.norm(mixed))
-    if length < 0.2:
+    if np.linalg.norm(mixed) < 0.2:
         mixed = mixed + np.array([0.0, 0.0, -0.3])
-        length = float(np.linalg.norm(mixed))
-    return np.asarray(mixed / length)
+    return np.asarray(mixed / np.linalg.norm(mixed))

@@ -22,7 +22,7 @@ class Look:
     kind: LookKind
     number: int = 0
     """The noun of an object, the index of a person for a head."""
-    spot: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    spot: tuple[float, ...] = (0.0, 0.0, 0.0)
     """For `point` and `outside`: three numbers in 0..1 that choose the spot."""
 
 
@@ -112,9 +112,9 @@ def _free_look(
     spot = tuple(float(v) for v in rng.random(3))
     draw = rng.random()
     if draw < settings.p_outside:
-        return Look(start_seconds=start, kind="outside", spot=(spot[0], spot[1], spot[2]))
+        return Look(start_seconds=start, kind="outside", spot=spot)
     if objects and draw < settings.p_outside + (1 - settings.p_outside) * 0.68:
         return Look(start_seconds=start, kind="object", number=int(rng.integers(len(NOUNS))))
     kind: LookKind = "head" if people > 1 and rng.random() < 0.55 else ("hand" if rng.random() < 0.4 else "point")
     other = (person + 1 + int(rng.integers(max(people - 1, 1)))) % people
-    return Look(start_seconds=start, kind=kind, number=other, spot=(spot[0], spot[1], spot[2]))
+    return Look(start_seconds=start, kind=kind, number=other, spot=spot)

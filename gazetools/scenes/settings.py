@@ -24,7 +24,7 @@ class SceneSettings:
 
     width: int = WIDTH
     height: int = HEIGHT
-    """Of the pictures, in pixels; the world is drawn to any size and ratio."""
+    """Size of the pictures in pixels; the world is drawn to any size and ratio."""
     fps: int = FPS
     keyframe_every: int | None = None
     """Frames from one keyframe to the next; None: the encoder's 250. Fewer make single clips quick to decode."""
@@ -36,7 +36,7 @@ class SceneSettings:
     """Probability that a noun lies at its usual one of the eight places, the same in all kitchens: 1 makes a place tell
     the noun, 0 deals the nouns anew in every kitchen."""
     place_jitter: float = 0.04
-    """Metres by which an object lies beside its place, in each direction at most."""
+    """Largest distance in metres of an object from its place, in each direction."""
     p_gaze_precedes: float = 0.85
     """Probability that person 1 looks at an action's object from `lead_seconds` before its start on."""
     p_misleading: float = 0.1
@@ -54,9 +54,8 @@ class SceneSettings:
         if self.width < 32 or self.height < 32 or self.width % 2 or self.height % 2:
             raise UsageError(f"A scene of {self.width}x{self.height} pixels: both must be even and 32 or more.")
         if not 1 <= self.fps <= 120 or (self.keyframe_every is not None and self.keyframe_every < 1):
-            raise UsageError(
-                f"fps={self.fps}, keyframe_every={self.keyframe_every}: give 1 to 120 fps, 1 or more frames."
-            )
+            every = self.keyframe_every
+            raise UsageError(f"fps={self.fps}, keyframe_every={every}: give 1 to 120 fps, 1 or more frames.")
         if not 1 <= self.people[0] <= self.people[1] <= 3:
             raise UsageError(f"people={self.people}: give (fewest, most) in 1..3.")
         for name in ("place_habit", "p_gaze_precedes", "p_misleading", "p_outside"):
@@ -71,10 +70,8 @@ class SceneSettings:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise UsageError(f"{name}=({low}, {high}): give (shortest, longest), both above 0.")
-        if self.reach_seconds >= self.lead_seconds[0]:
-            raise UsageError(
-                f"reach_seconds={self.reach_seconds} must be shorter than the shortest lead, {self.lead_seconds[0]} s."
-            )
+        if (reach := self.reach_seconds) >= (lead := self.lead_seconds[0]):
+            raise UsageError(f"reach_seconds={reach} must be shorter than the shortest lead, {lead} s.")
         if not 1 <= self.participants <= 99:
             raise UsageError(f"participants={self.participants}: 1 to 99.")
 
@@ -85,11 +82,11 @@ class SceneSettings:
 
     @property
     def chance_noun_accuracy(self) -> float:
-        """Of a guess that knows nothing: nouns are drawn uniformly and independently."""
+        """Accuracy of a guess that knows nothing: nouns are drawn uniformly and independently."""
         return 1 / len(NOUNS)
 
     @property
     def achievable_noun_accuracy(self) -> float:
-        """Of naming the object looked at, by somebody who sees the gaze perfectly, before the hand leaves."""
+        """Accuracy of naming the object looked at, before the hand leaves, by somebody who sees gaze perfectly."""
         elsewhere = 1 - self.p_gaze_precedes - self.p_misleading
         return self.p_gaze_precedes + elsewhere * self.chance_noun_accuracy

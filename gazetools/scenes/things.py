@@ -33,9 +33,8 @@ class BodyLook:
 
 def random_body(rng: np.random.Generator) -> BodyLook:
     """Any shirt."""
-    return BodyLook(
-        shirt=rng.uniform(40, 225, 3), stripes=bool(rng.random() < 0.3), broad=float(rng.uniform(0.19, 0.25))
-    )
+    shirt, stripes = rng.uniform(40, 225, 3), bool(rng.random() < 0.3)
+    return BodyLook(shirt=shirt, stripes=stripes, broad=float(rng.uniform(0.19, 0.25)))
 
 
 def object_colours(rng: np.random.Generator) -> Floats:

@@ -21,8 +21,8 @@ WALL_Z = 1.5
 HEAD_HEIGHT = 0.36
 """Metres, hair included: a little more than life, so that a face fills some patches of a small model."""
 
+# (x as a share of the kitchen's half width, y, z): near and far on the table in a zigzag, counter, shelves
 _PLACES = (
-    # (x as a share of the kitchen's half width, y, z): near and far on the table in a zigzag, counter, shelves
     (-0.72, TABLE_Y, -0.28),
     (-0.34, TABLE_Y, 0.26),
     (0.02, TABLE_Y, -0.30),
@@ -32,16 +32,8 @@ _PLACES = (
     (0.88, COUNTER_Y, 1.22),
     (0.45, SHELF_Y, 1.4),
 )
-_STATIONS = (
-    # (x share, z): behind the table, at its ends, before it (seen from behind)
-    (-0.52, 0.8),
-    (0.0, 0.8),
-    (0.5, 0.8),
-    (-0.9, 0.05),
-    (0.9, 0.05),
-    (-0.62, -0.85),
-    (0.64, -0.85),
-)
+# (x share, z): behind the table, at its ends, before it (seen from behind)
+_STATIONS = ((-0.52, 0.8), (0.0, 0.8), (0.5, 0.8), (-0.9, 0.05), (0.9, 0.05), (-0.62, -0.85), (0.64, -0.85))
 _LEAST_HEAD_DISTANCE = 0.28
 """Between the middles of two heads, in frame heights."""
 
@@ -93,10 +85,8 @@ class Kitchen:
 
 def make_kitchen(rng: np.random.Generator, settings: SceneSettings) -> Kitchen:
     """A camera that sees table, shelf and heads, and eight nouns at their places."""
-    aspect = settings.aspect
-    half_width = 0.72 * aspect
-    distance, height = rng.uniform(3.9, 4.9), rng.uniform(2.0, 3.1)
-    camera = _aimed_camera(rng, aspect, half_width, distance, height)
+    half_width = 0.72 * settings.aspect
+    camera = _aimed_camera(rng, settings.aspect, half_width)
     slots = np.arange(len(NOUNS))
     strayed = np.flatnonzero(rng.random(len(NOUNS)) >= settings.place_habit)
     slots[strayed] = rng.permutation(slots[strayed])
@@ -106,8 +96,9 @@ def make_kitchen(rng: np.random.Generator, settings: SceneSettings) -> Kitchen:
     return Kitchen(camera=camera, half_width=half_width, objects=objects, style_seed=int(rng.integers(2**31)))
 
 
-def _aimed_camera(rng: np.random.Generator, aspect: float, half_width: float, distance: float, height: float) -> Camera:
+def _aimed_camera(rng: np.random.Generator, aspect: float, half_width: float) -> Camera:
     """Pitch and focal length such that heads and shelf are in the upper part and the table's edge in the lower."""
+    distance, height = rng.uniform(3.9, 4.9), rng.uniform(2.0, 3.1)
     highest = np.arctan2(1.86 - height, distance + 0.8)
     lowest = np.arctan2(TABLE_Y - 0.06 - height, distance + TABLE_Z[0])
     middle, half = (highest + lowest) / 2, (highest - lowest) / 2
@@ -126,13 +117,8 @@ def choose_stations(rng: np.random.Generator, kitchen: Kitchen, count: int) -> F
     chosen: list[Floats] = []
     for station in rng.permutation(len(_STATIONS)):
         share, z = _STATIONS[station]
-        head = np.array(
-            [
-                share * kitchen.half_width + rng.uniform(-0.06, 0.06),
-                rng.uniform(1.4, 1.62),
-                z + rng.uniform(-0.05, 0.05),
-            ]
-        )
+        x = share * kitchen.half_width + rng.uniform(-0.06, 0.06)
+        head = np.array([x, rng.uniform(1.4, 1.62), z + rng.uniform(-0.05, 0.05)])
         here = kitchen.camera.frame_xy(head)
         reach = 0.6 * HEAD_HEIGHT * kitchen.camera.scale_at(head)
         inside = reach < here[0] < kitchen.camera.aspect - reach and reach < here[1] < 1 - reach
