@@ -38,10 +38,8 @@ class TruthVideo:
 def missing_files(root: str | Path, options: GroundTruthOptions) -> dict[str, list[tuple[str, str]]]:
     """Missing files: take (Ego4D: video uid) -> (file or camera, download command); nothing is done."""
     base = Path(root).expanduser()
-    if (folder := ego4d_folder(base)) is not None and not is_egoexo_root(base):
-        return missing_ego4d(base, folder, options.takes)
     if not is_egoexo_root(base):
-        raise _no_root(base)
+        return missing_ego4d(base, _ego4d_folder(base), options.takes)
     takes, unusable = choose_takes(base, options.takes)
     again = f"egoexo -o {base} --parts metadata"
     lacking = {}
@@ -53,8 +51,11 @@ def missing_files(root: str | Path, options: GroundTruthOptions) -> dict[str, li
     return {name: files for name, files in lacking.items() if files}
 
 
-def _no_root(root: Path) -> UsageError:
-    return UsageError(
+def _ego4d_folder(root: Path) -> Path:
+    """As `ego4d_folder`; UsageError where `root` is no root of a known kind."""
+    if folder := ego4d_folder(root):
+        return folder
+    raise UsageError(
         f"{root} is neither an Ego-Exo4D root (takes.json beside takes/) nor an Ego4D one (gaze/ beside "
         "full_scale/ or video_540ss/).",
         hint=f"Get one with: egoexo -o {root} --parts metadata takes captures take_trajectory take_eye_gaze "
@@ -66,9 +67,7 @@ def truth_videos(root: Path, options: GroundTruthOptions) -> list[TruthVideo]:
     """The videos of a root, those that can't be worked on too; UsageError where nothing can be chosen."""
     if is_egoexo_root(root):
         return _egoexo_videos(root, options)
-    folder = ego4d_folder(root)
-    if folder is None:
-        raise _no_root(root)
+    folder = _ego4d_folder(root)
     if options.view != "ego":
         raise UsageError("Ego4D has no third-person view of its wearer.", hint="Pass --view ego.")
     videos = [

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from gazetools.scenes.canvas import Pixels
 
 _NOISE_TILE = 160
 _NOISE_MARGIN = 64

@@ -6,17 +6,14 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from gazetools.scenes.canvas import Canvas
+from gazetools.scenes.canvas import Canvas, Floats, Pixels
 from gazetools.scenes.heads import head_sprite, turn_towards
-from gazetools.scenes.poses import HEAD_HALF, Floats, Person, Pose, Story
+from gazetools.scenes.poses import HEAD_HALF, Person, Pose, Story
 from gazetools.scenes.rooms import Room, draw_room
 from gazetools.scenes.settings import SceneSettings
 from gazetools.scenes.things import draw_arm, draw_body, draw_object, object_colours
 from gazetools.scenes.world import TABLE_Z
-
-Pixels = npt.NDArray[np.uint8]
 
 _BEHIND_EVERYBODY = 0.95
 """Metres in z beyond which no person or hand rest is."""

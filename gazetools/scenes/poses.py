@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from gazetools.scenes.canvas import Floats
 from gazetools.scenes.heads import HeadLook, random_head
 from gazetools.scenes.script import Action, Look, Script, make_script
 from gazetools.scenes.settings import SceneSettings
 from gazetools.scenes.things import OBJECT_HEIGHTS, BodyLook, random_body
 from gazetools.scenes.world import HEAD_HEIGHT, TABLE_Y, TABLE_Z, Kitchen, choose_stations, make_kitchen
-
-Floats = npt.NDArray[np.float64]
 
 HEAD_HALF = np.array([0.41 * HEAD_HEIGHT, 0.5 * HEAD_HEIGHT])
 """Half width and half height of the sphere, metres."""

@@ -8,11 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.scenes.canvas import Canvas
+from gazetools.scenes.canvas import Canvas, Floats, Pixels
 from gazetools.scenes.world import COUNTER_Y, COUNTER_Z, SHELF_Y, SHELF_Z, TABLE_Y, TABLE_Z, WALL_Z, Kitchen
-
-Floats = npt.NDArray[np.float64]
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)

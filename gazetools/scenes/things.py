@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from gazetools.scenes.canvas import Canvas
+from gazetools.scenes.canvas import Canvas, Floats
 from gazetools.scenes.settings import NOUNS
-
-Floats = npt.NDArray[np.float64]
 
 OBJECT_HEIGHTS = (0.11, 0.09, 0.27, 0.09, 0.08, 0.05, 0.16, 0.2)
 """Metres, in the order of NOUNS; the gaze target is at half the height."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from gazetools.scenes.canvas import Floats
 from gazetools.scenes.settings import NOUNS, SceneSettings
-
-Floats = npt.NDArray[np.float64]
 
 TABLE_Y, TABLE_Z = 0.85, (-0.48, 0.48)
 COUNTER_Y, COUNTER_Z = 0.95, (1.1, 1.5)

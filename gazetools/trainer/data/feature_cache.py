@@ -131,7 +131,7 @@ def encoder_facts(encoder: nn.Module, *, autocast: bool, device: torch.device, c
     for name, value in sorted(encoder.state_dict().items()):
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    on_cuda = device.type == "cuda"
+    on_cuda, cpu = device.type == "cuda", torch.backends.cpu.get_cpu_capability()
     attention = next((part for part in encoder.modules() if isinstance(part, CoordinateRotaryAttention)), None)
     return {
         "weights_sha256": sha.hexdigest(),
@@ -141,14 +141,10 @@ def encoder_facts(encoder: nn.Module, *, autocast: bool, device: torch.device, c
         "autocast": autocast,
         "compiled": compiled,
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if on_cuda else f"{platform.machine()} {_cpu_kind()}",
+        "device": torch.cuda.get_device_name(device) if on_cuda else f"{platform.machine()} {cpu}",
         "threads": None if on_cuda else torch.get_num_threads(),
         "matmul_precision": torch.get_float32_matmul_precision(),
     }
-
-
-def _cpu_kind() -> str:
-    return str(torch.backends.cpu.get_cpu_capability())
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

@@ -100,14 +100,15 @@ class Observer:
         point = float(random.uniform(*self.split.anchor.point))
         end = anchor_seconds(clip.segment.start_seconds, clip.segment.stop_seconds, point) - tau
         chosen = self._frames(clip, video, random, end=end, tau=tau, point=point)
+        if self.options.compat == "vjepa2":  # the observation ends with its last frame, whatever the clock says
+            end = float(np.nextafter(video.pts_seconds[chosen.frame_indices[-1]] - video.pts_seconds[0], np.inf))
         views, photometric = self._views(video.frame_hw, len(chosen.frame_indices), random)
         return Observation(
             anticipation_seconds=tau,
             asked=ClipFramesAsked(
                 indices=chosen.frame_indices,
                 video_pts_seconds=video.pts_seconds,
-                # Under compat the observation ends with its last frame, whatever the clock says.
-                end_seconds=_just_after(video.pts_seconds, chosen) if self.options.compat == "vjepa2" else end,
+                end_seconds=end,
                 frame_hw=video.frame_hw,
             ),
             frames_before_video=chosen.frames_before_video,
@@ -116,12 +117,14 @@ class Observer:
             random=random,
         )
 
-    def future(self, seen: Observation, *, count: int) -> npt.NDArray[np.int64] | None:
-        """Frames of a clip that ends with the `count` frames to be predicted; None where the video ends before them."""
+    def future(self, seen: Observation) -> npt.NDArray[np.int64] | None:
+        """Frames of a clip that ends with the frames to be predicted; None: none wanted, or the video ends before."""
+        if not self.options.future_frames:
+            return None
         return future_frames(
             seen.asked.video_pts_seconds,
             first_future_seconds=seen.asked.end_seconds + seen.anticipation_seconds,
-            future_count=count,
+            future_count=self.options.future_frames,
             frames_per_clip=self.data.frames_per_clip,
             frames_per_second=self.data.frames_per_second,
         )
@@ -168,8 +171,3 @@ class Observer:
             return [first] * count, photometric
         last = training_view(frame_hw, random, scale=scale, aspect_ratio=ratio, flip=False)
         return shifted_views(first, last, count), photometric
-
-
-def _just_after(pts_seconds: npt.NDArray[np.float64], chosen: ClipFrames) -> float:
-    last = pts_seconds[chosen.frame_indices[-1]] - pts_seconds[0]
-    return float(np.nextafter(last, np.inf))

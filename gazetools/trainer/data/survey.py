@@ -18,14 +18,7 @@ from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import build_sources, source_settings
 from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
-from gazetools.trainer.data.videos import (
-    Takes,
-    find_videos,
-    heatmap_video_id,
-    name_cameras,
-    refuse_split_takes,
-    require_folder,
-)
+from gazetools.trainer.data.videos import Takes, find_videos, heatmap_video_id, name_cameras, refuse_split_takes
 
 __all__ = ["DataPlan", "SplitPlan", "plan_data"]
 
@@ -116,7 +109,6 @@ def _rows(data: DataSettings, name: str, takes: Takes) -> list[Segment]:
             f"{path} annotates takes, which have several cameras, and experiment.data.video_view names none.",
             hint="Set it, for example to ego, exo, best_exo or cam01.",
         )
-    require_folder(Path(data.base_path))
     named, without = name_cameras(rows, takes, data.video_view)
     if without and (data.missing_videos == "error" or not named):
         raise UsageError(

@@ -78,7 +78,7 @@ class RunPlan:
                 shuffled=tuple(shuffled_sources(self.learners)),
                 future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
             ),
-            heatmaps=build_sources(data) if reads else None,
+            heatmaps=build_sources(data) if reads else {},
             features=features,
         )
 

@@ -142,7 +142,7 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
                 compat=config.compat,
                 index_cache=known if not data.index_cache and known.is_dir() else None,
             ),
-            heatmaps=build_sources(data) if spec.source else None,
+            heatmaps=build_sources(data) if spec.source else {},
         )
     except GazetoolsError as error:
         return None, error.message

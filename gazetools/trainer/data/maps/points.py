@@ -168,11 +168,7 @@ def render_points(
 
 
 class PointMaps:
-    """Maps rendered from gaze points.
-
-    Args:
-        path: one CSV with a column video_id, or a folder of `<video_id>.csv`.
-    """
+    """Maps rendered from the gaze points of `path`: one CSV with a column video_id, or a folder of `<video_id>.csv`."""
 
     def __init__(self, path: Path, settings: GazePointSettings, *, missing: MissingPolicy, inout: InOutUse) -> None:
         self.path = path
@@ -222,24 +218,19 @@ class PointMaps:
         moments, first = np.unique(self._times_of(points, times, video_id), return_index=True)
         usable = int(np.searchsorted(moments, asked.end_seconds, side="left"))
         ends = np.append(first[1:], len(points.key))
-        maps = np.zeros((len(asked.indices), *self.settings.map_size), dtype=np.float32)
-        invalid = 0
-        nearest = np.minimum(nearest_indices(moments, times[asked.indices]), usable - 1) if usable else None
-        for place, frame in enumerate(asked.indices.tolist()):
-            moment = -1 if nearest is None else int(nearest[place])
-            if moment < 0 or abs(moments[moment] - times[frame]) > self.settings.max_gap_sec:
-                invalid += 1
-                continue
-            chosen = slice(int(first[moment]), int(ends[moment]))
-            maps[place] = render_points(
-                points.xy[chosen], self._weights(points.inout[chosen]), sigma_xy=sigma, size_hw=self.settings.map_size
-            )
-        return ClipHeatmaps(maps_thw=maps, invalid_frames=invalid)
-
-    def _weights(self, inout: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        weights = weight(inout, self.inout)
-        # A target outside the frame shows nothing under any option.
-        return (inout > 0).astype(np.float64) if weights is None else weights
+        size_hw, wanted = self.settings.map_size, times[asked.indices]
+        maps = np.zeros((len(wanted), *size_hw), dtype=np.float32)
+        if not usable:
+            return ClipHeatmaps(maps_thw=maps, invalid_frames=len(maps))
+        nearest = np.minimum(nearest_indices(moments, wanted), usable - 1)
+        near = np.abs(moments[nearest] - wanted) <= self.settings.max_gap_sec
+        weights = weight(points.inout, self.inout)
+        if weights is None:  # a target outside the frame shows nothing under any option
+            weights = (points.inout > 0).astype(np.float64)
+        for place in np.flatnonzero(near).tolist():
+            chosen = slice(int(first[nearest[place]]), int(ends[nearest[place]]))
+            maps[place] = render_points(points.xy[chosen], weights[chosen], sigma_xy=sigma, size_hw=size_hw)
+        return ClipHeatmaps(maps_thw=maps, invalid_frames=int((~near).sum()))
 
     def _times_of(self, points: GazePoints, times: npt.NDArray[np.float64], video_id: str) -> npt.NDArray[np.float64]:
         if not points.by_frame:
