@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +26,8 @@ SizeOf = Callable[[str], tuple[int, int]]
 class Head:
     """One annotated head."""
 
-    box_xyxy: tuple[float, float, float, float]
-    """In 0..1."""
+    box_xyxy: tuple[float, ...]
+    """Four numbers in 0..1."""
     gaze_x: tuple[float, ...]
     """One per annotator, fractions of the picture; negative: out of the frame."""
     gaze_y: tuple[float, ...]
@@ -83,7 +83,7 @@ def _picture(path: Path, number: int, item: Any) -> BenchmarkPicture:
     try:
         heads = tuple(
             Head(
-                box_xyxy=tuple(float(value) for value in head["bbox_norm"]),  # type: ignore[arg-type]
+                box_xyxy=tuple(float(value) for value in head["bbox_norm"]),
                 gaze_x=tuple(float(value) for value in head["gazex_norm"]),
                 gaze_y=tuple(float(value) for value in head["gazey_norm"]),
                 inout=None if head.get("inout") is None else int(head["inout"]),
@@ -144,15 +144,16 @@ def _gazefollow_text(path: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
 def _gazefollow_head(rows: list[list[float]], width: int, height: int, *, train: bool) -> Head:
     x0, y0, x1, y1 = rows[0][4:8]
     return Head(
-        box_xyxy=_box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), width, height),
+        box_xyxy=_box((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), width, height),
         gaze_x=tuple(row[2] for row in rows),
         gaze_y=tuple(row[3] for row in rows),
         inout=int(rows[0][8]) if train else None,
     )
 
 
-def _box(x0: float, y0: float, x1: float, y1: float, width: int, height: int) -> tuple[float, float, float, float]:
+def _box(xyxy: Sequence[float], width: int, height: int) -> tuple[float, ...]:
     """Pixels -> 0..1, cut at the picture's edge where it reaches over it."""
+    x0, y0, x1, y1 = xyxy
     return max(x0, 0) / width, max(y0, 0) / height, min(x1, width) / width, min(y1, height) / height
 
 
@@ -164,9 +165,8 @@ def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
     """
     clips = sorted(path for path in folder.glob("*/*") if path.is_dir())
     if not clips:
-        raise DataFileError(
-            f"{folder} has no <show>/<clip> folders.", hint="Pass annotations/test of VideoAttentionTarget."
-        )
+        hint = "Pass annotations/test of VideoAttentionTarget."
+        raise DataFileError(f"{folder} has no <show>/<clip> folders.", hint=hint)
     pictures = []
     for clip in clips:
         name = f"images/{clip.parent.name}/{clip.name}"
@@ -197,7 +197,7 @@ def _smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _vat_head(box: list[float], gaze: list[float], size: tuple[int, int]) -> Head:
     x, y = gaze if max(gaze) < 0 else (max(gaze[0], 0.0), max(gaze[1], 0.0))
     return Head(
-        box_xyxy=_box(box[0], box[1], box[2], box[3], *size),
+        box_xyxy=_box(box, *size),
         gaze_x=(x / size[0],),
         gaze_y=(y / size[1],),
         inout=int(x >= 0 and y >= 0),

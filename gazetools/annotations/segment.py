@@ -74,12 +74,9 @@ def named_cells(values: Sequence[str], columns: Mapping[str, int], width: int) -
 def missing_columns(path: Path, missing: Sequence[str], header: list[str], hint: str) -> DataFileError:
     """The error for a header that lacks the columns `missing`, with the nearest name of the header for each."""
     near = {name: nearest_name(name.split(" ")[0], header) for name in missing}
-    return DataFileError(
-        f"{path} lacks the column(s) "
-        + ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
-        + f"; it has {', '.join(header[:30]) or 'no header'}.",
-        hint=hint,
-    )
+    listed = ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
+    there = ", ".join(header[:30]) or "no header"
+    return DataFileError(f"{path} lacks the column(s) {listed}; it has {there}.", hint=hint)
 
 
 def refuse_problems(path: Path, problems: Sequence[str]) -> None:

@@ -106,6 +106,7 @@ def _segment(cells: dict[str, str], line: int, labelled: bool) -> Segment:
     start, stop = parse_timestamp(cells["start_timestamp"]), parse_timestamp(cells["stop_timestamp"])
     if stop <= start:
         raise ValueError(f"stop_timestamp {cells['stop_timestamp']} is not after start_timestamp")
+    first, last = (cells.get(name, "") for name in ("start_frame", "stop_frame"))
     return Segment(
         row=line,
         video_id=check_video_id(cells["video_id"]),
@@ -114,14 +115,10 @@ def _segment(cells: dict[str, str], line: int, labelled: bool) -> Segment:
         classes=_classes(cells, labelled),
         name=cells.get("narration_id") or None,
         participant_id=cells.get("participant_id") or None,
-        frame_range=_frame_range(cells.get("start_frame", ""), cells.get("stop_frame", "")),
+        # empty cells and other builds' texts are no error: times decide
+        frame_range=(int(first), int(last)) if all(n.isascii() and n.isdigit() for n in (first, last)) else None,
         title=cells.get("narration_id") or f"line {line}",
     )
-
-
-def _frame_range(start: str, stop: str) -> tuple[int, int] | None:
-    """Frame numbers where both cells hold one; empty cells and other builds' texts are no error, times decide."""
-    return (int(start), int(stop)) if start.isascii() and start.isdigit() and stop.isdigit() else None
 
 
 def _classes(cells: dict[str, str], labelled: bool) -> dict[str, Any]:
@@ -145,9 +142,8 @@ def parse_timestamp(text: str) -> float:
     >>> parse_timestamp("00:01:02.50")
     62.5
     """
-    parts = text.split(":")
     try:
-        numbers = [float(part) for part in parts]
+        numbers = [float(part) for part in text.split(":")]
     except ValueError:
         numbers = []
     wrong = not 1 <= len(numbers) <= 3 or any(not math.isfinite(n) or n < 0 for n in numbers)

@@ -150,9 +150,8 @@ def _angles(table: Table, name: str) -> Floats:
         raise DataFileError(f"{table.path} lacks the column {name}.", path=str(table.path))
     angles = table.floats(name)
     if (wrong := np.flatnonzero(np.abs(angles) >= np.pi / 2)).size:
-        raise table.error(
-            int(wrong[0]), name, f"{angles[wrong[0]]} is no gaze angle in radians (below pi/2); are these degrees?"
-        )
+        what = f"{angles[wrong[0]]} is no gaze angle in radians (below pi/2); are these degrees?"
+        raise table.error(int(wrong[0]), name, what)
     return angles
 
 
@@ -182,15 +181,12 @@ class Gaze2d:
         The rule by row is the official tutorial's: gaze has 10 Hz, each row stands for three frames, and the first of
         these copies is dropped.
         """
-        out = np.full((frame_count, 2), np.nan)
         if times_us is not None and (self.times_us >= 0).all() and len(self.times_us):
-            index, _ = nearest_samples(self.times_us, times_us)
-            out[index >= 0] = self.uv[index[index >= 0]]
-            return out
-        rows = (np.arange(frame_count) + 1) // 3
-        known = rows < len(self.uv)
-        out[known] = self.uv[rows[known]]
-        return out
+            rows, _ = nearest_samples(self.times_us, times_us)
+        else:
+            rows = (np.arange(frame_count) + 1) // 3
+            rows = np.where(rows < len(self.uv), rows, -1)
+        return np.vstack([self.uv, (np.nan, np.nan)])[rows]  # the last one stands for row -1
 
 
 def read_gaze_2d(path: Path) -> Gaze2d:

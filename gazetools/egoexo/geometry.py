@@ -87,7 +87,7 @@ class Fisheye:
     k: tuple[float, float, float, float]
     width: int
     height: int
-    """`width` and `height` of the picture in pixels."""
+    """Size of the picture in pixels."""
 
     def scaled(self, *, width: int, height: int, name: str = "camera") -> Fisheye:
         """The camera of the same picture at another size: f' = s f, c' = s (c + 0.5) - 0.5, k unchanged.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from dataclasses import replace
@@ -98,11 +97,9 @@ def _shown(value: Any) -> str:
 
 def _row(entry: dict[str, Any], key: str) -> int | None:
     value = entry.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
-        raise DataFileError(f"{key} is {_shown(value)}, not a whole number")
-    return int(value)
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0):
+        return None if value is None else int(value)
+    raise DataFileError(f"{key} is {_shown(value)}, not a whole number")
 
 
 def _take(root: Path, entry: Any) -> Take:
@@ -110,11 +107,9 @@ def _take(root: Path, entry: Any) -> Take:
         raise DataFileError(f"it is {_shown(entry)}, not an object")
     if twice := _keys_twice(entry):
         raise DataFileError(f"it has the key(s) {', '.join(sorted(twice))} twice")
-    name = _typed(entry, "take_name", str, "a name")
-    if not name:
+    if not (given := _typed(entry, "take_name", str, "a name")):
         raise DataFileError("it has no take_name")
-    name = check_video_id(name)
-    if "/" in name:
+    if "/" in (name := check_video_id(given)):
         raise DataFileError(f"the take name {name!r} has a slash")
     capture: dict[str, Any] = _typed(entry, "capture", dict, "an object") or {}
     relative = (_typed(entry, "root_dir", str, "a path") or f"takes/{name}").strip("/")

@@ -47,19 +47,17 @@ def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid:
     values = np.full((count, len(_POSE)), np.nan)
     of_graph = np.zeros(count, np.bool_)
     uids: dict[str, None] = {}
-    last_time: int | None = None
+    last_time = np.zeros(1, np.int64)
     rows = 0
     for chunk in chunks:
         stamps = chunk.integers(places["tracking_timestamp_us"], "tracking_timestamp_us")
         if not len(stamps):
             continue
-        previous = stamps[:-1] if last_time is None else np.concatenate([[last_time], stamps[:-1]])
-        if (back := np.flatnonzero(stamps[len(stamps) - len(previous) :] < previous)).size:
-            line = chunk.lines[back[0] + len(stamps) - len(previous)]
-            raise DataFileError(
-                f"{path}, line {line}: tracking_timestamp_us goes backwards.", hint="Download it again.", path=str(path)
-            )
-        last_time = int(stamps[-1])
+        previous = np.concatenate([last_time if rows else stamps[:1], stamps[:-1]])
+        if (back := np.flatnonzero(stamps < previous)).size:
+            message = f"{path}, line {chunk.lines[back[0]]}: tracking_timestamp_us goes backwards."
+            raise DataFileError(message, hint="Download it again.", path=str(path))
+        last_time = stamps[-1:]
         rows += len(stamps)
         names = chunk.text(places["graph_uid"])
         for name in names[:1].tolist() if (names == names[0]).all() else np.unique(names).tolist():

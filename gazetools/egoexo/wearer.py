@@ -83,8 +83,7 @@ def frame_times(take: Take, frame_count: int) -> FrameTimes:
 def wearer_track(take: Take, frame_count: int, *, graph_uid: str) -> WearerTrack:
     """The wearer's central pupil frame at each of `frame_count` frames, in the world `graph_uid` of the cameras.
 
-    Raises DataFileError where a file is missing or damaged, where trajectory and cameras are of different worlds, and
-    where the clocks of timesync.csv and trajectory don't overlap.
+    Raises DataFileError: a file is missing or damaged, worlds differ, or timesync.csv and trajectory don't overlap.
     """
     path = take.require(take.trajectory, "take_trajectory")
     take.require(take.timesync, "captures")

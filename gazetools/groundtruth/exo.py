@@ -181,7 +181,6 @@ class _Aims:
     inout: Floats
     """[N] 1 inside the picture, 0 outside, NaN partly inside."""
     segments: _Segments
-    """Where the targets of unknown depth lie."""
 
     def render(self, frames: Cells) -> npt.NDArray[np.float16]:
         """Maps [n, 64, 64] of some frames."""
@@ -202,7 +201,7 @@ def _project(view: ExoView, rays: _Rays, depth_m: Floats, segments: _Segments, s
 
 
 def _segments(view: ExoView, rays: _Rays, wanted: npt.NDArray[np.bool_], size: Floats) -> _Segments:
-    """The segment on which each wanted frame's target lies, between 0.25 and 6 m from the eyes."""
+    """The segment on which each wanted frame's target lies."""
     places = np.flatnonzero(wanted)
     inout = np.full(len(wanted), np.nan)
     lengths = np.zeros(len(wanted), np.int64)

@@ -46,10 +46,9 @@ class Canvas:
 
     def stroke(self, start_xy: Floats, stop_xy: Floats, width: float, colour: Colour) -> None:
         """A thick line with round ends."""
-        along = stop_xy - start_xy
-        length = float(np.hypot(*along))
-        if length > 1e-6:
-            side = np.array([-along[1], along[0]]) * (width / 2 / length)
+        x, y = stop_xy - start_xy
+        if (length := float(np.hypot(x, y))) > 1e-6:
+            side = np.array([-y, x]) * (width / 2 / length)
             self.polygon(np.array([start_xy + side, stop_xy + side, stop_xy - side, start_xy - side]), colour)
         for end in (start_xy, stop_xy):
             self.oval(end, (width / 2, width / 2), colour)

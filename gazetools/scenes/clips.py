@@ -22,11 +22,10 @@ from gazetools.scenes.script import Action, AlongKind
 from gazetools.scenes.settings import GENERATOR_VERSION, NOUNS, VERBS, SceneSettings
 
 _FRAMES_WORTH_A_PROCESS = 300
-_EPIC_COLUMNS = [
-    "narration_id", "participant_id", "video_id", "narration_timestamp", "start_timestamp", "stop_timestamp",
-    "start_frame", "stop_frame", "narration", "verb", "verb_class", "noun", "noun_class", "all_nouns",
-    "all_noun_classes",
-]  # fmt: skip
+_EPIC_COLUMNS = (
+    "narration_id participant_id video_id narration_timestamp start_timestamp stop_timestamp start_frame stop_frame "
+    "narration verb verb_class noun noun_class all_nouns all_noun_classes"
+)
 
 
 def render_scenes(
@@ -95,8 +94,8 @@ def _write_clip(
             planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
         container.mux(stream.encode(None))
-    _write_csv(folder / "heads" / f"{video_id}.csv", ["frame", "track_id", "xmin", "ymin", "xmax", "ymax"], heads)
-    _write_csv(folder / "gaze" / f"{video_id}.csv", ["frame", "track_id", "x", "y", "inout"], gazes)
+    _write_csv(folder / "heads" / f"{video_id}.csv", "frame track_id xmin ymin xmax ymax", heads)
+    _write_csv(folder / "gaze" / f"{video_id}.csv", "frame track_id x y inout", gazes)
     return scene.actions
 
 
@@ -143,8 +142,6 @@ def _epic_row(video_id: str, number: int, action: Action) -> list[object]:
     ]  # fmt: skip
 
 
-def _write_csv(path: Path, header: list[str], rows: Sequence[Sequence[object]]) -> None:
+def _write_csv(path: Path, columns: str, rows: Sequence[Sequence[object]]) -> None:
     with atomic_path(path) as temp, temp.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows([columns.split(), *rows])

@@ -65,10 +65,8 @@ def turn_towards(direction: Floats) -> Floats:
 def head_sprite(look: HeadLook, head: Floats, view: Floats, gaze: Floats) -> npt.NDArray[np.uint8]:
     """The head seen along the camera's ray to it: uint8 [side, side, 4], RGB times alpha, and alpha.
 
-    Args:
-        head: its rotation (`turn_towards`).
-        view: [3, 3] with the columns right, up and towards the camera, in the world.
-        gaze: unit vector to the gaze target in the world; pupils stop where eyes do.
+    `head` is its rotation (`turn_towards`), `view` [3, 3] has the columns right, up and towards the camera in the
+    world, `gaze` is the unit vector to the gaze target in the world; pupils stop where eyes do.
     """
     x, y, z, radius = _sphere()
     to_head = (head.T @ view).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -154,9 +155,8 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         found = {}
         for number, name in enumerate(self.heatmaps):
             ending = f"_{name}" if number else ""
-            found[name], invalid_frames = self._maps_of(clip, name, seen)
             counts[f"heatmap_missing{ending}"] = int(name not in clip.heatmap_ids)
-            counts[f"heatmap_invalid_frames{ending}"] = invalid_frames
+            found[name], counts[f"heatmap_invalid_frames{ending}"] = self._maps_of(clip, name, seen)
         return found
 
     def _maps_of(self, clip: Clip, name: str, seen: Observation) -> tuple[Tensor, int]:
@@ -195,12 +195,10 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         seen = self.observer.observe(other, self._facts_of(other.video_path), epoch=self.epoch)
         return self._maps_of(other, name, seen)[0]
 
-    def _open(self, path: Path) -> VideoSource:
-        # One thread per decoder in a worker: the loader already has one worker per core.
-        return open_indexed(path, self.index_cache, threads=0 if get_worker_info() is None else 1)
-
     def _video(self, path: Path) -> VideoSource:
-        return self._videos.get(path, lambda: (self.reader or self._open)(path))
+        # One thread per decoder in a worker: the loader already has one worker per core.
+        indexed = partial(open_indexed, cache=self.index_cache, threads=0 if get_worker_info() is None else 1)
+        return self._videos.get(path, lambda: (self.reader or indexed)(path))
 
     def _facts_of(self, path: Path) -> VideoFacts:
         """Facts of a video, kept longer than the open file: the maps of a partner need no frames."""

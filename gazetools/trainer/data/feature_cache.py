@@ -33,7 +33,7 @@ class FeatureCache:
 
     Args:
         settings: folder, budget and number format.
-        encoder_facts: everything about the encoder and its computation that shapes tokens (encoder_facts()).
+        encoder_facts: as from encoder_facts().
         dtype: number format of the tokens as computed.
         share: part of the free budget that this process may use (1 / number of processes).
         say: called once, with the reason, when storing ends.
@@ -113,7 +113,7 @@ class FeatureCache:
         except FaultError as error:  # a cache is no result: the run goes on without it
             self._stop(error.message)
             self._left_bytes = 0
-        self._left_bytes -= min(len(data), self._left_bytes)
+        self._left_bytes = max(self._left_bytes - len(data), 0)
         return rounded
 
     def _path(self, key: str) -> Path:

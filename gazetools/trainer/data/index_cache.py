@@ -68,9 +68,6 @@ def load_index(path: Path) -> FrameIndex:
     from gazetools.video.index import FrameIndex, PacketTable
 
     with Npz(path) as archive:
-        missing = {_FACTS, *_INDEX_ARRAYS, *(f"packet_{name}" for name in _PACKET_ARRAYS)} - set(archive.names)
-        if missing:
-            raise DataFileError(f"{path} is no frame index; it lacks {', '.join(sorted(missing))}.")
         arrays = {name: archive.load(name) for name in archive.names}
     try:
         facts = json.loads(arrays[_FACTS].tobytes().decode())

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.schemas.training import Compat, DataSettings
-from gazetools.trainer.data.augment import draw_augmentation
+from gazetools.trainer.data.augment import Augmentation, draw_augmentation
 from gazetools.trainer.data.geometry import View, evaluation_view, shifted_views, training_view, whole_view
 from gazetools.trainer.data.maps.base import ClipFramesAsked
 from gazetools.trainer.data.order import clip_random
@@ -163,11 +163,9 @@ class Observer:
             return [whole_view(frame_hw) if whole else evaluation_view(frame_hw, data.resolution)] * count, ()
         scale, ratio = data.random_resize_scale, data.random_resize_aspect_ratio
         first = training_view(frame_hw, random, scale=scale, aspect_ratio=ratio, flip=data.random_horizontal_flip)
-        photometric: tuple[tuple[str, float], ...] = ()
-        if data.auto_augment:
-            drawn = draw_augmentation(random, frame_hw)
-            first, photometric = replace(first, warp=drawn.warp), drawn.photometric
+        drawn = draw_augmentation(random, frame_hw) if data.auto_augment else Augmentation(warp=None, photometric=())
+        first = replace(first, warp=drawn.warp)
         if not data.motion_shift:
-            return [first] * count, photometric
+            return [first] * count, drawn.photometric
         last = training_view(frame_hw, random, scale=scale, aspect_ratio=ratio, flip=False)
-        return shifted_views(first, last, count), photometric
+        return shifted_views(first, last, count), drawn.photometric

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,18 +81,14 @@ def read_gaze_points(path: Path, settings: GazePointSettings) -> dict[str, GazeP
 
 
 def _columns(header: list[str], path: Path) -> tuple[dict[str, int], bool]:
-    def first(names: Sequence[str]) -> int | None:
-        return next((header.index(name) for name in names if name in header), None)
-
-    time, frame = first(_TIME), first(_FRAME)
-    found = {"key": time if time is not None else frame, "x": first(_X), "y": first(_Y)}
+    """(Column -> its place in the header, whether the points are of frames instead of times)."""
+    names = {"key": (*_TIME, *_FRAME), "x": _X, "y": _Y}
+    found = {column: next((name for name in known if name in header), "") for column, known in names.items()}
     wanted = {"key": "time_seconds (or frame)", "x": "x", "y": "y"}
-    missing = [wanted[name] for name, place in found.items() if place is None]
-    if missing:
+    if missing := [wanted[column] for column, name in found.items() if not name]:
         raise missing_columns(path, missing, header, "Gaze points need time_seconds or frame, x and y.")
-    columns = {name: place for name, place in found.items() if place is not None}
-    columns |= {name: header.index(name) for name in ("video_id", "confidence", "inout") if name in header}
-    return columns, time is None
+    found |= {name: name for name in ("video_id", "confidence", "inout") if name in header}
+    return {column: header.index(name) for column, name in found.items()}, found["key"] in _FRAME
 
 
 def _row(cells: dict[str, str], settings: GazePointSettings) -> tuple[float, float, float, float] | None:
@@ -100,7 +96,7 @@ def _row(cells: dict[str, str], settings: GazePointSettings) -> tuple[float, flo
     key = _number("time or frame", cells["key"])
     if key < 0:
         raise ValueError(f"time or frame {cells['key']} is negative")
-    if not cells["x"] or not cells["y"] or (math.isnan(float(cells["x"])) or math.isnan(float(cells["y"]))):
+    if any(not cells[axis] or math.isnan(float(cells[axis])) for axis in "xy"):
         return None
     if cells.get("confidence") and _number("confidence", cells["confidence"]) < settings.min_confidence:
         return None
@@ -111,9 +107,8 @@ def _row(cells: dict[str, str], settings: GazePointSettings) -> tuple[float, flo
         y = 1.0 - y
     if settings.points_size is None and max(abs(x), abs(y)) > 8:
         raise ValueError(f"({cells['x']}, {cells['y']}) is not relative to the frame; set points_size for pixels")
-    inside = 0.0 <= x <= 1.0 and 0.0 <= y <= 1.0
     inout = _number("inout", cells["inout"]) if cells.get("inout") else 1.0
-    return key, x, y, inout if inside else 0.0
+    return key, x, y, inout if 0.0 <= x <= 1.0 and 0.0 <= y <= 1.0 else 0.0
 
 
 def _number(name: str, text: str) -> float:
