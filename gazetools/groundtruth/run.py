@@ -78,7 +78,13 @@ def groundtruth(
     with ThreadPoolExecutor(1) as writer:
         previous: Future[Sidecar | None] = writer.submit(lambda: None)
         for video in videos:
-            item, filled = _one(store, video, options, progress)
+            filled = None
+            try:
+                item, filled = _render(store, video, options)
+            except UsageError as error:
+                progress.say(f"failed: {video.video_id}: {error}")
+                path = str(video.path or "")
+                item = GroundTruthItem(video_id=video.video_id, path=path, status="failed", reason=str(error))
             items.append(item)
             if filled is not None:
                 try:
@@ -95,25 +101,12 @@ def groundtruth(
     return report
 
 
-def _one(
-    store: Path, video: TruthVideo, options: GroundTruthOptions, progress: Progress
-) -> tuple[GroundTruthItem, FilledStore | None]:
-    """One video and the file that waits for its commit; an error of this video alone is its result."""
-    try:
-        if video.path is None:
-            raise DataFileError(video.lacking)
-        return _render(store, video, video.path, options)
-    except UsageError as error:
-        progress.say(f"failed: {video.video_id}: {error}")
-        path = str(video.path or "")
-        return GroundTruthItem(video_id=video.video_id, path=path, status="failed", reason=str(error)), None
-
-
-def _render(
-    store: Path, video: TruthVideo, path: Path, options: GroundTruthOptions
-) -> tuple[GroundTruthItem, FilledStore | None]:
+def _render(store: Path, video: TruthVideo, options: GroundTruthOptions) -> tuple[GroundTruthItem, FilledStore | None]:
+    """One video and, unless the store has it already, the file that waits for its commit."""
+    if video.path is None:
+        raise DataFileError(video.lacking)
     began = time.monotonic()
-    with VideoReader(path) as reader:
+    with VideoReader(video.path) as reader:
         frames = choose_frames(reader.pts_seconds, fps=options.fps, stride=options.stride)
         targets = video.targets(reader, frames)
         source = source_video(reader, "decoding" if reader.counted_by == "decoding" else "index")
@@ -138,7 +131,7 @@ def _render(
         filled = fill_store(store, video.video_id, content)
     item = GroundTruthItem(
         video_id=video.video_id,
-        path=str(path),
+        path=str(video.path),
         status="done" if filled is not None else "complete",
         frames=len(frames),
         rows=len(targets.frame),

@@ -81,13 +81,8 @@ def pixel_matrix(name: str, share: float, frame_hw: tuple[int, int]) -> Matrix:
 
 def amount_of(name: str, share: float, sign: float) -> float:
     """The photometric operation's own number for `share` in 0..1 of the largest level."""
-    if name == "posterize":
-        return float(4 - int(share * 4))
-    if name == "solarize":
-        return float(256 - int(share * 256))
-    if name == "solarize_add":
-        return float(int(share * 110))
-    return 1.0 + sign * 0.9 * share
+    levels = {"posterize": 4 - int(share * 4), "solarize": 256 - int(share * 256), "solarize_add": int(share * 110)}
+    return float(levels.get(name, 1.0 + sign * 0.9 * share))
 
 
 def apply_photometric(frames: Frame, operations: tuple[tuple[str, float], ...]) -> Frame:

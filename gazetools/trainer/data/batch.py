@@ -69,9 +69,8 @@ class Batch:
     future_known: Tensor | None = None
     """bool [B]."""
     feature_keys: list[str | None] = field(default_factory=list)
-    """[B]."""
     features: list[Tensor | None] = field(default_factory=list)
-    """[B], each tokens [N, D] or None."""
+    """B tokens [N, D] or None."""
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, from which it is copied to a GPU while the GPU computes.

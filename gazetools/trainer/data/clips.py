@@ -120,8 +120,8 @@ class ClipDataset(Dataset[Sample | Unreadable]):
     def _decoded(self, clip: Clip, seen: Observation) -> tuple[Tensor, Tensor | None]:
         """The observed frames and, by the geometry of the last of them, the future ones; each decoded once."""
         future = self.observer.future(seen)
-        count = len(seen.frame_indices)
-        asked = seen.frame_indices if future is None else np.concatenate([seen.frame_indices, future])
+        count = len(seen.asked.indices)
+        asked = seen.asked.indices if future is None else np.concatenate([seen.asked.indices, future])
         views = seen.views + seen.views[-1:] * (len(asked) - count)
         order = np.argsort(asked, kind="stable")
         frames = _frames(self._video(clip.video_path), asked[order])
@@ -141,7 +141,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         clip_facts = {
             "video": clip.segment.video_id,
             "file": facts.decoded_by,
-            "frames": seen.frame_indices.tolist(),
+            "frames": seen.asked.indices.tolist(),
             "views": [dataclasses.astuple(view) for view in dict.fromkeys(seen.views)],
             "side": self.data.resolution,
         }
@@ -164,7 +164,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         side = self.data.heatmap_resolution or self.data.resolution
         video_id = clip.heatmap_ids.get(name)
         if video_id is None:
-            return torch.zeros(len(seen.frame_indices), side, side), 0
+            return torch.zeros(len(seen.asked.indices), side, side), 0
         same = video_id == clip.segment.video_id
         maps = self.heatmaps[name].maps_of(video_id, dataclasses.replace(seen.asked, same_video=same))
         views = seen.views if same else self._other_view((maps.maps_thw.shape[1], maps.maps_thw.shape[2]), seen.random)
@@ -202,17 +202,18 @@ class ClipDataset(Dataset[Sample | Unreadable]):
 
     def _facts_of(self, path: Path) -> VideoFacts:
         """Facts of a video, kept longer than the open file: the maps of a partner need no frames."""
-        return self._facts.get(path, lambda: self._read_facts(path))
 
-    def _read_facts(self, path: Path) -> VideoFacts:
-        video = self._video(path)
-        info, status = video.info, path.stat() if self.features is not None else None
-        return VideoFacts(
-            pts_seconds=video.pts_seconds,
-            frame_hw=(info.height, info.width),
-            rate=info.rate,
-            decoded_by=(status.st_size, status.st_mtime_ns, info.stream_index, info.decoder) if status else (),
-        )
+        def read() -> VideoFacts:
+            video = self._video(path)
+            info, status = video.info, path.stat() if self.features is not None else None
+            return VideoFacts(
+                pts_seconds=video.pts_seconds,
+                frame_hw=(info.height, info.width),
+                rate=info.rate,
+                decoded_by=(status.st_size, status.st_mtime_ns, info.stream_index, info.decoder) if status else (),
+            )
+
+        return self._facts.get(path, read)
 
 
 def _frames(video: VideoSource, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:

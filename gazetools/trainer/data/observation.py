@@ -62,11 +62,6 @@ class Observation:
     random: np.random.Generator
     """Generator for the remaining draws."""
 
-    @property
-    def frame_indices(self) -> npt.NDArray[np.int64]:
-        """int64 [frames_per_clip]."""
-        return self.asked.indices
-
 
 @dataclass(frozen=True, kw_only=True)
 class Observer:

@@ -58,10 +58,9 @@ def clip_frames(
         )
     # The last frame is shown for one frame period.
     period = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    if observation_end_seconds > times[-1] + period + MAX_GAP_SECONDS:
+    if (end := observation_end_seconds) > times[-1] + period + MAX_GAP_SECONDS:
         raise DataFileError(
-            f"The observation ends at {observation_end_seconds:.3f} s, but the video's last frame is at "
-            f"{times[-1]:.3f} s.",
+            f"The observation ends at {end:.3f} s, but the video's last frame is at {times[-1]:.3f} s.",
             hint="Check that the annotation belongs to this video.",
         )
     wanted = observation_end_seconds + (np.arange(frames_per_clip) - frames_per_clip) / frames_per_second

@@ -81,7 +81,7 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
     ids = [segment.video_id for segment in (*train_rows, *val_rows)]
     videos = find_videos(Path(data.base_path), ids, data.file_format)
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
-    _check_compat(compat, (*train_rows, *val_rows), data)
+    _check_compat(compat, (*train_rows, *val_rows))
     heatmaps = _survey(data, [s for s in (*train_rows, *val_rows) if s.video_id in videos], takes)
     build = SplitBuilder(data=data, videos=videos, heatmaps=heatmaps, labels=labels, drop_unobserved=compat == "none")
     return DataPlan(
@@ -132,12 +132,12 @@ def _survey(data: DataSettings, rows: Sequence[Segment], takes: Takes) -> dict[s
     return found
 
 
-def _check_compat(compat: Compat, rows: Sequence[Segment], data: DataSettings) -> None:
-    lacking = [row for row in rows if row.frame_range is None] if compat == "vjepa2" else []
-    if lacking:
+def _check_compat(compat: Compat, rows: Sequence[Segment]) -> None:
+    lacking = [row for row in rows if row.frame_range is None]
+    if compat == "vjepa2" and lacking:
+        such = f"{len(lacking)} row(s) such as {lacking[0].video_id!r}, row {lacking[0].row},"
         raise UsageError(
-            f"compat: vjepa2 anchors on frame numbers, and {len(lacking)} row(s) such as {lacking[0].video_id!r}, row "
-            f"{lacking[0].row}, have no start_frame and stop_frame.",
+            f"compat: vjepa2 anchors on frame numbers, and {such} have no start_frame and stop_frame.",
             hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
         )
 

@@ -110,25 +110,13 @@ class WantedSource:
     """One heatmap source as the config asks for it, from which `MapSource`s are built."""
 
     name: str
+    path: Path
+    """Folder or file of the maps."""
+    missing: MissingPolicy
+    """The policy for clips without maps."""
+    inout: InOutUse
+    """The use of the in/out probability."""
+    view: str | None
+    """Camera of the maps; None: the video's own."""
     settings: HeatmapSourceSettings
     data: DataSettings
-
-    @property
-    def path(self) -> Path:
-        """Folder or file of the maps."""
-        return Path(self.settings.path)
-
-    @property
-    def missing(self) -> MissingPolicy:
-        """The policy for clips without maps; the source's own key comes before `data.missing`."""
-        return self.settings.missing or self.data.missing
-
-    @property
-    def inout(self) -> InOutUse:
-        """The use of the in/out probability; the source's own key comes before `data.heatmap_inout`."""
-        return self.settings.inout or self.data.heatmap_inout
-
-    @property
-    def view(self) -> str | None:
-        """Camera of the maps; None: the video's own."""
-        return self.settings.view if self.settings.view is not None else self.data.heatmap_view

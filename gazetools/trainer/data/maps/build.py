@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
@@ -30,12 +31,20 @@ SOURCES: dict[str, Callable[[WantedSource], MapSource]] = {
 
 
 def source_settings(data: DataSettings) -> dict[str, WantedSource]:
-    """Every source of a config by name; models without a source of their own see the first one."""
+    """Every source of a config by name, its own keys before those of all; models that name no source see the first."""
     if not data.use_heatmap:
         return {}
     own = {PRIMARY_SOURCE: HeatmapSourceSettings(path=data.heatmap_base_path)} if data.heatmap_base_path else {}
     return {
-        name: WantedSource(name=name, settings=settings, data=data)
+        name: WantedSource(
+            name=name,
+            path=Path(settings.path),
+            missing=settings.missing or data.missing,
+            inout=settings.inout or data.heatmap_inout,
+            view=data.heatmap_view if settings.view is None else settings.view,
+            settings=settings,
+            data=data,
+        )
         for name, settings in {**own, **data.heatmap_sources}.items()
     }
 
