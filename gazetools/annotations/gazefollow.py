@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, UsageError
@@ -177,7 +176,9 @@ def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
             if not rows:
                 continue
             numbers = np.array([_numbers(person, line, row[1:]) for line, row in rows])
-            boxes = np.stack([_smoothed(numbers[:, column]) for column in range(4)], axis=1)
+            padded = np.pad(numbers, ((_SMOOTHING // 2, _SMOOTHING // 2), (0, 0)), mode="edge")
+            kernel = np.full(_SMOOTHING, 1 / _SMOOTHING)
+            boxes = np.stack([np.convolve(padded[:, side], kernel, mode="valid") for side in range(4)], axis=1)
             size = size if heads else size_of(f"{name}/{rows[0][1][0]}")
             for (_, row), box, gaze in zip(rows, boxes.tolist(), numbers[:, 4:].tolist(), strict=True):
                 heads.setdefault(row[0], []).append(_vat_head(box, gaze, size))
@@ -187,11 +188,6 @@ def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
             for picture, found in sorted(heads.items())
         ]
     return pictures
-
-
-def _smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    padded = np.pad(values, _SMOOTHING // 2, mode="edge")
-    return np.convolve(padded, np.full(_SMOOTHING, 1 / _SMOOTHING), mode="valid")
 
 
 def _vat_head(box: list[float], gaze: list[float], size: tuple[int, int]) -> Head:

@@ -22,7 +22,7 @@ def take_of_video(video: Path) -> Take:
     for folder in video.absolute().parents:
         root = folder.parent.parent
         if folder.parent.name == "takes" and is_egoexo_root(root):
-            takes, unusable = _both(root)
+            takes, unusable = read_takes(root)
             if found := {take.folder.name: take for take in takes}.get(folder.name):
                 return found
             if reasons := [entry.message for entry in unusable if entry.name == folder.name]:
@@ -37,17 +37,11 @@ def take_of_video(video: Path) -> Take:
     )
 
 
-def read_takes(root: Path) -> tuple[Take, ...]:
-    """Every usable take of takes.json, sorted by name, dropped ones too; UsageError: the file can't be read."""
-    return _both(root)[0]
+def read_takes(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, ...]]:
+    """The usable takes of takes.json, sorted by name, dropped ones too, and its other entries, each with its reason.
 
-
-def unusable_takes(root: Path) -> tuple[UnusableTake, ...]:
-    """The entries of takes.json that can't be used, each with its reason; UsageError: the file can't be read."""
-    return _both(root)[1]
-
-
-def _both(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, ...]]:
+    Raises UsageError where the file can't be read.
+    """
     path = root / TAKES_NAME
     if not path.is_file():
         raise UsageError(f"{path} does not exist.", hint=f"Get it with: egoexo -o {root} --parts metadata")
@@ -67,7 +61,7 @@ def choose_takes(root: Path, wanted: str | None) -> tuple[list[Take], list[Unusa
 
     Raises UsageError for a name that takes.json does not have, with the nearest, and where nothing is left.
     """
-    takes, unusable = _both(root)
+    takes, unusable = read_takes(root)
     if wanted is None:
         chosen = [take for take in takes if not take.is_dropped and take.folder.is_dir()]
         if not chosen and not unusable:

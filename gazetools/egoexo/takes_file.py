@@ -139,10 +139,8 @@ def _cameras(
     listed = _typed(capture, "cameras", list, "a list") or []
     if wrong := [camera for camera in listed if not isinstance(camera, dict)]:
         raise DataFileError(f"capture.cameras has {_shown(wrong[0])}, not an object")
-    is_ego: dict[str, bool] = {}
-    for camera in listed:  # of two contradicting rows the exo one counts, so that the camera is reported by default
-        camera_id = str(camera.get("cam_id"))
-        is_ego[camera_id] = is_ego.get(camera_id, True) and bool(camera.get("is_ego"))
+    # of two contradicting rows the exo one counts, so that the camera is reported by default
+    exo = {str(camera.get("cam_id")) for camera in listed if not camera.get("is_ego")}
     times_listed = Counter(str(camera.get("cam_id")) for camera in listed)
     videos = _typed(entry, "frame_aligned_videos", dict, "an object") or {}
     found: dict[str, CameraVideo] = {}
@@ -166,7 +164,8 @@ def _cameras(
             aria = camera_id.startswith("aria")
             if aria and stream != "rgb" and RGB_STREAM not in str(relative):
                 continue  # SLAM and eye cameras are neither exo nor what the wearer sees in colour
-            video = _camera(camera_id, relative, folder, ego=is_ego.get(camera_id, aria), problem=problem)
+            ego = camera_id not in exo if camera_id in times_listed else aria
+            video = _camera(camera_id, relative, folder, ego=ego, problem=problem)
             check_video_id(f"{take}/{video.name}")
             if (other := found.get(video.name.casefold())) is not None:
                 both = f"{TAKES_NAME}: the file {video.name} is given for {other.camera_id} and {camera_id}"

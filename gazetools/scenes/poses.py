@@ -116,11 +116,10 @@ class Story:
         return self.kitchen.camera.frame_xy(self.objects_at(seconds) + heights) / (self.kitchen.camera.aspect, 1.0)
 
     def _poses(self, seconds: float) -> list[Pose]:
-        if self._posed[0] == seconds:
-            return self._posed[1]
-        feet = self.objects_at(seconds)
-        heads = [p.head + np.array([0.012 * np.sin(seconds * 1.3 + p.sway), 0, 0]) for p in self._people]
-        self._posed = seconds, [self._pose(k, seconds, feet, heads) for k in range(len(self._people))]
+        if self._posed[0] != seconds:
+            feet = self.objects_at(seconds)
+            heads = [p.head + np.array([0.012 * np.sin(seconds * 1.3 + p.sway), 0, 0]) for p in self._people]
+            self._posed = seconds, [self._pose(k, seconds, feet, heads) for k in range(len(self._people))]
         return self._posed[1]
 
     def _pose(self, index: int, seconds: float, feet: Floats, heads: list[Floats]) -> Pose:

@@ -36,19 +36,15 @@ def open_indexed(path: Path, cache: Path | None, *, threads: int) -> VideoReader
     reader = VideoReader(path, threads=threads)
     if cache is None:
         return reader
-    place = cache / f"{_key(path, reader)}.npz"
+    status, info = path.stat(), reader.info
+    facts = [str(path.resolve()), status.st_size, status.st_mtime_ns, info.stream_index, info.decoder, __version__]
+    place = cache / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]}.npz"
     with suppress(DataFileError):
         if place.exists():
             reader.adopt_index(load_index(place))
             return reader
     save_index(place, reader.frame_index)
     return reader
-
-
-def _key(path: Path, reader: VideoReader) -> str:
-    status, info = path.stat(), reader.info
-    facts = [str(path.resolve()), status.st_size, status.st_mtime_ns, info.stream_index, info.decoder, __version__]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
 
 
 def save_index(path: Path, index: FrameIndex) -> None:

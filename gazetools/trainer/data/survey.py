@@ -81,7 +81,12 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
     ids = [segment.video_id for segment in (*train_rows, *val_rows)]
     videos = find_videos(Path(data.base_path), ids, data.file_format)
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
-    _check_compat(compat, (*train_rows, *val_rows))
+    if compat == "vjepa2" and (lacking := [row for row in (*train_rows, *val_rows) if row.frame_range is None]):
+        such = f"{len(lacking)} row(s) such as {lacking[0].video_id!r}, row {lacking[0].row},"
+        raise UsageError(
+            f"compat: vjepa2 anchors on frame numbers, and {such} have no start_frame and stop_frame.",
+            hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
+        )
     heatmaps = _survey(data, [s for s in (*train_rows, *val_rows) if s.video_id in videos], takes)
     build = SplitBuilder(data=data, videos=videos, heatmaps=heatmaps, labels=labels, drop_unobserved=compat == "none")
     return DataPlan(
@@ -132,16 +137,6 @@ def _survey(data: DataSettings, rows: Sequence[Segment], takes: Takes) -> dict[s
     return found
 
 
-def _check_compat(compat: Compat, rows: Sequence[Segment]) -> None:
-    lacking = [row for row in rows if row.frame_range is None]
-    if compat == "vjepa2" and lacking:
-        such = f"{len(lacking)} row(s) such as {lacking[0].video_id!r}, row {lacking[0].row},"
-        raise UsageError(
-            f"compat: vjepa2 anchors on frame numbers, and {such} have no start_frame and stop_frame.",
-            hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
-        )
-
-
 def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]) -> None:
     if absent and (data.missing_videos == "error" or not videos):
         raise UsageError(
@@ -155,9 +150,9 @@ def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]
 
 def _check_survey(path: Path, source: MapSource, survey: HeatmapSurvey, *, allow_future: bool) -> None:
     if survey.broken:
-        first = next(iter(survey.broken.items()))
+        first, reason = next(iter(survey.broken.items()))
         raise DataFileError(
-            f"The heatmaps of {len(survey.broken)} video(s) are broken; the first, {first[0]!r}: {first[1]}",
+            f"The heatmaps of {len(survey.broken)} video(s) are broken; the first, {first!r}: {reason}",
             hint="Run gazetools validate on the dataset and pack these videos again.",
             videos=survey.broken,
         )
@@ -167,16 +162,15 @@ def _check_survey(path: Path, source: MapSource, survey: HeatmapSurvey, *, allow
             "later frames: they would show the future.",
             hint="Pack with --missing zero or hold, or set experiment.data.allow_future=true.",
         )
+    such = ", ".join(survey.missing[:5])
     if not survey.present:
         raise UsageError(
-            f"{path} has heatmaps for none of the {len(survey.missing)} videos "
-            f"({', '.join(survey.missing[:5])}): the run would train on zeros.",
+            f"{path} has heatmaps for none of the {len(survey.missing)} videos ({such}): the run would train on zeros.",
             hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
         )
     if survey.missing and source.missing == "error":
         raise UsageError(
-            f"{len(survey.missing)} video(s) have no heatmaps: {', '.join(survey.missing[:5])} "
-            "(experiment.data.missing = error).",
+            f"{len(survey.missing)} video(s) have no heatmaps: {such} (experiment.data.missing = error).",
             hint="Make them, or set experiment.data.missing=zero or skip.",
             videos=list(survey.missing[:1000]),
         )

@@ -33,9 +33,8 @@ _MAX_TAKES_BYTES = 1 << 30
 def require_folder(base_path: Path) -> None:
     """Raise UsageError where the videos' folder is none."""
     if not base_path.is_dir():
-        raise UsageError(
-            f"The video folder {base_path} does not exist.", hint="Set experiment.data.base_path to the videos' folder."
-        )
+        hint = "Set experiment.data.base_path to the videos' folder."
+        raise UsageError(f"The video folder {base_path} does not exist.", hint=hint)
 
 
 def find_video(base_path: Path, video_id: str, file_format: int | str | None) -> Path | None:

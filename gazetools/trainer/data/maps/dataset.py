@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +68,8 @@ class DatasetMaps:
         With as many maps as the video has frames, those of the same indices. Otherwise the maps nearest in time, none
         at or after the end; without times the numbers must agree up to the tolerance. DataFileError where neither fits.
         """
-        reader = self._readers.get(video_id, lambda: self._open(video_id))
+        missing: Literal["error", "zero"] = "error" if self.missing == "error" else "zero"
+        reader = self._readers.get(video_id, lambda: HeatmapReader(self.dataset, video_id, missing=missing))
         rows = self._rows(reader, asked)
         maps = reader.read(rows)
         if not np.isfinite(maps).all():
@@ -103,6 +105,3 @@ class DatasetMaps:
             return float(times[0])
         options = raw_manifest(self.dataset).get("options", {})
         return float(times[0]) if options.get("align") == "video" else 0.0
-
-    def _open(self, video_id: str) -> HeatmapReader:
-        return HeatmapReader(self.dataset, video_id, missing="error" if self.missing == "error" else "zero")
