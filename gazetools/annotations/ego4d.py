@@ -188,8 +188,6 @@ def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[s
 
     These are the video of a gaze file, the gaze file of a downloaded video that has gaze according to ego4d.json, and
     ego4d.json itself. `root` was given to the downloader; `folder` and `wanted` as for `ego4d_videos_with_gaze`.
-
-    Raises DataFileError where ego4d.json can't be read.
     """
     videos = {uid: video for uid, video, _ in ego4d_videos_with_gaze(folder, wanted)}
     lacking = {

@@ -49,10 +49,7 @@ def group_of(video_id: str) -> str:
 
 
 def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of a CSV in UTF-8: first the header, stripped, then every line that is not empty.
-
-    Raises OSError, and DataFileError for other files.
-    """
+    """(line number, cells) of a CSV in UTF-8: first the header, stripped, then every line that is not empty."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)

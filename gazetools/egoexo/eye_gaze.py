@@ -59,10 +59,7 @@ class EyeGaze:
 
 
 def nearest_samples(sample_times_us: Times, times_us: Times) -> tuple[Times, Times]:
-    """Index of the sample nearest to each time (-1: none within 60 ms, or no time) and its age in us (signed).
-
-    `sample_times_us` ascends; times below 0 are unknown.
-    """
+    """Index of the sample nearest to each time (-1: none within 60 ms, or a time below 0) and its signed age in us."""
     if not len(sample_times_us):
         return np.full(len(times_us), -1), np.zeros(len(times_us), np.int64)
     right = np.clip(np.searchsorted(sample_times_us, times_us), 0, len(sample_times_us) - 1)

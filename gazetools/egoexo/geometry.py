@@ -30,10 +30,7 @@ _ASPECT_TOLERANCE = 0.02
 
 
 def rotation_from_quaternion(quaternion_xyzw: npt.ArrayLike) -> Floats:
-    """Rotation matrices [..., 3, 3] of Hamilton quaternions [..., 4] in the order x, y, z, w; normalised first.
-
-    Raises UsageError for a quaternion of length 0 or with NaN.
-    """
+    """Rotation matrices [..., 3, 3] of Hamilton quaternions [..., 4] (x, y, z, w); UsageError for length 0 or NaN."""
     q = np.asarray(quaternion_xyzw, np.float64)
     norm = np.linalg.norm(q, axis=-1, keepdims=True)
     if not (norm > 1e-9).all():
@@ -93,7 +90,6 @@ class Fisheye:
         """The camera of the same picture at another size: f' = s f, c' = s (c + 0.5) - 0.5, k unchanged.
 
         s is taken per axis, because down-scaled videos round their longer side to an even number of pixels.
-
         Raises UsageError where the size is no scaled picture of this camera, such as a portrait video.
         """
         sx, sy = width / self.width, height / self.height

@@ -101,10 +101,7 @@ class Take:
         return f"egoexo -o {self.root} --parts {' '.join(parts)} --uids {self.uid}"
 
     def missing(self, view: str = "exo", *, points: bool = False) -> list[tuple[str, str]]:
-        """(file, download command) for everything absent that head boxes or gaze of `view` (`exo`, `ego`) may need.
-
-        `points`: the semi-dense points are wanted too (`--unknown-depth points`).
-        """
+        """(file, download command) for everything absent that head boxes or gaze of `view` may need."""
         lacks = [
             (camera.name, self.download("takes") + f" --views {view}")
             for camera in self.cameras

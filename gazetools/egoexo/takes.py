@@ -38,10 +38,7 @@ def take_of_video(video: Path) -> Take:
 
 
 def read_takes(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, ...]]:
-    """The usable takes of takes.json, sorted by name, dropped ones too, and its other entries, each with its reason.
-
-    Raises UsageError where the file can't be read.
-    """
+    """(takes of takes.json by name, dropped ones too; entries that can't be used); UsageError: it can't be read."""
     path = root / TAKES_NAME
     if not path.is_file():
         raise UsageError(f"{path} does not exist.", hint=f"Get it with: egoexo -o {root} --parts metadata")
@@ -58,7 +55,6 @@ def choose_takes(root: Path, wanted: str | None) -> tuple[list[Take], list[Unusa
     """The takes to work on (those with a folder and not dropped, or those named) and the entries to report instead.
 
     `wanted`: take names, uids or patterns such as `*_cooking_*`, separated by commas; None: all that are there.
-
     Raises UsageError for a name that takes.json does not have, with the nearest, and where nothing is left.
     """
     takes, unusable = read_takes(root)
@@ -86,10 +82,7 @@ def choose_takes(root: Path, wanted: str | None) -> tuple[list[Take], list[Unusa
 
 
 def choose_cameras(take: Take, *, views: str = "exo", cameras: str | None = None) -> list[CameraVideo]:
-    """The take's cameras of the views (`exo`, `ego`, or both as `exo,ego`) and, if named, only those (patterns too).
-
-    Cameras with a `problem` are among them, so that they can be reported.
-    """
+    """The take's cameras of the views (`exo,ego`: both), also those with a `problem`; `cameras`: names or patterns."""
     wanted = [camera for camera in take.cameras if ("ego" if camera.is_ego else "exo") in _parts(views)]
     patterns = ["*"] if cameras is None else _parts(cameras)
     return [c for c in wanted if any(fnmatch.fnmatchcase(name, p) for name in (c.name, c.camera_id) for p in patterns)]

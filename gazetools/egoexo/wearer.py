@@ -45,9 +45,7 @@ def frame_times(take: Take, frame_count: int) -> FrameTimes:
     """Row `timesync_start_idx + i` of timesync.csv is frame i; the wearer's RGB stream gives the time.
 
     The decoded frame count must be `end - start` or differ from it by at most 1: published sources disagree on which
-    of the three is right. Any other count means that frames and rows don't belong together.
-
-    Raises DataFileError where the file or its columns are missing, or the frame count does not fit.
+    of the three is right. Raises DataFileError for any other count, and where the file or its columns are missing.
     """
     start, end = take.timesync_start, take.timesync_end
     if start is None or end is None or not 0 <= start < end:

@@ -38,7 +38,6 @@ def exo_targets(reader: VideoSource, frames: npt.NDArray[np.int64], *, options: 
     A frame has a row where its time, the wearer's pose and a gaze sample within 60 ms are known. A target that is not
     in the picture has a map of zeros and inout 0; whether something hides it is not known. Without a credible depth
     the policy `options.unknown_depth` decides, and inout is NaN where only part of the segment is in the picture.
-
     Raises DataFileError or HeadsError where geometry or eye tracking can't be used.
     """
     info = reader.info

@@ -107,13 +107,11 @@ class Scene(Story):
     def _sprite(self, index: int, pose: Pose) -> Pixels:
         """Drawn anew only where the head or the eyes have turned."""
         key = np.concatenate((pose.forward, pose.gaze))
-        held = self._sprites.get(index)
-        if held is not None and np.abs(held[0] - key).max() < 0.008:
-            return held[1]
-        look = self._people[index].head_look
-        sprite = head_sprite(look, turn_towards(pose.forward), self._view(pose.head), pose.gaze)
-        self._sprites[index] = (key, sprite)
-        return sprite
+        if index not in self._sprites or np.abs(self._sprites[index][0] - key).max() >= 0.008:
+            look = self._people[index].head_look
+            sprite = head_sprite(look, turn_towards(pose.forward), self._view(pose.head), pose.gaze)
+            self._sprites[index] = (key, sprite)
+        return self._sprites[index][1]
 
     def _light(self, room: Room, point: Floats) -> Floats:
         share = float(self.kitchen.camera.frame_xy(point)[0]) / self.kitchen.camera.aspect

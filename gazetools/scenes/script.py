@@ -48,7 +48,7 @@ class Script:
 
     def looks_at(self, seconds: float) -> tuple[Look, Look]:
         """(the look at this time, the one before)."""
-        place = bisect.bisect_right([look.start_seconds for look in self.looks], seconds) - 1
+        place = bisect.bisect_right(self.looks, seconds, key=lambda look: look.start_seconds) - 1
         return self.looks[max(place, 0)], self.looks[max(place - 1, 0)]
 
     def reach_at(self, seconds: float) -> tuple[Action | None, float]:

@@ -48,10 +48,7 @@ class Camera:
     """Width over height of the frame."""
 
     def frame_xy(self, points: Floats) -> Floats:
-        """[..., 3] in metres -> [..., 2] in frame heights: x in 0..aspect, y in 0..1 downwards inside the frame.
-
-        NaN for points behind the camera.
-        """
+        """[..., 3] metres -> [..., 2] frame heights, x in 0..aspect, y in 0..1 downwards; NaN behind the camera."""
         right, up, depth = self._axes(points)
         with np.errstate(divide="ignore", invalid="ignore"):
             x = 0.5 * self.aspect + self.focal * right / depth

@@ -95,10 +95,7 @@ class FeatureCache:
         return tokens if promised == _checksum(tokens) else None
 
     def store(self, key: str, tokens: Tensor) -> Tensor:
-        """Store `tokens` [N, D] while the budget lasts; returns them in the stored number format, on their device.
-
-        The first epoch thus sees the same numbers as later ones, which load them.
-        """
+        """Store `tokens` [N, D] while the budget lasts; returns them as later epochs load them, on their device."""
         from safetensors.torch import save
 
         rounded = tokens.to(self.dtype)

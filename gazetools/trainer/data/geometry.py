@@ -115,7 +115,6 @@ def relative_warp(pixel_matrices: Sequence[Matrix], frame_hw: tuple[int, int]) -
     """One warp from matrices in pixels (output point -> input point, edges at 0 and width), applied in this order.
 
     Warping an image by A and the result by B shows at p what the first image has at A(B(p)): the product A B.
-    None for no matrices.
     """
     if not pixel_matrices:
         return None

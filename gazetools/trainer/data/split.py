@@ -148,13 +148,12 @@ class SplitBuilder:
         return plan
 
     def _refuse_zeros(self, plan: SplitPlan) -> None:
-        for source, coverage in plan.coverages.items():
-            if coverage == 0:
-                raise UsageError(
-                    f"None of the {len(plan.clips)} {plan.name} clips has a heatmap in "
-                    f"{source_settings(self.data)[source].path}: the run would train on zeros.",
-                    hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
-                )
+        if empty := [name for name, coverage in plan.coverages.items() if coverage == 0]:
+            none = f"None of the {len(plan.clips)} {plan.name} clips has a heatmap"
+            raise UsageError(
+                f"{none} in {source_settings(self.data)[empty[0]].path}: the run would train on zeros.",
+                hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
+            )
 
     def _heatmap_ids(self, segment: Segment) -> dict[str, str]:
         """Source name -> id of the video whose maps it has for `segment`; sources without maps are left out."""

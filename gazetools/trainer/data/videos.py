@@ -53,10 +53,9 @@ def _names(video_id: str, file_format: int | str | None) -> list[str]:
     names = []
     if isinstance(file_format, str):
         fields = {"video_id": video_id, "participant": participant, "take": take, "camera": camera or video_id}
-        name = file_format
         for field, value in fields.items():
-            name = name.replace(f"{{{field}}}", value)
-        names.append(name)
+            file_format = file_format.replace(f"{{{field}}}", value)
+        names.append(file_format)
     elif file_format is not None and underscore and not slash:
         names.append(f"{participant}/videos/{video_id}" if file_format == 0 else f"{participant}/{video_id}")
     names.append(video_id)
@@ -132,10 +131,7 @@ class Takes:
 
 
 def name_cameras(segments: Sequence[Segment], takes: Takes, views: Sequence[str]) -> tuple[list[Segment], list[str]]:
-    """(segments with the id `take/camera`, one per camera; takes that have none of the cameras).
-
-    Raises UsageError where the folder of the takes does not exist.
-    """
+    """(segments with the id `take/camera`, one per camera; takes that have none); UsageError: no folder of takes."""
     require_folder(takes.base_path)
     named: list[Segment] = []
     chosen: dict[str, list[str]] = {}

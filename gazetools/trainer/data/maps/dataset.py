@@ -41,10 +41,7 @@ class DatasetMaps:
         self._readers: OpenFiles[str, HeatmapReader] = OpenFiles(_OPEN_READERS)
 
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
-        """What the dataset has for these videos; each file is opened once.
-
-        Raises UsageError where the dataset is no folder or its manifest cannot be read.
-        """
+        """What the dataset has for these videos; UsageError where it is no folder or its manifest cannot be read."""
         if not self.dataset.is_dir():
             raise UsageError(
                 f"The heatmap folder {self.dataset} does not exist.",
