@@ -156,8 +156,7 @@ def _eye_distance(table: Table) -> Floats | float:
     """Per row from the eyes' positions where the file has them, else 63 mm."""
     if not all(name in table for name in _EYES):
         return EYE_DISTANCE_M
-    left = np.stack([table.floats(name) for name in _EYES[:3]], axis=1)
-    right = np.stack([table.floats(name) for name in _EYES[3:]], axis=1)
+    left, right = (np.stack([table.floats(name) for name in names], axis=1) for names in (_EYES[:3], _EYES[3:]))
     distance = np.linalg.norm(left - right, axis=1)
     return np.where((distance > 0.04) & (distance < 0.09), distance, EYE_DISTANCE_M)
 

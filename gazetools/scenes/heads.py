@@ -22,7 +22,7 @@ _PIXEL = 2 * SPRITE_REACH / SPRITE_SIDE
 _SKINS = ((244, 208, 178), (226, 178, 146), (198, 146, 112), (164, 114, 84), (134, 92, 68))
 _HAIRS = ((28, 22, 20), (70, 42, 26), (118, 76, 40), (176, 138, 78), (120, 118, 116), (150, 60, 30))
 _LIGHTEST_HAIR = 0.45
-"""Of the skin's brightness: a face stands out from its hair, whatever the colours."""
+"""Largest share of the skin's brightness: a face stands out from its hair, whatever the colours."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -68,10 +69,10 @@ class Scene(Story):
                 parts.append((float(foot[2]), self._object_drawer(noun, foot, room)))
         for k, pose in enumerate(self._poses(seconds)):
             person, light = self._people[k], self._light(room, pose.head)
-            parts.append((float(pose.head[2]), self._person_drawer(k, pose, light)))
+            parts.append((float(pose.head[2]), partial(self._draw_person, k, pose, light)))
             for side, hand in zip((-1, 1), pose.hands, strict=True):
                 depth = pose.head[2] + 0.01 if hand[2] > pose.head[2] else min(hand[2] - 0.05, pose.head[2] - 0.01)
-                parts.append((float(depth), self._arm_drawer(person, pose, side, hand, light)))
+                parts.append((float(depth), partial(self._draw_arm, person, pose, side, hand, light)))
         return parts
 
     def _object_drawer(self, noun: int, foot: Floats, room: Room) -> Callable[[Canvas], None]:
@@ -83,26 +84,19 @@ class Scene(Story):
         where, scale, colour = self._projected[key]
         return lambda canvas: draw_object(canvas, noun, where, scale, colour)
 
-    def _person_drawer(self, index: int, pose: Pose, light: Floats) -> Callable[[Canvas], None]:
+    def _draw_person(self, index: int, pose: Pose, light: Floats, canvas: Canvas) -> None:
         camera, person = self.kitchen.camera, self._people[index]
         scale, skin = camera.scale_at(pose.head), np.array(person.head_look.skin)
         middle = camera.frame_xy(pose.head)
-        neck = middle + np.array([0.0, HEAD_HALF[1] * 0.9 * scale])
+        draw_body(canvas, person.body, middle + np.array([0.0, HEAD_HALF[1] * 0.9 * scale]), scale, skin, light)
+        canvas.sprite(self._sprite(index, pose), middle, HEAD_HALF * scale, light)
 
-        def draw(canvas: Canvas) -> None:
-            draw_body(canvas, person.body, neck, scale, skin, light)
-            canvas.sprite(self._sprite(index, pose), middle, HEAD_HALF * scale, light)
-
-        return draw
-
-    def _arm_drawer(
-        self, person: Person, pose: Pose, side: int, hand: Floats, light: Floats
-    ) -> Callable[[Canvas], None]:
+    def _draw_arm(self, person: Person, pose: Pose, side: int, hand: Floats, light: Floats, canvas: Canvas) -> None:
         camera = self.kitchen.camera
         scale = camera.scale_at(pose.head)
         shoulder = camera.frame_xy(pose.head) + np.array([side * person.body.broad * 0.85 * scale, 0.34 * scale])
-        where, skin = camera.frame_xy(hand), np.array(person.head_look.skin)
-        return lambda canvas: draw_arm(canvas, person.body, shoulder, where, scale, skin, light)
+        skin = np.array(person.head_look.skin)
+        draw_arm(canvas, person.body, shoulder, camera.frame_xy(hand), scale, skin, light)
 
     def _sprite(self, index: int, pose: Pose) -> Pixels:
         """Drawn anew only where the head or the eyes have turned."""

@@ -46,7 +46,7 @@ class Person:
     body: BodyLook
     script: Script
     eye_share: float
-    """Of a turn away from the table that the eyes make without the head."""
+    """Share of a turn away from the table that the eyes make without the head."""
     sway: float
 
 
@@ -92,7 +92,7 @@ class Story:
 
     @property
     def actions(self) -> list[Action]:
-        """Of person 1."""
+        """Actions of person 1."""
         return self._people[0].script.actions
 
     def objects_at(self, seconds: float) -> Floats:
@@ -107,7 +107,7 @@ class Story:
         return feet
 
     def truth_at(self, seconds: float) -> list[PersonTruth]:
-        """Of every person, track ids from 1."""
+        """One entry per person; track ids count from 1."""
         return [self._truth(k, pose) for k, pose in enumerate(self._poses(seconds))]
 
     def object_targets_at(self, seconds: float) -> Floats:

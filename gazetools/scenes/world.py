@@ -75,7 +75,7 @@ class Kitchen:
     objects: Floats
     """[nouns, 3]: where each stands (its base's middle)."""
     style_seed: int
-    """Of colours, textures, light."""
+    """Seed of colours, textures and light."""
 
 
 def make_kitchen(rng: np.random.Generator, settings: SceneSettings) -> Kitchen:

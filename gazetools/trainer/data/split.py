@@ -144,16 +144,13 @@ class SplitBuilder:
             counts={"rows": len(rows), **counts},
             sources=tuple(self.heatmaps),
         )
-        self._refuse_zeros(plan)
-        return plan
-
-    def _refuse_zeros(self, plan: SplitPlan) -> None:
-        if empty := [name for name, coverage in plan.coverages.items() if coverage == 0]:
-            none = f"None of the {len(plan.clips)} {plan.name} clips has a heatmap"
+        if empty := [source for source, coverage in plan.coverages.items() if coverage == 0]:
+            none = f"None of the {len(clips)} {name} clips has a heatmap"
             raise UsageError(
-                f"{none} in {source_settings(self.data)[empty[0]].path}: the run would train on zeros.",
+                f"{none} in {source_settings(data)[empty[0]].path}: the run would train on zeros.",
                 hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
             )
+        return plan
 
     def _heatmap_ids(self, segment: Segment) -> dict[str, str]:
         """Source name -> id of the video whose maps it has for `segment`; sources without maps are left out."""

@@ -45,22 +45,17 @@ class HeatmapSurvey:
 
 def survey_videos(video_ids: Iterable[str], inspect: Callable[[str], KnownMaps | None]) -> HeatmapSurvey:
     """Call `inspect` once for every video: None means missing, a DataFileError means broken."""
-    known: dict[str, KnownMaps] = {}
-    missing: list[str] = []
+    found: dict[str, KnownMaps | None] = {}
     broken: dict[str, str] = {}
     for video_id in sorted(set(video_ids)):
         try:
-            found = inspect(video_id)
+            found[video_id] = inspect(video_id)
         except DataFileError as error:
             broken[video_id] = error.message
-            continue
-        if found is None:
-            missing.append(video_id)
-        else:
-            known[video_id] = found
+    known = {video_id: maps for video_id, maps in found.items() if maps is not None}
     return HeatmapSurvey(
         present=frozenset(known),
-        missing=tuple(missing),
+        missing=tuple(video_id for video_id, maps in found.items() if maps is None),
         broken=broken,
         uses_future=tuple(video_id for video_id, maps in known.items() if maps.uses_future),
         without_inout=tuple(video_id for video_id, maps in known.items() if not maps.has_inout),
