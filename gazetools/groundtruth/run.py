@@ -81,7 +81,7 @@ def groundtruth(
             filled = None
             try:
                 item, filled = _render(store, video, options)
-            except UsageError as error:
+            except UsageError as error:  # of this video alone
                 progress.say(f"failed: {video.video_id}: {error}")
                 path = str(video.path or "")
                 item = GroundTruthItem(video_id=video.video_id, path=path, status="failed", reason=str(error))

@@ -71,23 +71,22 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
     train_rows = _rows(data, data.dataset_train, takes)
     val_rows = _rows(data, data.dataset_val, takes)
     labels = LabelSpace.of(train_rows)
-    if len(set(map(frozenset, (s.classes for s in train_rows)))) != 1:
-        raise DataFileError(f"{data.dataset_train} mixes rows with and without verbs.")
     if set(val_rows[0].classes) != set(labels.ids):
         raise DataFileError(f"{data.dataset_train} and {data.dataset_val} have different class columns.")
     refuse_split_takes(train_rows, val_rows)
     if data.keep_unseen_classes:
         labels = labels.with_unseen(val_rows)
-    ids = [segment.video_id for segment in (*train_rows, *val_rows)]
+    rows = (*train_rows, *val_rows)
+    ids = [row.video_id for row in rows]
     videos = find_videos(Path(data.base_path), ids, data.file_format)
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
-    if compat == "vjepa2" and (lacking := [row for row in (*train_rows, *val_rows) if row.frame_range is None]):
+    if compat == "vjepa2" and (lacking := [row for row in rows if row.frame_range is None]):
         such = f"{len(lacking)} row(s) such as {lacking[0].video_id!r}, row {lacking[0].row},"
         raise UsageError(
             f"compat: vjepa2 anchors on frame numbers, and {such} have no start_frame and stop_frame.",
             hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
         )
-    heatmaps = _survey(data, [s for s in (*train_rows, *val_rows) if s.video_id in videos], takes)
+    heatmaps = _survey(data, [row for row in rows if row.video_id in videos], takes)
     build = SplitBuilder(data=data, videos=videos, heatmaps=heatmaps, labels=labels, drop_unobserved=compat == "none")
     return DataPlan(
         train=build.split(train_rows, anchors.train, training=True),
