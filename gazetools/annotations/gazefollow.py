@@ -16,9 +16,9 @@ from gazetools.schemas.errors import DataFileError, UsageError
 Protocol = Literal["gazefollow", "videoattentiontarget"]
 _TRAIN_COLUMNS, _TEST_COLUMNS = 17, 16
 _SMOOTHING = 11
-"""VideoAttentionTarget's benchmark averages head boxes over 11 frames."""
+"""Frames over which VideoAttentionTarget's benchmark averages head boxes."""
 SizeOf = Callable[[str], tuple[int, int]]
-"""Path of a picture below the root -> (width, height)."""
+"""Function from the path of a picture below the root to its (width, height)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,9 @@ class Head:
     box_xyxy: tuple[float, ...]
     """Four numbers in 0..1."""
     gaze_x: tuple[float, ...]
-    """One per annotator, fractions of the picture; negative: out of the frame."""
+    """One entry per annotator as a fraction of the picture; negative: out of the frame."""
     gaze_y: tuple[float, ...]
+    """As `gaze_x`."""
     inout: int | None
     """1 inside, 0 outside, None where the benchmark does not say."""
 
@@ -39,14 +40,14 @@ class BenchmarkPicture:
     """One picture with its annotated heads."""
 
     path: str
-    """Below the benchmark's root."""
+    """Path below the benchmark's root."""
     width: int
     height: int
     heads: tuple[Head, ...]
 
 
 def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[BenchmarkPicture]]:
-    """Pictures of an annotation file or folder, told apart by what it is.
+    """The protocol and the pictures of an annotation file or folder:
 
     - `{train,test}_annotations_release.txt`: GazeFollow as released;
     - `{train,test}_preprocessed.json`: either benchmark as Gaze-LLE's scripts write it;
@@ -159,8 +160,8 @@ def _box(xyxy: Sequence[float], width: int, height: int) -> tuple[float, ...]:
 def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
     """`<show>/<clip>/<person>.txt` with rows `picture, xmin, ymin, xmax, ymax, gaze x, gaze y` in pixels.
 
-    Both gaze coordinates negative: out of the frame; one negative: set to 0. Head boxes are averaged over 11 rows of
-    the person's file, the ends repeated, as the benchmark's own evaluation does.
+    Two negative gaze coordinates: out of the frame; one negative coordinate: set to 0. Head boxes are averaged over 11
+    rows of the person's file with repeated ends, as in the benchmark's own evaluation.
     """
     clips = sorted(path for path in folder.glob("*/*") if path.is_dir())
     if not clips:
@@ -191,7 +192,7 @@ def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
 
 
 def _vat_head(box: list[float], gaze: list[float], size: tuple[int, int]) -> Head:
-    x, y = gaze if max(gaze) < 0 else (max(gaze[0], 0.0), max(gaze[1], 0.0))
+    x, y = (max(gaze[0], 0.0), max(gaze[1], 0.0)) if max(gaze) >= 0 else gaze
     return Head(
         box_xyxy=_box(box, *size),
         gaze_x=(x / size[0],),

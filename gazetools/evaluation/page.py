@@ -1,4 +1,4 @@
-"""The HTML page of an evaluation: tables, and the best and worst frames as pictures; one file without scripts."""
+"""The HTML page of an evaluation: tables, and the best and worst frames as pictures."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ METRICS = {
     "inout_ap": "in/out AP",
 }
 _WIDTH = 480
+"""Width of the pictures in pixels."""
 
 
 def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | None = None) -> None:
@@ -32,7 +33,7 @@ def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | No
     Args:
         path: the .html file.
         report: what `evaluate` returned.
-        pictures_from: the truth's store folder; frames are shown where the videos still lie where it says.
+        pictures_from: store folder of the truth, whose provenance says where the videos are; None: no pictures.
     """
     tables = [("Overall", [_row("all", report.overall)])]
     tables += [
@@ -75,7 +76,7 @@ def _figure(report: EvaluationReport, one: Scored, truth: Path | None) -> tuple[
 
 
 def _picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
-    """JPEG of the frame: predicted heatmap and head box, and the true target as a green ring."""
+    """JPEG of the frame with the predicted heatmap, the head box, and the true target as a green ring."""
     import cv2
 
     from gazetools.preview.overlay import draw_overlay

@@ -1,4 +1,4 @@
-"""Predictions for a benchmark's heads: an .npz in annotation order, or a model that looks at the pictures."""
+"""Predictions for the heads of a benchmark: an .npz in the order of the annotations, or a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Prediction = tuple[npt.NDArray[np.float32], float]
 
 
 def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
-    """RGB [H, W, 3] of a picture below `root`, unturned: annotations refer to the pixels as they are stored."""
+    """RGB [H, W, 3] of a picture below `root`, not rotated: annotations refer to the pixels as stored."""
     import cv2
 
     path = root / name
@@ -31,11 +31,12 @@ def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
 
 
 def predictions(source: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
-    """For every picture the predictions of its heads, in order.
+    """The predictions of each picture's heads, in order.
 
     Args:
-        source: an .npz with `heatmap` [N, h, w] and maybe `inout` [N], one entry per annotated head in the order of
-            the annotations; or `model:NAME_OR_PATH`, loaded with the options' checkpoint, which looks at the pictures.
+        source: an .npz with `heatmap` [N, h, w] and optionally `inout` [N], one entry per annotated head in the order
+            of the annotations; or `model:NAME_OR_PATH`, which is loaded with the options' checkpoint and runs on the
+            pictures.
 
     Raises UsageError or DataFileError for sources that don't fit.
     """

@@ -1,4 +1,4 @@
-"""`evaluate`: find what belongs together, score it row by row, estimate, and keep the best and worst frames."""
+"""`evaluate`: pair predictions with truth, score each row, estimate means, keep the best and worst frames."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def evaluate(
     Args:
         predicted: a store; for pictures `model:NAME_OR_PATH` or an .npz (see `evaluation.predictions`).
         truth: a store of `groundtruth`; or annotations of GazeFollow or VideoAttentionTarget.
-        options: how; or give its fields as keyword arguments.
-        progress: receives videos or pictures done.
+        options: how heatmaps are scored; or give its fields as keyword arguments.
+        progress: receives the number of videos or pictures done.
 
     Returns:
-        Metrics with 95 % intervals, overall and per camera, distance and prompt kind; what could not be scored.
+        Metrics with 95 % intervals, overall and per camera, distance and kind of prompt; and what was not scored.
 
     Raises:
         UsageError: inputs that can't be scored at all.

@@ -43,7 +43,7 @@ class HeadScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What an evaluation has found so far."""
+    """Rows and counts of an evaluation in progress."""
 
     rows: list[HeadScore] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)

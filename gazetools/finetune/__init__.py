@@ -1,1 +1,1 @@
-"""How `gazelle_tiny` came to be: samples drawn on the fly, Gaze-LLE's losses, a resumable loop."""
+"""Training of gaze decoders: samples drawn on the fly, Gaze-LLE's losses, a resumable loop, scores."""

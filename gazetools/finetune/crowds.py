@@ -1,4 +1,4 @@
-"""Many more heads in a picture: floating ones of every pose, so that a backbone sees enough of them in minutes."""
+"""Many more heads in a picture: floating heads of every pose, so that a backbone sees enough of them in minutes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
 _SIDE = 64
+"""Side of a sprite in pixels."""
 _BANK = 2400
+"""Number of sprites."""
 _MOST_EYE_TURN = 0.35
+"""Largest angle between head and gaze in radians, for yaw and pitch each."""
 
 
 @lru_cache(maxsize=1)
 def head_bank(seed: int) -> tuple[Pixels, Floats]:
     """Sprites of random heads, uint8 [N, side, side, 4] (RGB times alpha, alpha), and their forward directions [N, 3].
 
-    Right, up, towards the camera. Heads look down more than up, as people at a table do. Light faces under dark hair
-    come first: their brightness alone tells the side that the face is on, which is what a network learns first; with
-    every colour at once it learns nothing for a long time.
+    The axes of a direction are right, up and towards the camera. Heads look down more than up, as people at a table do.
+    Light faces under dark hair come first: there the brightness alone shows on which side the face is, and a network
+    learns that first; with every colour at once it learns nothing for a long time.
     """
     rng = np.random.default_rng([seed, 3])
     sprites = np.empty((_BANK, _SIDE, _SIDE, 4), np.uint8)
@@ -48,12 +51,12 @@ def head_bank(seed: int) -> tuple[Pixels, Floats]:
 def add_heads(
     rng: np.random.Generator, picture: Pixels, boxes: Floats, bank: tuple[Pixels, Floats], *, share: float = 1.0
 ) -> tuple[Floats, Floats]:
-    """Fill the picture with rows of heads where none is; returns their boxes [N, 4] (shares) and directions [N, 3].
+    """Fill free places of the picture with rows of heads; returns their boxes [N, 4] (shares) and directions [N, 3].
 
     Args:
         picture: uint8 RGB [side, side, 3]; changed.
-        boxes: heads that are there already.
-        share: of the bank, from its start, to choose from.
+        boxes: boxes of the heads in the picture, [people, 4].
+        share: part of the bank, from its start, from which heads are chosen, in 0..1.
     """
     sprites, directions = bank
     added, numbers = [], []

@@ -1,4 +1,4 @@
-"""Gaze-LLE's two losses, and the auxiliary ones that teach a backbone from scratch what a head and a direction are."""
+"""Gaze-LLE's two losses, and auxiliary losses by which an untrained backbone learns heads and directions."""
 
 from __future__ import annotations
 
@@ -16,29 +16,34 @@ from gazetools.gazemodels.gazelle.prompts import BoxXyxy, head_maps
 Weights = dict[str, float]
 
 HEADS_WEIGHTS: Weights = {"head": 0.3, "object": 0.1, "axes": 2.0, "offset": 0.0, "inside": 0.0}
-"""In the first phase: what cannot be told before directions can would only be noise."""
+"""Weights of the auxiliary losses in the first phase; what needs directions first would only be noise."""
 AUXILIARY_WEIGHTS: Weights = {"head": 0.3, "object": 0.3, "axes": 2.0, "offset": 3.0, "inside": 0.2}
+"""Weights of the auxiliary losses in the second phase."""
 MAP_WEIGHT = 10.0
-"""Of the heatmap's mean pixel loss, as large as the others together at the start."""
+"""Weight of the heatmap's mean pixel loss; with it this loss equals the sum of all others at the start."""
 INOUT_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
 class GazeBatch:
-    """B pictures, N people in them, tokens by row; coordinates are shares of the picture."""
+    """B pictures, N people in all of them, T tokens per picture, row by row. Coordinates are shares of the picture."""
 
     images: torch.Tensor
     """float32 [B, 3, side, side]."""
     image_index: torch.Tensor
+    """int64 [N]: the picture of each person."""
     prompts: list[BoxXyxy]
+    """N head boxes."""
     gaze_xy: torch.Tensor
+    """float32 [N, 2]."""
     inside: torch.Tensor
+    """bool [N]: whether the gaze target is in the picture."""
     token_targets: dict[str, torch.Tensor]
-    """Per token [B, T, n]: those of AUXILIARY, and whether the gaze of the head on it is known."""
+    """float32 [B, T, n] for each name of AUXILIARY and for `known`: whether the head on the token has a gaze."""
 
 
 def make_batch(samples: list[GazeSample], grid_hw: tuple[int, int]) -> GazeBatch:
-    """Stack samples and tell every cell what lies on it."""
+    """Stack samples and compute the targets of every cell from what lies on it."""
     images = normalised(torch.stack([torch.from_numpy(s.picture) for s in samples]))
     rows, columns = grid_hw
     y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
@@ -46,8 +51,7 @@ def make_batch(samples: list[GazeSample], grid_hw: tuple[int, int]) -> GazeBatch
     count = len(samples)
     targets = {name: torch.zeros(count, len(cells), n) for name, n in {**AUXILIARY, "known": 1}.items()}
     for b, sample in enumerate(samples):
-        order = sorted(range(len(sample.boxes)), key=lambda k: sample.boxes[k][3])  # nearer people hide others
-        for k in order:
+        for k in sorted(range(len(sample.boxes)), key=lambda k: sample.boxes[k][3]):  # nearer people hide others
             on = _cells_on(cells, sample.boxes[k])
             targets["head"][b, on] = 1.0
             targets["axes"][b, on] = torch.tensor(sample.head_axes[k], dtype=torch.float32)
@@ -78,13 +82,13 @@ def _cells_on(cells: torch.Tensor, box_xyxy: npt.NDArray[np.float64]) -> torch.T
 
 
 def heads_only_loss(network: TrainingNetwork, batch: GazeBatch, kept: int) -> tuple[torch.Tensor, dict[str, float]]:
-    """The auxiliary losses on `kept` cells per picture, those on heads and objects first: several times cheaper."""
+    """The auxiliary losses on `kept` cells per picture, heads and objects first: several times faster than on all."""
     wanted = batch.token_targets
     key = 2 * wanted["head"][..., 0] + wanted["object"][..., 0] + 0.3 * torch.rand(wanted["head"].shape[:2])
     keep_bk = key.topk(kept, dim=1).indices.sort(dim=1).values
-    told = network.told(network.tokens(batch.images, keep_bk))
+    answers = network.auxiliary_answers(network.tokens(batch.images, keep_bk))
     near = {k: v.gather(1, keep_bk[..., None].expand(-1, -1, v.shape[2])) for k, v in wanted.items()}
-    return _auxiliary(told, near, HEADS_WEIGHTS)
+    return _auxiliary(answers, near, HEADS_WEIGHTS)
 
 
 def whole_loss(
@@ -92,7 +96,7 @@ def whole_loss(
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Heatmap and in/out loss of all people, plus `auxiliary_share` of the auxiliary losses."""
     tokens = network.tokens(batch.images)
-    auxiliary, figures = _auxiliary(network.told(tokens), batch.token_targets, AUXILIARY_WEIGHTS)
+    auxiliary, figures = _auxiliary(network.auxiliary_answers(tokens), batch.token_targets, AUXILIARY_WEIGHTS)
     maps, inout = network.maps(tokens, batch.image_index, head_maps(batch.prompts, network.config.grid))
     inside = batch.inside
     map_loss = binary_loss(maps[inside], target_maps(batch.gaze_xy[inside], network.config.out_size))
@@ -102,18 +106,18 @@ def whole_loss(
 
 
 def _auxiliary(
-    told: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], weights: Weights
+    answers: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], weights: Weights
 ) -> tuple[torch.Tensor, dict[str, float]]:
     on_head = wanted["head"][..., 0] > 0
     known = wanted["known"][..., 0] > 0
     looks_inside = known & (wanted["inside"][..., 0] > 0)
-    cosine = F.cosine_similarity(told["axes"][on_head], wanted["axes"][on_head], dim=1)
+    cosine = F.cosine_similarity(answers["axes"][on_head], wanted["axes"][on_head], dim=1)
     losses = {
-        "head": F.binary_cross_entropy_with_logits(told["head"], wanted["head"]),
-        "object": F.binary_cross_entropy_with_logits(told["object"], wanted["object"]),
+        "head": F.binary_cross_entropy_with_logits(answers["head"], wanted["head"]),
+        "object": F.binary_cross_entropy_with_logits(answers["object"], wanted["object"]),
         "axes": (1 - cosine).mean(),
-        "offset": (told["offset"][looks_inside] - wanted["offset"][looks_inside]).norm(dim=1).mean(),
-        "inside": F.binary_cross_entropy_with_logits(told["inside"][known], wanted["inside"][known]),
+        "offset": (answers["offset"][looks_inside] - wanted["offset"][looks_inside]).norm(dim=1).mean(),
+        "inside": F.binary_cross_entropy_with_logits(answers["inside"][known], wanted["inside"][known]),
     }
     total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
     return total, {name: float(loss.detach()) for name, loss in losses.items()}

@@ -13,41 +13,42 @@ class TrainingSettings:
     ranks: int = 2
     """Processes that share every batch: one per core; sums differ in the last bits with their number."""
     pool: int = 9000
-    """Kitchens; each comes back a few times, augmented anew."""
+    """Number of kitchens; each is used several times with different augmentations."""
     head_steps: int = 2200
-    """Of the first phase."""
+    """Steps of the first phase."""
     steps: int = 5000
-    """In all."""
+    """Steps of both phases."""
     head_batch: int = 24
     easy_share: float = 0.2
-    """Of the floating heads, those with the strongest contrast, to begin with."""
+    """Share of the floating heads, those with the strongest contrast, that the first steps use."""
     easy_steps: int = 400
-    """Half of them with the easy heads alone, then more and more; after one and a half times as many all."""
+    """Step s uses the share s / easy_steps - 0.5 of the heads, at least `easy_share` and at most 1."""
     batch: int = 16
     kept_cells: int = 110
+    """Cells per picture that the first phase computes."""
     learning_rate: float = 5e-4
     decoder_learning_rate: float = 1e-3
     warm_up: int = 80
     decay_share: float = 0.35
-    """Of the second phase: the last part, in which the learning rate falls to zero."""
+    """Share of the second phase, at its end, in which the learning rate falls to zero."""
     weight_decay: float = 0.03
     average: float = 0.995
-    """Per step, of the averaged weights."""
+    """Share of the averaged weights that each step keeps."""
     auxiliary_share: float = 0.5
-    """At the start of the second phase; falls with the learning rate."""
+    """Weight of the auxiliary losses at the start of the second phase; it falls with the learning rate."""
     save_every: int = 100
 
     def pictures_before(self, step: int) -> int:
-        """Samples that the steps before `step` used."""
+        """Number of samples that all steps before `step` use."""
         heads = min(step, self.head_steps)
         return heads * self.head_batch + (step - heads) * self.batch
 
     def fall(self, step: int) -> float:
-        """1, falling linearly to 0 in the last part of the second phase."""
+        """1 at first, then a linear fall to 0 in the last part of the second phase."""
         tail = self.decay_share * (self.steps - self.head_steps)
         return min(1.0, (self.steps - step) / max(tail, 1.0))
 
     def rate(self, step: int) -> float:
-        """Share of the learning rates at a step; both phases warm up."""
+        """Factor of the learning rates at a step; both phases begin with a warm-up."""
         since = step - self.head_steps if step >= self.head_steps else step
         return min(1.0, (since + 1) / self.warm_up) * self.fall(step)

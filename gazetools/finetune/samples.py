@@ -1,6 +1,6 @@
-"""Training samples: frames of a pool of kitchens, augmented as fkryan/gazelle does it; everything by index.
+"""Training samples: frames of a pool of kitchens, augmented as in fkryan/gazelle; each is a function of its index.
 
-python -m gazetools.finetune.samples FOLDER draws the pool's pictures ahead of the training.
+`python -m gazetools.finetune.samples FOLDER` draws the pool's pictures before a training.
 """
 
 from __future__ import annotations
@@ -24,54 +24,55 @@ Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
 _CANVAS_HW = (320, 400)
-"""Frames are drawn squashed to this size, so that a crop of two thirds still has the model's resolution."""
+"""Size to which frames are squashed: a crop of two thirds still has the model's resolution."""
 _SECONDS = 12.0
 _LEAST_CROP = 0.55
-"""Of each side."""
+"""Least share of each side that a crop keeps."""
 _JITTER = 0.2
-"""Of a head box's side, each edge by itself (gazelle/utils.py, random_bbox_jitter)."""
+"""Largest shift of each edge of a head box, as a share of the box's side (gazelle/utils.py, random_bbox_jitter)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GazeSample:
-    """One picture and the people whose heads are in it; coordinates are shares of the picture."""
+    """One picture and the people whose heads are in it. Coordinates are shares of the picture."""
 
     picture: Pixels
     """uint8 RGB [side, side, 3]."""
     boxes: Floats
     """[people, 4] x0, y0, x1, y1: the true head boxes."""
     prompts: Floats
-    """[people, 4]: the boxes that the model is given, perhaps jittered."""
+    """[people, 4]: the boxes that the model receives; half of them are jittered."""
     gaze_xy: Floats
-    """[people, 2]."""
+    """[people, 2]: the gaze targets; (-1, -1) outside the picture."""
     inside: npt.NDArray[np.bool_]
     """[people]: whether the gaze target is in the picture."""
     head_axes: Floats
-    """[people, 3]: the head's forward direction: right, up, towards the camera."""
+    """[people, 3]: forward direction of each head: right, up, towards the camera."""
     objects_xy: Floats
-    """[objects in the picture, 2]."""
+    """[objects in the picture, 2]: where one looks at them."""
     more_boxes: Floats
-    """[heads, 4]: floating heads without a gaze target, for learning poses; none by default."""
+    """[heads, 4]: boxes of floating heads, which have no gaze target and serve to learn poses."""
     more_axes: Floats
+    """[heads, 3]: forward directions of the floating heads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplePool:
-    """`size` kitchens, each at one time; their pictures are kept in a folder: drawing costs more than learning."""
+    """`size` kitchens, each at one time. A folder keeps their pictures, because drawing costs more than learning."""
 
     seed: int
     size: int
     folder: Path
 
     def picture(self, number: int) -> Pixels:
-        """Picture `number`, uint8 RGB of the canvas's size: read, or drawn and kept as a JPEG of any quality."""
+        """Picture `number`, uint8 RGB of the canvas's size; drawn and written as a JPEG at the first call."""
         path = self.folder / f"{self.seed}_{number // 1000:03d}" / f"{number:06d}.jpg"
         if not path.exists():
             write_bytes_atomic(path, self._draw(number))
         return np.asarray(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR), np.uint8)[:, :, ::-1]
 
     def scene(self, number: int) -> tuple[Scene, float]:
-        """The kitchen and its time."""
+        """The kitchen `number` and the time of its picture in seconds."""
         rng = np.random.default_rng([self.seed, number])
         settings = SceneSettings(
             width=2 * int(rng.integers(310, 460)),
@@ -95,16 +96,16 @@ class SamplePool:
 
 
 def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False, share: float = 1.0) -> GazeSample:
-    """Sample `index`: a kitchen of the pool, augmented by the index; equal arguments give equal samples.
+    """Sample `index`: a kitchen of the pool with augmentations; equal arguments give equal samples.
 
-    Half the samples are cropped around one person and target, half are flipped, half of the boxes jittered, colours
-    shifted; exposure, blur, noise and JPEG's traces are in the pool's pictures. A crop may leave other people's targets
-    outside.
+    Half of the samples are cropped around one person and target, half are flipped, half of the boxes are jittered,
+    all colours are shifted. Exposure, blur, noise and JPEG artefacts are in the pool's pictures. A crop may leave
+    targets of other people outside.
 
     Args:
-        side: of the square picture in pixels.
-        crowd: paste floating heads.
-        share: of the bank of floating heads, the easy ones first.
+        side: side of the square picture in pixels.
+        crowd: whether floating heads are pasted in.
+        share: part of the bank of floating heads, the easy ones first, in 0..1.
     """
     rng = np.random.default_rng([pool.seed, 2, index])
     number = index % pool.size
@@ -150,7 +151,7 @@ def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False,
 
 
 def _crop(rng: np.random.Generator, people: list[PersonTruth]) -> tuple[float, float, float, float]:
-    """A part of the frame that has one person's head and, where it is inside, target."""
+    """A part of the frame with the head of one person and, where it is inside the frame, the target."""
     person = people[int(rng.integers(len(people)))]
     points = [person.box_xyxy[:2], person.box_xyxy[2:]] + ([person.gaze_xy] if person.inside else [])
     low, high = np.min(points, axis=0), np.max(points, axis=0)
@@ -160,7 +161,7 @@ def _crop(rng: np.random.Generator, people: list[PersonTruth]) -> tuple[float, f
 
 
 def _moved(person: PersonTruth, low: Floats, size: Floats) -> PersonTruth | None:
-    """The person in a crop's coordinates; None where less than 70 % of the head box is left."""
+    """The person in the coordinates of a crop; None where less than 70 % of the head box is left."""
     box = (np.array(person.box_xyxy) - np.tile(low, 2)) / np.tile(size, 2)
     cut = np.clip(box, 0, 1)
     if np.prod(cut[2:] - cut[:2]) < 0.7 * np.prod(box[2:] - box[:2]):
@@ -176,7 +177,7 @@ def _moved(person: PersonTruth, low: Floats, size: Floats) -> PersonTruth | None
 
 
 def main() -> None:
-    """Draw pictures [start, stop) of a pool, every `step`-th."""
+    """Draw every `step`-th of the pictures [start, stop) of a pool."""
     parser = argparse.ArgumentParser(description="Draw a pool's pictures ahead of the training.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=7)

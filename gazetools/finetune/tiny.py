@@ -1,4 +1,4 @@
-"""`gazelle_tiny`'s shape, its first weights, its forward pass for training, and its file."""
+"""The network of `gazelle_tiny` for training: first weights, forward pass, checkpoint file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from gazetools.gazemodels.gazelle.backbone import build_backbone, hub_shapes, tr
 from gazetools.gazemodels.gazelle.config import TINY_MODEL, GazelleConfig
 from gazetools.gazemodels.gazelle.decoder import Block, GazeDecoder, sincos_position_embedding
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
+from gazetools.gazemodels.gazelle.preprocess import preprocess
 from gazetools.io.atomic import atomic_path
 
 AUXILIARY = {"head": 1, "axes": 3, "offset": 2, "inside": 1, "object": 1}
-"""What a linear layer tells of every backbone token while training: whether a head or an object is in its cell, and for
-cells on a head the head's direction, the way from the cell to the target, whether the target is inside."""
+"""Channels of each output of the auxiliary layer, a linear one on every token: whether a head or an object is in its
+cell; for cells on a head its direction, the way from the cell to the target, whether the target is inside."""
 
 
 class TrainingNetwork(nn.Module):
-    """Backbone, decoder and the auxiliary layer, which is not shipped."""
+    """Backbone, decoder, and the auxiliary layer, which is not part of the shipped weights."""
 
     def __init__(self, config: GazelleConfig = TINY_MODEL, *, seed: int) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class TrainingNetwork(nn.Module):
         self.auxiliary = nn.Linear(config.backbone.embed_dim, sum(AUXILIARY.values()))
 
     def tokens(self, images_bchw: torch.Tensor, keep_bk: torch.Tensor | None = None) -> torch.Tensor:
-        """Normalised patch tokens [B, K, C]: all, or those of the cells `keep_bk` (the others are never computed)."""
+        """Normalised patch tokens [B, K, C] of all cells, or of the cells `keep_bk` alone (others are not computed)."""
         hidden = self.backbone.get_submodule("embeddings")(images_bchw)
         if keep_bk is not None:
             cells = torch.cat((torch.zeros_like(keep_bk[:, :1]), keep_bk + 1), dim=1)  # the class token stays
@@ -44,8 +45,8 @@ class TrainingNetwork(nn.Module):
             hidden = layer(hidden)
         return self.backbone.get_submodule("layernorm")(hidden)[:, 1:]
 
-    def told(self, tokens_bkc: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The auxiliary answers per token, [B, K, n] each."""
+    def auxiliary_answers(self, tokens_bkc: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Output of the auxiliary layer per token, [B, K, n] for each name of AUXILIARY."""
         parts = self.auxiliary(tokens_bkc).split(list(AUXILIARY.values()), dim=2)
         return dict(zip(AUXILIARY, parts, strict=True))
 
@@ -59,16 +60,16 @@ class TrainingNetwork(nn.Module):
         return heatmaps, inout
 
     def shipped(self) -> dict[str, torch.Tensor]:
-        """The parameters and buffers that go into the model's file, by the names of this module."""
+        """Parameters and buffers that go into the model's file, by their names in this module."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith("auxiliary.")}
 
 
 @torch.no_grad()
 def _sharpen(decoder: GazeDecoder) -> None:
-    """A louder head token and sharper attention to begin with, so that a prompt is found among the cells at once.
+    """Scale up the head token and the attention logits at the start, so that the prompted cells stand out.
 
-    On tokens that tell heads, directions and objects (made, not learned), 200 steps bring the mean L2 to 0.25 with it,
-    at a rate of 1e-3, and to 0.41 without it at 5e-4.
+    Measured on made-up tokens that contain heads, directions and objects: after 200 steps the mean L2 is 0.25 with this
+    (rate 1e-3) and 0.41 without it (rate 5e-4).
     """
     decoder.head_token.weight.mul_(1.5)
     for block in decoder.transformer:
@@ -77,7 +78,7 @@ def _sharpen(decoder: GazeDecoder) -> None:
 
 
 def checkpoint_tensors(shipped: dict[str, torch.Tensor], config: GazelleConfig) -> dict[str, torch.Tensor]:
-    """Tensors under the names of fkryan/gazelle's checkpoints with a backbone, float16."""
+    """float16 tensors by the names of fkryan/gazelle's checkpoints that include a backbone."""
     table = transformers_key_table(config.backbone, nested_attention=False)
     parts: dict[str, list[torch.Tensor]] = {}
     for key, (hub_key, _) in table.items():
@@ -89,7 +90,7 @@ def checkpoint_tensors(shipped: dict[str, torch.Tensor], config: GazelleConfig) 
 
 
 def write_checkpoint(path: Path, shipped: dict[str, torch.Tensor], config: GazelleConfig) -> None:
-    """A self-describing .safetensors file that `load_model(path)` takes."""
+    """Write a self-describing .safetensors file for `load_model(path)`."""
     from safetensors.torch import save_file
 
     with atomic_path(path) as temp:
@@ -97,7 +98,7 @@ def write_checkpoint(path: Path, shipped: dict[str, torch.Tensor], config: Gazel
 
 
 def _first_backbone(config: GazelleConfig) -> dict[str, torch.Tensor]:
-    """Small random weights, LayerScale at 1, sine-cosine positions: what a ViT from scratch starts with."""
+    """First weights of an untrained ViT: small random ones, LayerScale at 1, sine-cosine positions."""
     tensors: dict[str, torch.Tensor] = {}
     for key, shape in hub_shapes(config.backbone).items():
         if key.endswith(("norm1.weight", "norm2.weight", "norm.weight", "gamma")):
@@ -115,14 +116,12 @@ def _first_backbone(config: GazelleConfig) -> dict[str, torch.Tensor]:
 
 
 def normalised(images_bhwc: torch.Tensor) -> torch.Tensor:
-    """uint8 [B, side, side, 3] to model input, as Gaze-LLE's `preprocess` does for a frame of that very size."""
-    from gazetools.gazemodels.gazelle.preprocess import preprocess
-
+    """uint8 [B, side, side, 3] to model input, as Gaze-LLE's `preprocess` computes it for a frame of this size."""
     return preprocess(images_bhwc, (images_bhwc.shape[1], images_bhwc.shape[2]))
 
 
 def target_maps(gaze_n2: torch.Tensor, size_hw: tuple[int, int], sigma: float = 3.0) -> torch.Tensor:
-    """Gaussians of peak 1 cut at 3 sigma at the target's pixel (gazelle/utils.py, get_heatmap), [N, H, W]."""
+    """Gaussians of peak 1 around the targets' pixels, cut at 3 sigma (gazelle/utils.py, get_heatmap), [N, H, W]."""
     height, width = size_hw
     x = (gaze_n2[:, 0] * width).floor().view(-1, 1, 1)
     y = (gaze_n2[:, 1] * height).floor().view(-1, 1, 1)
@@ -133,5 +132,5 @@ def target_maps(gaze_n2: torch.Tensor, size_hw: tuple[int, int], sigma: float = 
 
 
 def binary_loss(scores: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Mean binary cross-entropy of probabilities."""
+    """Mean binary cross-entropy of probabilities `scores` in 0..1."""
     return F.binary_cross_entropy(scores.clamp(1e-6, 1 - 1e-6), wanted)

@@ -12,6 +12,8 @@ from gazetools.heads.spec import VideoHeads
 from gazetools.schemas.extract import SmallHeads
 from gazetools.schemas.store import Prompt
 
+Box = BoxXyxy
+
 
 @dataclass(frozen=True, kw_only=True)
 class FramePrompts:
@@ -20,7 +22,7 @@ class FramePrompts:
     track_id: npt.NDArray[np.int32]
     box_xyxy: npt.NDArray[np.float32]
     """[P, 4] as given, 0..1."""
-    prompt_boxes: list[BoxXyxy | None]
+    prompt_boxes: list[Box | None]
     prompt: npt.NDArray[np.uint8]
     """[P] a `Prompt` each."""
     small: tuple[int, ...] = ()
@@ -51,10 +53,10 @@ def prompts_of_frame(
         return _WHOLE
     rows = heads.table.of_frame(frame_index)
     boxes = heads.table.box_xyxy[rows]
-    prompt_boxes: list[BoxXyxy | None] = []
+    prompt_boxes: list[Box | None] = []
     kinds = []
     for values in boxes:
-        box: BoxXyxy = tuple(values.tolist())
+        box: Box = tuple(values.tolist())
         kind = _WHEN_SMALL[small_heads] if is_empty(box_cells(box, grid_hw)) else Prompt.GIVEN
         kinds.append(kind)
         if kind == Prompt.NONE:

@@ -62,12 +62,6 @@ def load_npy(path: Path, *, max_bytes: int = MAX_LOADED_BYTES) -> AnyArray:
         return read_whole(file, header, where=str(path), max_bytes=max_bytes)
 
 
-def iter_npy_blocks(path: Path, rows: int) -> Iterator[AnyArray]:
-    """Consecutive blocks of at most `rows` along the first axis of the .npy file `path`, in bounded memory."""
-    with _opened(path) as (file, header):
-        yield from iter_blocks(file, header, rows, where=str(path))
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[IO[bytes], ArrayHeader]]:
     """An .npy file behind its checked header."""

@@ -1,1 +1,1 @@
-"""Third-person kitchens with known gaze: people look at objects, and hands reach for what was looked at."""
+"""Synthetic third-person kitchens with known gaze: people look at objects, and their hands then reach for them."""

@@ -1,4 +1,4 @@
-"""Anti-aliased drawing in frame heights, so that one scene can be drawn at any size, squashed or not."""
+"""Anti-aliased drawing in units of frame heights, so that a scene can be drawn at any size and aspect ratio."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class Canvas:
         self.pixels_per_unit = np.array([width / aspect, float(height)])
 
     def polygon(self, points_xy: Floats | Sequence[Sequence[float]], colour: Colour) -> None:
-        """Filled convex polygon; colours are cut to 0..255."""
+        """Draw a filled convex polygon; nothing where a corner is behind the camera (NaN) or very near to it."""
         pixels = (np.asarray(points_xy, np.float64) * self.pixels_per_unit - 0.5) * 2**_SHIFT
         if not np.abs(pixels).max() < 1e6:
-            return  # behind the camera (NaN), or so near to it that nothing could be seen of it
+            return
         rgb = [min(max(float(value), 0.0), 255.0) for value in colour]
         cv2.fillConvexPoly(self.picture, np.rint(pixels).astype(np.int32), rgb, cv2.LINE_AA, _SHIFT)
 
     def oval(self, middle_xy: Floats | Sequence[float], half_xy: Sequence[float] | Floats, colour: Colour) -> None:
-        """Filled ellipse."""
+        """Draw a filled ellipse."""
         self.polygon(_CIRCLE * np.asarray(half_xy) + np.asarray(middle_xy), colour)
 
     def box(self, middle_xy: Floats | Sequence[float], half_xy: Sequence[float] | Floats, colour: Colour) -> None:
-        """Filled upright rectangle."""
+        """Draw a filled upright rectangle."""
         (x, y), (w, h) = middle_xy, half_xy
         self.polygon([(x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h)], colour)
 
     def stroke(self, start_xy: Floats, stop_xy: Floats, width: float, colour: Colour) -> None:
-        """A thick line with round ends."""
+        """Draw a thick line with round ends."""
         x, y = stop_xy - start_xy
         if (length := float(np.hypot(x, y))) > 1e-6:
             side = np.array([-y, x]) * (width / 2 / length)
@@ -54,7 +54,7 @@ class Canvas:
             self.oval(end, (width / 2, width / 2), colour)
 
     def sprite(self, rgba: Pixels, middle_xy: Floats, half_xy: Sequence[float] | Floats, shade: Floats) -> None:
-        """A head sprite (RGB times alpha) whose sphere becomes an ellipse of half axes `half_xy`."""
+        """Draw a head sprite (RGB times alpha) so that its sphere becomes an ellipse of half axes `half_xy`."""
         height, width = self.picture.shape[:2]
         middle = middle_xy * self.pixels_per_unit
         reach = np.asarray(half_xy) * self.pixels_per_unit * SPRITE_REACH

@@ -1,4 +1,4 @@
-"""Write clips: `videos/`, `heads/`, `gaze/`, `actions.csv`, `scenes.json`; two processes where there are two cores."""
+"""Write clips: `videos/`, `heads/`, `gaze/`, `actions.csv`, `scenes.json`; several processes draw long sets."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def render_scenes(
     equal bytes on one version of the encoder, however many workers draw them.
 
     Args:
-        seed: tests and scores use seeds from TEST_SEED on, training smaller ones.
-        workers: processes; default one per core, at most 4, where there is enough to draw.
+        seed: seed of the set; tests and scores use seeds from TEST_SEED on, training smaller ones.
+        workers: processes; None: one per core, at most 4, where there is enough to draw.
     """
     settings = settings or SceneSettings()
     ids = [f"P{number % settings.participants + 1:02d}_{number + 1:02d}" for number in range(clips)]
@@ -134,7 +134,7 @@ def _epic_row(video_id: str, number: int, action: Action) -> list[object]:
 
     verb, noun = VERBS[action.verb], NOUNS[action.noun]
     start, stop = action.start_seconds, action.stop_seconds
-    # EPIC-KITCHENS-100 counts frames at 60 fps for PXX_YY videos, whatever the file's rate
+    # EPIC-KITCHENS-100 counts the frames of PXX_YY videos at 60 fps, whatever the file's rate
     frames = [round(start * 60), round(stop * 60)]
     return [
         f"{video_id}_{number}", video_id[:3], video_id, stamp(start), stamp(start), stamp(stop), *frames,

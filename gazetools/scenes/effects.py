@@ -1,4 +1,4 @@
-"""What a camera adds to a clean picture: exposure, soft lens, shutter, sensor noise; one camera per clip."""
+"""Effects of a camera on a clean picture: exposure, soft lens, shutter, sensor noise; one camera per clip."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NOISE_MARGIN = 64
 
 
 class CameraEffects:
-    """Drawn from `rng` once; equal seeds and frames give equal pictures."""
+    """One camera with properties drawn from `rng`; equal seeds and frames give equal pictures."""
 
     def __init__(self, rng: np.random.Generator, size_hw: tuple[int, int]) -> None:
         gain, gamma = rng.uniform(0.75, 1.15), rng.uniform(0.8, 1.25)
@@ -27,15 +27,14 @@ class CameraEffects:
         self._last: Pixels | None = None
 
     def __call__(self, picture: Pixels, frame_index: int, *, previous: Pixels | None = None) -> Pixels:
-        """The picture as recorded. The shutter mixes in the frame before: `previous`, else that of the last call."""
-        before = previous if previous is not None else self._last
-        self._last = picture
-        if self._shutter and before is not None:
-            picture = cv2.addWeighted(picture, 1 - self._shutter, before, self._shutter, 0)
+        """The picture as recorded. The shutter mixes in the previous frame: `previous`, else that of the last call."""
+        previous, self._last = previous if previous is not None else self._last, picture
+        if self._shutter and previous is not None:
+            picture = cv2.addWeighted(picture, 1 - self._shutter, previous, self._shutter, 0)
         if self._sigma > 0.35:
             picture = cv2.GaussianBlur(picture, (3, 3), self._sigma)
         picture = cv2.LUT(picture, self._table)
-        # the same noise shifted about, some hundred times cheaper than new noise
+        # the same noise at another place each frame is some hundred times cheaper than new noise
         y, x = (frame_index * 29) % _NOISE_MARGIN, (frame_index * 47) % _NOISE_MARGIN
         height, width = picture.shape[:2]
         picture = cv2.add(picture, self._plus[y : y + height, x : x + width])

@@ -1,7 +1,7 @@
-"""A head as a sphere whose every pixel is looked up in the head's own coordinates: right from all sides.
+"""A head as a sphere; the colour of each pixel is found in the head's own coordinates, so that every pose is right.
 
-Face, eyes with pupils, nose, ears and hair turn with the head; from behind there is hair only. The nose and the ears
-stand out of the sphere, so that a profile shows in the outline too.
+Face, eyes with pupils, nose, ears and hair turn with the head; from behind only hair is visible. The nose and the ears
+stand out of the sphere, so that the outline shows a profile as well.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _PIXEL = 2 * SPRITE_REACH / SPRITE_SIDE
 _SKINS = ((244, 208, 178), (226, 178, 146), (198, 146, 112), (164, 114, 84), (134, 92, 68))
 _HAIRS = ((28, 22, 20), (70, 42, 26), (118, 76, 40), (176, 138, 78), (120, 118, 116), (150, 60, 30))
 _LIGHTEST_HAIR = 0.45
-"""Largest share of the skin's brightness: a face stands out from its hair, whatever the colours."""
+"""Largest brightness of hair as a share of the skin's, so that the face contrasts with the hair for all colours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadLook:
-    """What a head looks like, whatever its pose. Colours are RGB in 0..255."""
+    """Look of a head in every pose. Colours are RGB in 0..255."""
 
     skin: Colour
     hair: Colour
@@ -40,7 +40,7 @@ class HeadLook:
 
 
 def random_head(rng: np.random.Generator) -> HeadLook:
-    """Any skin, hair and extras."""
+    """A head with random skin, hair and extras."""
     skin = np.array(_SKINS[int(rng.integers(len(_SKINS)))]) + rng.uniform(-8, 8, 3)
     hair = np.array(_HAIRS[int(rng.integers(len(_HAIRS)))]) + rng.uniform(-10, 10, 3)
     hair *= min(1.0, _LIGHTEST_HAIR * skin.sum() / hair.sum())
@@ -63,7 +63,7 @@ def turn_towards(direction: Floats) -> Floats:
 
 
 def head_sprite(look: HeadLook, head: Floats, view: Floats, gaze: Floats) -> npt.NDArray[np.uint8]:
-    """The head seen along the camera's ray to it: uint8 [side, side, 4], RGB times alpha, and alpha.
+    """The head as the camera sees it: uint8 [side, side, 4], RGB times alpha, and alpha.
 
     `head` is its rotation (`turn_towards`), `view` [3, 3] has the columns right, up and towards the camera in the
     world, `gaze` is the unit vector to the gaze target in the world; pupils stop where eyes do.
@@ -100,7 +100,7 @@ def head_sprite(look: HeadLook, head: Floats, view: Floats, gaze: Floats) -> npt
     colour *= alpha[..., None]
 
     def attach(middle: tuple[float, float, float], size: float, paint_colour: Floats) -> None:
-        """A small ball on the sphere: over it on the near side, behind it on the far side."""
+        """Draw a small ball on the sphere: over the sphere on the near side, behind it on the far side."""
         nonlocal alpha
         px, py, pz = view.T @ head @ np.array(middle)
         ball = _oval(x, y, px, py, size, size).astype(np.float32)
@@ -121,7 +121,7 @@ def head_sprite(look: HeadLook, head: Floats, view: Floats, gaze: Floats) -> npt
 
 @lru_cache(maxsize=1)
 def _sphere() -> tuple[Floats, Floats, Floats, Floats]:
-    """x to the right, y up, z towards the viewer on the unit sphere (z = 0 beyond its outline); distance from it."""
+    """Maps of x (right), y (up), z (towards the viewer; 0 outside) on the unit sphere, and of the radius."""
     axis = ((np.arange(SPRITE_SIDE) + 0.5) * _PIXEL - SPRITE_REACH).astype(np.float32)
     x, y = np.meshgrid(axis, -axis)
     radius = np.hypot(x, y)
@@ -129,6 +129,6 @@ def _sphere() -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _oval(x: Floats, y: Floats, middle_x: float, middle_y: float, half_x: float, half_y: float) -> Floats:
-    """1 inside an oval, 0 outside, about two pixels between."""
+    """1 inside an oval, 0 outside, with an edge of about two pixels."""
     inside = 1 - ((x - middle_x) / half_x) ** 2 - ((y - middle_y) / half_y) ** 2
     return np.clip(inside * (min(half_x, half_y) / (3 * _PIXEL)) + 0.5, 0, 1)

@@ -17,11 +17,11 @@ from gazetools.scenes.things import draw_arm, draw_body, draw_object, object_col
 from gazetools.scenes.world import TABLE_Z
 
 _BEHIND_EVERYBODY = 0.95
-"""Metres in z beyond which no person or hand rest is."""
+"""Depth (z) in metres behind all people and their resting hands."""
 
 
 class Scene(Story):
-    """A clip. Equal arguments, which are those of Story, give equal truth and pictures."""
+    """One clip as pictures; arguments as for Story. Equal arguments give equal truth and pictures."""
 
     def __init__(
         self, settings: SceneSettings, *, seed: int, clip: int = 0, participant: int = 0, seconds: float
@@ -48,7 +48,7 @@ class Scene(Story):
         return canvas.picture
 
     def _behind(self, seconds: float, size_hw: tuple[int, int]) -> Pixels:
-        """The room behind everybody with the objects that stand still there, drawn once for every set of them."""
+        """The room behind everybody with the objects at rest there, drawn once for every set of them."""
         still = tuple(n for n, foot in enumerate(self.objects_at(seconds)) if self._stands_behind(n, foot))
         if size_hw not in self._backs or self._backs[size_hw][0] != still:
             room = self._rooms[size_hw]
@@ -62,7 +62,7 @@ class Scene(Story):
         return bool(foot[2] > _BEHIND_EVERYBODY and foot[1] == self.kitchen.objects[noun, 1])
 
     def _drawables(self, seconds: float, room: Room) -> list[tuple[float, Callable[[Canvas], None]]]:
-        """(depth, how to draw it) for everything that may move."""
+        """(depth, function that draws it) for everything that may move."""
         parts: list[tuple[float, Callable[[Canvas], None]]] = []
         for noun, foot in enumerate(self.objects_at(seconds)):
             if not self._stands_behind(noun, foot):
@@ -99,7 +99,7 @@ class Scene(Story):
         draw_arm(canvas, person.body, shoulder, camera.frame_xy(hand), scale, skin, light)
 
     def _sprite(self, index: int, pose: Pose) -> Pixels:
-        """Drawn anew only where the head or the eyes have turned."""
+        """The head sprite, which is drawn again only after the head or the eyes have turned."""
         key = np.concatenate((pose.forward, pose.gaze))
         if index not in self._sprites or np.abs(self._sprites[index][0] - key).max() >= 0.008:
             look = self._people[index].head_look

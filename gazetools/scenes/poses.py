@@ -1,4 +1,4 @@
-"""Who is where in a clip and looks where at any time: people, objects and scripts from a seed, and the truth."""
+"""Places and gaze of all people of a clip at any time: people, objects and scripts from a seed, and the truth."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gazetools.scenes.things import OBJECT_HEIGHTS, BodyLook, random_body
 from gazetools.scenes.world import HEAD_HEIGHT, TABLE_Y, TABLE_Z, Kitchen, choose_stations, make_kitchen
 
 HEAD_HALF = np.array([0.41 * HEAD_HEIGHT, 0.5 * HEAD_HEIGHT])
-"""Half width and half height of the sphere, metres."""
+"""Half width and half height of the head's sphere in metres."""
 _HEAD_TURN_SECONDS, _EYE_TURN_SECONDS = 0.24, 0.07
 _MOST_EYE_TURN = 0.6
-"""Radians that the eyes turn in the head."""
+"""Largest turn of the eyes in the head in radians."""
 _LIFTS = (0.1, 0.06)
-"""Metres by verb: how far the hand lifts the object."""
+"""Height in metres to which the hand lifts an object, by verb."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,21 +38,22 @@ class PersonTruth:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """What stays the same of a person throughout a clip."""
+    """Properties of a person that do not change in a clip."""
 
     head: Floats
-    """Metres; where it stays but for a slight sway."""
+    """Place of the head in metres; it sways a little around it."""
     head_look: HeadLook
     body: BodyLook
     script: Script
     eye_share: float
     """Share of a turn away from the table that the eyes make without the head."""
     sway: float
+    """Phase of the sway in radians."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """A person at one time, metres."""
+    """A person at one time, in metres; `forward` and `gaze` are unit vectors."""
 
     head: Floats
     forward: Floats
@@ -96,7 +97,7 @@ class Story:
         return self._people[0].script.actions
 
     def objects_at(self, seconds: float) -> Floats:
-        """Feet of all objects, [nouns, 3] in metres; hands lift some."""
+        """Feet of all objects, [nouns, 3] in metres; a hand may have lifted one."""
         feet = self.kitchen.objects.copy()
         for person in self._people:
             action, _ = person.script.reach_at(seconds)
@@ -107,11 +108,11 @@ class Story:
         return feet
 
     def truth_at(self, seconds: float) -> list[PersonTruth]:
-        """One entry per person; track ids count from 1."""
+        """The truth about every person; track ids count from 1."""
         return [self._truth(k, pose) for k, pose in enumerate(self._poses(seconds))]
 
     def object_targets_at(self, seconds: float) -> Floats:
-        """Where one looks at each object, [nouns, 2] as shares of the frame."""
+        """The point at which one looks at each object, [nouns, 2] as shares of the frame."""
         heights = np.array([(0, h / 2, 0) for h in OBJECT_HEIGHTS])
         return self.kitchen.camera.frame_xy(self.objects_at(seconds) + heights) / (self.kitchen.camera.aspect, 1.0)
 
@@ -125,8 +126,8 @@ class Story:
     def _pose(self, index: int, seconds: float, feet: Floats, heads: list[Floats]) -> Pose:
         person, head = self._people[index], heads[index]
         hands = self._hands(person, head, seconds, feet)
-        look, before = person.script.looks_at(seconds)
-        target, left = (self._target(one, index, feet, heads, hands) for one in (look, before))
+        look, previous = person.script.looks_at(seconds)
+        target, left = (self._target(one, index, feet, heads, hands) for one in (look, previous))
         since = seconds - look.start_seconds
         gaze = _between(left - head, target - head, since / _EYE_TURN_SECONDS)
         start, stop = (self._forward(person, head, place) for place in (left, target))
@@ -134,7 +135,7 @@ class Story:
         return Pose(head=head, forward=forward, gaze=gaze, target=target, look=look, hands=hands)
 
     def _hands(self, person: Person, head: Floats, seconds: float, feet: Floats) -> list[Floats]:
-        """Left and right as seen from the camera; the one nearer to the object goes."""
+        """Left and right hand as seen from the camera; the one nearer to the action's object reaches for it."""
         to_table = -head * (1, 0, 1)
         to_table = to_table / max(float(np.linalg.norm(to_table)), 1e-6)
         rest = [head + (side * 0.21, -0.58, 0) + to_table * 0.16 for side in (-1, 1)]
@@ -164,7 +165,7 @@ class Story:
                 return hands[int(a < 0.5)]
 
     def _forward(self, person: Person, head: Floats, target: Floats) -> Floats:
-        """The head's direction: towards the target, less what the eyes do alone."""
+        """The head's direction: towards the target, less the part of the turn that the eyes make alone."""
         to_target, rest = target - head, -head
         yaw, rest_yaw = np.arctan2(to_target[0], to_target[2]), np.arctan2(rest[0], rest[2])
         pitch = np.arctan2(to_target[1], np.hypot(to_target[0], to_target[2]))
@@ -174,7 +175,7 @@ class Story:
         return np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
 
     def _view(self, point: Floats) -> Floats:
-        """Right, up and towards the camera at a point: columns, [3, 3]."""
+        """The directions right, up and towards the camera at a point as columns, [3, 3]."""
         toward = self.kitchen.camera.position - point
         toward = toward / np.linalg.norm(toward)
         right = np.array([-toward[2], 0.0, toward[0]])
@@ -204,7 +205,7 @@ def _smooth(share: float) -> float:
 
 
 def _between(start: Floats, stop: Floats, share: float) -> Floats:
-    """A unit vector on the way from one direction to another; opposite ones go round by the camera's side."""
+    """A unit vector on the way from one direction to another; between opposite ones by the camera's side."""
     start, stop = start / np.linalg.norm(start), stop / np.linalg.norm(stop)
     mixed = start + (stop - start) * _smooth(share)
     if np.linalg.norm(mixed) < 0.2:

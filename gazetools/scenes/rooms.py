@@ -1,4 +1,4 @@
-"""A kitchen's still parts, drawn once per clip: wall, counter and shelf behind the people, the table before them."""
+"""The parts of a kitchen that do not move, drawn once per clip: wall, counter and shelf, then the table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gazetools.scenes.world import COUNTER_Y, COUNTER_Z, SHELF_Y, SHELF_Z, TABLE
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Two layers at one picture size; people behind the table stand between them."""
+    """The layers of a kitchen at one picture size; people behind the table stand between the first two."""
 
     behind: Pixels
     """Wall, counter and shelf: uint8 [H, W, 3]."""
@@ -22,14 +22,15 @@ class Room:
     table_mask: Pixels
     """255 where the table hides what is behind it."""
     before: Pixels
-    """Something near the camera, and `before_mask` where it is."""
+    """Something near the camera."""
     before_mask: Pixels | None
+    """255 where it is; None: nothing is near the camera."""
     light: Floats
     """Brightness of red, green, blue at the left and the right edge: [2, 3], 1 = neutral."""
 
 
 def draw_room(kitchen: Kitchen, size_hw: tuple[int, int]) -> Room:
-    """Everything from the kitchen's style seed."""
+    """The room of a kitchen; all its colours and textures follow from the kitchen's style seed."""
     rng = np.random.default_rng([kitchen.style_seed, 7])
     camera, half = kitchen.camera, kitchen.half_width
     height, width = size_hw
@@ -77,13 +78,13 @@ def draw_room(kitchen: Kitchen, size_hw: tuple[int, int]) -> Room:
 
 
 def _paint(rng: np.random.Generator, darkest: float) -> Floats:
-    """A colour as walls and furniture have it: rarely a strong one."""
+    """A random colour of walls and furniture, rarely a strong one."""
     colour = rng.uniform(darkest, 235, 3)
     return colour.mean() + (colour - colour.mean()) * rng.uniform(0.1, 0.8)
 
 
 def _tiles(canvas: Canvas, rng: np.random.Generator, kitchen: Kitchen, wall: Floats) -> None:
-    """Joints between tiles, a window or a picture on the wall."""
+    """Draw joints between tiles, and a window or a picture on the wall."""
     camera, half = kitchen.camera, kitchen.half_width
     step, contrast = rng.uniform(0.18, 0.5), rng.uniform(0.8, 1.1)
     if rng.random() < 0.7:
@@ -100,7 +101,7 @@ def _tiles(canvas: Canvas, rng: np.random.Generator, kitchen: Kitchen, wall: Flo
 
 
 def _something_near(rng: np.random.Generator, aspect: float, size_hw: tuple[int, int]) -> tuple[Pixels, Pixels | None]:
-    """Half the kitchens have a plant, a lamp or a jug near the camera that hides a corner."""
+    """A plant, lamp or jug near the camera that hides a corner, and its mask; None in half of the kitchens."""
     layer = np.zeros((*size_hw, 3), np.uint8)
     if rng.random() < 0.5:
         return layer, None
@@ -117,7 +118,7 @@ def _something_near(rng: np.random.Generator, aspect: float, size_hw: tuple[int,
 
 
 def _grain(rng: np.random.Generator, size_hw: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Soft spots and stripes, some levels high."""
+    """Soft spots and stripes of a few grey levels, float32 [H, W, 1]."""
     height, width = size_hw
     spots = rng.normal(0, rng.uniform(2, 9), (12, 18)).astype(np.float32)
     stripes = rng.normal(0, rng.uniform(1, 6), (96, 3)).astype(np.float32)

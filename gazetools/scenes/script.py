@@ -1,4 +1,4 @@
-"""Who looks where and reaches for what, and when: the statistics of gaze and action as a timetable."""
+"""Timetable of looks and actions of one person, drawn with the statistics of the settings."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ AlongKind = Literal["precedes", "misleads", "elsewhere"]
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """From `start_seconds` until the next look."""
+    """One look, from `start_seconds` until the next look."""
 
     start_seconds: float
     kind: LookKind
     number: int = 0
-    """The noun of an object, the index of a person for a head."""
+    """Noun for `object`, index of the person for `head`."""
     spot: tuple[float, ...] = (0.0, 0.0, 0.0)
-    """For `point` and `outside`: three numbers in 0..1 that choose the spot."""
+    """Three numbers in 0..1 that choose the place of `point` and `outside`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Action:
     verb: int
     noun: int
     gaze: AlongKind = "precedes"
-    """What the gaze did from the lead before its start on."""
+    """Gaze between the lead before the start and the start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +47,12 @@ class Script:
     reach_seconds: float
 
     def looks_at(self, seconds: float) -> tuple[Look, Look]:
-        """(the look at this time, the one before)."""
+        """(the look at this time, the previous look)."""
         place = bisect.bisect_right(self.looks, seconds, key=lambda look: look.start_seconds) - 1
         return self.looks[max(place, 0)], self.looks[max(place - 1, 0)]
 
     def reach_at(self, seconds: float) -> tuple[Action | None, float]:
-        """(the action whose object the hand is at or on the way to or from, share of the way 0..1)."""
+        """(the action for which the hand reaches, holds or returns; share of the way to the object, 0..1)."""
         for action in self.actions:
             if action.start_seconds - self.reach_seconds <= seconds < action.stop_seconds + self.reach_seconds:
                 there = (seconds - action.start_seconds) / self.reach_seconds + 1
@@ -64,7 +64,7 @@ class Script:
 def make_script(
     rng: np.random.Generator, settings: SceneSettings, *, seconds: float, person: int, people: int
 ) -> Script:
-    """Actions one after the other: free looks, the look before the action, the reach, the action."""
+    """A script of actions; each has free looks, the look before the action, the reach, and the action itself."""
     looks: list[Look] = []
     actions: list[Action] = []
     clock = 0.0
@@ -75,8 +75,8 @@ def make_script(
             break
         noun, verb = int(rng.integers(len(NOUNS))), int(rng.integers(len(VERBS)))
         looks += _free_looks(rng, settings, clock, clock + idle, person=person, people=people)
-        before, gaze = _look_before(rng, settings, start - lead, noun, person=person, people=people)
-        looks += [before, Look(start_seconds=start - settings.reach_seconds, kind="object", number=noun)]
+        look, gaze = _look_before(rng, settings, start - lead, noun, person=person, people=people)
+        looks += [look, Look(start_seconds=start - settings.reach_seconds, kind="object", number=noun)]
         stop = start + settings.act_seconds
         actions.append(Action(start_seconds=start, stop_seconds=stop, verb=verb, noun=noun, gaze=gaze))
         clock = stop

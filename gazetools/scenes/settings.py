@@ -1,4 +1,4 @@
-"""What may be chosen about the synthetic kitchens: size, people, places and the statistics of gaze and action."""
+"""Settings of the synthetic kitchens: size, people, places and the statistics of gaze and action."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from gazetools.schemas.errors import UsageError
 
 GENERATOR_VERSION = 2
-"""Changed with anything that changes a picture or its truth; the scores of `gazelle_tiny` belong to one version."""
+"""Raised by every change to a picture or its truth; the scores of `gazelle_tiny` belong to one version."""
 TEST_SEED = 1_000_000
-"""Seeds from here on are for tests and scores; training uses smaller ones only."""
+"""First of the seeds for tests and scores; training uses only smaller ones."""
 
 WIDTH, HEIGHT, FPS = 796, 448, 30
 NOUNS = ("cup", "bowl", "bottle", "apple", "pan", "plate", "jar", "kettle")
@@ -20,33 +20,36 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class SceneSettings:
-    """One set of kitchens. Ranges are drawn from uniformly."""
+    """Settings of one set of kitchens; draws from a range are uniform."""
 
     width: int = WIDTH
+    """Width of the pictures in pixels."""
     height: int = HEIGHT
-    """Size of the pictures in pixels; the world is drawn to any size and ratio."""
+    """Height of the pictures in pixels."""
     fps: int = FPS
     keyframe_every: int | None = None
-    """Frames from one keyframe to the next; None: the encoder's 250. Fewer make single clips quick to decode."""
+    """Frames from one keyframe to the next; None: the encoder's 250. With fewer, seeking is faster."""
     people: tuple[int, int] = (1, 3)
-    """Fewest and most people of a clip."""
+    """Least and greatest number of people in a clip."""
     participants: int = 4
-    """Kitchens (P01, P02, ...); the clips go round them, and a clip of one shows its kitchen, places and light."""
+    """Number of kitchens (P01, P02, ...), which the clips use in turn; a kitchen keeps its places and light."""
     place_habit: float = 0.9
-    """Probability that a noun lies at its usual one of the eight places, the same in all kitchens: 1 makes a place tell
-    the noun, 0 deals the nouns anew in every kitchen."""
+    """Probability that a noun lies at its usual place, the same in all kitchens. With 1 the place determines the noun,
+    with 0 every kitchen has its own places."""
     place_jitter: float = 0.04
-    """Largest distance in metres of an object from its place, in each direction."""
+    """Largest distance in metres between an object and its place, along each axis."""
     p_gaze_precedes: float = 0.85
-    """Probability that person 1 looks at an action's object from `lead_seconds` before its start on."""
+    """Probability that person 1 looks at an action's object, beginning `lead_seconds` before the action."""
     p_misleading: float = 0.1
-    """Probability of a look at another object for that time; in the remaining cases the look goes to no object."""
+    """Probability of a look at another object in that time; in the remaining cases the look goes to no object."""
     lead_seconds: Range = (1.8, 2.4)
+    """Time between the beginning of that look and the action."""
     idle_seconds: Range = (0.3, 1.0)
-    """Free looks between an action's stop and the look before the next."""
+    """Time of free looks between an action and the look before the next one."""
     reach_seconds: float = 0.4
-    """Before the start the hand leaves and the eyes are on the object, whatever came before."""
+    """Time before an action in which the hand moves to the object; the eyes are on the object, too."""
     act_seconds: float = 0.8
+    """Length of an action."""
     p_outside: float = 0.12
     """Share of free looks that leave the frame."""
 
@@ -82,11 +85,11 @@ class SceneSettings:
 
     @property
     def chance_noun_accuracy(self) -> float:
-        """Accuracy of a guess that knows nothing: nouns are drawn uniformly and independently."""
+        """Accuracy of a random guess: nouns are drawn uniformly and independently."""
         return 1 / len(NOUNS)
 
     @property
     def achievable_noun_accuracy(self) -> float:
-        """Accuracy of naming the object looked at, before the hand leaves, by somebody who sees gaze perfectly."""
+        """Accuracy of naming the object looked at with perfect knowledge of gaze, before the hand moves."""
         elsewhere = 1 - self.p_gaze_precedes - self.p_misleading
         return self.p_gaze_precedes + elsewhere * self.chance_noun_accuracy

@@ -1,4 +1,4 @@
-"""What stands and sits in a kitchen: eight objects, bodies, arms and hands."""
+"""Pictures of the eight objects, and of bodies, arms and hands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gazetools.scenes.canvas import Canvas, Floats
 from gazetools.scenes.settings import NOUNS
 
 OBJECT_HEIGHTS = (0.11, 0.09, 0.27, 0.09, 0.08, 0.05, 0.16, 0.2)
-"""Metres, in the order of NOUNS; the gaze target is at half the height."""
+"""Heights in metres, in the order of NOUNS; the gaze target is at half the height."""
 OBJECT_HALF_WIDTHS = (0.055, 0.095, 0.045, 0.05, 0.115, 0.13, 0.06, 0.1)
 _COLOURS = (
     (205, 60, 60), (70, 110, 210), (50, 150, 80), (120, 190, 50), (60, 60, 66), (240, 240, 235), (225, 160, 50),
@@ -20,7 +20,7 @@ _COLOURS = (
 
 @dataclass(frozen=True, kw_only=True)
 class BodyLook:
-    """Clothes; RGB in 0..255."""
+    """Look of a body; RGB in 0..255."""
 
     shirt: Floats
     stripes: bool
@@ -29,13 +29,13 @@ class BodyLook:
 
 
 def random_body(rng: np.random.Generator) -> BodyLook:
-    """Any shirt."""
+    """A body with a random shirt and shoulders."""
     shirt, stripes = rng.uniform(40, 225, 3), bool(rng.random() < 0.3)
     return BodyLook(shirt=shirt, stripes=stripes, broad=float(rng.uniform(0.19, 0.25)))
 
 
 def object_colours(rng: np.random.Generator) -> Floats:
-    """[nouns, 3]: each noun's colour, a little different in every kitchen."""
+    """Colour of each noun, [nouns, 3]; it varies a little between kitchens."""
     return np.array(_COLOURS) + rng.uniform(-18, 18, (len(NOUNS), 3))
 
 
@@ -77,7 +77,7 @@ def draw_object(canvas: Canvas, noun: int, foot_xy: Floats, scale: float, colour
 
 
 def draw_body(canvas: Canvas, look: BodyLook, neck_xy: Floats, scale: float, skin: Floats, shade: Floats) -> None:
-    """Neck, shoulders and trunk below a head whose chin is at `neck_xy`."""
+    """Draw neck, shoulders and trunk below a head whose chin is at `neck_xy`."""
     x, y = float(neck_xy[0]), float(neck_xy[1])
     b = look.broad * scale
     shirt = look.shirt * shade
@@ -96,7 +96,7 @@ def draw_body(canvas: Canvas, look: BodyLook, neck_xy: Floats, scale: float, ski
 def draw_arm(
     canvas: Canvas, look: BodyLook, shoulder_xy: Floats, hand_xy: Floats, scale: float, skin: Floats, shade: Floats
 ) -> None:
-    """Upper arm, forearm and hand; the elbow hangs a little."""
+    """Draw upper arm, forearm and hand; the elbow hangs a little below the straight line."""
     elbow = 0.5 * (shoulder_xy + hand_xy) + np.array([0.0, 0.07 * scale])
     canvas.stroke(shoulder_xy, elbow, 0.09 * scale, look.shirt * (0.9 * shade))
     canvas.stroke(elbow, hand_xy, 0.07 * scale, look.shirt * (0.84 * shade))

@@ -17,7 +17,7 @@ COUNTER_Y, COUNTER_Z = 0.95, (1.1, 1.5)
 SHELF_Y, SHELF_Z = 1.58, (1.3, 1.5)
 WALL_Z = 1.5
 HEAD_HEIGHT = 0.36
-"""Metres, hair included: a little more than life, so that a face fills some patches of a small model."""
+"""Height of a head with hair in metres, larger than in life, so that a face fills several patches of a small model."""
 
 # (x as a share of the kitchen's half width, y, z): near and far on the table in a zigzag, counter, shelves
 _PLACES = (
@@ -33,7 +33,7 @@ _PLACES = (
 # (x share, z): behind the table, at its ends, before it (seen from behind)
 _STATIONS = ((-0.52, 0.8), (0.0, 0.8), (0.5, 0.8), (-0.9, 0.05), (0.9, 0.05), (-0.62, -0.85), (0.64, -0.85))
 _LEAST_HEAD_DISTANCE = 0.28
-"""Between the middles of two heads, in frame heights."""
+"""Least distance between the middles of two heads, in frame heights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +67,19 @@ class Camera:
 
 @dataclass(frozen=True, kw_only=True)
 class Kitchen:
-    """What the clips of one participant share."""
+    """The part of a scene that the clips of one participant share."""
 
     camera: Camera
     half_width: float
-    """Metres from the middle to the side that the camera just sees."""
+    """Distance in metres from the middle to the edge of the camera's view."""
     objects: Floats
-    """[nouns, 3]: where each stands (its base's middle)."""
+    """Middle of each object's base in metres, [nouns, 3]."""
     style_seed: int
     """Seed of colours, textures and light."""
 
 
 def make_kitchen(rng: np.random.Generator, settings: SceneSettings) -> Kitchen:
-    """A camera that sees table, shelf and heads, and eight nouns at their places."""
+    """A kitchen with a camera that sees table, shelf and heads, and with all nouns at places."""
     half_width = 0.72 * settings.aspect
     camera = _aimed_camera(rng, settings.aspect, half_width)
     slots = np.arange(len(NOUNS))
@@ -92,7 +92,7 @@ def make_kitchen(rng: np.random.Generator, settings: SceneSettings) -> Kitchen:
 
 
 def _aimed_camera(rng: np.random.Generator, aspect: float, half_width: float) -> Camera:
-    """Pitch and focal length such that heads and shelf are in the upper part and the table's edge in the lower."""
+    """A camera that sees heads and shelf in the upper part of the frame and the table's edge in the lower part."""
     distance, height = rng.uniform(3.9, 4.9), rng.uniform(2.0, 3.1)
     highest = np.arctan2(1.86 - height, distance + 0.8)
     lowest = np.arctan2(TABLE_Y - 0.06 - height, distance + TABLE_Z[0])
@@ -108,7 +108,7 @@ def _aimed_camera(rng: np.random.Generator, aspect: float, half_width: float) ->
 
 
 def choose_stations(rng: np.random.Generator, kitchen: Kitchen, count: int) -> Floats:
-    """Head centres of `count` people, [count, 3], whose heads do not cover each other; person 1 first."""
+    """Centres of up to `count` heads that do not hide each other, [people, 3] in metres; person 1 first."""
     chosen: list[Floats] = []
     for station in rng.permutation(len(_STATIONS)):
         share, z = _STATIONS[station]

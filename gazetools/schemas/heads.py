@@ -36,7 +36,7 @@ class DetectOptions(StrictModel):
     lost_seconds: float = Field(default=1.0, ge=0)
     """A person not seen for longer gets a new track id."""
     every: int = Field(default=1, ge=1)
-    """Look at every N-th decoded frame; the others get no boxes (see `fill_gaps` of extract)."""
+    """Look at every N-th decoded frame; the others get no boxes (see `--fill-gaps` of extract)."""
     batch_size: int | Literal["auto"] = "auto"
     """`auto` or a number of frames."""
     device: str = "auto"

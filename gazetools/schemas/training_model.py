@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from gazetools.schemas.base import Choices, StrictModel
 
@@ -13,14 +13,13 @@ FUSION_NAMES = Choices("interleave", "add", "cross_attention", "attention_bias",
 Fusion = Annotated[str, FUSION_NAMES]
 Temporal = Literal["tubelet", "frame", "conv"]
 HeatmapPositions = Literal["shared", "own"]
-PositiveInt = Annotated[int, Field(gt=0)]
 
 RANDOM_WEIGHTS = "random"
-"""Value of `model_kwargs.checkpoint` that asks for seeded random weights."""
+"""Value of `model_kwargs.checkpoint` for seeded random weights."""
 
 
 class EncoderSettings(StrictModel):
-    """`model_kwargs.pretrain_kwargs.encoder`: a known `model_name`, whose sizes single keys replace."""
+    """`model_kwargs.pretrain_kwargs.encoder`: a known `model_name`; single keys replace its sizes."""
 
     model_name: str = "vit_large"
     checkpoint_key: str = "target_encoder"
@@ -31,9 +30,9 @@ class EncoderSettings(StrictModel):
     num_heads: PositiveInt | None = None
     mlp_ratio: Annotated[FiniteFloat, Field(gt=0)] | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the frozen encoder's weights."""
+    """Dtype of the frozen encoder's weights."""
     compile: bool = False
-    """torch.compile of the encoder; on the CPU it needs a C++ compiler."""
+    """Whether torch.compile compiles the encoder; on the CPU it needs a C++ compiler."""
     uniform_power: bool = True
     use_rope: Literal[True] = True
     use_sdpa: bool = True
@@ -43,30 +42,30 @@ class EncoderSettings(StrictModel):
 
 
 class PredictorSettings(StrictModel):
-    """`model_kwargs.pretrain_kwargs.predictor`; what is None comes from the checkpoint, else V-JEPA 2's release."""
+    """`model_kwargs.pretrain_kwargs.predictor`; None takes the checkpoint's value, else that of V-JEPA 2's release."""
 
     model_name: str = "vit_predictor"
     checkpoint_key: str = "predictor"
     num_frames: PositiveInt = 64
-    """Frames that positions reach; the horizon ends there."""
+    """Frames for which the predictor has positions; anticipation times cannot go beyond."""
     depth: PositiveInt | None = None
     num_heads: PositiveInt = 12
     predictor_embed_dim: PositiveInt | None = None
     num_mask_tokens: PositiveInt | None = None
-    mask_index: Annotated[int, Field(ge=0)] = 1
-    """Mask token used to anticipate, modulo num_mask_tokens; V-JEPA 2 uses 1 (PITFALLS 32)."""
+    mask_index: NonNegativeInt = 1
+    """Mask token used to anticipate, modulo num_mask_tokens; V-JEPA 2 uses 1."""
     zero_init_mask_tokens: bool = True
     use_mask_tokens: Literal[True] = True
     heatmap_patch_size: PositiveInt | None = None
-    """Pixels per heatmap token; None takes the encoder's patch_size."""
+    """Pixels per heatmap token; None: the encoder's patch_size."""
     fusion: Fusion | None = None
-    """How the heatmap enters. None: `interleave` with use_heatmap, else `none`."""
+    """How heatmap tokens enter the predictor. None: `interleave` with use_heatmap, else `none`."""
     multiscale: Annotated[list[PositiveInt], Field(min_length=1)] | None = None
-    """Patch sizes of several heatmap grids, such as [16, 32, 64]; replaces heatmap_patch_size."""
+    """Patch sizes of several heatmap grids, such as [16, 32, 64], instead of heatmap_patch_size."""
     temporal: Temporal = "tubelet"
-    """Frames of a time step: one mean map (`tubelet`), a grid per frame (`frame`), or a convolution (`conv`)."""
+    """Maps of a time step: their mean (`tubelet`), a grid per frame (`frame`), or a convolution over them (`conv`)."""
     heatmap_positions: HeatmapPositions | None = None
-    """`own` where the heatmap shows another view than the video: time is shared, places have their own embedding.
+    """`own` where the heatmap shows another view than the video: time is shared, places have a learned embedding.
     None: `own` for sources of another view, else `shared`."""
     heatmap_dropout: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.0
     """Probability, in training, that a clip's heatmap is replaced by zeros."""
@@ -104,7 +103,7 @@ class ModelSettings(StrictModel):
     """`model_kwargs`."""
 
     checkpoint: str
-    """Meta's .pt file, a folder of transformers' save_pretrained or a hub name (facebook/vjepa2-vitl-fpc64-256), whose
+    """Meta's .pt file; a folder of transformers' save_pretrained or a hub name (facebook/vjepa2-vitl-fpc64-256), whose
     sizes need not be given; or `random` for seeded random weights (tests and trials only)."""
     module_name: str = "gazetools.trainer.models.vit_encoder_predictor_heatmap_ar"
     wrapper_kwargs: WrapperSettings = WrapperSettings()

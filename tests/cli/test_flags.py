@@ -42,5 +42,12 @@ def test_a_commands_flags_are_those_of_the_list(command: str) -> None:
     assert flags_of(command) == _listed()[command]
 
 
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_prints_json_and_reads_many_options_from_a_file(command: str) -> None:
+    names = {parameter.name for parameter in _load(command).params if parameter.param_type_name == "option"}
+    assert "as_json" in names
+    assert ("config" in names) == (len(names - {"config"}) > 5)
+
+
 def test_the_list_names_every_command() -> None:
     assert list(_listed()) == list(COMMANDS)

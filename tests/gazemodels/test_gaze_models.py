@@ -67,7 +67,7 @@ def test_heads_look_to_the_middle_and_beyond(
 
 
 def test_angles_are_those_of_the_pixels_not_of_the_square_map() -> None:
-    """In a frame of 2:1 the point 30 degrees beside the axis has cos(30 degrees) ** power."""
+    """In a frame of 2:1 the point 30 degrees off the axis has cos(30 degrees) ** power."""
     (found,) = HeadDirection(CPU)(np.zeros((1, 500, 1000, 3), np.uint8), [[(0.0, 0.49, 0.02, 0.51)]]).heatmap
     column = 20
     x = (column + 0.5) / 64 * 1000 - 10

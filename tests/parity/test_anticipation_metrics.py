@@ -28,8 +28,8 @@ def test_class_mean_recall_and_accuracy_after_every_batch(golden: Golden) -> Non
             ending = metrics.k if metrics.k < 5 else 5
             assert values[f"recall{ending}"] == pytest.approx(expected["recall"], abs=PERCENT_ATOL), (prefix, number)
             assert values[f"top{ending}"] == pytest.approx(expected["accuracy"], abs=PERCENT_ATOL), (prefix, number)
-        assert torch.equal(metrics.hits.float(), golden.tensors[f"{prefix}TP"])
-        assert torch.equal((metrics.totals - metrics.hits).float(), golden.tensors[f"{prefix}FN"])
+        assert torch.equal(metrics.counted.hits.float(), golden.tensors[f"{prefix}TP"])
+        assert torch.equal((metrics.counted.totals - metrics.counted.hits).float(), golden.tensors[f"{prefix}FN"])
 
 
 def test_focal_loss_and_its_gradient(golden: Golden) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -106,7 +106,7 @@ class BatchRunner:
         people = [(i, place) for i, frame in enumerate(prompts) for place in range(len(frame.prompt_boxes))]
         small = [(i, place) for i, place in people if place in prompts[i].small]
         others = [(i, place) for i, place in people if place not in prompts[i].small]
-        passes: list[Pending] = []
+        passes: list[_Pass] = []
         if others:
             boxes: list[list[BoxXyxy | None]] = [[] for _ in images]
             for i, place in others:
@@ -118,7 +118,7 @@ class BatchRunner:
         row = {person: number for number, person in enumerate([*others, *small])}
         return _Several(passes, order=[row[person] for person in people])
 
-    def _forward_crops(self, heads: list[tuple[npt.NDArray[np.uint8], BoxXyxy | None]]) -> Pending:
+    def _forward_crops(self, heads: list[tuple[npt.NDArray[np.uint8], BoxXyxy | None]]) -> _Pass:
         """One person per frame and box, each in a crop of its own; maps relative to the whole frame."""
         inputs, boxes, crops = [], [], []
         for rgb, box in heads:
@@ -130,11 +130,11 @@ class BatchRunner:
             inputs.append(self.model.preprocess(self._placed([cut(rgb, crop)])))
             boxes.append([inside])
             crops.append(crop)
-        return _OfCrops(self._forward(torch.cat(inputs), boxes), crops)
+        return replace(self._forward(torch.cat(inputs), boxes), crops=crops)
 
     def _forward(
         self, images: list[npt.NDArray[np.uint8]] | torch.Tensor, boxes: Sequence[Sequence[BoxXyxy | None]]
-    ) -> Pending:
+    ) -> _Pass:
         """Submit one batch to the device: frames, or the tensor that `preprocess` made of them."""
         out = self.model(images if isinstance(images, torch.Tensor) else self._placed(images), boxes)
         finite = torch.isfinite(out.heatmap).all()
@@ -172,38 +172,29 @@ class _Pass:
     finite: torch.Tensor
     heatmap: torch.Tensor
     inout: torch.Tensor | None
+    crops: Sequence[BoxXyxy] = ()
+    """Part of the frame that each map shows; empty: all maps show whole frames."""
 
     def result(self) -> BatchResult:
-        """Copy the maps from the device."""
+        """Copy the maps from the device, and put those of crops back into their frames."""
         if not bool(self.finite):
             raise FaultError(
                 f"The model {self.model.name} gave NaN or inf in a heatmap ({self.model.dtype}).",
                 hint="Check the weights, or use --dtype float32.",
             )
-        count = len(self.heatmap)
-        inout = np.full(count, np.nan, np.float32) if self.inout is None else self.inout.cpu().numpy()
-        return BatchResult(heatmap=self.heatmap.cpu().numpy(), inout=inout)
-
-
-@dataclass(frozen=True)
-class _OfCrops:
-    """Maps of crops, put back into their frames."""
-
-    found: Pending
-    crops: list[BoxXyxy]
-
-    def result(self) -> BatchResult:
-        """Maps [N, H, W] of the whole frames."""
-        found = self.found.result()
-        maps = [map_into_frame(m.astype(np.float32), crop) for m, crop in zip(found.heatmap, self.crops, strict=True)]
-        return BatchResult(heatmap=np.stack(maps).astype(np.float16), inout=found.inout)
+        maps = self.heatmap.cpu().numpy()
+        inout = np.full(len(maps), np.nan, np.float32) if self.inout is None else self.inout.cpu().numpy()
+        if self.crops:
+            pairs = zip(maps.astype(np.float32), self.crops, strict=True)
+            maps = np.stack([map_into_frame(one, crop) for one, crop in pairs]).astype(np.float16)
+        return BatchResult(heatmap=maps, inout=inout)
 
 
 @dataclass(frozen=True)
 class _Several:
     """The rows of several passes, one after the other or in `order`."""
 
-    passes: list[Pending]
+    passes: Sequence[Pending]
     order: list[int] | None = None
 
     def result(self) -> BatchResult:

@@ -1,1 +1,1 @@
-"""What leaves a run folder: weights as safetensors, predictions in the EPIC-KITCHENS challenge's JSON."""
+"""Exports of a run: weights as safetensors, predictions as the JSON of the EPIC-KITCHENS challenge."""

@@ -1,7 +1,7 @@
 """Predictions in the JSON of the EPIC-KITCHENS-100 action anticipation challenge, and the reader that checks them.
 
-The shape is that of the challenge's submissions (version 0.2, evaluated by epic-kitchens/C3-Action-Anticipation): per
-narration id the scores of every verb, of every noun, and of the best 100 actions, whose names are "verb,noun".
+The format is that of the challenge's submissions (version 0.2, evaluated by epic-kitchens/C3-Action-Anticipation): for
+each narration id the scores of every verb, of every noun, and of the best 100 actions, whose names are "verb,noun".
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_BYTES = 4 << 30
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisionLevels:
-    """How the challenge classes a method, 0..5 each: pretraining, training labels, training data."""
+    """Supervision of a method by the challenge's rules, 0..5 each: pretraining, training labels, training data."""
 
     pretraining: int
     training_labels: int
@@ -42,7 +42,7 @@ class SupervisionLevels:
 
     @staticmethod
     def parse(text: str) -> SupervisionLevels:
-        """`PT,TL,TD`, such as `2,3,3`."""
+        """The levels of a text `PT,TL,TD`, such as `2,3,3`."""
         parts = text.split(",")
         if len(parts) != len(_LEVELS) or not all(part.strip().isdigit() for part in parts):
             raise UsageError(
@@ -54,10 +54,10 @@ class SupervisionLevels:
 
 
 def write_epic(path: Path, predictions: Predictions, levels: SupervisionLevels) -> int:
-    """Write the submission of one model on one split and read it back; the number of clips.
+    """Write the submission of one model on one split, read it back, and return the number of clips.
 
-    Classes without an output (training lacks them) get the clip's lowest score of the task minus 1. Raises UsageError
-    where the predictions are not of EPIC-KITCHENS-100, lack narration ids, or hold too few scores.
+    Classes that training lacks have no output; their score is the clip's lowest score of the task minus 1. Raises
+    UsageError where the predictions are not of EPIC-KITCHENS-100, lack narration ids, or hold too few scores.
     """
     names, arrays = predictions.clip_names, predictions.arrays
     if set(predictions.tasks) != {"verb", "noun", "action"}:
@@ -97,7 +97,7 @@ def write_epic(path: Path, predictions: Predictions, levels: SupervisionLevels) 
 
 
 def _whole_scores(predictions: Predictions, task: str, count: int) -> Any:
-    """float64 [N, count], a column per original class id."""
+    """Scores of a task, float64 [N, count], with a column per original class id."""
     arrays = predictions.arrays
     ids, top, scores = arrays[f"classes_{task}"], arrays[f"top_{task}"], arrays[f"score_{task}"]
     if ids.max() >= count:
@@ -113,7 +113,7 @@ def _whole_scores(predictions: Predictions, task: str, count: int) -> Any:
 
 
 def read_epic(path: Path) -> dict[str, Any]:
-    """A submission whose shape is right; DataFileError with every problem (at most 20 shown) otherwise."""
+    """A valid submission. Raises DataFileError with every problem (at most 20 shown) for another file."""
     document = read_json(path, max_bytes=_MAX_BYTES)
     check_epic(document, str(path))
     return dict(document)

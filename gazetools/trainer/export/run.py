@@ -26,14 +26,15 @@ def export(
     levels: SupervisionLevels | None = None,
     weights: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Write the weights and the challenge predictions of one model; what was written, as plain values.
+    """Write the weights and the challenge's predictions of one model; returns what was written as plain values.
 
     Args:
         runs: folders of finished runs.
-        arm: None takes `estimated`, or the only arm.
-        seed: None takes the one that was best where its epoch was chosen.
-        split: of the predictions; None takes `val_start`, or the only validation split.
+        arm: arm of the model; None: `estimated`, or the only arm.
+        seed: seed of the model; None: the one that was best where its epoch was chosen.
+        split: split of the predictions; None: `val_start`, or the only validation split.
         epic: JSON file to write; needs `levels`.
+        levels: the supervision levels in that file.
         weights: folder to write.
 
     Raises UsageError where the model or the split is not there.
@@ -59,7 +60,7 @@ def export(
 
 
 def choose_model(study: Study, arm: str | None, seed: int | None) -> ModelOfRun:
-    """The model of an arm and seed; UsageError where there is none or no rule to choose."""
+    """The model of an arm and seed. Raises UsageError where there is none, or several arms and none is named."""
     if arm is None:
         if PREFERRED_ARM not in study.arms and len(study.arms) > 1:
             raise UsageError("Several arms could be exported.", hint=f"Pass --export-arm: {', '.join(study.arms)}.")

@@ -13,11 +13,11 @@ from transformers.models.vjepa2.configuration_vjepa2 import VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Layer, VJEPA2RopeAttention
 
 NORM_EPS = 1e-6
-"""LayerNorm epsilon of V-JEPA 2's encoder and predictor (the attentive probe has 1e-5)."""
+"""LayerNorm epsilon of V-JEPA 2's encoder and predictor (that of the attentive probe is 1e-5)."""
 
 
 class BiasedPositions(NamedTuple):
-    """Positions [B or 1, N, 3] and a bias on every key's attention logit [B, heads, N]."""
+    """Positions [B or 1, N, 3], and a bias for the attention logit of every key [B, heads, N]."""
 
     tyx: Tensor
     bias: Tensor
@@ -27,7 +27,7 @@ class CoordinateRotaryAttention(VJEPA2RopeAttention):
     """transformers' rotary attention with positions [B or 1, N, 3] instead of flat ids of one square grid.
 
     transformers derives rows and columns from config.crop_size, which is silently wrong for other clip sizes and
-    cannot place a token between cells, as coarser heatmap grids need.
+    cannot place a token between cells, which coarser heatmap grids need.
     """
 
     def get_position_ids(self, x: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,11 +38,11 @@ class CoordinateRotaryAttention(VJEPA2RopeAttention):
         return time, row, column
 
     def apply_rotary_embeddings(self, qk: Tensor, pos_ids: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Rotate `qk` [B, heads, N, head_dim]; positions take its dtype, as upstream's integer ids do in effect."""
+        """Rotate `qk` [B, heads, N, head_dim]; positions are converted to its dtype, as upstream's integer ids are."""
         return super().apply_rotary_embeddings(qk, tuple(p.to(qk.dtype) for p in pos_ids))
 
     def forward(self, hidden_states: Tensor, position_mask: Tensor | BiasedPositions | None = None) -> tuple[Any, Any]:
-        """Attention output [B, N, D]; BiasedPositions add a number per key to the logits."""
+        """(attention output [B, N, D], None); BiasedPositions add a number per key to the logits."""
         if not isinstance(position_mask, BiasedPositions):
             return super().forward(hidden_states, position_mask)
         tyx, bias = position_mask
@@ -65,7 +65,7 @@ class CoordinateRotaryAttention(VJEPA2RopeAttention):
 
 
 def block_config(*, mlp_ratio: float = 4.0, sdpa: bool = True) -> VJEPA2Config:
-    """The part of transformers' config that a block reads."""
+    """The parts of transformers' config that a block reads."""
     return VJEPA2Config(
         layer_norm_eps=NORM_EPS,
         mlp_ratio=mlp_ratio,
@@ -97,9 +97,11 @@ def run_blocks(
     key_bias: Tensor | None = None,
     after: Callable[[int, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Pass `tokens` [B, N, D] at `positions_tyx` [B or 1, N, 3] through the blocks.
+    """The output of all blocks for `tokens` [B, N, D] at `positions_tyx` [B or 1, N, 3].
 
-    `key_bias` [B, depth, heads, N] is added to the attention logits; `after(block, tokens)` is applied after a block.
+    Args:
+        key_bias: added to the attention logits, [B, depth, heads, N].
+        after: called with the number and the output of each block; its result goes on to the next block.
     """
     for number, block in enumerate(blocks):
         places = positions_tyx if key_bias is None else BiasedPositions(positions_tyx, key_bias[:, number])
@@ -112,14 +114,16 @@ def run_blocks(
     return tokens
 
 
-def init_like_upstream(module: nn.Module, blocks: nn.ModuleList, *, std: float = 0.02) -> None:
-    """V-JEPA 2's initialisation: truncated normal weights, zero biases, output layers of block k over sqrt(2 k).
+def init_like_upstream(
+    module: nn.Module, blocks: nn.ModuleList, *, output_layers: tuple[str, str] = ("attention.proj", "mlp.fc2")
+) -> None:
+    """Initialise as V-JEPA 2: truncated normal weights, zero biases, output layers of block k divided by sqrt(2 k).
 
     Source: facebookresearch/vjepa2 src/models/predictor.py, _init_weights and _rescale_blocks.
     """
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d | nn.Conv3d):
-            nn.init.trunc_normal_(part.weight, std=std, a=-2.0, b=2.0)
+            nn.init.trunc_normal_(part.weight, std=0.02, a=-2.0, b=2.0)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.LayerNorm):
@@ -127,7 +131,7 @@ def init_like_upstream(module: nn.Module, blocks: nn.ModuleList, *, std: float =
             nn.init.zeros_(part.bias)
     with torch.no_grad():
         for number, block in enumerate(blocks, start=1):
-            for layer in ("attention.proj", "mlp.fc2"):
+            for layer in output_layers:
                 block.get_parameter(f"{layer}.weight").div_(math.sqrt(2.0 * number))
 
 

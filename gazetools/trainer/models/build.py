@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gazetools.schemas.arms import TrainedPart
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
-from gazetools.trainer.models.checks import check_model_settings
+from gazetools.trainer.models.checks import check_model_settings, uses_heatmap
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.keys import from_upstream, load_strict
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
@@ -21,27 +21,29 @@ from gazetools.trainer.models.sizes import check_heads, encoder_size
 from gazetools.trainer.models.transformers_folder import read_folder, transformers_folder
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 
-# Figures of V-JEPA 2's released predictors (configs/eval/*/ek100.yaml), where neither config nor checkpoint has them.
+# Sizes of V-JEPA 2's released predictors (configs/eval/*/ek100.yaml), for what neither config nor checkpoint says.
 RELEASED_PREDICTOR_DEPTH = 12
 RELEASED_PREDICTOR_WIDTH = 384
 RELEASED_MASK_TOKENS = 10
 HEATMAP_PREFIXES = ("heatmap_tokens.", "heatmap_fusion.")
-"""The keys of a predictor that V-JEPA 2's has not."""
+"""Prefixes of the weights that gazetools adds to V-JEPA 2's predictor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """What all arms share: the frozen encoder, and the weights that every arm's predictor starts from."""
+    """The part that all arms share: the frozen encoder, and the weights with which every arm's predictor starts."""
 
     encoder: VideoEncoder
     predictor: dict[str, Tensor]
-    """Own names; empty with no_predictor."""
+    """Weights by this package's names; empty with no_predictor."""
     random_weights: bool
+    """Whether encoder and predictor are untrained."""
     notes: list[str]
+    """Lines that the run shows."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Meta's `.pt` file as a mapping, memory-mapped, without running any code in it.
+    """The content of Meta's `.pt` file, memory-mapped; no code in the file is run.
 
     Raises EnvironmentLacksError where it does not exist, CheckpointError where it is no checkpoint.
     """
@@ -64,7 +66,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_weights(config: TrainingConfig) -> dict[str, dict[str, Tensor]]:
-    """Weights of `encoder` and, where one is used, `predictor` under this package's names, from a file or a folder."""
+    """Weights of `encoder` and, if used, `predictor` by this package's names, from the config's file or folder."""
     model = config.model_kwargs
     folder = transformers_folder(model.checkpoint)
     if folder is not None:
@@ -86,16 +88,13 @@ def _part(checkpoint: dict[str, Any], key: str, path: str) -> dict[str, Tensor]:
     return from_upstream({k: v for k, v in weights.items() if isinstance(v, Tensor)})
 
 
-def uses_heatmap(config: TrainingConfig) -> bool:
-    """Whether the model reads heatmaps."""
-    return config.experiment.data.use_heatmap and config.model_kwargs.pretrain_kwargs.predictor.fusion != "none"
-
-
 def load_pretrained(config: TrainingConfig) -> Pretrained:
     """The encoder (frozen, on the CPU) and the predictor's weights, from the checkpoint or from the config's seed.
 
-    Raises UsageError for sizes that do not fit, EnvironmentLacksError where the checkpoint is not there and
-    CheckpointError where it does not fit.
+    Raises:
+        UsageError: the sizes do not fit each other.
+        EnvironmentLacksError: the checkpoint does not exist.
+        CheckpointError: the checkpoint does not fit the sizes.
     """
     model = config.model_kwargs
     encoder_settings = model.pretrain_kwargs.encoder
@@ -123,7 +122,7 @@ def load_pretrained(config: TrainingConfig) -> Pretrained:
     predictor: dict[str, Tensor] = {}
     if not model.wrapper_kwargs.no_predictor:
         if random_weights:
-            plain = _build_predictor(without_heatmap(config), size.embed_dim, {})
+            plain = build_predictor(without_heatmap(config), size.embed_dim, {})
             predictor = dict(plain.state_dict())
         else:
             predictor = weights["predictor"]
@@ -137,14 +136,14 @@ def load_pretrained(config: TrainingConfig) -> Pretrained:
 
 
 def without_heatmap(config: TrainingConfig) -> TrainingConfig:
-    """The same config with V-JEPA 2's own predictor."""
+    """The same config without a heatmap: its predictor is V-JEPA 2's."""
     return replace_settings(config, predictor={"fusion": "none"})
 
 
 def replace_settings(
     config: TrainingConfig, *, predictor: dict[str, Any], optimization: dict[str, Any] | None = None
 ) -> TrainingConfig:
-    """A copy with single (checked) values of the predictor's or the optimization's settings replaced."""
+    """A copy of the config with other (already checked) values in the predictor's and the optimization's settings."""
     model, experiment = config.model_kwargs, config.experiment
     pretrain = model.pretrain_kwargs
     pretrain = pretrain.model_copy(update={"predictor": pretrain.predictor.model_copy(update=predictor)})
@@ -158,13 +157,13 @@ def replace_settings(
 
 
 def build_wrapper(config: TrainingConfig, shared: Pretrained, *, seed: int) -> AnticipativeWrapperHeatmap:
-    """The shared encoder with a predictor of its own: pretrained weights, and new heatmap weights from `seed` alone."""
+    """The shared encoder with a new predictor: pretrained weights, and heatmap weights drawn from `seed` alone."""
     check_model_settings(config)
     data, model = config.experiment.data, config.model_kwargs
     predictor = None
     if not model.wrapper_kwargs.no_predictor:
         torch.manual_seed(seed)
-        predictor = _build_predictor(config, shared.encoder.embed_dim, shared.predictor)
+        predictor = build_predictor(config, shared.encoder.embed_dim, shared.predictor)
         load_strict(predictor, shared.predictor, what=f"predictor weights of {model.checkpoint}", new=HEATMAP_PREFIXES)
     wrapper = AnticipativeWrapperHeatmap(
         shared.encoder,
@@ -182,10 +181,10 @@ def build_wrapper(config: TrainingConfig, shared: Pretrained, *, seed: int) -> A
     return wrapper.requires_grad_(False)
 
 
-def _build_predictor(
+def build_predictor(
     config: TrainingConfig, encoder_width: int, weights: dict[str, Tensor]
 ) -> VisionTransformerPredictorHeatmap:
-    """Sizes from the config, where it has none from the checkpoint's shapes, where it has none from the release."""
+    """The predictor, with sizes from the config, else from the shapes of `weights`, else from V-JEPA 2's release."""
     data, settings = config.experiment.data, config.model_kwargs.pretrain_kwargs.predictor
     encoder = config.model_kwargs.pretrain_kwargs.encoder
     blocks = {int(k.split(".")[1]) for k in weights if k.startswith("predictor_blocks.")}
@@ -232,15 +231,17 @@ def build_probe(
 
 
 def trained_part(config: TrainingConfig) -> TrainedPart:
-    """`optimization.train`, by default the heatmap part where there is one, else the probe alone."""
+    """`optimization.train`; by default `heatmap` where the model has a heatmap part, else `probe`."""
     return config.experiment.optimization.train or ("heatmap" if uses_heatmap(config) else "probe")
 
 
 def choose_trained(wrapper: AnticipativeWrapperHeatmap, part: TrainedPart) -> dict[str, list[nn.Parameter]]:
-    """Switch gradients on for what trains beside the probe; group name (`heatmap`, `predictor`) -> parameters.
+    """Switch gradients on for the part of the model that trains in addition to the probe.
 
-    heatmap: the heatmap tokens. predictor: these and the predictor's blocks, norm and output layer.
-    all_but_encoder: the predictor's input layer and mask tokens, too. The encoder never trains.
+    `heatmap`: heatmap tokens and fusion. `predictor`: also the predictor's blocks, norm and output layer.
+    `all_but_encoder`: also the predictor's input layer and mask tokens. The encoder never trains.
+
+    Returns the trained parameters of each group, `heatmap` and `predictor`; groups without parameters are left out.
     """
     groups: dict[str, list[nn.Parameter]] = {"heatmap": [], "predictor": []}
     predictor = wrapper.predictor

@@ -37,7 +37,7 @@ class VideoEncoder(nn.Module):
         init_like_upstream(self, self.blocks)
 
     def forward(self, video: Tensor) -> Tensor:
-        """Tokens of `video` [B, 3, T, H, W]; raises ValueError where a side is no multiple of its patch."""
+        """Tokens of `video` [B, 3, T, H, W]. Raises ValueError where T, H or W is no multiple of its patch."""
         steps, rows, columns = self.grid_of(video)
         tokens = self.patch_embed(video.to(self.patch_embed.proj.weight.dtype))
         positions = grid_positions(steps, rows, columns, device=tokens.device).unsqueeze(0)

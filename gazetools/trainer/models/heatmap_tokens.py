@@ -15,12 +15,12 @@ from gazetools.schemas.training_model import HeatmapPositions, Temporal
 
 @dataclass(frozen=True, kw_only=True)
 class HeatmapGrid:
-    """The tokens of one scale."""
+    """The tokens of one scale for K maps."""
 
     tokens: Tensor
     """[B, K, grid * grid, dim], row by row."""
     times: Tensor
-    """float32 [K]: the time step of each grid, fractional where every frame has its own."""
+    """float32 [K]: time of each grid in time steps of the video; fractions where every frame has a grid."""
     steps: Tensor
     """int64 [K]: the video's time step that each grid belongs to."""
     grid: int
@@ -28,7 +28,7 @@ class HeatmapGrid:
 
 
 class _Scale(nn.Module):
-    """One patch size: convolution, modality embedding and, for another view, own spatial embedding."""
+    """One patch size: a convolution, a modality embedding and, for another view, a spatial embedding."""
 
     def __init__(self, *, dim: int, grid: int, patch: int, depth: int, own_positions: bool) -> None:
         super().__init__()
@@ -61,16 +61,16 @@ class _Scale(nn.Module):
 class HeatmapTokens(nn.Module):
     """Heatmaps [B, T, H, W] -> one HeatmapGrid per scale.
 
-    One token per map would erase where the gaze is (PITFALLS 16), hence grids.
+    Grids and not one token per map, because one token would erase where the gaze is.
 
     Args:
-        resolution: side in pixels that maps are resized to.
-        patch_sizes: pixels per token, one scale each; every one divides `resolution`.
+        resolution: side in pixels to which maps are resized.
+        patch_sizes: pixels per token of each scale; every one divides `resolution`.
         tubelet_size: frames per time step of the video.
-        temporal: `tubelet`: the mean map of a time step (an odd last frame stands alone); `frame`: a grid per frame at
-            its own fractional time; `conv`: a convolution over a step's frames (an odd last frame is repeated).
-        positions: `shared`: tokens sit at the video's cells; `own`: another view, so that only time is shared and
-            places have an embedding of their own.
+        temporal: `tubelet`: the mean map of a time step (an odd last frame is a step alone); `frame`: a grid per frame
+            at its fractional time; `conv`: a convolution over a step's frames (an odd last frame is repeated).
+        positions: `shared`: tokens have the positions of the video's cells; `own`: the maps show another view, so that
+            only time is shared and places have a learned embedding.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class HeatmapTokens(nn.Module):
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens that one time step of the video gets, over all scales."""
+        """Number of heatmap tokens per time step of the video, over all scales."""
         cells = sum(grid**2 for grid in self.grids)
         return cells * (self.tubelet_size if self.temporal == "frame" else 1)
 

@@ -1,4 +1,4 @@
-"""State dicts: V-JEPA 2's key names to and from this package's, and strict loading that lists every mismatch."""
+"""State dicts: V-JEPA 2's key names to this package's, and strict loading that lists every mismatch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UPSTREAM_QKV = re.compile(r"^((?:predictor_)?blocks\.\d+\.)attn\.qkv\.(weight|b
 
 
 def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the leading `module.` and `backbone.` that Meta's training wrappers leave."""
+    """The weights without the prefixes `module.` and `backbone.` of Meta's training wrappers."""
     result = {}
     for key, value in state.items():
         name = key
@@ -45,11 +45,11 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, what: str, ne
     """Load `state` (own names) into `module`; every key must match in name and shape.
 
     Args:
-        what: told in the error, such as `encoder weights of FILE`.
-        new: prefixes of keys that `state` need not have (the heatmap part of a pretrained predictor).
+        what: name of the weights in the error, such as `encoder weights of FILE`.
+        new: prefixes of keys that `state` may lack (the heatmap part of a pretrained predictor).
 
-    Returns the keys that stayed as they were (all of them under `new`).
-    Raises CheckpointError listing missing, unexpected and mis-shaped keys; nothing is loaded then.
+    Returns the keys that were not loaded; all begin with a prefix of `new`. Raises CheckpointError with the missing,
+    unexpected and mis-shaped keys; nothing is loaded then.
     """
     own = module.state_dict()
     missing = [k for k in own if k not in state]

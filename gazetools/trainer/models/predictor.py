@@ -14,7 +14,7 @@ from gazetools.trainer.models.blocks import NORM_EPS, build_blocks, init_like_up
 from gazetools.trainer.models.fusion import FUSIONS, HeatmapFusion, HeatmapInput, check_fusion
 from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
 
-_NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
+NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
 
 
 class VisionTransformerPredictorHeatmap(nn.Module):
@@ -23,8 +23,8 @@ class VisionTransformerPredictorHeatmap(nn.Module):
     Without a heatmap it computes exactly what V-JEPA 2's predictor does (facebookresearch/vjepa2
     src/models/predictor.py). With one, by `fusion`:
 
-    - `interleave`: grids of heatmap tokens per time step are placed before that step's video tokens; both share the
-      rotary positions of the video grid, a coarser heatmap grid sits at the centres of the video cells it covers.
+    - `interleave`: the heatmap tokens of a time step precede that step's video tokens; both share the rotary positions
+      of the video grid, where tokens of a coarser grid have the centres of the video cells that they cover.
     - `add`: a zero-initialised projection of the heatmap is added to the video tokens.
     - `cross_attention`: after every block, gated (from zero) attention of all tokens to the heatmap tokens.
     - `attention_bias`: per block and head, a number (zero at first) on the attention logits of every video token.
@@ -33,13 +33,14 @@ class VisionTransformerPredictorHeatmap(nn.Module):
 
     Args:
         img_size: side of the square crop in pixels (or a pair of equal sides).
-        num_frames: frames that positions reach; targets beyond raise UsageError.
+        num_frames: frames for which positions exist; targets after them raise UsageError.
         num_mask_tokens: learned target tokens; `mask_index` (modulo their number) is the default one.
-        use_heatmap: whether the heatmap embedding exists.
-        heatmap_resolution: side of the heatmap in pixels, default the image's.
-        heatmap_patch_size: pixels per heatmap token, default `patch_size`.
-        multiscale: patch sizes of several grids, in place of `heatmap_patch_size`.
-        temporal, heatmap_positions: see HeatmapTokens.
+        use_heatmap: whether the predictor has heatmap tokens.
+        heatmap_resolution: side of the heatmap in pixels; None: that of the image.
+        heatmap_patch_size: pixels per heatmap token; None: `patch_size`.
+        multiscale: patch sizes of several grids, instead of `heatmap_patch_size`.
+        temporal: as for HeatmapTokens.
+        heatmap_positions: as for HeatmapTokens.
     """
 
     def __init__(
@@ -73,31 +74,28 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         self.grid = side // patch_size
         self.steps = num_frames // tubelet_size
         self.mask_index = mask_index
-        self.predictor_embed = nn.Linear(embed_dim, predictor_embed_dim)
-        self.mask_tokens = nn.ParameterList(torch.zeros(1, 1, predictor_embed_dim) for _ in range(num_mask_tokens))
+        width = predictor_embed_dim
+        self.predictor_embed = nn.Linear(embed_dim, width)
+        self.mask_tokens = nn.ParameterList(torch.zeros(1, 1, width) for _ in range(num_mask_tokens))
         self.predictor_blocks = build_blocks(
-            width=predictor_embed_dim,
-            depth=depth,
-            num_heads=num_heads,
-            sdpa=use_sdpa,
-            checkpointing=use_activation_checkpointing,
+            width=width, depth=depth, num_heads=num_heads, sdpa=use_sdpa, checkpointing=use_activation_checkpointing
         )
-        self.predictor_norm = nn.LayerNorm(predictor_embed_dim, eps=NORM_EPS)
-        self.predictor_proj = nn.Linear(predictor_embed_dim, embed_dim)
+        self.predictor_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.predictor_proj = nn.Linear(width, embed_dim)
         self.fusion: Fusion = fusion if use_heatmap else "none"
         check_fusion(self.fusion, temporal=temporal, heatmap_positions=heatmap_positions)
         self.heatmap_tokens: HeatmapTokens | None = None
         self.heatmap_fusion: HeatmapFusion | None = None
         if self.fusion != "none":
             self.heatmap_tokens = HeatmapTokens(
-                dim=predictor_embed_dim,
+                dim=width,
                 resolution=heatmap_resolution or side,
                 patch_sizes=multiscale or [heatmap_patch_size or patch_size],
                 tubelet_size=tubelet_size,
                 temporal=temporal,
                 positions=heatmap_positions,
             )
-            self.heatmap_fusion = FUSIONS[fusion](width=predictor_embed_dim, num_heads=num_heads, depth=depth)
+            self.heatmap_fusion = FUSIONS[fusion](width=width, num_heads=num_heads, depth=depth)
         init_like_upstream(self, self.predictor_blocks)
         if self.heatmap_fusion is not None:
             self.heatmap_fusion.reset()
@@ -107,7 +105,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
 
     @property
     def num_patches(self) -> int:
-        """Positions 0..num_patches-1 exist."""
+        """Number of positions; ids are 0..num_patches-1."""
         return self.steps * self.grid * self.grid
 
     def forward(
@@ -184,7 +182,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
             raise UsageError(
                 f"The prediction reaches time step {last_step:g}, but the predictor's {self.steps} steps end at "
                 f"{self.steps - 1}.",
-                hint=f"Raise {_NUM_FRAMES_KEY}, or shorten the anticipation time.",
+                hint=f"Raise {NUM_FRAMES_KEY}, or shorten the anticipation time.",
             )
 
 
@@ -203,5 +201,5 @@ def _take(values_bnd: Tensor, order_bn: Tensor) -> Tensor:
 
 
 def vit_heatmap_predictor(**kwargs: Any) -> VisionTransformerPredictorHeatmap:
-    """The predictor with heatmap tokens, under the name that configs use; arguments as for the class."""
+    """The predictor with heatmap tokens by the name that configs use; arguments as for the class."""
     return VisionTransformerPredictorHeatmap(**{"use_heatmap": True, **kwargs})

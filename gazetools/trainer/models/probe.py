@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gazetools.schemas.errors import UsageError
+from gazetools.trainer.models.blocks import init_like_upstream
 
 PROBE_NORM_EPS = 1e-5
 TASKS = ("verb", "noun", "action")
@@ -68,7 +69,7 @@ class _CrossAttention(nn.Module):
 
 
 class _CrossAttentionBlock(nn.Module):
-    """Queries enter unnormalised and there is no output projection, as in V-JEPA 2."""
+    """As in V-JEPA 2, queries are not normalised and there is no output projection."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class AttentivePooler(nn.Module):
         self.blocks = nn.ModuleList(_SelfAttentionBlock(width, num_heads) for _ in range(depth - 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool `x` [B, N, width]."""
+        """One vector per query from `x` [B, N, width]."""
         for block in self.blocks:
             x = block(x)
         return self.cross_attention_block(self.query_tokens.expand(len(x), -1, -1), x)
@@ -133,14 +134,6 @@ class AttentiveClassifier(nn.Module):
 
     def _initialise(self) -> None:
         nn.init.trunc_normal_(self.pooler.query_tokens, std=0.02)
-        for module in self.pooler.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-2.0, b=2.0)
-                nn.init.zeros_(module.bias)
-        # Output layers of block k are divided by sqrt(2 k); the cross-attention block counts as the last one.
-        with torch.no_grad():
-            number = 1
-            for number, block in enumerate(self.pooler.blocks, start=1):
-                for layer in ("attn.proj", "mlp.fc2"):
-                    block.get_parameter(f"{layer}.weight").div_(math.sqrt(2.0 * number))
-            self.pooler.cross_attention_block.mlp.fc2.weight.div_(math.sqrt(2.0 * number))
+        init_like_upstream(self.pooler, self.pooler.blocks, output_layers=("attn.proj", "mlp.fc2"))
+        with torch.no_grad():  # the cross-attention block has the factor of the last block
+            self.pooler.cross_attention_block.mlp.fc2.weight.div_(math.sqrt(2.0 * max(len(self.pooler.blocks), 1)))

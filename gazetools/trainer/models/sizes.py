@@ -36,7 +36,7 @@ ENCODER_SIZES = {
 
 
 def encoder_size(settings: EncoderSettings) -> EncoderSize:
-    """The size that `model_name` stands for (`..._rope` names alike), with the config's single keys put in.
+    """The size of `model_name` (with or without `_rope`), in which single keys of the config replace values.
 
     Raises UsageError for an unknown name and for a width that does not split into its heads.
     """
@@ -60,7 +60,7 @@ def encoder_size(settings: EncoderSettings) -> EncoderSize:
 
 
 def check_heads(part: str, width: int, num_heads: int) -> None:
-    """UsageError unless `width` splits into `num_heads` even heads of at least 6 channels (3 rotary axes)."""
+    """Raise UsageError unless `width` splits into `num_heads` even heads of at least 6 channels (3 rotary axes)."""
     if width % num_heads or (width // num_heads) % 2 or width // num_heads < 6:
         raise UsageError(
             f"The {part}'s width {width} does not split into {num_heads} heads of an even size of at least 6 channels.",

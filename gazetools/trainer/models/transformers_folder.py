@@ -1,4 +1,4 @@
-"""V-JEPA 2 in transformers' layout (hub name or save_pretrained folder): sizes for the config, weights by own names."""
+"""V-JEPA 2 in transformers' layout (hub name or save_pretrained folder): sizes for the config, and weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONFIG_NAME, WEIGHTS_NAME, SHARDS_NAME = "config.json", "model.safetensors", "mo
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 _FILE_SUFFIXES = (".pt", ".pth", ".pth.tar", ".bin", ".safetensors")
 
-# transformers' key of config.json -> ours under pretrain_kwargs.encoder and .predictor.
+# transformers' key of config.json -> key of pretrain_kwargs.encoder and .predictor.
 _ENCODER_KEYS = {
     "hidden_size": "embed_dim",
     "num_hidden_layers": "depth",
@@ -37,7 +37,7 @@ _PREDICTOR_KEYS = {
     "pred_num_mask_tokens": "num_mask_tokens",
 }
 _FIXED = {"in_chans": 3, "hidden_act": "gelu", "layer_norm_eps": NORM_EPS, "qkv_bias": True, "pred_mlp_ratio": 4.0}
-"""What this package's blocks are built for."""
+"""Values for which this package's blocks are built."""
 
 _PREFIXES = {
     "encoder.embeddings.patch_embeddings.": ("encoder", "patch_embed."),
@@ -50,14 +50,14 @@ _PREFIXES = {
 }
 _MASK_TOKENS = "predictor.embeddings.mask_tokens"
 _CLASSIFIER_PARTS = ("pooler.", "classifier.")
-"""Of VJEPA2ForVideoClassification, beside the model itself under `vjepa2.`."""
+"""Prefixes that VJEPA2ForVideoClassification has in addition to the model, which is under `vjepa2.`; not read."""
 
 
 def transformers_folder(checkpoint: str) -> Path | None:
-    """The folder that `model_kwargs.checkpoint` means, or None where it means a file or random weights.
+    """The folder of `model_kwargs.checkpoint`; None where it names a file or random weights.
 
     A name such as `facebook/vjepa2-vitl-fpc64-256` is looked up in the local cache of the Hugging Face hub; nothing is
-    downloaded here. Raises EnvironmentLacksError where it is not there, with the command that gets it.
+    downloaded. Raises EnvironmentLacksError, with the command that downloads it, where the cache lacks it.
     """
     path = Path(checkpoint)
     if path.is_dir():
@@ -79,10 +79,10 @@ def transformers_folder(checkpoint: str) -> Path | None:
 
 
 def with_checkpoint_sizes(config: TrainingConfig) -> TrainingConfig:
-    """The config with the sizes that a transformers checkpoint names in its config.json; others stay as they are.
+    """The config with the sizes of config.json in a transformers checkpoint; unchanged for other checkpoints.
 
-    Raises UsageError where a key that the config sets contradicts them, CheckpointError where the folder's model is
-    none that this package can build.
+    Raises UsageError where a key that the config sets contradicts them, CheckpointError for a model that this package
+    cannot build.
     """
     folder = transformers_folder(config.model_kwargs.checkpoint)
     if folder is None:
@@ -138,7 +138,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
 
 
 def read_folder(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """Weights of `encoder` and `predictor` under this package's names.
+    """Weights of `encoder` and `predictor` by this package's names.
 
     Raises EnvironmentLacksError where the folder has no safetensors, CheckpointError where they cannot be read.
     """

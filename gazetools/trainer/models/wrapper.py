@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
 
 import torch
@@ -10,24 +9,26 @@ from torch import Tensor, nn
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import Compat
-from gazetools.trainer.models.predictor import _NUM_FRAMES_KEY, VisionTransformerPredictorHeatmap
+from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 
 
 class AnticipativeWrapperHeatmap(nn.Module):
     """Encoder and predictor as one model whose output an attentive probe reads.
 
-    As facebookresearch/vjepa2 evals/action_anticipation_frozen/modelcustom/vit_encoder_predictor_concat_ar.py, with an
-    optional heatmap. With `compat="vjepa2"` anticipation times are cut to whole tubelets, as there; otherwise the
-    rotary time of the targets is exact, so that every change of the time changes the output (PITFALLS 3, 24).
+    It computes what facebookresearch/vjepa2 evals/action_anticipation_frozen/modelcustom/
+    vit_encoder_predictor_concat_ar.py does, with an optional heatmap. With `compat="vjepa2"` anticipation times are cut
+    to whole tubelets, as there, so that near times give equal outputs; otherwise the rotary time of the targets is
+    exact.
 
     Args:
         encoder: video [B, 3, T, H, W] -> tokens [B, N, D]; has `embed_dim`.
-        predictor: see VisionTransformerPredictorHeatmap; None only with `no_predictor`.
+        predictor: the predictor; None only with `no_predictor`.
         frames_per_second: rate of the clip's frames.
         num_output_frames: frames predicted per step, at least one tubelet.
-        num_steps: predictions in a row, each fed the one before; the window slides while position ids stay, as
-            upstream, and the heatmap slides with the tokens.
-        no_encoder, no_predictor: leave those tokens out of the output.
+        num_steps: predictions in a row, each with the previous one as input; tokens and heatmap move on in the window
+            while position ids stay, as upstream.
+        no_encoder: leave the encoder's tokens out of the output.
+        no_predictor: leave the predicted tokens out of the output.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class AnticipativeWrapperHeatmap(nn.Module):
         return self.anticipate(self.encode(video), anticipation_times, heatmap)
 
     def encode(self, video: Tensor) -> Tensor:
-        """Encoder tokens [B, N, D]; without a graph where the encoder is frozen."""
+        """Encoder tokens [B, N, D]; no graph is recorded where the encoder is frozen."""
         frozen = not any(p.requires_grad for p in self.encoder.parameters())
         with torch.no_grad() if frozen else nullcontext():
             tokens: Tensor = self.encoder(video)
@@ -86,13 +87,13 @@ class AnticipativeWrapperHeatmap(nn.Module):
 
     @property
     def encode_dtype(self) -> torch.dtype:
-        """Of encoded tokens: the predictor's, since the encoder may have narrower weights."""
+        """Dtype of encoded tokens: that of the predictor, since the encoder may have narrower weights."""
         if self.predictor is not None:
             return self.predictor.predictor_embed.weight.dtype
         return next(self.encoder.parameters()).dtype
 
     def anticipate(self, context: Tensor, anticipation_times: Tensor, heatmap: Tensor | None = None) -> Tensor:
-        """The part after the encoder: `context` [B, N, D] -> tokens as in forward."""
+        """Output tokens as of `forward`, from the encoder's tokens `context` [B, N, D]."""
         if self.no_predictor or self.predictor is None:
             return context
         batch, count, _ = context.shape
@@ -122,38 +123,15 @@ class AnticipativeWrapperHeatmap(nn.Module):
 
     @property
     def predicted_count(self) -> int:
-        """How many of the last tokens of the output are predictions."""
+        """Number of tokens at the end of the output that are predictions."""
         if self.no_predictor:
             return 0
         return self.grid * self.grid * (self.num_output_frames // self.tubelet_size) * self.num_steps
 
     def anticipation_steps(self, anticipation_times: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Whole time steps int64 [B] and the fraction of a step float [B] (None with compat: vjepa2)."""
+        """Whole time steps int64 [B], and the fractions of a step float [B] (None with compat: vjepa2)."""
         steps = anticipation_times * self.frames_per_second / self.tubelet_size
         if self.compat == "vjepa2":
             return steps.to(torch.int64), None
         whole = torch.floor(steps)
         return whole.to(torch.int64), (steps - whole).float()
-
-
-def check_horizon(
-    *,
-    frames_per_clip: int,
-    frames_per_second: float,
-    tubelet_size: int,
-    num_output_frames: int,
-    num_frames: int,
-    longest_seconds: float,
-    compat: Compat = "none",
-) -> None:
-    """UsageError, before any work, where the longest anticipation time lies beyond the predictor's positions."""
-    steps = longest_seconds * frames_per_second / tubelet_size
-    steps = int(steps) if compat == "vjepa2" else steps
-    needed_steps = frames_per_clip // tubelet_size + steps + max(num_output_frames // tubelet_size, 1)
-    if needed_steps > num_frames // tubelet_size:
-        needed_frames = math.ceil(needed_steps) * tubelet_size
-        raise UsageError(
-            f"An anticipation time of {longest_seconds:g} s needs {needed_steps:g} steps of {tubelet_size} frames, "
-            f"the predictor has {num_frames // tubelet_size} ({_NUM_FRAMES_KEY} = {num_frames}).",
-            hint=f"Set {_NUM_FRAMES_KEY}={needed_frames} or shorten the anticipation time.",
-        )

@@ -9,8 +9,8 @@ from gazetools.schemas.arms import DEFAULT_SOURCE, ArmSettings, Control
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.maps.build import source_settings
-from gazetools.trainer.models.build import replace_settings, trained_part, uses_heatmap
-from gazetools.trainer.models.checks import check_model_settings
+from gazetools.trainer.models.build import replace_settings, trained_part
+from gazetools.trainer.models.checks import check_model_settings, uses_heatmap
 
 MAIN = "main"
 """Name of the only arm where the config lists none."""

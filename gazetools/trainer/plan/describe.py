@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.models.build import HEATMAP_PREFIXES, _build_predictor, build_probe, choose_trained, trained_part
+from gazetools.trainer.models.build import HEATMAP_PREFIXES, build_predictor, build_probe, choose_trained, trained_part
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import AttentiveClassifier
@@ -57,7 +57,7 @@ def _describe_arm(
 ) -> dict[str, Any]:
     data, no_predictor = config.experiment.data, config.model_kwargs.wrapper_kwargs.no_predictor
     with torch.device("meta"):
-        predictor = None if no_predictor else _build_predictor(config, encoder.embed_dim, {})
+        predictor = None if no_predictor else build_predictor(config, encoder.embed_dim, {})
     wrapper = AnticipativeWrapperHeatmap(
         encoder, predictor, frames_per_second=data.frames_per_second, crop_size=data.resolution,
         patch_size=encoder.patch_size, tubelet_size=encoder.tubelet_size, no_predictor=no_predictor,

@@ -10,7 +10,8 @@ import torch
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
 from gazetools.trainer.data.maps.build import source_kinds
-from gazetools.trainer.models.build import trained_part, uses_heatmap
+from gazetools.trainer.models.build import trained_part
+from gazetools.trainer.models.checks import uses_heatmap
 from gazetools.trainer.models.transformers_folder import transformers_folder
 from gazetools.trainer.plan.arms import plan_learners
 

@@ -39,7 +39,7 @@ _QUALITY = 82
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One clip under one arm."""
+    """One clip with the predictions of one arm and of the baseline."""
 
     row: dict[str, Any]
     """Its entry in report.json."""
@@ -113,7 +113,7 @@ def _named(predictions: Predictions, index: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """What the arm's model saw of a split."""
+    """The clips of a split as the arm's model reads them."""
 
     dataset: ClipDataset
     places: dict[int, int]

@@ -168,7 +168,7 @@ def _identity(predictions: Predictions) -> tuple[Any, ...]:
 
 
 def hits_of(models: list[ModelOfRun], split: str, task: str, k: int, *, keep: Any = None) -> Hits:
-    """What the seeds of an arm got right, averaged; `keep` bool [N] chooses clips.
+    """Hits of an arm, averaged over its seeds; `keep` bool [N] chooses clips.
 
     Clips with a class that training lacks are left out, as in the metrics of the run. Cameras of one take are one
     cluster. Raises UsageError where no clip is left.
@@ -185,6 +185,6 @@ def hits_of(models: list[ModelOfRun], split: str, task: str, k: int, *, keep: An
 
 
 def known_clips(predictions: Predictions) -> npt.NDArray[np.bool_]:
-    """Bool [N]: whether training has every class of a clip."""
+    """Whether training has every class of a clip, bool [N]."""
     arrays = predictions.arrays
     return np.all([arrays[f"label_{task}"] < len(arrays[f"classes_{task}"]) for task in predictions.tasks], axis=0)

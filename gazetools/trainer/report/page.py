@@ -12,7 +12,7 @@ from gazetools.trainer.report.tables import columns_of, shown
 
 MAX_CLASSES = 30
 FEW_CLUSTERS = 20
-"""Below that many resampled videos percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)."""
+"""Fewest resampled videos; below, percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)."""
 
 Rows = Sequence[dict[str, Any]]
 
@@ -48,7 +48,7 @@ def render_page(document: dict[str, Any], *, pictures: Sequence[str | None] = ()
 
 
 def _verdict(found: dict[str, Any] | None) -> str:
-    """What the interval of the primary contrast allows to say; empty without one."""
+    """Sentence about the interval of the primary contrast; empty without one."""
     if found is None:
         return ""
     verdict = "The interval contains zero: no evidence that gaze helps or harms."

@@ -37,14 +37,14 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Hits:
-    """What one arm got right on one split."""
+    """Hits of one arm on the N clips of one split."""
 
     hit: Floats
-    """[N] in 0..1: whether the true class was among the k best; the mean over seeds."""
+    """[N] in 0..1: whether the true class was among the k best, as the mean over seeds."""
     label: Ints
-    """[N] class of each clip."""
+    """[N]: class of each clip."""
     cluster: Ints
-    """[N] which video (or take) a clip is of, 0..clusters-1."""
+    """[N]: number of each clip's video (or take), in 0..clusters-1."""
 
     def tables(self) -> tuple[Floats, Floats]:
         """Hits and clips by cluster and class, [clusters, classes] each, of the classes that occur."""

@@ -20,12 +20,12 @@ _ESCAPES = {
 
 
 def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """All keys in the order of their first appearance."""
+    """All keys of the rows, in the order of their first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    """One line per row below a header; nothing for no rows."""
+    """CSV with a header and one line per row; empty without rows."""
     file = io.StringIO()
     writer = csv.DictWriter(file, columns_of(rows), restval="", lineterminator="\n")
     if rows:
@@ -35,7 +35,7 @@ def csv_text(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A cell for people: p-values and percentages with two or three digits."""
+    """Text of a table cell: numbers have two digits after the point, below 1 three."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -46,7 +46,7 @@ def shown(value: Any) -> str:
 
 
 def latex_text(rows: Sequence[dict[str, Any]], *, caption: str) -> str:
-    """A `table` environment for booktabs."""
+    """LaTeX source of a `table` environment; it needs booktabs."""
     columns = columns_of(rows)
     lines = [
         r"\begin{table}",
