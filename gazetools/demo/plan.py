@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gazetools.gazemodels import model_names
-from gazetools.scenes import GENERATOR_VERSION, TEST_SEED, SceneSettings
+from gazetools.scenes.settings import GENERATOR_VERSION, TEST_SEED, SceneSettings
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.demo import DemoOptions
 from gazetools.schemas.errors import UsageError

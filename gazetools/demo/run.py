@@ -22,7 +22,8 @@ from gazetools.demo.plan import DemoPlan
 from gazetools.io.atomic import check_writable_folder
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import Progress
-from gazetools.scenes import SceneSettings, render_scenes
+from gazetools.scenes.clips import render_scenes
+from gazetools.scenes.settings import SceneSettings
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 
 

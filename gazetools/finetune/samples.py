@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from gazetools.finetune.crowds import add_heads, head_bank
 from gazetools.io.atomic import write_bytes_atomic
-from gazetools.scenes import TEST_SEED, Scene, SceneSettings
 from gazetools.scenes.effects import CameraEffects
-from gazetools.scenes.picture import PersonTruth
+from gazetools.scenes.picture import Scene
+from gazetools.scenes.poses import PersonTruth
+from gazetools.scenes.settings import TEST_SEED, SceneSettings
 
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]

@@ -22,8 +22,10 @@ from gazetools.gazemodels import load_gaze_model
 from gazetools.gazemodels.interface import GazeModel
 from gazetools.io.json_files import write_json_atomic
 from gazetools.metrics.gaze import predicted_point
-from gazetools.scenes import GENERATOR_VERSION, HEIGHT, NOUNS, TEST_SEED, WIDTH, PersonTruth, Scene, SceneSettings
 from gazetools.scenes.effects import CameraEffects
+from gazetools.scenes.picture import Scene
+from gazetools.scenes.poses import PersonTruth
+from gazetools.scenes.settings import GENERATOR_VERSION, HEIGHT, NOUNS, TEST_SEED, WIDTH, SceneSettings
 
 Floats = npt.NDArray[np.float64]
 

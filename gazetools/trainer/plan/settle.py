@@ -78,7 +78,7 @@ class RunPlan:
                 shuffled=tuple(sorted(name for name in shuffled if name is not None)),
                 future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
             ),
-            heatmaps=build_sources(data) if reads else None,
+            heatmaps=build_sources(data) if reads else {},
             features=features,
         )
 

@@ -123,7 +123,7 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
         spec = next(spec for spec in plan_learners(config) if spec.name == model.name)
         cache = known if not data.index_cache and known.is_dir() else None
         options = ClipOptions(training=False, seed=config.seed, compat=config.compat, index_cache=cache)
-        maps = build_sources(data) if spec.source else None
+        maps = build_sources(data) if spec.source else {}
         dataset = ClipDataset(clips, data, plan.labels, options, heatmaps=maps)
     except GazetoolsError as error:
         return None, error.message
