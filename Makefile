@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two workers on two cores: more threads per worker only get in each other's way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-all fault lint bench gazelle-tiny gazelle-tiny-eval clean help
+.PHONY: demo test test-all fault lint bench gazelle-tiny gazelle-tiny-eval docs clean help
 
 help:
 	@echo "make demo      the whole pipeline on synthetic scenes, offline"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-all  also the slow tests; GAZETOOLS_PARITY and GAZETOOLS_DATA may point to the full sets"
 	@echo "make fault     kills extraction at random 50 times or more; the store must come out the same"
 	@echo "make lint      ruff and mypy"
+	@echo "make docs      builds the documentation site into build/site; broken links and missing docstrings end it"
 	@echo "make bench     the benchmarks; figures belong into docs/benchmarks.md"
 	@echo "make gazelle-tiny       trains gazelle_tiny from nothing; started again it goes on (docs/gazelle-tiny.md)"
 	@echo "make gazelle-tiny-eval  scores the shipped gazelle_tiny on held-out scenes"
@@ -40,6 +41,10 @@ test-all: lint
 
 fault: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/extraction/test_faults.py
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

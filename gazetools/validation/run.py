@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from gazetools.annotations.segment import Segment
 from gazetools.heatmaps.people import gate
 from gazetools.io.atomic import check_writable_folder
 from gazetools.progress import NoProgress, Progress
@@ -23,7 +22,7 @@ from gazetools.schemas.store import Prompt
 from gazetools.schemas.validate import ValidateOptions
 from gazetools.validation.checks import CHECKS
 from gazetools.validation.checks.across import Traits, compare, traits_of
-from gazetools.validation.checks.annotations import check_coverage, match_clips, read_clips
+from gazetools.validation.checks.annotations import match_clips, read_clips
 from gazetools.validation.collection import Collection, collect
 from gazetools.validation.deep.check import open_deep
 from gazetools.validation.load import load
@@ -86,18 +85,16 @@ def validate(
     finder = VideoFinder(options.videos)
     annotated = {} if options.annotations is None else read_clips(options.annotations)
     deep = open_deep(options)
-    for subject in collection.subjects:
-        subject.deep = deep
     clips, without_maps = match_clips(annotated, [subject.video_id for subject in collection.subjects])
+    for subject in collection.subjects:
+        subject.deep, subject.clips = deep, clips.get(subject.video_id, [])
     gallery = None if options.html is None else Gallery(collection.root)
 
     outcomes: list[_Outcome] = []
     progress.start("validate", len(collection.subjects), unit="videos")
     # reading, hashing and decoding release Python's lock; memory is bounded per thread
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        for outcome in pool.map(
-            lambda subject: _check(subject, finder, clips.get(subject.video_id), gallery), collection.subjects
-        ):
+        for outcome in pool.map(lambda subject: _check(subject, finder, gallery), collection.subjects):
             outcomes.append(outcome)
             progress.advance("validate")
     progress.finish("validate")
@@ -114,9 +111,8 @@ def validate(
     return report
 
 
-def _check(subject: Subject, finder: VideoFinder, clips: list[Segment] | None, gallery: Gallery | None) -> _Outcome:
+def _check(subject: Subject, finder: VideoFinder, gallery: Gallery | None) -> _Outcome:
     """Load a video's heatmaps, decode its video, run all checks, and drop everything but their results."""
-    counts: Counter[str] = Counter()
     try:
         load(subject)
         if (video := finder.find(subject)) is not None:
@@ -124,20 +120,16 @@ def _check(subject: Subject, finder: VideoFinder, clips: list[Segment] | None, g
         for check in CHECKS:
             for found in check(subject):
                 subject.findings.append(found)
-        if clips:
-            coverage = check_coverage(subject, clips)
-            counts["clips"] = coverage.clips
-            counts["clips_covered"] = coverage.covered or 0
     except (EnvironmentLacksError, FaultError):
         raise
     except Exception as error:  # one odd file must not end the report on ten thousand others
         subject.report("check-failed", f"{subject.path}: {type(error).__name__}: {error}.")
-    counts.update(_counts(subject))
+    subject.counts.update(_counts(subject))
     outcome = _Outcome(
         findings=subject.findings,
         maps=subject.row_count,
         traits=traits_of(subject),
-        counts=counts,
+        counts=subject.counts,
         portrait=None if gallery is None else portray(subject, gallery),
     )
     subject.forget()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -21,6 +22,7 @@ from gazetools.schemas.provenance import GROUND_TRUTH, Provenance
 from gazetools.validation.catalogue import finding
 
 if TYPE_CHECKING:
+    from gazetools.annotations.segment import Segment
     from gazetools.gazemodels.gazelle import GazelleModel
 
 Kind = Literal["store", "dataset", "foreign"]
@@ -140,6 +142,10 @@ class Subject:
     """Rows of a dataset whose head boxes are stored with it."""
     video: VideoTruth | None = None
     deep: DeepCheck | None = None
+    clips: list[Segment] = field(default_factory=list)
+    """Annotated actions of this video."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Numbers that checks add to the summary of the report."""
 
     @property
     def count(self) -> int | None:
@@ -184,7 +190,7 @@ class Subject:
         """Drop everything but identity and findings, so that memory does not grow with the number of videos."""
         self.provenance = self.stats = self.columns = self.video = None
         self.valid = self.inout = self.pts_seconds = self.fingerprint_index = self.fingerprints = None
-        self.samples = []
+        self.samples, self.clips = [], []
 
     def frames_of_rows(self, rows: npt.NDArray[Any]) -> list[int]:
         """Frame numbers of rows (indices or a mask): decoded frames in a store, grid rows elsewhere."""

@@ -19,8 +19,8 @@ from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
 from gazetools.trainer.learn.forward import encode_future
 from gazetools.trainer.learn.losses import jepa_loss
-from gazetools.trainer.models.build import build_model
 from gazetools.trainer.plan.config import load_config
+from tests.helpers.models import build_model
 from tests.helpers.videos import ArrayVideo
 from tests.trainer.conftest import Study
 from tests.trainer.test_train import Listener, assert_same, final_state, lines

@@ -39,7 +39,8 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         heatmap_resolution: side of the heatmap in pixels; None: that of the image.
         heatmap_patch_size: pixels per heatmap token; None: `patch_size`.
         multiscale: patch sizes of several grids, instead of `heatmap_patch_size`.
-        temporal, heatmap_positions: as for HeatmapTokens.
+        temporal: as for HeatmapTokens.
+        heatmap_positions: as for HeatmapTokens.
     """
 
     def __init__(

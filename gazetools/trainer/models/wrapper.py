@@ -28,7 +28,8 @@ class AnticipativeWrapperHeatmap(nn.Module):
         num_output_frames: frames predicted per step, at least one tubelet.
         num_steps: predictions in a row, each with the previous one as input; tokens and heatmap move on in the window
             while position ids stay, as upstream.
-        no_encoder, no_predictor: leave those tokens out of the output.
+        no_encoder: leave the encoder's tokens out of the output.
+        no_predictor: leave the predicted tokens out of the output.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Do annotated actions have heatmaps for all of their frames?"""
+"""Check of annotations: every annotated action has heatmaps for all of its frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,6 @@ from gazetools.validation.subject import Floats, Subject
 
 Clips = dict[str, list[Segment]]
 """Annotated actions by the id of their video or take."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coverage:
-    """Clips of one video and how many have a map for every frame."""
-
-    clips: int
-    covered: int | None
-    """None where the rows have no times."""
 
 
 def read_clips(path: Path) -> Clips:
@@ -65,18 +56,22 @@ def match_clips(annotated: Clips, video_ids: list[str]) -> tuple[Clips, list[Fin
     return result, missing
 
 
-def check_coverage(subject: Subject, clips: list[Segment]) -> Coverage:
-    """Report the clips of one video that have frames without a map."""
-    times = _map_times(subject)
-    if times is None:
-        subject.report("coverage-unknown", f"{len(clips)} annotated clips can't be placed: the rows have no times.")
-        return Coverage(clips=len(clips), covered=None)
-    pts, has_map = times
-    uncovered = [clip for clip in clips if not _is_covered(clip, pts, has_map)]
+def check_coverage(subject: Subject) -> Iterator[Finding]:
+    """Every annotated clip of the video has a map for each of its frames."""
+    clips = subject.clips
+    if not clips:
+        return
+    subject.counts.update(clips=len(clips), clips_covered=0)
+    if (times := _map_times(subject)) is None:
+        message = f"{len(clips)} annotated clips can't be placed: the rows have no times."
+        yield subject.finding("coverage-unknown", message)
+        return
+    uncovered = [clip for clip in clips if not _is_covered(clip, *times)]
+    subject.counts["clips_covered"] = len(clips) - len(uncovered)
     if uncovered:
         names = ", ".join(clip.title for clip in uncovered[:5])
-        subject.report("clips-uncovered", f"{len(uncovered)} of {len(clips)} annotated clips, such as {names}.")
-    return Coverage(clips=len(clips), covered=len(clips) - len(uncovered))
+        message = f"{len(uncovered)} of {len(clips)} annotated clips, such as {names}."
+        yield subject.finding("clips-uncovered", message)
 
 
 def _map_times(subject: Subject) -> tuple[Floats, Floats] | None:
