@@ -104,17 +104,21 @@ def _show_script(inputs: list[str], output: Path, options: ExtractOptions, setti
 
 def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
     """List what would be extracted, and estimate the space that it would take."""
-    from gazetools.extraction.disk_estimate import estimate_space
+    from gazetools.extraction.disk_estimate import PlannedRun, estimate_space
     from gazetools.extraction.run import decode_settings, plan
     from gazetools.io.space import free_space
 
     items, head_files = plan(inputs, options)
+    run = PlannedRun(
+        items=[item for item in items if item.problem is None],
+        store=output,
+        options=options,
+        head_files=head_files,
+        decoding=decode_settings(options),
+        workers=len(options.devices),
+    )
     with TERMINAL.progress() as progress:
-        usable = [item for item in items if item.problem is None]
-        estimate = estimate_space(
-            usable, output, options, head_files, workers=len(options.devices), decoding=decode_settings(options),
-            progress=progress,
-        )  # fmt: skip
+        estimate = estimate_space(run, progress)
     listing = [
         {
             "video_id": item.video_id,

@@ -12,8 +12,8 @@ from typing import Any
 
 from gazetools.engines.paths import absolute_inputs, absolute_options
 from gazetools.engines.ray_pool import RayPool
+from gazetools.engines.registry import import_package
 from gazetools.extraction.run import Workers, extract, plan
-from gazetools.extraction.work import WorkOrder
 from gazetools.io.atomic import check_writable_folder, temp_path_for, write_error
 from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
@@ -32,17 +32,11 @@ def run(
 
     Anybody who reaches a Ray port can run code as you. So tokens are always on (`RAY_AUTH_MODE=token`): a local cluster
     gets a token of its own and listens on 127.0.0.1 only; a running cluster must have the same token as this process
-    (`RAY_AUTH_TOKEN_PATH`, `RAY_AUTH_TOKEN` or `~/.ray/auth_token`).
-
-    Args:
-        inputs: as for `extract`. They, the weights and the store are on a file system that all nodes share.
-        output: the store.
-        options: one device (`auto`, `cpu` or `cuda`) for all workers and no `shard`.
-        settings: the cluster, and number and size of the workers.
-        progress: receives the number of frames done.
+    (`RAY_AUTH_TOKEN_PATH`, `RAY_AUTH_TOKEN` or `~/.ray/auth_token`). Videos, weights and the store are on a file system
+    that all nodes share; `options` have one device (`auto`, `cpu` or `cuda`) for all workers.
 
     Raises:
-        UsageError: as `extract`, or options that do not go with this engine.
+        UsageError: as `extract`, or options that do not go with this engine, such as `shard`.
         EnvironmentLacksError: ray is missing, the cluster does not answer or refuses the token, has no room for a
             worker, or a node does not see the files.
         FaultError: as `extract`.
@@ -62,11 +56,9 @@ def run(
         assert sized.workers is not None
         progress.say(f"Ray: up to {sized.workers} workers on {device} in a cluster of {len(ray.nodes())} node(s)")
 
-        def start(order: WorkOrder) -> RayPool:
-            return RayPool(ray, order, progress, sized, probe=probe)
-
         options = options.model_copy(update={"device": device})
-        return extract(inputs, output, options=options, progress=progress, workers=Workers(sized.workers, start))
+        workers = Workers(sized.workers, lambda order: RayPool(ray, order, progress, sized, probe=probe))
+        return extract(inputs, output, options=options, progress=progress, workers=workers)
 
 
 def _sizes(resources: dict[str, float], device: str, wanted: RayOptions) -> tuple[str, RayOptions]:
@@ -107,21 +99,18 @@ def _connected(wanted: RayOptions, progress: Progress) -> Iterator[Any]:
     """The module `ray`, connected to the cluster for the length of the block; a local cluster ends with it."""
     address = wanted.address or os.environ.get("RAY_ADDRESS") or "local"
     with _environment(local=address == "local"):
-        ray = _import_ray()
+        ray = import_package("ray", engine="ray", instead="share the work with --engine slurm or --shard I/N")
         if ray.is_initialized():
             raise UsageError(
                 "Ray is already in use by this process, perhaps without a token.",
                 hint="Call ray.shutdown() before, and set RAY_AUTH_MODE=token before ray is imported.",
             )
         progress.say("starting a local Ray cluster" if address == "local" else f"connecting to Ray at {address}")
-        local: dict[str, Any] = (
-            {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "_node_ip_address": "127.0.0.1"}
-            if address == "local"
-            else {}
-        )
+        own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "_node_ip_address": "127.0.0.1"}
         with redirect_stdout(sys.stderr):  # Ray prints messages about lost nodes; stdout is for the report
             try:
-                ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
+                settings = own if address == "local" else {}
+                ray.init(address=address, log_to_driver=False, configure_logging=False, **settings)
             except Exception as error:  # Ray raises a bare `Exception` for a node that starts too slowly
                 raise _no_cluster(address, error) from error
             try:
@@ -178,14 +167,3 @@ def _no_cluster(address: str, error: BaseException) -> EnvironmentLacksError:
         f"The Ray cluster at {address} can't be used: {next(iter(str(error).splitlines()), type(error).__name__)}",
         hint="Check that it runs (ray status) and has this version of ray, or use --ray address=local.",
     )
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise EnvironmentLacksError(
-            f"--engine ray needs ray, which can't be imported: {error}.",
-            hint="Install it: pip install 'gazetools[ray]'. Or share the work with --engine slurm or --shard I/N.",
-        ) from error
-    return ray

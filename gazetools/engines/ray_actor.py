@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import time
 from multiprocessing.connection import Connection
@@ -30,37 +31,28 @@ class WorkerActor:
         self._channel: Connection | None = None
 
     def start(self, order: dict[str, Any], *, probe: str, version: str, module: str) -> list[dict[str, Any]]:
-        """Check this node and start the worker.
+        """Check this node and start the worker process, the main of `module`, with the `order` as JSON.
 
-        Args:
-            order: a `WorkOrder` as JSON.
-            probe: a file that the driver has made in the store, and that this node must see.
-            version: the driver's version of gazetools.
-            module: the module of the worker process.
+        The node must see the file `probe`, which the driver has made in the store, and have the driver's `version`.
         """
         if __version__ != version:
-            return [
-                _raised(
-                    "environment",
-                    f"A node of the cluster has gazetools {__version__}, this command is {version}.",
-                    "Install the same version on every node.",
-                )
-            ]
+            message = f"A node of the cluster has gazetools {__version__}, this command is {version}."
+            return _lacking(message, "Install the same version on every node.")
         if not Path(probe).exists():
-            return [_unseen(str(Path(probe).parent))]
+            return _unseen(str(Path(probe).parent))
         self._process, self._channel = start_child(module)
         send(self._channel, do="start", order=order)
         return self.listen()
 
     def do(self, message: dict[str, Any], *, seen: bool) -> list[dict[str, Any]]:
         """Begin the task of a `task_message`. `seen`: the driver sees the video, so every node must see it too."""
-        path = message["task"]["path"]
+        path = message["task"]["item"]["path"]
         if seen and not Path(path).exists():
-            return [_unseen(path)]
+            return _unseen(path)
         assert self._channel is not None
         try:
             send(self._channel, do="task", **message)
-        except (BrokenPipeError, ConnectionError):
+        except ConnectionError:
             return [self._died()]
         return self.listen()
 
@@ -89,15 +81,10 @@ class WorkerActor:
         return {"is": "died", "how": how_it_ended(self._process)}
 
 
-def _raised(code: str, message: str, hint: str) -> dict[str, Any]:
-    return {"is": "raised", "code": code, "message": message, "hint": hint}
+def _lacking(message: str, hint: str) -> list[dict[str, Any]]:
+    return [{"is": "raised", "code": "environment", "message": message, "hint": hint}]
 
 
-def _unseen(path: str) -> dict[str, Any]:
-    import platform
-
-    return _raised(
-        "environment",
-        f"The node {platform.node()} of the cluster does not see {path}.",
-        "Put videos, weights and the store on a file system that all nodes share, under the same path.",
-    )
+def _unseen(path: str) -> list[dict[str, Any]]:
+    hint = "Put videos, weights and the store on a file system that all nodes share, under the same path."
+    return _lacking(f"The node {platform.node()} of the cluster does not see {path}.", hint)

@@ -17,8 +17,6 @@ from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.ray import RayOptions
 
-_WORKER_MODULE = "gazetools.extraction.pool.process"
-
 
 class RayPool:
     """One actor per slot; a lost actor is replaced wherever the cluster has room.
@@ -30,8 +28,7 @@ class RayPool:
         ray: the module `ray`, connected to a cluster.
         order: the order of every worker; its one device is the same on every node.
         progress: receives the workers' progress.
-        settings: number and size of the workers, both set. More workers than the cluster has room for wait, and start
-            when there is room.
+        settings: number and size of the workers, both set. Workers that the cluster has no room for start later.
         probe: a file in the store that every node must see.
         module: the module of the worker processes.
     """
@@ -44,7 +41,7 @@ class RayPool:
         settings: RayOptions,
         *,
         probe: Path,
-        module: str = _WORKER_MODULE,
+        module: str = "gazetools.extraction.pool.process",
     ) -> None:
         assert settings.workers is not None
         assert settings.gpus is not None

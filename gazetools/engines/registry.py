@@ -14,7 +14,7 @@ from typing import Any, get_origin
 
 from gazetools.progress import Progress
 from gazetools.schemas.base import StrictModel, parse_settings
-from gazetools.schemas.errors import UsageError
+from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 from gazetools.schemas.extract import ENGINE_NAMES, ExtractOptions, ExtractReport
 from gazetools.schemas.ray import RayOptions
 from gazetools.schemas.slurm import SlurmOptions
@@ -35,9 +35,8 @@ class Engine:
 
     def parse(self, pairs: Sequence[str]) -> StrictModel | None:
         """Settings from `KEY=VALUE` texts; a key whose field is a list may come several times."""
-        model = self.settings
         values = self.values(pairs)
-        return None if model is None else parse_settings(model, values, what=f"extract --{self.name}")
+        return None if self.settings is None else parse_settings(self.settings, values, what=f"extract --{self.name}")
 
     def values(self, pairs: Sequence[str]) -> dict[str, Any]:
         """`KEY=VALUE` texts as a mapping that is not checked yet. Raises UsageError for a text without '='."""
@@ -73,6 +72,17 @@ ENGINES: dict[str, Engine] = {
         Engine(name="ray", module="gazetools.engines.ray", settings=RayOptions),
     )
 }
+
+
+def import_package(package: str, *, engine: str, instead: str) -> Any:
+    """The module `package` of the extra `engine`. Raises EnvironmentLacksError where it can't be imported."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise EnvironmentLacksError(
+            f"--engine {engine} needs {package}, which can't be imported: {error}.",
+            hint=f"Install it: pip install 'gazetools[{engine}]'. Or {instead}.",
+        ) from error
 
 
 def register(engine: Engine) -> None:

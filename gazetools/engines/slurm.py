@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gazetools.engines.paths import absolute_inputs, absolute_options
+from gazetools.engines.registry import import_package
 from gazetools.extraction.disk import check_space_for_run
+from gazetools.extraction.disk_estimate import PlannedRun
 from gazetools.extraction.report import read_report
 from gazetools.extraction.run import decode_settings, extract, plan
 from gazetools.io.atomic import check_writable_folder
@@ -73,16 +75,9 @@ def run(
 ) -> ExtractReport:
     """Submit the job array, wait for it and return the merged report of all shards.
 
-    Ending this process (Ctrl-C) leaves the jobs in the queue; the same command with more jobs later, or a plain
-    `extract`, goes on from what they finished.
-
-    Args:
-        inputs: as for `extract`; planned here too, so that a typo fails before the jobs wait in the queue.
-        output: the store, on a file system that all nodes share.
-        options: `shard` must be None.
-        settings: the job array.
-        progress: receives the number of ended jobs.
-        executor: a submitit executor; None: Slurm's.
+    The store `output` must be on a file system that all nodes share. Ending this process (Ctrl-C) leaves the jobs in
+    the queue; the same command with more jobs later, or a plain `extract`, goes on from what they finished. `executor`
+    is a submitit executor; None: Slurm's.
 
     Raises:
         UsageError: as `extract`, or `--shard` together with this engine.
@@ -92,11 +87,12 @@ def run(
     """
     if options.shard is not None:
         raise UsageError("--engine slurm makes the shards itself.", hint="Leave out --shard.")
-    items, head_files = plan(inputs, options)
+    items, head_files = plan(inputs, options)  # here too, so that a typo fails before the jobs wait in the queue
     check_writable_folder(output, option="-o")
     if options.check_space:  # each shard checks its own part only
-        usable = [item for item in items if item.problem is None]
-        check_space_for_run(usable, output, options, head_files, decoding=decode_settings(options), progress=progress)
+        usable, decoding = [item for item in items if item.problem is None], decode_settings(options)
+        planned = PlannedRun(items=usable, store=output, options=options, head_files=head_files, decoding=decoding)
+        check_space_for_run(planned, progress)
     if executor is None:
         executor = _slurm_executor(output, settings)
     jobs = shard_jobs(inputs, output, options, settings.jobs)
@@ -104,13 +100,12 @@ def run(
         submitted = [executor.submit(job) for job in jobs]
     progress.say(f"submitted {len(submitted)} jobs, first {submitted[0].job_id}; logs in {output / _LOG_FOLDER}")
     progress.start("jobs", len(submitted), unit="jobs")
-    waiting = list(submitted)
+    waiting = submitted
     while waiting:
-        ended = [job for job in waiting if job.done()]
-        waiting = [job for job in waiting if job not in ended]
-        progress.advance("jobs", len(ended))
-        if waiting:
-            time.sleep(_POLL_SECONDS if not ended else 0)
+        before, waiting = len(waiting), [job for job in waiting if not job.done()]
+        progress.advance("jobs", before - len(waiting))
+        if before == len(waiting):
+            time.sleep(_POLL_SECONDS)
     progress.finish("jobs")
     _raise_failed(submitted)
     return read_report(output / REPORT_NAME)
@@ -159,7 +154,7 @@ def _command(job: ShardJob) -> str:
     return shlex.join(words)
 
 
-def _slurm_executor(output: Path, slurm: SlurmOptions) -> Executor:
+def _slurm_executor(output: Path, slurm: SlurmOptions) -> Any:
     submitit = _submitit()
     folder = output.absolute() / _LOG_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,8 +178,7 @@ def _slurm_executor(output: Path, slurm: SlurmOptions) -> Executor:
     }
     given = {name: value for name, value in parameters.items() if value}  # 0, None and an empty list: not asked for
     executor.update_parameters(name="gazetools-extract", slurm_signal_delay_s=90, **given)
-    result: Executor = executor
-    return result
+    return executor
 
 
 def _raise_failed(jobs: Sequence[Any]) -> None:
@@ -201,11 +195,4 @@ def _raise_failed(jobs: Sequence[Any]) -> None:
 
 
 def _submitit() -> Any:
-    try:
-        import submitit
-    except ImportError as error:
-        raise EnvironmentLacksError(
-            f"--engine slurm needs submitit, which can't be imported: {error}.",
-            hint="Install it: pip install 'gazetools[slurm]'. Or print a script with --dry-run.",
-        ) from error
-    return submitit
+    return import_package("submitit", engine="slurm", instead="print a script with --dry-run")
