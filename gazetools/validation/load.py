@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -21,7 +21,7 @@ from gazetools.layouts.registry import FOREIGN_LAYOUTS, layout_at
 from gazetools.schemas.dataset import CONVERTED_FROM, INDEX_NPZ, MEMBERS, PackedVideo
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.provenance import Provenance
-from gazetools.store import StoreReader, open_store
+from gazetools.store import open_store
 from gazetools.store.listing import read_sidecar
 from gazetools.validation.load_origin import load_origin, load_stated_provenance
 from gazetools.validation.subject import MapStats, StoreColumns, Subject
@@ -34,22 +34,18 @@ def load(subject: Subject) -> None:
     """Fill in the subject from its files, the origin file and the manifest's provenance included."""
     if subject.path.exists():
         try:
-            _load_maps(subject)
+            if subject.kind == "store":
+                _load_store(subject)
+            elif isinstance(layout := layout_at(subject.path), NpyFolder):
+                _load_folder(subject)
+            else:
+                _load_file(subject, layout)
         except (DataFileError, OSError) as error:
             subject.report("file-unreadable", str(error))
         load_origin(subject)
     else:
         subject.report("payload-missing", f"{subject.path} does not exist.")
     load_stated_provenance(subject)
-
-
-def _load_maps(subject: Subject) -> None:
-    if subject.kind == "store":
-        _load_store(subject)
-    elif isinstance(layout := layout_at(subject.path), NpyFolder):
-        _load_folder(subject)
-    else:
-        _load_file(subject, layout)
 
 
 def _load_store(subject: Subject) -> None:
@@ -74,7 +70,9 @@ def _load_store(subject: Subject) -> None:
             tracks=store.tracks,
         )
         subject.fingerprint_index, subject.fingerprints = store.frames.fingerprint_index, store.frames.fingerprint
-        subject.stats = MapStats.of(_store_blocks(store), 1.0)
+        starts = range(0, len(store), _BLOCK_ROWS)
+        blocks = (store.read_heatmaps(start, min(start + _BLOCK_ROWS, len(store))) for start in starts)
+        subject.stats = MapStats.of(blocks, 1.0)
 
 
 def _is_cut_off(subject: Subject, path: Path) -> bool:
@@ -112,11 +110,6 @@ def _code_of_broken_store(path: Path) -> str:
     except (ValidationError, TypeError):
         return "provenance-unreadable"
     return "file-unreadable"
-
-
-def _store_blocks(store: StoreReader) -> Iterator[AnyArray]:
-    for start in range(0, len(store), _BLOCK_ROWS):
-        yield store.read_heatmaps(start, min(start + _BLOCK_ROWS, len(store)))
 
 
 def _load_file(subject: Subject, layout: Layout) -> None:
@@ -250,5 +243,5 @@ def _keep_maps(
 
 def _rows_per_block(header: ArrayHeader) -> int:
     """At most 256 maps and 8 MiB."""
-    row_bytes: Any = np.prod(header.shape[1:], dtype=np.int64) * header.dtype.itemsize
-    return max(1, min(_BLOCK_ROWS, (8 << 20) // max(int(row_bytes), 1)))
+    row_bytes = math.prod(header.shape[1:]) * header.dtype.itemsize
+    return max(1, min(_BLOCK_ROWS, (8 << 20) // max(row_bytes, 1)))
