@@ -127,9 +127,11 @@ class RayPool:
         if self._alive:
             self._alive_at = now
         elif now - self._alive_at > self._wait_seconds:
+            resources = self._ray.available_resources()
+            free = ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
             raise EnvironmentLacksError(
                 f"No Ray worker could be started for {self._wait_seconds:.0f} s: each needs {self._needs}, the cluster "
-                f"has {_readable(self._ray.available_resources())} free.",
+                f"has {free} free.",
                 hint="Free the cluster, or ask for less with --ray cpus=N and --ray gpus=N.",
             )
 
@@ -145,8 +147,3 @@ def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = next((line for line in lines if line.startswith("The actor") and "because" in line), None)
     return (reason or (lines[0] if lines else type(error).__name__))[:300]
-
-
-def _readable(resources: dict[str, float]) -> str:
-    """`4 CPU, 1 GPU`."""
-    return ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
