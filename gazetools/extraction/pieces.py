@@ -140,19 +140,18 @@ class _Gathered:
     frame_index: list[int] = field(default_factory=list)
     pts_seconds: list[float] = field(default_factory=list)
     prints: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    print_index: list[int] = field(default_factory=list)
+    """Fingerprints of the first frame and of each `FINGERPRINT_EVERY`th after it."""
     people: list[tuple[int, FramePrompts]] = field(default_factory=list)
     """(frame index, people) of each frame that has people."""
     results: list[BatchResult] = field(default_factory=list)
     """Maps in the order of `people`."""
 
-    def add(self, frame: Frame, *, with_fingerprint: bool) -> None:
+    def add(self, frame: Frame) -> None:
         """Note a frame of the piece."""
+        if len(self.frame_index) % FINGERPRINT_EVERY == 0:
+            self.prints.append(fingerprint(frame.rgb))
         self.frame_index.append(frame.index)
         self.pts_seconds.append(frame.pts_seconds)
-        if with_fingerprint:
-            self.prints.append(fingerprint(frame.rgb))
-            self.print_index.append(frame.index)
 
     def as_piece(self, heatmap_shape: tuple[int, int]) -> Piece:
         """The finished piece; `heatmap_shape` is [H, W], for a piece without people."""
@@ -169,7 +168,7 @@ class _Gathered:
             frame_index=np.array(self.frame_index, np.int64),
             pts_seconds=np.array(self.pts_seconds, np.float64),
             fingerprint=np.array(self.prints, np.uint8).reshape(-1, FINGERPRINT_SIZE, FINGERPRINT_SIZE),
-            fingerprint_index=np.array(self.print_index, np.int64),
+            fingerprint_index=np.array(self.frame_index[::FINGERPRINT_EVERY], np.int64),
             rows=rows,
             batch_size=self.batch_size,
         )
@@ -206,7 +205,7 @@ class _PieceMaker:
             if position == 0 and ahead is not None:
                 tools.open_ahead(ahead)
             with tools.clock.stage("prompt"):
-                piece.add(frame, with_fingerprint=position % FINGERPRINT_EVERY == 0)
+                piece.add(frame)
                 prompts = prompts_of_frame(
                     self.video.heads, frame.index, grid_hw=runner.grid_hw, small_heads=tools.options.small_heads
                 )

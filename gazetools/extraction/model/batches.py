@@ -30,12 +30,6 @@ class BatchResult:
     inout: npt.NDArray[np.float32]
     """[N], NaN where the model has none."""
 
-    @classmethod
-    def joined(cls, parts: Sequence[BatchResult]) -> BatchResult:
-        """The rows of all `parts`, in their order."""
-        maps, inouts = [part.heatmap for part in parts], [part.inout for part in parts]
-        return cls(heatmap=np.concatenate(maps), inout=np.concatenate(inouts))
-
 
 class Pending(Protocol):
     """A batch that the device was given."""
@@ -204,11 +198,10 @@ class _Several:
     """The rows of several passes, one after the other or in `order`."""
 
     passes: list[Pending]
-    order: list[int] | None = None
+    order: list[int] | slice = slice(None)
 
     def result(self) -> BatchResult:
         """Wait for all passes."""
-        found = BatchResult.joined([one.result() for one in self.passes])
-        if self.order is None:
-            return found
-        return BatchResult(heatmap=found.heatmap[self.order], inout=found.inout[self.order])
+        found = [one.result() for one in self.passes]
+        maps, inouts = np.concatenate([one.heatmap for one in found]), np.concatenate([one.inout for one in found])
+        return BatchResult(heatmap=maps[self.order], inout=inouts[self.order])
