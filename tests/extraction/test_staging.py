@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from gazetools.extraction import extract
 from gazetools.extraction.model.batches import BatchRunner
 from gazetools.extraction.model.staging import CudaCopies, PinnedStaging, staging_for
+from gazetools.extraction.run import extract
 from gazetools.gazemodels.gazelle import load_model
 from gazetools.heads.prompts import FramePrompts
 from tests.helpers.equal_stores import assert_stores_equal

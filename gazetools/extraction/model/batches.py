@@ -91,7 +91,7 @@ class BatchRunner:
                     ) from error
                 self.fitting_batch_size //= 2
                 torch.cuda.empty_cache()
-        return _Several(parts)
+        return _Several(parts, order=slice(None))
 
     def _with_crops(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
         """One pass over the frames for heads large enough for the grid, further passes over crops for the others."""
@@ -195,10 +195,10 @@ class _OfCrops:
 
 @dataclass(frozen=True)
 class _Several:
-    """The rows of several passes, one after the other or in `order`."""
+    """The rows of several passes, one after the other, then in `order`."""
 
     passes: list[Pending]
-    order: list[int] | slice = slice(None)
+    order: list[int] | slice
 
     def result(self) -> BatchResult:
         """Wait for all passes."""
