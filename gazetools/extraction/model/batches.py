@@ -64,10 +64,6 @@ class BatchRunner:
         """(rows, columns) of the model's patch grid."""
         return self.model.grid
 
-    def run(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> BatchResult:
-        """Compute the heatmaps of frames and wait for them; arguments as for `begin`."""
-        return self.begin(images, prompts).result()
-
     def begin(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
         """Submit frames [H, W, 3] of one size, all with people, to the device.
 
