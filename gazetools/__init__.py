@@ -18,7 +18,7 @@ _PUBLIC = {
     "VideoReader": "gazetools.video",
     "convert": "gazetools.packing.convert",
     "evaluate": "gazetools.evaluation",
-    "extract": "gazetools.extraction",
+    "extract": "gazetools.extraction.run",
     "load_model": "gazetools.gazemodels.gazelle.loading",
     "open_store": "gazetools.store",
     "pack": "gazetools.packing",
@@ -45,7 +45,7 @@ __all__ = [
 if TYPE_CHECKING:
     from gazetools import trainer
     from gazetools.evaluation import evaluate
-    from gazetools.extraction import extract
+    from gazetools.extraction.run import extract
     from gazetools.gazemodels.gazelle.loading import load_model
     from gazetools.heatmaps import HeatmapReader
     from gazetools.packing import pack

@@ -103,17 +103,21 @@ def _show_script(inputs: list[str], output: Path, options: ExtractOptions, setti
 
 def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
     """List what would be extracted, and estimate the space that it would take."""
-    from gazetools.extraction.disk_estimate import estimate_space
+    from gazetools.extraction.disk_estimate import PlannedRun, estimate_space
     from gazetools.extraction.run import decode_settings, plan
     from gazetools.io.space import free_space
 
     items, head_files = plan(inputs, options)
-    usable = [item for item in items if item.problem is None]
+    run = PlannedRun(
+        items=[item for item in items if item.problem is None],
+        store=output,
+        options=options,
+        head_files=head_files,
+        decoding=decode_settings(options),
+        workers=len(options.devices),
+    )
     with TERMINAL.progress() as progress:
-        estimate = estimate_space(
-            usable, output, options, head_files, workers=len(options.devices), decoding=decode_settings(options),
-            progress=progress,
-        )  # fmt: skip
+        estimate = estimate_space(run, progress)
     # Box file of each video; a source other than `file:` needs none.
     boxes = {
         item.video_id: (head_files.get(item.video_id) or "missing") if head_files else options.heads for item in items
@@ -128,4 +132,4 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
         {"videos": listing, "space": {**needed, "free_bytes": free.bytes, "free_files": free.files}},
         tables.planned_videos(listing, estimate, free),
     )
-    return int(len(usable) < len(items))
+    return int(len(run.items) < len(items))

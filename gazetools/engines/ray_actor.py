@@ -45,7 +45,7 @@ class WorkerActor:
 
     def do(self, message: dict[str, Any], *, seen: bool) -> list[dict[str, Any]]:
         """Begin the task of a `task_message`. `seen`: the driver sees the video, so every node must see it too."""
-        path = message["task"]["path"]
+        path = message["task"]["item"]["path"]
         if seen and not Path(path).exists():
             return [_unseen(path)]
         try:

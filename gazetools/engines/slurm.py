@@ -13,6 +13,7 @@ from typing import Any
 from gazetools.engines.paths import absolute_inputs, absolute_options
 from gazetools.engines.registry import import_for
 from gazetools.extraction.disk import check_space_for_run
+from gazetools.extraction.disk_estimate import PlannedRun
 from gazetools.extraction.report import read_report
 from gazetools.extraction.run import decode_settings, extract, plan
 from gazetools.io.atomic import check_writable_folder
@@ -87,8 +88,9 @@ def run(
     items, head_files = plan(inputs, options)
     check_writable_folder(output, option="-o")
     if options.check_space:  # each shard checks its own part only
-        usable = [item for item in items if item.problem is None]
-        check_space_for_run(usable, output, options, head_files, decoding=decode_settings(options), progress=progress)
+        usable, decoding = [item for item in items if item.problem is None], decode_settings(options)
+        planned = PlannedRun(items=usable, store=output, options=options, head_files=head_files, decoding=decoding)
+        check_space_for_run(planned, progress)
     if executor is None:
         executor = _slurm_executor(output, settings)
     jobs = shard_jobs(inputs, output, options, settings.jobs)
