@@ -24,11 +24,11 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from gazetools.extraction import extract
 from gazetools.extraction.decoding.decoder import Decoder
 from gazetools.extraction.model import batches as batching
 from gazetools.extraction.model.batches import BatchResult, BatchRunner, Pending
-from gazetools.gazemodels.gazelle import load_model
+from gazetools.extraction.run import extract
+from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.heads.prompts import FramePrompts
 from tests.helpers.clips import write_clip
 from tests.helpers.random_checkpoints import write_tiny_gazelle

@@ -23,8 +23,9 @@ import torch
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from gazetools.gazemodels.gazelle import GazelleModel, load_model
 from gazetools.gazemodels.gazelle.config import released_config
+from gazetools.gazemodels.gazelle.loading import load_model
+from gazetools.gazemodels.gazelle.model import GazelleModel
 from tests.helpers.random_checkpoints import random_model_tensors
 
 VARIANTS = ("plain", "channels_last", "compile", "compile+channels_last")

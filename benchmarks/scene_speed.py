@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from gazetools.scenes import SceneSettings, render_scenes
+from gazetools.scenes.clips import render_scenes
+from gazetools.scenes.settings import SceneSettings
 
 
 def main() -> None:

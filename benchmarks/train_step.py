@@ -108,8 +108,8 @@ def main() -> None:
         shared = load_pretrained(config)
     trunks = build_trunks(plan_learners(config), shared, EK100, len(Nothing()), world=World())
     loop = Loop(
-        config, trunks=trunks, train_set=Nothing(), device=device, progress=NoProgress(),  # type: ignore[arg-type]
-        interruption=Interruption(), world=World(),
+        config=config, trunks=trunks, train_set=Nothing(), device=device,  # type: ignore[arg-type]
+        progress=NoProgress(), interruption=Interruption(), world=World(),
     )  # fmt: skip
     seconds = statistics.median(measure(loop, random_batch(config, device), options.steps, device))
     model = describe_model(config, EK100)

@@ -14,7 +14,8 @@ import numpy as np
 
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.preview.overlay import PersonOverlay, draw_overlay
-from gazetools.scenes import HEIGHT, WIDTH, render_scenes
+from gazetools.scenes.clips import render_scenes
+from gazetools.scenes.settings import HEIGHT, WIDTH
 from gazetools.video import VideoReader
 
 FRAMES = (20, 60, 110)

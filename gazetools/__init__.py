@@ -18,8 +18,8 @@ _PUBLIC = {
     "VideoReader": "gazetools.video",
     "convert": "gazetools.packing.convert",
     "evaluate": "gazetools.evaluation",
-    "extract": "gazetools.extraction",
-    "load_model": "gazetools.gazemodels.gazelle",
+    "extract": "gazetools.extraction.run",
+    "load_model": "gazetools.gazemodels.gazelle.loading",
     "open_store": "gazetools.store",
     "pack": "gazetools.packing",
     "validate": "gazetools.validation",
@@ -45,8 +45,8 @@ __all__ = [
 if TYPE_CHECKING:
     from gazetools import trainer
     from gazetools.evaluation import evaluate
-    from gazetools.extraction import extract
-    from gazetools.gazemodels.gazelle import load_model
+    from gazetools.extraction.run import extract
+    from gazetools.gazemodels.gazelle.loading import load_model
     from gazetools.heatmaps import HeatmapReader
     from gazetools.packing import pack
     from gazetools.packing.convert import convert

@@ -47,18 +47,20 @@ class Check:
 
 def examine() -> list[Check]:
     """Check Python, packages, devices, weights cache and disk, without changing anything."""
-    checks = [
+    free = shutil.disk_usage(Path.cwd()).free
+    return [
         Check(name="gazetools", status="ok", found=__version__),
         Check(name="python", status="ok", found=f"{platform.python_version()} on {platform.platform()}"),
+        *(_package(module, *facts) for module, facts in _PACKAGES.items()),
+        _cuda(),
+        _weights(),
+        Check(name="disk here", status="ok", found=f"{free / 2**30:.1f} GiB free"),
     ]
-    checks += [_package(module, *facts) for module, facts in _PACKAGES.items()]
-    checks += [_cuda(), _weights(), _disk()]
-    return checks
 
 
 def _package(module: str, package: str, use: str, needed: bool) -> Check:
     try:
-        found = importlib.import_module(module)
+        found = _version(importlib.import_module(module))
     except ImportError as error:
         reason = str(error) if importlib.util.find_spec(module) else "not installed"
         return Check(
@@ -67,7 +69,7 @@ def _package(module: str, package: str, use: str, needed: bool) -> Check:
             found=f"{reason} (for {use})",
             remedy=f"pip install {package}",
         )
-    return Check(name=module, status="ok", found=_version(found))
+    return Check(name=module, status="ok", found=found)
 
 
 def _version(module: ModuleType) -> str:
@@ -107,8 +109,3 @@ def _weights() -> Check:
             remedy="extract downloads them at first use, or pass --checkpoint and --backbone",
         )
     return Check(name="Gaze-LLE weights", status="ok", found=f"{folder}: {', '.join(files)}")
-
-
-def _disk() -> Check:
-    usage = shutil.disk_usage(Path.cwd())
-    return Check(name="disk here", status="ok", found=f"{usage.free / 2**30:.1f} GiB free")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -33,14 +33,7 @@ class ShowsTable(Protocol):
 class NoProgress:
     """A progress that ignores everything."""
 
-    def start(self, task: str, total: int | None, *, unit: str = "frames") -> None:
+    def _ignore(self, *_: Any, **__: Any) -> None:
         """Ignored."""
 
-    def advance(self, task: str, steps: int = 1) -> None:
-        """Ignored."""
-
-    def finish(self, task: str) -> None:
-        """Ignored."""
-
-    def say(self, message: str) -> None:
-        """Ignored."""
+    start = advance = finish = say = _ignore

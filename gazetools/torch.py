@@ -39,7 +39,7 @@ class HeatmapClip(TypedDict):
 class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
     """Clips of `frames` rows, `stride` rows apart, beginning every `hop` rows, of every video that is long enough.
 
-    Clips are in the order of the videos. DataLoader workers, forked or spawned, each open the files for themselves.
+    DataLoader workers, forked or spawned, each open the files for themselves.
 
     Args:
         dataset_path: anything that HeatmapReader reads.
@@ -95,9 +95,7 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
         return len(self._starts)
 
     def __getitem__(self, position: int) -> HeatmapClip:
-        """Clip number `position`."""
-        if not -len(self) <= position < len(self):
-            raise IndexError(f"clip {position} of {len(self)}")
+        """Clip number `position`. Raises IndexError for one outside of the clips."""
         number, first = self._starts[position].tolist()
         video_id = self.video_ids[number]
         reader = self._reader(video_id)
@@ -116,15 +114,13 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
         }
 
     def _all_ids(self) -> list[str]:
-        if not self.dataset_path.is_dir():
-            raise UsageError(f"{self.dataset_path} is not a folder.", hint="Pass a dataset or a folder of heatmaps.")
-        if (self.dataset_path / MANIFEST_NAME).exists():
-            ids = sorted(raw_manifest(self.dataset_path)["videos"])
-        else:
-            ids = sorted(list_foreign(self.dataset_path))
+        path = self.dataset_path
+        if not path.is_dir():
+            raise UsageError(f"{path} is not a folder.", hint="Pass a dataset or a folder of heatmaps.")
+        ids = raw_manifest(path)["videos"] if (path / MANIFEST_NAME).exists() else list_foreign(path)
         if not ids:
-            raise UsageError(f"{self.dataset_path} holds no heatmaps.", hint="Pass the folder of gazetools pack -o.")
-        return ids
+            raise UsageError(f"{path} holds no heatmaps.", hint="Pass the folder of gazetools pack -o.")
+        return sorted(ids)
 
     def _reader(self, video_id: str) -> HeatmapReader:
         return self._readers.get(

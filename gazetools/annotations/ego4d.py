@@ -32,7 +32,6 @@ class Ego4dVideo:
     duration_seconds: float
     has_gaze: bool
     """Whether ego4d.json lists gaze; the files on disk may disagree."""
-    scenarios: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +55,14 @@ def read_ego4d_videos(path: Path) -> list[Ego4dVideo]:
     entries = content.get("videos") if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise DataFileError(f"{path} has no list `videos`; is it the file it is taken for?", hint=hint, path=str(path))
-    out = []
+    videos = []
     for number, entry in enumerate(entries):
         try:
-            out.append(
-                Ego4dVideo(
-                    uid=str(entry["video_uid"]),
-                    duration_seconds=float(entry["duration_sec"]),
-                    has_gaze=bool(entry.get("has_gaze", False)),
-                    scenarios=tuple(entry.get("scenarios") or ()),
-                )
-            )
+            seconds, has_gaze = float(entry["duration_sec"]), bool(entry.get("has_gaze", False))
+            videos.append(Ego4dVideo(uid=str(entry["video_uid"]), duration_seconds=seconds, has_gaze=has_gaze))
         except (KeyError, TypeError, ValueError) as error:
             raise DataFileError(f"{path}, videos[{number}]: {error!r}.", path=str(path)) from None
-    return out
+    return videos
 
 
 def read_wearer_gaze(
@@ -108,30 +101,16 @@ def read_wearer_gaze(
             age[number] = number / CANONICAL_FPS - float(seconds[rows].mean())
     if origin == "bottom-left":
         xy[:, 1] = 1 - xy[:, 1]
-    return WearerGaze(
-        xy=xy,
-        age_seconds=age,
-        counts={
-            "rows": len(table),
-            "low_confidence": int((usable & ~confident).sum()),
-            "no_number": int((~usable).sum()),
-        },
-    )
+    counts = {"low_confidence": int((usable & ~confident).sum()), "no_number": int((~usable).sum())}
+    return WearerGaze(xy=xy, age_seconds=age, counts={"rows": len(table), **counts})
 
 
 def lta_segments(path: Path, document: Any, problems: list[str], *, labelled: bool) -> list[Segment]:
     """Every action of `fho_lta_{train,val,test_unannotated}.json`, in the file's order, in seconds of its video.
 
     `clips` lists one action per entry; its times count from the start of a clip of the video, so that the clip's start
-    (`clip_parent_start_sec`) is added.
-
-    Args:
-        path: the file, for messages.
-        document: its content.
-        problems: receives a text for every wrong entry.
-        labelled: an entry without `verb_label` and `noun_label` is wrong, as in the test split.
-
-    Raises DataFileError where `document` has no list `clips`.
+    (`clip_parent_start_sec`) is added. `problems` receives a text for every wrong entry; with `labelled`, entries
+    without `verb_label` and `noun_label` (the test split) are wrong. Raises DataFileError without a list `clips`.
     """
     clips = document.get("clips") if isinstance(document, dict) else None
     if not isinstance(clips, list):
@@ -162,14 +141,13 @@ def _lta_segment(number: int, entry: Any, *, labelled: bool) -> Segment:
             raise ValueError(f"verb_label and noun_label {labels} are not whole numbers >= 0")
         verb, noun = labels
         classes = {"verb": verb, "noun": noun, "action": (verb, noun)}
-    name = f"{video_id}@{start:.3f}"
     return Segment(
         row=number + 1,
         video_id=video_id,
         start_seconds=start,
         stop_seconds=stop,
         classes=classes,
-        name=name,
+        name=f"{video_id}@{start:.3f}",
         title=f"clips[{number}]",
     )
 
@@ -182,12 +160,17 @@ def ego4d_folder(root: Path) -> Path | None:
     return None
 
 
-def ego4d_videos_with_gaze(folder: Path) -> list[tuple[str, Path | None, Path]]:
-    """(video uid, video or None, gaze CSV) for every gaze file; the full-scale video before the 540-pixel one."""
-    return [
-        (uid := check_video_id(gaze.stem), _video(folder, uid), gaze)
-        for gaze in sorted((folder / "gaze").glob("*.csv"))
-    ]
+def ego4d_videos_with_gaze(folder: Path, wanted: str | None = None) -> list[tuple[str, Path | None, Path]]:
+    """(video uid, video or None, gaze CSV) for every gaze file; the full-scale video before the 540-pixel one.
+
+    `wanted`: video uids or patterns separated by commas; None: all.
+    """
+    uids = ((check_video_id(gaze.stem), gaze) for gaze in sorted((folder / "gaze").glob("*.csv")))
+    return [(uid, _video(folder, uid), gaze) for uid, gaze in uids if _matches(uid, wanted)]
+
+
+def _matches(uid: str, wanted: str | None) -> bool:
+    return any(fnmatch.fnmatchcase(uid, pattern.strip()) for pattern in (wanted or "*").split(","))
 
 
 def _video(folder: Path, uid: str) -> Path | None:
@@ -204,33 +187,19 @@ def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[s
     """Files that rendering the wearer's gaze needs and lacks: video uid -> (file, download command).
 
     These are the video of a gaze file, the gaze file of a downloaded video that has gaze according to ego4d.json, and
-    ego4d.json itself.
-
-    Args:
-        root: folder that was given to the downloader.
-        folder: as from `ego4d_folder`.
-        wanted: video uids or patterns separated by commas; None: all.
-
-    Raises DataFileError where ego4d.json can't be read.
+    ego4d.json itself. `root` was given to the downloader; `folder` and `wanted` as for `ego4d_videos_with_gaze`.
     """
-    patterns = [part.strip() for part in (wanted or "*").split(",")]
-    lacking: dict[str, list[tuple[str, str]]] = {}
-    with_gaze = ego4d_videos_with_gaze(folder)
-    for uid, video, _ in with_gaze:
-        if video is None:
-            lacking[uid] = [(str(folder / "full_scale" / f"{uid}.mp4"), download_command(root, "full_scale", uid))]
+    videos = {uid: video for uid, video, _ in ego4d_videos_with_gaze(folder, wanted)}
+    lacking = {
+        uid: [(str(folder / "full_scale" / f"{uid}.mp4"), download_command(root, "full_scale", uid))]
+        for uid, video in videos.items()
+        if video is None
+    }
     listing = next((path for path in (folder / "ego4d.json", root / "ego4d.json") if path.is_file()), None)
     if listing is None:
         command = download_command(root, "gaze") + " --metadata"
-        return _chosen(lacking, patterns) | {"ego4d.json": [(str(folder / "ego4d.json"), command)]}
-    there = {uid for uid, _, _ in with_gaze}
-    for entry in read_ego4d_videos(listing):
-        if entry.has_gaze and entry.uid not in there and _video(folder, entry.uid) is not None:
-            lacking[entry.uid] = [
-                (str(folder / "gaze" / f"{entry.uid}.csv"), download_command(root, "gaze", entry.uid))
-            ]
-    return _chosen(lacking, patterns)
-
-
-def _chosen(lacking: dict[str, list[tuple[str, str]]], patterns: list[str]) -> dict[str, list[tuple[str, str]]]:
-    return {u: files for u, files in lacking.items() if any(fnmatch.fnmatchcase(u, pattern) for pattern in patterns)}
+        return lacking | {"ego4d.json": [(str(folder / "ego4d.json"), command)]}
+    for uid in (entry.uid for entry in read_ego4d_videos(listing) if entry.has_gaze and _matches(entry.uid, wanted)):
+        if uid not in videos and _video(folder, uid) is not None:
+            lacking[uid] = [(str(folder / "gaze" / f"{uid}.csv"), download_command(root, "gaze", uid))]
+    return lacking

@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, UsageError
 
 Protocol = Literal["gazefollow", "videoattentiontarget"]
 _TRAIN_COLUMNS, _TEST_COLUMNS = 17, 16
-_SMOOTHING = 11
-"""Frames over which VideoAttentionTarget's benchmark averages head boxes."""
 SizeOf = Callable[[str], tuple[int, int]]
 """Function from the path of a picture below the root to its (width, height)."""
 
@@ -54,11 +51,8 @@ def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[Benchmar
     - `{train,test}_preprocessed.json`: either benchmark as Gaze-LLE's scripts write it;
     - a folder `annotations/{train,test}`: VideoAttentionTarget as released, `<show>/<clip>/<person>.txt` below it.
 
-    Args:
-        path: the file or folder.
-        size_of: returns the size of a picture, which the text forms do not have.
-
-    Raises DataFileError naming file and line for what is none of these.
+    `size_of` returns the size of a picture, which the text forms do not have. Raises DataFileError with file and line
+    for damaged annotations, UsageError for what is none of these.
     """
     if path.is_dir():
         return "videoattentiontarget", _vat_text(path, size_of)
@@ -68,7 +62,11 @@ def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[Benchmar
         content = read_json(path, max_bytes=4 << 30)
         if isinstance(content, list) and content and isinstance(content[0], dict):
             if "frames" in content[0]:
-                return "videoattentiontarget", _vat_json(path, content)
+                pictures = []
+                for sequence in content:
+                    size = {"width": sequence.get("width"), "height": sequence.get("height")}
+                    pictures += [_picture(path, n, {**size, **frame}) for n, frame in enumerate(sequence["frames"])]
+                return "videoattentiontarget", pictures
             if "heads" in content[0]:
                 return "gazefollow", [_picture(path, number, item) for number, item in enumerate(content)]
     raise UsageError(
@@ -78,21 +76,13 @@ def read_benchmark(path: Path, size_of: SizeOf) -> tuple[Protocol, list[Benchmar
     )
 
 
-def _vat_json(path: Path, content: list[Any]) -> list[BenchmarkPicture]:
-    pictures = []
-    for sequence in content:
-        size = {"width": sequence.get("width"), "height": sequence.get("height")}
-        pictures += [_picture(path, number, {**size, **frame}) for number, frame in enumerate(sequence["frames"])]
-    return pictures
-
-
 def _picture(path: Path, number: int, item: Any) -> BenchmarkPicture:
     try:
         heads = tuple(
             Head(
-                box_xyxy=tuple(float(value) for value in head["bbox_norm"]),  # type: ignore[arg-type]
-                gaze_x=tuple(float(value) for value in head["gazex_norm"]),
-                gaze_y=tuple(float(value) for value in head["gazey_norm"]),
+                box_xyxy=tuple(map(float, head["bbox_norm"])),  # type: ignore[arg-type]
+                gaze_x=tuple(map(float, head["gazex_norm"])),
+                gaze_y=tuple(map(float, head["gazey_norm"])),
                 inout=None if head.get("inout") is None else int(head["inout"]),
             )
             for head in item["heads"]
@@ -146,10 +136,10 @@ def _gazefollow_text(path: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
         order = list(grouped[name]) if train else sorted(grouped[name], key=float)
         heads = []
         for own in (grouped[name][key] for key in order):
-            x0, y0, x1, y1 = own[0][4:8]
+            (x0, x1), (y0, y1) = sorted(own[0][4:8:2]), sorted(own[0][5:8:2])
             heads.append(
                 Head(
-                    box_xyxy=_box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), width, height),
+                    box_xyxy=_box(x0, y0, x1, y1, width, height),
                     gaze_x=tuple(row[2] for row in own),
                     gaze_y=tuple(row[3] for row in own),
                     inout=int(own[0][8]) if train else None,
@@ -185,33 +175,20 @@ def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
             if not rows:
                 continue
             numbers = np.array([_numbers(person, line, row[1:]) for line, row in rows])
-            boxes = np.stack([_smoothed(numbers[:, column]) for column in range(4)], axis=1)
+            padded = np.pad(numbers[:, :4], ((5, 5), (0, 0)), mode="edge")
+            boxes = np.stack([np.convolve(side, np.full(11, 1 / 11), mode="valid") for side in padded.T], axis=1)
             size = size or size_of(f"{name}/{rows[0][1][0]}")
-            for (_, row), box, gaze in zip(rows, boxes.tolist(), numbers[:, 4:].tolist(), strict=True):
-                heads.setdefault(row[0], []).append(_vat_head(box, gaze, size))
-        for picture in sorted(heads):
-            width, height = size or (0, 0)
-            pictures.append(
-                BenchmarkPicture(path=f"{name}/{picture}", width=width, height=height, heads=tuple(heads[picture]))
-            )
+            gaze = numbers[:, 4:]
+            gaze = np.where((gaze >= 0).any(axis=1, keepdims=True), gaze.clip(0), gaze)
+            for (_, row), (x0, y0, x1, y1), (x, y) in zip(rows, boxes.tolist(), gaze.tolist(), strict=True):
+                head = Head(
+                    box_xyxy=_box(x0, y0, x1, y1, *size),
+                    gaze_x=(x / size[0],),
+                    gaze_y=(y / size[1],),
+                    inout=int(x >= 0 and y >= 0),
+                )
+                heads.setdefault(row[0], []).append(head)
+        width, height = size or (0, 0)
+        for picture, own in sorted(heads.items()):
+            pictures.append(BenchmarkPicture(path=f"{name}/{picture}", width=width, height=height, heads=tuple(own)))
     return pictures
-
-
-def _smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    half = _SMOOTHING // 2
-    padded = np.concatenate([np.repeat(values[:1], half), values, np.repeat(values[-1:], half)])
-    return np.convolve(padded, np.full(_SMOOTHING, 1 / _SMOOTHING), mode="valid")
-
-
-def _vat_head(box: list[float], gaze: list[float], size: tuple[int, int]) -> Head:
-    x, y = gaze
-    if x >= 0 > y:
-        y = 0.0
-    elif y >= 0 > x:
-        x = 0.0
-    return Head(
-        box_xyxy=_box(box[0], box[1], box[2], box[3], *size),
-        gaze_x=(x / size[0],),
-        gaze_y=(y / size[1],),
-        inout=int(x >= 0 and y >= 0),
-    )

@@ -24,12 +24,7 @@ def keystep_segments(path: Path, document: Any, problems: list[str], *, labelled
     `{"annotations": {take_uid: {"take_name", "segments": [{"start_time", "end_time", "step_unique_id", ...}]}}}` and
     `{"segments": [{"take_name", "take_uid", "start_time", "end_time", "step_unique_id", ...}]}`.
 
-    Args:
-        path: the file, for messages.
-        document: its content.
-        problems: receives a text for every wrong segment.
-        labelled: a segment without `step_unique_id` is wrong.
-
+    `problems` receives a text for every wrong segment; with `labelled`, one without `step_unique_id` is wrong.
     Raises DataFileError where `document` has neither form.
     """
     segments: list[Segment] = []
@@ -43,20 +38,15 @@ def keystep_segments(path: Path, document: Any, problems: list[str], *, labelled
 
 def _entries(path: Path, document: Any, problems: list[str]) -> Iterator[tuple[str, Any, int, Any]]:
     """(where, take name, number, segment) of either form; `number` counts within the take, or within the flat form."""
-    takes = document.get("annotations") if isinstance(document, dict) else None
-    flat = document.get("segments") if isinstance(document, dict) else None
+    takes, flat = (document.get(k) if isinstance(document, dict) else None for k in ("annotations", "segments"))
     if isinstance(flat, list) and takes is None:
         for number, entry in enumerate(flat):
             yield f"segment {number}", entry.get("take_name") if isinstance(entry, dict) else None, number, entry
         return
     if not isinstance(takes, dict):
         near = nearest_name("annotations", list(document)) if isinstance(document, dict) else None
-        raise DataFileError(
-            f"{path} has no object 'annotations'"
-            + (f" (nearest key: {near})" if near else "")
-            + "; it is no keystep file.",
-            hint=_KNOWN,
-        )
+        nearest = f" (nearest key: {near})" if near else ""
+        raise DataFileError(f"{path} has no object 'annotations'{nearest}; it is no keystep file.", hint=_KNOWN)
     for uid, take in takes.items():
         try:
             name, entries = check_video_id(take["take_name"]), take["segments"]

@@ -49,10 +49,7 @@ def group_of(video_id: str) -> str:
 
 
 def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of a CSV in UTF-8: first the header, stripped, then every line that is not empty.
-
-    Raises OSError, and DataFileError for other files.
-    """
+    """(line number, cells) of a CSV in UTF-8: first the header, stripped, then every line that is not empty."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -74,12 +71,9 @@ def named_cells(values: Sequence[str], columns: Mapping[str, int], width: int) -
 def missing_columns(path: Path, missing: Sequence[str], header: list[str], hint: str) -> DataFileError:
     """The error for a header that lacks the columns `missing`, with the nearest name of the header for each."""
     near = {name: nearest_name(name.split(" ")[0], header) for name in missing}
-    return DataFileError(
-        f"{path} lacks the column(s) "
-        + ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
-        + f"; it has {', '.join(header[:30]) or 'no header'}.",
-        hint=hint,
-    )
+    listed = ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
+    there = ", ".join(header[:30]) or "no header"
+    return DataFileError(f"{path} lacks the column(s) {listed}; it has {there}.", hint=hint)
 
 
 def refuse_problems(path: Path, problems: Sequence[str]) -> None:

@@ -23,12 +23,10 @@ _OPTIONAL = ("narration_id", "participant_id", "start_frame", "stop_frame")
 def read_segments(path: Path, *, labelled: bool = True) -> list[Segment]:
     """Every action of an annotation file, in the file's order.
 
-    Three kinds are read:
     - CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class), in
       any order, with any others between; timestamps are `HH:MM:SS.ss` or seconds,
     - Ego-Exo4D's `keystep_{train,val}.json` and `keystep_segment_*.json`; their segments are of whole takes,
-    - Ego4D's `fho_lta_*.json`.
-    JSON kinds are recognised by their content.
+    - Ego4D's `fho_lta_*.json`; JSON kinds are recognised by their content.
 
     Args:
         path: the file; JSON where its name ends in `.json`.
@@ -88,11 +86,9 @@ def _read_csv(path: Path, labelled: bool) -> list[Segment]:
 
 def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
     """Wanted column -> its place in the header."""
-    labels: tuple[str, ...] = (
-        _VERB_NOUN if any(name in header for name in _VERB_NOUN) or _ACTION not in header else (_ACTION,)
-    )
+    labels = list(_VERB_NOUN) if _ACTION not in header or set(_VERB_NOUN) & set(header) else [_ACTION]
     if not labelled and not set(labels) <= set(header):
-        labels = ()
+        labels = []
     missing = [name for name in (*_TIME_COLUMNS, *labels) if name not in header]
     if missing and not labelled:
         raise UsageError(
@@ -100,13 +96,8 @@ def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
             hint="Pass a CSV like EPIC_100_validation.csv.",
         )
     if missing:
-        raise missing_columns(
-            path,
-            missing,
-            header,
-            "The columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class) "
-            "are needed.",
-        )
+        columns = "video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class)"
+        raise missing_columns(path, missing, header, f"The columns {columns} are needed.")
     there = [name for name in _OPTIONAL if name in header]
     return {name: header.index(name) for name in (*_TIME_COLUMNS, *labels, *there)}
 
@@ -115,6 +106,7 @@ def _segment(cells: dict[str, str], line: int, labelled: bool) -> Segment:
     start, stop = parse_timestamp(cells["start_timestamp"]), parse_timestamp(cells["stop_timestamp"])
     if stop <= start:
         raise ValueError(f"stop_timestamp {cells['stop_timestamp']} is not after start_timestamp")
+    first, last = (cells.get(name, "") for name in ("start_frame", "stop_frame"))
     return Segment(
         row=line,
         video_id=check_video_id(cells["video_id"]),
@@ -123,14 +115,10 @@ def _segment(cells: dict[str, str], line: int, labelled: bool) -> Segment:
         classes=_classes(cells, labelled),
         name=cells.get("narration_id") or None,
         participant_id=cells.get("participant_id") or None,
-        frame_range=_frame_range(cells.get("start_frame", ""), cells.get("stop_frame", "")),
+        # empty cells and other builds' texts are no error: times decide
+        frame_range=(int(first), int(last)) if all(n.isascii() and n.isdigit() for n in (first, last)) else None,
         title=cells.get("narration_id") or f"line {line}",
     )
-
-
-def _frame_range(start: str, stop: str) -> tuple[int, int] | None:
-    """Frame numbers where both cells hold one; empty cells and other builds' texts are no error, times decide."""
-    return (int(start), int(stop)) if start.isascii() and start.isdigit() and stop.isdigit() else None
 
 
 def _classes(cells: dict[str, str], labelled: bool) -> dict[str, Any]:
@@ -154,9 +142,8 @@ def parse_timestamp(text: str) -> float:
     >>> parse_timestamp("00:01:02.50")
     62.5
     """
-    parts = text.split(":")
     try:
-        numbers = [float(part) for part in parts]
+        numbers = [float(part) for part in text.split(":")]
     except ValueError:
         numbers = []
     wrong = not 1 <= len(numbers) <= 3 or any(not math.isfinite(n) or n < 0 for n in numbers)

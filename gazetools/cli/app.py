@@ -18,7 +18,7 @@ from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsE
 # Typer brings its own copy of click; this is its base exception, by way of a public name.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
-# command -> module with a function <command>_command; imported only when the command is named
+# command -> its line in the list of commands; `gazetools.cli.<command>` has its function `<command>_command`
 COMMANDS = {
     "extract": "Video to raw heatmaps with Gaze-LLE.",
     "heads": "Find the heads of a video and follow them.",
@@ -173,7 +173,3 @@ def _lacking_package(error: ImportError) -> EnvironmentLacksError:
             hint="pip uninstall -y opencv-python && pip install opencv-python-headless",
         )
     return EnvironmentLacksError(f"The package {name} can't be imported ({error}).", hint=f"pip install {name}")
-
-
-if __name__ == "__main__":
-    main()

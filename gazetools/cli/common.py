@@ -57,23 +57,19 @@ class Terminal:
         self.emit(document)
         self.show(renderable)
 
-    @contextmanager
-    def progress(self) -> Iterator[RichProgress]:
-        """Progress bars with rate and ETA on stderr."""
+    def progress(self) -> RichProgress:
+        """Progress bars with rate and ETA on stderr, a context manager."""
         from gazetools.cli.progress import RichProgress
 
-        with RichProgress(self.err()) as progress:
-            yield progress
+        return RichProgress(self.err())
 
 
 TERMINAL = Terminal()
 """The terminal of this process; the only state that the command line keeps."""
 
 
-def _set_json(value: bool) -> bool:
-    if value:
-        TERMINAL.json = True
-    return value
+def _set_json(value: bool) -> None:
+    TERMINAL.json = TERMINAL.json or value
 
 
 JsonOption = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +12,9 @@ from rich.text import Text
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
 from gazetools.cli.progress import RichProgress
-from gazetools.schemas.base import nearest_name
 from gazetools.schemas.demo import DemoOptions
-from gazetools.schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from gazetools.demo.plan import DemoPlan
     from gazetools.demo.run import DemoResult
 
 
@@ -41,9 +37,10 @@ def demo_command(
 
     Example: gazetools demo -o demo
     """
+    from gazetools.demo.plan import plan_of
     from gazetools.demo.run import claim_folder, make_scenes, run_demo
 
-    plan = _plan(options)
+    plan = plan_of(options)
     if scenes_only:
         claim_folder(output, plan)
         with TERMINAL.progress() as progress:
@@ -56,32 +53,6 @@ def demo_command(
     return result.exit_code
 
 
-def _plan(options: DemoOptions) -> DemoPlan:
-    """The default or full plan with what the options replace. Raises UsageError for a model that is not there."""
-    from gazetools.demo.plan import DEFAULT, FULL
-
-    if options.model is not None:
-        _require_model(options.model)
-    given = options.model_dump(exclude={"full"}, exclude_none=True)
-    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    base = FULL if options.full else DEFAULT
-    return dataclasses.replace(base, **given, overridden=tuple(words)) if given else base
-
-
-def _require_model(model: str) -> None:
-    """UsageError for a model that is neither a known name nor a file, before minutes of rendering."""
-    from gazetools.gazemodels import model_names
-
-    if model in model_names() or Path(model).is_file():
-        return
-    near = nearest_name(model, model_names())
-    raise UsageError(
-        f"--model {model}: there is no gaze model of that name and no file there"
-        + (f"; did you mean {near}?" if near else "."),
-        hint=f"Known models: {', '.join(model_names())}; or give the path of a .safetensors file.",
-    )
-
-
 class _Steps(RichProgress):
     """A bar while scenes are rendered, and lines between the bars of the commands, which draw their own."""
 
@@ -91,7 +62,7 @@ class _Steps(RichProgress):
     def finish(self, task: str) -> None:
         """Stop drawing, so that the next command can."""
         super().finish(task)
-        self.__exit__(None, None, None)
+        self.__exit__()
 
 
 def _panel(result: DemoResult) -> Panel:

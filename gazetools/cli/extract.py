@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,37 +13,39 @@ from rich.markup import escape
 
 from gazetools.cli import tables
 from gazetools.cli.common import TERMINAL, sigterm_as_interrupt
-from gazetools.cli.options import options, repeated_flag
-from gazetools.engines.registry import ENGINES, engine_settings
+from gazetools.cli.options import keyword, options
+from gazetools.engines.registry import ENGINES, Engine, engine_settings
 from gazetools.schemas.base import parse_settings
 from gazetools.schemas.extract import ExtractOptions
 
-_RUN = "Run"
+
+def __getattr__(name: str) -> Any:
+    """`extract_command`, made at each access, so that engines registered since the import have their flag."""
+    if name != "extract_command":
+        raise AttributeError(name)
+    return options(ExtractOptions, more=[_flag(engine) for engine in ENGINES.values() if engine.settings])(extract)
 
 
-def _engine_flags() -> list[inspect.Parameter]:
-    """`--slurm KEY=VALUE` and its like, for each engine that has settings."""
-    return [
-        repeated_flag(
-            engine.name,
-            metavar="KEY=VALUE",
-            help=f"{', '.join(engine.settings.model_fields)}; may be repeated.",
-            panel="Many videos and machines",
-        )
-        for engine in ENGINES.values()
-        if engine.settings is not None
-    ]
+def _flag(engine: Engine) -> inspect.Parameter:
+    """`--slurm KEY=VALUE` and its like."""
+    keys = ", ".join(engine.settings.model_fields) if engine.settings else ""
+    option = typer.Option(
+        f"--{engine.name}",
+        metavar="KEY=VALUE",
+        help=f"{keys}; may be repeated.",
+        rich_help_panel="Many videos and machines",
+    )
+    return keyword(engine.name, Annotated[list[str] | None, option], None)
 
 
-@options(ExtractOptions, more=_engine_flags())
-def extract_command(
+def extract(
     inputs: Annotated[
         list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs, @list.txt or an Ego-Exo4D root.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Store folder; made if needed.")],
     options: ExtractOptions,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Show where the time went and the bottleneck.", rich_help_panel=_RUN)
+        bool, typer.Option("--profile", help="Show where the time went and the bottleneck.", rich_help_panel="Run")
     ] = False,
     dry_run: Annotated[
         bool,
@@ -61,16 +62,14 @@ def extract_command(
     Example: gazetools extract videos -o store --device cuda:0,cuda:1 --profile
     """
     options = _with_shard_of_slurm(options)
-    engine = ENGINES[options.engine]
     settings = engine_settings(options.engine, {name: given or [] for name, given in pairs.items()})
+    engine = ENGINES[options.engine]
+    if dry_run and hasattr(engine.load(), "script"):
+        return _show_script(inputs, output, options, settings)
     if dry_run:
-        return (
-            _show_script(inputs, output, options, settings)
-            if engine.has_script
-            else _show_plan(inputs, output, options)
-        )
+        return _show_plan(inputs, output, options)
     with sigterm_as_interrupt(), TERMINAL.progress() as progress:
-        report = engine.run(inputs, output, options, settings, progress)
+        report = engine.load().run(inputs, output, options, settings, progress)
     TERMINAL.result(report.model_dump(mode="json"), tables.extracted_videos(report, output))
     for item in report.failed:
         TERMINAL.show(f"[red]failed[/] {escape(item.video_id)}: {escape(item.reason or '')}")
@@ -95,7 +94,7 @@ def _show_script(inputs: list[str], output: Path, options: ExtractOptions, setti
     from gazetools.extraction.run import plan
 
     plan(inputs, options)
-    script = ENGINES[options.engine].script(inputs, output, options, settings)
+    script = ENGINES[options.engine].load().script(inputs, output, options, settings)
     TERMINAL.emit({"sbatch": script})
     if not TERMINAL.json:
         sys.stdout.write(script)
@@ -104,23 +103,27 @@ def _show_script(inputs: list[str], output: Path, options: ExtractOptions, setti
 
 def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
     """List what would be extracted, and estimate the space that it would take."""
-    from gazetools.extraction.disk_estimate import estimate_space
+    from gazetools.extraction.disk_estimate import PlannedRun, estimate_space
     from gazetools.extraction.run import decode_settings, plan
     from gazetools.io.space import free_space
 
     items, head_files = plan(inputs, options)
+    run = PlannedRun(
+        items=[item for item in items if item.problem is None],
+        store=output,
+        options=options,
+        head_files=head_files,
+        decoding=decode_settings(options),
+        workers=len(options.devices),
+    )
     with TERMINAL.progress() as progress:
-        usable = [item for item in items if item.problem is None]
-        estimate = estimate_space(
-            usable, output, options, head_files, workers=len(options.devices), decoding=decode_settings(options),
-            progress=progress,
-        )  # fmt: skip
+        estimate = estimate_space(run, progress)
+    # Box file of each video; a source other than `file:` needs none.
+    boxes = {
+        item.video_id: (head_files.get(item.video_id) or "missing") if head_files else options.heads for item in items
+    }
     listing = [
-        {
-            "video_id": item.video_id,
-            "path": str(item.path),
-            "heads": item.problem or _boxes_of(item.video_id, head_files, options.heads),
-        }
+        {"video_id": item.video_id, "path": str(item.path), "heads": item.problem or str(boxes[item.video_id])}
         for item in items
     ]
     free = free_space(output)
@@ -129,9 +132,4 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
         {"videos": listing, "space": {**needed, "free_bytes": free.bytes, "free_files": free.files}},
         tables.planned_videos(listing, estimate, free),
     )
-    return int(any(item.problem is not None for item in items))
-
-
-def _boxes_of(video_id: str, head_files: Mapping[str, Path] | None, spec: str) -> str:
-    """What the listing says of a video's boxes: its file, `missing`, or the source that needs none."""
-    return str(head_files.get(video_id) or "missing") if head_files else spec
+    return int(len(run.items) < len(items))

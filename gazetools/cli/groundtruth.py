@@ -41,9 +41,6 @@ def _show_missing_files(root: Path, options: GroundTruthOptions) -> int:
 
     missing = missing_files(root, options)
     TERMINAL.emit({"missing": {take: [list(pair) for pair in files] for take, files in missing.items()}})
-    for take, files in missing.items():
-        for name, command in files:
-            TERMINAL.show(f"{take}: {name} is missing. Get it with: {command}")
-    if not missing:
-        TERMINAL.show("Nothing is missing.")
+    lines = [f"{take}: {name} is missing. Get it with: {get}" for take, files in missing.items() for name, get in files]
+    TERMINAL.show("\n".join(lines) or "Nothing is missing.")
     return int(bool(missing))

@@ -45,12 +45,12 @@ def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) ->
             elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 parameters += more
             else:
-                parameters.append(_keyword(name, hints[name], parameter.default))
+                parameters.append(keyword(name, hints[name], parameter.default))
         shared = {"config": ConfigOption, "as_json": JsonOption}
         count = sum(map(_is_option, parameters)) + 1  # with --json
         if count <= _FEW or any(parameter.name == "config" for parameter in parameters):
             del shared["config"]
-        parameters += [_keyword(name, hint, None if name == "config" else False) for name, hint in shared.items()]
+        parameters += [keyword(name, hint, None if name == "config" else False) for name, hint in shared.items()]
 
         @functools.wraps(function)
         def command(**values: Any) -> int:
@@ -86,8 +86,8 @@ def _flag(name: str, field: FieldInfo, docstring: str) -> inspect.Parameter:
     )
     kind, default = _parsed_as(field.annotation), field.get_default(call_default_factory=True)
     if field.is_required():
-        return _keyword(name, Annotated[kind, option], inspect.Parameter.empty)
-    return _keyword(name, Annotated[kind | None if default is None else kind, option], default)
+        return keyword(name, Annotated[kind, option], inspect.Parameter.empty)
+    return keyword(name, Annotated[kind | None if default is None else kind, option], default)
 
 
 def help_text(docstring: str, field: FieldInfo) -> str:
@@ -120,15 +120,10 @@ def _number_in(value: Any, field: FieldInfo) -> Any:
     return int(value) if mixed and value.removeprefix("-").isdecimal() else value
 
 
-def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    """A keyword parameter; `Annotated[type, typer.Option(...)]` makes it a flag, as for `more` of `options`."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
 def _is_option(parameter: inspect.Parameter) -> bool:
     return not any(isinstance(extra, typer.models.ArgumentInfo) for extra in get_args(parameter.annotation))
-
-
-def repeated_flag(name: str, *, metavar: str, help: str, panel: str) -> inspect.Parameter:
-    """A flag that may be given several times, for `more` of `options`."""
-    option = typer.Option(f"--{name}", metavar=metavar, help=help, rich_help_panel=panel)
-    return _keyword(name, Annotated[list[str] | None, option], None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
@@ -18,8 +17,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
+
+from gazetools.cli.tables import text_table
 
 _SHOW_FINISHED = 3
 """Finished bars that stay on the screen."""
@@ -68,9 +69,7 @@ class RichProgress:
     def __enter__(self) -> RichProgress:
         return self  # drawn from the first task on: an early error must not be preceded by an empty display
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bars.live.is_started:
             for task in self._bars.tasks:
                 if task.total is None:  # a spinner that has stopped says nothing
@@ -104,12 +103,8 @@ class RichProgress:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show a table above the bars, in place of the previous one."""
-        found = Table(title=escape(title), title_justify="left")
-        for number, name in enumerate(columns):
-            found.add_column(escape(name), justify="right" if number else "left")
-        for row in rows:
-            found.add_row(*(escape(cell) for cell in row))
-        self._bars.shown = found
+        headings = [Column(escape(name), justify="right" if n else "left") for n, name in enumerate(columns)]
+        self._bars.shown = text_table(headings, rows, title=title, title_justify="left")
         self._bars.refresh()
 
     def say(self, message: str) -> None:

@@ -32,7 +32,7 @@ _MAX_NOTES = 20
 Cell = str | Text
 
 
-def _table(columns: Iterable[str | Column], rows: Iterable[Sequence[Cell]], *, title: str, **more: Any) -> Table:
+def text_table(columns: Iterable[str | Column], rows: Iterable[Sequence[Cell]], *, title: str, **more: Any) -> Table:
     """A table whose texts are shown as they are; colours come from `Text` cells."""
     table = Table(*columns, title=escape(title), **more)
     for row in rows:
@@ -54,14 +54,16 @@ def checks(found: Sequence[Check]) -> Table:
         (one.name, _status(one.status, "-" if one.status == "optional" else None), one.found, one.remedy or "")
         for one in found
     ]
-    return _table(("what", "", "found", "remedy"), rows, title="")
+    return text_table(("what", "", "found", "remedy"), rows, title="")
 
 
 def planned_videos(listing: Sequence[Mapping[str, str]], estimate: SpaceEstimate | None, free: FreeSpace) -> Table:
     """The videos of a dry run with their box files, and the space that they would take."""
     rows = [(row["video_id"], row["path"], row["heads"]) for row in listing]
     columns = (_video_id(), "file", "head boxes")
-    return _table(columns, rows, title=f"{len(listing)} videos would be extracted", caption=_space_line(estimate, free))
+    return text_table(
+        columns, rows, title=f"{len(listing)} videos would be extracted", caption=_space_line(estimate, free)
+    )
 
 
 def _space_line(estimate: SpaceEstimate | None, free: FreeSpace) -> str:
@@ -86,7 +88,7 @@ def extracted_videos(report: ExtractReport, output: Path) -> Table:
         counts = (item.frames, item.rows, item.frames_without_people, item.small_heads, item.clipped_boxes)
         rows.append((item.video_id, _status(item.status), *map(str, counts), f"{item.seconds:.1f}"))
     columns = (_video_id(), "status", "frames", "rows", "no people", "small heads", "clipped", "s")
-    return _table(columns, rows, title=str(output))
+    return text_table(columns, rows, title=str(output))
 
 
 def stage_times(times: StageTimes) -> Table:
@@ -104,7 +106,7 @@ def stage_times(times: StageTimes) -> Table:
     workers = f"{times.workers} worker{'s' if times.workers > 1 else ''}"
     title = f"{times.frames_per_second:.1f} frames/s with {workers}; bottleneck: {times.bottleneck}"
     rows = [(name, f"{s:.2f}", f"{s / times.wall:.1%}" if times.wall else "") for name, s in stages.items()]
-    table = _table(("stage", "s", "share"), rows, title=title)
+    table = text_table(("stage", "s", "share"), rows, title=title)
     table.add_section()
     table.add_row("decoding, in parallel", f"{times.decode_busy:.2f}", "")
     table.add_row("writing, in parallel", f"{times.write_busy:.2f}", "")
@@ -118,7 +120,7 @@ def packed_videos(report: PackReport) -> Table:
         counts = (str(item.frames), str(item.valid_frames), f"{item.bytes / 1e6:.2f}", f"{item.seconds:.1f}")
         rows.append((item.video_id, _status(item.status), *counts))
         rows += [("", line) for line in (item.reason, *item.warnings) if line]
-    return _table(("video id", "status", "frames", "with map", "MB", "s"), rows, title=report.output)
+    return text_table(("video id", "status", "frames", "with map", "MB", "s"), rows, title=report.output)
 
 
 def rendered_videos(report: GroundTruthReport, output: Path) -> Table:
@@ -130,7 +132,7 @@ def rendered_videos(report: GroundTruthReport, output: Path) -> Table:
         numbers = (str(item.frames), str(item.rows), inside, f"{known:.0f}", f"{item.seconds:.1f}")
         rows.append((item.video_id, _status(item.status), *numbers))
         rows += [("", item.reason)] if item.reason else []
-    return _table(("video id", "status", "frames", "rows", "in / out", "depth known", "s"), rows, title=str(output))
+    return text_table(("video id", "status", "frames", "rows", "in / out", "depth known", "s"), rows, title=str(output))
 
 
 def scores(report: EvaluationReport, metrics: Mapping[str, str]) -> Table:
@@ -143,7 +145,7 @@ def scores(report: EvaluationReport, metrics: Mapping[str, str]) -> Table:
         (name, *(_score(found.get(one)) for one in shown), str(max((e.count for e in found.values()), default=0)))
         for name, found in names.items()
     ]
-    return _table(("", *shown.values(), "rows"), rows, title=f"{report.predicted} against {report.truth}")
+    return text_table(("", *shown.values(), "rows"), rows, title=f"{report.predicted} against {report.truth}")
 
 
 def _score(estimate: Estimate | None) -> str:
@@ -167,7 +169,7 @@ def findings(report: ValidationReport) -> Table | str:
     if len(notes) > _MAX_NOTES:
         rows.append(("note", "", f"... and {len(notes) - _MAX_NOTES} more notes; --json has all."))
     columns = (Column("code", no_wrap=True), "where", Column("what, and what to do", ratio=1))
-    return _table(columns, rows, title="findings", show_lines=True)
+    return text_table(columns, rows, title="findings", show_lines=True)
 
 
 def _frames(frames: list[int] | None) -> str:
@@ -186,7 +188,7 @@ def arms(document: Mapping[str, Any]) -> Table:
         compared = (f"{contrast['difference']:+.2f}", f"{contrast['p (Holm)']:.3f}") if contrast else ("", "")
         rows.append((row["arm"], row["seed"], row["task"], value, *compared))
     title = f"{figure} on {document['split']} (95 % interval by video)"
-    return _table(("arm", "seed", "task", figure, "difference", "p (Holm)"), rows, title=title)
+    return text_table(("arm", "seed", "task", figure, "difference", "p (Holm)"), rows, title=title)
 
 
 def trained_models(result: Mapping[str, Any]) -> Table:
@@ -200,7 +202,7 @@ def trained_models(result: Mapping[str, Any]) -> Table:
         if name.startswith(("train_", "val_", "held_out_"))
     ]
     caption = "RANDOM WEIGHTS: encoder and predictor are untrained" if result["random_weights"] else None
-    return _table(("metric", Column("last epoch", justify="right")), rows, title=title, caption=caption)
+    return text_table(("metric", Column("last epoch", justify="right")), rows, title=title, caption=caption)
 
 
 def _several_models(result: Mapping[str, Any], title: str) -> Table:
@@ -217,7 +219,6 @@ def _several_models(result: Mapping[str, Any], title: str) -> Table:
             figure = next((key for key in found if key.startswith("action_recall")), None)
             cells.append(f"{found[figure]:.2f}" if figure else "-")
         rows.append((name, str(best["epoch"]) if best else "-", *cells))
-    caption = "action class-mean recall with the chosen weights" + (
-        "; RANDOM WEIGHTS" if result["random_weights"] else ""
-    )
-    return _table(("model", "epoch", *splits), rows, title=title, caption=caption)
+    warning = "; RANDOM WEIGHTS" if result["random_weights"] else ""
+    caption = f"action class-mean recall with the chosen weights{warning}"
+    return text_table(("model", "epoch", *splits), rows, title=title, caption=caption)

@@ -14,7 +14,7 @@ import typer
 from gazetools.cli import tables
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
-from gazetools.schemas.errors import EnvironmentLacksError, GazetoolsError, UsageError
+from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.schemas.launch import LaunchOptions
 
 
@@ -48,7 +48,7 @@ def train_command(
 
     Example: gazetools train --config configs/tiny.yaml --evaluate-only
     """
-    from gazetools.trainer.processes.launch import is_worker
+    from gazetools.trainer.processes.launch import devices_for, is_worker
     from gazetools.trainer.run import train
 
     values = list(overrides or [])
@@ -58,52 +58,29 @@ def train_command(
         values.append("val_only=true")
     processes = 1
     if options.gpus is not None:
-        processes, device = _devices(options.gpus)
+        processes, device = devices_for(options.gpus)
         values.append(f"device={device}")
     processes = options.processes or processes
     if options.nodes > 1 and options.rdzv_endpoint is None:
         raise UsageError(f"--nodes {options.nodes} needs --rdzv-endpoint.", hint="Pass HOST:PORT of the first machine.")
     if is_worker():
         return _work(options, values)
-    if options.dry_run:
+    if options.dry_run or processes * options.nodes == 1:
         return _train(options, values, processes=processes * options.nodes)
-    if processes > 1 or options.nodes > 1:
-        # Wrong settings end here, not in each of the processes.
-        train(options.config, overrides=values, resume=options.resume, dry_run=True)
-        return _launch(options, values, processes)
-    return _train(options, values)
-
-
-def _devices(gpus: str) -> tuple[int, str]:
-    """(processes, device) for --gpus."""
-    if gpus != "all" and not gpus.isdigit():
-        raise UsageError(f"--gpus {gpus}: a number or `all` is wanted.", hint="Use --gpus 0, --gpus 1 or --gpus all.")
-    if gpus == "0":
-        return 1, "cpu"
-    import torch
-
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    count = found if gpus == "all" else int(gpus)
-    if count > found or count == 0:
-        raise EnvironmentLacksError(
-            f"--gpus {gpus}: torch {torch.__version__} sees {found} CUDA device(s).",
-            hint="Use --gpus 0, or install a CUDA build of torch.",
-        )
-    return count, "cuda"
+    # Wrong settings end here, not in each of the processes.
+    train(options.config, overrides=values, resume=options.resume, dry_run=True)
+    return _launch(options, values, processes)
 
 
 def _launch(options: LaunchOptions, values: list[str], processes: int) -> int:
     """Start this command in several processes and wait for them."""
-    from gazetools.trainer.processes.launch import Rendezvous, launch
+    from gazetools.trainer.processes.launch import launch
 
     arguments = ["-q"] if TERMINAL.quiet else []
     arguments += ["train", "--config", str(options.config), *values]
     arguments += {None: [], True: ["--resume"], False: ["--no-resume"]}[options.resume]
     arguments += ["--json"] if TERMINAL.json else []
-    rendezvous = Rendezvous(
-        nodes=options.nodes, node_rank=options.node_rank, endpoint=options.rdzv_endpoint, run_id=options.rdzv_id
-    )
-    return launch(arguments, processes=processes, rendezvous=rendezvous)
+    return launch(arguments, processes=processes, machines=options)
 
 
 def _work(options: LaunchOptions, values: list[str]) -> int:

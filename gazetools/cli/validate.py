@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,11 +11,8 @@ from gazetools.cli import tables
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.findings import check_fail_on
+from gazetools.schemas.findings import Finding, check_fail_on
 from gazetools.schemas.validate import ValidateOptions
-
-if TYPE_CHECKING:
-    from gazetools.schemas.findings import Finding
 
 
 @options(ValidateOptions)
@@ -38,7 +34,7 @@ def validate_command(
     if for_training is not None and not for_training.is_file():
         raise UsageError(f"The training config {for_training} does not exist.", hint="Check the path.")
 
-    def readiness() -> Sequence[Finding]:
+    def readiness() -> list[Finding]:
         from gazetools.trainer.plan.readiness import readiness_findings
 
         return [] if for_training is None else readiness_findings(for_training, path)

@@ -24,22 +24,17 @@ def read_answer(folder: Path, plan: DemoPlan) -> dict[str, Any]:
     if name not in contrasts:
         raise FaultError(f"The report lacks the contrast {name!r}.", hint=f"Look at {folder / 'run' / 'result.json'}.")
     arms: dict[str, dict[str, Any]] = {}
-    for row in report["arms"]:  # the first row of several seeds is their mean
-        if row["arm"] not in arms:
-            arms[row["arm"]] = {"recall": row[figure], "low": row[f"{figure} low"], "high": row[f"{figure} high"]}
+    for row in reversed(report["arms"]):  # the first row of an arm is the mean of its seeds
+        arms[row["arm"]] = {"recall": row[figure], "low": row[f"{figure} low"], "high": row[f"{figure} high"]}
     for arm, values in arms.items():
-        contrast = contrasts.get(f"{arm} - none")
-        if contrast:
+        if contrast := contrasts.get(f"{arm} - none"):
             values["minus_none"] = {key: contrast[key] for key in ("difference", "low", "high", "p")}
-    primary = contrasts[name]
-    measured = [row for row in report["data"] if row["split"] == report["split"] and row["arm"] == "estimated"]
+    primary = arms[PRIMARY_ARM]["minus_none"]
     scenes = read_json(folder / "scenes" / "scenes.json")["statistics"]
     return {
         "contrast": primary["difference"],
-        "low": primary["low"],
-        "high": primary["high"],
-        "p": primary["p"],
-        "n": measured[0]["clips"],
+        **{key: primary[key] for key in ("low", "high", "p")},
+        "n": next(r["clips"] for r in report["data"] if (r["split"], r["arm"]) == (report["split"], PRIMARY_ARM)),
         "seeds": list(plan.seeds),
         "arms": {arm: arms[arm] for arm in ARMS if arm in arms},
         "gaze_model": plan.model,
@@ -67,8 +62,7 @@ def headline(answer: Mapping[str, Any]) -> str:
 
 def sentence(answer: Mapping[str, Any]) -> str:
     """The figure with its interval, and the clips that it was measured on."""
-    arms = answer["arms"]
-    seeds = len(answer["seeds"])
+    arms, seeds = answer["arms"], len(answer["seeds"])
     return (
         f"Recall of the next object {answer['anticipation_seconds']:g} s before the action: "
         f"{arms[PRIMARY_ARM]['recall']:.1f} % with estimated gaze, {arms['none']['recall']:.1f} % without "
@@ -80,9 +74,9 @@ def sentence(answer: Mapping[str, Any]) -> str:
 
 def controls_sentence(answer: Mapping[str, Any]) -> str:
     """The differences of the control arms, whose maps contain no gaze."""
-    parts = []
-    for arm in ("zeros", "shuffled"):
-        found = answer["arms"].get(arm, {}).get("minus_none")
-        if found:
-            parts.append(f"{arm} {found['difference']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})")
+    parts = [
+        f"{arm} {found['difference']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
+        for arm in ("zeros", "shuffled")
+        if (found := answer["arms"].get(arm, {}).get("minus_none"))
+    ]
     return "Controls against none, in points: " + ", ".join(parts) + "."

@@ -34,11 +34,6 @@ class StepResult:
     document: dict[str, Any]
     """The JSON that the command printed."""
 
-    @property
-    def line(self) -> str:
-        """The command as typed into a shell."""
-        return command_line(self.arguments)
-
 
 def command_line(arguments: Sequence[str]) -> str:
     """`gazetools ...` as typed into a shell."""
@@ -55,9 +50,8 @@ def run_command(title: str, arguments: Sequence[str], *, quiet: bool = False) ->
         FaultError: the command failed; with its message.
     """
     began = time.monotonic()
-    loud = ["-q"] if quiet else []
     child = subprocess.Popen(
-        [sys.executable, "-m", "gazetools", *loud, *arguments, "--json"],
+        [sys.executable, "-m", "gazetools", *["-q"] * quiet, *arguments, "--json"],
         stdout=subprocess.PIPE,
         env={**os.environ, **_ENVIRONMENT.get(arguments[0], {})},
         # SIGTERM when the demo dies, so that nothing keeps writing into a folder in which the demo starts again.
@@ -84,10 +78,7 @@ def run_command(title: str, arguments: Sequence[str], *, quiet: bool = False) ->
             f"The demo's step {title!r} failed: {message}",
             hint=f"By hand: {command_line(arguments)}  The same demo command goes on from here.",
         )
+    took = time.monotonic() - began
     return StepResult(
-        title=title,
-        arguments=list(arguments),
-        exit_code=child.returncode,
-        seconds=time.monotonic() - began,
-        document=document,
+        title=title, arguments=list(arguments), exit_code=child.returncode, seconds=took, document=document
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,11 @@ import yaml
 from gazetools.demo.plan import ARMS, PRIMARY_HORIZON_SECONDS, DemoPlan
 from gazetools.io.atomic import write_bytes_atomic
 
-PERSON = 1
+_PERSON = 1
 """Track id of the person whose actions and gaze the experiment is about."""
 _COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp", "action_class", "narration")
-_CLIP_FRAMES = 4
-_CLIP_FPS = 5
 _SIDE = 64
 """Side of the clip's frames and of the heatmaps in pixels."""
-
 
 _ARM: dict[str, dict[str, Any]] = {
     "none": {"fusion": "none"},
@@ -31,31 +29,25 @@ _ARM: dict[str, dict[str, Any]] = {
 """Settings of each arm; those of the rest are the defaults."""
 
 
-def write_experiment(folder: Path, plan: DemoPlan, ids: list[str]) -> Path:
-    """Write `experiment/` next to `scenes/` in `folder` and return its `train.yaml`.
+def write_experiment(folder: Path, plan: DemoPlan, ids: list[str]) -> None:
+    """Write `experiment/` with its `train.yaml` next to `scenes/` in `folder`.
 
     The only task is which object person 1 will handle next (`action_class` is the scenes' noun). Training has no clip
     of the validation's kitchens. Equal arguments give equal bytes.
     """
     scenes, target = folder / "scenes", folder / "experiment"
-    with (scenes / "actions.csv").open(newline="", encoding="utf-8") as file:
-        actions = list(csv.DictReader(file))
-    rows = [[*(row[name] for name in _COLUMNS[:4]), row["noun_class"], row["noun"]] for row in actions]
+    actions = [
+        [*(row[name] for name in _COLUMNS[:4]), row["noun_class"], row["noun"]]
+        for row in _read_csv(scenes / "actions.csv")
+    ]
     for name, validates in (("train", False), ("val", True)):
-        chosen = [row for row in rows if plan.held_out(row[1]) == validates]
-        _write_csv(target / f"{name}.csv", [list(_COLUMNS), *chosen])
+        _write_csv(target / f"{name}.csv", _COLUMNS, [row for row in actions if plan.held_out(row[1]) == validates])
+    columns = ("frame", "x", "y", "inout")
     for video_id in ids:
-        _write_csv(target / "gaze" / f"{video_id}.csv", _gaze_of_person(scenes / "gaze" / f"{video_id}.csv"))
-    path = target / "train.yaml"
-    text = yaml.safe_dump(training_config(folder, plan), sort_keys=False)
-    write_bytes_atomic(path, text.encode())
-    return path
-
-
-def _gaze_of_person(path: Path) -> list[list[str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["track_id"]) == PERSON]
-    return [["frame", "x", "y", "inout"], *([row["frame"], row["x"], row["y"], row["inout"]] for row in rows)]
+        name = f"gaze/{video_id}.csv"
+        own = [row for row in _read_csv(scenes / name) if int(row["track_id"]) == _PERSON]
+        _write_csv(target / name, columns, [[row[column] for column in columns] for row in own])
+    write_bytes_atomic(target / "train.yaml", yaml.safe_dump(training_config(folder, plan), sort_keys=False).encode())
 
 
 def training_config(folder: Path, plan: DemoPlan) -> dict[str, Any]:
@@ -110,8 +102,8 @@ def _data_settings(folder: Path, plan: DemoPlan) -> dict[str, Any]:
         "anchor": "start",
         "anticipation_time_sec": [PRIMARY_HORIZON_SECONDS] * 2,
         "train_anticipation_time_sec": [min(plan.horizons), max(plan.horizons[:-1], default=1.0)],
-        "frames_per_clip": _CLIP_FRAMES,
-        "frames_per_second": _CLIP_FPS,
+        "frames_per_clip": 4,
+        "frames_per_second": 5,
         "resolution": _SIDE,
         # The whole frame everywhere: objects lie at its edges, too.
         "evaluation_crop": "whole",
@@ -125,7 +117,12 @@ def _data_settings(folder: Path, plan: DemoPlan) -> dict[str, Any]:
     }
 
 
-def _write_csv(path: Path, rows: list[list[str]]) -> None:
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: list[list[str]]) -> None:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     write_bytes_atomic(path, text.getvalue().encode())

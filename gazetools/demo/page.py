@@ -12,7 +12,7 @@ from gazetools._version import __version__
 from gazetools.demo.answer import controls_sentence, headline, sentence
 from gazetools.demo.commands import StepResult
 from gazetools.demo.plan import PRIMARY_ARM
-from gazetools.html.charts import COLOURS, IntervalMark, Line, forest, interval_line, lines
+from gazetools.html.charts import COLOURS, IntervalMark, Line, forest, interval_lines, lines
 from gazetools.html.frame import render
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import DataFileError
@@ -29,7 +29,8 @@ _ARM_TEXTS = {
 def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Sequence[StepResult]) -> None:
     """Write the page at `path`; `folder` has overlay.mp4 and run/metrics.jsonl, `document` is that of result.json."""
     arms = document["arms"]
-    contrasts = {name: _estimate(arm["minus_none"]) for name, arm in arms.items() if "minus_none" in arm}
+    chance = ("chance", document["chance"])
+    against_none = {name: arm["minus_none"] for name, arm in arms.items() if "minus_none" in arm}
     losses, recalls = _curves(folder / "run" / "metrics.jsonl", list(arms))
     page = render(
         "demo/page.html.jinja",
@@ -42,16 +43,19 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
         controls=controls_sentence(document),
         video=base64.b64encode((folder / "overlay.mp4").read_bytes()).decode(),
         forest=forest(
-            contrasts,
+            {n: IntervalMark(value=c["difference"], low=c["low"], high=c["high"]) for n, c in against_none.items()},
             unit="points of recall against none, 95 % interval",
             strong=PRIMARY_ARM,
             colours=dict(zip(arms, COLOURS, strict=False)),
         ),
-        horizons=_horizon_chart(document),
-        losses=lines(losses, x_label="epoch", y_label="training loss"),
-        recalls=lines(
-            recalls, x_label="epoch", y_label="recall on unseen kitchens (%)", level=("chance", document["chance"])
+        horizons=lines(
+            interval_lines(document["horizons"], x="seconds", y="recall@1"),
+            x_label="seconds before the action",
+            y_label="recall of the object (%)",
+            level=chance,
         ),
+        losses=lines(losses, x_label="epoch", y_label="training loss"),
+        recalls=lines(recalls, x_label="epoch", y_label="recall on unseen kitchens (%)", level=chance),
         primary_arm=PRIMARY_ARM,
         arms=[(name, _ARM_TEXTS[name], arm) for name, arm in arms.items()],
         checks=[
@@ -63,23 +67,6 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
         total=document["total_seconds"],
     )
     write_bytes_atomic(path, page.encode())
-
-
-def _estimate(row: Mapping[str, float]) -> IntervalMark:
-    return IntervalMark(value=row["difference"], low=row["low"], high=row["high"])
-
-
-def _horizon_chart(document: Mapping[str, Any]) -> str:
-    series = {
-        arm: interval_line([row for row in document["horizons"] if row["arm"] == arm], x="seconds", y="recall@1")
-        for arm in document["arms"]
-    }
-    return lines(
-        series,
-        x_label="seconds before the action",
-        y_label="recall of the object (%)",
-        level=("chance", document["chance"]),
-    )
 
 
 def _curves(path: Path, arms: Sequence[str]) -> tuple[dict[str, Line], dict[str, Line]]:

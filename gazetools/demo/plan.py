@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from gazetools.scenes import GENERATOR_VERSION, TEST_SEED, SceneSettings
+from gazetools.gazemodels import model_names
+from gazetools.scenes.settings import GENERATOR_VERSION, TEST_SEED, SceneSettings
+from gazetools.schemas.base import nearest_name
+from gazetools.schemas.demo import DemoOptions
 from gazetools.schemas.errors import UsageError
 
 PRIMARY_HORIZON_SECONDS = 1.0
@@ -31,7 +35,7 @@ _SCENES = SceneSettings(
 
 @dataclass(frozen=True, kw_only=True)
 class DemoPlan:
-    """Everything that decides a demo's numbers."""
+    """Settings that determine a demo's numbers."""
 
     name: str
     clips: int
@@ -97,3 +101,21 @@ FULL = DemoPlan(
     # More kitchens to learn from, since the same objects lie at other places in each, and more unseen ones.
     scenes=dataclasses.replace(_SCENES, participants=12),
 )
+
+
+def plan_of(options: DemoOptions) -> DemoPlan:
+    """The default or the full plan with what `options` replace.
+
+    Raises UsageError for a model that is neither a known name nor a file, before minutes of rendering.
+    """
+    model, names = options.model, model_names()
+    if model is not None and model not in names and not Path(model).is_file():
+        near = nearest_name(model, names)
+        raise UsageError(
+            f"--model {model}: there is no gaze model of that name and no file there"
+            + (f"; did you mean {near}?" if near else "."),
+            hint=f"Known models: {', '.join(names)}; or give the path of a .safetensors file.",
+        )
+    given = options.model_dump(exclude={"full"}, exclude_none=True)
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return dataclasses.replace(FULL if options.full else DEFAULT, **given, overridden=tuple(words))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,22 +22,18 @@ from gazetools.demo.plan import DemoPlan
 from gazetools.io.atomic import check_writable_folder
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import Progress
-from gazetools.scenes import SceneSettings, render_scenes
+from gazetools.scenes.clips import render_scenes
+from gazetools.scenes.settings import SceneSettings
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
-
-MARKER = "demo.json"
-_SHOWCASE_CLIPS_FROM = 500_000
-"""Difference of the showcase's seed to that of the scenes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """Folder, figures and commands of a finished demo."""
+    """A finished demo."""
 
     folder: Path
     document: dict[str, Any]
     """The content of result.json."""
-    steps: list[StepResult]
 
     @property
     def exit_code(self) -> int:
@@ -49,11 +46,15 @@ def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = 
 
     Raises:
         UsageError: the folder belongs to other settings.
+        EnvironmentLacksError: scipy is not installed.
         FaultError: a command failed.
         KeyboardInterrupt: a command was interrupted; the same call continues.
     """
     began = monotonic()
-    require_report()
+    if find_spec("scipy") is None:  # before minutes of work: the report's step would find none
+        raise EnvironmentLacksError(
+            "The demo's report needs scipy, which is not installed.", hint="pip install 'gazetools[report]'"
+        )
     steps: list[StepResult] = []
     resumed = claim_folder(folder, plan)
     rest = demo_commands(folder, plan)
@@ -71,23 +72,19 @@ def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = 
         **read_answer(folder, plan),
         "plan": plan.document(),
         "version": __version__,
-        "commands": [scenes_line, *(step.line for step in steps)],
+        "commands": [scenes_line, *(command_line(step.arguments) for step in steps)],
         "seconds": {"scenes": round(scenes_seconds, 1), **{s.title: round(s.seconds, 1) for s in steps}},
-        "findings": {s.title: _complaints(s) for s in steps if "findings" in s.document},
+        "findings": {
+            step.title: sum(finding["severity"] != "note" for finding in step.document["findings"])
+            for step in steps
+            if "findings" in step.document
+        },
         "resumed": resumed,
         "total_seconds": round(monotonic() - began, 1),
     }
     write_page(folder / "report.html", folder, document, steps)
     write_json_atomic(folder / "result.json", document)
-    return DemoResult(folder=folder, document=document, steps=steps)
-
-
-def require_report() -> None:
-    """Raise EnvironmentLacksError, before minutes of work, where the report's step would find no scipy."""
-    if find_spec("scipy") is None:
-        raise EnvironmentLacksError(
-            "The demo's report needs scipy, which is not installed.", hint="pip install 'gazetools[report]'"
-        )
+    return DemoResult(folder=folder, document=document)
 
 
 def claim_folder(folder: Path, plan: DemoPlan) -> bool:
@@ -96,7 +93,7 @@ def claim_folder(folder: Path, plan: DemoPlan) -> bool:
     Raises UsageError where the folder belongs to another plan, or to something else.
     """
     check_writable_folder(folder, option="--output")
-    marker = folder / MARKER
+    marker = folder / "demo.json"
     wanted = json.loads(json.dumps({"version": __version__, **plan.document()}))  # as it will be read back
     if marker.is_file():
         if read_json(marker) != wanted:
@@ -115,22 +112,21 @@ def claim_folder(folder: Path, plan: DemoPlan) -> bool:
 
 def scenes_command(folder: Path, plan: DemoPlan) -> str:
     """The command that writes only the scenes and the experiment's files."""
-    options = ["demo", "-o", str(folder), "--scenes-only"]
-    options += ["--full"] if plan.name.startswith("full") else []
-    return command_line([*options, *plan.overridden])
+    full = ["--full"] if plan.name.startswith("full") else []
+    return command_line(["demo", "-o", str(folder), "--scenes-only", *full, *plan.overridden])
 
 
 def make_scenes(folder: Path, plan: DemoPlan, *, progress: Progress) -> float:
     """Render the scenes that are missing and write the experiment's files; returns the seconds that it took."""
-    began = monotonic()
-    ids = _ids(folder / "scenes")
+    began, scenes = monotonic(), folder / "scenes"
+    ids = _ids(scenes)
     if ids is None:
-        with _counted_clips(folder / "scenes", plan.clips, progress):
+        with _counted_clips(scenes, plan.clips, progress):
             ids = render_scenes(
-                folder / "scenes", clips=plan.clips, seconds=plan.seconds, seed=plan.scene_seed, settings=plan.scenes
+                scenes, clips=plan.clips, seconds=plan.seconds, seed=plan.scene_seed, settings=plan.scenes
             )
     if _ids(folder / "showcase") is None:
-        seed, settings = plan.scene_seed + _SHOWCASE_CLIPS_FROM, SceneSettings(people=(2, 2))
+        seed, settings = plan.scene_seed + 500_000, SceneSettings(people=(2, 2))  # none of the scenes' seeds
         render_scenes(folder / "showcase", clips=1, seconds=plan.showcase_seconds, seed=seed, settings=settings)
     write_experiment(folder, plan, ids)
     return monotonic() - began
@@ -150,7 +146,7 @@ def _counted_clips(scenes: Path, clips: int, progress: Progress) -> Iterator[Non
     def count() -> None:
         done = 0
         while not over.wait(0.3):
-            found = len(list((scenes / "videos").glob("[!.]*.mp4")))
+            found = sum(1 for _ in (scenes / "videos").glob("[!.]*.mp4"))
             progress.advance("rendering", found - done)
             done = found
 
@@ -169,22 +165,21 @@ def demo_commands(folder: Path, plan: DemoPlan) -> list[tuple[str, list[str]]]:
     """(title, words after `gazetools`) of every step after the scenes, in order."""
     scenes, show = folder / "scenes", folder / "showcase"
     store, dataset, config = folder / "store", folder / "dataset", folder / "experiment" / "train.yaml"
-    videos = scenes / "videos"
-    clip = show / "videos" / "P01_01.mp4"
+    videos, clip = scenes / "videos", show / "videos" / "P01_01.mp4"
 
-    def extract(source: Path, output: Path, *more: str) -> list[str]:
-        heads = f"file:{source / 'heads'}"
-        return _texts("extract", source / "videos", "-o", output, "--model", plan.model, "--heads", heads, *more)
+    def extract(source: Path, output: Path) -> list[str]:
+        model = ("--model", plan.model, "--heads", f"file:{source / 'heads'}", "--device", "cpu")
+        return _texts("extract", source / "videos", "-o", output, *model)
 
     against = _texts("--videos", videos, "--annotations", scenes / "actions.csv")
     return [
-        ("extract", extract(scenes, store, "--device", "cpu")),
+        ("extract", extract(scenes, store)),
         ("validate the store", _texts("validate", store, "--videos", videos)),
         ("pack", _texts("pack", store, "-o", dataset, "--normalize", "max", "--people", "1")),
         ("validate the dataset", [*_texts("validate", dataset), *against, *_texts("--for-training", config)]),
         ("train", _texts("train", "--config", config)),
         ("report", _texts("report", folder / "run", "-o", folder / "report", "--k", "1")),
-        ("extract the showcase", extract(show, show / "store", "--device", "cpu")),
+        ("extract the showcase", extract(show, show / "store")),
         ("preview", _texts("preview", clip, "--heatmaps", show / "store", "-o", folder / "overlay.mp4")),
     ]
 
@@ -197,8 +192,8 @@ def summary_of(step: StepResult) -> str:
     """Result of a step in a few words."""
     document = step.document
     if "findings" in document:
-        kinds = ("error", "warning", "note")
-        counts = [(kind, sum(f["severity"] == kind for f in document["findings"])) for kind in kinds]
+        found = Counter(finding["severity"] for finding in document["findings"])
+        counts = [(kind, found[kind]) for kind in ("error", "warning", "note")]
         return ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts)
     if step.arguments[0] == "extract":
         items = document["items"]
@@ -206,7 +201,3 @@ def summary_of(step: StepResult) -> str:
     if step.arguments[0] == "train":
         return f"{document['epochs_done']} epochs, {document['steps_done']} steps, {len(document['final'])} models"
     return "done"
-
-
-def _complaints(step: StepResult) -> int:
-    return sum(finding["severity"] != "note" for finding in step.document["findings"])

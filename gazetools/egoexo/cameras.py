@@ -51,51 +51,37 @@ def read_calibration(path: Path) -> Calibration:
     names = table.columns["cam_uid"]
     cameras, refused = {}, {}
     for row, name in enumerate(names):
-        if names.count(name) > 1:
-            refused[name] = f"it has {names.count(name)} rows, so that its place is ambiguous"
-        elif reason := _fault(table, row):
-            refused[name] = reason
-        else:
-            try:
-                cameras[name] = _camera(table, row)
-            except UsageError as error:
-                refused[name] = error.message.rstrip(".")
+        try:
+            if names.count(name) > 1:
+                raise DataFileError(f"it has {names.count(name)} rows, so that its place is ambiguous")
+            cameras[name] = _camera(table, row)
+        except UsageError as error:
+            refused[name] = error.message.rstrip(".")
     return Calibration(path=path, cameras=cameras, refused=refused)
 
 
-def _fault(table: Table, row: int) -> str | None:
+def _camera(table: Table, row: int) -> StaticCamera:
+    """The camera of a row; UsageError with the reason why it can't be used."""
     quality = table.columns["quality"][row]
     if quality not in ("1", "1.0"):
         meaning = {"0": "bad", "0.0": "bad", "-1": "unknown", "-1.0": "unknown"}.get(quality, "not a known value")
-        return f"its quality is {quality or 'empty'} ({meaning}), only 1 is used"
+        raise DataFileError(f"its quality is {quality or 'empty'} ({meaning}), only 1 is used")
     if (kind := table.columns["intrinsics_type"][row].upper()) != _TYPE:
-        return f"its intrinsics_type is {kind or 'empty'}, only {_TYPE} is known"
+        raise DataFileError(f"its intrinsics_type is {kind or 'empty'}, only {_TYPE} is known")
     for name in ("start_frame_idx", "end_frame_idx"):
         if name in table and table.columns[name][row] not in ("-1", "-1.0", ""):
-            return f"its {name} is {table.columns[name][row]}: it holds for a part of the video only"
-    return None
-
-
-def _camera(table: Table, row: int) -> StaticCamera:
+            raise DataFileError(f"its {name} is {table.columns[name][row]}: it holds for a part of the video only")
     pose = [_cell(table, name, row) for name in _POSE]
-    lens = [_cell(table, name, row) for name in _LENS]
+    fx, fy, cx, cy, k1, k2, k3, k4 = (_cell(table, name, row) for name in _LENS)
     width, height = (_cell(table, name, row) for name in ("image_width", "image_height"))
-    if min(lens[0], lens[1], width, height) <= 0:
+    if min(fx, fy, width, height) <= 0:
         raise table.error(row, "intrinsics_0", "focal lengths and the picture's size must be > 0")
     return StaticCamera(
         name=table.columns["cam_uid"][row],
         graph_uid=table.columns["graph_uid"][row],
         rotation=rotation_from_quaternion(pose[3:]),
         translation=np.array(pose[:3]),
-        lens=Fisheye(
-            fx=lens[0],
-            fy=lens[1],
-            cx=lens[2],
-            cy=lens[3],
-            k=(lens[4], lens[5], lens[6], lens[7]),
-            width=int(width),
-            height=int(height),
-        ),
+        lens=Fisheye(fx=fx, fy=fy, cx=cx, cy=cy, k=(k1, k2, k3, k4), width=int(width), height=int(height)),
     )
 
 

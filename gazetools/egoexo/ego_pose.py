@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,8 @@ class HeadJoints:
 def find_ego_pose(take: Take) -> Path | None:
     """The take's body annotation, manual before automatic; None where there is none."""
     base = take.root / "annotations" / "ego_pose"
-    options = [
-        base / split / "body" / kind / f"{take.uid}.json"
-        for kind in ("annotation", "automatic")
-        for split in ("train", "val", "test")
-    ]
+    places = product(("annotation", "automatic"), ("train", "val", "test"))
+    options = (base / split / "body" / kind / f"{take.uid}.json" for kind, split in places)
     return next((path for path in options if path.is_file()), None)
 
 
@@ -59,9 +57,8 @@ def read_head_joints(path: Path) -> HeadJoints:
                 try:
                     points[row, column] = [float(joint[axis]) for axis in "xyz"]
                 except (KeyError, TypeError, ValueError):
-                    raise DataFileError(
-                        f"{path}, frame {frame}: {name} has no numbers x, y, z.", path=str(path)
-                    ) from None
+                    message = f"{path}, frame {frame}: {name} has no numbers x, y, z."
+                    raise DataFileError(message, path=str(path)) from None
     return HeadJoints(frame=np.array([f for f, _ in frames], np.int64), points_world=points)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from gazetools.egoexo.cameras import read_calibration
 from gazetools.egoexo.geometry import StaticCamera
 from gazetools.egoexo.head_boxes import HeadBoxes, head_boxes
-from gazetools.egoexo.take import CameraVideo, Take
+from gazetools.egoexo.take import Take
 from gazetools.egoexo.takes import take_of_video
 from gazetools.egoexo.wearer import WearerTrack, wearer_track
 from gazetools.io.atomic import sha256_of_file
@@ -27,15 +27,6 @@ class ExoView:
     boxes: HeadBoxes
 
 
-def camera_of_video(take: Take, video: Path) -> CameraVideo:
-    """The take's camera that recorded `video`, by the file's name; HeadsError where no camera has this name."""
-    match = [camera for camera in take.cameras if camera.name == video.stem]
-    if not match:
-        names = ", ".join(camera.name for camera in take.cameras) or "none"
-        raise HeadsError(f"Take {take.name} has no camera {video.stem!r}; its cameras are {names}.")
-    return match[0]
-
-
 def exo_view(video: Path, *, width: int, height: int, frame_count: int) -> ExoView:
     """Geometry of an exo video of `frame_count` decoded frames of `width` x `height`.
 
@@ -43,7 +34,10 @@ def exo_view(video: Path, *, width: int, height: int, frame_count: int) -> ExoVi
     world, a portrait video, a frame count that does not fit, missing files (with the command that gets them).
     """
     take = take_of_video(video)
-    found = camera_of_video(take, video)
+    found = next((camera for camera in take.cameras if camera.name == video.stem), None)
+    if found is None:
+        names = ", ".join(camera.name for camera in take.cameras) or "none"
+        raise HeadsError(f"Take {take.name} has no camera {video.stem!r}; its cameras are {names}.")
     if found.is_ego:
         raise HeadsError(
             f"{take.name}/{found.name} is an ego camera: its wearer is not in its picture.",
@@ -51,8 +45,7 @@ def exo_view(video: Path, *, width: int, height: int, frame_count: int) -> ExoVi
         )
     if found.problem is not None:
         raise HeadsError(f"Take {take.name}: {found.problem}.", hint="Leave this camera out.")
-    calibration = read_calibration(take.require(take.calibration, "take_trajectory"))
-    camera = calibration.camera(found.camera_id)
+    camera = read_calibration(take.require(take.calibration, "take_trajectory")).camera(found.camera_id)
     lens = camera.lens.scaled(width=width, height=height, name=f"{take.name}/{found.name}")
     camera = replace(camera, lens=lens)
     track = wearer_track(take, frame_count, graph_uid=camera.graph_uid)
@@ -65,21 +58,18 @@ def source_sha256(take: Take) -> dict[str, str]:
     return {role: cached_sha256(path) for role, path in paths.items() if path.is_file()}
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        return path.stat().st_mtime_ns, path.stat().st_size
-    except OSError:
-        return 0, -1
-
-
 def cached_sha256(path: Path) -> str:
     """Hex sha256 of a recording, computed again when the file has changed; `absent` where there is none."""
-    return _sha256(path, *_stamp(path))
+    try:
+        status = path.stat()
+    except OSError:
+        return "absent"
+    return _sha256(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=64)  # five cameras of a take share a trajectory of 180 MB
-def _sha256(path: Path, _mtime_ns: int, size: int) -> str:
+def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
     try:
-        return "absent" if size < 0 else sha256_of_file(path)
+        return sha256_of_file(path)
     except OSError as error:
         raise DataFileError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from None

@@ -59,10 +59,7 @@ class EyeGaze:
 
 
 def nearest_samples(sample_times_us: Times, times_us: Times) -> tuple[Times, Times]:
-    """Index of the sample nearest to each time (-1: none within 60 ms, or no time) and its age in us (signed).
-
-    `sample_times_us` ascends; times below 0 are unknown.
-    """
+    """Index of the sample nearest to each time (-1: none within 60 ms, or a time below 0) and its signed age in us."""
     if not len(sample_times_us):
         return np.full(len(times_us), -1), np.zeros(len(times_us), np.int64)
     right = np.clip(np.searchsorted(sample_times_us, times_us), 0, len(sample_times_us) - 1)
@@ -150,9 +147,8 @@ def _angles(table: Table, name: str) -> Floats:
         raise DataFileError(f"{table.path} lacks the column {name}.", path=str(table.path))
     angles = table.floats(name)
     if (wrong := np.flatnonzero(np.abs(angles) >= np.pi / 2)).size:
-        raise table.error(
-            int(wrong[0]), name, f"{angles[wrong[0]]} is no gaze angle in radians (below pi/2); are these degrees?"
-        )
+        what = f"{angles[wrong[0]]} is no gaze angle in radians (below pi/2); are these degrees?"
+        raise table.error(int(wrong[0]), name, what)
     return angles
 
 
@@ -160,8 +156,7 @@ def _eye_distance(table: Table) -> Floats | float:
     """Per row from the eyes' positions where the file has them, else 63 mm."""
     if not all(name in table for name in _EYES):
         return EYE_DISTANCE_M
-    left = np.stack([table.floats(name) for name in _EYES[:3]], axis=1)
-    right = np.stack([table.floats(name) for name in _EYES[3:]], axis=1)
+    left, right = (np.stack([table.floats(name) for name in names], axis=1) for names in (_EYES[:3], _EYES[3:]))
     distance = np.linalg.norm(left - right, axis=1)
     return np.where((distance > 0.04) & (distance < 0.09), distance, EYE_DISTANCE_M)
 
@@ -182,15 +177,12 @@ class Gaze2d:
         The rule by row is the official tutorial's: gaze has 10 Hz, each row stands for three frames, and the first of
         these copies is dropped.
         """
-        out = np.full((frame_count, 2), np.nan)
         if times_us is not None and (self.times_us >= 0).all() and len(self.times_us):
-            index, _ = nearest_samples(self.times_us, times_us)
-            out[index >= 0] = self.uv[index[index >= 0]]
-            return out
-        rows = (np.arange(frame_count) + 1) // 3
-        known = rows < len(self.uv)
-        out[known] = self.uv[rows[known]]
-        return out
+            rows, _ = nearest_samples(self.times_us, times_us)
+        else:
+            rows = (np.arange(frame_count) + 1) // 3
+            rows = np.where(rows < len(self.uv), rows, -1)
+        return np.vstack([self.uv, (np.nan, np.nan)])[rows]  # the last one stands for row -1
 
 
 def read_gaze_2d(path: Path) -> Gaze2d:
@@ -205,10 +197,8 @@ def read_gaze_2d(path: Path) -> Gaze2d:
             hint="Download the corrected file; scaling these numbers by a guess would be wrong.",
             path=str(path),
         )
-    if "tracking_timestamp_us" in table:
-        times = table.integers("tracking_timestamp_us", empty=-1)
-    else:
-        times = np.full(len(table), -1, np.int64)
+    known = "tracking_timestamp_us" in table
+    times = table.integers("tracking_timestamp_us", empty=-1) if known else np.full(len(table), -1)
     if (times >= 0).all():
         order = np.argsort(times, kind="stable")
         times, uv = times[order], uv[order]
@@ -220,9 +210,8 @@ def gaze_samples_hint(gaze: EyeGaze, frame_times_us: Times) -> str:
     stamps = gaze.times_us
     if not len(stamps):
         return f"{gaze.path} has no samples."
-    unit = ""
-    if not 0.05 < stamps[0] / max(int(frame_times_us[0]), 1) < 20:
-        unit = " One clock seems to be in another unit: microseconds are expected."
+    alike = 0.05 < stamps[0] / max(int(frame_times_us[0]), 1) < 20
+    unit = "" if alike else " One clock seems to be in another unit: microseconds are expected."
     return (
         f"{gaze.path}: no sample lies within {MAX_AGE_US // 1000} ms of a frame. Its samples are at {stamps[0]} .. "
         f"{stamps[-1]} us, the frames at {frame_times_us.min()} .. {frame_times_us.max()} us.{unit}"

@@ -30,10 +30,7 @@ _ASPECT_TOLERANCE = 0.02
 
 
 def rotation_from_quaternion(quaternion_xyzw: npt.ArrayLike) -> Floats:
-    """Rotation matrices [..., 3, 3] of Hamilton quaternions [..., 4] in the order x, y, z, w; normalised first.
-
-    Raises UsageError for a quaternion of length 0 or with NaN.
-    """
+    """Rotation matrices [..., 3, 3] of Hamilton quaternions [..., 4] (x, y, z, w); UsageError for length 0 or NaN."""
     q = np.asarray(quaternion_xyzw, np.float64)
     norm = np.linalg.norm(q, axis=-1, keepdims=True)
     if not (norm > 1e-9).all():
@@ -65,10 +62,8 @@ class Poses:
 
     def compose(self, matrix_3x4: Floats) -> Poses:
         """T_world_y for T_x_y = `matrix_3x4`."""
-        return Poses(
-            rotation=self.rotation @ matrix_3x4[:, :3],
-            translation=self.rotation @ matrix_3x4[:, 3] + self.translation,
-        )
+        translation = self.rotation @ matrix_3x4[:, 3] + self.translation
+        return Poses(rotation=self.rotation @ matrix_3x4[:, :3], translation=translation)
 
 
 def gaze_direction(yaw: npt.ArrayLike, pitch: npt.ArrayLike) -> Floats:
@@ -89,13 +84,12 @@ class Fisheye:
     k: tuple[float, float, float, float]
     width: int
     height: int
-    """`width` and `height` of the picture in pixels."""
+    """Size of the picture in pixels."""
 
     def scaled(self, *, width: int, height: int, name: str = "camera") -> Fisheye:
         """The camera of the same picture at another size: f' = s f, c' = s (c + 0.5) - 0.5, k unchanged.
 
         s is taken per axis, because down-scaled videos round their longer side to an even number of pixels.
-
         Raises UsageError where the size is no scaled picture of this camera, such as a portrait video.
         """
         sx, sy = width / self.width, height / self.height
@@ -111,15 +105,8 @@ class Fisheye:
                 f"(aspect ratios differ by {abs(sx / sy - 1):.1%}).",
                 hint="Use a video that shows the whole calibrated picture, neither cropped nor padded.",
             )
-        return replace(
-            self,
-            fx=self.fx * sx,
-            fy=self.fy * sy,
-            cx=sx * (self.cx + 0.5) - 0.5,
-            cy=sy * (self.cy + 0.5) - 0.5,
-            width=width,
-            height=height,
-        )
+        cx, cy = sx * (self.cx + 0.5) - 0.5, sy * (self.cy + 0.5) - 0.5
+        return replace(self, fx=self.fx * sx, fy=self.fy * sy, cx=cx, cy=cy, width=width, height=height)
 
     @cached_property
     def max_angle(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +19,7 @@ MIN_CORNERS = 4
 MIN_VISIBLE_SHARE = 0.5
 MIN_SIDE_PX = 8.0
 # [8, 3] corners of the head in the central pupil frame
-HEAD_CORNERS = np.array(
-    [
-        (sx * HEAD_HALF_M[0], sy * HEAD_HALF_M[1], HEAD_CENTRE_Z_M + sz * HEAD_HALF_M[2])
-        for sx in (-1, 1)
-        for sy in (-1, 1)
-        for sz in (-1, 1)
-    ]
-)
+HEAD_CORNERS = np.array(list(product((-1, 1), repeat=3))) * HEAD_HALF_M + (0, 0, HEAD_CENTRE_Z_M)
 
 
 class BoxState(IntEnum):

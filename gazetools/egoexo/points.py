@@ -37,10 +37,9 @@ class ScenePoints:
             distance = np.linalg.norm(to_point, axis=2)
             cosine = np.einsum("npk,nk->np", to_point, directions[part]) / np.maximum(distance, 1e-9)
             cosine[(distance < _NEAR_M) | (distance > _FAR_M)] = -1
-            best = cosine.argmax(axis=1)
-            rows = np.arange(len(best))
-            hit = cosine[rows, best] >= np.cos(CONE)
-            out[part] = np.where(hit, distance[rows, best], np.nan)
+            best = cosine.argmax(axis=1, keepdims=True)
+            hit = np.take_along_axis(cosine, best, axis=1) >= np.cos(CONE)
+            out[part] = np.where(hit, np.take_along_axis(distance, best, axis=1), np.nan)[:, 0]
         return out
 
 
@@ -48,8 +47,7 @@ def read_scene_points(path: Path, *, graph_uid: str) -> ScenePoints:
     """Points of the world `graph_uid` with a well-known distance; DataFileError for a file that can't be read."""
     names = ("px_world", "py_world", "pz_world")
     places, chunks = read_byte_chunks(path, required=("graph_uid", *names), optional=("inv_dist_std", "dist_std"))
-    cells: set[tuple[int, int, int]] = set()
-    kept = []
+    kept: dict[tuple[float, ...], list[float]] = {}
     for chunk in chunks:
         points = np.stack([chunk.floats(places[name], name) for name in names], axis=1)
         good = np.isfinite(points).all(axis=1) & (chunk.text(places["graph_uid"]) == graph_uid.encode())
@@ -59,14 +57,11 @@ def read_scene_points(path: Path, *, graph_uid: str) -> ScenePoints:
         points = points[good]
         _, first = np.unique(np.floor(points / _VOXEL_M).astype(np.int64), axis=0, return_index=True)
         for point in points[first].tolist():
-            cell = (int(point[0] // _VOXEL_M), int(point[1] // _VOXEL_M), int(point[2] // _VOXEL_M))
-            if cell not in cells:
-                cells.add(cell)
-                kept.append(point)
+            kept.setdefault(tuple(place // _VOXEL_M for place in point), point)
     if not kept:
         raise DataFileError(
             f"{path} has no usable point of the world {graph_uid}.",
             hint="Use another --unknown-depth, such as epipolar.",
             path=str(path),
         )
-    return ScenePoints(points_world=np.array(kept))
+    return ScenePoints(points_world=np.array(list(kept.values())))

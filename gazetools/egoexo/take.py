@@ -101,12 +101,7 @@ class Take:
         return f"egoexo -o {self.root} --parts {' '.join(parts)} --uids {self.uid}"
 
     def missing(self, view: str = "exo", *, points: bool = False) -> list[tuple[str, str]]:
-        """(file, download command) for everything absent that head boxes or gaze of `view` may need.
-
-        Args:
-            view: `exo` or `ego`.
-            points: the semi-dense points are wanted too (`--unknown-depth points`).
-        """
+        """(file, download command) for everything absent that head boxes or gaze of `view` may need."""
         lacks = [
             (camera.name, self.download("takes") + f" --views {view}")
             for camera in self.cameras
@@ -118,7 +113,6 @@ class Take:
             files += [(self.semidense_points, "take_point_cloud")] * points
         lacks += [(str(path), self.download(part)) for path, part in files if not path.is_file()]
         if self.eye_gaze(flat=view == "ego") is None:
-            lacks.append(
-                (f"{self.folder / 'eye_gaze'}/*_eye_gaze{'_2d' * (view == 'ego')}.csv", self.download("take_eye_gaze"))
-            )
+            names = f"{self.folder / 'eye_gaze'}/*_eye_gaze{'_2d' * (view == 'ego')}.csv"
+            lacks.append((names, self.download("take_eye_gaze")))
         return lacks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,16 +19,14 @@ def is_egoexo_root(path: Path) -> bool:
 
 def take_of_video(video: Path) -> Take:
     """The take that the file `ROOT/takes/<take>/...` belongs to; UsageError where it lies in no Ego-Exo4D root."""
-    resolved = video.absolute()
-    for folder in resolved.parents:
+    for folder in video.absolute().parents:
         root = folder.parent.parent
         if folder.parent.name == "takes" and is_egoexo_root(root):
-            takes = {take.folder.name: take for take in read_takes(root)}
-            if folder.name in takes:
-                return takes[folder.name]
-            for entry in unusable_takes(root):
-                if entry.name == folder.name:
-                    raise UsageError(entry.message)
+            takes, unusable = read_takes(root)
+            if found := {take.folder.name: take for take in takes}.get(folder.name):
+                return found
+            if reasons := [entry.message for entry in unusable if entry.name == folder.name]:
+                raise UsageError(reasons[0])
             raise UsageError(
                 f"The take {folder.name} is not in {root / TAKES_NAME}.",
                 hint=f"Get the current file with: egoexo -o {root} --parts metadata",
@@ -40,17 +37,8 @@ def take_of_video(video: Path) -> Take:
     )
 
 
-def read_takes(root: Path) -> tuple[Take, ...]:
-    """Every usable take of takes.json, sorted by name, dropped ones too; UsageError: the file can't be read."""
-    return _both(root)[0]
-
-
-def unusable_takes(root: Path) -> tuple[UnusableTake, ...]:
-    """The entries of takes.json that can't be used, each with its reason; UsageError: the file can't be read."""
-    return _both(root)[1]
-
-
-def _both(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, ...]]:
+def read_takes(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, ...]]:
+    """(takes of takes.json by name, dropped ones too; entries that can't be used); UsageError: it can't be read."""
     path = root / TAKES_NAME
     if not path.is_file():
         raise UsageError(f"{path} does not exist.", hint=f"Get it with: egoexo -o {root} --parts metadata")
@@ -66,13 +54,10 @@ def _read(root: Path, _mtime_ns: int, _size: int) -> tuple[tuple[Take, ...], tup
 def choose_takes(root: Path, wanted: str | None) -> tuple[list[Take], list[UnusableTake]]:
     """The takes to work on (those with a folder and not dropped, or those named) and the entries to report instead.
 
-    Args:
-        root: the Ego-Exo4D root.
-        wanted: take names, uids or patterns such as `*_cooking_*`, separated by commas; None: all that are there.
-
+    `wanted`: take names, uids or patterns such as `*_cooking_*`, separated by commas; None: all that are there.
     Raises UsageError for a name that takes.json does not have, with the nearest, and where nothing is left.
     """
-    takes, unusable = _both(root)
+    takes, unusable = read_takes(root)
     if wanted is None:
         chosen = [take for take in takes if not take.is_dropped and take.folder.is_dir()]
         if not chosen and not unusable:
@@ -97,16 +82,11 @@ def choose_takes(root: Path, wanted: str | None) -> tuple[list[Take], list[Unusa
 
 
 def choose_cameras(take: Take, *, views: str = "exo", cameras: str | None = None) -> list[CameraVideo]:
-    """The take's cameras of the views (`exo`, `ego`, or both as `exo,ego`) and, if named, only those (patterns too).
-
-    Cameras with a `problem` are among them, so that they can be reported.
-    """
+    """The take's cameras of the views (`exo,ego`: both), also those with a `problem`; `cameras`: names or patterns."""
     wanted = [camera for camera in take.cameras if ("ego" if camera.is_ego else "exo") in _parts(views)]
-    if cameras is None:
-        return wanted
-    patterns = _parts(cameras)
+    patterns = ["*"] if cameras is None else _parts(cameras)
     return [c for c in wanted if any(fnmatch.fnmatchcase(name, p) for name in (c.name, c.camera_id) for p in patterns)]
 
 
-def _parts(text: str) -> Sequence[str]:
+def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]

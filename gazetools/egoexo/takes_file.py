@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,22 +40,15 @@ def read_takes_file(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, .
             takes[number] = _take(root, entry)
         except UsageError as error:
             faults[number] = error.message.rstrip(".")
-    for number, reason in _twice(takes):
-        faults[number] = reason
-        del takes[number]
+    faults |= _twice(takes)
     unusable = []
     for number, reason in sorted(faults.items()):
         name, uid = (_text_or_none(entries[number], key) for key in ("take_name", "take_uid"))
         called = f" (take {name!r})" if name else f" (take_uid {uid!r})" if uid else ""
-        unusable.append(
-            UnusableTake(
-                item_id=f"{TAKES_NAME}[{number}]",
-                name=name,
-                uid=uid,
-                message=f"{path}, entry {number}{called}: {reason}. {again}",
-            )
-        )
-    return tuple(sorted(takes.values(), key=lambda take: take.name)), tuple(unusable)
+        message = f"{path}, entry {number}{called}: {reason}. {again}"
+        unusable.append(UnusableTake(item_id=f"{TAKES_NAME}[{number}]", name=name, uid=uid, message=message))
+    usable = (take for number, take in takes.items() if number not in faults)
+    return tuple(sorted(usable, key=lambda take: take.name)), tuple(unusable)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -73,19 +64,17 @@ def _keys_twice(value: Any) -> frozenset[str]:
     return value.twice if isinstance(value, _KeyTwice) else frozenset()
 
 
-def _twice(takes: dict[int, Take]) -> Iterable[tuple[int, str]]:
-    """Entries that share a folder or a name (in any case, because their files would be shared), with the reason."""
+def _twice(takes: dict[int, Take]) -> dict[int, str]:
+    """Entries that share a folder or a name (in any case, because their files would be shared): number -> reason."""
     found: dict[int, str] = {}
     for what, key in (("take_name", lambda t: t.name.casefold()), ("folder", lambda t: str(t.folder).casefold())):
         groups: dict[str, list[int]] = {}
         for number, take in takes.items():
             groups.setdefault(key(take), []).append(number)
-        for numbers in groups.values():
-            if len(numbers) > 1:
-                for number in numbers:
-                    others = ", ".join(str(other) for other in numbers if other != number)
-                    found.setdefault(number, f"its {what} is also that of entry {others}, so that neither is certain")
-    return found.items()
+        for number, take in takes.items():
+            if others := ", ".join(str(other) for other in groups[key(take)] if other != number):
+                found.setdefault(number, f"its {what} is also that of entry {others}, so that neither is certain")
+    return found
 
 
 def _text_or_none(entry: Any, key: str) -> str | None:
@@ -108,11 +97,9 @@ def _shown(value: Any) -> str:
 
 def _row(entry: dict[str, Any], key: str) -> int | None:
     value = entry.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
-        raise DataFileError(f"{key} is {_shown(value)}, not a whole number")
-    return int(value)
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0):
+        return None if value is None else int(value)
+    raise DataFileError(f"{key} is {_shown(value)}, not a whole number")
 
 
 def _take(root: Path, entry: Any) -> Take:
@@ -120,11 +107,9 @@ def _take(root: Path, entry: Any) -> Take:
         raise DataFileError(f"it is {_shown(entry)}, not an object")
     if twice := _keys_twice(entry):
         raise DataFileError(f"it has the key(s) {', '.join(sorted(twice))} twice")
-    name = _typed(entry, "take_name", str, "a name")
-    if not name:
+    if not (given := _typed(entry, "take_name", str, "a name")):
         raise DataFileError("it has no take_name")
-    name = check_video_id(name)
-    if "/" in name:
+    if "/" in (name := check_video_id(given)):
         raise DataFileError(f"the take name {name!r} has a slash")
     capture: dict[str, Any] = _typed(entry, "capture", dict, "an object") or {}
     relative = (_typed(entry, "root_dir", str, "a path") or f"takes/{name}").strip("/")
@@ -154,10 +139,8 @@ def _cameras(
     listed = _typed(capture, "cameras", list, "a list") or []
     if wrong := [camera for camera in listed if not isinstance(camera, dict)]:
         raise DataFileError(f"capture.cameras has {_shown(wrong[0])}, not an object")
-    is_ego: dict[str, bool] = {}
-    for camera in listed:  # of two contradicting rows the exo one counts, so that the camera is reported by default
-        camera_id = str(camera.get("cam_id"))
-        is_ego[camera_id] = is_ego.get(camera_id, True) and bool(camera.get("is_ego"))
+    # of two contradicting rows the exo one counts, so that the camera is reported by default
+    exo = {str(camera.get("cam_id")) for camera in listed if not camera.get("is_ego")}
     times_listed = Counter(str(camera.get("cam_id")) for camera in listed)
     videos = _typed(entry, "frame_aligned_videos", dict, "an object") or {}
     found: dict[str, CameraVideo] = {}
@@ -181,7 +164,8 @@ def _cameras(
             aria = camera_id.startswith("aria")
             if aria and stream != "rgb" and RGB_STREAM not in str(relative):
                 continue  # SLAM and eye cameras are neither exo nor what the wearer sees in colour
-            video = _camera(camera_id, relative, folder, ego=is_ego.get(camera_id, aria), problem=problem)
+            ego = camera_id not in exo if camera_id in times_listed else aria
+            video = _camera(camera_id, relative, folder, ego=ego, problem=problem)
             check_video_id(f"{take}/{video.name}")
             if (other := found.get(video.name.casefold())) is not None:
                 both = f"{TAKES_NAME}: the file {video.name} is given for {other.camera_id} and {camera_id}"

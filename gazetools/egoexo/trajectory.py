@@ -33,14 +33,8 @@ class DevicePoses:
 def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid: str | None = None) -> DevicePoses:
     """The pose nearest to each of `times_us` (device clock, microseconds; negative = unknown), in any order.
 
-    The file is read in one pass of bounded memory; only the nearest rows are converted to numbers.
-
-    Args:
-        path: the CSV.
-        times_us: [N].
-        graph_uid: the wanted world; poses of other worlds don't count.
-
-    Raises DataFileError for a file that can't be read, has no rows, or whose times go backwards.
+    The file is read in one pass of bounded memory; only the nearest rows are converted to numbers. Poses of other
+    worlds than `graph_uid` don't count. Raises DataFileError for a file without rows, or whose times go backwards.
     """
     places, chunks = read_byte_chunks(path, required=("graph_uid", "tracking_timestamp_us", *_POSE))
     count = len(times_us)
@@ -50,19 +44,17 @@ def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid:
     values = np.full((count, len(_POSE)), np.nan)
     of_graph = np.zeros(count, np.bool_)
     uids: dict[str, None] = {}
-    last_time: int | None = None
+    last_time = np.zeros(1, np.int64)
     rows = 0
     for chunk in chunks:
         stamps = chunk.integers(places["tracking_timestamp_us"], "tracking_timestamp_us")
         if not len(stamps):
             continue
-        previous = stamps[:-1] if last_time is None else np.concatenate([[last_time], stamps[:-1]])
-        if (back := np.flatnonzero(stamps[len(stamps) - len(previous) :] < previous)).size:
-            line = chunk.lines[back[0] + len(stamps) - len(previous)]
-            raise DataFileError(
-                f"{path}, line {line}: tracking_timestamp_us goes backwards.", hint="Download it again.", path=str(path)
-            )
-        last_time = int(stamps[-1])
+        previous = np.concatenate([last_time if rows else stamps[:1], stamps[:-1]])
+        if (back := np.flatnonzero(stamps < previous)).size:
+            message = f"{path}, line {chunk.lines[back[0]]}: tracking_timestamp_us goes backwards."
+            raise DataFileError(message, hint="Download it again.", path=str(path))
+        last_time = stamps[-1:]
         rows += len(stamps)
         names = chunk.text(places["graph_uid"])
         for name in names[:1].tolist() if (names == names[0]).all() else np.unique(names).tolist():
@@ -85,7 +77,7 @@ def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid:
         for column, name in enumerate(_POSE):
             values[place, column] = chunk.floats(places[name], name, chosen)
         distance[place] = gap[better]
-        of_graph[place] = names[chosen] == (graph_uid or "").encode() if graph_uid is not None else True
+        of_graph[place] = graph_uid is None or names[chosen] == graph_uid.encode()
     if not rows:
         raise DataFileError(f"{path} has no rows below its header.", hint="Download it again.", path=str(path))
     return _assemble(order, wanted, distance, values, of_graph, tuple(uids))
@@ -99,23 +91,19 @@ def _assemble(
     of_graph: npt.NDArray[np.bool_],
     uids: tuple[str, ...],
 ) -> DevicePoses:
-    no_time = wanted < 0
-    gap = ~no_time & (distance > MAX_GAP_US)
-    empty = ~no_time & ~gap & ~(np.isfinite(values).all(axis=1) & (np.abs(values[:, 3:]).max(axis=1) > 1e-9))
-    foreign = ~no_time & ~gap & ~empty & ~of_graph
-    known = ~(no_time | gap | empty | foreign)
-    values = np.where(known[:, None], values, np.nan)
+    known = np.ones(len(wanted), np.bool_)
+    counts = {}
+    for reason, fault in (
+        ("no_time", wanted < 0),
+        ("gap", distance > MAX_GAP_US),
+        ("empty_pose", ~(np.isfinite(values).all(axis=1) & (np.abs(values[:, 3:]).max(axis=1) > 1e-9))),
+        ("graph_mismatch", ~of_graph),
+    ):  # only the first reason of each time counts
+        counts[reason] = int((known & fault).sum())
+        known &= ~fault
     back = np.argsort(order, kind="stable")
     values, known = values[back], known[back]
     quaternions = np.where(known[:, None], values[:, 3:], np.array([0.0, 0.0, 0.0, 1.0]))
-    return DevicePoses(
-        poses=Poses(rotation=rotation_from_quaternion(quaternions), translation=values[:, :3]),
-        known=known,
-        counts={
-            "no_time": int(no_time.sum()),
-            "gap": int(gap.sum()),
-            "empty_pose": int(empty.sum()),
-            "graph_mismatch": int(foreign.sum()),
-        },
-        graph_uids=uids,
-    )
+    translation = np.where(known[:, None], values[:, :3], np.nan)
+    poses = Poses(rotation=rotation_from_quaternion(quaternions), translation=translation)
+    return DevicePoses(poses=poses, known=known, counts=counts, graph_uids=uids)

@@ -45,9 +45,7 @@ def frame_times(take: Take, frame_count: int) -> FrameTimes:
     """Row `timesync_start_idx + i` of timesync.csv is frame i; the wearer's RGB stream gives the time.
 
     The decoded frame count must be `end - start` or differ from it by at most 1: published sources disagree on which
-    of the three is right. Any other count means that frames and rows don't belong together.
-
-    Raises DataFileError where the file or its columns are missing, or the frame count does not fit.
+    of the three is right. Raises DataFileError for any other count, and where the file or its columns are missing.
     """
     start, end = take.timesync_start, take.timesync_end
     if start is None or end is None or not 0 <= start < end:
@@ -76,21 +74,14 @@ def frame_times(take: Take, frame_count: int) -> FrameTimes:
     nanoseconds = table.integers(present[0], empty=-1000)
     times = np.full(frame_count, -1, np.int64)
     times[: len(nanoseconds)] = np.where(nanoseconds >= 0, (nanoseconds + 500) // 1000, -1)
-    return FrameTimes(
-        times_us=times,
-        end_bound=bound,
-        counts={
-            "timesync_empty": int((nanoseconds < 0).sum()),
-            "timesync_no_row": frame_count - len(nanoseconds),
-        },
-    )
+    counts = {"timesync_empty": int((nanoseconds < 0).sum()), "timesync_no_row": frame_count - len(nanoseconds)}
+    return FrameTimes(times_us=times, end_bound=bound, counts=counts)
 
 
 def wearer_track(take: Take, frame_count: int, *, graph_uid: str) -> WearerTrack:
     """The wearer's central pupil frame at each of `frame_count` frames, in the world `graph_uid` of the cameras.
 
-    Raises DataFileError where a file is missing or damaged, where trajectory and cameras are of different worlds, and
-    where the clocks of timesync.csv and trajectory don't overlap.
+    Raises DataFileError: a file is missing or damaged, worlds differ, or timesync.csv and trajectory don't overlap.
     """
     path = take.require(take.trajectory, "take_trajectory")
     take.require(take.timesync, "captures")
@@ -120,18 +111,13 @@ def _no_pose(take: Take, path: Path, times: FrameTimes, device: DevicePoses, gra
     wanted = times.times_us[times.times_us >= 0]
     if not wanted.size:
         return DataFileError(f"{take.timesync} has no time for any frame of take {take.name}.", path=str(take.timesync))
-    first, last = _time_range(path)
-    ratio = wanted[0] / max(first, 1)
-    unit = " One clock seems to be in another unit." if not 0.05 < ratio < 20 else ""
+    places, chunks = read_byte_chunks(path, required=("tracking_timestamp_us",))
+    stamps = np.concatenate([c.integers(places["tracking_timestamp_us"], "tracking_timestamp_us") for c in chunks])
+    first, last = stamps.min(), stamps.max()
+    unit = "" if 0.05 < wanted[0] / max(first, 1) < 20 else " One clock seems to be in another unit."
     return DataFileError(
         f"Take {take.name}: no pose lies within {MAX_GAP_US / 1000:g} ms of a frame. timesync.csv says frames are at "
         f"{wanted.min()} .. {wanted.max()} us, the trajectory has {first} .. {last} us.{unit}",
         hint=f"Get both again with: {take.download('captures', 'take_trajectory')}",
         path=str(path),
     )
-
-
-def _time_range(path: Path) -> tuple[int, int]:
-    places, chunks = read_byte_chunks(path, required=("tracking_timestamp_us",))
-    stamps = [c.integers(places["tracking_timestamp_us"], "tracking_timestamp_us") for c in chunks]
-    return min(int(s.min()) for s in stamps if len(s)), max(int(s.max()) for s in stamps if len(s))

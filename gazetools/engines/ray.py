@@ -12,9 +12,10 @@ from typing import Any
 
 from gazetools.engines.paths import absolute_inputs, absolute_options
 from gazetools.engines.ray_pool import RayPool
+from gazetools.engines.registry import import_for
 from gazetools.extraction.run import Workers, extract, plan
 from gazetools.extraction.work import WorkOrder
-from gazetools.io.atomic import check_writable_folder, temp_path_for, write_error
+from gazetools.io.atomic import check_writable_folder, temp_path_for
 from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport
@@ -36,10 +37,7 @@ def run(
 
     Args:
         inputs: as for `extract`. They, the weights and the store are on a file system that all nodes share.
-        output: the store.
         options: one device (`auto`, `cpu` or `cuda`) for all workers and no `shard`.
-        settings: the cluster, and number and size of the workers.
-        progress: receives the number of frames done.
 
     Raises:
         UsageError: as `extract`, or options that do not go with this engine.
@@ -92,10 +90,7 @@ def _sizes(resources: dict[str, float], device: str, wanted: RayOptions) -> tupl
 def _probe_file(store: Path) -> Iterator[Path]:
     """A file in the store for the length of the block; the next run removes that of a killed run."""
     probe = temp_path_for(store / "ray-probe")
-    try:
-        probe.touch()
-    except OSError as error:
-        raise write_error(error, probe) from error
+    probe.touch()
     try:
         yield probe
     finally:
@@ -107,18 +102,17 @@ def _connected(wanted: RayOptions, progress: Progress) -> Iterator[Any]:
     """The module `ray`, connected to the cluster for the length of the block; a local cluster ends with it."""
     address = wanted.address or os.environ.get("RAY_ADDRESS") or "local"
     with _environment(local=address == "local"):
-        ray = _import_ray()
+        ray = import_for("ray", "ray", otherwise="share the work with --engine slurm or --shard I/N")
         if ray.is_initialized():
             raise UsageError(
                 "Ray is already in use by this process, perhaps without a token.",
                 hint="Call ray.shutdown() before, and set RAY_AUTH_MODE=token before ray is imported.",
             )
         progress.say("starting a local Ray cluster" if address == "local" else f"connecting to Ray at {address}")
-        local: dict[str, Any] = (
-            {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "_node_ip_address": "127.0.0.1"}
-            if address == "local"
-            else {}
-        )
+        local: dict[str, Any] = {}
+        if address == "local":
+            local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+            local["object_store_memory"] = _OBJECT_STORE_BYTES
         with redirect_stdout(sys.stderr):  # Ray prints messages about lost nodes; stdout is for the report
             try:
                 ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
@@ -147,16 +141,14 @@ def _environment(*, local: bool) -> Iterator[None]:
         values["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         # Ray's own switch for clusters that stay on the loopback; otherwise it listens on every interface.
         values["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    before = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in values:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _no_cluster(address: str, error: BaseException) -> EnvironmentLacksError:
@@ -178,14 +170,3 @@ def _no_cluster(address: str, error: BaseException) -> EnvironmentLacksError:
         f"The Ray cluster at {address} can't be used: {next(iter(str(error).splitlines()), type(error).__name__)}",
         hint="Check that it runs (ray status) and has this version of ray, or use --ray address=local.",
     )
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise EnvironmentLacksError(
-            f"--engine ray needs ray, which can't be imported: {error}.",
-            hint="Install it: pip install 'gazetools[ray]'. Or share the work with --engine slurm or --shard I/N.",
-        ) from error
-    return ray

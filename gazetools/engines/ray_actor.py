@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import time
 from multiprocessing.connection import Connection
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gazetools._version import __version__
-from gazetools.io.child_process import end_process, how_it_ended, receive, send, start_child
+from gazetools.io.child_process import how_it_ended, receive, send, start_child
 
 LAST_WORDS = frozenset({"ready", "result", "raised", "died"})
 """Kinds of messages after which the worker sends nothing until the driver calls."""
@@ -25,27 +26,17 @@ class WorkerActor:
     of a task is one of `LAST_WORDS`. The driver makes one call at a time.
     """
 
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channel: Connection | None = None
+    _process: subprocess.Popen[bytes]
+    _channel: Connection
 
     def start(self, order: dict[str, Any], *, probe: str, version: str, module: str) -> list[dict[str, Any]]:
-        """Check this node and start the worker.
+        """Start the worker, a process that runs `module`, with `order`, a `WorkOrder` as JSON.
 
-        Args:
-            order: a `WorkOrder` as JSON.
-            probe: a file that the driver has made in the store, and that this node must see.
-            version: the driver's version of gazetools.
-            module: the module of the worker process.
+        This node must have the driver's `version` and see `probe`, a file that the driver has made in the store.
         """
         if __version__ != version:
-            return [
-                _raised(
-                    "environment",
-                    f"A node of the cluster has gazetools {__version__}, this command is {version}.",
-                    "Install the same version on every node.",
-                )
-            ]
+            message = f"A node of the cluster has gazetools {__version__}, this command is {version}."
+            return [_lacking(message, "Install the same version on every node.")]
         if not Path(probe).exists():
             return [_unseen(str(Path(probe).parent))]
         self._process, self._channel = start_child(module)
@@ -54,10 +45,9 @@ class WorkerActor:
 
     def do(self, message: dict[str, Any], *, seen: bool) -> list[dict[str, Any]]:
         """Begin the task of a `task_message`. `seen`: the driver sees the video, so every node must see it too."""
-        path = message["task"]["path"]
+        path = message["task"]["item"]["path"]
         if seen and not Path(path).exists():
             return [_unseen(path)]
-        assert self._channel is not None
         try:
             send(self._channel, do="task", **message)
         except (BrokenPipeError, ConnectionError):
@@ -66,7 +56,6 @@ class WorkerActor:
 
     def listen(self) -> list[dict[str, Any]]:
         """Messages of the worker within a second, up to the last one of its task."""
-        assert self._channel is not None
         messages: list[dict[str, Any]] = []
         deadline = time.monotonic() + _LISTEN_SECONDS
         while (left := deadline - time.monotonic()) > 0 and self._channel.poll(left):
@@ -78,26 +67,16 @@ class WorkerActor:
                 break
         return messages
 
-    def stop(self) -> None:
-        """End the worker process."""
-        if self._process is not None and self._channel is not None:
-            end_process(self._process)
-            self._channel.close()
-
     def _died(self) -> dict[str, Any]:
-        assert self._process is not None
         return {"is": "died", "how": how_it_ended(self._process)}
 
 
-def _raised(code: str, message: str, hint: str) -> dict[str, Any]:
-    return {"is": "raised", "code": code, "message": message, "hint": hint}
+def _lacking(message: str, hint: str) -> dict[str, Any]:
+    return {"is": "raised", "code": "environment", "message": message, "hint": hint}
 
 
 def _unseen(path: str) -> dict[str, Any]:
-    import platform
-
-    return _raised(
-        "environment",
+    return _lacking(
         f"The node {platform.node()} of the cluster does not see {path}.",
         "Put videos, weights and the store on a file system that all nodes share, under the same path.",
     )

@@ -29,11 +29,9 @@ class RayPool:
     Args:
         ray: the module `ray`, connected to a cluster.
         order: the order of every worker; its one device is the same on every node.
-        progress: receives the workers' progress.
         settings: number and size of the workers, both set. More workers than the cluster has room for wait, and start
             when there is room.
         probe: a file in the store that every node must see.
-        module: the module of the worker processes.
     """
 
     def __init__(
@@ -130,9 +128,10 @@ class RayPool:
         if self._alive:
             self._alive_at = now
         elif now - self._alive_at > self._wait_seconds:
+            free = self._ray.available_resources()
             raise EnvironmentLacksError(
                 f"No Ray worker could be started for {self._wait_seconds:.0f} s: each needs {self._needs}, the cluster "
-                f"has {_readable(self._ray.available_resources())} free.",
+                f"has {free.get('CPU', 0):g} CPU, {free.get('GPU', 0):g} GPU free.",
                 hint="Free the cluster, or ask for less with --ray cpus=N and --ray gpus=N.",
             )
 
@@ -148,8 +147,3 @@ def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = next((line for line in lines if line.startswith("The actor") and "because" in line), None)
     return (reason or (lines[0] if lines else type(error).__name__))[:300]
-
-
-def _readable(resources: dict[str, float]) -> str:
-    """`4 CPU, 1 GPU`."""
-    return ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))

@@ -9,13 +9,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_origin
 
-from gazetools.progress import Progress
 from gazetools.schemas.base import StrictModel, parse_settings
-from gazetools.schemas.errors import UsageError
-from gazetools.schemas.extract import ENGINE_NAMES, ExtractOptions, ExtractReport
+from gazetools.schemas.errors import EnvironmentLacksError, UsageError
+from gazetools.schemas.extract import ENGINE_NAMES
 from gazetools.schemas.ray import RayOptions
 from gazetools.schemas.slurm import SlurmOptions
 
@@ -27,22 +25,17 @@ class Engine:
     name: str
     """Value of `--engine`, and name of the flag with its settings."""
     module: str
-    """Module with `run(inputs, output, options, settings, progress) -> ExtractReport`."""
+    """Module with `run(inputs, output, options, settings, progress) -> ExtractReport`. It may also have
+    `script(inputs, output, options, settings) -> str`, which `--dry-run` prints."""
     settings: type[StrictModel] | None = None
     """Model of the KEY=VALUE pairs; None: the engine has none."""
-    has_script: bool = False
-    """The module also has `script(inputs, output, options, settings) -> str`, which `--dry-run` prints."""
 
     def parse(self, pairs: Sequence[str]) -> StrictModel | None:
         """Settings from `KEY=VALUE` texts; a key whose field is a list may come several times."""
-        model = self.settings
-        values = self.values(pairs)
-        return None if model is None else parse_settings(model, values, what=f"extract --{self.name}")
-
-    def values(self, pairs: Sequence[str]) -> dict[str, Any]:
-        """`KEY=VALUE` texts as a mapping that is not checked yet. Raises UsageError for a text without '='."""
+        if self.settings is None:
+            return None
         values: dict[str, Any] = {}
-        fields = {} if self.settings is None else self.settings.model_fields
+        fields = self.settings.model_fields
         for pair in pairs:
             key, equals, value = pair.partition("=")
             if not equals:
@@ -51,25 +44,18 @@ class Engine:
                 values.setdefault(key, []).append(value)
             else:
                 values[key] = int(value) if value.isdigit() else value
-        return values
+        return parse_settings(self.settings, values, what=f"extract --{self.name}")
 
-    def run(
-        self, inputs: Sequence[str], output: Path, options: ExtractOptions, settings: Any, progress: Progress
-    ) -> ExtractReport:
-        """Extract `inputs` into the store `output`; raises as `gazetools.extract`."""
-        report: ExtractReport = importlib.import_module(self.module).run(inputs, output, options, settings, progress)
-        return report
-
-    def script(self, inputs: Sequence[str], output: Path, options: ExtractOptions, settings: Any) -> str:
-        """The text of a script that does the same elsewhere; only where `has_script`."""
-        return str(importlib.import_module(self.module).script(inputs, output, options, settings))
+    def load(self) -> Any:
+        """The engine's module."""
+        return importlib.import_module(self.module)
 
 
 ENGINES: dict[str, Engine] = {
     engine.name: engine
     for engine in (
         Engine(name="local", module="gazetools.engines.local"),
-        Engine(name="slurm", module="gazetools.engines.slurm", settings=SlurmOptions, has_script=True),
+        Engine(name="slurm", module="gazetools.engines.slurm", settings=SlurmOptions),
         Engine(name="ray", module="gazetools.engines.ray", settings=RayOptions),
     )
 }
@@ -88,6 +74,16 @@ def engine_settings(name: str, pairs: Mapping[str, Sequence[str]]) -> StrictMode
     """
     for other, given in pairs.items():
         if given and other != name:
-            ENGINES[other].values(given)
             raise UsageError(f"--{other} {given[0]} needs --engine {other}.", hint=f"Add it, or leave --{other} out.")
     return ENGINES[name].parse(pairs.get(name, ()))
+
+
+def import_for(engine: str, package: str, *, otherwise: str) -> Any:
+    """The package that an engine needs; without it EnvironmentLacksError says how to get it, or what to do instead."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise EnvironmentLacksError(
+            f"--engine {engine} needs {package}, which can't be imported: {error}.",
+            hint=f"Install it: pip install 'gazetools[{engine}]'. Or {otherwise}.",
+        ) from error

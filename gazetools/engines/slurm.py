@@ -8,10 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from gazetools.engines.paths import absolute_inputs, absolute_options
+from gazetools.engines.registry import import_for
 from gazetools.extraction.disk import check_space_for_run
+from gazetools.extraction.disk_estimate import PlannedRun
 from gazetools.extraction.report import read_report
 from gazetools.extraction.run import decode_settings, extract, plan
 from gazetools.io.atomic import check_writable_folder
@@ -34,22 +36,15 @@ class ShardJob:
     output: str
     options: dict[str, Any]
 
-    def __call__(self) -> dict[str, Any]:
-        """Extract the shard and return its report as a document."""
-        report = extract(list(self.inputs), self.output, options=ExtractOptions(**self.options))
-        return report.model_dump(mode="json")
+    def __call__(self) -> None:
+        """Extract the shard; its report is in the store."""
+        extract(self.inputs, self.output, options=ExtractOptions(**self.options))
 
     def checkpoint(self) -> Any:
         """The same job again, at a time-out or a preemption; finished pieces and videos are in the store."""
-        return _submitit().helpers.DelayedSubmission(self)
+        import submitit
 
-
-class Executor(Protocol):
-    """The used part of submitit's executors."""
-
-    def update_parameters(self, **parameters: Any) -> None: ...
-    def batch(self) -> Any: ...
-    def submit(self, job: ShardJob) -> Any: ...
+        return submitit.helpers.DelayedSubmission(self)
 
 
 def shard_jobs(inputs: Sequence[str], output: Path, options: ExtractOptions, jobs: int) -> list[ShardJob]:
@@ -69,7 +64,7 @@ def run(
     settings: SlurmOptions,
     progress: Progress,
     *,
-    executor: Executor | None = None,
+    executor: Any = None,
 ) -> ExtractReport:
     """Submit the job array, wait for it and return the merged report of all shards.
 
@@ -80,8 +75,6 @@ def run(
         inputs: as for `extract`; planned here too, so that a typo fails before the jobs wait in the queue.
         output: the store, on a file system that all nodes share.
         options: `shard` must be None.
-        settings: the job array.
-        progress: receives the number of ended jobs.
         executor: a submitit executor; None: Slurm's.
 
     Raises:
@@ -95,8 +88,9 @@ def run(
     items, head_files = plan(inputs, options)
     check_writable_folder(output, option="-o")
     if options.check_space:  # each shard checks its own part only
-        usable = [item for item in items if item.problem is None]
-        check_space_for_run(usable, output, options, head_files, decoding=decode_settings(options), progress=progress)
+        usable, decoding = [item for item in items if item.problem is None], decode_settings(options)
+        planned = PlannedRun(items=usable, store=output, options=options, head_files=head_files, decoding=decoding)
+        check_space_for_run(planned, progress)
     if executor is None:
         executor = _slurm_executor(output, settings)
     jobs = shard_jobs(inputs, output, options, settings.jobs)
@@ -109,8 +103,8 @@ def run(
         ended = [job for job in waiting if job.done()]
         waiting = [job for job in waiting if job not in ended]
         progress.advance("jobs", len(ended))
-        if waiting:
-            time.sleep(_POLL_SECONDS if not ended else 0)
+        if not ended:
+            time.sleep(_POLL_SECONDS)
     progress.finish("jobs")
     _raise_failed(submitted)
     return read_report(output / REPORT_NAME)
@@ -159,8 +153,8 @@ def _command(job: ShardJob) -> str:
     return shlex.join(words)
 
 
-def _slurm_executor(output: Path, slurm: SlurmOptions) -> Executor:
-    submitit = _submitit()
+def _slurm_executor(output: Path, slurm: SlurmOptions) -> Any:
+    submitit = import_for("slurm", "submitit", otherwise="print a script with --dry-run")
     folder = output.absolute() / _LOG_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # it holds pickles, which run code when they are read
@@ -183,8 +177,7 @@ def _slurm_executor(output: Path, slurm: SlurmOptions) -> Executor:
     }
     given = {name: value for name, value in parameters.items() if value}  # 0, None and an empty list: not asked for
     executor.update_parameters(name="gazetools-extract", slurm_signal_delay_s=90, **given)
-    result: Executor = executor
-    return result
+    return executor
 
 
 def _raise_failed(jobs: Sequence[Any]) -> None:
@@ -198,14 +191,3 @@ def _raise_failed(jobs: Sequence[Any]) -> None:
                 f"Job {job.job_id} failed: {last[0]}",
                 hint=f"Its log is {job.paths.stderr}. Run the same command again: finished videos are kept.",
             ) from error
-
-
-def _submitit() -> Any:
-    try:
-        import submitit
-    except ImportError as error:
-        raise EnvironmentLacksError(
-            f"--engine slurm needs submitit, which can't be imported: {error}.",
-            hint="Install it: pip install 'gazetools[slurm]'. Or print a script with --dry-run.",
-        ) from error
-    return submitit

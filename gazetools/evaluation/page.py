@@ -6,15 +6,19 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from gazetools.html.frame import render
 from gazetools.io.atomic import write_bytes_atomic
+from gazetools.preview.overlay import draw_overlay
+from gazetools.preview.rows import StoreOverlays
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.evaluation import EvaluationReport, Scored
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.video_id import path_of_id
 from gazetools.store import open_store
+from gazetools.video import VideoReader
 
 METRICS = {
     "auc": "AUC",
@@ -28,28 +32,18 @@ _WIDTH = 480
 
 
 def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | None = None) -> None:
-    """Write the page in one commit.
+    """Write the page of what `evaluate` returned in one commit.
 
-    Args:
-        path: the .html file.
-        report: what `evaluate` returned.
-        pictures_from: store folder of the truth, whose provenance says where the videos are; None: no pictures.
+    `pictures_from` is the store folder of the truth, whose provenance says where the videos are; None: no pictures.
     """
-    tables = [("Overall", [_row("all", report.overall)])]
-    tables += [
-        (f"By {kind}", [_row(name, found) for name, found in members.items()])
-        for kind, members in report.groups.items()
-    ]
-    galleries = [
-        ("Best frames", [_figure(report, one, pictures_from) for one in report.best]),
-        ("Worst frames", [_figure(report, one, pictures_from) for one in report.worst]),
-    ]
+    tables = {"Overall": {"all": report.overall}, **{f"By {kind}": found for kind, found in report.groups.items()}}
+    galleries = {"Best frames": report.best, "Worst frames": report.worst}
     page = render(
         "evaluation/page.html.jinja",
         title="gazetools evaluation",
         report=report,
-        tables=tables,
-        galleries=galleries,
+        tables=[(title, [_row(*member) for member in members.items()]) for title, members in tables.items()],
+        galleries=[(title, [_figure(report, one, pictures_from) for one in rows]) for title, rows in galleries.items()],
         metrics=METRICS.values(),
     )
     write_bytes_atomic(path, page.encode("utf-8"))
@@ -57,8 +51,7 @@ def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | No
 
 def _row(name: str, found: dict[str, Any]) -> tuple[str, list[tuple[str, str]], int]:
     cells = []
-    for metric in METRICS:
-        one = found.get(metric)
+    for one in map(found.get, METRICS):
         interval = "" if one is None or one.low is None else f"{one.low:.3f} .. {one.high:.3f}"
         cells.append(("" if one is None else f"{one.value:.4f}", interval))
     return name, cells, max((one.count for one in found.values()), default=0)
@@ -77,30 +70,19 @@ def _figure(report: EvaluationReport, one: Scored, truth: Path | None) -> tuple[
 
 def _picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
     """JPEG of the frame with the predicted heatmap, the head box, and the true target as a green ring."""
-    import cv2
-
-    from gazetools.preview.overlay import draw_overlay
-    from gazetools.preview.rows import StoreOverlays
-    from gazetools.video import VideoReader
-
     with open_store(path_of_id(truth, one.video_id, STORE_SUFFIX)) as store:
         video = store.provenance.video.path
-        row = int(np.flatnonzero(store.row_frame == one.frame)[0])
         targets = store.extra("target_xy")
         if targets is None:
             raise OSError("the ground truth has no targets")
-        target = targets[row]
-    overlays = StoreOverlays(path_of_id(Path(report.predicted), one.video_id, STORE_SUFFIX))
-    try:
+        target = targets[np.flatnonzero(store.row_frame == one.frame)[0]]
+    with StoreOverlays(path_of_id(Path(report.predicted), one.video_id, STORE_SUFFIX)) as overlays:
         people = overlays.people(one.frame)
-    finally:
-        overlays.close()
     with VideoReader(video) as reader:
         rgb = reader.read([one.frame])[0]
-    scale = _WIDTH / rgb.shape[1]
-    rgb = cv2.resize(rgb, (_WIDTH, max(1, round(rgb.shape[0] * scale))), interpolation=cv2.INTER_AREA)
-    drawn = draw_overlay(rgb, people)
-    place = (int(target[0] * rgb.shape[1]), int(target[1] * rgb.shape[0]))
+    height = max(1, round(rgb.shape[0] * (_WIDTH / rgb.shape[1])))
+    drawn = draw_overlay(cv2.resize(rgb, (_WIDTH, height), interpolation=cv2.INTER_AREA), people)
+    place = (int(target[0] * _WIDTH), int(target[1] * height))
     cv2.circle(drawn, place, 9, (0, 255, 0), 2, cv2.LINE_AA)
     done, encoded = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     if not done:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -20,14 +22,11 @@ Prediction = tuple[npt.NDArray[np.float32], float]
 
 def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
     """RGB [H, W, 3] of a picture below `root`, not rotated: annotations refer to the pixels as stored."""
-    import cv2
-
     path = root / name
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if picture is None:
         raise VideoError(f"The picture {path} is missing or can't be read.", hint="Check --images.", path=str(path))
-    rgb: npt.NDArray[np.uint8] = np.ascontiguousarray(picture[:, :, ::-1])
-    return rgb
+    return np.ascontiguousarray(np.asarray(picture, np.uint8)[:, :, ::-1])
 
 
 def predictions(source: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
@@ -63,24 +62,18 @@ def _from_npz(path: Path, pictures: list[BenchmarkPicture]) -> Iterator[list[Pre
             hint="Write one heatmap per head, in the order of the annotations.",
             path=str(path),
         )
-    place = 0
+    rows = zip(maps, inout.tolist(), strict=True)
     for picture in pictures:
-        part = range(place, place + len(picture.heads))
-        yield [(maps[i].astype(np.float32), float(inout[i])) for i in part]
-        place += len(picture.heads)
+        yield [(heatmap.astype(np.float32), score) for heatmap, score in itertools.islice(rows, len(picture.heads))]
 
 
 def _from_model(name: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
     if options.images is None:
         raise UsageError("A model needs the pictures.", hint="Pass --images ROOT of the benchmark.")
-    from gazetools.gazemodels.gazelle import load_model
+    from gazetools.gazemodels.gazelle.loading import load_model
 
     model: Any = load_model(
-        name,
-        checkpoint=options.checkpoint,
-        backbone=options.backbone,
-        device=options.device,
-        dtype=options.dtype,
+        name, checkpoint=options.checkpoint, backbone=options.backbone, device=options.device, dtype=options.dtype
     )
     for picture in pictures:
         if not picture.heads:

@@ -34,7 +34,6 @@ def evaluate(
         predicted: a store; for pictures `model:NAME_OR_PATH` or an .npz (see `evaluation.predictions`).
         truth: a store of `groundtruth`; or annotations of GazeFollow or VideoAttentionTarget.
         options: how heatmaps are scored; or give its fields as keyword arguments.
-        progress: receives the number of videos or pictures done.
 
     Returns:
         Metrics with 95 % intervals, overall and per camera, distance and kind of prompt; and what was not scored.
@@ -146,10 +145,9 @@ def _metrics(protocol: Protocol, picture: BenchmarkPicture, head: Head, heatmap:
 
 
 def _notes(protocol: Protocol, counts: Counter[str]) -> list[str]:
+    name = {"gazefollow": "GazeFollow", "videoattentiontarget": "VideoAttentionTarget"}[protocol]
     notes = [
-        "AUC and L2 by the definitions of "
-        + ("GazeFollow" if protocol == "gazefollow" else "VideoAttentionTarget")
-        + " as in Gaze-LLE's evaluation; L2 in fractions of the frame.",
+        f"AUC and L2 by the definitions of {name} as in Gaze-LLE's evaluation; L2 in fractions of the frame.",
         "Intervals: 95 % bootstrap over blocks of one second of one video, or one picture.",
     ]
     if counts["depth_unknown"] or counts["depth_assumed"]:

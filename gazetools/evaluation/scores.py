@@ -14,10 +14,6 @@ from gazetools.metrics.bootstrap import drawn_clusters, percentile_interval
 from gazetools.metrics.gaze import inout_average_precision
 from gazetools.schemas.evaluation import Estimate, Scored
 
-_MEANS = ("auc", "avg_l2", "min_l2", "angle_deg")
-_AP_RESAMPLES = 200
-"""Most resamples of average precision: it is no mean, every resample is sorted anew."""
-
 Floats = npt.NDArray[np.float64]
 
 
@@ -43,7 +39,7 @@ class HeadScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What an evaluation has found so far."""
+    """Rows and counts of an evaluation in progress."""
 
     rows: list[HeadScore] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -56,7 +52,7 @@ def estimates(rows: Sequence[HeadScore], *, resamples: int) -> dict[str, Estimat
     """Every metric that is defined for at least one row, with its interval over blocks."""
     _, block = np.unique(np.array([row.block for row in rows], dtype=str), return_inverse=True)
     found = {}
-    for name in _MEANS:
+    for name in ("auc", "avg_l2", "min_l2", "angle_deg"):
         values = np.array([getattr(row, name) for row in rows], np.float64)
         defined = np.isfinite(values)
         if defined.any():
@@ -82,10 +78,8 @@ def group_estimates(rows: Sequence[HeadScore], *, resamples: int) -> dict[str, d
 
 def extremes(rows: Sequence[HeadScore], count: int) -> tuple[list[Scored], list[Scored]]:
     """The `count` best and worst rows by average L2, at most one per block, so that they differ."""
-    values = np.array([row.avg_l2 for row in rows], np.float64)
-    order = np.argsort(np.where(np.isfinite(values), values, np.inf), kind="stable")
-    order = order[np.isfinite(values[order])]
-    return _distinct((rows[k] for k in order), count), _distinct((rows[k] for k in order[::-1]), count)
+    ordered = sorted((row for row in rows if math.isfinite(row.avg_l2)), key=lambda row: row.avg_l2)
+    return _distinct(ordered, count), _distinct(reversed(ordered), count)
 
 
 def _distinct(rows: Iterable[HeadScore], count: int) -> list[Scored]:
@@ -113,7 +107,7 @@ def _mean(values: Floats, block: npt.NDArray[np.intp], resamples: int) -> Estima
 def _average_precision(truth: Floats, score: Floats, block: npt.NDArray[np.intp], resamples: int) -> Estimate:
     rows_of = [np.flatnonzero(block == one) for one in np.unique(block)]
     precisions = []
-    for drawn in drawn_clusters(len(rows_of), min(resamples, _AP_RESAMPLES)):
+    for drawn in drawn_clusters(len(rows_of), min(resamples, 200)):  # it is no mean: every resample is sorted anew
         rows = np.concatenate([rows_of[i] for i in drawn])
         if 0 < truth[rows].mean() < 1:
             precisions.append(inout_average_precision(truth[rows].tolist(), score[rows].tolist()))

@@ -86,19 +86,20 @@ def _unusable(inout: float, target: Any, quality: Any, depth: str) -> str | None
 
 def _same_video(video_id: str, guess: StoreReader, true: StoreReader) -> None:
     ours, theirs = guess.provenance.video, true.provenance.video
-    hint = "Make both from the same video file."
+    problem = None
     if ours.frame_count != theirs.frame_count:
-        raise DataFileError(
-            f"{video_id}: the predictions are of a video with {ours.frame_count} frames, the ground truth of one with "
-            f"{theirs.frame_count}: frame numbers don't mean the same.",
-            hint=hint,
+        problem = (
+            f"video with {ours.frame_count} frames, the ground truth of one with {theirs.frame_count}: frame numbers "
+            "don't mean the same"
         )
-    if abs((ours.width / ours.height) / (theirs.width / theirs.height) - 1) > 0.02:
-        raise DataFileError(
-            f"{video_id}: the predictions are of a {ours.width}x{ours.height} video, the ground truth of a "
-            f"{theirs.width}x{theirs.height} one: one is cropped or turned.",
-            hint=hint,
+    elif abs((ours.width / ours.height) / (theirs.width / theirs.height) - 1) > 0.02:
+        problem = (
+            f"{ours.width}x{ours.height} video, the ground truth of a {theirs.width}x{theirs.height} one: one is "
+            "cropped or turned"
         )
+    if problem:
+        hint = "Make both from the same video file."
+        raise DataFileError(f"{video_id}: the predictions are of a {problem}.", hint=hint)
 
 
 def _matches(guess: StoreReader, true: StoreReader) -> npt.NDArray[np.int64]:
@@ -107,16 +108,16 @@ def _matches(guess: StoreReader, true: StoreReader) -> npt.NDArray[np.int64]:
     The person is the wearer where the prediction knows who that is, else the only person, else the one whose box
     overlaps the true box most (at least 0.3).
     """
+    out = np.full(len(true), -1, np.int64)
     wearers = [track for track, role in guess.tracks.items() if role == "wearer"]
     chosen = wearers or (list(guess.tracks) if len(guess.tracks) == 1 else [])
     if chosen:
         rows = np.flatnonzero(np.isin(guess.row_track_id, chosen))
-        place = np.searchsorted(guess.row_frame[rows], true.row_frame)
-        inside = place < len(rows)
-        place[~inside] = 0
-        found = inside & (guess.row_frame[rows][place] == true.row_frame) if len(rows) else inside & False
-        return np.where(found, rows[place] if len(rows) else -1, -1).astype(np.int64)
-    out = np.full(len(true), -1, np.int64)
+        frames = guess.row_frame[rows]
+        low = np.searchsorted(frames, true.row_frame)
+        found = low < np.searchsorted(frames, true.row_frame, side="right")
+        out[found] = rows[low[found]]
+        return out
     for row in range(len(true)):
         low, high = np.searchsorted(guess.row_frame, [true.row_frame[row], true.row_frame[row] + 1])
         if high > low and true.row_prompt[row] != Prompt.NONE:
@@ -148,8 +149,7 @@ class _Geometry:
         if self._eyes is None or not np.isfinite(self._eyes[row]).all():
             return "unknown"
         metres = float(np.linalg.norm(self._eyes[row]))
-        edges = (0.0, *_DISTANCES_M, math.inf)
-        low, high = next((a, b) for a, b in itertools.pairwise(edges) if metres < b)
+        low, high = next((a, b) for a, b in itertools.pairwise((0.0, *_DISTANCES_M, math.inf)) if metres < b)
         return f"{low:g}-{high:g} m" if math.isfinite(high) else f"over {low:g} m"
 
     def angle(self, row: int, heatmap: npt.NDArray[np.float32]) -> float:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazetools.extraction.decoding.decoder import DecodeSettings
 from gazetools.extraction.disk_estimate import (
     LEAST_FRAME_BYTES,
     MARGIN_BYTES,
     MARGIN_FILES,
+    PlannedRun,
     estimate_space,
     file_size,
     fingerprints_of,
 )
-from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.work import VideoWork, WorkerTools
 from gazetools.gazemodels.registry import heatmap_shape_of
 from gazetools.io.space import FreeSpace, blocks, check_space, free_space, size_text
 from gazetools.progress import Progress
-from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
+from gazetools.schemas.extract import PIECE_FRAMES
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.video_id import path_of_id
 from gazetools.store.columns import piece_file_bytes, store_file_bytes
@@ -31,32 +29,14 @@ _PLENTY_BYTES = 4 << 30
 """More than the previous store file can take beyond what its pieces give back."""
 
 
-def check_space_for_run(
-    items: Sequence[VideoItem],
-    store: Path,
-    options: ExtractOptions,
-    head_files: Mapping[str, Path] | None,
-    *,
-    parts: Mapping[str, float] | None = None,
-    workers: int = 1,
-    decoding: DecodeSettings,
-    progress: Progress,
-) -> None:
-    """Raise FaultError where `store` has no room for the run; say so where it will take more than half of the room.
-
-    Arguments as for `estimate_space`.
-    """
-    free = free_space(store)
-    if _surely_fits(items, free, options, head_files):
-        return
-    estimate = estimate_space(
-        items, store, options, head_files, parts=parts, workers=workers, decoding=decoding, progress=progress
-    )
-    if estimate is None:
+def check_space_for_run(run: PlannedRun, progress: Progress) -> None:
+    """Raise FaultError where its store has no room for `run`; say so where it will take more than half of the room."""
+    free = free_space(run.store)
+    if _surely_fits(run, free) or (estimate := estimate_space(run, progress)) is None:
         return
     guessed = f"estimated from {estimate.probed:,} of {estimate.videos:,} files, {estimate.people}"
     check_space(
-        store,
+        run.store,
         needed_bytes=estimate.needed_bytes,
         needed_files=estimate.needed_files,
         what=f"Extracting {estimate.videos:,} video{'s' * (estimate.videos != 1)} ({guessed})",
@@ -70,22 +50,19 @@ def check_space_for_run(
         )
 
 
-def _surely_fits(
-    items: Sequence[VideoItem], free: FreeSpace, options: ExtractOptions, head_files: Mapping[str, Path] | None
-) -> bool:
+def _surely_fits(run: PlannedRun, free: FreeSpace) -> bool:
     """Whether there is far more room than for as many frames and boxes as the bytes of the files can hold at all.
 
     Then a small run needs no estimate, which opens files and takes a moment.
     """
-    frames = rows = sum(file_size(item.path) for item in items) // LEAST_FRAME_BYTES
-    if head_files and options.heads.startswith("file:"):
-        box_bytes = sum(file_size(path) for path in head_files.values())
-        rows = box_bytes // _LEAST_BOX_BYTES * (1 + options.fill_gaps)
-    stored = store_file_bytes(
-        frames=frames, rows=rows, fingerprints=frames, heatmap_shape=heatmap_shape_of(options.model)
-    )
-    most_bytes = 2 * stored + len(items) * MARGIN_BYTES  # in pieces, then in store files
-    most_files = frames // PIECE_FRAMES + len(items) * MARGIN_FILES
+    frames = rows = sum(file_size(item.path) for item in run.items) // LEAST_FRAME_BYTES
+    if run.head_files and run.options.heads.startswith("file:"):
+        box_bytes = sum(map(file_size, run.head_files.values()))
+        rows = box_bytes // _LEAST_BOX_BYTES * (1 + run.options.fill_gaps)
+    shape = heatmap_shape_of(run.options.model)
+    stored = store_file_bytes(frames=frames, rows=rows, fingerprints=frames, heatmap_shape=shape)
+    most_bytes = 2 * stored + len(run.items) * MARGIN_BYTES  # in pieces, then in store files
+    most_files = frames // PIECE_FRAMES + len(run.items) * MARGIN_FILES
     return 2 * most_bytes < free.bytes and (free.files is None or 2 * most_files < free.files)
 
 
@@ -103,25 +80,24 @@ def need_of_video(video: VideoWork, store: Path, heatmap_shape: tuple[int, int])
 
     The only piece of a video stays in memory.
     """
-    rows_of = [int(video.heads.people_in(part).sum()) for part in video.parts]
-    prints_of = [fingerprints_of(len(part)) for part in video.parts]
-    missing = [number for number in range(len(video.parts)) if not video.pieces.exists(number)]
-    if len(video.parts) == 1:
-        missing = []
-    pieces_bytes = 0
-    for number in missing:
-        frames, rows, prints = len(video.parts[number]), rows_of[number], prints_of[number]
-        pieces_bytes += blocks(
-            piece_file_bytes(frames=frames, rows=rows, fingerprints=prints, heatmap_shape=heatmap_shape)
-        )
-    frames, rows, prints = sum(map(len, video.parts)), sum(rows_of), sum(prints_of)
-    store_bytes = store_file_bytes(frames=frames, rows=rows, fingerprints=prints, heatmap_shape=heatmap_shape)
+    sizes = [
+        {
+            "frames": len(part),
+            "rows": int(video.heads.people_in(part).sum()),
+            "fingerprints": fingerprints_of(len(part)),
+        }
+        for part in video.parts
+    ]
+    missing = [size for number, size in enumerate(sizes) if len(sizes) > 1 and not video.pieces.exists(number)]
+    whole = {name: sum(size[name] for size in sizes) for name in ("frames", "rows", "fingerprints")}
+    pieces_bytes = sum(blocks(piece_file_bytes(**size, heatmap_shape=heatmap_shape)) for size in missing)
+    store_bytes = blocks(store_file_bytes(**whole, heatmap_shape=heatmap_shape))
     final = path_of_id(store, video.item.video_id, STORE_SUFFIX)
     folders = [folder for folder in (*final.parents, video.pieces.path) if not folder.exists()]
     return SpaceNeed(
-        bytes=pieces_bytes + blocks(store_bytes) + MARGIN_BYTES,
+        bytes=pieces_bytes + store_bytes + MARGIN_BYTES,
         files=len(missing) + len(folders) + MARGIN_FILES,
-        rows=rows,
+        rows=whole["rows"],
     )
 
 

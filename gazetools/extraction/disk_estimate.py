@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -38,6 +38,23 @@ _PEOPLE = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """What decides how much room a run takes."""
+
+    items: Sequence[VideoItem]
+    store: Path
+    """Finished videos and unfinished pieces in it need no more room."""
+    options: ExtractOptions
+    head_files: Mapping[str, Path] | None
+    """Box files by video id; videos without one will fail and need nothing. None: `--heads whole`."""
+    decoding: DecodeSettings
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Share of each video that this run makes; the whole video where none is given."""
+    workers: int = 1
+    """Videos in progress at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpaceEstimate:
     """Room that a run will take in addition to what is there, at its worst moment."""
 
@@ -65,72 +82,51 @@ class _Guess:
     stored_bytes: float
 
 
-def estimate_space(
-    items: Sequence[VideoItem],
-    store: Path,
-    options: ExtractOptions,
-    head_files: Mapping[str, Path] | None,
-    *,
-    parts: Mapping[str, float] | None = None,
-    workers: int = 1,
-    decoding: DecodeSettings,
-    progress: Progress,
-) -> SpaceEstimate | None:
-    """Estimate the room for a run over `items`; None where no file says how many frames it has.
+def estimate_space(run: PlannedRun, progress: Progress) -> SpaceEstimate | None:
+    """Estimate the room for `run`; None where no file says how many frames it has.
 
     Counts the store files of the videos that are not complete, and the pieces of the largest ones on the way.
-
-    Args:
-        items: the videos.
-        store: finished videos and unfinished pieces in it need no more room.
-        options: which frames and people, and the model, whose maps have a size.
-        head_files: box files by video id; videos without one will fail and need nothing.
-        parts: share of each video that this run makes; None: all of each.
-        workers: videos in progress at a time.
-        decoding: how the decoding process is started that opens the files.
-        progress: receives the number of opened files.
     """
-    videos = _unfinished(items, store, options, head_files)
-    probed = _probe(videos, options, head_files, decoding, progress)
+    videos = _unfinished(run)
+    probed = _probe(videos, run, progress)
     if videos and not any(probed.values()):
         return None
     guesses = _extrapolated(videos, probed)
 
     joined = 0.0
     for video_id, guess in guesses.items():
-        share = (parts or {}).get(video_id, 1.0)
-        joined += max(guess.stored_bytes * share - videos[video_id].replaced_bytes, 0.0)
+        joined += max(guess.stored_bytes * run.parts.get(video_id, 1.0) - videos[video_id].replaced_bytes, 0.0)
     in_pieces = [guess for guess in guesses.values() if guess.frames > PIECE_FRAMES]  # others stay in memory
-    in_progress = sorted(in_pieces, key=lambda guess: guess.stored_bytes)[-workers:]
-    there_bytes, there_files = _pieces_there(store) if options.shard is None else (0, 0)
-    pieces_bytes = sum(guess.stored_bytes for guess in in_progress) - there_bytes
-    pieces_files = sum(int(guess.frames // PIECE_FRAMES) + 1 for guess in in_progress) - there_files
+    in_progress = sorted(in_pieces, key=lambda guess: guess.stored_bytes)[-run.workers :]
+    # joining removes the unfinished pieces; those of a sharded store may be another shard's
+    there = list((run.store / WORK_FOLDER).glob("*/piece_*.npz")) if run.options.shard is None else []
+    pieces_bytes = sum(guess.stored_bytes for guess in in_progress) - sum(map(file_size, there))
+    pieces_files = sum(int(guess.frames // PIECE_FRAMES) + 1 for guess in in_progress) - len(there)
 
     new = [video_id for video_id in guesses if not videos[video_id].replaced_bytes]
-    files_each = 2 if options.detection() is None else 4  # payload and sidecar, boxes and their record
+    folders = {run.store / folder for video_id in new for folder in PurePosixPath(video_id).parents}
+    new_folders = sum(not folder.exists() for folder in folders)
+    files_each = 2 if run.options.detection() is None else 4  # payload and sidecar, boxes and their record
     return SpaceEstimate(
         needed_bytes=max(int(joined + pieces_bytes), 0) + MARGIN_BYTES * bool(guesses),
-        needed_files=max(files_each * len(new) + _new_folders(store, new) + pieces_files, 0)
-        + MARGIN_FILES * bool(guesses),
+        needed_files=max(files_each * len(new) + new_folders + pieces_files, 0) + MARGIN_FILES * bool(guesses),
         videos=len(guesses),
         probed=sum(guess is not None for guess in probed.values()),
-        people=_PEOPLE[options.heads.partition(":")[0]],
+        people=_PEOPLE[run.options.heads.partition(":")[0]],
     )
 
 
-def _unfinished(
-    items: Sequence[VideoItem], store: Path, options: ExtractOptions, head_files: Mapping[str, Path] | None
-) -> dict[str, _Video]:
+def _unfinished(run: PlannedRun) -> dict[str, _Video]:
     """The videos that this run will have to make, by id."""
     videos = {}
-    for item in items:
-        if head_files is not None and options.detection() is None and item.video_id not in head_files:
+    for item in run.items:
+        if run.head_files is not None and run.options.detection() is None and item.video_id not in run.head_files:
             continue
         try:
-            done = seems_complete(store, item.video_id)
+            done = seems_complete(run.store, item.video_id)
         except UsageError:  # a link leads out of the store: the result of this video will say so
             continue
-        if done is not None and not options.overwrite:
+        if done is not None and not run.options.overwrite:
             continue
         if size_bytes := file_size(item.path):
             replaced_bytes = done.payload_bytes if done else 0
@@ -138,39 +134,31 @@ def _unfinished(
     return videos
 
 
-def _probe(
-    videos: Mapping[str, _Video],
-    options: ExtractOptions,
-    head_files: Mapping[str, Path] | None,
-    decoding: DecodeSettings,
-    progress: Progress,
-) -> dict[str, _Guess | None]:
-    """Guesses for some of the videos, from what their containers declare; None for those that will fail."""
-    sample = _spread(list(videos.values()))
-    if not sample:
+def _probe(videos: Mapping[str, _Video], run: PlannedRun, progress: Progress) -> dict[str, _Guess | None]:
+    """Guesses for at most `MOST_PROBES` videos, from what their containers declare; None for those that will fail.
+
+    From the smallest to the largest video in equal steps.
+    """
+    if not videos:
         return {}
-    shape = heatmap_shape_of(options.model)
+    by_size = sorted(videos.values(), key=lambda video: (video.size_bytes, video.item.video_id))
+    count = min(len(by_size), MOST_PROBES)
+    shape = heatmap_shape_of(run.options.model)
     probed: dict[str, _Guess | None] = {}
-    progress.start("estimating space", len(sample), unit="videos")
-    with Decoder(decoding) as decoder:
-        for video in sample:
+    progress.start("estimating space", count, unit="videos")
+    with Decoder(run.decoding) as decoder:
+        for k in range(count):
+            video = by_size[(2 * k + 1) * len(by_size) // (2 * count)]
             video_id = video.item.video_id
             declared = decoder.declared(video.item.path)
             if declared is None:
                 probed[video_id] = None
             elif declared.frames:  # a container may state nothing; then it is taken to be like the others
-                box_file = (head_files or {}).get(video_id)
-                probed[video_id] = _guess(declared, video.size_bytes, options, box_file, shape)
+                box_file = (run.head_files or {}).get(video_id)
+                probed[video_id] = _guess(declared, video.size_bytes, run.options, box_file, shape)
             progress.advance("estimating space")
     progress.finish("estimating space")
     return probed
-
-
-def _spread(videos: Sequence[_Video]) -> list[_Video]:
-    """At most `MOST_PROBES` of `videos`, from the smallest to the largest in equal steps."""
-    by_size = sorted(videos, key=lambda video: (video.size_bytes, video.item.video_id))
-    count = min(len(by_size), MOST_PROBES)
-    return [by_size[(2 * k + 1) * len(by_size) // (2 * count)] for k in range(count)]
 
 
 def _extrapolated(videos: Mapping[str, _Video], probed: Mapping[str, _Guess | None]) -> dict[str, _Guess]:
@@ -236,15 +224,3 @@ def file_size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _pieces_there(store: Path) -> tuple[int, int]:
-    """(bytes, files) of the unfinished pieces in `store`, which are removed when their videos are joined."""
-    sizes = [file_size(path) for path in (store / WORK_FOLDER).glob("*/piece_*.npz")]
-    return sum(sizes), len(sizes)
-
-
-def _new_folders(store: Path, video_ids: Sequence[str]) -> int:
-    """Number of folders that have to be made for the files of these videos."""
-    folders = {folder for video_id in video_ids for folder in PurePosixPath(video_id).parents}
-    return sum(not (store / folder).exists() for folder in folders)

@@ -72,9 +72,8 @@ def _from_egoexo(root: Path, *, takes: str | None, cameras: str | None, views: s
     for take in chosen:
         wanted = choose_cameras(take, views=views, cameras=cameras)
         if not wanted and cameras is None:
-            items.append(
-                VideoItem(video_id=take.name, path=listing, problem=f"{listing} lists no {views} video of it.")
-            )
+            problem = f"{listing} lists no {views} video of it."
+            items.append(VideoItem(video_id=take.name, path=listing, problem=problem))
         for camera in wanted:
             if camera.problem is not None:
                 items.append(VideoItem(video_id=take.video_id(camera), path=listing, problem=f"{camera.problem}."))
@@ -108,7 +107,9 @@ def _from_folder(folder: Path) -> list[VideoItem]:
     found = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not _hidden(path.relative_to(folder))
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     if not found:
         raise UsageError(
@@ -142,7 +143,3 @@ def _from_list(list_path: Path) -> list[VideoItem]:
     if not items:
         raise UsageError(f"The list {list_path} names no input.", hint="Write one path per line.")
     return items
-
-
-def _hidden(relative: Path) -> bool:
-    return any(part.startswith(".") for part in relative.parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -27,7 +28,7 @@ from gazetools.video.fingerprint import FINGERPRINT_EVERY, fingerprint
 class VideoTally:
     """Counts over the pieces of one video."""
 
-    prompts: dict[str, int] = field(default_factory=dict)
+    prompts: Counter[str] = field(default_factory=Counter)
     backoffs: list[dict[str, int]] = field(default_factory=list)
     rows: int = 0
     resumed_frames: int = 0
@@ -37,14 +38,14 @@ class VideoTally:
         self.rows += len(piece.rows)
         for kind in Prompt:
             if count := int((piece.rows.prompt == kind).sum()):
-                self.prompts[kind.name.lower()] = self.prompts.get(kind.name.lower(), 0) + count
+                self.prompts[kind.name.lower()] += count
         if piece.batch_size < batch_size:
             self.backoffs.append({"piece": number, "batch_size": piece.batch_size})
 
     @property
     def small_heads(self) -> int:
         """Rows whose box rounded to no cell."""
-        return sum(self.prompts.get(kind, 0) for kind in ("grown", "cropped", "none"))
+        return sum(self.prompts[kind] for kind in ("grown", "cropped", "none"))
 
 
 def make_pieces(
@@ -70,15 +71,13 @@ def make_pieces(
     frames = video.source.frames(wanted)
     busy_before = video.source.decode_seconds
     with PieceWriter(video.pieces, tools.clock) as writer:
-        maker = _PieceMaker(tools, video, writer, tally, name=name)
+        maker = _PieceMaker(tools=tools, video=video, writer=writer, tally=tally, name=name)
         try:
             for number in missing:
                 fitted = runner.fitting_batch_size
                 maker.make(number, frames, ahead=ahead if number == missing[-1] else None)
-                if runner.fitting_batch_size < fitted:
-                    progress.say(
-                        f"{name}: out of memory with {fitted} frames at a time, now {runner.fitting_batch_size}"
-                    )
+                if (fitting := runner.fitting_batch_size) < fitted:
+                    progress.say(f"{name}: out of memory with {fitted} frames at a time, now {fitting}")
         except BaseException:  # a frame that can't be decoded costs no piece before it
             with suppress(Exception):
                 maker.finish()
@@ -141,57 +140,53 @@ class _Gathered:
     frame_index: list[int] = field(default_factory=list)
     pts_seconds: list[float] = field(default_factory=list)
     prints: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    print_index: list[int] = field(default_factory=list)
+    """Fingerprints of the first frame and of each `FINGERPRINT_EVERY`th after it."""
     people: list[tuple[int, FramePrompts]] = field(default_factory=list)
     """(frame index, people) of each frame that has people."""
     results: list[BatchResult] = field(default_factory=list)
     """Maps in the order of `people`."""
 
-    def add(self, frame: Frame, *, with_fingerprint: bool) -> None:
+    def add(self, frame: Frame) -> None:
         """Note a frame of the piece."""
+        if len(self.frame_index) % FINGERPRINT_EVERY == 0:
+            self.prints.append(fingerprint(frame.rgb))
         self.frame_index.append(frame.index)
         self.pts_seconds.append(frame.pts_seconds)
-        if with_fingerprint:
-            self.prints.append(fingerprint(frame.rgb))
-            self.print_index.append(frame.index)
 
     def as_piece(self, heatmap_shape: tuple[int, int]) -> Piece:
         """The finished piece; `heatmap_shape` is [H, W], for a piece without people."""
         people, results = self.people, self.results
         rows = Rows(
             frame=np.repeat([f for f, _ in people], [len(p.track_id) for _, p in people]).astype(np.int64),
-            track_id=_joined([p.track_id for _, p in people], np.zeros(0, np.int32)),
-            box_xyxy=_joined([p.box_xyxy for _, p in people], np.zeros((0, 4), np.float32)),
-            inout=_joined([r.inout for r in results], np.zeros(0, np.float32)),
-            prompt=_joined([p.prompt for _, p in people], np.zeros(0, np.uint8)),
-            heatmap=_joined([r.heatmap for r in results], np.zeros((0, *heatmap_shape), np.float16)),
+            track_id=np.concatenate([np.zeros(0, np.int32), *(p.track_id for _, p in people)]),
+            box_xyxy=np.concatenate([np.zeros((0, 4), np.float32), *(p.box_xyxy for _, p in people)]),
+            inout=np.concatenate([np.zeros(0, np.float32), *(r.inout for r in results)]),
+            prompt=np.concatenate([np.zeros(0, np.uint8), *(p.prompt for _, p in people)]),
+            heatmap=np.concatenate([np.zeros((0, *heatmap_shape), np.float16), *(r.heatmap for r in results)]),
         )
-        no_prints = np.zeros((0, FINGERPRINT_SIZE, FINGERPRINT_SIZE), np.uint8)
         return Piece(
             frame_index=np.array(self.frame_index, np.int64),
             pts_seconds=np.array(self.pts_seconds, np.float64),
-            fingerprint=np.stack(self.prints) if self.prints else no_prints,
-            fingerprint_index=np.array(self.print_index, np.int64),
+            fingerprint=np.array(self.prints, np.uint8).reshape(-1, FINGERPRINT_SIZE, FINGERPRINT_SIZE),
+            fingerprint_index=np.array(self.frame_index[::FINGERPRINT_EVERY], np.int64),
             rows=rows,
             batch_size=self.batch_size,
         )
 
 
+@dataclass(kw_only=True)
 class _PieceMaker:
     """Turns the next frames of one video into pieces."""
 
-    def __init__(
-        self, tools: WorkerTools, video: VideoWork, writer: PieceWriter, tally: VideoTally, *, name: str
-    ) -> None:
-        self._tools = tools
-        self._video = video
-        self._writer = writer
-        self._tally = tally
-        self._name = name
-        self._pending: tuple[Pending, list[BatchResult]] | None = None
-        """The batch that the device computes, and the list that its result belongs to."""
-        self._ending: _Gathered | None = None
-        """The previous piece, whose last batch is the pending one."""
+    tools: WorkerTools
+    video: VideoWork
+    writer: PieceWriter
+    tally: VideoTally
+    name: str
+    _pending: tuple[Pending, list[BatchResult]] | None = None
+    """The batch that the device computes, and the list that its result belongs to."""
+    _ending: _Gathered | None = None
+    """The previous piece, whose last batch is the pending one."""
 
     def make(self, number: int, frames: Iterator[Frame], *, ahead: Path | None) -> None:
         """Read the frames of piece `number` and submit their batches, which hold frames with people of this piece only.
@@ -200,19 +195,19 @@ class _PieceMaker:
         piece ends only after the device has the first batch of the next piece, or by `finish`: the device would idle
         between two pieces otherwise.
         """
-        tools, source, runner = self._tools, self._video.source, self._tools.runner
+        tools, source, runner = self.tools, self.video.source, self.tools.runner
         piece = _Gathered(number)
         batch: list[tuple[Frame, FramePrompts]] = []
-        count = len(self._video.parts[number])
+        count = len(self.video.parts[number])
         for position in range(count):
             with tools.clock.stage("decode_wait"):
                 frame = next(frames)
             if position == 0 and ahead is not None:
                 tools.open_ahead(ahead)
             with tools.clock.stage("prompt"):
-                piece.add(frame, with_fingerprint=position % FINGERPRINT_EVERY == 0)
+                piece.add(frame)
                 prompts = prompts_of_frame(
-                    self._video.heads, frame.index, grid_hw=runner.grid_hw, small_heads=tools.options.small_heads
+                    self.video.heads, frame.index, grid_hw=runner.grid_hw, small_heads=tools.options.small_heads
                 )
             if len(prompts.track_id):
                 piece.people.append((frame.index, prompts))
@@ -224,7 +219,7 @@ class _PieceMaker:
             if self._ending is not None and position + 1 >= runner.batch_size:  # few people: don't put it off
                 self.finish()
             tools.clock.frames += 1
-            tools.progress.advance(self._name)
+            tools.progress.advance(self.name)
         if self._ending is not None:  # this piece is shorter than a batch and has nobody
             self.finish()
         piece.batch_size = runner.fitting_batch_size
@@ -237,29 +232,23 @@ class _PieceMaker:
         if self._pending is not None:
             pending, results = self._pending
             self._pending = None
-            with self._tools.clock.stage("model"):
+            with self.tools.clock.stage("model"):
                 results.append(pending.result())
         if self._ending is not None:
             gathered, self._ending = self._ending, None
-            self._end(gathered.number, gathered.as_piece(self._tools.runner.heatmap_shape))
-
-    def _end(self, number: int, piece: Piece) -> None:
-        if len(self._video.parts) == 1:
-            self._video.pieces.keep(number, piece)  # in memory, for the join that follows at once
-        else:
-            self._writer.save(number, piece)
-        self._tally.add(number, piece, self._tools.runner.batch_size)
+            piece = gathered.as_piece(self.tools.runner.heatmap_shape)
+            if len(self.video.parts) == 1:
+                self.video.pieces.keep(gathered.number, piece)  # in memory, for the join that follows at once
+            else:
+                self.writer.save(gathered.number, piece)
+            self.tally.add(gathered.number, piece, self.tools.runner.batch_size)
 
     def _submit(self, batch: list[tuple[Frame, FramePrompts]], results: list[BatchResult]) -> None:
         """Submit `batch` before collecting the previous result, so that a GPU is never idle."""
-        with self._tools.clock.stage("model"):
-            pending = self._tools.runner.begin([frame.rgb for frame, _ in batch], [prompts for _, prompts in batch])
+        with self.tools.clock.stage("model"):
+            pending = self.tools.runner.begin([frame.rgb for frame, _ in batch], [prompts for _, prompts in batch])
         for frame, _ in batch:
-            self._video.source.release(frame)
+            self.video.source.release(frame)
         batch.clear()
         self.finish()
         self._pending = (pending, results)
-
-
-def _joined(arrays: list[npt.NDArray], empty: npt.NDArray) -> npt.NDArray:  # type: ignore[type-arg]
-    return np.concatenate(arrays) if arrays else empty

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -58,31 +60,23 @@ class Reporter:
             write_json_atomic(self._store / REPORT_NAME, report.model_dump(mode="json"))
             return report
         index, count = self._options.shard_index_and_count
-        name = f"{self._digest}_{index + 1:05d}_of_{count:05d}.json"
-        write_json_atomic(self._store / SHARD_REPORTS / name, report.model_dump(mode="json"))
-        self._merge(count)
+        paths = [
+            self._store / SHARD_REPORTS / f"{self._digest}_{shard:05d}_of_{count:05d}.json"
+            for shard in range(1, count + 1)
+        ]
+        write_json_atomic(paths[index], report.model_dump(mode="json"))
+        # busy: another shard is merging too, and the last shard to end merges everything
+        with suppress(BusyError), locked(self._store, REPORT_NAME, wait_seconds=30.0):
+            write_json_atomic(self._store / REPORT_NAME, self._merged(paths).model_dump(mode="json"))
         return report
 
-    def _merge(self, shard_count: int) -> None:
-        try:
-            with locked(self._store, REPORT_NAME, wait_seconds=30.0):
-                reports = [self._read_shard(shard, shard_count) for shard in range(1, shard_count + 1)]
-                write_json_atomic(self._store / REPORT_NAME, self._merged(reports).model_dump(mode="json"))
-        except BusyError:
-            return  # another shard is merging too, and the last shard to end merges everything
-
-    def _read_shard(self, shard: int, count: int) -> ExtractReport | None:
-        path = self._store / SHARD_REPORTS / f"{self._digest}_{shard:05d}_of_{count:05d}.json"
-        try:
-            return read_report(path)
-        except DataFileError:
-            return None  # not written yet, or by another version: its inputs count as not reached
-
-    def _merged(self, reports: Sequence[ExtractReport | None]) -> ExtractReport:
-        known: dict[str, list[ItemResult]] = {}
-        for report in reports:
-            for item in report.items if report else []:
-                known.setdefault(item.video_id, []).append(item)
+    def _merged(self, paths: Sequence[Path]) -> ExtractReport:
+        """The report over the reports of all shards."""
+        known: dict[str, list[ItemResult]] = defaultdict(list)
+        for path in paths:
+            with suppress(DataFileError):  # not written yet, or by another version: its inputs count as not reached
+                for item in read_report(path).items:
+                    known[item.video_id].append(item)
         return ExtractReport(
             tool_version=__version__,
             options={**self._options.model_dump(), "shard": None},

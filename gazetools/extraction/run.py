@@ -13,6 +13,7 @@ from typing import Any
 from gazetools.extraction.decoding.costs import cost_by_size
 from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
 from gazetools.extraction.disk import check_space_for_run
+from gazetools.extraction.disk_estimate import PlannedRun
 from gazetools.extraction.inputs import VideoItem, plan_inputs
 from gazetools.extraction.pool.dispatch import Dispatch, WorkerPool
 from gazetools.extraction.pool.local import LocalPool
@@ -64,8 +65,7 @@ def extract(
 
     Args:
         inputs: files, folders (recursive), globs or `@list.txt`.
-        output: the store folder; made if needed. Finished videos in it are kept, so the same call resumes an
-            interrupted run.
+        output: the store folder. Finished videos in it are kept, so the same call resumes an interrupted run.
         options: all settings; or give fields of `ExtractOptions` as keyword arguments.
         progress: receives the number of frames done.
         decoding: how frames are decoded, for readers of other formats; None: as the options say.
@@ -121,7 +121,7 @@ def extract(
     try:
         if tasks and workers is None:
             profile = _run_here(order, queue, progress, on_result)
-        elif tasks and workers is not None:
+        elif tasks and workers:
             profile = _run_on(workers.start(order), store, queue, progress, on_result)
     except BaseException:
         reporter.write(queue.results(not_reached))
@@ -138,21 +138,20 @@ def _check_space(
     workers: Workers | None,
 ) -> None:
     """FaultError where the store has no room for the run; missing weights or a missing device are reported first."""
+    run = PlannedRun(
+        items=list({task.item.video_id: task.item for task in tasks}.values()),
+        store=order.store,
+        options=order.options,
+        head_files=head_files,
+        decoding=order.decoding,
+        parts=parts_of_videos(tasks),
+        workers=workers.count if workers else 1,
+    )
     try:
-        check_space_for_run(
-            list({task.item.video_id: task.item for task in tasks}.values()),
-            order.store,
-            order.options,
-            head_files,
-            parts=parts_of_videos(tasks),
-            workers=workers.count if workers else 1,
-            decoding=order.decoding,
-            progress=progress,
-        )
+        check_space_for_run(run, progress)
     except FaultError:
         if workers is None:  # exit code 3 goes before 4
-            with Worker(order, progress):
-                pass
+            Worker(order, progress).close()
         raise
 
 
@@ -228,11 +227,8 @@ def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, wo
             costs.append(float(decoder.estimate(item.path)))
             progress.advance("balancing")
     progress.finish("balancing")
-    if count == 1:
-        tasks = cut_for_workers(items, costs, workers)
-        return tasks, plan_digest(tasks)
-    everything = cut_tasks(items, costs, count)
-    return balanced_shard(everything, index, count), plan_digest(everything)
+    tasks = cut_for_workers(items, costs, workers) if count == 1 else cut_tasks(items, costs, count)
+    return balanced_shard(tasks, index, count), plan_digest(tasks)
 
 
 def plan(
@@ -242,16 +238,10 @@ def plan(
 
     Raises UsageError for inputs and boxes that can't be used.
     """
-    items = plan_inputs(
-        [inputs] if isinstance(inputs, str | Path) else inputs,
-        takes=options.takes,
-        cameras=options.cameras,
-        views=options.views,
-    )
-    usable = {item.video_id: item for item in items if item.problem is None}
-    head_files = None
-    if usable:
-        head_files = open_heads(options, list(usable), videos={video_id: one.path for video_id, one in usable.items()})
+    listed = [inputs] if isinstance(inputs, str | Path) else inputs
+    items = plan_inputs(listed, takes=options.takes, cameras=options.cameras, views=options.views)
+    videos = {item.video_id: item.path for item in items if item.problem is None}
+    head_files = open_heads(options, list(videos), videos=videos) if videos else None
     if head_files and len(items) == 1:
         _check_single_box_file(items[0], options, head_files)
     return items, head_files

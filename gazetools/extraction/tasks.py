@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -85,9 +86,9 @@ def plan_digest(tasks: Sequence[Task]) -> str:
 
 def parts_of_videos(tasks: Sequence[Task]) -> dict[str, float]:
     """Part of each video that `tasks` make, by video id; 1.0: all of it."""
-    parts: dict[str, float] = {}
+    parts: dict[str, float] = defaultdict(float)
     for task in tasks:
-        parts[task.item.video_id] = parts.get(task.item.video_id, 0.0) + 1 / task.share_count
+        parts[task.item.video_id] += 1 / task.share_count
     return parts
 
 
@@ -102,11 +103,9 @@ class WorkQueue:
         self._items = list(items)
         self._waiting = list(tasks)
         self._running: set[str] = set()
-        self._deaths: dict[str, int] = {}
-        self._results: dict[str, list[ItemResult]] = {}
-        self._open_tasks: dict[str, int] = {}
-        for task in tasks:
-            self._open_tasks[task.item.video_id] = self._open_tasks.get(task.item.video_id, 0) + 1
+        self._deaths: Counter[str] = Counter()
+        self._results: defaultdict[str, list[ItemResult]] = defaultdict(list)
+        self._open_tasks = Counter(task.item.video_id for task in tasks)
         self.busy: set[str] = set()
         """Names of waiting tasks whose video another process had locked when they were last tried."""
 
@@ -129,7 +128,7 @@ class WorkQueue:
             task = min(self._waiting, key=lambda task: (task.name != prefer, task.name in leave))
             self._waiting.remove(task)
             if any(result.status == "failed" for result in self._results.get(task.item.video_id, [])):
-                self._close(task)
+                self._open_tasks[task.item.video_id] -= 1
                 continue
             self._running.add(task.name)
             return task
@@ -143,8 +142,9 @@ class WorkQueue:
         """Note the result of a task; True if its video has no other task left."""
         self._running.discard(task.name)
         self.busy.discard(task.name)
-        self._results.setdefault(task.item.video_id, []).append(result)
-        return self._close(task)
+        self._results[task.item.video_id].append(result)
+        self._open_tasks[task.item.video_id] -= 1
+        return self._open_tasks[task.item.video_id] == 0
 
     def put_back(self, task: Task) -> None:
         """Put a task to the end, since another process has locked its video."""
@@ -155,7 +155,7 @@ class WorkQueue:
     def worker_died(self, task: Task, how: str) -> ItemResult | None:
         """Note that the worker of `task` died; the failed item at the third death, None where the task waits again."""
         self._running.discard(task.name)
-        self._deaths[task.name] = self._deaths.get(task.name, 0) + 1
+        self._deaths[task.name] += 1
         if self._deaths[task.name] < _DEATHS_PER_TASK:
             self._waiting.insert(0, task)
             return None
@@ -169,10 +169,6 @@ class WorkQueue:
             merge_results(self._results[item.video_id]) if item.video_id in self._results else missing(item)
             for item in self._items
         ]
-
-    def _close(self, task: Task) -> bool:
-        self._open_tasks[task.item.video_id] -= 1
-        return self._open_tasks[task.item.video_id] == 0
 
 
 def failure(item: VideoItem, reason: str) -> ItemResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gazetools.extraction.detected import detected_boxes
@@ -54,7 +55,7 @@ class StoreWrite:
                     item.video_id,
                     StoreContent(
                         provenance=self.provenance,
-                        pieces=[pieces.loader(number) for number in range(len(self.video.parts))],
+                        pieces=[partial(pieces.load, number) for number in range(len(self.video.parts))],
                         track_roles=track_roles(heads),
                         heatmap_shape=self.tools.runner.heatmap_shape,
                     ),

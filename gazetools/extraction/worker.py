@@ -6,12 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from gazetools.extraction.decoding.decoder import Decoder
 from gazetools.extraction.tasks import Task, failure
 from gazetools.extraction.work import WorkerTools, WorkOrder
+from gazetools.io.closing import Closing
 from gazetools.progress import Progress
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.extract import ItemResult, StageTimes
@@ -20,7 +20,7 @@ from gazetools.store.lock import BusyError
 T = TypeVar("T")
 
 
-class Worker:
+class Worker(Closing):
     """Loads the model once, then does tasks. Use as a context manager, so that its decoding process ends with it.
 
     Raises UsageError, CheckpointError or EnvironmentLacksError where the model can't be loaded.
@@ -34,13 +34,9 @@ class Worker:
             decoder.close()
             raise
 
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._tools.store_writer.shutdown()  # waits for the last store file
+    def close(self) -> None:
+        """Wait for the last store file, then end the decoding process."""
+        self._tools.store_writer.shutdown()
         self._tools.decoder.close()
 
     def start(self, task: Task, *, ahead: Path | None = None) -> Future[ItemResult | None]:
@@ -95,8 +91,7 @@ def _load(order: WorkOrder, decoder: Decoder, progress: Progress) -> WorkerTools
     progress.start("loading model", None, unit="steps")
     names = ("checkpoint", "backbone", "device", "dtype", "preprocess", "backend")
     model = load_gaze_model(options.model, **{name: getattr(options, name) for name in names}, progress=progress)
-    detect = options.detection()
-    detection = HeadDetection.load(detect) if detect is not None else None
+    detection = HeadDetection.load(detect) if (detect := options.detection()) is not None else None
     progress.finish("loading model")
     return WorkerTools(
         store=order.store,

@@ -17,8 +17,6 @@ _SIDE = 64
 """Side of a sprite in pixels."""
 _BANK = 2400
 """Number of sprites."""
-_MOST_EYE_TURN = 0.35
-"""Largest angle between head and gaze in radians, for yaw and pitch each."""
 
 
 @lru_cache(maxsize=1)
@@ -30,14 +28,12 @@ def head_bank(seed: int) -> tuple[Pixels, Floats]:
     learns that first; with every colour at once it learns nothing for a long time.
     """
     rng = np.random.default_rng([seed, 3])
-    sprites = np.empty((_BANK, _SIDE, _SIDE, 4), np.uint8)
-    directions = np.empty((_BANK, 3))
-    contrasts = np.empty(_BANK)
+    sprites, directions, contrasts = np.empty((_BANK, _SIDE, _SIDE, 4), np.uint8), np.empty((_BANK, 3)), np.empty(_BANK)
     for number in range(_BANK):
         yaw, pitch = rng.uniform(-np.pi, np.pi), rng.uniform(-0.9, 0.6)
         forward, gaze = (
             np.array([np.sin(a) * np.cos(b), np.sin(b), np.cos(a) * np.cos(b)])
-            for a, b in ((yaw, pitch), np.array([yaw, pitch]) + rng.uniform(-_MOST_EYE_TURN, _MOST_EYE_TURN, 2))
+            for a, b in ((yaw, pitch), np.array([yaw, pitch]) + rng.uniform(-0.35, 0.35, 2))  # the eyes turn, too
         )
         look = random_head(rng)
         sprite = head_sprite(look, turn_towards(forward), np.eye(3), gaze)

@@ -10,14 +10,13 @@ import torch
 import torch.nn.functional as F
 
 from gazetools.finetune.samples import GazeSample
-from gazetools.finetune.tiny import AUXILIARY, TrainingNetwork, binary_loss, normalised, target_maps
+from gazetools.finetune.tiny import AUXILIARY, TrainingNetwork, binary_loss, target_maps
+from gazetools.gazemodels.gazelle.preprocess import preprocess
 from gazetools.gazemodels.gazelle.prompts import BoxXyxy, head_maps
 
-Weights = dict[str, float]
-
-HEADS_WEIGHTS: Weights = {"head": 0.3, "object": 0.1, "axes": 2.0, "offset": 0.0, "inside": 0.0}
+HEADS_WEIGHTS = {"head": 0.3, "object": 0.1, "axes": 2.0, "offset": 0.0, "inside": 0.0}
 """Weights of the auxiliary losses in the first phase; what needs directions first would only be noise."""
-AUXILIARY_WEIGHTS: Weights = {"head": 0.3, "object": 0.3, "axes": 2.0, "offset": 3.0, "inside": 0.2}
+AUXILIARY_WEIGHTS = {"head": 0.3, "object": 0.3, "axes": 2.0, "offset": 3.0, "inside": 0.2}
 """Weights of the auxiliary losses in the second phase."""
 MAP_WEIGHT = 10.0
 """Weight of the heatmap's mean pixel loss; with it this loss equals the sum of all others at the start."""
@@ -44,12 +43,11 @@ class GazeBatch:
 
 def make_batch(samples: list[GazeSample], grid_hw: tuple[int, int]) -> GazeBatch:
     """Stack samples and compute the targets of every cell from what lies on it."""
-    images = normalised(torch.stack([torch.from_numpy(s.picture) for s in samples]))
+    pictures = torch.from_numpy(np.stack([sample.picture for sample in samples]))
     rows, columns = grid_hw
     y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
     cells = torch.stack((x, y), dim=2).view(-1, 2)
-    count = len(samples)
-    targets = {name: torch.zeros(count, len(cells), n) for name, n in {**AUXILIARY, "known": 1}.items()}
+    targets = {name: torch.zeros(len(samples), len(cells), n) for name, n in {**AUXILIARY, "known": 1}.items()}
     for b, sample in enumerate(samples):
         for k in sorted(range(len(sample.boxes)), key=lambda k: sample.boxes[k][3]):  # nearer people hide others
             on = _cells_on(cells, sample.boxes[k])
@@ -67,16 +65,17 @@ def make_batch(samples: list[GazeSample], grid_hw: tuple[int, int]) -> GazeBatch
             targets["object"][b, on] = 0.0
             targets["axes"][b, on] = torch.tensor(axes, dtype=torch.float32)
     return GazeBatch(
-        images=images,
+        images=preprocess(pictures, (pictures.shape[1], pictures.shape[2])),
         image_index=torch.tensor([b for b, s in enumerate(samples) for _ in s.boxes]),
         prompts=[(float(b[0]), float(b[1]), float(b[2]), float(b[3])) for s in samples for b in s.prompts],
-        gaze_xy=torch.cat([torch.tensor(s.gaze_xy, dtype=torch.float32) for s in samples]),
-        inside=torch.cat([torch.tensor(s.inside) for s in samples]),
+        gaze_xy=torch.from_numpy(np.concatenate([s.gaze_xy for s in samples])).float(),
+        inside=torch.from_numpy(np.concatenate([s.inside for s in samples])),
         token_targets=targets,
     )
 
 
 def _cells_on(cells: torch.Tensor, box_xyxy: npt.NDArray[np.float64]) -> torch.Tensor:
+    """Which cell centres [T, 2] lie on a box, bool [T]."""
     x0, y0, x1, y1 = (float(v) for v in box_xyxy)
     return (cells[:, 0] > x0) & (cells[:, 0] < x1) & (cells[:, 1] > y0) & (cells[:, 1] < y1)
 
@@ -106,15 +105,14 @@ def whole_loss(
 
 
 def _auxiliary(
-    answers: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], weights: Weights
+    answers: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], weights: dict[str, float]
 ) -> tuple[torch.Tensor, dict[str, float]]:
     on_head = wanted["head"][..., 0] > 0
     known = wanted["known"][..., 0] > 0
     looks_inside = known & (wanted["inside"][..., 0] > 0)
     cosine = F.cosine_similarity(answers["axes"][on_head], wanted["axes"][on_head], dim=1)
     losses = {
-        "head": F.binary_cross_entropy_with_logits(answers["head"], wanted["head"]),
-        "object": F.binary_cross_entropy_with_logits(answers["object"], wanted["object"]),
+        **{name: F.binary_cross_entropy_with_logits(answers[name], wanted[name]) for name in ("head", "object")},
         "axes": (1 - cosine).mean(),
         "offset": (answers["offset"][looks_inside] - wanted["offset"][looks_inside]).norm(dim=1).mean(),
         "inside": F.binary_cross_entropy_with_logits(answers["inside"][known], wanted["inside"][known]),

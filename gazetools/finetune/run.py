@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,12 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 from gazetools.finetune.losses import heads_only_loss, make_batch, whole_loss
 from gazetools.finetune.recipe import TrainingSettings
 from gazetools.finetune.samples import GazeSample, SamplePool, make_sample
-from gazetools.finetune.state import WEIGHTS, TrainingState
+from gazetools.finetune.state import TrainingState
 from gazetools.finetune.tiny import TrainingNetwork
 from gazetools.gazemodels.gazelle.config import TINY_MODEL
 from gazetools.schemas.errors import FaultError
-
-POOL = "pool"
 
 
 class _Samples(Dataset[list[GazeSample]]):
@@ -38,7 +35,7 @@ class _Samples(Dataset[list[GazeSample]]):
 
     def __init__(self, settings: TrainingSettings, start: int, folder: Path, rank: int) -> None:
         self.settings, self.start, self.rank = settings, start, rank
-        self.pool = SamplePool(seed=settings.seed, size=settings.pool, folder=folder / POOL)
+        self.pool = SamplePool(seed=settings.seed, size=settings.pool, folder=folder / "pool")
 
     def __len__(self) -> int:
         return self.settings.steps - self.start
@@ -54,7 +51,7 @@ class _Samples(Dataset[list[GazeSample]]):
 
 def train(
     folder: Path, settings: TrainingSettings, *, workers: int = 1, until: int | None = None, rank: int = 0
-) -> Path:
+) -> None:
     """Train, or continue the run of `folder`, and write FOLDER/gazelle_tiny.safetensors (averaged, float16).
 
     With several ranks every rank calls this after it has set up torch.distributed; rank 0 writes.
@@ -73,14 +70,23 @@ def train(
     average = {key: value.clone() for key, value in network.shipped().items()}
     state = TrainingState(folder=folder, settings=settings, network=network, optimizer=optimizer, average=average)
     start, stop = state.load(), min(settings.steps, until or settings.steps)
+    loader: DataLoader[list[GazeSample]] = DataLoader(
+        _Samples(settings, start, folder, rank),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        prefetch_factor=6 if workers else None,
+        worker_init_fn=_one_thread,
+    )
     began = time.monotonic()
-    for step, samples in _batches(_Samples(settings, start, folder, rank), stop, workers):
+    for step, samples in zip(range(start, stop), loader, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = group["full_rate"] * settings.rate(step)
         loss, figures = _loss(network, samples, settings, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        _share_gradients(list(trained.values()), settings.ranks)
+        if settings.ranks > 1:
+            _share_gradients(list(trained.values()), settings.ranks)
         torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
         optimizer.step()
         state.update_average(min(settings.average, (1 + step) / (10 + step)))
@@ -90,7 +96,6 @@ def train(
             state.log({"step": step, "loss": round(float(loss.detach()), 4), "lr": rate, **figures, "seconds": seconds})
         if rank == 0 and ((step + 1) % settings.save_every == 0 or step + 1 == stop):
             state.save(step + 1)
-    return folder / WEIGHTS
 
 
 def _loss(
@@ -110,38 +115,18 @@ def _loss(
 
 def _groups(trained: dict[str, torch.nn.Parameter], settings: TrainingSettings) -> list[dict[str, object]]:
     """Parameter groups of the optimizer: the decoder has its own rate, only matrices have weight decay."""
-    rates = {True: settings.decoder_learning_rate, False: settings.learning_rate}
-    decays = {True: settings.weight_decay, False: 0.0}
     return [
         {
-            "params": [
-                p for n, p in trained.items() if n.startswith("decoder.") == decoder and (p.ndim >= 2) == matrices
-            ],
-            "full_rate": rates[decoder],
-            "weight_decay": decays[matrices],
+            "params": [p for n, p in trained.items() if n.startswith("decoder.") == decoder and (p.ndim > 1) == matrix],
+            "full_rate": settings.decoder_learning_rate if decoder else settings.learning_rate,
+            "weight_decay": settings.weight_decay if matrix else 0.0,
         }
-        for decoder in rates
-        for matrices in decays
+        for decoder, matrix in itertools.product((True, False), repeat=2)
     ]
-
-
-def _batches(samples: _Samples, stop: int, workers: int) -> Iterator[tuple[int, list[GazeSample]]]:
-    """(step, its samples) up to `stop`, not included."""
-    loader: DataLoader[list[GazeSample]] = DataLoader(
-        samples,
-        batch_size=None,
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
-        prefetch_factor=6 if workers else None,
-        worker_init_fn=_one_thread,
-    )
-    yield from itertools.takewhile(lambda item: item[0] < stop, enumerate(loader, samples.start))
 
 
 def _share_gradients(parameters: list[torch.nn.Parameter], ranks: int) -> None:
     """Replace gradients by their mean over the ranks. A parameter without one in this phase has none on any rank."""
-    if ranks == 1:
-        return
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in gradients])
     torch.distributed.all_reduce(flat)
@@ -162,12 +147,9 @@ def _start_ranks(ranks: int) -> int:
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, "-m", "gazetools.finetune.run", *sys.argv[1:]]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        meeting = f"{name}/meeting"
+        command += ["--meeting", f"{name}/meeting", "--rank"]
         running = [
-            subprocess.Popen(
-                [*command, "--rank", str(k), "--meeting", meeting], env=environment, start_new_session=True
-            )
-            for k in range(ranks)
+            subprocess.Popen([*command, str(rank)], env=environment, start_new_session=True) for rank in range(ranks)
         ]
         try:
             while all(process.poll() is None for process in running):
@@ -196,9 +178,8 @@ def main() -> None:
         sys.exit(_start_ranks(settings.ranks))
     if rank is not None:
         torch.set_num_threads(1)
-        torch.distributed.init_process_group(
-            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=settings.ranks
-        )
+        address = f"file://{meeting}"
+        torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=settings.ranks)
     train(folder, settings, workers=workers, rank=rank or 0)
 
 

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from gazetools.finetune.crowds import add_heads, head_bank
 from gazetools.io.atomic import write_bytes_atomic
-from gazetools.scenes import TEST_SEED, Scene, SceneSettings
 from gazetools.scenes.effects import CameraEffects
-from gazetools.scenes.picture import PersonTruth
+from gazetools.scenes.picture import Scene
+from gazetools.scenes.poses import PersonTruth
+from gazetools.scenes.settings import TEST_SEED, SceneSettings
 
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
@@ -97,35 +98,29 @@ class SamplePool:
 def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False, share: float = 1.0) -> GazeSample:
     """Sample `index`: a kitchen of the pool with augmentations; equal arguments give equal samples.
 
-    Half of the samples are cropped around one person and target, half are flipped, half of the boxes are jittered,
-    all colours are shifted. Exposure, blur, noise and JPEG artefacts are in the pool's pictures. A crop may leave
-    targets of other people outside.
+    Half of the samples are cropped around one person and target, which may leave targets of other people outside; half
+    are flipped, half of the boxes are jittered, all colours are shifted. Exposure, blur, noise and JPEG artefacts are
+    in the pool's pictures.
 
     Args:
         side: side of the square picture in pixels.
-        crowd: whether floating heads are pasted in.
-        share: part of the bank of floating heads, the easy ones first, in 0..1.
+        crowd: whether floating heads are pasted in, from the first `share` (0..1) of the bank.
     """
     rng = np.random.default_rng([pool.seed, 2, index])
     number = index % pool.size
     scene, seconds = pool.scene(number)
-    picture = pool.picture(number)
     people = scene.truth_at(seconds)
-    objects_xy = scene.object_targets_at(seconds)
     x0, y0, x1, y1 = _crop(rng, people) if rng.random() < 0.5 else (0.0, 0.0, 1.0, 1.0)
     height, width = _CANVAS_HW
-    cut = picture[round(y0 * height) : round(y1 * height), round(x0 * width) : round(x1 * width)]
+    cut = pool.picture(number)[round(y0 * height) : round(y1 * height), round(x0 * width) : round(x1 * width)]
     small = cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
     low, size = np.array([x0, y0]), np.array([x1 - x0, y1 - y0])
     people = [moved for p in people if (moved := _moved(p, low, size)) is not None]
-    objects_xy = (objects_xy - low) / size
-    flip = rng.random() < 0.5
-    if flip:
-        small = small[:, ::-1]
-    boxes = np.array([p.box_xyxy for p in people])
-    gaze_xy = np.array([p.gaze_xy for p in people])
+    objects_xy = (scene.object_targets_at(seconds) - low) / size
+    boxes, gaze_xy = np.array([p.box_xyxy for p in people]), np.array([p.gaze_xy for p in people])
     head_axes = np.array([p.head_axes for p in people])
-    if flip:
+    if rng.random() < 0.5:
+        small = small[:, ::-1]
         boxes = np.stack((1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]), axis=1)
         gaze_xy[:, 0], objects_xy[:, 0], head_axes[:, 0] = 1 - gaze_xy[:, 0], 1 - objects_xy[:, 0], -head_axes[:, 0]
     more_boxes, more_axes = np.zeros((0, 4)), np.zeros((0, 3))
@@ -135,7 +130,6 @@ def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False,
     small = np.clip(small * rng.uniform(0.85, 1.15, 3) + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
     sides = (boxes[:, 2:] - boxes[:, :2])[:, [0, 1, 0, 1]]
     shift = rng.uniform(-_JITTER, _JITTER, boxes.shape) * sides * (rng.random((len(boxes), 1)) < 0.5)
-    seen = ((objects_xy > 0) & (objects_xy < 1)).all(axis=1)
     return GazeSample(
         picture=np.ascontiguousarray(small),
         boxes=boxes,
@@ -143,7 +137,7 @@ def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False,
         gaze_xy=gaze_xy,
         inside=np.array([p.inside for p in people]),
         head_axes=head_axes,
-        objects_xy=objects_xy[seen],
+        objects_xy=objects_xy[((objects_xy > 0) & (objects_xy < 1)).all(axis=1)],
         more_boxes=more_boxes,
         more_axes=more_axes,
     )
@@ -179,10 +173,8 @@ def main() -> None:
     """Draw every `step`-th of the pictures [start, stop) of a pool."""
     parser = argparse.ArgumentParser(description="Draw a pool's pictures ahead of the training.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--start", type=int, default=0)
-    parser.add_argument("--stop", type=int, default=9000)
-    parser.add_argument("--step", type=int, default=1)
+    for name, default in {"seed": 7, "start": 0, "stop": 9000, "step": 1}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     cv2.setNumThreads(1)
     pool = SamplePool(seed=options.seed, size=options.stop, folder=options.folder)

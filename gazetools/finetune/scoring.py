@@ -22,19 +22,20 @@ from gazetools.gazemodels import load_gaze_model
 from gazetools.gazemodels.interface import GazeModel
 from gazetools.io.json_files import write_json_atomic
 from gazetools.metrics.gaze import predicted_point
-from gazetools.scenes import GENERATOR_VERSION, HEIGHT, NOUNS, TEST_SEED, WIDTH, PersonTruth, Scene, SceneSettings
 from gazetools.scenes.effects import CameraEffects
+from gazetools.scenes.picture import Scene
+from gazetools.scenes.poses import PersonTruth
+from gazetools.scenes.settings import GENERATOR_VERSION, HEIGHT, NOUNS, TEST_SEED, WIDTH, SceneSettings
 
 Floats = npt.NDArray[np.float64]
-Pixels = npt.NDArray[np.uint8]
 
 LARGEST_L2_RATIO, LEAST_HIT_RATIO, LEAST_SWAP_SHARE = 0.5, 2.0, 0.8
 """Bounds: mean distance over the best prior's, object hits over chance, share of swapped prompts that are followed."""
 _SECONDS = 12.0
 """Length of each scene."""
 _BATCH = 16
-_PRIOR_SCENES = 600
-_PRIOR_SEED = 500_000
+_PRIOR_SCENES, _PRIOR_SEED = 600, 500_000
+_PRIORS = ("centre", "mean_target", "head_direction", "head_box", "whole_frame")
 _APART = 0.2
 """Least distance of two targets, in shares of the frame, for a swap of prompts to count."""
 
@@ -43,7 +44,7 @@ _APART = 0.2
 class HeldOutFrame:
     """One picture with the truth about its people and objects."""
 
-    picture: Pixels
+    picture: npt.NDArray[np.uint8]
     people: list[PersonTruth]
     objects_xy: Floats
     """[nouns, 2] as shares of the frame."""
@@ -80,15 +81,16 @@ class HeldOutScores:
     @property
     def best_prior(self) -> float:
         """The smallest distance of the priors, none of which reads the prompted head."""
-        return min(self.l2_centre, self.l2_mean_target, self.l2_head_direction, self.l2_head_box, self.l2_whole_frame)
+        return min(getattr(self, f"l2_{name}") for name in _PRIORS)
 
     @property
     def verdicts(self) -> dict[str, bool]:
         """Each bound -> whether it is kept."""
+        near = self.l2 <= LARGEST_L2_RATIO * self.best_prior
+        hits = self.object_hits >= LEAST_HIT_RATIO * self.object_chance
         return {
-            f"mean L2 at most {LARGEST_L2_RATIO:g} of the best prior's": self.l2 <= LARGEST_L2_RATIO * self.best_prior,
-            f"object hits at least {LEAST_HIT_RATIO:g} times chance": self.object_hits
-            >= LEAST_HIT_RATIO * self.object_chance,
+            f"mean L2 at most {LARGEST_L2_RATIO:g} of the best prior's": near,
+            f"object hits at least {LEAST_HIT_RATIO:g} times chance": hits,
             f"swapped prompts followed in {LEAST_SWAP_SHARE:.0%} or more": self.swap_follows >= LEAST_SWAP_SHARE,
         }
 
@@ -105,10 +107,9 @@ class HeldOutScores:
 
 def held_out_frames(count: int, *, first_seed: int = TEST_SEED) -> Iterator[HeldOutFrame]:
     """`count` frames, each of another kitchen, with the default settings of `render_scenes`."""
-    settings = SceneSettings()
     for number in range(count):
         rng = np.random.default_rng([first_seed, number])
-        scene = Scene(settings, seed=first_seed + number, seconds=_SECONDS)
+        scene = Scene(SceneSettings(), seed=first_seed + number, seconds=_SECONDS)
         seconds = float(rng.uniform(0, _SECONDS - 0.5))
         clean = scene.draw(seconds, (HEIGHT, WIDTH))
         seen = CameraEffects(rng, (HEIGHT, WIDTH))(clean, number)
@@ -126,11 +127,16 @@ def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -
     rows: list[dict[str, Any]] = []
     followed: list[bool] = []
     left = held_out_frames(frames, first_seed=first_seed)
-    prior, direction = _BoxPrior.fitted(), load_gaze_model("head-direction", device="cpu")
+    prior, direction = _box_prior(), load_gaze_model("head-direction", device="cpu")
     while batch := list(itertools.islice(left, _BATCH)):
         for people in _batch_rows(model, direction, prior, batch):
             rows += people
-            followed += _swaps_followed(people)
+            followed += [
+                # With each other's prompts both peaks are exchanged: does the peak of b lie nearer to the target of b?
+                bool(np.linalg.norm(b["peak"] - b["gaze"]) < np.linalg.norm(b["peak"] - a["gaze"]))
+                for a, b in itertools.permutations(people, 2)
+                if a["inside"] and b["inside"] and np.linalg.norm(a["gaze"] - b["gaze"]) >= _APART
+            ]
     inside = [row for row in rows if row["inside"]]
     looks = [row for row in inside if row["object"] is not None]
 
@@ -138,35 +144,33 @@ def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -
         return float(np.mean([np.linalg.norm(row[name] - row["gaze"]) for row in inside]))
 
     def hits(name: str) -> float:
-        return float(np.mean([_nearest(row[name], row["objects"]) == row["object"] for row in looks]))
+        ways = [(row["objects"] - row[name]) * (WIDTH / HEIGHT, 1) for row in looks]
+        nearest = [int(np.linalg.norm(way, axis=1).argmin()) for way in ways]
+        return float(np.mean([number == row["object"] for number, row in zip(nearest, looks, strict=True)]))
 
     return HeldOutScores(
         frames=frames,
         people=len(rows),
         l2=distance("peak"),
-        l2_centre=distance("centre"),
-        l2_mean_target=distance("mean"),
-        l2_head_direction=distance("direction"),
-        l2_head_box=distance("box"),
-        l2_whole_frame=distance("whole"),
+        **{f"l2_{name}": distance(name) for name in _PRIORS},
         object_hits=hits("peak"),
-        object_chance=max(1 / len(NOUNS), *(hits(name) for name in ("centre", "mean", "direction", "box", "whole"))),
+        object_chance=max(1 / len(NOUNS), *map(hits, _PRIORS)),
         swaps=len(followed),
         swap_follows=float(np.mean(followed)) if followed else float("nan"),
-        inout_auc=_rank_auc([row["inside"] for row in rows], [row["inout"] for row in rows]),
+        inout_auc=_rank_auc(np.array([row["inside"] for row in rows]), np.array([row["inout"] for row in rows])),
     )
 
 
 def _batch_rows(
-    model: GazeModel, direction: GazeModel, prior: _BoxPrior, batch: list[HeldOutFrame]
+    model: GazeModel, direction: GazeModel, prior: tuple[Floats, Floats], batch: list[HeldOutFrame]
 ) -> Iterator[list[dict[str, Any]]]:
     """For each frame one row per person: the truth, the model's peak and the points of the priors."""
+    weights, mean_target = prior
     pictures = np.stack([frame.picture for frame in batch])
     boxes = [[person.box_xyxy for person in frame.people] for frame in batch]
     out = model(pictures, boxes)
     peaks, directions = _peaks(out.heatmap), _peaks(direction(pictures, boxes).heatmap)
-    inout = [float("nan")] * len(peaks) if out.inout is None else out.inout.tolist()
-    own = zip(peaks, directions, inout, strict=True)
+    own = zip(peaks, directions, [np.nan] * len(peaks) if out.inout is None else out.inout.tolist(), strict=True)
     for frame, whole in zip(batch, _peaks(model(pictures, [[None] for _ in batch]).heatmap), strict=True):
         yield [
             {
@@ -176,53 +180,29 @@ def _batch_rows(
                 "objects": frame.objects_xy,
                 "peak": peak,
                 "centre": np.array([0.5, 0.5]),
-                "mean": prior.mean_xy,
-                "direction": direction_peak,
-                "box": prior(person.box_xyxy),
-                "whole": whole,
+                "mean_target": mean_target,
+                "head_direction": direction_peak,
+                "head_box": _terms([person.box_xyxy])[0] @ weights,
+                "whole_frame": whole,
                 "inout": probability,
             }
             for person, (peak, direction_peak, probability) in zip(frame.people, own, strict=False)
         ]
 
 
-def _swaps_followed(people: list[dict[str, Any]]) -> list[bool]:
-    """For each pair of people who look at different places: does the peak follow an exchange of their prompts?
-
-    Person a with the prompt of b gets the peak of b; it follows where it lies nearer to the target of b.
-    """
-    return [
-        bool(np.linalg.norm(b["peak"] - b["gaze"]) < np.linalg.norm(b["peak"] - a["gaze"]))
-        for a, b in itertools.permutations(people, 2)
-        if a["inside"] and b["inside"] and np.linalg.norm(a["gaze"] - b["gaze"]) >= _APART
-    ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _BoxPrior:
-    """Target predicted from the head box alone: linear and squared terms, fitted on training scenes."""
-
-    weights: Floats
-    mean_xy: Floats
-
-    @classmethod
-    def fitted(cls) -> _BoxPrior:
-        boxes, targets = [], []
-        for number in range(_PRIOR_SCENES):
-            scene = Scene(SceneSettings(), seed=_PRIOR_SEED + number, seconds=_SECONDS)
-            for seconds in (2.0, 5.0, 8.0):
-                people = [p for p in scene.truth_at(seconds) if p.inside]
-                boxes += [p.box_xyxy for p in people]
-                targets += [p.gaze_xy for p in people]
-        wanted = np.array(targets)
-        weights = np.linalg.lstsq(_terms(boxes), wanted, rcond=None)[0]
-        return cls(weights=weights, mean_xy=wanted.mean(axis=0))
-
-    def __call__(self, box: Sequence[float]) -> Floats:
-        return np.asarray(_terms([box])[0] @ self.weights)
+def _box_prior() -> tuple[Floats, Floats]:
+    """Weights [7, 2] of the regression from the `_terms` of head boxes to targets, and the mean target [2]."""
+    boxes, targets = [], []
+    for number in range(_PRIOR_SCENES):
+        scene = Scene(SceneSettings(), seed=_PRIOR_SEED + number, seconds=_SECONDS)
+        people = [p for seconds in (2.0, 5.0, 8.0) for p in scene.truth_at(seconds) if p.inside]
+        boxes += [p.box_xyxy for p in people]
+        targets += [p.gaze_xy for p in people]
+    return np.linalg.lstsq(_terms(boxes), np.array(targets), rcond=None)[0], np.mean(targets, axis=0)
 
 
 def _terms(boxes: Sequence[Sequence[float]]) -> Floats:
+    """What the regression multiplies, [N, 7], of boxes [N, 4]."""
     b = np.array(boxes)
     x, y, height = (b[:, 0] + b[:, 2]) / 2, (b[:, 1] + b[:, 3]) / 2, b[:, 3] - b[:, 1]
     return np.stack([np.ones_like(x), x, y, height, x * x, x * y, y * y], axis=1)
@@ -232,18 +212,12 @@ def _peaks(heatmaps: Any) -> Floats:
     return np.array([predicted_point(one) for one in heatmaps])
 
 
-def _nearest(point: Floats, objects_xy: Floats) -> int:
-    return int(np.linalg.norm((objects_xy - point) * (WIDTH / HEIGHT, 1), axis=1).argmin())
-
-
-def _rank_auc(positive: Sequence[bool], scores: Sequence[float]) -> float:
+def _rank_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
     """Probability that a positive's score is above a negative's; NaN without both."""
-    inside = np.array([s for p, s in zip(positive, scores, strict=True) if p])
-    outside = np.array([s for p, s in zip(positive, scores, strict=True) if not p])
+    inside, outside = scores[positive][:, None], scores[~positive]
     if not len(inside) or not len(outside):
         return float("nan")
-    above = (inside[:, None] > outside[None]).mean() + 0.5 * (inside[:, None] == outside[None]).mean()
-    return float(above)
+    return float((inside > outside).mean() + 0.5 * (inside == outside).mean())
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ from gazetools.scenes.settings import GENERATOR_VERSION
 from gazetools.schemas.errors import UsageError
 
 STATE, WEIGHTS, LOG = "state.safetensors", "gazelle_tiny.safetensors", "log.jsonl"
-_OPTIMIZER_KEYS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +61,13 @@ class TrainingState:
                 hint="Give its settings or another folder; steps and head_steps may change before they matter.",
             )
         tensors = read_weight_file(path).tensors
-        own = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-        self.network.load_state_dict(own)
+        self.network.load_state_dict({key: tensors[f"network.{key}"] for key in self.network.state_dict()})
         for key, value in self.average.items():
             value.copy_(tensors[f"average.{key}"])
         for name, parameter in self.network.named_parameters():
             if f"optimizer.step.{name}" in tensors:
-                kept = {key: tensors[f"optimizer.{key}.{name}"].clone() for key in _OPTIMIZER_KEYS}
-                self.optimizer.state[parameter] = kept
+                keys = ("step", "exp_avg", "exp_avg_sq")
+                self.optimizer.state[parameter] = {key: tensors[f"optimizer.{key}.{name}"].clone() for key in keys}
         return step
 
     @torch.no_grad()
@@ -80,7 +78,6 @@ class TrainingState:
 
     def log(self, line: dict[str, float]) -> None:
         """Append one line of JSON to the log."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -13,7 +13,6 @@ from gazetools.gazemodels.gazelle.backbone import build_backbone, hub_shapes, tr
 from gazetools.gazemodels.gazelle.config import TINY_MODEL, GazelleConfig
 from gazetools.gazemodels.gazelle.decoder import Block, GazeDecoder, sincos_position_embedding
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
-from gazetools.gazemodels.gazelle.preprocess import preprocess
 from gazetools.io.atomic import atomic_path
 
 AUXILIARY = {"head": 1, "axes": 3, "offset": 2, "inside": 1, "object": 1}
@@ -84,7 +83,7 @@ def checkpoint_tensors(shipped: dict[str, torch.Tensor], config: GazelleConfig) 
     for key, (hub_key, _) in table.items():
         if (tensor := shipped.get(f"backbone.{key}")) is not None:
             parts.setdefault(BACKBONE_PREFIX + hub_key, []).append(tensor)
-    tensors = {key: values[0] if len(values) == 1 else torch.cat(values) for key, values in parts.items()}
+    tensors = {key: torch.cat(values) for key, values in parts.items()}  # queries, keys and values are one tensor
     tensors |= {k.removeprefix("decoder."): v for k, v in shipped.items() if k.startswith("decoder.")}
     return {key: tensors[key].detach().to(torch.float16).contiguous() for key in sorted(tensors)}
 
@@ -113,11 +112,6 @@ def _first_backbone(config: GazelleConfig) -> dict[str, torch.Tensor]:
     tensors["pos_embed"][:, 1:] = 0.3 * positions.flatten(1).T
     del tensors["mask_token"]
     return tensors
-
-
-def normalised(images_bhwc: torch.Tensor) -> torch.Tensor:
-    """uint8 [B, side, side, 3] to model input, as Gaze-LLE's `preprocess` computes it for a frame of this size."""
-    return preprocess(images_bhwc, (images_bhwc.shape[1], images_bhwc.shape[2]))
 
 
 def target_maps(gaze_n2: torch.Tensor, size_hw: tuple[int, int], sigma: float = 3.0) -> torch.Tensor:

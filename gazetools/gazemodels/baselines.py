@@ -32,6 +32,8 @@ class _Baseline(abc.ABC):
     out_size = (64, 64)
     grid = (64, 64)
     has_inout = False
+    settings: dict[str, Any]
+    """The constants of the formula."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -45,10 +47,6 @@ class _Baseline(abc.ABC):
                 f"The model {settings.name} has no weights.", hint="Leave out --checkpoint and --backbone."
             )
         return cls(resolve_device(settings.device))
-
-    @property
-    @abc.abstractmethod
-    def settings(self) -> dict[str, Any]: ...
 
     @abc.abstractmethod
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
@@ -74,11 +72,7 @@ class CentrePrior(_Baseline):
     """`centre-prior`: everybody looks at the middle of the frame, a Gaussian of `CENTRE_SIGMA`."""
 
     name = "centre-prior"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The constants of the formula."""
-        return {"sigma": CENTRE_SIGMA}
+    settings = {"sigma": CENTRE_SIGMA}  # noqa: RUF012 - the interface's plain attribute
 
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
         """The prior, equal for every person."""
@@ -95,11 +89,7 @@ class HeadDirection(_Baseline):
     """
 
     name = "head-direction"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The constants of the formula."""
-        return {"power": CONE_POWER, "sigma": CENTRE_SIGMA}
+    settings = {"power": CONE_POWER, "sigma": CENTRE_SIGMA}  # noqa: RUF012 - the interface's plain attribute
 
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
         """A cone from the middle of `box`, or the prior."""

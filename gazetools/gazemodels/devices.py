@@ -13,19 +13,15 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there.
-
-    Raises:
-        UsageError: another word. EnvironmentLacksError: CUDA, or that card, is missing.
-    """
+    """`auto`, `cpu`, `cuda` or `cuda:N` as a device; UsageError for other words, EnvironmentLacksError if not there."""
     text = str(device)
     if text == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    kind, _, number = text.partition(":")
-    if text != "cpu" and not (kind == "cuda" and (number.isdigit() or text == "cuda")):
-        raise UsageError(f"device={text!r} is unknown.", hint="Use auto, cpu, cuda or cuda:N.")
     if text == "cpu":
         return torch.device("cpu")
+    kind, _, number = text.partition(":")
+    if kind != "cuda" or not (number.isdigit() or text == "cuda"):
+        raise UsageError(f"device={text!r} is unknown.", hint="Use auto, cpu, cuda or cuda:N.")
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
         raise EnvironmentLacksError(

@@ -38,7 +38,7 @@ class GazeOutput:
 
 
 class GazeModel(Protocol):
-    """Frames and head boxes in, one heatmap per person out. `gazetools.gazemodels.gazelle.GazelleModel` is one."""
+    """Frames and head boxes in, one heatmap per person out. `GazelleModel` of Gaze-LLE is one."""
 
     device: torch.device
     dtype: torch.dtype
@@ -56,17 +56,14 @@ class GazeModel(Protocol):
     @property
     def in_size(self) -> tuple[int, int]:
         """(height, width) of `preprocess`'s result."""
-        ...
 
     @property
     def out_size(self) -> tuple[int, int]:
         """(height, width) of a heatmap."""
-        ...
 
     @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) to which head boxes are rounded; a box without a cell of it is a small head."""
-        ...
 
     @property
     def has_inout(self) -> bool: ...
@@ -74,11 +71,9 @@ class GazeModel(Protocol):
     @property
     def settings(self) -> dict[str, Any]:
         """Everything except the weights that shapes its numbers, as JSON values."""
-        ...
 
     def preprocess(self, images: Images) -> torch.Tensor:
         """Turn uint8 RGB frames [B, H, W, 3] into model input, float32 [B, 3, *in_size] on the model's device."""
-        ...
 
     def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
         """Heatmaps in 0..1 relative to the whole picture, one per person, in the order of images and boxes.
@@ -87,7 +82,6 @@ class GazeModel(Protocol):
         that lie there, and reads the result only after it has submitted the next batch: a call that waits for the
         device is right, but slower.
         """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

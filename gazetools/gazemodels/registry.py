@@ -25,18 +25,13 @@ USUAL_SHAPE = (64, 64)
 
 _GAZELLE = "gazetools.gazemodels.gazelle.loading:load"
 _BUILT_IN = {
-    **dict.fromkeys([*RELEASED_MODELS, TINY_MODEL.name], _GAZELLE),
     "centre-prior": "gazetools.gazemodels.baselines:CentrePrior.load",
     "head-direction": "gazetools.gazemodels.baselines:HeadDirection.load",
 }
-"""Name -> where its `Loader` is, imported at the first use."""
+"""Name -> where its `Loader` is, imported at the first use. Entry points may take over Gaze-LLE's names, not these."""
 
 _LOADERS: dict[str, Loader] = {}
 """What `register` added."""
-
-
-def _load_here(settings: LoadSettings, loader: Loader) -> GazeModel:
-    return loader(settings)
 
 
 def _load_upstream(settings: LoadSettings, loader: Loader) -> GazeModel:
@@ -47,7 +42,7 @@ def _load_upstream(settings: LoadSettings, loader: Loader) -> GazeModel:
     return load_upstream(settings)
 
 
-BACKENDS: dict[str, Backend] = {"gazetools": _load_here, "upstream": _load_upstream}
+BACKENDS: dict[str, Backend] = {"gazetools": lambda settings, loader: loader(settings), "upstream": _load_upstream}
 """`--backend NAME` -> what loads a model."""
 
 
@@ -70,7 +65,9 @@ def register_backend(name: str, backend: Backend) -> None:
 
 def model_names() -> list[str]:
     """Every name that `load_gaze_model` takes in addition to paths, ours first."""
-    return list(dict.fromkeys([*_BUILT_IN, *_LOADERS, *(entry.name for entry in _installed())]))
+    return list(
+        dict.fromkeys([*RELEASED_MODELS, TINY_MODEL.name, *_BUILT_IN, *_LOADERS, *(each.name for each in _installed())])
+    )
 
 
 def load_gaze_model(
@@ -84,13 +81,9 @@ def load_gaze_model(
     backend: str = "gazetools",
     progress: Progress | None = None,
 ) -> GazeModel:
-    """Load any gaze model: Gaze-LLE by name or path, `centre-prior`, `head-direction`, a registered one.
+    """Load any gaze model: Gaze-LLE by name or path, or one of `model_names()`; the rest as in `gazetools.load_model`.
 
-    Args:
-        name_or_path: see `gazetools.load_model` for Gaze-LLE; else a name of `model_names()`.
-        backend: a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle).
-
-    Others as in `gazetools.load_model`.
+    `backend` is a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle).
 
     Raises:
         UsageError: an unknown name, or options that the model can't use.
@@ -123,11 +116,11 @@ def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
 
 
 def _find(name: str) -> Loader:
-    """The loader of `name`; that of Gaze-LLE for paths and for unknown names, which it reports."""
+    """Loader of `name`: ours, then entry points, else Gaze-LLE, which also takes paths and reports unknown names."""
     if name in _LOADERS:
         return _LOADERS[name]
-    installed = {entry.name: entry.value for entry in _installed()}
-    return _loader_at(_BUILT_IN.get(name) or installed.get(name, _GAZELLE))
+    installed = {entry.name: entry.value for entry in reversed(list(_installed()))}  # the first of a name counts
+    return _loader_at((installed | _BUILT_IN).get(name, _GAZELLE))
 
 
 def _loader_at(place: str) -> Loader:

@@ -12,13 +12,11 @@ import torch
 from gazetools.gazemodels.devices import resolve_device
 from gazetools.gazemodels.gazelle.checkpoints import read_weight_file
 from gazetools.gazemodels.gazelle.config import DECODER_URLS, RELEASED_MODELS, released_config
-from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, as_tensor, preprocess
+from gazetools.gazemodels.gazelle.preprocess import as_tensor, preprocess
 from gazetools.gazemodels.gazelle.prompts import check_box
 from gazetools.gazemodels.interface import Boxes, GazeOutput, Images, LoadSettings
 from gazetools.gazemodels.weights import RemoteFile, obtain
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
-
-_BACKBONE_PREFIX = "backbone"
 
 
 class UpstreamModel:
@@ -28,14 +26,13 @@ class UpstreamModel:
     """
 
     implementation = "upstream gazelle"
-    backbone_name: str
 
     def __init__(
         self, network: Any, settings: LoadSettings, *, weights_sha256: dict[str, str], device: torch.device
     ) -> None:
         config = released_config(settings.name)
         self._network = network.to(device).eval().requires_grad_(False)
-        self._preprocess_kind: PreprocessKind = settings.preprocess
+        self._preprocess_kind = settings.preprocess
         self.device = device
         self.dtype = torch.float32
         self.weights_sha256 = weights_sha256
@@ -45,11 +42,7 @@ class UpstreamModel:
         self.out_size: tuple[int, int] = tuple(network.out_size)
         self.grid: tuple[int, int] = (int(network.featmap_h), int(network.featmap_w))
         self.has_inout = bool(network.inout)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What shapes the numbers, apart from the weights."""
-        return {"backend": "upstream"}
+        self.settings: dict[str, Any] = {"backend": "upstream"}
 
     @torch.inference_mode()
     def preprocess(self, images: Images) -> torch.Tensor:
@@ -91,15 +84,16 @@ def load_upstream(settings: LoadSettings) -> UpstreamModel:
     device = resolve_device(settings.device)
     if settings.dtype not in {"auto", "float32"}:
         raise UsageError(f"--backend upstream computes in float32, not {settings.dtype}.", hint="Use --dtype auto.")
-    make = _import_factory()
+    make_network = _import_factory()
     if settings.checkpoint is not None:
         weights = read_weight_file(Path(settings.checkpoint))
     else:
-        path, sha256 = obtain([RemoteFile(DECODER_URLS[settings.name], "--checkpoint")])[0]
-        weights = read_weight_file(path, sha256=sha256)
-    network, _ = make(settings.name)
-    decoder = {key: value for key, value in weights.tensors.items() if not key.startswith(_BACKBONE_PREFIX)}
-    wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(_BACKBONE_PREFIX)}
+        weights = read_weight_file(*obtain([RemoteFile(DECODER_URLS[settings.name], "--checkpoint")])[0])
+    network, _ = make_network(settings.name)
+    decoder, wanted = (
+        {key: value for key, value in tensors.items() if not key.startswith("backbone")}
+        for tensors in (weights.tensors, network.state_dict())
+    )
     missing, unexpected = sorted(wanted.keys() - decoder.keys()), sorted(decoder.keys() - wanted.keys())
     misshaped = [key for key in wanted.keys() & decoder.keys() if wanted[key].shape != decoder[key].shape]
     if missing or unexpected or misshaped:
@@ -114,8 +108,7 @@ def load_upstream(settings: LoadSettings) -> UpstreamModel:
 
 def _import_factory() -> Any:
     try:
-        module = importlib.import_module("gazelle.model")
-        return module.get_gazelle_model
+        return importlib.import_module("gazelle.model").get_gazelle_model
     except (ImportError, AttributeError) as error:
         raise EnvironmentLacksError(
             f"--backend upstream needs the package gazelle with gazelle.model.get_gazelle_model ({error}).",

@@ -38,8 +38,7 @@ class RemoteFile:
 
 def cache_folder() -> Path:
     """Where released weights are kept: `$GAZETOOLS_CACHE/weights`, else `~/.cache/gazetools/weights`."""
-    root = os.environ.get(CACHE_VARIABLE)
-    return (Path(root) if root else Path.home() / ".cache" / "gazetools") / "weights"
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "gazetools") / "weights"
 
 
 def is_offline(offline: bool | None) -> bool:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gazetools.annotations.ego4d import read_wearer_gaze
 from gazetools.egoexo.exo_view import cached_sha256
@@ -15,7 +13,7 @@ from gazetools.egoexo.geometry import Floats
 from gazetools.egoexo.take import Take
 from gazetools.egoexo.wearer import frame_times
 from gazetools.groundtruth.render import cells_of, render
-from gazetools.groundtruth.targets import Targets
+from gazetools.groundtruth.targets import Frames, Targets
 from gazetools.heads.calib import WEARER
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.groundtruth import GroundTruthOptions
@@ -23,9 +21,7 @@ from gazetools.schemas.store import Prompt
 from gazetools.video.source import VideoSource
 
 
-def egoexo_targets(
-    reader: VideoSource, frames: npt.NDArray[np.int64], *, take: Take, options: GroundTruthOptions
-) -> Targets:
+def egoexo_targets(reader: VideoSource, frames: Frames, *, take: Take, options: GroundTruthOptions) -> Targets:
     """Gaze in the Aria RGB video from `*_eye_gaze_2d.csv`, whose pixels refer to the upright 1408x1408 picture.
 
     Samples are matched by time where timesync.csv and the file have times, else by row (see `Gaze2d.of_frames`).
@@ -57,9 +53,7 @@ def egoexo_targets(
     )
 
 
-def ego4d_targets(
-    reader: VideoSource, frames: npt.NDArray[np.int64], *, gaze_path: Path, options: GroundTruthOptions
-) -> Targets:
+def ego4d_targets(reader: VideoSource, frames: Frames, *, gaze_path: Path, options: GroundTruthOptions) -> Targets:
     """Gaze in an Ego4D video from `gaze/<video_uid>.csv`."""
     gaze = read_wearer_gaze(
         gaze_path, reader.frame_count, min_confidence=options.min_confidence, origin=options.gaze_origin
@@ -75,27 +69,13 @@ def ego4d_targets(
 
 
 def _targets(
-    xy: Floats,
-    frames: npt.NDArray[np.int64],
-    *,
-    age: Floats,
-    counts: dict[str, float],
-    notes: list[str],
-    sources: dict[str, str],
+    xy: Floats, frames: Frames, *, age: Floats, counts: dict[str, float], notes: list[str], sources: dict[str, str]
 ) -> Targets:
-    known = np.isfinite(xy).all(axis=1)
-    rows = np.flatnonzero(known)
+    rows = np.flatnonzero(np.isfinite(xy).all(axis=1))
     cells = cells_of(xy[rows])
     inout = (cells >= 0).astype(np.float64)
-    extras: dict[str, npt.NDArray[Any]] = {
-        "target_xy": xy[rows].astype(np.float32),
-        "sample_age_seconds": age[rows].astype(np.float32),
-    }
-    found = {
-        "frames_no_gaze_sample": float((~known).sum()),
-        "inside": float((inout == 1).sum()),
-        "outside": float((inout == 0).sum()),
-    }
+    inside = float(inout.sum())
+    found = {"frames_no_gaze_sample": float(len(xy) - len(rows)), "inside": inside, "outside": len(rows) - inside}
     return Targets(
         frame=frames[rows],
         track_id=WEARER,
@@ -103,7 +83,7 @@ def _targets(
         prompt=np.full(len(rows), Prompt.NONE),
         inout=inout,
         maps=lambda start, stop: render(cells[start:stop]),
-        extras=extras,
+        extras={"target_xy": xy[rows].astype(np.float32), "sample_age_seconds": age[rows].astype(np.float32)},
         counts={name: count for name, count in found.items() if count} | counts,
         notes=notes,
         sources=sources,

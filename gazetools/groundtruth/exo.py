@@ -38,16 +38,11 @@ def exo_targets(reader: VideoSource, frames: npt.NDArray[np.int64], *, options: 
     A frame has a row where its time, the wearer's pose and a gaze sample within 60 ms are known. A target that is not
     in the picture has a map of zeros and inout 0; whether something hides it is not known. Without a credible depth
     the policy `options.unknown_depth` decides, and inout is NaN where only part of the segment is in the picture.
-
     Raises DataFileError or HeadsError where geometry or eye tracking can't be used.
     """
-    size = np.array([reader.info.width, reader.info.height], np.float64)
-    view = exo_view(
-        Path(reader.info.path),
-        width=reader.info.width,
-        height=reader.info.height,
-        frame_count=reader.frame_count,
-    )
+    info = reader.info
+    view = exo_view(Path(info.path), width=info.width, height=info.height, frame_count=reader.frame_count)
+    size = np.array([info.width, info.height], np.float64)
     gaze = _eye_gaze(view.take, options)
     rays = _rays(view, gaze, frames)
     depth, quality = _depths(view, rays, options)
@@ -127,11 +122,11 @@ def _rays(view: ExoView, gaze: EyeGaze, frames: npt.NDArray[np.int64]) -> _Rays:
     if not found.any() and (times >= 0).any():
         raise DataFileError(gaze_samples_hint(gaze, times[times >= 0]), path=str(gaze.path))
     direction_cpf = gaze_direction(gaze.yaw[sample], gaze.pitch[sample])
-    rotation = view.track.cpf.rotation[frames]
+    rotation, posed = view.track.cpf.rotation[frames], view.track.known[frames]
     return _Rays(
-        usable=found & view.track.known[frames] & np.isfinite(gaze.yaw[sample]),
-        no_pose=~view.track.known[frames],
-        no_sample=view.track.known[frames] & ~found,
+        usable=found & posed & np.isfinite(gaze.yaw[sample]),
+        no_pose=~posed,
+        no_sample=posed & ~found,
         age_us=age,
         eyes_world=view.track.cpf.translation[frames],
         direction_world=np.einsum("nij,nj->ni", rotation, direction_cpf),
@@ -185,7 +180,6 @@ class _Aims:
     inout: Floats
     """[N] 1 inside the picture, 0 outside, NaN partly inside."""
     segments: _Segments
-    """Where the targets of unknown depth lie."""
 
     def render(self, frames: Cells) -> npt.NDArray[np.float16]:
         """Maps [n, 64, 64] of some frames."""
@@ -201,17 +195,12 @@ def _project(view: ExoView, rays: _Rays, depth_m: Floats, segments: _Segments, s
     """Project the targets at `depth_m` [N] from the eyes, NaN where unknown, into the picture of `size` (w, h)."""
     target_camera = view.camera.to_camera(rays.eyes_world + depth_m[:, None] * rays.direction_world)
     uv, _ = view.camera.lens.project(target_camera)
-    inside = view.camera.lens.contains(uv).astype(np.float64)
-    return _Aims(
-        target_camera=target_camera,
-        xy=uv / size,
-        inout=np.where(np.isnan(depth_m), segments.inout, inside),
-        segments=segments,
-    )
+    inout = np.where(np.isnan(depth_m), segments.inout, view.camera.lens.contains(uv).astype(np.float64))
+    return _Aims(target_camera=target_camera, xy=uv / size, inout=inout, segments=segments)
 
 
 def _segments(view: ExoView, rays: _Rays, wanted: npt.NDArray[np.bool_], size: Floats) -> _Segments:
-    """The segment on which each wanted frame's target lies, between 0.25 and 6 m from the eyes."""
+    """The segment on which each wanted frame's target lies."""
     places = np.flatnonzero(wanted)
     inout = np.full(len(wanted), np.nan)
     lengths = np.zeros(len(wanted), np.int64)

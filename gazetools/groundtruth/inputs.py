@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from gazetools.annotations.ego4d import download_command, ego4d_folder, ego4d_videos_with_gaze, missing_ego4d
 from gazetools.egoexo.take import CameraVideo, Take
@@ -17,10 +13,14 @@ from gazetools.egoexo.takes import choose_cameras, choose_takes, is_egoexo_root
 from gazetools.egoexo.takes_file import TAKES_NAME
 from gazetools.groundtruth.ego import ego4d_targets, egoexo_targets
 from gazetools.groundtruth.exo import exo_targets
-from gazetools.groundtruth.targets import Targets
+from gazetools.groundtruth.targets import Frames, Targets
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.groundtruth import GroundTruthOptions
 from gazetools.video.source import VideoSource
+
+
+def _no_targets(reader: VideoSource, frames: Frames) -> Targets:
+    raise AssertionError("without a video there are no targets")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,36 +28,34 @@ class TruthVideo:
     """One video to render."""
 
     video_id: str
-    path: Path | None
+    path: Path | None = None
     lacking: str
     """Message for the user where `path` is None."""
-    targets: Callable[[VideoSource, npt.NDArray[np.int64]], Targets]
+    targets: Callable[[VideoSource, Frames], Targets] = _no_targets
     """Gaze targets at some frames of the open video."""
 
 
 def missing_files(root: str | Path, options: GroundTruthOptions) -> dict[str, list[tuple[str, str]]]:
     """Missing files: take (Ego4D: video uid) -> (file or camera, download command); nothing is done."""
     base = Path(root).expanduser()
-    if (folder := ego4d_folder(base)) is not None and not is_egoexo_root(base):
-        return missing_ego4d(base, folder, options.takes)
     if not is_egoexo_root(base):
-        raise _no_root(base)
+        return missing_ego4d(base, _ego4d_folder(base), options.takes)
     takes, unusable = choose_takes(base, options.takes)
     again = f"egoexo -o {base} --parts metadata"
-    lacking = {take.name: _lacks(take, options, again) for take in takes}
+    lacking = {}
+    for take in takes:
+        cameras = choose_cameras(take, views=options.view, cameras=options.cameras)
+        lacking[take.name] = [(camera.problem, again) for camera in cameras if camera.problem is not None]
+        lacking[take.name] += take.missing(options.view, points=options.unknown_depth == "points")
     lacking |= {entry.item_id: [(f"a usable entry ({entry.message})", again)] for entry in unusable}
     return {name: files for name, files in lacking.items() if files}
 
 
-def _lacks(take: Take, options: GroundTruthOptions, metadata: str) -> list[tuple[str, str]]:
-    """What a take lacks: files, and cameras that takes.json leaves unusable."""
-    cameras = choose_cameras(take, views=options.view, cameras=options.cameras)
-    unusable = [(camera.problem, metadata) for camera in cameras if camera.problem is not None]
-    return unusable + take.missing(options.view, points=options.unknown_depth == "points")
-
-
-def _no_root(root: Path) -> UsageError:
-    return UsageError(
+def _ego4d_folder(root: Path) -> Path:
+    """As `ego4d_folder`; UsageError where `root` is no root of a known kind."""
+    if folder := ego4d_folder(root):
+        return folder
+    raise UsageError(
         f"{root} is neither an Ego-Exo4D root (takes.json and takes/) nor an Ego4D one (gaze/ and "
         "full_scale/ or video_540ss/).",
         hint=f"Get one with: egoexo -o {root} --parts metadata takes captures take_trajectory take_eye_gaze "
@@ -69,12 +67,9 @@ def truth_videos(root: Path, options: GroundTruthOptions) -> list[TruthVideo]:
     """The videos of a root, those that can't be worked on too; UsageError where nothing can be chosen."""
     if is_egoexo_root(root):
         return _egoexo_videos(root, options)
-    folder = ego4d_folder(root)
-    if folder is None:
-        raise _no_root(root)
+    folder = _ego4d_folder(root)
     if options.view != "ego":
         raise UsageError("Ego4D has no third-person view of its wearer.", hint="Pass --view ego.")
-    patterns = [part.strip() for part in (options.takes or "*").split(",")]
     videos = [
         TruthVideo(
             video_id=uid,
@@ -82,8 +77,7 @@ def truth_videos(root: Path, options: GroundTruthOptions) -> list[TruthVideo]:
             lacking=f"The video of {gaze} is missing. Get it with: {download_command(root, 'full_scale', uid)}",
             targets=partial(ego4d_targets, gaze_path=gaze, options=options),
         )
-        for uid, video, gaze in ego4d_videos_with_gaze(folder)
-        if any(fnmatch.fnmatchcase(uid, pattern) for pattern in patterns)
+        for uid, video, gaze in ego4d_videos_with_gaze(folder, options.takes)
     ]
     if not videos:
         raise UsageError(f"{folder / 'gaze'} has no gaze of {options.takes or 'any video'}.", hint="Check --takes.")
@@ -92,11 +86,12 @@ def truth_videos(root: Path, options: GroundTruthOptions) -> list[TruthVideo]:
 
 def _egoexo_videos(root: Path, options: GroundTruthOptions) -> list[TruthVideo]:
     takes, unusable = choose_takes(root, options.takes)
-    videos = [_lost(entry.item_id, entry.message) for entry in unusable]
+    videos = [TruthVideo(video_id=entry.item_id, lacking=entry.message) for entry in unusable]
     for take in takes:
         cameras = choose_cameras(take, views=options.view, cameras=options.cameras)
         if not cameras and options.cameras is None:
-            videos.append(_lost(take.name, f"{root / TAKES_NAME} lists no {options.view} video of it."))
+            reason = f"{root / TAKES_NAME} lists no {options.view} video of it."
+            videos.append(TruthVideo(video_id=take.name, lacking=reason))
         videos += [_egoexo_video(take, camera, options) for camera in cameras]
     if not videos:
         raise UsageError(f"No {options.view} camera of the chosen takes is left.", hint="Check --cameras.")
@@ -105,7 +100,7 @@ def _egoexo_videos(root: Path, options: GroundTruthOptions) -> list[TruthVideo]:
 
 def _egoexo_video(take: Take, camera: CameraVideo, options: GroundTruthOptions) -> TruthVideo:
     if camera.problem is not None:
-        return _lost(take.video_id(camera), f"{camera.problem}.")
+        return TruthVideo(video_id=take.video_id(camera), lacking=f"{camera.problem}.")
     ego = partial(egoexo_targets, take=take, options=options)
     return TruthVideo(
         video_id=take.video_id(camera),
@@ -113,12 +108,3 @@ def _egoexo_video(take: Take, camera: CameraVideo, options: GroundTruthOptions) 
         lacking=f"The video is missing. Get it with: {take.download('takes')} --views {options.view}",
         targets=partial(exo_targets, options=options) if options.view == "exo" else ego,
     )
-
-
-def _lost(video_id: str, reason: str) -> TruthVideo:
-    """What can't be worked on, as an item that fails by name."""
-    return TruthVideo(video_id=video_id, path=None, lacking=reason, targets=_no_targets)
-
-
-def _no_targets(reader: VideoSource, frames: npt.NDArray[np.int64]) -> Targets:
-    raise AssertionError("without a video there are no targets")

@@ -34,13 +34,12 @@ def blobs() -> npt.NDArray[np.float16]:
     offset = np.arange(SIZE)[None, :] - np.arange(SIZE)[:, None]  # [centre, place]
     squared = offset**2
     near = np.abs(offset) <= _REACH
-    # exp is computed for the few squared distances that occur, not for 16 million cells
-    value = np.exp(-np.arange(2 * (SIZE - 1) ** 2 + 1) / (2 * SIGMA**2)).astype(np.float16)
     maps = np.zeros((SIZE * SIZE + 1, SIZE, SIZE), np.float16)
     for row in range(SIZE):
         both = near[row][None, :, None] & near[:, None, :]
         distance = squared[row][None, :, None] + squared[:, None, :]
-        maps[row * SIZE : (row + 1) * SIZE] = np.where(both, value[distance], np.float16(0))
+        value = np.take(_value_of_distance(), distance, mode="clip")
+        maps[row * SIZE : (row + 1) * SIZE] = np.where(both, value, np.float16(0))
     maps.flags.writeable = False
     return maps
 
@@ -92,9 +91,7 @@ def _squared_distances(owner: Cells, cells: Cells, count: int) -> npt.NDArray[np
     down = down[:, _REACH:-_REACH]
     near = down[:, :, _REACH:-_REACH].copy()
     for step in range(1, _REACH + 1):
-        side = np.minimum(
-            down[:, :, _REACH - step : _REACH - step + SIZE], down[:, :, _REACH + step : _REACH + step + SIZE]
-        )
-        side += np.uint8(step * step)
+        left, right = (down[:, :, place : place + SIZE] for place in (_REACH - step, _REACH + step))
+        side = np.minimum(left, right) + np.uint8(step * step)
         np.minimum(near, side, out=near)
     return near

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gazetools._version import __version__
+from gazetools.egoexo.geometry import Floats
 from gazetools.groundtruth.inputs import TruthVideo, truth_videos
 from gazetools.groundtruth.render import SIZE
-from gazetools.groundtruth.targets import Targets
+from gazetools.groundtruth.targets import Frames, Targets
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
@@ -76,51 +76,37 @@ def groundtruth(
     progress.start("videos", len(videos), unit="videos")
     # One thread hashes and syncs a file while the next video is rendered; both release the interpreter lock.
     with ThreadPoolExecutor(1) as writer:
-        previous: Future[Sidecar] | None = None
+        previous: Future[Sidecar | None] = writer.submit(lambda: None)
         for video in videos:
-            item, filled = _one(store, video, options, progress)
+            filled = None
+            try:
+                item, filled = _render(store, video, options)
+            except UsageError as error:  # of this video alone
+                progress.say(f"failed: {video.video_id}: {error}")
+                path = str(video.path or "")
+                item = GroundTruthItem(video_id=video.video_id, path=path, status="failed", reason=str(error))
             items.append(item)
             if filled is not None:
                 try:
-                    _raise_error_of(previous)
+                    previous.result()  # a commit that fails (a full disk) ends the run
                 except BaseException:
                     filled.discard()
                     raise
                 previous = writer.submit(filled.commit)
             progress.advance("videos")
-        _raise_error_of(previous)
+        previous.result()
     progress.finish("videos")
     report = GroundTruthReport(tool_version=__version__, options=options.model_dump(), items=items)
     write_json_atomic(store / GROUND_TRUTH_REPORT_NAME, report.model_dump(mode="json"))
     return report
 
 
-def _raise_error_of(commit: Future[Sidecar] | None) -> None:
-    """Wait for a commit; one that fails (a full disk) ends the run."""
-    if commit is not None:
-        commit.result()
-
-
-def _one(
-    store: Path, video: TruthVideo, options: GroundTruthOptions, progress: Progress
-) -> tuple[GroundTruthItem, FilledStore | None]:
-    """One video and the file that waits for its commit; an error of this video alone is its result."""
-    try:
-        if video.path is None:
-            raise DataFileError(video.lacking)
-        return _render(store, video, video.path, options)
-    except UsageError as error:
-        progress.say(f"failed: {video.video_id}: {error}")
-        reason = str(error)
-        path = str(video.path or "")
-        return GroundTruthItem(video_id=video.video_id, path=path, status="failed", reason=reason), None
-
-
-def _render(
-    store: Path, video: TruthVideo, path: Path, options: GroundTruthOptions
-) -> tuple[GroundTruthItem, FilledStore | None]:
+def _render(store: Path, video: TruthVideo, options: GroundTruthOptions) -> tuple[GroundTruthItem, FilledStore | None]:
+    """One video and, unless the store has it already, the file that waits for its commit."""
+    if video.path is None:
+        raise DataFileError(video.lacking)
     began = time.monotonic()
-    with VideoReader(path) as reader:
+    with VideoReader(video.path) as reader:
         frames = choose_frames(reader.pts_seconds, fps=options.fps, stride=options.stride)
         targets = video.targets(reader, frames)
         source = source_video(reader, "decoding" if reader.counted_by == "decoding" else "index")
@@ -145,7 +131,7 @@ def _render(
         filled = fill_store(store, video.video_id, content)
     item = GroundTruthItem(
         video_id=video.video_id,
-        path=str(path),
+        path=str(video.path),
         status="done" if filled is not None else "complete",
         frames=len(frames),
         rows=len(targets.frame),
@@ -188,10 +174,8 @@ def _provenance(
         piece_frames=PIECE_FRAMES,
         options={**options.shaping(), "notes": targets.notes, "geometry": targets.geometry},
         options_key=options_key,
-        libraries={
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("numpy", "h5py", "av")},
-        },
+        libraries={"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in ("numpy", "h5py", "av")},
     )
 
 
@@ -206,9 +190,7 @@ def _key(options: GroundTruthOptions, targets: Targets, video_sha256: str) -> st
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _pieces(
-    targets: Targets, frames: npt.NDArray[np.int64], pts_seconds: npt.NDArray[np.float64], *, draw: bool
-) -> list[Callable[[], Piece]]:
+def _pieces(targets: Targets, frames: Frames, pts_seconds: Floats, *, draw: bool) -> list[Callable[[], Piece]]:
     """One loader per 256 frames; maps are drawn when a loader is called, so that memory stays bounded."""
     blank = np.zeros((), np.float16)
 

@@ -11,12 +11,15 @@ import numpy.typing as npt
 
 from gazetools.egoexo.geometry import Floats
 
+Frames = npt.NDArray[np.int64]
+"""[N] indices of frames, ascending."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
     """Gaze targets of one person at some frames of one video; N rows in frame order."""
 
-    frame: npt.NDArray[np.int64]
+    frame: Frames
     track_id: int
     box_xyxy: Floats
     """[N, 4] in 0..1; the whole frame where the head is not in the picture."""

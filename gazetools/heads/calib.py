@@ -33,24 +33,18 @@ def calib_heads(video: Path, *, width: int, height: int, frame_count: int) -> Fo
             f"{video}: geometry gives no head box in any of {frame_count} frames ({said}).",
             hint="The wearer is never in this camera's picture, or the recordings don't fit; leave the camera out.",
         )
-    table = HeadTable.from_columns(
-        f"calib:{video}",
-        frame,
-        np.full(len(frame), WEARER, np.int32),
-        view.boxes.box_xyxy[frame],
-        frame,
-        {WEARER: "wearer"},
-    )
+    track = np.full(len(frame), WEARER, np.int32)
+    boxes = view.boxes.box_xyxy[frame]
+    table = HeadTable.from_columns(f"calib:{video}", frame, track, boxes, frame, {WEARER: "wearer"})
     return FoundBoxes(table=replace(table, clipped=view.boxes.clipped), counts=counts)
 
 
 def head_counts(view: ExoView) -> dict[str, float]:
     """Frames without a box by reason (only what occurs), and the agreement with EgoPose where it is annotated."""
-    states = {f"heads_{name}": float(count) for name, count in view.boxes.counts.items() if count}
-    reasons = {f"pose_{name}": float(count) for name, count in view.track.counts.items() if count}
-    counts = {**states, **reasons}
-    if view.take.pseudo_cameras:
-        counts["pseudo_cameras"] = float(view.take.pseudo_cameras)
+    named = {f"heads_{name}": count for name, count in view.boxes.counts.items()}
+    named |= {f"pose_{name}": count for name, count in view.track.counts.items()}
+    named["pseudo_cameras"] = view.take.pseudo_cameras
+    counts = {name: float(count) for name, count in named.items() if count}
     if (path := find_ego_pose(view.take)) is not None:
         try:
             counts |= agreement(read_head_joints(path), view.camera, view.boxes.box_xyxy)
@@ -61,12 +55,11 @@ def head_counts(view: ExoView) -> dict[str, float]:
 
 def calib_digest(video: Path) -> str:
     """sha256 over the recordings that the boxes of `video` come from; absent ones count as absent."""
-    digest = hashlib.sha256()
     try:
         take = take_of_video(video)
     except UsageError as error:
         raise HeadsError(error.message, hint=error.hint) from None
-    digest.update(f"{take.name} {video.name} {take.timesync_start} {take.timesync_end}".encode())
+    digest = hashlib.sha256(f"{take.name} {video.name} {take.timesync_start} {take.timesync_end}".encode())
     for path in (take.calibration, take.trajectory, take.timesync):
         digest.update(cached_sha256(path).encode())
     return digest.hexdigest()

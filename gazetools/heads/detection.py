@@ -160,11 +160,8 @@ def _follow(
         found = detection.detector.find([frame.rgb for frame in batch], options.low_score)
         for frame, people in zip(batch, found, strict=True):
             ids = tracker.update(people.body_xyxy, people.score, frame.pts_seconds)
-            for place in np.argsort(ids, kind="stable"):
-                head = people.head_xyxy[place]
-                if ids[place] == 0:
-                    continue
-                if head is None:
+            for place in np.argsort(ids, kind="stable")[(ids == 0).sum() :]:
+                if (head := people.head_xyxy[place]) is None:
                     headless += 1
                 else:
                     lines.append(_line(frame.index, int(ids[place]), head, float(people.score[place])))
@@ -176,8 +173,7 @@ def _follow(
 
 def _usual_rate(pts_seconds: npt.NDArray[np.float64]) -> float:
     """Frames per second by the median step between times; the rate that a container states may be wrong."""
-    steps = np.diff(pts_seconds)
-    steps = steps[steps > 0]
+    steps = np.diff(pts_seconds)[np.diff(pts_seconds) > 0]
     return 1 / float(np.median(steps)) if len(steps) else 30.0  # one frame: any rate will do
 
 

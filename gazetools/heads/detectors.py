@@ -37,7 +37,6 @@ class HeadDetector(Protocol):
 
     def find(self, frames: list[npt.NDArray[np.uint8]], min_score: float) -> list[People]:
         """The people of each frame [H, W, 3] RGB with a score of at least `min_score`."""
-        ...
 
 
 class BodyHeadDetector:

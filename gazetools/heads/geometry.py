@@ -35,11 +35,7 @@ Keypoints = npt.NDArray[np.float64]
 
 
 def head_from_keypoints(
-    points_xy: Keypoints,
-    scores: npt.NDArray[np.float64],
-    person_xyxy: npt.NDArray[np.float64],
-    *,
-    min_score: float = MIN_KEYPOINT_SCORE,
+    points_xy: Keypoints, scores: npt.NDArray[np.float64], person_xyxy: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64] | None:
     """The head's box [4] (xmin, ymin, xmax, ymax) in pixels from COCO keypoints [17, 2] with scores [17].
 
@@ -55,21 +51,20 @@ def head_from_keypoints(
     >>> head_from_keypoints(points, scores, np.array([50., 40., 180., 400.])).round(1).tolist()  # from behind
     [92.6, 54.7, 136.4, 105.3]
     """
-    known = scores >= min_score
-    person_height = float(person_xyxy[3] - person_xyxy[1])
+    known = scores >= MIN_KEYPOINT_SCORE
+    least_height = _MIN_SHARE_OF_PERSON * float(person_xyxy[3] - person_xyxy[1])
     sizes = [
         float(np.linalg.norm(points_xy[a] - points_xy[b])) * _HEAD_CM / apart_cm
         for a, b, apart_cm in _DISTANCES_CM
         if known[a] and known[b]
     ]
     if sizes:
-        height = max(*sizes, _MIN_SHARE_OF_PERSON * person_height)
-        return _box_around(_middle_of_head(points_xy, known), height)
+        return _box_around(_middle_of_head(points_xy, known), max(*sizes, least_height))
     if not (known[LEFT_SHOULDER] and known[RIGHT_SHOULDER]):
         return None
     shoulders = points_xy[[LEFT_SHOULDER, RIGHT_SHOULDER]]
     apart = float(np.linalg.norm(shoulders[0] - shoulders[1]))
-    height = max(apart * _HEAD_CM / _SHOULDERS_CM, _MIN_SHARE_OF_PERSON * person_height)
+    height = max(apart * _HEAD_CM / _SHOULDERS_CM, least_height)
     if known[:LEFT_SHOULDER].any():  # one point of the head: it is there
         return _box_around(points_xy[:LEFT_SHOULDER][known[:LEFT_SHOULDER]].mean(axis=0), height)
     up = _up(points_xy, known, apart)
@@ -117,7 +112,7 @@ def head_from_face(face_xyxy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
     """
     width = face_xyxy[..., 2] - face_xyxy[..., 0]
     height = face_xyxy[..., 3] - face_xyxy[..., 1]
-    grown = face_xyxy.astype(np.float64).copy()
+    grown = face_xyxy.astype(np.float64)
     grown[..., 0] -= 0.125 * width
     grown[..., 2] += 0.125 * width
     grown[..., 1] -= 0.33 * height

@@ -12,8 +12,6 @@ from gazetools.heads.spec import VideoHeads
 from gazetools.schemas.extract import SmallHeads
 from gazetools.schemas.store import Prompt
 
-Box = BoxXyxy
-
 
 @dataclass(frozen=True, kw_only=True)
 class FramePrompts:
@@ -22,7 +20,7 @@ class FramePrompts:
     track_id: npt.NDArray[np.int32]
     box_xyxy: npt.NDArray[np.float32]
     """[P, 4] as given, 0..1."""
-    prompt_boxes: list[Box | None]
+    prompt_boxes: list[BoxXyxy | None]
     prompt: npt.NDArray[np.uint8]
     """[P] a `Prompt` each."""
     small: tuple[int, ...] = ()
@@ -35,8 +33,6 @@ _WHOLE = FramePrompts(
     prompt_boxes=[None],
     prompt=np.array([Prompt.NONE], np.uint8),
 )
-
-
 _WHEN_SMALL = {"grow": Prompt.GROWN, "crop": Prompt.CROPPED, "none": Prompt.NONE}
 
 
@@ -53,16 +49,13 @@ def prompts_of_frame(
         return _WHOLE
     rows = heads.table.of_frame(frame_index)
     boxes = heads.table.box_xyxy[rows]
-    prompt_boxes: list[Box | None] = []
-    kinds = []
-    for values in boxes:
-        box: Box = tuple(values.tolist())
-        kind = _WHEN_SMALL[small_heads] if is_empty(box_cells(box, grid_hw)) else Prompt.GIVEN
-        kinds.append(kind)
-        if kind == Prompt.NONE:
-            prompt_boxes.append(None)
-        else:
-            prompt_boxes.append(grow_to_cell(box, grid_hw) if kind == Prompt.GROWN else box)
+    prompt_boxes: list[BoxXyxy | None] = [tuple(box) for box in boxes.tolist()]
+    kinds = [Prompt.GIVEN] * len(boxes)
+    for place, box in enumerate(boxes.tolist()):
+        if is_empty(box_cells(box, grid_hw)):
+            kinds[place] = _WHEN_SMALL[small_heads]
+            if small_heads != "crop":
+                prompt_boxes[place] = grow_to_cell(box, grid_hw) if small_heads == "grow" else None
     return FramePrompts(
         track_id=heads.table.track_id[rows],
         box_xyxy=boxes.astype(np.float32),

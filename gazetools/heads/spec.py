@@ -114,9 +114,9 @@ def open_heads(
 ) -> dict[str, Path] | None:
     """Find what the boxes of every video come from before any work starts; None for `whole`.
 
-    `file:PATH` with one video may be a file. A folder is matched by video id: `PATH/<video_id>.csv` (or `.txt`,
-    also `<video_id>.heads.csv`). Videos without a file are left out of the result and fail by name later, so that
-    the others can go on; if there is none for any video, UsageError. `calib` needs `videos`, id -> file.
+    A folder is matched by video id: `PATH/<video_id>.csv` (or `.txt`, also `<video_id>.heads.csv`). Videos without a
+    file are left out and fail by name later, so that the others can go on; UsageError if no video has one. `calib`
+    needs `videos`, id -> file.
     """
     return None if options.heads == "whole" else _kind(options).find(options, video_ids, videos or {})
 

@@ -50,29 +50,29 @@ class HeadTable:
         roles: dict[int, str] | None = None,
     ) -> HeadTable:
         """Sort, and refuse what is wrong for any video: NaN, swapped corners, two boxes of one person in a frame."""
-        faults = [
+        table = cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line, roles=roles or {})
+        for wrong, rule in (
             (~np.isfinite(box_xyxy).all(axis=1), "is not finite"),
             ((box_xyxy[:, 2:] <= box_xyxy[:, :2]).any(axis=1), "has xmax <= xmin or ymax <= ymin (swapped corners?)"),
             (frame < 0, "has a negative frame number"),
-        ]
-        for wrong, rule in faults:
-            if wrong.any():
-                row = int(np.flatnonzero(wrong)[0])
-                unsorted = cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line)
-                what = f"the box {box_xyxy[row].tolist()} of frame {frame[row]} {rule}"
-                raise unsorted._error(row, what, "Correct the row (boxes are xmin,ymin,xmax,ymax in pixels).")
-        order = np.lexsort((track_id, frame))
-        frame, track_id, box_xyxy, line = frame[order], track_id[order], box_xyxy[order], line[order]
-        twice = np.flatnonzero((np.diff(frame) == 0) & (np.diff(track_id) == 0))
+        ):
+            hint = "Correct the row (boxes are xmin,ymin,xmax,ymax in pixels)."
+            table._refuse(wrong, "the box {box} of frame {frame} " + rule, hint)
+        table = table._rows(np.lexsort((track_id, frame)))
+        twice = np.flatnonzero((np.diff(table.frame) == 0) & (np.diff(table.track_id) == 0))
         if len(twice):
-            row = int(twice[0])
+            first, second = table.line[twice[0] : twice[0] + 2].tolist()
             raise HeadsError(
-                f"{source}, lines {line[row]} and {line[row + 1]}: two boxes of track {track_id[row]} in frame "
-                f"{frame[row]}.",
+                f"{source}, lines {first} and {second}: two boxes of track {table.track_id[twice[0]]} in frame "
+                f"{table.frame[twice[0]]}.",
                 hint="Keep one, or give the second person another track_id.",
-                line=int(line[row + 1]),
+                line=second,
             )
-        return cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line, roles=roles or {})
+        return table
+
+    def _rows(self, places: npt.NDArray[np.intp]) -> HeadTable:
+        columns = {name: getattr(self, name)[places] for name in ("frame", "track_id", "box_xyxy", "line")}
+        return dataclasses.replace(self, **columns)
 
     def normalised(self, *, width: int, height: int, frame_count: int) -> HeadTable:
         """The table with boxes in 0..1 of a `width` x `height` video of `frame_count` frames.
@@ -80,34 +80,31 @@ class HeadTable:
         Boxes reaching over the edge by up to 10 % of the side are cut there and counted. Raises HeadsError naming
         the row for boxes further out, outside altogether, or of frames that the video does not have.
         """
-        beyond = np.flatnonzero(self.frame >= frame_count)
-        if len(beyond):
-            row = int(beyond[0])
-            what = f"the video has {frame_count} decoded frames, numbered from 0 ({len(beyond)} such rows)"
-            hint = "Check that the file belongs to this video and counts frames from 0."
-            raise self._error(row, f"frame {self.frame[row]} does not exist; {what}", hint)
+        what = f"the video has {frame_count} decoded frames, numbered from 0"
+        hint = "Check that the file belongs to this video and counts frames from 0."
+        self._refuse(self.frame >= frame_count, "frame {frame} does not exist; " + what + " ({count} such rows)", hint)
         side = np.array([width, height, width, height], dtype=np.float64)
         boxes = self.box_xyxy / side
         cut = np.clip(boxes, 0.0, 1.0)
         far = (boxes < -OVERSHOOT).any(axis=1) | (boxes > 1 + OVERSHOOT).any(axis=1)
         outside = (cut[:, 2:] <= cut[:, :2]).any(axis=1)
-        wrong = np.flatnonzero(far | outside)
-        if len(wrong):
-            row = int(wrong[0])
-            what = f"lies outside the {width}x{height} video ({len(wrong)} such rows)"
-            hint = "Boxes are pixels of this video after rotation; were they made at another resolution?"
-            raise self._error(row, f"the box {self.box_xyxy[row].tolist()} of frame {self.frame[row]} {what}", hint)
+        what = f"lies outside the {width}x{height} video"
+        hint = "Boxes are pixels of this video after rotation; were they made at another resolution?"
+        self._refuse(far | outside, "the box {box} of frame {frame} " + what + " ({count} such rows)", hint)
         if len(boxes) and self.box_xyxy.max() <= 1.0 and min(width, height) > 16:
             raise HeadsError(
                 f"{self.source}: every coordinate is at most 1, so the boxes seem to be relative, not pixels.",
                 hint=f"Multiply x by {width} and y by {height}.",
             )
-        clipped = self.clipped + int((cut != boxes).any(axis=1).sum())
-        return dataclasses.replace(self, box_xyxy=cut, clipped=clipped)
+        return dataclasses.replace(self, box_xyxy=cut, clipped=self.clipped + int((cut != boxes).any(axis=1).sum()))
 
-    def _error(self, row: int, what: str, hint: str) -> HeadsError:
-        line = int(self.line[row])
-        return HeadsError(f"{self.source}, line {line}: {what}.", hint=hint, line=line)
+    def _refuse(self, wrong: npt.NDArray[np.bool_] | np.bool_, what: str, hint: str) -> None:
+        """Raise HeadsError for the first of the `wrong` rows [N]; `what` has places for {box}, {frame} and {count}."""
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            line, box = int(self.line[row]), self.box_xyxy[row].tolist()
+            text = what.format(box=box, frame=self.frame[row], count=int(wrong.sum()))
+            raise HeadsError(f"{self.source}, line {line}: {text}.", hint=hint, line=line)
 
     def fill_gaps(self, max_frames: int) -> HeadTable:
         """The table with boxes added, on straight lines, where a track is missing for 1 to `max_frames` frames.
@@ -127,20 +124,18 @@ class HeadTable:
         before, after, missing = before[fill], after[fill], missing[fill]
         first = np.repeat(before, missing)
         last = np.repeat(after, missing)
-        step = np.concatenate([np.arange(1, m + 1) for m in missing]) if len(missing) else np.zeros(0, np.int64)
+        step = np.concatenate([np.arange(0), *(np.arange(1, m + 1) for m in missing)])
         share = (step / (np.repeat(missing, missing) + 1))[:, None]
-        frame = np.concatenate((self.frame, self.frame[first] + step))
-        track_id = np.concatenate((self.track_id, self.track_id[first]))
         between = self.box_xyxy[first] + share * (self.box_xyxy[last] - self.box_xyxy[first])
-        order = np.lexsort((track_id, frame))
-        return dataclasses.replace(
+        table = dataclasses.replace(
             self,
-            frame=frame[order],
-            track_id=track_id[order],
-            box_xyxy=np.concatenate((self.box_xyxy, between))[order],
-            line=np.concatenate((self.line, self.line[first]))[order],
+            frame=np.concatenate((self.frame, self.frame[first] + step)),
+            track_id=np.concatenate((self.track_id, self.track_id[first])),
+            box_xyxy=np.concatenate((self.box_xyxy, between)),
+            line=np.concatenate((self.line, self.line[first])),
             filled=self.filled + len(step),
         )
+        return table._rows(np.lexsort((table.track_id, table.frame)))
 
     def of_frame(self, frame_index: int) -> slice:
         """Slice of the rows of one frame."""
@@ -162,8 +157,7 @@ class HeadTable:
             keep = np.sort(by_size[first])
         else:
             keep = np.flatnonzero(np.isin(self.track_id, self._ids_of(people)))
-        columns = {name: getattr(self, name)[keep] for name in ("frame", "track_id", "box_xyxy", "line")}
-        return dataclasses.replace(self, **columns)
+        return self._rows(keep)
 
     def _ids_of(self, people: str) -> list[int]:
         present = np.unique(self.track_id).tolist()

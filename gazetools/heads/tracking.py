@@ -64,7 +64,9 @@ class Tracker:
 
         ids = np.zeros(len(box_xyxy), np.int64)
         if len(named):  # the library answers in an order of its own
-            ids[named.data["place"]] = self._known(named.tracker_id)
+            ours = {track.tracker_id: track_id for track, track_id in self._id_of.items() if track.tracker_id != -1}
+            # 0 where the library has none (-1): a weak finding, or one that began a track
+            ids[named.data["place"]] = [ours.get(int(library_id), 0) for library_id in named.tracker_id]
         alive = {track: self._id_of.get(track, 0) for track in self._library.tracks}
         begun = [track for track, track_id in alive.items() if track_id == 0]
         for place in np.flatnonzero((scores >= self.score) & (ids == 0)):
@@ -74,8 +76,3 @@ class Tracker:
             ids[place] = alive[track] = self.started
         self._id_of = alive
         return ids
-
-    def _known(self, library_ids: npt.NDArray[np.int64]) -> list[int]:
-        """Track ids of the library's; 0 where it has none (-1): a weak finding, or one that began a track."""
-        ours = {track.tracker_id: track_id for track, track_id in self._id_of.items() if track.tracker_id != -1}
-        return [ours.get(int(library_id), 0) for library_id in library_ids]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,7 @@ CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocesso
 def model_folder(name_or_path: str, *, option: str, offline: bool | None = None) -> Path:
     """A folder with `config.json` and `model.safetensors`: `name_or_path` itself, or the hub's snapshot of that name.
 
-    Args:
-        name_or_path: an existing folder, or a name such as `PekingU/rtdetr_r50vd`.
-        option: the option that takes a folder, for the message, such as `--heads detect:`.
-        offline: True never touches the network; None asks `$GAZETOOLS_OFFLINE`.
+    `option` is what takes a folder, for messages, such as `--heads detect:`; `offline` as in `is_offline`.
 
     Raises:
         UsageError: neither a folder nor a name on the hub, or a folder without these files.
@@ -42,17 +37,19 @@ def model_folder(name_or_path: str, *, option: str, offline: bool | None = None)
             f"{option}{name_or_path}: there is no such folder, and it is no name of the form OWNER/MODEL.",
             hint="Check the path.",
         )
-    return _snapshot(name_or_path, option=option, offline=is_offline(offline))
+    return model_folder(_snapshot(name_or_path, option, is_offline(offline)), option=option)
 
 
-def _snapshot(name: str, *, option: str, offline: bool) -> Path:
+def _snapshot(name: str, option: str, offline: bool) -> str:
     from huggingface_hub import snapshot_download
 
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # it reports retries; the error below says what matters
     try:
-        with _quiet_hub():
-            path = snapshot_download(
-                name, allow_patterns=[CONFIG, WEIGHTS, PREPROCESSOR], local_files_only=offline, tqdm_class=None
-            )
+        return snapshot_download(
+            name, allow_patterns=[CONFIG, WEIGHTS, PREPROCESSOR], local_files_only=offline, tqdm_class=None
+        )
     except Exception as error:  # the hub's client raises a dozen kinds for "not there" and "no network"
         why = "this run is offline" if offline else f"it can't be fetched: {type(error).__name__}"
         folder = name.split("/")[1]
@@ -63,19 +60,8 @@ def _snapshot(name: str, *, option: str, offline: bool) -> Path:
             hint=f"Fetch them where there is a network:\n  {commands[0]}\nthen pass: {option}./{folder}{alone}",
             commands=commands,
         ) from error
-    return model_folder(path, option=option)
-
-
-@contextmanager
-def _quiet_hub() -> Iterator[None]:
-    """Silence the hub's messages about retries; the error says what matters."""
-    logger = logging.getLogger("huggingface_hub")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)
 
 
 def face_model_file(name_or_path: str, *, offline: bool | None = None) -> Path:

@@ -20,22 +20,15 @@ class Normalisation:
     sentence = "as the model gave them (0..1)"
     """Description of the values in the dataset's README; `{temperature}` stands for the option."""
     members: tuple[str, ...] = ()
-    """Members with the inverse of each row: INVERSE_MEMBERS, or none where nothing can or need be undone."""
+    """INVERSE_MEMBERS, or none where nothing can or need be undone."""
     formula = "raw = stored * norm_scale + norm_offset"
     """How to compute the raw map from the stored map and the members."""
     total: float | None = None
-    """Sum of each map that is not zero; None: any."""
     peak: float | None = None
-    """Largest value of each map that is not zero; None: any."""
     low: float | None = None
-    """Smallest value of each map that is not zero; None: any."""
+    """Sum, largest and smallest value of each map that is not zero; None: any."""
     promise = ""
     """`total`, `peak` and `low` in words, as the end of a sentence "Maps ..."."""
-
-    @property
-    def changes(self) -> bool:
-        """Whether the numbers of maps change."""
-        return type(self).apply is not Normalisation.apply
 
     def apply(self, maps: Maps, temperature: float) -> Maps:
         """The normalised maps [n, H, W]; a map of zeros stays zeros."""
@@ -78,7 +71,8 @@ class _Sum(Normalisation):
         return np.divide(maps, np.where(total > 0, total, 1.0)).astype(np.float32)
 
     def inverse(self, maps: Maps, temperature: float) -> tuple[Numbers, Numbers]:
-        return _flat(maps).sum(axis=1, dtype=np.float64).astype(np.float32), np.zeros(len(maps), np.float32)
+        total = maps.reshape(len(maps), -1).sum(axis=1, dtype=np.float64)
+        return total.astype(np.float32), np.zeros(len(maps), np.float32)
 
 
 class _MinMax(Normalisation):
@@ -110,7 +104,7 @@ class _Softmax(Normalisation):
         return np.where(peak > 0, powers / powers.sum(axis=(1, 2), keepdims=True), 0.0).astype(np.float32)
 
     def inverse(self, maps: Maps, temperature: float) -> tuple[Numbers, Numbers]:
-        flat = _flat(maps)
+        flat = maps.reshape(len(maps), -1)
         peak = flat.max(axis=1, keepdims=True).astype(np.float64)
         offset = peak[:, 0] + temperature * np.log(_powers(flat, peak, temperature).sum(axis=1))
         return np.full(len(maps), temperature, np.float32), offset.astype(np.float32)
@@ -138,10 +132,6 @@ def register(name: str, rule: Normalisation) -> None:
 def normalise(maps: Maps, rule: Normalise, *, temperature: float = 1.0) -> Maps:
     """Maps [n, H, W] (values >= 0), each normalised by itself by the rule of this name; zeros stay zeros."""
     return NORMALISATIONS[rule].apply(maps, temperature) if len(maps) else maps
-
-
-def _flat(maps: Maps) -> Maps:
-    return maps.reshape(len(maps), -1)
 
 
 def _powers(maps: Maps, peak: Numbers, temperature: float) -> Numbers:

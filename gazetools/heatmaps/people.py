@@ -32,9 +32,7 @@ def weight(inout: npt.NDArray[FloatT], rule: InOut) -> npt.NDArray[FloatT] | Non
 def chosen_tracks(tracks: Mapping[int, str], people: str) -> list[int] | None:
     """Ids of the tracks that `people` names, empty where there is none; None for all of them (`max`, `mean`).
 
-    Args:
-        tracks: track id -> role (`wearer` or `other`).
-        people: a rule as in `PackOptions.people`.
+    `tracks` has the role (`wearer` or `other`) of each track id, `people` is a rule as in `PackOptions.people`.
     """
     if people in ("max", "mean"):
         return None

@@ -26,14 +26,12 @@ class HeatmapReader(Closing):
 
     Reads every layout of gazetools and, without a manifest, heatmaps of other tools: `<id>.npz` with the maps under
     any key (`heatmap`, else the first), `<id>.npy`, `<id>/gaze.npy`, or a folder of numbered .npy files; arrays are
-    [T,H,W], [T,1,H,W] or [H,W]. Nothing is ever unpickled. A stored member of an .npz is read at its offset inside
-    the archive; a compressed one is unpacked once and kept (at most 2 GiB).
+    [T,H,W], [T,1,H,W] or [H,W]. Nothing is unpickled. A compressed .npz is unpacked once and kept (at most 2 GiB).
 
     Readers can be pickled and used in forked or spawned workers: each process opens the files for itself.
 
     Args:
         dataset_path: folder with the heatmaps (and `manifest.json` where gazetools packed them).
-        video_id: id of the video.
         missing: what to do where the video, or a numbered frame of a folder, is not there: `error` raises
             DataFileError, `zero` returns zero maps (`valid` False). A *broken* file is an error in both.
         size: (H, W) of the zero maps of a missing video in a folder without a manifest.
@@ -75,9 +73,8 @@ class HeatmapReader(Closing):
         self._source: StoredMaps | None = None
         self._process = -1
         self._scale = 1.0
-        location = locate(self.dataset_path, video_id)
+        self._location = location = locate(self.dataset_path, video_id)
         self.is_missing = location is None
-        self._location = location
         if location is None:
             self._become_missing(size, resized=resized)
             return
@@ -86,19 +83,20 @@ class HeatmapReader(Closing):
 
     def _open_first(self, location: Location, members: SideMembers | None, *, resized: bool) -> None:
         """Open the maps and read the members next to them, both from one opening of the file."""
-        source = self._opened(members)
-        self._stored_shape = source.shape
-        target = location.entry.target_size if location.entry is not None and resized else None
-        self.shape = source.shape if target is None else (source.shape[0], *target)
-        entry = location.entry
-        self._scale = scale_of(source.dtype, location.path) if entry is None else entry.scale
-        if entry is not None:
-            _check_entry(entry, source, location.path)
-        present = source.present()
+        source, entry, path = self._opened(members), location.entry, location.path
+        self.shape = self._stored_shape = source.shape
+        if entry is None:
+            self._scale = scale_of(source.dtype, path)
+        else:
+            _check_entry(entry, source, path)
+            self._scale = entry.scale
+            if resized and entry.target_size is not None:
+                self.shape = (source.shape[0], *entry.target_size)
         valid, self.inout, self.pts_seconds = (
-            load_side(members, name, self.shape[0], strict=entry is not None, where=location.path)
+            load_side(members, name, self.shape[0], strict=entry is not None, where=path)
             for name in ("valid", "inout", "pts_seconds")
         )
+        present = source.present()
         self.valid = np.ones(self.shape[0], dtype=np.bool_) if valid is None else valid
         if present is not None:
             self.valid = self.valid & present
@@ -160,9 +158,9 @@ class HeatmapReader(Closing):
             raise FrameRangeError(f"times must be a list of finite seconds, got {times!r:.80}.")
         if self.is_missing:
             return np.zeros((len(wanted), *self.shape[1:]), dtype=np.float32)
-        pts = self.pts_seconds
-        known = np.flatnonzero(np.isfinite(pts)) if pts is not None else np.zeros(0, np.intp)
-        if pts is None or not len(known):
+        pts = np.zeros(0) if self.pts_seconds is None else self.pts_seconds
+        known = np.flatnonzero(np.isfinite(pts))
+        if not len(known):
             raise DataFileError(
                 f"The heatmaps of {self.video_id!r} have no times.", hint="Read by index, or pack them with gazetools."
             )
@@ -181,8 +179,7 @@ class HeatmapReader(Closing):
 
     def _opened(self, members: SideMembers | None = None) -> StoredMaps:
         if self._source is None or self._process != os.getpid():
-            if self._location is None:
-                raise AssertionError("a missing video has no source")
+            assert self._location is not None, "a missing video has no source"
             self._source = self._location.layout.open(self._location.path, members)
             self._process = os.getpid()
             if getattr(self, "_stored_shape", self._source.shape) != self._source.shape:
@@ -221,5 +218,4 @@ def _sizes_in_manifest(dataset: Path, *, resized: bool) -> set[tuple[int, int]]:
     if not (dataset / MANIFEST_NAME).exists():
         return set()
     entries = [e for e in raw_manifest(dataset)["videos"].values() if isinstance(e, dict) and {"H", "W"} <= e.keys()]
-    targets = [e.get("target_size") if resized else None for e in entries]
-    return {tuple(t) if t else (e["H"], e["W"]) for e, t in zip(entries, targets, strict=True)}
+    return {tuple((resized and entry.get("target_size")) or (entry["H"], entry["W"])) for entry in entries}

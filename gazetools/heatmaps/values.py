@@ -98,8 +98,10 @@ def scale_of(dtype: np.dtype[Any], where: object) -> float:
 
 def resize(maps: Maps, size_hw: tuple[int, int]) -> Maps:
     """Maps [n, h, w] resized to [n, H, W], bilinear with antialiasing and pixel centres at .5 (torch's interpolate)."""
-    if maps.shape[1:] == size_hw or not len(maps):
-        return maps if maps.shape[1:] == size_hw else np.zeros((0, *size_hw), dtype=np.float32)
+    if maps.shape[1:] == size_hw:
+        return maps
+    if not len(maps):
+        return np.zeros((0, *size_hw), dtype=np.float32)
     import torch
 
     resized = torch.nn.functional.interpolate(

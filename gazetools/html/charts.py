@@ -37,10 +37,13 @@ class Line:
     bars: Sequence[tuple[float, float]] = ()
 
 
-def interval_line(rows: Sequence[Mapping[str, Any]], *, x: str, y: str) -> Line:
-    """The line through (row[x], row[y]) of all rows, with the intervals (row["low"], row["high"])."""
-    rows = sorted(rows, key=lambda row: float(row[x]))
-    return Line(points=[(row[x], row[y]) for row in rows], bars=[(row["low"], row["high"]) for row in rows])
+def interval_lines(rows: Sequence[Mapping[str, Any]], *, x: str, y: str) -> dict[str, Line]:
+    """For each row["arm"] the line through (row[x], row[y]) with the intervals (row["low"], row["high"])."""
+    found = {}
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = sorted((row for row in rows if row["arm"] == arm), key=lambda row: float(row[x]))
+        found[arm] = Line(points=[(row[x], row[y]) for row in own], bars=[(row["low"], row["high"]) for row in own])
+    return found
 
 
 def ticks(low: float, high: float, *, about: int = 5) -> list[float]:

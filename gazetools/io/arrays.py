@@ -56,10 +56,10 @@ def npy_layout(path: Path) -> ArrayHeader:
         return header
 
 
-def load_npy(path: Path, *, max_bytes: int = MAX_LOADED_BYTES) -> AnyArray:
+def load_npy(path: Path) -> AnyArray:
     """The array in the .npy file `path`, read whole. Raises DataFileError."""
     with _opened(path) as (file, header):
-        return read_whole(file, header, where=str(path), max_bytes=max_bytes)
+        return read_whole(file, header, where=str(path))
 
 
 @contextmanager
@@ -115,15 +115,14 @@ def _parse_header(major: int, header: bytes) -> tuple[np.dtype[Any], tuple[int, 
     return dtype, tuple(shape), fortran_order
 
 
-def read_whole(stream: IO[bytes], layout: ArrayHeader, *, where: str, max_bytes: int) -> AnyArray:
-    """The elements behind a header that was just read, refused above `max_bytes`."""
-    if layout.nbytes > max_bytes:
+def read_whole(stream: IO[bytes], layout: ArrayHeader, *, where: str) -> AnyArray:
+    """The elements behind a header that was just read, refused above `MAX_LOADED_BYTES`."""
+    if layout.nbytes > MAX_LOADED_BYTES:
         raise DataFileError(
-            f"{where} has {layout.nbytes} bytes that must be read whole; at most {max_bytes} are allowed.",
+            f"{where} has {layout.nbytes} bytes that must be read whole; at most {MAX_LOADED_BYTES} are allowed.",
             hint="Store it uncompressed in C order (numpy.savez), so that frames can be read one by one.",
         )
-    data = _read_exactly(stream, layout.nbytes, where=where)
-    flat = np.frombuffer(data, dtype=layout.dtype)
+    flat = np.frombuffer(_read_exactly(stream, layout.nbytes, where=where), dtype=layout.dtype)
     return flat.reshape(layout.shape, order="F" if layout.fortran_order else "C")
 
 
@@ -132,7 +131,7 @@ def iter_blocks(stream: IO[bytes], layout: ArrayHeader, rows: int, *, where: str
     if not layout.shape:
         raise DataFileError(f"{where} is a single number; an array with a first axis is needed.")
     if layout.fortran_order and len(layout.shape) > 1:
-        whole = read_whole(stream, layout, where=where, max_bytes=MAX_LOADED_BYTES)
+        whole = read_whole(stream, layout, where=where)
         yield from (whole[start : start + rows] for start in range(0, len(whole), rows))
         return
     row_shape = layout.shape[1:]

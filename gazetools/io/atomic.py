@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,17 +28,10 @@ _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EN
 
 def write_error(error: OSError, path: Path) -> FaultError:
     """The user's message for a failed write to `path` (exit 4)."""
+    what, remedy = f"Writing {path} failed: {error.strerror or error}.", "Check the file system"
     if error.errno in _DISK_FULL:
-        return FaultError(
-            f"No space left while writing {path} ({error.strerror}).",
-            hint="Free some space (or raise the quota) and run the same command again: finished files are kept.",
-            path=str(path),
-        )
-    return FaultError(
-        f"Writing {path} failed: {error.strerror or error}.",
-        hint="Check the file system and run the same command again: finished files are kept.",
-        path=str(path),
-    )
+        what, remedy = f"No space left while writing {path} ({error.strerror}).", "Free some space (or raise the quota)"
+    return FaultError(what, hint=f"{remedy} and run the same command again: finished files are kept.", path=str(path))
 
 
 def temp_path_for(path: Path) -> Path:
@@ -92,8 +86,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     An existing folder at `path` is moved aside first and removed last, so that no mixture can be seen.
     """
-    temp = temp_path_for(path)
-    aside = temp_path_for(path)
+    temp, aside = temp_path_for(path), temp_path_for(path)
     try:
         temp.mkdir(parents=True)
         yield temp
@@ -138,20 +131,20 @@ def check_writable_folder(folder: Path, *, option: str) -> None:
         raise write_error(error, folder) from error
 
 
-def remove_stale_temps(folder: Path, *, foreign_age_seconds: float = 7 * 86400) -> int:
+def remove_stale_temps(folder: Path) -> int:
     """Remove unfinished files below `folder` whose writer is gone; returns their number.
 
     A writer on this machine is gone when its process is. One on another machine of a shared file system counts as gone
-    when its file is older than `foreign_age_seconds`.
+    when its file is older than a week.
     """
     removed = 0
     for path in folder.rglob(f".*{TEMP_MARK}*"):
         machine, _, rest = path.name.split(TEMP_MARK)[-1].partition("-")
         pid = rest.split("-")[0]
         if machine == _machine() and pid.isdigit():
-            gone = not Path(f"/proc/{pid}").exists() if Path("/proc").is_dir() else False
+            gone = Path("/proc").is_dir() and not Path(f"/proc/{pid}").exists()
         else:
-            gone = time.time() - path.lstat().st_mtime > foreign_age_seconds
+            gone = time.time() - path.lstat().st_mtime > 7 * 86400
         if gone:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -163,11 +156,13 @@ def remove_stale_temps(folder: Path, *, foreign_age_seconds: float = 7 * 86400) 
 
 def sha256_of_file(path: Path) -> str:
     """Hex sha256 of the bytes of `path`, read in bounded memory."""
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 18))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-    return digest.hexdigest()
+    with path.open("rb") as file:
+        if sys.version_info >= (3, 11):
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
 
 
 def sha256_while_synced(path: Path) -> str:

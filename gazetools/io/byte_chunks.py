@@ -55,16 +55,10 @@ class ByteChunk:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def _span(
-        self, place: int, rows: npt.NDArray[np.int64] | slice
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """First byte of each cell of a column, and the byte after its last."""
-        start = self._inner[rows, place - 1] + 1 if place else self._starts[rows]
-        return start, self._inner[rows, place] if place < self._cells - 1 else self._ends[rows]
-
     def text(self, place: int, rows: npt.NDArray[np.int64] | slice = slice(None)) -> npt.NDArray[np.bytes_]:
         """The cells of one column as bytes, stripped."""
-        start, end = self._span(place, rows)
+        start = self._inner[rows, place - 1] + 1 if place else self._starts[rows]
+        end = self._inner[rows, place] if place < self._cells - 1 else self._ends[rows]
         length = end - start
         width = int(length.max(initial=0))
         if width > _MAX_CELL:

@@ -84,16 +84,14 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def how_it_ended(process: subprocess.Popen[bytes], *, grace_seconds: float = 5.0) -> str:
+def how_it_ended(process: subprocess.Popen[bytes]) -> str:
     """Words for the end of a child whose channel is closed: `was killed by SIGSEGV`, `exited with code 3`."""
     try:
-        code = process.wait(timeout=grace_seconds)
+        code = process.wait(timeout=5.0)
     except subprocess.TimeoutExpired:
         end_process(process)
         return "closed its channel and had to be killed"
     if code >= 0:
         return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {names.get(-code, f'signal {-code}')}"

@@ -42,9 +42,9 @@ def read_json(
         )
     except OSError as error:
         raise DataFileError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from error
+    except DataFileError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, DataFileError):
-            raise
         raise DataFileError(f"{path} is not valid JSON: {error}.", path=str(path)) from error
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from gazetools.io.arrays import MAX_LOADED_BYTES, AnyArray, ArrayHeader, guard, iter_blocks, read_layout, read_whole
+from gazetools.io.arrays import AnyArray, ArrayHeader, guard, iter_blocks, read_layout, read_whole
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import DataFileError
 
@@ -36,7 +36,7 @@ class Npz(Closing):
             self._file = path.open("rb")
             try:
                 self._size = path.stat().st_size
-                _check_directory_size(self._file, self._size, where=str(path))
+                _check_directory_size(self._file, self._size)
                 self._zip = zipfile.ZipFile(self._file)
                 self._members = self._check_members()
             except BaseException:
@@ -79,10 +79,10 @@ class Npz(Closing):
                 raise zipfile.BadZipFile(f"member {name!r} reaches beyond the archive's data")
         return start + self.layout(name).data_offset
 
-    def load(self, name: str, *, max_bytes: int = MAX_LOADED_BYTES) -> AnyArray:
+    def load(self, name: str) -> AnyArray:
         """The member as an array, read whole with its CRC checked."""
         with self._opened(name) as (stream, header, where):
-            array = read_whole(stream, header, where=where, max_bytes=max_bytes)
+            array = read_whole(stream, header, where=where)
             stream.read(1)  # reaching the end is what makes zipfile compare the CRC
             return array
 
@@ -132,13 +132,12 @@ class Npz(Closing):
         return members
 
 
-def _check_directory_size(file: IO[bytes], size: int, *, where: str) -> None:
+def _check_directory_size(file: IO[bytes], size: int) -> None:
     """Refuse a huge zip directory before zipfile makes objects of it.
 
     End records as in PKWARE's APPNOTE.TXT 4.3.14-4.3.16 (end of central directory, its zip64 locator and record).
     """
-    tail_start = max(0, size - (1 << 16) - 22)
-    file.seek(tail_start)
+    file.seek(max(0, size - (1 << 16) - 22))
     tail = file.read()
     end = tail.rfind(b"PK\x05\x06")
     if end < 0 or len(tail) - end < 22:

@@ -42,17 +42,13 @@ def blocks(size_bytes: int) -> int:
 def check_space(
     folder: Path, *, needed_bytes: int, needed_files: int, what: str, hint: str, files_hint: str | None = None
 ) -> None:
-    """Refuse work that `folder` has no room for.
+    """Raise FaultError (exit 4) with the need, what is free and the hint where `folder` has no room for the work.
 
     Args:
         folder: where it is written; need not exist yet.
-        needed_bytes: most bytes that the work adds at any moment.
-        needed_files: most files and folders that it adds.
+        needed_bytes: most bytes that the work adds at any moment; `needed_files` likewise, folders included.
         what: the subject of the message, such as `The store file of take/cam01`.
-        hint: what to do where bytes are missing.
-        files_hint: what to do where files are missing; None: `hint`.
-
-    Raises FaultError (exit 4) with the need, what is free and the hint.
+        hint: what to do where bytes are missing, and where files are missing without a `files_hint`.
     """
     free = free_space(folder)
     if needed_bytes > free.bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,18 +78,11 @@ class Table:
 def read_table(
     path: Path, *, required: Sequence[str], optional: Sequence[str] = (), rows: tuple[int, int] | None = None
 ) -> Table:
-    """The columns `required` and `optional` of a CSV with a header.
+    """The columns `required`, and those of `optional` that are there, of a CSV in UTF-8 (or gzipped, `.gz`).
 
-    Args:
-        path: UTF-8 CSV, also gzipped where it ends in `.gz`.
-        required: columns without which DataFileError is raised; the nearest name of the header is given.
-        optional: columns taken where present.
-        rows: only data rows [first, end), counted from 0 below the header; shorter where the file ends.
-
-    Raises:
-        DataFileError: missing, empty, too large, not CSV, a duplicated column, or a row of another width.
+    `rows` = (first, end) takes only these data rows, counted from 0 below the header; fewer where the file ends.
+    Raises DataFileError: missing, empty, too large, not CSV, a missing or duplicated column, a row of another width.
     """
-    first, end = rows if rows is not None else (0, None)
     try:
         with _open_text(path) as file:
             reader = csv.reader(file)
@@ -98,15 +91,8 @@ def read_table(
             cells: dict[str, list[str]] = {name: [] for name in places}
             lines: list[int] = []
             wanted = list(zip(cells.values(), places.values(), strict=True))
-            number = -1
-            for row in reader:
-                if not row or (len(row) == 1 and not row[0].strip()):
-                    continue
-                number += 1
-                if number < first:
-                    continue
-                if end is not None and number >= end:
-                    break
+            filled = (row for row in reader if len(row) > 1 or "".join(row).strip())
+            for row in itertools.islice(filled, *(rows or (0, None))):
                 if len(row) != len(header):
                     raise DataFileError(
                         f"{path}, line {reader.line_num}: {len(row)} cells, but the header has {len(header)}.",
@@ -127,7 +113,7 @@ def _open_text(path: Path) -> IO[str]:
     if path.stat().st_size > _MAX_BYTES:
         raise DataFileError(f"{path} has {path.stat().st_size} bytes; at most {_MAX_BYTES} are read.", path=str(path))
     if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="")
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 
 
@@ -138,7 +124,7 @@ def column_places(path: Path, header: list[str], required: Sequence[str], option
     missing = [name for name in required if name not in header]
     if missing:
         near = {name: nearest_name(name, header) for name in missing}
-        listed = ", ".join(f"{name}" + (f" (nearest: {close})" if close else "") for name, close in near.items())
+        listed = ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
         raise DataFileError(
             f"{path} lacks the column(s) {listed}; it has {', '.join(header[:30])}.",
             hint="Is this the file that it is taken for?",

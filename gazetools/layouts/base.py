@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -32,8 +33,6 @@ MEMBER_TYPES: dict[str, np.dtype[Any]] = {
     "norm_offset": np.dtype(np.float32),
 }
 """Type of each array [T] that may lie next to the maps."""
-_OTHER_FILES = 2
-"""The video's other members or origin, and its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +46,8 @@ class MapStream:
     member_names: tuple[str, ...]
     """Names of the arrays [T] next to the maps, keys of MEMBER_TYPES."""
     members: Callable[[], dict[str, npt.NDArray[Any]]]
-    """Returns the arrays of `member_names` in this order. Called once, after the last block, since some are known only
-    then. If it raises, the video is not committed."""
+    """Returns the arrays of `member_names` in this order. Called once, after the last block; if it raises, the video is
+    not committed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +92,7 @@ class SideMembers(Protocol):
     """The named arrays of a packed file: those next to the maps and, except in a folder of frames, the maps."""
 
     @property
-    def names(self) -> list[str]:
-        """Names of the members."""
+    def names(self) -> list[str]: ...
 
     def layout(self, name: str) -> ArrayHeader:
         """Type and shape of a member. Raises DataFileError."""
@@ -102,8 +100,7 @@ class SideMembers(Protocol):
     def load(self, name: str) -> AnyArray:
         """A member as an array. Raises DataFileError."""
 
-    def close(self) -> None:
-        """Release the file."""
+    def close(self) -> None: ...
 
 
 class Layout(ABC):
@@ -144,7 +141,7 @@ class Layout(ABC):
     def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
         """Type and shape of the maps (see `thw`), and their name in messages.
 
-        With `members`, which are those of `path`, this method, `open` and `blocks` need not open the file again.
+        With the `members` of `path` this method, `open` and `blocks` need not open the file again.
         """
 
     @abstractmethod
@@ -179,7 +176,7 @@ class Layout(ABC):
         check_space(
             path.parent,
             needed_bytes=needed_bytes,
-            needed_files=files + _OTHER_FILES,
+            needed_files=files + 2,  # the video's other members or origin, and its folder
             what=str(path),
             hint="Free some space, or choose a smaller --size or --dtype; finished videos are kept.",
             files_hint=self.files_hint,
@@ -208,10 +205,9 @@ def thw(shape: tuple[int, ...], where: str) -> Shape:
 
 
 def side_header(members: SideMembers | None, name: str, *, strict: bool) -> ArrayHeader | None:
-    """Type and shape of a member next to the maps, None where there is none.
+    """Type and shape of a member next to the maps, None where there is none or, unless `strict`, it can't be used.
 
-    In files of other tools a name such as `valid` may mean anything: a member that can't be used counts as absent.
-    With `strict` it raises DataFileError.
+    In files of other tools a name such as `valid` may mean anything. With `strict` it raises DataFileError.
     """
     if members is None or name not in members.names:
         return None
@@ -249,10 +245,8 @@ class MemoryMaps(StoredMaps):
 class FileMaps(StoredMaps):
     """Maps that lie uncompressed in one file, read with positioned reads at their offsets.
 
-    Positioned reads are as fast as a memory map for the frames of a clip, and several times faster from a cold cache,
-    since the wanted ranges are announced first and arrive together. A file that is cut while it is open raises
-    DataFileError, where a memory map would kill the process with SIGBUS. The descriptor has no shared position, so
-    threads and forked workers may use it.
+    They are as fast as a memory map for the frames of a clip, and several times faster from a cold cache, since the
+    wanted ranges are announced first and arrive together.
     """
 
     def __init__(self, path: Path, header: ArrayHeader, offset: int) -> None:
@@ -266,8 +260,6 @@ class FileMaps(StoredMaps):
     def read(self, indices: Indices) -> AnyArray:
         """Raises DataFileError where the file has been cut since it was opened."""
         maps = np.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
-        if not len(indices):
-            return maps
         buffer = maps.reshape(-1).view(np.uint8).data
         size = self._frame_bytes
         runs = _runs_of(indices)
@@ -284,11 +276,6 @@ class FileMaps(StoredMaps):
 
 def _runs_of(indices: Indices) -> list[tuple[int, int, int]]:
     """(position, first index, count) of each run of consecutive indices."""
-    listed = indices.tolist()
-    runs = []
-    start = 0
-    for position in range(1, len(listed) + 1):
-        if position == len(listed) or listed[position] != listed[position - 1] + 1:
-            runs.append((start, listed[start], position - start))
-            start = position
-    return runs
+    listed = indices.tolist()  # clips are short: numpy would take ten times as long
+    starts = [at for at in range(len(listed)) if at == 0 or listed[at] != listed[at - 1] + 1]
+    return [(start, listed[start], stop - start) for start, stop in pairwise([*starts, len(listed)])]

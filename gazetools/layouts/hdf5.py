@@ -18,8 +18,6 @@ from gazetools.schemas.errors import DataFileError
 if TYPE_CHECKING:
     import h5py
 
-_MAX_RANK = 3
-
 
 class Hdf5Layout(Layout):
     """`<video_id>.h5` with the dataset `heatmap` and one per member, uncompressed and contiguous."""
@@ -79,20 +77,15 @@ class Hdf5Members:
 
     @property
     def names(self) -> list[str]:
-        """Names of the members."""
         return list(self._headers)
 
     def layout(self, name: str) -> ArrayHeader:
         """Type, shape and place in the file."""
-        try:
-            return self._headers[name]
-        except KeyError:
-            raise DataFileError(
-                f"{self.path} has no member {name!r}; it has {self.names}.", path=str(self.path)
-            ) from None
+        if name not in self._headers:
+            raise DataFileError(f"{self.path} has no member {name!r}; it has {self.names}.", path=str(self.path))
+        return self._headers[name]
 
     def load(self, name: str) -> AnyArray:
-        """A member as an array."""
         header = self.layout(name)
         with self.path.open("rb") as file:
             file.seek(header.data_offset)
@@ -102,7 +95,7 @@ class Hdf5Members:
         return np.frombuffer(bytearray(data), header.dtype).reshape(header.shape)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing, since no file stays open."""
 
     def _check(self, file: h5py.File, name: str, size: int) -> ArrayHeader:
         import h5py
@@ -115,7 +108,7 @@ class Hdf5Members:
         if dataset.is_virtual or dataset.external or dataset.chunks is not None:
             raise DataFileError(f"{self.path}: {name} is not stored in one piece in this file, which is refused.")
         dtype, shape = dataset.dtype, dataset.shape
-        if dtype.kind not in "fiub" or not 1 <= len(shape) <= _MAX_RANK:
+        if dtype.kind not in "fiub" or len(shape) not in (1, 2, 3):
             raise DataFileError(f"{self.path}: {name} is {dtype} of shape {shape}; arrays of numbers are needed.")
         header = ArrayHeader(
             dtype=dtype, shape=tuple(shape), fortran_order=False, data_offset=dataset.id.get_offset() or 0

@@ -26,7 +26,6 @@ _WHOLE_ARRAY_IN_FOLDER = "gaze.npy"
 class Location:
     """Where a video's heatmaps lie."""
 
-    video_id: str
     layout: Layout
     path: Path
     entry: PackedVideo | None
@@ -44,12 +43,9 @@ def locate(dataset: Path, video_id: str) -> Location | None:
         raise DataFileError(
             f"The heatmap dataset {dataset} is not a folder.", hint="Pass the folder that holds the heatmaps."
         )
+    find = _stated_location if (dataset / MANIFEST_NAME).exists() else _foreign_location
     try:
-        video_id = check_video_id(video_id)
-        if (dataset / MANIFEST_NAME).exists():
-            location = _stated_location(dataset, video_id)
-        else:
-            location = _foreign_location(dataset, video_id)
+        location = find(dataset, check_video_id(video_id))
         if location is not None:
             check_below(location.path, dataset, video_id)
     except UsageError as error:
@@ -70,7 +66,7 @@ def _stated_location(dataset: Path, video_id: str) -> Location | None:
         raise DataFileError(f"{path}: the entry of {video_id!r} is broken: {problems}.", path=str(path)) from None
     if (layout := layout_named(video_id, entry.file)) is None:
         raise DataFileError(f"{path}: the file {entry.file!r} of {video_id!r} is not its own.")
-    return Location(video_id=video_id, layout=layout, path=dataset / entry.file, entry=entry)
+    return Location(layout=layout, path=dataset / entry.file, entry=entry)
 
 
 def _foreign_location(dataset: Path, video_id: str) -> Location | None:
@@ -79,7 +75,7 @@ def _foreign_location(dataset: Path, video_id: str) -> Location | None:
     path = next((path for path in (npz, npy, folder / _WHOLE_ARRAY_IN_FOLDER) if path.is_file()), None)
     if path is None and folder.is_dir() and is_frame_folder(folder):
         path = folder
-    return None if path is None else Location(video_id=video_id, layout=layout_at(path), path=path, entry=None)
+    return None if path is None else Location(layout=layout_at(path), path=path, entry=None)
 
 
 def list_foreign(root: Path) -> dict[str, list[Path]]:
@@ -92,15 +88,14 @@ def list_foreign(root: Path) -> dict[str, list[Path]]:
     for path in sorted(root.rglob("*.np[yz]")):
         if any(part.startswith(".") for part in path.relative_to(root).parts) or path.parent in folders:
             continue
+        place, named = path, path.with_suffix("")
         if path.suffix == ".npy" and is_frame_folder(path.parent):
             folders.add(path.parent)
-            folder = path.parent
-            name = root.resolve().name if folder == root else folder.relative_to(root).as_posix()
-            found.setdefault(name, []).append(folder)
+            place = named = path.parent
         elif path.name == _WHOLE_ARRAY_IN_FOLDER and path.parent != root:
-            found.setdefault(path.parent.relative_to(root).as_posix(), []).append(path)
-        else:
-            found.setdefault(path.relative_to(root).with_suffix("").as_posix(), []).append(path)
+            named = path.parent
+        name = root.resolve().name if named == root else named.relative_to(root).as_posix()
+        found.setdefault(name, []).append(place)
     return found
 
 

@@ -31,8 +31,6 @@ from gazetools.layouts.npz import npy_header, write_members
 from gazetools.schemas.dataset import INDEX_NPZ
 from gazetools.schemas.errors import DataFileError
 
-_HEADER_BYTES = 128
-"""Size of an .npy header of a map."""
 _NUMBERED_FRAME = re.compile(r"^(?:.*\D)?(\d{1,9})\.npy$")
 
 
@@ -85,8 +83,8 @@ class NpyFolder(Layout):
         return sum(file.stat().st_size for file in path.iterdir())
 
     def need(self, frames: int, map_bytes: int) -> tuple[int, int]:
-        """Every frame takes whole blocks of the disk."""
-        return frames * blocks(map_bytes + _HEADER_BYTES), frames
+        """Every frame takes whole blocks of the disk for its header of 128 bytes and its map."""
+        return frames * blocks(128 + map_bytes), frames
 
     def readme(self, file: str) -> str:
         return f"Or with numpy alone: `numpy.load({file + '/frame_000000.npy'!r})`; `index.npz` has the rest."
@@ -175,9 +173,9 @@ class FolderMaps(StoredMaps):
 
 
 def is_frame_folder(folder: Path) -> bool:
-    """Whether `folder` holds one map per numbered .npy file, rather than one video per file.
+    """Whether `folder` holds one map ([H,W] or [1,H,W]) per numbered .npy file, rather than one video per file.
 
-    The first file decides: a single map is [H,W] or [1,H,W]. A file that can't be read counts as a single map.
+    The first file decides; one that can't be read counts as a map.
     """
     names = sorted(path.name for path in folder.iterdir() if _NUMBERED_FRAME.match(path.name))
     if not names or names[0].startswith("."):
@@ -194,16 +192,13 @@ def numbered_frames(folder: Path) -> dict[int, str]:
 
     Raises DataFileError where two have one number or the folder can't be read.
     """
-    frames: dict[int, str] = {}
     try:
-        names = [path.name for path in folder.iterdir()]
+        names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise DataFileError(f"Cannot read {folder}: {error.strerror}.", path=str(folder)) from error
-    for name in names:
-        match = _NUMBERED_FRAME.match(name)
-        if match is None or name.startswith("."):
-            continue
-        number = int(match.group(1))
+    frames: dict[int, str] = {}
+    for match in filter(None, map(_NUMBERED_FRAME.match, names)):
+        number, name = int(match.group(1)), match.string
         if number in frames:
             raise DataFileError(f"{folder}: {frames[number]} and {name} have the same frame number {number}.")
         frames[number] = name

@@ -90,9 +90,8 @@ def write_members(archive: zipfile.ZipFile, members: dict[str, npt.NDArray[Any]]
 def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     """What precedes the elements in an .npy file."""
     stream = io.BytesIO()
-    npy_format.write_array_header_1_0(
-        stream, {"descr": npy_format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    )
+    header = {"descr": npy_format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    npy_format.write_array_header_1_0(stream, header)
     return stream.getvalue()
 
 
@@ -114,7 +113,5 @@ def _alignment_field(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, large: 
     """Extra field whose length makes the member's data begin at a multiple of _ALIGNMENT in the file."""
     local_header = 30 + len(info.filename) + (20 if large else 0)
     start = (archive.fp.tell() if archive.fp else 0) + local_header
-    padding = -start % _ALIGNMENT
-    if padding < 6:
-        padding += _ALIGNMENT
+    padding = 6 + -(start + 6) % _ALIGNMENT  # the field itself takes 6 bytes
     return struct.pack("<HHH", _ALIGNMENT_FIELD, padding - 4, _ALIGNMENT) + bytes(padding - 6)

@@ -1,7 +1,8 @@
 """Gaze target metrics as Gaze-LLE reports them on GazeFollow and VideoAttentionTarget, and target heatmaps.
 
-The numbers equal those of fkryan/gazelle's `gazelle/utils.py` and evaluation scripts with all their peculiarities,
-which the docstrings name, so that results are comparable with published ones. Coordinates are fractions of the frame.
+The numbers are those of fkryan/gazelle's `gazelle/utils.py` and evaluation scripts, oddities included, so that results
+stay comparable with published ones; each docstring names the oddities. Coordinates are fractions of the frame. AUC and
+average precision raise EnvironmentLacksError where scikit-learn is not installed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def gazefollow_auc(
 
     The map is resized bilinearly (half-pixel centres, no antialiasing, float32) to the image; positive pixels are
     (int(x * width), int(y * height)), at most the last column or row. Annotators with x < 0 (gaze out of the frame)
-    are left out; y is ignored.
+    are left out, whatever their y.
 
     Args:
         heatmap: [h, w] of any scale.
@@ -38,9 +39,6 @@ def gazefollow_auc(
 
     Returns:
         0..1, ties counted as in scikit-learn; 0.5 for a constant map; NaN where no annotator is inside the frame.
-
-    Raises:
-        EnvironmentLacksError: scikit-learn is not installed.
     """
     import torch
     import torch.nn.functional as F
@@ -69,17 +67,11 @@ def gazefollow_l2(heatmap: HeatmapHw, gt_x: Sequence[float], gt_y: Sequence[floa
 
 
 def vat_auc(heatmap: HeatmapHw, gt_x: float, gt_y: float) -> float:
-    """Area under the ROC curve on VideoAttentionTarget: the map against a rectangle around the target.
+    """Area under the ROC curve on VideoAttentionTarget (0..1): the map against a rectangle around the target.
 
-    The rectangle extends 3 sigma = 9 cells to each side of the target's cell on the 64x64 map. Its end is cut at 63, so
-    that the last row and column are never positive.
-
-    Returns:
-        0..1; NaN where the rectangle is empty (target right of or below the frame).
-
-    Raises:
-        UsageError: the map is not 64x64; the metric is defined for no other size.
-        EnvironmentLacksError: scikit-learn is not installed.
+    The rectangle reaches 3 sigma = 9 cells to each side of the target's cell on the 64x64 map; its end is cut at 63,
+    so that the last row and column are never positive. NaN where it is empty (target right of or below the frame).
+    Raises UsageError for maps that are not 64x64, for which alone the metric is defined.
     """
     values = _vat_map(heatmap)
     reach = 3 * VAT_SIGMA
@@ -108,12 +100,7 @@ def predicted_point(heatmap: HeatmapHw) -> tuple[float, float]:
 def inout_average_precision(inout: Sequence[float], scores: Sequence[float]) -> float:
     """Average precision of "the target is inside the frame" (scikit-learn's step-wise sum, no interpolation).
 
-    Args:
-        inout: truth of each row: 1 inside, 0 outside.
-        scores: predicted probability of 1 for each row.
-
-    Raises:
-        EnvironmentLacksError: scikit-learn is not installed.
+    `inout` is 1 inside and 0 outside, `scores` are the predicted probabilities of 1.
     """
     _same_length(inout, scores)
     return float(_sklearn_metrics().average_precision_score(np.asarray(inout), np.asarray(scores)))
@@ -136,15 +123,9 @@ def target_heatmap(
 
     Args:
         x, y: target as fractions; negative means out of the frame.
-        height, width: cells of the map.
-        sigma: width of the blob in cells.
+        height, width: of the map, float32 in 0..1.
+        sigma: in cells, at least 1.
         kind: `gaussian` exp(-d^2 / 2 sigma^2), or `cauchy` sigma / (d^2 + sigma^2)^1.5.
-
-    Returns:
-        float32 [height, width] in 0..1.
-
-    Raises:
-        UsageError: sigma below 1, or an unknown kind.
     """
     if sigma < 1 or kind not in ("gaussian", "cauchy"):
         raise UsageError(f"target_heatmap: sigma={sigma!r} must be at least 1 and kind={kind!r} gaussian or cauchy.")
@@ -156,10 +137,7 @@ def target_heatmap(
     values = np.exp(-squared / (2 * sigma**2)) if kind == "gaussian" else sigma / (squared + sigma**2) ** 1.5
     inside = (np.abs(dx) <= 3 * sigma)[None, :] & (np.abs(dy) <= 3 * sigma)[:, None]
     blob: npt.NDArray[np.float32] = np.where(inside, values, 0.0).astype(np.float32)
-    peak = np.float32(blob.max())
-    if peak > 0:
-        blob /= peak
-    return blob
+    return blob / (blob.max() or np.float32(1))
 
 
 def _roc_auc(target_hw: npt.NDArray[np.bool_], scores_hw: npt.NDArray[Any]) -> float:

@@ -71,9 +71,10 @@ def convert(
     """
     source, dataset = Path(source), Path(output)
     options, videos = _plan(source, layout, dtype)
-    if dataset.resolve() == source.resolve() or dataset.resolve().is_relative_to(source.resolve()):
+    if dataset.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"The dataset {dataset} would lie inside {source}.", hint="Choose a folder outside of it.")
-    return pack_videos(videos, dataset, options, overwrite=overwrite, workers=workers, progress=progress)
+    chosen = {video.video_id: video.pack for video in sorted(videos, key=lambda video: video.video_id)}
+    return pack_videos(chosen, dataset, options, overwrite=overwrite, workers=workers, progress=progress)
 
 
 def _plan(source: Path, layout: LayoutName, dtype: PackDtype | None) -> tuple[PackOptions, list[_StoredVideo]]:
@@ -94,21 +95,20 @@ def _plan(source: Path, layout: LayoutName, dtype: PackDtype | None) -> tuple[Pa
         options = parse_settings(PackOptions, {**manifest.options.model_dump(), "layout": layout}, what="convert")
     else:
         videos = []
-        for video_id, paths in list_foreign(source).items():
-            if len(paths) > 1:
-                raise UsageError(
-                    f"{' and '.join(map(str, paths))} are both of {video_id!r}.", hint="Remove one of them."
-                )
-            videos.append(_StoredVideo(video_id, layout_at(paths[0]), paths[0], source, None))
+        for video_id, (path, *others) in list_foreign(source).items():
+            if others:
+                both = " and ".join(map(str, (path, *others)))
+                raise UsageError(f"{both} are both of {video_id!r}.", hint="Remove one of them.")
+            videos.append(_StoredVideo(video_id, layout_at(path), path, source, None))
         if not videos:
             raise UsageError(f"{source} holds no .npz and no .npy.", hint="Pass a dataset or a folder of heatmaps.")
         options = parse_settings(PackOptions, {"layout": layout, "dtype": dtype or "float32"}, what="convert")
-    return options, sorted(videos, key=lambda video: video.video_id)
+    return options, videos
 
 
 @dataclass(frozen=True)
 class _StoredVideo:
-    """Packed or foreign heatmaps of one video, see VideoToPack."""
+    """Packed or foreign heatmaps of one video."""
 
     video_id: str
     layout: Layout
@@ -118,6 +118,7 @@ class _StoredVideo:
     """None for heatmaps of another tool."""
 
     def pack(self, draft: ManifestDraft, progress: Progress) -> PackedItem:
+        """Copy them into the dataset, a PackVideo."""
         if not self.path.exists():
             raise DataFileError(f"{self.path} does not exist.", hint="Run gazetools validate on the source.")
         found = self.layout.sha256(self.path)
@@ -131,7 +132,10 @@ class _StoredVideo:
         if (unchanged := place.unchanged()) is not None:
             return unchanged
         with self.layout.open(self.path) as maps:
-            dtype = np.dtype(self.entry.dtype if self.entry else self._foreign_dtype(maps, draft.options))
+            if self.entry is None:
+                scale_of(maps.dtype, self.path)  # refuses numbers whose scale is unknown
+            kept = maps.dtype.name in ("float16", "float32", "uint8") and draft.options.dtype == "float32"
+            dtype = np.dtype(maps.dtype.name if kept or self.entry else draft.options.dtype)
             sides = self._sides(maps)
             fields = place.write(
                 MapStream(
@@ -162,11 +166,6 @@ class _StoredVideo:
         if hashlib.sha256(data).hexdigest() != entry.origin_sha256:
             raise DataFileError(f"The sha256 of {path} is not its manifest's.", hint="Pack it again.")
         return data
-
-    def _foreign_dtype(self, maps: StoredMaps, options: PackOptions) -> str:
-        scale_of(maps.dtype, self.path)  # refuses numbers whose scale is unknown
-        kept = maps.dtype.name in ("float16", "float32", "uint8") and options.dtype == "float32"
-        return maps.dtype.name if kept else options.dtype
 
     def _blocks(self, maps: StoredMaps, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[np.generic]]:
         """The numbers of a dataset as they are; those of another tool in `dtype`, checked to be in 0..1."""

@@ -67,9 +67,8 @@ def plan_grid(store: StoreReader, options: PackOptions, warnings: list[str]) -> 
     frames = store.row_frame[chosen]
     starts = np.searchsorted(frames, store.frames.index, side="left")
     stops = np.searchsorted(frames, store.frames.index, side="right")
-    has_frame = shown >= 0
-    start = np.where(has_frame, starts[shown] if len(starts) else 0, 0).astype(np.int64)
-    stop = np.where(has_frame, stops[shown] if len(stops) else 0, 0).astype(np.int64)
+    # `shown` is -1 for no frame, whose range, the last entry, is empty
+    start, stop = np.append(starts, 0)[shown], np.append(stops, 0)[shown]
     inout = _largest_inout(store.row_inout[chosen], start, stop)
     before, after, blend = _fill(stop > start, pts, options.missing)
     filled = (stop == start) & (before >= 0)
@@ -118,7 +117,7 @@ def _chosen_rows(store: StoreReader, people: str) -> Ints:
             f"{store.video_id!r} has no person {people!r}; its people are: {known}.",
             hint="Choose one with --people, or max or mean for all.",
         )
-    return np.flatnonzero(np.isin(store.row_track_id, tracks)).astype(np.int64)
+    return np.flatnonzero(np.isin(store.row_track_id, tracks))
 
 
 def _weights(store: StoreReader, chosen: Ints, rule: InOut) -> npt.NDArray[np.float32] | None:
@@ -134,14 +133,11 @@ def _weights(store: StoreReader, chosen: Ints, rule: InOut) -> npt.NDArray[np.fl
 def _shown_frames(store: StoreReader, options: PackOptions, warnings: list[str]) -> tuple[Ints, Floats]:
     """Position among the processed frames (-1 for none) and time of each grid row."""
     index, processed_pts = store.frames.index, store.frames.pts_seconds
-    if options.align == "native":
-        grid_pts = processed_pts.copy()
-        shown = np.arange(len(index), dtype=np.int64)
-    else:
-        grid_pts = _pts_of_decoded_frames(store, warnings)
-        shown = np.full(len(grid_pts), -1, dtype=np.int64)
-        shown[index] = np.arange(len(index))
+    native = options.align == "native"
+    grid_pts = processed_pts.copy() if native else _pts_of_decoded_frames(store, warnings)
     if options.fps is None:
+        shown = np.full(len(grid_pts), -1, dtype=np.int64)
+        shown[slice(None) if native else index] = np.arange(len(index))
         return shown, grid_pts
     known = grid_pts[np.isfinite(grid_pts)]
     if not len(known):

@@ -50,8 +50,7 @@ class ManifestDraft:
             self._entries = dict(manifest.videos)
             if manifest.options.key() != options.key():
                 self._check_may_replace(manifest, overwrite=overwrite)
-        if self._work.is_dir():
-            self._take_journal()
+        self._take_journal()
 
     @property
     def video_ids(self) -> set[str]:
@@ -81,26 +80,21 @@ class ManifestDraft:
 
     def commit(self) -> None:
         """Write the manifest unless it is up to date, and README.md; then delete the journal."""
-        videos = {video_id: self._entries[video_id] for video_id in sorted(self._entries)}
-        for video_id in self._replaced:
-            videos.pop(video_id, None)
+        videos = {video_id: self._entries[video_id] for video_id in sorted(self._entries.keys() - self._replaced)}
         manifest = Manifest(tool_version=__version__, layout=self.options.layout, options=self.options, videos=videos)
         text = dumps(manifest.model_dump(mode="json", by_alias=True))
         if text != self._old_text:
             write_bytes_atomic(self.dataset / MANIFEST_NAME, text.encode("utf-8"))
-        self._write_readme(manifest)
+        path, readme_text = self.dataset / README_NAME, readme(manifest).encode("utf-8")
+        old = path.read_bytes() if path.is_file() else None
+        # a README.md that is not of gazetools stays
+        if old != readme_text and (old is None or old.startswith(README_HEADING)):
+            write_bytes_atomic(path, readme_text, durable=False)
         shutil.rmtree(self._work, ignore_errors=True)
 
-    def _write_readme(self, manifest: Manifest) -> None:
-        """Write DATASET/README.md unless a file that is not of gazetools has that name."""
-        path, text = self.dataset / README_NAME, readme(manifest).encode("utf-8")
-        old = path.read_bytes() if path.is_file() else None
-        if old != text and (old is None or old.startswith(README_HEADING)):
-            write_bytes_atomic(path, text, durable=False)
-
-    def allow_only(self, video_ids: list[str]) -> None:
+    def allow_only(self, video_ids: set[str]) -> None:
         """Raise UsageError where packing with new options would leave videos of the old ones in the dataset."""
-        if left := sorted(self._replaced - set(video_ids)):
+        if left := sorted(self._replaced - video_ids):
             raise UsageError(
                 f"{self.dataset} was packed with other options and holds {len(left)} videos that this run would not "
                 f"replace, such as {left[0]!r}.",

@@ -23,7 +23,6 @@ _MAX_ROWS_AT_ONCE = 1024
 _MAX_GAP = 16
 """Up to so many unwanted rows between two wanted ones are read too, which is faster than a second read."""
 _HALF_ONE = 0x3C00
-Halves = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +33,12 @@ class PackedMaps:
     grid: Grid
     options: PackOptions
     size_hw: tuple[int, int]
-    _inverse: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
-    """First row of a block -> [2, n] scale and offset of its rows."""
+    _inverse: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    """[2, n] scale and offset of each block's rows."""
 
     @property
     def _rule(self) -> Normalisation:
         return NORMALISATIONS[self.options.normalize]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(T, H, W)"""
-        return len(self.grid), *self.size_hw
 
     def blocks(self) -> Iterator[npt.NDArray[np.generic]]:
         """Blocks [n, H, W] in the dataset's dtype, in grid order; n sums to T.
@@ -71,7 +65,7 @@ class PackedMaps:
         """Whether these grid rows show single raw maps bit by bit."""
         return (
             self.options.dtype == "float16"
-            and not self._rule.changes
+            and self.options.normalize == "none"
             and self.options.missing != "interpolate"
             and self.grid.weights is None
             and self.store.heatmap_shape == self.size_hw
@@ -115,7 +109,7 @@ class PackedMaps:
         rows = np.full((2, len(before)), np.nan, np.float32)
         there = (before >= 0) & ~blended
         rows[:, there] = inverse[:, np.searchsorted(sources, before[there])]
-        self._inverse[block.start] = rows
+        self._inverse.append(rows)
 
     @property
     def member_names(self) -> tuple[str, ...]:
@@ -124,8 +118,7 @@ class PackedMaps:
 
     def members(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays [T] next to the maps, complete once `blocks` has been iterated."""
-        empty = np.zeros((2, 0), np.float32)
-        inverse = np.concatenate([empty, *(self._inverse[start] for start in sorted(self._inverse))], axis=1)
+        inverse = np.concatenate([np.zeros((2, 0), np.float32), *self._inverse], axis=1)
         arrays = (self.grid.valid, self.grid.inout, self.grid.pts_seconds, *(row.copy() for row in inverse))
         return dict(zip(self.member_names, arrays, strict=False))
 
@@ -143,7 +136,7 @@ class PackedMaps:
             rows[mixed] = (1 - share) * rows[mixed] + share * maps[np.searchsorted(sources, after[mixed])]
         return rows
 
-    def _read_rows(self, rows: Ints) -> Halves:
+    def _read_rows(self, rows: Ints) -> npt.NDArray[np.float16]:
         """Raw maps of the store rows `rows` (ascending, repeats allowed), checked to be in 0..1."""
         parts = [np.zeros((0, *self.store.heatmap_shape), dtype=np.float16)]
         for run in np.split(rows, np.flatnonzero(np.diff(rows) > _MAX_GAP) + 1) if len(rows) else []:
@@ -156,17 +149,14 @@ class PackedMaps:
         raw = parts[1] if len(parts) == 2 else np.concatenate(parts)
         # one pass over the bits finds everything outside 0..1: signs, NaN and infinities are larger numbers
         if int(raw.view(np.uint16).max(initial=0)) > _HALF_ONE:
-            self._refuse_bad(raw, rows)
+            bad = ~((raw >= 0) & (raw <= 1)).all(axis=(1, 2))  # minus zero is allowed
+            if bad.any():
+                frames = np.unique(self.store.row_frame[rows[bad]])
+                raise DataFileError(
+                    f"{self.store.video_id!r} has raw heatmaps outside 0..1 or NaN at frames {frames[:10].tolist()}.",
+                    hint="Run gazetools validate, then extract this video again with --overwrite.",
+                )
         return raw
-
-    def _refuse_bad(self, raw: Halves, rows: Ints) -> None:
-        bad = ~((raw >= 0) & (raw <= 1)).all(axis=(1, 2))  # minus zero is allowed
-        if bad.any():
-            frames = np.unique(self.store.row_frame[rows[bad]])
-            raise DataFileError(
-                f"{self.store.video_id!r} has raw heatmaps outside 0..1 or NaN at frames {frames[:10].tolist()}.",
-                hint="Run gazetools validate, then extract this video again with --overwrite.",
-            )
 
 
 def _parts(counts: Ints) -> Iterator[slice]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,20 +23,12 @@ from gazetools.schemas.dataset import ORIGIN_SUFFIX, PackedItem, PackedVideo, Pa
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.video_id import path_of_id
 
-
-class VideoToPack(Protocol):
-    """One video of a run."""
-
-    @property
-    def video_id(self) -> str:
-        """Its id in the dataset."""
-
-    def pack(self, draft: ManifestDraft, progress: Progress) -> PackedItem:
-        """Pack it into the dataset. A UsageError fails this video, a FaultError stops the run."""
+PackVideo = Callable[[ManifestDraft, Progress], PackedItem]
+"""Packs one video into the dataset. A UsageError fails this video, a FaultError stops the run."""
 
 
 def pack_videos(
-    videos: Sequence[VideoToPack],
+    videos: Mapping[str, PackVideo],
     dataset: Path,
     options: PackOptions,
     *,
@@ -44,29 +36,28 @@ def pack_videos(
     workers: int | None,
     progress: Progress | None,
 ) -> PackReport:
-    """Check the dataset folder, pack the videos in a few threads, write the manifest last."""
+    """Check the dataset folder, pack the videos, given by id, in a few threads, write the manifest last."""
     progress = SharedProgress(progress or NoProgress())
     check_writable_folder(dataset, option="-o")
     remove_stale_temps(dataset)
     draft = ManifestDraft(dataset, options, overwrite=overwrite)
-    ids = [video.video_id for video in videos]
-    draft.allow_only(ids)
-    LAYOUTS[options.layout].check_ids({*ids} | draft.video_ids)
+    draft.allow_only(set(videos))
+    LAYOUTS[options.layout].check_ids(set(videos) | draft.video_ids)
     progress.start("videos", len(videos), unit="videos")
 
-    def one(video: VideoToPack) -> PackedItem:
+    def one(video_id: str) -> PackedItem:
         began = time.monotonic()
         try:
-            item = video.pack(draft, progress)
+            item = videos[video_id](draft, progress)
             item = item.model_copy(update={"seconds": time.monotonic() - began})
         except UsageError as error:
-            progress.say(f"failed: {video.video_id}: {error}")
-            item = PackedItem(video_id=video.video_id, status="failed", reason=str(error))
-        progress.finish(video.video_id)
+            progress.say(f"failed: {video_id}: {error}")
+            item = PackedItem(video_id=video_id, status="failed", reason=str(error))
+        progress.finish(video_id)
         progress.advance("videos")
         return item
 
-    items = each(one, videos, workers=workers or min(4, os.cpu_count() or 1))
+    items = each(one, list(videos), workers=workers or min(4, os.cpu_count() or 1))
     progress.finish("videos")
     draft.commit()
     return PackReport(output=str(dataset), items=items)
@@ -82,14 +73,13 @@ class Place:
     """sha256 of the file from which the video is packed."""
 
     @property
-    def layout(self) -> Layout:
-        """The dataset's layout."""
+    def _layout(self) -> Layout:
         return LAYOUTS[self.draft.options.layout]
 
     @property
-    def path(self) -> Path:
+    def _path(self) -> Path:
         """File or folder of the video."""
-        return path_of_id(self.draft.dataset, self.video_id, self.layout.suffix)
+        return path_of_id(self.draft.dataset, self.video_id, self._layout.suffix)
 
     def unchanged(self) -> PackedItem | None:
         """The result of a video that is packed already; None where it must be packed.
@@ -98,9 +88,9 @@ class Place:
         """
         if (entry := self.draft.unchanged(self.video_id, self.source_sha256)) is not None:
             return self._item("unchanged", entry)
-        if self.path.exists() and not self.draft.may_replace:
+        if self._path.exists() and not self.draft.may_replace:
             raise UsageError(
-                f"{self.path} exists and is in no manifest of gazetools.",
+                f"{self._path} exists and is in no manifest of gazetools.",
                 hint="Choose another -o, or pass --overwrite.",
             )
         return None
@@ -110,10 +100,10 @@ class Place:
 
         Raises FaultError before writing where the disk has no room.
         """
-        self.layout.check_space(self.path, stream.shape, stream.dtype)
-        written = self.layout.write(self.path, stream)
+        self._layout.check_space(self._path, stream.shape, stream.dtype)
+        written = self._layout.write(self._path, stream)
         return {
-            "file": self.video_id + self.layout.suffix,
+            "file": self.video_id + self._layout.suffix,
             **dict(zip("THW", stream.shape, strict=True)),
             "dtype": stream.dtype.name,
             "scale": UINT8_SCALE if stream.dtype == np.uint8 else 1.0,

@@ -7,6 +7,7 @@ import base64
 import numpy as np
 
 from gazetools.packing.grid import Grid
+from gazetools.sampling import spread
 from gazetools.schemas.dataset import Origin, SampledPerson, SampledRow
 from gazetools.store import StoreReader
 
@@ -17,43 +18,32 @@ _MAX_ROWS = 64
 
 def origin_of(store: StoreReader, grid: Grid) -> Origin:
     """Provenance, up to 64 frame fingerprints, and the head boxes of up to 64 rows spread over the video."""
+    index, thumbnails = store.frames.fingerprint_index, store.frames.fingerprint
+    chosen = spread(len(index), _MAX_FINGERPRINTS)
     return Origin(
         video_id=store.video_id,
         provenance=store.provenance.model_dump(mode="json"),
-        **_fingerprints(store),
+        fingerprint_index=index[chosen].tolist(),
+        fingerprints=base64.b64encode(thumbnails[chosen].tobytes()).decode("ascii"),
         rows=_sampled_rows(store, grid),
     )
-
-
-def _fingerprints(store: StoreReader) -> dict[str, list[int] | str]:
-    index, thumbnails = store.frames.fingerprint_index, store.frames.fingerprint
-    chosen = _spread(len(index), _MAX_FINGERPRINTS)
-    return {
-        "fingerprint_index": index[chosen].tolist(),
-        "fingerprints": base64.b64encode(np.ascontiguousarray(thumbnails[chosen]).tobytes()).decode("ascii"),
-    }
 
 
 def _sampled_rows(store: StoreReader, grid: Grid) -> list[SampledRow]:
     valid = np.flatnonzero(grid.valid)
     rows = []
-    for row in valid[_spread(len(valid), _MAX_ROWS)].tolist():
+    for row in valid[spread(len(valid), _MAX_ROWS)].tolist():
         used = grid.chosen[grid.start[row] : grid.stop[row]]
         frame = int(store.row_frame[used[0]])
-        first, last = np.searchsorted(store.row_frame, [frame, frame + 1])
+        first, last = np.searchsorted(store.row_frame, [frame, frame + 1]).tolist()
         people = [
             SampledPerson(
                 track_id=int(store.row_track_id[i]),
-                box_xyxy=tuple(float(value) for value in store.row_box[i]),
+                box_xyxy=tuple(store.row_box[i].tolist()),
                 prompt=int(store.row_prompt[i]),
-                used=bool(i in used),
+                used=i in used,
             )
-            for i in range(int(first), int(last))
+            for i in range(first, last)
         ]
         rows.append(SampledRow(row=row, frame=frame, people=people))
     return rows
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """At most `wanted` indices in 0..count-1, evenly spread."""
-    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(wanted, count)).round())] if count else []

@@ -14,14 +14,17 @@ README_HEADING = b"# Gaze heatmaps (gazetools)\n"
 
 def readme(manifest: Manifest) -> str:
     """The text in Markdown; it depends on the manifest alone."""
-    options, videos = manifest.options, manifest.videos
+    options, videos = manifest.options, manifest.videos.values()
     rule, layout = NORMALISATIONS[options.normalize], LAYOUTS[manifest.layout]
-    rows = sum(video.t for video in videos.values())
-    valid = sum(video.valid_frames for video in videos.values())
-    future = any(video.uses_future for video in videos.values())
-    sizes = ", ".join(f"{h}x{w}" for h, w in sorted({(v.h, v.w) for v in videos.values()})) or "none"
-    first = next(iter(videos), "VIDEO_ID")
-    models = Counter(_model_of(video.provenance) for video in videos.values())
+    rows = sum(video.t for video in videos)
+    valid = sum(video.valid_frames for video in videos)
+    future = any(video.uses_future for video in videos)
+    sizes = ", ".join(f"{h}x{w}" for h, w in sorted({(video.h, video.w) for video in videos})) or "none"
+    first = next(iter(manifest.videos), "VIDEO_ID")
+    models = Counter(_model_of(video.provenance) for video in videos)
+    size = f"resized to {options.size} when packing."
+    if options.resize_on_load:
+        size = "stored at the model's size; `HeatmapReader` resizes to the video's."
     lines = [
         README_HEADING.decode().strip(),
         "",
@@ -40,7 +43,7 @@ def readme(manifest: Manifest) -> str:
         f"- People: `{options.people}`; in/out: `{options.inout}`; rows without a map: `{options.missing}` (`valid` is "
         "False there).",
         f"- Rows: {_alignment(options.align, options.fps)}",
-        *([f"- Size: {_size(manifest)}"] if options.size else []),
+        *([f"- Size: {size}"] if options.size else []),
         *(["- Some maps were filled from later frames: not for anticipation."] if future else []),
         "",
         "## Load",
@@ -78,9 +81,3 @@ def _alignment(align: str, fps: float | None) -> str:
     if fps is not None:
         return f"{fps:g} per second, each the frame nearest in time."
     return "row i is decoded frame i." if align == "video" else "processed frames only; `pts_seconds` has their times."
-
-
-def _size(manifest: Manifest) -> str:
-    if manifest.options.resize_on_load:
-        return "stored at the model's size; `HeatmapReader` resizes to the video's."
-    return f"resized to {manifest.options.size} when packing."

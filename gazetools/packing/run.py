@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from gazetools.progress import Progress
 from gazetools.schemas.base import given_or_parsed, nearest_name
 from gazetools.schemas.dataset import PackedItem, PackOptions, PackReport, summarised
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.store import StoreEntry, StoreReader, list_store, open_store
+from gazetools.store import StoreEntry, list_store, open_store
 from gazetools.store.listing import read_sidecar
 
 
@@ -68,7 +68,7 @@ def pack(
     if workers is not None and workers < 1:
         raise UsageError(f"workers = {workers} is no number of videos at a time.", hint="Give at least 1.")
     store, dataset = Path(store), Path(output)
-    chosen = [_StoreVideo(entry) for entry in _chosen_entries(store, videos)]
+    chosen = {entry.video_id: partial(_pack_entry, entry) for entry in _chosen_entries(store, videos)}
     if dataset.resolve().is_relative_to(store.resolve()):
         raise UsageError(
             f"The dataset {dataset} would lie inside the store {store}.", hint="Choose a folder outside of it for -o."
@@ -76,45 +76,35 @@ def pack(
     return pack_videos(chosen, dataset, options, overwrite=overwrite, workers=workers, progress=progress)
 
 
-@dataclass(frozen=True)
-class _StoreVideo:
-    """A video of the store, see VideoToPack."""
+def _pack_entry(entry: StoreEntry, draft: ManifestDraft, progress: Progress) -> PackedItem:
+    """Pack one video of the store, a PackVideo."""
+    if entry.problem is not None:
+        raise DataFileError(
+            f"{entry.payload} is not complete: {entry.problem}.", hint="Run the same extract command again."
+        )
+    stated_sha256 = read_sidecar(entry.sidecar).payload_sha256
+    place = Place(draft=draft, video_id=entry.video_id, source_sha256=stated_sha256)
+    if (unchanged := place.unchanged()) is not None:
+        return unchanged
+    with ThreadPoolExecutor(1) as hashing:
+        # the source is hashed while it is packed; nothing is committed before both are done and agree
+        found_sha256 = hashing.submit(sha256_of_file, entry.payload)
 
-    entry: StoreEntry
+        def check_source() -> None:
+            if found_sha256.result() != stated_sha256:
+                raise DataFileError(
+                    f"The sha256 of {entry.payload} differs from its sidecar's.",
+                    hint="Run extract again for this video with --overwrite.",
+                )
 
-    @property
-    def video_id(self) -> str:
-        return self.entry.video_id
-
-    def pack(self, draft: ManifestDraft, progress: Progress) -> PackedItem:
-        entry = self.entry
-        if entry.problem is not None:
-            raise DataFileError(
-                f"{entry.payload} is not complete: {entry.problem}.", hint="Run the same extract command again."
-            )
-        stated_sha256 = read_sidecar(entry.sidecar).payload_sha256
-        place = Place(draft=draft, video_id=entry.video_id, source_sha256=stated_sha256)
-        if (unchanged := place.unchanged()) is not None:
-            return unchanged
-        with ThreadPoolExecutor(1) as hashing:
-            # the source is hashed while it is packed; nothing is committed before both are done and agree
-            found_sha256 = hashing.submit(sha256_of_file, entry.payload)
-
-            def check_source() -> None:
-                if found_sha256.result() != stated_sha256:
-                    raise DataFileError(
-                        f"The sha256 of {entry.payload} differs from its sidecar's.",
-                        hint="Run extract again for this video with --overwrite.",
-                    )
-
-            try:
-                item = _pack_store(entry.payload, check_source, place, progress)
-            except DataFileError:
-                check_source()  # the better reason where both are true
-                raise
-        for warning in item.warnings:
-            progress.say(f"{entry.video_id}: {warning}")
-        return item
+        try:
+            item = _pack_store(entry.payload, check_source, place, progress)
+        except DataFileError:
+            check_source()  # the better reason where both are true
+            raise
+    for warning in item.warnings:
+        progress.say(f"{entry.video_id}: {warning}")
+    return item
 
 
 def _pack_store(payload: Path, check_source: Callable[[], None], place: Place, progress: Progress) -> PackedItem:
@@ -127,7 +117,9 @@ def _pack_store(payload: Path, check_source: Callable[[], None], place: Place, p
                 f"{payload} holds the video {store.video_id!r}, not {video_id!r}.", hint="Undo the renaming."
             )
         grid = plan_grid(store, options, warnings)
-        maps = PackedMaps(store=store, grid=grid, options=options, size_hw=_stored_size(store, options))
+        video_size = store.provenance.video.height, store.provenance.video.width
+        size = _stored_size(options, store.heatmap_shape, video_size)
+        maps = PackedMaps(store=store, grid=grid, options=options, size_hw=size)
 
         def blocks() -> Iterator[npt.NDArray[np.generic]]:
             progress.start(video_id, len(grid))
@@ -141,7 +133,7 @@ def _pack_store(payload: Path, check_source: Callable[[], None], place: Place, p
 
         fields = place.write(
             MapStream(
-                shape=maps.shape,
+                shape=(len(grid), *size),
                 dtype=np.dtype(options.dtype),
                 blocks=blocks(),
                 member_names=maps.member_names,
@@ -150,7 +142,7 @@ def _pack_store(payload: Path, check_source: Callable[[], None], place: Place, p
         )
         origin = origin_of(store, grid)
         fields |= {
-            "target_size": _video_size(store) if options.resize_on_load else None,
+            "target_size": video_size if options.resize_on_load else None,
             "normalisation": options.normalize,
             "people": options.people,
             "valid_frames": int(grid.valid.sum()),
@@ -178,14 +170,10 @@ def _chosen_entries(store: Path, videos: Sequence[str] | None) -> list[StoreEntr
     return [known[video_id] for video_id in dict.fromkeys(videos)]
 
 
-def _video_size(store: StoreReader) -> tuple[int, int]:
-    return store.provenance.video.height, store.provenance.video.width
-
-
-def _stored_size(store: StoreReader, options: PackOptions) -> tuple[int, int]:
+def _stored_size(options: PackOptions, model_size: tuple[int, int], video_size: tuple[int, int]) -> tuple[int, int]:
     if options.size is None or options.resize_on_load:
-        return store.heatmap_shape
+        return model_size
     if options.size == "video":
-        return _video_size(store)
+        return video_size
     height, width = options.size.split("x")
     return int(height), int(width)

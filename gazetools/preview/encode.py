@@ -59,9 +59,7 @@ def write_overlay_video(
                 )
                 picture.pts = round((frame.pts_seconds - start_seconds) / _TICK_SECONDS)
                 picture.time_base = _TICK_SECONDS
-                container.mux(stream.encode(picture))
-                for packet in sound(frame.pts_seconds):
-                    container.mux(packet)
+                container.mux([*stream.encode(picture), *sound(frame.pts_seconds)])
                 progress.advance(task)
             container.mux(stream.encode(None))
             for packet in sound(float("inf")):

@@ -25,11 +25,6 @@ class PersonOverlay:
     inout: float | None
 
 
-def track_colour(track_id: int | None) -> tuple[int, int, int]:
-    """RGB of a track; the same in every frame."""
-    return _TRACK_COLOURS[(track_id or 0) % len(_TRACK_COLOURS)]
-
-
 def peak_xy(heatmap: npt.NDArray[np.floating]) -> tuple[float, float]:
     """Centre of the first highest cell as (x, y) in 0..1."""
     row, column = np.unravel_index(int(np.argmax(heatmap)), heatmap.shape)
@@ -44,12 +39,10 @@ def draw_overlay(
     Each map is scaled to its own maximum for display. For an all-zero map only the box is drawn.
     """
     height, width = rgb.shape[:2]
-    picture = rgb.copy()
+    picture = _blend(rgb, people) if people else rgb.copy()
     thickness = max(1, round(min(height, width) / 240))
-    if people:
-        picture = _blend(picture, people)
     for person in people:
-        colour = track_colour(person.track_id)
+        colour = _TRACK_COLOURS[(person.track_id or 0) % len(_TRACK_COLOURS)]
         start = None
         if person.box_xyxy is not None:
             x0, y0, x1, y1 = (person.box_xyxy * (width, height, width, height)).round().astype(int).tolist()
@@ -62,8 +55,7 @@ def draw_overlay(
             if start is not None:
                 cv2.line(picture, start, peak, colour, thickness, cv2.LINE_AA)
             cv2.drawMarker(picture, peak, colour, cv2.MARKER_CROSS, 10 * thickness, 2 * thickness, cv2.LINE_AA)
-    if caption:
-        _label(picture, caption, (0, height), (255, 255, 255), thickness)
+    _label(picture, caption, (0, height), (255, 255, 255), thickness)
     return picture
 
 

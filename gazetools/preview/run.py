@@ -13,12 +13,12 @@ from gazetools.preview.encode import write_overlay_video
 from gazetools.preview.overlay import draw_overlay
 from gazetools.preview.rows import OverlaySource, open_overlays
 from gazetools.progress import NoProgress, Progress
+from gazetools.sampling import spread
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.video import Frame
 from gazetools.video import VideoReader
 
 _TILE_WIDTH = 640
-_VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov"}
 
 
 def preview(
@@ -30,25 +30,20 @@ def preview(
     frames: int = 6,
     progress: Progress | None = None,
 ) -> int:
-    """Draw heatmaps over their frames into `output`, a `.png` contact sheet or an `.mp4`.
+    """Draw heatmaps over their frames into `output` and return the number of frames drawn.
 
     Args:
         video: the video file.
         heatmaps: store file or folder, dataset, or another tool's heatmap folder; row i belongs to decoded frame i.
-        output: `.png`: `frames` frames spread over those that have maps; `.mp4`, `.mkv`, `.mov`: every frame, with the
-            video's own sound where it has any.
+        output: `.png`: a contact sheet of `frames` frames spread over those that have maps; `.mp4`, `.mkv`, `.mov`:
+            every frame, with the video's own sound where it has any.
         video_id: id in `heatmaps`; the video's stem by default.
-        frames: tiles of the contact sheet.
-        progress: receives frames done.
-
-    Returns:
-        The number of frames drawn.
 
     Raises:
         UsageError: another suffix, no maps for this video, or files that do not exist.
     """
     video, output = Path(video), Path(output)
-    if output.suffix.lower() not in {".png", *_VIDEO_SUFFIXES}:
+    if output.suffix.lower() not in {".png", ".mp4", ".mkv", ".mov"}:
         raise UsageError(f"The output {output} must end in .png, .mp4, .mkv or .mov.", hint="Change -o.")
     with open_overlays(Path(heatmaps), video_id or video.stem) as source, VideoReader(video) as reader:
         if output.suffix.lower() == ".png":
@@ -65,7 +60,7 @@ def _contact_sheet(reader: VideoReader, source: OverlaySource, output: Path, cou
     with_maps = [i for i in source.frames() if i < reader.frame_count]
     if not with_maps:
         raise UsageError(f"No frame of {reader.info.path} has a heatmap.", hint="Check --heatmaps and --id.")
-    chosen = np.unique(np.array(with_maps)[np.linspace(0, len(with_maps) - 1, max(count, 1)).round().astype(int)])
+    chosen = np.array(with_maps)[spread(len(with_maps), max(count, 1))]
     tiles = []
     for frame in reader.frames(chosen):
         scale = min(1.0, _TILE_WIDTH / frame.rgb.shape[1])

@@ -15,7 +15,7 @@ Pixels = npt.NDArray[np.uint8]
 Colour = Sequence[float] | Floats
 
 _SHIFT = 4
-_ONE = 1 << _SHIFT
+"""Bits after the point of the corners that OpenCV draws."""
 _CIRCLE = np.stack([(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 24, endpoint=False)])
 
 
@@ -27,17 +27,13 @@ class Canvas:
         height, width = picture.shape[:2]
         self.pixels_per_unit = np.array([width / aspect, float(height)])
 
-    def polygon(self, points_xy: Floats | Sequence[Sequence[float]], colour: Colour, *, convex: bool = True) -> None:
-        """Draw a filled polygon; nothing where a corner is behind the camera (NaN) or very near to it."""
-        pixels = (np.asarray(points_xy, np.float64) * self.pixels_per_unit - 0.5) * _ONE
-        largest = float(np.abs(pixels).max())
-        if not largest < 1e6:
+    def polygon(self, points_xy: Floats | Sequence[Sequence[float]], colour: Colour) -> None:
+        """Draw a filled convex polygon; nothing where a corner is behind the camera (NaN) or very near to it."""
+        pixels = (np.asarray(points_xy, np.float64) * self.pixels_per_unit - 0.5) * 2**_SHIFT
+        if not np.abs(pixels).max() < 1e6:
             return
-        corners = np.rint(pixels).astype(np.int32)
-        if convex:
-            cv2.fillConvexPoly(self.picture, corners, _rgb(colour), cv2.LINE_AA, _SHIFT)
-        else:
-            cv2.fillPoly(self.picture, [corners], _rgb(colour), cv2.LINE_AA, _SHIFT)
+        rgb = [min(max(float(value), 0.0), 255.0) for value in colour]
+        cv2.fillConvexPoly(self.picture, np.rint(pixels).astype(np.int32), rgb, cv2.LINE_AA, _SHIFT)
 
     def oval(self, middle_xy: Floats | Sequence[float], half_xy: Sequence[float] | Floats, colour: Colour) -> None:
         """Draw a filled ellipse."""
@@ -50,10 +46,9 @@ class Canvas:
 
     def stroke(self, start_xy: Floats, stop_xy: Floats, width: float, colour: Colour) -> None:
         """Draw a thick line with round ends."""
-        along = stop_xy - start_xy
-        length = float(np.hypot(*along))
-        if length > 1e-6:
-            side = np.array([-along[1], along[0]]) * (width / 2 / length)
+        x, y = stop_xy - start_xy
+        if (length := float(np.hypot(x, y))) > 1e-6:
+            side = np.array([-y, x]) * (width / 2 / length)
             self.polygon(np.array([start_xy + side, stop_xy + side, stop_xy - side, start_xy - side]), colour)
         for end in (start_xy, stop_xy):
             self.oval(end, (width / 2, width / 2), colour)
@@ -75,8 +70,3 @@ class Canvas:
         hidden = cv2.cvtColor(255 - small[..., 3], cv2.COLOR_GRAY2RGB)
         lit = cv2.multiply(small[..., :3], (*(float(v) for v in shade), 0.0))
         area[:] = cv2.add(cv2.multiply(area, hidden, scale=1 / 255), lit)
-
-
-def _rgb(colour: Colour) -> tuple[float, float, float]:
-    red, green, blue = colour
-    return min(max(float(red), 0.0), 255.0), min(max(float(green), 0.0), 255.0), min(max(float(blue), 0.0), 255.0)

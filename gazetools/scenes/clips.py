@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -18,16 +18,14 @@ from gazetools.io.atomic import atomic_path
 from gazetools.io.json_files import write_json_atomic
 from gazetools.scenes.effects import CameraEffects
 from gazetools.scenes.picture import Scene
-from gazetools.scenes.script import Action
+from gazetools.scenes.script import Action, AlongKind
 from gazetools.scenes.settings import GENERATOR_VERSION, NOUNS, VERBS, SceneSettings
 
 _FRAMES_WORTH_A_PROCESS = 300
-"""Frames per process from which starting one saves time."""
-_EPIC_COLUMNS = [
-    "narration_id", "participant_id", "video_id", "narration_timestamp", "start_timestamp", "stop_timestamp",
-    "start_frame", "stop_frame", "narration", "verb", "verb_class", "noun", "noun_class", "all_nouns",
-    "all_noun_classes",
-]  # fmt: skip
+_EPIC_COLUMNS = (
+    "narration_id participant_id video_id narration_timestamp start_timestamp stop_timestamp start_frame stop_frame "
+    "narration verb verb_class noun noun_class all_nouns all_noun_classes"
+)
 
 
 def render_scenes(
@@ -61,13 +59,10 @@ def render_scenes(
             actions = list(pool.map(_write_clip, *zip(*jobs, strict=True)))
     else:
         actions = [_write_clip(*job) for job in jobs]
-    rows = [
-        _epic_row(video_id, k, action)
-        for video_id, some in zip(ids, actions, strict=True)
-        for k, action in enumerate(some)
-    ]
+    by_clip = dict(zip(ids, actions, strict=True))
+    rows = [_epic_row(video_id, k, action) for video_id, some in by_clip.items() for k, action in enumerate(some)]
     _write_csv(folder / "actions.csv", _EPIC_COLUMNS, rows)
-    write_json_atomic(folder / "scenes.json", _document(settings, ids, actions, seed, seconds))
+    write_json_atomic(folder / "scenes.json", _document(settings, by_clip, seed, seconds))
     return ids
 
 
@@ -81,11 +76,10 @@ def _write_clip(
     scene = Scene(settings, seed=seed, clip=number, participant=number % settings.participants, seconds=seconds)
     size_hw = (settings.height, settings.width)
     camera = CameraEffects(np.random.default_rng([seed, 2, number]), size_hw)
-    quality = str(18 + (seed + number * 5) % 11)
     heads, gazes = [], []
     with atomic_path(folder / "videos" / f"{video_id}.mp4") as temp, av.open(str(temp), "w", format="mp4") as container:
-        # One thread, so that bytes do not depend on the machine; the fastest preset, so that encoding costs little.
-        options = {"crf": quality, "preset": "ultrafast", "threads": "1"}
+        # One thread: bytes must not depend on the machine. The fastest preset: drawing is to be most of the time.
+        options = {"crf": str(18 + (seed + number * 5) % 11), "preset": "ultrafast", "threads": "1"}
         if settings.keyframe_every is not None:
             options["g"] = str(settings.keyframe_every)
         stream = container.add_stream("libx264", rate=Fraction(settings.fps), options=options)
@@ -100,16 +94,14 @@ def _write_clip(
             planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
         container.mux(stream.encode(None))
-    _write_csv(folder / "heads" / f"{video_id}.csv", ["frame", "track_id", "xmin", "ymin", "xmax", "ymax"], heads)
-    _write_csv(folder / "gaze" / f"{video_id}.csv", ["frame", "track_id", "x", "y", "inout"], gazes)
+    _write_csv(folder / "heads" / f"{video_id}.csv", "frame track_id xmin ymin xmax ymax", heads)
+    _write_csv(folder / "gaze" / f"{video_id}.csv", "frame track_id x y inout", gazes)
     return scene.actions
 
 
-def _document(
-    settings: SceneSettings, ids: list[str], actions: list[list[Action]], seed: int, seconds: float
-) -> dict[str, Any]:
-    """Content of scenes.json: settings, seeds, and the accuracies that the statistics allow."""
-    kinds = [action.gaze for some in actions for action in some]
+def _document(settings: SceneSettings, actions: dict[str, list[Action]], seed: int, seconds: float) -> dict[str, Any]:
+    """What the set was drawn with and what it therefore allows; `actions` by video id."""
+    kinds = [action.gaze for some in actions.values() for action in some]
     return {
         "generator_version": GENERATOR_VERSION,
         "seed": seed,
@@ -120,9 +112,7 @@ def _document(
         "settings": asdict(settings),
         "statistics": {
             "actions": len(kinds),
-            "gaze_precedes": kinds.count("precedes"),
-            "gaze_misleads": kinds.count("misleads"),
-            "gaze_elsewhere": kinds.count("elsewhere"),
+            **{f"gaze_{kind}": kinds.count(kind) for kind in get_args(AlongKind)},
             "chance_noun_accuracy": settings.chance_noun_accuracy,
             "achievable_noun_accuracy": settings.achievable_noun_accuracy,
         },
@@ -133,7 +123,7 @@ def _document(
                 "seeds": [seed, number],
                 "actions": [asdict(action) for action in some],
             }
-            for number, (video_id, some) in enumerate(zip(ids, actions, strict=True))
+            for number, (video_id, some) in enumerate(actions.items())
         ],
     }
 
@@ -152,8 +142,6 @@ def _epic_row(video_id: str, number: int, action: Action) -> list[object]:
     ]  # fmt: skip
 
 
-def _write_csv(path: Path, header: list[str], rows: Sequence[Sequence[object]]) -> None:
+def _write_csv(path: Path, columns: str, rows: Sequence[Sequence[object]]) -> None:
     with atomic_path(path) as temp, temp.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows([columns.split(), *rows])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from gazetools.scenes.canvas import Pixels
 
 _NOISE_TILE = 160
 _NOISE_MARGIN = 64
@@ -16,15 +15,14 @@ class CameraEffects:
     """One camera with properties drawn from `rng`; equal seeds and frames give equal pictures."""
 
     def __init__(self, rng: np.random.Generator, size_hw: tuple[int, int]) -> None:
-        height, width = size_hw
         gain, gamma = rng.uniform(0.75, 1.15), rng.uniform(0.8, 1.25)
         self._table = (np.linspace(0, 1, 256) ** gamma * gain * 255).clip(0, 255).astype(np.uint8)
-        self._sigma = float(rng.uniform(0, 1.1)) * height / 448
+        self._sigma = float(rng.uniform(0, 1.1)) * size_hw[0] / 448
         self._shutter = float(rng.uniform(0.2, 0.45)) if rng.random() < 0.5 else 0.0
         strength = rng.uniform(0.5, 5)
         tile = rng.standard_normal((_NOISE_TILE, _NOISE_TILE, 3), dtype=np.float32) * np.float32(strength)
         noise = np.rint(tile).astype(np.int8)
-        times = (-(-(height + _NOISE_MARGIN) // _NOISE_TILE), -(-(width + _NOISE_MARGIN) // _NOISE_TILE), 1)
+        times = (*(-(-(side + _NOISE_MARGIN) // _NOISE_TILE) for side in size_hw), 1)
         self._plus, self._minus = (np.tile(n.clip(0, 127).astype(np.uint8), times) for n in (noise, -noise))
         self._last: Pixels | None = None
 

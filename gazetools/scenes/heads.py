@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
-Colour = tuple[float, float, float]
+Colour = tuple[float, ...]
 
 SPRITE_SIDE = 80
 SPRITE_REACH = 1.3
@@ -45,8 +45,8 @@ def random_head(rng: np.random.Generator) -> HeadLook:
     hair = np.array(_HAIRS[int(rng.integers(len(_HAIRS)))]) + rng.uniform(-10, 10, 3)
     hair *= min(1.0, _LIGHTEST_HAIR * skin.sum() / hair.sum())
     return HeadLook(
-        skin=(float(skin[0]), float(skin[1]), float(skin[2])),
-        hair=(float(hair[0]), float(hair[1]), float(hair[2])),
+        skin=tuple(skin.tolist()),
+        hair=tuple(hair.tolist()),
         hairline=float(rng.uniform(-0.26, -0.12)),
         bun=float(rng.uniform(0.22, 0.3)) if rng.random() < 0.35 else 0.0,
         glasses=bool(rng.random() < 0.2),
@@ -65,10 +65,8 @@ def turn_towards(direction: Floats) -> Floats:
 def head_sprite(look: HeadLook, head: Floats, view: Floats, gaze: Floats) -> npt.NDArray[np.uint8]:
     """The head as the camera sees it: uint8 [side, side, 4], RGB times alpha, and alpha.
 
-    Args:
-        head: rotation of the head, [3, 3] (`turn_towards`).
-        view: [3, 3] with the columns right, up and towards the camera, in the world.
-        gaze: unit vector to the gaze target in the world; pupils turn at most as far as eyes can.
+    `head` is its rotation (`turn_towards`), `view` [3, 3] has the columns right, up and towards the camera in the
+    world, `gaze` is the unit vector to the gaze target in the world; pupils stop where eyes do.
     """
     x, y, z, radius = _sphere()
     to_head = (head.T @ view).astype(np.float32)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from gazetools.scenes.canvas import Canvas
+from gazetools.scenes.canvas import Canvas, Floats, Pixels
 from gazetools.scenes.heads import head_sprite, turn_towards
-from gazetools.scenes.poses import HEAD_HALF, Floats, Person, PersonTruth, Pose, Story
+from gazetools.scenes.poses import HEAD_HALF, Person, Pose, Story
 from gazetools.scenes.rooms import Room, draw_room
 from gazetools.scenes.settings import SceneSettings
 from gazetools.scenes.things import draw_arm, draw_body, draw_object, object_colours
 from gazetools.scenes.world import TABLE_Z
-
-__all__ = ["PersonTruth", "Scene"]
-
-Pixels = npt.NDArray[np.uint8]
 
 _BEHIND_EVERYBODY = 0.95
 """Depth (z) in metres behind all people and their resting hands."""
@@ -43,11 +39,9 @@ class Scene(Story):
             self._rooms[size_hw] = draw_room(self.kitchen, size_hw)
         room = self._rooms[size_hw]
         canvas = Canvas(self._behind(seconds, size_hw).copy(), self.kitchen.camera.aspect)
-        table_drawn = False
-        for depth, draw in sorted(self._drawables(seconds, room), key=lambda item: -item[0]):
-            if not table_drawn and depth < TABLE_Z[1]:
-                cv2.copyTo(room.table, room.table_mask, canvas.picture)
-                table_drawn = True
+        # the sort is stable: the table covers what stands at the depth of its far edge
+        table = TABLE_Z[1], lambda canvas: cv2.copyTo(room.table, room.table_mask, canvas.picture)
+        for _, draw in sorted([*self._drawables(seconds, room), table], key=lambda item: -item[0]):
             draw(canvas)
         if room.before_mask is not None:
             cv2.copyTo(room.before, room.before_mask, canvas.picture)
@@ -69,18 +63,16 @@ class Scene(Story):
 
     def _drawables(self, seconds: float, room: Room) -> list[tuple[float, Callable[[Canvas], None]]]:
         """(depth, function that draws it) for everything that may move."""
-        parts: list[tuple[float, Callable[[Canvas], None]]] = [
-            (TABLE_Z[1] - 1e-6, lambda canvas: None)  # so that the table is drawn in any case
-        ]
+        parts: list[tuple[float, Callable[[Canvas], None]]] = []
         for noun, foot in enumerate(self.objects_at(seconds)):
             if not self._stands_behind(noun, foot):
                 parts.append((float(foot[2]), self._object_drawer(noun, foot, room)))
         for k, pose in enumerate(self._poses(seconds)):
             person, light = self._people[k], self._light(room, pose.head)
-            parts.append((float(pose.head[2]), self._person_drawer(k, pose, light)))
+            parts.append((float(pose.head[2]), partial(self._draw_person, k, pose, light)))
             for side, hand in zip((-1, 1), pose.hands, strict=True):
                 depth = pose.head[2] + 0.01 if hand[2] > pose.head[2] else min(hand[2] - 0.05, pose.head[2] - 0.01)
-                parts.append((float(depth), self._arm_drawer(person, pose, side, hand, light)))
+                parts.append((float(depth), partial(self._draw_arm, person, pose, side, hand, light)))
         return parts
 
     def _object_drawer(self, noun: int, foot: Floats, room: Room) -> Callable[[Canvas], None]:
@@ -92,37 +84,28 @@ class Scene(Story):
         where, scale, colour = self._projected[key]
         return lambda canvas: draw_object(canvas, noun, where, scale, colour)
 
-    def _person_drawer(self, index: int, pose: Pose, light: Floats) -> Callable[[Canvas], None]:
+    def _draw_person(self, index: int, pose: Pose, light: Floats, canvas: Canvas) -> None:
         camera, person = self.kitchen.camera, self._people[index]
         scale, skin = camera.scale_at(pose.head), np.array(person.head_look.skin)
         middle = camera.frame_xy(pose.head)
-        neck = middle + np.array([0.0, HEAD_HALF[1] * 0.9 * scale])
+        draw_body(canvas, person.body, middle + np.array([0.0, HEAD_HALF[1] * 0.9 * scale]), scale, skin, light)
+        canvas.sprite(self._sprite(index, pose), middle, HEAD_HALF * scale, light)
 
-        def draw(canvas: Canvas) -> None:
-            draw_body(canvas, person.body, neck, scale, skin, light)
-            canvas.sprite(self._sprite(index, pose), middle, HEAD_HALF * scale, light)
-
-        return draw
-
-    def _arm_drawer(
-        self, person: Person, pose: Pose, side: int, hand: Floats, light: Floats
-    ) -> Callable[[Canvas], None]:
+    def _draw_arm(self, person: Person, pose: Pose, side: int, hand: Floats, light: Floats, canvas: Canvas) -> None:
         camera = self.kitchen.camera
         scale = camera.scale_at(pose.head)
         shoulder = camera.frame_xy(pose.head) + np.array([side * person.body.broad * 0.85 * scale, 0.34 * scale])
-        where, skin = camera.frame_xy(hand), np.array(person.head_look.skin)
-        return lambda canvas: draw_arm(canvas, person.body, shoulder, where, scale, skin, light)
+        skin = np.array(person.head_look.skin)
+        draw_arm(canvas, person.body, shoulder, camera.frame_xy(hand), scale, skin, light)
 
     def _sprite(self, index: int, pose: Pose) -> Pixels:
         """The head sprite, which is drawn again only after the head or the eyes have turned."""
         key = np.concatenate((pose.forward, pose.gaze))
-        held = self._sprites.get(index)
-        if held is not None and np.abs(held[0] - key).max() < 0.008:
-            return held[1]
-        look = self._people[index].head_look
-        sprite = head_sprite(look, turn_towards(pose.forward), self._view(pose.head), pose.gaze)
-        self._sprites[index] = (key, sprite)
-        return sprite
+        if index not in self._sprites or np.abs(self._sprites[index][0] - key).max() >= 0.008:
+            look = self._people[index].head_look
+            sprite = head_sprite(look, turn_towards(pose.forward), self._view(pose.head), pose.gaze)
+            self._sprites[index] = (key, sprite)
+        return self._sprites[index][1]
 
     def _light(self, room: Room, point: Floats) -> Floats:
         share = float(self.kitchen.camera.frame_xy(point)[0]) / self.kitchen.camera.aspect

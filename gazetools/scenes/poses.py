@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from gazetools.scenes.canvas import Floats
 from gazetools.scenes.heads import HeadLook, random_head
 from gazetools.scenes.script import Action, Look, Script, make_script
 from gazetools.scenes.settings import SceneSettings
 from gazetools.scenes.things import OBJECT_HEIGHTS, BodyLook, random_body
 from gazetools.scenes.world import HEAD_HEIGHT, TABLE_Y, TABLE_Z, Kitchen, choose_stations, make_kitchen
-
-Floats = npt.NDArray[np.float64]
 
 HEAD_HALF = np.array([0.41 * HEAD_HEIGHT, 0.5 * HEAD_HEIGHT])
 """Half width and half height of the head's sphere in metres."""
@@ -29,7 +27,7 @@ class PersonTruth:
     """One person at one time. Coordinates are shares of the frame, 0..1, x to the right, y down."""
 
     track_id: int
-    box_xyxy: tuple[float, float, float, float]
+    box_xyxy: tuple[float, ...]
     gaze_xy: tuple[float, float]
     """(-1, -1) where the target is outside the frame."""
     inside: bool
@@ -68,9 +66,8 @@ class Pose:
 class Story:
     """The people and objects of a clip in metres. Equal arguments give equal truth.
 
-    Args:
-        seed: seed of the whole set; `clip` and `participant` choose within it. Clips of a participant share a kitchen.
-        seconds: length of the scripts.
+    `seed` is that of the whole set; `clip` and `participant` choose within it, and a participant's clips share the
+    kitchen. `seconds` is the length of the scripts.
     """
 
     def __init__(
@@ -106,9 +103,8 @@ class Story:
             action, _ = person.script.reach_at(seconds)
             if action is not None and action.start_seconds <= seconds < action.stop_seconds:
                 share = (seconds - action.start_seconds) / (action.stop_seconds - action.start_seconds)
-                feet[action.noun, 1] = self.kitchen.objects[action.noun, 1] + _LIFTS[action.verb] * np.sin(
-                    np.pi * share
-                )
+                lift = _LIFTS[action.verb] * np.sin(np.pi * share)
+                feet[action.noun, 1] = self.kitchen.objects[action.noun, 1] + lift
         return feet
 
     def truth_at(self, seconds: float) -> list[PersonTruth]:
@@ -121,11 +117,10 @@ class Story:
         return self.kitchen.camera.frame_xy(self.objects_at(seconds) + heights) / (self.kitchen.camera.aspect, 1.0)
 
     def _poses(self, seconds: float) -> list[Pose]:
-        if self._posed[0] == seconds:
-            return self._posed[1]
-        feet = self.objects_at(seconds)
-        heads = [p.head + np.array([0.012 * np.sin(seconds * 1.3 + p.sway), 0, 0]) for p in self._people]
-        self._posed = seconds, [self._pose(k, seconds, feet, heads) for k in range(len(self._people))]
+        if self._posed[0] != seconds:
+            feet = self.objects_at(seconds)
+            heads = [p.head + np.array([0.012 * np.sin(seconds * 1.3 + p.sway), 0, 0]) for p in self._people]
+            self._posed = seconds, [self._pose(k, seconds, feet, heads) for k in range(len(self._people))]
         return self._posed[1]
 
     def _pose(self, index: int, seconds: float, feet: Floats, heads: list[Floats]) -> Pose:
@@ -135,9 +130,8 @@ class Story:
         target, left = (self._target(one, index, feet, heads, hands) for one in (look, previous))
         since = seconds - look.start_seconds
         gaze = _between(left - head, target - head, since / _EYE_TURN_SECONDS)
-        forward = _between(
-            self._forward(person, head, left), self._forward(person, head, target), since / _HEAD_TURN_SECONDS
-        )
+        start, stop = (self._forward(person, head, place) for place in (left, target))
+        forward = _between(start, stop, since / _HEAD_TURN_SECONDS)
         return Pose(head=head, forward=forward, gaze=gaze, target=target, look=look, hands=hands)
 
     def _hands(self, person: Person, head: Floats, seconds: float, feet: Floats) -> list[Floats]:
@@ -195,10 +189,9 @@ class Story:
         half = 1.06 * HEAD_HALF * camera.scale_at(pose.head) / frame
         x, y = camera.frame_xy(pose.target) / frame
         inside = bool(0 <= x < 1 and 0 <= y < 1)  # False for NaN
-        low, high = np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
         return PersonTruth(
             track_id=index + 1,
-            box_xyxy=(float(low[0]), float(low[1]), float(high[0]), float(high[1])),
+            box_xyxy=tuple(np.clip((*(middle - half), *(middle + half)), 0, 1).tolist()),
             gaze_xy=(float(x), float(y)) if inside else (-1.0, -1.0),
             inside=inside,
             look=pose.look,
@@ -215,8 +208,6 @@ def _between(start: Floats, stop: Floats, share: float) -> Floats:
     """A unit vector on the way from one direction to another; between opposite ones by the camera's side."""
     start, stop = start / np.linalg.norm(start), stop / np.linalg.norm(stop)
     mixed = start + (stop - start) * _smooth(share)
-    length = float(np.linalg.norm(mixed))
-    if length < 0.2:
+    if np.linalg.norm(mixed) < 0.2:
         mixed = mixed + np.array([0.0, 0.0, -0.3])
-        length = float(np.linalg.norm(mixed))
-    return np.asarray(mixed / length)
+    return np.asarray(mixed / np.linalg.norm(mixed))

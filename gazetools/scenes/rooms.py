@@ -8,11 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.scenes.canvas import Canvas
+from gazetools.scenes.canvas import Canvas, Floats, Pixels
 from gazetools.scenes.world import COUNTER_Y, COUNTER_Z, SHELF_Y, SHELF_Z, TABLE_Y, TABLE_Z, WALL_Z, Kitchen
-
-Floats = npt.NDArray[np.float64]
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +42,7 @@ def draw_room(kitchen: Kitchen, size_hw: tuple[int, int]) -> Room:
         return camera.frame_xy(np.array(points) + shift)
 
     wall, wood, cupboard = (_paint(rng, low) for low in (110, 70, 60))
-    behind = np.empty((height, width, 3), np.uint8)
-    behind[:] = wall.astype(np.uint8)
+    behind = np.tile(wall.astype(np.uint8), (height, width, 1))
     canvas = Canvas(behind, camera.aspect)
     _tiles(canvas, rng, kitchen, wall)
     canvas.polygon(corners(3 * half, (0.0, 0.0), (-3.0, WALL_Z)), _paint(rng, 70))  # the floor
@@ -56,8 +52,7 @@ def draw_room(kitchen: Kitchen, size_hw: tuple[int, int]) -> Room:
     canvas.polygon(corners(0.25 * half, (SHELF_Y, SHELF_Y), SHELF_Z, shelf), wood * 0.9)
     canvas.polygon(corners(0.25 * half, (SHELF_Y - 0.03, SHELF_Y), (SHELF_Z[0], SHELF_Z[0]), shelf), wood * 0.6)
 
-    table = np.zeros((height, width, 3), np.uint8)
-    mask = np.zeros((height, width, 3), np.uint8)
+    table, mask = (np.zeros((height, width, 3), np.uint8) for _ in range(2))
     top = corners(0.8 * half, (TABLE_Y, TABLE_Y), TABLE_Z)
     front = corners(0.8 * half, (TABLE_Y, TABLE_Y - 0.05), (TABLE_Z[0], TABLE_Z[0]))
     for outline, colour in ((top, wood), (front, wood * 0.6)):
@@ -93,17 +88,15 @@ def _tiles(canvas: Canvas, rng: np.random.Generator, kitchen: Kitchen, wall: Flo
     camera, half = kitchen.camera, kitchen.half_width
     step, contrast = rng.uniform(0.18, 0.5), rng.uniform(0.8, 1.1)
     if rng.random() < 0.7:
-        for x in np.arange(-2 * half, 2 * half, step):
-            ends = camera.frame_xy(np.array([(x, COUNTER_Y, WALL_Z), (x, 3.0, WALL_Z)]))
-            canvas.stroke(ends[0], ends[1], 0.004, wall * contrast)
-        for y in np.arange(COUNTER_Y, 3.0, step):
-            ends = camera.frame_xy(np.array([(-2 * half, y, WALL_Z), (2 * half, y, WALL_Z)]))
-            canvas.stroke(ends[0], ends[1], 0.004, wall * contrast)
+        joints = [((x, COUNTER_Y), (x, 3.0)) for x in np.arange(-2 * half, 2 * half, step)]
+        joints += [((-2 * half, y), (2 * half, y)) for y in np.arange(COUNTER_Y, 3.0, step)]
+        for ends in joints:
+            start, stop = camera.frame_xy(np.array([(*end, WALL_Z) for end in ends]))
+            canvas.stroke(start, stop, 0.004, wall * contrast)
     x, y, w, h = rng.uniform(-1, 1) * half, rng.uniform(1.3, 1.7), rng.uniform(0.15, 0.4), rng.uniform(0.15, 0.3)
     for grow, colour in ((0.04, rng.uniform(30, 250, 3)), (0.0, rng.uniform(30, 250, 3))):
-        corners = [
-            (x + sx * (w + grow), y + sy * (h + grow), WALL_Z) for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1))
-        ]
+        sides = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        corners = [(x + sx * (w + grow), y + sy * (h + grow), WALL_Z) for sx, sy in sides]
         canvas.polygon(camera.frame_xy(np.array(corners)), colour)
 
 

@@ -22,7 +22,7 @@ class Look:
     kind: LookKind
     number: int = 0
     """Noun for `object`, index of the person for `head`."""
-    spot: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    spot: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Three numbers in 0..1 that choose the place of `point` and `outside`."""
 
 
@@ -48,7 +48,7 @@ class Script:
 
     def looks_at(self, seconds: float) -> tuple[Look, Look]:
         """(the look at this time, the previous look)."""
-        place = bisect.bisect_right([look.start_seconds for look in self.looks], seconds) - 1
+        place = bisect.bisect_right(self.looks, seconds, key=lambda look: look.start_seconds) - 1
         return self.looks[max(place, 0)], self.looks[max(place - 1, 0)]
 
     def reach_at(self, seconds: float) -> tuple[Action | None, float]:
@@ -112,9 +112,9 @@ def _free_look(
     spot = tuple(float(v) for v in rng.random(3))
     draw = rng.random()
     if draw < settings.p_outside:
-        return Look(start_seconds=start, kind="outside", spot=(spot[0], spot[1], spot[2]))
+        return Look(start_seconds=start, kind="outside", spot=spot)
     if objects and draw < settings.p_outside + (1 - settings.p_outside) * 0.68:
         return Look(start_seconds=start, kind="object", number=int(rng.integers(len(NOUNS))))
     kind: LookKind = "head" if people > 1 and rng.random() < 0.55 else ("hand" if rng.random() < 0.4 else "point")
     other = (person + 1 + int(rng.integers(max(people - 1, 1)))) % people
-    return Look(start_seconds=start, kind=kind, number=other, spot=(spot[0], spot[1], spot[2]))
+    return Look(start_seconds=start, kind=kind, number=other, spot=spot)

@@ -57,9 +57,8 @@ class SceneSettings:
         if self.width < 32 or self.height < 32 or self.width % 2 or self.height % 2:
             raise UsageError(f"A scene of {self.width}x{self.height} pixels: both must be even and 32 or more.")
         if not 1 <= self.fps <= 120 or (self.keyframe_every is not None and self.keyframe_every < 1):
-            raise UsageError(
-                f"fps={self.fps}, keyframe_every={self.keyframe_every}: give 1 to 120 fps, 1 or more frames."
-            )
+            every = self.keyframe_every
+            raise UsageError(f"fps={self.fps}, keyframe_every={every}: give 1 to 120 fps, 1 or more frames.")
         if not 1 <= self.people[0] <= self.people[1] <= 3:
             raise UsageError(f"people={self.people}: give (fewest, most) in 1..3.")
         for name in ("place_habit", "p_gaze_precedes", "p_misleading", "p_outside"):
@@ -74,10 +73,8 @@ class SceneSettings:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise UsageError(f"{name}=({low}, {high}): give (shortest, longest), both above 0.")
-        if self.reach_seconds >= self.lead_seconds[0]:
-            raise UsageError(
-                f"reach_seconds={self.reach_seconds} must be shorter than the shortest lead, {self.lead_seconds[0]} s."
-            )
+        if (reach := self.reach_seconds) >= (lead := self.lead_seconds[0]):
+            raise UsageError(f"reach_seconds={reach} must be shorter than the shortest lead, {lead} s.")
         if not 1 <= self.participants <= 99:
             raise UsageError(f"participants={self.participants}: 1 to 99.")
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from gazetools.scenes.canvas import Canvas
+from gazetools.scenes.canvas import Canvas, Floats
 from gazetools.scenes.settings import NOUNS
-
-Floats = npt.NDArray[np.float64]
 
 OBJECT_HEIGHTS = (0.11, 0.09, 0.27, 0.09, 0.08, 0.05, 0.16, 0.2)
 """Heights in metres, in the order of NOUNS; the gaze target is at half the height."""
@@ -33,9 +30,8 @@ class BodyLook:
 
 def random_body(rng: np.random.Generator) -> BodyLook:
     """A body with a random shirt and shoulders."""
-    return BodyLook(
-        shirt=rng.uniform(40, 225, 3), stripes=bool(rng.random() < 0.3), broad=float(rng.uniform(0.19, 0.25))
-    )
+    shirt, stripes = rng.uniform(40, 225, 3), bool(rng.random() < 0.3)
+    return BodyLook(shirt=shirt, stripes=stripes, broad=float(rng.uniform(0.19, 0.25)))
 
 
 def object_colours(rng: np.random.Generator) -> Floats:

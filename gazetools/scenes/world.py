@@ -8,11 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from gazetools.scenes.canvas import Floats
 from gazetools.scenes.settings import NOUNS, SceneSettings
-
-Floats = npt.NDArray[np.float64]
 
 TABLE_Y, TABLE_Z = 0.85, (-0.48, 0.48)
 COUNTER_Y, COUNTER_Z = 0.95, (1.1, 1.5)
@@ -21,8 +19,8 @@ WALL_Z = 1.5
 HEAD_HEIGHT = 0.36
 """Height of a head with hair in metres, larger than in life, so that a face fills several patches of a small model."""
 
+# (x as a share of the kitchen's half width, y, z): near and far on the table in a zigzag, counter, shelves
 _PLACES = (
-    # (x as a share of the kitchen's half width, y, z): near and far on the table in a zigzag, counter, shelves
     (-0.72, TABLE_Y, -0.28),
     (-0.34, TABLE_Y, 0.26),
     (0.02, TABLE_Y, -0.30),
@@ -32,16 +30,8 @@ _PLACES = (
     (0.88, COUNTER_Y, 1.22),
     (0.45, SHELF_Y, 1.4),
 )
-_STATIONS = (
-    # (x share, z): behind the table, at its ends, before it (seen from behind)
-    (-0.52, 0.8),
-    (0.0, 0.8),
-    (0.5, 0.8),
-    (-0.9, 0.05),
-    (0.9, 0.05),
-    (-0.62, -0.85),
-    (0.64, -0.85),
-)
+# (x share, z): behind the table, at its ends, before it (seen from behind)
+_STATIONS = ((-0.52, 0.8), (0.0, 0.8), (0.5, 0.8), (-0.9, 0.05), (0.9, 0.05), (-0.62, -0.85), (0.64, -0.85))
 _LEAST_HEAD_DISTANCE = 0.28
 """Least distance between the middles of two heads, in frame heights."""
 
@@ -58,10 +48,7 @@ class Camera:
     """Width over height of the frame."""
 
     def frame_xy(self, points: Floats) -> Floats:
-        """[..., 3] in metres -> [..., 2] in frame heights: x in 0..aspect, y in 0..1 downwards inside the frame.
-
-        NaN for points behind the camera.
-        """
+        """[..., 3] metres -> [..., 2] frame heights, x in 0..aspect, y in 0..1 downwards; NaN behind the camera."""
         right, up, depth = self._axes(points)
         with np.errstate(divide="ignore", invalid="ignore"):
             x = 0.5 * self.aspect + self.focal * right / depth
@@ -93,10 +80,8 @@ class Kitchen:
 
 def make_kitchen(rng: np.random.Generator, settings: SceneSettings) -> Kitchen:
     """A kitchen with a camera that sees table, shelf and heads, and with all nouns at places."""
-    aspect = settings.aspect
-    half_width = 0.72 * aspect
-    distance, height = rng.uniform(3.9, 4.9), rng.uniform(2.0, 3.1)
-    camera = _aimed_camera(rng, aspect, half_width, distance, height)
+    half_width = 0.72 * settings.aspect
+    camera = _aimed_camera(rng, settings.aspect, half_width)
     slots = np.arange(len(NOUNS))
     strayed = np.flatnonzero(rng.random(len(NOUNS)) >= settings.place_habit)
     slots[strayed] = rng.permutation(slots[strayed])
@@ -106,8 +91,9 @@ def make_kitchen(rng: np.random.Generator, settings: SceneSettings) -> Kitchen:
     return Kitchen(camera=camera, half_width=half_width, objects=objects, style_seed=int(rng.integers(2**31)))
 
 
-def _aimed_camera(rng: np.random.Generator, aspect: float, half_width: float, distance: float, height: float) -> Camera:
+def _aimed_camera(rng: np.random.Generator, aspect: float, half_width: float) -> Camera:
     """A camera that sees heads and shelf in the upper part of the frame and the table's edge in the lower part."""
+    distance, height = rng.uniform(3.9, 4.9), rng.uniform(2.0, 3.1)
     highest = np.arctan2(1.86 - height, distance + 0.8)
     lowest = np.arctan2(TABLE_Y - 0.06 - height, distance + TABLE_Z[0])
     middle, half = (highest + lowest) / 2, (highest - lowest) / 2
@@ -126,13 +112,8 @@ def choose_stations(rng: np.random.Generator, kitchen: Kitchen, count: int) -> F
     chosen: list[Floats] = []
     for station in rng.permutation(len(_STATIONS)):
         share, z = _STATIONS[station]
-        head = np.array(
-            [
-                share * kitchen.half_width + rng.uniform(-0.06, 0.06),
-                rng.uniform(1.4, 1.62),
-                z + rng.uniform(-0.05, 0.05),
-            ]
-        )
+        x = share * kitchen.half_width + rng.uniform(-0.06, 0.06)
+        head = np.array([x, rng.uniform(1.4, 1.62), z + rng.uniform(-0.05, 0.05)])
         here = kitchen.camera.frame_xy(head)
         reach = 0.6 * HEAD_HEIGHT * kitchen.camera.scale_at(head)
         inside = reach < here[0] < kitchen.camera.aspect - reach and reach < here[1] < 1 - reach

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic import Field, FiniteFloat, GetJsonSchemaHandler, PositiveInt, field_validator, model_validator
 from pydantic_core import CoreSchema
 
 from gazetools.schemas.base import StrictModel
@@ -16,7 +16,6 @@ Control = Literal["zeros", "shuffled", "time_shifted", "centre"]
 DEFAULT_SOURCE = "heatmap"
 """Name of the maps at `experiment.data.heatmap_base_path`."""
 
-_PositiveInt = Annotated[int, Field(gt=0)]
 _SHORTHANDS: dict[str, dict[str, Any]] = {
     "none": {"fusion": "none"},
     "estimated": {},
@@ -38,8 +37,8 @@ class ArmSettings(StrictModel):
     """Change to these heatmaps: zeros; `shuffled`: those of a clip of another video; `time_shifted`: rolled by half the
     clip; `centre`: a blob in the middle of the crop."""
     fusion: Fusion | None = None
-    heatmap_patch_size: _PositiveInt | None = None
-    multiscale: Annotated[list[_PositiveInt], Field(min_length=1)] | None = None
+    heatmap_patch_size: PositiveInt | None = None
+    multiscale: Annotated[list[PositiveInt], Field(min_length=1)] | None = None
     temporal: Temporal | None = None
     heatmap_positions: HeatmapPositions | None = None
     train: TrainedPart | None = None
@@ -73,11 +72,11 @@ class EvaluationSettings(StrictModel):
     """`experiment.evaluation`: how the best epoch is chosen and what is measured with it."""
 
     held_out: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.1
-    """Share of the training videos that only chooses the best epoch; 0 chooses on validation
-    itself, whose figures are then too good."""
+    """Share of the training videos that only chooses the best epoch; 0 chooses on validation itself, whose figures are
+    then too good."""
     horizons: list[Annotated[FiniteFloat, Field(ge=0)]] = Field(default=[])
     """Anticipation times in seconds at which the chosen weights are measured, on the same clips at each."""
-    save_top: Annotated[int, Field(gt=0)] = 100
+    save_top: PositiveInt = 100
     """Number of best scores saved per task and clip (the EPIC-KITCHENS challenge takes 100 actions)."""
 
     @field_validator("horizons")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gazetools.schemas.errors import UsageError
@@ -59,33 +60,34 @@ class Choices:
         return {**handler(schema), "enum": list(self._names)}
 
 
+def matching(pattern: str, rule: str) -> AfterValidator:
+    """Validator of a text field; the error says `rule` unless `pattern` matches the whole text."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(rule)
+        return value
+
+    return AfterValidator(check)
+
+
 def nearest_name(name: str, known: list[str]) -> str | None:
     """The known name most alike to `name`, or None where nothing is alike."""
-    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.55)
-    return matches[0] if matches else None
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.55)), None)
 
 
 def _known_keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Field names (and aliases) of the sub-model that `location` (without its last part) points into."""
-    current: Any = model
     for part in location:
-        if isinstance(part, int):
-            continue
-        fields = getattr(current, "model_fields", {})
-        if part not in fields:
-            continue
-        current = _inner_model(fields[part].annotation) or current
-    fields = getattr(current, "model_fields", {})
-    return [*fields, *(f.alias for f in fields.values() if f.alias)]
+        if part in model.model_fields:
+            model = _inner_model(model.model_fields[str(part)].annotation) or model
+    return [*model.model_fields, *(field.alias for field in model.model_fields.values() if field.alias)]
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (inner := _inner_model(argument)) is not None:
-            return inner
-    return None
+    return next(filter(None, map(_inner_model, getattr(annotation, "__args__", ()))), None)
 
 
 def explain_validation_error(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -111,9 +113,8 @@ def parse_settings(model: type[ModelT], values: Mapping[str, Any], *, what: str)
         return model.model_validate(dict(values))
     except ValidationError as error:
         lines = explain_validation_error(error, model)
-        raise UsageError(
-            f"{what}: " + "; ".join(lines) + ".", hint="Correct the named keys and run again.", problems=lines
-        ) from None
+        message = f"{what}: {'; '.join(lines)}."
+        raise UsageError(message, hint="Correct the named keys and run again.", problems=lines) from None
 
 
 def given_or_parsed(options: ModelT | None, model: type[ModelT], settings: Mapping[str, Any], *, what: str) -> ModelT:

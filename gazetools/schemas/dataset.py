@@ -138,7 +138,7 @@ class PackedVideo(StrictModel):
     normalisation: Normalise
     people: str
     valid_frames: int = Field(ge=0)
-    """Rows whose map was computed from their own frame; filled rows are not counted."""
+    """Rows whose map was computed from their own frame."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     """sha256 of the file; for the layout `npy` that of the sorted lines `name sha256` of its files."""
     bytes: int = Field(ge=0)
@@ -220,7 +220,7 @@ class PackedItem(StrictModel):
 
     video_id: str
     status: Literal["packed", "unchanged", "failed"]
-    """`unchanged`: was packed already, from the same source with the same options. `failed`: `reason` says why."""
+    """`unchanged`: packed before, from the same source with the same options. `failed`: `reason` says why."""
     reason: str | None = None
     frames: int = 0
     """T, the number of rows."""

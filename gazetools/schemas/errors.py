@@ -101,8 +101,6 @@ class EnvironmentLacksError(GazetoolsError):
 class FaultError(GazetoolsError):
     """Stopped by a fault such as a full disk; nothing half-written has a final name (exit 4)."""
 
-    code = "fault"
-
 
 ERRORS_BY_CODE: dict[str, type[GazetoolsError]] = {
     error.code: error

@@ -1,4 +1,4 @@
-"""What `evaluate` reports: metrics with intervals, overall and per group, and what could not be scored."""
+"""Options and report of `evaluate`: metrics with intervals, overall and per group, and what was not scored."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Estimate(StrictModel):
     low: float | None
     high: float | None
     count: int
-    """Rows that went into it."""
+    """Number of rows in the mean."""
 
 
 class Scored(StrictModel):
-    """One scored row, for the lists of best and worst."""
+    """One scored row in the lists of best and worst."""
 
     video_id: str
     frame: int
@@ -57,7 +57,7 @@ class Scored(StrictModel):
 
 
 class EvaluationReport(StrictModel):
-    """What `evaluate --json` prints."""
+    """The document that `evaluate --json` prints."""
 
     schema_name: Literal["gazetools.evaluation"] = "gazetools.evaluation"
     schema_version: int = 1
@@ -65,14 +65,14 @@ class EvaluationReport(StrictModel):
     predicted: str
     truth: str
     protocol: Literal["gazefollow", "videoattentiontarget"]
-    """Whose definitions of AUC and L2 are used (see gazetools.metrics.gaze)."""
+    """Benchmark whose definitions of AUC and L2 are used; they are in gazetools.metrics.gaze."""
     overall: dict[str, Estimate]
     groups: dict[str, dict[str, dict[str, Estimate]]]
-    """`camera`, `distance`, `prompt`, ... -> group -> metric."""
+    """Kind (`camera`, `distance`, `prompt`) -> group -> metric -> estimate."""
     counts: dict[str, int]
-    """Rows scored, and rows left out by reason."""
+    """Number of scored rows, and of rows left out for each reason."""
     failed: dict[str, str]
-    """Video id -> why it could not be scored."""
+    """Video id -> reason why it could not be scored."""
     best: list[Scored]
     worst: list[Scored]
     notes: list[str]

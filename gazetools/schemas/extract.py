@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gazetools.schemas.base import Choices, StrictModel
+from gazetools.schemas.base import Choices, StrictModel, matching
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOptions
 
@@ -20,18 +20,21 @@ PIECE_FRAMES = 256
 """Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
 _Video, _Model = Flag(panel="Which frames and people"), Flag(panel="Model")
 _Run, _Scale = Flag(panel="Run"), Flag(panel="Many videos and machines")
+_HEADS = matching(r"whole|calib|detect|(file|detect):.+", "must be detect[:NAME], calib, file:PATH or whole")
+_PEOPLE = matching(r"all|largest|wearer|-?\d+(,-?\d+)*", "must be all, largest, wearer or track ids such as 1,2")
+_DEVICES = matching(r"[^,]*|(cpu|cuda(:\d+)?)(,(cpu|cuda(:\d+)?))*", "several devices are written like cuda:0,cuda:1")
 
 
 class ExtractOptions(StrictModel):
     """How videos become raw heatmaps."""
 
-    heads: Annotated[str, _Video] = "whole"
+    heads: Annotated[str, _HEADS, _Video] = "whole"
     """`file:PATH` (CSV, or a folder matched by video id), `detect[:NAME]` (rtdetr, dfine, yunet, OWNER/MODEL of the
     hub, a model folder or a YuNet .onnx), `calib` (the wearer of an Ego-Exo4D take) or `whole` (no box).
 
     `detect` finds and follows heads in a first pass, see `gazetools.schemas.heads.DetectOptions`; `calib` computes them
     from the take's cameras and trajectory; `whole` is Gaze-LLE's None prompt."""
-    people: Annotated[str, _Video] = "all"
+    people: Annotated[str, _PEOPLE, _Video] = "all"
     """`all`, `largest` (biggest box of each frame), `wearer`, or track ids such as 1,2."""
     takes: Annotated[str | None, _Video] = None
     """Ego-Exo4D root: take names, uids or patterns, separated by commas."""
@@ -79,7 +82,7 @@ class ExtractOptions(StrictModel):
     """`exact`, or `fast` (within one level of 255).
 
     `fast` resizes 8-bit values on the CPU, several times faster at 1080p."""
-    device: Annotated[str, _Run] = "auto"
+    device: Annotated[str, _DEVICES, _Run] = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`; several like cuda:0,cuda:1 give one worker process each."""
     batch_size: Annotated[int | Literal["auto"], _Run] = "auto"
     """`auto` or a number of frames."""
@@ -108,20 +111,6 @@ class ExtractOptions(StrictModel):
             raise ValueError("must be at least 1, or auto")
         return value
 
-    @field_validator("heads")
-    @classmethod
-    def _known_head_source(cls, value: str) -> str:
-        if value in {"whole", "calib", "detect"} or re.fullmatch(r"(file|detect):.+", value):
-            return value
-        raise ValueError("must be detect[:NAME], calib, file:PATH or whole")
-
-    @field_validator("device")
-    @classmethod
-    def _known_devices(cls, value: str) -> str:
-        if "," in value and not all(re.fullmatch(r"cpu|cuda(:\d+)?", name) for name in value.split(",")):
-            raise ValueError("several devices are written like cuda:0,cuda:1")
-        return value
-
     @field_validator("shard")
     @classmethod
     def _known_shard(cls, value: str | None) -> str | None:
@@ -130,13 +119,6 @@ class ExtractOptions(StrictModel):
             if not match or not 1 <= int(match[1]) <= int(match[2]):
                 raise ValueError("must be I/N with 1 <= I <= N, such as 2/8")
         return value
-
-    @field_validator("people")
-    @classmethod
-    def _known_people(cls, value: str) -> str:
-        if value in {"all", "largest", "wearer"} or re.fullmatch(r"-?\d+(,-?\d+)*", value):
-            return value
-        raise ValueError("must be all, largest, wearer or track ids such as 1,2")
 
     @model_validator(mode="after")
     def _consistent(self) -> ExtractOptions:
@@ -173,9 +155,7 @@ class ExtractOptions(StrictModel):
     @property
     def shard_index_and_count(self) -> tuple[int, int]:
         """(I - 1, N) of `shard`; (0, 1) without one."""
-        if self.shard is None:
-            return 0, 1
-        index, count = self.shard.split("/")
+        index, count = (self.shard or "1/1").split("/")
         return int(index) - 1, int(count)
 
     def shaping(self) -> dict[str, Any]:

@@ -8,21 +8,13 @@ from gazetools.schemas.base import StrictModel
 from gazetools.schemas.errors import UsageError
 
 Severity = Literal["error", "warning", "note"]
-
-
-FailOn = Literal["error", "warning", "note", "never"]
-_FAILING: dict[str, tuple[str, ...]] = {
-    "error": ("error",),
-    "warning": ("error", "warning"),
-    "note": ("error", "warning", "note"),
-    "never": (),
-}
+_SEVERITIES = ("error", "warning", "note")
 
 
 def check_fail_on(value: str) -> str:
-    """`value` if it is a FailOn, else UsageError."""
-    if value not in _FAILING:
-        raise UsageError(f"--fail-on {value} is unknown.", hint=f"Use {', '.join(_FAILING)}.")
+    """`value` if it is a severity or `never`. Raises UsageError for others."""
+    if value not in (*_SEVERITIES, "never"):
+        raise UsageError(f"--fail-on {value} is unknown.", hint=f"Use {', '.join(_SEVERITIES)}, never.")
     return value
 
 
@@ -51,8 +43,9 @@ class ValidationReport(StrictModel):
         return self.exit_code_for("warning")
 
     def exit_code_for(self, fail_on: str) -> int:
-        """1 with any finding of the severity `fail_on` (see FailOn) or a worse one, else 0."""
-        return int(any(f.severity in _FAILING[fail_on] for f in self.findings))
+        """1 with any finding of the severity `fail_on` or a worse one, else 0; always 0 for `never`."""
+        failing = () if fail_on == "never" else _SEVERITIES[: _SEVERITIES.index(fail_on) + 1]
+        return int(any(finding.severity in failing for finding in self.findings))
 
 
 def frame_runs(frames: list[int] | None, most: int = 6) -> str:

@@ -9,8 +9,6 @@ from pydantic import Field, field_validator
 from gazetools.schemas.base import StrictModel
 
 MAX_PROVENANCE_BYTES = 32 * 1024
-
-
 GROUND_TRUTH = "groundtruth"
 """`ModelRecord.name` of a store whose maps were rendered from eye tracking; `weights_sha256` then names the
 recordings."""
@@ -73,7 +71,7 @@ class HeadSource(StrictModel):
     prompts: dict[str, int]
     """Prompt kind (given, grown, cropped, none) -> rows."""
     counts: dict[str, float] = Field(default_factory=dict)
-    """What the source has to say of itself, such as frames without a box by reason."""
+    """Further counts of the source, such as frames without a box by reason."""
     detector: dict[str, Any] | None = None
     """Options and weights of the detector that made the boxes, None where no detector of ours did."""
 

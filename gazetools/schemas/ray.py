@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Annotated
 
-from gazetools.schemas.base import StrictModel
+from pydantic import Field
+
+from gazetools.schemas.base import StrictModel, matching
+
+_ADDRESS = matching(
+    r"(?!ray://).*\S.*",
+    "must be HOST:PORT, auto or local; run the command on a node instead of through ray://",
+)
 
 
 class RayOptions(StrictModel):
     """Which Ray cluster works, and how many workers of which size."""
 
-    address: str | None = None
+    address: Annotated[str, _ADDRESS] | None = None
     """`HOST:PORT` of a running cluster, `auto` on one of its nodes, `local` for a cluster of this machine alone that
     ends with the command; None: the environment's RAY_ADDRESS, else `local`."""
     workers: int | None = Field(default=None, ge=1)
@@ -21,10 +28,3 @@ class RayOptions(StrictModel):
     """GPUs of each worker; None: 1 where `--device` is cuda, or auto in a cluster with GPUs; else 0."""
     wait_seconds: int = Field(default=600, ge=1)
     """The run stops when no worker could be started anywhere for so long."""
-
-    @field_validator("address")
-    @classmethod
-    def _no_client(cls, value: str | None) -> str | None:
-        if value is not None and (value.startswith("ray://") or not value.strip()):
-            raise ValueError("must be HOST:PORT, auto or local; run the command on a node instead of through ray://")
-        return value

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import StrictModel, matching
+
+_Word = Annotated[str, matching(r"[\w.,+-]+", "must be one word")]
 
 
 class SlurmOptions(StrictModel):
@@ -20,26 +22,12 @@ class SlurmOptions(StrictModel):
     """Time limit of one task; a task that needs longer is requeued and goes on."""
     requeues: int = Field(default=20, ge=0)
     """How often a task is requeued after a time-out. Preemption does not count."""
-    partition: str | None = None
-    account: str | None = None
+    partition: _Word | None = None
+    account: _Word | None = None
     gpus: int = Field(default=1, ge=0)
     """GPUs of each task; 0 for CPU runs."""
     cpus: int = Field(default=8, ge=1)
     """CPU cores of each task: decoding needs about 5 per GPU for 1080p."""
-    memory: str = "32G"
+    memory: Annotated[str, matching(r"\d+[KMGT]?", "must be a number with K, M, G or T, such as 32G")] = "32G"
     setup: list[str] = Field(default_factory=list)
     """Shell lines before the job, such as `module load cuda`."""
-
-    @field_validator("memory")
-    @classmethod
-    def _known_memory(cls, value: str) -> str:
-        if not re.fullmatch(r"\d+[KMGT]?", value):
-            raise ValueError("must be a number with K, M, G or T, such as 32G")
-        return value
-
-    @field_validator("partition", "account")
-    @classmethod
-    def _one_word(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[\w.,+-]+", value):
-            raise ValueError("must be one word")
-        return value

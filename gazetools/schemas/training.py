@@ -4,33 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from gazetools.schemas.arms import ArmSettings, EvaluationSettings
 from gazetools.schemas.base import StrictModel
-from gazetools.schemas.training_clips import Anchor, Compat, DataSettings, InOutUse, MissingPolicy, Range
-from gazetools.schemas.training_model import RANDOM_WEIGHTS, EncoderSettings, ModelSettings, PredictorSettings
-from gazetools.schemas.training_optimization import ClassifierSettings, HeadSettings, OptimizationSettings
+from gazetools.schemas.training_clips import Compat, DataSettings, InOutUse, MissingPolicy
+from gazetools.schemas.training_data import Range
+from gazetools.schemas.training_model import RANDOM_WEIGHTS, EncoderSettings, ModelSettings
+from gazetools.schemas.training_optimization import ClassifierSettings, OptimizationSettings
 
 __all__ = [
     "RANDOM_WEIGHTS",
-    "Anchor",
-    "ClassifierSettings",
     "Compat",
     "DataSettings",
     "EncoderSettings",
-    "ExperimentSettings",
-    "HeadSettings",
     "InOutUse",
     "MissingPolicy",
-    "OptimizationSettings",
-    "PredictorSettings",
     "Range",
     "TrainingConfig",
-    "WandbSettings",
 ]
-
-PositiveInt = Annotated[int, Field(gt=0)]
 
 
 class WandbSettings(StrictModel):

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from gazetools.schemas.training_data import ViewSettings, check_template
-
-PositiveInt = Annotated[int, Field(gt=0)]
+from gazetools.schemas.training_data import Range, ViewSettings, check_range, check_template
 
 Anchor = Literal["start", "end"]
 MissingPolicy = Literal["zero", "error", "skip"]
 InOutUse = Literal["keep", "gate", "weight"]
 Compat = Literal["none", "vjepa2"]
-Range = tuple[FiniteFloat, FiniteFloat]
-
-
-def _ordered(value: Range | None) -> Range | None:
-    if value is not None and value[0] > value[1]:
-        raise ValueError(f"the first number must not be above the second, got {list(value)}")
-    return value
+_ORDERED = check_range(lambda low, high: low <= high, "the first number must not be above the second")
+_Seconds = Annotated[Range, _ORDERED, check_range(lambda low, _: low >= 0, "anticipation times must be >= 0 seconds")]
+_POINTS = "anticipation points lie in 0 (action end) .. 1 (action start)"
+_Points = Annotated[Range, check_range(lambda *ends: 0 <= min(ends) <= max(ends) <= 1, _POINTS), _ORDERED]
+_SHARE = check_range(lambda low, high: 0 < low <= high <= 1, "a share of the frame's area lies in (0, 1]")
+_RATIO = check_range(lambda low, _: low > 0, "aspect ratios must be > 0")
 
 
 class DataSettings(ViewSettings):
@@ -43,18 +40,18 @@ class DataSettings(ViewSettings):
     """Side of the square crop in pixels."""
     anchor: Anchor | None = None
     """What the anticipation time counts back from. None: see gazetools.trainer.data.anchors.resolve_anchors."""
-    anticipation_time_sec: Range = (1.0, 1.0)
+    anticipation_time_sec: _Seconds = (1.0, 1.0)
     """Validation: seconds between the end of the observation and the anchor, drawn from this range."""
-    train_anticipation_time_sec: Range | None = None
+    train_anticipation_time_sec: _Seconds | None = None
     """Training; None takes `anticipation_time_sec`."""
-    train_anticipation_point: Range | None = None
+    train_anticipation_point: _Points | None = None
     """V-JEPA 2: 1 = action start, 0 = action end."""
-    val_anticipation_point: Range | None = None
+    val_anticipation_point: _Points | None = None
     train_transform: Literal["random", "evaluation"] = "random"
     """`evaluation`: training shows frames as validation does, without crops, flips, augmentation and erasing."""
-    random_resize_scale: Range = (0.3, 1.0)
+    random_resize_scale: Annotated[Range, _ORDERED, _SHARE] = (0.3, 1.0)
     """Share of the frame's area that a random crop covers in training."""
-    random_resize_aspect_ratio: Range = (3 / 4, 4 / 3)
+    random_resize_aspect_ratio: Annotated[Range, _ORDERED, _RATIO] = (3 / 4, 4 / 3)
     random_horizontal_flip: bool = True
     auto_augment: bool = False
     """RandAugment as V-JEPA 2 sets it; its geometric part moves the heatmap, too."""
@@ -69,7 +66,7 @@ class DataSettings(ViewSettings):
     """A packed dataset, a folder of .npz files or .npy folders named by video id, a store, or gaze points (CSV)."""
     heatmap_resolution: PositiveInt | None = None
     """Side of the square heatmap that the model sees, in pixels; None takes `resolution`."""
-    heatmap_frame_tolerance: Annotated[int, Field(ge=0)] = 1
+    heatmap_frame_tolerance: NonNegativeInt = 1
     """By how many frames a heatmap without times may be shorter or longer than its video."""
     heatmap_inout: InOutUse = "keep"
     """`gate`: maps with inout < 0.5 become zeros; `weight`: maps are multiplied by inout."""
@@ -77,51 +74,16 @@ class DataSettings(ViewSettings):
     """Clips whose video has no heatmap: zeros, stop, or leave them out; always counted."""
     allow_future: bool = False
     """Accept datasets whose gaps were filled from later frames."""
-    max_unreadable_clips: Annotated[int, Field(ge=0)] = 0
+    max_unreadable_clips: NonNegativeInt = 0
     """Clips per epoch that may fail to decode before the run stops; each is named and counted."""
     max_train_clips: PositiveInt | None = None
     """Limit for small runs: the first clips of the annotations."""
     max_val_clips: PositiveInt | None = None
 
-    @field_validator(
-        "anticipation_time_sec", "train_anticipation_time_sec", "random_resize_scale", "random_resize_aspect_ratio"
-    )
-    @classmethod
-    def _range(cls, value: Range | None) -> Range | None:
-        return _ordered(value)
-
-    @field_validator("anticipation_time_sec", "train_anticipation_time_sec")
-    @classmethod
-    def _not_negative(cls, value: Range | None) -> Range | None:
-        if value is not None and value[0] < 0:
-            raise ValueError(f"anticipation times must be >= 0 seconds, got {list(value)}")
-        return value
-
     @field_validator("file_format")
     @classmethod
     def _template(cls, value: Literal[0, 1] | str | None) -> Literal[0, 1] | str | None:
         return check_template(value) if isinstance(value, str) else value
-
-    @field_validator("train_anticipation_point", "val_anticipation_point")
-    @classmethod
-    def _points(cls, value: Range | None) -> Range | None:
-        if value is not None and not 0 <= min(value) <= max(value) <= 1:
-            raise ValueError(f"anticipation points lie in 0 (action end) .. 1 (action start), got {list(value)}")
-        return _ordered(value)
-
-    @field_validator("random_resize_scale")
-    @classmethod
-    def _share(cls, value: Range) -> Range:
-        if not 0 < value[0] <= value[1] <= 1:
-            raise ValueError(f"a share of the frame's area lies in (0, 1], got {list(value)}")
-        return value
-
-    @field_validator("random_resize_aspect_ratio")
-    @classmethod
-    def _ratio(cls, value: Range) -> Range:
-        if value[0] <= 0:
-            raise ValueError(f"aspect ratios must be > 0, got {list(value)}")
-        return value
 
     @model_validator(mode="after")
     def _one_transform(self) -> DataSettings:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, PositiveInt, field_validator, model_validator
 
 from gazetools.schemas.base import Choices, StrictModel
 from gazetools.schemas.dataset import PeopleRule
 
 PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
-PositiveInt = Annotated[int, Field(gt=0)]
+Range = tuple[FiniteFloat, FiniteFloat]
 SOURCE_KINDS = Choices("auto", "dataset", "store", "gaze_points")
 """Words of `kind`; gazetools.trainer.data.maps.build.SOURCES has what builds each source."""
 EvaluationCrop = Literal["centre", "whole"]
@@ -21,6 +22,23 @@ PRIMARY_SOURCE = "heatmap"
 TEMPLATE_FIELDS = ("video_id", "participant", "take", "camera")
 _SOURCE_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+def check_range(allowed: Callable[[float, float], bool], rule: str) -> AfterValidator:
+    """The check of a Range that raises ValueError with the text `rule` where `allowed(low, high)` is false."""
+
+    def check(value: Range) -> Range:
+        if not allowed(*value):
+            raise ValueError(f"{rule}, got {list(value)}")
+        return value
+
+    return AfterValidator(check)
+
+
+_PositiveRange = Annotated[
+    Range, check_range(lambda low, high: 0 < low <= high, "must be two ascending numbers above 0")
+]
+_SHARE = check_range(lambda _, high: high <= 1, "a share of the map's area lies in (0, 1]")
 
 
 class GazePointSettings(StrictModel):
@@ -92,17 +110,17 @@ class ViewSettings(StrictModel):
     `best_exo`. Every camera of a take gives a clip of its own."""
     heatmap_view: str | None = None
     """Camera of the heatmaps where it is not the video's own: own transforms, frames matched by take time."""
-    heatmap_random_resize_scale: tuple[FiniteFloat, FiniteFloat] = (1.0, 1.0)
+    heatmap_random_resize_scale: Annotated[_PositiveRange, _SHARE] = (1.0, 1.0)
     """Share of the area that a random crop of another view's heatmaps covers in training; 1: the whole map."""
     takes_file: str | None = None
     """Ego-Exo4D's takes.json; None looks for it in `base_path`. Needed for `best_exo`."""
     evaluation_crop: EvaluationCrop = "centre"
     """`centre`: V-JEPA 2's central square, which cuts off half of a 16:9 frame; `whole`: the whole frame, squashed to
     the square, for third-person video whose objects lie anywhere."""
-    context_sec: tuple[FiniteFloat, FiniteFloat] | None = None
+    context_sec: _PositiveRange | None = None
     """Seconds seen before the end of the observation, drawn from this range. None: frames_per_clip /
     frames_per_second. Shorter context shows its first frame for the times before it."""
-    train_context_sec: tuple[FiniteFloat, FiniteFloat] | None = None
+    train_context_sec: _PositiveRange | None = None
     """Training; None takes `context_sec`."""
     heatmap_sources: dict[str, HeatmapSourceSettings] = Field(default={})
     """Several sources by name; `heatmap_base_path` adds one named `heatmap`, the first."""
@@ -124,20 +142,6 @@ class ViewSettings(StrictModel):
             raise ValueError("name at least one camera, such as cam01, or ego, exo, best_exo")
         return names
 
-    @field_validator("context_sec", "train_context_sec", "heatmap_random_resize_scale")
-    @classmethod
-    def _positive_range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
-        if value is not None and not 0 < value[0] <= value[1]:
-            raise ValueError(f"must be two ascending numbers above 0, got {list(value)}")
-        return value
-
-    @field_validator("heatmap_random_resize_scale")
-    @classmethod
-    def _share_of_map(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value[1] > 1:
-            raise ValueError(f"a share of the map's area lies in (0, 1], got {list(value)}")
-        return value
-
     @field_validator("heatmap_sources")
     @classmethod
     def _names(cls, value: dict[str, HeatmapSourceSettings]) -> dict[str, HeatmapSourceSettings]:
@@ -151,9 +155,8 @@ class ViewSettings(StrictModel):
 
 def check_template(value: str) -> str:
     """A folder layout such as `takes/{take}/frame_aligned_videos/{camera}`; ValueError for unknown placeholders."""
-    fields = _PLACEHOLDER.findall(value)
-    unknown = [name for name in fields if name not in TEMPLATE_FIELDS]
-    if unknown or not fields or "{" in _PLACEHOLDER.sub("", value) or "}" in _PLACEHOLDER.sub("", value):
+    fields, rest = set(_PLACEHOLDER.findall(value)), _PLACEHOLDER.sub("", value)
+    if not fields or not fields <= set(TEMPLATE_FIELDS) or "{" in rest or "}" in rest:
         raise ValueError(
             f"file_format {value!r} is 0, 1 or a path with placeholders of "
             + ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from gazetools.schemas.base import Choices, StrictModel
 
@@ -13,7 +13,6 @@ FUSION_NAMES = Choices("interleave", "add", "cross_attention", "attention_bias",
 Fusion = Annotated[str, FUSION_NAMES]
 Temporal = Literal["tubelet", "frame", "conv"]
 HeatmapPositions = Literal["shared", "own"]
-PositiveInt = Annotated[int, Field(gt=0)]
 
 RANDOM_WEIGHTS = "random"
 """Value of `model_kwargs.checkpoint` for seeded random weights."""
@@ -53,8 +52,8 @@ class PredictorSettings(StrictModel):
     num_heads: PositiveInt = 12
     predictor_embed_dim: PositiveInt | None = None
     num_mask_tokens: PositiveInt | None = None
-    mask_index: Annotated[int, Field(ge=0)] = 1
-    """Mask token used to anticipate, modulo num_mask_tokens; V-JEPA 2 was evaluated with 1."""
+    mask_index: NonNegativeInt = 1
+    """Mask token used to anticipate, modulo num_mask_tokens; V-JEPA 2 uses 1."""
     zero_init_mask_tokens: bool = True
     use_mask_tokens: Literal[True] = True
     heatmap_patch_size: PositiveInt | None = None

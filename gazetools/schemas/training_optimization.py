@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, FiniteFloat, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gazetools.schemas.arms import TrainedPart
 from gazetools.schemas.base import Choices, StrictModel
 
-PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
 LOSS_NAMES = Choices("focal", "cross_entropy")
 """Names of the table LOSSES in gazetools.trainer.learn.losses."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from gazetools.schemas.errors import UsageError
 
@@ -17,8 +17,7 @@ def check_video_id(video_id: str) -> str:
     """
     normalised = unicodedata.normalize("NFC", video_id)
     for segment in normalised.split("/"):
-        reason = _segment_fault(segment)
-        if reason:
+        if reason := _segment_fault(segment):
             raise UsageError(
                 f"Video id {video_id!r} is not allowed: segment {segment!r} {reason}.",
                 hint="Rename the file or folder; segments are plain names joined by '/'.",
@@ -44,7 +43,7 @@ def _segment_fault(segment: str) -> str | None:
 
 def video_id_below(path: Path, root: Path) -> str:
     """The id of the video `path` found under the input folder `root`: its path below root without the suffix."""
-    return check_video_id(PurePosixPath(path.relative_to(root).with_suffix("")).as_posix())
+    return check_video_id(path.relative_to(root).with_suffix("").as_posix())
 
 
 def path_of_id(root: Path, video_id: str, suffix: str) -> Path:

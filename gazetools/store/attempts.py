@@ -40,9 +40,12 @@ def attempted(root: Path, video_id: str, part: str, *, key: str, finished: int) 
 
     Raises VideoError instead of the attempt after `MOST_ATTEMPTS`. That is a result, so the next attempt is made.
     """
-    path = _path(root, video_id, part)
-    before = _read(path)
-    died = before.attempts if before and before.key == key and before.finished >= finished else 0
+    path = root / WORK_FOLDER / f"{_digest(video_id)}_{_digest(part)[:8]}.attempts"
+    died = 0
+    with suppress(DataFileError, ValidationError):  # not there, or of another version
+        before = _Journal.model_validate(read_json(path, max_bytes=1 << 16))
+        if before.key == key and before.finished >= finished:
+            died = before.attempts
     if died >= MOST_ATTEMPTS:
         path.unlink(missing_ok=True)
         raise VideoError(
@@ -61,24 +64,13 @@ def attempted(root: Path, video_id: str, part: str, *, key: str, finished: int) 
 def forget_attempts(root: Path, video_ids: Iterable[str]) -> None:
     """Remove the attempts of videos whose failure is reported, or whose workers were ended in order."""
     for video_id in video_ids:
-        for path in _path(root, video_id, "").parent.glob(f"{_digest(video_id)}_*.attempts"):
+        for path in (root / WORK_FOLDER).glob(f"{_digest(video_id)}_*.attempts"):
             _end(path)
 
 
 def _end(path: Path) -> None:
     with suppress(OSError):  # a file that stays counts as one death
         path.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> _Journal | None:
-    try:
-        return _Journal.model_validate(read_json(path, max_bytes=1 << 16))
-    except (DataFileError, ValidationError):  # not there, or of another version
-        return None
-
-
-def _path(root: Path, video_id: str, part: str) -> Path:
-    return root / WORK_FOLDER / f"{_digest(video_id)}_{_digest(part)[:8]}.attempts"
 
 
 def _digest(text: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -41,15 +42,12 @@ def list_store(root: Path) -> list[StoreEntry]:
     root = Path(root)
     if not root.is_dir():
         raise UsageError(f"The store {root} is not a folder.", hint="Pass the folder that `extract -o` wrote.")
-    stems: dict[str, Path] = {}
-    for suffix in (STORE_SUFFIX, SIDECAR_SUFFIX):
-        for path in sorted(root.rglob(f"*{suffix}")):
-            relative = path.relative_to(root)
-            if relative.name in REPORT_NAMES and relative.parent == Path():
-                continue
-            if any(part.startswith(".") for part in relative.parts):
-                continue
-            stems[PurePosixPath(str(relative)[: -len(suffix)]).as_posix()] = path
+    files = (path.relative_to(root) for end in (STORE_SUFFIX, SIDECAR_SUFFIX) for path in root.rglob(f"*{end}"))
+    stems = {
+        file.with_suffix("").as_posix()
+        for file in files
+        if str(file) not in REPORT_NAMES and not any(part.startswith(".") for part in file.parts)
+    }
     return [_entry(root, stem) for stem in sorted(stems)]
 
 
@@ -76,13 +74,10 @@ def _entry(root: Path, stem: str) -> StoreEntry:
 def is_complete(root: Path, video_id: str) -> Sidecar | None:
     """The sidecar of `video_id` if payload and sidecar agree in size and sha256, else None."""
     sidecar = seems_complete(root, video_id)
-    if sidecar is None:
-        return None
-    try:
-        whole = sha256_of_file(path_of_id(root, video_id, STORE_SUFFIX)) == sidecar.payload_sha256
-    except OSError:
-        return None
-    return sidecar if whole else None
+    with suppress(OSError):
+        if sidecar and sha256_of_file(path_of_id(root, video_id, STORE_SUFFIX)) == sidecar.payload_sha256:
+            return sidecar
+    return None
 
 
 def seems_complete(root: Path, video_id: str) -> Sidecar | None:

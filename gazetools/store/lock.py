@@ -25,11 +25,6 @@ class BusyError(UsageError):
     code = "busy"
 
 
-def lock_path(root: Path, name: str) -> Path:
-    """`ROOT/.work/<hash of name>.lock`."""
-    return root / WORK_FOLDER / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
-
-
 @contextmanager
 def locked(root: Path, name: str, *, shared: bool = False, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold the lock `name` of the store `root`: alone, or with other `shared` holders.
@@ -40,7 +35,7 @@ def locked(root: Path, name: str, *, shared: bool = False, wait_seconds: float =
 
     Raises BusyError where it is not free within `wait_seconds`, FaultError where its file can't be made.
     """
-    path = lock_path(root, name)
+    path = root / WORK_FOLDER / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
     deadline = time.monotonic() + wait_seconds
     while (descriptor := _try_lock(path, shared=shared)) is None:
         if time.monotonic() >= deadline:

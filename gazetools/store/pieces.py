@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,10 +29,6 @@ class PieceFolder:
     def piece_path(self, number: int) -> Path:
         """Final name of piece `number`."""
         return self.path / f"piece_{number:06d}.npz"
-
-    def has(self, number: int) -> bool:
-        """Whether piece `number` is finished; one that can't be read (bit rot) counts as missing."""
-        return self.load_if_good(number) is not None
 
     def exists(self, number: int) -> bool:
         """Whether piece `number` has been committed or kept, by its name only."""
@@ -77,10 +72,6 @@ class PieceFolder:
             rows = Rows(**{column.name: archive[column.name] for column in ROWS})
             frames = {column.name: archive[column.name] for column in (*FRAMES, *FINGERPRINTS)}
             return Piece(rows=rows, batch_size=int(archive["batch_size"]), **frames)
-
-    def loader(self, number: int) -> Callable[[], Piece]:
-        """A function that loads piece `number` when it is needed."""
-        return lambda: self.load(number)
 
     def remove(self) -> None:
         """Remove all pieces; called after the store file is committed."""

@@ -116,10 +116,9 @@ class StoreReader(Closing):
             known = ", ".join(str(i) for i in sorted(self.tracks)[:20]) or "none"
             raise DataFileError(f"{self.path} has no track {track_id}; its tracks are: {known}.")
         chosen = np.flatnonzero(self.row_track_id == track_id)
-        if not len(chosen):
-            return self.row_frame[:0], np.zeros((0, *self.heatmap_shape), np.float16)
-        maps = [self.read_heatmaps(int(run[0]), int(run[-1]) + 1) for run in _runs(chosen)]
-        return self.row_frame[chosen], np.concatenate(maps)
+        runs = np.split(chosen, np.flatnonzero(np.diff(chosen) != 1) + 1)  # consecutive rows
+        maps = [self.read_heatmaps(int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
+        return self.row_frame[chosen], np.concatenate([np.zeros((0, *self.heatmap_shape), np.float16), *maps])
 
     def extra(self, name: str) -> npt.NDArray[Any] | None:
         """The further column `extra/<name>`, one entry per row; None where the store has none of that name."""
@@ -158,7 +157,14 @@ class StoreReader(Closing):
     def _check_structure(self) -> None:
         for column in COLUMNS:
             self._check_dataset(column.dataset, column.dtype, column.rank)
-        self._check_lengths()
+            shape = self._datasets[column.dataset].shape
+            if column.tail is not None and shape[1:] != column.tail:
+                raise DataFileError(f"{self.path}: {column.dataset} has the shape {shape}, not [N, {column.tail}].")
+        for group in (ROWS, TRACKS):
+            wanted = self._datasets[group[0].dataset].shape[0]
+            for column in group:
+                if (found := self._datasets[column.dataset].shape[0]) != wanted:
+                    raise DataFileError(f"{self.path}: {column.dataset} has {found} rows, not {wanted}.")
         shape = self._datasets["rows/heatmap"].shape
         self.heatmap_shape = int(shape[1]), int(shape[2])
         """(H, W) of every heatmap."""
@@ -193,17 +199,6 @@ class StoreReader(Closing):
                 raise DataFileError(f"{self.path}: {name} is a link to elsewhere, which is refused.")
             group = group[part]
         return group
-
-    def _check_lengths(self) -> None:
-        for group in (ROWS, TRACKS):
-            wanted = self._datasets[group[0].dataset].shape[0]
-            for column in group:
-                if (found := self._datasets[column.dataset].shape[0]) != wanted:
-                    raise DataFileError(f"{self.path}: {column.dataset} has {found} rows, not {wanted}.")
-        for column in COLUMNS:
-            shape = self._datasets[column.dataset].shape
-            if column.tail is not None and shape[1:] != column.tail:
-                raise DataFileError(f"{self.path}: {column.dataset} has the shape {shape}, not [N, {column.tail}].")
 
     def _read_provenance(self) -> Provenance:
         text = self._file.attrs.get("provenance")
@@ -248,8 +243,3 @@ def open_store(path: str | Path, *, verify_checksum: bool = False, direct: bool 
     ...     frames, maps = store.heatmaps(track_id=1)
     """
     return StoreReader(Path(path), verify_checksum=verify_checksum, direct=direct)
-
-
-def _runs(indices: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
-    """Split ascending indices into runs of consecutive ones."""
-    return np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)

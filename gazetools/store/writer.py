@@ -18,7 +18,7 @@ from gazetools.io.raw_file import ErrorHidingFile
 from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.store import EXTRA_GROUP, SIDECAR_SUFFIX, STORE_SUFFIX, Piece, Sidecar
 from gazetools.schemas.video_id import path_of_id
-from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS, TRACKS, SizedColumn, sized_columns
+from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS, TRACKS, sized_columns
 
 _BLOCK_BYTES = 1 << 20
 
@@ -44,10 +44,6 @@ class StoreContent:
 def write_store(root: Path, video_id: str, content: StoreContent) -> Sidecar:
     """Write `root/<video_id>.h5` and then its sidecar; memory is bounded by one piece.
 
-    Args:
-        root: the store folder.
-        video_id: checked id; names the two files.
-
     Raises:
         FaultError: the disk is full or a write failed; nothing new has a final name.
         ValueError: pieces out of order, or rows with a track that has no role.
@@ -58,14 +54,13 @@ def write_store(root: Path, video_id: str, content: StoreContent) -> Sidecar:
 def fill_store(root: Path, video_id: str, content: StoreContent) -> FilledStore:
     """`write_store` up to the commit, which another thread may do, since it hardly holds Python's lock."""
     payload = path_of_id(root, video_id, STORE_SUFFIX)
-    counts = _Counts.of(content)
+    counts = _Counts(content)
     with ExitStack() as cleanup:
         temp = cleanup.enter_context(atomic_path(payload))
         shim = ErrorHidingFile(temp)
         try:
             with h5py.File(shim, "w", libver=("v110", "v110")) as file:
                 _fill(file, content, counts)
-                _fill_extras(file, content.extras, counts.rows)
             shim.raise_error()
         finally:
             shim.close()
@@ -106,12 +101,8 @@ class FilledStore:
 class _Counts:
     """Sizes of the whole store, from a first pass over the pieces that also checks their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, content: StoreContent) -> None:
         self.frames = self.rows = self.fingerprints = self.frames_without_people = 0
-
-    @classmethod
-    def of(cls, content: StoreContent) -> _Counts:
-        counts = cls()
         last_frame = -1
         for load in content.outline or content.pieces:
             piece = load()
@@ -121,11 +112,10 @@ class _Counts:
             last_frame = int(index[-1]) if len(index) else last_frame
             if unknown := set(np.unique(piece.rows.track_id).tolist()) - set(content.track_roles):
                 raise ValueError(f"rows with tracks {sorted(unknown)} that have no role")
-            counts.frames += len(index)
-            counts.rows += len(piece.rows)
-            counts.fingerprints += len(piece.fingerprint)
-            counts.frames_without_people += int((~np.isin(index, piece.rows.frame)).sum())
-        return counts
+            self.frames += len(index)
+            self.rows += len(piece.rows)
+            self.fingerprints += len(piece.fingerprint)
+            self.frames_without_people += int((~np.isin(index, piece.rows.frame)).sum())
 
 
 def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
@@ -136,7 +126,14 @@ def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
         fingerprints=counts.fingerprints,
         heatmap_shape=content.heatmap_shape,
     )
-    blocks = {each.column.name: _Blocks(_created(file, each)) for each in sized}
+    blocks = {}
+    for each in sized:
+        shape, chunks = each.shape, each.chunks
+        # fletcher32 (chunked only) finds a flipped bit on read
+        dataset = file.create_dataset(
+            each.column.dataset, shape, each.column.dtype, chunks=chunks, fletcher32=chunks is not None
+        )
+        blocks[each.column.name] = _Blocks(dataset)
     for load in content.pieces:
         piece = load()
         for column in ROWS:
@@ -150,14 +147,11 @@ def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
     file.create_dataset(ids.dataset, data=np.array(known, dtype=ids.dtype))
     names = [content.track_roles[track] for track in known]
     file.create_dataset(roles.dataset, data=names, dtype=h5py.string_dtype(), shape=(len(known),))
-
-
-def _created(file: h5py.File, sized: SizedColumn) -> h5py.Dataset:
-    # fletcher32 (chunked only) finds a flipped bit on read
-    chunks, column = sized.chunks, sized.column
-    return file.create_dataset(
-        column.dataset, shape=sized.shape, dtype=column.dtype, chunks=chunks, fletcher32=chunks is not None
-    )
+    for name, values in content.extras.items():
+        if len(values) != counts.rows:
+            raise ValueError(f"the extra column {name} has {len(values)} entries for {counts.rows} rows")
+        chunks = (min(4096, counts.rows), *values.shape[1:]) if counts.rows else None
+        file.create_dataset(f"{EXTRA_GROUP}/{name}", data=values, chunks=chunks, fletcher32=counts.rows > 0)
 
 
 class _Blocks:
@@ -183,11 +177,3 @@ class _Blocks:
         self._dataset[self._written : self._written + len(values)] = values
         self._written += len(values)
         self._waiting, self._waiting_bytes = [], 0
-
-
-def _fill_extras(file: h5py.File, extras: Mapping[str, npt.NDArray[Any]], rows: int) -> None:
-    for name, values in extras.items():
-        if len(values) != rows:
-            raise ValueError(f"the extra column {name} has {len(values)} entries for {rows} rows")
-        chunks = (min(4096, rows), *values.shape[1:]) if rows else None
-        file.create_dataset(f"{EXTRA_GROUP}/{name}", data=values, chunks=chunks, fletcher32=rows > 0)

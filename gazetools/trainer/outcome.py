@@ -10,6 +10,7 @@ from gazetools.schemas.errors import ExitCode
 from gazetools.schemas.training import RANDOM_WEIGHTS
 from gazetools.trainer.folder.checkpoints import best_checkpoint
 from gazetools.trainer.learn.loop import Loop, Position
+from gazetools.trainer.learn.schedules import steps_per_epoch
 from gazetools.trainer.plan.settle import RunPlan
 
 Status = Literal["done", "interrupted", "dry_run"]
@@ -43,7 +44,6 @@ class TrainResult:
     checkpoint: str | None = None
     notes: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
-    """The resolved config."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -59,8 +59,6 @@ def result_of(
     status: Status, plan: RunPlan, loop: Loop | None, *, checkpoint: str | None, notes: list[str], processes: int
 ) -> TrainResult:
     """The result of a run; a dry run has no loop."""
-    settings = plan.config.experiment.optimization
-    per_step = settings.batch_size * settings.accumulation_steps * processes
     position, learners = (loop.position, loop.learners) if loop is not None else (Position(), [])
     best: dict[str, dict[str, Any] | None] = {}
     for learner in learners:
@@ -77,7 +75,7 @@ def result_of(
         data={
             **plan.data.summary(),
             "held_out": plan.selecting.summary() if plan.selecting is not None else None,
-            "steps_per_epoch": -(-len(plan.data.train.clips) // per_step),
+            "steps_per_epoch": steps_per_epoch(plan.config, len(plan.data.train.clips), processes),
         },
         model=plan.model,
         processes=processes,

@@ -60,14 +60,8 @@ def save_best_weights(loop: Loop, plan: RunPlan, names: Sequence[str]) -> None:
     for trunk in loop.trunks:
         for learner in trunk.learners:
             if learner.name in names:
-                state = {
-                    "format": WEIGHTS_FORMAT,
-                    **plan.identity(),
-                    "learner": learner.name,
-                    "best": learner.best,
-                    "predictor": trunk.predictor_weights(),
-                    "probe": learner.weights(),
-                }
+                state = {"format": WEIGHTS_FORMAT, **plan.identity(), "learner": learner.name, "best": learner.best}
+                state |= {"predictor": trunk.predictor_weights(), "probe": learner.probe.state_dict()}
                 save_best(plan.folder.checkpoints, learner.name, state, step=loop.position.global_step)
 
 
@@ -81,7 +75,7 @@ def find_state(plan: RunPlan, *, processes: int, note: Callable[[str], None]) ->
         return None
     for reason in found.rejected:
         note(f"{reason} Going on from {found.path.name}, the one before.")
-    _check_state(found.state, str(found.path), plan, whole_config=True)
+    _check_state(found.state, found.path, plan, whole_config=True)
     wrote = len(found.state["processes"])
     if wrote != processes:
         raise UsageError(
@@ -92,29 +86,29 @@ def find_state(plan: RunPlan, *, processes: int, note: Callable[[str], None]) ->
     return found
 
 
-def _check_state(state: Mapping[str, Any], name: str, plan: RunPlan, *, whole_config: bool) -> None:
+def _check_state(state: Mapping[str, Any], name: Path, plan: RunPlan, *, whole_config: bool) -> None:
     """Raise CheckpointError or UsageError where classes, clips, heatmaps or settings are not the checkpoint's.
 
     Without `whole_config` (only weights are taken) clips and heatmaps may differ, and all settings but the model's.
     """
     labels, annotations = plan.data.labels, plan.config.experiment.data.dataset_train
+    differing = differing_keys(state["config"], plan.dumped_config())
     if state["labels"] != labels.to_plain():
         raise CheckpointError(
             f"The classes of the checkpoint {name} ({ {t: len(v) for t, v in state['labels'].items()} }) are not "
             f"those of {annotations} ({labels.counts}).",
             hint="Use the annotations that it was trained with.",
         )
-    if whole_config and state["train_clips"] != plan.data.train.fingerprint():
+    if not whole_config:
+        differing = [key for key in differing if key.startswith(("model_kwargs.", "experiment.classifier."))]
+    elif state["train_clips"] != plan.data.train.fingerprint():
         raise CheckpointError(
             f"The checkpoint {name} was trained on other clips than those that {annotations} and the heatmaps give "
             "now.",
             hint="Use the same annotations and heatmaps, or another folder or tag.",
         )
-    if whole_config:
+    else:
         _check_heatmaps(state, name, plan.data.heatmap_contents())
-    differing = differing_keys(state["config"], plan.dumped_config())
-    if not whole_config:
-        differing = [key for key in differing if key.startswith(("model_kwargs.", "experiment.classifier."))]
     if differing:
         raise UsageError(
             f"The checkpoint {name} belongs to another config; these keys differ: {', '.join(differing[:12])}.",
@@ -123,7 +117,7 @@ def _check_state(state: Mapping[str, Any], name: str, plan: RunPlan, *, whole_co
         )
 
 
-def _check_heatmaps(state: Mapping[str, Any], name: str, current: Mapping[str, str]) -> None:
+def _check_heatmaps(state: Mapping[str, Any], name: Path, current: Mapping[str, str]) -> None:
     found = state.get("heatmaps")
     if found is None:
         raise CheckpointError(
@@ -160,8 +154,9 @@ def load_given_weights(loop: Loop, plan: RunPlan, path: Path) -> str:
     """
     if path.is_file():
         return _load_released_probes(loop, path)
+    own = RunFolder(path).checkpoints
+    folder = own if own.is_dir() else path
     whole: dict[str, Any] | None = None
-    text = f"Predictor and probe from {path}."
     if is_export(path):
         if len(loop.learners) != 1:
             raise UsageError(
@@ -170,21 +165,16 @@ def load_given_weights(loop: Loop, plan: RunPlan, path: Path) -> str:
             )
         whole = load_exported(path).as_state()
         text = f"Predictor and probe of {whole['learner']} from the export {path}."
-    own = RunFolder(path).checkpoints
-    folder = own if own.is_dir() else path
-    by_best = (folder / BEST_NAME).is_dir()
-    if not by_best and folder != path and (latest := load_latest(folder)) is not None:
-        path, whole = latest.path, latest.state
-        text = f"Predictor and probe from {path}."
-    elif by_best:
+    elif (folder / BEST_NAME).is_dir():
         text = f"Predictor and probe from {path} (best epoch)."
+    else:
+        latest = load_latest(folder) if folder != path else None
+        path, whole = (path, load_checkpoint(path)) if latest is None else (latest.path, latest.state)
+        text = f"Predictor and probe from {path}."
     for trunk in loop.trunks:
         for learner in trunk.learners:
-            if by_best:
-                state = load_checkpoint(_best_of(folder, learner))
-            else:
-                state = whole = whole or load_checkpoint(path)
-            _check_state(state, str(path), plan, whole_config=False)
+            state = load_checkpoint(_best_of(folder, learner)) if whole is None else whole
+            _check_state(state, path, plan, whole_config=False)
             _load_learner(state, trunk, learner, path, keep_best=plan.config.val_only)
     return text
 
@@ -234,14 +224,14 @@ def _load_released_probes(loop: Loop, path: Path) -> str:
             hint="Pass a run folder, a checkpoint folder, or a probe file that V-JEPA 2's evaluation saved.",
         )
     for learner in loop.learners:
-        if learner.spec.head >= len(classifiers):
+        head = learner.spec.head
+        if head >= len(classifiers):
             raise CheckpointError(
-                f"{path} has {len(classifiers)} probe(s), but probe {learner.spec.head} is wanted.",
+                f"{path} has {len(classifiers)} probe(s), but probe {head} is wanted.",
                 hint=f"Set experiment.optimization.head=0..{len(classifiers) - 1}.",
             )
-        weights = classifiers[learner.spec.head]
-        tensors = {key: value for key, value in weights.items() if isinstance(value, torch.Tensor)}
-        load_strict(learner.probe, strip_prefixes(tensors), what=f"probe {learner.spec.head} of {path}")
+        tensors = {key: value for key, value in classifiers[head].items() if isinstance(value, torch.Tensor)}
+        load_strict(learner.probe, strip_prefixes(tensors), what=f"probe {head} of {path}")
     return (
         f"Probes from {path}, which does not say which actions its outputs mean: the sorted order of (verb, noun) is "
         "assumed; a file written by V-JEPA 2 may have another order."

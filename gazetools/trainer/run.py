@@ -96,7 +96,7 @@ class _Run:
         talk.keep(shared.notes)
         self.features = open_feature_cache(config, shared.encoder, plan.device, world, note=talk.note)
         self.loop = Loop(
-            config,
+            config=config,
             trunks=build_trunks(plan.learners, shared, data.labels.counts, len(data.train.clips), world=world),
             train_set=plan.dataset(data.train, training=True, features=self.features),
             device=plan.device,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gazetools.progress import Progress, ShowsTable
@@ -12,12 +13,12 @@ from gazetools.trainer.measure.final import prefix
 from gazetools.trainer.plan.settle import RunPlan
 
 
+@dataclass
 class Talk:
     """Lines for people; those given to `note` also stand in the result."""
 
-    def __init__(self, progress: Progress, notes: list[str]) -> None:
-        self.progress = progress
-        self.notes = notes
+    progress: Progress
+    notes: list[str]
 
     def note(self, text: str) -> None:
         """Say and keep a text."""
@@ -69,15 +70,14 @@ class Talk:
             own = {key.removeprefix(start): value for key, value in entry.items() if key.startswith(start)}
             recall = next((key for key in own if key.startswith(f"{selecting}_action_recall")), None)
             best = learner.best
-            rows.append(
-                [
-                    learner.name,
-                    "dropped" if learner.failed is not None else f"{own['train_loss']:.4f}",
-                    f"{own[f'{selecting}_loss']:.4f}" if f"{selecting}_loss" in own else "",
-                    f"{own[recall]:.2f}" if recall is not None else "",
-                    f"{best['value']:.2f} (epoch {best['epoch']})" if best is not None else "",
-                ]
-            )
+            cells = [
+                learner.name,
+                "dropped" if learner.failed is not None else f"{own['train_loss']:.4f}",
+                f"{own[f'{selecting}_loss']:.4f}" if f"{selecting}_loss" in own else "",
+                f"{own[recall]:.2f}" if recall is not None else "",
+                f"{best['value']:.2f} (epoch {best['epoch']})" if best is not None else "",
+            ]
+            rows.append(cells)
         columns = ("model", "train loss", f"{selecting} loss", f"{selecting} action recall", "best")
         self.progress.table(f"epoch {entry['epoch']}", columns, rows)
 

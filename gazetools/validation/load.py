@@ -1,11 +1,11 @@
-"""Read one video's heatmaps to their end; what can't be read is a finding."""
+"""Read one video's heatmaps to their end, and where they come from; what can't be read is a finding."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -14,16 +14,25 @@ from pydantic import ValidationError
 from gazetools.heatmaps.normalise import NORMALISATIONS
 from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.json_files import read_json
 from gazetools.io.npz import Npz
 from gazetools.layouts.base import Layout, SideMembers, side_header, thw
 from gazetools.layouts.npy import NpyFolder, numbered_frames, sha256_of_listing
 from gazetools.layouts.registry import FOREIGN_LAYOUTS, layout_at
-from gazetools.schemas.dataset import CONVERTED_FROM, INDEX_NPZ, MEMBERS, PackedVideo
+from gazetools.schemas.base import explain_validation_error
+from gazetools.schemas.dataset import (
+    CONVERTED_FROM,
+    INDEX_NPZ,
+    MAX_ORIGIN_BYTES,
+    MEMBERS,
+    Origin,
+    PackedVideo,
+    summarised,
+)
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.provenance import Provenance
-from gazetools.store import StoreReader, open_store
+from gazetools.store import open_store
 from gazetools.store.listing import read_sidecar
-from gazetools.validation.load_origin import load_origin, load_stated_provenance
 from gazetools.validation.subject import MapStats, StoreColumns, Subject
 
 _BLOCK_ROWS = 256
@@ -34,22 +43,18 @@ def load(subject: Subject) -> None:
     """Fill in the subject from its files, the origin file and the manifest's provenance included."""
     if subject.path.exists():
         try:
-            _load_maps(subject)
+            if subject.kind == "store":
+                _load_store(subject)
+            elif isinstance(layout := layout_at(subject.path), NpyFolder):
+                _load_folder(subject)
+            else:
+                _load_file(subject, layout)
         except (DataFileError, OSError) as error:
             subject.report("file-unreadable", str(error))
-        load_origin(subject)
+        _load_origin(subject)
     else:
         subject.report("payload-missing", f"{subject.path} does not exist.")
-    load_stated_provenance(subject)
-
-
-def _load_maps(subject: Subject) -> None:
-    if subject.kind == "store":
-        _load_store(subject)
-    elif isinstance(layout := layout_at(subject.path), NpyFolder):
-        _load_folder(subject)
-    else:
-        _load_file(subject, layout)
+    _load_stated_provenance(subject)
 
 
 def _load_store(subject: Subject) -> None:
@@ -74,7 +79,9 @@ def _load_store(subject: Subject) -> None:
             tracks=store.tracks,
         )
         subject.fingerprint_index, subject.fingerprints = store.frames.fingerprint_index, store.frames.fingerprint
-        subject.stats = MapStats.of(_store_blocks(store), 1.0)
+        starts = range(0, len(store), _BLOCK_ROWS)
+        blocks = (store.read_heatmaps(start, min(start + _BLOCK_ROWS, len(store))) for start in starts)
+        subject.stats = MapStats.of(blocks, 1.0)
 
 
 def _is_cut_off(subject: Subject, path: Path) -> bool:
@@ -112,11 +119,6 @@ def _code_of_broken_store(path: Path) -> str:
     except (ValidationError, TypeError):
         return "provenance-unreadable"
     return "file-unreadable"
-
-
-def _store_blocks(store: StoreReader) -> Iterator[AnyArray]:
-    for start in range(0, len(store), _BLOCK_ROWS):
-        yield store.read_heatmaps(start, min(start + _BLOCK_ROWS, len(store)))
 
 
 def _load_file(subject: Subject, layout: Layout) -> None:
@@ -250,5 +252,42 @@ def _keep_maps(
 
 def _rows_per_block(header: ArrayHeader) -> int:
     """At most 256 maps and 8 MiB."""
-    row_bytes: Any = np.prod(header.shape[1:], dtype=np.int64) * header.dtype.itemsize
-    return max(1, min(_BLOCK_ROWS, (8 << 20) // max(int(row_bytes), 1)))
+    row_bytes = math.prod(header.shape[1:]) * header.dtype.itemsize
+    return max(1, min(_BLOCK_ROWS, (8 << 20) // max(row_bytes, 1)))
+
+
+def _load_origin(subject: Subject) -> None:
+    """Read the origin file of a packed video: provenance, frame fingerprints, head boxes of sampled rows."""
+    entry, path = subject.entry, subject.sidecar
+    if entry is None or entry.origin_sha256 is None or path is None:
+        return
+    if not path.exists():
+        subject.report("origin-missing", f"{path} does not exist.")
+        return
+    try:
+        origin = Origin.model_validate(read_json(path, max_bytes=MAX_ORIGIN_BYTES))
+        subject.fingerprints = origin.thumbnails()
+        subject.provenance = Provenance.model_validate(origin.provenance) if "video" in origin.provenance else None
+    except (DataFileError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+        subject.report("provenance-unreadable", f"{path}: {' '.join(str(error).split())[:300]}")
+        return
+    subject.fingerprint_index = np.array(origin.fingerprint_index, dtype=np.int64)
+    subject.samples = origin.rows
+    if origin.video_id != subject.video_id:
+        subject.report("id-mismatch", f"{path} is of the video {origin.video_id!r}.")
+    if sha256_of_file(path) != entry.origin_sha256:
+        subject.report("checksum-mismatch", f"The sha256 of {path} is not the manifest's.")
+    elif summarised(origin.provenance) != entry.provenance:
+        subject.report("manifest-mismatch", f"The provenance in the manifest is not that of {path}.")
+
+
+def _load_stated_provenance(subject: Subject) -> None:
+    """Read the provenance in a manifest without origin files; maps that were converted have none."""
+    entry = subject.entry
+    if entry is None or not entry.provenance or entry.origin_sha256 is not None or CONVERTED_FROM in entry.provenance:
+        return
+    try:
+        subject.provenance = Provenance.model_validate(entry.provenance)
+    except ValidationError as error:
+        problems = "; ".join(explain_validation_error(error, Provenance))
+        subject.report("provenance-unreadable", f"The provenance in the manifest: {problems}.")

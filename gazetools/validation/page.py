@@ -10,7 +10,7 @@ from gazetools._version import __version__
 from gazetools.html.charts import area_path, bars_path
 from gazetools.html.frame import render
 from gazetools.io.atomic import write_bytes_atomic
-from gazetools.schemas.findings import Finding, ValidationReport, frame_runs
+from gazetools.schemas.findings import ValidationReport, frame_runs
 from gazetools.validation.portrait import Picture, Portrait
 
 _MAX_FINDINGS = 2000
@@ -31,7 +31,7 @@ def write_html(path: Path, report: ValidationReport, portraits: list[Portrait]) 
     page = render(
         "validation/page.html.jinja",
         title=f"gazetools validate: {report.summary['path']}",
-        runs=_runs,
+        runs=lambda frames: frame_runs(frames).replace("-", "\u2011"),  # no line breaks at these hyphens
         area_path=area_path,
         bars_path=bars_path,
         version=__version__,
@@ -40,25 +40,14 @@ def write_html(path: Path, report: ValidationReport, portraits: list[Portrait]) 
         verdict=_verdict(report),
         loud=[f for f in shown if f.severity != "note"],
         notes=[f for f in shown if f.severity == "note"],
-        overview=_overview(report.findings),
+        overview=[(*kind, count) for kind, count in Counter((f.severity, f.code) for f in report.findings).items()],
         left_out=max(0, len(report.findings) - _MAX_FINDINGS),
         pictures_of=lambda f: pictures.get((f.video_id, f.code), []),
         portraits=ordered[:_MAX_PORTRAITS],
         undrawn=max(0, len(ordered) - _MAX_PORTRAITS),
-        codes_of=lambda video_id: _codes(report.findings, video_id),
+        codes_of=lambda name: dict.fromkeys((f.severity, f.code) for f in report.findings if f.video_id == name),
     )
     write_bytes_atomic(path, page.encode("utf-8"))
-
-
-def _overview(findings: list[Finding]) -> list[tuple[str, str, int]]:
-    """(severity, code, how many) in the order of the findings."""
-    counts = Counter((f.severity, f.code) for f in findings)
-    return [(severity, code, count) for (severity, code), count in counts.items()]
-
-
-def _runs(frames: list[int]) -> str:
-    """`3-5, 9` with hyphens at which no line breaks."""
-    return frame_runs(frames).replace("-", "\u2011")
 
 
 def _verdict(report: ValidationReport) -> dict[str, str]:
@@ -85,15 +74,7 @@ def _tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
         "share_of_clips_covered": "annotated clips covered",
     }
     return [
-        (label, _percent(summary[key]) if key.startswith("share") else f"{summary[key]:,}")
+        (label, f"{100 * summary[key]:.1f} %" if key.startswith("share") else f"{summary[key]:,}")
         for key, label in names.items()
         if key in summary
     ]
-
-
-def _codes(findings: list[Finding], video_id: str) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((f.severity, f.code) for f in findings if f.video_id == video_id))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -79,27 +79,19 @@ def portray(subject: Subject, gallery: Gallery) -> Portrait:
     length = max(int(place.max(initial=-1)), int(rows_at.max(initial=-1))) + 1
     coverage = _binned(place, has_map, length)
     high = np.zeros(0) if subject.stats is None else subject.stats.high[np.isfinite(subject.stats.high)]
+    times = np.zeros(0) if subject.video is None else subject.video.pts_seconds
+    faulty = np.array(sorted({frame for _, frames in _loud(subject) for frame in frames}), dtype=np.int64)
     return Portrait(
         video_id=subject.video_id,
         rows=subject.row_count,
-        span=f"{length} frames{_seconds(subject)}",
-        coverage=[0.0 if value is None else value for value in coverage],
-        faults=_faults(subject, length),
+        span=f"{length} frames" + (f", {times[-1]:.1f} s" if len(times) else ""),
+        coverage=[value or 0.0 for value in coverage],
+        faults=_binned(faulty, np.ones(len(faulty)), length) if len(faulty) else [],
         inout=_binned(rows_at, inout, length),
         peaks=_histogram(high),
         inout_counts=_histogram(inout),
         pictures=list(_pictures(subject, gallery)),
     )
-
-
-def _faults(subject: Subject, length: int) -> list[float | None]:
-    faulty = np.array(sorted({frame for _, frames in _loud(subject) for frame in frames}), dtype=np.int64)
-    return _binned(faulty, np.ones(len(faulty)), length) if len(faulty) else []
-
-
-def _seconds(subject: Subject) -> str:
-    video = subject.video
-    return f", {video.pts_seconds[-1]:.1f} s" if video is not None and len(video.pts_seconds) else ""
 
 
 def _coverage(subject: Subject) -> tuple[Ints, Floats]:
@@ -172,20 +164,20 @@ def _drawn(subject: Subject, root: Path, wanted: list[tuple[Finding | None, int]
         pictures = _frames(subject, sorted({number for _, number in wanted}))
         for found, number in wanted:
             rgb = pictures.get(number)
-            where = "no video" if rgb is None else ""
+            lacking = []
             if rgb is None:
                 height, width = subject.size_hw
                 rgb = np.zeros((round(_PICTURE_WIDTH * height / width), _PICTURE_WIDTH, 3), np.uint8)
+                lacking.append("no video")
             everyone = source.people(number)
             people = [p for p in everyone if np.isfinite(p.heatmap).all()]
             if len(people) < len(everyone):
-                where = "; ".join(filter(None, [where, "its map can't be drawn: NaN or infinite"]))
-            drawn = draw_overlay(rgb, people)
-            _, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+                lacking.append("its map can't be drawn: NaN or infinite")
+            _, data = cv2.imencode(".jpg", draw_overlay(rgb, people)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
             label = "frame" if subject.kind == "store" else "row"
             yield Picture(
                 code=found.code if found else "",
-                caption=f"{label} {number}" + (f" ({where})" if where else ""),
+                caption=f"{label} {number}" + (f" ({'; '.join(lacking)})" if lacking else ""),
                 data_url="data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii"),
             )
     finally:

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +31,13 @@ from gazetools.validation.videos import VideoFinder, decode
 
 _MAX_THREADS = 4
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Outcome:
-    """The result of one checked video."""
-
-    findings: list[Finding]
-    maps: int
-    traits: Traits
-    counts: Counter[str]
-    portrait: Portrait | None
+_SHARES = {
+    "share_of_frames_without_people": ("frames_without_people", "frames"),
+    "share_of_rows_without_prompt": ("rows_without_prompt", "rows_of_people"),
+    "share_of_rows_inside_frame": ("rows_inside_frame", "rows_with_inout"),
+    "share_of_clips_covered": ("clips_covered", "clips"),
+}
+"""Shares in the summary: (part, whole)."""
 
 
 def validate(
@@ -90,28 +85,30 @@ def validate(
         subject.deep, subject.clips = deep, clips.get(subject.video_id, [])
     gallery = None if options.html is None else Gallery(collection.root)
 
-    outcomes: list[_Outcome] = []
+    traits: list[Traits] = []
+    portraits: list[Portrait] = []
     progress.start("validate", len(collection.subjects), unit="videos")
     # reading, hashing and decoding release Python's lock; memory is bounded per thread
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        for outcome in pool.map(lambda subject: _check(subject, finder, gallery), collection.subjects):
-            outcomes.append(outcome)
+        for own_traits, portrait in pool.map(lambda subject: _check(subject, finder, gallery), collection.subjects):
+            traits.append(own_traits)
+            portraits += [] if portrait is None else [portrait]
             progress.advance("validate")
     progress.finish("validate")
 
-    findings = [*collection.findings, *finder.findings, *(f for outcome in outcomes for f in outcome.findings)]
-    findings += compare([outcome.traits for outcome in outcomes]) + without_maps
+    findings = [*collection.findings, *finder.findings, *(f for one in collection.subjects for f in one.findings)]
+    findings += compare(traits) + without_maps
     findings += [] if further is None else further()
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
-    report = ValidationReport(findings=findings, summary=_summary(Path(path), collection, outcomes, findings))
+    report = ValidationReport(findings=findings, summary=_summary(Path(path), collection, findings))
     if options.html is not None:
         from gazetools.validation.page import write_html
 
-        write_html(options.html, report, [outcome.portrait for outcome in outcomes if outcome.portrait is not None])
+        write_html(options.html, report, portraits)
     return report
 
 
-def _check(subject: Subject, finder: VideoFinder, gallery: Gallery | None) -> _Outcome:
+def _check(subject: Subject, finder: VideoFinder, gallery: Gallery | None) -> tuple[Traits, Portrait | None]:
     """Load a video's heatmaps, decode its video, run all checks, and drop everything but their results."""
     try:
         load(subject)
@@ -125,20 +122,14 @@ def _check(subject: Subject, finder: VideoFinder, gallery: Gallery | None) -> _O
     except Exception as error:  # one odd file must not end the report on ten thousand others
         subject.report("check-failed", f"{subject.path}: {type(error).__name__}: {error}.")
     subject.counts.update(_counts(subject))
-    outcome = _Outcome(
-        findings=subject.findings,
-        maps=subject.row_count,
-        traits=traits_of(subject),
-        counts=subject.counts,
-        portrait=None if gallery is None else portray(subject, gallery),
-    )
+    result = traits_of(subject), None if gallery is None else portray(subject, gallery)
     subject.forget()
-    return outcome
+    return result
 
 
 def _counts(subject: Subject) -> dict[str, int]:
     """One video's part of the numbers in the summary."""
-    counts = {"videos_decoded": int(subject.video is not None)}
+    counts = {"maps": subject.row_count, "videos_decoded": int(subject.video is not None)}
     if (columns := subject.columns) is not None:
         counts["frames"] = len(columns.frame_index)
         counts["frames_without_people"] = int((~np.isin(columns.frame_index, columns.row_frame)).sum())
@@ -154,32 +145,23 @@ def _counts(subject: Subject) -> dict[str, int]:
     return counts
 
 
-def _summary(path: Path, collection: Collection, outcomes: list[_Outcome], findings: list[Finding]) -> dict[str, Any]:
+def _summary(path: Path, collection: Collection, findings: list[Finding]) -> dict[str, Any]:
+    """Counts over all videos, and shares of them; a share whose whole is 0 or unknown is left out."""
     severities = Counter(f.severity for f in findings)
     counts: Counter[str] = Counter()
-    for outcome in outcomes:
-        counts.update(outcome.counts)
+    for subject in collection.subjects:
+        counts.update(subject.counts)
+    shares = {
+        name: round(counts[part] / counts[whole], 4)
+        for name, (part, whole) in _SHARES.items()
+        if part in counts and counts[whole]
+    }
     return {
         "path": str(path),
         "kind": collection.kind,
         "videos": len(collection.subjects),
-        "maps": sum(outcome.maps for outcome in outcomes),
+        "maps": counts.pop("maps", 0),
         **{f"{severity}s": severities[severity] for severity in _SEVERITIES},
-        **{name: counts[name] for name in sorted(counts)},
-        **_rates(counts),
-    }
-
-
-def _rates(counts: Counter[str]) -> dict[str, float]:
-    """Shares of counted things, rounded to 4 digits; left out where the whole is 0 or unknown."""
-    parts = {
-        "share_of_frames_without_people": ("frames_without_people", "frames"),
-        "share_of_rows_without_prompt": ("rows_without_prompt", "rows_of_people"),
-        "share_of_rows_inside_frame": ("rows_inside_frame", "rows_with_inout"),
-        "share_of_clips_covered": ("clips_covered", "clips"),
-    }
-    return {
-        name: round(counts[part] / counts[whole], 4)
-        for name, (part, whole) in parts.items()
-        if part in counts and counts[whole]
+        **dict(sorted(counts.items())),
+        **shares,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +23,7 @@ from gazetools.validation.catalogue import finding
 
 if TYPE_CHECKING:
     from gazetools.annotations.segment import Segment
-    from gazetools.gazemodels.gazelle import GazelleModel
+    from gazetools.gazemodels.gazelle.model import GazelleModel
 
 Kind = Literal["store", "dataset", "foreign"]
 Ints = npt.NDArray[np.int64]
@@ -175,8 +175,12 @@ class Subject:
 
     def about_rows(self, code: str, rows: Bools, text: str) -> Iterator[Finding]:
         """The finding `N of M {text}` where any of the M `rows` is set."""
-        if rows.any():
-            yield self.finding(code, f"{int(rows.sum())} of {len(rows)} {text}", self.frames_of_rows(rows))
+        yield from self.about_frames(code, self.frames_of_rows(rows), f"{int(rows.sum())} of {len(rows)} {text}")
+
+    def about_frames(self, code: str, frames: Sequence[int] | Ints, message: str) -> Iterator[Finding]:
+        """The finding about `frames`, where there are any."""
+        if len(frames):
+            yield self.finding(code, message, frames)
 
     def report(self, code: str, message: str, frames: Iterable[int] | None = None) -> None:
         """Add a finding while the subject is being filled in; checks return theirs."""

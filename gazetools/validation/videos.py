@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gazetools.egoexo.takes import is_egoexo_root, read_takes, unusable_takes
+from gazetools.egoexo.takes import is_egoexo_root, read_takes
 from gazetools.extraction.inputs import VIDEO_SUFFIXES
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import UsageError
@@ -49,7 +49,7 @@ class VideoFinder:
     def _add_takes(self, root: Path) -> None:
         """Add the ids `take/camera`, and findings for entries and cameras that can't be used."""
         try:
-            takes, unusable = read_takes(root), unusable_takes(root)
+            takes, unusable = read_takes(root)
         except UsageError as error:
             self.findings.append(finding("take-unusable", str(error)))
             return

@@ -17,7 +17,6 @@ _UNSUPPORTED_MATRICES = {4: "FCC", 7: "SMPTE 240M", 8: "YCgCo", 10: "BT.2020 con
 _RANGE_FULL = 2  # AVCOL_RANGE_JPEG
 _RGB_FORMATS = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "x2rgb", "x2bgr")
 
-
 SAME_RGB_EVERYWHERE = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p"})
 """8-bit formats that swscale converts by one fast routine whatever its flags: byte-identical in ffmpeg, decord, OpenCV
 and here, up to 2.5 levels (mean -0.9) from the formula (measured over random colours; 30 times faster than exact)."""
@@ -56,22 +55,21 @@ def rotation_of(frame: Any, *, path: str) -> int:
     scale = max(abs(a), abs(b), abs(c), abs(d))
     if scale == 0:
         return 0
-    axes = tuple(round(value / scale, 2) for value in (a, b, c, d))
+    axes = tuple(round(value / scale, 2) + 0.0 for value in (a, b, c, d))  # + 0.0: no negative zero
     angles = {
         (1.0, 0.0, 0.0, 1.0): 0,
         (0.0, 1.0, -1.0, 0.0): 270,
         (-1.0, 0.0, 0.0, -1.0): 180,
         (0.0, -1.0, 1.0, 0.0): 90,
     }
-    unsigned_zero = tuple(value + 0.0 for value in axes)
-    if unsigned_zero not in angles:
+    if axes not in angles:
         raise VideoError(
-            f"{path}: its display matrix (a, b, c, d) = {unsigned_zero} mirrors the frames or turns them by an angle "
+            f"{path}: its display matrix (a, b, c, d) = {axes} mirrors the frames or turns them by an angle "
             "that is no multiple of 90 degrees; only turns by 0, 90, 180 and 270 are applied.",
             hint="Write it upright once, for example: ffmpeg -i IN -c:v libx264 -crf 16 OUT.mp4",
             path=path,
         )
-    return angles[unsigned_zero]
+    return angles[axes]
 
 
 _SWS_BILINEAR, _SWS_FULL_CHR_H_INT, _SWS_ACCURATE_RND = 1 << 1, 1 << 13, 1 << 18

@@ -18,14 +18,9 @@ class FeedError(Exception):
 
 
 class PacketFeed:
-    """Delivers packets in decode order. `position` is that of the next packet in the table.
+    """Delivers packets in decode order; `position` is that of the next packet in `table`.
 
-    Args:
-        path: the video file.
-        stream_index: index of the stream in the file.
-        table: all packets of the stream, in decode order.
-        threads: decoder threads, 0 = one per core.
-        pixels: False where only counts whether frames decode (see `prepare_decoder`).
+    `threads` and `pixels` as in `prepare_decoder`.
     """
 
     def __init__(self, path: Path, *, stream_index: int, table: PacketTable, threads: int, pixels: bool = True) -> None:
@@ -109,7 +104,7 @@ class PacketFeed:
         while (packet := self._demux()) is not None:
             pts = NO_PTS if packet.pts is None else packet.pts
             if (pts, packet.size) == wanted:
-                if self._count_of(*wanted) != 1:
+                if np.count_nonzero((self._table.pts == wanted[0]) & (self._table.size == wanted[1])) != 1:
                     return False
                 self._put_back = packet
                 self.position = target
@@ -118,9 +113,6 @@ class PacketFeed:
             if len(places) == 1 and places[0] > target:
                 return False
         return False
-
-    def _count_of(self, pts: int, size: int) -> int:
-        return int(np.count_nonzero((self._table.pts == pts) & (self._table.size == size)))
 
 
 def fault_text(error: Exception) -> str:

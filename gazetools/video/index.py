@@ -184,10 +184,8 @@ def index_from_packets(
         keys = np.zeros(1, np.int64)
     key_of_frame = np.maximum(np.searchsorted(keys, packet_of_frame, side="right") - 1, 0)
     # A picture shown before its keyframe (leading picture of an open GOP) may refer to the GOP before.
-    leading = (key_of_frame > 0) & (table.pts[keys[key_of_frame]] > pts)
-    while leading.any():
+    while (leading := (key_of_frame > 0) & (table.pts[keys[key_of_frame]] > pts)).any():
         key_of_frame = key_of_frame - leading
-        leading = (key_of_frame > 0) & (table.pts[keys[key_of_frame]] > pts)
     return FrameIndex(
         packets=table,
         pts=pts,

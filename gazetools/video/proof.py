@@ -100,15 +100,17 @@ def _prove_tail(path: Path, info: VideoInfo, index: FrameIndex, session: DecodeS
                 return replace(index, preroll=preroll)
             except DecodeFault as fault:
                 reason = fault.reason
-        good = _decodable_from(path, info, index, key_number)
+        # Frames that decode from this keyframe to the end of the file, before the first error.
+        with _session(path, info, index, threads=1) as careful:
+            careful.begin(key_number, preroll=1)
+            good = careful.collect_to_end()
         own = (index.key_of_frame >= key_number) & ~np.isin(np.arange(len(index)), list(good))
         gone = np.zeros(len(index.packets), np.bool_)
         gone[index.packet_of_frame[own]] = True
         if not gone.any():
             return index
         dropped |= gone
-        text = f"{int(gone.sum())} frames at the end cannot be decoded ({reason})"
-        index = _without(index, dropped, text)
+        index = _without(index, dropped, f"{int(gone.sum())} frames at the end cannot be decoded ({reason})")
         if good:
             return index
         session.adopt(index)
@@ -118,13 +120,6 @@ def _prove_tail(path: Path, info: VideoInfo, index: FrameIndex, session: DecodeS
 _CLOSE_TO_END = 24
 """Number of packets at the end that are all decoded in the proof; pictures before them that are no reference may be
 skipped."""
-
-
-def _decodable_from(path: Path, info: VideoInfo, index: FrameIndex, key_number: int) -> set[int]:
-    """Frames that decode from this keyframe to the end of the file, before the first error."""
-    with _session(path, info, index, threads=1) as session:
-        session.begin(key_number, preroll=1)
-        return session.collect_to_end()
 
 
 def _index_by_decoding(av: Any, path: Path, info: VideoInfo, table: PacketTable, damage: tuple[str, ...]) -> FrameIndex:
@@ -149,12 +144,8 @@ def _index_by_decoding(av: Any, path: Path, info: VideoInfo, table: PacketTable,
     # AVI stores no presentation times; FFmpeg's guesses differ by version. Its pictures fill equal time slots in
     # decode order, so the i-th frame shown has the i-th slot.
     slots = table.dts[table.size > 0][: len(pts)]
-    if (
-        info.container == "avi"
-        and 0 < len(slots) == len(pts)
-        and (slots != NO_PTS).all()
-        and (np.diff(slots) > 0).all()
-    ):
+    timed = 0 < len(slots) == len(pts) and (slots != NO_PTS).all() and (np.diff(slots) > 0).all()
+    if info.container == "avi" and timed:
         return index_from_decoding(table, slots.copy(), frames_have_pts=False, damage=damage)
     raise VideoError(
         f"{path}: its {len(pts)} decoded frames carry no ascending times (container {info.container}), so no frame "

@@ -112,13 +112,9 @@ class PyavSource:
         if done:
             yield from self._run_carefully(run[done:], fault)
             return
-        raise self._error(fault)
-
-    def _error(self, fault: DecodeFault) -> VideoError:
-        frame = fault.frame_index
-        return VideoError(
-            f"{self._path}: frame {frame} of {len(self.index)} cannot be decoded: {fault.reason}.",
+        raise VideoError(
+            f"{self._path}: frame {fault.frame_index} of {len(self.index)} cannot be decoded: {fault.reason}.",
             hint="The file is damaged there; copy or download it again, or leave that part out.",
             path=str(self._path),
-            frame_index=frame,
+            frame_index=fault.frame_index,
         )

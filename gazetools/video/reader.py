@@ -67,7 +67,7 @@ class VideoReader(Closing):
         if backend == "decord":
             from gazetools.video.decord_source import open_decord
 
-            self._decord, self.info = open_decord(self._path, self.info, self._index, threads=threads)
+            self._decord, self.info = open_decord(self._path, self.info, self.frame_index, threads=threads)
 
     def close(self) -> None:
         """Close the file; reading afterwards raises VideoError."""
@@ -77,45 +77,43 @@ class VideoReader(Closing):
             self._source.close()
 
     @cached_property
-    def _index(self) -> FrameIndex:
+    def frame_index(self) -> FrameIndex:
+        """The index of the file's frames, built at first use; a later reader can adopt it."""
         return build_index(self._path, self.info, threads=self._threads)
 
     @cached_property
     def _source(self) -> PyavSource:
-        return PyavSource(self._path, stream_index=self.info.stream_index, index=self._index, threads=self._threads)
-
-    @property
-    def frame_index(self) -> FrameIndex:
-        """The index of the file's frames, built at first use; a later reader can adopt it."""
-        return self._index
+        return PyavSource(
+            self._path, stream_index=self.info.stream_index, index=self.frame_index, threads=self._threads
+        )
 
     def adopt_index(self, index: FrameIndex) -> None:
         """Use `index`, which an earlier reader made of the same file and stream; only before the first reading.
 
         Raises UsageError where this reader has an index already.
         """
-        if "_index" in self.__dict__:
+        if "frame_index" in self.__dict__:
             raise UsageError(f"The reader of {self._path} has its frame index already.", hint="Open a new VideoReader.")
-        self.__dict__["_index"] = index
+        self.__dict__["frame_index"] = index
 
     @property
     def frame_count(self) -> int:
         """Number of frames that decode; never the container's claim."""
-        return len(self._index)
+        return len(self.frame_index)
 
     @cached_property
     def pts_seconds(self) -> npt.NDArray[np.float64]:
         """float64 [frame_count]: each frame's container pts times the time base, ascending; frame 0 need not be 0."""
         # Exact where the division is: pts * num is an integer far below 2**53 in real files.
         base = self.info.time_base
-        seconds: npt.NDArray[np.float64] = self._index.pts * base.numerator / base.denominator
+        seconds: npt.NDArray[np.float64] = self.frame_index.pts * base.numerator / base.denominator
         seconds.flags.writeable = False
         return seconds
 
     @property
     def counted_by(self) -> str:
         """`index` (packet times, proven at both ends by decoding) or `decoding` (everything decoded once)."""
-        return self._index.counted_by
+        return self.frame_index.counted_by
 
     @property
     def damage(self) -> tuple[str, ...]:
@@ -123,7 +121,7 @@ class VideoReader(Closing):
 
         Damage inside the file shows when frames there are read, or in `count_by_decoding`.
         """
-        return self._index.damage
+        return self.frame_index.damage
 
     def read(self, indices: Iterable[int]) -> npt.NDArray[np.uint8]:
         """Exactly the frames `indices`, in the order asked for, repeats allowed: uint8 [N, H, W, 3] RGB.
@@ -134,17 +132,15 @@ class VideoReader(Closing):
         """
         asked = self._checked(indices)
         out = np.empty((len(asked), self.info.height, self.info.width, 3), np.uint8)
-        unique, places = np.unique(asked, return_inverse=True)
-        slots: list[list[int]] = [[] for _ in unique]
-        for slot, place in enumerate(places.reshape(-1)):
-            slots[place].append(slot)
+        unique, first, places = np.unique(asked, return_index=True, return_inverse=True)
         pairs = self._rgb(unique.tolist())
-        for first, *others in slots:
+        for slot in first:
             # No name holds the converted frame while the next is made: the allocator hands out the same, still
             # cached memory again (a quarter less CPU time per 1080p frame than with two buffers in turn).
-            out[first] = next(pairs)[1]
-            for other in others:
-                out[other] = out[first]
+            out[slot] = next(pairs)[1]
+        sources = first[places.reshape(-1)]
+        for slot in np.flatnonzero(sources != np.arange(len(asked))):
+            out[slot] = out[sources[slot]]
         return out
 
     def frames(self, indices: Iterable[int] | None = None) -> Iterator[Frame]:
@@ -159,8 +155,8 @@ class VideoReader(Closing):
             wanted = range(self.frame_count)
         else:
             asked = self._checked(indices)
-            if (np.diff(asked) <= 0).any():
-                place = int(np.flatnonzero(np.diff(asked) <= 0)[0])
+            if len(places := np.flatnonzero(np.diff(asked) <= 0)):
+                place = int(places[0])
                 raise UsageError(
                     f"frames() goes forward only: index {asked[place + 1]} follows {asked[place]}.",
                     hint="Sort the indices and remove repeats, or use read().",
@@ -171,7 +167,7 @@ class VideoReader(Closing):
     def _frames(self, wanted: Sequence[int]) -> Iterator[Frame]:
         pairs = self._rgb(wanted)
         for _ in wanted:
-            yield self._frame(*next(pairs))
+            yield self._frame(*next(pairs))  # no name here holds a frame while the next is made
 
     def _frame(self, index: int, rgb: npt.NDArray[np.uint8]) -> Frame:
         return Frame(index=index, pts_seconds=float(self.pts_seconds[index]), rgb=rgb)
@@ -200,12 +196,12 @@ class VideoReader(Closing):
     @property
     def packet_count(self) -> int:
         """Number of packets with a picture in the file, hidden and undecodable ones included."""
-        return int((self._index.packets.size > 0).sum())
+        return int((self.frame_index.packets.size > 0).sum())
 
     @property
     def hidden_packet_count(self) -> int:
         """Number of packets that are decoded as references but not shown (edit lists)."""
-        return int(((self._index.packets.size > 0) & self._index.packets.discard).sum())
+        return int(((self.frame_index.packets.size > 0) & self.frame_index.packets.discard).sum())
 
     def _rgb(self, wanted: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         self._refuse_closed()

@@ -17,13 +17,7 @@ _SKIPS_EXACTLY = {"h264", "hevc"}
 
 
 class DecodeFault(Exception):
-    """A frame cannot be delivered by this session.
-
-    Args:
-        frame_index: the first wanted frame that is missing.
-        reason: what the decoder or the feed said.
-        packet: position of the packet at fault, None where it is not known.
-    """
+    """The first wanted frame that cannot be delivered, why, and the packet at fault (None where it is not known)."""
 
     def __init__(self, frame_index: int, reason: str, *, packet: int | None) -> None:
         super().__init__(reason)
@@ -111,23 +105,18 @@ class DecodeSession:
         return place >= max(self._feed.position, self._trusted) and int(self._index.pts[frame]) >= self._start_pts
 
     def deliver(self, wanted: Sequence[int], *, drain: bool, skip: bool) -> Iterator[tuple[int, Any]]:
-        """Yield (frame index, decoded frame) for the ascending, reachable `wanted`.
+        """Yield (frame index, decoded frame) for the strictly ascending, reachable `wanted`.
 
         Args:
-            wanted: frame indices, strictly ascending.
+            wanted: frame indices; DecodeFault is raised for the first that does not come.
             drain: empty the decoder after the last needed packet instead of feeding more; ends the session's run.
             skip: let the decoder skip pictures that are neither wanted nor references.
-
-        Raises:
-            DecodeFault: for the first frame that does not come.
         """
         if len(wanted) == 0:
             return
         last, last_packet = int(wanted[-1]), self._last_packet(wanted)
         chosen = wanted if isinstance(wanted, range) else frozenset(int(frame) for frame in wanted)
-        may_skip = (
-            skip and not self._index.ordinal and not self._interlaced and self._feed.context.name in _SKIPS_EXACTLY
-        )
+        may_skip = skip and not (self._index.ordinal or self._interlaced) and self._feed.context.name in _SKIPS_EXACTLY
         for raw in wanted:
             frame = int(raw)
             while frame not in self._ready:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ import pytest
 import typer
 from pydantic import Field
 
-from gazetools.cli import extract
 from gazetools.cli.app import COMMANDS, _load
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import flags_of, options
@@ -156,11 +154,9 @@ class ToyEngineOptions(StrictModel):
 @pytest.fixture
 def toy_engine() -> Iterator[None]:
     register(Engine(name="toy", module="nowhere", settings=ToyEngineOptions))
-    importlib.reload(extract)
     yield
     del ENGINES["toy"]
     ENGINE_NAMES.remove("toy")
-    importlib.reload(extract)
 
 
 @pytest.mark.usefixtures("toy_engine")

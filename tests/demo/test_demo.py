@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gazetools.heads.files import read_heads
-from gazetools.scenes import FPS, HEIGHT, WIDTH, render_scenes
+from gazetools.scenes.clips import render_scenes
+from gazetools.scenes.settings import FPS, HEIGHT, WIDTH
 from gazetools.video import VideoReader
 
 

@@ -25,7 +25,7 @@ from gazetools.demo.experiment import training_config
 from gazetools.demo.plan import ARMS, DEFAULT, FULL, DemoPlan
 from gazetools.demo.run import DemoResult, claim_folder, demo_commands, run_demo
 from gazetools.io.json_files import read_json
-from gazetools.scenes import TEST_SEED
+from gazetools.scenes.settings import TEST_SEED
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.trainer.plan.config import load_config
 from tests.helpers.browser import find_browser

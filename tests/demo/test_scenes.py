@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gazetools.scenes import FPS, GENERATOR_VERSION, NOUNS, TEST_SEED, Scene, SceneSettings, render_scenes
+from gazetools.scenes.clips import render_scenes
 from gazetools.scenes.heads import SPRITE_SIDE, head_sprite, random_head, turn_towards
+from gazetools.scenes.picture import Scene
+from gazetools.scenes.settings import FPS, GENERATOR_VERSION, NOUNS, TEST_SEED, SceneSettings
 from gazetools.schemas.errors import UsageError
 
 FROZEN_TRUTH = [

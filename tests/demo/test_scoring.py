@@ -14,7 +14,7 @@ import torch
 from gazetools.finetune import scoring
 from gazetools.gazemodels import GazeOutput, load_gaze_model
 from gazetools.metrics.gaze import target_heatmap
-from gazetools.scenes import TEST_SEED
+from gazetools.scenes.settings import TEST_SEED
 
 
 class _Oracle:

@@ -18,8 +18,8 @@ from gazetools.finetune.run import train
 from gazetools.finetune.samples import GazeSample, SamplePool, make_sample
 from gazetools.finetune.state import STATE, WEIGHTS
 from gazetools.finetune.tiny import TrainingNetwork, checkpoint_tensors, target_maps, write_checkpoint
-from gazetools.gazemodels.gazelle import load_model
 from gazetools.gazemodels.gazelle.config import TINY_MODEL
+from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.gazemodels.gazelle.prompts import head_maps
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.schemas.errors import UsageError

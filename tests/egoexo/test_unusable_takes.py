@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gazetools.egoexo.takes import read_takes, take_of_video, unusable_takes
+from gazetools.egoexo.takes import read_takes, take_of_video
 from gazetools.schemas.errors import UsageError
 from tests.helpers.command_line import run_cli
 from tests.helpers.synthetic_takes import Camera, SyntheticTake, write_root
@@ -86,8 +86,8 @@ ONE_CAMERA = [
 def test_an_unusable_entry_costs_its_own_take(root: Path, change: Callable[[list[Any]], None], says: str) -> None:
     _plant(root, change)
     shared = says.split(" ")[-3:] == ["of", "entry", "0"]  # then neither of the two is certain
-    assert [take.name for take in read_takes(root)] == ([] if shared else ["good_1"])
-    found = [entry for entry in unusable_takes(root) if entry.item_id == "takes.json[1]"]
+    assert [take.name for take in read_takes(root)[0]] == ([] if shared else ["good_1"])
+    found = [entry for entry in read_takes(root)[1] if entry.item_id == "takes.json[1]"]
     assert len(found) == 1
     assert re.search(says, found[0].message), found[0].message
     assert f"egoexo -o {root} --parts metadata" in found[0].message
@@ -96,8 +96,8 @@ def test_an_unusable_entry_costs_its_own_take(root: Path, change: Callable[[list
 @pytest.mark.parametrize(("change", "says"), ONE_CAMERA)
 def test_an_unusable_camera_costs_itself(root: Path, change: Callable[[list[Any]], None], says: str) -> None:
     _plant(root, change)
-    assert not unusable_takes(root)
-    bad = read_takes(root)[0]
+    assert not read_takes(root)[1]
+    bad = read_takes(root)[0][0]
     by_name = {camera.name: camera for camera in bad.cameras if not camera.is_ego or camera.problem}
     assert by_name["cam01"].problem is None and by_name["cam01"].path is not None
     assert re.search(says, str(by_name["cam02"].problem)), by_name["cam02"].problem
@@ -105,14 +105,14 @@ def test_an_unusable_camera_costs_itself(root: Path, change: Callable[[list[Any]
 
 def test_two_cameras_of_one_file_and_keys_that_occur_twice(root: Path) -> None:
     _plant(root, _path_of("cam02", "frame_aligned_videos/cam01.mp4"))
-    (camera,) = [camera for camera in read_takes(root)[0].cameras if camera.name == "cam01"]
+    (camera,) = [camera for camera in read_takes(root)[0][0].cameras if camera.name == "cam01"]
     assert "given for cam01 and cam02" in str(camera.problem)
     text = (root / "takes.json").read_text()
     twice = text.replace('"take_uid": "b"', '"take_uid": "b", "take_uid": "c"')
     assert twice != text
     (root / "takes.json").write_text(twice)
-    assert "has the key(s) take_uid twice" in unusable_takes(root)[0].message
-    assert [take.name for take in read_takes(root)] == ["good_1"]
+    assert "has the key(s) take_uid twice" in read_takes(root)[1][0].message
+    assert [take.name for take in read_takes(root)[0]] == ["good_1"]
 
 
 def test_a_video_of_an_unusable_take_says_why(root: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from gazetools.io.child_process import end_process
+
 
 class RayError(Exception):
     """Ray's base class of errors."""
@@ -75,8 +77,8 @@ class FakeActor:
         return SimpleNamespace(remote=lambda *args, **kwargs: Call(self, name, args, kwargs))
 
     def die(self) -> None:
-        if not self.dead:
-            self.instance.stop()
+        if not self.dead and "_process" in vars(self.instance):
+            end_process(self.instance._process)
         self.dead = True
 
 

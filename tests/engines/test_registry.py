@@ -12,7 +12,7 @@ import pytest
 from pydantic import Field
 
 from gazetools.engines.registry import ENGINES, Engine, register
-from gazetools.extraction import extract
+from gazetools.extraction.run import extract
 from gazetools.progress import Progress
 from gazetools.schemas.base import StrictModel
 from gazetools.schemas.errors import UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gazetools.engines.slurm import ShardJob, run, script, shard_jobs
-from gazetools.extraction import extract
+from gazetools.extraction.run import extract
 from gazetools.progress import NoProgress
 from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.schemas.extract import ExtractOptions

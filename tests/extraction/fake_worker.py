@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
     send(channel, **{"is": "ready"})
     while True:
         try:
-            task = receive(channel)["task"]
+            task = receive(channel)["task"]["item"]
         except (EOFError, ConnectionError):
             return 0
         if task["video_id"] == "a/short":

@@ -126,7 +126,7 @@ def test_what_is_seen_in_the_crop_lies_where_it_is_in_the_frame() -> None:
     frame[680:720, 1250:1290] = 255  # a bright spot near the small head
     frame[100:140, 100:140] = 255  # and one far outside its crop
     model = _Seeing()
-    result = BatchRunner(model, 4).run([frame], [_prompts([SMALL], (0,))])  # type: ignore[arg-type]
+    result = BatchRunner(model, 4).begin([frame], [_prompts([SMALL], (0,))]).result()  # type: ignore[arg-type]
     (found,) = result.heatmap.astype(float)
     y, x = (np.mgrid[0:64, 0:64] + 0.5) / 64
     middle = ((found * x).sum() / found.sum(), (found * y).sum() / found.sum())
@@ -141,10 +141,10 @@ def test_rows_keep_their_order_and_others_their_numbers_in_mixed_frames() -> Non
     frames = [rng.integers(0, 256, (90, 160, 3), dtype=np.uint8) for _ in range(3)]
     prompts = [_prompts([LARGE, SMALL], (1,)), _prompts([SMALL, LARGE, SMALL], (0, 2)), _prompts([LARGE], ())]
     model = _Seeing()
-    mixed = BatchRunner(model, 3).run(frames, prompts)  # type: ignore[arg-type]
+    mixed = BatchRunner(model, 3).begin(frames, prompts).result()  # type: ignore[arg-type]
     assert model.passes == [3, 3], "one pass over the frames, one over the three crops"
     alone = [
-        BatchRunner(_Seeing(), 1).run([frame], [_prompts([box], (0,) if box is SMALL else ())])  # type: ignore[arg-type]
+        BatchRunner(_Seeing(), 1).begin([frame], [_prompts([box], (0,) if box is SMALL else ())]).result()  # type: ignore[arg-type]
         for frame, people in zip(frames, ([LARGE, SMALL], [SMALL, LARGE, SMALL], [LARGE]), strict=True)
         for box in people
     ]
@@ -155,7 +155,7 @@ def test_rows_keep_their_order_and_others_their_numbers_in_mixed_frames() -> Non
 def test_crops_never_exceed_the_batch_that_fits() -> None:
     frame = np.zeros((90, 160, 3), np.uint8)
     model = _Seeing()
-    BatchRunner(model, 2).run([frame] * 2, [_prompts([SMALL] * 3, (0, 1, 2))] * 2)  # type: ignore[arg-type]
+    BatchRunner(model, 2).begin([frame] * 2, [_prompts([SMALL] * 3, (0, 1, 2))] * 2).result()  # type: ignore[arg-type]
     assert model.passes == [2, 2, 2]
 
 

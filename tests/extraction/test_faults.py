@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from gazetools.extraction import extract
+from gazetools.extraction.run import extract
 from gazetools.progress import NoProgress
 from gazetools.store.pieces import PieceFolder
 from tests.helpers.clips import write_clip, write_clips

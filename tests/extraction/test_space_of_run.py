@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import gazetools
 from gazetools.extraction import disk, disk_estimate
 from gazetools.extraction.decoding.decoder import Decoder
 from gazetools.extraction.disk import MARGIN_BYTES, MARGIN_FILES
-from gazetools.extraction.disk_estimate import SpaceEstimate, chosen_frames, estimate_space
-from gazetools.extraction.inputs import VideoItem, plan_inputs
+from gazetools.extraction.disk_estimate import PlannedRun, SpaceEstimate, chosen_frames, estimate_space
+from gazetools.extraction.inputs import plan_inputs
 from gazetools.extraction.run import decode_settings
 from gazetools.heads.spec import open_heads
-from gazetools.progress import NoProgress
+from gazetools.progress import NoProgress, Progress
 from gazetools.sampling import choose_frames
 from gazetools.schemas.errors import FaultError
 from gazetools.schemas.extract import ExtractOptions
@@ -37,11 +38,15 @@ def _estimate(
     videos: Path, store: Path, *, parts: dict[str, float] | None = None, workers: int = 1, **settings: Any
 ) -> SpaceEstimate | None:
     options = ExtractOptions(**{"model": "centre-prior", **settings})
+    run = _planned(videos, store, options, parts=parts or {}, workers=workers)
+    return estimate_space(run, NoProgress())
+
+
+def _planned(videos: Path, store: Path, options: ExtractOptions, **more: Any) -> PlannedRun:
     items = plan_inputs([videos])
-    return estimate_space(
-        items, store, options, open_heads(options, [item.video_id for item in items]), parts=parts, workers=workers,
-        decoding=decode_settings(options), progress=NoProgress(),
-    )  # fmt: skip
+    head_files = open_heads(options, [item.video_id for item in items])
+    decoding = decode_settings(options)
+    return PlannedRun(items=items, store=store, options=options, head_files=head_files, decoding=decoding, **more)
 
 
 def _one_file(frames: int, rows: int) -> int:
@@ -309,10 +314,7 @@ def test_a_small_run_on_a_large_disk_opens_no_file(
     def check(free_bytes: int) -> int:
         pretend_free(monkeypatch, free_bytes=free_bytes)
         asked.clear()
-        disk.check_space_for_run(
-            plan_inputs([videos]), tmp_path, ExtractOptions(), None, decoding=decode_settings(ExtractOptions()),
-            progress=NoProgress(),
-        )  # fmt: skip
+        disk.check_space_for_run(_planned(videos, tmp_path, ExtractOptions()), NoProgress())
         return len(asked)
 
     video_bytes = sum(path.stat().st_size for path in videos.rglob("*.mp4"))
@@ -343,11 +345,11 @@ def test_the_dry_run_shows_need_and_rest(videos: Path, tmp_path: Path, monkeypat
 
 
 def test_every_shard_asks_for_its_own_videos(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[dict[str, float]] = []
+    seen: list[Mapping[str, float]] = []
 
-    def estimate(items: list[VideoItem], *_: Any, parts: dict[str, float], **__: Any) -> None:
-        assert {item.video_id for item in items} == set(parts)
-        seen.append(parts)
+    def estimate(run: PlannedRun, progress: Progress) -> None:
+        assert {item.video_id for item in run.items} == set(run.parts)
+        seen.append(run.parts)
         raise FaultError("enough seen")
 
     monkeypatch.setattr("gazetools.extraction.run.check_space_for_run", estimate)

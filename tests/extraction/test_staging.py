@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from gazetools.extraction import extract
 from gazetools.extraction.model.batches import BatchRunner
 from gazetools.extraction.model.staging import CudaCopies, PinnedStaging, staging_for
-from gazetools.gazemodels.gazelle import load_model
+from gazetools.extraction.run import extract
+from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.heads.prompts import FramePrompts
 from tests.helpers.equal_stores import assert_stores_equal
 
@@ -178,7 +178,7 @@ def _whole(count: int) -> list[FramePrompts]:
 
 def test_a_staged_batch_gives_the_numbers_of_an_unstaged_one(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_model(str(tiny_model), device="cpu")
-    expected = BatchRunner(model, 4).run(_frames(4), _whole(4))
+    expected = BatchRunner(model, 4).begin(_frames(4), _whole(4)).result()
     copies = LateCopies()
     runner = BatchRunner(model, 4)
     monkeypatch.setattr(runner, "_staging", PinnedStaging(copies))
@@ -189,7 +189,7 @@ def test_a_staged_batch_gives_the_numbers_of_an_unstaged_one(tiny_model: Path, m
         return preprocess(images)
 
     monkeypatch.setattr(model, "preprocess", after_the_copies)
-    got = runner.run(_frames(4), _whole(4))
+    got = runner.begin(_frames(4), _whole(4)).result()
     assert len(copies.sources) == 1, "the frames went through the staging"
     np.testing.assert_array_equal(got.heatmap, expected.heatmap)
     np.testing.assert_array_equal(got.inout, expected.inout)
@@ -237,8 +237,8 @@ def test_staging_on_a_card_keeps_every_pixel_while_the_card_is_busy() -> None:
 @needs_cuda
 def test_a_card_gives_the_cpus_maps_and_begins_without_waiting(tiny_model: Path) -> None:
     card = BatchRunner(load_model(str(tiny_model), device="cuda:0", dtype="float32"), 4)
-    expected = BatchRunner(load_model(str(tiny_model), device="cpu"), 4).run(_frames(4), _whole(4))
-    card.run(_frames(4), _whole(4))  # the first call sets libraries up
+    expected = BatchRunner(load_model(str(tiny_model), device="cpu"), 4).begin(_frames(4), _whole(4)).result()
+    card.begin(_frames(4), _whole(4)).result()  # the first call sets libraries up
     torch.cuda.set_sync_debug_mode("error")
     try:
         pending = card.begin(_frames(4), _whole(4))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gazetools.extraction import extract
 from gazetools.extraction.decoding.decoder import DecodeSettings
 from gazetools.extraction.inputs import VideoItem
+from gazetools.extraction.run import extract
 from gazetools.extraction.tasks import (
     WorkQueue,
     balanced_shard,

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import gazetools
-from gazetools.gazemodels.gazelle import GazelleModel, load_model
+from gazetools.gazemodels.gazelle.loading import load_model
+from gazetools.gazemodels.gazelle.model import GazelleModel
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 from tests.helpers.random_checkpoints import write_tiny_gazelle
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gazetools.gazemodels.gazelle import load_model
 from gazetools.gazemodels.gazelle.backbone import hub_shapes
 from gazetools.gazemodels.gazelle.config import RELEASED_MODELS
 from gazetools.gazemodels.gazelle.decoder import decoder_shapes
+from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
 from tests.helpers import random_checkpoints
 from tests.helpers.random_checkpoints import random_model_tensors, tiny_config, write_tiny_gazelle

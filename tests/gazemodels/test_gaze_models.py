@@ -137,6 +137,16 @@ def test_installed_packages_add_models_by_an_entry_point(monkeypatch: pytest.Mon
     assert load_gaze_model("installed").name == "own"
 
 
+@pytest.mark.parametrize(("name", "expected"), [("gazelle_dinov2_vitb14", "own"), ("centre-prior", "centre-prior")])
+def test_entry_points_may_take_the_names_of_gaze_lle_but_not_those_of_the_controls(
+    name: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = importlib.metadata.EntryPoint(name, "tests.gazemodels.test_gaze_models:_Own.load", registry.ENTRY_POINTS)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
+    assert model_names().count(name) == 1
+    assert load_gaze_model(name).name == expected
+
+
 def test_another_backend_is_registered_without_touching_the_pipeline(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

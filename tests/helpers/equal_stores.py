@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from gazetools.extraction import extract
+from gazetools.extraction.run import extract
 from gazetools.store import open_store
 from gazetools.store.columns import COLUMNS
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gazetools.schemas.training import TrainingConfig
+from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
 from gazetools.trainer.models.build import build_wrapper, load_pretrained
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 
@@ -29,7 +29,8 @@ def build_model(config: TrainingConfig) -> BuiltModel:
     """Encoder, predictor and wrapper with the weights of `load_pretrained`, on the CPU, everything frozen."""
     shared = load_pretrained(config)
     wrapper = build_wrapper(config, shared, seed=config.seed)
-    return BuiltModel(wrapper=wrapper, random_weights=shared.random_weights, notes=shared.notes)
+    random_weights = config.model_kwargs.checkpoint == RANDOM_WEIGHTS
+    return BuiltModel(wrapper=wrapper, random_weights=random_weights, notes=shared.notes)
 
 
 def to_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ def test_what_is_written_is_at_most_what_was_said_and_hardly_less(
     pieces.save(0, piece)
     content = StoreContent(
         provenance=provenance_of("clip", frames, shape),
-        pieces=[pieces.loader(0)],
+        pieces=[lambda: pieces.load(0)],
         track_roles=dict.fromkeys(range(people), "other"),
         heatmap_shape=shape,
     )

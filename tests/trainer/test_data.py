@@ -23,21 +23,21 @@ def make_dataset(study: Study, tmp_path: Path, *, training: bool = False, **data
     config = load_config(study.config(tmp_path, **data))
     settings = config.experiment.data
     plan = plan_data(settings, resolve_anchors(config))
-    source = DatasetMaps(Path(settings.heatmap_base_path or "")) if settings.use_heatmap else None
+    sources = {"heatmap": DatasetMaps(Path(settings.heatmap_base_path or ""))} if settings.use_heatmap else {}
     split = plan.train if training else plan.validation[0]
-    return ClipDataset(split, settings, plan.labels, ClipOptions(training=training, seed=0), heatmaps=source)
+    return ClipDataset(split, settings, plan.labels, ClipOptions(training=training, seed=0), heatmaps=sources)
 
 
 def test_a_clip_holds_frames_heatmaps_labels_and_tau(study: Study, tmp_path: Path) -> None:
     dataset = make_dataset(study, tmp_path)
     sample = dataset[1]
-    assert isinstance(sample, Sample) and sample.heatmap is not None
-    assert sample.video.shape == (3, 4, 32, 32) and sample.heatmap.shape == (4, 32, 32)
+    assert isinstance(sample, Sample) and "heatmap" in sample.heatmaps
+    assert sample.video.shape == (3, 4, 32, 32) and sample.heatmaps["heatmap"].shape == (4, 32, 32)
     assert sample.labels == {"verb": 1, "noun": 0, "action": 2}
     assert sample.anticipation_seconds == 1.0
     missing = dataset[4]
-    assert isinstance(missing, Sample) and missing.heatmap is not None
-    assert missing.counts["heatmap_missing"] == 1 and not missing.heatmap.any()
+    assert isinstance(missing, Sample) and "heatmap" in missing.heatmaps
+    assert missing.counts["heatmap_missing"] == 1 and not missing.heatmaps["heatmap"].any()
 
 
 def test_items_depend_on_seed_epoch_and_place_only(study: Study, tmp_path: Path) -> None:
@@ -77,13 +77,13 @@ def test_changing_everything_at_or_after_the_end_of_observation_changes_nothing(
         dataset = make_dataset(study, tmp_path, heatmap_base_path=str(folder), frames_per_second=rate)
         dataset.reader = lambda path, s=spoilt: FakeVideo(s)
         sample = dataset[1]
-        assert isinstance(sample, Sample) and sample.heatmap is not None
+        assert isinstance(sample, Sample) and "heatmap" in sample.heatmaps
         samples.append(sample)
     assert (samples[0].video == samples[1].video).all()
-    assert (samples[0].heatmap == samples[1].heatmap).all()
+    assert (samples[0].heatmaps["heatmap"] == samples[1].heatmaps["heatmap"]).all()
     if rate == 30:  # frame 59 itself is seen at this rate: the test would notice a leak
         assert not (samples[0].video == samples[2].video).all()
-        assert not (samples[0].heatmap == samples[2].heatmap).all()
+        assert not (samples[0].heatmaps["heatmap"] == samples[2].heatmaps["heatmap"]).all()
 
 
 def asked(frames: Any, pts: Any, end: float) -> ClipFramesAsked:

@@ -382,8 +382,8 @@ def test_a_source_from_outside_trains_from_the_command_line(
     sources = build_sources(config.experiment.data)
     options = ClipOptions(training=False, seed=0)
     sample = ClipDataset(plan.train, config.experiment.data, plan.labels, options, heatmaps=sources)[0]
-    assert isinstance(sample, Sample) and sample.heatmap is not None
-    np.testing.assert_allclose(sample.heatmap, 0.25, rtol=1e-6)
+    assert isinstance(sample, Sample) and sample.heatmaps
+    np.testing.assert_allclose(next(iter(sample.heatmaps.values())), 0.25, rtol=1e-6)
     path = tmp_path / "config.yaml"
     path.write_text(json.dumps(tiny))
     done = run_cli("train", "--config", str(path), "experiment.optimization.num_epochs=1", "--json")

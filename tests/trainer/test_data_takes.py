@@ -241,11 +241,11 @@ def test_another_views_maps_are_matched_by_take_time_and_shown_whole(root: Path)
     for epoch in range(6):
         dataset.epoch = epoch
         sample = dataset[0]
-        assert isinstance(sample, Sample) and sample.heatmap is not None
+        assert isinstance(sample, Sample) and "heatmap" in sample.heatmaps
         # frames at 0, 0.233, 0.5 and 0.733 s of the take; of two rows equally near rounding decides
-        rows = np.round(sample.heatmap[:, 0, 0].numpy() * 100).astype(int).tolist()
+        rows = np.round(sample.heatmaps["heatmap"][:, 0, 0].numpy() * 100).astype(int).tolist()
         assert rows[0] == 0 and rows[1] in (3, 4) and rows[2] in (7, 8) and rows[3] == 11
-        assert sample.heatmap[1, 0, 0] < sample.heatmap[1, 0, -1], "not mirrored"
+        assert sample.heatmaps["heatmap"][1, 0, 0] < sample.heatmaps["heatmap"][1, 0, -1], "not mirrored"
 
 
 def test_nothing_of_another_view_at_or_after_the_end_enters(root: Path) -> None:
@@ -257,9 +257,11 @@ def test_nothing_of_another_view_at_or_after_the_end_enters(root: Path) -> None:
     spoilt[14] = 0.5
     third = exo_dataset(root, spoilt, pts=pts)[0]
     assert isinstance(first, Sample) and isinstance(second, Sample) and isinstance(third, Sample)
-    assert first.heatmap is not None and second.heatmap is not None and third.heatmap is not None
-    assert (first.heatmap == second.heatmap).all()
-    assert (first.heatmap == third.heatmap).all(), "0.933 s is nearest to none of 0, 0.25, 0.5, 0.75 s"
+    assert "heatmap" in first.heatmaps and "heatmap" in second.heatmaps and "heatmap" in third.heatmaps
+    assert (first.heatmaps["heatmap"] == second.heatmaps["heatmap"]).all()
+    assert (first.heatmaps["heatmap"] == third.heatmaps["heatmap"]).all(), (
+        "0.933 s is nearest to none of 0, 0.25, 0.5, 0.75 s"
+    )
 
 
 def test_another_views_maps_may_have_a_crop_of_their_own(root: Path) -> None:
@@ -269,8 +271,8 @@ def test_another_views_maps_may_have_a_crop_of_their_own(root: Path) -> None:
     dataset.epoch = 1
     second = dataset[0]
     assert isinstance(first, Sample) and isinstance(second, Sample)
-    assert first.heatmap is not None and second.heatmap is not None
-    assert not (first.heatmap == second.heatmap).all()
+    assert "heatmap" in first.heatmaps and "heatmap" in second.heatmaps
+    assert not (first.heatmaps["heatmap"] == second.heatmaps["heatmap"]).all()
 
 
 def test_a_take_is_held_out_with_all_its_cameras(root: Path) -> None:

@@ -17,10 +17,11 @@ import pytest
 import torch
 
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.launch import LaunchOptions
 from gazetools.trainer import train
 from gazetools.trainer.folder.predictions import read_predictions
 from gazetools.trainer.learn.feed import training_steps, validation_batches
-from gazetools.trainer.processes.launch import Rendezvous, torchrun_command
+from gazetools.trainer.processes.launch import torchrun_command
 from gazetools.trainer.processes.world import World, add_trees
 from tests.helpers.command_line import run_cli
 from tests.helpers.runs import Listener, assert_same, final_state, lines
@@ -124,18 +125,19 @@ def test_trees_add_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rendezvous", "expected"),
+    ("machines", "expected"),
     [
-        (Rendezvous(), ["--standalone"]),
+        ({}, ["--standalone"]),
         (
-            Rendezvous(nodes=2, node_rank=1, endpoint="first:29500", run_id="x"),
+            {"nodes": 2, "node_rank": 1, "rdzv_endpoint": "first:29500", "rdzv_id": "x"},
             ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "first:29500", "--rdzv-id", "x",
              "--node-rank", "1"],
         ),
     ],
 )  # fmt: skip
-def test_the_command_that_is_launched(rendezvous: Rendezvous, expected: list[str]) -> None:
-    command = torchrun_command(["train", "--config", "c.yaml"], processes=4, rendezvous=rendezvous)
+def test_the_command_that_is_launched(machines: dict[str, Any], expected: list[str]) -> None:
+    options = LaunchOptions(config=Path("c.yaml"), **machines)
+    command = torchrun_command(["train", "--config", "c.yaml"], processes=4, machines=options)
     head = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "4"]
     assert command == [*head, *expected, "-m", "gazetools", "train", "--config", "c.yaml"]
 

@@ -129,7 +129,7 @@ def identity(tiny: dict[str, Any], *overrides: str) -> tuple[str, str]:
     cache = FeatureCache(settings, facts, dtype=next(encoder.parameters()).dtype)
     plan = plan_data(data, resolve_anchors(config))
     dataset = ClipDataset(
-        plan.validation[0], data, plan.labels, ClipOptions(training=False, seed=0), heatmaps=None, features=cache
+        plan.validation[0], data, plan.labels, ClipOptions(training=False, seed=0), heatmaps={}, features=cache
     )  # fmt: skip
     sample = dataset[1]
     assert isinstance(sample, Sample) and sample.feature_key is not None

@@ -81,8 +81,8 @@ def test_nothing_of_the_future_enters_the_observation(study: Study, tmp_path: Pa
     assert isinstance(plain, Sample) and isinstance(with_future, Sample) and isinstance(spoilt, Sample)
     assert plain.future is None and with_future.future is not None and spoilt.future is not None
     assert torch.equal(plain.video, with_future.video) and torch.equal(plain.video, spoilt.video)
-    assert plain.heatmap is not None and with_future.heatmap is not None
-    assert torch.equal(plain.heatmap, with_future.heatmap)
+    assert "heatmap" in plain.heatmaps and "heatmap" in with_future.heatmaps
+    assert torch.equal(plain.heatmaps["heatmap"], with_future.heatmaps["heatmap"])
     assert not torch.equal(with_future.future, spoilt.future)
 
 

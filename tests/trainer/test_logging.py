@@ -149,7 +149,7 @@ def test_tensorboard(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.M
     module = types.ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = FakeWriter  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    monkeypatch.setattr("gazetools.trainer.logs.tensorboard.importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(FakeWriter, "fails", fails)
     listener = Listener()
     assert train(tiny, progress=listener, overrides=["experiment.tensorboard=true"]).status == "done"
@@ -163,7 +163,7 @@ def test_tensorboard(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_tensorboard_without_its_package_is_exit_3(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gazetools.trainer.logs.tensorboard.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EnvironmentLacksError, match="tensorboard"):
         train(tiny, overrides=["experiment.tensorboard=true"])
 

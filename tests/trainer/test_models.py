@@ -10,12 +10,14 @@ from transformers import VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 from gazetools.schemas.errors import CheckpointError, UsageError
+from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.models.checks import check_model_settings
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.heatmap_tokens import pool_tubelets
 from gazetools.trainer.models.keys import from_upstream, load_strict, strip_prefixes
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap, vit_heatmap_predictor
 from gazetools.trainer.models.probe import AttentiveClassifier
-from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap, check_horizon
+from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 from tests.helpers.models import to_upstream
 
 GRID, STEPS, WIDTH = 4, 3, 24
@@ -199,12 +201,21 @@ def test_a_target_beyond_the_predictor_names_the_key_to_raise() -> None:
     ],
 )
 def test_horizon_limit_of_the_released_predictor(seconds: float, compat: Any, fits: bool) -> None:
-    sizes = {"frames_per_clip": 32, "frames_per_second": 8, "tubelet_size": 2, "num_output_frames": 2, "num_frames": 64}
+    data = {"frames_per_clip": 32, "frames_per_second": 8, "anticipation_time_sec": [seconds, seconds]}
+    paths = {"base_path": "videos", "dataset_train": "train.csv", "dataset_val": "val.csv"}
+    config = TrainingConfig.model_validate(
+        {
+            "folder": "run",
+            "compat": compat,
+            "experiment": {"data": {**paths, **data}},
+            "model_kwargs": {"checkpoint": "random", "pretrain_kwargs": {"predictor": {"num_frames": 64}}},
+        }
+    )
     if fits:
-        check_horizon(**sizes, longest_seconds=seconds, compat=compat)
+        check_model_settings(config)
     else:
         with pytest.raises(UsageError, match=r"num_frames=6[68]"):
-            check_horizon(**sizes, longest_seconds=seconds, compat=compat)
+            check_model_settings(config)
 
 
 def test_encoder_equals_transformers_own_on_a_square_clip() -> None:

@@ -213,7 +213,7 @@ def test_a_dataset_travels_to_worker_processes(study: Study, tmp_path: Path) -> 
     dataset = make_dataset(study, tmp_path, training=True)
     first = dataset[0]
     copied = pickle.loads(pickle.dumps(dataset))[0]
-    assert torch.equal(first.video, copied.video) and torch.equal(first.heatmap, copied.heatmap)
+    assert torch.equal(first.video, copied.video) and torch.equal(first.heatmaps["heatmap"], copied.heatmaps["heatmap"])
 
 
 @pytest.mark.slow

@@ -137,4 +137,4 @@ def test_only_the_best_stream_is_given_to_decord() -> None:
 
     path = need_video("nasa_13013.mp4")
     with VideoReader(path, stream_index=0) as reader:
-        assert reasons_against(path, reader.info, reader._index) == ["it cannot choose stream 0"]
+        assert reasons_against(path, reader.info, reader.frame_index) == ["it cannot choose stream 0"]

@@ -17,15 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.io.child_process import enter_child, receive, send
-from gazetools.schemas.errors import GazetoolsError
+from gazetools.schemas.errors import FaultError, GazetoolsError
 from gazetools.schemas.video import Frame
 
 OUT_OF_MEMORY_EXIT = 77
 """Exit code of the child where its memory limit or the machine's memory ran out; a new child may succeed."""
-
-
-class _RingError(Exception):
-    """The ring can't be made as large as one batch."""
 
 
 _AHEAD_BYTES = 256 << 20
@@ -69,13 +65,11 @@ class _Child:
             try:
                 getattr(self, f"_do_{kind}")(**request)
             except GazetoolsError as error:
-                if "allocate memory" in str(error):  # FFmpeg's ENOMEM
+                if "allocate memory" in str(error) and not isinstance(error, FaultError):  # FFmpeg's ENOMEM
                     raise MemoryError(str(error)) from error
                 send(self._channel, **{"is": "error", "code": error.code, "message": error.message, "hint": error.hint})
             except (EOFError, ConnectionError, MemoryError):
                 raise
-            except _RingError as error:
-                send(self._channel, **{"is": "error", "code": "fault", "message": str(error), "hint": None})
             except Exception as error:
                 send(self._channel, **{"is": "error", "code": "bug", "message": f"{type(error).__name__}: {error}"})
 
@@ -123,7 +117,7 @@ class _Child:
             os.ftruncate(self._ring_fd, max(size, os.fstat(self._ring_fd).st_size))
             ring = np.frombuffer(mmap.mmap(self._ring_fd, size), np.uint8).reshape(shape)
         except OSError as error:
-            raise _RingError(f"No shared memory for {slots} frames ({size / 2**20:.0f} MiB): {error}.") from error
+            raise FaultError(f"No shared memory for {slots} frames ({size / 2**20:.0f} MiB): {error}.") from error
         self._free = deque(range(slots))
         ahead, self._ahead = self._ahead, None
         if ahead is not None and np.array_equal(ahead.wanted, wanted):
@@ -137,10 +131,9 @@ class _Child:
             began = time.perf_counter()
             frame = next(frames)
             ring[slot] = frame.rgb
-            busy = time.perf_counter() - began
-            pts = float(frame.pts_seconds)
-            message = {"is": "frame", "index": int(frame.index), "pts": pts, "slot": slot, "busy": round(busy, 6)}
-            send(self._channel, **message)
+            busy = round(time.perf_counter() - began, 6)
+            facts = {"index": int(frame.index), "pts": float(frame.pts_seconds), "slot": slot, "busy": busy}
+            send(self._channel, **{"is": "frame", **facts})
         send(self._channel, **{"is": "end"})
 
     def _take_back(self) -> None:

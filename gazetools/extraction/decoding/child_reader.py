@@ -53,10 +53,10 @@ class ChildReader(Closing):
 
     def close(self) -> None:
         """Close the file. Kills the process instead where it still sends frames, which nobody wants any more."""
-        if not self._whole:
+        if self._whole:
+            self._decoder.tell(do="close")
+        else:
             self._decoder.stop()
-            return
-        self._decoder.tell(do="close")
 
     @property
     def decode_seconds(self) -> float:
@@ -114,8 +114,7 @@ class ChildReader(Closing):
         slots, decoder = self._slots(), self._decoder
         self._slot_of.clear()
         self._whole = False
-        decoder.ask(do="frames", slots=slots)
-        decoder.ask_bytes(np.ascontiguousarray(wanted, np.int64).tobytes())
+        decoder.ask(np.ascontiguousarray(wanted, np.int64).tobytes(), do="frames", slots=slots)
         ring: npt.NDArray[np.uint8] | None = None
         before = -1
         last = int(wanted[-1])

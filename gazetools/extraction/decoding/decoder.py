@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,14 +58,12 @@ class Decoder(Closing):
 
         Raises VideoError where it can't be read, also after repeated deaths of the decoding process.
         """
-        ahead = self._next is not None and self._opening == path
-        if ahead:
-            assert self._next is not None
-            self._present.forget_frames(above_bytes=_IDLE_RING_BYTES)
-            self._present, self._next, self._opening = self._next, self._present, None
-        else:
+        if self._next is None or self._opening != path:
             self._recycle(self._present)
-        return ChildReader(self._present, path, batch_size=batch_size, opening=ahead)
+            return ChildReader(self._present, path, batch_size=batch_size)
+        self._present.forget_frames(above_bytes=_IDLE_RING_BYTES)
+        self._present, self._next, self._opening = self._next, self._present, None
+        return ChildReader(self._present, path, batch_size=batch_size, opening=True)
 
     def open_ahead(self, path: Path, read_ahead: ReadAhead | None = None) -> None:
         """Begin to open the video that comes next in the other process, so that `open` need not wait for it.
@@ -79,12 +78,11 @@ class Decoder(Closing):
         elif self._opening is not None:
             self._next.stop()  # its answer belongs to a video that nobody wants any more
         self._recycle(self._next)
-        try:
+        self._opening = None
+        with suppress(DecoderDied):
             first = None if read_ahead is None else asdict(read_ahead)
             self._next.ask(do="open", path=str(path), threads=self.settings.threads, read_ahead=first)
             self._opening = path
-        except DecoderDied:
-            self._opening = None
 
     def declared(self, path: Path) -> Declared | None:
         """The facts that a container declares; None where it can't be opened."""

@@ -72,36 +72,35 @@ class DecodingProcess:
             os.close(self._ring_fd)
             self._ring_fd = -1
 
-    def ask(self, **message: Any) -> None:
-        """Send a request, to a new child if there is none. Raises DecoderDied where it can't be sent."""
+    def ask(self, data: bytes | None = None, **message: Any) -> None:
+        """Send a request and the bytes that belong to it, to a new child if there is none.
+
+        Raises DecoderDied where it can't be sent.
+        """
         if self._process is None:
             self._start()
         assert self._channel is not None
         try:
             send(self._channel, **message)
-        except (BrokenPipeError, ConnectionError):
+            if data is not None:
+                self._channel.send_bytes(data)
+        except ConnectionError:
             raise self._died() from None
 
     def tell(self, **message: Any) -> None:
         """Send a message without starting a new child. If the child has died, the next `answer` raises."""
         if self._channel is not None:
-            with suppress(BrokenPipeError, ConnectionError):
+            with suppress(ConnectionError):
                 send(self._channel, **message)
-
-    def ask_bytes(self, data: bytes) -> None:
-        """Send the bytes that belong to the previous request."""
-        assert self._channel is not None
-        try:
-            self._channel.send_bytes(data)
-        except (BrokenPipeError, ConnectionError):
-            raise self._died() from None
 
     def answer(self, timeout_seconds: float) -> dict[str, Any]:
         """The next message. Raises DecoderDied where the child died or did not answer in time, or the child's error."""
         message = self._next(timeout_seconds, receive)
-        if message["is"] == "error":
-            raise _as_error(message)
-        return message
+        if message["is"] != "error":
+            return message
+        if message["code"] in ERRORS_BY_CODE:
+            raise ERRORS_BY_CODE[message["code"]](message["message"], hint=message.get("hint"))
+        raise VideoError(f"The decoder failed on this video: {message['message']}.")
 
     def answer_bytes(self, timeout_seconds: float) -> bytes:
         """The bytes that belong to the previous message."""
@@ -174,9 +173,3 @@ def _anonymous_memory() -> int:
         return os.memfd_create("gazetools-frames")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
-
-
-def _as_error(message: dict[str, Any]) -> Exception:
-    if message["code"] in ERRORS_BY_CODE:
-        return ERRORS_BY_CODE[message["code"]](message["message"], hint=message.get("hint"))
-    return VideoError(f"The decoder failed on this video: {message['message']}.")

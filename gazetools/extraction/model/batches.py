@@ -30,12 +30,6 @@ class BatchResult:
     inout: npt.NDArray[np.float32]
     """[N], NaN where the model has none."""
 
-    @classmethod
-    def joined(cls, parts: Sequence[BatchResult]) -> BatchResult:
-        """The rows of all `parts`, in their order."""
-        maps, inouts = [part.heatmap for part in parts], [part.inout for part in parts]
-        return cls(heatmap=np.concatenate(maps), inout=np.concatenate(inouts))
-
 
 class Pending(Protocol):
     """A batch that the device was given."""
@@ -70,10 +64,6 @@ class BatchRunner:
         """(rows, columns) of the model's patch grid."""
         return self.model.grid
 
-    def run(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> BatchResult:
-        """Compute the heatmaps of frames and wait for them; arguments as for `begin`."""
-        return self.begin(images, prompts).result()
-
     def begin(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
         """Submit frames [H, W, 3] of one size, all with people, to the device.
 
@@ -97,7 +87,7 @@ class BatchRunner:
                     ) from error
                 self.fitting_batch_size //= 2
                 torch.cuda.empty_cache()
-        return _Several(parts)
+        return _Several(parts, order=slice(None))
 
     def _with_crops(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
         """One pass over the frames for heads large enough for the grid, further passes over crops for the others."""
@@ -192,14 +182,13 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Several:
-    """The rows of several passes, one after the other or in `order`."""
+    """The rows of several passes, one after the other, then in `order`."""
 
     passes: Sequence[Pending]
-    order: list[int] | None = None
+    order: list[int] | slice
 
     def result(self) -> BatchResult:
         """Wait for all passes."""
-        found = BatchResult.joined([one.result() for one in self.passes])
-        if self.order is None:
-            return found
-        return BatchResult(heatmap=found.heatmap[self.order], inout=found.inout[self.order])
+        found = [one.result() for one in self.passes]
+        maps, inouts = np.concatenate([one.heatmap for one in found]), np.concatenate([one.inout for one in found])
+        return BatchResult(heatmap=maps[self.order], inout=inouts[self.order])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gazetools.extraction.tasks import Task, WorkQueue
@@ -46,35 +46,23 @@ class WorkerPool(Protocol):
         """End all workers, also in the middle of a task."""
 
 
+@dataclass
 class Dispatch:
-    """One run of a queue on a pool.
+    """One run of a queue on a pool."""
 
-    Args:
-        pool: the workers.
-        queue: the tasks.
-        on_result: called with the result of each task, and whether its video has ended.
-        say: called with a line of text about each death.
-    """
-
-    def __init__(
-        self,
-        pool: WorkerPool,
-        queue: WorkQueue,
-        *,
-        on_result: Callable[[ItemResult, bool], None],
-        say: Callable[[str], None],
-    ) -> None:
-        self._pool = pool
-        self._queue = queue
-        self._on_result = on_result
-        self._say = say
-        self._idle: set[int] = set()
-        self._running: dict[int, Task] = {}
-        self._ahead: dict[int, str] = {}
-        """Name of the task that the worker of each slot opens ahead; another worker may still take it."""
-        self._retry_at = 0.0
-        self._times: dict[int, StageTimes] = {}
-        self.deaths = 0
+    pool: WorkerPool
+    queue: WorkQueue
+    on_result: Callable[[ItemResult, bool], None]
+    """Called with the result of each task, and whether its video has ended."""
+    say: Callable[[str], None]
+    """Called with a line of text about each death."""
+    deaths: int = field(default=0, init=False)
+    _idle: set[int] = field(default_factory=set, init=False)
+    _running: dict[int, Task] = field(default_factory=dict, init=False)
+    _ahead: dict[int, str] = field(default_factory=dict, init=False)
+    """Name of the task that the worker of each slot opens ahead; another worker may still take it."""
+    _retry_at: float = field(default=0.0, init=False)
+    _times: dict[int, StageTimes] = field(default_factory=dict, init=False)
 
     @property
     def running(self) -> list[Task]:
@@ -92,25 +80,25 @@ class Dispatch:
 
         A worker has one task, so its death costs less than one piece of one video.
         """
-        while not self._queue.finished:
+        while not self.queue.finished:
             self._hand_out()
-            if not self._queue.finished:
-                for event in self._pool.events(_BUSY_RETRY_SECONDS):
+            if not self.queue.finished:
+                for event in self.pool.events(_BUSY_RETRY_SECONDS):
                     self._handle(event)
 
     def _hand_out(self) -> None:
-        while self._idle and not (self._queue.only_busy_left and time.monotonic() < self._retry_at):
+        while self._idle and not (self.queue.only_busy_left and time.monotonic() < self._retry_at):
             slot = min(self._idle)
             expected = self._ahead.pop(slot, None)
-            task = self._queue.take(prefer=expected, leave=self._ahead.values())
+            task = self.queue.take(prefer=expected, leave=self._ahead.values())
             if task is None:
                 return
             self._idle.remove(slot)
             self._running[slot] = task
-            ahead = self._queue.upcoming(self._ahead.values())
+            ahead = self.queue.upcoming(self._ahead.values())
             if ahead is not None:
                 self._ahead[slot] = ahead.name
-            self._pool.submit(slot, task, ahead)
+            self.pool.submit(slot, task, ahead)
 
     def _handle(self, event: Event) -> None:
         if event.error is not None:
@@ -121,19 +109,17 @@ class Dispatch:
             self._idle.add(event.slot)
         elif event.finished:
             self._idle.add(event.slot)
-            self._end(self._running.pop(event.slot), event.result)
+            task = self._running.pop(event.slot)
+            if event.result is None:
+                self.queue.put_back(task)
+                self._retry_at = time.monotonic() + _BUSY_RETRY_SECONDS
+            else:
+                self.on_result(event.result, self.queue.done(task, event.result))
         elif event.died is not None:
             self.deaths += 1
             self._idle.discard(event.slot)
             self._ahead.pop(event.slot, None)
             if (lost := self._running.pop(event.slot, None)) is not None:
-                self._say(f"a worker {event.died} while working on {lost.name}")
-                if (given_up := self._queue.worker_died(lost, event.died)) is not None:
-                    self._on_result(given_up, True)
-
-    def _end(self, task: Task, result: ItemResult | None) -> None:
-        if result is None:
-            self._queue.put_back(task)
-            self._retry_at = time.monotonic() + _BUSY_RETRY_SECONDS
-        else:
-            self._on_result(result, self._queue.done(task, result))
+                self.say(f"a worker {event.died} while working on {lost.name}")
+                if (given_up := self.queue.worker_died(lost, event.died)) is not None:
+                    self.on_result(given_up, True)

@@ -6,6 +6,7 @@ import multiprocessing.connection
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -29,8 +30,6 @@ class LocalPool:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._channels: list[Connection] = []
         self._early_deaths = [0] * len(self._devices)
-        self._tasks: set[str] = set()
-        """Names of progress tasks that have begun."""
         try:
             for slot in range(len(self._devices)):
                 process, channel = self._start(slot)
@@ -40,17 +39,10 @@ class LocalPool:
             self.close()
             raise
 
-    @property
-    def pids(self) -> list[int]:
-        """Process ids of the present workers, by slot."""
-        return [process.pid for process in self._processes]
-
     def submit(self, slot: int, task: Task, ahead: Task | None) -> None:
         """Send a task; `events` reports a worker that has died."""
-        try:
+        with suppress(ConnectionError):
             send(self._channels[slot], do="task", **task_message(task, ahead))
-        except (BrokenPipeError, ConnectionError):
-            return
 
     def events(self, timeout_seconds: float) -> Sequence[Event]:
         """Events of all workers; reports their progress at once."""

@@ -6,31 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gazetools.extraction.inputs import VideoItem
+from pydantic import TypeAdapter
+
 from gazetools.extraction.pool.dispatch import Event
 from gazetools.extraction.tasks import Task
 from gazetools.progress import Progress
 from gazetools.schemas.errors import ERRORS_BY_CODE, FaultError
 from gazetools.schemas.extract import ItemResult, StageTimes
 
+_TASK = TypeAdapter(Task)
+
 
 def task_message(task: Task, ahead: Task | None) -> dict[str, Any]:
     """Message with the next task of a worker process and the path of the video that will probably follow."""
-    document = {
-        "video_id": task.item.video_id,
-        "path": str(task.item.path),
-        "cost": task.cost,
-        "share_index": task.share_index,
-        "share_count": task.share_count,
-    }
-    return {"task": document, "ahead": None if ahead is None else str(ahead.item.path)}
+    return {"task": _TASK.dump_python(task, mode="json"), "ahead": None if ahead is None else str(ahead.item.path)}
 
 
 def task_and_ahead(message: dict[str, Any]) -> tuple[Task, Path | None]:
     """The task and the path of the video that will probably follow, from a `task_message`."""
-    document = dict(message["task"])
-    item = VideoItem(video_id=document.pop("video_id"), path=Path(document.pop("path")))
-    return Task(item=item, **document), message["ahead"] and Path(message["ahead"])
+    return _TASK.validate_python(message["task"]), message["ahead"] and Path(message["ahead"])
 
 
 def event_of(slot: int, message: dict[str, Any], progress: Progress) -> Event | None:

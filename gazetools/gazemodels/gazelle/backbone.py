@@ -10,8 +10,6 @@ from torch import nn
 
 from gazetools.gazemodels.gazelle.config import BackboneConfig
 
-_ATTENTION_PARTS = ("q", "k", "v")
-
 
 def resample_position_embedding(
     stored_1nc: torch.Tensor, config: BackboneConfig, grid_hw: tuple[int, int]
@@ -20,25 +18,17 @@ def resample_position_embedding(
 
     Bicubic with the scale factor (n + 0.1) / native per side and no antialiasing
     (`dinov2/models/vision_transformer.py`, interpolate_pos_encoding). transformers and timm resample to the size
-    itself, timm with antialiasing, which moves the features by up to 0.16.
-
-    Args:
-        stored_1nc: float32 [1, 1 + native * native, C], class token first.
-        grid_hw: wanted (rows, columns).
-
-    Returns:
-        float32 [1, 1 + rows * columns, C].
+    itself, timm with antialiasing, which moves the features by up to 0.16. From float32 [1, 1 + native * native, C],
+    class token first, to [1, 1 + rows * columns, C].
     """
     native = config.native_grid
     if tuple(grid_hw) == (native, native):
         return stored_1nc
     class_part, patch_part = stored_1nc[:, :1], stored_1nc[:, 1:]
     grid_1chw = patch_part.reshape(1, native, native, -1).permute(0, 3, 1, 2)
-    target: dict[str, Any]
+    target: dict[str, Any] = {"size": tuple(grid_hw)}
     if config.interpolate_offset:
         target = {"scale_factor": tuple((n + config.interpolate_offset) / native for n in grid_hw)}
-    else:
-        target = {"size": tuple(grid_hw)}
     resampled = F.interpolate(grid_1chw, mode="bicubic", antialias=config.interpolate_antialias, **target)
     if tuple(resampled.shape[-2:]) != tuple(grid_hw):
         raise AssertionError(f"position embedding became {tuple(resampled.shape[-2:])}, wanted {tuple(grid_hw)}")
@@ -66,15 +56,9 @@ def build_backbone(config: BackboneConfig, in_size: tuple[int, int], hub_tensors
         num_hidden_layers=config.depth,
         num_attention_heads=config.num_heads,
         mlp_ratio=config.mlp_ratio,
-        hidden_act="gelu",
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
         layer_norm_eps=config.layer_norm_eps,
         image_size=tuple(in_size),
         patch_size=config.patch_size,
-        qkv_bias=True,
-        drop_path_rate=0.0,
-        use_swiglu_ffn=False,
         use_mask_token=False,
         attn_implementation="sdpa",
     )
@@ -143,7 +127,7 @@ def transformers_key_table(config: BackboneConfig, *, nested_attention: bool) ->
     if nested_attention:
         parts, output = [f"attention.attention.{name}" for name in ("query", "key", "value")], "attention.output.dense"
     else:
-        parts, output = [f"attention.{name}_proj" for name in _ATTENTION_PARTS], "attention.o_proj"
+        parts, output = [f"attention.{name}_proj" for name in "qkv"], "attention.o_proj"
     same = [f"{m}.{p}" for m in ("norm1", "norm2", "mlp.fc1", "mlp.fc2") for p in ("weight", "bias")]
     for layer in range(config.depth):
         ours, theirs = f"blocks.{layer}.", f"encoder.layer.{layer}."

@@ -33,8 +33,7 @@ class WeightFile:
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a .pt, .pth, .bin (plain state dict, read without running pickled code) or .safetensors file.
 
-    Raises:
-        CheckpointError: no such file, a damaged one, another format, or anything but tensors inside.
+    Raises CheckpointError for no such file, a damaged one, another format, or anything but tensors inside.
     """
     path = Path(path)
     if not path.is_file():
@@ -61,10 +60,9 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     return _plain_state_dict(content, path)
 
 
-def read_weight_file(path: Path, *, sha256: str | None = None) -> WeightFile:
+def read_weight_file(path: Path, sha256: str | None = None) -> WeightFile:
     """Tensors, safetensors metadata and sha256 (computed unless given) of one file."""
-    tensors = load_tensors(path)
-    return WeightFile(Path(path), tensors, read_metadata(path), sha256 or sha256_of_file(Path(path)))
+    return WeightFile(path, load_tensors(path), read_metadata(path), sha256 or sha256_of_file(path))
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -85,8 +83,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 def read_transformers_folder(folder: Path, config: BackboneConfig) -> WeightFile:
     """A DINOv2 folder as transformers saves it: config.json with model.safetensors, whole or in shards.
 
-    Raises:
-        CheckpointError: a file is missing, or config.json describes another model than `config`.
+    Raises CheckpointError where a file is missing or config.json describes another model than `config`.
     """
     settings = read_json(folder / "config.json")
     wanted = {

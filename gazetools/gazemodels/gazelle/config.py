@@ -110,17 +110,6 @@ DINOV2_BACKBONES = {
 }
 
 
-def _released(backbone: str, *, inout: bool) -> GazelleConfig:
-    name = f"gazelle_{backbone}{'_inout' if inout else ''}"
-    return GazelleConfig(name=name, backbone=DINOV2_BACKBONES[backbone], inout=inout)
-
-
-RELEASED_MODELS: dict[str, GazelleConfig] = {
-    config.name: config
-    for config in (_released(b, inout=i) for i in (False, True) for b in ("dinov2_vitb14", "dinov2_vitl14"))
-}
-"""The models of fkryan/gazelle's release v1.0.0 by name."""
-
 TINY_MODEL = GazelleConfig(
     name="gazelle_tiny",
     backbone=BackboneConfig(name="dinov2_tiny14", embed_dim=128, depth=5, num_heads=4, native_grid=16),
@@ -135,32 +124,35 @@ TINY_MODEL = GazelleConfig(
 _GAZELLE_RELEASE = "https://github.com/fkryan/gazelle/releases/download/v1.0.0"
 _DINOV2_RELEASE = "https://dl.fbaipublicfiles.com/dinov2"
 
-DECODER_URLS: dict[str, str] = {
+DECODER_URLS = {
     # From fkryan/gazelle's hubconf.py; the first has another file name than the other three.
     "gazelle_dinov2_vitb14": f"{_GAZELLE_RELEASE}/gazelle_dinov2_vitb14_hub.pt",
     "gazelle_dinov2_vitl14": f"{_GAZELLE_RELEASE}/gazelle_dinov2_vitl14.pt",
     "gazelle_dinov2_vitb14_inout": f"{_GAZELLE_RELEASE}/gazelle_dinov2_vitb14_inout.pt",
     "gazelle_dinov2_vitl14_inout": f"{_GAZELLE_RELEASE}/gazelle_dinov2_vitl14_inout.pt",
 }
-BACKBONE_URLS: dict[str, str] = {
+BACKBONE_URLS = {
     "dinov2_vitb14": f"{_DINOV2_RELEASE}/dinov2_vitb14/dinov2_vitb14_pretrain.pth",
     "dinov2_vitl14": f"{_DINOV2_RELEASE}/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
 }
+RELEASED_MODELS = {
+    f"gazelle_{backbone}{suffix}": GazelleConfig(
+        name=f"gazelle_{backbone}{suffix}", backbone=DINOV2_BACKBONES[backbone], inout=bool(suffix)
+    )
+    for suffix in ("", "_inout")
+    for backbone in BACKBONE_URLS
+}
+"""The models of fkryan/gazelle's release v1.0.0 by name."""
 
 
 def released_config(name: str) -> GazelleConfig:
-    """The released model called `name`.
-
-    Raises:
-        UsageError: there is no such model; names the nearest one.
-    """
+    """The released model called `name`; UsageError with the nearest name where there is none."""
     if name in RELEASED_MODELS:
         return RELEASED_MODELS[name]
     names = [*RELEASED_MODELS, TINY_MODEL.name]
-    known = ", ".join(names)
     near = nearest_name(name, names)
     raise UsageError(
         f"There is no model named {name!r} and no file of that name" + (f"; did you mean {near}?" if near else "."),
-        hint=f"Known models: {known}; or give the path of a self-describing .safetensors file.",
+        hint=f"Known models: {', '.join(names)}; or give the path of a self-describing .safetensors file.",
         model=name,
     )

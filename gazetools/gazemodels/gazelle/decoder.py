@@ -172,12 +172,9 @@ class GazeDecoder(nn.Module):
     def forward(
         self, features_bchw: torch.Tensor, image_index: torch.Tensor, head_maps_nhw: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Heatmaps float32 [N, *out_size] and in/out scores float32 [N] or None.
+        """Heatmaps float32 [N, *out_size] and in/out scores float32 [N] or None of N people.
 
-        Args:
-            features_bchw: backbone features [B, C, rows, columns].
-            image_index: int64 [N], the image of each person.
-            head_maps_nhw: 0/1 maps [N, rows, columns] in the decoder's dtype.
+        `image_index` [N] is the image of each in `features_bchw`; the 0/1 head maps have the decoder's dtype.
         """
         tokens = self.transformer(self.prompt(self.scene_tokens(features_bchw), image_index, head_maps_nhw))
         lowres_nhw, inout_n = self.heads(tokens)

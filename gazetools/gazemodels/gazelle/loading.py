@@ -150,8 +150,7 @@ def _find_decoder(
     if backbone is None:
         # Both at once, so that the message on a machine without network names both.
         wanted.append(RemoteFile(BACKBONE_URLS[config.backbone.name], "--backbone"))
-    path, sha256 = fetch(wanted)[0]
-    return config, read_weight_file(path, sha256=sha256)
+    return config, read_weight_file(*fetch(wanted)[0])
 
 
 def _self_describing(path: Path, checkpoint: Path | None) -> tuple[GazelleConfig, WeightFile]:
@@ -180,13 +179,10 @@ def _find_backbone(
     config: GazelleConfig, checkpoint: WeightFile, backbone: Path | None, fetch: _Obtain
 ) -> WeightFile | None:
     if backbone is not None:
-        if backbone.is_dir():
-            return read_transformers_folder(backbone, config.backbone)
-        return read_weight_file(backbone)
+        return read_transformers_folder(backbone, config.backbone) if backbone.is_dir() else read_weight_file(backbone)
     if any(key.startswith(BACKBONE_PREFIX) for key in checkpoint.tensors):
         return None
     url = BACKBONE_URLS.get(config.backbone.name)
     if url is None or "heatmap_head.0.weight" not in checkpoint.tensors:
         return None  # decoder_and_backbone then says what is missing; nothing is downloaded for a file of another kind
-    path, sha256 = fetch([RemoteFile(url, "--backbone")])[0]
-    return read_weight_file(path, sha256=sha256)
+    return read_weight_file(*fetch([RemoteFile(url, "--backbone")])[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,23 +22,18 @@ def decoder_and_backbone(
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Checked float32 tensors of the decoder (names of its checkpoints) and of the backbone (names of the hub).
 
-    Args:
-        config: the model that the weights must fit.
-        checkpoint: decoder weights, with or without `backbone.model.*`.
-        backbone: DINOv2 weights under the hub's or transformers' names; may be None where the checkpoint has them.
-            Where both have a backbone they must be equal.
-        other_grid_allowed: accept a decoder position embedding of another input size; it is then compared with the
-            formula at its own size and computed anew for `config.in_size`.
+    `backbone` holds DINOv2 weights under the hub's or transformers' names; None where the checkpoint has them
+    (`backbone.model.*`). Where both have a backbone they must be equal. With `other_grid_allowed` the decoder's
+    position embedding may be that of another input size: it is compared with the formula there and computed anew.
 
-    Raises:
-        CheckpointError: lists every missing, unexpected, mis-shaped and non-finite tensor of both files.
+    Raises CheckpointError that lists every missing, unexpected, mis-shaped and non-finite tensor of both files.
     """
-    inside = {
-        key.removeprefix(BACKBONE_PREFIX): value
-        for key, value in checkpoint.tensors.items()
-        if key.startswith(BACKBONE_PREFIX)
-    }
-    decoder = {key: value for key, value in checkpoint.tensors.items() if not key.startswith(BACKBONE_PREFIX)}
+    decoder, inside = {}, {}
+    for key, tensor in checkpoint.tensors.items():
+        if key.startswith(BACKBONE_PREFIX):
+            inside[key.removeprefix(BACKBONE_PREFIX)] = tensor
+        else:
+            decoder[key] = tensor
     if not inside and backbone is None:
         raise CheckpointError(
             f"{checkpoint.path} has no backbone weights ({BACKBONE_PREFIX}*) and none are given.",
@@ -51,9 +45,9 @@ def decoder_and_backbone(
     if other_grid_allowed and own_grid is not None:
         expected["pos_embed"] = (config.dim, *own_grid)
     problems = _Problems()
-    problems.compare(checkpoint.path, decoder, expected)
+    problems.compare(decoder, expected)
     if inside:
-        problems.compare(checkpoint.path, inside, hub_shapes(config.backbone), prefix=BACKBONE_PREFIX)
+        problems.compare(inside, hub_shapes(config.backbone), prefix=BACKBONE_PREFIX)
     hub = _hub_names(backbone, config.backbone, problems) if backbone is not None else inside
     problems.raise_if_any(config, checkpoint, backbone)
     if inside and backbone is not None:
@@ -64,44 +58,35 @@ def decoder_and_backbone(
     return {k: v.float() for k, v in decoder.items()}, {k: v.float() for k, v in hub.items()}
 
 
-@dataclass
 class _Problems:
     """What is wrong with the tensors of one or two files, collected for a single error."""
 
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    misshapen: list[str] = field(default_factory=list)
-    not_finite: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._keys: dict[str, list[str]] = {
+            "missing": [],
+            "unexpected": [],
+            "mis-shaped": [],
+            "with NaN or infinity": [],
+        }
 
     def compare(
-        self,
-        path: Path,
-        found: Mapping[str, torch.Tensor],
-        expected: Mapping[str, tuple[int, ...]],
-        *,
-        prefix: str = "",
+        self, found: Mapping[str, torch.Tensor], expected: Mapping[str, tuple[int, ...]], *, prefix: str = ""
     ) -> None:
-        optional = {key for key in expected if key.endswith("mask_token")}
-        self.missing += [f"{prefix}{key}" for key in expected if key not in found and key not in optional]
-        self.unexpected += [f"{prefix}{key}" for key in found if key not in expected]
+        missing, unexpected, misshapen, not_finite = self._keys.values()
+        unexpected += [f"{prefix}{key}" for key in found if key not in expected]
         for key, shape in expected.items():
             if (tensor := found.get(key)) is None:
-                continue
-            if tuple(tensor.shape) != shape:
-                self.misshapen.append(f"{prefix}{key} is {list(tensor.shape)}, not {list(shape)}")
+                if not key.endswith("mask_token"):
+                    missing.append(f"{prefix}{key}")
+            elif tuple(tensor.shape) != shape:
+                misshapen.append(f"{prefix}{key} is {list(tensor.shape)}, not {list(shape)}")
             elif not tensor.is_floating_point():
-                self.misshapen.append(f"{prefix}{key} is {str(tensor.dtype).removeprefix('torch.')}, not floating")
+                misshapen.append(f"{prefix}{key} is {str(tensor.dtype).removeprefix('torch.')}, not floating")
             elif not bool(torch.isfinite(tensor).all()):
-                self.not_finite.append(f"{prefix}{key}")
+                not_finite.append(f"{prefix}{key}")
 
     def raise_if_any(self, config: GazelleConfig, checkpoint: WeightFile, backbone: WeightFile | None) -> None:
-        groups = {
-            "missing": self.missing,
-            "unexpected": self.unexpected,
-            "mis-shaped": self.misshapen,
-            "with NaN or infinity": self.not_finite,
-        }
-        groups = {name: keys for name, keys in groups.items() if keys}
+        groups = {name: keys for name, keys in self._keys.items() if keys}
         if not groups:
             return
         files = [file for file in (checkpoint, backbone) if file is not None]
@@ -132,10 +117,8 @@ def describe_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
             key.split("layer." if "layer." in key else "blocks.")[-1].split(".")[0] for key in shapes if "mlp" in key
         }
         layout = "hub" if "patch_embed.proj.weight" in shapes else "transformers"
-        known = [n for n, c in DINOV2_BACKBONES.items() if (c.embed_dim, c.depth) == (patch[0], len(layers))]
-        return f"a ViT in {layout} layout, {patch[0]} channels, {len(layers)} layers" + "".join(
-            f", as {n}" for n in known
-        )
+        known = [f", as {n}" for n, c in DINOV2_BACKBONES.items() if (c.embed_dim, c.depth) == (patch[0], len(layers))]
+        return f"a ViT in {layout} layout, {patch[0]} channels, {len(layers)} layers{''.join(known)}"
     return f"{len(shapes)} tensors of no known model"
 
 
@@ -143,7 +126,7 @@ def _hub_names(file: WeightFile, config: BackboneConfig, problems: _Problems) ->
     """Backbone tensors under the hub's names; differences go to `problems` under the file's own names."""
     shapes = hub_shapes(config)
     if not any(key.startswith(("embeddings.", "encoder.layer.")) for key in file.tensors):
-        problems.compare(file.path, file.tensors, shapes)
+        problems.compare(file.tensors, shapes)
         return dict(file.tensors)
     nested = any(".attention.attention." in key for key in file.tensors)
     table = transformers_key_table(config, nested_attention=nested)
@@ -152,7 +135,7 @@ def _hub_names(file: WeightFile, config: BackboneConfig, problems: _Problems) ->
         first, *rest = shapes[hub_key]
         return (first if third is None else first // 3, *rest)
 
-    problems.compare(file.path, file.tensors, {key: shape_of(*source) for key, source in table.items()})
+    problems.compare(file.tensors, {key: shape_of(*source) for key, source in table.items()})
     parts: dict[str, list[torch.Tensor]] = {}
     for key, (hub_key, _) in table.items():
         if key in file.tensors:

@@ -13,13 +13,13 @@ from gazetools.gazemodels.gazelle.backbone import patch_features
 from gazetools.gazemodels.gazelle.config import GazelleConfig
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
 from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, as_tensor, check_frames, preprocess
-from gazetools.gazemodels.gazelle.prompts import BoxXyxy, CellsXyxy, box_cells, check_box, head_maps
+from gazetools.gazemodels.gazelle.prompts import CellsXyxy, box_cells, check_box, head_maps
 from gazetools.gazemodels.interface import Boxes, GazeOutput, Images
 from gazetools.schemas.errors import UsageError
 
 
 class GazelleModel:
-    """Gaze-LLE for inference; `gazetools.load_model` makes it.
+    """Gaze-LLE for inference; `gazetools.load_model` makes it. The attributes are those of `GazeModel`.
 
     The backbone runs once per image that has people, the decoder once for all people of the batch.
     """
@@ -38,18 +38,13 @@ class GazelleModel:
         self.config = config
         self.name, self.backbone_name = config.name, config.backbone.name
         self.in_size: tuple[int, int] = config.in_size
-        """(height, width) of the model input in pixels."""
         self.out_size: tuple[int, int] = config.out_size
-        """(height, width) of a heatmap."""
         self.grid = config.grid
-        """(rows, columns) of patches; head boxes are rounded to it."""
         self.has_inout = config.inout
         self.settings: dict[str, Any] = config.model_dump()
-        """Everything except the weights that shapes the numbers."""
         self.backbone = backbone.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.decoder = decoder.to(device).to_dtype(dtype).eval().requires_grad_(False)
-        self.weights_sha256 = dict(weights_sha256)
-        """File role (`checkpoint`, `backbone`) -> hex sha256 of the file."""
+        self.weights_sha256 = weights_sha256
         self.device = device
         self.dtype = dtype
         self.preprocess_kind: PreprocessKind = preprocess_kind
@@ -60,18 +55,13 @@ class GazelleModel:
         return f"GazelleModel({self.name}, in_size={self.in_size}, device={self.device}, dtype={dtype})"
 
     def head_cells(self, box: Sequence[float]) -> CellsXyxy:
-        """The half-open cell ranges (x0, y0, x1, y1) that `box` marks; x0 >= x1 or y0 >= y1 means an empty prompt.
-
-        Raises:
-            UsageError: the box has NaN, is swapped or looks like pixels.
-        """
+        """The half-open cell ranges (x0, y0, x1, y1) that `box` marks, empty for no prompt; errors as `check_box`."""
         return box_cells(check_box(box), self.grid)
 
     @torch.inference_mode()
     def preprocess(self, images: Images) -> torch.Tensor:
         """uint8 RGB frames [B, H, W, 3] to model input: float32 [B, 3, *in_size] on the model's device."""
-        frames = as_tensor(images).to(self.device)
-        return preprocess(frames, self.in_size, kind=self.preprocess_kind)
+        return preprocess(as_tensor(images).to(self.device), self.in_size, kind=self.preprocess_kind)
 
     @torch.inference_mode()
     def encode(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -101,7 +91,11 @@ class GazelleModel:
         frames = as_tensor(images)
         if len(boxes) != len(frames):
             raise UsageError(f"There are {len(frames)} images and {len(boxes)} lists of boxes; one list per image.")
-        people = _checked(boxes)
+        people = [
+            (image, None if box is None else check_box(box, where=f"boxes[{image}][{person}]"))
+            for image, some in enumerate(boxes)
+            for person, box in enumerate(some)
+        ]
         if not frames.is_floating_point():
             check_frames(frames)
         elif tuple(frames.shape[1:]) != (3, *self.in_size):
@@ -112,7 +106,11 @@ class GazelleModel:
             )
         used = sorted({image for image, _ in people})
         if not used:
-            return self._no_people()
+            return GazeOutput(
+                heatmap=torch.empty((0, *self.out_size), device=self.device),
+                inout=torch.empty(0, device=self.device) if self.has_inout else None,
+                image_index=torch.empty(0, dtype=torch.int64, device=self.device),
+            )
         if len(used) < len(frames):
             frames = frames[torch.tensor(used).to(frames.device, non_blocking=True)]
         inputs = frames if frames.is_floating_point() else self.preprocess(frames)
@@ -125,19 +123,3 @@ class GazelleModel:
     def _soon(self, small: torch.Tensor) -> torch.Tensor:
         """Copy a small tensor to the device without waiting for the work that the device is doing."""
         return small.to(self.device, non_blocking=True)
-
-    def _no_people(self) -> GazeOutput:
-        return GazeOutput(
-            heatmap=torch.empty((0, *self.out_size), device=self.device),
-            inout=torch.empty(0, device=self.device) if self.has_inout else None,
-            image_index=torch.empty(0, dtype=torch.int64, device=self.device),
-        )
-
-
-def _checked(boxes: Boxes) -> list[tuple[int, BoxXyxy | None]]:
-    """(image, box) of every person in order."""
-    return [
-        (image, None if box is None else check_box(box, where=f"boxes[{image}][{person}]"))
-        for image, people in enumerate(boxes)
-        for person, box in enumerate(people)
-    ]

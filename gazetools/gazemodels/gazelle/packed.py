@@ -39,10 +39,8 @@ def pays(kind: PackKind, device: torch.device, dtype: torch.dtype) -> bool:
     """
     if kind == "off" or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
-    if dtype == torch.bfloat16:
-        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            return False
-    elif dtype != torch.float32:
+    bfloat16_works = dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if dtype != torch.float32 and not bfloat16_works:
         return False
     return kind == "on" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 

@@ -36,11 +36,7 @@ def preprocess(images_bhwc: torch.Tensor, in_size: tuple[int, int], *, kind: Pre
             levels: within one level of 255 (at most 0.018 after normalising, mean 0.004), five times as fast for
             large frames. On a GPU `fast` is computed as `exact`, which costs little there.
 
-    Returns:
-        float32 [B, 3, height, width] on the device of the input.
-
-    Raises:
-        UsageError: not uint8 [B, H, W, 3], or an empty frame.
+    Returns float32 [B, 3, height, width] on the device of the input. Raises as `check_frames`.
     """
     check_frames(images_bhwc)
     batch, height, width, _ = images_bhwc.shape

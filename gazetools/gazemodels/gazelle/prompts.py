@@ -19,12 +19,7 @@ CellsXyxy = tuple[int, int, int, int]
 
 
 def check_box(box: Sequence[float], *, where: str = "box") -> BoxXyxy:
-    """`box` as four floats.
-
-    Raises:
-        UsageError: it does not have four finite numbers, is swapped, or looks like pixels. A head box in 0..1 may
-            reach over the frame's edge, but neither below -1 nor above 2.
-    """
+    """`box` as four floats; UsageError unless they are finite, in order and within -1..2 (others look like pixels)."""
     try:
         values = tuple(float(value) for value in box)
     except (TypeError, ValueError):
@@ -50,12 +45,9 @@ def check_box(box: Sequence[float], *, where: str = "box") -> BoxXyxy:
 def box_cells(box: BoxXyxy, grid_hw: tuple[int, int]) -> CellsXyxy:
     """The cells that `box` marks in the head map.
 
-    Corners are rounded half to even, as Python's `round` does, which is what fkryan/gazelle
-    (`gazelle/model.py`, get_input_head_maps) feeds the model with. Beyond the right or bottom edge the range is cut.
-    Left of or above the frame it is cut as well; the original takes such a negative number for a Python slice and so
-    gets an empty map or a strip at the far edge.
-
-    Returns an empty range (x0 >= x1 or y0 >= y1) where the box is smaller than the rounding.
+    Corners are rounded half to even and cut at the frame's edges, as in fkryan/gazelle (`gazelle/model.py`,
+    get_input_head_maps), except left of or above the frame: there the original takes the negative number for a Python
+    slice and gets an empty map or a strip at the far edge. Empty where the box is smaller than the rounding.
 
     >>> box_cells((0.3125, 0.0625, 0.4375, 0.1875), (8, 8))  # 2.5, 0.5, 3.5, 1.5 cells
     (2, 0, 4, 2)

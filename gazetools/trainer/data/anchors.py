@@ -38,23 +38,17 @@ def resolve_anchors(config: TrainingConfig) -> AnchorPlan:
     3. Otherwise: the action start (the EPIC-KITCHENS protocol).
     """
     data = config.experiment.data
-    points = [
-        f"{key}={list(value)}"
-        for key in ("train_anticipation_point", "val_anticipation_point")
-        if (value := getattr(data, key)) is not None
-    ]
+    given = {f"{split}_anticipation_point": getattr(data, f"{split}_anticipation_point") for split in ("train", "val")}
+    points = [f"{key}={list(value)}" for key, value in given.items() if value is not None]
     start, end = NamedAnchor(name="start", point=_START), NamedAnchor(name="end", point=_END)
     if data.anchor is not None:
         anchor = start if data.anchor == "start" else end
         ignored = f"; {' and '.join(points)} not used" if points else ""
-        return AnchorPlan(
-            train=anchor, validation=(anchor,), rule=f"anchor: {data.anchor} (set in the config{ignored})"
-        )
+        rule = f"anchor: {data.anchor} (set in the config{ignored})"
+        return AnchorPlan(train=anchor, validation=(anchor,), rule=rule)
     if points or config.model_kwargs.module_name.startswith("evals."):
         train = _named(data.train_anticipation_point or _END)
-        validation = [start, end]
-        if data.val_anticipation_point is not None and _named(data.val_anticipation_point) not in validation:
-            validation.append(_named(data.val_anticipation_point))
+        validation = dict.fromkeys((start, end, _named(data.val_anticipation_point or _END)))
         return AnchorPlan(
             train=train,
             validation=tuple(validation),

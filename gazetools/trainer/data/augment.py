@@ -68,33 +68,25 @@ def pixel_matrix(name: str, share: float, frame_hw: tuple[int, int]) -> Matrix:
         cos, sin = math.cos(angle), math.sin(angle)
         x, y = width / 2.0, height / 2.0
         return np.array([[cos, sin, x - cos * x - sin * y], [-sin, cos, y + sin * x - cos * y], [0.0, 0.0, 1.0]])
+    place, value = {
+        "shear_x": ((0, 1), 0.3 * share),
+        "shear_y": ((1, 0), 0.3 * share),
+        "translate_x": ((0, 2), 0.45 * share * width),
+        "translate_y": ((1, 2), 0.45 * share * height),
+    }[name]
     matrix = np.eye(3)
-    if name == "shear_x":
-        matrix[0, 1] = 0.3 * share
-    elif name == "shear_y":
-        matrix[1, 0] = 0.3 * share
-    elif name == "translate_x":
-        matrix[0, 2] = 0.45 * share * width
-    else:
-        matrix[1, 2] = 0.45 * share * height
+    matrix[place] = value
     return matrix
 
 
 def amount_of(name: str, share: float, sign: float) -> float:
     """The photometric operation's own number for `share` in 0..1 of the largest level."""
-    if name == "posterize":
-        return float(4 - int(share * 4))
-    if name == "solarize":
-        return float(256 - int(share * 256))
-    if name == "solarize_add":
-        return float(int(share * 110))
-    return 1.0 + sign * 0.9 * share
+    levels = {"posterize": 4 - int(share * 4), "solarize": 256 - int(share * 256), "solarize_add": int(share * 110)}
+    return float(levels.get(name, 1.0 + sign * 0.9 * share))
 
 
 def apply_photometric(frames: Frame, operations: tuple[tuple[str, float], ...]) -> Frame:
     """Apply the operations to uint8 [T, H, W, 3]; each frame depends on itself alone."""
-    if not operations:
-        return frames
     out = np.empty_like(frames)
     for index, frame in enumerate(frames):
         changed = frame
@@ -102,6 +94,9 @@ def apply_photometric(frames: Frame, operations: tuple[tuple[str, float], ...]) 
             changed = _OPERATIONS[name](changed, amount)
         out[index] = changed
     return out
+
+
+_VALUES = np.arange(256, dtype=np.float32)
 
 
 def _by_table(frame: Frame, table: npt.NDArray[np.generic]) -> Frame:
@@ -119,11 +114,6 @@ def _grey(frame: Frame) -> Frame:
     return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
-def _histograms(frame: Frame) -> npt.NDArray[np.int64]:
-    """int64 [3, 256]."""
-    return np.stack([np.bincount(frame[..., channel].ravel(), minlength=256) for channel in range(3)])
-
-
 def _auto_contrast(frame: Frame, _: float) -> Frame:
     table = np.tile(np.arange(256)[:, None], (1, 3))
     low, high = frame.min(axis=(0, 1)).astype(int), frame.max(axis=(0, 1)).astype(int)
@@ -136,7 +126,8 @@ def _auto_contrast(frame: Frame, _: float) -> Frame:
 
 def _equalize(frame: Frame, _: float) -> Frame:
     table = np.tile(np.arange(256)[:, None], (1, 3))
-    for channel, counts in enumerate(_histograms(frame)):
+    for channel in range(3):
+        counts = np.bincount(frame[..., channel].ravel(), minlength=256)
         filled = counts[counts > 0]
         step = int(counts.sum() - filled[-1]) // 255
         if len(filled) > 1 and step > 0:
@@ -146,36 +137,13 @@ def _equalize(frame: Frame, _: float) -> Frame:
     return _by_table(frame, table)
 
 
-def _invert(frame: Frame, _: float) -> Frame:
-    return 255 - frame
-
-
-def _posterize(frame: Frame, bits: float) -> Frame:
-    return frame & np.uint8(0xFF & (0xFF << (8 - int(bits))))
-
-
-def _solarize(frame: Frame, threshold: float) -> Frame:
-    values = np.arange(256)
-    return _by_table(frame, np.where(values < threshold, values, 255 - values))
-
-
 def _solarize_add(frame: Frame, added: float) -> Frame:
-    values = np.arange(256)
-    return _by_table(frame, np.where(values < 128, np.minimum(values + int(added), 255), values))
-
-
-def _colour(frame: Frame, factor: float) -> Frame:
-    return _blend(_grey(frame)[..., None].astype(np.float32), frame, factor)
+    return _by_table(frame, np.where(_VALUES < 128, np.minimum(_VALUES + int(added), 255), _VALUES))
 
 
 def _contrast(frame: Frame, factor: float) -> Frame:
     mean = np.float32(int(_grey(frame).mean() + 0.5))
-    table = np.clip(mean + np.float32(factor) * (np.arange(256, dtype=np.float32) - mean), 0, 255)
-    return _by_table(frame, table.astype(np.uint8))
-
-
-def _brightness(frame: Frame, factor: float) -> Frame:
-    return _by_table(frame, np.clip(np.float32(factor) * np.arange(256, dtype=np.float32), 0, 255).astype(np.uint8))
+    return _by_table(frame, np.clip(mean + np.float32(factor) * (_VALUES - mean), 0, 255))
 
 
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13.0
@@ -191,12 +159,12 @@ def _sharpness(frame: Frame, factor: float) -> Frame:
 _OPERATIONS: dict[str, Callable[[Frame, float], Frame]] = {
     "auto_contrast": _auto_contrast,
     "equalize": _equalize,
-    "invert": _invert,
-    "posterize": _posterize,
-    "solarize": _solarize,
+    "invert": lambda frame, _: 255 - frame,
+    "posterize": lambda frame, bits: frame & np.uint8(0xFF & (0xFF << (8 - int(bits)))),
+    "solarize": lambda frame, threshold: _by_table(frame, np.where(threshold > _VALUES, _VALUES, 255 - _VALUES)),
     "solarize_add": _solarize_add,
-    "colour": _colour,
+    "colour": lambda frame, factor: _blend(_grey(frame)[..., None].astype(np.float32), frame, factor),
     "contrast": _contrast,
-    "brightness": _brightness,
+    "brightness": lambda frame, factor: _by_table(frame, np.clip(np.float32(factor) * _VALUES, 0, 255)),
     "sharpness": _sharpness,
 }

@@ -37,11 +37,6 @@ class Sample:
     features: Tensor | None = None
     """The tokens [N, D] of `feature_key`, where the cache has them."""
 
-    @property
-    def heatmap(self) -> Tensor | None:
-        """Maps of the first source; None where the run uses none."""
-        return next(iter(self.heatmaps.values()), None)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
@@ -74,14 +69,8 @@ class Batch:
     future_known: Tensor | None = None
     """bool [B]."""
     feature_keys: list[str | None] = field(default_factory=list)
-    """[B]."""
     features: list[Tensor | None] = field(default_factory=list)
-    """[B], each tokens [N, D] or None."""
-
-    @property
-    def heatmap(self) -> Tensor | None:
-        """Maps of the first source; None where the run uses none."""
-        return next(iter(self.heatmaps.values()), None)
+    """B tokens [N, D] or None."""
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, from which it is copied to a GPU while the GPU computes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from torch.utils.data import Dataset, get_worker_info
 from gazetools.io.open_files import OpenFiles, Recent
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.training import DataSettings
-from gazetools.schemas.training_data import PRIMARY_SOURCE
 from gazetools.trainer.data.batch import SHUFFLED, WITHOUT_PARTNER, Batch, Sample, Unreadable, collate
 from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.geometry import View, training_view, whole_view
@@ -44,7 +44,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         data: frame rate, sizes, crops.
         labels: the training set's classes.
         options: what is drawn and shown.
-        heatmaps: sources by name (gazetools.trainer.data.maps.build.build_sources), or one; None trains without.
+        heatmaps: sources by name (gazetools.trainer.data.maps.build.build_sources).
         reader: opens a video; None: the exact reader, single-threaded inside a loader's worker.
         features: cache of encoder tokens; a clip that it has is not decoded.
     """
@@ -56,7 +56,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         labels: LabelSpace,
         options: ClipOptions,
         *,
-        heatmaps: Mapping[str, MapSource] | MapSource | None,
+        heatmaps: Mapping[str, MapSource],
         reader: Callable[[Path], VideoSource] | None = None,
         features: FeatureCache | None = None,
     ) -> None:
@@ -64,7 +64,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         self.data = data
         self.labels = labels
         self.options = options
-        self.heatmaps = _by_name(heatmaps)
+        self.heatmaps = heatmaps
         self.epoch = 0
         """Set before each training epoch; validation keeps 0, so that its draws never change."""
         self.observer = Observer(split=split, data=data, options=options)
@@ -86,9 +86,8 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         try:
             return self._load(clip, place)
         except GazetoolsError as error:
-            return Unreadable(
-                clip=clip.index, video_id=clip.segment.video_id, row=clip.segment.row, reason=error.message
-            )
+            segment = clip.segment
+            return Unreadable(clip=clip.index, video_id=segment.video_id, row=segment.row, reason=error.message)
 
     def _load(self, clip: Clip, place: int) -> Sample:
         """The main path: draw, choose frames, read maps, decode; one geometry for frames and maps."""
@@ -99,9 +98,8 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         heatmaps = self._heatmaps(clip, seen, counts)
         heatmaps |= {f"{SHUFFLED}{name}": self._partner_maps(name, place, counts) for name in self.options.shuffled}
         key, features = self._cached(clip, facts, seen, counts)
-        future = self.observer.future(seen, count=self.options.future_frames) if self.options.future_frames else None
         empty = torch.empty(3, 0, data.resolution, data.resolution)
-        video, shown = (empty, None) if features is not None else self._decoded(clip, seen, future)
+        video, shown = (empty, None) if features is not None else self._decoded(clip, seen)
         if self.observer.augments and data.reprob > 0:
             video = erase(video, seen.random, probability=data.reprob)
         if self.options.future_frames:
@@ -119,12 +117,11 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             features=features,
         )
 
-    def _decoded(
-        self, clip: Clip, seen: Observation, future: npt.NDArray[np.int64] | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def _decoded(self, clip: Clip, seen: Observation) -> tuple[Tensor, Tensor | None]:
         """The observed frames and, by the geometry of the last of them, the future ones; each decoded once."""
-        count = len(seen.frame_indices)
-        asked = seen.frame_indices if future is None else np.concatenate([seen.frame_indices, future])
+        future = self.observer.future(seen)
+        count = len(seen.asked.indices)
+        asked = seen.asked.indices if future is None else np.concatenate([seen.asked.indices, future])
         views = seen.views + seen.views[-1:] * (len(asked) - count)
         order = np.argsort(asked, kind="stable")
         frames = _frames(self._video(clip.video_path), asked[order])
@@ -141,15 +138,14 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         """Key and tokens of the clip's features."""
         if self.features is None:
             return None, None
-        key = self.features.key(
-            {
-                "video": clip.segment.video_id,
-                "file": facts.decoded_by,
-                "frames": seen.frame_indices.tolist(),
-                "views": [dataclasses.astuple(view) for view in dict.fromkeys(seen.views)],
-                "side": self.data.resolution,
-            }
-        )
+        clip_facts = {
+            "video": clip.segment.video_id,
+            "file": facts.decoded_by,
+            "frames": seen.asked.indices.tolist(),
+            "views": [dataclasses.astuple(view) for view in dict.fromkeys(seen.views)],
+            "side": self.data.resolution,
+        }
+        key = self.features.key(clip_facts)
         features = self.features.load(key)
         counts |= {"features_cached": int(features is not None), "features_computed": int(features is None)}
         return key, features
@@ -159,9 +155,8 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         found = {}
         for number, name in enumerate(self.heatmaps):
             ending = f"_{name}" if number else ""
-            found[name], invalid_frames = self._maps_of(clip, name, seen)
             counts[f"heatmap_missing{ending}"] = int(name not in clip.heatmap_ids)
-            counts[f"heatmap_invalid_frames{ending}"] = invalid_frames
+            found[name], counts[f"heatmap_invalid_frames{ending}"] = self._maps_of(clip, name, seen)
         return found
 
     def _maps_of(self, clip: Clip, name: str, seen: Observation) -> tuple[Tensor, int]:
@@ -169,7 +164,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         side = self.data.heatmap_resolution or self.data.resolution
         video_id = clip.heatmap_ids.get(name)
         if video_id is None:
-            return torch.zeros(len(seen.frame_indices), side, side), 0
+            return torch.zeros(len(seen.asked.indices), side, side), 0
         same = video_id == clip.segment.video_id
         maps = self.heatmaps[name].maps_of(video_id, dataclasses.replace(seen.asked, same_video=same))
         views = seen.views if same else self._other_view((maps.maps_thw.shape[1], maps.maps_thw.shape[2]), seen.random)
@@ -191,8 +186,8 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             groups = [clip.segment.group for clip in clips]
             return partners_of(groups, has_maps, seed=self.options.seed, epoch=self.epoch)
 
-        partner, own = int(self._partners.get((name, self.epoch), draw)[place]), clips[place]
-        counts[f"{WITHOUT_PARTNER}{name}"] = int(partner < 0 and name in own.heatmap_ids)
+        partner = int(self._partners.get((name, self.epoch), draw)[place])
+        counts[f"{WITHOUT_PARTNER}{name}"] = int(partner < 0 and name in clips[place].heatmap_ids)
         if partner < 0:
             side = self.data.heatmap_resolution or self.data.resolution
             return torch.zeros(self.data.frames_per_clip, side, side)
@@ -200,26 +195,25 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         seen = self.observer.observe(other, self._facts_of(other.video_path), epoch=self.epoch)
         return self._maps_of(other, name, seen)[0]
 
-    def _open(self, path: Path) -> VideoSource:
-        # One thread per decoder in a worker: the loader already has one worker per core.
-        return open_indexed(path, self.index_cache, threads=0 if get_worker_info() is None else 1)
-
     def _video(self, path: Path) -> VideoSource:
-        return self._videos.get(path, lambda: (self.reader or self._open)(path))
+        # One thread per decoder in a worker: the loader already has one worker per core.
+        indexed = partial(open_indexed, cache=self.index_cache, threads=0 if get_worker_info() is None else 1)
+        return self._videos.get(path, lambda: (self.reader or indexed)(path))
 
     def _facts_of(self, path: Path) -> VideoFacts:
         """Facts of a video, kept longer than the open file: the maps of a partner need no frames."""
-        return self._facts.get(path, lambda: self._read_facts(path))
 
-    def _read_facts(self, path: Path) -> VideoFacts:
-        video = self._video(path)
-        info, status = video.info, path.stat() if self.features is not None else None
-        return VideoFacts(
-            pts_seconds=video.pts_seconds,
-            frame_hw=(info.height, info.width),
-            rate=info.rate,
-            decoded_by=(status.st_size, status.st_mtime_ns, info.stream_index, info.decoder) if status else (),
-        )
+        def read() -> VideoFacts:
+            video = self._video(path)
+            info, status = video.info, path.stat() if self.features is not None else None
+            return VideoFacts(
+                pts_seconds=video.pts_seconds,
+                frame_hw=(info.height, info.width),
+                rate=info.rate,
+                decoded_by=(status.st_size, status.st_mtime_ns, info.stream_index, info.decoder) if status else (),
+            )
+
+        return self._facts.get(path, read)
 
 
 def _frames(video: VideoSource, indices: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint8]]:
@@ -227,9 +221,3 @@ def _frames(video: VideoSource, indices: npt.NDArray[np.int64]) -> Iterator[npt.
     wanted, counts = np.unique(indices, return_counts=True)
     for frame, count in zip(video.frames(wanted), counts.tolist(), strict=True):
         yield from repeat(frame.rgb, count)
-
-
-def _by_name(heatmaps: Mapping[str, MapSource] | MapSource | None) -> dict[str, MapSource]:
-    if heatmaps is None:
-        return {}
-    return dict(heatmaps) if isinstance(heatmaps, Mapping) else {PRIMARY_SOURCE: heatmaps}

@@ -33,7 +33,7 @@ class FeatureCache:
 
     Args:
         settings: folder, budget and number format.
-        encoder_facts: everything about the encoder and its computation that shapes tokens (encoder_facts()).
+        encoder_facts: as from encoder_facts().
         dtype: number format of the tokens as computed.
         share: part of the free budget that this process may use (1 / number of processes).
         say: called once, with the reason, when storing ends.
@@ -95,10 +95,7 @@ class FeatureCache:
         return tokens if promised == _checksum(tokens) else None
 
     def store(self, key: str, tokens: Tensor) -> Tensor:
-        """Store `tokens` [N, D] while the budget lasts; returns them in the stored number format, on their device.
-
-        The first epoch thus sees the same numbers as later ones, which load them.
-        """
+        """Store `tokens` [N, D] while the budget lasts; returns them as later epochs load them, on their device."""
         from safetensors.torch import save
 
         rounded = tokens.to(self.dtype)
@@ -113,7 +110,7 @@ class FeatureCache:
         except FaultError as error:  # a cache is no result: the run goes on without it
             self._stop(error.message)
             self._left_bytes = 0
-        self._left_bytes -= min(len(data), self._left_bytes)
+        self._left_bytes = max(self._left_bytes - len(data), 0)
         return rounded
 
     def _path(self, key: str) -> Path:
@@ -131,7 +128,7 @@ def encoder_facts(encoder: nn.Module, *, autocast: bool, device: torch.device, c
     for name, value in sorted(encoder.state_dict().items()):
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    on_cuda = device.type == "cuda"
+    on_cuda, cpu = device.type == "cuda", torch.backends.cpu.get_cpu_capability()
     attention = next((part for part in encoder.modules() if isinstance(part, CoordinateRotaryAttention)), None)
     return {
         "weights_sha256": sha.hexdigest(),
@@ -141,14 +138,10 @@ def encoder_facts(encoder: nn.Module, *, autocast: bool, device: torch.device, c
         "autocast": autocast,
         "compiled": compiled,
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if on_cuda else f"{platform.machine()} {_cpu_kind()}",
+        "device": torch.cuda.get_device_name(device) if on_cuda else f"{platform.machine()} {cpu}",
         "threads": None if on_cuda else torch.get_num_threads(),
         "matmul_precision": torch.get_float32_matmul_precision(),
     }
-
-
-def _cpu_kind() -> str:
-    return str(torch.backends.cpu.get_cpu_capability())
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

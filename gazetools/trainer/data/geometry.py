@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The part of the (resized) frame that becomes the model's square input.
+    """The part of a frame that becomes the model's square input.
 
     The whole frame is resized to `resized_hw`; top, left, height and width are the crop in pixels of the result. The
     crop is scaled to the output side, and mirrored left to right where `flip` is set.
@@ -32,12 +33,8 @@ class View:
     def box_xyxy(self) -> tuple[float, float, float, float]:
         """The crop relative to the whole (warped) frame, 0..1."""
         rows, columns = self.resized_hw
-        return (
-            self.left / columns,
-            self.top / rows,
-            (self.left + self.width) / columns,
-            (self.top + self.height) / rows,
-        )
+        right, bottom = self.left + self.width, self.top + self.height
+        return self.left / columns, self.top / rows, right / columns, bottom / rows
 
     def matrix(self) -> Matrix:
         """float64 [3, 3]: relative point of the output (0..1 from its edges) -> relative point of the given frame."""
@@ -118,12 +115,9 @@ def relative_warp(pixel_matrices: Sequence[Matrix], frame_hw: tuple[int, int]) -
     """One warp from matrices in pixels (output point -> input point, edges at 0 and width), applied in this order.
 
     Warping an image by A and the result by B shows at p what the first image has at A(B(p)): the product A B.
-    None for no matrices.
     """
     if not pixel_matrices:
         return None
-    total = np.eye(3)
-    for matrix in pixel_matrices:
-        total = total @ matrix
+    total = functools.reduce(np.matmul, pixel_matrices, np.eye(3))
     size = np.diag([float(frame_hw[1]), float(frame_hw[0]), 1.0])
     return tuple((np.linalg.inv(size) @ total @ size).ravel().tolist())

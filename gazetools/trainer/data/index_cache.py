@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PACKET_ARRAYS = ("pts", "dts", "size", "key", "discard", "corrupt")
 _INDEX_ARRAYS = ("pts", "packet_of_frame", "frame_of_packet", "key_packets", "key_of_frame")
+_PACKET_FACTS, _INDEX_FACTS = ("listed", "promised_end_seconds", "stopped"), ("ordinal", "frames_have_pts", "preroll")
 _FACTS = "facts"
 
 
@@ -35,7 +36,9 @@ def open_indexed(path: Path, cache: Path | None, *, threads: int) -> VideoReader
     reader = VideoReader(path, threads=threads)
     if cache is None:
         return reader
-    place = cache / f"{_key(path, reader)}.npz"
+    status, info = path.stat(), reader.info
+    facts = [str(path.resolve()), status.st_size, status.st_mtime_ns, info.stream_index, info.decoder, __version__]
+    place = cache / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]}.npz"
     with suppress(DataFileError):
         if place.exists():
             reader.adopt_index(load_index(place))
@@ -44,33 +47,12 @@ def open_indexed(path: Path, cache: Path | None, *, threads: int) -> VideoReader
     return reader
 
 
-def _key(path: Path, reader: VideoReader) -> str:
-    status = path.stat()
-    facts = [
-        str(path.resolve()),
-        status.st_size,
-        status.st_mtime_ns,
-        reader.info.stream_index,
-        reader.info.decoder,
-        __version__,
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
-
-
 def save_index(path: Path, index: FrameIndex) -> None:
     """Write an index as arrays and one JSON text of its scalar facts."""
-    table = index.packets
-    facts = {
-        "listed": table.listed,
-        "promised_end_seconds": table.promised_end_seconds,
-        "stopped": table.stopped,
-        "ordinal": index.ordinal,
-        "frames_have_pts": index.frames_have_pts,
-        "preroll": index.preroll,
-        "ignored_pts": sorted(index.ignored_pts),
-        "damage": list(index.damage),
-    }
-    arrays: dict[str, Any] = {f"packet_{name}": getattr(table, name) for name in _PACKET_ARRAYS}
+    facts: dict[str, Any] = {name: getattr(index.packets, name) for name in _PACKET_FACTS}
+    facts |= {name: getattr(index, name) for name in _INDEX_FACTS}
+    facts |= {"ignored_pts": sorted(index.ignored_pts), "damage": list(index.damage)}
+    arrays: dict[str, Any] = {f"packet_{name}": getattr(index.packets, name) for name in _PACKET_ARRAYS}
     arrays |= {name: getattr(index, name) for name in _INDEX_ARRAYS}
     arrays[_FACTS] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
     with atomic_path(path) as temp, temp.open("wb") as file:
@@ -82,16 +64,13 @@ def load_index(path: Path) -> FrameIndex:
     from gazetools.video.index import FrameIndex, PacketTable
 
     with Npz(path) as archive:
-        missing = {_FACTS, *_INDEX_ARRAYS, *(f"packet_{name}" for name in _PACKET_ARRAYS)} - set(archive.names)
-        if missing:
-            raise DataFileError(f"{path} is no frame index; it lacks {', '.join(sorted(missing))}.")
         arrays = {name: archive.load(name) for name in archive.names}
     try:
         facts = json.loads(arrays[_FACTS].tobytes().decode())
         of_packets: dict[str, Any] = {name: arrays[f"packet_{name}"] for name in _PACKET_ARRAYS}
-        of_packets |= {name: facts[name] for name in ("listed", "promised_end_seconds", "stopped")}
+        of_packets |= {name: facts[name] for name in _PACKET_FACTS}
         of_index: dict[str, Any] = {name: arrays[name] for name in _INDEX_ARRAYS}
-        of_index |= {name: facts[name] for name in ("ordinal", "frames_have_pts", "preroll")}
+        of_index |= {name: facts[name] for name in _INDEX_FACTS}
         return FrameIndex(
             packets=PacketTable(**of_packets),
             **of_index,

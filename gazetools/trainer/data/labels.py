@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from gazetools.annotations.segment import Segment
@@ -44,19 +45,17 @@ class LabelSpace:
         """Whether every class of `segment` is known; V-JEPA 2 drops validation actions that training lacks."""
         if set(segment.classes) != set(self.ids):
             return False
-        known = ((self._index(task), len(self.ids[task]), value) for task, value in segment.classes.items())
-        return all(index.get(value, count) < count for index, count, value in known)
+        counts = self.counts
+        return all(self._indices[task].get(v, counts[task]) < counts[task] for task, v in segment.classes.items())
 
     def encode(self, segment: Segment) -> dict[str, int]:
         """Task -> class index; the index of a class in `unseen` is not below the task's count."""
-        return {task: self._index(task)[value] for task, value in segment.classes.items()}
+        return {task: self._indices[task][value] for task, value in segment.classes.items()}
 
-    def _index(self, task: str) -> dict[Any, int]:
-        cache = self.__dict__.setdefault("_indices", {})
-        if task not in cache:
-            everything = [*self.ids.get(task, []), *self.unseen.get(task, [])]
-            cache[task] = {value: place for place, value in enumerate(everything)}
-        return cache[task]
+    @cached_property
+    def _indices(self) -> dict[str, dict[Any, int]]:
+        known = {task: [*ids, *self.unseen.get(task, [])] for task, ids in self.ids.items()}
+        return {task: {value: place for place, value in enumerate(values)} for task, values in known.items()}
 
     def to_plain(self) -> dict[str, list[Any]]:
         """As plain lists for checkpoints and JSON; an action of verb and noun is [verb, noun]."""

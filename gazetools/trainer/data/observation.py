@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.schemas.training import Compat, DataSettings
-from gazetools.trainer.data.augment import draw_augmentation
+from gazetools.trainer.data.augment import Augmentation, draw_augmentation
 from gazetools.trainer.data.geometry import View, evaluation_view, shifted_views, training_view, whole_view
 from gazetools.trainer.data.maps.base import ClipFramesAsked
 from gazetools.trainer.data.order import clip_random
@@ -62,11 +62,6 @@ class Observation:
     random: np.random.Generator
     """Generator for the remaining draws."""
 
-    @property
-    def frame_indices(self) -> npt.NDArray[np.int64]:
-        """int64 [frames_per_clip]."""
-        return self.asked.indices
-
 
 @dataclass(frozen=True, kw_only=True)
 class Observer:
@@ -100,14 +95,15 @@ class Observer:
         point = float(random.uniform(*self.split.anchor.point))
         end = anchor_seconds(clip.segment.start_seconds, clip.segment.stop_seconds, point) - tau
         chosen = self._frames(clip, video, random, end=end, tau=tau, point=point)
+        if self.options.compat == "vjepa2":  # the observation ends with its last frame, whatever the clock says
+            end = float(np.nextafter(video.pts_seconds[chosen.frame_indices[-1]] - video.pts_seconds[0], np.inf))
         views, photometric = self._views(video.frame_hw, len(chosen.frame_indices), random)
         return Observation(
             anticipation_seconds=tau,
             asked=ClipFramesAsked(
                 indices=chosen.frame_indices,
                 video_pts_seconds=video.pts_seconds,
-                # Under compat the observation ends with its last frame, whatever the clock says.
-                end_seconds=_just_after(video.pts_seconds, chosen) if self.options.compat == "vjepa2" else end,
+                end_seconds=end,
                 frame_hw=video.frame_hw,
             ),
             frames_before_video=chosen.frames_before_video,
@@ -116,12 +112,14 @@ class Observer:
             random=random,
         )
 
-    def future(self, seen: Observation, *, count: int) -> npt.NDArray[np.int64] | None:
-        """Frames of a clip that ends with the `count` frames to be predicted; None where the video ends before them."""
+    def future(self, seen: Observation) -> npt.NDArray[np.int64] | None:
+        """Frames of a clip that ends with the frames to be predicted; None: none wanted, or the video ends before."""
+        if not self.options.future_frames:
+            return None
         return future_frames(
             seen.asked.video_pts_seconds,
             first_future_seconds=seen.asked.end_seconds + seen.anticipation_seconds,
-            future_count=count,
+            future_count=self.options.future_frames,
             frames_per_clip=self.data.frames_per_clip,
             frames_per_second=self.data.frames_per_second,
         )
@@ -160,16 +158,9 @@ class Observer:
             return [whole_view(frame_hw) if whole else evaluation_view(frame_hw, data.resolution)] * count, ()
         scale, ratio = data.random_resize_scale, data.random_resize_aspect_ratio
         first = training_view(frame_hw, random, scale=scale, aspect_ratio=ratio, flip=data.random_horizontal_flip)
-        photometric: tuple[tuple[str, float], ...] = ()
-        if data.auto_augment:
-            drawn = draw_augmentation(random, frame_hw)
-            first, photometric = replace(first, warp=drawn.warp), drawn.photometric
+        drawn = draw_augmentation(random, frame_hw) if data.auto_augment else Augmentation(warp=None, photometric=())
+        first = replace(first, warp=drawn.warp)
         if not data.motion_shift:
-            return [first] * count, photometric
+            return [first] * count, drawn.photometric
         last = training_view(frame_hw, random, scale=scale, aspect_ratio=ratio, flip=False)
-        return shifted_views(first, last, count), photometric
-
-
-def _just_after(pts_seconds: npt.NDArray[np.float64], chosen: ClipFrames) -> float:
-    last = pts_seconds[chosen.frame_indices[-1]] - pts_seconds[0]
-    return float(np.nextafter(last, np.inf))
+        return shifted_views(first, last, count), drawn.photometric

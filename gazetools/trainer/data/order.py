@@ -29,19 +29,16 @@ def partners_of(groups: Sequence[str], has_maps: Sequence[bool], *, seed: int, e
 
     A partner belongs to another group (video or take). Clips without maps get no partner and are not chosen as one, so
     that `shuffled` shows as many maps as the source itself. Where no group holds more than half of the clips, every
-    clip is the partner of exactly one: the same maps are shown, each with a clip of another video. Clips of a larger
-    group share the clips of the others. With a single group no clip has a partner.
+    clip is the partner of exactly one; clips of a larger group share those of the others; a single group has none.
 
     >>> partners_of(["a", "a", "b", "b"], [True] * 4, seed=0, epoch=0).tolist()
     [3, 2, 1, 0]
     """
     partners = np.full(len(groups), -1, dtype=np.int64)
     places = np.flatnonzero(np.asarray(has_maps, dtype=np.bool_))
-    if not len(places):
-        return partners
     random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, 2])))
     names, numbers, sizes = np.unique(np.asarray(groups)[places], return_inverse=True, return_counts=True)
-    if len(names) == 1:
+    if len(names) < 2:
         return partners
     # Groups in random order, clips within each in random order, the largest group first.
     rank = random.permutation(len(names))

@@ -46,7 +46,6 @@ def clip_frames(
     before the video its first frame. The time between two frames never changes.
 
     Example: 4 frames at 2 per second up to 10 s are those nearest to 8.0, 8.5, 9.0 and 9.5 s.
-
     Raises DataFileError where no frame lies before the end, or the end lies more than 1 s past the last frame.
     """
     times = pts_seconds - pts_seconds[0]
@@ -56,12 +55,9 @@ def clip_frames(
             f"The observation ends at {observation_end_seconds:.3f} s, where the video has shown no frame yet.",
             hint="Shorten the anticipation time or drop the action.",
         )
-    # The last frame is shown for one frame period.
-    period = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    if observation_end_seconds > times[-1] + period + MAX_GAP_SECONDS:
+    if (end := observation_end_seconds) > times[-1] + _frame_period(times) + MAX_GAP_SECONDS:
         raise DataFileError(
-            f"The observation ends at {observation_end_seconds:.3f} s, but the video's last frame is at "
-            f"{times[-1]:.3f} s.",
+            f"The observation ends at {end:.3f} s, but the video's last frame is at {times[-1]:.3f} s.",
             hint="Check that the annotation belongs to this video.",
         )
     wanted = observation_end_seconds + (np.arange(frames_per_clip) - frames_per_clip) / frames_per_second
@@ -73,6 +69,11 @@ def clip_frames(
         frame_indices=np.minimum(nearest_indices(times, wanted), usable - 1),
         frames_before_video=int((wanted < 0).sum()),
     )
+
+
+def _frame_period(times: npt.NDArray[np.float64]) -> float:
+    """Seconds for which the last frame is shown: the median time between two frames."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 
 def future_frames(
@@ -91,11 +92,7 @@ def future_frames(
     times = pts_seconds - pts_seconds[0]
     steps = np.arange(frames_per_clip) - (frames_per_clip - future_count)
     wanted = first_future_seconds + steps / frames_per_second
-    # The last frame is shown for one frame period.
-    period = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    if wanted[-1] > times[-1] + period:
-        return None
-    return nearest_indices(times, wanted)
+    return None if wanted[-1] > times[-1] + _frame_period(times) else nearest_indices(times, wanted)
 
 
 def clip_frames_vjepa2(

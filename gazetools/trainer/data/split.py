@@ -53,7 +53,7 @@ class SplitPlan:
     @property
     def coverage(self) -> float:
         """Share of the clips that have heatmaps of the first source."""
-        return sum(clip.has_heatmap for clip in self.clips) / len(self.clips) if self.clips else 0.0
+        return next(iter(self.coverages.values()), 0.0)
 
     @property
     def coverages(self) -> dict[str, float]:
@@ -62,10 +62,8 @@ class SplitPlan:
 
     def fingerprint(self) -> str:
         """sha256 over what defines the clips (not where files lie); a resumed run must see the same."""
-        rows = [
-            (c.index, c.segment.video_id, c.segment.start_seconds, c.segment.stop_seconds, dict(c.heatmap_ids))
-            for c in self.clips
-        ]
+        parts = ((clip.index, clip.segment, dict(clip.heatmap_ids)) for clip in self.clips)
+        rows = [(index, s.video_id, s.start_seconds, s.stop_seconds, ids) for index, s, ids in parts]
         return hashlib.sha256(json.dumps([self.anchor.point, rows], sort_keys=True).encode()).hexdigest()
 
     def summary(self) -> dict[str, Any]:
@@ -129,10 +127,8 @@ class SplitBuilder:
                 counts["limit"] += 1
             else:
                 counts["unseen_class_clips"] += not known
-                path, has_heatmap = self.videos[segment.video_id], next(iter(self.heatmaps), None) in ids
-                clips.append(
-                    Clip(index=place, segment=segment, video_path=path, has_heatmap=has_heatmap, heatmap_ids=ids)
-                )
+                path, first = self.videos[segment.video_id], next(iter(self.heatmaps), None) in ids
+                clips.append(Clip(index=place, segment=segment, video_path=path, has_heatmap=first, heatmap_ids=ids))
         counts = {reason: count for reason, count in counts.items() if reason in _REASONS or count}
         if not clips:
             left_out = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
@@ -148,21 +144,15 @@ class SplitBuilder:
             counts={"rows": len(rows), **counts},
             sources=tuple(self.heatmaps),
         )
-        self._refuse_zeros(plan)
+        if empty := [source for source, coverage in plan.coverages.items() if coverage == 0]:
+            none = f"None of the {len(clips)} {name} clips has a heatmap"
+            raise UsageError(
+                f"{none} in {source_settings(data)[empty[0]].path}: the run would train on zeros.",
+                hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
+            )
         return plan
-
-    def _refuse_zeros(self, plan: SplitPlan) -> None:
-        for source, coverage in plan.coverages.items():
-            if coverage == 0:
-                raise UsageError(
-                    f"None of the {len(plan.clips)} {plan.name} clips has a heatmap in "
-                    f"{source_settings(self.data)[source].path}: the run would train on zeros.",
-                    hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
-                )
 
     def _heatmap_ids(self, segment: Segment) -> dict[str, str]:
         """Source name -> id of the video whose maps it has for `segment`; sources without maps are left out."""
-        found = ((name, one, one.ids.get(segment.video_id)) for name, one in self.heatmaps.items())
-        return {
-            name: video_id for name, one, video_id in found if video_id is not None and video_id in one.survey.present
-        }
+        found = {name: one.ids.get(segment.video_id) for name, one in self.heatmaps.items()}
+        return {name: v for name, v in found.items() if v is not None and v in self.heatmaps[name].survey.present}

@@ -18,14 +18,7 @@ from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import build_sources, source_settings
 from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
-from gazetools.trainer.data.videos import (
-    Takes,
-    find_videos,
-    heatmap_video_id,
-    name_cameras,
-    refuse_split_takes,
-    require_folder,
-)
+from gazetools.trainer.data.videos import Takes, find_videos, heatmap_video_id, name_cameras, refuse_split_takes
 
 __all__ = ["DataPlan", "SplitPlan", "plan_data"]
 
@@ -78,18 +71,22 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
     train_rows = _rows(data, data.dataset_train, takes)
     val_rows = _rows(data, data.dataset_val, takes)
     labels = LabelSpace.of(train_rows)
-    if len(set(map(frozenset, (s.classes for s in train_rows)))) != 1:
-        raise DataFileError(f"{data.dataset_train} mixes rows with and without verbs.")
     if set(val_rows[0].classes) != set(labels.ids):
         raise DataFileError(f"{data.dataset_train} and {data.dataset_val} have different class columns.")
     refuse_split_takes(train_rows, val_rows)
     if data.keep_unseen_classes:
         labels = labels.with_unseen(val_rows)
-    ids = [segment.video_id for segment in (*train_rows, *val_rows)]
+    rows = (*train_rows, *val_rows)
+    ids = [row.video_id for row in rows]
     videos = find_videos(Path(data.base_path), ids, data.file_format)
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
-    _check_compat(compat, (*train_rows, *val_rows), data)
-    heatmaps = _survey(data, [s for s in (*train_rows, *val_rows) if s.video_id in videos], takes)
+    if compat == "vjepa2" and (lacking := [row for row in rows if row.frame_range is None]):
+        such = f"{len(lacking)} row(s) such as {lacking[0].video_id!r}, row {lacking[0].row},"
+        raise UsageError(
+            f"compat: vjepa2 anchors on frame numbers, and {such} have no start_frame and stop_frame.",
+            hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
+        )
+    heatmaps = _survey(data, [row for row in rows if row.video_id in videos], takes)
     build = SplitBuilder(data=data, videos=videos, heatmaps=heatmaps, labels=labels, drop_unobserved=compat == "none")
     return DataPlan(
         train=build.split(train_rows, anchors.train, training=True),
@@ -116,7 +113,6 @@ def _rows(data: DataSettings, name: str, takes: Takes) -> list[Segment]:
             f"{path} annotates takes, which have several cameras, and experiment.data.video_view names none.",
             hint="Set it, for example to ego, exo, best_exo or cam01.",
         )
-    require_folder(Path(data.base_path))
     named, without = name_cameras(rows, takes, data.video_view)
     if without and (data.missing_videos == "error" or not named):
         raise UsageError(
@@ -140,16 +136,6 @@ def _survey(data: DataSettings, rows: Sequence[Segment], takes: Takes) -> dict[s
     return found
 
 
-def _check_compat(compat: Compat, rows: Sequence[Segment], data: DataSettings) -> None:
-    lacking = [row for row in rows if row.frame_range is None] if compat == "vjepa2" else []
-    if lacking:
-        raise UsageError(
-            f"compat: vjepa2 anchors on frame numbers, and {len(lacking)} row(s) such as {lacking[0].video_id!r}, row "
-            f"{lacking[0].row}, have no start_frame and stop_frame.",
-            hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
-        )
-
-
 def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]) -> None:
     if absent and (data.missing_videos == "error" or not videos):
         raise UsageError(
@@ -163,9 +149,9 @@ def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]
 
 def _check_survey(path: Path, source: MapSource, survey: HeatmapSurvey, *, allow_future: bool) -> None:
     if survey.broken:
-        first = next(iter(survey.broken.items()))
+        first, reason = next(iter(survey.broken.items()))
         raise DataFileError(
-            f"The heatmaps of {len(survey.broken)} video(s) are broken; the first, {first[0]!r}: {first[1]}",
+            f"The heatmaps of {len(survey.broken)} video(s) are broken; the first, {first!r}: {reason}",
             hint="Run gazetools validate on the dataset and pack these videos again.",
             videos=survey.broken,
         )
@@ -175,16 +161,15 @@ def _check_survey(path: Path, source: MapSource, survey: HeatmapSurvey, *, allow
             "later frames: they would show the future.",
             hint="Pack with --missing zero or hold, or set experiment.data.allow_future=true.",
         )
+    such = ", ".join(survey.missing[:5])
     if not survey.present:
         raise UsageError(
-            f"{path} has heatmaps for none of the {len(survey.missing)} videos "
-            f"({', '.join(survey.missing[:5])}): the run would train on zeros.",
+            f"{path} has heatmaps for none of the {len(survey.missing)} videos ({such}): the run would train on zeros.",
             hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
         )
     if survey.missing and source.missing == "error":
         raise UsageError(
-            f"{len(survey.missing)} video(s) have no heatmaps: {', '.join(survey.missing[:5])} "
-            "(experiment.data.missing = error).",
+            f"{len(survey.missing)} video(s) have no heatmaps: {such} (experiment.data.missing = error).",
             hint="Make them, or set experiment.data.missing=zero or skip.",
             videos=list(survey.missing[:1000]),
         )

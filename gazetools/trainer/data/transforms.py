@@ -48,7 +48,8 @@ def transform_frames(
     pairs = ((f, view) for f in frames) if isinstance(view, View) else zip(frames, view, strict=True)
     shown: npt.NDArray[Any] = np.stack([_shown(frame, one, side) for frame, one in pairs])
     if photometric:
-        shown = apply_photometric(_to_uint8(shown), photometric)
+        whole_numbers = shown if shown.dtype == np.uint8 else np.rint(shown)
+        shown = apply_photometric(whole_numbers.astype(np.uint8, copy=False), photometric)
     return normalise(torch.from_numpy(shown))
 
 
@@ -75,10 +76,6 @@ def _shown(frame: Frame, view: View, side: int) -> npt.NDArray[np.uint8] | npt.N
     crop = whole[view.top : view.top + view.height, view.left : view.left + view.width]
     shown = crop if crop.shape[:2] == (side, side) else resize_crop(crop, side)
     return shown[:, ::-1] if view.flip else shown
-
-
-def _to_uint8(frames: npt.NDArray[Any]) -> Frame:
-    return np.asarray(frames if frames.dtype == np.uint8 else np.rint(frames), dtype=np.uint8)
 
 
 def _warped(frame: Frame, view: View, side: int) -> Frame:
@@ -130,16 +127,12 @@ def transform_heatmaps(heatmaps_thw: npt.NDArray[np.float32], view: View | Seque
     centres. Up to half a cell beyond the frame's edge takes the edge value; a warp brings in 0 from outside.
     """
     maps = torch.from_numpy(np.ascontiguousarray(heatmaps_thw, dtype=np.float32))
-    if isinstance(view, View):
-        return _sampled(maps, view, side)
-    if len(view) != len(maps):
-        raise ValueError(f"{len(maps)} maps need as many views, got {len(view)}")
-    parts, start = [], 0
-    for one, run in groupby(view):
-        count = len(list(run))
-        parts.append(_sampled(maps[start : start + count], one, side))
-        start += count
-    return torch.cat(parts)
+    views = [view] * len(maps) if isinstance(view, View) else view
+    if len(views) != len(maps):
+        raise ValueError(f"{len(maps)} maps need as many views, got {len(views)}")
+    runs = [(one, len(list(run))) for one, run in groupby(views)]
+    parts = maps.split([count for _, count in runs])
+    return torch.cat([_sampled(part, one, side) for part, (one, _) in zip(parts, runs, strict=True)])
 
 
 def _sampled(maps: Tensor, view: View, side: int) -> Tensor:
@@ -150,9 +143,7 @@ def _sampled(maps: Tensor, view: View, side: int) -> Tensor:
     # grid_sample's coordinates run from -1 to 1 over the whole map (align_corners=False).
     grid = torch.from_numpy(np.stack([2 * xs - 1, 2 * ys - 1], axis=-1).astype(np.float32))
     # All maps share the view: they are the channels of one image.
-    sampled = functional.grid_sample(
-        maps[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
-    ).squeeze(0)
+    sampled = functional.grid_sample(maps[None], grid[None], padding_mode="border", align_corners=False)[0]
     if view.warp is None:
         return sampled
     inside = (xs >= 0) & (xs <= 1) & (ys >= 0) & (ys <= 1)
@@ -175,5 +166,5 @@ def erase(video: Tensor, random: np.random.Generator, *, probability: float) -> 
             top, left = int(random.integers(0, height - box_h + 1)), int(random.integers(0, width - box_w + 1))
             noise = random.standard_normal((3, count, box_h, box_w), dtype=np.float32)
             video[:, :, top : top + box_h, left : left + box_w] = torch.from_numpy(noise)
-            break
+            return video
     return video

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,8 @@ _MAX_TAKES_BYTES = 1 << 30
 def require_folder(base_path: Path) -> None:
     """Raise UsageError where the videos' folder is none."""
     if not base_path.is_dir():
-        raise UsageError(
-            f"The video folder {base_path} does not exist.", hint="Set experiment.data.base_path to the videos' folder."
-        )
+        hint = "Set experiment.data.base_path to the videos' folder."
+        raise UsageError(f"The video folder {base_path} does not exist.", hint=hint)
 
 
 def find_video(base_path: Path, video_id: str, file_format: int | str | None) -> Path | None:
@@ -43,12 +43,8 @@ def find_video(base_path: Path, video_id: str, file_format: int | str | None) ->
     The named layout comes first: file_format 0 = PXX/videos/PXX_YY.MP4, 1 = PXX/PXX_YY.MP4 (PXX = the id up to its
     first `_`), a text = a path with placeholders. Then `<video_id>`, and for `take/camera` Ego-Exo4D's folders.
     """
-    for name in _names(video_id, file_format):
-        for suffix in SUFFIXES:
-            path = path_of_id(base_path, name, suffix)
-            if path.is_file():
-                return path
-    return None
+    paths = (path_of_id(base_path, name, suffix) for name in _names(video_id, file_format) for suffix in SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _names(video_id: str, file_format: int | str | None) -> list[str]:
@@ -57,10 +53,9 @@ def _names(video_id: str, file_format: int | str | None) -> list[str]:
     names = []
     if isinstance(file_format, str):
         fields = {"video_id": video_id, "participant": participant, "take": take, "camera": camera or video_id}
-        name = file_format
         for field, value in fields.items():
-            name = name.replace(f"{{{field}}}", value)
-        names.append(name)
+            file_format = file_format.replace(f"{{{field}}}", value)
+        names.append(file_format)
     elif file_format is not None and underscore and not slash:
         names.append(f"{participant}/videos/{video_id}" if file_format == 0 else f"{participant}/{video_id}")
     names.append(video_id)
@@ -77,29 +72,23 @@ def find_videos(base_path: Path, video_ids: Iterable[str], file_format: int | st
 
 
 class Takes:
-    """The cameras of takes, found by the videos on disk; takes.json adds the best camera and head-mounted ones.
+    """The cameras of takes, found by the videos below `base_path`.
 
-    Args:
-        base_path: the videos' root.
-        takes_file: Ego-Exo4D's takes.json; None looks for it in `base_path`.
+    Ego-Exo4D's takes.json (`takes_file`, else looked for in `base_path`) adds the best camera and head-mounted ones.
     """
 
     def __init__(self, base_path: Path, takes_file: Path | None = None) -> None:
-        self._base = base_path
+        self.base_path = base_path
         self._path = takes_file or base_path / TAKES_NAME
         self._required = takes_file is not None
-        self._facts: dict[str, dict[str, Any]] | None = None
         self._cameras: dict[str, list[str]] = {}
 
     def cameras(self, take: str) -> list[str]:
         """Names of the take's video files without suffix, sorted."""
         if take not in self._cameras:
-            found = set()
-            for folder in TAKE_FOLDERS:
-                place = self._base / folder.format(take=take)
-                if place.is_dir():
-                    found |= {path.stem for path in place.iterdir() if path.suffix in SUFFIXES and path.is_file()}
-            self._cameras[take] = sorted(found)
+            folders = (self.base_path / folder.format(take=take) for folder in TAKE_FOLDERS)
+            paths = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
+            self._cameras[take] = sorted({path.stem for path in paths if path.suffix in SUFFIXES and path.is_file()})
         return self._cameras[take]
 
     def resolve(self, take: str, view: str) -> list[str]:
@@ -109,56 +98,49 @@ class Takes:
         takes.json is needed and absent.
         """
         if view == _BEST:
-            best = self._fact(take).get("best_exo")
+            best = self._facts.get(take, {}).get("best_exo")
             return [best] if isinstance(best, str) and best else []
-        if view == "ego":
-            return [camera for camera in self.cameras(take) if fnmatchcase(camera, EGO_PATTERN)]
         if view == "exo":
-            head_mounted = self._head_mounted(take)
-            return [
-                camera
-                for camera in self.cameras(take)
-                if camera not in head_mounted and not fnmatchcase(camera, _HEAD_MOUNTED)
-            ]
-        if any(mark in view for mark in "*?["):
-            return [camera for camera in self.cameras(take) if fnmatchcase(camera, view)]
+            worn = self._head_mounted(take)
+            return [c for c in self.cameras(take) if c not in worn and not fnmatchcase(c, _HEAD_MOUNTED)]
+        pattern = EGO_PATTERN if view == "ego" else view
+        if any(mark in pattern for mark in "*?["):
+            return [camera for camera in self.cameras(take) if fnmatchcase(camera, pattern)]
         return [view]
 
     def _head_mounted(self, take: str) -> set[str]:
         """Cameras that takes.json marks `is_ego` (a head-mounted GoPro is one); none without the file."""
         if not self._path.is_file() and not self._required:
             return set()
-        capture = self._fact(take).get("capture")
+        capture = self._facts.get(take, {}).get("capture")
         listed = capture.get("cameras", []) if isinstance(capture, dict) else []
         return {str(c.get("cam_id")) for c in listed if isinstance(c, dict) and c.get("is_ego")}
 
-    def _fact(self, take: str) -> dict[str, Any]:
-        if self._facts is None:
-            if not self._path.is_file():
-                raise UsageError(
-                    f"The view {_BEST!r} needs Ego-Exo4D's takes.json, which is not at {self._path}.",
-                    hint="Set experiment.data.takes_file, or name a camera such as cam01.",
-                )
-            document = read_json(self._path, max_bytes=_MAX_TAKES_BYTES)
-            if not isinstance(document, list):
-                raise DataFileError(f"{self._path} is no list of takes.")
-            self._facts = {str(t.get("take_name")): t for t in document if isinstance(t, dict)}
-        return self._facts.get(take, {})
+    @cached_property
+    def _facts(self) -> dict[str, dict[str, Any]]:
+        """Entries of takes.json by the take's name."""
+        if not self._path.is_file():
+            raise UsageError(
+                f"The view {_BEST!r} needs Ego-Exo4D's takes.json, which is not at {self._path}.",
+                hint="Set experiment.data.takes_file, or name a camera such as cam01.",
+            )
+        document = read_json(self._path, max_bytes=_MAX_TAKES_BYTES)
+        if not isinstance(document, list):
+            raise DataFileError(f"{self._path} is no list of takes.")
+        return {str(t.get("take_name")): t for t in document if isinstance(t, dict)}
 
 
 def name_cameras(segments: Sequence[Segment], takes: Takes, views: Sequence[str]) -> tuple[list[Segment], list[str]]:
-    """(segments with the id `take/camera`, one per camera; takes that have none of the cameras)."""
+    """(segments with the id `take/camera`, one per camera; takes that have none); UsageError: no folder of takes."""
+    require_folder(takes.base_path)
     named: list[Segment] = []
-    without: dict[str, None] = {}
     chosen: dict[str, list[str]] = {}
     for segment in segments:
         take = segment.video_id
         if take not in chosen:
             chosen[take] = list(dict.fromkeys(camera for view in views for camera in takes.resolve(take, view)))
         named += [replace(segment, video_id=f"{take}/{camera}", whole_take=False) for camera in chosen[take]]
-        if not chosen[take]:
-            without[take] = None
-    return named, list(without)
+    return named, [take for take, cameras in chosen.items() if not cameras]
 
 
 def heatmap_video_id(segment: Segment, view: str | None, takes: Takes) -> str | None:
@@ -180,7 +162,7 @@ def refuse_split_takes(train: Iterable[Segment], validation: Iterable[Segment]) 
     for side, segments in zip(sides, (train, validation), strict=True):
         for segment in segments:
             side.setdefault(segment.group, set()).add(segment.video_id)
-    split = [group for group, ids in sides[0].items() if group in sides[1] and sides[1][group] != ids]
+    split = [group for group, ids in sides[0].items() if sides[1].get(group, ids) != ids]
     if split:
         first = sorted(sides[0][split[0]] | sides[1][split[0]])
         raise UsageError(

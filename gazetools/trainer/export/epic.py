@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ VERBS, NOUNS, ACTIONS = 97, 300, 100
 VERSION, CHALLENGE = "0.2", "action_anticipation"
 _LEVELS = ("sls_pt", "sls_tl", "sls_td")
 _MAX_LEVEL = 5
-_MAX_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +86,9 @@ def write_epic(path: Path, predictions: Predictions, levels: SupervisionLevels) 
             for task, table in tables.items()
         }
         results[name]["action"] = {actions[a]: s for a, s in zip(best[place], scores[place], strict=True)}
-    document: dict[str, Any] = {"version": VERSION, "challenge": CHALLENGE}
-    given = (levels.pretraining, levels.training_labels, levels.training_data)
-    document |= {**dict(zip(_LEVELS, given, strict=True)), "results": results}
+    supervision = dict(zip(_LEVELS, astuple(levels), strict=True))
+    document = {"version": VERSION, "challenge": CHALLENGE, **supervision, "results": results}
     check_epic(document, str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(path, json.dumps(document, separators=(",", ":"), allow_nan=False).encode())
     return len(read_epic(path)["results"])
 
@@ -114,7 +111,7 @@ def _whole_scores(predictions: Predictions, task: str, count: int) -> Any:
 
 def read_epic(path: Path) -> dict[str, Any]:
     """A valid submission. Raises DataFileError with every problem (at most 20 shown) for another file."""
-    document = read_json(path, max_bytes=_MAX_BYTES)
+    document = read_json(path, max_bytes=4 << 30)
     check_epic(document, str(path))
     return dict(document)
 

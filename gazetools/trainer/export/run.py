@@ -12,8 +12,7 @@ from gazetools.trainer.folder.checkpoints import best_checkpoint
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.weights import export_weights
 from gazetools.trainer.report.load import ModelOfRun, Study, load_study
-
-PREFERRED_ARM = "estimated"
+from gazetools.trainer.report.summary import PRIMARY_ARM
 
 
 def export(
@@ -30,11 +29,10 @@ def export(
 
     Args:
         runs: folders of finished runs.
-        arm: arm of the model; None: `estimated`, or the only arm.
-        seed: seed of the model; None: the one that was best where its epoch was chosen.
-        split: split of the predictions; None: `val_start`, or the only validation split.
-        epic: JSON file to write; needs `levels`.
-        levels: the supervision levels in that file.
+        arm: None: `estimated`, or the only arm.
+        seed: None: the one that was best where its epoch was chosen.
+        split: split of the predictions; None: `val_start`, or the first validation split.
+        epic: JSON file to write, with the supervision `levels`.
         weights: folder to write.
 
     Raises UsageError where the model or the split is not there.
@@ -44,7 +42,8 @@ def export(
     model = choose_model(load_study([Path(run) for run in runs]), arm, seed)
     written: dict[str, Any] = {"model": model.name, "arm": model.arm, "seed": model.seed, "run": model.run}
     if epic is not None and levels is not None:
-        name = split or _validation_split(model)
+        validation = [found for found in model.splits if found.startswith("val_")]
+        name = split or ("val_start" if "val_start" in validation or not validation else validation[0])
         if name not in model.splits:
             raise UsageError(f"{model.name} has no split {name!r}.", hint=f"It has: {', '.join(model.splits)}.")
         written |= {"epic": str(epic), "split": name, "clips": write_epic(Path(epic), model.splits[name], levels)}
@@ -62,18 +61,11 @@ def export(
 def choose_model(study: Study, arm: str | None, seed: int | None) -> ModelOfRun:
     """The model of an arm and seed. Raises UsageError where there is none, or several arms and none is named."""
     if arm is None:
-        if PREFERRED_ARM not in study.arms and len(study.arms) > 1:
+        if PRIMARY_ARM not in study.arms and len(study.arms) > 1:
             raise UsageError("Several arms could be exported.", hint=f"Pass --export-arm: {', '.join(study.arms)}.")
-        arm = PREFERRED_ARM if PREFERRED_ARM in study.arms else study.arms[0]
+        arm = PRIMARY_ARM if PRIMARY_ARM in study.arms else study.arms[0]
     found = [model for model in study.models if model.arm == arm and seed in (None, model.seed)]
     if not found:
         there = ", ".join(f"{model.arm} (seed {model.seed})" for model in study.models)
         raise UsageError(f"No run has arm {arm!r}" + (f" with seed {seed}" if seed is not None else "") + f": {there}.")
     return max(found, key=lambda model: model.chosen_by.get("value", 0.0))
-
-
-def _validation_split(model: ModelOfRun) -> str:
-    names = [name for name in model.splits if name.startswith("val_")]
-    if "val_start" in names or not names:
-        return "val_start"
-    return names[0]

@@ -7,10 +7,8 @@ from pathlib import Path
 
 BEST_NAME = "best"
 """Folder below the checkpoints with the weights of each model's best epoch."""
-STATE_NAME = "state.pt"
-"""State in the folder of a checkpoint."""
-MANIFEST_NAME = "manifest.json"
-"""Checksum in the folder of a checkpoint, written last."""
+STATE_NAME, MANIFEST_NAME = "state.pt", "manifest.json"
+"""Files in the folder of a checkpoint: the state, and its checksum, which is written last."""
 
 
 @dataclass
@@ -25,13 +23,9 @@ class RunFolder:
 
     def __post_init__(self) -> None:
         self.config = self.path / "config.json"
-        """The resolved config."""
-        self.result = self.path / "result.json"
-        """The result, written last."""
-        self.metrics = self.path / "metrics.jsonl"
-        """One line per finished epoch."""
+        self.result = self.path / "result.json"  # written last
+        self.metrics = self.path / "metrics.jsonl"  # one line per finished epoch
         self.metrics_table = self.path / "metrics.csv"
-        """The same as a table."""
         self.checkpoints = self.path / "checkpoints"
         self.frame_indexes = self.path / "frame_indexes"
         """Folder of the videos' frame times, where the config names none."""

@@ -18,18 +18,15 @@ from gazetools.io.npz import Npz
 from gazetools.trainer.data.survey import DataPlan, SplitPlan
 
 
+@dataclass(kw_only=True)
 class PredictionLog:
-    """Collects the predictions of one model on one split.
+    """Collects the predictions of one model on one split."""
 
-    Args:
-        top: number of best scores that are kept per task and clip.
-        whole: tasks of which all scores are kept, as the EPIC-KITCHENS challenge wants verbs and nouns.
-    """
-
-    def __init__(self, *, top: int, whole: Sequence[str] = ()) -> None:
-        self.top = top
-        self.whole = frozenset(whole)
-        self.rows: list[dict[str, Any]] = []
+    top: int
+    """Number of best scores that are kept per task and clip."""
+    whole: Sequence[str] = ()
+    """Tasks of which all scores are kept, as the EPIC-KITCHENS challenge wants verbs and nouns."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, clips: Sequence[int], logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
         """Add a batch: indices of its clips, logits [B, classes] and labels [B] by task."""

@@ -50,11 +50,11 @@ def export_weights(checkpoint: Path, output: Path) -> Path:
         raise UsageError(f"{checkpoint} holds a whole training state.", hint="Export a folder below checkpoints/best.")
     if output.exists() and not is_export(output) and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output} exists and holds something else.", hint="Choose a new folder.")
-    tensors = {f"{part}.{key}": value.contiguous() for part in _PARTS for key, value in state[part].items()}
+    # Cloned: tensors of one file may share memory, which safetensors refuses.
+    tensors = {f"{part}.{key}": value.contiguous().clone() for part in _PARTS for key, value in state[part].items()}
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(output) as stage:
-        # Cloned: tensors of one file may share memory, which safetensors refuses.
-        save_file({k: v.clone() for k, v in tensors.items()}, stage / WEIGHTS_NAME, metadata={"format": "pt"})
+        save_file(tensors, stage / WEIGHTS_NAME, metadata={"format": "pt"})
         description = {
             "schema_name": _SCHEMA,
             "schema_version": 1,
@@ -83,18 +83,10 @@ def load_exported(path: Path) -> ExportedWeights:
                 f"{path / WEIGHTS_NAME} is damaged: it is not the file that {DESCRIPTION_NAME} names."
             )
         tensors = load_file(path / WEIGHTS_NAME)
-        parts = {
-            part: {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
-            for part in _PARTS
-        }
-        return ExportedWeights(
-            learner=description["learner"],
-            config=description["config"],
-            labels=description["labels"],
-            best=description["best"],
-            predictor=parts["predictor"],
-            probe=parts["probe"],
-        )
+        values: dict[str, Any] = {key: description[key] for key in ("learner", "config", "labels", "best")}
+        for part in _PARTS:
+            values[part] = {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+        return ExportedWeights(**values)
     except (DataFileError, SafetensorError, OSError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path} is no export of weights that can be read: {error}.", hint="Export it again."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import get_all_start_methods, get_context
@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from gazetools.schemas.errors import DataFileError, FaultError
-from gazetools.trainer.data.batch import Batch, Unreadable, collate
+from gazetools.schemas.errors import FaultError
+from gazetools.trainer.data.batch import Batch, collate
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import batches
 from gazetools.trainer.processes.world import World
@@ -63,11 +63,7 @@ def _start_workers() -> BaseContext:
 def load(
     dataset: ClipDataset, chosen: list[list[int]], *, workers: int, seed: int, pin_memory: bool
 ) -> Iterator[Batch]:
-    """Load the batches `chosen` in order; empty ones need no loader.
-
-    Args:
-        pin_memory: put batches into page-locked memory; needs CUDA.
-    """
+    """Load the batches `chosen` in order; empty ones need no loader. `pin_memory` (page-locked) needs CUDA."""
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=[batch for batch in chosen if batch],
@@ -92,35 +88,9 @@ def count_batch(batch: Batch, counts: dict[str, int], say: Callable[[str], None]
         say(f"Unreadable clip: video {clip.video_id!r}, CSV line {clip.row}: {clip.reason}")
 
 
-def refuse_unreadable(
-    total: int, own: Sequence[Unreadable], *, allowed: int, world: World, save: Callable[[], object]
-) -> None:
-    """Save and raise DataFileError, in every process, where more clips than `allowed` could not be read.
-
-    Args:
-        total: number over all processes; the same in each.
-        own: unreadable clips of this process.
-    """
-    if total <= allowed:
-        return
-    found = [clip for part in world.gather(list(own)) for clip in part]
-    last = found[-1] if found else None
-    which = f"; the last: video {last.video_id!r}, CSV line {last.row}: {last.reason}" if last else ""
-    save()
-    raise DataFileError(
-        f"{total} clip(s) could not be read, {allowed} allowed{which}",
-        hint="Repair the file, or raise experiment.data.max_unreadable_clips.",
-    )
-
-
 @contextmanager
 def explained_out_of_memory(where: str, clips: int) -> Iterator[None]:
-    """Raise FaultError with what to change in place of torch's error.
-
-    Args:
-        where: such as `in step 3`.
-        clips: number of clips in a batch.
-    """
+    """Raise FaultError with what to change in place of torch's error; `where` is such as `in step 3`."""
     try:
         yield
     except torch.OutOfMemoryError as error:

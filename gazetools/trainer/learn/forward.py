@@ -31,13 +31,13 @@ class Encoded:
     """Task -> int64 [B]."""
 
 
+@dataclass(frozen=True)
 class Forward:
     """Encodes batches for all trunks, which share one encoder."""
 
-    def __init__(self, config: TrainingConfig, trunks: Sequence[Trunk], device: torch.device) -> None:
-        self.config = config
-        self.trunks = trunks
-        self.device = device
+    config: TrainingConfig
+    trunks: Sequence[Trunk]
+    device: torch.device
 
     def encode(self, batch: Batch, dataset: ClipDataset) -> Encoded:
         """Encode a batch with readable clips in one pass."""
@@ -63,8 +63,7 @@ def _observed_tokens(
     """
     video = None if batch.video is None else batch.video.to(device, non_blocking=True)
     if cache is None or not any(batch.feature_keys):
-        if video is None:
-            raise AssertionError("an empty batch has no encoder pass")
+        assert video is not None, "an empty batch has no encoder pass"
         return wrapper.encode(video)
     dtype = wrapper.encode_dtype
     rest = iter(()) if video is None else iter(video)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.learn.controls import maps_for
 from gazetools.trainer.learn.losses import FutureTokens, build_loss, jepa_loss, task_loss
 from gazetools.trainer.learn.metrics import MetricSet
-from gazetools.trainer.learn.schedules import Schedule
+from gazetools.trainer.learn.schedules import Schedule, steps_per_epoch
 from gazetools.trainer.models.build import Pretrained, build_probe, build_wrapper, choose_trained, trained_part
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
@@ -37,6 +36,7 @@ class Learner:
         steps_per_epoch: int,
     ) -> None:
         self.spec = spec
+        self.name = spec.name
         self.probe = probe
         self.num_classes = dict(num_classes)
         settings = spec.config.experiment.optimization
@@ -58,11 +58,6 @@ class Learner:
         self.failed: str | None = None
         """Why it was dropped from the run."""
         self._pending: list[tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor | None]] = []
-
-    @property
-    def name(self) -> str:
-        """Name, unique in the run."""
-        return self.spec.name
 
     def start_step(self, step: int) -> None:
         """Set rates for optimizer step `step` (from 1) and clear gradients."""
@@ -134,10 +129,6 @@ class Learner:
         """Current learning rates as `lr_<group>`."""
         return {f"lr_{group['name']}": group["lr"] for group in self.optimizer.param_groups}
 
-    def weights(self) -> dict[str, Tensor]:
-        """Weights of the probe."""
-        return self.probe.state_dict()
-
     def state(self) -> dict[str, Any]:
         """Everything to save, as plain values and tensors; metrics are those of this process."""
         return {
@@ -158,25 +149,17 @@ class Learner:
 
 
 class Trunk:
-    """A predictor behind the shared encoder, and the learners that read it.
-
-    Args:
-        rank: number of this process; heatmap dropout differs between processes.
-    """
+    """A predictor behind the shared encoder, and the learners that read it."""
 
     def __init__(self, wrapper: AnticipativeWrapperHeatmap, learners: Sequence[Learner], *, rank: int = 0) -> None:
         self.wrapper = wrapper.eval()
         self.learners = list(learners)
         self.spec = learners[0].spec
+        self.name = self.spec.trunk
         self.trains = any(p.requires_grad for p in wrapper.parameters())
         self.dropout = self.spec.config.model_kwargs.pretrain_kwargs.predictor.heatmap_dropout
-        # Its own generator: what other arms draw must not change this one.
+        # What other arms and processes draw must not change what this one draws.
         self.generator = torch.Generator().manual_seed((self.spec.seed << 16) + rank)
-
-    @property
-    def name(self) -> str:
-        """Name, unique in the run."""
-        return self.spec.trunk
 
     @property
     def alive(self) -> list[Learner]:
@@ -216,9 +199,7 @@ def _schedule(config: TrainingConfig, head_index: int, group: str, steps_per_epo
     head = settings.multihead_kwargs[head_index]
     own = {"heatmap": settings.heatmap_lr, "predictor": settings.predictor_lr}.get(group)
     peak = head.lr if own is None else own
-    # A group's own peak rate keeps the shape of the probe's schedule.
-    scale = peak / head.lr if head.lr else 1.0
-    final_decay = head.weight_decay if head.final_weight_decay is None else head.final_weight_decay
+    scale = peak / head.lr if head.lr else 1.0  # a group's own peak rate keeps the shape of the probe's schedule
     return Schedule(
         total_steps=settings.num_epochs * steps_per_epoch,
         warmup_steps=int(head.warmup * steps_per_epoch),
@@ -226,7 +207,7 @@ def _schedule(config: TrainingConfig, head_index: int, group: str, steps_per_epo
         peak_lr=peak,
         final_lr=head.final_lr * scale,
         weight_decay=head.weight_decay,
-        final_weight_decay=final_decay,
+        final_weight_decay=head.weight_decay if head.final_weight_decay is None else head.final_weight_decay,
     )
 
 
@@ -234,16 +215,15 @@ def build_trunks(
     specs: Sequence[LearnerSpec], shared: Pretrained, num_classes: Mapping[str, int], train_clips: int, *, world: World
 ) -> list[Trunk]:
     """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one."""
-    settings = specs[0].config.experiment.optimization
-    steps = math.ceil(train_clips / (settings.batch_size * settings.accumulation_steps * world.size))
+    steps = steps_per_epoch(specs[0].config, train_clips, world.size)
     by_trunk: dict[str, list[LearnerSpec]] = {}
     for spec in specs:
         by_trunk.setdefault(spec.trunk, []).append(spec)
     trunks = []
-    for first, *others in by_trunk.values():
-        own = first.config
-        wrapper = build_wrapper(own, shared, seed=first.seed)
-        trained = choose_trained(wrapper, trained_part(own))
+    for members in by_trunk.values():
+        own = members[0].config
+        wrapper = build_wrapper(own, shared, seed=members[0].seed)
+        trained = choose_trained(wrapper.predictor, trained_part(own))
         learners = [
             Learner(
                 spec,
@@ -252,7 +232,7 @@ def build_trunks(
                 num_classes=num_classes,
                 steps_per_epoch=steps,
             )
-            for spec in (first, *others)
+            for spec in members
         ]
         trunks.append(Trunk(wrapper, learners, rank=world.rank))
     return trunks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +9,15 @@ from typing import Any
 import torch
 
 from gazetools.progress import Progress
-from gazetools.schemas.errors import FaultError
+from gazetools.schemas.errors import DataFileError, FaultError
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.data.clips import Batch, ClipDataset
+from gazetools.trainer.data.batch import Batch, Unreadable
+from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import epoch_order
-from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, load, refuse_unreadable, training_steps
+from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, load, training_steps
 from gazetools.trainer.learn.forward import Forward, encode_future
 from gazetools.trainer.learn.learner import Learner, Trunk
+from gazetools.trainer.learn.schedules import steps_per_epoch
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.world import World, add_trees
 
@@ -34,46 +35,31 @@ class Position:
     """Measurements with the chosen weights at the end of the run."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Loop:
-    """The trunks and learners of a run and their data.
+    """The trunks and learners of a run and their data."""
 
-    Args:
-        trunks: predictors that share one encoder, with their learners.
-        save: saves the state; called in every process, between steps and before a fault is raised.
-    """
+    config: TrainingConfig
+    trunks: Sequence[Trunk]
+    """Predictors that share one encoder, with their learners."""
+    train_set: ClipDataset
+    device: torch.device
+    progress: Progress
+    interruption: Interruption
+    world: World
+    save: Callable[[], object] = lambda: None
+    """Saves the state; called in every process, between steps and before a fault is raised."""
 
-    def __init__(
-        self,
-        config: TrainingConfig,
-        *,
-        trunks: Sequence[Trunk],
-        train_set: ClipDataset,
-        device: torch.device,
-        progress: Progress,
-        interruption: Interruption,
-        world: World,
-        save: Callable[[], object] = lambda: None,
-    ) -> None:
-        self.config = config
-        self.trunks = list(trunks)
-        self.learners = [learner for trunk in trunks for learner in trunk.learners]
-        self.train_set = train_set
-        self.device = device
-        self.progress = progress
-        self.interruption = interruption
-        self.world = world
-        self.save = save
+    def __post_init__(self) -> None:
+        self.learners = [learner for trunk in self.trunks for learner in trunk.learners]
         self.position = Position()
         self.counts: dict[str, int] = {}
-        self.forward = Forward(config, self.trunks, device)
-        settings = config.experiment.optimization
-        self.steps_per_epoch = math.ceil(
-            len(train_set) / (settings.batch_size * settings.accumulation_steps * world.size)
-        )
+        self.forward = Forward(self.config, self.trunks, self.device)
+        self.steps_per_epoch = steps_per_epoch(self.config, len(self.train_set), self.world.size)
         for trunk in self.trunks:
-            trunk.wrapper.to(device)
+            trunk.wrapper.to(self.device)
             for learner in trunk.learners:
-                learner.probe.to(device)
+                learner.probe.to(self.device)
 
     def train_epoch(self) -> bool:
         """Train the rest of the current epoch; False where a signal stopped it (the state is consistent then)."""
@@ -116,13 +102,7 @@ class Loop:
         for batch in batches:
             count_batch(batch, self.counts, self.progress.say)
         total = int(self.world.sum([self.counts.get("unreadable", 0)])[0])
-        refuse_unreadable(
-            total,
-            [clip for batch in batches for clip in batch.unreadable],
-            allowed=self.config.experiment.data.max_unreadable_clips,
-            world=self.world,
-            save=self.save,
-        )
+        self.refuse_unreadable(total, [clip for batch in batches for clip in batch.unreadable])
         own_clips = [clip for batch in batches for clip in batch.clips]
         clips = int(self.world.sum([len(own_clips)])[0])
         if clips:
@@ -170,6 +150,22 @@ class Loop:
             hint=hint,
             clips=clips,
         )
+
+    def refuse_unreadable(self, total: int, own: Sequence[Unreadable]) -> None:
+        """Save and raise DataFileError, in every process, where more clips than allowed could not be read.
+
+        `total` is their number over all processes, `own` are those of this process.
+        """
+        allowed = self.config.experiment.data.max_unreadable_clips
+        if total > allowed:
+            found = [clip for part in self.world.gather(list(own)) for clip in part]
+            last = found[-1] if found else None
+            which = f"; the last: video {last.video_id!r}, CSV line {last.row}: {last.reason}" if last else ""
+            self.save()
+            raise DataFileError(
+                f"{total} clip(s) could not be read, {allowed} allowed{which}",
+                hint="Repair the file, or raise experiment.data.max_unreadable_clips.",
+            )
 
     def load(self, dataset: ClipDataset, chosen: list[list[int]]) -> Iterator[Batch]:
         """The batches `chosen` of a split, in order."""

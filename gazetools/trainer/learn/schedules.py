@@ -5,6 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from gazetools.schemas.training import TrainingConfig
+
+
+def steps_per_epoch(config: TrainingConfig, clips: int, processes: int) -> int:
+    """Number of optimizer steps that take every clip once; the last one may have fewer clips."""
+    settings = config.experiment.optimization
+    return math.ceil(clips / (settings.batch_size * settings.accumulation_steps * processes))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -31,9 +39,7 @@ class Schedule:
     def decay(self, step: int) -> float:
         """Half a cosine from weight_decay to final_weight_decay."""
         change = (self.weight_decay - self.final_weight_decay) * _half_cosine(step / max(1, self.total_steps))
-        value = self.final_weight_decay + change
-        bound = max if self.final_weight_decay <= self.weight_decay else min
-        return bound(self.final_weight_decay, value)
+        return self.final_weight_decay + change
 
 
 def _half_cosine(progress: float) -> float:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from gazetools.schemas.errors import EnvironmentLacksError
+
+
+def require_package(package: str, option: str, *, wanted: bool) -> None:
+    """Raise EnvironmentLacksError, before any work, where `option` asks for a log whose package is not installed."""
+    if wanted and importlib.util.find_spec(package) is None:
+        raise EnvironmentLacksError(
+            f"{option} is true, but the package {package} is not installed.",
+            hint=f"pip install 'gazetools[{package}]', or set {option}=false.",
+        )
 
 
 class GuardedLog:

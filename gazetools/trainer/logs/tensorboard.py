@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
-from gazetools.schemas.errors import EnvironmentLacksError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.folder.paths import RunFolder
-
-
-def require_tensorboard(config: TrainingConfig) -> None:
-    """Raise EnvironmentLacksError, before any work, where TensorBoard is enabled but not installed."""
-    if config.experiment.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise EnvironmentLacksError(
-            "experiment.tensorboard is true, but the package tensorboard is not installed.",
-            hint="pip install 'gazetools[tensorboard]', or set experiment.tensorboard=false.",
-        )
 
 
 class ScalarWriter:

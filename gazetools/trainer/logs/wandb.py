@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
-from gazetools.schemas.errors import EnvironmentLacksError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.folder.paths import RunFolder
-
-
-def require_wandb(config: TrainingConfig) -> None:
-    """Raise EnvironmentLacksError, before any work, where W&B is enabled but not installed."""
-    if config.experiment.wandb.enable and importlib.util.find_spec("wandb") is None:
-        raise EnvironmentLacksError(
-            "experiment.wandb.enable is true, but the package wandb is not installed.",
-            hint="pip install 'gazetools[wandb]', or set experiment.wandb.enable=false.",
-        )
 
 
 def open_wandb(config: TrainingConfig, folder: RunFolder) -> Any:

@@ -78,12 +78,8 @@ def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> l
             continue
         start = prefix(loop, learner.name)
         metric = next(name for name in entry if name.startswith(f"{start}{split}_action_recall"))
-        best = {
-            "epoch": entry["epoch"],
-            "metric": metric.removeprefix(start),
-            "value": entry[metric],
-            "loss": entry[f"{start}{split}_loss"],
-        }
+        best = {"epoch": entry["epoch"], "metric": metric.removeprefix(start), "value": entry[metric]}
+        best["loss"] = entry[f"{start}{split}_loss"]
         if learner.spec.config.experiment.optimization.losses.classification == 0:
             # Labels judge nothing that has trained: the last epoch counts.
             best |= {"metric": "epoch", "value": entry["epoch"]}
@@ -111,8 +107,7 @@ def final_evaluation(loop: Loop, datasets: Sequence[ClipDataset], plan: RunPlan)
         for name, values in found.values.items():
             final[name][key] = {**values, **_own_counts(found.counts, shuffled[name])}
             if loop.world.leads:
-                path = plan.folder.predictions(name, key)
-                write_predictions(path, found.logs[name], dataset.split, plan.data)
+                write_predictions(plan.folder.predictions(name, key), found.logs[name], dataset.split, plan.data)
     return final
 
 

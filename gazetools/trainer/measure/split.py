@@ -11,7 +11,7 @@ from gazetools.trainer.data.batch import Batch, Unreadable
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import epoch_order
 from gazetools.trainer.folder.predictions import PredictionLog
-from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, refuse_unreadable, validation_batches
+from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, validation_batches
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.learn.metrics import MetricSet
 from gazetools.trainer.processes.world import add_trees
@@ -32,11 +32,7 @@ class Measured:
 
 
 def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionLog] | None = None) -> Measured | None:
-    """Measure the weights in `loop` on `dataset`; None where a signal stopped it.
-
-    Args:
-        logs: learner -> collector of its predictions.
-    """
+    """Measure the weights in `loop` on `dataset`; None where a signal stopped it. `logs` collect predictions."""
     logs = logs or {}
     batch_size = loop.config.experiment.optimization.batch_size
     order = epoch_order(len(dataset), seed=loop.config.seed, epoch=_VALIDATION_EPOCH)
@@ -66,8 +62,7 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
         return None
     parts = loop.world.gather({name: m.state() for name, m in metrics.items()} | {"": counts})
     counts = add_trees([part.pop("") for part in parts])
-    allowed = loop.config.experiment.data.max_unreadable_clips
-    refuse_unreadable(counts.get("unreadable", 0), unreadable, allowed=allowed, world=loop.world, save=loop.save)
+    loop.refuse_unreadable(counts.get("unreadable", 0), unreadable)
     gathered = loop.world.gather(dict(logs))
     return Measured(
         values={

@@ -53,15 +53,20 @@ class CoordinateRotaryAttention(VJEPA2RopeAttention):
         return self._attend(queries, query_tyx, keys, key_tyx, None)
 
     def _attend(self, queries: Tensor, query_tyx: Tensor, keys: Tensor, key_tyx: Tensor, bias: Tensor | None) -> Tensor:
-        def split(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
-
-        q = self.apply_rotary_embeddings(split(self.query(queries)), self.get_position_ids(queries, query_tyx))
-        k = self.apply_rotary_embeddings(split(self.key(keys)), self.get_position_ids(keys, key_tyx))
-        v = split(self.value(keys))
+        q, k, v = (
+            split_heads(part, self.num_attention_heads)
+            for part in (self.query(queries), self.key(keys), self.value(keys))
+        )
+        q = self.apply_rotary_embeddings(q, self.get_position_ids(queries, query_tyx))
+        k = self.apply_rotary_embeddings(k, self.get_position_ids(keys, key_tyx))
         mask = None if bias is None else bias.to(q.dtype)
         attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scaling)
         return self.proj(attended.transpose(1, 2).flatten(2))
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """[..., N, heads * head_dim] -> [..., heads, N, head_dim]."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(-3, -2)
 
 
 def block_config(*, mlp_ratio: float = 4.0, sdpa: bool = True) -> VJEPA2Config:

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from gazetools.schemas.arms import TrainedPart
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
-from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
-from gazetools.trainer.models.checks import check_model_settings
+from gazetools.schemas.training import RANDOM_WEIGHTS, EncoderSettings, TrainingConfig
+from gazetools.trainer.models.checks import check_model_settings, uses_heatmap
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.keys import from_upstream, load_strict
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import AttentiveClassifier
-from gazetools.trainer.models.sizes import check_heads, encoder_size
+from gazetools.trainer.models.sizes import check_heads, encoder_size, replace_settings
 from gazetools.trainer.models.transformers_folder import read_folder, transformers_folder
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 
@@ -36,8 +36,6 @@ class Pretrained:
     encoder: VideoEncoder
     predictor: dict[str, Tensor]
     """Weights by this package's names; empty with no_predictor."""
-    random_weights: bool
-    """Whether encoder and predictor are untrained."""
     notes: list[str]
     """Lines that the run shows."""
 
@@ -88,77 +86,35 @@ def _part(checkpoint: dict[str, Any], key: str, path: str) -> dict[str, Tensor]:
     return from_upstream({k: v for k, v in weights.items() if isinstance(v, Tensor)})
 
 
-def uses_heatmap(config: TrainingConfig) -> bool:
-    """Whether the model reads heatmaps."""
-    return config.experiment.data.use_heatmap and config.model_kwargs.pretrain_kwargs.predictor.fusion != "none"
-
-
 def load_pretrained(config: TrainingConfig) -> Pretrained:
     """The encoder (frozen, on the CPU) and the predictor's weights, from the checkpoint or from the config's seed.
 
-    Raises:
-        UsageError: the sizes do not fit each other.
-        EnvironmentLacksError: the checkpoint does not exist.
-        CheckpointError: the checkpoint does not fit the sizes.
+    Raises EnvironmentLacksError where the checkpoint does not exist, CheckpointError where it does not fit the sizes.
     """
-    model = config.model_kwargs
-    encoder_settings = model.pretrain_kwargs.encoder
-    size = encoder_size(encoder_settings)
-    random_weights = model.checkpoint == RANDOM_WEIGHTS
-    weights = {} if random_weights else read_weights(config)
-    notes: list[str] = []
+    model, settings = config.model_kwargs, config.model_kwargs.pretrain_kwargs.encoder
+    weights = {} if model.checkpoint == RANDOM_WEIGHTS else read_weights(config)
     torch.manual_seed(config.seed)
-    if random_weights:
-        notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
-    encoder = VideoEncoder(
-        embed_dim=size.embed_dim,
-        depth=size.depth,
-        num_heads=size.num_heads,
-        mlp_ratio=size.mlp_ratio,
-        patch_size=encoder_settings.patch_size,
-        tubelet_size=encoder_settings.tubelet_size,
-        sdpa=encoder_settings.use_sdpa,
-    )
-    if not random_weights:
+    encoder = build_encoder(settings)
+    if weights:
         load_strict(encoder, weights["encoder"], what=f"encoder weights of {model.checkpoint}")
     encoder.requires_grad_(False)
-    if encoder_settings.compile:
+    if settings.compile:
         encoder.compile()
-    predictor: dict[str, Tensor] = {}
+    predictor, notes = {}, []
     if not model.wrapper_kwargs.no_predictor:
-        if random_weights:
-            plain = _build_predictor(without_heatmap(config), size.embed_dim, {})
-            predictor = dict(plain.state_dict())
-        else:
+        if weights:
             predictor = weights["predictor"]
             notes.append(f"Predictor: {len(predictor)} tensors from the checkpoint.")
-    return Pretrained(
-        encoder=encoder.to(getattr(torch, encoder_settings.dtype)),
-        predictor=predictor,
-        random_weights=random_weights,
-        notes=notes,
-    )
+        else:
+            without_heatmap = replace_settings(config, predictor={"fusion": "none"})
+            predictor = dict(build_predictor(without_heatmap, encoder.embed_dim, {}).state_dict())
+    return Pretrained(encoder=encoder.to(getattr(torch, settings.dtype)), predictor=predictor, notes=notes)
 
 
-def without_heatmap(config: TrainingConfig) -> TrainingConfig:
-    """The same config without a heatmap: its predictor is V-JEPA 2's."""
-    return replace_settings(config, predictor={"fusion": "none"})
-
-
-def replace_settings(
-    config: TrainingConfig, *, predictor: dict[str, Any], optimization: dict[str, Any] | None = None
-) -> TrainingConfig:
-    """A copy of the config with other (already checked) values in the predictor's and the optimization's settings."""
-    model, experiment = config.model_kwargs, config.experiment
-    pretrain = model.pretrain_kwargs
-    pretrain = pretrain.model_copy(update={"predictor": pretrain.predictor.model_copy(update=predictor)})
-    optimization_settings = experiment.optimization.model_copy(update=optimization or {})
-    return config.model_copy(
-        update={
-            "model_kwargs": model.model_copy(update={"pretrain_kwargs": pretrain}),
-            "experiment": experiment.model_copy(update={"optimization": optimization_settings}),
-        }
-    )
+def build_encoder(settings: EncoderSettings) -> VideoEncoder:
+    """The encoder with initial weights."""
+    size, patch_size, tubelet_size = encoder_size(settings), settings.patch_size, settings.tubelet_size
+    return VideoEncoder(**vars(size), patch_size=patch_size, tubelet_size=tubelet_size, sdpa=settings.use_sdpa)
 
 
 def build_wrapper(config: TrainingConfig, shared: Pretrained, *, seed: int) -> AnticipativeWrapperHeatmap:
@@ -168,7 +124,7 @@ def build_wrapper(config: TrainingConfig, shared: Pretrained, *, seed: int) -> A
     predictor = None
     if not model.wrapper_kwargs.no_predictor:
         torch.manual_seed(seed)
-        predictor = _build_predictor(config, shared.encoder.embed_dim, shared.predictor)
+        predictor = build_predictor(config, shared.encoder.embed_dim, shared.predictor)
         load_strict(predictor, shared.predictor, what=f"predictor weights of {model.checkpoint}", new=HEATMAP_PREFIXES)
     wrapper = AnticipativeWrapperHeatmap(
         shared.encoder,
@@ -177,16 +133,13 @@ def build_wrapper(config: TrainingConfig, shared: Pretrained, *, seed: int) -> A
         crop_size=data.resolution,
         patch_size=shared.encoder.patch_size,
         tubelet_size=shared.encoder.tubelet_size,
-        no_predictor=model.wrapper_kwargs.no_predictor,
-        no_encoder=model.wrapper_kwargs.no_encoder,
-        num_output_frames=model.wrapper_kwargs.num_output_frames,
-        num_steps=model.wrapper_kwargs.num_steps,
         compat=config.compat,
+        **dict(model.wrapper_kwargs),
     )
     return wrapper.requires_grad_(False)
 
 
-def _build_predictor(
+def build_predictor(
     config: TrainingConfig, encoder_width: int, weights: dict[str, Tensor]
 ) -> VisionTransformerPredictorHeatmap:
     """The predictor, with sizes from the config, else from the shapes of `weights`, else from V-JEPA 2's release."""
@@ -240,30 +193,30 @@ def trained_part(config: TrainingConfig) -> TrainedPart:
     return config.experiment.optimization.train or ("heatmap" if uses_heatmap(config) else "probe")
 
 
-def choose_trained(wrapper: AnticipativeWrapperHeatmap, part: TrainedPart) -> dict[str, list[nn.Parameter]]:
-    """Switch gradients on for the part of the model that trains in addition to the probe.
+def choose_trained(
+    predictor: VisionTransformerPredictorHeatmap | None, part: TrainedPart
+) -> dict[str, list[nn.Parameter]]:
+    """Switch gradients on for the part of the predictor that trains in addition to the probe.
 
     `heatmap`: heatmap tokens and fusion. `predictor`: also the predictor's blocks, norm and output layer.
     `all_but_encoder`: also the predictor's input layer and mask tokens. The encoder never trains.
 
     Returns the trained parameters of each group, `heatmap` and `predictor`; groups without parameters are left out.
     """
-    groups: dict[str, list[nn.Parameter]] = {"heatmap": [], "predictor": []}
-    predictor = wrapper.predictor
-    if predictor is None or part == "probe":
-        if part != "probe":
-            raise UsageError(f"optimization.train={part}, but wrapper_kwargs.no_predictor leaves only the encoder.")
+    if part == "probe":
         return {}
+    if predictor is None:
+        raise UsageError(f"optimization.train={part}, but wrapper_kwargs.no_predictor leaves only the encoder.")
     if part == "heatmap" and predictor.heatmap_tokens is None:
         raise UsageError(
             "optimization.train=heatmap, but the model has no heatmap part.",
             hint="Set experiment.data.use_heatmap=true, or optimization.train=probe or predictor.",
         )
+    groups: dict[str, list[nn.Parameter]] = {}
     interface = ("predictor_embed.", "mask_tokens.")
     for name, parameter in predictor.named_parameters():
         is_heatmap = name.startswith(HEATMAP_PREFIXES)
-        trains = is_heatmap or part == "all_but_encoder" or (part == "predictor" and not name.startswith(interface))
-        if trains:
+        if is_heatmap or part == "all_but_encoder" or (part == "predictor" and not name.startswith(interface)):
             parameter.requires_grad_(True)
-            groups["heatmap" if is_heatmap else "predictor"].append(parameter)
-    return {name: parameters for name, parameters in groups.items() if parameters}
+            groups.setdefault("heatmap" if is_heatmap else "predictor", []).append(parameter)
+    return dict(sorted(groups.items()))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.models.fusion import check_fusion
+from gazetools.trainer.models.predictor import NUM_FRAMES_KEY
 from gazetools.trainer.models.sizes import check_heads, encoder_size
-from gazetools.trainer.models.wrapper import check_horizon
+
+
+def uses_heatmap(config: TrainingConfig) -> bool:
+    """Whether the model reads heatmaps."""
+    return config.experiment.data.use_heatmap and config.model_kwargs.pretrain_kwargs.predictor.fusion != "none"
 
 
 def check_model_settings(config: TrainingConfig) -> None:
@@ -35,7 +42,7 @@ def _check_names(config: TrainingConfig) -> None:
         temporal=predictor.temporal,
         heatmap_positions=predictor.heatmap_positions or "shared",
     )
-    if config.experiment.data.use_heatmap and predictor.fusion != "none":
+    if uses_heatmap(config):
         if module == known_modules[0] or predictor.model_name == known_predictors[0]:
             raise UsageError(
                 f"use_heatmap is true, but module_name {module!r} with model_name {predictor.model_name!r} takes no "
@@ -51,21 +58,14 @@ def _check_names(config: TrainingConfig) -> None:
 def _check_sizes(config: TrainingConfig) -> None:
     data, pretrain = config.experiment.data, config.model_kwargs.pretrain_kwargs
     size = encoder_size(pretrain.encoder)
-    if data.resolution % pretrain.encoder.patch_size:
-        raise UsageError(
-            f"experiment.data.resolution {data.resolution} is not a multiple of patch_size "
-            f"{pretrain.encoder.patch_size}."
-        )
-    if data.frames_per_clip % pretrain.encoder.tubelet_size:
-        raise UsageError(
-            f"experiment.data.frames_per_clip {data.frames_per_clip} is not a multiple of tubelet_size "
-            f"{pretrain.encoder.tubelet_size}."
-        )
+    for key, unit_key in (("resolution", "patch_size"), ("frames_per_clip", "tubelet_size")):
+        value, unit = getattr(data, key), getattr(pretrain.encoder, unit_key)
+        if value % unit:
+            raise UsageError(f"experiment.data.{key} {value} is not a multiple of {unit_key} {unit}.")
     heatmap_side = data.heatmap_resolution or data.resolution
     patches = pretrain.predictor.multiscale or [pretrain.predictor.heatmap_patch_size or pretrain.encoder.patch_size]
-    reads_maps = data.use_heatmap and pretrain.predictor.fusion != "none"
-    for heatmap_patch in patches:
-        if reads_maps and heatmap_side % heatmap_patch:
+    for heatmap_patch in patches if uses_heatmap(config) else ():
+        if heatmap_side % heatmap_patch:
             raise UsageError(
                 f"The heatmap's {heatmap_side} pixels are not a multiple of heatmap_patch_size {heatmap_patch}.",
                 hint="Set experiment.data.heatmap_resolution, or predictor.heatmap_patch_size or multiscale.",
@@ -80,22 +80,22 @@ def _check_sizes(config: TrainingConfig) -> None:
 
 
 def _check_horizon(config: TrainingConfig) -> None:
-    data, wrapper = config.experiment.data, config.model_kwargs.wrapper_kwargs
-    if wrapper.no_predictor:
+    """UsageError where the longest anticipation time lies beyond the predictor's positions."""
+    data, model = config.experiment.data, config.model_kwargs
+    if model.wrapper_kwargs.no_predictor:
         return
-    check_horizon(
-        frames_per_clip=data.frames_per_clip,
-        frames_per_second=data.frames_per_second,
-        tubelet_size=config.model_kwargs.pretrain_kwargs.encoder.tubelet_size,
-        num_output_frames=wrapper.num_output_frames,
-        num_frames=config.model_kwargs.pretrain_kwargs.predictor.num_frames,
-        longest_seconds=max(
-            data.anticipation_time_sec[1],
-            (data.train_anticipation_time_sec or (0.0, 0.0))[1],
-            *config.experiment.evaluation.horizons,
-        ),
-        compat=config.compat,
-    )
+    tubelet, num_frames = model.pretrain_kwargs.encoder.tubelet_size, model.pretrain_kwargs.predictor.num_frames
+    trained, horizons = data.train_anticipation_time_sec or (), config.experiment.evaluation.horizons
+    longest = max(*data.anticipation_time_sec, *trained, *horizons)
+    ahead = longest * data.frames_per_second / tubelet
+    ahead = int(ahead) if config.compat == "vjepa2" else ahead
+    needed = data.frames_per_clip // tubelet + ahead + max(model.wrapper_kwargs.num_output_frames // tubelet, 1)
+    if needed > num_frames // tubelet:
+        raise UsageError(
+            f"An anticipation time of {longest:g} s needs {needed:g} steps of {tubelet} frames, the predictor has "
+            f"{num_frames // tubelet} ({NUM_FRAMES_KEY} = {num_frames}).",
+            hint=f"Set {NUM_FRAMES_KEY}={math.ceil(needed) * tubelet} or shorten the anticipation time.",
+        )
 
 
 def _check_jepa(config: TrainingConfig) -> None:

@@ -38,15 +38,10 @@ class VideoEncoder(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """Tokens of `video` [B, 3, T, H, W]. Raises ValueError where T, H or W is no multiple of its patch."""
-        steps, rows, columns = self.grid_of(video)
+        patch = (self.tubelet_size, self.patch_size, self.patch_size)
+        if video.ndim != 5 or any(side % size or side == 0 for side, size in zip(video.shape[2:], patch, strict=True)):
+            raise ValueError(f"video must be [B, 3, T, H, W] with T, H, W multiples of {patch}, got {video.shape}")
+        steps, rows, columns = (side // size for side, size in zip(video.shape[2:], patch, strict=True))
         tokens = self.patch_embed(video.to(self.patch_embed.proj.weight.dtype))
         positions = grid_positions(steps, rows, columns, device=tokens.device).unsqueeze(0)
         return self.norm(run_blocks(self.blocks, tokens, positions))
-
-    def grid_of(self, video: Tensor) -> tuple[int, int, int]:
-        """(time steps, rows, columns) of the tokens of `video` [B, 3, T, H, W]."""
-        sides = tuple(video.shape[2:])
-        patch = (self.tubelet_size, self.patch_size, self.patch_size)
-        if video.ndim != 5 or any(side % size or side == 0 for side, size in zip(sides, patch, strict=True)):
-            raise ValueError(f"video must be [B, 3, T, H, W] with T, H, W multiples of {patch}, got {video.shape}")
-        return sides[0] // patch[0], sides[1] // patch[1], sides[2] // patch[2]

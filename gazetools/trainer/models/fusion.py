@@ -66,9 +66,7 @@ class HeatmapInput:
             elif heat.grid < side:
                 planes = functional.interpolate(planes, size=(side, side), mode="bilinear", align_corners=False)
             planes_of_scale.append(planes.reshape(batch, count, dim, -1).transpose(2, 3).reshape(batch, -1, dim))
-        total = planes_of_scale[0]
-        for planes in planes_of_scale[1:]:
-            total = total + planes
+        total = sum(planes_of_scale[1:], start=planes_of_scale[0])
         inside = (self.video_ids < total.shape[1]).unsqueeze(-1)
         index = self.video_ids.clamp(max=total.shape[1] - 1).unsqueeze(-1).expand(-1, -1, total.shape[-1])
         return torch.gather(total, 1, index) * inside
@@ -149,8 +147,8 @@ class AddedHeatmap(HeatmapFusion):
 
     def reset(self) -> None:
         """Zero the projection."""
-        nn.init.zeros_(self.proj.weight)
-        nn.init.zeros_(self.proj.bias)
+        for parameter in self.proj.parameters():
+            nn.init.zeros_(parameter)
 
     def change_context(self, embedded: Tensor, maps: HeatmapInput) -> Tensor:
         """Add the projection to each token."""
@@ -218,8 +216,8 @@ class HeatmapAttentionBias(HeatmapFusion):
 
     def reset(self) -> None:
         """No bias."""
-        nn.init.zeros_(self.to_bias.weight)
-        nn.init.zeros_(self.to_bias.bias)
+        for parameter in self.to_bias.parameters():
+            nn.init.zeros_(parameter)
 
     def block_arguments(self, maps: HeatmapInput, order: Tensor, positions: Tensor) -> dict[str, Any]:
         """Biases [B, depth, heads, N]; 0 for tokens to be predicted, which are not in the video."""

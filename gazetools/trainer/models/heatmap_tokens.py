@@ -32,12 +32,9 @@ class _Scale(nn.Module):
 
     def __init__(self, *, dim: int, grid: int, patch: int, depth: int, own_positions: bool) -> None:
         super().__init__()
-        self.grid = grid
         self.depth = depth
-        size = (patch, patch)
-        self.embed: nn.Module = (
-            nn.Conv3d(1, dim, (depth, *size), stride=(depth, *size)) if depth > 1 else nn.Conv2d(1, dim, size, size)
-        )
+        flat, deep = (patch, patch), (depth, patch, patch)
+        self.embed: nn.Module = nn.Conv3d(1, dim, deep, deep) if depth > 1 else nn.Conv2d(1, dim, flat, flat)
         self.modality = nn.Parameter(torch.empty(1, 1, 1, dim))
         """Tells heatmap tokens from video tokens at the same position, and the scales from each other."""
         nn.init.trunc_normal_(self.modality, std=0.02)
@@ -120,15 +117,13 @@ class HeatmapTokens(nn.Module):
         if heatmap.ndim != 4 or heatmap.shape[1] == 0:
             raise ValueError(f"heatmap must be [B, T, H, W] with T > 0, got {tuple(heatmap.shape)}")
         maps = heatmap.to(self.scales[0].modality.dtype)  # type: ignore[arg-type]
-        size, tubelet = self.tubelet_size, self.temporal == "tubelet"
-        if tubelet:
+        size, side = self.tubelet_size, (self.resolution, self.resolution)
+        if self.temporal == "tubelet":
             maps = pool_tubelets(maps, size)
         elif self.temporal == "conv" and maps.shape[1] % size:
             maps = torch.cat([maps, maps[:, -1:].expand(-1, size - maps.shape[1] % size, -1, -1)], dim=1)
-        if maps.shape[-2:] != (self.resolution, self.resolution):
-            maps = functional.interpolate(
-                maps, size=(self.resolution, self.resolution), mode="bilinear", align_corners=False
-            )
+        if maps.shape[-2:] != side:
+            maps = functional.interpolate(maps, size=side, mode="bilinear", align_corners=False)
         count = maps.shape[1] // (size if self.temporal == "conv" else 1)
         steps = torch.arange(count, device=maps.device)
         times = steps.float()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gazetools.schemas.errors import CheckpointError
 
-_PREFIXES = ("module.", "backbone.")
+_PREFIXES = re.compile(r"^(?:(?:module|backbone)\.)+")
 # Released checkpoints may hold these; with rotary positions nothing reads them.
 _UNUSED = {"pos_embed", "predictor_pos_embed"}
 _QKV = ("query", "key", "value")
@@ -18,13 +18,7 @@ _UPSTREAM_QKV = re.compile(r"^((?:predictor_)?blocks\.\d+\.)attn\.qkv\.(weight|b
 
 def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights without the prefixes `module.` and `backbone.` of Meta's training wrappers."""
-    result = {}
-    for key, value in state.items():
-        name = key
-        while name.startswith(_PREFIXES):
-            name = name.split(".", 1)[1]
-        result[name] = value
-    return result
+    return {_PREFIXES.sub("", key): value for key, value in state.items()}
 
 
 def from_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -52,24 +46,19 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, what: str, ne
     unexpected and mis-shaped keys; nothing is loaded then.
     """
     own = module.state_dict()
-    missing = [k for k in own if k not in state]
-    kept = [k for k in missing if k.startswith(new)] if new else []
-    missing = [k for k in missing if k not in kept]
+    kept = [k for k in own if k not in state and k.startswith(new)]
+    missing = [k for k in own if k not in state and not k.startswith(new)]
     unexpected = [k for k in state if k not in own]
     shapes = [
         f"{k}: file {tuple(state[k].shape)}, model {tuple(own[k].shape)}"
         for k in own
         if k in state and state[k].shape != own[k].shape
     ]
-    if missing or unexpected or shapes:
+    wrong = {"missing": missing, "unexpected": unexpected, "mis-shaped": shapes}
+    if any(wrong.values()):
+        parts = [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in wrong.items() if keys]
         raise CheckpointError(
-            f"The {what} do not fit the model: "
-            + "; ".join(
-                f"{len(keys)} {kind} ({_some(keys)})"
-                for kind, keys in (("missing", missing), ("unexpected", unexpected), ("mis-shaped", shapes))
-                if keys
-            )
-            + ".",
+            f"The {what} do not fit the model: {'; '.join(parts)}.",
             hint="Check model_kwargs.checkpoint, checkpoint_key and the sizes under pretrain_kwargs.",
             missing=missing,
             unexpected=unexpected,

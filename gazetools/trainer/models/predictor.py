@@ -14,22 +14,15 @@ from gazetools.trainer.models.blocks import NORM_EPS, build_blocks, init_like_up
 from gazetools.trainer.models.fusion import FUSIONS, HeatmapFusion, HeatmapInput, check_fusion
 from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
 
-_NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
+NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
 
 
 class VisionTransformerPredictorHeatmap(nn.Module):
     """Predicts video tokens at target positions from context tokens and, optionally, gaze heatmaps.
 
     Without a heatmap it computes exactly what V-JEPA 2's predictor does (facebookresearch/vjepa2
-    src/models/predictor.py). With one, by `fusion`:
-
-    - `interleave`: the heatmap tokens of a time step precede that step's video tokens; both share the rotary positions
-      of the video grid, where tokens of a coarser grid have the centres of the video cells that they cover.
-    - `add`: a zero-initialised projection of the heatmap is added to the video tokens.
-    - `cross_attention`: after every block, gated (from zero) attention of all tokens to the heatmap tokens.
-    - `attention_bias`: per block and head, a number (zero at first) on the attention logits of every video token.
-
-    All but `interleave` equal V-JEPA 2 before the first step. More fusions: a class in `models.fusion.FUSIONS`.
+    src/models/predictor.py). With one, `fusion` names a class of gazetools.trainer.models.fusion.FUSIONS; all but
+    `interleave` equal V-JEPA 2 before the first step.
 
     Args:
         img_size: side of the square crop in pixels (or a pair of equal sides).
@@ -102,11 +95,6 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         if not zero_init_mask_tokens:
             for token in self.mask_tokens:
                 nn.init.trunc_normal_(token, std=0.02)
-
-    @property
-    def num_patches(self) -> int:
-        """Number of positions; ids are 0..num_patches-1."""
-        return self.steps * self.grid * self.grid
 
     def forward(
         self,
@@ -182,7 +170,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
             raise UsageError(
                 f"The prediction reaches time step {last_step:g}, but the predictor's {self.steps} steps end at "
                 f"{self.steps - 1}.",
-                hint=f"Raise {_NUM_FRAMES_KEY}, or shorten the anticipation time.",
+                hint=f"Raise {NUM_FRAMES_KEY}, or shorten the anticipation time.",
             )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gazetools.schemas.errors import UsageError
-from gazetools.trainer.models.blocks import init_like_upstream
+from gazetools.trainer.models.blocks import init_like_upstream, split_heads
 
 PROBE_NORM_EPS = 1e-5
 TASKS = ("verb", "noun", "action")
@@ -26,10 +26,6 @@ class _Mlp(nn.Module):
         return self.fc2(functional.gelu(self.fc1(x)))
 
 
-def _split_heads(x: Tensor, num_heads: int) -> Tensor:
-    return x.unflatten(-1, (num_heads, -1)).transpose(-3, -2)
-
-
 class _SelfAttention(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -38,7 +34,7 @@ class _SelfAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (_split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))
+        q, k, v = (split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))
         return self.proj(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -63,8 +59,8 @@ class _CrossAttention(nn.Module):
         self.kv = nn.Linear(width, 2 * width)
 
     def forward(self, queries: Tensor, x: Tensor) -> Tensor:
-        q = _split_heads(self.q(queries), self.num_heads)
-        k, v = (_split_heads(part, self.num_heads) for part in self.kv(x).chunk(2, dim=-1))
+        q = split_heads(self.q(queries), self.num_heads)
+        k, v = (split_heads(part, self.num_heads) for part in self.kv(x).chunk(2, dim=-1))
         return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
@@ -107,8 +103,6 @@ class AttentiveClassifier(nn.Module):
 
     Args:
         num_classes: task -> number of classes; `{"action": n}` or all of verb, noun and action.
-        embed_dim: channels of the tokens.
-        num_heads: attention heads.
         depth: blocks in all: depth - 1 of self-attention and one of cross-attention.
     """
 
@@ -125,15 +119,12 @@ class AttentiveClassifier(nn.Module):
         self.pooler = AttentivePooler(width=embed_dim, num_heads=num_heads, depth=depth, num_queries=len(self.tasks))
         for task in self.tasks:
             setattr(self, f"{task}_classifier", nn.Linear(embed_dim, num_classes[task]))
-        self._initialise()
+        nn.init.trunc_normal_(self.pooler.query_tokens, std=0.02)
+        init_like_upstream(self.pooler, self.pooler.blocks, output_layers=("attn.proj", "mlp.fc2"))
+        with torch.no_grad():  # the cross-attention block has the factor of the last block
+            self.pooler.cross_attention_block.mlp.fc2.weight.div_(math.sqrt(2.0 * max(len(self.pooler.blocks), 1)))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Logits [B, classes] by task."""
         pooled = self.pooler(x)
         return {task: getattr(self, f"{task}_classifier")(pooled[:, i]) for i, task in enumerate(self.tasks)}
-
-    def _initialise(self) -> None:
-        nn.init.trunc_normal_(self.pooler.query_tokens, std=0.02)
-        init_like_upstream(self.pooler, self.pooler.blocks, output_layers=("attn.proj", "mlp.fc2"))
-        with torch.no_grad():  # the cross-attention block has the factor of the last block
-            self.pooler.cross_attention_block.mlp.fc2.weight.div_(math.sqrt(2.0 * max(len(self.pooler.blocks), 1)))

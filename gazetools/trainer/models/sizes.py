@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.training import EncoderSettings
+from gazetools.schemas.training import EncoderSettings, TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +50,21 @@ def encoder_size(settings: EncoderSettings) -> EncoderSize:
             hint=f"Known: {', '.join(ENCODER_SIZES)}; embed_dim, depth, num_heads and mlp_ratio replace its sizes.",
         )
     known = ENCODER_SIZES[name]
-    size = EncoderSize(
-        embed_dim=settings.embed_dim or known.embed_dim,
-        depth=settings.depth or known.depth,
-        num_heads=settings.num_heads or known.num_heads,
-        mlp_ratio=settings.mlp_ratio or known.mlp_ratio,
-    )
+    size = replace(known, **{key: value for key in vars(known) if (value := getattr(settings, key))})
     check_heads("encoder", size.embed_dim, size.num_heads)
     return size
+
+
+def replace_settings(
+    config: TrainingConfig, *, optimization: dict[str, Any] | None = None, **parts: dict[str, Any]
+) -> TrainingConfig:
+    """A copy of the config with other (already checked) values in `optimization` and the `encoder` or `predictor`."""
+    model, experiment = config.model_kwargs, config.experiment
+    pretrain = model.pretrain_kwargs
+    changed = {part: getattr(pretrain, part).model_copy(update=values) for part, values in parts.items()}
+    model = model.model_copy(update={"pretrain_kwargs": pretrain.model_copy(update=changed)})
+    changed = {"optimization": experiment.optimization.model_copy(update=optimization)}
+    return config.model_copy(update={"model_kwargs": model, "experiment": experiment.model_copy(update=changed)})
 
 
 def check_heads(part: str, width: int, num_heads: int) -> None:

@@ -14,7 +14,7 @@ from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
 from gazetools.trainer.models.blocks import NORM_EPS
-from gazetools.trainer.models.sizes import ENCODER_SIZES, encoder_size
+from gazetools.trainer.models.sizes import ENCODER_SIZES, encoder_size, replace_settings
 
 CONFIG_NAME, WEIGHTS_NAME, SHARDS_NAME = "config.json", "model.safetensors", "model.safetensors.index.json"
 
@@ -89,15 +89,12 @@ def with_checkpoint_sizes(config: TrainingConfig) -> TrainingConfig:
         return config
     facts = _read_facts(folder)
     pretrain = config.model_kwargs.pretrain_kwargs
-    found = {
-        "encoder": {own: facts[key] for key, own in _ENCODER_KEYS.items() if key in facts},
-        "predictor": {own: facts[key] for key, own in _PREDICTOR_KEYS.items() if key in facts},
-    }
+    tables = {"encoder": _ENCODER_KEYS, "predictor": _PREDICTOR_KEYS}
+    found = {part: {own: facts[key] for key, own in keys.items() if key in facts} for part, keys in tables.items()}
     if "model_name" not in pretrain.encoder.model_fields_set:
         names = [name for name, size in ENCODER_SIZES.items() if vars(size).items() <= found["encoder"].items()]
         found["encoder"] |= {"model_name": names[0]} if names else {}
     problems = []
-    changed: dict[str, Any] = {}
     for part, values in found.items():
         settings = getattr(pretrain, part)
         explicit = {key: getattr(settings, key) for key in values if key in settings.model_fields_set}
@@ -108,15 +105,13 @@ def with_checkpoint_sizes(config: TrainingConfig) -> TrainingConfig:
             for key, value in explicit.items()
             if value is not None and value != values.get(key, value)
         ]
-        changed[part] = settings.model_copy(update=values)
     if problems:
         raise UsageError(
             f"The config does not fit {folder / CONFIG_NAME}: {' '.join(problems)}",
             hint="Remove these keys: they come from the checkpoint.",
             problems=problems,
         )
-    model = config.model_kwargs.model_copy(update={"pretrain_kwargs": pretrain.model_copy(update=changed)})
-    return config.model_copy(update={"model_kwargs": model})
+    return replace_settings(config, **found)
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

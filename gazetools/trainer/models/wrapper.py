@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import Compat
-from gazetools.trainer.models.predictor import _NUM_FRAMES_KEY, VisionTransformerPredictorHeatmap
+from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 
 
 class AnticipativeWrapperHeatmap(nn.Module):
@@ -24,7 +22,6 @@ class AnticipativeWrapperHeatmap(nn.Module):
     Args:
         encoder: video [B, 3, T, H, W] -> tokens [B, N, D]; has `embed_dim`.
         predictor: the predictor; None only with `no_predictor`.
-        frames_per_second: rate of the clip's frames.
         num_output_frames: frames predicted per step, at least one tubelet.
         num_steps: predictions in a row, each with the previous one as input; tokens and heatmap move on in the window
             while position ids stay, as upstream.
@@ -48,8 +45,6 @@ class AnticipativeWrapperHeatmap(nn.Module):
         compat: Compat = "none",
     ) -> None:
         super().__init__()
-        if no_predictor and no_encoder:
-            raise UsageError("no_predictor and no_encoder leave no tokens.", hint="Set one of them to false.")
         if predictor is None and not no_predictor:
             raise ValueError("a predictor is needed unless no_predictor is set")
         self.encoder = encoder
@@ -108,13 +103,12 @@ class AnticipativeWrapperHeatmap(nn.Module):
         device = context.device
         masks_x = torch.arange(count, device=device).expand(batch, -1)
         first = (count + cells * whole_steps).to(device)
+        fraction = None if fraction is None else fraction.to(device)
         masks_y = torch.arange(predicted_count, device=device) + first[:, None]
         outputs = [] if self.no_encoder else [context]
         window, maps = context, heatmap
         for _ in range(self.num_steps):
-            predicted = self.predictor(
-                window, masks_x, masks_y, maps, target_time_offset=fraction.to(device) if fraction is not None else None
-            )
+            predicted = self.predictor(window, masks_x, masks_y, maps, target_time_offset=fraction)
             outputs.append(predicted)
             window = torch.cat([window[:, predicted_count:], predicted.to(window.dtype)], dim=1)
             if maps is not None:
@@ -136,26 +130,3 @@ class AnticipativeWrapperHeatmap(nn.Module):
             return steps.to(torch.int64), None
         whole = torch.floor(steps)
         return whole.to(torch.int64), (steps - whole).float()
-
-
-def check_horizon(
-    *,
-    frames_per_clip: int,
-    frames_per_second: float,
-    tubelet_size: int,
-    num_output_frames: int,
-    num_frames: int,
-    longest_seconds: float,
-    compat: Compat = "none",
-) -> None:
-    """Raise UsageError where the longest anticipation time lies beyond the predictor's positions."""
-    steps = longest_seconds * frames_per_second / tubelet_size
-    steps = int(steps) if compat == "vjepa2" else steps
-    needed_steps = frames_per_clip // tubelet_size + steps + max(num_output_frames // tubelet_size, 1)
-    if needed_steps > num_frames // tubelet_size:
-        needed_frames = math.ceil(needed_steps) * tubelet_size
-        raise UsageError(
-            f"An anticipation time of {longest_seconds:g} s needs {needed_steps:g} steps of {tubelet_size} frames, "
-            f"the predictor has {num_frames // tubelet_size} ({_NUM_FRAMES_KEY} = {num_frames}).",
-            hint=f"Set {_NUM_FRAMES_KEY}={needed_frames} or shorten the anticipation time.",
-        )

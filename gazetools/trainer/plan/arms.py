@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gazetools.schemas.arms import DEFAULT_SOURCE, ArmSettings, Control
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.maps.build import source_settings
-from gazetools.trainer.models.build import replace_settings, trained_part, uses_heatmap
-from gazetools.trainer.models.checks import check_model_settings
+from gazetools.trainer.models.build import trained_part
+from gazetools.trainer.models.checks import check_model_settings, uses_heatmap
+from gazetools.trainer.models.sizes import replace_settings
 
 MAIN = "main"
 """Name of the only arm where the config lists none."""
@@ -47,7 +47,7 @@ def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
         own = _with_positions(_with_values(config, arm), arm.source)
         arms.append((arm, arm.seeds or [config.seed], own))
     heads = config.experiment.optimization.head
-    chosen = [heads] if heads is not None else list(range(len(config.experiment.optimization.multihead_kwargs)))
+    chosen = range(len(config.experiment.optimization.multihead_kwargs)) if heads is None else [heads]
     several_seeds = any(len(seeds) > 1 for _, seeds, _ in arms)
     known = list(dict.fromkeys([DEFAULT_SOURCE, *config.experiment.data.heatmap_sources]))
     problems, specs = [], []
@@ -83,12 +83,6 @@ def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
     if problems:
         raise UsageError(" ".join(problems), problems=problems)
     return specs
-
-
-def shuffled_sources(specs: Sequence[LearnerSpec]) -> list[str]:
-    """The data's names of the sources that an arm sees shuffled."""
-    found = {shuffled_source(spec) for spec in specs}
-    return sorted(name for name in found if name is not None)
 
 
 def shuffled_source(spec: LearnerSpec) -> str | None:

@@ -52,12 +52,7 @@ class Problems:
 
 
 def check_weights_exist(config: TrainingConfig) -> None:
-    """Check the paths `classifier_checkpoint` and `model_kwargs.checkpoint`.
-
-    Raises:
-        UsageError: the first one, which is the user's own, does not exist.
-        EnvironmentLacksError: the second one, which can be downloaded, does not exist.
-    """
+    """Raise UsageError where `classifier_checkpoint` is missing, EnvironmentLacksError where `checkpoint` is."""
     given = config.classifier_checkpoint
     if given is not None and not Path(given).exists():
         raise UsageError(

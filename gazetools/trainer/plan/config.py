@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import copy
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,9 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from gazetools.io.yaml_files import parse_yaml, read_yaml_mapping
-from gazetools.schemas.base import StrictModel, parse_settings
+from gazetools.schemas.base import parse_settings
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.flags import field_docstrings
 from gazetools.schemas.training import TrainingConfig
 
 _MAX_DEPTH = 32
@@ -41,24 +40,22 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict
 def _set_at(values: dict[str, Any], parts: list[str], value: Any, override: str) -> None:
     current: Any = values
     for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
+        key: Any = part
         if isinstance(current, list):
             if not part.isdigit() or int(part) >= len(current):
                 raise UsageError(
                     f"The override {override!r} names entry {part!r} of a list with {len(current)} entries.",
                     hint=f"Use a number in 0..{len(current) - 1}, or set the whole list.",
                 )
-            key: Any = int(part)
-        elif isinstance(current, dict):
-            key = part
-            if not last and current.get(key) is None:
-                current[key] = {}
-        else:
+            key = int(part)
+        elif not isinstance(current, dict):
             raise UsageError(
                 f"The override {override!r} goes below '{'.'.join(parts[:depth])}', which is a single value."
             )
-        if last:
+        if depth == len(parts) - 1:
             current[key] = value
+        elif isinstance(current, dict) and current.get(key) is None:
+            current[key] = current = {}
         else:
             current = current[key]
 
@@ -87,19 +84,7 @@ class _DescribedFields(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
         made = super().model_schema(schema)
-        for base in reversed([base for base in schema["cls"].__mro__ if issubclass(base, StrictModel)]):
-            for name, text in _field_docstrings(base).items():
-                if name in made.get("properties", {}):
-                    made["properties"][name]["description"] = text
+        for name, text in field_docstrings(schema["cls"]).items():
+            if name in made.get("properties", {}):
+                made["properties"][name]["description"] = " ".join(text.split())
         return made
-
-
-def _field_docstrings(model: type) -> dict[str, str]:
-    """Field -> text of the docstring under it, in the class's own body."""
-    statement = ast.parse(inspect.getsource(model)).body[0]
-    assert isinstance(statement, ast.ClassDef)
-    found = {}
-    for field, after in zip(statement.body, statement.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            found[ast.unparse(field.target)] = " ".join(str(after.value.value).split())
-    return found

@@ -10,7 +10,8 @@ import torch
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
 from gazetools.trainer.data.maps.build import source_kinds
-from gazetools.trainer.models.build import trained_part, uses_heatmap
+from gazetools.trainer.models.build import trained_part
+from gazetools.trainer.models.checks import uses_heatmap
 from gazetools.trainer.models.transformers_folder import transformers_folder
 from gazetools.trainer.plan.arms import plan_learners
 
@@ -20,6 +21,7 @@ _HEATMAP_KEYS = (
     "heatmap_base_path", "heatmap_sources", "heatmap_view", "heatmap_resolution", "heatmap_frame_tolerance",
     "heatmap_inout", "heatmap_random_resize_scale", "missing", "allow_future",
 )  # fmt: skip
+_CLUSTER_KEYS = ("nodes", "tasks_per_node", "cpus_per_task", "mem_per_gpu")
 _CROP_KEYS = ("random_resize_scale", "random_resize_aspect_ratio", "random_horizontal_flip")
 
 _Rules = list[tuple[str, bool, list[str]]]
@@ -77,33 +79,23 @@ def _is_written(settings: Any, key: str) -> bool:
 
 
 def _general_rules(config: TrainingConfig, device: torch.device) -> _Rules:
-    data, checkpoint = config.experiment.data, config.model_kwargs.checkpoint
+    data, optimization = config.experiment.data, config.experiment.optimization
+    checkpoint = config.model_kwargs.checkpoint
     is_random, on_cpu = checkpoint == RANDOM_WEIGHTS, device.type != "cuda"
     recomputes = config.model_kwargs.pretrain_kwargs.encoder.use_activation_checkpointing
     has_several = not is_random and transformers_folder(checkpoint) is None
     tables = [f"{part}.{key}" for part in (_ENCODER, _PREDICTOR) for key in ("uniform_power", "wide_silu")]
+    names = [f"{part}.checkpoint_key" for part in (_ENCODER, _PREDICTOR)]
     return [
         ("there is one kind of evaluation", True, ["eval_name"]),
-        (
-            "for a cluster's scheduler; processes are started by --gpus, --processes and --nodes",
-            True,
-            ["nodes", "tasks_per_node", "cpus_per_task", "mem_per_gpu"],
-        ),
+        ("for a cluster's scheduler; processes are started by --gpus, --processes and --nodes", True, [*_CLUSTER_KEYS]),
         ("the annotation files say what they are", True, [f"{_DATA}.dataset"]),
         ("only with position tables and SiLU blocks; these models use rotary positions and GELU", True, tables),
         ("only with CUDA", on_cpu and data.pin_memory, [f"{_DATA}.pin_memory"]),
-        (
-            "only with CUDA",
-            on_cpu and config.experiment.optimization.use_bfloat16,
-            [f"{_OPTIMIZATION}.use_bfloat16"],
-        ),
-        ("loss names one", config.experiment.optimization.loss is not None, [f"{_OPTIMIZATION}.use_focal_loss"]),
+        ("only with CUDA", on_cpu and optimization.use_bfloat16, [f"{_OPTIMIZATION}.use_bfloat16"]),
+        ("loss names one", optimization.loss is not None, [f"{_OPTIMIZATION}.use_focal_loss"]),
         ("the frozen encoder keeps no activations", recomputes, [f"{_ENCODER}.use_activation_checkpointing"]),
-        (
-            f"checkpoint: {checkpoint} is no file with several models",
-            not has_several,
-            [f"{_ENCODER}.checkpoint_key", f"{_PREDICTOR}.checkpoint_key"],
-        ),
+        (f"checkpoint: {checkpoint} is no file with several models", not has_several, names),
         ("the checkpoint has the mask tokens", not is_random, [f"{_PREDICTOR}.zero_init_mask_tokens"]),
     ]
 

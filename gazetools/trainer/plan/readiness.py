@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding, Severity
@@ -39,32 +38,20 @@ def readiness_findings(config_path: str | Path, dataset_path: str | Path | None 
     except GazetoolsError as error:
         remedy = error.hint or "Correct the data or the config."
         return [*findings, _finding("training-data", "error", error.message, remedy)]
-    survey = plan.survey
-    findings += [
-        _finding(
-            "training-coverage",
-            "warning",
-            f"The video {video_id!r} of the annotations has no heatmaps; policy missing: "
-            f"{config.experiment.data.missing}.",
-            "Extract and pack it.",
-            video_id,
-        )
-        for video_id in (survey.missing if survey is not None else ())
-    ]
+    for video_id in plan.survey.missing if plan.survey is not None else ():
+        text = f"The video {video_id!r} of the annotations has no heatmaps; policy missing: "
+        text += f"{config.experiment.data.missing}."
+        findings.append(_finding("training-coverage", "warning", text, "Extract and pack it.", video_id))
     for split in (plan.train, *plan.validation):
-        low = survey is not None and split.coverage < _LOW_COVERAGE
-        findings.append(
-            _finding(
-                "training-coverage",
-                "warning" if low else "note",
-                f"{split.name} (anchor {split.anchor.name}): {len(split.clips)} clips, heatmaps for "
-                f"{100 * split.coverage:.1f} %.",
-                "Check heatmap_base_path and the video ids." if low else "Nothing to do.",
-            )
-        )
+        text = f"{split.name} (anchor {split.anchor.name}): {len(split.clips)} clips, heatmaps for "
+        text += f"{100 * split.coverage:.1f} %."
+        if plan.survey is not None and split.coverage < _LOW_COVERAGE:
+            remedy = "Check heatmap_base_path and the video ids."
+            findings.append(_finding("training-coverage", "warning", text, remedy))
+        else:
+            findings.append(_finding("training-coverage", "note", text, "Nothing to do."))
     return findings
 
 
 def _finding(code: str, severity: Severity, message: str, remedy: str, video_id: str | None = None) -> Finding:
-    values: dict[str, Any] = {"code": code, "severity": severity, "message": message, "remedy": remedy}
-    return Finding(video_id=video_id, frames=None, **values)
+    return Finding(code=code, severity=severity, video_id=video_id, frames=None, message=message, remedy=remedy)

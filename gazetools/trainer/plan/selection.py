@@ -29,11 +29,8 @@ def hold_out(train: SplitPlan, share: float, *, seed: int) -> tuple[SplitPlan, S
     ids.sort(key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     chosen = set(ids[: min(max(round(share * len(ids)), 1), len(ids) - 1)])
     parts = [[clip for clip in train.clips if (clip.segment.group in chosen) == selects] for selects in (False, True)]
-    counts = {**train.counts, HELD_OUT: len(parts[1])}
-    return (
-        dataclasses.replace(train, clips=parts[0], counts=counts),
-        dataclasses.replace(train, name=HELD_OUT, clips=parts[1], counts={"rows": len(parts[1])}),
-    )
+    trains = dataclasses.replace(train, clips=parts[0], counts={**train.counts, HELD_OUT: len(parts[1])})
+    return trains, dataclasses.replace(train, name=HELD_OUT, clips=parts[1], counts={"rows": len(parts[1])})
 
 
 def at_horizons(validation: SplitPlan, horizons: list[float]) -> dict[float, SplitPlan]:
@@ -43,21 +40,17 @@ def at_horizons(validation: SplitPlan, horizons: list[float]) -> dict[float, Spl
     """
     if not horizons:
         return {}
-    point = max(validation.anchor.point)
+    point, longest = max(validation.anchor.point), max(horizons)
     clips = [
         clip
         for clip in validation.clips
-        if anchor_seconds(clip.segment.start_seconds, clip.segment.stop_seconds, point) - max(horizons) > 0
+        if anchor_seconds(clip.segment.start_seconds, clip.segment.stop_seconds, point) > longest
     ]
     if not clips:
         raise UsageError(
-            f"No validation clip begins more than {max(horizons):g} s into its video.",
+            f"No validation clip begins more than {longest:g} s into its video.",
             hint="Shorten experiment.evaluation.horizons.",
         )
     counts = {"rows": len(validation.clips), "no_observation": len(validation.clips) - len(clips)}
-    return {
-        horizon: dataclasses.replace(
-            validation, name="horizon", clips=clips, anticipation_seconds=(horizon, horizon), counts=counts
-        )
-        for horizon in horizons
-    }
+    split = dataclasses.replace(validation, name="horizon", clips=clips, counts=counts)
+    return {horizon: dataclasses.replace(split, anticipation_seconds=(horizon, horizon)) for horizon in horizons}

@@ -21,10 +21,9 @@ from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, SplitPlan, plan_data
 from gazetools.trainer.folder.checkpoints import list_checkpoints
 from gazetools.trainer.folder.paths import RunFolder
-from gazetools.trainer.logs.tensorboard import require_tensorboard
-from gazetools.trainer.logs.wandb import require_wandb
+from gazetools.trainer.logs.guarded import require_package
 from gazetools.trainer.models.checks import future_frame_count
-from gazetools.trainer.plan.arms import LearnerSpec, plan_learners, shuffled_sources
+from gazetools.trainer.plan.arms import LearnerSpec, plan_learners, shuffled_source
 from gazetools.trainer.plan.checks import Problems, check_memory, check_weights_exist, choose_device
 from gazetools.trainer.plan.describe import describe_model
 from gazetools.trainer.plan.selection import at_horizons, hold_out
@@ -66,6 +65,7 @@ class RunPlan:
         """The clips of a split as tensors, with heatmaps where any arm reads them."""
         data, losses = self.config.experiment.data, self.config.experiment.optimization.losses
         reads = any(spec.source for spec in self.learners)
+        shuffled = {shuffled_source(spec) for spec in self.learners}
         return ClipDataset(
             split,
             data,
@@ -75,10 +75,10 @@ class RunPlan:
                 seed=self.config.seed,
                 compat=self.config.compat,
                 index_cache=None if data.index_cache else self.folder.frame_indexes,
-                shuffled=tuple(shuffled_sources(self.learners)),
+                shuffled=tuple(sorted(name for name in shuffled if name is not None)),
                 future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
             ),
-            heatmaps=build_sources(data) if reads else None,
+            heatmaps=build_sources(data) if reads else {},
             features=features,
         )
 
@@ -100,9 +100,7 @@ class RunPlan:
 def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
     """Check everything that can be checked before heavy work, and report all problems at once.
 
-    Raises:
-        UsageError: settings or data are wrong (exit code 2).
-        EnvironmentLacksError: a package, a device or weights are missing (exit code 3).
+    Raises UsageError where settings or data are wrong, EnvironmentLacksError where a package, a device or weights lack.
     """
     trained = RunFolder(Path(config.folder) / config.tag if config.tag else Path(config.folder))
     measures_itself = config.val_only and config.classifier_checkpoint is None
@@ -110,9 +108,13 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
     problems = Problems()
     with problems.gather():
         learners = plan_learners(config)
-    for check in (require_wandb, require_tensorboard, check_weights_exist):
-        with problems.gather():
-            check(config)
+    experiment = config.experiment
+    with problems.gather():
+        require_package("wandb", "experiment.wandb.enable", wanted=experiment.wandb.enable)
+    with problems.gather():
+        require_package("tensorboard", "experiment.tensorboard", wanted=experiment.tensorboard)
+    with problems.gather():
+        check_weights_exist(config)
     with problems.gather():
         device = choose_device(config)
     with problems.gather():
@@ -121,11 +123,10 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
         if not dry_run and not problems.found:
             check_writable_folder(folder.path, option="folder")
     anchors = resolve_anchors(config)
-    evaluation = config.experiment.evaluation
     try:
-        data = plan_data(config.experiment.data, anchors, compat=config.compat)
-        train, selecting = hold_out(data.train, evaluation.held_out, seed=config.seed)
-        horizons = at_horizons(data.validation[0], evaluation.horizons)
+        data = plan_data(experiment.data, anchors, compat=config.compat)
+        train, selecting = hold_out(data.train, experiment.evaluation.held_out, seed=config.seed)
+        horizons = at_horizons(data.validation[0], experiment.evaluation.horizons)
     except UsageError as error:
         problems.add(error)
         _gather_data_problems(problems, config, str(error))

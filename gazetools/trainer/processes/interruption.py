@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Signals that end a run; a second one has its usual effect."""
-WARNING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
+WARNING_SIGNALS = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
 """Warnings of a scheduler (Slurm's `--signal=USR1@300`), which may send several; unhandled they kill the process."""
 
 
@@ -30,9 +30,7 @@ class Interruption:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._restore((*STOP_SIGNALS, *WARNING_SIGNALS))
 
     def arm(self) -> None:

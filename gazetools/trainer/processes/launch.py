@@ -9,27 +9,16 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from gazetools.io.atomic import write_bytes_atomic
-from gazetools.schemas.errors import ExitCode
+from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, UsageError
+from gazetools.schemas.launch import LaunchOptions
 from gazetools.trainer.processes.interruption import STOP_SIGNALS, WARNING_SIGNALS
 
 _EXIT_FILE = "GAZETOOLS_EXIT_FILE"
 _READY_FILE = "GAZETOOLS_READY_FILE"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rendezvous:
-    """Meeting point of the processes of several machines, as torchrun's flags describe it."""
-
-    nodes: int = 1
-    node_rank: int | None = None
-    endpoint: str | None = None
-    """HOST:PORT of the first machine."""
-    run_id: str | None = None
 
 
 def is_worker() -> bool:
@@ -37,21 +26,38 @@ def is_worker() -> bool:
     return "WORLD_SIZE" in os.environ and "RANK" in os.environ
 
 
-def torchrun_command(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) -> list[str]:
+def devices_for(gpus: str) -> tuple[int, str]:
+    """(processes, device) for `--gpus`: 0, a number or `all`."""
+    if gpus != "all" and not gpus.isdigit():
+        raise UsageError(f"--gpus {gpus}: a number or `all` is wanted.", hint="Use --gpus 0, --gpus 1 or --gpus all.")
+    if gpus == "0":
+        return 1, "cpu"
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = found if gpus == "all" else int(gpus)
+    if count > found or count == 0:
+        raise EnvironmentLacksError(
+            f"--gpus {gpus}: torch {torch.__version__} sees {found} CUDA device(s).",
+            hint="Use --gpus 0, or install a CUDA build of torch.",
+        )
+    return count, "cuda"
+
+
+def torchrun_command(arguments: Sequence[str], *, processes: int, machines: LaunchOptions) -> list[str]:
     """The command `python -m torch.distributed.run ... -m gazetools ARGUMENTS`."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
-    if rendezvous.nodes == 1 and rendezvous.endpoint is None:
+    if machines.nodes == 1 and machines.rdzv_endpoint is None:
         command.append("--standalone")  # a free port on this machine
     else:
-        command += ["--nnodes", str(rendezvous.nodes), "--rdzv-backend", "c10d"]
-        command += ["--rdzv-endpoint", rendezvous.endpoint or ""]
-        command += ["--rdzv-id", rendezvous.run_id or "gazetools"]
-        if rendezvous.node_rank is not None:
-            command += ["--node-rank", str(rendezvous.node_rank)]
+        command += ["--nnodes", str(machines.nodes), "--rdzv-backend", "c10d"]
+        command += ["--rdzv-endpoint", machines.rdzv_endpoint or "", "--rdzv-id", machines.rdzv_id or "gazetools"]
+        if machines.node_rank is not None:
+            command += ["--node-rank", str(machines.node_rank)]
     return [*command, "-m", "gazetools", *arguments]
 
 
-def launch(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) -> int:
+def launch(arguments: Sequence[str], *, processes: int, machines: LaunchOptions) -> int:
     """Run `gazetools ARGUMENTS` in `processes` processes; the exit code is that of its first worker.
 
     torchrun ends with 1 whatever a worker ended with (also after a saved interruption), so that the first worker
@@ -64,7 +70,7 @@ def launch(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) 
         environment |= {_EXIT_FILE: str(file), _READY_FILE: str(ready)}
         sent_on: list[int] = []
         child = subprocess.Popen(
-            torchrun_command(arguments, processes=processes, rendezvous=rendezvous),
+            torchrun_command(arguments, processes=processes, machines=machines),
             env=environment,
             start_new_session=True,  # a terminal's Ctrl-C must not reach the workers twice
         )
@@ -79,11 +85,11 @@ def launch(arguments: Sequence[str], *, processes: int, rendezvous: Rendezvous) 
             else:
                 child.send_signal(signal.SIGTERM)  # nothing to save yet
 
-        before = {number: signal.signal(number, send_on) for number in (*STOP_SIGNALS, *WARNING_SIGNALS)}
+        previous = {number: signal.signal(number, send_on) for number in (*STOP_SIGNALS, *WARNING_SIGNALS)}
         try:
             code = child.wait()
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
         if file.is_file():
             return int(file.read_text())

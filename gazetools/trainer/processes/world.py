@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -17,19 +18,18 @@ _TIMEOUT = timedelta(minutes=30)
 """Time that a rank may take, for example to decode a long clip; a rank that hangs ends the run."""
 
 
+@dataclass(kw_only=True, eq=False)
 class World:
-    """The processes of a run: `rank` of `size`; rank 0 leads.
+    """The processes of a run: `rank` of `size`; rank 0 leads."""
 
-    Args:
-        cpu_group: group for numbers and objects on the CPU; None: the default group.
-    """
+    rank: int = 0
+    size: int = 1
+    cpu_group: Any = None
+    """Group for numbers and objects on the CPU; None: the default group."""
 
-    def __init__(self, *, rank: int = 0, size: int = 1, cpu_group: Any = None) -> None:
-        if not 0 <= rank < size:
-            raise ValueError(f"rank {rank} of {size} does not exist")
-        self.rank = rank
-        self.size = size
-        self._cpu_group = cpu_group
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.size:
+            raise ValueError(f"rank {self.rank} of {self.size} does not exist")
 
     @property
     def leads(self) -> bool:
@@ -42,7 +42,7 @@ class World:
             return list(values)
         total = torch.tensor(list(values), dtype=torch.float64)
         parts = [torch.empty_like(total) for _ in range(self.size)]
-        distributed.all_gather(parts, total, group=self._cpu_group)
+        distributed.all_gather(parts, total, group=self.cpu_group)
         # Added in the order of ranks, so that every rank has the same bits.
         return torch.stack(parts).sum(0).tolist()
 
@@ -55,7 +55,7 @@ class World:
         if self.size == 1:
             return [value]
         parts: list[Any] = [None] * self.size
-        distributed.all_gather_object(parts, value, group=self._cpu_group)
+        distributed.all_gather_object(parts, value, group=self.cpu_group)
         return parts
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
@@ -65,8 +65,7 @@ class World:
         """
         if self.size == 1:
             return
-        have = [float(p.grad is not None) for p in parameters]
-        anywhere = self.sum(have)
+        anywhere = self.sum([float(p.grad is not None) for p in parameters])
         chosen = [p for p, count in zip(parameters, anywhere, strict=True) if count]
         for parameter in chosen:
             if parameter.grad is None:
@@ -75,10 +74,8 @@ class World:
             gradients = [p.grad for p in chosen if p.dtype == kind and p.grad is not None]
             flat = torch.cat([g.reshape(-1) for g in gradients])
             distributed.all_reduce(flat)
-            place = 0
-            for gradient in gradients:
-                gradient.copy_(flat[place : place + gradient.numel()].view_as(gradient))
-                place += gradient.numel()
+            for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(part.view_as(gradient))
 
     def barrier(self) -> None:
         """Wait until every process has come here."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +26,10 @@ from gazetools.trainer.learn.controls import centre_prior
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
+from gazetools.trainer.report.summary import PRIMARY_TASK
 
-TASK = "action"
-_SHOWN = 3
-"""Predictions named per arm."""
-_SIDE = 256
-"""Side of a picture in pixels."""
-_QUALITY = 82
-"""JPEG quality, 0..100."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """One clip under one arm."""
-
-    row: dict[str, Any]
-    """Its entry in report.json."""
-    picture: str | None
-    """Base64 of a JPEG: the clip's last frame as the model sees it, with the arm's map."""
+Example = tuple[dict[str, Any], str | None]
+"""A clip's entry in report.json, and base64 of a JPEG: its last frame as the model sees it, with the arm's map."""
 
 
 def examples_of(study: Study, split: str, baseline: str, *, each: int) -> tuple[list[Example], list[str]]:
@@ -54,10 +39,11 @@ def examples_of(study: Study, split: str, baseline: str, *, each: int) -> tuple[
     the mean over an arm's seeds), so that from rank 8 to rank 1 counts as much as from 80 to 10.
     """
     others = study.of(baseline, split)
-    found, notes = [], []
+    found: list[Example] = []
+    notes: list[str] = []
     for arm in study.arms if each else ():
         models = study.of(arm, split)
-        if arm == baseline or not models or not others or TASK not in models[0].splits[split].tasks:
+        if arm == baseline or not models or not others or PRIMARY_TASK not in models[0].splits[split].tasks:
             continue
         gains = _gains(models, split) - _gains(others, split)
         known = np.flatnonzero(known_clips(models[0].splits[split]))
@@ -72,13 +58,13 @@ def examples_of(study: Study, split: str, baseline: str, *, each: int) -> tuple[
             if seen is not None:
                 picture, note = _picture(seen, int(models[0].splits[split].arrays["clip"][place]))
                 row["map"] = note
-            found.append(Example(row=row, picture=picture))
+            found.append((row, picture))
     return found, notes
 
 
 def _gains(models: list[ModelOfRun], split: str) -> npt.NDArray[np.float64]:
     """Minus the binary logarithm of the true action's mean rank (from 1), [N]."""
-    ranks = np.mean([model.splits[split].arrays[f"rank_{TASK}"] for model in models], axis=0)
+    ranks = np.mean([model.splits[split].arrays[f"rank_{PRIMARY_TASK}"] for model in models], axis=0)
     return -np.log2(1.0 + ranks)
 
 
@@ -87,16 +73,20 @@ def _row(
 ) -> dict[str, Any]:
     predictions = models[0].splits[split]
     arrays = predictions.arrays
+
+    def ranks(group: list[ModelOfRun]) -> list[int]:
+        return [1 + int(model.splits[split].arrays[f"rank_{PRIMARY_TASK}"][place]) for model in group]
+
     return {
         "arm": arm,
         "kind": kind,
         "clip": predictions.clip_names[place] if any(predictions.clip_names) else None,
         "video": predictions.video_ids[int(arrays["video"][place])],
         "annotation_row": int(arrays["row"][place]),
-        "true": _named(predictions, int(arrays[f"label_{TASK}"][place])),
+        "true": _named(predictions, [arrays[f"label_{PRIMARY_TASK}"][place]])[0],
         "gain": gain,
-        "rank": [1 + int(m.splits[split].arrays[f"rank_{TASK}"][place]) for m in models],
-        "baseline_rank": [1 + int(m.splits[split].arrays[f"rank_{TASK}"][place]) for m in others],
+        "rank": ranks(models),
+        "baseline_rank": ranks(others),
         "predicted": _best(predictions, place),
         "baseline_predicted": _best(others[0].splits[split], place),
         "map": None,
@@ -104,20 +94,19 @@ def _row(
 
 
 def _best(predictions: Predictions, place: int) -> list[str]:
-    return [_named(predictions, int(index)) for index in predictions.arrays[f"top_{TASK}"][place][:_SHOWN]]
+    """The three classes with the best scores."""
+    return _named(predictions, predictions.arrays[f"top_{PRIMARY_TASK}"][place][:3])
 
 
-def _named(predictions: Predictions, index: int) -> str:
-    return str(predictions.arrays[f"classes_{TASK}"][index].tolist())
+def _named(predictions: Predictions, classes: Any) -> list[str]:
+    return [str(ids.tolist()) for ids in predictions.arrays[f"classes_{PRIMARY_TASK}"][classes]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """What the arm's model saw of a split."""
+    """The clips of a split as the arm's model reads them."""
 
     dataset: ClipDataset
-    places: dict[int, int]
-    """Clip index -> place in the dataset."""
     spec: LearnerSpec
 
 
@@ -132,37 +121,28 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
         if clips is None:
             return None, f"{split} is no split of the annotations."
         spec = next(spec for spec in plan_learners(config) if spec.name == model.name)
-        dataset = ClipDataset(
-            clips,
-            data,
-            plan.labels,
-            ClipOptions(
-                training=False,
-                seed=config.seed,
-                compat=config.compat,
-                index_cache=known if not data.index_cache and known.is_dir() else None,
-            ),
-            heatmaps=build_sources(data) if spec.source else None,
-        )
+        cache = known if not data.index_cache and known.is_dir() else None
+        options = ClipOptions(training=False, seed=config.seed, compat=config.compat, index_cache=cache)
+        maps = build_sources(data) if spec.source else {}
+        dataset = ClipDataset(clips, data, plan.labels, options, heatmaps=maps)
     except GazetoolsError as error:
         return None, error.message
-    return _Seen(dataset=dataset, places={c.index: p for p, c in enumerate(clips.clips)}, spec=spec), None
+    return _Seen(dataset=dataset, spec=spec), None
 
 
 def _picture(seen: _Seen, clip: int) -> tuple[str | None, str]:
     """Base64 of a clip's picture, None where it cannot be made; and what its map is, or why there is no picture."""
-    place = seen.places.get(clip)
+    place = next((number for number, one in enumerate(seen.dataset.split.clips) if one.index == clip), None)
     if place is None:
         return None, "the annotations have changed since the run"
     sample = seen.dataset[place]
     video = getattr(sample, "video", None)
     if video is None:
         return None, getattr(sample, "reason", "the clip cannot be read")
-    rgb = _last_frame(video)
     shown, note = _map_of(seen.spec, getattr(sample, "heatmaps", {}))
     people = [] if shown is None else [PersonOverlay(track_id=None, heatmap=shown, box_xyxy=None, inout=None)]
-    drawn = draw_overlay(cv2.resize(rgb, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR), people)
-    done, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    drawn = draw_overlay(cv2.resize(_last_frame(video), (256, 256), interpolation=cv2.INTER_LINEAR), people)
+    done, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     return (base64.b64encode(data.tobytes()).decode() if done else None), note
 
 
@@ -178,17 +158,10 @@ def _map_of(spec: LearnerSpec, heatmaps: dict[str, Tensor]) -> tuple[npt.NDArray
     if spec.source is None:
         return None, "no heatmap"
     maps = heatmaps.get(spec.source, next(iter(heatmaps.values())))
-    if spec.control == "zeros":
-        return None, "zeros"
-    if spec.control == "shuffled":
-        return None, "another video's map, not drawn"
+    if spec.control in ("zeros", "shuffled"):
+        return None, "zeros" if spec.control == "zeros" else "another video's map, not drawn"
     if spec.control == "centre":
-        return _centre(int(maps.shape[-2]), int(maps.shape[-1])), "centre prior"
+        return centre_prior(maps.shape[-2:]).numpy(), "centre prior"
     if spec.control == "time_shifted":
         return maps[-1 - maps.shape[0] // 2].numpy(), "half a clip earlier"
     return maps[-1].numpy(), "none here" if float(maps[-1].max()) == 0 else spec.source
-
-
-@lru_cache
-def _centre(height: int, width: int) -> npt.NDArray[np.float32]:
-    return centre_prior((height, width)).numpy()

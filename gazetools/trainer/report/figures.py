@@ -19,8 +19,6 @@ from gazetools.trainer.report.stats import (
 )
 from gazetools.trainer.report.summary import PRIMARY_ARM, PRIMARY_TASK, Rows
 
-_HORIZON = "horizon_"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
@@ -43,11 +41,8 @@ class Figures:
 
     def arms(self) -> Rows:
         """Per arm and task the mean over seeds with its interval, then each seed singly."""
-        measures = (
-            (self.figure, recall_interval, self.options.k),
-            ("top-1", accuracy_interval, 1),
-            ("top-5", accuracy_interval, 5),
-        )
+        recall = (self.figure, recall_interval, self.options.k)
+        measures = (recall, ("top-1", accuracy_interval, 1), ("top-5", accuracy_interval, 5))
         rows = []
         for arm in self.study.arms:
             models = self.study.of(arm, self.split)
@@ -58,10 +53,9 @@ class Figures:
                     for title, measure, best in measures:
                         found = measure(hits_of(group, self.split, task, best), resamples=self.options.resamples)
                         row |= {title: found.value, f"{title} low": found.low, f"{title} high": found.high}
-                    row["chosen on"] = str(group[0].chosen_by.get("metric", "-"))
-                    value = float(np.mean([model.chosen_by.get("value", float("nan")) for model in group]))
-                    row["value there"] = value if np.isfinite(value) else None
-                    rows.append(row)
+                    value = float(np.mean([model.chosen_by.get("value", np.nan) for model in group]))
+                    there = value if np.isfinite(value) else None
+                    rows.append({**row, "chosen on": str(group[0].chosen_by.get("metric", "-")), "value there": there})
         return rows
 
     def contrasts(self, split: str | None = None) -> Rows:
@@ -74,28 +68,24 @@ class Figures:
         for task in self._tasks(split):
             arms = [arm for arm in self.study.arms if arm != baseline and self.study.of(arm, split)]
             reference = self._hits(others, split, task)
-            found = [
-                paired_contrast(
-                    self._hits(self.study.of(arm, split), split, task), reference, resamples=self.options.resamples
-                )
-                for arm in arms
-            ]
+            hits = [self._hits(self.study.of(arm, split), split, task) for arm in arms]
+            found = [paired_contrast(own, reference, resamples=self.options.resamples) for own in hits]
             corrected = holm([contrast.p_value for contrast in found])
-            for arm, contrast, holm_p in zip(arms, found, corrected, strict=True):
-                rows.append(
-                    {
-                        "contrast": f"{arm} - {baseline}",
-                        "arm": arm,
-                        "baseline": baseline,
-                        "primary": arm == PRIMARY_ARM and task == PRIMARY_TASK,
-                        "task": task,
-                        "difference": contrast.difference.value,
-                        "low": contrast.difference.low,
-                        "high": contrast.difference.high,
-                        "p": contrast.p_value,
-                        "p (Holm)": holm_p,
-                    }
-                )
+            rows += [
+                {
+                    "contrast": f"{arm} - {baseline}",
+                    "arm": arm,
+                    "baseline": baseline,
+                    "primary": arm == PRIMARY_ARM and task == PRIMARY_TASK,
+                    "task": task,
+                    "difference": contrast.difference.value,
+                    "low": contrast.difference.low,
+                    "high": contrast.difference.high,
+                    "p": contrast.p_value,
+                    "p (Holm)": holm_p,
+                }
+                for arm, contrast, holm_p in zip(arms, found, corrected, strict=True)
+            ]
         return rows
 
     def horizons(self) -> Rows:
@@ -134,10 +124,9 @@ class Figures:
                 }
                 for name, members in groups.items():
                     keep = members & known_clips(first)
-                    value = None
+                    row = {"arm": arm, "task": task, "group": name, "clips": int(keep.sum()), self.figure: None}
                     if keep.any():
-                        value = class_mean_recall(hits_of(models, self.split, task, self.options.k, keep=keep))
-                    row = {"arm": arm, "task": task, "group": name, "clips": int(keep.sum()), self.figure: value}
+                        row[self.figure] = class_mean_recall(self._hits(models, self.split, task, keep=keep))
                     rows.append(row)
         return rows
 
@@ -176,13 +165,13 @@ class Figures:
     def _tasks(self, split: str) -> list[str]:
         return self.study.predictions(split).tasks
 
-    def _hits(self, models: list[ModelOfRun], split: str, task: str) -> Hits:
-        return hits_of(models, split, task, self.options.k)
+    def _hits(self, models: list[ModelOfRun], split: str, task: str, *, keep: Any = None) -> Hits:
+        return hits_of(models, split, task, self.options.k, keep=keep)
 
     def _horizons(self) -> list[tuple[str, float]]:
         """(split, seconds before the action) of each horizon, ascending."""
-        found = [(name, float(name.removeprefix(_HORIZON))) for name in self.study.splits if name.startswith(_HORIZON)]
-        return sorted(found, key=lambda item: item[1])
+        names = [name for name in self.study.splits if name.startswith("horizon_")]
+        return sorted(((name, float(name.removeprefix("horizon_"))) for name in names), key=lambda item: item[1])
 
 
 def participant(video_id: str) -> str:

@@ -39,11 +39,7 @@ class ModelOfRun:
         predictions = self.splits[split]
         known = known_clips(predictions)
         names = [predictions.video_ids[index] for index in np.unique(predictions.arrays["video"][known])]
-        return {
-            "clips": int(known.sum()),
-            "videos": len(names),
-            "clusters": len({group_of(name) for name in names}),
-        }
+        return {"clips": int(known.sum()), "videos": len(names), "clusters": len(set(map(group_of, names)))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +63,8 @@ class Study:
 
     def history_of(self, model: ModelOfRun) -> list[dict[str, Any]]:
         """One entry per epoch: train_loss, and loss and action recall of every split that was measured then."""
-        return [
-            {"epoch": entry["epoch"], **_own_values(entry, model.name)} for entry in self.histories.get(model.run, [])
-        ]
+        history = self.histories.get(model.run, [])
+        return [{"epoch": entry["epoch"], **_own_values(entry, model.name)} for entry in history]
 
     @property
     def splits(self) -> list[str]:
@@ -79,8 +74,8 @@ class Study:
     @property
     def anticipation_seconds(self) -> list[float]:
         """Shortest and longest anticipation time that validation draws; those of the first run."""
-        config = next(iter(self.runs.values()))["config"]
-        return list(config["experiment"]["data"]["anticipation_time_sec"])
+        first = next(iter(self.runs.values()))
+        return list(first["config"]["experiment"]["data"]["anticipation_time_sec"])
 
     def predictions(self, split: str) -> Predictions:
         """Predictions of the first model that was measured on `split`; all models have the same clips and classes."""
@@ -89,9 +84,9 @@ class Study:
 
 def load_study(folders: list[Path]) -> Study:
     """Read finished runs. Raises UsageError for a folder without a finished run, and for runs that do not compare."""
-    runs, models = {}, []
+    runs, models, histories = {}, [], {}
     for folder in folders:
-        path = RunFolder(folder).result
+        path, metrics = RunFolder(folder).result, RunFolder(folder).metrics
         if not path.is_file():
             raise UsageError(f"{folder} is no run folder: it has no result.json.", hint="Pass the folder of a run.")
         document = read_json(path)
@@ -102,6 +97,8 @@ def load_study(folders: list[Path]) -> Study:
             )
         runs[str(folder)] = document
         models += _models(folder, document, alone=len(folders) == 1)
+        if metrics.is_file():
+            histories[str(folder)] = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     seen: dict[tuple[str, int], str] = {}
     for model in models:
         if (before := seen.setdefault((model.arm, model.seed), model.run)) != model.run:
@@ -109,7 +106,7 @@ def load_study(folders: list[Path]) -> Study:
                 f"Arm {model.arm!r} with seed {model.seed} is in {before} and in {model.run}.",
                 hint="Name the arms differently, or report the runs apart.",
             )
-    study = Study(runs=runs, models=models, histories={str(folder): _history(folder) for folder in folders})
+    study = Study(runs=runs, models=models, histories=histories)
     for split in study.splits:
         clips = _identity(study.predictions(split))
         if any(_identity(model.splits[split]) != clips for model in models if split in model.splits):
@@ -117,11 +114,6 @@ def load_study(folders: list[Path]) -> Study:
                 f"The runs were measured on different clips of {split}.", hint="Report runs of the same annotations."
             )
     return study
-
-
-def _history(folder: Path) -> list[dict[str, Any]]:
-    path = RunFolder(folder).metrics
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def _own_values(entry: dict[str, Any], name: str) -> dict[str, float]:
@@ -143,32 +135,30 @@ def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[Mode
     # Arms are in the order of the config: result.json is sorted by name.
     order = [arm["name"] for arm in document["config"].get("arms", [])]
     models = []
-    for (arm, seed), (_, name) in sorted(
-        chosen.items(), key=lambda item: (order.index(item[0][0]) if item[0][0] in order else 0, item[0][1])
-    ):
+    for arm, seed in sorted(chosen, key=lambda key: (order.index(key[0]) if key[0] in order else 0, key[1])):
+        name = chosen[arm, seed][1]
         files = sorted(RunFolder(folder).predictions_of(name).glob("*.npz"))
-        models.append(
-            ModelOfRun(
-                # Several runs without arms have the names of their folders.
-                arm=folder.name if arm == "main" and not alone else arm,
-                seed=seed,
-                name=name,
-                run=str(folder),
-                chosen_by=best.get(name) or {},
-                splits={path.stem: read_predictions(path) for path in files if path.stem in final[name]},
-                final=final[name],
-            )
+        found = ModelOfRun(
+            arm=folder.name if arm == "main" and not alone else arm,  # runs without arms have their folders' names
+            seed=seed,
+            name=name,
+            run=str(folder),
+            chosen_by=best.get(name) or {},
+            splits={path.stem: read_predictions(path) for path in files if path.stem in final[name]},
+            final=final[name],
         )
+        models.append(found)
     return models
 
 
-def _identity(predictions: Predictions) -> tuple[Any, ...]:
-    videos = [predictions.video_ids[number] for number in predictions.arrays["video"]]
-    return (predictions.arrays["row"].tolist(), videos)
+def _identity(predictions: Predictions) -> tuple[list[int], list[str]]:
+    """Annotation row and video of every clip."""
+    arrays = predictions.arrays
+    return arrays["row"].tolist(), [predictions.video_ids[number] for number in arrays["video"]]
 
 
 def hits_of(models: list[ModelOfRun], split: str, task: str, k: int, *, keep: Any = None) -> Hits:
-    """What the seeds of an arm got right, averaged; `keep` bool [N] chooses clips.
+    """Hits of an arm, averaged over its seeds; `keep` bool [N] chooses clips.
 
     Clips with a class that training lacks are left out, as in the metrics of the run. Cameras of one take are one
     cluster. Raises UsageError where no clip is left.
@@ -180,11 +170,11 @@ def hits_of(models: list[ModelOfRun], split: str, task: str, k: int, *, keep: An
     kept = known_clips(first) if keep is None else known_clips(first) & keep
     if not kept.any():
         raise UsageError(f"Training lacks a class of every clip of {split}: there is nothing to report.")
-    _, cluster = np.unique(groups[kept], return_inverse=True)
+    cluster = np.unique(groups[kept], return_inverse=True)[1]
     return Hits(hit=hit[kept], label=tables[0][f"label_{task}"].astype(np.int64)[kept], cluster=cluster)
 
 
 def known_clips(predictions: Predictions) -> npt.NDArray[np.bool_]:
-    """Bool [N]: whether training has every class of a clip."""
+    """Whether training has every class of a clip, bool [N]."""
     arrays = predictions.arrays
     return np.all([arrays[f"label_{task}"] < len(arrays[f"classes_{task}"]) for task in predictions.tasks], axis=0)

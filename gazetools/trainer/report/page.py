@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from gazetools.html.charts import COLOURS, MUTED, IntervalMark, Line, forest, interval_line, lines
+from gazetools.html.charts import COLOURS, MUTED, IntervalMark, Line, forest, interval_lines, lines
 from gazetools.html.frame import render
 from gazetools.trainer.report.tables import columns_of, shown
 
 MAX_CLASSES = 30
 FEW_CLUSTERS = 20
-"""Below that many resampled videos percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)."""
+"""Fewest resampled videos; below, percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)."""
 
 Rows = Sequence[dict[str, Any]]
 
@@ -48,7 +49,7 @@ def render_page(document: dict[str, Any], *, pictures: Sequence[str | None] = ()
 
 
 def _verdict(found: dict[str, Any] | None) -> str:
-    """What the interval of the primary contrast allows to say; empty without one."""
+    """Sentence about the interval of the primary contrast; empty without one."""
     if found is None:
         return ""
     verdict = "The interval contains zero: no evidence that gaze helps or harms."
@@ -78,15 +79,10 @@ def _forests(document: dict[str, Any], figure: str) -> list[str]:
     """A chart per task: the differences of all arms to the baseline."""
     drawn = []
     for task, rows in _by_task(document["contrasts"]):
-        marks = {
-            row["arm"]: IntervalMark(
-                value=row["difference"],
-                low=row["low"],
-                high=row["high"],
-                note=f"{row['difference']:+.2f}, p {row['p (Holm)']:.2g}",
-            )
-            for row in rows
-        }
+        marks = {}
+        for row in rows:
+            value, note = row["difference"], f"{row['difference']:+.2f}, p {row['p (Holm)']:.2g}"
+            marks[row["arm"]] = IntervalMark(value=value, low=row["low"], high=row["high"], note=note)
         strong = next((row["arm"] for row in rows if row["primary"]), None)
         colours = {arm: COLOURS[0] if arm == strong else MUTED for arm in marks}
         unit = f"{task}: {figure} minus that of {document['baseline']}, points"
@@ -98,9 +94,8 @@ def _arm_tables(rows: Rows, figure: str) -> list[tuple[str, Rows]]:
     """Per task one row per arm and seed: figures with their intervals."""
 
     def cells(row: dict[str, Any]) -> dict[str, Any]:
-        figures = {
-            f: f"{row[f]:.2f} [{row[f'{f} low']:.2f}, {row[f'{f} high']:.2f}]" for f in (figure, "top-1", "top-5")
-        }
+        names = (figure, "top-1", "top-5")
+        figures = {n: f"{row[n]:.2f} [{row[f'{n} low']:.2f}, {row[f'{n} high']:.2f}]" for n in names}
         return {"arm": row["arm"], "seed": row["seed"], **figures, "clips": row["clips"], "videos": row["videos"]}
 
     return [(task, [cells(row) for row in own]) for task, own in _by_task(rows)]
@@ -108,15 +103,9 @@ def _arm_tables(rows: Rows, figure: str) -> list[tuple[str, Rows]]:
 
 def _horizon_charts(rows: Rows, figure: str) -> list[str]:
     """A chart per task: the figure of every arm against the seconds before the action."""
+    label = "seconds before the action"
     return [
-        lines(
-            {
-                arm: interval_line([row for row in own if row["arm"] == arm], x="seconds", y=figure)
-                for arm in dict.fromkeys(row["arm"] for row in rows)
-            },
-            x_label="seconds before the action",
-            y_label=f"{task} {figure} (%)",
-        )
+        lines(interval_lines(own, x="seconds", y=figure), x_label=label, y_label=f"{task} {figure} (%)")
         for task, own in _by_task(rows)
     ]
 
@@ -129,12 +118,12 @@ def _training_charts(rows: Rows) -> list[str]:
     chosen = [key for key in keys if key == "train_loss" or (key.startswith("train_") and "recall" in key)]
     selecting = next((k.rsplit("_loss", 1)[0] for k in keys if k.startswith(("held_out", "val_")) and "_loss" in k), "")
     chosen += [key for key in keys if selecting and key.startswith(selecting)]
-    several = {row["arm"] for row in rows if len({r["seed"] for r in rows if r["arm"] == row["arm"]}) > 1}
+    seeds = Counter(arm for arm, _ in {(row["arm"], row["seed"]) for row in rows})
     drawn = []
     for key in chosen:
         by_model: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
-            name = f"{row['arm']} seed {row['seed']}" if row["arm"] in several else row["arm"]
+            name = f"{row['arm']} seed {row['seed']}" if seeds[row["arm"]] > 1 else row["arm"]
             if key in row:
                 by_model.setdefault(name, []).append((row["epoch"], row[key]))
         series = {name: Line(points=points) for name, points in by_model.items()}

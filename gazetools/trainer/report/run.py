@@ -19,10 +19,6 @@ from gazetools.trainer.report.page import render_page
 from gazetools.trainer.report.summary import primary_answer, summary_of
 from gazetools.trainer.report.tables import csv_text, latex_text
 
-_TABLES = ("arms", "contrasts", "horizons", "horizon_contrasts", "groups", "class_gains", "data")
-"""Written as CSV each."""
-_LATEX_TABLES = ("arms", "contrasts", "horizons")
-
 
 def report(
     runs: Sequence[str | Path],
@@ -37,9 +33,7 @@ def report(
     Args:
         runs: folders of finished runs on the same annotations.
         output: folder; made if needed.
-        options: what is compared, and by which figures; or give its fields as keyword arguments.
-        progress: receives lines of talk.
-        settings: fields of `ReportOptions`, such as `k=1`.
+        options: what is compared, and by which figures; or give its fields as keyword arguments, such as `k=1`.
 
     Returns the content of report.json. Raises UsageError for runs that are not finished or do not compare.
     """
@@ -56,9 +50,7 @@ def report(
             f"{figures.figure} says nothing of {', '.join(saturated)}: no more than {options.k} classes; pass a "
             "smaller --k."
         )
-    examples, notes = (
-        examples_of(study, split, options.baseline, each=options.examples) if options.examples else ([], [])
-    )
+    examples, notes = examples_of(study, split, options.baseline, each=options.examples)
     arms, contrasts = figures.arms(), figures.contrasts()
     document: dict[str, Any] = {
         "split": split,
@@ -75,19 +67,19 @@ def report(
         "horizon_contrasts": figures.horizon_contrasts(),
         "groups": figures.groups(),
         "class_gains": figures.class_gains(),
-        "examples": [example.row for example in examples],
+        "examples": [row for row, _ in examples],
         "example_notes": notes,
         "curves": figures.curves(),
         "data": figures.data(),
         "runs": study.runs,
     }
-    for name in _TABLES:
+    for name in ("arms", "contrasts", "horizons", "horizon_contrasts", "groups", "class_gains", "data"):
         write_bytes_atomic(folder / f"{name}.csv", csv_text(document[name]).encode())
-    for name in _LATEX_TABLES:
+    for name in ("arms", "contrasts", "horizons"):
         text = latex_text(document[name], caption=f"{name} ({split})")
         write_bytes_atomic(folder / f"{name}.tex", text.encode())
     write_json_atomic(folder / "report.json", document)
-    page = render_page(document, pictures=[example.picture for example in examples])
+    page = render_page(document, pictures=[picture for _, picture in examples])
     write_bytes_atomic(folder / "report.html", page.encode())
     return document
 

@@ -13,9 +13,6 @@ from gazetools.metrics.bootstrap import drawn_counts, percentile_interval
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_TAIL = (1 - 0.95) / 2
-"""Not written 0.025, which differs in the last bit: the intervals are those of earlier versions."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -37,14 +34,14 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Hits:
-    """What one arm got right on one split."""
+    """Hits of one arm on the N clips of one split."""
 
     hit: Floats
-    """[N] in 0..1: whether the true class was among the k best; the mean over seeds."""
+    """[N] in 0..1: whether the true class was among the k best, as the mean over seeds."""
     label: Ints
-    """[N] class of each clip."""
+    """[N]: class of each clip."""
     cluster: Ints
-    """[N] which video (or take) a clip is of, 0..clusters-1."""
+    """[N]: number of each clip's video (or take), in 0..clusters-1."""
 
     def tables(self) -> tuple[Floats, Floats]:
         """Hits and clips by cluster and class, [clusters, classes] each, of the classes that occur."""
@@ -71,7 +68,8 @@ def _recalls(weights: Floats, hits: Floats, totals: Floats) -> Floats:
 
 
 def _interval(value: float, resampled: Floats) -> Interval:
-    low, high = percentile_interval(resampled, tail=_TAIL)
+    # The tail is not written 0.025, which differs in the last bit: the intervals are those of earlier versions.
+    low, high = percentile_interval(resampled, tail=(1 - 0.95) / 2)
     return Interval(value=value, low=low, high=high)
 
 
@@ -104,17 +102,15 @@ def paired_contrast(first: Hits, second: Hits, *, resamples: int = 2000, seed: i
 
     if not (np.array_equal(first.label, second.label) and np.array_equal(first.cluster, second.cluster)):
         raise ValueError("a paired contrast needs the same clips in the same order")
-    hits, totals = first.tables()
-    others, _ = second.tables()
+    (hits, totals), (others, _) = first.tables(), second.tables()
     weights = drawn_counts(len(totals), resamples, seed=seed)
     drawn = _recalls(weights, hits, totals) - _recalls(weights, others, totals)
     value = class_mean_recall(first) - class_mean_recall(second)
     shares = 100 * ((hits - others) / totals.sum(0)).sum(1) / hits.shape[1]
     p_value = 1.0
     if shares.any() and len(shares) > 1:
-        found = permutation_test(
-            (shares,), np.sum, permutation_type="samples", n_resamples=9999, rng=np.random.default_rng(seed)
-        )
+        random = np.random.default_rng(seed)
+        found = permutation_test((shares,), np.sum, permutation_type="samples", n_resamples=9999, rng=random)
         p_value = float(found.pvalue)
     return Contrast(difference=_interval(value, drawn), p_value=p_value)
 
@@ -126,8 +122,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     [0.03, 0.06, 0.06]
     """
     order = np.argsort(p_values, kind="stable")
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for place, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
-        adjusted[int(index)] = largest
-    return adjusted
+    adjusted = np.zeros(len(p_values))
+    scaled = np.arange(len(p_values), 0, -1) * np.asarray(p_values, np.float64)[order]
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, scaled))
+    return adjusted.tolist()

@@ -16,15 +16,14 @@ def summary_of(arms: Rows, contrasts: Rows, figure: str) -> dict[str, dict[str, 
     """Arm -> task -> `value`, `low`, `high` (percent), `clips`, `videos`, `clusters`, `seeds` (seed -> value) and
     `difference` to the baseline: `value`, `low`, `high` (points), `p`, `p_holm`; None for the baseline.
     """
+    differences = {(row["arm"], row["task"]): {"value": row["difference"], **_interval(row)} for row in contrasts}
     found: dict[str, dict[str, Any]] = {}
     for row in arms:
         own = found.setdefault(row["arm"], {}).setdefault(row["task"], {"seeds": {}})
         if "value" not in own:  # the first row of an arm is that of all its seeds
             own |= {"value": row[figure], "low": row[f"{figure} low"], "high": row[f"{figure} high"]}
             own |= {key: row[key] for key in ("clips", "videos", "clusters")}
-            same = (c for c in contrasts if (c["arm"], c["task"]) == (row["arm"], row["task"]))
-            contrast = next(same, None)
-            own["difference"] = contrast and {"value": contrast["difference"], **_interval(contrast)}
+            own["difference"] = differences.get((row["arm"], row["task"]))
         if row["seed"] != "all":
             own["seeds"][row["seed"]] = row[figure]
     return found

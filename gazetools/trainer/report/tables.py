@@ -7,27 +7,19 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "_": r"\_",
-    "%": r"\%",
-    "&": r"\&",
-    "#": r"\#",
-    "$": r"\$",
-    "{": r"\{",
-    "}": r"\}",
-}
+_ESCAPES = str.maketrans({"\\": r"\textbackslash{}", **{letter: rf"\{letter}" for letter in "_%&#${}"}})
+"""Characters with a meaning in LaTeX -> what prints them."""
 
 
 def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """All keys in the order of their first appearance."""
+    """All keys of the rows, in the order of their first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    """One line per row below a header; nothing for no rows."""
+    """CSV with a header and one line per row; empty without rows."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, columns_of(rows), restval="", lineterminator="\n")
+    writer = csv.DictWriter(file, columns_of(rows), lineterminator="\n")
     if rows:
         writer.writeheader()
     writer.writerows(rows)
@@ -35,7 +27,7 @@ def csv_text(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A cell for people: p-values and percentages with two or three digits."""
+    """Text of a table cell: numbers have two digits after the point, below 1 three."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -46,22 +38,18 @@ def shown(value: Any) -> str:
 
 
 def latex_text(rows: Sequence[dict[str, Any]], *, caption: str) -> str:
-    """A `table` environment for booktabs."""
+    """LaTeX source of a `table` environment; it needs booktabs."""
     columns = columns_of(rows)
     lines = [
         r"\begin{table}",
-        rf"\caption{{{_escaped(caption)}}}",
+        rf"\caption{{{caption.translate(_ESCAPES)}}}",
         r"\begin{tabular}{" + "l" * len(columns) + "}",
         r"\toprule",
-        " & ".join(map(_escaped, columns)) + r" \\",
+        " & ".join(name.translate(_ESCAPES) for name in columns) + r" \\",
         r"\midrule",
-        *(" & ".join(_escaped(shown(row.get(column))) for column in columns) + r" \\" for row in rows),
+        *(" & ".join(shown(row.get(name)).translate(_ESCAPES) for name in columns) + r" \\" for row in rows),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return "".join(_ESCAPES.get(letter, letter) for letter in text)

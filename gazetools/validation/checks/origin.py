@@ -40,9 +40,8 @@ def check_people(subject: Subject) -> Iterator[Finding]:
             yield subject.finding("no-heatmaps", f"None of {len(frames)} processed frames has a person.")
             return
         empty = frames[~np.isin(frames, rows)]
-        if len(empty):
-            message = f"{len(empty)} of {len(frames)} frames ({len(empty) / len(frames):.1%})."
-            yield subject.finding("frames-without-people", message, empty)
+        message = f"{len(empty)} of {len(frames)} frames ({len(empty) / max(len(frames), 1):.1%})."
+        yield from subject.about_frames("frames-without-people", empty, message)
         bare = columns.row_prompt == Prompt.NONE
         if bare.any() and subject.provenance is not None and subject.provenance.heads.spec != "whole":
             yield from subject.about_rows("empty-prompts", bare, f"rows ({float(bare.mean()):.1%}).")

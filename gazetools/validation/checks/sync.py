@@ -60,12 +60,11 @@ def measure_offset(frame: Ints, centre_xy: Floats, height: Floats, expected_xy: 
     apart = (centre_xy[usable, None] - expected[usable]) / height[usable, None, None]
     costs = [_spread(apart[:, column]) for column in range(len(shifts))]
     best = int(np.argmin(costs))
-    motion = _spread(expected[usable, best] / height[usable, None])
     return Offset(
         frames=shifts[best],
         mismatch=costs[best],
         mismatch_at_zero=costs[MAX_OFFSET_FRAMES],
-        motion=motion,
+        motion=_spread(expected[usable, best] / height[usable, None]),
     )
 
 

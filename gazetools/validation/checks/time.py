@@ -39,34 +39,26 @@ def check_order(subject: Subject) -> Iterator[Finding]:
     if (columns := subject.columns) is None:
         return
     index, frame, track = columns.frame_index, columns.row_frame, columns.row_track
-    back = np.flatnonzero(np.diff(index) <= 0) + 1
-    if len(back):
-        message = f"frames/index is not ascending at {len(back)} places."
-        yield subject.finding("frames-not-ascending", message, index[back])
+    back = index[1:][np.diff(index) <= 0]
+    message = f"frames/index is not ascending at {len(back)} places."
+    yield from subject.about_frames("frames-not-ascending", back, message)
     same_frame, track_step = np.diff(frame) == 0, np.diff(track)
-    same = same_frame & (track_step == 0)
-    if same.any():
-        message = f"{int(same.sum())} rows repeat a person of a frame."
-        yield subject.finding("rows-duplicated", message, frame[1:][same])
-    back_rows = (np.diff(frame) < 0) | (same_frame & (track_step < 0))
-    if back_rows.any():
-        message = f"Rows are out of order at {int(back_rows.sum())} places."
-        yield subject.finding("rows-not-ascending", message, np.unique(frame[1:][back_rows]))
-    orphans = ~np.isin(frame, index)
-    if orphans.any():
-        message = f"{int(orphans.sum())} rows name frames that are not in frames/index."
-        yield subject.finding("rows-without-frame", message, np.unique(frame[orphans]))
+    twice = frame[1:][same_frame & (track_step == 0)]
+    yield from subject.about_frames("rows-duplicated", twice, f"{len(twice)} rows repeat a person of a frame.")
+    back = frame[1:][(np.diff(frame) < 0) | (same_frame & (track_step < 0))]
+    message = f"Rows are out of order at {len(back)} places."
+    yield from subject.about_frames("rows-not-ascending", np.unique(back), message)
+    orphans = frame[~np.isin(frame, index)]
+    message = f"{len(orphans)} rows name frames that are not in frames/index."
+    yield from subject.about_frames("rows-without-frame", np.unique(orphans), message)
     strangers = ~np.isin(track, list(columns.tracks))
-    if strangers.any():
-        ids = np.unique(track[strangers]).tolist()
-        message = f"Rows name the people {ids[:10]}, who are not in tracks/id."
-        yield subject.finding("rows-without-track", message, np.unique(frame[strangers]))
+    message = f"Rows name the people {np.unique(track[strangers]).tolist()[:10]}, who are not in tracks/id."
+    yield from subject.about_frames("rows-without-track", np.unique(frame[strangers]), message)
     if (provenance := subject.provenance) is not None:
         count = provenance.video.frame_count
         beyond = index[(index < 0) | (index >= count)]
-        if len(beyond):
-            message = f"{len(beyond)} frames are outside the {count} of the video."
-            yield subject.finding("frames-beyond-video", message, beyond)
+        message = f"{len(beyond)} frames are outside the {count} of the video."
+        yield from subject.about_frames("frames-beyond-video", beyond, message)
 
 
 def check_times(subject: Subject) -> Iterator[Finding]:
@@ -88,12 +80,11 @@ def check_times(subject: Subject) -> Iterator[Finding]:
     steps = np.diff(pts[known])
     back = steps < 0 if may_repeat else steps <= 0
     bad = np.union1d(np.flatnonzero(wrong), known[1:][back])
-    if len(bad):
-        message = f"Times go wrong at {len(bad)} of {len(pts)} rows."
-        yield subject.finding("pts-not-ascending", message, frames[bad])
-    if may_lack and unknown.any():
+    message = f"Times go wrong at {len(bad)} of {len(pts)} rows."
+    yield from subject.about_frames("pts-not-ascending", frames[bad], message)
+    if may_lack:
         message = f"{int(unknown.sum())} of {len(pts)} rows have no time."
-        yield subject.finding("pts-unknown", message, frames[unknown])
+        yield from subject.about_frames("pts-unknown", frames[unknown], message)
 
 
 def check_against_video(subject: Subject) -> Iterator[Finding]:
@@ -180,10 +171,8 @@ def _drift(pts: Floats, truth: Floats) -> str | None:
     # an edit of single rows is no drift: the line must fit them all
     if abs(speed - 1) < 1e-5 or np.abs(speed * truth + start - pts).max() > _PTS_TOLERANCE_SECONDS:
         return None
-    mistake = next(
-        (f": {text}" for ratio, text in KNOWN_RATES if abs(1 / speed - ratio) < 1e-4 * ratio and ratio != 2.0), ""
-    )
-    return f"Times drift over the length: the rows' clock runs {speed:.5f} times the video's{mistake}"
+    known = [f": {text}" for ratio, text in KNOWN_RATES if abs(1 / speed - ratio) < 1e-4 * ratio and ratio != 2.0]
+    return f"Times drift over the length: the rows' clock runs {speed:.5f} times the video's{''.join(known[:1])}"
 
 
 def _compare_chosen_times(subject: Subject, pts: Floats, has_map: Bools, truth: Floats) -> Iterator[Finding]:
@@ -192,6 +181,5 @@ def _compare_chosen_times(subject: Subject, pts: Floats, has_map: Bools, truth: 
     if not len(truth) or not len(rows):
         return
     off = np.abs(truth[nearest_indices(truth, pts[rows])] - pts[rows]) > _PTS_TOLERANCE_SECONDS
-    if off.any():
-        message = f"{int(off.sum())} of {len(rows)} rows carry times that no frame of the video has."
-        yield subject.finding("pts-mismatch", message, rows[off])
+    message = f"{int(off.sum())} of {len(rows)} rows carry times that no frame of the video has."
+    yield from subject.about_frames("pts-mismatch", rows[off], message)

@@ -54,9 +54,8 @@ def check_content(subject: Subject) -> Iterator[Finding]:
         yield from subject.about_rows("constant-maps", constant, "maps are constant.")
     if subject.options is not None and subject.options.missing == "zero":
         odd = ~subject.has_map & ~is_zero
-        if odd.any():
-            message = f"{int(odd.sum())} rows without a frame hold maps."
-            yield subject.finding("nonzero-without-frame", message, subject.frames_of_rows(odd))
+        message = f"{int(odd.sum())} rows without a frame hold maps."
+        yield from subject.about_frames("nonzero-without-frame", subject.frames_of_rows(odd), message)
 
 
 def check_orientation(subject: Subject) -> Iterator[Finding]:
@@ -116,11 +115,9 @@ def check_boxes(subject: Subject) -> Iterator[Finding]:
     """Boxes lie inside their frame, and prompts are known numbers."""
     if (columns := subject.columns) is None or not len(columns.row_box):
         return
-    unknown = ~np.isin(columns.row_prompt, [int(prompt) for prompt in Prompt])
-    if unknown.any():
-        values = sorted({int(value) for value in columns.row_prompt[unknown]})
-        message = f"{int(unknown.sum())} rows have the prompts {values}."
-        yield subject.finding("prompt-unknown", message, subject.frames_of_rows(unknown))
+    unknown = ~np.isin(columns.row_prompt, list(Prompt))
+    message = f"{int(unknown.sum())} rows have the prompts {np.unique(columns.row_prompt[unknown]).tolist()}."
+    yield from subject.about_frames("prompt-unknown", subject.frames_of_rows(unknown), message)
     x0, y0, x1, y1 = columns.row_box.T
     bad = ~((x0 >= 0) & (x0 < x1) & (x1 <= 1) & (y0 >= 0) & (y0 < y1) & (y1 <= 1))
     first = [round(float(value), 4) for value in columns.row_box[bad.argmax()]]
@@ -129,10 +126,8 @@ def check_boxes(subject: Subject) -> Iterator[Finding]:
 
 def _may_be_zero(subject: Subject) -> npt.NDArray[np.bool_]:
     """[N] rows that are rightly zero: ground truth outside the frame, and maps made dim by `--inout gate|weight`."""
-    if subject.inout is None:
-        return np.zeros(subject.row_count, dtype=np.bool_)
-    if subject.kind == "store":
+    if subject.inout is not None and subject.kind == "store":
         return (subject.inout == 0) & subject.is_ground_truth
-    if subject.options is None or subject.options.inout == "keep":
+    if subject.inout is None or subject.options is None or subject.options.inout == "keep":
         return np.zeros(subject.row_count, dtype=np.bool_)
     return subject.inout < (INSIDE if subject.options.inout == "gate" else 1e-3)

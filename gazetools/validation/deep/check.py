@@ -17,7 +17,7 @@ from gazetools.validation.subject import DeepCheck, Subject
 from gazetools.validation.videos import open_video
 
 if TYPE_CHECKING:
-    from gazetools.gazemodels.gazelle import GazelleModel
+    from gazetools.gazemodels.gazelle.model import GazelleModel
     from gazetools.video import VideoReader
 
 _CODES_OF_CHANGES = {"swapped": "people-swapped", "mirrored": "content-mirrored", "flipped": "content-flipped"}
@@ -45,7 +45,7 @@ def open_deep(options: ValidateOptions) -> DeepCheck | None:
         raise UsageError(f"--heads {heads} must be file:PATH or whole.", hint="Use file:PATH.")
     if model is None:
         return DeepCheck(frames=frames, heads=heads)
-    from gazetools.gazemodels.gazelle import load_model
+    from gazetools.gazemodels.gazelle.loading import load_model
 
     loaded = load_model(str(model), checkpoint=checkpoint, backbone=backbone, device="auto")
     return DeepCheck(frames=frames, model=loaded, heads=heads)

@@ -15,7 +15,7 @@ from gazetools.validation.subject import Floats
 from gazetools.video import VideoReader
 
 if TYPE_CHECKING:
-    from gazetools.gazemodels.gazelle import GazelleModel
+    from gazetools.gazemodels.gazelle.model import GazelleModel
 
 Maps = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]

@@ -24,7 +24,7 @@ from gazetools.validation.deep.maps import Box, ChosenSamples, Maps, MapSample
 from gazetools.validation.subject import DeepCheck, StoreColumns, Subject
 
 if TYPE_CHECKING:
-    from gazetools.gazemodels.gazelle import GazelleModel
+    from gazetools.gazemodels.gazelle.model import GazelleModel
     from gazetools.video import VideoReader
 
 _NEIGHBOURS = 32

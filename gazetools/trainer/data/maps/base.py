@@ -45,22 +45,17 @@ class HeatmapSurvey:
 
 def survey_videos(video_ids: Iterable[str], inspect: Callable[[str], KnownMaps | None]) -> HeatmapSurvey:
     """Call `inspect` once for every video: None means missing, a DataFileError means broken."""
-    known: dict[str, KnownMaps] = {}
-    missing: list[str] = []
+    found: dict[str, KnownMaps | None] = {}
     broken: dict[str, str] = {}
     for video_id in sorted(set(video_ids)):
         try:
-            found = inspect(video_id)
+            found[video_id] = inspect(video_id)
         except DataFileError as error:
             broken[video_id] = error.message
-            continue
-        if found is None:
-            missing.append(video_id)
-        else:
-            known[video_id] = found
+    known = {video_id: maps for video_id, maps in found.items() if maps is not None}
     return HeatmapSurvey(
         present=frozenset(known),
-        missing=tuple(missing),
+        missing=tuple(video_id for video_id, maps in found.items() if maps is None),
         broken=broken,
         uses_future=tuple(video_id for video_id, maps in known.items() if maps.uses_future),
         without_inout=tuple(video_id for video_id, maps in known.items() if not maps.has_inout),
@@ -110,25 +105,13 @@ class WantedSource:
     """One heatmap source as the config asks for it, from which `MapSource`s are built."""
 
     name: str
+    path: Path
+    """Folder or file of the maps."""
+    missing: MissingPolicy
+    """The policy for clips without maps."""
+    inout: InOutUse
+    """The use of the in/out probability."""
+    view: str | None
+    """Camera of the maps; None: the video's own."""
     settings: HeatmapSourceSettings
     data: DataSettings
-
-    @property
-    def path(self) -> Path:
-        """Folder or file of the maps."""
-        return Path(self.settings.path)
-
-    @property
-    def missing(self) -> MissingPolicy:
-        """The policy for clips without maps; the source's own key comes before `data.missing`."""
-        return self.settings.missing or self.data.missing
-
-    @property
-    def inout(self) -> InOutUse:
-        """The use of the in/out probability; the source's own key comes before `data.heatmap_inout`."""
-        return self.settings.inout or self.data.heatmap_inout
-
-    @property
-    def view(self) -> str | None:
-        """Camera of the maps; None: the video's own."""
-        return self.settings.view if self.settings.view is not None else self.data.heatmap_view

@@ -21,20 +21,30 @@ _LISTED = 10_000
 
 
 SOURCES: dict[str, Callable[[WantedSource], MapSource]] = {
-    "dataset": DatasetMaps.from_config,
-    "store": StoreMaps.from_config,
+    "dataset": lambda wanted: DatasetMaps(
+        wanted.path, missing=wanted.missing, inout=wanted.inout, frame_tolerance=wanted.data.heatmap_frame_tolerance
+    ),
+    "store": lambda wanted: StoreMaps(wanted.path, wanted.settings, missing=wanted.missing, inout=wanted.inout),
     "gaze_points": PointMaps.from_config,
 }
 """Kind of source -> what builds it. A kind from outside is one more entry and `SOURCE_KINDS.add(kind)`."""
 
 
 def source_settings(data: DataSettings) -> dict[str, WantedSource]:
-    """Every source of a config by name; models without a source of their own see the first one."""
+    """Every source of a config by name, its own keys before those of all; models that name no source see the first."""
     if not data.use_heatmap:
         return {}
     own = {PRIMARY_SOURCE: HeatmapSourceSettings(path=data.heatmap_base_path)} if data.heatmap_base_path else {}
     return {
-        name: WantedSource(name=name, settings=settings, data=data)
+        name: WantedSource(
+            name=name,
+            path=Path(settings.path),
+            missing=settings.missing or data.missing,
+            inout=settings.inout or data.heatmap_inout,
+            view=data.heatmap_view if settings.view is None else settings.view,
+            settings=settings,
+            data=data,
+        )
         for name, settings in {**own, **data.heatmap_sources}.items()
     }
 
@@ -46,31 +56,24 @@ def source_kinds(data: DataSettings) -> dict[str, str]:
 
 def build_sources(data: DataSettings) -> dict[str, MapSource]:
     """The sources of a run by name; UsageError where a path does not exist or its kind is not clear."""
-    return {name: _build(wanted) for name, wanted in source_settings(data).items()}
-
-
-def _build(wanted: WantedSource) -> MapSource:
-    kind = _kind_of(wanted)
-    if wanted.settings.shows == "head_box" and kind != "store":
-        raise UsageError(
-            f"The heatmap source {wanted.name!r} shows head boxes, but {wanted.path} is no store: only stores have "
-            "them.",
-            hint=f"Set experiment.data.heatmap_sources.{wanted.name}.path to the store, or shows: gaze.",
-        )
-    return SOURCES[kind](wanted)
+    kinds = source_kinds(data)
+    for name, wanted in source_settings(data).items():
+        if wanted.settings.shows == "head_box" and kinds[name] != "store":
+            raise UsageError(
+                f"The heatmap source {name!r} shows head boxes, but {wanted.path} is no store: only stores have them.",
+                hint=f"Set experiment.data.heatmap_sources.{name}.path to the store, or shows: gaze.",
+            )
+    return {name: SOURCES[kinds[name]](wanted) for name, wanted in source_settings(data).items()}
 
 
 def _kind_of(wanted: WantedSource) -> str:
-    if not wanted.path.exists():
+    """The kind that the config names, else the one that file or folder looks like."""
+    path = wanted.path
+    if not path.exists():
         key = "heatmap_base_path" if wanted.name == PRIMARY_SOURCE else f"heatmap_sources.{wanted.name}.path"
-        raise UsageError(
-            f"The heatmap folder {wanted.path} does not exist.", hint=f"Set experiment.data.{key}, or pack one."
-        )
-    return _recognised(wanted.path) if wanted.settings.kind == "auto" else wanted.settings.kind
-
-
-def _recognised(path: Path) -> str:
-    """The kind that file or folder looks like."""
+        raise UsageError(f"The heatmap folder {path} does not exist.", hint=f"Set experiment.data.{key}, or pack one.")
+    if wanted.settings.kind != "auto":
+        return wanted.settings.kind
     if path.is_file():
         if path.suffix.lower() != ".csv":
             raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +17,15 @@ from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import InOutUse, MissingPolicy
-from gazetools.trainer.data.maps.base import (
-    ClipFramesAsked,
-    ClipHeatmaps,
-    HeatmapSurvey,
-    KnownMaps,
-    WantedSource,
-    survey_videos,
-)
+from gazetools.trainer.data.maps.base import ClipFramesAsked, ClipHeatmaps, HeatmapSurvey, KnownMaps, survey_videos
 
 _OPEN_READERS = 32
 
 
 class DatasetMaps:
-    """Maps from a dataset; the readers of the last 32 videos stay open.
+    """Maps from the folder `dataset`; the readers of the last 32 videos stay open.
 
     Args:
-        dataset: folder of heatmaps.
         missing: policy for clips without maps; a numbered frame that is missing is an error with `error`, else zeros.
         inout: how the in/out probability is used.
         frame_tolerance: by how many frames maps without times may differ from the video in number.
@@ -47,17 +40,8 @@ class DatasetMaps:
         self.frame_tolerance = frame_tolerance
         self._readers: OpenFiles[str, HeatmapReader] = OpenFiles(_OPEN_READERS)
 
-    @classmethod
-    def from_config(cls, wanted: WantedSource) -> DatasetMaps:
-        """The source of a config."""
-        tolerance = wanted.data.heatmap_frame_tolerance
-        return cls(wanted.path, missing=wanted.missing, inout=wanted.inout, frame_tolerance=tolerance)
-
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
-        """What the dataset has for these videos; each file is opened once.
-
-        Raises UsageError where the dataset is no folder or its manifest cannot be read.
-        """
+        """What the dataset has for these videos; UsageError where it is no folder or its manifest cannot be read."""
         if not self.dataset.is_dir():
             raise UsageError(
                 f"The heatmap folder {self.dataset} does not exist.",
@@ -71,9 +55,9 @@ class DatasetMaps:
             return None
         with HeatmapReader(self.dataset, video_id) as reader:
             has_inout = reader.inout is not None and not np.isnan(reader.inout).all()
-        if location.entry is None:
-            return KnownMaps(content=None, has_inout=has_inout)
-        return KnownMaps(content=location.entry.sha256, has_inout=has_inout, uses_future=location.entry.uses_future)
+        entry = location.entry
+        content, uses_future = (None, False) if entry is None else (entry.sha256, entry.uses_future)
+        return KnownMaps(content=content, has_inout=has_inout, uses_future=uses_future)
 
     def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
         """Maps of the frames asked for.
@@ -81,14 +65,13 @@ class DatasetMaps:
         With as many maps as the video has frames, those of the same indices. Otherwise the maps nearest in time, none
         at or after the end; without times the numbers must agree up to the tolerance. DataFileError where neither fits.
         """
-        reader = self._readers.get(video_id, lambda: self._open(video_id))
+        missing: Literal["error", "zero"] = "error" if self.missing == "error" else "zero"
+        reader = self._readers.get(video_id, lambda: HeatmapReader(self.dataset, video_id, missing=missing))
         rows = self._rows(reader, asked)
         maps = reader.read(rows)
         if not np.isfinite(maps).all():
-            raise DataFileError(
-                f"The heatmaps of {video_id!r} hold numbers that are not finite.",
-                hint="Run gazetools validate on them.",
-            )
+            message = f"The heatmaps of {video_id!r} hold numbers that are not finite."
+            raise DataFileError(message, hint="Run gazetools validate on them.")
         weights = None if reader.inout is None else weight(reader.inout[rows], self.inout)
         if weights is not None:
             maps = maps * weights[:, None, None]
@@ -119,6 +102,3 @@ class DatasetMaps:
             return float(times[0])
         options = raw_manifest(self.dataset).get("options", {})
         return float(times[0]) if options.get("align") == "video" else 0.0
-
-    def _open(self, video_id: str) -> HeatmapReader:
-        return HeatmapReader(self.dataset, video_id, missing="error" if self.missing == "error" else "zero")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,18 +81,14 @@ def read_gaze_points(path: Path, settings: GazePointSettings) -> dict[str, GazeP
 
 
 def _columns(header: list[str], path: Path) -> tuple[dict[str, int], bool]:
-    def first(names: Sequence[str]) -> int | None:
-        return next((header.index(name) for name in names if name in header), None)
-
-    time, frame = first(_TIME), first(_FRAME)
-    found = {"key": time if time is not None else frame, "x": first(_X), "y": first(_Y)}
+    """(Column -> its place in the header, whether the points are of frames instead of times)."""
+    names = {"key": (*_TIME, *_FRAME), "x": _X, "y": _Y}
+    found = {column: next((name for name in known if name in header), "") for column, known in names.items()}
     wanted = {"key": "time_seconds (or frame)", "x": "x", "y": "y"}
-    missing = [wanted[name] for name, place in found.items() if place is None]
-    if missing:
+    if missing := [wanted[column] for column, name in found.items() if not name]:
         raise missing_columns(path, missing, header, "Gaze points need time_seconds or frame, x and y.")
-    columns = {name: place for name, place in found.items() if place is not None}
-    columns |= {name: header.index(name) for name in ("video_id", "confidence", "inout") if name in header}
-    return columns, time is None
+    found |= {name: name for name in ("video_id", "confidence", "inout") if name in header}
+    return {column: header.index(name) for column, name in found.items()}, found["key"] in _FRAME
 
 
 def _row(cells: dict[str, str], settings: GazePointSettings) -> tuple[float, float, float, float] | None:
@@ -100,7 +96,7 @@ def _row(cells: dict[str, str], settings: GazePointSettings) -> tuple[float, flo
     key = _number("time or frame", cells["key"])
     if key < 0:
         raise ValueError(f"time or frame {cells['key']} is negative")
-    if not cells["x"] or not cells["y"] or (math.isnan(float(cells["x"])) or math.isnan(float(cells["y"]))):
+    if any(not cells[axis] or math.isnan(float(cells[axis])) for axis in "xy"):
         return None
     if cells.get("confidence") and _number("confidence", cells["confidence"]) < settings.min_confidence:
         return None
@@ -111,9 +107,8 @@ def _row(cells: dict[str, str], settings: GazePointSettings) -> tuple[float, flo
         y = 1.0 - y
     if settings.points_size is None and max(abs(x), abs(y)) > 8:
         raise ValueError(f"({cells['x']}, {cells['y']}) is not relative to the frame; set points_size for pixels")
-    inside = 0.0 <= x <= 1.0 and 0.0 <= y <= 1.0
     inout = _number("inout", cells["inout"]) if cells.get("inout") else 1.0
-    return key, x, y, inout if inside else 0.0
+    return key, x, y, inout if 0.0 <= x <= 1.0 and 0.0 <= y <= 1.0 else 0.0
 
 
 def _number(name: str, text: str) -> float:
@@ -168,11 +163,7 @@ def render_points(
 
 
 class PointMaps:
-    """Maps rendered from gaze points.
-
-    Args:
-        path: one CSV with a column video_id, or a folder of `<video_id>.csv`.
-    """
+    """Maps rendered from the gaze points of `path`: one CSV with a column video_id, or a folder of `<video_id>.csv`."""
 
     def __init__(self, path: Path, settings: GazePointSettings, *, missing: MissingPolicy, inout: InOutUse) -> None:
         self.path = path
@@ -222,24 +213,19 @@ class PointMaps:
         moments, first = np.unique(self._times_of(points, times, video_id), return_index=True)
         usable = int(np.searchsorted(moments, asked.end_seconds, side="left"))
         ends = np.append(first[1:], len(points.key))
-        maps = np.zeros((len(asked.indices), *self.settings.map_size), dtype=np.float32)
-        invalid = 0
-        nearest = np.minimum(nearest_indices(moments, times[asked.indices]), usable - 1) if usable else None
-        for place, frame in enumerate(asked.indices.tolist()):
-            moment = -1 if nearest is None else int(nearest[place])
-            if moment < 0 or abs(moments[moment] - times[frame]) > self.settings.max_gap_sec:
-                invalid += 1
-                continue
-            chosen = slice(int(first[moment]), int(ends[moment]))
-            maps[place] = render_points(
-                points.xy[chosen], self._weights(points.inout[chosen]), sigma_xy=sigma, size_hw=self.settings.map_size
-            )
-        return ClipHeatmaps(maps_thw=maps, invalid_frames=invalid)
-
-    def _weights(self, inout: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        weights = weight(inout, self.inout)
-        # A target outside the frame shows nothing under any option.
-        return (inout > 0).astype(np.float64) if weights is None else weights
+        size_hw, wanted = self.settings.map_size, times[asked.indices]
+        maps = np.zeros((len(wanted), *size_hw), dtype=np.float32)
+        if not usable:
+            return ClipHeatmaps(maps_thw=maps, invalid_frames=len(maps))
+        nearest = np.minimum(nearest_indices(moments, wanted), usable - 1)
+        near = np.abs(moments[nearest] - wanted) <= self.settings.max_gap_sec
+        weights = weight(points.inout, self.inout)
+        if weights is None:  # a target outside the frame shows nothing under any option
+            weights = (points.inout > 0).astype(np.float64)
+        for place in np.flatnonzero(near).tolist():
+            chosen = slice(int(first[nearest[place]]), int(ends[nearest[place]]))
+            maps[place] = render_points(points.xy[chosen], weights[chosen], sigma_xy=sigma, size_hw=size_hw)
+        return ClipHeatmaps(maps_thw=maps, invalid_frames=int((~near).sum()))
 
     def _times_of(self, points: GazePoints, times: npt.NDArray[np.float64], video_id: str) -> npt.NDArray[np.float64]:
         if not points.by_frame:

@@ -19,14 +19,7 @@ from gazetools.schemas.training_data import HeatmapSourceSettings
 from gazetools.schemas.video_id import path_of_id
 from gazetools.store import StoreReader, list_store, open_store
 from gazetools.store.listing import StoreEntry
-from gazetools.trainer.data.maps.base import (
-    ClipFramesAsked,
-    ClipHeatmaps,
-    HeatmapSurvey,
-    KnownMaps,
-    WantedSource,
-    survey_videos,
-)
+from gazetools.trainer.data.maps.base import ClipFramesAsked, ClipHeatmaps, HeatmapSurvey, KnownMaps, survey_videos
 
 _OPEN_STORES = 8
 
@@ -36,9 +29,6 @@ class StoreMaps:
 
     A frame that was not processed shows the processed frame nearest in time, within one period of the processed frames
     and before the end of the observation; otherwise zeros, counted as invalid like a frame without people.
-
-    Args:
-        settings: people and per-frame normalisation, as `pack` does them; head boxes instead of the heatmaps.
     """
 
     def __init__(self, root: Path, settings: HeatmapSourceSettings, *, missing: MissingPolicy, inout: InOutUse) -> None:
@@ -47,11 +37,6 @@ class StoreMaps:
         self.missing = missing
         self.inout = inout
         self._stores: OpenFiles[str, StoreReader] = OpenFiles(_OPEN_STORES)
-
-    @classmethod
-    def from_config(cls, wanted: WantedSource) -> StoreMaps:
-        """The source of a config."""
-        return cls(wanted.path, wanted.settings, missing=wanted.missing, inout=wanted.inout)
 
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
         """What the store has for these videos; an unfinished file is broken, not missing."""
@@ -89,9 +74,8 @@ class StoreMaps:
             first, last = int(people[0]), int(people[-1])
             maps = store.read_heatmaps(first, last + 1)[people - first].astype(np.float32)
         if not np.isfinite(maps).all():
-            raise DataFileError(
-                f"{store.path} holds heatmaps that are not finite.", hint="Run gazetools validate on it."
-            )
+            message = f"{store.path} holds heatmaps that are not finite."
+            raise DataFileError(message, hint="Run gazetools validate on it.")
         weights = weight(store.row_inout[people], self.inout)
         combined, largest = combine_people(maps, np.zeros(1, np.int64), weights, rule=self.settings.people)
         shown = normalise(combined, self.settings.normalize)
@@ -121,11 +105,8 @@ def maps_of_boxes(boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, ...])
 
 def _shown_frames(store: StoreReader, asked: ClipFramesAsked) -> npt.NDArray[np.int64]:
     """[n] Processed frame shown for each asked one; -1 where none is near enough."""
-    index, times = store.frames.index, store.frames.pts_seconds
-    if not len(index):
-        return np.full(len(asked.indices), -1, dtype=np.int64)
-    pts = asked.video_pts_seconds
-    first = pts[0] if asked.same_video else (times[0] if index[0] == 0 else 0.0)
+    index, times, pts = store.frames.index, store.frames.pts_seconds, asked.video_pts_seconds
+    first = pts[0] if asked.same_video else (times[0] if 0 in index[:1] else 0.0)
     relative = times - first
     usable = int(np.searchsorted(relative, asked.end_seconds, side="left"))
     if usable == 0:
