@@ -179,3 +179,10 @@ BOX_FORMATS = {
     ),
 }
 """Format of each name. Later ones are asked first, so that an added one comes before ours; `csv` takes what is left."""
+
+
+def register(name: str, form: BoxFormat) -> None:
+    """Add a format of box files from outside the package. Raises ValueError where the name is taken."""
+    if name in BOX_FORMATS:
+        raise ValueError(f"the name {name!r} is taken by another format of box files")
+    BOX_FORMATS[name] = form

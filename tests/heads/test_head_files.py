@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gazetools.heads.files import BOX_FORMATS, BoxFile, BoxFormat, BoxRow, read_heads
+from gazetools.heads.files import BOX_FORMATS, BoxFile, BoxFormat, BoxRow, read_heads, register
 from gazetools.heads.spec import heads_for_video, open_heads, track_roles
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import ExtractOptions
@@ -60,7 +60,10 @@ def test_another_format_is_one_object_in_the_table(clip: Path, tmp_path: Path, m
         return found
 
     toy = BoxFormat(recognise=lambda file: file.first_cells == ["#toy"], rows=rows, suffixes=(".toy",))
-    monkeypatch.setitem(BOX_FORMATS, "toy", toy)
+    monkeypatch.setattr("gazetools.heads.files.BOX_FORMATS", dict(BOX_FORMATS))
+    register("toy", toy)
+    with pytest.raises(ValueError, match="'csv' is taken"):
+        register("csv", toy)
     _file(tmp_path, "#toy\n0;10;8;16\n20;12;8;16\n", "heads/clip.toy")
     common = ["--heads", f"file:{tmp_path / 'heads'}", "--model", "centre-prior", "--stride", "20"]
     assert run_cli("extract", str(clip), "-o", str(tmp_path / "store"), *common).exit_code == 0

@@ -362,7 +362,7 @@ def test_a_damaged_index_is_built_anew(tmp_path: Path, damage: bytes | None) -> 
 
 def test_an_index_keeps_every_fact(tmp_path: Path) -> None:
     with VideoReader(write_clip(tmp_path / "a.mp4", frames=20)) as reader:
-        index = replace(reader._index, damage=("cut",), ignored_pts=frozenset({3, 1}), preroll=1)
+        index = replace(reader.frame_index, damage=("cut",), ignored_pts=frozenset({3, 1}), preroll=1)
     save_index(tmp_path / "i.npz", index)
     found = load_index(tmp_path / "i.npz")
     assert (found.damage, found.ignored_pts, found.preroll) == (("cut",), {1, 3}, 1)

@@ -25,7 +25,7 @@ from gazetools.trainer.data.maps.base import (
     WantedSource,
     survey_videos,
 )
-from gazetools.trainer.data.maps.build import SOURCES, build_sources
+from gazetools.trainer.data.maps.build import SOURCES, build_sources, register
 from gazetools.trainer.data.maps.dataset import DatasetMaps
 from gazetools.trainer.data.maps.points import PointMaps, read_gaze_points, render_points, sigma_relative
 from gazetools.trainer.data.maps.store import StoreMaps
@@ -365,8 +365,7 @@ def centre(tmp_path: Path) -> Iterator[dict[str, Any]]:
     """The kind `centre`, known while a test runs, and a source of it."""
     (tmp_path / "centre").mkdir()
     (tmp_path / "centre" / "level.txt").write_text("0.25")
-    SOURCES["centre"] = CentreMaps
-    SOURCE_KINDS.add("centre")
+    register("centre", CentreMaps)
     yield {"path": str(tmp_path / "centre"), "kind": "centre"}
     SOURCE_KINDS.remove("centre")
     del SOURCES["centre"]

@@ -239,11 +239,11 @@ def config_file(tiny: dict[str, Any], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def scaled(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setitem(fusions.FUSIONS, "scaled", _Scaled)
-    FUSION_NAMES.add("scaled")
+def scaled() -> Iterator[str]:
+    fusions.register("scaled", _Scaled)
     yield "scaled"
     FUSION_NAMES.remove("scaled")
+    del fusions.FUSIONS["scaled"]
 
 
 def test_a_fusion_from_outside_trains_from_the_command_line(config_file: Path, scaled: str, tmp_path: Path) -> None:

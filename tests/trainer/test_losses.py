@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from gazetools.schemas.training_optimization import LOSS_NAMES, OptimizationSettings
 from gazetools.trainer import train
-from gazetools.trainer.learn.losses import LOSSES, CrossEntropyLoss, FocalLoss, build_loss
+from gazetools.trainer.learn.losses import LOSSES, CrossEntropyLoss, FocalLoss, build_loss, register
 from tests.helpers.command_line import run_cli
 
 LOSS = "experiment.optimization.loss"
@@ -37,7 +37,7 @@ class MarginLoss:
 
 
 @pytest.fixture
-def margin(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[MarginLoss]]:
+def margin() -> Iterator[list[MarginLoss]]:
     """The losses that are built while `margin` is a name in the table."""
     built: list[MarginLoss] = []
 
@@ -45,10 +45,10 @@ def margin(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[MarginLoss]]:
         built.append(MarginLoss(settings))
         return built[-1]
 
-    monkeypatch.setitem(LOSSES, "margin", build)
-    LOSS_NAMES.add("margin")
+    register("margin", build)
     yield built
     LOSS_NAMES.remove("margin")
+    del LOSSES["margin"]
 
 
 def test_a_loss_from_outside_trains_from_the_command_line(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gazetools.schemas.training_optimization import OptimizationSettings
+from gazetools.schemas.training_optimization import LOSS_NAMES, OptimizationSettings
 
 
 class ProbeLoss(Protocol):
@@ -50,6 +50,12 @@ LOSSES: dict[str, Callable[[OptimizationSettings], ProbeLoss]] = {
 }
 """Name in `experiment.optimization.loss` -> what builds the loss. Its names are also listed in LOSS_NAMES of
 gazetools.schemas.training_optimization."""
+
+
+def register(name: str, build: Callable[[OptimizationSettings], ProbeLoss]) -> None:
+    """Add a loss from outside the package. Raises ValueError where the name is taken."""
+    LOSS_NAMES.add(name)
+    LOSSES[name] = build
 
 
 def build_loss(settings: OptimizationSettings) -> ProbeLoss:

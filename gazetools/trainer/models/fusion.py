@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.training_model import Fusion, HeatmapPositions, Temporal
+from gazetools.schemas.training_model import FUSION_NAMES, Fusion, HeatmapPositions, Temporal
 from gazetools.trainer.models.blocks import NORM_EPS, CoordinateRotaryAttention, block_config, grid_positions
 from gazetools.trainer.models.heatmap_tokens import HeatmapGrid
 
@@ -237,6 +237,12 @@ FUSIONS: dict[str, type[HeatmapFusion]] = {
     "attention_bias": HeatmapAttentionBias,
 }
 """Class of each fusion of `schemas.training_model.FUSION_NAMES`, except `none`: no heatmap enters."""
+
+
+def register(name: str, fusion: type[HeatmapFusion]) -> None:
+    """Add a fusion from outside the package. Raises ValueError where the name is taken."""
+    FUSION_NAMES.add(name)
+    FUSIONS[name] = fusion
 
 
 def check_fusion(fusion: Fusion, *, temporal: Temporal, heatmap_positions: HeatmapPositions) -> None:

@@ -10,7 +10,7 @@ from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.training import DataSettings
-from gazetools.schemas.training_data import PRIMARY_SOURCE, HeatmapSourceSettings
+from gazetools.schemas.training_data import PRIMARY_SOURCE, SOURCE_KINDS, HeatmapSourceSettings
 from gazetools.trainer.data.maps.base import MapSource, WantedSource
 from gazetools.trainer.data.maps.dataset import DatasetMaps
 from gazetools.trainer.data.maps.points import PointMaps
@@ -27,7 +27,13 @@ SOURCES: dict[str, Callable[[WantedSource], MapSource]] = {
     "store": lambda wanted: StoreMaps(wanted.path, wanted.settings, missing=wanted.missing, inout=wanted.inout),
     "gaze_points": PointMaps.from_config,
 }
-"""Kind of source -> what builds it. A kind from outside is one more entry and `SOURCE_KINDS.add(kind)`."""
+"""Kind of source -> what builds it."""
+
+
+def register(kind: str, build: Callable[[WantedSource], MapSource]) -> None:
+    """Add a kind of source from outside the package. Raises ValueError where the name is taken."""
+    SOURCE_KINDS.add(kind)
+    SOURCES[kind] = build
 
 
 def source_settings(data: DataSettings) -> dict[str, WantedSource]:
