@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from annotated_types import Ge, Gt, Le, Lt
@@ -36,7 +36,8 @@ def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) ->
     """
 
     def decorate(function: Command) -> Command:
-        hints = get_type_hints(function, include_extras=True)
+        # typing.get_type_hints of Python 3.10 would hide the metadata of a parameter whose default is None
+        hints = inspect.get_annotations(function, eval_str=True)
         settings = {name: hint for name, hint in hints.items() if hint in models}
         parameters: list[inspect.Parameter] = []
         for name, parameter in inspect.signature(function).parameters.items():
