@@ -27,8 +27,7 @@ class HeatmapReader(Closing):
     Reads every layout of gazetools and, without a manifest, heatmaps of other tools: `<id>.npz` with the maps under
     any key (`heatmap`, else the first), `<id>.npy`, `<id>/gaze.npy`, or a folder of numbered .npy files; arrays are
     [T,H,W], [T,1,H,W] or [H,W]. Nothing is unpickled. A compressed .npz is unpacked once and kept (at most 2 GiB).
-
-    Readers can be pickled and used in forked or spawned workers: each process opens the files for itself.
+    Readers can be pickled and used in workers: each process opens the files for itself.
 
     Args:
         dataset_path: folder with the heatmaps (and `manifest.json` where gazetools packed them).
@@ -37,8 +36,7 @@ class HeatmapReader(Closing):
         size: (H, W) of the zero maps of a missing video in a folder without a manifest.
         resized: return maps packed with `--size video --resize-on-load` at the video's size; False: as stored.
 
-    Raises:
-        DataFileError: no such heatmaps, or files that are damaged, hostile or of another format.
+    Raises DataFileError for no such heatmaps, or files that are damaged, hostile or of another format.
 
     >>> maps = HeatmapReader("DATASET", "take/cam01")          # doctest: +SKIP
     >>> maps.read([3, 7, 9]).shape                             # doctest: +SKIP
@@ -119,10 +117,7 @@ class HeatmapReader(Closing):
             self._source = None
 
     def read(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        """Maps of the rows `indices`, float32 [n, H, W], in the order of `indices`, which may repeat.
-
-        Raises FrameRangeError for an index outside 0..T-1, DataFileError where a file is missing or damaged.
-        """
+        """Maps [n, H, W] of `indices` in their order; FrameRangeError outside 0..T-1, DataFileError for bad files."""
         wanted = np.asarray(indices)
         if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
             raise FrameRangeError(f"indices must be a list of integers, got {indices!r:.80}.")

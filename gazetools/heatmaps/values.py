@@ -20,8 +20,7 @@ _HALF_RELATIVE, _HALF_ABSOLUTE = 2.0**-11, 2.0**-25
 """Rounding to float16 moves a number by at most this share of it, below 2**-14 by at most this much."""
 _HALF_INFINITY = 0x7C00
 _ONE = 0x3F800000
-_SMALLEST_NORMAL_HALF = 0x38800000
-"""Bits of the float32 2**-14."""
+_SMALLEST_NORMAL_HALF = 0x38800000  # bits of the float32 2**-14
 _REBIAS = np.float32(2.0**112)
 _SUBNORMAL = np.full(1, 2.0**-140, dtype=np.float32)
 
@@ -84,10 +83,7 @@ def to_stored(maps: Maps, dtype: PackDtype, *, sums_to_one: bool, where: str) ->
 
 
 def scale_of(dtype: np.dtype[Any], where: object) -> float:
-    """What stored numbers of this type are multiplied by where no manifest says so: 1/255 for uint8, else 1.
-
-    Raises DataFileError for other integers, whose scale is unknown.
-    """
+    """Factor of stored numbers without a manifest: 1/255 for uint8, else 1. DataFileError for other integers."""
     if dtype.kind not in "fb" and dtype != np.uint8:
         raise DataFileError(
             f"{where} holds {dtype} maps, whose scale is unknown.",

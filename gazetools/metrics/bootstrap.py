@@ -15,10 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def drawn_clusters(clusters: int, resamples: int, *, seed: int = 0) -> Iterator[npt.NDArray[np.int64]]:
-    """The clusters of each resample, int64 [clusters], drawn from 0..clusters-1 with replacement.
-
-    Nothing for fewer than two clusters, which give no interval.
-    """
+    """The clusters of each resample, int64 [clusters], drawn with replacement; none for fewer than two clusters."""
     random = np.random.default_rng(seed)
     for _ in range(resamples if clusters > 1 else 0):
         yield random.integers(0, clusters, clusters)

@@ -43,10 +43,7 @@ class Collection:
 
 
 def collect(path: Path) -> Collection:
-    """The videos of a store, a dataset, a folder of other tools' heatmaps, or a single file of these.
-
-    Raises UsageError where `path` can't be opened or holds none of these.
-    """
+    """The videos of a store, a dataset, other tools' heatmaps, or one file of these. UsageError where there is none."""
     try:
         if path.is_file():
             return _single(path)

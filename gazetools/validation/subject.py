@@ -96,7 +96,7 @@ class VideoTruth:
     hidden_packets: int
     """Packets that an edit list hides."""
     luma_digests: npt.NDArray[np.uint32]
-    """[decoded_frames] checksum of each picture, see `VideoReader.luma_digests`."""
+    """[decoded_frames] checksum of each picture."""
     sha256: str | None
     """None where there is no provenance to compare with."""
 

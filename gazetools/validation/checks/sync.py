@@ -39,16 +39,10 @@ class Offset:
 
 
 def measure_offset(frame: Ints, centre_xy: Floats, height: Floats, expected_xy: Floats) -> Offset | None:
-    """The shift between boxes and expected head centres, at most 15 frames.
+    """The shift between boxes ([N], [N, 2] and [N] pixels) and expected head centres ([F, 2], NaN where unknown).
 
-    Detectors frame a head in their own way, so that a constant displacement (in head heights) is taken out first.
-
-    Args:
-        frame: [N] of the boxes. centre_xy: [N, 2] pixels. height: [N] pixels.
-        expected_xy: [F, 2] pixels for every frame of the video; NaN where unknown.
-
-    Returns:
-        None where fewer than 30 boxes have an expected place at every offset.
+    A constant displacement (in head heights) is taken out first: detectors frame a head in their own way. None where
+    fewer than 30 boxes have an expected place at every offset.
     """
     shifts = range(-MAX_OFFSET_FRAMES, MAX_OFFSET_FRAMES + 1)
     at = frame[:, None] + np.array(shifts)

@@ -13,22 +13,13 @@ from gazetools.video import VideoReader
 from gazetools.video.fingerprint import fingerprint
 
 Thumbnails = npt.NDArray[np.uint8]
-_TOLERANCE_LEVELS = 4.0
-"""Mean difference of grey levels; decoding again gives 0, re-encoding 1 to 3, another scene tens."""
-_NOISE_LEVELS = 0.02
 
 
 class FingerprintEvidence:
-    """Stored thumbnails, compared with thumbnails of decoded frames by mean absolute difference of grey levels.
+    """Stored thumbnails uint8 [S, 32, 32] of frames `index` [S], ascending, compared by mean grey-level difference."""
 
-    Args:
-        reader: the video.
-        index: [S] decoded-frame index of each stored thumbnail, ascending.
-        thumbnails: uint8 [S, 32, 32].
-    """
-
-    tolerance = _TOLERANCE_LEVELS
-    noise = _NOISE_LEVELS
+    tolerance = 4.0  # decoding again gives 0, re-encoding 1 to 3, another scene tens
+    noise = 0.02
     max_shift = 64
 
     def __init__(self, reader: VideoReader, index: npt.NDArray[np.int64], thumbnails: Thumbnails) -> None:
