@@ -15,7 +15,7 @@ from gazetools.io.closing import Closing
 from gazetools.layouts.base import SideMembers, StoredMaps, load_side
 from gazetools.layouts.locate import Location, locate, raw_manifest
 from gazetools.sampling import nearest_indices
-from gazetools.schemas.dataset import MANIFEST_NAME, PackedVideo
+from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import DataFileError, FrameRangeError
 
 MissingPolicy = Literal["error", "zero"]
@@ -86,7 +86,13 @@ class HeatmapReader(Closing):
         if entry is None:
             self._scale = scale_of(source.dtype, path)
         else:
-            _check_entry(entry, source, path)
+            shape, dtype = (entry.t, entry.h, entry.w), np.dtype(entry.dtype)
+            if (source.shape, source.dtype) != (shape, dtype):
+                raise DataFileError(
+                    f"{path} holds {source.dtype} {list(source.shape)}, its manifest says {dtype} {list(shape)}.",
+                    hint="Run gazetools validate on the dataset and pack this video again.",
+                    path=str(path),
+                )
             self._scale = entry.scale
             if resized and entry.target_size is not None:
                 self.shape = (source.shape[0], *entry.target_size)
@@ -143,10 +149,10 @@ class HeatmapReader(Closing):
     def read_seconds(
         self, times: Sequence[float] | npt.NDArray[np.floating[Any]], *, tolerance_seconds: float | None = None
     ) -> npt.NDArray[np.float32]:
-        """Maps of the rows whose pts is nearest to each time, float32 [n, H, W]; of two equally near the earlier.
+        """Maps [n, H, W] of the rows whose pts is nearest to each time; of two equally near the earlier.
 
-        Raises FrameRangeError for a time that is more than `tolerance_seconds` (default: one mean row period) before
-        the first or after the last row, DataFileError where the rows have no usable times.
+        Raises FrameRangeError more than `tolerance_seconds` (default: one mean row period) outside the rows, and
+        DataFileError where the rows have no usable times.
         """
         wanted = np.asarray(times, dtype=np.float64)
         if wanted.ndim != 1 or not np.isfinite(wanted).all():
@@ -197,16 +203,6 @@ class HeatmapReader(Closing):
         self.shape = (0, *sizes.pop())
         self.valid = np.zeros(0, dtype=np.bool_)
         self.inout = self.pts_seconds = None
-
-
-def _check_entry(entry: PackedVideo, maps: StoredMaps, path: Path) -> None:
-    stated = ((entry.t, entry.h, entry.w), np.dtype(entry.dtype))
-    if (maps.shape, maps.dtype) != stated:
-        raise DataFileError(
-            f"{path} holds {maps.dtype} {list(maps.shape)}, its manifest says {stated[1]} {list(stated[0])}.",
-            hint="Run gazetools validate on the dataset and pack this video again.",
-            path=str(path),
-        )
 
 
 def _sizes_in_manifest(dataset: Path, *, resized: bool) -> set[tuple[int, int]]:

@@ -61,8 +61,7 @@ def to_float16(maps: Maps) -> npt.NDArray[np.float16]:
 def to_stored(maps: Maps, dtype: PackDtype, *, sums_to_one: bool, where: str) -> npt.NDArray[np.generic]:
     """Maps in 0..1 in the dataset's type; uint8 is round(255 x), at most UINT8_MAX_ERROR off.
 
-    Raises DataFileError where rounding to float16 would move more than 1 % of the mass of a map that sums to 1
-    (`sums_to_one`): the values of large ones come near its smallest step, 6e-8.
+    Raises DataFileError where float16 would move more than 1 % of the mass of a map with the sum 1 (`sums_to_one`).
     """
     if dtype == "float32":
         return np.ascontiguousarray(maps, dtype=np.float32)
@@ -111,10 +110,9 @@ def resize(maps: Maps, size_hw: tuple[int, int]) -> Maps:
 
 
 def _half_to_float32(maps: AnyArray) -> Maps:
-    """float16 -> float32, five times faster than numpy's cast for the numbers that heatmaps hold (finite, >= 0).
+    """float16 -> float32, five times faster than numpy's cast for numbers that are finite and >= 0.
 
-    Shifting a half's exponent and fraction into a float's place gives the number divided by 2^(127-15), for
-    subnormal halves too (IEEE 754 interchange formats); the product is exact.
+    A half's exponent and fraction, shifted into a float's place, give the number over 2^(127-15); the product is exact.
     """
     bits = np.ascontiguousarray(maps).view(np.uint16)
     # signs, infinities and NaN have other bit patterns; a thread that flushes subnormals would lose the smallest ones

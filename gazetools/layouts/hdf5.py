@@ -50,10 +50,7 @@ class Hdf5Layout(Layout):
 
 
 class Hdf5Members:
-    """Members of a packed .h5, each in contiguous bytes of the file.
-
-    DataFileError for links and for virtual, external or chunked storage: other files could be read, plugins be loaded.
-    """
+    """Members of a packed .h5, contiguous: links and other kinds of storage could read other files or load plugins."""
 
     def __init__(self, path: Path) -> None:
         import h5py

@@ -1,7 +1,6 @@
 """Percentile bootstrap (Efron 1979) that draws whole clusters: rows of one video, take or block are not independent.
 
-Both ways to draw are seeded, so that equal data gives equal intervals. They use different random streams: the intervals
-of `evaluate` and of `report` are those of earlier versions.
+Both ways to draw are seeded, with different streams: `evaluate` and `report` give the intervals of earlier versions.
 """
 
 from __future__ import annotations

@@ -91,10 +91,7 @@ def predicted_point(heatmap: HeatmapHw) -> tuple[float, float]:
 
 
 def inout_average_precision(inout: Sequence[float], scores: Sequence[float]) -> float:
-    """Average precision of "the target is inside the frame" (scikit-learn's step-wise sum, no interpolation).
-
-    `inout` is 1 inside and 0 outside, `scores` are the predicted probabilities of 1.
-    """
+    """Average precision (step-wise sum) of `scores`, the probabilities that `inout` is 1: the target is inside."""
     _same_length(inout, scores)
     return float(_sklearn_metrics().average_precision_score(np.asarray(inout), np.asarray(scores)))
 

@@ -70,7 +70,6 @@ class Place:
     draft: ManifestDraft
     video_id: str
     source_sha256: str
-    """sha256 of the file from which the video is packed."""
 
     @property
     def _layout(self) -> Layout:
@@ -78,7 +77,6 @@ class Place:
 
     @property
     def _path(self) -> Path:
-        """File or folder of the video."""
         return path_of_id(self.draft.dataset, self.video_id, self._layout.suffix)
 
     def unchanged(self) -> PackedItem | None:

@@ -21,8 +21,7 @@ Maps = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 Prompts = tuple[Box | None, ...]
 _EXACT_TOLERANCE, _EXACT_NOISE = 0.05, 0.005
-_HALF_TOLERANCE, _HALF_NOISE = 0.25, 0.02
-"""Tolerance and noise for maps that were computed in bfloat16 or float16."""
+_HALF_TOLERANCE, _HALF_NOISE = 0.25, 0.02  # Tolerance and noise for maps that were computed in bfloat16 or float16
 _MAX_PERMUTED_PEOPLE = 4
 
 
