@@ -73,7 +73,6 @@ class Hdf5Members:
         return list(self._headers)
 
     def layout(self, name: str) -> ArrayHeader:
-        """Type, shape and place in the file."""
         if name not in self._headers:
             raise DataFileError(f"{self.path} has no member {name!r}; it has {self.names}.", path=str(self.path))
         return self._headers[name]

@@ -170,7 +170,7 @@ def _report_strays(collection: Collection, known: set[Path]) -> None:
 
 
 def _report_unfinished(collection: Collection) -> None:
-    left = sorted(p for p in collection.root.rglob(f".*{TEMP_MARK}*"))
+    left = sorted(collection.root.rglob(f".*{TEMP_MARK}*"))
     work = collection.root / WORK_FOLDER
     if work.is_dir() and any(p.is_file() for p in work.rglob("*")):
         left.append(work)

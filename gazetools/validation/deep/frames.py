@@ -29,7 +29,6 @@ class FingerprintEvidence:
         self._seen: dict[int, npt.NDArray[np.float32]] = {}
 
     def distances(self, samples: Sequence[int], shifts: Sequence[int]) -> Floats:
-        """See Evidence."""
         self._decode(self.frames[s] + k for s in samples for k in shifts)
         rows = [[self._distance(self._stored[s], self.frames[s] + k) for k in shifts] for s in samples]
         return np.array(rows, dtype=np.float64).reshape(len(samples), len(shifts))

@@ -71,7 +71,6 @@ class MapEvidence:
         self._computed: dict[tuple[int, Prompts], tuple[Maps, npt.NDArray[np.float32]]] = {}
 
     def distances(self, samples: Sequence[int], shifts: Sequence[int]) -> Floats:
-        """See Evidence."""
         pairs = {(s, k): self._prompts(s, k) for s in samples for k in shifts}
         self._compute((self.frames[s] + k, prompts) for (s, k), listed in pairs.items() for prompts in listed)
         table = np.full((len(samples), len(shifts)), np.nan)
