@@ -73,7 +73,6 @@ def _package(module: str, package: str, use: str, needed: bool) -> Check:
 
 
 def _version(module: ModuleType) -> str:
-    """Version that the module states, or that was installed under its name."""
     try:
         return str(getattr(module, "__version__", None) or importlib.metadata.version(module.__name__))
     except importlib.metadata.PackageNotFoundError:

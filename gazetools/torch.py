@@ -17,8 +17,6 @@ from gazetools.layouts.locate import list_foreign, raw_manifest
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
 
-_OPEN_READERS = 32
-
 
 class HeatmapClip(TypedDict):
     """One item of a HeatmapDataset; torch's default collate makes batches of it."""
@@ -39,19 +37,9 @@ class HeatmapClip(TypedDict):
 class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
     """Clips of `frames` rows, `stride` rows apart, beginning every `hop` rows, of every video that is long enough.
 
-    DataLoader workers, forked or spawned, each open the files for themselves.
-
-    Args:
-        dataset_path: anything that HeatmapReader reads.
-        frames: rows per clip.
-        stride: rows from one to the next.
-        hop: rows from the beginning of one clip to the next; None: clips touch.
-        video_ids: None for all.
-        size: (H, W) to resize to; None keeps each video's, which must then be equal for batches.
-        missing: policy of HeatmapReader for videos and frames that are not there.
-
-    Raises:
-        UsageError: numbers below 1, or no video. DataFileError: missing or damaged heatmaps.
+    `dataset_path` and `missing` are those of HeatmapReader. `hop` None: clips touch. `video_ids` None: all. `size`: (H,
+    W) to resize to; None keeps each video's, which must then be equal for batches. DataLoader workers each open the
+    files for themselves. Raises UsageError for numbers below 1 or no video, DataFileError for bad heatmaps.
 
     >>> clips = HeatmapDataset("DATASET", frames=16, stride=4)           # doctest: +SKIP
     >>> batch = next(iter(DataLoader(clips, batch_size=8, num_workers=2)))  # doctest: +SKIP
@@ -77,7 +65,7 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
                 raise UsageError(f"{name} = {value} must be at least 1.")
         self.dataset_path = Path(dataset_path)
         self._frames, self._stride, self._size, self._missing = frames, stride, size, missing
-        self._readers: OpenFiles[str, HeatmapReader] = OpenFiles(_OPEN_READERS)
+        self._readers: OpenFiles[str, HeatmapReader] = OpenFiles(32)
         self.video_ids = list(video_ids) if video_ids is not None else self._all_ids()
         """Videos of the dataset, in this order."""
         starts = []

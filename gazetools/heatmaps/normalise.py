@@ -12,10 +12,7 @@ Numbers = npt.NDArray[np.floating]
 
 
 class Normalisation:
-    """A rule of `pack --normalize`. This class is the rule `none`; other rules override what differs.
-
-    Maps are float32 [n, H, W] with n > 0 and values >= 0. Each is normalised by itself.
-    """
+    """A rule for maps float32 [n, H, W], n > 0, values >= 0; this class is the rule `none`, others override it."""
 
     sentence = "as the model gave them (0..1)"
     """Description of the values in the dataset's README; `{temperature}` stands for the option."""

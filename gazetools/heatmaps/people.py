@@ -30,10 +30,7 @@ def weight(inout: npt.NDArray[FloatT], rule: InOut) -> npt.NDArray[FloatT] | Non
 
 
 def chosen_tracks(tracks: Mapping[int, str], people: str) -> list[int] | None:
-    """Ids of the tracks that `people` names, empty where there is none; None for all of them (`max`, `mean`).
-
-    `tracks` has the role (`wearer` or `other`) of each track id, `people` is a rule as in `PackOptions.people`.
-    """
+    """Ids in `tracks` (id -> role) that the rule `PackOptions.people` names, maybe none; None: all (`max`, `mean`)."""
     if people in ("max", "mean"):
         return None
     if people == "wearer":
@@ -44,17 +41,11 @@ def chosen_tracks(tracks: Mapping[int, str], people: str) -> list[int] | None:
 def combine_people(
     maps: Maps, first_of_frame: npt.NDArray[np.int64], weights: npt.NDArray[np.float32] | None, *, rule: str
 ) -> tuple[Maps, npt.NDArray[np.float32] | None]:
-    """One map per frame from one map per person.
+    """One map per frame from one map per person, [n, H, W] and weights [n] in 0..1, by the `mean` or the maximum.
 
-    Args:
-        maps: float32 [n, H, W], the people of a frame next to each other.
-        first_of_frame: int64 [f], ascending: where each frame's people begin; every frame has at least one.
-        weights: float32 [n] in 0..1 (see `weight`) or None.
-        rule: `mean`, or anything else for the maximum (which leaves a single person's map as it is).
-
-    Returns:
-        Maps [f, H, W] combined with weights relative to the frame's largest, and that largest weight [f]. The caller
-        multiplies by it *after* normalising: multiplied before, a division by max or sum would cancel it.
+    `first_of_frame` [f], ascending, says where each frame's people begin; every frame has at least one. Returns maps
+    [f, H, W] combined with weights relative to the frame's largest, and that largest weight [f]. The caller multiplies
+    by it *after* normalising: multiplied before, a division by max or sum would cancel it.
     """
     counts = np.diff(np.append(first_of_frame, len(maps)))
     largest = None

@@ -15,7 +15,7 @@ from gazetools.io.closing import Closing
 from gazetools.layouts.base import SideMembers, StoredMaps, load_side
 from gazetools.layouts.locate import Location, locate, raw_manifest
 from gazetools.sampling import nearest_indices
-from gazetools.schemas.dataset import MANIFEST_NAME, PackedVideo
+from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import DataFileError, FrameRangeError
 
 MissingPolicy = Literal["error", "zero"]
@@ -27,8 +27,7 @@ class HeatmapReader(Closing):
     Reads every layout of gazetools and, without a manifest, heatmaps of other tools: `<id>.npz` with the maps under
     any key (`heatmap`, else the first), `<id>.npy`, `<id>/gaze.npy`, or a folder of numbered .npy files; arrays are
     [T,H,W], [T,1,H,W] or [H,W]. Nothing is unpickled. A compressed .npz is unpacked once and kept (at most 2 GiB).
-
-    Readers can be pickled and used in forked or spawned workers: each process opens the files for itself.
+    Readers can be pickled and used in workers: each process opens the files for itself.
 
     Args:
         dataset_path: folder with the heatmaps (and `manifest.json` where gazetools packed them).
@@ -37,8 +36,7 @@ class HeatmapReader(Closing):
         size: (H, W) of the zero maps of a missing video in a folder without a manifest.
         resized: return maps packed with `--size video --resize-on-load` at the video's size; False: as stored.
 
-    Raises:
-        DataFileError: no such heatmaps, or files that are damaged, hostile or of another format.
+    Raises DataFileError for no such heatmaps, or files that are damaged, hostile or of another format.
 
     >>> maps = HeatmapReader("DATASET", "take/cam01")          # doctest: +SKIP
     >>> maps.read([3, 7, 9]).shape                             # doctest: +SKIP
@@ -88,7 +86,13 @@ class HeatmapReader(Closing):
         if entry is None:
             self._scale = scale_of(source.dtype, path)
         else:
-            _check_entry(entry, source, path)
+            shape, dtype = (entry.t, entry.h, entry.w), np.dtype(entry.dtype)
+            if (source.shape, source.dtype) != (shape, dtype):
+                raise DataFileError(
+                    f"{path} holds {source.dtype} {list(source.shape)}, its manifest says {dtype} {list(shape)}.",
+                    hint="Run gazetools validate on the dataset and pack this video again.",
+                    path=str(path),
+                )
             self._scale = entry.scale
             if resized and entry.target_size is not None:
                 self.shape = (source.shape[0], *entry.target_size)
@@ -119,10 +123,7 @@ class HeatmapReader(Closing):
             self._source = None
 
     def read(self, indices: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
-        """Maps of the rows `indices`, float32 [n, H, W], in the order of `indices`, which may repeat.
-
-        Raises FrameRangeError for an index outside 0..T-1, DataFileError where a file is missing or damaged.
-        """
+        """Maps [n, H, W] of `indices` in their order; FrameRangeError outside 0..T-1, DataFileError for bad files."""
         wanted = np.asarray(indices)
         if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
             raise FrameRangeError(f"indices must be a list of integers, got {indices!r:.80}.")
@@ -148,10 +149,10 @@ class HeatmapReader(Closing):
     def read_seconds(
         self, times: Sequence[float] | npt.NDArray[np.floating[Any]], *, tolerance_seconds: float | None = None
     ) -> npt.NDArray[np.float32]:
-        """Maps of the rows whose pts is nearest to each time, float32 [n, H, W]; of two equally near the earlier.
+        """Maps [n, H, W] of the rows whose pts is nearest to each time; of two equally near the earlier.
 
-        Raises FrameRangeError for a time that is more than `tolerance_seconds` (default: one mean row period) before
-        the first or after the last row, DataFileError where the rows have no usable times.
+        Raises FrameRangeError more than `tolerance_seconds` (default: one mean row period) outside the rows, and
+        DataFileError where the rows have no usable times.
         """
         wanted = np.asarray(times, dtype=np.float64)
         if wanted.ndim != 1 or not np.isfinite(wanted).all():
@@ -202,16 +203,6 @@ class HeatmapReader(Closing):
         self.shape = (0, *sizes.pop())
         self.valid = np.zeros(0, dtype=np.bool_)
         self.inout = self.pts_seconds = None
-
-
-def _check_entry(entry: PackedVideo, maps: StoredMaps, path: Path) -> None:
-    stated = ((entry.t, entry.h, entry.w), np.dtype(entry.dtype))
-    if (maps.shape, maps.dtype) != stated:
-        raise DataFileError(
-            f"{path} holds {maps.dtype} {list(maps.shape)}, its manifest says {stated[1]} {list(stated[0])}.",
-            hint="Run gazetools validate on the dataset and pack this video again.",
-            path=str(path),
-        )
 
 
 def _sizes_in_manifest(dataset: Path, *, resized: bool) -> set[tuple[int, int]]:

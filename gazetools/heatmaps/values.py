@@ -20,8 +20,7 @@ _HALF_RELATIVE, _HALF_ABSOLUTE = 2.0**-11, 2.0**-25
 """Rounding to float16 moves a number by at most this share of it, below 2**-14 by at most this much."""
 _HALF_INFINITY = 0x7C00
 _ONE = 0x3F800000
-_SMALLEST_NORMAL_HALF = 0x38800000
-"""Bits of the float32 2**-14."""
+_SMALLEST_NORMAL_HALF = 0x38800000  # bits of the float32 2**-14
 _REBIAS = np.float32(2.0**112)
 _SUBNORMAL = np.full(1, 2.0**-140, dtype=np.float32)
 
@@ -62,8 +61,7 @@ def to_float16(maps: Maps) -> npt.NDArray[np.float16]:
 def to_stored(maps: Maps, dtype: PackDtype, *, sums_to_one: bool, where: str) -> npt.NDArray[np.generic]:
     """Maps in 0..1 in the dataset's type; uint8 is round(255 x), at most UINT8_MAX_ERROR off.
 
-    Raises DataFileError where rounding to float16 would move more than 1 % of the mass of a map that sums to 1
-    (`sums_to_one`): the values of large ones come near its smallest step, 6e-8.
+    Raises DataFileError where float16 would move more than 1 % of the mass of a map with the sum 1 (`sums_to_one`).
     """
     if dtype == "float32":
         return np.ascontiguousarray(maps, dtype=np.float32)
@@ -84,10 +82,7 @@ def to_stored(maps: Maps, dtype: PackDtype, *, sums_to_one: bool, where: str) ->
 
 
 def scale_of(dtype: np.dtype[Any], where: object) -> float:
-    """What stored numbers of this type are multiplied by where no manifest says so: 1/255 for uint8, else 1.
-
-    Raises DataFileError for other integers, whose scale is unknown.
-    """
+    """Factor of stored numbers without a manifest: 1/255 for uint8, else 1. DataFileError for other integers."""
     if dtype.kind not in "fb" and dtype != np.uint8:
         raise DataFileError(
             f"{where} holds {dtype} maps, whose scale is unknown.",
@@ -115,10 +110,9 @@ def resize(maps: Maps, size_hw: tuple[int, int]) -> Maps:
 
 
 def _half_to_float32(maps: AnyArray) -> Maps:
-    """float16 -> float32, five times faster than numpy's cast for the numbers that heatmaps hold (finite, >= 0).
+    """float16 -> float32, five times faster than numpy's cast for numbers that are finite and >= 0.
 
-    Shifting a half's exponent and fraction into a float's place gives the number divided by 2^(127-15), for
-    subnormal halves too (IEEE 754 interchange formats); the product is exact.
+    A half's exponent and fraction, shifted into a float's place, give the number over 2^(127-15); the product is exact.
     """
     bits = np.ascontiguousarray(maps).view(np.uint16)
     # signs, infinities and NaN have other bit patterns; a thread that flushes subnormals would lose the smallest ones

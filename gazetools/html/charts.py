@@ -10,12 +10,9 @@ from typing import Any
 
 # Okabe and Ito's palette without yellow, which is hard to see on white: colour-blind people can distinguish these
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a5c00", "#56b4e9", "#333333", "#e69f00")
-MUTED = "#4f5d75"
-"""Colour of rows that are not the main ones."""
-_WIDTH = 420
-"""Width of a chart in its own units. Charts are as wide as the screen: few units keep text readable on a phone."""
-_FEW = 8
-"""Most places on the x axis that are named one by one, and most points of a line that are drawn as dots."""
+MUTED = "#4f5d75"  # rows that are not the main ones
+_WIDTH = 420  # in a chart's own units: few of them keep text readable on a phone
+_FEW = 8  # Most places on the x axis that are named one by one, and most points of a line that are drawn as dots
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,7 @@ def render(template: str, *, title: str, with_video: bool = False, **values: obj
     """A whole page from a template of this package, named by its path such as `demo/page.html.jinja`.
 
     Values are escaped, except where the template marks them as safe. The page's policy makes the browser refuse all but
-    the pictures, and with `with_video` the videos, that the page itself holds.
-
-    Raises:
-        jinja2.UndefinedError: the template uses a name that is not among the values.
+    the pictures, and with `with_video` the videos, that the page itself holds. Raises jinja2.UndefinedError.
     """
     return environment().get_template(template).render(title=title, with_video=with_video, **values)
 

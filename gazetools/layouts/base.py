@@ -46,8 +46,7 @@ class MapStream:
     member_names: tuple[str, ...]
     """Names of the arrays [T] next to the maps, keys of MEMBER_TYPES."""
     members: Callable[[], dict[str, npt.NDArray[Any]]]
-    """Returns the arrays of `member_names` in this order. Called once, after the last block; if it raises, the video is
-    not committed."""
+    """Returns these arrays in this order; called once, after the last block. Where it raises, nothing is committed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +103,10 @@ class SideMembers(Protocol):
 
 
 class Layout(ABC):
-    """How a packed video lies on the disk. `registry.LAYOUTS` has one object, without state, of each layout.
-
-    The defaults suit a layout with one file per video.
-    """
+    """How a packed video lies on the disk; the defaults suit one file per video. Objects have no state."""
 
     suffix: str
-    """What follows the video id in the name of its file; empty for a folder. No two layouts have the same."""
+    """What follows the video id in the name of its file, unique among layouts; empty for a folder."""
     files_hint = "Remove some files, or choose another -o; finished videos are kept."
     """What to do where the disk has no room for more files."""
     keeps_order = True
@@ -122,10 +118,7 @@ class Layout(ABC):
 
     @abstractmethod
     def open_members(self, path: Path, *, required: bool) -> SideMembers | None:
-        """The arrays at `path`, which the caller closes; None where there are none and they are not `required`.
-
-        Raises DataFileError where the file is damaged or hostile.
-        """
+        """The arrays at `path`, for the caller to close; None where none are there nor `required`. DataFileError."""
 
     @contextmanager
     def members(self, path: Path, *, required: bool) -> Iterator[SideMembers | None]:
@@ -139,10 +132,7 @@ class Layout(ABC):
 
     @abstractmethod
     def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
-        """Type and shape of the maps (see `thw`), and their name in messages.
-
-        With the `members` of `path` this method, `open` and `blocks` need not open the file again.
-        """
+        """Type and shape of the maps (see `thw`), and their name in messages; `members` saves opening `path` again."""
 
     @abstractmethod
     def readme(self, file: str) -> str:
@@ -205,10 +195,7 @@ def thw(shape: tuple[int, ...], where: str) -> Shape:
 
 
 def side_header(members: SideMembers | None, name: str, *, strict: bool) -> ArrayHeader | None:
-    """Type and shape of a member next to the maps, None where there is none or, unless `strict`, it can't be used.
-
-    In files of other tools a name such as `valid` may mean anything. With `strict` it raises DataFileError.
-    """
+    """Type and shape of a member; None where there is none or, unless `strict` (DataFileError), it can't be used."""
     if members is None or name not in members.names:
         return None
     try:
@@ -243,11 +230,7 @@ class MemoryMaps(StoredMaps):
 
 
 class FileMaps(StoredMaps):
-    """Maps that lie uncompressed in one file, read with positioned reads at their offsets.
-
-    They are as fast as a memory map for the frames of a clip, and several times faster from a cold cache, since the
-    wanted ranges are announced first and arrive together.
-    """
+    """Maps that lie uncompressed in one file, read by position: from a cold cache much faster than a memory map."""
 
     def __init__(self, path: Path, header: ArrayHeader, offset: int) -> None:
         self.shape = thw(header.shape, str(path))

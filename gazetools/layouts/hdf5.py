@@ -26,10 +26,7 @@ class Hdf5Layout(Layout):
     keeps_order = False
 
     def write(self, path: Path, stream: MapStream) -> Written:
-        """HDF5 only lays out the file, without the numbers, which are written afterwards at their offsets.
-
-        So a full disk raises our error instead of crashing HDF5, and memory does not grow with the video.
-        """
+        """HDF5 only lays out the file; the numbers are written at their offsets, since a full disk would crash HDF5."""
         members = {name: (stream.shape[:1], MEMBER_TYPES[name]) for name in stream.member_names}
         with atomic_path(path) as temp:
             offsets = _lay_out(temp, {HEATMAP_MEMBER: (stream.shape, stream.dtype), **members})
@@ -53,11 +50,7 @@ class Hdf5Layout(Layout):
 
 
 class Hdf5Members:
-    """Members of a packed .h5, each in contiguous bytes of the file.
-
-    Raises DataFileError for: not HDF5, links, virtual or external or chunked storage (other files could be read, and
-    filters would load plugins), and sizes that the file does not have.
-    """
+    """Members of a packed .h5, contiguous: links and other kinds of storage could read other files or load plugins."""
 
     def __init__(self, path: Path) -> None:
         import h5py
@@ -80,7 +73,6 @@ class Hdf5Members:
         return list(self._headers)
 
     def layout(self, name: str) -> ArrayHeader:
-        """Type, shape and place in the file."""
         if name not in self._headers:
             raise DataFileError(f"{self.path} has no member {name!r}; it has {self.names}.", path=str(self.path))
         return self._headers[name]

@@ -18,8 +18,7 @@ from gazetools.schemas.dataset import MANIFEST_NAME, MANIFEST_SCHEMA_VERSION, MA
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.video_id import check_below, check_video_id
 
-_WHOLE_ARRAY_IN_FOLDER = "gaze.npy"
-"""Raw heatmaps of the public prototype lie in `results/<video_id>/gaze.npy`."""
+_WHOLE_ARRAY_IN_FOLDER = "gaze.npy"  # as the public prototype writes it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +35,7 @@ def locate(dataset: Path, video_id: str) -> Location | None:
     """The heatmaps of `video_id` in `dataset`, None where there are none.
 
     With a manifest its entry decides; without one `<id>.npz`, `<id>.npy`, `<id>/gaze.npy` or the folder `<id>` with
-    numbered .npy files are taken, in this order. Raises DataFileError for ids that would leave the dataset, for a
-    dataset that is no folder, and for a manifest that can't be read.
+    numbered .npy files are taken, in this order. Raises DataFileError for a bad id, dataset or manifest.
     """
     if not dataset.is_dir():
         raise DataFileError(
@@ -79,10 +77,7 @@ def _foreign_location(dataset: Path, video_id: str) -> Location | None:
 
 
 def list_foreign(root: Path) -> dict[str, list[Path]]:
-    """Id -> files or folders of every video below `root`: each .npz, each folder of numbered .npy, each other .npy.
-
-    More than one path means that several are of one id. Hidden files and folders are left out.
-    """
+    """Id -> paths of its heatmaps below `root`: .npz, folders of numbered .npy, other .npy; without hidden ones."""
     found: dict[str, list[Path]] = {}
     folders: set[Path] = set()
     for path in sorted(root.rglob("*.np[yz]")):

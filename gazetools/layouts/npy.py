@@ -16,17 +16,7 @@ from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
 from gazetools.io.atomic import atomic_folder, sha256_of_file
 from gazetools.io.npz import Npz
 from gazetools.io.space import blocks
-from gazetools.layouts.base import (
-    FileMaps,
-    Indices,
-    Layout,
-    MapStream,
-    MemoryMaps,
-    SideMembers,
-    StoredMaps,
-    Written,
-    thw,
-)
+from gazetools.layouts.base import Indices, Layout, MapStream, MemoryMaps, SideMembers, StoredMaps, Written, thw
 from gazetools.layouts.npz import npy_header, write_members
 from gazetools.schemas.dataset import INDEX_NPZ
 from gazetools.schemas.errors import DataFileError
@@ -108,9 +98,7 @@ class NpyArray(Layout):
     def open(self, path: Path, members: SideMembers | None = None) -> StoredMaps:
         """Maps in Fortran order are read whole."""
         header, where = self.header(path)
-        if header.fortran_order:
-            return MemoryMaps(load_npy(path), where=where)
-        return FileMaps(path, header, header.data_offset)
+        return MemoryMaps(load_npy(path), where=where) if header.fortran_order else super().open(path)
 
     def readme(self, file: str) -> str:
         return f"Or with numpy alone: `numpy.load({file!r})`, `[T,H,W]`."
@@ -149,8 +137,7 @@ class FolderMaps(StoredMaps):
         return present
 
     def _read_one(self, index: int) -> AnyArray:
-        name = self._names.get(index)
-        if name is None:
+        if (name := self._names.get(index)) is None:
             raise DataFileError(f"{self.path} has no file for frame {index}.", path=str(self.path), frame=index)
         path = self._prefix + name
         size = len(self._start) + self._header.nbytes
@@ -173,10 +160,7 @@ class FolderMaps(StoredMaps):
 
 
 def is_frame_folder(folder: Path) -> bool:
-    """Whether `folder` holds one map ([H,W] or [1,H,W]) per numbered .npy file, rather than one video per file.
-
-    The first file decides; one that can't be read counts as a map.
-    """
+    """Whether the first numbered .npy in `folder` is one map ([H,W] or [1,H,W]), as one that can't be read counts."""
     names = sorted(path.name for path in folder.iterdir() if _NUMBERED_FRAME.match(path.name))
     if not names or names[0].startswith("."):
         return False
@@ -188,10 +172,7 @@ def is_frame_folder(folder: Path) -> bool:
 
 
 def numbered_frames(folder: Path) -> dict[int, str]:
-    """Frame number -> file name of the .npy files in `folder`.
-
-    Raises DataFileError where two have one number or the folder can't be read.
-    """
+    """Frame number -> file name of the .npy files in `folder`. DataFileError where two have one number."""
     try:
         names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:

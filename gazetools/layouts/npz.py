@@ -23,15 +23,11 @@ from gazetools.schemas.dataset import HEATMAP_MEMBER
 
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _ALIGNMENT = 64
-_ALIGNMENT_FIELD = 0xD935
-"""Id of the zip extra field that Android's zipalign pads with; readers skip ids they do not know."""
+_ALIGNMENT_FIELD = 0xD935  # id of the extra field that Android's zipalign pads with; readers skip it
 
 
 class NpzLayout(Layout):
-    """`<video_id>.npz` with the member `heatmap` first, all members stored uncompressed.
-
-    The first element of the maps lies at a multiple of 64 bytes, so that any tool may map it into memory.
-    """
+    """`<video_id>.npz`, uncompressed, with `heatmap` first, at a multiple of 64 bytes so that any tool may map it."""
 
     suffix = ".npz"
 

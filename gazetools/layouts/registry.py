@@ -19,10 +19,7 @@ FOREIGN_LAYOUTS = (LAYOUTS["npz"], LAYOUTS["npy"], ARRAY)
 
 
 def register(name: str, layout: Layout) -> None:
-    """Add a layout from outside the package: `pack --layout NAME` writes it, every command reads it.
-
-    Raises ValueError where the name or the suffix is taken.
-    """
+    """Add a layout from outside the package for every command. Raises ValueError where name or suffix are taken."""
     if layout.suffix in {other.suffix for other in (*LAYOUTS.values(), ARRAY)}:
         raise ValueError(f"the suffix {layout.suffix!r} is taken by another layout")
     LAYOUT_NAMES.add(name)

@@ -1,7 +1,6 @@
 """Percentile bootstrap (Efron 1979) that draws whole clusters: rows of one video, take or block are not independent.
 
-Both ways to draw are seeded, so that equal data gives equal intervals. They use different random streams: the intervals
-of `evaluate` and of `report` are those of earlier versions.
+Both ways to draw are seeded, with different streams: `evaluate` and `report` give the intervals of earlier versions.
 """
 
 from __future__ import annotations
@@ -15,10 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def drawn_clusters(clusters: int, resamples: int, *, seed: int = 0) -> Iterator[npt.NDArray[np.int64]]:
-    """The clusters of each resample, int64 [clusters], drawn from 0..clusters-1 with replacement.
-
-    Nothing for fewer than two clusters, which give no interval.
-    """
+    """The clusters of each resample, int64 [clusters], drawn with replacement; none for fewer than two clusters."""
     random = np.random.default_rng(seed)
     for _ in range(resamples if clusters > 1 else 0):
         yield random.integers(0, clusters, clusters)

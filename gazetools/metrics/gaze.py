@@ -30,15 +30,8 @@ def gazefollow_auc(
 
     The map is resized bilinearly (half-pixel centres, no antialiasing, float32) to the image; positive pixels are
     (int(x * width), int(y * height)), at most the last column or row. Annotators with x < 0 (gaze out of the frame)
-    are left out, whatever their y.
-
-    Args:
-        heatmap: [h, w] of any scale.
-        gt_x, gt_y: one entry per annotator.
-        height, width: size of the original image in pixels.
-
-    Returns:
-        0..1, ties counted as in scikit-learn; 0.5 for a constant map; NaN where no annotator is inside the frame.
+    are left out, whatever their y. Height and width are those of the image in pixels. Returns 0..1, ties counted as in
+    scikit-learn; 0.5 for a constant map; NaN where no annotator is inside the frame.
     """
     import torch
     import torch.nn.functional as F
@@ -98,10 +91,7 @@ def predicted_point(heatmap: HeatmapHw) -> tuple[float, float]:
 
 
 def inout_average_precision(inout: Sequence[float], scores: Sequence[float]) -> float:
-    """Average precision of "the target is inside the frame" (scikit-learn's step-wise sum, no interpolation).
-
-    `inout` is 1 inside and 0 outside, `scores` are the predicted probabilities of 1.
-    """
+    """Average precision (step-wise sum) of `scores`, the probabilities that `inout` is 1: the target is inside."""
     _same_length(inout, scores)
     return float(_sklearn_metrics().average_precision_score(np.asarray(inout), np.asarray(scores)))
 
@@ -119,13 +109,8 @@ def target_heatmap(
 
     The centre is (int(x * width), int(y * height)). The map is all zeros for a target with x < 0 or y < 0, and for one
     so far beyond the right or bottom edge that no part of the blob is inside. The blob is scaled to a maximum of 1
-    after the cut, even where its centre lies outside.
-
-    Args:
-        x, y: target as fractions; negative means out of the frame.
-        height, width: of the map, float32 in 0..1.
-        sigma: in cells, at least 1.
-        kind: `gaussian` exp(-d^2 / 2 sigma^2), or `cauchy` sigma / (d^2 + sigma^2)^1.5.
+    after the cut, even where its centre lies outside. `sigma` is in cells, at least 1; `kind`: `gaussian`
+    exp(-d^2 / 2 sigma^2), or `cauchy` sigma / (d^2 + sigma^2)^1.5. Returns float32 [height, width] in 0..1.
     """
     if sigma < 1 or kind not in ("gaussian", "cauchy"):
         raise UsageError(f"target_heatmap: sigma={sigma!r} must be at least 1 and kind={kind!r} gaussian or cauchy.")

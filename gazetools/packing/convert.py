@@ -55,19 +55,11 @@ def convert(
         source: a dataset (its options, provenance and members are kept), or a folder of another tool's heatmaps:
             `<id>.npz` under any key, `<id>.npy`, `<id>/gaze.npy` or folders of numbered .npy, values in 0..1.
         output: folder of the new dataset.
-        layout: npz, npy or hdf5.
-        dtype: type for another tool's maps; None keeps float16, float32 and uint8 and makes float64 float32. A
-            dataset keeps its own type.
-        overwrite: replace a dataset with other options.
-        workers: videos at a time; None: one per core, at most 4.
+        layout, dtype, overwrite, workers: see `ConvertOptions`.
         progress: receives videos done.
 
-    Returns:
-        One item per video; `exit_code` is 1 with any failed one.
-
-    Raises:
-        UsageError: folders or options that can't work; nothing was done.
-        FaultError: the disk is full; finished videos are kept.
+    Returns one item per video. Raises UsageError for folders or options that can't work, where nothing was done, and
+    FaultError where the disk is full; finished videos are kept.
     """
     source, dataset = Path(source), Path(output)
     options, videos = _plan(source, layout, dtype)

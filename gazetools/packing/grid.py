@@ -55,10 +55,7 @@ class Grid:
 
 
 def plan_grid(store: StoreReader, options: PackOptions, warnings: list[str]) -> Grid:
-    """The grid of `store` under `options`; adds to `warnings` what the user should know.
-
-    Raises DataFileError where the store lacks the person or inout, or where its columns contradict each other.
-    """
+    """The grid of `store`; adds to `warnings`. DataFileError where person or inout lack, or columns contradict."""
     _check_columns(store)
     chosen = _chosen_rows(store, options.people)
     weights = _weights(store, chosen, options.inout)

@@ -29,10 +29,7 @@ from gazetools.schemas.video_id import path_of_id
 
 
 class ManifestDraft:
-    """Entries of the videos in a dataset; `add` writes each to a journal, `commit` writes the manifest.
-
-    A run that is killed leaves its journal in `DATASET/.work`, so that the next run does not pack these videos again.
-    """
+    """Entries of the videos in a dataset; `add` writes each to a journal for the next run, `commit` the manifest."""
 
     def __init__(self, dataset: Path, options: PackOptions, *, overwrite: bool) -> None:
         self.dataset = dataset

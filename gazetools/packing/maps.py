@@ -20,8 +20,7 @@ from gazetools.store import StoreReader
 _BLOCK_BYTES = 16 << 20
 _MAX_BLOCK_FRAMES = 128
 _MAX_ROWS_AT_ONCE = 1024
-_MAX_GAP = 16
-"""Up to so many unwanted rows between two wanted ones are read too, which is faster than a second read."""
+_MAX_GAP = 16  # up to so many unwanted rows between two wanted ones are read too: faster than a second read
 _HALF_ONE = 0x3C00
 
 
@@ -41,10 +40,7 @@ class PackedMaps:
         return NORMALISATIONS[self.options.normalize]
 
     def blocks(self) -> Iterator[npt.NDArray[np.generic]]:
-        """Blocks [n, H, W] in the dataset's dtype, in grid order; n sums to T.
-
-        Raises DataFileError for raw maps outside 0..1 and for maps that the dtype can't hold.
-        """
+        """Blocks [n, H, W] in grid order; n sums to T. DataFileError for raw maps outside 0..1 or unfit for dtype."""
         step = max(1, min(_MAX_BLOCK_FRAMES, _BLOCK_BYTES // (self.size_hw[0] * self.size_hw[1] * 4)))
         for begin in range(0, len(self.grid), step):
             block = slice(begin, min(begin + step, len(self.grid)))
@@ -77,10 +73,7 @@ class PackedMaps:
         return self.grid.stop[sources] - self.grid.start[sources]
 
     def _finished(self, sources: Ints) -> tuple[Maps, npt.NDArray[np.float32]]:
-        """Combined, resized and normalised maps of the grid rows `sources`, and [2, n] scale and offset to undo that.
-
-        The second is empty where the normalisation keeps no inverse.
-        """
+        """Finished maps of the grid rows `sources`, and [2, n] scale and offset to undo that; empty without inverse."""
         counts = self._people(sources)
         parts = [np.zeros((0, *self.size_hw), dtype=np.float32)]
         inverse = [np.zeros((2, 0), dtype=np.float32)]

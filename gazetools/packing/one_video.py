@@ -70,7 +70,6 @@ class Place:
     draft: ManifestDraft
     video_id: str
     source_sha256: str
-    """sha256 of the file from which the video is packed."""
 
     @property
     def _layout(self) -> Layout:
@@ -78,14 +77,10 @@ class Place:
 
     @property
     def _path(self) -> Path:
-        """File or folder of the video."""
         return path_of_id(self.draft.dataset, self.video_id, self._layout.suffix)
 
     def unchanged(self) -> PackedItem | None:
-        """The result of a video that is packed already; None where it must be packed.
-
-        Raises UsageError where a file that is not of gazetools has its name.
-        """
+        """The result of a video that is packed already, or None. UsageError where a foreign file has its name."""
         if (entry := self.draft.unchanged(self.video_id, self.source_sha256)) is not None:
             return self._item("unchanged", entry)
         if self._path.exists() and not self.draft.may_replace:
@@ -96,10 +91,7 @@ class Place:
         return None
 
     def write(self, stream: MapStream) -> dict[str, Any]:
-        """Commit the video's maps and return the fields of its PackedVideo that follow from them.
-
-        Raises FaultError before writing where the disk has no room.
-        """
+        """Commit the maps and return the fields of PackedVideo that follow. FaultError first where there is no room."""
         self._layout.check_space(self._path, stream.shape, stream.dtype)
         written = self._layout.write(self._path, stream)
         return {

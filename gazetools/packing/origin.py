@@ -11,8 +11,7 @@ from gazetools.sampling import spread
 from gazetools.schemas.dataset import Origin, SampledPerson, SampledRow
 from gazetools.store import StoreReader
 
-_MAX_FINGERPRINTS = 64
-"""They take 64 KiB per video, as base64 86 KiB."""
+_MAX_FINGERPRINTS = 64  # 64 KiB per video, as base64 86 KiB
 _MAX_ROWS = 64
 
 

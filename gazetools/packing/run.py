@@ -44,21 +44,15 @@ def pack(
     resumes an interrupted run. An error in one video fails that video only.
 
     Args:
-        store: folder that `extract` wrote.
-        output: folder of the dataset; made if needed.
-        options: how maps become rows; or pass its fields as keyword arguments.
+        store, output: folder that `extract` wrote, and folder of the dataset.
+        options: how maps become rows; or pass its fields as `settings`, such as `normalize="max"`.
         videos: ids to pack; None for all of the store.
         overwrite: replace a dataset that was packed with other options, and files of other tools.
         workers: videos packed at the same time; None: one per core, at most 4. The bytes do not depend on it.
         progress: receives frames done.
-        settings: fields of `PackOptions`, such as `normalize="max"`.
 
-    Returns:
-        One item per video; `exit_code` is 1 with any failed one.
-
-    Raises:
-        UsageError: options, ids or folders that can't work; nothing was done.
-        FaultError: the disk is full; finished videos are kept.
+    Returns one item per video. Raises UsageError for options, ids or folders that can't work, where nothing was done,
+    and FaultError where the disk is full; finished videos are kept.
 
     >>> report = gazetools.pack("STORE", "DATASET", normalize="max")   # doctest: +SKIP
     >>> np.load("DATASET/take/cam01.npz")["heatmap"].shape             # doctest: +SKIP

@@ -29,11 +29,8 @@ def write_overlay_video(
 ) -> int:
     """Encode `draw(frame)` of every frame as H.264 into `output` and return the number of frames.
 
-    Every frame keeps its time, also at a variable rate; the first one is at 0. The colours are BT.709 and say so: a
-    player would guess the matrix of an untagged file, by its size.
-
-    The first audio stream is copied without decoding and starts with the first frame. If the container of `output`
-    can't hold it, it is left out with a message to `progress`.
+    Every frame keeps its time, the first one is at 0. The colours are tagged as BT.709, since players guess otherwise.
+    The first audio stream is copied and starts with the first frame, unless the container can't hold it.
     """
     task = f"drawing {output.name}"
     progress.start(task, reader.frame_count)

@@ -34,10 +34,7 @@ def peak_xy(heatmap: npt.NDArray[np.floating]) -> tuple[float, float]:
 def draw_overlay(
     rgb: npt.NDArray[np.uint8], people: list[PersonOverlay], *, caption: str = ""
 ) -> npt.NDArray[np.uint8]:
-    """A copy of the frame [H, W, 3] with maps, boxes, gaze peaks and scores drawn on it.
-
-    Each map is scaled to its own maximum for display. For an all-zero map only the box is drawn.
-    """
+    """A copy of the frame [H, W, 3] with boxes, scores, gaze peaks and maps, each scaled to its own maximum, drawn."""
     height, width = rgb.shape[:2]
     picture = _blend(rgb, people) if people else rgb.copy()
     thickness = max(1, round(min(height, width) / 240))

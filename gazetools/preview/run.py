@@ -39,8 +39,7 @@ def preview(
             every frame, with the video's own sound where it has any.
         video_id: id in `heatmaps`; the video's stem by default.
 
-    Raises:
-        UsageError: another suffix, no maps for this video, or files that do not exist.
+    Raises UsageError for another suffix, no maps for this video, or files that do not exist.
     """
     video, output = Path(video), Path(output)
     if output.suffix.lower() not in {".png", ".mp4", ".mkv", ".mov"}:

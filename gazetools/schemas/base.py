@@ -24,9 +24,8 @@ class StrictModel(BaseModel):
 class Choices:
     """The words that a setting accepts, open for more: `Annotated[str, Choices("npz", "npy")]`.
 
-    Use it for a kind that has a table of objects (layouts, fusions, losses, engines ...). The room that owns the table
-    calls `add` where an object is registered from outside, so that settings accept its name; a closed set of words is
-    a `Literal`. The message for other words is that of a `Literal`.
+    For kinds with a table of objects, whose owner calls `add` where one is registered from outside; a closed set of
+    words is a `Literal`, whose message for other words this class repeats.
     """
 
     def __init__(self, *names: str) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from gazetools.schemas.base import Choices, StrictModel
+from gazetools.schemas.base import Choices, StrictModel, matching
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.store import FINGERPRINT_SIZE
 
@@ -55,13 +54,8 @@ PackDtype = Literal["float16", "float32", "uint8"]
 _Maps, _Rows = Flag(panel="Maps"), Flag(panel="Rows")
 
 
-def _known_people(value: str) -> str:
-    if value not in ("max", "mean", "wearer") and not re.fullmatch(r"-?\d{1,9}", value):
-        raise ValueError("must be 'max', 'mean', 'wearer' or a track id such as 3")
-    return value
-
-
-PeopleRule = Annotated[str, AfterValidator(_known_people)]
+_PEOPLE = matching(r"max|mean|wearer|-?\d{1,9}", "must be 'max', 'mean', 'wearer' or a track id such as 3")
+PeopleRule = Annotated[str, _PEOPLE]
 """The people whose maps make a frame's one map: `max` or `mean` of all, the `wearer`, or a track id."""
 
 
@@ -150,7 +144,6 @@ class PackedVideo(StrictModel):
     provenance: dict[str, Any]
     """The main facts (see `summarised`); the whole text is in the origin file."""
     origin_sha256: str | None = None
-    """sha256 of `<video_id>.origin.json`; None where there is none."""
 
 
 class SampledPerson(StrictModel):
@@ -223,7 +216,6 @@ class PackedItem(StrictModel):
     """`unchanged`: packed before, from the same source with the same options. `failed`: `reason` says why."""
     reason: str | None = None
     frames: int = 0
-    """T, the number of rows."""
     valid_frames: int = 0
     bytes: int = 0
     seconds: float = 0.0

@@ -23,13 +23,7 @@ class ExitCode(IntEnum):
 
 
 class GazetoolsError(Exception):
-    """An error whose text is meant for the user.
-
-    Args:
-        message: what was wrong, with which value, and what is allowed.
-        hint: what to do next, one sentence or a command.
-        details: further machine-readable fields for `--json` (paths, keys, rows).
-    """
+    """An error for the user: what was wrong and is allowed, a `hint` what to do next, and `details` for `--json`."""
 
     exit_code: ExitCode = ExitCode.FAULT
     code: str = "fault"

@@ -44,7 +44,6 @@ class Estimate(StrictModel):
     low: float | None
     high: float | None
     count: int
-    """Number of rows in the mean."""
 
 
 class Scored(StrictModel):

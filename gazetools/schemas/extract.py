@@ -188,7 +188,10 @@ class ItemResult(StrictModel):
 
 
 class StageTimes(StrictModel):
-    """Seconds per stage, summed over the workers; the stages of a worker's main loop add up to its wall time."""
+    """Seconds per stage, summed over the workers; the stages of a worker's main loop add up to its wall time.
+
+    `*_wait`: the model waits. `*_busy`: decoding and writing processes at work, in parallel with the main loop.
+    """
 
     workers: int
     wall: float
@@ -199,20 +202,16 @@ class StageTimes(StrictModel):
     open: float
     """Opening files: reading their index and head boxes."""
     decode_wait: float
-    """Waits of the model for frames."""
     prompt: float
     """Head prompts, fingerprints and book-keeping per frame."""
     model: float
     """Preprocessing and the model, with the copies to and from the device."""
     write_wait: float
-    """Waits of the model until pieces are written."""
     join: float
     """Assembling and committing store files, without the part that ran in parallel with the next video."""
     other: float
     decode_busy: float
-    """Decoding processes at work, in parallel with the main loop."""
     write_busy: float
-    """Writing pieces and store files, in parallel with the main loop."""
 
     def __add__(self, more: StageTimes) -> StageTimes:
         return StageTimes(**{name: getattr(self, name) + getattr(more, name) for name in StageTimes.model_fields})

@@ -26,10 +26,7 @@ class Flag:
 
 
 def field_docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """The docstring under each field of `model`, those of its bases included; fields without one are left out.
-
-    The source file is read at each call, so that processes which never show a help text do not pay for it.
-    """
+    """The docstring under each field of `model` and its bases that has one, read from the source file at each call."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if not issubclass(base, BaseModel) or base is BaseModel or not inspect.get_annotations(base):

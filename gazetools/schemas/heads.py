@@ -64,9 +64,7 @@ class HeadsRecord(StrictModel):
     csv_sha256: str
     options: dict[str, Any]
     weights_sha256: dict[str, str]
-    """Role (`detector`, `pose`) -> hex sha256 of its weights file."""
     frames: int = Field(ge=0)
-    """Number of frames that the detector processed."""
     rows: int = Field(ge=0)
     tracks: int = Field(ge=0)
     people_without_head: int = Field(ge=0)

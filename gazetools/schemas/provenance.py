@@ -10,8 +10,7 @@ from gazetools.schemas.base import StrictModel
 
 MAX_PROVENANCE_BYTES = 32 * 1024
 GROUND_TRUTH = "groundtruth"
-"""`ModelRecord.name` of a store whose maps were rendered from eye tracking; `weights_sha256` then names the
-recordings."""
+"""`ModelRecord.name` of maps rendered from eye tracking; `weights_sha256` then names the recordings."""
 
 
 class SourceVideo(StrictModel):
@@ -61,7 +60,6 @@ class HeadSource(StrictModel):
     """Where the head boxes come from and what was done to them."""
 
     spec: str
-    """The value of `--heads`."""
     sha256: str | None
     """sha256 of the box file; None: there is none."""
     rows: int = Field(ge=0)
@@ -71,7 +69,6 @@ class HeadSource(StrictModel):
     prompts: dict[str, int]
     """Prompt kind (given, grown, cropped, none) -> rows."""
     counts: dict[str, float] = Field(default_factory=dict)
-    """Further counts of the source, such as frames without a box by reason."""
     detector: dict[str, Any] | None = None
     """Options and weights of the detector that made the boxes, None where no detector of ours did."""
 

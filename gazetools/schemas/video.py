@@ -32,7 +32,6 @@ class VideoInfo:
     colour_matrix_source: str
     """`tagged` in the stream, or `assumed` (untagged streams are read as BT.601, as FFmpeg does)."""
     colour_range: str
-    """`limited` or `full`."""
     rate: Fraction
     """Average frames per second as the container states it; times come from pts, never from this."""
     time_base: Fraction

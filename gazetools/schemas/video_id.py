@@ -10,11 +10,7 @@ from gazetools.schemas.errors import UsageError
 
 
 def check_video_id(video_id: str) -> str:
-    """Return `video_id` in NFC if it may name files below a root, else raise UsageError.
-
-    Segments are joined by `/`; none is empty, contains control characters or a backslash, is `.` or `..`, or starts
-    with `-` or `.`: so that an id can never leave its root, be taken for an option, or hide.
-    """
+    """Return `video_id` in NFC, else raise UsageError: an id can't leave its root, be taken for an option, or hide."""
     normalised = unicodedata.normalize("NFC", video_id)
     for segment in normalised.split("/"):
         if reason := _segment_fault(segment):

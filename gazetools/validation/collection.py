@@ -43,10 +43,7 @@ class Collection:
 
 
 def collect(path: Path) -> Collection:
-    """The videos of a store, a dataset, a folder of other tools' heatmaps, or a single file of these.
-
-    Raises UsageError where `path` can't be opened or holds none of these.
-    """
+    """The videos of a store, a dataset, other tools' heatmaps, or one file of these. UsageError where there is none."""
     try:
         if path.is_file():
             return _single(path)
@@ -173,7 +170,7 @@ def _report_strays(collection: Collection, known: set[Path]) -> None:
 
 
 def _report_unfinished(collection: Collection) -> None:
-    left = sorted(p for p in collection.root.rglob(f".*{TEMP_MARK}*"))
+    left = sorted(collection.root.rglob(f".*{TEMP_MARK}*"))
     work = collection.root / WORK_FOLDER
     if work.is_dir() and any(p.is_file() for p in work.rglob("*")):
         left.append(work)

@@ -12,23 +12,16 @@ import numpy as np
 from pydantic import ValidationError
 
 from gazetools.heatmaps.normalise import NORMALISATIONS
+from gazetools.heatmaps.values import scale_of
 from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
 from gazetools.io.atomic import sha256_of_file
 from gazetools.io.json_files import read_json
 from gazetools.io.npz import Npz
-from gazetools.layouts.base import Layout, SideMembers, side_header, thw
+from gazetools.layouts.base import MEMBER_TYPES, Layout, SideMembers, side_header, thw
 from gazetools.layouts.npy import NpyFolder, numbered_frames, sha256_of_listing
 from gazetools.layouts.registry import FOREIGN_LAYOUTS, layout_at
 from gazetools.schemas.base import explain_validation_error
-from gazetools.schemas.dataset import (
-    CONVERTED_FROM,
-    INDEX_NPZ,
-    MAX_ORIGIN_BYTES,
-    MEMBERS,
-    Origin,
-    PackedVideo,
-    summarised,
-)
+from gazetools.schemas.dataset import CONVERTED_FROM, INDEX_NPZ, MAX_ORIGIN_BYTES, MEMBERS, Origin, summarised
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.provenance import Provenance
 from gazetools.store import open_store
@@ -36,7 +29,6 @@ from gazetools.store.listing import read_sidecar
 from gazetools.validation.subject import MapStats, StoreColumns, Subject
 
 _BLOCK_ROWS = 256
-_SIDE_TYPES = {"valid": np.dtype(np.bool_), "inout": np.dtype(np.float32), "pts_seconds": np.dtype(np.float64)}
 
 
 def load(subject: Subject) -> None:
@@ -126,26 +118,21 @@ def _load_file(subject: Subject, layout: Layout) -> None:
     entry = subject.entry
     if entry is None and layout not in FOREIGN_LAYOUTS:
         raise DataFileError(f"{subject.path} is neither a store file nor in a manifest.")
-    if entry is not None:
-        _compare_bytes(subject, entry, layout)
+    if entry is not None and (size := layout.bytes_at(subject.path)) != entry.bytes:
+        subject.report("size-mismatch", f"{subject.path} has {size} bytes, the manifest says {entry.bytes}.")
+    elif entry is not None and layout.sha256(subject.path) != entry.sha256:
+        subject.report("checksum-mismatch", f"The sha256 of {subject.path} is not the manifest's.")
     with layout.members(subject.path, required=entry is not None) as members:
         if entry is not None and members is not None:
             wanted = [*MEMBERS, *NORMALISATIONS[entry.normalisation].members]
             if members.names != wanted if layout.keeps_order else sorted(members.names) != sorted(wanted):
                 subject.report("member-missing", f"{subject.path} has {members.names}, not {wanted}.")
         header, where = layout.header(subject.path, members)
-        _keep_maps(subject, header, where, layout.blocks(subject.path, _rows_per_block(header), members))
+        row_bytes = math.prod(header.shape[1:]) * header.dtype.itemsize
+        rows = max(1, min(_BLOCK_ROWS, (8 << 20) // max(row_bytes, 1)))
+        _keep_maps(subject, header, where, layout.blocks(subject.path, rows, members))
         if members is not None:
             _load_side(subject, members, subject.path)
-
-
-def _compare_bytes(subject: Subject, entry: PackedVideo, layout: Layout) -> None:
-    """Compare size and sha256 of a dataset's file with its manifest entry."""
-    size = layout.bytes_at(subject.path)
-    if size != entry.bytes:
-        subject.report("size-mismatch", f"{subject.path} has {size} bytes, the manifest says {entry.bytes}.")
-    elif layout.sha256(subject.path) != entry.sha256:
-        subject.report("checksum-mismatch", f"The sha256 of {subject.path} is not the manifest's.")
 
 
 def _load_folder(subject: Subject) -> None:
@@ -178,10 +165,7 @@ def _load_folder(subject: Subject) -> None:
 def _folder_blocks(
     subject: Subject, names: dict[int, str], header: ArrayHeader, sums: dict[str, str]
 ) -> Iterator[AnyArray]:
-    """One block [1, H, W] per frame file; zeros stand for frames that are missing, damaged or unlike the others.
-
-    Such frames are reported, and the sha256 of each file is added to `sums`.
-    """
+    """One block [1, H, W] per frame, zeros where its file is bad, which is reported; adds each sha256 to `sums`."""
     shape, count = thw(header.shape, str(subject.path))[1:], max(names) + 1
     if missing := [number for number in range(count) if number not in names]:
         subject.report("frame-file-missing", f"{len(missing)} of {count} frames have no file.", missing)
@@ -210,8 +194,8 @@ def _folder_blocks(
 def _load_side(subject: Subject, members: SideMembers, where: Path) -> None:
     """Read valid, inout and pts_seconds. In files of other tools they count where their names and types fit."""
     count = subject.count if subject.count is not None else (subject.entry.t if subject.entry else -1)
-    for name, dtype in _SIDE_TYPES.items():
-        header = side_header(members, name, strict=subject.entry is not None)
+    for name in ("valid", "inout", "pts_seconds"):
+        header, dtype = side_header(members, name, strict=subject.entry is not None), MEMBER_TYPES[name]
         if header is not None and header.dtype == dtype and header.shape == (count,):
             values = members.load(name)
             converted = subject.entry is not None and CONVERTED_FROM in subject.entry.provenance
@@ -226,10 +210,7 @@ def _load_side(subject: Subject, members: SideMembers, where: Path) -> None:
 def _keep_maps(
     subject: Subject, header: ArrayHeader, where: str, blocks: Iterator[AnyArray], *, frames: int | None = None
 ) -> None:
-    """Compare the header with the manifest's entry; where these are maps, read `blocks` into `stats`.
-
-    `frames` is T of a folder of frames, whose header is that of one frame.
-    """
+    """Compare the header (of one frame where `frames` is T) with the entry, then read `blocks` into `stats`."""
     try:
         count, height, width = thw(header.shape, where)
     except DataFileError as error:
@@ -246,14 +227,7 @@ def _keep_maps(
     elif header.dtype.kind not in "fb" and header.dtype != np.uint8:
         subject.report("unexpected-dtype", f"{where} is {header.dtype}.")
         return
-    scale = entry.scale if entry is not None else 1 / 255 if header.dtype == np.uint8 else 1.0
-    subject.stats = MapStats.of(blocks, scale)
-
-
-def _rows_per_block(header: ArrayHeader) -> int:
-    """At most 256 maps and 8 MiB."""
-    row_bytes = math.prod(header.shape[1:]) * header.dtype.itemsize
-    return max(1, min(_BLOCK_ROWS, (8 << 20) // max(row_bytes, 1)))
+    subject.stats = MapStats.of(blocks, scale_of(header.dtype, where) if entry is None else entry.scale)
 
 
 def _load_origin(subject: Subject) -> None:

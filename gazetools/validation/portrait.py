@@ -21,8 +21,7 @@ HISTOGRAM_BINS = 20
 _PICTURE_WIDTH = 300
 _PICTURES_PER_FINDING = 3
 _PICTURES_PER_VIDEO = 9
-_PICTURES = 600
-"""Pictures in one report, about 10 MB."""
+_PICTURES = 600  # in one report, about 10 MB
 
 
 @dataclass(frozen=True, kw_only=True)

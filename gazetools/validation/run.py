@@ -55,18 +55,12 @@ def validate(
 
     Args:
         path: a store, a dataset, a folder of .npz or .npy heatmaps, or one such file.
-        options: what the heatmaps are compared with; or give its fields as keyword arguments.
-        further: called once the files are checked; its findings, such as those of `readiness_findings`, become part of
-            the report.
+        options: what the heatmaps are compared with; or give its fields as `settings`, such as `videos="VIDEOS"`.
+        further: called once the files are checked; its findings (see `readiness_findings`) become part of the report.
         progress: receives videos done.
-        settings: fields of `ValidateOptions`, such as `videos="VIDEOS"`.
 
-    Returns:
-        Findings, errors first, and a summary; `exit_code` is 1 with any error or warning.
-
-    Raises:
-        UsageError: `path`, `videos` or `annotations` can't be opened, `path` holds no heatmaps, or options contradict.
-        CheckpointError, EnvironmentLacksError: the model can't be loaded.
+    Returns findings, errors first, and a summary. Raises UsageError where `path`, `videos` or `annotations` can't be
+    used or options contradict, CheckpointError and EnvironmentLacksError where the model can't be loaded.
 
     >>> report = gazetools.validate("STORE", videos="VIDEOS")     # doctest: +SKIP
     >>> [finding.code for finding in report.findings]             # doctest: +SKIP

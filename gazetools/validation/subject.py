@@ -86,7 +86,6 @@ class VideoTruth:
     pts_seconds: Floats
     damage: tuple[str, ...]
     declared_frames: int | None
-    """Number of frames that the container states."""
     rate: Fraction
     """Frames per second as the container states them."""
     size_hw: tuple[int, int]
@@ -94,19 +93,17 @@ class VideoTruth:
     packets: int
     """Packets with a picture; hidden ones included."""
     hidden_packets: int
-    """Packets that an edit list hides."""
     luma_digests: npt.NDArray[np.uint32]
-    """[decoded_frames] checksum of each picture, see `VideoReader.luma_digests`."""
+    """[decoded_frames] checksum of each picture."""
     sha256: str | None
     """None where there is no provenance to compare with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeepCheck:
-    """Settings of `--deep`, with the model loaded."""
+    """Settings of `--deep`, with the model loaded; `frames` are sampled per video."""
 
     frames: int
-    """Sampled frames per video."""
     model: GazelleModel | None = None
     heads: str | None = None
     """`file:PATH` or `whole`, for heatmaps that have no head boxes of their own."""

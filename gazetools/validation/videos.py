@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 class VideoFinder:
-    """Videos by id below a root; without a root the files that the provenance names, where they still exist.
-
-    Raises UsageError where the root does not exist.
-    """
+    """Videos by id below a root (UsageError where it does not exist); without one, those that the provenance names."""
 
     def __init__(self, root: Path | None) -> None:
         self.root = root

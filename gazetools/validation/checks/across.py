@@ -84,11 +84,7 @@ def _video_identity(subject: Subject) -> _Identity | None:
 
 
 def _maps_identity(subject: Subject) -> _Identity | None:
-    """Number and checksum of another tool's maps, unless all are equal.
-
-    None for maps with a provenance: they name their video, and two containers with the same pictures rightly give
-    equal maps.
-    """
+    """Number and checksum of another tool's maps, unless all are equal; maps with a provenance may rightly be equal."""
     stats = subject.stats
     if stats is None or subject.provenance is not None or len(np.unique(stats.digest)) < 2:
         return None

@@ -16,8 +16,7 @@ from gazetools.validation.videos import open_video
 
 MIN_RUN = 8
 """Rows of equal maps; a model that sees another frame gives other last digits."""
-_STILL_LEVELS = 0.1
-"""Mean difference of grey levels up to which two frames count as equal."""
+_STILL_LEVELS = 0.1  # Mean difference of grey levels up to which two frames count as equal
 
 
 def check_frozen(subject: Subject) -> Iterator[Finding]:

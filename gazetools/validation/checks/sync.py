@@ -17,12 +17,10 @@ from gazetools.validation.subject import Floats, Ints, StoreColumns, Subject
 
 MAX_OFFSET_FRAMES = 15
 _MIN_FRAMES = 30
-_MIN_MOTION = 0.05
-"""Motion in head heights; where the head moves less in the picture, no offset can be measured."""
+_MIN_MOTION = 0.05  # Motion in head heights; where the head moves less in the picture, no offset can be measured
 _MAX_UNEXPLAINED = 0.5
 """Share of the expected motion; boxes with a larger mismatch at every offset do not follow the wearer."""
-_GAIN = 0.75
-"""An offset is reported where it leaves less than this share of the mismatch at offset 0."""
+_GAIN = 0.75  # An offset is reported where it leaves less than this share of the mismatch at offset 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +37,10 @@ class Offset:
 
 
 def measure_offset(frame: Ints, centre_xy: Floats, height: Floats, expected_xy: Floats) -> Offset | None:
-    """The shift between boxes and expected head centres, at most 15 frames.
+    """The shift between boxes ([N], [N, 2] and [N] pixels) and expected head centres ([F, 2], NaN where unknown).
 
-    Detectors frame a head in their own way, so that a constant displacement (in head heights) is taken out first.
-
-    Args:
-        frame: [N] of the boxes. centre_xy: [N, 2] pixels. height: [N] pixels.
-        expected_xy: [F, 2] pixels for every frame of the video; NaN where unknown.
-
-    Returns:
-        None where fewer than 30 boxes have an expected place at every offset.
+    A constant displacement (in head heights) is taken out first: detectors frame a head in their own way. None where
+    fewer than 30 boxes have an expected place at every offset.
     """
     shifts = range(-MAX_OFFSET_FRAMES, MAX_OFFSET_FRAMES + 1)
     at = frame[:, None] + np.array(shifts)
@@ -75,11 +67,7 @@ def _spread(apart_xy: Floats) -> float:
 
 
 def check_sync(subject: Subject) -> Iterator[Finding]:
-    """The head boxes of an exo video are where the trajectory puts the wearer's head.
-
-    Only for stores of videos in an Ego-Exo4D root whose boxes do not come from that trajectory. The track that fits
-    best counts as the wearer's.
-    """
+    """In Ego-Exo4D, boxes not made from the trajectory are where it puts the wearer's head; the best track counts."""
     columns, provenance = subject.columns, subject.provenance
     if columns is None or provenance is None or not len(columns.row_frame):
         return

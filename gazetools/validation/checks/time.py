@@ -12,8 +12,7 @@ from gazetools.validation.subject import Bools, Floats, Ints, Subject, VideoTrut
 
 _PTS_TOLERANCE_SECONDS = 5e-4
 _MAX_SHIFT_FRAMES = 120
-_MIN_RATE_DIFFERENCE = 5
-"""Frames between two counts; a smaller difference may be a lost tail instead of another rate."""
+_MIN_RATE_DIFFERENCE = 5  # Frames between two counts; a smaller difference may be a lost tail instead of another rate
 _MISREAD_RATES = (
     # fps of the video, fps that its frames were taken for
     ("29.97", 29.97, "30", 30.0),

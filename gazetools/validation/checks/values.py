@@ -14,9 +14,7 @@ from gazetools.schemas.store import Prompt
 from gazetools.validation.subject import Subject
 
 _SUM_TOLERANCE = 0.01
-_PEAK_TOLERANCE = 0.005
-"""uint8 steps are 0.004, float16 steps below 1 are 0.0005."""
-
+_PEAK_TOLERANCE = 0.005  # uint8 steps are 0.004, float16 steps below 1 are 0.0005
 _RATIO_TOLERANCE = 0.05
 """Difference of the logarithms of two side ratios that count as equal; maps of a 16:9 video are 64x36, 57x32, ..."""
 

@@ -13,8 +13,7 @@ _GAP_PERIODS = 2.5
 _UNEVEN = 0.02
 """Share of a period by which frame distances must differ to count as variable rate (rounding to ms is less)."""
 _ROUNDING_SECONDS = 1.1e-3
-_MIN_PATTERN = 5
-"""Repeats at one distance from which on they count as a pattern."""
+_MIN_PATTERN = 5  # Repeats at one distance from which on they count as a pattern
 
 
 def check_counts(subject: Subject) -> Iterator[Finding]:

@@ -13,8 +13,7 @@ from gazetools.validation.subject import Floats
 
 Kind = Literal["aligned", "shifted", "transformed", "drifting", "unexplained"]
 _RINGS = (2, 4, 8, 16, 32, 64)
-_SEARCHED_SAMPLES = 5
-"""Samples used in a search over shifts; more cost time and do not change the verdict."""
+_SEARCHED_SAMPLES = 5  # in a search over shifts; more cost time and do not change the verdict
 
 
 class Evidence(Protocol):
@@ -56,9 +55,8 @@ class Verdict:
 def judge(evidence: Evidence) -> Verdict:
     """Compare every sample with its frame and that frame's two neighbours; where that fails, look for the reason.
 
-    A sample is off where its frame does not agree within the tolerance, or where a neighbour agrees at least twice
-    as well. The samples that are off are explained together: by a change such as mirroring, by one shift k, by
-    shifts that grow over the length, or not at all.
+    A sample is off where its frame does not agree within the tolerance, or a neighbour agrees twice as well. All that
+    are off are explained together: by a change such as mirroring, one shift k, growing shifts, or not at all.
     """
     count = len(evidence.frames)
     if not count:

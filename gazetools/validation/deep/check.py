@@ -26,10 +26,7 @@ _UNASKED_FRAMES = 8
 
 
 def open_deep(options: ValidateOptions) -> DeepCheck | None:
-    """The settings of `--deep` with the model loaded; None without it.
-
-    Raises UsageError where the options contradict each other, and the errors of `load_model`.
-    """
+    """`--deep` with its model loaded, or None. UsageError for contradicting options, and the errors of `load_model`."""
     frames, heads, model = options.deep, options.heads, options.model
     checkpoint, backbone = options.checkpoint, options.backbone
     extras = {"--model": model, "--checkpoint": checkpoint, "--backbone": backbone, "--heads": heads}

@@ -13,22 +13,13 @@ from gazetools.video import VideoReader
 from gazetools.video.fingerprint import fingerprint
 
 Thumbnails = npt.NDArray[np.uint8]
-_TOLERANCE_LEVELS = 4.0
-"""Mean difference of grey levels; decoding again gives 0, re-encoding 1 to 3, another scene tens."""
-_NOISE_LEVELS = 0.02
 
 
 class FingerprintEvidence:
-    """Stored thumbnails, compared with thumbnails of decoded frames by mean absolute difference of grey levels.
+    """Stored thumbnails uint8 [S, 32, 32] of frames `index` [S], ascending, compared by mean grey-level difference."""
 
-    Args:
-        reader: the video.
-        index: [S] decoded-frame index of each stored thumbnail, ascending.
-        thumbnails: uint8 [S, 32, 32].
-    """
-
-    tolerance = _TOLERANCE_LEVELS
-    noise = _NOISE_LEVELS
+    tolerance = 4.0  # decoding again gives 0, re-encoding 1 to 3, another scene tens
+    noise = 0.02
     max_shift = 64
 
     def __init__(self, reader: VideoReader, index: npt.NDArray[np.int64], thumbnails: Thumbnails) -> None:
@@ -38,7 +29,6 @@ class FingerprintEvidence:
         self._seen: dict[int, npt.NDArray[np.float32]] = {}
 
     def distances(self, samples: Sequence[int], shifts: Sequence[int]) -> Floats:
-        """See Evidence."""
         self._decode(self.frames[s] + k for s in samples for k in shifts)
         rows = [[self._distance(self._stored[s], self.frames[s] + k) for k in shifts] for s in samples]
         return np.array(rows, dtype=np.float64).reshape(len(samples), len(shifts))

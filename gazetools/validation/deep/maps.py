@@ -21,9 +21,7 @@ Maps = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 Prompts = tuple[Box | None, ...]
 _EXACT_TOLERANCE, _EXACT_NOISE = 0.05, 0.005
-_HALF_TOLERANCE, _HALF_NOISE = 0.25, 0.02
-"""Tolerance and noise for maps that were computed in bfloat16 or float16."""
-_MAX_SHIFT_FRAMES = 32
+_HALF_TOLERANCE, _HALF_NOISE = 0.25, 0.02  # Tolerance and noise for maps that were computed in bfloat16 or float16
 _MAX_PERMUTED_PEOPLE = 4
 
 
@@ -59,11 +57,11 @@ class ChosenSamples:
 class MapEvidence:
     """Stored maps, compared with maps computed anew.
 
-    The distance of two maps is their mean absolute difference over the sum of their mean absolute deviations: 0 for
-    equal maps, about 1 for unrelated ones, at any scale. `rounding`, the mean error of the stored type, is subtracted.
+    The distance of two maps is their mean absolute difference, less the `rounding` of the stored type, over the sum of
+    their mean absolute deviations: 0 for equal maps, about 1 for unrelated ones, at any scale.
     """
 
-    max_shift = _MAX_SHIFT_FRAMES
+    max_shift = 32
 
     def __init__(self, reader: VideoReader, model: GazelleModel, chosen: ChosenSamples, *, exact: bool) -> None:
         self.frames = [sample.frame for sample in chosen.samples]
@@ -73,7 +71,6 @@ class MapEvidence:
         self._computed: dict[tuple[int, Prompts], tuple[Maps, npt.NDArray[np.float32]]] = {}
 
     def distances(self, samples: Sequence[int], shifts: Sequence[int]) -> Floats:
-        """See Evidence."""
         pairs = {(s, k): self._prompts(s, k) for s in samples for k in shifts}
         self._compute((self.frames[s] + k, prompts) for (s, k), listed in pairs.items() for prompts in listed)
         table = np.full((len(samples), len(shifts)), np.nan)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from gazetools.video import VideoReader
 
 _NEIGHBOURS = 32
-_HALF_ROUNDING = 2.0**-12
 
 
 class NoSamples(Exception):
@@ -51,7 +50,7 @@ def _of_store(
 ) -> ChosenSamples:
     frames = np.unique(columns.row_frame)
     frames = frames[(frames >= 0) & (frames < reader.frame_count)]
-    known = {int(f): _rows_of(columns, int(f)) for f in frames}
+    known = {f: np.arange(*np.searchsorted(columns.row_frame, [f, f + 1])) for f in frames.tolist()}
     usable = [f for f in known if not (columns.row_prompt[known[f]] == Prompt.CROPPED).any()]
     if not usable:
         raise NoSamples("It has no rows whose prompt can be repeated.")
@@ -70,10 +69,6 @@ def _of_store(
             prompts = _prompts(columns, rows, model.grid)
             samples.append(MapSample(frame=frame, stored=stored, prompts=prompts, others=others))
     return ChosenSamples(samples=samples, expected=lambda raw, inout: raw, rounding=_half_rounding)
-
-
-def _rows_of(columns: StoreColumns, frame: int) -> npt.NDArray[np.intp]:
-    return np.arange(*np.searchsorted(columns.row_frame, [frame, frame + 1]))
 
 
 def _prompts(columns: StoreColumns, rows: npt.NDArray[np.intp], grid: tuple[int, int]) -> tuple[Box | None, ...]:
@@ -167,4 +162,4 @@ def _rounding_of(subject: Subject) -> Callable[[Maps], float]:
 
 
 def _half_rounding(maps: Maps) -> float:
-    return float(np.abs(maps).mean()) * _HALF_ROUNDING
+    return float(np.abs(maps).mean()) * 2.0**-12
