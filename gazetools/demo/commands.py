@@ -26,13 +26,10 @@ class StepResult:
     """One finished command."""
 
     title: str
-    arguments: list[str]
-    """Words of the command line after `gazetools`."""
-    exit_code: int
-    """0: done; 1: done, with findings."""
+    arguments: list[str]  # words of the command line after `gazetools`
+    exit_code: int  # 0: done; 1: done, with findings
     seconds: float
-    document: dict[str, Any]
-    """The JSON that the command printed."""
+    document: dict[str, Any]  # the JSON that the command printed
 
 
 def command_line(arguments: Sequence[str]) -> str:

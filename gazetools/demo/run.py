@@ -32,8 +32,7 @@ class DemoResult:
     """A finished demo."""
 
     folder: Path
-    document: dict[str, Any]
-    """The content of result.json."""
+    document: dict[str, Any]  # the content of result.json
 
     @property
     def exit_code(self) -> int:

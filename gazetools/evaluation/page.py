@@ -27,8 +27,7 @@ METRICS = {
     "angle_deg": "angle (degrees)",
     "inout_ap": "in/out AP",
 }
-_WIDTH = 480
-"""Width of the pictures in pixels."""
+_WIDTH = 480  # width of the pictures in pixels
 
 
 def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | None = None) -> None:

@@ -16,8 +16,7 @@ from gazetools.io.npz import Npz
 from gazetools.schemas.errors import DataFileError, UsageError, VideoError
 from gazetools.schemas.evaluation import EvaluateOptions
 
-Prediction = tuple[npt.NDArray[np.float32], float]
-"""Heatmap [h, w] and in/out score (NaN where the model has none)."""
+Prediction = tuple[npt.NDArray[np.float32], float]  # heatmap [h, w] and in/out score (NaN where the model has none)
 
 
 def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:

@@ -18,10 +18,8 @@ from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.store import Prompt
 from gazetools.store import StoreReader, open_store
 
-MIN_OVERLAP = 0.3
-"""Least intersection over union of the head boxes of one person."""
-_DISTANCES_M = (2.0, 3.0, 4.0, 6.0)
-"""Edges between the groups of the wearer's distance from the camera."""
+MIN_OVERLAP = 0.3  # least intersection over union of the head boxes of one person
+_DISTANCES_M = (2.0, 3.0, 4.0, 6.0)  # edges between the groups of the wearer's distance from the camera
 
 
 def score_video(video_id: str, predicted: Path, truth: Path, tally: Tally, *, depth: str) -> None:

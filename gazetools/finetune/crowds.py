@@ -13,10 +13,8 @@ from gazetools.scenes.heads import SPRITE_REACH, head_sprite, random_head, turn_
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
-_SIDE = 64
-"""Side of a sprite in pixels."""
-_BANK = 2400
-"""Number of sprites."""
+_SIDE = 64  # side of a sprite in pixels
+_BANK = 2400  # number of sprites
 
 
 @lru_cache(maxsize=1)

@@ -27,16 +27,11 @@ INOUT_WEIGHT = 0.3
 class GazeBatch:
     """B pictures, N people in all of them, T tokens per picture, row by row. Coordinates are shares of the picture."""
 
-    images: torch.Tensor
-    """float32 [B, 3, side, side]."""
-    image_index: torch.Tensor
-    """int64 [N]: the picture of each person."""
-    prompts: list[BoxXyxy]
-    """N head boxes."""
-    gaze_xy: torch.Tensor
-    """float32 [N, 2]."""
-    inside: torch.Tensor
-    """bool [N]: whether the gaze target is in the picture."""
+    images: torch.Tensor  # float32 [B, 3, side, side]
+    image_index: torch.Tensor  # int64 [N]: the picture of each person
+    prompts: list[BoxXyxy]  # N head boxes
+    gaze_xy: torch.Tensor  # float32 [N, 2]
+    inside: torch.Tensor  # bool [N]: whether the gaze target is in the picture
     token_targets: dict[str, torch.Tensor]
     """float32 [B, T, n] for each name of AUXILIARY and for `known`: whether the head on the token has a gaze."""
 

@@ -28,8 +28,7 @@ class TrainingState:
     settings: TrainingSettings
     network: TrainingNetwork
     optimizer: torch.optim.Optimizer
-    average: dict[str, torch.Tensor]
-    """Running average of the shipped weights, by the network's names."""
+    average: dict[str, torch.Tensor]  # running average of the shipped weights, by the network's names
 
     def save(self, step: int) -> None:
         """Write the state before `step`, then the averaged weights; each file replaces the previous one at once."""

@@ -19,10 +19,8 @@ from gazetools.schemas.errors import CheckpointError, DataFileError
 from gazetools.trainer.folder.paths import BEST_NAME, MANIFEST_NAME, STATE_NAME
 
 KEEP_LAST = 2
-TRAINING_FORMAT = "gazetools.training"
-"""`format` of a state that a run can continue from."""
-WEIGHTS_FORMAT = "gazetools.weights"
-"""`format` of the weights of one learner."""
+TRAINING_FORMAT = "gazetools.training"  # `format` of a state that a run can continue from
+WEIGHTS_FORMAT = "gazetools.weights"  # `format` of the weights of one learner
 _FOLDER_NAME = re.compile(r"^step-(\d{9})-(\d+)$")
 
 

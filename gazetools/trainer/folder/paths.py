@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-BEST_NAME = "best"
-"""Folder below the checkpoints with the weights of each model's best epoch."""
+BEST_NAME = "best"  # folder below the checkpoints with the weights of each model's best epoch
 STATE_NAME, MANIFEST_NAME = "state.pt", "manifest.json"
 """Files in the folder of a checkpoint: the state, and its checksum, which is written last."""
 
@@ -30,8 +29,7 @@ class RunFolder:
         self.frame_indexes = self.path / "frame_indexes"
         """Folder of the videos' frame times, where the config names none."""
         self.tensorboard = self.path / "tensorboard"
-        self.evaluation = self.path / "evaluation"
-        """Folder of the run with `val_only` that measures this run's weights."""
+        self.evaluation = self.path / "evaluation"  # folder of the run with `val_only` that measures this run's weights
 
     def steps(self, epoch: int) -> Path:
         """Loss of every step of an epoch (from 0)."""

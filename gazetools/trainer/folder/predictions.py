@@ -22,8 +22,7 @@ from gazetools.trainer.data.survey import DataPlan, SplitPlan
 class PredictionLog:
     """Collects the predictions of one model on one split."""
 
-    top: int
-    """Number of best scores that are kept per task and clip."""
+    top: int  # number of best scores that are kept per task and clip
     whole: Sequence[str] = ()
     """Tasks of which all scores are kept, as the EPIC-KITCHENS challenge wants verbs and nouns."""
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -88,8 +87,7 @@ class Predictions:
     """Predictions of one model on one split, as read from their file."""
 
     arrays: dict[str, npt.NDArray[Any]]
-    video_ids: list[str]
-    """Names of the numbers in `arrays["video"]`."""
+    video_ids: list[str]  # names of the numbers in `arrays["video"]`
     train_video_ids: list[str]
     clip_names: list[str] = field(default_factory=list)
     """The annotation's own id of each clip (EPIC's narration_id); empty texts where it has none."""

@@ -52,11 +52,9 @@ class Learner:
         )
         self.parameters = [p for parameters in groups.values() for p in parameters]
         self.metrics = MetricSet(self.num_classes)
-        self.step_losses: list[float] = []
-        """Mean loss per clip of each step of this epoch so far."""
+        self.step_losses: list[float] = []  # mean loss per clip of each step of this epoch so far
         self.best: dict[str, Any] | None = None
-        self.failed: str | None = None
-        """Why it was dropped from the run."""
+        self.failed: str | None = None  # why it was dropped from the run
         self._pending: list[tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor | None]] = []
 
     def start_step(self, step: int) -> None:

@@ -29,10 +29,8 @@ class Position:
     epoch: int = 0
     step_in_epoch: int = 0
     global_step: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """One entry per finished epoch."""
-    final: dict[str, Any] | None = None
-    """Measurements with the chosen weights at the end of the run."""
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
+    final: dict[str, Any] | None = None  # measurements with the chosen weights at the end of the run
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -40,8 +38,7 @@ class Loop:
     """The trunks and learners of a run and their data."""
 
     config: TrainingConfig
-    trunks: Sequence[Trunk]
-    """Predictors that share one encoder, with their learners."""
+    trunks: Sequence[Trunk]  # predictors that share one encoder, with their learners
     train_set: ClipDataset
     device: torch.device
     progress: Progress

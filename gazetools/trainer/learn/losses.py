@@ -105,10 +105,8 @@ def sigmoid_focal_loss(
 class FutureTokens:
     """The true future of a batch, which the JEPA loss compares predictions with."""
 
-    tokens: Tensor
-    """[B, N, D] of the frozen encoder, for the positions that the predictor predicts."""
-    known: Tensor
-    """bool [B]: whether the video goes that far."""
+    tokens: Tensor  # [B, N, D] of the frozen encoder, for the positions that the predictor predicts
+    known: Tensor  # bool [B]: whether the video goes that far
 
 
 def jepa_loss(predicted: Tensor, future: Tensor) -> Tensor:

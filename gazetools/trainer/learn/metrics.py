@@ -60,8 +60,7 @@ class TaskMetrics:
         self.counted = _Tally.empty(num_classes)
         self.left_out = _Tally.empty(num_classes)
         """Samples that only the unfiltered figures count: this or another task's class is unseen in training."""
-        self.unseen: Counter[int] = Counter()
-        """Samples by label that is no class of training."""
+        self.unseen: Counter[int] = Counter()  # samples by label that is no class of training
 
     def update(self, logits: Tensor, labels: Tensor, *, counted: Tensor | None = None) -> None:
         """Count a batch: logits [B, classes], labels int64 [B]; False in `counted` [B]: unfiltered figures only."""
@@ -117,8 +116,7 @@ class MetricSet:
         self.tasks = {task: TaskMetrics(count) for task, count in num_classes.items()}
         self.loss_sum = 0.0
         self.clips = 0
-        self.parts: dict[str, dict[str, float]] = {}
-        """Sum and number of clips of single parts of the loss."""
+        self.parts: dict[str, dict[str, float]] = {}  # sum and number of clips of single parts of the loss
 
     @classmethod
     def total(cls, num_classes: Mapping[str, int], states: Iterable[Mapping[str, Any]]) -> MetricSet:

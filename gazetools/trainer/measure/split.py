@@ -23,10 +23,8 @@ _VALIDATION_EPOCH = 2**31  # an order that no training epoch has
 class Measured:
     """Measurements of one pass over a split."""
 
-    values: dict[str, dict[str, float]]
-    """Learner -> metrics."""
-    counts: dict[str, int]
-    """Counts of the data: unreadable clips, missing heatmaps and the like."""
+    values: dict[str, dict[str, float]]  # learner -> metrics
+    counts: dict[str, int]  # counts of the data: unreadable clips, missing heatmaps and the like
     logs: dict[str, list[PredictionLog]]
     """Learner -> predictions, one entry per process; empty where no logs were passed."""
 

@@ -12,8 +12,7 @@ from gazetools.trainer.models.build import trained_part
 from gazetools.trainer.models.checks import check_model_settings, uses_heatmap
 from gazetools.trainer.models.sizes import replace_settings
 
-MAIN = "main"
-"""Name of the only arm where the config lists none."""
+MAIN = "main"  # name of the only arm where the config lists none
 _PREDICTOR_KEYS = ("fusion", "heatmap_patch_size", "multiscale", "temporal", "heatmap_positions")
 _OPTIMIZATION_KEYS = ("train", "heatmap_lr", "predictor_lr")
 
@@ -22,19 +21,14 @@ _OPTIMIZATION_KEYS = ("train", "heatmap_lr", "predictor_lr")
 class LearnerSpec:
     """One model to train: a probe and the predictor in front of it."""
 
-    name: str
-    """Unique in the run: the arm, with `.s<seed>` and `.h<head>` where there are several of them."""
+    name: str  # unique in the run: the arm, with `.s<seed>` and `.h<head>` where there are several of them
     arm: str
     seed: int
-    head: int
-    """Entry of `multihead_kwargs`."""
-    trunk: str
-    """Learners of one trunk share a predictor that does not train."""
-    source: str | None
-    """Name of its heatmaps in the batch; None: it sees none."""
+    head: int  # entry of `multihead_kwargs`
+    trunk: str  # learners of one trunk share a predictor that does not train
+    source: str | None  # name of its heatmaps in the batch; None: it sees none
     control: Control | None
-    config: TrainingConfig
-    """The run's config with this arm's values."""
+    config: TrainingConfig  # the run's config with this arm's values
 
 
 def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:

@@ -24,8 +24,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    cpu_group: Any = None
-    """Group for numbers and objects on the CPU; None: the default group."""
+    cpu_group: Any = None  # group for numbers and objects on the CPU; None: the default group
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.size:
