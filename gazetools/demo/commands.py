@@ -41,10 +41,8 @@ def command_line(arguments: Sequence[str]) -> str:
 def run_command(title: str, arguments: Sequence[str], *, quiet: bool = False) -> StepResult:
     """Run `gazetools ARGUMENTS` in a new interpreter; its bars and messages go to the stderr of this process.
 
-    Raises:
-        KeyboardInterrupt: the command was interrupted.
-        EnvironmentLacksError: something is to be installed.
-        FaultError: the command failed; with its message.
+    Raises FaultError with the command's message where it failed, EnvironmentLacksError where something is to be
+    installed, KeyboardInterrupt where it was interrupted.
     """
     began = time.monotonic()
     child = subprocess.Popen(

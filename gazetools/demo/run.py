@@ -43,11 +43,8 @@ class DemoResult:
 def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = False) -> DemoResult:
     """Run the whole experiment in `folder`, which keeps what an earlier, interrupted call finished.
 
-    Raises:
-        UsageError: the folder belongs to other settings.
-        EnvironmentLacksError: scipy is not installed.
-        FaultError: a command failed.
-        KeyboardInterrupt: a command was interrupted; the same call continues.
+    Raises EnvironmentLacksError without scipy, UsageError where the folder belongs to other settings, FaultError where
+    a command failed, KeyboardInterrupt where one was interrupted; the same call continues.
     """
     began = monotonic()
     if find_spec("scipy") is None:  # before minutes of work: the report's step would find none

@@ -31,11 +31,8 @@ def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
 def predictions(source: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
     """The predictions of each picture's heads, in order.
 
-    Args:
-        source: an .npz with `heatmap` [N, h, w] and optionally `inout` [N], one entry per annotated head in the order
-            of the annotations; or `model:NAME_OR_PATH`, which is loaded with the options' checkpoint and runs on the
-            pictures.
-
+    `source` is an .npz with `heatmap` [N, h, w] and optionally `inout` [N], one entry per annotated head in the order
+    of the annotations; or `model:NAME_OR_PATH`, which is loaded with the options' checkpoint and runs on the pictures.
     Raises UsageError or DataFileError for sources that don't fit.
     """
     if source.startswith("model:"):

@@ -89,11 +89,7 @@ def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False,
 
     Half of the samples are cropped around one person and target, which may leave targets of other people outside; half
     are flipped, half of the boxes are jittered, all colours are shifted. Exposure, blur, noise and JPEG artefacts are
-    in the pool's pictures.
-
-    Args:
-        side: side of the square picture in pixels.
-        crowd: whether floating heads are pasted in, from the first `share` (0..1) of the bank.
+    in the pool's pictures. `side` is in pixels; `crowd` pastes in heads of the first `share` (0..1) of the bank.
     """
     rng = np.random.default_rng([pool.seed, 2, index])
     number = index % pool.size

@@ -67,12 +67,9 @@ class Learner:
         self._pending = []
 
     def learn(self, context: Tensor, labels: dict[str, Tensor], jepa: Tensor | None = None) -> None:
-        """Add the gradient of the summed loss of a batch.
+        """Add the gradient of the summed loss of a batch: context [B, N, D], labels [B] by task.
 
-        Args:
-            context: [B, N, D].
-            labels: [B] by task.
-            jepa: JEPA loss [K] of the clips whose future is known; None: the run has no such loss.
+        `jepa` is the JEPA loss [K] of the clips whose future is known; None: the run has no such loss.
         """
         weights = self.spec.config.experiment.optimization.losses
         with torch.set_grad_enabled(weights.classification > 0):

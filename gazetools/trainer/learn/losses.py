@@ -83,11 +83,8 @@ def sigmoid_focal_loss(
 ) -> Tensor:
     """Focal loss of Lin et al. 2017 (arXiv 1708.02002, eq. 5) on one-hot targets, as V-JEPA 2 uses it.
 
-    Args:
-        logits: [B, classes].
-        targets: class indices int64 [B].
-        alpha: weight of the positive class, 1 - alpha of the others; negative: no weights.
-        reduction: `sum`, `mean` or `none`.
+    Logits are [B, classes], targets class indices int64 [B]. `alpha` is the weight of the positive class, 1 - alpha of
+    the others; negative: no weights. `reduction` is `sum`, `mean` or `none`.
     """
     wanted = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
@@ -110,12 +107,10 @@ class FutureTokens:
 
 
 def jepa_loss(predicted: Tensor, future: Tensor) -> Tensor:
-    """V-JEPA's loss of every clip, float32 [B]: mean absolute difference over tokens and channels.
+    """V-JEPA's loss of every clip, float32 [B]: mean absolute difference over tokens and channels, both [B, N, D].
 
-    Args:
-        predicted: tokens [B, N, D] of the predictor.
-        future: tokens [B, N, D] of the frozen encoder for the true frames of the same positions; layer-normed here
-            without weights, as facebookresearch/vjepa2 app/vjepa/train.py does before its loss (loss_exp 1).
+    `future`, the frozen encoder's tokens of the true frames, is layer-normed without weights, as
+    facebookresearch/vjepa2 app/vjepa/train.py does before its loss (loss_exp 1).
     """
     wanted = functional.layer_norm(future.float(), future.shape[-1:])
     return (predicted.float() - wanted).abs().mean((1, 2))

@@ -42,12 +42,8 @@ class TaskMetrics:
     Class-mean recall@k is the mean, over the classes that occurred as a label, of the share of their samples whose
     label is among the k best scores, in percent (as facebookresearch/vjepa2's ClassMeanRecall, which ranks sigmoid
     scores and leaves out validation samples of classes that training lacks). A label that is not below `num_classes`
-    is such a class: no score answers it, so it counts as wrong, in the unfiltered figures only.
-
-    Args:
-        num_classes: number of classes of the training set.
-        k: rank that recall@k and top-k accuracy count to.
-        valid_classes: the scores of all others are set to 0 before ranking; None: every class competes.
+    is such a class: no score answers it, so it counts as wrong, in the unfiltered figures only. `num_classes` is that
+    of training; scores of classes not in `valid_classes` are set to 0 before ranking (None: every class competes).
     """
 
     def __init__(self, num_classes: int, *, k: int = 5, valid_classes: Collection[int] | None = None) -> None:

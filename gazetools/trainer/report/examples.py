@@ -142,8 +142,8 @@ def _picture(seen: _Seen, clip: int) -> tuple[str | None, str]:
     shown, note = _map_of(seen.spec, getattr(sample, "heatmaps", {}))
     people = [] if shown is None else [PersonOverlay(track_id=None, heatmap=shown, box_xyxy=None, inout=None)]
     drawn = draw_overlay(cv2.resize(_last_frame(video), (256, 256), interpolation=cv2.INTER_LINEAR), people)
-    done, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return (base64.b64encode(data.tobytes()).decode() if done else None), note
+    picture = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
+    return base64.b64encode(bytes(picture)).decode(), note
 
 
 def _last_frame(video: Tensor) -> npt.NDArray[np.uint8]:

@@ -19,11 +19,7 @@ Rows = Sequence[dict[str, Any]]
 
 
 def render_page(document: dict[str, Any], *, pictures: Sequence[str | None] = ()) -> str:
-    """The page of the document that `gazetools.trainer.report.run.report` returns.
-
-    Args:
-        pictures: base64 of a JPEG or None for each entry of `document["examples"]`.
-    """
+    """The page of what `report` returns; `pictures`: base64 of a JPEG or None for each of its examples."""
     low, high = document["anticipation_time_sec"]
     seconds = f"{low:g} s" if low == high else f"{low:g} to {high:g} s"
     figure = f"recall@{document['k']}"

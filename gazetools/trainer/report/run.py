@@ -30,12 +30,8 @@ def report(
 ) -> dict[str, Any]:
     """Write `report.html`, `arms.csv`, `contrasts.csv`, `horizons.csv`, `.tex` of each and `report.json` to `output`.
 
-    Args:
-        runs: folders of finished runs on the same annotations.
-        output: folder; made if needed.
-        options: what is compared, and by which figures; or give its fields as keyword arguments, such as `k=1`.
-
-    Returns the content of report.json. Raises UsageError for runs that are not finished or do not compare.
+    `runs` are folders on the same annotations; the fields of `options` may be given as keyword arguments, such as
+    `k=1`. Returns the content of report.json. Raises UsageError for runs that are not finished or do not compare.
     """
     options = given_or_parsed(options, ReportOptions, settings, what="report options")
     progress = progress or NoProgress()
