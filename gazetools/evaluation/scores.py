@@ -24,8 +24,7 @@ class HeadScore:
     video_id: str
     frame: int
     block: str  # rows of one block are drawn together, because neighbouring frames are nearly copies of each other
-    groups: dict[str, str] = field(default_factory=dict)
-    """Kind of group -> the row's group; all rows have the same kinds."""
+    groups: dict[str, str] = field(default_factory=dict)  # kind of group -> group; all rows have the same kinds
     auc: float = math.nan
     avg_l2: float = math.nan
     min_l2: float = math.nan

@@ -26,8 +26,7 @@ Pixels = npt.NDArray[np.uint8]
 _CANVAS_HW = (320, 400)  # size to which frames are squashed: a crop of two thirds still has the model's resolution
 _SECONDS = 12.0
 _LEAST_CROP = 0.55  # least share of each side that a crop keeps
-_JITTER = 0.2
-"""Largest shift of each edge of a head box, as a share of the box's side (gazelle/utils.py, random_bbox_jitter)."""
+_JITTER = 0.2  # largest shift of a head box's edges, in sides of the box (gazelle/utils.py, random_bbox_jitter)
 
 
 @dataclass(frozen=True, kw_only=True)

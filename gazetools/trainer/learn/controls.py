@@ -11,8 +11,7 @@ from gazetools.schemas.arms import DEFAULT_SOURCE, Control
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer.data.batch import SHUFFLED, Batch
 
-_CENTRE_SIGMA = 1 / 6
-"""Sigma of the centre prior as a share of the map's side: its two-sigma circle spans two thirds of the side."""
+_CENTRE_SIGMA = 1 / 6  # sigma of the centre prior in map sides: its two-sigma circle spans two thirds of a side
 
 
 def sources_of(batch: Batch) -> dict[str, Tensor]:

@@ -44,8 +44,7 @@ class Loop:
     progress: Progress
     interruption: Interruption
     world: World
-    save: Callable[[], object] = lambda: None
-    """Saves the state; called in every process, between steps and before a fault is raised."""
+    save: Callable[[], object] = lambda: None  # called in every process, between steps and before a fault
 
     def __post_init__(self) -> None:
         self.learners = [learner for trunk in self.trunks for learner in trunk.learners]

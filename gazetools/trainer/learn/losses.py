@@ -16,8 +16,7 @@ from gazetools.schemas.training_optimization import LOSS_NAMES, OptimizationSett
 class ProbeLoss(Protocol):
     """Loss of the probe for one task, built once per model from `experiment.optimization`."""
 
-    is_mean: bool
-    """True: a call returns the mean over clips, and a step follows the gradient of the mean. False: the sum of both."""
+    is_mean: bool  # True: a call gives the mean over clips, and a step follows the mean's gradient; False: sums
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss, a scalar. Logits are float32 [B, classes], labels int64 [B] in 0..classes-1; B may be 0."""

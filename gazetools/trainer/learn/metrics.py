@@ -54,8 +54,7 @@ class TaskMetrics:
             self.valid = torch.zeros(num_classes, dtype=torch.bool)
             self.valid[sorted(valid_classes)] = True
         self.counted = _Tally.empty(num_classes)
-        self.left_out = _Tally.empty(num_classes)
-        """Samples that only the unfiltered figures count: this or another task's class is unseen in training."""
+        self.left_out = _Tally.empty(num_classes)  # a class of any task is unseen in training: unfiltered figures only
         self.unseen: Counter[int] = Counter()  # samples by label that is no class of training
 
     def update(self, logits: Tensor, labels: Tensor, *, counted: Tensor | None = None) -> None:

@@ -16,8 +16,7 @@ from gazetools.trainer.plan.selection import HELD_OUT
 from gazetools.trainer.plan.settle import RunPlan
 from gazetools.trainer.processes.world import add_trees
 
-WHOLE_TASKS = ("verb", "noun")
-"""Tasks whose scores validation's predictions keep in full: few classes, wanted by the EPIC-KITCHENS challenge."""
+WHOLE_TASKS = ("verb", "noun")  # all scores are kept: few classes, wanted by the EPIC-KITCHENS challenge
 
 
 def split_key(dataset: ClipDataset) -> str:

@@ -25,8 +25,7 @@ class Measured:
 
     values: dict[str, dict[str, float]]  # learner -> metrics
     counts: dict[str, int]  # counts of the data: unreadable clips, missing heatmaps and the like
-    logs: dict[str, list[PredictionLog]]
-    """Learner -> predictions, one entry per process; empty where no logs were passed."""
+    logs: dict[str, list[PredictionLog]]  # learner -> one log per process; empty where none were passed
 
 
 def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionLog] | None = None) -> Measured | None:

@@ -24,8 +24,7 @@ _HEATMAP_KEYS = (
 _CLUSTER_KEYS = ("nodes", "tasks_per_node", "cpus_per_task", "mem_per_gpu")
 _CROP_KEYS = ("random_resize_scale", "random_resize_aspect_ratio", "random_horizontal_flip")
 
-_Rules = list[tuple[str, bool, list[str]]]
-"""Reason, whether it applies to this run, and the keys that have no effect then."""
+_Rules = list[tuple[str, bool, list[str]]]  # reason, whether it applies to this run, keys without effect then
 
 
 def notes_of(config: TrainingConfig, device: torch.device) -> list[str]:

@@ -34,10 +34,8 @@ class RunPlan:
     """Everything that is known of a run before its first step."""
 
     config: TrainingConfig
-    folder: RunFolder
-    """Folder that the run writes; with `val_only` and no weights given by path, `evaluation` in the run folder."""
-    weights: Path | None
-    """Weights of a run that only measures: a run folder, a checkpoint, an export or a probe file. None: it trains."""
+    folder: RunFolder  # what the run writes; `evaluation` in it with `val_only` and no weights given by path
+    weights: Path | None  # what a run only measures: run folder, checkpoint, export or probe file; None: it trains
     device: torch.device
     anchors: AnchorPlan
     learners: list[LearnerSpec]  # the models to train, in the order of the config

@@ -14,8 +14,7 @@ from torch import Tensor, distributed
 
 from gazetools.schemas.errors import FaultError
 
-_TIMEOUT = timedelta(minutes=30)
-"""Time that a rank may take, for example to decode a long clip; a rank that hangs ends the run."""
+_TIMEOUT = timedelta(minutes=30)  # for example to decode a long clip; a rank that hangs ends the run
 
 
 @dataclass(kw_only=True, eq=False)

@@ -28,8 +28,7 @@ from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
 from gazetools.trainer.report.summary import PRIMARY_TASK
 
-Example = tuple[dict[str, Any], str | None]
-"""A clip's entry in report.json, and base64 of a JPEG: its last frame as the model sees it, with the arm's map."""
+Example = tuple[dict[str, Any], str | None]  # entry in report.json; base64 of a JPEG: last frame with the arm's map
 
 
 def examples_of(study: Study, split: str, baseline: str, *, each: int) -> tuple[list[Example], list[str]]:

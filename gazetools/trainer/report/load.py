@@ -44,8 +44,7 @@ class Study:
 
     runs: dict[str, dict[str, Any]]  # folder -> its result.json
     models: list[ModelOfRun]
-    histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Folder -> its metrics.jsonl; runs that only measured have none."""
+    histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # folder -> metrics.jsonl, if any
 
     @property
     def arms(self) -> list[str]:

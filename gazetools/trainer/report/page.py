@@ -12,8 +12,7 @@ from gazetools.html.frame import render
 from gazetools.trainer.report.tables import columns_of, shown
 
 MAX_CLASSES = 30
-FEW_CLUSTERS = 20
-"""Fewest resampled videos; below, percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)."""
+FEW_CLUSTERS = 20  # below, percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)
 
 Rows = Sequence[dict[str, Any]]
 
