@@ -46,19 +46,18 @@ def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
     known = list(dict.fromkeys([DEFAULT_SOURCE, *config.experiment.data.heatmap_sources]))
     problems, specs = [], []
     for arm, seeds, own in arms:
+        start = f"arm {arm.name}: "
         try:
             check_model_settings(own)
         except UsageError as error:
-            problems += [(f"arm {arm.name}: " if config.arms else "") + text for text in error.details["problems"]]
+            problems += [(start if config.arms else "") + text for text in error.details["problems"]]
             continue
         reads = uses_heatmap(own)
         if arm.control is not None and not reads:
-            problems.append(
-                f"arm {arm.name}: control: {arm.control} needs heatmaps; set use_heatmap=true and a fusion."
-            )
+            problems.append(f"{start}control: {arm.control} needs heatmaps; set use_heatmap=true and a fusion.")
         if reads and arm.source not in known:
             problems.append(
-                f"arm {arm.name}: its source {arm.source!r} is none of the data's: {', '.join(known)}; add it to "
+                f"{start}its source {arm.source!r} is none of the data's: {', '.join(known)}; add it to "
                 "experiment.data.heatmap_sources."
             )
         shared = trained_part(own) == "probe"

@@ -9,7 +9,8 @@ from typing import Any
 
 from gazetools.html.charts import COLOURS, MUTED, IntervalMark, Line, forest, interval_lines, lines
 from gazetools.html.frame import render
-from gazetools.trainer.report.tables import columns_of, shown
+from gazetools.trainer.folder.records import columns_of
+from gazetools.trainer.report.tables import shown
 
 MAX_CLASSES = 30
 FEW_CLUSTERS = 20  # below, percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)

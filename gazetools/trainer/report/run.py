@@ -12,12 +12,13 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.report import ReportOptions
+from gazetools.trainer.folder.records import csv_text
 from gazetools.trainer.report.examples import examples_of
 from gazetools.trainer.report.figures import Figures
 from gazetools.trainer.report.load import Study, load_study
 from gazetools.trainer.report.page import render_page
 from gazetools.trainer.report.summary import primary_answer, summary_of
-from gazetools.trainer.report.tables import csv_text, latex_text
+from gazetools.trainer.report.tables import latex_text
 
 
 def report(
