@@ -97,10 +97,7 @@ FULL = DemoPlan(
 
 
 def plan_of(options: DemoOptions) -> DemoPlan:
-    """The default or the full plan with what `options` replace.
-
-    Raises UsageError for a model that is neither a known name nor a file, before minutes of rendering.
-    """
+    """The default or full plan with what `options` replace. Raises UsageError for a model that is no name or file."""
     model, names = options.model, model_names()
     if model is not None and model not in names and not Path(model).is_file():
         near = nearest_name(model, names)

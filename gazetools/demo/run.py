@@ -84,10 +84,7 @@ def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = 
 
 
 def claim_folder(folder: Path, plan: DemoPlan) -> bool:
-    """Write the plan into `folder`; True where an earlier run of the same plan did.
-
-    Raises UsageError where the folder belongs to another plan, or to something else.
-    """
+    """Write the plan into `folder`; True where an earlier run did. Raises UsageError where it holds something else."""
     check_writable_folder(folder, option="--output")
     marker = folder / "demo.json"
     wanted = json.loads(json.dumps({"version": __version__, **plan.document()}))  # as it will be read back

@@ -83,10 +83,7 @@ def best_checkpoint(folder: Path, name: str) -> Path | None:
 
 
 def load_latest(folder: Path) -> FoundCheckpoint | None:
-    """The newest checkpoint that is whole; None where there is none at all.
-
-    Raises CheckpointError where there are checkpoints but every one is broken.
-    """
+    """The newest whole checkpoint; None where there is none at all. Raises CheckpointError where all are broken."""
     rejected: list[str] = []
     for path in list_checkpoints(folder):
         try:

@@ -38,10 +38,7 @@ def write_metrics(folder: RunFolder, history: Sequence[dict[str, Any]]) -> None:
 
 
 def write_steps(folder: RunFolder, epoch: int, last_step: int, losses: Mapping[str, Sequence[float]]) -> None:
-    """Write the loss of every step of one epoch: a number, or one per model by name.
-
-    A model that was dropped has no losses from then on.
-    """
+    """Write the loss of every step of an epoch: a number, or one per model by name, without those dropped before."""
     count = max((len(values) for values in losses.values()), default=0)
     lines = []
     for place in range(count):

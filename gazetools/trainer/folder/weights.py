@@ -36,10 +36,7 @@ class ExportedWeights:
 
 
 def export_weights(checkpoint: Path, output: Path) -> Path:
-    """Write the best weights at `checkpoint` (`checkpoints/best/<model>`) to the folder `output`.
-
-    Raises UsageError where `output` exists and is no export.
-    """
+    """Write the best weights at `checkpoint` to the folder `output`; UsageError where that holds something else."""
     from safetensors.torch import save_file
 
     state = load_checkpoint(checkpoint)

@@ -27,10 +27,7 @@ def sources_of(batch: Batch) -> dict[str, Tensor]:
 
 
 def maps_for(sources: Mapping[str, Tensor], *, source: str | None, control: Control | None) -> Tensor | None:
-    """The maps [B, T, H, W] that an arm sees; None for an arm without.
-
-    Raises UsageError where the batch has no such source.
-    """
+    """The maps [B, T, H, W] that an arm sees, if any. Raises UsageError where the batch has no such source."""
     if source is None:
         return None
     name = SHUFFLED + source if control == "shuffled" else source

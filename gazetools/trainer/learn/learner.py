@@ -90,10 +90,7 @@ class Learner:
         return logits, loss * len(context) if self.loss.is_mean else loss
 
     def end_step(self, world: World, clips: int) -> str | None:
-        """Apply the step of `clips` clips over all processes.
-
-        Returns None, or a text that names numbers that are not finite; nothing has changed then.
-        """
+        """Apply the step of `clips` clips over all processes, or change nothing and say what is not finite."""
         settings = self.spec.config.experiment.optimization
         losses = [float(total) for total, *_ in self._pending]
         loss = world.sum([sum(losses)])[0]

@@ -148,10 +148,7 @@ class Loop:
         )
 
     def refuse_unreadable(self, total: int, own: Sequence[Unreadable]) -> None:
-        """Save and raise DataFileError, in every process, where more clips than allowed could not be read.
-
-        `total` is their number over all processes, `own` are those of this process.
-        """
+        """In every process save and raise DataFileError where `total`, over all processes, is more than allowed."""
         allowed = self.config.experiment.data.max_unreadable_clips
         if total > allowed:
             found = [clip for part in self.world.gather(list(own)) for clip in part]
@@ -182,10 +179,7 @@ class Loop:
                 self.progress.say(f"{task}: step {step} loss {shown}")
 
     def state(self) -> dict[str, Any] | None:
-        """Everything that a resumed run needs to continue exactly, as plain values and tensors.
-
-        Every process must call it; only the leading one receives the state, others None.
-        """
+        """All that a resumed run needs, for the leading process (others: None). Every process must call it."""
         own = {
             "rng": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,

@@ -90,10 +90,7 @@ def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> l
 
 
 def final_evaluation(loop: Loop, datasets: Sequence[ClipDataset], plan: RunPlan) -> dict[str, dict[str, Any]] | None:
-    """Measure the weights in `loop` on every split and save each clip's predictions.
-
-    Returns learner -> split -> metrics and data counts; None where a signal came.
-    """
+    """Measure every split and save predictions: learner -> split -> metrics and counts; None where a signal came."""
     final: dict[str, dict[str, Any]] = {learner.name: {} for learner in loop.learners if learner.failed is None}
     shuffled = {learner.name: shuffled_source(learner.spec) for learner in loop.learners}
     for dataset in datasets:

@@ -32,10 +32,7 @@ class LearnerSpec:
 
 
 def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
-    """The models of a run in the order of the config.
-
-    Raises UsageError with all wrong settings of all arms; `details["problems"]` has one text each.
-    """
+    """The models of a run in the config's order. Raises UsageError with all problems of all arms in its details."""
     arms = []
     for arm in config.arms or [ArmSettings(name=MAIN)]:
         own = _with_positions(_with_values(config, arm), arm.source)

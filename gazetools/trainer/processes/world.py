@@ -57,10 +57,7 @@ class World:
         return parts
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Replace every gradient by its sum over processes, in one message per kind of number.
-
-        A parameter without a gradient counts as zero where any process has one.
-        """
+        """Replace gradients by their sums over processes; a missing one counts as zero where any process has one."""
         if self.size == 1:
             return
         anywhere = self.sum([float(p.grad is not None) for p in parameters])
