@@ -26,13 +26,10 @@ class StepResult:
     """One finished command."""
 
     title: str
-    arguments: list[str]
-    """Words of the command line after `gazetools`."""
-    exit_code: int
-    """0: done; 1: done, with findings."""
+    arguments: list[str]  # words of the command line after `gazetools`
+    exit_code: int  # 0: done; 1: done, with findings
     seconds: float
-    document: dict[str, Any]
-    """The JSON that the command printed."""
+    document: dict[str, Any]  # the JSON that the command printed
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -44,10 +41,8 @@ def command_line(arguments: Sequence[str]) -> str:
 def run_command(title: str, arguments: Sequence[str], *, quiet: bool = False) -> StepResult:
     """Run `gazetools ARGUMENTS` in a new interpreter; its bars and messages go to the stderr of this process.
 
-    Raises:
-        KeyboardInterrupt: the command was interrupted.
-        EnvironmentLacksError: something is to be installed.
-        FaultError: the command failed; with its message.
+    Raises FaultError with the command's message where it failed, EnvironmentLacksError where something is to be
+    installed, KeyboardInterrupt where it was interrupted.
     """
     began = time.monotonic()
     child = subprocess.Popen(

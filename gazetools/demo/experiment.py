@@ -13,11 +13,9 @@ import yaml
 from gazetools.demo.plan import ARMS, PRIMARY_HORIZON_SECONDS, DemoPlan
 from gazetools.io.atomic import write_bytes_atomic
 
-_PERSON = 1
-"""Track id of the person whose actions and gaze the experiment is about."""
+_PERSON = 1  # track id of the person whose actions and gaze the experiment is about
 _COLUMNS = ("narration_id", "video_id", "start_timestamp", "stop_timestamp", "action_class", "narration")
-_SIDE = 64
-"""Side of the clip's frames and of the heatmaps in pixels."""
+_SIDE = 64  # side of the clip's frames and of the heatmaps in pixels
 
 _ARM: dict[str, dict[str, Any]] = {
     "none": {"fusion": "none"},

@@ -15,8 +15,7 @@ from gazetools.schemas.errors import UsageError
 
 PRIMARY_HORIZON_SECONDS = 1.0
 ARMS = ("none", "zeros", "shuffled", "estimated", "ground_truth")
-PRIMARY_ARM = "estimated"
-"""The arm whose difference to `none` is the answer."""
+PRIMARY_ARM = "estimated"  # the arm whose difference to `none` is the answer
 
 # Small frames, five a second: the gaze model reads at most 224 pixels, and frames cost most of the time. A keyframe a
 # second, because training seeks to single clips. Short pauses between actions give more actions.
@@ -39,22 +38,16 @@ class DemoPlan:
 
     name: str
     clips: int
-    seconds: float
-    """Length of each clip."""
+    seconds: float  # length of each clip
     epochs: int
-    seeds: tuple[int, ...]
-    """Seeds of the new weights of every arm."""
-    seed: int = 0
-    """Seed of scenes, data order and encoder."""
+    seeds: tuple[int, ...]  # seeds of the new weights of every arm
+    seed: int = 0  # seed of scenes, data order and encoder
     model: str = "gazelle_tiny"
     batch_size: int = 16
     horizons: tuple[float, ...] = (0.5, 1.0, 2.0)
-    held_out_participants: int = 2
-    """Number of kitchens, the last ones, that are not in the training data."""
-    showcase_seconds: float = 4.0
-    """Length of the clip at full size and rate for the overlay video."""
-    overridden: tuple[str, ...] = ()
-    """Options of the command line that changed this plan, for printing."""
+    held_out_participants: int = 2  # number of kitchens, the last ones, that are not in the training data
+    showcase_seconds: float = 4.0  # length of the clip at full size and rate for the overlay video
+    overridden: tuple[str, ...] = ()  # options of the command line that changed this plan, for printing
     scenes: SceneSettings = field(default=_SCENES)
 
     def __post_init__(self) -> None:
@@ -104,10 +97,7 @@ FULL = DemoPlan(
 
 
 def plan_of(options: DemoOptions) -> DemoPlan:
-    """The default or the full plan with what `options` replace.
-
-    Raises UsageError for a model that is neither a known name nor a file, before minutes of rendering.
-    """
+    """The default or full plan with what `options` replace. Raises UsageError for a model that is no name or file."""
     model, names = options.model, model_names()
     if model is not None and model not in names and not Path(model).is_file():
         near = nearest_name(model, names)

@@ -32,8 +32,7 @@ class DemoResult:
     """A finished demo."""
 
     folder: Path
-    document: dict[str, Any]
-    """The content of result.json."""
+    document: dict[str, Any]  # the content of result.json
 
     @property
     def exit_code(self) -> int:
@@ -44,11 +43,8 @@ class DemoResult:
 def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = False) -> DemoResult:
     """Run the whole experiment in `folder`, which keeps what an earlier, interrupted call finished.
 
-    Raises:
-        UsageError: the folder belongs to other settings.
-        EnvironmentLacksError: scipy is not installed.
-        FaultError: a command failed.
-        KeyboardInterrupt: a command was interrupted; the same call continues.
+    Raises EnvironmentLacksError without scipy, UsageError where the folder belongs to other settings, FaultError where
+    a command failed, KeyboardInterrupt where one was interrupted; the same call continues.
     """
     began = monotonic()
     if find_spec("scipy") is None:  # before minutes of work: the report's step would find none
@@ -88,10 +84,7 @@ def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = 
 
 
 def claim_folder(folder: Path, plan: DemoPlan) -> bool:
-    """Write the plan into `folder`; True where an earlier run of the same plan did.
-
-    Raises UsageError where the folder belongs to another plan, or to something else.
-    """
+    """Write the plan into `folder`; True where an earlier run did. Raises UsageError where it holds something else."""
     check_writable_folder(folder, option="--output")
     marker = folder / "demo.json"
     wanted = json.loads(json.dumps({"version": __version__, **plan.document()}))  # as it will be read back

@@ -27,8 +27,7 @@ METRICS = {
     "angle_deg": "angle (degrees)",
     "inout_ap": "in/out AP",
 }
-_WIDTH = 480
-"""Width of the pictures in pixels."""
+_WIDTH = 480  # width of the pictures in pixels
 
 
 def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | None = None) -> None:
@@ -84,7 +83,4 @@ def _picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
     drawn = draw_overlay(cv2.resize(rgb, (_WIDTH, height), interpolation=cv2.INTER_AREA), people)
     place = (int(target[0] * _WIDTH), int(target[1] * height))
     cv2.circle(drawn, place, 9, (0, 255, 0), 2, cv2.LINE_AA)
-    done, encoded = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    if not done:
-        raise OSError("the picture could not be encoded")
-    return bytes(encoded.tobytes())
+    return bytes(cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1])

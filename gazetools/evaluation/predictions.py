@@ -16,8 +16,7 @@ from gazetools.io.npz import Npz
 from gazetools.schemas.errors import DataFileError, UsageError, VideoError
 from gazetools.schemas.evaluation import EvaluateOptions
 
-Prediction = tuple[npt.NDArray[np.float32], float]
-"""Heatmap [h, w] and in/out score (NaN where the model has none)."""
+Prediction = tuple[npt.NDArray[np.float32], float]  # heatmap [h, w] and in/out score (NaN where the model has none)
 
 
 def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
@@ -32,11 +31,8 @@ def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
 def predictions(source: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
     """The predictions of each picture's heads, in order.
 
-    Args:
-        source: an .npz with `heatmap` [N, h, w] and optionally `inout` [N], one entry per annotated head in the order
-            of the annotations; or `model:NAME_OR_PATH`, which is loaded with the options' checkpoint and runs on the
-            pictures.
-
+    `source` is an .npz with `heatmap` [N, h, w] and optionally `inout` [N], one entry per annotated head in the order
+    of the annotations; or `model:NAME_OR_PATH`, which is loaded with the options' checkpoint and runs on the pictures.
     Raises UsageError or DataFileError for sources that don't fit.
     """
     if source.startswith("model:"):

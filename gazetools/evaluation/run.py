@@ -35,12 +35,8 @@ def evaluate(
         truth: a store of `groundtruth`; or annotations of GazeFollow or VideoAttentionTarget.
         options: how heatmaps are scored; or give its fields as keyword arguments.
 
-    Returns:
-        Metrics with 95 % intervals, overall and per camera, distance and kind of prompt; and what was not scored.
-
-    Raises:
-        UsageError: inputs that can't be scored at all.
-        EnvironmentLacksError: scikit-learn is not installed.
+    Returns metrics with 95 % intervals, overall and per camera, distance and kind of prompt; and what was not scored.
+    Raises UsageError for inputs that can't be scored at all, EnvironmentLacksError without scikit-learn.
 
     >>> report = gazetools.evaluate("STORE", "TRUTH")          # doctest: +SKIP
     >>> report.overall["auc"].value                            # doctest: +SKIP

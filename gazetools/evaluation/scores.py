@@ -23,18 +23,14 @@ class HeadScore:
 
     video_id: str
     frame: int
-    block: str
-    """Rows of one block are drawn together, because neighbouring frames are nearly copies of each other."""
-    groups: dict[str, str] = field(default_factory=dict)
-    """Kind of group -> the row's group; all rows have the same kinds."""
+    block: str  # rows of one block are drawn together, because neighbouring frames are nearly copies of each other
+    groups: dict[str, str] = field(default_factory=dict)  # kind of group -> group; all rows have the same kinds
     auc: float = math.nan
     avg_l2: float = math.nan
     min_l2: float = math.nan
     angle_deg: float = math.nan
-    inout_true: float = math.nan
-    """1 inside the frame, 0 outside."""
-    inout_score: float = math.nan
-    """Predicted probability of 1."""
+    inout_true: float = math.nan  # 1 inside the frame, 0 outside
+    inout_score: float = math.nan  # predicted probability of 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +38,8 @@ class Tally:
     """Rows and counts of an evaluation in progress."""
 
     rows: list[HeadScore] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    """Rows scored, and rows left out by reason."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Video id -> why it could not be scored."""
+    counts: Counter[str] = field(default_factory=Counter)  # rows scored, and rows left out by reason
+    failed: dict[str, str] = field(default_factory=dict)  # video id -> why it could not be scored
 
 
 def estimates(rows: Sequence[HeadScore], *, resamples: int) -> dict[str, Estimate]:

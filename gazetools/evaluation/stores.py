@@ -18,10 +18,8 @@ from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.store import Prompt
 from gazetools.store import StoreReader, open_store
 
-MIN_OVERLAP = 0.3
-"""Least intersection over union of the head boxes of one person."""
-_DISTANCES_M = (2.0, 3.0, 4.0, 6.0)
-"""Edges between the groups of the wearer's distance from the camera."""
+MIN_OVERLAP = 0.3  # least intersection over union of the head boxes of one person
+_DISTANCES_M = (2.0, 3.0, 4.0, 6.0)  # edges between the groups of the wearer's distance from the camera
 
 
 def score_video(video_id: str, predicted: Path, truth: Path, tally: Tally, *, depth: str) -> None:
@@ -86,17 +84,13 @@ def _unusable(inout: float, target: Any, quality: Any, depth: str) -> str | None
 
 def _same_video(video_id: str, guess: StoreReader, true: StoreReader) -> None:
     ours, theirs = guess.provenance.video, true.provenance.video
-    problem = None
+    problem = ""
     if ours.frame_count != theirs.frame_count:
-        problem = (
-            f"video with {ours.frame_count} frames, the ground truth of one with {theirs.frame_count}: frame numbers "
-            "don't mean the same"
-        )
+        problem = f"video with {ours.frame_count} frames, the ground truth of one with {theirs.frame_count}"
+        problem += ": frame numbers don't mean the same"
     elif abs((ours.width / ours.height) / (theirs.width / theirs.height) - 1) > 0.02:
-        problem = (
-            f"{ours.width}x{ours.height} video, the ground truth of a {theirs.width}x{theirs.height} one: one is "
-            "cropped or turned"
-        )
+        problem = f"{ours.width}x{ours.height} video, the ground truth of a {theirs.width}x{theirs.height} one"
+        problem += ": one is cropped or turned"
     if problem:
         hint = "Make both from the same video file."
         raise DataFileError(f"{video_id}: the predictions are of a {problem}.", hint=hint)

@@ -13,10 +13,8 @@ from gazetools.scenes.heads import SPRITE_REACH, head_sprite, random_head, turn_
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
-_SIDE = 64
-"""Side of a sprite in pixels."""
-_BANK = 2400
-"""Number of sprites."""
+_SIDE = 64  # side of a sprite in pixels
+_BANK = 2400  # number of sprites
 
 
 @lru_cache(maxsize=1)
@@ -49,10 +47,8 @@ def add_heads(
 ) -> tuple[Floats, Floats]:
     """Fill free places of the picture with rows of heads; returns their boxes [N, 4] (shares) and directions [N, 3].
 
-    Args:
-        picture: uint8 RGB [side, side, 3]; changed.
-        boxes: boxes of the heads in the picture, [people, 4].
-        share: part of the bank, from its start, from which heads are chosen, in 0..1.
+    Changes `picture`, uint8 RGB [side, side, 3], whose heads have `boxes` [people, 4]. Heads are chosen from the first
+    `share` (0..1) of the bank.
     """
     sprites, directions = bank
     added, numbers = [], []

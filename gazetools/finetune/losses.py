@@ -18,8 +18,7 @@ HEADS_WEIGHTS = {"head": 0.3, "object": 0.1, "axes": 2.0, "offset": 0.0, "inside
 """Weights of the auxiliary losses in the first phase; what needs directions first would only be noise."""
 AUXILIARY_WEIGHTS = {"head": 0.3, "object": 0.3, "axes": 2.0, "offset": 3.0, "inside": 0.2}
 """Weights of the auxiliary losses in the second phase."""
-MAP_WEIGHT = 10.0
-"""Weight of the heatmap's mean pixel loss; with it this loss equals the sum of all others at the start."""
+MAP_WEIGHT = 10.0  # of the heatmap's mean pixel loss, which then equals the sum of all others at the start
 INOUT_WEIGHT = 0.3
 
 
@@ -27,18 +26,12 @@ INOUT_WEIGHT = 0.3
 class GazeBatch:
     """B pictures, N people in all of them, T tokens per picture, row by row. Coordinates are shares of the picture."""
 
-    images: torch.Tensor
-    """float32 [B, 3, side, side]."""
-    image_index: torch.Tensor
-    """int64 [N]: the picture of each person."""
-    prompts: list[BoxXyxy]
-    """N head boxes."""
-    gaze_xy: torch.Tensor
-    """float32 [N, 2]."""
-    inside: torch.Tensor
-    """bool [N]: whether the gaze target is in the picture."""
-    token_targets: dict[str, torch.Tensor]
-    """float32 [B, T, n] for each name of AUXILIARY and for `known`: whether the head on the token has a gaze."""
+    images: torch.Tensor  # float32 [B, 3, side, side]
+    image_index: torch.Tensor  # int64 [N]: the picture of each person
+    prompts: list[BoxXyxy]  # N head boxes
+    gaze_xy: torch.Tensor  # float32 [N, 2]
+    inside: torch.Tensor  # bool [N]: whether the gaze target is in the picture
+    token_targets: dict[str, torch.Tensor]  # [B, T, n] per name of AUXILIARY and `known` (the head has a gaze)
 
 
 def make_batch(samples: list[GazeSample], grid_hw: tuple[int, int]) -> GazeBatch:

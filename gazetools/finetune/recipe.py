@@ -10,32 +10,22 @@ class TrainingSettings:
     """The recipe; its defaults made the shipped weights (docs/gazelle-tiny.md)."""
 
     seed: int = 7
-    ranks: int = 2
-    """Processes that share every batch: one per core; sums differ in the last bits with their number."""
-    pool: int = 9000
-    """Number of kitchens; each is used several times with different augmentations."""
-    head_steps: int = 2200
-    """Steps of the first phase."""
-    steps: int = 5000
-    """Steps of both phases."""
+    ranks: int = 2  # processes that share every batch: one per core; sums differ in the last bits with their number
+    pool: int = 9000  # number of kitchens; each is used several times with different augmentations
+    head_steps: int = 2200  # steps of the first phase
+    steps: int = 5000  # steps of both phases
     head_batch: int = 24
-    easy_share: float = 0.2
-    """Share of the floating heads, those with the strongest contrast, that the first steps use."""
-    easy_steps: int = 400
-    """Step s uses the share s / easy_steps - 0.5 of the heads, at least `easy_share` and at most 1."""
+    easy_share: float = 0.2  # share of the floating heads, those with the strongest contrast, that the first steps use
+    easy_steps: int = 400  # step s uses s / easy_steps - 0.5 of the heads, at least `easy_share` and at most 1
     batch: int = 16
-    kept_cells: int = 110
-    """Cells per picture that the first phase computes."""
+    kept_cells: int = 110  # cells per picture that the first phase computes
     learning_rate: float = 5e-4
     decoder_learning_rate: float = 1e-3
     warm_up: int = 80
-    decay_share: float = 0.35
-    """Share of the second phase, at its end, in which the learning rate falls to zero."""
+    decay_share: float = 0.35  # share of the second phase, at its end, in which the learning rate falls to zero
     weight_decay: float = 0.03
-    average: float = 0.995
-    """Share of the averaged weights that each step keeps."""
-    auxiliary_share: float = 0.5
-    """Weight of the auxiliary losses at the start of the second phase; it falls with the learning rate."""
+    average: float = 0.995  # share of the averaged weights that each step keeps
+    auxiliary_share: float = 0.5  # weight of the auxiliary losses at the second phase's start; falls with the rates
     save_every: int = 100
 
     def pictures_before(self, step: int) -> int:

@@ -54,15 +54,9 @@ def train(
 ) -> None:
     """Train, or continue the run of `folder`, and write FOLDER/gazelle_tiny.safetensors (averaged, float16).
 
-    With several ranks every rank calls this after it has set up torch.distributed; rank 0 writes.
-
-    Args:
-        workers: processes that draw samples; 0: this process draws them.
-        until: stop before this step, as if killed after a save.
-
-    Raises:
-        UsageError: the folder holds a run of other settings.
-        FaultError: the loss is not finite.
+    With several ranks every rank calls this after it has set up torch.distributed; rank 0 writes. `workers` processes
+    draw samples (0: this one). It stops before the step `until`, as if killed after a save. Raises UsageError where the
+    folder holds a run of other settings, FaultError where the loss is not finite.
     """
     network = TrainingNetwork(seed=settings.seed)
     trained = dict(network.named_parameters())

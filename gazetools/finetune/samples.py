@@ -23,37 +23,25 @@ from gazetools.scenes.settings import TEST_SEED, SceneSettings
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
-_CANVAS_HW = (320, 400)
-"""Size to which frames are squashed: a crop of two thirds still has the model's resolution."""
+_CANVAS_HW = (320, 400)  # size to which frames are squashed: a crop of two thirds still has the model's resolution
 _SECONDS = 12.0
-_LEAST_CROP = 0.55
-"""Least share of each side that a crop keeps."""
-_JITTER = 0.2
-"""Largest shift of each edge of a head box, as a share of the box's side (gazelle/utils.py, random_bbox_jitter)."""
+_LEAST_CROP = 0.55  # least share of each side that a crop keeps
+_JITTER = 0.2  # largest shift of a head box's edges, in sides of the box (gazelle/utils.py, random_bbox_jitter)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GazeSample:
     """One picture and the people whose heads are in it. Coordinates are shares of the picture."""
 
-    picture: Pixels
-    """uint8 RGB [side, side, 3]."""
-    boxes: Floats
-    """[people, 4] x0, y0, x1, y1: the true head boxes."""
-    prompts: Floats
-    """[people, 4]: the boxes that the model receives; half of them are jittered."""
-    gaze_xy: Floats
-    """[people, 2]: the gaze targets; (-1, -1) outside the picture."""
-    inside: npt.NDArray[np.bool_]
-    """[people]: whether the gaze target is in the picture."""
-    head_axes: Floats
-    """[people, 3]: forward direction of each head: right, up, towards the camera."""
-    objects_xy: Floats
-    """[objects in the picture, 2]: where one looks at them."""
-    more_boxes: Floats
-    """[heads, 4]: boxes of floating heads, which have no gaze target and serve to learn poses."""
-    more_axes: Floats
-    """[heads, 3]: forward directions of the floating heads."""
+    picture: Pixels  # uint8 RGB [side, side, 3]
+    boxes: Floats  # [people, 4] x0, y0, x1, y1: the true head boxes
+    prompts: Floats  # [people, 4]: the boxes that the model receives; half of them are jittered
+    gaze_xy: Floats  # [people, 2]: the gaze targets; (-1, -1) outside the picture
+    inside: npt.NDArray[np.bool_]  # [people]: whether the gaze target is in the picture
+    head_axes: Floats  # [people, 3]: forward direction of each head: right, up, towards the camera
+    objects_xy: Floats  # [objects in the picture, 2]: where one looks at them
+    more_boxes: Floats  # [heads, 4]: boxes of floating heads, which have no gaze target and serve to learn poses
+    more_axes: Floats  # [heads, 3]: forward directions of the floating heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +88,7 @@ def make_sample(pool: SamplePool, index: int, side: int, *, crowd: bool = False,
 
     Half of the samples are cropped around one person and target, which may leave targets of other people outside; half
     are flipped, half of the boxes are jittered, all colours are shifted. Exposure, blur, noise and JPEG artefacts are
-    in the pool's pictures.
-
-    Args:
-        side: side of the square picture in pixels.
-        crowd: whether floating heads are pasted in, from the first `share` (0..1) of the bank.
+    in the pool's pictures. `side` is in pixels; `crowd` pastes in heads of the first `share` (0..1) of the bank.
     """
     rng = np.random.default_rng([pool.seed, 2, index])
     number = index % pool.size

@@ -31,13 +31,11 @@ Floats = npt.NDArray[np.float64]
 
 LARGEST_L2_RATIO, LEAST_HIT_RATIO, LEAST_SWAP_SHARE = 0.5, 2.0, 0.8
 """Bounds: mean distance over the best prior's, object hits over chance, share of swapped prompts that are followed."""
-_SECONDS = 12.0
-"""Length of each scene."""
+_SECONDS = 12.0  # length of each scene
 _BATCH = 16
 _PRIOR_SCENES, _PRIOR_SEED = 600, 500_000
 _PRIORS = ("centre", "mean_target", "head_direction", "head_box", "whole_frame")
-_APART = 0.2
-"""Least distance of two targets, in shares of the frame, for a swap of prompts to count."""
+_APART = 0.2  # least distance of two targets, in shares of the frame, for a swap of prompts to count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +44,7 @@ class HeldOutFrame:
 
     picture: npt.NDArray[np.uint8]
     people: list[PersonTruth]
-    objects_xy: Floats
-    """[nouns, 2] as shares of the frame."""
+    objects_xy: Floats  # [nouns, 2] as shares of the frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,26 +54,16 @@ class HeldOutScores:
     frames: int
     people: int
     l2: float
-    l2_centre: float
-    """Prior: everybody looks at the frame's middle."""
-    l2_mean_target: float
-    """Prior: everybody looks at the mean target of training scenes."""
-    l2_head_direction: float
-    """Prior: the control `head-direction`, from the head towards the middle."""
-    l2_head_box: float
-    """Prior: regression from the head box to the target, fitted on training scenes."""
-    l2_whole_frame: float
-    """Prior: the model itself without a head prompt."""
-    object_hits: float
-    """Share of looks at objects whose object is the one nearest to the peak."""
-    object_chance: float
-    """The larger of 1 / nouns and the best prior's share."""
-    swaps: int
-    """Pairs of a person and the prompt of another person who looks at another place."""
-    swap_follows: float
-    """Share of these pairs whose peak lies nearer to the other person's target."""
-    inout_auc: float
-    """Area under the ROC curve of the in/out score; NaN where all look inside."""
+    l2_centre: float  # prior: everybody looks at the frame's middle
+    l2_mean_target: float  # prior: everybody looks at the mean target of training scenes
+    l2_head_direction: float  # prior: the control `head-direction`, from the head towards the middle
+    l2_head_box: float  # prior: regression from the head box to the target, fitted on training scenes
+    l2_whole_frame: float  # prior: the model itself without a head prompt
+    object_hits: float  # share of looks at objects whose object is the one nearest to the peak
+    object_chance: float  # the larger of 1 / nouns and the best prior's share
+    swaps: int  # pairs of a person and the prompt of another person who looks at another place
+    swap_follows: float  # share of these pairs whose peak lies nearer to the other person's target
+    inout_auc: float  # area under the ROC curve of the in/out score; NaN where all look inside
 
     @property
     def best_prior(self) -> float:

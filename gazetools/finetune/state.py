@@ -28,8 +28,7 @@ class TrainingState:
     settings: TrainingSettings
     network: TrainingNetwork
     optimizer: torch.optim.Optimizer
-    average: dict[str, torch.Tensor]
-    """Running average of the shipped weights, by the network's names."""
+    average: dict[str, torch.Tensor]  # running average of the shipped weights, by the network's names
 
     def save(self, step: int) -> None:
         """Write the state before `step`, then the averaged weights; each file replaces the previous one at once."""
@@ -46,10 +45,7 @@ class TrainingState:
         write_checkpoint(self.folder / WEIGHTS, self.average, TINY_MODEL)
 
     def load(self) -> int:
-        """Load the state of the folder and return the next step; 0 where the folder has none.
-
-        Raises UsageError for a state of other settings.
-        """
+        """Load the folder's state and return the next step; 0 without one. Raises UsageError for other settings."""
         path = self.folder / STATE
         if not path.exists():
             return 0

@@ -98,9 +98,6 @@ def finished_final(plan: RunPlan, position: Position) -> dict[str, Any] | None:
     if plan.config.val_only or not over or not path.is_file():
         return None
     document = read_json(path)
-    if document.get("status") != "done" or document.get("steps_done") != position.global_step:
-        return None
-    if set(plan.horizons) - {float(key) for key in document.get("horizons", [])}:
-        return None
-    final: dict[str, Any] = document["final"]
-    return final
+    same = document.get("status") == "done" and document.get("steps_done") == position.global_step
+    measured = {float(key) for key in document.get("horizons", [])}
+    return document["final"] if same and measured.issuperset(plan.horizons) else None

@@ -42,10 +42,7 @@ _FREE_KEYS = (
 
 
 def save_state(loop: Loop, plan: RunPlan) -> str | None:
-    """Save the whole state as the newest checkpoint. Every process must call it.
-
-    Returns the checkpoint's path in the leading process, None in others.
-    """
+    """Save the newest checkpoint; every process must call it. Returns its path in the leading one, None in others."""
     state = loop.state()
     if state is None:
         return None

@@ -47,22 +47,16 @@ def train(
     processes: int | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Train (or, with `val_only`, evaluate) what a config describes and write the run folder.
+    """Train (or, with `val_only`, evaluate) what a config (YAML file or mapping) describes and write the run folder.
+
+    `overrides` are `key.path=value` texts. `resume` continues from the run folder's last checkpoint; None takes
+    `resume_checkpoint` of the config. A `dry_run` checks everything and describes the run without training or writing;
+    it counts steps for `processes` processes, None: those there are.
 
     SIGINT, SIGTERM and SIGUSR1 save the state; the result has the status `interrupted` then.
 
-    Args:
-        config: YAML file or mapping.
-        overrides: `key.path=value` texts.
-        resume: continue from the run folder's last checkpoint; None takes `resume_checkpoint` of the config.
-        dry_run: check everything and describe the run without training or writing.
-        processes: number of processes that a dry run counts steps for; None: those there are.
-        progress: bars and messages.
-
-    Raises:
-        UsageError: wrong settings or data, before any heavy work (exit code 2).
-        EnvironmentLacksError: something is missing on this machine, before any heavy work (exit code 3).
-        FaultError: a loss that is not finite, or a full disk (exit code 4).
+    Raises UsageError for wrong settings or data (exit code 2) and EnvironmentLacksError for what this machine lacks (3)
+    before any heavy work, FaultError for a loss that is not finite, or a full disk (4).
 
     >>> train("configs/tiny.yaml", overrides=["experiment.optimization.num_epochs=1"]).status  # doctest: +SKIP
     'done'

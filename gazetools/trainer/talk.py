@@ -89,8 +89,7 @@ class Talk:
 
 def _inout_notes(plan: RunPlan) -> list[str]:
     """One note per source whose in/out probability is wanted and missing: these maps stay as they are."""
-    data, notes = plan.config.experiment.data, []
-    settings = source_settings(data)
+    settings, notes = source_settings(plan.config.experiment.data), []
     for name, survey in plan.data.surveys.items():
         used = settings[name].inout
         if used != "keep" and survey.without_inout:

@@ -21,6 +21,7 @@ from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
 from gazetools.trainer.data.clips import Sample
 from gazetools.trainer.folder.predictions import Predictions, read_predictions
+from gazetools.trainer.folder.records import csv_text
 from gazetools.trainer.report import examples
 from gazetools.trainer.report.figures import participant
 from gazetools.trainer.report.load import ModelOfRun, hits_of, load_study
@@ -32,7 +33,7 @@ from gazetools.trainer.report.stats import (
     paired_contrast,
     recall_interval,
 )
-from gazetools.trainer.report.tables import csv_text, latex_text
+from gazetools.trainer.report.tables import latex_text
 from tests.helpers.browser import find_browser
 from tests.helpers.command_line import run_cli
 from tests.trainer.conftest import Study

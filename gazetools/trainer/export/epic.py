@@ -19,8 +19,7 @@ from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.trainer.folder.predictions import Predictions
 
-VERBS, NOUNS, ACTIONS = 97, 300, 100
-"""Classes of EPIC-KITCHENS-100 (EPIC_100_verb_classes.csv, EPIC_100_noun_classes_v2.csv), and actions per clip."""
+VERBS, NOUNS, ACTIONS = 97, 300, 100  # EPIC_100_verb_classes.csv, EPIC_100_noun_classes_v2.csv; actions per clip
 VERSION, CHALLENGE = "0.2", "action_anticipation"
 _LEVELS = ("sls_pt", "sls_tl", "sls_td")
 _MAX_LEVEL = 5

@@ -27,15 +27,9 @@ def export(
 ) -> dict[str, Any]:
     """Write the weights and the challenge's predictions of one model; returns what was written as plain values.
 
-    Args:
-        runs: folders of finished runs.
-        arm: None: `estimated`, or the only arm.
-        seed: None: the one that was best where its epoch was chosen.
-        split: split of the predictions; None: `val_start`, or the first validation split.
-        epic: JSON file to write, with the supervision `levels`.
-        weights: folder to write.
-
-    Raises UsageError where the model or the split is not there.
+    `epic` is a JSON file, with the supervision `levels`, `weights` a folder. None means for `arm` `estimated` or the
+    only arm, for `seed` the one that was best where its epoch was chosen, for `split` (of the predictions) `val_start`
+    or the first validation split. Raises UsageError where the model or the split is not there.
     """
     if epic is not None and levels is None:
         raise UsageError("A submission needs its supervision levels.", hint="Pass --epic-sls PT,TL,TD, such as 2,3,3.")

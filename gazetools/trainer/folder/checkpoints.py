@@ -19,10 +19,8 @@ from gazetools.schemas.errors import CheckpointError, DataFileError
 from gazetools.trainer.folder.paths import BEST_NAME, MANIFEST_NAME, STATE_NAME
 
 KEEP_LAST = 2
-TRAINING_FORMAT = "gazetools.training"
-"""`format` of a state that a run can continue from."""
-WEIGHTS_FORMAT = "gazetools.weights"
-"""`format` of the weights of one learner."""
+TRAINING_FORMAT = "gazetools.training"  # `format` of a state that a run can continue from
+WEIGHTS_FORMAT = "gazetools.weights"  # `format` of the weights of one learner
 _FOLDER_NAME = re.compile(r"^step-(\d{9})-(\d+)$")
 
 
@@ -85,10 +83,7 @@ def best_checkpoint(folder: Path, name: str) -> Path | None:
 
 
 def load_latest(folder: Path) -> FoundCheckpoint | None:
-    """The newest checkpoint that is whole; None where there is none at all.
-
-    Raises CheckpointError where there are checkpoints but every one is broken.
-    """
+    """The newest whole checkpoint; None where there is none at all. Raises CheckpointError where all are broken."""
     rejected: list[str] = []
     for path in list_checkpoints(folder):
         try:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-BEST_NAME = "best"
-"""Folder below the checkpoints with the weights of each model's best epoch."""
-STATE_NAME, MANIFEST_NAME = "state.pt", "manifest.json"
-"""Files in the folder of a checkpoint: the state, and its checksum, which is written last."""
+BEST_NAME = "best"  # folder below the checkpoints with the weights of each model's best epoch
+STATE_NAME, MANIFEST_NAME = "state.pt", "manifest.json"  # of a checkpoint; the manifest, written last, has checksums
 
 
 @dataclass
@@ -27,11 +25,9 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"  # one line per finished epoch
         self.metrics_table = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
-        self.frame_indexes = self.path / "frame_indexes"
-        """Folder of the videos' frame times, where the config names none."""
+        self.frame_indexes = self.path / "frame_indexes"  # frame times of videos, where the config names no folder
         self.tensorboard = self.path / "tensorboard"
-        self.evaluation = self.path / "evaluation"
-        """Folder of the run with `val_only` that measures this run's weights."""
+        self.evaluation = self.path / "evaluation"  # folder of the run with `val_only` that measures this run's weights
 
     def steps(self, epoch: int) -> Path:
         """Loss of every step of an epoch (from 0)."""

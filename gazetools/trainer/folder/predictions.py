@@ -22,10 +22,8 @@ from gazetools.trainer.data.survey import DataPlan, SplitPlan
 class PredictionLog:
     """Collects the predictions of one model on one split."""
 
-    top: int
-    """Number of best scores that are kept per task and clip."""
-    whole: Sequence[str] = ()
-    """Tasks of which all scores are kept, as the EPIC-KITCHENS challenge wants verbs and nouns."""
+    top: int  # number of best scores that are kept per task and clip
+    whole: Sequence[str] = ()  # tasks of which all scores are kept, for the EPIC-KITCHENS challenge
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, clips: Sequence[int], logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
@@ -88,11 +86,9 @@ class Predictions:
     """Predictions of one model on one split, as read from their file."""
 
     arrays: dict[str, npt.NDArray[Any]]
-    video_ids: list[str]
-    """Names of the numbers in `arrays["video"]`."""
+    video_ids: list[str]  # names of the numbers in `arrays["video"]`
     train_video_ids: list[str]
-    clip_names: list[str] = field(default_factory=list)
-    """The annotation's own id of each clip (EPIC's narration_id); empty texts where it has none."""
+    clip_names: list[str] = field(default_factory=list)  # EPIC's narration_id of each clip; empty without one
 
     @property
     def tasks(self) -> list[str]:

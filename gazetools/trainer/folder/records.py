@@ -12,6 +12,21 @@ from gazetools.io.atomic import write_bytes_atomic
 from gazetools.trainer.folder.paths import RunFolder
 
 
+def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """All keys of the rows, in the order of their first appearance."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def csv_text(rows: Sequence[dict[str, Any]]) -> str:
+    """CSV with a header and one line per row; empty without rows."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns_of(rows), lineterminator="\n")
+    if rows:
+        writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
 def write_metrics(folder: RunFolder, history: Sequence[dict[str, Any]]) -> None:
     """Write all finished epochs, one JSON object per line, and the same as a table.
 
@@ -19,19 +34,11 @@ def write_metrics(folder: RunFolder, history: Sequence[dict[str, Any]]) -> None:
     """
     lines = "".join(json.dumps(entry, sort_keys=True, allow_nan=False) + "\n" for entry in history)
     write_bytes_atomic(folder.metrics, lines.encode())
-    columns = list(dict.fromkeys(key for entry in history for key in entry))
-    table = io.StringIO()
-    writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_bytes_atomic(folder.metrics_table, table.getvalue().encode())
+    write_bytes_atomic(folder.metrics_table, csv_text(history).encode())
 
 
 def write_steps(folder: RunFolder, epoch: int, last_step: int, losses: Mapping[str, Sequence[float]]) -> None:
-    """Write the loss of every step of one epoch: a number, or one per model by name.
-
-    A model that was dropped has no losses from then on.
-    """
+    """Write the loss of every step of an epoch: a number, or one per model by name, without those dropped before."""
     count = max((len(values) for values in losses.values()), default=0)
     lines = []
     for place in range(count):

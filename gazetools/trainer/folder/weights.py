@@ -24,12 +24,9 @@ class ExportedWeights:
     """Content of an export. The frozen encoder is not in it; `config` names it."""
 
     learner: str
-    config: dict[str, Any]
-    """The run's resolved config."""
-    labels: dict[str, list[Any]]
-    """Task -> class ids in the order of the probe's outputs."""
-    best: dict[str, Any] | None
-    """Epoch, metric and value that chose these weights."""
+    config: dict[str, Any]  # the run's resolved config
+    labels: dict[str, list[Any]]  # task -> class ids in the order of the probe's outputs
+    best: dict[str, Any] | None  # epoch, metric and value that chose these weights
     predictor: dict[str, Tensor]
     probe: dict[str, Tensor]
 
@@ -39,10 +36,7 @@ class ExportedWeights:
 
 
 def export_weights(checkpoint: Path, output: Path) -> Path:
-    """Write the best weights at `checkpoint` (`checkpoints/best/<model>`) to the folder `output`.
-
-    Raises UsageError where `output` exists and is no export.
-    """
+    """Write the best weights at `checkpoint` to the folder `output`; UsageError where that holds something else."""
     from safetensors.torch import save_file
 
     state = load_checkpoint(checkpoint)

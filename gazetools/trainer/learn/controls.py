@@ -11,8 +11,7 @@ from gazetools.schemas.arms import DEFAULT_SOURCE, Control
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer.data.batch import SHUFFLED, Batch
 
-_CENTRE_SIGMA = 1 / 6
-"""Sigma of the centre prior as a share of the map's side: its two-sigma circle spans two thirds of the side."""
+_CENTRE_SIGMA = 1 / 6  # sigma of the centre prior in map sides: its two-sigma circle spans two thirds of a side
 
 
 def sources_of(batch: Batch) -> dict[str, Tensor]:
@@ -28,10 +27,7 @@ def sources_of(batch: Batch) -> dict[str, Tensor]:
 
 
 def maps_for(sources: Mapping[str, Tensor], *, source: str | None, control: Control | None) -> Tensor | None:
-    """The maps [B, T, H, W] that an arm sees; None for an arm without.
-
-    Raises UsageError where the batch has no such source.
-    """
+    """The maps [B, T, H, W] that an arm sees, if any. Raises UsageError where the batch has no such source."""
     if source is None:
         return None
     name = SHUFFLED + source if control == "shuffled" else source

@@ -31,14 +31,9 @@ def training_steps(
     A step of two processes has the clips of a step of one process with the doubled batch.
     """
     own = batch_size * accumulation
+    firsts = range(world.rank * own, (world.rank + 1) * own, batch_size)
     steps = batches(order, own * world.size, skip_batches=skip_steps)
-    return [
-        [
-            step[first : first + batch_size]
-            for first in range(world.rank * own, (world.rank + 1) * own, batch_size)
-        ]
-        for step in steps
-    ]  # fmt: skip
+    return [[step[first : first + batch_size] for first in firsts] for step in steps]
 
 
 def validation_batches(order: npt.NDArray[np.int64], *, batch_size: int, world: World) -> list[list[int]]:

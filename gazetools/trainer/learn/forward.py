@@ -23,12 +23,9 @@ from gazetools.trainer.processes.world import World
 class Encoded:
     """A batch as the arms read it, on the device."""
 
-    tokens: Tensor
-    """[B, N, D] of the frozen encoder."""
-    sources: dict[str, Tensor]
-    """Heatmap source -> [B, T, H, W]; empty where no arm reads any."""
-    labels: dict[str, Tensor]
-    """Task -> int64 [B]."""
+    tokens: Tensor  # [B, N, D] of the frozen encoder
+    sources: dict[str, Tensor]  # heatmap source -> [B, T, H, W]; empty where no arm reads any
+    labels: dict[str, Tensor]  # task -> int64 [B]
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,9 @@ class Learner:
         )
         self.parameters = [p for parameters in groups.values() for p in parameters]
         self.metrics = MetricSet(self.num_classes)
-        self.step_losses: list[float] = []
-        """Mean loss per clip of each step of this epoch so far."""
+        self.step_losses: list[float] = []  # mean loss per clip of each step of this epoch so far
         self.best: dict[str, Any] | None = None
-        self.failed: str | None = None
-        """Why it was dropped from the run."""
+        self.failed: str | None = None  # why it was dropped from the run
         self._pending: list[tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor | None]] = []
 
     def start_step(self, step: int) -> None:
@@ -69,12 +67,9 @@ class Learner:
         self._pending = []
 
     def learn(self, context: Tensor, labels: dict[str, Tensor], jepa: Tensor | None = None) -> None:
-        """Add the gradient of the summed loss of a batch.
+        """Add the gradient of the summed loss of a batch: context [B, N, D], labels [B] by task.
 
-        Args:
-            context: [B, N, D].
-            labels: [B] by task.
-            jepa: JEPA loss [K] of the clips whose future is known; None: the run has no such loss.
+        `jepa` is the JEPA loss [K] of the clips whose future is known; None: the run has no such loss.
         """
         weights = self.spec.config.experiment.optimization.losses
         with torch.set_grad_enabled(weights.classification > 0):
@@ -95,10 +90,7 @@ class Learner:
         return logits, loss * len(context) if self.loss.is_mean else loss
 
     def end_step(self, world: World, clips: int) -> str | None:
-        """Apply the step of `clips` clips over all processes.
-
-        Returns None, or a text that names numbers that are not finite; nothing has changed then.
-        """
+        """Apply the step of `clips` clips over all processes, or change nothing and say what is not finite."""
         settings = self.spec.config.experiment.optimization
         losses = [float(total) for total, *_ in self._pending]
         loss = world.sum([sum(losses)])[0]

@@ -29,10 +29,8 @@ class Position:
     epoch: int = 0
     step_in_epoch: int = 0
     global_step: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """One entry per finished epoch."""
-    final: dict[str, Any] | None = None
-    """Measurements with the chosen weights at the end of the run."""
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
+    final: dict[str, Any] | None = None  # measurements with the chosen weights at the end of the run
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -40,15 +38,13 @@ class Loop:
     """The trunks and learners of a run and their data."""
 
     config: TrainingConfig
-    trunks: Sequence[Trunk]
-    """Predictors that share one encoder, with their learners."""
+    trunks: Sequence[Trunk]  # predictors that share one encoder, with their learners
     train_set: ClipDataset
     device: torch.device
     progress: Progress
     interruption: Interruption
     world: World
-    save: Callable[[], object] = lambda: None
-    """Saves the state; called in every process, between steps and before a fault is raised."""
+    save: Callable[[], object] = lambda: None  # called in every process, between steps and before a fault
 
     def __post_init__(self) -> None:
         self.learners = [learner for trunk in self.trunks for learner in trunk.learners]
@@ -152,10 +148,7 @@ class Loop:
         )
 
     def refuse_unreadable(self, total: int, own: Sequence[Unreadable]) -> None:
-        """Save and raise DataFileError, in every process, where more clips than allowed could not be read.
-
-        `total` is their number over all processes, `own` are those of this process.
-        """
+        """In every process save and raise DataFileError where `total`, over all processes, is more than allowed."""
         allowed = self.config.experiment.data.max_unreadable_clips
         if total > allowed:
             found = [clip for part in self.world.gather(list(own)) for clip in part]
@@ -186,10 +179,7 @@ class Loop:
                 self.progress.say(f"{task}: step {step} loss {shown}")
 
     def state(self) -> dict[str, Any] | None:
-        """Everything that a resumed run needs to continue exactly, as plain values and tensors.
-
-        Every process must call it; only the leading one receives the state, others None.
-        """
+        """All that a resumed run needs, for the leading process (others: None). Every process must call it."""
         own = {
             "rng": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,

@@ -16,8 +16,7 @@ from gazetools.schemas.training_optimization import LOSS_NAMES, OptimizationSett
 class ProbeLoss(Protocol):
     """Loss of the probe for one task, built once per model from `experiment.optimization`."""
 
-    is_mean: bool
-    """True: a call returns the mean over clips, and a step follows the gradient of the mean. False: the sum of both."""
+    is_mean: bool  # True: a call gives the mean over clips, and a step follows the mean's gradient; False: sums
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss, a scalar. Logits are float32 [B, classes], labels int64 [B] in 0..classes-1; B may be 0."""
@@ -83,11 +82,8 @@ def sigmoid_focal_loss(
 ) -> Tensor:
     """Focal loss of Lin et al. 2017 (arXiv 1708.02002, eq. 5) on one-hot targets, as V-JEPA 2 uses it.
 
-    Args:
-        logits: [B, classes].
-        targets: class indices int64 [B].
-        alpha: weight of the positive class, 1 - alpha of the others; negative: no weights.
-        reduction: `sum`, `mean` or `none`.
+    Logits are [B, classes], targets class indices int64 [B]. `alpha` is the weight of the positive class, 1 - alpha of
+    the others; negative: no weights. `reduction` is `sum`, `mean` or `none`.
     """
     wanted = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
@@ -105,19 +101,15 @@ def sigmoid_focal_loss(
 class FutureTokens:
     """The true future of a batch, which the JEPA loss compares predictions with."""
 
-    tokens: Tensor
-    """[B, N, D] of the frozen encoder, for the positions that the predictor predicts."""
-    known: Tensor
-    """bool [B]: whether the video goes that far."""
+    tokens: Tensor  # [B, N, D] of the frozen encoder, for the positions that the predictor predicts
+    known: Tensor  # bool [B]: whether the video goes that far
 
 
 def jepa_loss(predicted: Tensor, future: Tensor) -> Tensor:
-    """V-JEPA's loss of every clip, float32 [B]: mean absolute difference over tokens and channels.
+    """V-JEPA's loss of every clip, float32 [B]: mean absolute difference over tokens and channels, both [B, N, D].
 
-    Args:
-        predicted: tokens [B, N, D] of the predictor.
-        future: tokens [B, N, D] of the frozen encoder for the true frames of the same positions; layer-normed here
-            without weights, as facebookresearch/vjepa2 app/vjepa/train.py does before its loss (loss_exp 1).
+    `future`, the frozen encoder's tokens of the true frames, is layer-normed without weights, as
+    facebookresearch/vjepa2 app/vjepa/train.py does before its loss (loss_exp 1).
     """
     wanted = functional.layer_norm(future.float(), future.shape[-1:])
     return (predicted.float() - wanted).abs().mean((1, 2))

@@ -42,12 +42,8 @@ class TaskMetrics:
     Class-mean recall@k is the mean, over the classes that occurred as a label, of the share of their samples whose
     label is among the k best scores, in percent (as facebookresearch/vjepa2's ClassMeanRecall, which ranks sigmoid
     scores and leaves out validation samples of classes that training lacks). A label that is not below `num_classes`
-    is such a class: no score answers it, so it counts as wrong, in the unfiltered figures only.
-
-    Args:
-        num_classes: number of classes of the training set.
-        k: rank that recall@k and top-k accuracy count to.
-        valid_classes: the scores of all others are set to 0 before ranking; None: every class competes.
+    is such a class: no score answers it, so it counts as wrong, in the unfiltered figures only. `num_classes` is that
+    of training; scores of classes not in `valid_classes` are set to 0 before ranking (None: every class competes).
     """
 
     def __init__(self, num_classes: int, *, k: int = 5, valid_classes: Collection[int] | None = None) -> None:
@@ -58,10 +54,8 @@ class TaskMetrics:
             self.valid = torch.zeros(num_classes, dtype=torch.bool)
             self.valid[sorted(valid_classes)] = True
         self.counted = _Tally.empty(num_classes)
-        self.left_out = _Tally.empty(num_classes)
-        """Samples that only the unfiltered figures count: this or another task's class is unseen in training."""
-        self.unseen: Counter[int] = Counter()
-        """Samples by label that is no class of training."""
+        self.left_out = _Tally.empty(num_classes)  # a class of any task is unseen in training: unfiltered figures only
+        self.unseen: Counter[int] = Counter()  # samples by label that is no class of training
 
     def update(self, logits: Tensor, labels: Tensor, *, counted: Tensor | None = None) -> None:
         """Count a batch: logits [B, classes], labels int64 [B]; False in `counted` [B]: unfiltered figures only."""
@@ -117,8 +111,7 @@ class MetricSet:
         self.tasks = {task: TaskMetrics(count) for task, count in num_classes.items()}
         self.loss_sum = 0.0
         self.clips = 0
-        self.parts: dict[str, dict[str, float]] = {}
-        """Sum and number of clips of single parts of the loss."""
+        self.parts: dict[str, dict[str, float]] = {}  # sum and number of clips of single parts of the loss
 
     @classmethod
     def total(cls, num_classes: Mapping[str, int], states: Iterable[Mapping[str, Any]]) -> MetricSet:

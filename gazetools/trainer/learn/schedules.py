@@ -16,10 +16,7 @@ def steps_per_epoch(config: TrainingConfig, clips: int, processes: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Values for step 1, 2, ... `total_steps` (facebookresearch/vjepa2 evals/action_anticipation_frozen/utils.py).
-
-    A schedule is a function of the step, so that it has no state to save.
-    """
+    """Values for step 1, 2, ... `total_steps` (facebookresearch/vjepa2 evals/action_anticipation_frozen/utils.py)."""
 
     total_steps: int
     warmup_steps: int

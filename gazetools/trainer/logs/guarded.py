@@ -22,10 +22,8 @@ def require_package(package: str, option: str, *, wanted: bool) -> None:
 class GuardedLog:
     """The log of one service. No method raises.
 
-    Args:
-        name: name of the service in messages.
-        open_log: makes an object with `log(values, step=...)` and `finish()`, or None where the config wants none.
-        say: receives one message where the service fails, with the type of the error only: its text may hold secrets.
+    `open_log` makes an object with `log(values, step=...)` and `finish()`, or None where the config wants none. `say`
+    receives one message where the service fails, with the type of the error only: its text may hold secrets.
     """
 
     def __init__(self, name: str, open_log: Callable[[], Any], say: Callable[[str], None]) -> None:

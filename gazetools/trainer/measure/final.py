@@ -16,8 +16,7 @@ from gazetools.trainer.plan.selection import HELD_OUT
 from gazetools.trainer.plan.settle import RunPlan
 from gazetools.trainer.processes.world import add_trees
 
-WHOLE_TASKS = ("verb", "noun")
-"""Tasks whose scores validation's predictions keep in full: few classes, wanted by the EPIC-KITCHENS challenge."""
+WHOLE_TASKS = ("verb", "noun")  # all scores are kept: few classes, wanted by the EPIC-KITCHENS challenge
 
 
 def split_key(dataset: ClipDataset) -> str:
@@ -91,10 +90,7 @@ def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> l
 
 
 def final_evaluation(loop: Loop, datasets: Sequence[ClipDataset], plan: RunPlan) -> dict[str, dict[str, Any]] | None:
-    """Measure the weights in `loop` on every split and save each clip's predictions.
-
-    Returns learner -> split -> metrics and data counts; None where a signal came.
-    """
+    """Measure every split and save predictions: learner -> split -> metrics and counts; None where a signal came."""
     final: dict[str, dict[str, Any]] = {learner.name: {} for learner in loop.learners if learner.failed is None}
     shuffled = {learner.name: shuffled_source(learner.spec) for learner in loop.learners}
     for dataset in datasets:

@@ -23,12 +23,9 @@ _VALIDATION_EPOCH = 2**31  # an order that no training epoch has
 class Measured:
     """Measurements of one pass over a split."""
 
-    values: dict[str, dict[str, float]]
-    """Learner -> metrics."""
-    counts: dict[str, int]
-    """Counts of the data: unreadable clips, missing heatmaps and the like."""
-    logs: dict[str, list[PredictionLog]]
-    """Learner -> predictions, one entry per process; empty where no logs were passed."""
+    values: dict[str, dict[str, float]]  # learner -> metrics
+    counts: dict[str, int]  # counts of the data: unreadable clips, missing heatmaps and the like
+    logs: dict[str, list[PredictionLog]]  # learner -> one log per process; empty where none were passed
 
 
 def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionLog] | None = None) -> Measured | None:

@@ -12,8 +12,7 @@ from gazetools.trainer.models.build import trained_part
 from gazetools.trainer.models.checks import check_model_settings, uses_heatmap
 from gazetools.trainer.models.sizes import replace_settings
 
-MAIN = "main"
-"""Name of the only arm where the config lists none."""
+MAIN = "main"  # name of the only arm where the config lists none
 _PREDICTOR_KEYS = ("fusion", "heatmap_patch_size", "multiscale", "temporal", "heatmap_positions")
 _OPTIMIZATION_KEYS = ("train", "heatmap_lr", "predictor_lr")
 
@@ -22,26 +21,18 @@ _OPTIMIZATION_KEYS = ("train", "heatmap_lr", "predictor_lr")
 class LearnerSpec:
     """One model to train: a probe and the predictor in front of it."""
 
-    name: str
-    """Unique in the run: the arm, with `.s<seed>` and `.h<head>` where there are several of them."""
+    name: str  # unique in the run: the arm, with `.s<seed>` and `.h<head>` where there are several of them
     arm: str
     seed: int
-    head: int
-    """Entry of `multihead_kwargs`."""
-    trunk: str
-    """Learners of one trunk share a predictor that does not train."""
-    source: str | None
-    """Name of its heatmaps in the batch; None: it sees none."""
+    head: int  # entry of `multihead_kwargs`
+    trunk: str  # learners of one trunk share a predictor that does not train
+    source: str | None  # name of its heatmaps in the batch; None: it sees none
     control: Control | None
-    config: TrainingConfig
-    """The run's config with this arm's values."""
+    config: TrainingConfig  # the run's config with this arm's values
 
 
 def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
-    """The models of a run in the order of the config.
-
-    Raises UsageError with all wrong settings of all arms; `details["problems"]` has one text each.
-    """
+    """The models of a run in the config's order. Raises UsageError with all problems of all arms in its details."""
     arms = []
     for arm in config.arms or [ArmSettings(name=MAIN)]:
         own = _with_positions(_with_values(config, arm), arm.source)
@@ -52,19 +43,18 @@ def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
     known = list(dict.fromkeys([DEFAULT_SOURCE, *config.experiment.data.heatmap_sources]))
     problems, specs = [], []
     for arm, seeds, own in arms:
+        start = f"arm {arm.name}: "
         try:
             check_model_settings(own)
         except UsageError as error:
-            problems += [(f"arm {arm.name}: " if config.arms else "") + text for text in error.details["problems"]]
+            problems += [(start if config.arms else "") + text for text in error.details["problems"]]
             continue
         reads = uses_heatmap(own)
         if arm.control is not None and not reads:
-            problems.append(
-                f"arm {arm.name}: control: {arm.control} needs heatmaps; set use_heatmap=true and a fusion."
-            )
+            problems.append(f"{start}control: {arm.control} needs heatmaps; set use_heatmap=true and a fusion.")
         if reads and arm.source not in known:
             problems.append(
-                f"arm {arm.name}: its source {arm.source!r} is none of the data's: {', '.join(known)}; add it to "
+                f"{start}its source {arm.source!r} is none of the data's: {', '.join(known)}; add it to "
                 "experiment.data.heatmap_sources."
             )
         shared = trained_part(own) == "probe"

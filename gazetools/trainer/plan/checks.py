@@ -65,10 +65,7 @@ def check_weights_exist(config: TrainingConfig) -> None:
 
 
 def choose_device(config: TrainingConfig) -> torch.device:
-    """The device of this process; `auto` takes CUDA where it works.
-
-    Raises EnvironmentLacksError where CUDA, or a compiler for `encoder.compile`, is wanted and absent.
-    """
+    """The device of this process. Raises EnvironmentLacksError where CUDA or a compiler is wanted and absent."""
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -24,8 +24,7 @@ _HEATMAP_KEYS = (
 _CLUSTER_KEYS = ("nodes", "tasks_per_node", "cpus_per_task", "mem_per_gpu")
 _CROP_KEYS = ("random_resize_scale", "random_resize_aspect_ratio", "random_horizontal_flip")
 
-_Rules = list[tuple[str, bool, list[str]]]
-"""Reason, whether it applies to this run, and the keys that have no effect then."""
+_Rules = list[tuple[str, bool, list[str]]]  # reason, whether it applies to this run, keys without effect then
 
 
 def notes_of(config: TrainingConfig, device: torch.device) -> list[str]:
@@ -131,11 +130,8 @@ def _idle_rates(config: TrainingConfig) -> dict[str, list[str]]:
         "predictor": {s.arm for s in specs if trained_part(s.config) in ("predictor", "all_but_encoder")},
     }
     for part, arms in training.items():
-        own = [
-            f"arms.{arm.name}.{part}_lr"
-            for arm in config.arms
-            if getattr(arm, f"{part}_lr") is not None and arm.name not in arms
-        ]
+        named = [arm.name for arm in config.arms if getattr(arm, f"{part}_lr") is not None]
+        own = [f"arms.{name}.{part}_lr" for name in named if name not in arms]
         shared = f"{_OPTIMIZATION}.{part}_lr"
         if keys := own + ([shared] if not arms and _is_written(config, shared) else []):
             found[f"the {part} part does not train"] = keys

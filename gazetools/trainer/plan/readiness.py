@@ -45,11 +45,9 @@ def readiness_findings(config_path: str | Path, dataset_path: str | Path | None 
     for split in (plan.train, *plan.validation):
         text = f"{split.name} (anchor {split.anchor.name}): {len(split.clips)} clips, heatmaps for "
         text += f"{100 * split.coverage:.1f} %."
-        if plan.survey is not None and split.coverage < _LOW_COVERAGE:
-            remedy = "Check heatmap_base_path and the video ids."
-            findings.append(_finding("training-coverage", "warning", text, remedy))
-        else:
-            findings.append(_finding("training-coverage", "note", text, "Nothing to do."))
+        low = plan.survey is not None and split.coverage < _LOW_COVERAGE
+        remedy = "Check heatmap_base_path and the video ids." if low else "Nothing to do."
+        findings.append(_finding("training-coverage", "warning" if low else "note", text, remedy))
     return findings
 
 

@@ -34,10 +34,7 @@ def hold_out(train: SplitPlan, share: float, *, seed: int) -> tuple[SplitPlan, S
 
 
 def at_horizons(validation: SplitPlan, horizons: list[float]) -> dict[float, SplitPlan]:
-    """Horizon in seconds -> the validation clips that can be observed at all horizons.
-
-    Raises UsageError where none is left.
-    """
+    """Horizon in seconds -> the validation clips observed at all horizons. Raises UsageError where none is left."""
     if not horizons:
         return {}
     point, longest = max(validation.anchor.point), max(horizons)

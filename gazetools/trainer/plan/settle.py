@@ -34,22 +34,15 @@ class RunPlan:
     """Everything that is known of a run before its first step."""
 
     config: TrainingConfig
-    folder: RunFolder
-    """Folder that the run writes; with `val_only` and no weights given by path, `evaluation` in the run folder."""
-    weights: Path | None
-    """Weights of a run that only measures: a run folder, a checkpoint, an export or a probe file. None: it trains."""
+    folder: RunFolder  # what the run writes; `evaluation` in it with `val_only` and no weights given by path
+    weights: Path | None  # what a run only measures: run folder, checkpoint, export or probe file; None: it trains
     device: torch.device
     anchors: AnchorPlan
-    learners: list[LearnerSpec]
-    """The models to train, in the order of the config."""
-    data: DataPlan
-    """Clips, classes and heatmaps; the train split is without what is held out."""
-    selecting: SplitPlan | None
-    """The held-out part of train; None: validation selects."""
-    horizons: dict[float, SplitPlan]
-    """Validation at other anticipation times in seconds."""
-    model: dict[str, Any]
-    """Sizes, tokens, parameters and costs; see gazetools.trainer.plan.describe.describe_model."""
+    learners: list[LearnerSpec]  # the models to train, in the order of the config
+    data: DataPlan  # clips, classes and heatmaps; the train split is without what is held out
+    selecting: SplitPlan | None  # the held-out part of train; None: validation selects
+    horizons: dict[float, SplitPlan]  # validation at other anticipation times in seconds
+    model: dict[str, Any]  # sizes, tokens, parameters and costs; see gazetools.trainer.plan.describe.describe_model
 
     @property
     def each_epoch(self) -> list[SplitPlan]:

@@ -7,8 +7,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Signals that end a run; a second one has its usual effect."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # signals that end a run; a second one has its usual effect
 WARNING_SIGNALS = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
 """Warnings of a scheduler (Slurm's `--signal=USR1@300`), which may send several; unhandled they kill the process."""
 

@@ -14,8 +14,7 @@ from torch import Tensor, distributed
 
 from gazetools.schemas.errors import FaultError
 
-_TIMEOUT = timedelta(minutes=30)
-"""Time that a rank may take, for example to decode a long clip; a rank that hangs ends the run."""
+_TIMEOUT = timedelta(minutes=30)  # for example to decode a long clip; a rank that hangs ends the run
 
 
 @dataclass(kw_only=True, eq=False)
@@ -24,8 +23,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    cpu_group: Any = None
-    """Group for numbers and objects on the CPU; None: the default group."""
+    cpu_group: Any = None  # group for numbers and objects on the CPU; None: the default group
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.size:
@@ -59,10 +57,7 @@ class World:
         return parts
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Replace every gradient by its sum over processes, in one message per kind of number.
-
-        A parameter without a gradient counts as zero where any process has one.
-        """
+        """Replace gradients by their sums over processes; a missing one counts as zero where any process has one."""
         if self.size == 1:
             return
         anywhere = self.sum([float(p.grad is not None) for p in parameters])
@@ -79,8 +74,7 @@ class World:
 
     def barrier(self) -> None:
         """Wait until every process has come here."""
-        if self.size > 1:
-            self.sum([0.0])
+        self.sum([0.0])
 
 
 @contextmanager

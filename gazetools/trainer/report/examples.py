@@ -28,8 +28,7 @@ from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
 from gazetools.trainer.report.summary import PRIMARY_TASK
 
-Example = tuple[dict[str, Any], str | None]
-"""A clip's entry in report.json, and base64 of a JPEG: its last frame as the model sees it, with the arm's map."""
+Example = tuple[dict[str, Any], str | None]  # entry in report.json; base64 of a JPEG: last frame with the arm's map
 
 
 def examples_of(study: Study, split: str, baseline: str, *, each: int) -> tuple[list[Example], list[str]]:
@@ -142,8 +141,8 @@ def _picture(seen: _Seen, clip: int) -> tuple[str | None, str]:
     shown, note = _map_of(seen.spec, getattr(sample, "heatmaps", {}))
     people = [] if shown is None else [PersonOverlay(track_id=None, heatmap=shown, box_xyxy=None, inout=None)]
     drawn = draw_overlay(cv2.resize(_last_frame(video), (256, 256), interpolation=cv2.INTER_LINEAR), people)
-    done, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return (base64.b64encode(data.tobytes()).decode() if done else None), note
+    picture = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
+    return base64.b64encode(bytes(picture)).decode(), note
 
 
 def _last_frame(video: Tensor) -> npt.NDArray[np.uint8]:

@@ -25,8 +25,7 @@ class Figures:
     """Tables of a study; `recall@k` is the figure that contrasts, horizons and groups are about, in percent."""
 
     study: Study
-    split: str
-    """The split whose figures lead."""
+    split: str  # the split whose figures lead
     options: ReportOptions
 
     @property

@@ -24,15 +24,11 @@ class ModelOfRun:
 
     arm: str
     seed: int
-    name: str
-    """Name of the model in its run."""
+    name: str  # name of the model in its run
     run: str
-    chosen_by: dict[str, Any]
-    """Epoch, metric and value that chose it."""
-    splits: dict[str, Predictions]
-    """Split -> the saved predictions."""
-    final: dict[str, dict[str, Any]]
-    """Split -> its measures and counts in result.json."""
+    chosen_by: dict[str, Any]  # epoch, metric and value that chose it
+    splits: dict[str, Predictions]  # split -> the saved predictions
+    final: dict[str, dict[str, Any]]  # split -> its measures and counts in result.json
 
     def counts(self, split: str) -> dict[str, int]:
         """Clips that count (training has their classes), their videos, and their takes or videos: the clusters."""
@@ -46,11 +42,9 @@ class ModelOfRun:
 class Study:
     """All finished runs of a report."""
 
-    runs: dict[str, dict[str, Any]]
-    """Folder -> its result.json."""
+    runs: dict[str, dict[str, Any]]  # folder -> its result.json
     models: list[ModelOfRun]
-    histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Folder -> its metrics.jsonl; runs that only measured have none."""
+    histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # folder -> metrics.jsonl, if any
 
     @property
     def arms(self) -> list[str]:

@@ -9,21 +9,17 @@ from typing import Any
 
 from gazetools.html.charts import COLOURS, MUTED, IntervalMark, Line, forest, interval_lines, lines
 from gazetools.html.frame import render
-from gazetools.trainer.report.tables import columns_of, shown
+from gazetools.trainer.folder.records import columns_of
+from gazetools.trainer.report.tables import shown
 
 MAX_CLASSES = 30
-FEW_CLUSTERS = 20
-"""Fewest resampled videos; below, percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)."""
+FEW_CLUSTERS = 20  # below, percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)
 
 Rows = Sequence[dict[str, Any]]
 
 
 def render_page(document: dict[str, Any], *, pictures: Sequence[str | None] = ()) -> str:
-    """The page of the document that `gazetools.trainer.report.run.report` returns.
-
-    Args:
-        pictures: base64 of a JPEG or None for each entry of `document["examples"]`.
-    """
+    """The page of what `report` returns; `pictures`: base64 of a JPEG or None for each of its examples."""
     low, high = document["anticipation_time_sec"]
     seconds = f"{low:g} s" if low == high else f"{low:g} to {high:g} s"
     figure = f"recall@{document['k']}"

@@ -12,12 +12,13 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.report import ReportOptions
+from gazetools.trainer.folder.records import csv_text
 from gazetools.trainer.report.examples import examples_of
 from gazetools.trainer.report.figures import Figures
 from gazetools.trainer.report.load import Study, load_study
 from gazetools.trainer.report.page import render_page
 from gazetools.trainer.report.summary import primary_answer, summary_of
-from gazetools.trainer.report.tables import csv_text, latex_text
+from gazetools.trainer.report.tables import latex_text
 
 
 def report(
@@ -30,12 +31,8 @@ def report(
 ) -> dict[str, Any]:
     """Write `report.html`, `arms.csv`, `contrasts.csv`, `horizons.csv`, `.tex` of each and `report.json` to `output`.
 
-    Args:
-        runs: folders of finished runs on the same annotations.
-        output: folder; made if needed.
-        options: what is compared, and by which figures; or give its fields as keyword arguments, such as `k=1`.
-
-    Returns the content of report.json. Raises UsageError for runs that are not finished or do not compare.
+    `runs` are folders on the same annotations; the fields of `options` may be given as keyword arguments, such as
+    `k=1`. Returns the content of report.json. Raises UsageError for runs that are not finished or do not compare.
     """
     options = given_or_parsed(options, ReportOptions, settings, what="report options")
     progress = progress or NoProgress()

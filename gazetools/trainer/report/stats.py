@@ -28,20 +28,16 @@ class Contrast:
     """The difference of two arms on the same clips, in percentage points."""
 
     difference: Interval
-    p_value: float
-    """Two-sided, by exchanging the two arms' predictions of whole videos."""
+    p_value: float  # two-sided, by exchanging the two arms' predictions of whole videos
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hits:
     """Hits of one arm on the N clips of one split."""
 
-    hit: Floats
-    """[N] in 0..1: whether the true class was among the k best, as the mean over seeds."""
-    label: Ints
-    """[N]: class of each clip."""
-    cluster: Ints
-    """[N]: number of each clip's video (or take), in 0..clusters-1."""
+    hit: Floats  # [N] in 0..1: whether the true class was among the k best, as the mean over seeds
+    label: Ints  # [N]: class of each clip
+    cluster: Ints  # [N]: number of each clip's video (or take), in 0..clusters-1
 
     def tables(self) -> tuple[Floats, Floats]:
         """Hits and clips by cluster and class, [clusters, classes] each, of the classes that occur."""

@@ -1,29 +1,14 @@
-"""Rows as CSV and LaTeX."""
+"""Table cells as text, and rows as LaTeX."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
+from gazetools.trainer.folder.records import columns_of
+
 _ESCAPES = str.maketrans({"\\": r"\textbackslash{}", **{letter: rf"\{letter}" for letter in "_%&#${}"}})
 """Characters with a meaning in LaTeX -> what prints them."""
-
-
-def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """All keys of the rows, in the order of their first appearance."""
-    return list(dict.fromkeys(key for row in rows for key in row))
-
-
-def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    """CSV with a header and one line per row; empty without rows."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, columns_of(rows), lineterminator="\n")
-    if rows:
-        writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
 
 
 def shown(value: Any) -> str:
