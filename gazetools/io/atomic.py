@@ -84,7 +84,7 @@ def _open_to_others(temp: Path) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder; on success its files are fsynced and the folder is renamed to `path`.
 
-    An existing folder at `path` is moved aside first and removed last, so that no mixture can be seen.
+    A folder at `path` is moved aside first and removed last.
     """
     temp, aside = temp_path_for(path), temp_path_for(path)
     try:
@@ -132,10 +132,9 @@ def check_writable_folder(folder: Path, *, option: str) -> None:
 
 
 def remove_stale_temps(folder: Path) -> int:
-    """Remove unfinished files below `folder` whose writer is gone; returns their number.
+    """Remove unfinished files below `folder` whose writer is gone, and return their number.
 
-    A writer on this machine is gone when its process is. One on another machine of a shared file system counts as gone
-    when its file is older than a week.
+    A writer on this machine is gone when its process is, one on another machine when its file is older than a week.
     """
     removed = 0
     for path in folder.rglob(f".*{TEMP_MARK}*"):

@@ -34,9 +34,8 @@ def build_index(path: Path, info: VideoInfo, *, threads: int) -> FrameIndex:
         stream = choose_stream(container, path, info.stream_index)
         reorder_depth = int(getattr(stream.codec_context, "has_b_frames", 0) or 0)
         table = demux_packets(av, container, stream)
-    damage = damage_of_table(
-        table, container=info.container, declared=info.declared_frame_count, time_base=info.time_base
-    )
+    declared = info.declared_frame_count
+    damage = damage_of_table(table, container=info.container, declared=declared, time_base=info.time_base)
     if needs_decoding(table, container=info.container, reorder_depth=reorder_depth):
         return _index_by_decoding(av, path, info, table, damage)
     dropped = np.zeros(len(table), np.bool_)
