@@ -135,13 +135,13 @@ def _gazefollow_text(path: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
         heads = []
         for own in (grouped[name][key] for key in order):
             (x0, x1), (y0, y1) = sorted(own[0][4:8:2]), sorted(own[0][5:8:2])
-            head = Head(
+            annotated = Head(
                 box_xyxy=_box(x0, y0, x1, y1, width, height),
                 gaze_x=tuple(row[2] for row in own),
                 gaze_y=tuple(row[3] for row in own),
                 inout=int(own[0][8]) if train else None,
             )
-            heads.append(head)
+            heads.append(annotated)
         pictures.append(BenchmarkPicture(path=name, width=width, height=height, heads=tuple(heads)))
     return pictures
 

@@ -20,8 +20,8 @@ SIGMOID_DETECTORS = ("rt_detr", "rt_detr_v2", "d_fine", "rf_detr")
 class PersonDetector:
     """A detector of whole people.
 
-    The image processors of transformers need Pillow or torchvision. Their three steps are done here, as the folder's
-    `preprocessor_config.json` says: squash to a fixed size, scale to 0..1, normalise.
+    transformers' image processors need Pillow or torchvision; their steps are done here, as `preprocessor_config.json`
+    says: squash to a fixed size, scale to 0..1, normalise.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -37,14 +37,23 @@ class PersonDetector:
         self.size_hw = _size_of(settings, folder)
         self._scale, self._shift = _normalisation(settings, default=kind == "rf_detr")
         self._model = load_transformer(AutoModelForObjectDetection, folder, device)
-        self._person = _person_label(self._model.config.id2label, folder)
+        names = self._model.config.id2label
+        self._person = next((int(label) for label, name in names.items() if str(name).lower() == "person"), -1)
+        if self._person < 0:
+            raise CheckpointError(
+                f"The detector in {folder} has no class 'person'; its {len(names)} classes are such as "
+                f"{', '.join(map(str, list(names.values())[:5]))}.",
+                hint="Use a detector trained on COCO or Objects365.",
+            )
 
     @torch.inference_mode()
     def detect(
         self, frames: list[npt.NDArray[np.uint8]], min_score: float
     ) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
         """(boxes [N, 4] in pixels, scores [N]) of the people in each frame [H, W, 3], best first."""
-        outputs = self._model(pixel_values=self._inputs(frames))
+        images = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2).contiguous().float()
+        inputs = resize_antialiased(images, self.size_hw) * self._scale.to(self.device) + self._shift.to(self.device)
+        outputs = self._model(pixel_values=inputs)
         scores_bq = outputs.logits[..., self._person].sigmoid().double().cpu().numpy()
         boxes_bq4 = outputs.pred_boxes.double().cpu().numpy()
         found = []
@@ -56,10 +65,6 @@ class PersonDetector:
             boxes = np.concatenate((middle - half, middle + half), axis=1) * [width, height, width, height]
             found.append((boxes, scores_q[keep]))
         return found
-
-    def _inputs(self, frames: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
-        images = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2).contiguous().float()
-        return resize_antialiased(images, self.size_hw) * self._scale.to(self.device) + self._shift.to(self.device)
 
 
 def _size_of(settings: dict[str, Any], folder: Path) -> tuple[int, int]:
@@ -81,14 +86,3 @@ def _normalisation(settings: dict[str, Any], *, default: bool) -> tuple[torch.Te
         mean = torch.tensor(settings.get("image_mean") or IMAGENET_MEAN)
         std = torch.tensor(settings.get("image_std") or IMAGENET_STD)
     return (factor / std).view(3, 1, 1), (-mean / std).view(3, 1, 1)
-
-
-def _person_label(names: dict[int, str], folder: Path) -> int:
-    wanted = [int(label) for label, name in names.items() if str(name).lower() == "person"]
-    if not wanted:
-        raise CheckpointError(
-            f"The detector in {folder} has no class 'person'; its {len(names)} classes are such as "
-            f"{', '.join(map(str, list(names.values())[:5]))}.",
-            hint="Use a detector trained on COCO or Objects365.",
-        )
-    return wanted[0]
