@@ -28,8 +28,7 @@ class Tracker:
     def __init__(self, *, score: float, low_score: float, lost_seconds: float, frame_rate: float) -> None:
         from trackers import ByteTrackTracker
 
-        self.score = score
-        self.low_score = low_score
+        self.score, self.low_score = score, low_score
         self.started = 0
         """Number of tracks so far."""
         budget_seconds = max(lost_seconds, _USUAL_STEPS / frame_rate)

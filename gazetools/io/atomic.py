@@ -45,9 +45,8 @@ def _machine() -> str:
 
 @contextmanager
 def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path; on success it is fsynced and replaces `path`, on any error it is removed.
+    """Yield a temporary path; on success it is fsynced (if `durable`) and replaces `path`, on any error it is removed.
 
-    Without `durable` nothing waits for the disk: for files that can be made again after a power cut.
     Raises FaultError for a failed write (full disk and the like); `path` then still holds what it held before.
     """
     temp = temp_path_for(path)
@@ -144,12 +143,11 @@ def remove_stale_temps(folder: Path) -> int:
             gone = Path("/proc").is_dir() and not Path(f"/proc/{pid}").exists()
         else:
             gone = time.time() - path.lstat().st_mtime > 7 * 86400
-        if gone:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-            removed += 1
+        if gone and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif gone:
+            path.unlink(missing_ok=True)
+        removed += gone
     return removed
 
 

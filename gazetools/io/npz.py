@@ -23,7 +23,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Npz(Closing):
-    """An .npz archive opened for guarded reading; a context manager.
+    """An .npz archive opened for guarded reading.
 
     Raises DataFileError for: not a zip, truncated, encrypted, duplicate or escaping names, members that are not .npy,
     methods other than stored and deflate, sizes that the archive cannot hold, damaged data (CRC).
@@ -61,10 +61,7 @@ class Npz(Closing):
             return header
 
     def element_offset(self, name: str) -> int:
-        """Offset in the file of the first element of a stored member.
-
-        The data start behind the *local* header, whose name and extra field may differ in length from the directory's.
-        """
+        """Offset in the file of a stored member's first element, by its *local* header: lengths may differ there."""
         info = self._info(name)
         with guard(self.path):
             self._file.seek(info.header_offset)
@@ -132,10 +129,7 @@ class Npz(Closing):
 
 
 def _check_directory_size(file: IO[bytes], size: int) -> None:
-    """Refuse a huge zip directory before zipfile makes objects of it.
-
-    End records as in PKWARE's APPNOTE.TXT 4.3.14-4.3.16 (end of central directory, its zip64 locator and record).
-    """
+    """Refuse a huge zip directory before zipfile makes objects of it (end records: APPNOTE.TXT 4.3.14-4.3.16)."""
     file.seek(max(0, size - (1 << 16) - 22))
     tail = file.read()
     end = tail.rfind(b"PK\x05\x06")

@@ -48,7 +48,10 @@ class StoreReader(Closing):
         sidecar_path = self.path.with_suffix(SIDECAR_SUFFIX)
         self.sidecar = read_sidecar(sidecar_path) if sidecar_path.exists() else None
         if verify_checksum:
-            self._verify_checksum()
+            if self.sidecar is None:
+                raise DataFileError(f"{self.path} has no sidecar to check its sha256 against.", path=str(self.path))
+            if not self.path.exists() or sha256_of_file(self.path) != self.sidecar.payload_sha256:
+                raise self._unusable(f"The sha256 of {self.path} differs from its sidecar's.")
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
@@ -130,21 +133,10 @@ class StoreReader(Closing):
         try:
             return self._datasets[name][key]
         except OSError as error:
-            raise DataFileError(
-                f"{self.path}: {name} is damaged ({str(error).splitlines()[0]}).",
-                hint="Run extract again for this video with --overwrite.",
-                path=str(self.path),
-            ) from None
+            raise self._unusable(f"{self.path}: {name} is damaged ({str(error).splitlines()[0]}).") from None
 
-    def _verify_checksum(self) -> None:
-        if self.sidecar is None:
-            raise DataFileError(f"{self.path} has no sidecar to check its sha256 against.", path=str(self.path))
-        if not self.path.exists() or sha256_of_file(self.path) != self.sidecar.payload_sha256:
-            raise DataFileError(
-                f"The sha256 of {self.path} differs from its sidecar's.",
-                hint="Run extract again for this video with --overwrite.",
-                path=str(self.path),
-            )
+    def _unusable(self, what: str) -> DataFileError:
+        return DataFileError(what, hint="Run extract again for this video with --overwrite.", path=str(self.path))
 
     def _check_structure(self) -> None:
         for column in COLUMNS:

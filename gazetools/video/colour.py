@@ -54,12 +54,7 @@ def rotation_of(frame: Any, *, path: str) -> int:
     if scale == 0:
         return 0
     axes = tuple(round(value / scale, 2) + 0.0 for value in (a, b, c, d))  # + 0.0: no negative zero
-    angles = {
-        (1.0, 0.0, 0.0, 1.0): 0,
-        (0.0, 1.0, -1.0, 0.0): 270,
-        (-1.0, 0.0, 0.0, -1.0): 180,
-        (0.0, -1.0, 1.0, 0.0): 90,
-    }
+    angles = {(1, 0, 0, 1): 0, (0, 1, -1, 0): 270, (-1, 0, 0, -1): 180, (0, -1, 1, 0): 90}
     if axes not in angles:
         raise VideoError(
             f"{path}: its display matrix (a, b, c, d) = {axes} mirrors the frames or turns them by an angle "

@@ -117,8 +117,7 @@ def _prove_tail(path: Path, info: VideoInfo, index: FrameIndex, session: DecodeS
 
 
 _CLOSE_TO_END = 24
-"""Number of packets at the end that are all decoded in the proof; pictures before them that are no reference may be
-skipped."""
+"""Number of packets at the end that the proof decodes without skipping pictures that are no reference."""
 
 
 def _index_by_decoding(av: Any, path: Path, info: VideoInfo, table: PacketTable, damage: tuple[str, ...]) -> FrameIndex:
