@@ -51,9 +51,7 @@ class PersonDetector:
         self, frames: list[npt.NDArray[np.uint8]], min_score: float
     ) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
         """(boxes [N, 4] in pixels, scores [N]) of the people in each frame [H, W, 3], best first."""
-        images = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2).contiguous().float()
-        inputs = resize_antialiased(images, self.size_hw) * self._scale.to(self.device) + self._shift.to(self.device)
-        outputs = self._model(pixel_values=inputs)
+        outputs = self._model(pixel_values=self._inputs(frames))
         scores_bq = outputs.logits[..., self._person].sigmoid().double().cpu().numpy()
         boxes_bq4 = outputs.pred_boxes.double().cpu().numpy()
         found = []
@@ -65,6 +63,10 @@ class PersonDetector:
             boxes = np.concatenate((middle - half, middle + half), axis=1) * [width, height, width, height]
             found.append((boxes, scores_q[keep]))
         return found
+
+    def _inputs(self, frames: list[npt.NDArray[np.uint8]]) -> torch.Tensor:
+        images = torch.from_numpy(np.stack(frames)).to(self.device).permute(0, 3, 1, 2).contiguous().float()
+        return resize_antialiased(images, self.size_hw) * self._scale.to(self.device) + self._shift.to(self.device)
 
 
 def _size_of(settings: dict[str, Any], folder: Path) -> tuple[int, int]:
