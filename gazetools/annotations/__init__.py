@@ -1,3 +1,1 @@
 """Annotations of Ego4D, Ego-Exo4D and EPIC-KITCHENS as they are downloaded."""
-
-from __future__ import annotations

@@ -70,11 +70,8 @@ def read_wearer_gaze(
 ) -> WearerGaze:
     """The median of each frame's confident samples; a sample belongs to frame round(canonical_timestamp_s * 30).
 
-    Args:
-        path: `v2/gaze/<video_uid>.csv`.
-        frame_count: frames of the canonical video; samples of other frames don't count.
-        min_confidence: samples below it don't count.
-        origin: where norm_pos has y = 0, `bottom-left` (Pupil) or `top-left`.
+    `path` is `v2/gaze/<video_uid>.csv`. Samples below `min_confidence` or beyond the `frame_count` frames of the
+    canonical video don't count. `origin` is where norm_pos has y = 0: `bottom-left` (Pupil) or `top-left`.
 
     Raises DataFileError for a file that can't be read, or whose positions are pixels instead of fractions.
     """
@@ -186,8 +183,8 @@ def download_command(root: Path, dataset: str, uid: str | None = None) -> str:
 def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[str, list[tuple[str, str]]]:
     """Files that rendering the wearer's gaze needs and lacks: video uid -> (file, download command).
 
-    These are the video of a gaze file, the gaze file of a downloaded video that has gaze according to ego4d.json, and
-    ego4d.json itself. `root` was given to the downloader; `folder` and `wanted` as for `ego4d_videos_with_gaze`.
+    They are videos, gaze files that ego4d.json announces, and ego4d.json itself. `root` was given to the downloader;
+    `folder` and `wanted` as for `ego4d_videos_with_gaze`.
     """
     videos = {uid: video for uid, video, _ in ego4d_videos_with_gaze(folder, wanted)}
     lacking = {

@@ -28,7 +28,6 @@ class Head:
     gaze_x: tuple[float, ...]
     """One entry per annotator as a fraction of the picture; negative: out of the frame."""
     gaze_y: tuple[float, ...]
-    """As `gaze_x`."""
     inout: int | None
     """1 inside, 0 outside, None where the benchmark does not say."""
 
@@ -87,9 +86,8 @@ def _picture(path: Path, number: int, item: Any) -> BenchmarkPicture:
             )
             for head in item["heads"]
         )
-        return BenchmarkPicture(
-            path=str(item["path"]), width=int(item["width"]), height=int(item["height"]), heads=heads
-        )
+        width, height = int(item["width"]), int(item["height"])
+        return BenchmarkPicture(path=str(item["path"]), width=width, height=height, heads=heads)
     except (KeyError, TypeError, ValueError) as error:
         raise DataFileError(f"{path}, entry {number}: {error!r}.", hint="Prepare the file again.") from None
 
@@ -137,14 +135,13 @@ def _gazefollow_text(path: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
         heads = []
         for own in (grouped[name][key] for key in order):
             (x0, x1), (y0, y1) = sorted(own[0][4:8:2]), sorted(own[0][5:8:2])
-            heads.append(
-                Head(
-                    box_xyxy=_box(x0, y0, x1, y1, width, height),
-                    gaze_x=tuple(row[2] for row in own),
-                    gaze_y=tuple(row[3] for row in own),
-                    inout=int(own[0][8]) if train else None,
-                )
+            annotated = Head(
+                box_xyxy=_box(x0, y0, x1, y1, width, height),
+                gaze_x=tuple(row[2] for row in own),
+                gaze_y=tuple(row[3] for row in own),
+                inout=int(own[0][8]) if train else None,
             )
+            heads.append(annotated)
         pictures.append(BenchmarkPicture(path=name, width=width, height=height, heads=tuple(heads)))
     return pictures
 
@@ -162,9 +159,8 @@ def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
     """
     clips = sorted(path for path in folder.glob("*/*") if path.is_dir())
     if not clips:
-        raise DataFileError(
-            f"{folder} has no <show>/<clip> folders.", hint="Pass annotations/test of VideoAttentionTarget."
-        )
+        hint = "Pass annotations/test of VideoAttentionTarget."
+        raise DataFileError(f"{folder} has no <show>/<clip> folders.", hint=hint)
     pictures = []
     for clip in clips:
         name = f"images/{clip.parent.name}/{clip.name}"

@@ -28,13 +28,10 @@ def read_segments(path: Path, *, labelled: bool = True) -> list[Segment]:
     - Ego-Exo4D's `keystep_{train,val}.json` and `keystep_segment_*.json`; their segments are of whole takes,
     - Ego4D's `fho_lta_*.json`; JSON kinds are recognised by their content.
 
-    Args:
-        path: the file; JSON where its name ends in `.json`.
-        labelled: a row without class ids is an error, as for training; False: it has no `classes`.
+    With `labelled`, as for training, a row without class ids is an error; else it has no `classes`.
 
-    Raises:
-        DataFileError: every wrong row is named (at most 20 shown), or the file is missing, empty or of another kind.
-        UsageError: a CSV that cannot be read.
+    Raises DataFileError where the file is missing, empty or of another kind or rows are wrong (each is named, at most
+    20 shown), UsageError for a CSV that cannot be read.
     """
     return _read_json(path, labelled) if path.suffix.lower() == ".json" else _read_csv(path, labelled)
 

@@ -1,7 +1,4 @@
-"""Gaze models behind one narrow interface: Gaze-LLE, two controls, and whatever is registered.
-
-A new model is a package here with a `Loader` and one line in `registry.py`; from outside, an entry point.
-"""
+"""Gaze models behind one narrow interface: Gaze-LLE, two controls, and what is registered or an entry point."""
 
 from gazetools.gazemodels.interface import Backend, Boxes, GazeModel, GazeOutput, Images, Loader, LoadSettings
 from gazetools.gazemodels.registry import load_gaze_model, model_names, register, register_backend

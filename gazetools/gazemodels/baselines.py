@@ -33,7 +33,6 @@ class _Baseline(abc.ABC):
     grid = (64, 64)
     has_inout = False
     settings: dict[str, Any]
-    """The constants of the formula."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -43,9 +42,8 @@ class _Baseline(abc.ABC):
     def load(cls, settings: LoadSettings) -> _Baseline:
         """The model on its device; UsageError where weights are given, since it has none."""
         if settings.checkpoint or settings.backbone:
-            raise UsageError(
-                f"The model {settings.name} has no weights.", hint="Leave out --checkpoint and --backbone."
-            )
+            hint = "Leave out --checkpoint and --backbone."
+            raise UsageError(f"The model {settings.name} has no weights.", hint=hint)
         return cls(resolve_device(settings.device))
 
     @abc.abstractmethod
@@ -53,7 +51,6 @@ class _Baseline(abc.ABC):
         """float32 [64, 64] in 0..1 for one person."""
 
     def preprocess(self, images: Images) -> torch.Tensor:
-        """Model input, float32 [B, 3, 64, 64], of uint8 RGB frames [B, H, W, 3]."""
         return preprocess(as_tensor(images).to(self.device), self.in_size)
 
     def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
@@ -75,7 +72,6 @@ class CentrePrior(_Baseline):
     settings = {"sigma": CENTRE_SIGMA}  # noqa: RUF012 - the interface's plain attribute
 
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
-        """The prior, equal for every person."""
         y, x = _pixel_middles(self.out_size)
         return torch.exp(-((x - 0.5) ** 2 + (y - 0.5) ** 2) / (2 * CENTRE_SIGMA**2))
 
@@ -92,7 +88,6 @@ class HeadDirection(_Baseline):
     settings = {"power": CONE_POWER, "sigma": CENTRE_SIGMA}  # noqa: RUF012 - the interface's plain attribute
 
     def heatmap(self, box: tuple[float, float, float, float] | None, frame_hw: tuple[int, int]) -> torch.Tensor:
-        """A cone from the middle of `box`, or the prior."""
         if box is not None:
             head_x, head_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
             axis_x, axis_y = (0.5 - head_x) * frame_hw[1], (0.5 - head_y) * frame_hw[0]

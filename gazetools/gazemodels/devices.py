@@ -15,10 +15,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def resolve_device(device: str | torch.device) -> torch.device:
     """`auto`, `cpu`, `cuda` or `cuda:N` as a device; UsageError for other words, EnvironmentLacksError if not there."""
     text = str(device)
-    if text == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    if text == "cpu":
-        return torch.device("cpu")
+    if text in {"auto", "cpu"}:
+        return torch.device("cuda:0" if text == "auto" and torch.cuda.is_available() else "cpu")
     kind, _, number = text.partition(":")
     if kind != "cuda" or not (number.isdigit() or text == "cuda"):
         raise UsageError(f"device={text!r} is unknown.", hint="Use auto, cpu, cuda or cuda:N.")

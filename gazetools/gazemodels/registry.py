@@ -47,10 +47,9 @@ BACKENDS: dict[str, Backend] = {"gazetools": lambda settings, loader: loader(set
 
 
 def register(name: str, loader: Loader) -> None:
-    """Make `--model name` (and `load_gaze_model(name)`) use `loader`, in this process.
+    """Make `--model name` (and `load_gaze_model(name)`) use `loader`, in this process; UsageError for a taken name.
 
-    An installed package does the same for every process, workers included, by an entry point of the group
-    `gazetools.gaze_models`. Raises UsageError where the name is taken.
+    An installed package does it for every process, workers included, by an entry point of `gazetools.gaze_models`.
     """
     if name in model_names():
         raise UsageError(f"The gaze model name {name!r} is taken.", hint=f"Taken: {', '.join(model_names())}.")
@@ -65,9 +64,8 @@ def register_backend(name: str, backend: Backend) -> None:
 
 def model_names() -> list[str]:
     """Every name that `load_gaze_model` takes in addition to paths, ours first."""
-    return list(
-        dict.fromkeys([*RELEASED_MODELS, TINY_MODEL.name, *_BUILT_IN, *_LOADERS, *(each.name for each in _installed())])
-    )
+    ours = (*RELEASED_MODELS, TINY_MODEL.name, *_BUILT_IN, *_LOADERS)
+    return list(dict.fromkeys([*ours, *(each.name for each in _installed())]))
 
 
 def load_gaze_model(
@@ -85,9 +83,8 @@ def load_gaze_model(
 
     `backend` is a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle).
 
-    Raises:
-        UsageError: an unknown name, or options that the model can't use.
-        CheckpointError, EnvironmentLacksError: weights that do not fit or are not there, no such device or package.
+    Raises UsageError for an unknown name or options that the model can't use, CheckpointError for weights that do not
+    fit, EnvironmentLacksError for missing weights, devices or packages.
     """
     if backend not in BACKENDS:
         raise UsageError(f"Unknown backend {backend!r}.", hint=f"Use {', '.join(BACKENDS)}.")

@@ -33,11 +33,8 @@ class UpstreamModel:
         config = released_config(settings.name)
         self._network = network.to(device).eval().requires_grad_(False)
         self._preprocess_kind = settings.preprocess
-        self.device = device
-        self.dtype = torch.float32
-        self.weights_sha256 = weights_sha256
-        self.name = settings.name
-        self.backbone_name = config.backbone.name
+        self.device, self.dtype, self.weights_sha256 = device, torch.float32, weights_sha256
+        self.name, self.backbone_name = settings.name, config.backbone.name
         self.in_size: tuple[int, int] = tuple(network.in_size)
         self.out_size: tuple[int, int] = tuple(network.out_size)
         self.grid: tuple[int, int] = (int(network.featmap_h), int(network.featmap_w))
@@ -46,12 +43,10 @@ class UpstreamModel:
 
     @torch.inference_mode()
     def preprocess(self, images: Images) -> torch.Tensor:
-        """Model input, float32 [B, 3, *in_size], of uint8 RGB frames [B, H, W, 3]."""
         return preprocess(as_tensor(images).to(self.device), self.in_size, kind=self._preprocess_kind)
 
     @torch.inference_mode()
     def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
-        """One heatmap per person, as `GazeModel` describes."""
         used = [i for i, some in enumerate(boxes) if some]
         index = torch.tensor([i for i in used for _ in boxes[i]], dtype=torch.int64, device=self.device)
         if not used:
@@ -65,14 +60,10 @@ class UpstreamModel:
 
 
 def load_upstream(settings: LoadSettings) -> UpstreamModel:
-    """Build the original network by its own `get_gazelle_model` and load the decoder's weights, strictly.
+    """The original network, made by its `get_gazelle_model` with torch.hub's backbone; the decoder's weights must fit.
 
-    The backbone comes from torch.hub, as in the original.
-
-    Raises:
-        EnvironmentLacksError: no importable `gazelle` with that function, or no weights.
-        UsageError: a model that the original does not have, a backbone of your own, or a dtype other than float32.
-        CheckpointError: weights that do not fit (the original would print a warning and keep random ones).
+    Raises EnvironmentLacksError without that function or weights, UsageError for a model that the original does not
+    have, a backbone of your own or a dtype other than float32, CheckpointError for weights that do not fit.
     """
     if settings.name not in RELEASED_MODELS:
         raise UsageError(
@@ -84,7 +75,14 @@ def load_upstream(settings: LoadSettings) -> UpstreamModel:
     device = resolve_device(settings.device)
     if settings.dtype not in {"auto", "float32"}:
         raise UsageError(f"--backend upstream computes in float32, not {settings.dtype}.", hint="Use --dtype auto.")
-    make_network = _import_factory()
+    try:
+        make_network = importlib.import_module("gazelle.model").get_gazelle_model
+    except (ImportError, AttributeError) as error:
+        raise EnvironmentLacksError(
+            f"--backend upstream needs the package gazelle with gazelle.model.get_gazelle_model ({error}).",
+            hint="git clone https://github.com/fkryan/gazelle && export PYTHONPATH=$PWD/gazelle (its wheel is empty; "
+            "it also needs timm and torchvision), or use the default --backend gazetools.",
+        ) from None
     if settings.checkpoint is not None:
         weights = read_weight_file(Path(settings.checkpoint))
     else:
@@ -104,17 +102,6 @@ def load_upstream(settings: LoadSettings) -> UpstreamModel:
         )
     network.load_gazelle_state_dict(decoder)
     return UpstreamModel(network, settings, weights_sha256={"checkpoint": weights.sha256}, device=device)
-
-
-def _import_factory() -> Any:
-    try:
-        return importlib.import_module("gazelle.model").get_gazelle_model
-    except (ImportError, AttributeError) as error:
-        raise EnvironmentLacksError(
-            f"--backend upstream needs the package gazelle with gazelle.model.get_gazelle_model ({error}).",
-            hint="git clone https://github.com/fkryan/gazelle && export PYTHONPATH=$PWD/gazelle (its wheel is empty; "
-            "it also needs timm and torchvision), or use the default --backend gazetools.",
-        ) from None
 
 
 def _inside(box: Sequence[float] | None) -> tuple[float, ...] | None:

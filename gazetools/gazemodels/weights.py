@@ -53,14 +53,11 @@ def obtain(
 ) -> list[tuple[Path, str]]:
     """Path in the cache and sha256 of each file; those not there are downloaded.
 
-    No sha256 of the released files is published. So the first time a file is used, its sha256 is recorded next to it
-    (`NAME.sha256`, in the format of `sha256sum`), and from then on a file with another sum is refused. The record is
-    trust on first use: compare it with a colleague's before you rely on it.
+    No sha256 of the released files is published, so that of the first use is recorded next to a file (`NAME.sha256`, in
+    the format of `sha256sum`), and a file with another sum is refused: trust on first use.
 
-    Raises:
-        EnvironmentLacksError: no network (or offline) with the commands that fetch what is missing, a download that
-            broke off, or a cached file that changed since its first use.
-        FaultError: the cache cannot be written, e.g. a full disk.
+    Raises EnvironmentLacksError without a network (with the commands that fetch what is missing), for a download that
+    broke off and for a file that changed since its first use; FaultError where the cache cannot be written.
     """
     progress = progress or NoProgress()
     folder = cache_folder()
@@ -99,8 +96,7 @@ def _write_record(path: Path, digest: str) -> None:
 
 def _download(file: RemoteFile, target: Path, progress: Progress, *, still_absent: list[RemoteFile]) -> None:
     """Stream to a temporary file, compare its length with the announced one, record the sha256, then commit."""
-    digest = hashlib.sha256()
-    received = 0
+    digest, received = hashlib.sha256(), 0
     # Errors of the network are OSErrors too; they must not reach atomic_path, which reports those of the disk.
     with atomic_path(target) as temp:
         with _network(file, still_absent, "could not be opened"):

@@ -20,10 +20,7 @@ WEARER = 1
 
 
 def calib_heads(video: Path, *, width: int, height: int, frame_count: int) -> FoundBoxes:
-    """The wearer's head boxes in `video`, one track with the role wearer; counts of frames as `head_counts`.
-
-    Errors as `exo_view`, HeadsError where no frame has a box.
-    """
+    """The wearer's head boxes in `video`; errors as `exo_view`, HeadsError where no frame has a box."""
     view = exo_view(video, width=width, height=height, frame_count=frame_count)
     counts = head_counts(view)
     frame = np.flatnonzero(view.boxes.state == BoxState.GOOD).astype(np.int64)

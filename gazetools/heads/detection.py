@@ -54,14 +54,12 @@ class HeadDetection:
         try:
             import trackers  # noqa: F401 - fail before the work, not after
         except ImportError as error:
-            raise EnvironmentLacksError(
-                f"Following people needs the package trackers ({error}).", hint="pip install 'gazetools[detect]'"
-            ) from None
+            what, hint = f"Following people needs the package trackers ({error}).", "pip install 'gazetools[detect]'"
+            raise EnvironmentLacksError(what, hint=hint) from None
         return cls(options=options, detector=load_detector(options, offline=offline))
 
     @property
     def batch_size(self) -> int:
-        """Number of frames in one call of the detector."""
         wanted = self.options.batch_size
         return _AUTO_BATCH[self.detector.device] if wanted == "auto" else wanted
 
@@ -78,7 +76,6 @@ class HeadDetection:
 
 
 def record_path(csv_path: Path) -> Path:
-    """Path of the record of a CSV of detected boxes."""
     return csv_path.with_name(csv_path.name + ".json")
 
 
@@ -96,13 +93,10 @@ def detect_heads(
     """Find and follow the heads of `video` and write them to the CSV `output`; reuse it where it is already that.
 
     The record (`output` + `.json`) with the CSV's sha256 is committed first, the CSV last: it counts where both agree,
-    and a CSV without a record is a file of the user. Frames are read in order and in bounded memory. They are decoded
-    in this process, or by what `open_video` returns, such as a process that can be killed.
+    and a CSV without a record is a file of the user. `open_video` may decode in a process that can be killed.
 
-    Raises:
-        VideoError: the video can't be decoded, or is damaged and `allow_damaged` is not set.
-        UsageError: `output` exists and is something else (another detector, video or a file of your own), unless
-            `overwrite`.
+    Raises VideoError for a video that can't be decoded or is damaged (unless `allow_damaged`), UsageError where
+    `output` is of another detector or video or the user's own (unless `overwrite`).
     """
     progress = progress or NoProgress()
     label = label or f"heads {video.stem}"
@@ -164,7 +158,8 @@ def _follow(
                 if (head := people.head_xyxy[place]) is None:
                     headless += 1
                 else:
-                    lines.append(_line(frame.index, int(ids[place]), head, float(people.score[place])))
+                    box = ",".join(f"{v:.2f}" for v in head)
+                    lines.append(f"{frame.index},{ids[place]},{box},{people.score[place]:.4f}")
         for frame in batch:
             reader.release(frame)
         progress.advance(label, len(batch))
@@ -175,10 +170,6 @@ def _usual_rate(pts_seconds: npt.NDArray[np.float64]) -> float:
     """Frames per second by the median step between times; the rate that a container states may be wrong."""
     steps = np.diff(pts_seconds)[np.diff(pts_seconds) > 0]
     return 1 / float(np.median(steps)) if len(steps) else 30.0  # one frame: any rate will do
-
-
-def _line(frame_index: int, track_id: int, box_xyxy: npt.NDArray[np.float64], score: float) -> str:
-    return ",".join([str(frame_index), str(track_id), *(f"{v:.2f}" for v in box_xyxy), f"{score:.4f}"])
 
 
 def read_record(csv_path: Path) -> HeadsRecord | None:

@@ -56,7 +56,6 @@ class BodyHeadDetector:
         self.weights_sha256 = {role: sha256_of_file(folder / WEIGHTS) for role, folder in folders.items()}
 
     def find(self, frames: list[npt.NDArray[np.uint8]], min_score: float) -> list[People]:
-        """People of each frame, as `HeadDetector` describes."""
         found = self._persons.detect(frames, min_score)
         poses = self._pose.keypoints(frames, [boxes for boxes, _ in found])
         people = []
@@ -67,7 +66,7 @@ class BodyHeadDetector:
 
 
 class FaceHeadDetector:
-    """Finds heads by their faces, on the CPU."""
+    """Finds heads by their faces, on the CPU; the head is the box that is followed."""
 
     device = "cpu"
 
@@ -78,7 +77,6 @@ class FaceHeadDetector:
         self.weights_sha256 = {"detector": sha256_of_file(path)}
 
     def find(self, frames: list[npt.NDArray[np.uint8]], min_score: float) -> list[People]:
-        """People of each frame, the head box as the box that is followed."""
         people = []
         for frame in frames:
             faces, scores = self._faces.detect(frame, min_score)
@@ -90,9 +88,8 @@ class FaceHeadDetector:
 def load_detector(options: DetectOptions, *, offline: bool | None = None) -> HeadDetector:
     """The detector that `options` name, its weights checked.
 
-    Raises:
-        EnvironmentLacksError: weights or device are missing, with the commands that get them (exit 3).
-        UsageError, CheckpointError: a path that does not exist, a model of another kind, weights that do not fit.
+    Raises EnvironmentLacksError for missing weights (with the commands that get them) or device, UsageError or
+    CheckpointError for a path that does not exist, a model of another kind or weights that do not fit.
     """
     from gazetools.heads.weights import face_model_file, model_folder
 

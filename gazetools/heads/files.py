@@ -45,9 +45,8 @@ class BoxFile:
                 rows = ((line, [cell.strip() for cell in cells]) for line, cells in enumerate(csv.reader(file), 1))
                 filled = [row for row in rows if any(row[1])]
         except OSError as error:
-            raise HeadsError(
-                f"Cannot read the head-box file {path}: {error.strerror}.", hint="Check the path after --heads file:."
-            ) from None
+            hint = "Check the path after --heads file:."
+            raise HeadsError(f"Cannot read the head-box file {path}: {error.strerror}.", hint=hint) from None
         except (UnicodeDecodeError, csv.Error) as error:
             raise HeadsError(f"{path} is not a CSV text file: {error}.") from None
         if not filled:
@@ -60,7 +59,6 @@ class BoxFile:
         return [cell.lower() for cell in self.lines[0][1]]
 
     def error(self, line: int, what: str) -> HeadsError:
-        """An error about one line."""
         return HeadsError(f"{self.path}, line {line}: {what}.", line=line)
 
     def number(self, line: int, name: str, cell: str) -> float:
@@ -89,22 +87,15 @@ class BoxFormat:
 
 
 def read_heads(path: Path, *, first_frame: int | None = None) -> HeadTable:
-    """Read one file of head boxes in pixels of the video, by the last format of `BOX_FORMATS` that recognises it.
+    """Head boxes in pixels of the video, read by the last format of `BOX_FORMATS` that recognises the file.
 
-    `first_frame` is the frame of the first row in formats without frame numbers; None: 0. Raises HeadsError naming
-    file and line for anything that no format can read.
+    `first_frame` is that of the first row in formats without frame numbers; None: 0. HeadsError names file and line.
     """
     file = BoxFile(path, first_frame or 0)
     chosen = next(form for form in reversed(BOX_FORMATS.values()) if form.recognise(file))
     columns = np.array(list(chosen.rows(file)), dtype=np.float64).reshape(-1, 7)
-    return HeadTable.from_columns(
-        str(path),
-        columns[:, 0].astype(np.int64),
-        columns[:, 1].astype(np.int32),
-        columns[:, 2:6],
-        columns[:, 6].astype(np.int64),
-        file.roles,
-    )
+    frame, track_id, line = (columns[:, place].astype(np.int64) for place in (0, 1, 6))
+    return HeadTable.from_columns(str(path), frame, track_id.astype(np.int32), columns[:, 2:6], line, file.roles)
 
 
 def box_suffixes() -> list[str]:

@@ -105,10 +105,9 @@ def _box_around(middle_xy: Keypoints, height: float) -> npt.NDArray[np.float64]:
 
 
 def head_from_face(face_xyxy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The head's box [..., 4] from a face's, which ends at brow, chin and cheeks.
+    """The head's box [..., 4] from a face's (forehead to chin, as in WIDER FACE).
 
-    YuNet's boxes follow WIDER FACE: forehead to chin. A head is about a quarter wider (ears, hair) and a third higher,
-    all of it above.
+    A head is about a quarter wider (ears, hair) and a third higher, all of it above.
     """
     width = face_xyxy[..., 2] - face_xyxy[..., 0]
     height = face_xyxy[..., 3] - face_xyxy[..., 1]

@@ -20,8 +20,8 @@ SIGMOID_DETECTORS = ("rt_detr", "rt_detr_v2", "d_fine", "rf_detr")
 class PersonDetector:
     """A detector of whole people.
 
-    The image processors of transformers need Pillow or torchvision. Their three steps are done here, as the folder's
-    `preprocessor_config.json` says: squash to a fixed size, scale to 0..1, normalise.
+    transformers' image processors need Pillow or torchvision; their steps are done here, as `preprocessor_config.json`
+    says: squash to a fixed size, scale to 0..1, normalise.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -37,7 +37,14 @@ class PersonDetector:
         self.size_hw = _size_of(settings, folder)
         self._scale, self._shift = _normalisation(settings, default=kind == "rf_detr")
         self._model = load_transformer(AutoModelForObjectDetection, folder, device)
-        self._person = _person_label(self._model.config.id2label, folder)
+        names = self._model.config.id2label
+        self._person = next((int(label) for label, name in names.items() if str(name).lower() == "person"), -1)
+        if self._person < 0:
+            raise CheckpointError(
+                f"The detector in {folder} has no class 'person'; its {len(names)} classes are such as "
+                f"{', '.join(map(str, list(names.values())[:5]))}.",
+                hint="Use a detector trained on COCO or Objects365.",
+            )
 
     @torch.inference_mode()
     def detect(
@@ -81,14 +88,3 @@ def _normalisation(settings: dict[str, Any], *, default: bool) -> tuple[torch.Te
         mean = torch.tensor(settings.get("image_mean") or IMAGENET_MEAN)
         std = torch.tensor(settings.get("image_std") or IMAGENET_STD)
     return (factor / std).view(3, 1, 1), (-mean / std).view(3, 1, 1)
-
-
-def _person_label(names: dict[int, str], folder: Path) -> int:
-    wanted = [int(label) for label, name in names.items() if str(name).lower() == "person"]
-    if not wanted:
-        raise CheckpointError(
-            f"The detector in {folder} has no class 'person'; its {len(names)} classes are such as "
-            f"{', '.join(map(str, list(names.values())[:5]))}.",
-            hint="Use a detector trained on COCO or Objects365.",
-        )
-    return wanted[0]

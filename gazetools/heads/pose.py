@@ -82,8 +82,7 @@ def cut_window(
 ) -> npt.NDArray[np.uint8]:
     """The window resampled to the model's input, black beyond the frame.
 
-    Corner pixels lie on corners (n - 1 steps over n pixels), the unbiased transform of Huang et al. (CVPR 2020) that
-    ViTPose was trained with.
+    Corners lie on corners (n - 1 steps over n pixels): ViTPose's unbiased transform (Huang et al., CVPR 2020).
     """
     import cv2
 
@@ -102,10 +101,9 @@ def to_frame(
 
 
 def peaks(maps_khw: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Points [K, 2] (x, y) and scores [K]: the highest pixel of each map [K, h, w], refined below a pixel.
+    """Points [K, 2] (x, y) and scores [K]: the highest pixel of each map [K, h, w], moved to the top of a parabola.
 
-    Per axis it moves to the top of a parabola through the logarithms of the pixel and its neighbours, which is exact
-    for the Gaussians that the model is trained to draw.
+    It lies through the logarithms of the pixel and its neighbours per axis: exact for the Gaussians of the training.
     """
     count, height, width = maps_khw.shape
     flat = maps_khw.reshape(count, -1).argmax(axis=1)

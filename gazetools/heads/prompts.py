@@ -39,11 +39,10 @@ _WHEN_SMALL = {"grow": Prompt.GROWN, "crop": Prompt.CROPPED, "none": Prompt.NONE
 def prompts_of_frame(
     heads: VideoHeads, frame_index: int, *, grid_hw: tuple[int, int], small_heads: SmallHeads
 ) -> FramePrompts:
-    """The people of one frame; a frame without people is a normal case.
+    """The people of one frame, perhaps none.
 
-    A box whose corners round to no cell of the model's grid would silently be no prompt. Instead, `grow` passes the
-    one cell that holds its centre, `crop` an enlarged part of the frame around it (`BatchRunner` cuts it), `none` no
-    prompt; `prompt` records which.
+    For a box whose corners round to no cell of the grid, `grow` passes the one cell that holds its centre, `crop` an
+    enlarged part of the frame around it (`BatchRunner` cuts it), `none` no prompt; `prompt` records which.
     """
     if heads.table is None:
         return _WHOLE

@@ -29,9 +29,8 @@ class VideoHeads:
     sha256: str | None
     """sha256 over what the boxes come from; None for `whole`."""
     counts: dict[str, float] = field(default_factory=dict)
-    """What the source says about itself, such as frames without a box by reason."""
     detector: dict[str, Any] | None = None
-    """Options and weights of the detector that made the boxes."""
+    """As in `FoundBoxes`, like `counts`."""
 
     def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Number of rows that each of `frames` will have: [len(frames)]."""
@@ -115,8 +114,7 @@ def open_heads(
     """Find what the boxes of every video come from before any work starts; None for `whole`.
 
     A folder is matched by video id: `PATH/<video_id>.csv` (or `.txt`, also `<video_id>.heads.csv`). Videos without a
-    file are left out and fail by name later, so that the others can go on; UsageError if no video has one. `calib`
-    needs `videos`, id -> file.
+    file are left out and fail by name later; UsageError if none has one. `calib` needs `videos`, id -> file.
     """
     return None if options.heads == "whole" else _kind(options).find(options, video_ids, videos or {})
 
@@ -124,10 +122,7 @@ def open_heads(
 def heads_for_video(
     options: ExtractOptions, files: dict[str, Path] | None, video_id: str, *, width: int, height: int, frame_count: int
 ) -> VideoHeads:
-    """The checked boxes of one video, normalised to 0..1, only the people asked for.
-
-    Raises HeadsError where the video has no box file or its rows do not fit the video.
-    """
+    """The boxes in 0..1 of the people asked for; HeadsError without a box file or for rows that do not fit."""
     if files is None:
         if options.people not in {"all", "largest"}:
             raise UsageError(f"--people {options.people} needs boxes; --heads whole has none.")
@@ -143,13 +138,8 @@ def heads_for_video(
     if kind.fills_gaps and options.fill_gaps:
         table = table.fill_gaps(options.fill_gaps)
         counts = counts | {"filled_boxes": table.filled}
-    return VideoHeads(
-        spec=options.heads,
-        table=table.choose(options.people),
-        sha256=kind.digest(path),
-        counts=counts,
-        detector=found.detector,
-    )
+    table, sha256 = table.choose(options.people), kind.digest(path)
+    return VideoHeads(spec=options.heads, table=table, sha256=sha256, counts=counts, detector=found.detector)
 
 
 def heads_digest(options: ExtractOptions, path: Path) -> str:

@@ -32,9 +32,8 @@ class HeadTable:
     roles: dict[int, str] = field(default_factory=dict)
     """track id -> `wearer` or `other`."""
     clipped: int = 0
-    """Number of boxes that were cut at the frame's edge."""
+    """Number of boxes that were cut at the frame's edge; `filled`: made by `fill_gaps`."""
     filled: int = 0
-    """Number of boxes made by `fill_gaps`."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -77,8 +76,8 @@ class HeadTable:
     def normalised(self, *, width: int, height: int, frame_count: int) -> HeadTable:
         """The table with boxes in 0..1 of a `width` x `height` video of `frame_count` frames.
 
-        Boxes reaching over the edge by up to 10 % of the side are cut there and counted. Raises HeadsError naming
-        the row for boxes further out, outside altogether, or of frames that the video does not have.
+        Boxes over the edge by up to `OVERSHOOT` are cut there and counted. HeadsError names the row of a box further
+        out or outside altogether, or of a frame that the video does not have.
         """
         what = f"the video has {frame_count} decoded frames, numbered from 0"
         hint = "Check that the file belongs to this video and counts frames from 0."
@@ -110,7 +109,6 @@ class HeadTable:
         """The table with boxes added, on straight lines, where a track is missing for 1 to `max_frames` frames.
 
         A filled box depends on the next seen one, so it looks into the future; `filled` counts them.
-        Longer gaps stay: the person may have left.
 
         >>> track = HeadTable.from_columns("x", np.array([0, 2]), np.array([1, 1], np.int32),
         ...     np.array([[0., 0, 2, 2], [2, 0, 4, 2]]), np.array([2, 3]))
@@ -139,8 +137,7 @@ class HeadTable:
 
     def of_frame(self, frame_index: int) -> slice:
         """Slice of the rows of one frame."""
-        first, last = np.searchsorted(self.frame, [frame_index, frame_index + 1])
-        return slice(int(first), int(last))
+        return slice(*np.searchsorted(self.frame, [frame_index, frame_index + 1]).tolist())
 
     def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Number of boxes in each of `frames`: [len(frames)]."""
@@ -162,8 +159,7 @@ class HeadTable:
     def _ids_of(self, people: str) -> list[int]:
         present = np.unique(self.track_id).tolist()
         if people == "wearer":
-            wanted = [i for i in present if self.roles.get(i) == "wearer"]
-            if not wanted:
+            if not (wanted := [i for i in present if self.roles.get(i) == "wearer"]):
                 raise HeadsError(
                     f"{self.source}: no track has the role wearer, which --people wearer asks for.",
                     hint="Add a column 'role' (wearer or other), or name track ids.",

@@ -18,20 +18,17 @@ class Tracker:
     """ByteTrack (Zhang et al., ECCV 2022) as `trackers.ByteTrackTracker` has it, on times instead of frame numbers.
 
     Findings of at least `score` are matched first, by overlap with where a Kalman filter expects every person; weaker
-    ones (down to `low_score`) then only prolong tracks that found nothing: a person half hidden keeps the id, a weak
-    finding alone starts none. The library assigns an id at the second finding; here every finding of at least `score`
-    has one at once, also in a person's first frame. Ids count from 1 in the order of appearance, so equal findings
-    give equal ids.
+    ones (down to `low_score`) then only prolong tracks that found nothing. The library assigns an id at the second
+    finding; here every finding of at least `score` has one at once. Ids count from 1 in the order of appearance.
 
-    `frame_rate` is the usual number of processed frames per second, the unit of time of the filter's noise. Only past
-    findings are used, so that boxes of frame t never depend on later frames.
+    `frame_rate` is the usual number of processed frames per second, the unit of time of the filter's noise. Boxes of a
+    frame never depend on later frames.
     """
 
     def __init__(self, *, score: float, low_score: float, lost_seconds: float, frame_rate: float) -> None:
         from trackers import ByteTrackTracker
 
-        self.score = score
-        self.low_score = low_score
+        self.score, self.low_score = score, low_score
         self.started = 0
         """Number of tracks so far."""
         budget_seconds = max(lost_seconds, _USUAL_STEPS / frame_rate)

@@ -17,16 +17,12 @@ CONFIG, WEIGHTS, PREPROCESSOR = "config.json", "model.safetensors", "preprocesso
 def model_folder(name_or_path: str, *, option: str, offline: bool | None = None) -> Path:
     """A folder with `config.json` and `model.safetensors`: `name_or_path` itself, or the hub's snapshot of that name.
 
-    `option` is what takes a folder, for messages, such as `--heads detect:`; `offline` as in `is_offline`.
-
-    Raises:
-        UsageError: neither a folder nor a name on the hub, or a folder without these files.
-        EnvironmentLacksError: neither in the cache nor downloadable, with the command that fetches it.
+    `option` is what takes a folder, for messages, such as `--heads detect:`; `offline` as in `is_offline`. Raises
+    UsageError for another text or a folder without these files, EnvironmentLacksError where the hub's can't be had.
     """
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
-        absent = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
-        if absent:
+        if absent := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
             raise UsageError(
                 f"The folder {folder} of {option} has no {' and no '.join(absent)}.",
                 hint="It must be a model folder of transformers with safetensors weights (save_pretrained makes one).",

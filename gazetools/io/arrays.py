@@ -1,8 +1,5 @@
-"""Guarded reading of .npy: the header is parsed and checked against the bytes present before anything else.
-
-`numpy.load` trusts headers (a 200-byte file may ask for 58 TiB); these functions check them, never unpickle, and raise
-DataFileError with the file and the reason. Archives of such arrays: gazetools.io.npz.
-"""
+"""Guarded reading of .npy: headers are checked against the bytes present, which `numpy.load` does not do (a 200-byte
+file may ask for 58 TiB); nothing is unpickled, and DataFileError names the file and the reason."""
 
 from __future__ import annotations
 
@@ -46,7 +43,6 @@ class ArrayHeader:
 
     @property
     def nbytes(self) -> int:
-        """Size of the elements in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 

@@ -45,9 +45,8 @@ def _machine() -> str:
 
 @contextmanager
 def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path; on success it is fsynced and replaces `path`, on any error it is removed.
+    """Yield a temporary path; on success it is fsynced (if `durable`) and replaces `path`, on any error it is removed.
 
-    Without `durable` nothing waits for the disk: for files that can be made again after a power cut.
     Raises FaultError for a failed write (full disk and the like); `path` then still holds what it held before.
     """
     temp = temp_path_for(path)
@@ -84,7 +83,7 @@ def _open_to_others(temp: Path) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder; on success its files are fsynced and the folder is renamed to `path`.
 
-    An existing folder at `path` is moved aside first and removed last, so that no mixture can be seen.
+    A folder at `path` is moved aside first and removed last.
     """
     temp, aside = temp_path_for(path), temp_path_for(path)
     try:
@@ -132,10 +131,9 @@ def check_writable_folder(folder: Path, *, option: str) -> None:
 
 
 def remove_stale_temps(folder: Path) -> int:
-    """Remove unfinished files below `folder` whose writer is gone; returns their number.
+    """Remove unfinished files below `folder` whose writer is gone, and return their number.
 
-    A writer on this machine is gone when its process is. One on another machine of a shared file system counts as gone
-    when its file is older than a week.
+    A writer on this machine is gone when its process is, one on another machine when its file is older than a week.
     """
     removed = 0
     for path in folder.rglob(f".*{TEMP_MARK}*"):
@@ -145,12 +143,11 @@ def remove_stale_temps(folder: Path) -> int:
             gone = Path("/proc").is_dir() and not Path(f"/proc/{pid}").exists()
         else:
             gone = time.time() - path.lstat().st_mtime > 7 * 86400
-        if gone:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-            removed += 1
+        if gone and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif gone:
+            path.unlink(missing_ok=True)
+        removed += gone
     return removed
 
 

@@ -18,18 +18,14 @@ _MAX_CELL = 40
 
 
 class ByteChunk:
-    """Whole lines of a large CSV, with the place of every cell; cells are parsed column by column.
-
-    Made for recordings at 1 kHz, with 600,000 rows.
-    """
+    """Whole lines of a large CSV (600,000 rows at 1 kHz) with every cell's place; cells are parsed by column."""
 
     def __init__(self, path: Path, data: bytes, cells: int, first_line: int) -> None:
         if b'"' in data:
             raise DataFileError(f"{path} has quoted cells, which such recordings never have.", path=str(path))
         self._bytes = np.frombuffer(data, np.uint8)
         ends = np.flatnonzero(self._bytes == ord("\n"))
-        self.line_count = len(ends)
-        """Number of lines, empty ones included."""
+        self.line_count = len(ends)  # empty ones included
         starts = np.concatenate([[0], ends[:-1] + 1])
         length = ends - starts
         keep = (length > 1) | ((length == 1) & (self._bytes[starts] != ord("\r")))  # not empty, nor a lone \r
@@ -143,8 +139,7 @@ def _byte_chunks(path: Path, cells: int) -> Iterator[ByteChunk]:
     try:
         with _open_binary(path) as file:
             file.readline(1 << 20)
-            line = 2
-            rest = b""
+            line, rest = 2, b""
             while block := file.read(_CHUNK_BYTES):
                 cut = block.rfind(b"\n") + 1
                 if not cut:

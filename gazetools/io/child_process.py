@@ -24,10 +24,8 @@ def start_child(
 ) -> tuple[subprocess.Popen[bytes], Connection]:
     """Start MODULE's `main` in a new interpreter and return it with the parent's end of its message channel.
 
-    A fresh interpreter, never a fork: a decoder inherited over a fork decodes wrongly, and the parent's CUDA context
-    must not be shared. Unlike multiprocessing's spawn this works from scripts without a `__main__` guard, and the
-    child imports from where its parent does, not from the working folder. Its stdout goes to stderr, so that the
-    parent's stdout stays one JSON document.
+    Never a fork, over which decoders and CUDA contexts break, nor multiprocessing's spawn, which needs a `__main__`
+    guard. The child imports from where its parent does; its stdout goes to stderr, since the parent's is one JSON text.
     """
     ours, theirs = socket.socketpair()
     code = _MAIN.format(path=[os.path.abspath(entry) for entry in sys.path], module=module)  # noqa: PTH100 - '' is the cwd
@@ -45,17 +43,13 @@ def start_child(
 
 
 def enter_child(arguments: Sequence[str]) -> Connection:
-    """First call of a child's main: bind its life to the parent's and return its message channel.
-
-    SIGINT is left to the parent, which ends its children; a crash must not fill the disk with core files.
-    """
+    """First call of a child's main: bind its life to the parent's and return its message channel."""
     import resource
 
-    descriptor, parent = int(arguments[0]), int(arguments[1])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent(parent, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its children
+    end_with_parent(int(arguments[1]), signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return Connection(descriptor)
+    return Connection(int(arguments[0]))
 
 
 def end_with_parent(parent: int, by: signal.Signals) -> None:

@@ -32,8 +32,7 @@ def read_json(
     `pairs_hook` makes objects of their (key, value) pairs, for files where a duplicate key must not cost everything.
     """
     try:
-        size = path.stat().st_size
-        if size > max_bytes:
+        if (size := path.stat().st_size) > max_bytes:
             raise DataFileError(f"{path} has {size} bytes; at most {max_bytes} are allowed for this JSON file.")
         return json.loads(
             path.read_bytes().decode("utf-8-sig"),

@@ -1,7 +1,4 @@
-"""Guarded reading of .npz: directory, member names, sizes and checksums are checked before any array is read.
-
-`numpy.load` trusts zip directories (3 MB may unpack to 3 GB).
-"""
+"""Guarded reading of .npz: directory, names, sizes and checksums are checked first (3 MB may unpack to 3 GB)."""
 
 from __future__ import annotations
 
@@ -21,10 +18,12 @@ INFLATION_CHECKED_BYTES = 256 << 20
 """Size from which a compressed member that grows more than MAX_INFLATION times is refused as a bomb."""
 MAX_MEMBERS = 256
 _MAX_DIRECTORY_BYTES = 1 << 20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Npz(Closing):
-    """An .npz archive opened for guarded reading; a context manager.
+    """An .npz archive opened for guarded reading.
 
     Raises DataFileError for: not a zip, truncated, encrypted, duplicate or escaping names, members that are not .npy,
     methods other than stored and deflate, sizes that the archive cannot hold, damaged data (CRC).
@@ -44,7 +43,6 @@ class Npz(Closing):
                 raise
 
     def close(self) -> None:
-        """Close the file; may be called twice."""
         self._zip.close()
         self._file.close()
 
@@ -63,10 +61,7 @@ class Npz(Closing):
             return header
 
     def element_offset(self, name: str) -> int:
-        """Offset in the file of the first element of a stored member.
-
-        The data start behind the *local* header, whose name and extra field may differ in length from the directory's.
-        """
+        """Offset in the file of a stored member's first element, by its *local* header: lengths may differ there."""
         info = self._info(name)
         with guard(self.path):
             self._file.seek(info.header_offset)
@@ -113,30 +108,28 @@ class Npz(Closing):
             raise zipfile.BadZipFile(f"it has {len(infos)} members; 1 to {MAX_MEMBERS} are allowed")
         members: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
-            name = info.filename
-            if not name.endswith(".npy") or name.startswith("/") or "\\" in name or ".." in name.split("/"):
-                raise zipfile.BadZipFile(f"member {name!r} is not a plain .npy name")
-            if name[:-4] in members:
-                raise zipfile.BadZipFile(f"member {name!r} occurs twice")
-            if info.flag_bits & 0x1:
-                raise zipfile.BadZipFile(f"member {name!r} is encrypted")
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise zipfile.BadZipFile(f"member {name!r} is compressed by method {info.compress_type}")
-            if info.header_offset < 0 or info.header_offset + 30 + info.compress_size > self._size:
-                raise zipfile.BadZipFile(f"member {name!r} reaches beyond the file")
-            if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
-                raise zipfile.BadZipFile(f"stored member {name!r} states two sizes")
-            if info.file_size > INFLATION_CHECKED_BYTES and info.file_size > MAX_INFLATION * info.compress_size:
-                raise zipfile.BadZipFile(f"member {name!r} would unpack {info.compress_size} to {info.file_size} bytes")
+            name, size, packed, method = info.filename, info.file_size, info.compress_size, info.compress_type
+            foreign = not name.endswith(".npy") or name.startswith("/") or "\\" in name or ".." in name.split("/")
+            for wrong, what in (
+                (foreign, f"member {name!r} is not a plain .npy name"),
+                (name[:-4] in members, f"member {name!r} occurs twice"),
+                (info.flag_bits & 0x1, f"member {name!r} is encrypted"),
+                (method not in _METHODS, f"member {name!r} is compressed by method {method}"),
+                (not 0 <= info.header_offset <= self._size - 30 - packed, f"member {name!r} reaches beyond the file"),
+                (method == zipfile.ZIP_STORED and size != packed, f"stored member {name!r} states two sizes"),
+                (
+                    size > max(INFLATION_CHECKED_BYTES, MAX_INFLATION * packed),
+                    f"member {name!r} would unpack {packed} to {size} bytes",
+                ),
+            ):
+                if wrong:
+                    raise zipfile.BadZipFile(what)
             members[name[:-4]] = info
         return members
 
 
 def _check_directory_size(file: IO[bytes], size: int) -> None:
-    """Refuse a huge zip directory before zipfile makes objects of it.
-
-    End records as in PKWARE's APPNOTE.TXT 4.3.14-4.3.16 (end of central directory, its zip64 locator and record).
-    """
+    """Refuse a huge zip directory before zipfile makes objects of it (end records: APPNOTE.TXT 4.3.14-4.3.16)."""
     file.seek(max(0, size - (1 << 16) - 22))
     tail = file.read()
     end = tail.rfind(b"PK\x05\x06")

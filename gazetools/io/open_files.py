@@ -7,15 +7,13 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, Protocol, TypeVar
 
 
-class Closable(Protocol):
-    """What `OpenFiles` keeps."""
-
+class _Closable(Protocol):
     def close(self) -> None: ...
 
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ValueT = TypeVar("ValueT")
-FileT = TypeVar("FileT", bound=Closable)
+FileT = TypeVar("FileT", bound=_Closable)
 
 
 class Recent(Generic[KeyT, ValueT]):
@@ -26,10 +24,7 @@ class Recent(Generic[KeyT, ValueT]):
         self._values: OrderedDict[KeyT, ValueT] = OrderedDict()
 
     def get(self, key: KeyT, make: Callable[[], ValueT]) -> ValueT:
-        """The value of `key`, made if it is not kept; then the value used longest ago is dropped if there are too many.
-
-        An exception of `make` leaves everything as it was.
-        """
+        """The value of `key`, made if it is not kept; if there are too many, that used longest ago is dropped."""
         if key not in self._values:
             self._values[key] = make()
             if len(self._values) > self._limit:

@@ -16,10 +16,7 @@ CallP = ParamSpec("CallP")
 
 
 def each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: int) -> list[ResultT]:
-    """Results of `work` for all items, in their order. The first exception cancels items that have not begun.
-
-    Threads suffice: reading, hashing, numpy and writing leave Python for most of their time.
-    """
+    """Results of `work` for all items, in their order, by threads. The first exception cancels items not begun."""
     if workers == 1 or len(items) < 2:
         return [work(item) for item in items]
     pool = ThreadPoolExecutor(workers)
@@ -30,9 +27,9 @@ def each(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: i
 
 
 def ahead(items: Iterator[ItemT], count: int = 2) -> Iterator[ItemT]:
-    """The items of an iterator that runs in a thread of its own, at most `count` items ahead of the consumer.
+    """The items of an iterator, whose thread is at most `count` items ahead and ends when the consumer does.
 
-    Exceptions of the iterator are raised here; it is stopped and closed when the consumer ends early.
+    Exceptions of the iterator are raised here.
     """
     made: queue.Queue[tuple[str, Any]] = queue.Queue(count)
     wanted = True

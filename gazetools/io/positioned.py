@@ -10,10 +10,9 @@ from gazetools.schemas.errors import DataFileError
 
 
 class PositionedFile(Closing):
-    """An open file; where it is cut meanwhile, reading raises DataFileError (a memory map would die of SIGBUS)."""
+    """An open file; where it is cut meanwhile, reads raise DataFileError with `hint` (a memory map dies of SIGBUS)."""
 
     def __init__(self, path: Path, *, hint: str) -> None:
-        """`hint`: what the user should do when the file became shorter."""
         self.path = path
         self._hint = hint
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -34,10 +33,9 @@ class PositionedFile(Closing):
 
     def close(self) -> None:
         """Close the descriptor; may be called twice."""
-        if self._descriptor >= 0:
+        if getattr(self, "_descriptor", -1) >= 0:  # absent where opening failed
             os.close(self._descriptor)
             self._descriptor = -1
 
     def __del__(self) -> None:
-        if getattr(self, "_descriptor", -1) >= 0:
-            self.close()
+        self.close()

@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 
-class RawFile(io.RawIOBase):
-    """Base of a file object that can be read, written and moved in; h5py asks for these three."""
+class ErrorHidingFile(io.RawIOBase):
+    """Hide write errors from HDF5, which would crash the process at exit; `raise_error` reports them after closing.
+
+    The file is created or emptied, and neither buffered nor fsynced here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b", buffering=0)
+        self._error: OSError | None = None
 
     def readable(self) -> bool:
         return True
@@ -18,18 +25,6 @@ class RawFile(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
-
-
-class ErrorHidingFile(RawFile):
-    """Hide write errors from HDF5, which would crash the process at exit; `raise_error` reports them after closing.
-
-    Args:
-        path: file to create or to empty; it is neither buffered nor fsynced here.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w+b", buffering=0)
-        self._error: OSError | None = None
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._file.seek(offset, whence)

@@ -44,11 +44,8 @@ def check_space(
 ) -> None:
     """Raise FaultError (exit 4) with the need, what is free and the hint where `folder` has no room for the work.
 
-    Args:
-        folder: where it is written; need not exist yet.
-        needed_bytes: most bytes that the work adds at any moment; `needed_files` likewise, folders included.
-        what: the subject of the message, such as `The store file of take/cam01`.
-        hint: what to do where bytes are missing, and where files are missing without a `files_hint`.
+    `folder` need not exist yet. The needs are the most at any moment, files with folders included. `what` is the
+    subject of the message; `files_hint` replaces `hint` where files are missing.
     """
     free = free_space(folder)
     if needed_bytes > free.bytes:

@@ -66,7 +66,6 @@ class Table:
         return value
 
     def error(self, row: int, name: str, what: str) -> DataFileError:
-        """An error about one cell."""
         return DataFileError(
             f"{self.path}, line {self.lines[row]}, column {name}: {what}.",
             hint="Correct the cell, or download the file again.",
@@ -121,8 +120,7 @@ def column_places(path: Path, header: list[str], required: Sequence[str], option
     """Column name -> place; DataFileError for a header that lacks a required one or has a wanted one twice."""
     if not any(header):
         raise DataFileError(f"{path} is empty: it has no header.", hint="Download it again.", path=str(path))
-    missing = [name for name in required if name not in header]
-    if missing:
+    if missing := [name for name in required if name not in header]:
         near = {name: nearest_name(name, header) for name in missing}
         listed = ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
         raise DataFileError(

@@ -26,17 +26,10 @@ class _Journal(StrictModel):
 
 @contextmanager
 def attempted(root: Path, video_id: str, part: str, *, key: str, finished: int) -> Iterator[None]:
-    """Journal an attempt at `part` of a video for the length of the block; call it with that part's lock held.
+    """Journal an attempt at `part` of a video (a share, its first pass) while the block runs; hold that part's lock.
 
-    The entry is removed however the block is left, also by an error or Ctrl-C. Only the death of the process leaves it
-    behind for the next attempt to count: in one run, whose supervisor starts another worker, as well as over runs that
-    die as a whole or are put back into a queue.
-
-    Args:
-        root: the store.
-        part: part of the video, such as a share or its first pass.
-        key: attempts with other options do not count.
-        finished: number of finished pieces of the video; attempts before the latest one do not count.
+    Only the death of the process leaves the entry behind for the next attempt to count, in this run or another.
+    Attempts with another `key` (options) and those before the latest of the `finished` pieces do not count.
 
     Raises VideoError instead of the attempt after `MOST_ATTEMPTS`. That is a result, so the next attempt is made.
     """

@@ -69,5 +69,4 @@ class ChunkedRows:
         return rows
 
     def close(self) -> None:
-        """Close the file; may be called twice."""
         self._file.close()

@@ -31,7 +31,6 @@ class Column:
 
     @property
     def rank(self) -> int:
-        """Number of axes."""
         return 3 if self.tail is None else 1 + len(self.tail)
 
 
@@ -71,7 +70,6 @@ class SizedColumn:
 
     @property
     def value_bytes(self) -> int:
-        """Bytes of the values alone."""
         return math.prod(self.shape) * np.dtype(self.column.dtype).itemsize
 
     @property

@@ -29,9 +29,8 @@ class BusyError(UsageError):
 def locked(root: Path, name: str, *, shared: bool = False, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold the lock `name` of the store `root`: alone, or with other `shared` holders.
 
-    An flock(2): it ends with its process, however that dies, and reaches other machines over NFS (Linux 2.6.12 and
-    later) and over Lustre mounted with `flock`. Where the file system has no locks, the work continues without:
-    commits are atomic and equal work makes equal files, so only time is lost. The last holder removes the file.
+    An flock(2), which ends with its process and reaches other machines over NFS and Lustre (mounted with `flock`).
+    Where the file system has no locks, the work continues without: commits are atomic, so only time is lost.
 
     Raises BusyError where it is not free within `wait_seconds`, FaultError where its file can't be made.
     """

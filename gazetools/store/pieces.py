@@ -16,18 +16,13 @@ from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS
 
 
 class PieceFolder:
-    """Pieces of one video under one options key: `STORE/.work/<hash of id and key>/piece_<k>.npz`.
-
-    The key is part of the folder's name, so that pieces made with other options are never mixed in.
-    """
+    """Pieces of one video made with one options key: `STORE/.work/<hash of id and key>/piece_<k>.npz`."""
 
     def __init__(self, root: Path, video_id: str, options_key: str) -> None:
-        digest = hashlib.sha256(f"{video_id}\0{options_key}".encode()).hexdigest()[:32]
-        self.path = root / WORK_FOLDER / digest
+        self.path = root / WORK_FOLDER / hashlib.sha256(f"{video_id}\0{options_key}".encode()).hexdigest()[:32]
         self._kept: dict[int, Piece] = {}
 
     def piece_path(self, number: int) -> Path:
-        """Final name of piece `number`."""
         return self.path / f"piece_{number:06d}.npz"
 
     def exists(self, number: int) -> bool:
@@ -40,10 +35,7 @@ class PieceFolder:
         return sum(1 for _ in self.path.glob("piece_*.npz"))
 
     def keep(self, number: int, piece: Piece) -> None:
-        """Keep piece `number` in memory only: for the only piece of a video, which is joined at once.
-
-        A killed run loses one piece either way, and a short video is not written twice.
-        """
+        """Keep in memory only the one piece of a short video: it is joined at once, and a killed run loses no more."""
         self._kept[number] = piece
 
     def load_if_good(self, number: int) -> Piece | None:
@@ -65,7 +57,6 @@ class PieceFolder:
             np.savez(file, **columns)
 
     def load(self, number: int) -> Piece:
-        """Read one piece whole."""
         if number in self._kept:
             return self._kept[number]
         with np.load(self.piece_path(number), allow_pickle=False) as archive:  # noqa: TID251 - our own file

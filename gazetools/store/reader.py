@@ -31,20 +31,15 @@ class StoreFrames:
     """The processed frames of one video, those without people too."""
 
     index: npt.NDArray[np.int64]
-    """[F] index among the decoded frames, ascending."""
+    """[F] index among the decoded frames, ascending; `pts_seconds` likewise."""
     pts_seconds: npt.NDArray[np.float64]
-    """[F]"""
     fingerprint: npt.NDArray[np.uint8]
-    """[S, 32, 32] grey thumbnails of sampled frames."""
+    """[S, 32, 32] grey thumbnails of sampled frames, whose indices are `fingerprint_index` [S]."""
     fingerprint_index: npt.NDArray[np.int64]
-    """[S] frame index of each thumbnail."""
 
 
 class StoreReader(Closing):
-    """One open store file; small columns are loaded at once, heatmaps are read when asked for.
-
-    Use through `open_store` as a context manager.
-    """
+    """One store file, opened by `open_store`; small columns are loaded at once, heatmaps are read when asked for."""
 
     def __init__(self, path: Path, *, verify_checksum: bool = False, direct: bool = False) -> None:
         self.path = Path(path)
@@ -53,7 +48,10 @@ class StoreReader(Closing):
         sidecar_path = self.path.with_suffix(SIDECAR_SUFFIX)
         self.sidecar = read_sidecar(sidecar_path) if sidecar_path.exists() else None
         if verify_checksum:
-            self._verify_checksum()
+            if self.sidecar is None:
+                raise DataFileError(f"{self.path} has no sidecar to check its sha256 against.", path=str(self.path))
+            if not self.path.exists() or sha256_of_file(self.path) != self.sidecar.payload_sha256:
+                raise self._unusable(f"The sha256 of {self.path} differs from its sidecar's.")
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
@@ -73,18 +71,15 @@ class StoreReader(Closing):
             raise DataFileError(f"{self.path} can't be read: {error}.", path=str(self.path)) from error
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
         if self._direct is not None:
             self._direct.close()
 
     @property
     def video_id(self) -> str:
-        """The video's id as its provenance states it."""
         return self.provenance.video_id
 
     def __len__(self) -> int:
-        """Number of rows."""
         return len(self.row_frame)
 
     def read_heatmaps(self, start: int, stop: int) -> npt.NDArray[np.float16]:
@@ -138,21 +133,10 @@ class StoreReader(Closing):
         try:
             return self._datasets[name][key]
         except OSError as error:
-            raise DataFileError(
-                f"{self.path}: {name} is damaged ({str(error).splitlines()[0]}).",
-                hint="Run extract again for this video with --overwrite.",
-                path=str(self.path),
-            ) from None
+            raise self._unusable(f"{self.path}: {name} is damaged ({str(error).splitlines()[0]}).") from None
 
-    def _verify_checksum(self) -> None:
-        if self.sidecar is None:
-            raise DataFileError(f"{self.path} has no sidecar to check its sha256 against.", path=str(self.path))
-        if not self.path.exists() or sha256_of_file(self.path) != self.sidecar.payload_sha256:
-            raise DataFileError(
-                f"The sha256 of {self.path} differs from its sidecar's.",
-                hint="Run extract again for this video with --overwrite.",
-                path=str(self.path),
-            )
+    def _unusable(self, what: str) -> DataFileError:
+        return DataFileError(what, hint="Run extract again for this video with --overwrite.", path=str(self.path))
 
     def _check_structure(self) -> None:
         for column in COLUMNS:
@@ -180,10 +164,8 @@ class StoreReader(Closing):
         if filters - _ALLOWED_FILTERS:
             raise DataFileError(f"{self.path}: {name} uses HDF5 filters {sorted(filters)}, which is refused.")
         if dataset.dtype != np.dtype(dtype) or len(dataset.shape) != rank:
-            raise DataFileError(
-                f"{self.path}: {name} is {dataset.dtype} of rank {len(dataset.shape)}; it must be {dtype} of rank "
-                f"{rank}."
-            )
+            found = f"{dataset.dtype} of rank {len(dataset.shape)}"
+            raise DataFileError(f"{self.path}: {name} is {found}; it must be {dtype} of rank {rank}.")
         if dataset.nbytes > _MAX_EXPANSION * max(dataset.id.get_storage_size(), 1):
             raise DataFileError(f"{self.path}: {name} claims {dataset.nbytes} bytes that are not stored.")
         self._datasets[name] = dataset

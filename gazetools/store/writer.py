@@ -28,7 +28,6 @@ class StoreContent:
     """The content of a store file."""
 
     provenance: Provenance
-    """Origin of the maps, kept as the root attribute of that name."""
     pieces: Sequence[Callable[[], Piece]]
     """One loader per piece, in frame order; each is called twice (sizes first, then data)."""
     track_roles: dict[int, str]
@@ -44,9 +43,8 @@ class StoreContent:
 def write_store(root: Path, video_id: str, content: StoreContent) -> Sidecar:
     """Write `root/<video_id>.h5` and then its sidecar; memory is bounded by one piece.
 
-    Raises:
-        FaultError: the disk is full or a write failed; nothing new has a final name.
-        ValueError: pieces out of order, or rows with a track that has no role.
+    Raises FaultError where a write fails (nothing new has a final name), ValueError for pieces out of order or rows
+    with a track that has no role.
     """
     return fill_store(root, video_id, content).commit()
 
@@ -74,9 +72,8 @@ def fill_store(root: Path, video_id: str, content: StoreContent) -> FilledStore:
             "frames_without_people": counts.frames_without_people,
             "tool_version": content.provenance.tool_version,
         }
-        sidecar_path = path_of_id(root, video_id, SIDECAR_SUFFIX)
-        return FilledStore(temp, sidecar_path, sidecar, cleanup.pop_all())
-    raise AssertionError("a context manager has swallowed an error")
+        pending = cleanup.pop_all()
+    return FilledStore(temp, path_of_id(root, video_id, SIDECAR_SUFFIX), sidecar, pending)
 
 
 class FilledStore:
@@ -128,12 +125,10 @@ def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
     )
     blocks = {}
     for each in sized:
-        shape, chunks = each.shape, each.chunks
-        # fletcher32 (chunked only) finds a flipped bit on read
-        dataset = file.create_dataset(
-            each.column.dataset, shape, each.column.dtype, chunks=chunks, fletcher32=chunks is not None
-        )
-        blocks[each.column.name] = _Blocks(dataset)
+        column, chunks = each.column, each.chunks
+        checked = chunks is not None  # fletcher32 (chunked only) finds a flipped bit on read
+        dataset = file.create_dataset(column.dataset, each.shape, column.dtype, chunks=chunks, fletcher32=checked)
+        blocks[column.name] = _Blocks(dataset)
     for load in content.pieces:
         piece = load()
         for column in ROWS:
@@ -163,14 +158,12 @@ class _Blocks:
         self._waiting_bytes = self._written = 0
 
     def append(self, values: npt.NDArray[Any]) -> None:
-        """Keep `values`, and write them once a block is full."""
         self._waiting.append(values)
         self._waiting_bytes += values.nbytes
         if self._waiting_bytes >= _BLOCK_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write the values that are kept."""
         if not self._waiting:
             return
         values = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)

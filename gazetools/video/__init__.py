@@ -1,7 +1,5 @@
 """Exact video reading: frame i is the i-th decoded frame, with its true time, upright and in the right colours."""
 
-from __future__ import annotations
-
 from gazetools.video.reader import VideoReader
 
 __all__ = ["VideoReader"]

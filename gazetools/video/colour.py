@@ -47,21 +47,14 @@ def rotation_of(frame: Any, *, path: str) -> int:
     libavutil/display.h): a point (p, q) is shown at (a p + c q, b p + d q). Raises VideoError for mirroring and for
     angles that are no multiple of 90, which cannot be applied without changing pixels.
     """
-    data = next((bytes(item) for item in frame.side_data if item.type.name == "DISPLAYMATRIX"), None)
-    if data is None:
-        return 0
+    data = next((bytes(item) for item in frame.side_data if item.type.name == "DISPLAYMATRIX"), bytes(20))
     a, b, _, c, d = (value / 65536 for value in struct.unpack("=5i", data[:20]))
     # Scaling is no rotation: only the direction of the axes counts.
     scale = max(abs(a), abs(b), abs(c), abs(d))
     if scale == 0:
         return 0
     axes = tuple(round(value / scale, 2) + 0.0 for value in (a, b, c, d))  # + 0.0: no negative zero
-    angles = {
-        (1.0, 0.0, 0.0, 1.0): 0,
-        (0.0, 1.0, -1.0, 0.0): 270,
-        (-1.0, 0.0, 0.0, -1.0): 180,
-        (0.0, -1.0, 1.0, 0.0): 90,
-    }
+    angles = {(1, 0, 0, 1): 0, (0, 1, -1, 0): 270, (-1, 0, 0, -1): 180, (0, -1, 1, 0): 90}
     if axes not in angles:
         raise VideoError(
             f"{path}: its display matrix (a, b, c, d) = {axes} mirrors the frames or turns them by an angle "

@@ -54,8 +54,7 @@ def reasons_against(path: Path, info: VideoInfo, index: FrameIndex) -> list[str]
 def open_decord(path: Path, info: VideoInfo, index: FrameIndex, *, threads: int) -> tuple[DecordSource, VideoInfo]:
     """A checked source and the facts with decord as decoder.
 
-    Raises VideoError with every reason where decord is known or found to be wrong on this file, EnvironmentLacksError
-    where it is not installed.
+    Raises VideoError with every reason against decord on this file, EnvironmentLacksError where it is not installed.
     """
     if reasons := reasons_against(path, info, index):
         raise _refused(path, reasons)
@@ -101,9 +100,7 @@ class DecordSource:
     """RGB frames by index through an opened decord reader, which applies rotation and colour tags itself."""
 
     def __init__(self, path: Path, reader: Any, info: VideoInfo, native_error: type[Exception]) -> None:
-        self._path = path
-        self._reader = reader
-        self._native_error = native_error
+        self._path, self._reader, self._native_error = path, reader, native_error
         self._shape = (info.height, info.width, 3)
 
     def frames(self, wanted: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:

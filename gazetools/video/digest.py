@@ -1,4 +1,4 @@
-"""A sum per decoded frame; equal neighbours show the same picture."""
+"""A sum per decoded frame; equal neighbours show the same picture unless they differ in less than eight lines."""
 
 from __future__ import annotations
 

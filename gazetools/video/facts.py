@@ -41,9 +41,8 @@ def probe_digest(video: Path) -> str:
             file.seek(max(size - _PROBE_BYTES, 0))
             digest.update(file.read(_PROBE_BYTES))
     except OSError as error:
-        raise VideoError(
-            f"Cannot read {video}: {error.strerror}.", hint="Check the path and its permissions."
-        ) from None
+        hint = "Check the path and its permissions."
+        raise VideoError(f"Cannot read {video}: {error.strerror}.", hint=hint) from None
     return f"{size}:{digest.hexdigest()}"
 
 

@@ -24,16 +24,10 @@ class PacketFeed:
     """
 
     def __init__(self, path: Path, *, stream_index: int, table: PacketTable, threads: int, pixels: bool = True) -> None:
-        self._path = path
-        self._stream_index = stream_index
-        self._table = table
-        self._threads = threads
-        self._pixels = pixels
+        self._path, self._stream_index, self._table = path, stream_index, table
+        self._threads, self._pixels = threads, pixels
         self._av = import_av()
         self._container: Any = None
-        self._packets: Iterator[Any] = iter(())
-        self._put_back: Any = None
-        self.position = 0
         self._reopen()
 
     def _reopen(self) -> None:
@@ -41,8 +35,8 @@ class PacketFeed:
         self._container = open_container(self._path)
         self._stream = choose_stream(self._container, self._path, self._stream_index)
         self.context = prepare_decoder(self._stream, threads=self._threads, pixels=self._pixels)
-        self._packets = self._container.demux(self._stream)
-        self._put_back = None
+        self._packets: Iterator[Any] = self._container.demux(self._stream)
+        self._put_back: Any = None
         self.position = 0
 
     def close(self) -> None:
@@ -117,6 +111,4 @@ class PacketFeed:
 
 def fault_text(error: Exception) -> str:
     """One line with the message of FFmpeg or of the feed."""
-    if isinstance(error, VideoError):
-        return error.message
-    return str(getattr(error, "strerror", None) or error)
+    return error.message if isinstance(error, VideoError) else str(getattr(error, "strerror", None) or error)

@@ -105,6 +105,8 @@ def demux_packets(av: Any, container: Any, stream: Any) -> PacketTable:
         stopped = str(getattr(error, "strerror", None) or error)
     # Only MP4's own table lists every packet; it does so after edit lists too, where the declared count does not.
     listed = len(stream.index_entries) if "mp4" in container.format.name.split(",") else None
+    # Matroska writers note each track's end in a tag such as 00:00:02.400000000.
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", str(stream.metadata.get("DURATION", "")).strip())
     numbers = np.array(rows, np.int64).reshape(-1, 6).T
     pts_p, dts_p, size_p = np.ascontiguousarray(numbers[:3])
     key_p, discard_p, corrupt_p = np.ascontiguousarray(numbers[3:]).astype(np.bool_)
@@ -116,15 +118,9 @@ def demux_packets(av: Any, container: Any, stream: Any) -> PacketTable:
         discard=discard_p,
         corrupt=corrupt_p,
         listed=listed,
-        promised_end_seconds=_promised_end(stream),
+        promised_end_seconds=int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None,
         stopped=stopped,
     )
-
-
-def _promised_end(stream: Any) -> float | None:
-    # Matroska writers note each track's end in a tag such as 00:00:02.400000000.
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", str(stream.metadata.get("DURATION", "")).strip())
-    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
 
 
 def is_flush(packet: Any) -> bool:
@@ -180,8 +176,7 @@ def index_from_packets(
     frame_of_packet = np.full(len(table), -1, np.int64)
     frame_of_packet[packet_of_frame] = np.arange(len(packet_of_frame))
     keys = np.flatnonzero(table.key & (table.size > 0)).astype(np.int64)
-    if len(keys) == 0:
-        keys = np.zeros(1, np.int64)
+    keys = keys if len(keys) else np.zeros(1, np.int64)
     key_of_frame = np.maximum(np.searchsorted(keys, packet_of_frame, side="right") - 1, 0)
     # A picture shown before its keyframe (leading picture of an open GOP) may refer to the GOP before.
     while (leading := (key_of_frame > 0) & (table.pts[keys[key_of_frame]] > pts)).any():

@@ -34,9 +34,8 @@ def build_index(path: Path, info: VideoInfo, *, threads: int) -> FrameIndex:
         stream = choose_stream(container, path, info.stream_index)
         reorder_depth = int(getattr(stream.codec_context, "has_b_frames", 0) or 0)
         table = demux_packets(av, container, stream)
-    damage = damage_of_table(
-        table, container=info.container, declared=info.declared_frame_count, time_base=info.time_base
-    )
+    declared = info.declared_frame_count
+    damage = damage_of_table(table, container=info.container, declared=declared, time_base=info.time_base)
     if needs_decoding(table, container=info.container, reorder_depth=reorder_depth):
         return _index_by_decoding(av, path, info, table, damage)
     dropped = np.zeros(len(table), np.bool_)
@@ -118,8 +117,7 @@ def _prove_tail(path: Path, info: VideoInfo, index: FrameIndex, session: DecodeS
 
 
 _CLOSE_TO_END = 24
-"""Number of packets at the end that are all decoded in the proof; pictures before them that are no reference may be
-skipped."""
+"""Number of packets at the end that the proof decodes without skipping pictures that are no reference."""
 
 
 def _index_by_decoding(av: Any, path: Path, info: VideoInfo, table: PacketTable, damage: tuple[str, ...]) -> FrameIndex:

@@ -21,25 +21,20 @@ class PyavSource:
     """Decoded frames by index. Not safe for use by several threads at once."""
 
     def __init__(self, path: Path, *, stream_index: int, index: FrameIndex, threads: int) -> None:
-        self._path = path
-        self._stream_index = stream_index
+        self._path, self._stream_index, self._threads = path, stream_index, threads
         self.index = index
-        self._threads = threads
         self._session: DecodeSession | None = None
         self._last_delivered = -2
         self._preroll = index.preroll
 
     def close(self) -> None:
-        """Close the file."""
         if self._session is not None:
             self._session.close()
             self._session = None
 
     def frames(self, wanted: Sequence[int], *, skip: bool = True) -> Iterator[tuple[int, Any]]:
         """Yield (index, av.VideoFrame) for the strictly ascending `wanted`; VideoError names a frame that fails."""
-        if len(wanted) == 0:
-            return
-        for run in self._runs(wanted):
+        for run in self._runs(wanted) if len(wanted) else ():
             follows = 0 < int(run[0]) - self._last_delivered <= _SEEK_COST_PACKETS
             yield from self._run(run, drain=not follows, skip=skip)
 

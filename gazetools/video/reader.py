@@ -40,10 +40,8 @@ class VideoReader(Closing):
     Opening decodes one frame; the index (`frame_count`, `pts_seconds`, reading) is built at its first use by reading
     the file's packets once and decoding both ends. Not for use by several threads at once, nor across a fork.
 
-    Raises:
-        VideoError: missing, empty, damaged beyond use, audio only or not a video; each says which.
-        UsageError: an unknown back end.
-        EnvironmentLacksError: the back end is not installed.
+    Raises VideoError for a file that is missing, empty, damaged beyond use, audio only or not a video, UsageError for
+    an unknown back end, EnvironmentLacksError where the back end is not installed.
     """
 
     def __init__(
@@ -56,9 +54,7 @@ class VideoReader(Closing):
     ) -> None:
         if backend not in BACKENDS:
             raise UsageError(f"Unknown video back end {backend!r}; there are: {', '.join(BACKENDS)}.")
-        self._path = Path(path)
-        self._threads = threads
-        self._backend = backend
+        self._path, self._threads = Path(path), threads
         self._closed = False
         self._decord: Any = None
         self.info: VideoInfo = probe(self._path, stream_index)
@@ -83,15 +79,11 @@ class VideoReader(Closing):
 
     @cached_property
     def _source(self) -> PyavSource:
-        return PyavSource(
-            self._path, stream_index=self.info.stream_index, index=self.frame_index, threads=self._threads
-        )
+        stream = self.info.stream_index
+        return PyavSource(self._path, stream_index=stream, index=self.frame_index, threads=self._threads)
 
     def adopt_index(self, index: FrameIndex) -> None:
-        """Use `index`, which an earlier reader made of the same file and stream; only before the first reading.
-
-        Raises UsageError where this reader has an index already.
-        """
+        """Use `index`, which an earlier reader made of the same file and stream; UsageError after the first reading."""
         if "frame_index" in self.__dict__:
             raise UsageError(f"The reader of {self._path} has its frame index already.", hint="Open a new VideoReader.")
         self.__dict__["frame_index"] = index
@@ -117,18 +109,14 @@ class VideoReader(Closing):
 
     @property
     def damage(self) -> tuple[str, ...]:
-        """Reasons why the file is not whole, as far as the index shows; empty = whole.
-
-        Damage inside the file shows when frames there are read, or in `count_by_decoding`.
-        """
+        """Reasons why the file is not whole; damage between its ends shows only when frames there are decoded."""
         return self.frame_index.damage
 
     def read(self, indices: Iterable[int]) -> npt.NDArray[np.uint8]:
         """Exactly the frames `indices`, in the order asked for, repeats allowed: uint8 [N, H, W, 3] RGB.
 
-        Raises:
-            FrameRangeError: an index outside 0 .. frame_count - 1 (negative ones too).
-            VideoError: a frame cannot be decoded; the reader stays usable.
+        Raises FrameRangeError for an index outside 0 .. frame_count - 1 (negative ones too), VideoError where a frame
+        cannot be decoded; the reader stays usable.
         """
         asked = self._checked(indices)
         out = np.empty((len(asked), self.info.height, self.info.width, 3), np.uint8)
@@ -144,11 +132,9 @@ class VideoReader(Closing):
         return out
 
     def frames(self, indices: Iterable[int] | None = None) -> Iterator[Frame]:
-        """Yield the frames `indices` (strictly ascending; None = all) with bounded memory, decoding each once.
+        """Yield the frames `indices` (None = all) with bounded memory, decoding each once.
 
-        Raises:
-            UsageError: indices are not strictly ascending.
-            FrameRangeError, VideoError: as `read`.
+        Raises UsageError for indices that are not strictly ascending, other errors as `read`.
         """
         wanted: Sequence[int]
         if indices is None:
@@ -176,19 +162,12 @@ class VideoReader(Closing):
         """Do nothing: every frame has memory of its own (see `gazetools.video.source.VideoSource`)."""
 
     def count_by_decoding(self) -> int:
-        """Decode the whole stream without making RGB, check every frame's time, and return how many came.
-
-        Raises VideoError naming the first frame that cannot be decoded. Always done by PyAV.
-        """
+        """Number of frames that PyAV decodes of the whole stream, times checked; VideoError names one that fails."""
         self._refuse_closed()
         return sum(1 for _ in self._source.frames(range(self.frame_count), skip=False))
 
     def luma_digests(self) -> npt.NDArray[np.uint32]:
-        """Decode the whole stream as `count_by_decoding` does: uint32 [frame_count], one sum per frame in order.
-
-        The CRC-32 of every eighth line of the first plane (luma, or packed RGB) as decoded: equal neighbours show the
-        same picture unless they differ in less than eight lines.
-        """
+        """The `luma_digest` of every frame, uint32 [frame_count], by decoding as `count_by_decoding` does."""
         self._refuse_closed()
         pairs = self._source.frames(range(self.frame_count), skip=False)
         return np.array([luma_digest(frame) for _, frame in pairs], dtype=np.uint32)

@@ -21,9 +21,7 @@ class DecodeFault(Exception):
 
     def __init__(self, frame_index: int, reason: str, *, packet: int | None) -> None:
         super().__init__(reason)
-        self.frame_index = frame_index
-        self.reason = reason
-        self.packet = packet
+        self.frame_index, self.reason, self.packet = frame_index, reason, packet
 
 
 class _BadPacket(Exception):
@@ -33,14 +31,13 @@ class _BadPacket(Exception):
 
 
 class DecodeSession:
-    """One open file with its decoder, always in a state known packet by packet.
+    """One open file with its decoder, always in a state known packet by packet; `pixels` as in `prepare_decoder`.
 
     With one thread an error belongs to the very packet that was fed, so frames decoded before it are still good
     (`careful`); with several threads a session ends at its first error and the caller tries again carefully.
     """
 
     def __init__(self, path: Path, *, stream_index: int, index: FrameIndex, threads: int, pixels: bool = True) -> None:
-        """`pixels`: False where only counts whether frames decode."""
         self._index = index
         self._av = import_av()
         self.careful = threads == 1
@@ -53,11 +50,9 @@ class DecodeSession:
         self._fault: _BadPacket | None = None
         self._ended = True
         self._ordinal = 0
-        self._skipping = False
-        self._interlaced = False
+        self._skipping = self._interlaced = False
 
     def close(self) -> None:
-        """Close the file."""
         self._ready.clear()
         self._ended = True
         self._feed.close()
@@ -68,12 +63,10 @@ class DecodeSession:
         self._ended = True
 
     def begin(self, key_number: int, *, preroll: int = 0, leading: bool = False) -> None:
-        """Start decoding so that everything from keyframe `key_number` of the index on is right.
+        """Start decoding so that everything from keyframe `key_number` (of `index.key_packets`) on is right.
 
-        Args:
-            key_number: position in `index.key_packets`.
-            preroll: keyframes to start earlier; what is decoded before `key_number` is neither delivered nor judged.
-            leading: feed the pictures that are shown before the keyframe where decoding starts.
+        Decoding starts `preroll` keyframes earlier, and what comes before `key_number` is neither delivered nor judged;
+        `leading` also feeds the pictures that are shown before the keyframe where decoding starts.
         """
         self._ready.clear()
         self._expected.clear()
@@ -105,15 +98,11 @@ class DecodeSession:
         return place >= max(self._feed.position, self._trusted) and int(self._index.pts[frame]) >= self._start_pts
 
     def deliver(self, wanted: Sequence[int], *, drain: bool, skip: bool) -> Iterator[tuple[int, Any]]:
-        """Yield (frame index, decoded frame) for the strictly ascending, reachable `wanted`.
+        """Yield (frame index, decoded frame) for the strictly ascending, reachable `wanted`, at least one.
 
-        Args:
-            wanted: frame indices; DecodeFault is raised for the first that does not come.
-            drain: empty the decoder after the last needed packet instead of feeding more; ends the session's run.
-            skip: let the decoder skip pictures that are neither wanted nor references.
+        DecodeFault is raised for the first that does not come. `drain` empties the decoder after the last needed packet
+        instead of feeding more, which ends the session's run; `skip` leaves out pictures neither wanted nor references.
         """
-        if len(wanted) == 0:
-            return
         last, last_packet = int(wanted[-1]), self._last_packet(wanted)
         chosen = wanted if isinstance(wanted, range) else frozenset(int(frame) for frame in wanted)
         may_skip = skip and not (self._index.ordinal or self._interlaced) and self._feed.context.name in _SKIPS_EXACTLY
@@ -224,9 +213,8 @@ class DecodeSession:
             while self._expected and self._expected[0] <= index:
                 owed = heapq.heappop(self._expected)
                 if owed != index:
-                    raise _BadPacket(
-                        f"frame {owed} was decoded but not delivered", int(self._index.packet_of_frame[owed])
-                    )
+                    packet = int(self._index.packet_of_frame[owed])
+                    raise _BadPacket(f"frame {owed} was decoded but not delivered", packet)
             self._ready[index] = frame
 
     def _identify(self, frame: Any) -> int | None:
@@ -238,8 +226,7 @@ class DecodeSession:
             return index
         if frame.pts is None:
             raise _BadPacket("a decoded frame carries no time", None)
-        index = self._index.frame_at(frame.pts)
-        if index >= 0:
+        if (index := self._index.frame_at(frame.pts)) >= 0:
             return index
         if frame.pts in self._index.ignored_pts:
             return None

@@ -24,22 +24,20 @@ def resample_position_embedding(
     native = config.native_grid
     if tuple(grid_hw) == (native, native):
         return stored_1nc
-    class_part, patch_part = stored_1nc[:, :1], stored_1nc[:, 1:]
-    grid_1chw = patch_part.reshape(1, native, native, -1).permute(0, 3, 1, 2)
+    grid_1chw = stored_1nc[:, 1:].reshape(1, native, native, -1).permute(0, 3, 1, 2)
     target: dict[str, Any] = {"size": tuple(grid_hw)}
     if config.interpolate_offset:
         target = {"scale_factor": tuple((n + config.interpolate_offset) / native for n in grid_hw)}
     resampled = F.interpolate(grid_1chw, mode="bicubic", antialias=config.interpolate_antialias, **target)
     if tuple(resampled.shape[-2:]) != tuple(grid_hw):
         raise AssertionError(f"position embedding became {tuple(resampled.shape[-2:])}, wanted {tuple(grid_hw)}")
-    return torch.cat((class_part, resampled.flatten(2).transpose(1, 2)), dim=1)
+    return torch.cat((stored_1nc[:, :1], resampled.flatten(2).transpose(1, 2)), dim=1)
 
 
 def build_backbone(config: BackboneConfig, in_size: tuple[int, int], hub_tensors: dict[str, torch.Tensor]) -> nn.Module:
-    """A Dinov2Model for inputs of `in_size` (height, width) from tensors with the hub's key names.
+    """A Dinov2Model for inputs of `in_size` (height, width) that takes over tensors with the hub's key names.
 
-    `hub_tensors` must be complete (see `checkpoints.py`); the mask token is not needed. No weight is
-    initialised or copied: the model takes the tensors over.
+    All must be there but the mask token. No weight is initialised or copied.
     """
     from transformers import Dinov2Config, Dinov2Model
     from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
@@ -65,8 +63,8 @@ def build_backbone(config: BackboneConfig, in_size: tuple[int, int], hub_tensors
     with torch.device("meta"):
         model = Dinov2Model(settings)
         model.embeddings = FixedGridEmbeddings(settings)
-    tensors = dict(hub_tensors)
-    tensors["pos_embed"] = resample_position_embedding(tensors["pos_embed"], config, grid_hw)
+    resampled = resample_position_embedding(hub_tensors["pos_embed"], config, grid_hw)
+    tensors = hub_tensors | {"pos_embed": resampled}
     model.load_state_dict(_transformers_names(tensors, config, set(model.state_dict())), strict=True, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -112,8 +110,7 @@ def hub_shapes(config: BackboneConfig) -> dict[str, tuple[int, ...]]:
 def transformers_key_table(config: BackboneConfig, *, nested_attention: bool) -> dict[str, tuple[str, int | None]]:
     """transformers' key -> (hub key, third of a fused qkv tensor or None).
 
-    `nested_attention` chooses the names of model files on disk and of transformers before 5.x's flat attention
-    (`attention.attention.query`), else `attention.q_proj`.
+    With `nested_attention`, as on disk and before transformers 5: `attention.attention.query`, not `attention.q_proj`.
     """
     table: dict[str, tuple[str, int | None]] = {
         "embeddings.cls_token": ("cls_token", None),

@@ -41,9 +41,8 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"The weight file {path} {what}.", hint="Give the path of a file.", path=str(path))
     suffix = path.suffix.lower()
     if suffix != ".safetensors" and suffix not in _PICKLE_SUFFIXES:
-        raise CheckpointError(
-            f"{path}: weight files end in .safetensors, .pt or .pth, not in {path.suffix!r}.", path=str(path)
-        )
+        what = f"weight files end in .safetensors, .pt or .pth, not in {path.suffix!r}"
+        raise CheckpointError(f"{path}: {what}.", path=str(path))
     try:
         if suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -75,9 +74,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a .safetensors file: {_first_line(error)}{_looks_like(Path(path))}", path=str(path)
-        ) from error
+        reason = _first_line(error) + _looks_like(Path(path))
+        raise CheckpointError(f"{path} is not a .safetensors file: {reason}", path=str(path)) from error
 
 
 def read_transformers_folder(folder: Path, config: BackboneConfig) -> WeightFile:

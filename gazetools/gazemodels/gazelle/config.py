@@ -18,10 +18,7 @@ PIXELS = Annotated[int, Field(ge=1, le=4096)]
 
 
 class BackboneConfig(StrictModel):
-    """A DINOv2 vision transformer without register tokens.
-
-    The numbers of the released ones are those of facebookresearch/dinov2, `dinov2/hub/backbones.py`.
-    """
+    """A DINOv2 vision transformer without register tokens; numbers as in facebookresearch/dinov2's hub/backbones.py."""
 
     name: str
     embed_dim: DIMENSION
@@ -109,7 +106,6 @@ DINOV2_BACKBONES = {
     "dinov2_vitl14": BackboneConfig(name="dinov2_vitl14", embed_dim=1024, depth=24, num_heads=16),
 }
 
-
 TINY_MODEL = GazelleConfig(
     name="gazelle_tiny",
     backbone=BackboneConfig(name="dinov2_tiny14", embed_dim=128, depth=5, num_heads=4, native_grid=16),
@@ -124,8 +120,7 @@ TINY_MODEL = GazelleConfig(
 _GAZELLE_RELEASE = "https://github.com/fkryan/gazelle/releases/download/v1.0.0"
 _DINOV2_RELEASE = "https://dl.fbaipublicfiles.com/dinov2"
 
-DECODER_URLS = {
-    # From fkryan/gazelle's hubconf.py; the first has another file name than the other three.
+DECODER_URLS = {  # from fkryan/gazelle's hubconf.py
     "gazelle_dinov2_vitb14": f"{_GAZELLE_RELEASE}/gazelle_dinov2_vitb14_hub.pt",
     "gazelle_dinov2_vitl14": f"{_GAZELLE_RELEASE}/gazelle_dinov2_vitl14.pt",
     "gazelle_dinov2_vitb14_inout": f"{_GAZELLE_RELEASE}/gazelle_dinov2_vitb14_inout.pt",

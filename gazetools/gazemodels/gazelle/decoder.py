@@ -1,7 +1,6 @@
 """Gaze-LLE's decoder: prompt the scene tokens with head maps, three transformer blocks, heatmap and in/out heads.
 
-Written after the description and the public code of fkryan/gazelle (`gazelle/model.py`); parameter names are those of
-its checkpoints.
+Written after fkryan/gazelle's description and public code (`gazelle/model.py`), with its checkpoints' parameter names.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from gazetools.gazemodels.gazelle.config import GazelleConfig
 from gazetools.gazemodels.gazelle.preprocess import resize_antialiased
 
 LAYER_NORM_EPS = 1e-5
-"""Epsilon of the decoder's blocks. The released weights were trained with nn.LayerNorm's 1e-5 (timm up to 1.0.15);
-timm from 1.0.16 on would make it 1e-6."""
+"""Epsilon of the blocks that the released weights were trained with (timm up to 1.0.15; later it would be 1e-6)."""
 
 INOUT_HIDDEN = 128
 
@@ -89,8 +87,8 @@ class Block(nn.Module):
 class HeatmapHead(nn.Module):
     """A transposed 2x2 convolution of stride 2, a 1x1 convolution to one channel, a sigmoid.
 
-    Nothing non-linear lies between the convolutions, so they are applied as the one linear map from a token to its
-    2x2 pixels that they amount to (difference 1e-7, a twelfth of the time on a CPU).
+    The convolutions are applied as the one linear map from a token to its 2x2 pixels that they amount to (difference
+    1e-7, a twelfth of the time on a CPU).
     """
 
     def __init__(self, dim: int) -> None:
@@ -130,15 +128,13 @@ class GazeDecoder(nn.Module):
     def __init__(self, config: GazelleConfig) -> None:
         super().__init__()
         dim = config.dim
-        self.grid = config.grid
-        self.out_size = config.out_size
+        self.grid, self.out_size = config.grid, config.out_size
         self.register_buffer("pos_embed", torch.empty(dim, *config.grid))
         self.linear = nn.Conv2d(config.backbone.embed_dim, dim, 1)
         self.head_token = nn.Embedding(1, dim)
         self.inout_token = nn.Embedding(1, dim) if config.inout else None
-        self.transformer = nn.Sequential(
-            *(Block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers))
-        )
+        blocks = (Block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers))
+        self.transformer = nn.Sequential(*blocks)
         self.heatmap_head = HeatmapHead(dim)
         self.inout_head = InoutHead(dim) if config.inout else None
 

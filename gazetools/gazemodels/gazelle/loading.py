@@ -76,17 +76,15 @@ def load_model(
             `gazetools.gazemodels.gazelle.packed`.
         progress: shows downloads.
 
-    Raises:
-        CheckpointError: weights that do not fit, with every missing, unexpected and mis-shaped tensor (exit 2).
-        EnvironmentLacksError: no weights and no network, or no such device, with the remedy (exit 3).
-        UsageError: an unknown name, dtype, device or in_size (exit 2).
+    Raises CheckpointError for weights that do not fit, with every missing, unexpected and mis-shaped tensor (exit 2),
+    EnvironmentLacksError without weights and network or the device, with the remedy (exit 3), UsageError for an unknown
+    name, dtype, device or in_size (exit 2).
     """
     if preprocess not in ("exact", "fast"):
         raise UsageError(f"preprocess={preprocess!r} is neither 'exact' nor 'fast'.")
     torch_device = resolve_device(device)
     torch_dtype = resolve_dtype(dtype, torch_device)
-    own_checkpoint = None if checkpoint is None else Path(checkpoint)
-    own_backbone = None if backbone is None else Path(backbone)
+    own_checkpoint, own_backbone = (None if path is None else Path(path) for path in (checkpoint, backbone))
     fetch = partial(obtain, offline=offline, progress=progress)
     config, checkpoint_file = _find_decoder(os.fspath(name_or_path), own_checkpoint, own_backbone, fetch)
     if in_size is not None:
@@ -161,9 +159,8 @@ def _self_describing(path: Path, checkpoint: Path | None) -> tuple[GazelleConfig
         )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise CheckpointError(
-            f"The model file {path} {what}.", hint=f"Known names: {', '.join([*RELEASED_MODELS, TINY_MODEL.name])}."
-        )
+        known = ", ".join([*RELEASED_MODELS, TINY_MODEL.name])
+        raise CheckpointError(f"The model file {path} {what}.", hint=f"Known names: {known}.")
     config = config_from_metadata(read_metadata(path), path=str(path))
     if config is None:
         raise CheckpointError(

@@ -50,8 +50,14 @@ def decoder_and_backbone(
         problems.compare(inside, hub_shapes(config.backbone), prefix=BACKBONE_PREFIX)
     hub = _hub_names(backbone, config.backbone, problems) if backbone is not None else inside
     problems.raise_if_any(config, checkpoint, backbone)
-    if inside and backbone is not None:
-        _require_equal(inside, hub, checkpoint.path, backbone.path)
+    if backbone is not None:
+        different = [key for key, value in inside.items() if key in hub and not torch.equal(value, hub[key])]
+        if different:
+            raise CheckpointError(
+                f"{checkpoint.path} has a backbone of its own that differs from {backbone.path} in {len(different)} "
+                f"tensors: {shorten(different)}.",
+                hint="Leave out --backbone to use the checkpoint's own, or give a checkpoint of the decoder alone.",
+            )
     if own_grid != config.grid:
         decoder["pos_embed"] = _other_position_embedding(decoder["pos_embed"], config, checkpoint.path)
     hub.pop("mask_token", None)  # used in pre-training only
@@ -62,12 +68,8 @@ class _Problems:
     """What is wrong with the tensors of one or two files, collected for a single error."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, list[str]] = {
-            "missing": [],
-            "unexpected": [],
-            "mis-shaped": [],
-            "with NaN or infinity": [],
-        }
+        names = ("missing", "unexpected", "mis-shaped", "with NaN or infinity")
+        self._keys: dict[str, list[str]] = {name: [] for name in names}
 
     def compare(
         self, found: Mapping[str, torch.Tensor], expected: Mapping[str, tuple[int, ...]], *, prefix: str = ""
@@ -164,15 +166,3 @@ def _other_position_embedding(stored: torch.Tensor, config: GazelleConfig, path:
             path=str(path),
         )
     return sincos_position_embedding(config.dim, config.grid)
-
-
-def _require_equal(
-    inside: dict[str, torch.Tensor], given: dict[str, torch.Tensor], checkpoint: Path, backbone: Path
-) -> None:
-    different = [key for key, value in inside.items() if key in given and not torch.equal(value, given[key])]
-    if different:
-        raise CheckpointError(
-            f"{checkpoint} has a backbone of its own that differs from {backbone} in {len(different)} tensors: "
-            f"{shorten(different)}.",
-            hint="Leave out --backbone to use the checkpoint's own, or give a checkpoint of the decoder alone.",
-        )

@@ -44,9 +44,7 @@ class GazelleModel:
         self.settings: dict[str, Any] = config.model_dump()
         self.backbone = backbone.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.decoder = decoder.to(device).to_dtype(dtype).eval().requires_grad_(False)
-        self.weights_sha256 = weights_sha256
-        self.device = device
-        self.dtype = dtype
+        self.weights_sha256, self.device, self.dtype = weights_sha256, device, dtype
         self.preprocess_kind: PreprocessKind = preprocess_kind
         self.implementation = f"gazetools {__version__}"
 
@@ -81,12 +79,10 @@ class GazelleModel:
 
         Args:
             images: uint8 [B, H, W, 3] RGB of any size (numpy or torch), or float [B, 3, *in_size], preprocessed.
-            boxes: for each image a list of head boxes (x0, y0, x1, y1) as fractions of the frame, or None for a person
-                without a known head. A list may be empty: that image gives no row and costs nothing. A box beyond the
-                frame's edge is cut there; one that marks no cell acts as None (see `head_cells`).
+            boxes: for each image a list, maybe empty, of head boxes (x0, y0, x1, y1) as fractions of the frame, or None
+                for a person without a known head. A box is cut at the frame's edge; one without cells acts as None.
 
-        Raises:
-            UsageError: images of another shape or type, or a box that is swapped, NaN or in pixels.
+        Raises UsageError for images of another shape or type, or a box that is swapped, NaN or in pixels.
         """
         frames = as_tensor(images)
         if len(boxes) != len(frames):

@@ -33,9 +33,8 @@ class PackedLinear(nn.Module):
 def pays(kind: PackKind, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether to pack; `auto` decides by the kind of CPU, so that equal machines compute equal numbers.
 
-    On an AVX-512 machine (AMD Zen 5) MKL, which torch calls otherwise, reached 42 % of the peak and oneDNN 74 %; on
-    AVX2 (AMD Zen 3) oneDNN is the slower one, 3.94 against 3.77 CPU seconds per vitb14 frame
-    (`benchmarks/gazelle_model.py --pack on off --threads 1` measures it).
+    oneDNN reached 74 % of the peak on AVX-512 (AMD Zen 5), torch's MKL 42 %; on AVX2 (AMD Zen 3) oneDNN is the slower
+    one, 3.94 against 3.77 CPU seconds per vitb14 frame (`benchmarks/gazelle_model.py --pack on off --threads 1`).
     """
     if kind == "off" or device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False

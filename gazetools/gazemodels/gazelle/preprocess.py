@@ -29,14 +29,10 @@ def preprocess(images_bhwc: torch.Tensor, in_size: tuple[int, int], *, kind: Pre
     resize is linear and its weights add up to one, so normalising after it gives the same numbers (8e-7 measured).
     The frame is squashed to `in_size`, not padded: normalised coordinates stay right, pixel ratios do not.
 
-    Args:
-        images_bhwc: uint8 [B, H, W, 3], RGB, any size, on any device.
-        in_size: (height, width) of the result.
-        kind: `exact` resizes floats: within 3e-5 of float64. `fast` resizes the uint8 values on the CPU, rounded to
-            levels: within one level of 255 (at most 0.018 after normalising, mean 0.004), five times as fast for
-            large frames. On a GPU `fast` is computed as `exact`, which costs little there.
-
-    Returns float32 [B, 3, height, width] on the device of the input. Raises as `check_frames`.
+    From uint8 [B, H, W, 3] of any size to float32 [B, 3, height, width] on the same device; errors as `check_frames`.
+    `exact` resizes floats: within 3e-5 of float64. `fast` resizes the uint8 values on the CPU, rounded to levels:
+    within one level of 255 (at most 0.018 after normalising, mean 0.004), five times as fast for large frames. On a GPU
+    `fast` is computed as `exact`, which costs little there.
     """
     check_frames(images_bhwc)
     batch, height, width, _ = images_bhwc.shape
@@ -71,9 +67,9 @@ def as_tensor(images: Images) -> torch.Tensor:
             f"images must be one uint8 or float array or tensor, not {getattr(images, 'dtype', type(images).__name__)}."
         )
     if frames.ndim != 4 or not (frames.dtype == torch.uint8 or frames.is_floating_point()):
+        found = f"{frames.dtype} {list(frames.shape)}"
         raise UsageError(
-            f"images must be uint8 [B, H, W, 3] or float [B, 3, height, width], not {frames.dtype} "
-            f"{list(frames.shape)}.",
+            f"images must be uint8 [B, H, W, 3] or float [B, 3, height, width], not {found}.",
             hint="One frame needs a leading axis: frame[None].",
         )
     return frames

@@ -43,23 +43,18 @@ def check_box(box: Sequence[float], *, where: str = "box") -> BoxXyxy:
 
 
 def box_cells(box: BoxXyxy, grid_hw: tuple[int, int]) -> CellsXyxy:
-    """The cells that `box` marks in the head map.
+    """The cells that `box` marks in the head map; none where the box is smaller than the rounding.
 
     Corners are rounded half to even and cut at the frame's edges, as in fkryan/gazelle (`gazelle/model.py`,
-    get_input_head_maps), except left of or above the frame: there the original takes the negative number for a Python
-    slice and gets an empty map or a strip at the far edge. Empty where the box is smaller than the rounding.
+    get_input_head_maps), where however a negative number, left of or above the frame, is a slice from the far edge.
 
     >>> box_cells((0.3125, 0.0625, 0.4375, 0.1875), (8, 8))  # 2.5, 0.5, 3.5, 1.5 cells
     (2, 0, 4, 2)
     """
     rows, columns = grid_hw
-    x0, y0, x1, y1 = box
-    return (
-        min(max(round(x0 * columns), 0), columns),
-        min(max(round(y0 * rows), 0), rows),
-        min(max(round(x1 * columns), 0), columns),
-        min(max(round(y1 * rows), 0), rows),
-    )
+    x0, x1 = (min(max(round(x * columns), 0), columns) for x in box[::2])
+    y0, y1 = (min(max(round(y * rows), 0), rows) for y in box[1::2])
+    return x0, y0, x1, y1
 
 
 def is_empty(cells: CellsXyxy) -> bool:
@@ -71,8 +66,7 @@ def is_empty(cells: CellsXyxy) -> bool:
 def grow_to_cell(box: BoxXyxy, grid_hw: tuple[int, int]) -> BoxXyxy:
     """The smallest change of `box` after which it marks at least one cell of the grid.
 
-    A direction in which the box already covers a cell stays as it is. In the others the box becomes exactly the cell
-    that holds its centre (the first or last one if the centre lies outside the frame).
+    A side that covers no cell becomes the cell that holds its centre (the first or last one outside the frame).
 
     >>> grow_to_cell((0.40, 0.40, 0.43, 0.43), (8, 8))  # 3.2 to 3.44 cells: rounds to nothing
     (0.375, 0.375, 0.5, 0.5)
