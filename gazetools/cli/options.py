@@ -27,9 +27,8 @@ Command = Callable[..., int]
 def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) -> Callable[[Command], Command]:
     """Replace each parameter of a command whose annotation is one of `models` by a flag per field of that model.
 
-    The command that results parses the flags, validates them as the model (UsageError with all problems at once) and
-    calls the decorated function with the model. It has `--json` too, and `--config` where it has many options.
-    `more` are flags that the function takes as `**` keyword arguments.
+    The function is called with the model, or UsageError has all problems at once. The command has `--json` too, and
+    `--config` where it has many options. `more` are flags that the function takes as `**` keyword arguments.
 
     >>> @options(PackOptions)
     ... def pack_command(store: Annotated[Path, typer.Argument()], options: PackOptions) -> int: ...
@@ -91,10 +90,7 @@ def _flag(name: str, field: FieldInfo, docstring: str) -> inspect.Parameter:
 
 
 def help_text(docstring: str, field: FieldInfo) -> str:
-    """The first paragraph of a field's docstring on one line, without backticks, and the limits of a number.
-
-    That a number is not negative, or at least 1, goes without saying.
-    """
+    """The first paragraph of a field's docstring on one line, without backticks, and the limits above 1 of a number."""
     text = " ".join(docstring.split("\n\n", 1)[0].replace("`", "").split())
     words = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
     found = [(type(one), *dataclasses.astuple(one)) for one in field.metadata if type(one) in words]

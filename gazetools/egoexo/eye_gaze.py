@@ -90,9 +90,7 @@ def vergence_to_gaze(
 def read_eye_gaze(path: Path) -> EyeGaze:
     """Read `general_eye_gaze.csv` or `personalized_eye_gaze.csv` of either generation; the header says which.
 
-    A depth counts where it is finite, > 0 and <= 6 m and, with two yaws, the eyes converge by at least 0.75 degrees;
-    `depth_m` itself is not trusted there: files print one even for diverging eyes.
-
+    A depth counts where it is > 0 and <= 6 m; with two yaws it is computed, for eyes that converge by 0.75 degrees.
     Raises DataFileError naming file and row for cells that are no numbers, angles in degrees, and missing columns.
     """
     table = read_table(
@@ -172,11 +170,7 @@ class Gaze2d:
     """[S, 2] pixels of the 1408x1408 picture; NaN where unknown."""
 
     def of_frames(self, frame_count: int, times_us: Times | None) -> Floats:
-        """Pixels [frame_count, 2]: by time (within 60 ms) where the frames' times are known, else row (i + 1) // 3.
-
-        The rule by row is the official tutorial's: gaze has 10 Hz, each row stands for three frames, and the first of
-        these copies is dropped.
-        """
+        """Pixels [frame_count, 2]: by time (within 60 ms) where known, else row (i + 1) // 3, as the tutorial does."""
         if times_us is not None and (self.times_us >= 0).all() and len(self.times_us):
             rows, _ = nearest_samples(self.times_us, times_us)
         else:

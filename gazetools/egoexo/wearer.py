@@ -36,7 +36,6 @@ class WearerTrack:
     times: FrameTimes
     cpf: Poses
     known: npt.NDArray[np.bool_]
-    """[N]"""
     counts: dict[str, int]
     """Frames without a pose, by reason."""
 
@@ -44,8 +43,7 @@ class WearerTrack:
 def frame_times(take: Take, frame_count: int) -> FrameTimes:
     """Row `timesync_start_idx + i` of timesync.csv is frame i; the wearer's RGB stream gives the time.
 
-    The decoded frame count must be `end - start` or differ from it by at most 1: published sources disagree on which
-    of the three is right. Raises DataFileError for any other count, and where the file or its columns are missing.
+    DataFileError: the file or its columns are missing, or the frame count differs from `end - start` by more than 1.
     """
     start, end = take.timesync_start, take.timesync_end
     if start is None or end is None or not 0 <= start < end:

@@ -33,17 +33,11 @@ def run(
 
     Anybody who reaches a Ray port can run code as you. So tokens are always on (`RAY_AUTH_MODE=token`): a local cluster
     gets a token of its own and listens on 127.0.0.1 only; a running cluster must have the same token as this process
-    (`RAY_AUTH_TOKEN_PATH`, `RAY_AUTH_TOKEN` or `~/.ray/auth_token`).
+    (`RAY_AUTH_TOKEN_PATH`, `RAY_AUTH_TOKEN` or `~/.ray/auth_token`). All nodes share inputs, weights and store.
 
-    Args:
-        inputs: as for `extract`. They, the weights and the store are on a file system that all nodes share.
-        options: one device (`auto`, `cpu` or `cuda`) for all workers and no `shard`.
-
-    Raises:
-        UsageError: as `extract`, or options that do not go with this engine.
-        EnvironmentLacksError: ray is missing, the cluster does not answer or refuses the token, has no room for a
-            worker, or a node does not see the files.
-        FaultError: as `extract`.
+    Raises UsageError and FaultError as `extract`, UsageError for options that do not go with this engine, and
+    EnvironmentLacksError where ray is missing, the cluster does not answer, refuses the token or has no room for a
+    worker, or a node does not see the files.
     """
     if options.shard is not None:
         raise UsageError("--engine ray shares the work out itself.", hint="Leave out --shard.")

@@ -28,8 +28,7 @@ _SHARE_OF_TIME = 0.01
 class Reporter:
     """Writes the run's report as results come in.
 
-    A run without shards owns `extract_report.json`. A shard writes `.reports/<digest>_I_of_N.json`, and all reports
-    of the same plan are merged into `extract_report.json`: it is whole when the last shard has ended, in any order.
+    A shard writes `.reports/<digest>_I_of_N.json` and merges all reports of its plan into `extract_report.json`.
     """
 
     def __init__(self, store: Path, options: ExtractOptions, items: Sequence[VideoItem], plan_digest: str) -> None:

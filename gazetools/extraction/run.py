@@ -66,11 +66,9 @@ def extract(
     Args:
         inputs: files, folders (recursive), globs or `@list.txt`.
         output: the store folder. Finished videos in it are kept, so the same call resumes an interrupted run.
-        options: all settings; or give fields of `ExtractOptions` as keyword arguments.
-        progress: receives the number of frames done.
+        options: all settings; or give its fields as keyword arguments, such as `heads="file:boxes.csv"`.
         decoding: how frames are decoded, for readers of other formats; None: as the options say.
         workers: workers of an engine; None: this process, or one process per device.
-        settings: fields of `ExtractOptions`, such as `heads="file:boxes.csv"`.
 
     Returns:
         The report that is also written to `output/extract_report.json`: every input, the failed ones with reasons.
@@ -242,16 +240,11 @@ def plan(
     items = plan_inputs(listed, takes=options.takes, cameras=options.cameras, views=options.views)
     videos = {item.video_id: item.path for item in items if item.problem is None}
     head_files = open_heads(options, list(videos), videos=videos) if videos else None
-    if head_files and len(items) == 1:
-        _check_single_box_file(items[0], options, head_files)
+    if head_files and len(items) == 1:  # the only box file must fit the only video
+        try:
+            with Decoder(decode_settings(options)) as decoder, decoder.open(items[0].path, batch_size=1) as reader:
+                width, height, frame_count = reader.info.width, reader.info.height, reader.frame_count
+        except VideoError:
+            return items, head_files  # a broken video is a failed item of the run, not wrong usage
+        heads_for_video(options, head_files, items[0].video_id, width=width, height=height, frame_count=frame_count)
     return items, head_files
-
-
-def _check_single_box_file(item: VideoItem, options: ExtractOptions, head_files: dict[str, Path]) -> None:
-    """Raise HeadsError or UsageError where the only box file does not fit the only video."""
-    try:
-        with Decoder(decode_settings(options)) as decoder, decoder.open(item.path, batch_size=1) as reader:
-            width, height, frame_count = reader.info.width, reader.info.height, reader.frame_count
-    except VideoError:
-        return  # a broken video is a failed item of the run, not wrong usage
-    heads_for_video(options, head_files, item.video_id, width=width, height=height, frame_count=frame_count)

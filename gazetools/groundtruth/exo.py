@@ -35,10 +35,9 @@ _WHOLE_FRAME = np.array([0.0, 0.0, 1.0, 1.0])
 def exo_targets(reader: VideoSource, frames: npt.NDArray[np.int64], *, options: GroundTruthOptions) -> Targets:
     """The wearer's gaze target at the `frames` of an exo video of Ego-Exo4D.
 
-    A frame has a row where its time, the wearer's pose and a gaze sample within 60 ms are known. A target that is not
-    in the picture has a map of zeros and inout 0; whether something hides it is not known. Without a credible depth
-    the policy `options.unknown_depth` decides, and inout is NaN where only part of the segment is in the picture.
-    Raises DataFileError or HeadsError where geometry or eye tracking can't be used.
+    A frame has a row where its time, the wearer's pose and a gaze sample within 60 ms are known. A target outside the
+    picture has a map of zeros and inout 0. Without a credible depth `options.unknown_depth` decides; inout is NaN where
+    only part of the segment is inside. Raises DataFileError or HeadsError where the recordings can't be used.
     """
     info = reader.info
     view = exo_view(Path(info.path), width=info.width, height=info.height, frame_count=reader.frame_count)
@@ -162,7 +161,7 @@ class _Segments:
     """[N] 1 inside the picture, 0 outside, NaN partly inside or not wanted."""
 
     def render(self, frames: Cells) -> npt.NDArray[np.float16]:
-        """Maps of some frames."""
+        """Maps [n, 64, 64] of some frames."""
         lengths = self.start[frames + 1] - self.start[frames]
         owner = np.repeat(np.arange(len(frames)), lengths)
         within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

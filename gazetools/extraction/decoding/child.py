@@ -22,8 +22,6 @@ from gazetools.schemas.video import Frame
 
 OUT_OF_MEMORY_EXIT = 77
 """Exit code of the child where its memory limit or the machine's memory ran out; a new child may succeed."""
-
-
 _AHEAD_BYTES = 256 << 20
 """Most memory for frames that are read ahead."""
 

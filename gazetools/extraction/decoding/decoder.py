@@ -24,7 +24,6 @@ class ReadAhead:
     """The frames of a video that will probably be requested first; the video need not be open yet."""
 
     frames: int
-    """Number of frames to decode ahead."""
     fps: float | None = None
     stride: int | None = None
     start: float | None = None
@@ -66,10 +65,9 @@ class Decoder(Closing):
         return ChildReader(self._present, path, batch_size=batch_size, opening=True)
 
     def open_ahead(self, path: Path, read_ahead: ReadAhead | None = None) -> None:
-        """Begin to open the video that comes next in the other process, so that `open` need not wait for it.
+        """Begin to open the next video in the other process, and to decode its first frames with `read_ahead`.
 
-        With `read_ahead` its first frames are decoded too. Errors are raised by `open` or when frames are read. A wrong
-        guess costs only this work.
+        Errors are raised by `open` or when frames are read. A wrong guess costs only this work.
         """
         if self._opening == path:
             return

@@ -64,8 +64,7 @@ class PinnedStaging:
     def to_device(self, frames: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
         """Frames [H, W, 3] of one size as uint8 [B, H, W, 3] on the device.
 
-        When this returns the frames have been read and may be overwritten. The last copies may still be running; work
-        that is submitted to the device afterwards waits for them.
+        Then the frames may be overwritten; work that is submitted to the device afterwards waits for the last copies.
         """
         height, width, channels = frames[0].shape
         size = frames[0].nbytes
