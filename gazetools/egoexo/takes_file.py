@@ -174,13 +174,17 @@ def _cameras(
 
 def _camera(camera_id: str, relative: Any, folder: Path | None, *, ego: bool, problem: str | None) -> CameraVideo:
     """One camera; a path that can't be used becomes its `problem`."""
-    path = None
+    path: Path | None = None
     try:
         if not isinstance(relative, str):
             raise DataFileError(f"its relative_path is {_shown(relative)}, not a path")
         name = Path(check_video_id(relative)).stem
         if folder is not None:
-            path = _downloaded(folder, path_of_id(folder, relative, ""))
+            path = path_of_id(folder, relative, "")
+            if not path.is_file():
+                found = (folder / "frame_aligned_videos/downscaled").glob(f"*/{path.name}")
+                smaller = (one for one in found if one.parent.name.isdigit())
+                path = max(smaller, key=lambda one: int(one.parent.name), default=None)
     except UsageError as error:
         name, problem = camera_id, problem or error.message.rstrip(".")
     return CameraVideo(
@@ -190,12 +194,3 @@ def _camera(camera_id: str, relative: Any, folder: Path | None, *, ego: bool, pr
         path=None if problem else path,
         problem=problem and f"{TAKES_NAME}: camera {camera_id}: {problem}",
     )
-
-
-def _downloaded(folder: Path, path: Path) -> Path | None:
-    """The full-size file, else the largest down-scaled one, else None."""
-    if path.is_file():
-        return path
-    found = (folder / "frame_aligned_videos/downscaled").glob(f"*/{path.name}")
-    smaller = (one for one in found if one.parent.name.isdigit())
-    return max(smaller, key=lambda one: int(one.parent.name), default=None)

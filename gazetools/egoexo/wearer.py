@@ -41,10 +41,7 @@ class WearerTrack:
 
 
 def frame_times(take: Take, frame_count: int) -> FrameTimes:
-    """Row `timesync_start_idx + i` of timesync.csv is frame i; the wearer's RGB stream gives the time.
-
-    DataFileError: the file or its columns are missing, or the frame count differs from `end - start` by more than 1.
-    """
+    """Row `timesync_start_idx + i` is frame i; DataFileError: no file or column, or over 1 frame from `end - start`."""
     start, end = take.timesync_start, take.timesync_end
     if start is None or end is None or not 0 <= start < end:
         raise DataFileError(
@@ -77,10 +74,7 @@ def frame_times(take: Take, frame_count: int) -> FrameTimes:
 
 
 def wearer_track(take: Take, frame_count: int, *, graph_uid: str) -> WearerTrack:
-    """The wearer's central pupil frame at each of `frame_count` frames, in the world `graph_uid` of the cameras.
-
-    Raises DataFileError: a file is missing or damaged, worlds differ, or timesync.csv and trajectory don't overlap.
-    """
+    """The wearer's poses in the world `graph_uid`; DataFileError: a bad file, other worlds, times that don't meet."""
     path = take.require(take.trajectory, "take_trajectory")
     take.require(take.timesync, "captures")
     stamps = (path.stat().st_mtime_ns, path.stat().st_size, take.timesync.stat().st_mtime_ns)

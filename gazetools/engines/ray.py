@@ -62,10 +62,7 @@ def run(
 
 
 def _sizes(resources: dict[str, float], device: str, wanted: RayOptions) -> tuple[str, RayOptions]:
-    """The device, and `wanted` with GPUs per worker and workers set, for a cluster of these resources.
-
-    Raises UsageError where device and GPUs contradict each other, EnvironmentLacksError where there is no such GPU.
-    """
+    """Device, and `wanted` with GPUs and workers; UsageError: they contradict, EnvironmentLacksError: no such GPU."""
     cluster_gpus = int(resources.get("GPU", 0))
     if device == "auto":
         device = "cuda" if wanted.gpus or (wanted.gpus is None and cluster_gpus) else "cpu"
@@ -120,10 +117,7 @@ def _connected(wanted: RayOptions, progress: Progress) -> Iterator[Any]:
 
 @contextmanager
 def _environment(*, local: bool) -> Iterator[None]:
-    """Set what Ray reads from the environment, for the length of the block.
-
-    Raises UsageError where the user has turned tokens off.
-    """
+    """Set what Ray reads from the environment for the block; UsageError where the user has turned tokens off."""
     mode = os.environ.get("RAY_AUTH_MODE", "token")
     if mode.lower() == "disabled":
         raise UsageError(

@@ -96,10 +96,7 @@ def need_of_video(video: VideoWork, store: Path, heatmap_shape: tuple[int, int])
 
 
 def check_space_for_video(tools: WorkerTools, video: VideoWork) -> None:
-    """Raise FaultError where the store has no room for `video`.
-
-    Where the disk is nearly full, waits until the previous store file is written and its pieces give room back.
-    """
+    """Raise FaultError where `video` has no room; on a nearly full disk, wait for the previous store file first."""
     store, heatmap_shape = tools.store, tools.runner.heatmap_shape
     need = need_of_video(video, store, heatmap_shape)
     if free_space(store).bytes < 2 * need.bytes + _PLENTY_BYTES:

@@ -210,10 +210,7 @@ def decode_settings(options: ExtractOptions) -> DecodeSettings:
 
 
 def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, workers: int) -> tuple[list[Task], str]:
-    """Tasks of this shard, longest first, and a digest of the plan that all shards share.
-
-    A single worker does the videos in their order: nothing needs to be balanced, so no file is opened.
-    """
+    """Tasks of this shard, longest first (in order for a single worker), and the plan's digest that shards share."""
     index, count = order.options.shard_index_and_count
     if count == workers == 1:
         tasks = [Task(item=item, cost=cost_by_size(item.path)) for item in items]
@@ -232,10 +229,7 @@ def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, wo
 def plan(
     inputs: str | Path | Sequence[str | Path], options: ExtractOptions
 ) -> tuple[list[VideoItem], dict[str, Path] | None]:
-    """The videos of all inputs, and the box file of each video id (None: no boxes).
-
-    Raises UsageError for inputs and boxes that can't be used.
-    """
+    """The videos of all inputs, and each video id's box file (None: no boxes); UsageError: they can't be used."""
     listed = [inputs] if isinstance(inputs, str | Path) else inputs
     items = plan_inputs(listed, takes=options.takes, cameras=options.cameras, views=options.views)
     videos = {item.video_id: item.path for item in items if item.problem is None}

@@ -84,8 +84,7 @@ def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) 
     Of a share only its own pieces are made; whoever makes the last missing piece of the video joins all of them.
     `ahead` is the video that probably follows; it is opened while this one is computed.
 
-    Raises VideoError, HeadsError or UsageError where this video can't be done, BusyError while another process works
-    on it, FaultError where the run must stop.
+    VideoError, HeadsError, UsageError: it can't be done; BusyError: another process has it; FaultError: the run stops.
     """
     began = time.monotonic()
     item, store = task.item, tools.store

@@ -47,7 +47,12 @@ def exo_targets(reader: VideoSource, frames: npt.NDArray[np.int64], *, options: 
     depth, quality = _depths(view, rays, options)
     unknown = quality == DepthQuality.UNKNOWN
     kept = rays.usable & (~unknown | (options.unknown_depth != "skip"))
-    aims = _project(view, rays, np.where(unknown, np.nan, depth), _segments(view, rays, kept & unknown, size), size)
+    depth = np.where(unknown, np.nan, depth)
+    segments = _segments(view, rays, kept & unknown, size)
+    target_camera = view.camera.to_camera(rays.eyes_world + depth[:, None] * rays.direction_world)
+    uv, _ = view.camera.lens.project(target_camera)
+    inout = np.where(np.isnan(depth), segments.inout, view.camera.lens.contains(uv).astype(np.float64))
+    aims = _Aims(target_camera=target_camera, xy=uv / size, inout=inout, segments=segments)
 
     rows = np.flatnonzero(kept)
     good_box = view.boxes.state[frames] == BoxState.GOOD
@@ -64,7 +69,7 @@ def exo_targets(reader: VideoSource, frames: npt.NDArray[np.int64], *, options: 
             "target_xy": aims.xy[rows].astype(np.float32),
             "target_camera": aims.target_camera[rows].astype(np.float32),
             "eyes_camera": view.camera.to_camera(rays.eyes_world)[rows].astype(np.float32),
-            "depth_m": np.where(unknown, np.nan, depth)[rows].astype(np.float32),
+            "depth_m": depth[rows].astype(np.float32),
             "depth_quality": quality[rows].astype(np.uint8),
             "sample_age_seconds": (rays.age_us[rows] * 1e-6).astype(np.float32),
         },
@@ -188,14 +193,6 @@ class _Aims:
         out = render(cells_of(self.xy[frames]))
         out[lines] = self.segments.render(frames[lines])
         return out
-
-
-def _project(view: ExoView, rays: _Rays, depth_m: Floats, segments: _Segments, size: Floats) -> _Aims:
-    """Project the targets at `depth_m` [N] from the eyes, NaN where unknown, into the picture of `size` (w, h)."""
-    target_camera = view.camera.to_camera(rays.eyes_world + depth_m[:, None] * rays.direction_world)
-    uv, _ = view.camera.lens.project(target_camera)
-    inout = np.where(np.isnan(depth_m), segments.inout, view.camera.lens.contains(uv).astype(np.float64))
-    return _Aims(target_camera=target_camera, xy=uv / size, inout=inout, segments=segments)
 
 
 def _segments(view: ExoView, rays: _Rays, wanted: npt.NDArray[np.bool_], size: Floats) -> _Segments:

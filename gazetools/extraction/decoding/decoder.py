@@ -53,10 +53,7 @@ class Decoder(Closing):
         return self._present.deaths + (self._next.deaths if self._next is not None else 0)
 
     def open(self, path: Path, *, batch_size: int) -> ChildReader:
-        """Open a video for reading in batches of up to `batch_size` frames; the previous video must be closed.
-
-        Raises VideoError where it can't be read, also after repeated deaths of the decoding process.
-        """
+        """Open a video for batches of `batch_size` frames, the previous one closed; VideoError: it can't be read."""
         if self._next is None or self._opening != path:
             self._recycle(self._present)
             return ChildReader(self._present, path, batch_size=batch_size)

@@ -60,6 +60,7 @@ class DecodingProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Connection | None = None
         self._ring_fd = -1
+        self._answered = False
         self._start()  # now, so that its imports overlap with loading the model
 
     def close(self) -> None:

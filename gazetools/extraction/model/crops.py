@@ -58,7 +58,6 @@ def map_into_frame(map_hw: npt.NDArray[np.float32], crop: BoxXyxy) -> npt.NDArra
 
     Each pixel of the result is the mean of the crop's map over the area of that pixel (pixels are squares of one value;
     the area outside the crop counts as zero), so the integral is kept: mean(result) = mean(map_hw) * area of the crop.
-    A narrow peak gets lower, as it would if the frame's map were computed at the crop's resolution and averaged.
     """
     height, width = map_hw.shape
     along_y = _overlap(height, crop[1], crop[3])

@@ -49,10 +49,7 @@ class CudaCopies:
 
 
 class PinnedStaging:
-    """Two pinned slots that take turns: one is filled while the device reads the other.
-
-    A slot is filled again only after the copy out of it has ended; batches larger than a slot go in several parts.
-    """
+    """Two pinned slots that take turns: one is filled while the device reads the other; large batches go in parts."""
 
     def __init__(self, copies: CudaCopies, *, slot_bytes: int = SLOT_BYTES) -> None:
         self._copies = copies
