@@ -46,8 +46,8 @@ def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) ->
             else:
                 parameters.append(keyword(name, hints[name], parameter.default))
         shared = {"config": ConfigOption, "as_json": JsonOption}
-        count = sum(map(_is_option, parameters)) + 1  # with --json
-        if count <= _FEW or any(parameter.name == "config" for parameter in parameters):
+        arguments = [p for p in parameters if typer.models.ArgumentInfo in map(type, get_args(p.annotation))]
+        if len(parameters) - len(arguments) + 1 <= _FEW or any(parameter.name == "config" for parameter in parameters):
             del shared["config"]
         parameters += [keyword(name, hint, None if name == "config" else False) for name, hint in shared.items()]
 
@@ -119,7 +119,3 @@ def _number_in(value: Any, field: FieldInfo) -> Any:
 def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     """A keyword parameter; `Annotated[type, typer.Option(...)]` makes it a flag, as for `more` of `options`."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-
-
-def _is_option(parameter: inspect.Parameter) -> bool:
-    return not any(isinstance(extra, typer.models.ArgumentInfo) for extra in get_args(parameter.annotation))

@@ -163,7 +163,6 @@ def _eye_distance(table: Table) -> Floats | float:
 class Gaze2d:
     """2-D gaze in the wearer's own upright RGB picture."""
 
-    path: Path
     times_us: Times
     """[S] -1 where the file has none."""
     uv: Floats
@@ -174,7 +173,7 @@ class Gaze2d:
         if times_us is not None and (self.times_us >= 0).all() and len(self.times_us):
             rows, _ = nearest_samples(self.times_us, times_us)
         else:
-            rows = (np.arange(frame_count) + 1) // 3
+            rows = (np.arange(frame_count) + 1) // 3  # 10 Hz: a row is three frames; the first copy is dropped
             rows = np.where(rows < len(self.uv), rows, -1)
         return np.vstack([self.uv, (np.nan, np.nan)])[rows]  # the last one stands for row -1
 
@@ -196,7 +195,7 @@ def read_gaze_2d(path: Path) -> Gaze2d:
     if (times >= 0).all():
         order = np.argsort(times, kind="stable")
         times, uv = times[order], uv[order]
-    return Gaze2d(path=path, times_us=times, uv=uv)
+    return Gaze2d(times_us=times, uv=uv)
 
 
 def gaze_samples_hint(gaze: EyeGaze, frame_times_us: Times) -> str:

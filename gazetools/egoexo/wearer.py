@@ -49,7 +49,7 @@ def frame_times(take: Take, frame_count: int) -> FrameTimes:
             hint=f"Get the current metadata with: egoexo -o {take.root} --parts metadata",
         )
     excess = frame_count - (end - start)
-    if abs(excess) > 1:
+    if abs(excess) > 1:  # published sources disagree on which of the three counts is right
         raise DataFileError(
             f"Take {take.name}: the video has {frame_count} frames, takes.json gives it {end - start} rows of "
             f"timesync.csv ([{start}, {end}), at most 1 more or less): which frame belongs to which row is unknown.",

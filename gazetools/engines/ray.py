@@ -35,9 +35,8 @@ def run(
     gets a token of its own and listens on 127.0.0.1 only; a running cluster must have the same token as this process
     (`RAY_AUTH_TOKEN_PATH`, `RAY_AUTH_TOKEN` or `~/.ray/auth_token`). All nodes share inputs, weights and store.
 
-    Raises UsageError and FaultError as `extract`, UsageError for options that do not go with this engine, and
-    EnvironmentLacksError where ray is missing, the cluster does not answer, refuses the token or has no room for a
-    worker, or a node does not see the files.
+    Raises UsageError (also for unfit options) and FaultError as `extract`, EnvironmentLacksError where ray is missing,
+    the cluster does not answer, refuses the token or has no room for a worker, or a node does not see the files.
     """
     if options.shard is not None:
         raise UsageError("--engine ray shares the work out itself.", hint="Leave out --shard.")

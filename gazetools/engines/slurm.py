@@ -68,8 +68,8 @@ def run(
 ) -> ExtractReport:
     """Submit the job array, wait for it and return the merged report of all shards.
 
-    Ending this process (Ctrl-C) leaves the jobs in the queue; the same command with more jobs later, or a plain
-    `extract`, goes on from what they finished. All nodes share `output`; `executor` is submitit's, None: Slurm's.
+    Ending this process (Ctrl-C) leaves the jobs in the queue; the same command or a plain `extract` later goes on from
+    what they finished. All nodes share `output`; `executor` is submitit's, None: Slurm's.
 
     Raises UsageError as `extract` and for `--shard`, EnvironmentLacksError where submitit or Slurm is missing,
     FaultError where the store has no room for the run or a job failed; the message names its log.

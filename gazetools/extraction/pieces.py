@@ -50,10 +50,7 @@ class VideoTally:
 def make_pieces(
     tools: WorkerTools, video: VideoWork, numbers: range, *, name: str, ahead: Path | None = None
 ) -> VideoTally:
-    """Make the missing ones of the pieces `numbers` in one pass over the video, under the progress task `name`.
-
-    A second thread writes the previous piece. The video `ahead` is opened when the last missing piece has begun.
-    """
+    """Make the missing ones of `numbers` in one pass, as the progress task `name`; `ahead` opens with the last one."""
     tally = VideoTally()
     runner, progress = tools.runner, tools.progress
     progress.start(name, sum(len(video.parts[number]) for number in numbers))
@@ -87,10 +84,7 @@ def make_pieces(
 
 
 class PieceWriter:
-    """Writes pieces in order, at most one at a time; an error comes up one piece later.
-
-    Leaving the block waits for the last piece, also where an error leaves it; the first error is raised.
-    """
+    """Writes pieces in order, one at a time; leaving the block waits for the last, and the first error is raised."""
 
     def __init__(self, pieces: PieceFolder, clock: StageClock) -> None:
         self._pieces = pieces

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -18,15 +19,7 @@ from gazetools.extraction.inputs import VideoItem, plan_inputs
 from gazetools.extraction.pool.dispatch import Dispatch, WorkerPool
 from gazetools.extraction.pool.local import LocalPool
 from gazetools.extraction.report import Reporter, not_reached
-from gazetools.extraction.tasks import (
-    Task,
-    WorkQueue,
-    balanced_shard,
-    cut_for_workers,
-    cut_tasks,
-    parts_of_videos,
-    plan_digest,
-)
+from gazetools.extraction.tasks import Task, WorkQueue, balanced_shard, cut_for_workers, cut_tasks, plan_digest
 from gazetools.extraction.work import WorkOrder
 from gazetools.extraction.worker import Worker
 from gazetools.heads.spec import heads_for_video, open_heads
@@ -136,13 +129,16 @@ def _check_space(
     workers: Workers | None,
 ) -> None:
     """FaultError where the store has no room for the run; missing weights or a missing device are reported first."""
+    parts: dict[str, float] = defaultdict(float)
+    for task in tasks:
+        parts[task.item.video_id] += 1 / task.share_count
     run = PlannedRun(
         items=list({task.item.video_id: task.item for task in tasks}.values()),
         store=order.store,
         options=order.options,
         head_files=head_files,
         decoding=order.decoding,
-        parts=parts_of_videos(tasks),
+        parts=parts,
         workers=workers.count if workers else 1,
     )
     try:

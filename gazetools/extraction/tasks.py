@@ -83,14 +83,6 @@ def plan_digest(tasks: Sequence[Task]) -> str:
     return hashlib.sha256(names.encode()).hexdigest()
 
 
-def parts_of_videos(tasks: Sequence[Task]) -> dict[str, float]:
-    """Part of each video that `tasks` make, by video id; 1.0: all of it."""
-    parts: dict[str, float] = defaultdict(float)
-    for task in tasks:
-        parts[task.item.video_id] += 1 / task.share_count
-    return parts
-
-
 class WorkQueue:
     """Waiting tasks, and the results of the others; every input is accounted for.
 

@@ -39,9 +39,8 @@ class Worker(Closing):
     def start(self, task: Task, *, ahead: Path | None = None) -> Future[ItemResult | None]:
         """Compute a task in this thread; its store file may still be being written when this returns.
 
-        What is wrong with one video alone is its result, so that the others go on; faults and missing weights raise,
-        here or from the future. The result is None while another process holds the video. `ahead` is the video that
-        probably follows. At most one future should be outstanding.
+        What is wrong with one video alone is its result (None: another process holds it); faults and missing weights
+        raise, here or from the future. `ahead` probably follows. At most one future should be outstanding.
         """
         from gazetools.extraction.video import StoreWrite, extract_video
 

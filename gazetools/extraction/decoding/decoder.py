@@ -62,10 +62,7 @@ class Decoder(Closing):
         return ChildReader(self._present, path, batch_size=batch_size, opening=True)
 
     def open_ahead(self, path: Path, read_ahead: ReadAhead | None = None) -> None:
-        """Begin to open the next video in the other process, and to decode its first frames with `read_ahead`.
-
-        Errors are raised by `open` or when frames are read. A wrong guess costs only this work.
-        """
+        """Begin to open the next video and to decode `read_ahead` in the other process; `open` raises errors."""
         if self._opening == path:
             return
         if self._next is None:

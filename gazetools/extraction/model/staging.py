@@ -59,10 +59,7 @@ class PinnedStaging:
         self._turn = 0
 
     def to_device(self, frames: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
-        """Frames [H, W, 3] of one size as uint8 [B, H, W, 3] on the device.
-
-        Then the frames may be overwritten; work that is submitted to the device afterwards waits for the last copies.
-        """
+        """Frames [H, W, 3] of one size as uint8 [B, H, W, 3] on the device; then they may be overwritten."""
         height, width, channels = frames[0].shape
         size = frames[0].nbytes
         target = self._copies.empty((len(frames), height, width, channels))
