@@ -71,14 +71,12 @@ class _LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The real command, for a call or its help."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, _load(name) if name in COMMANDS else command, rest
-
-
-def _load(name: str) -> Any:
-    module = importlib.import_module(f"gazetools.cli.{name}")
-    single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    single.command(name)(getattr(module, f"{name}_command"))
-    return typer.main.get_command(single)
+        if name not in COMMANDS:
+            return name, command, rest
+        module = importlib.import_module(f"gazetools.cli.{name}")
+        single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+        single.command(name)(getattr(module, f"{name}_command"))
+        return name, typer.main.get_command(single), rest
 
 
 app = typer.Typer(
@@ -147,7 +145,13 @@ def _explained(error: BaseException, arguments: list[str]) -> GazetoolsError:
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return _InterruptedError()
     if isinstance(error, ImportError):
-        return _lacking_package(error)
+        name = (error.name or "a package").split(".")[0]
+        if name != "cv2" and "libGL" not in str(error):
+            return EnvironmentLacksError(f"The package {name} can't be imported ({error}).", hint=f"pip install {name}")
+        return EnvironmentLacksError(  # an OpenCV that does not find libGL, as on servers without a display
+            f"OpenCV can't be imported here ({error}).",
+            hint="pip uninstall -y opencv-python && pip install opencv-python-headless",
+        )
     return _InternalError(
         f"Internal error: {type(error).__name__}: {error}.",
         hint="This is a fault of gazetools. Run again with -v before the command and report the traceback.",
@@ -162,14 +166,3 @@ def _with_value(error: Any, arguments: list[str]) -> str:
     if place is None or arguments[place + 1] in message:
         return message
     return f"{message.rstrip('.')} (given: {arguments[place + 1]!r})."
-
-
-def _lacking_package(error: ImportError) -> EnvironmentLacksError:
-    """A package that is absent, or an OpenCV that does not find libGL, as on servers without a display."""
-    name = (error.name or "a package").split(".")[0]
-    if name == "cv2" or "libGL" in str(error):
-        return EnvironmentLacksError(
-            f"OpenCV can't be imported here ({error}).",
-            hint="pip uninstall -y opencv-python && pip install opencv-python-headless",
-        )
-    return EnvironmentLacksError(f"The package {name} can't be imported ({error}).", hint=f"pip install {name}")

@@ -64,8 +64,15 @@ def extract(
     options = _with_shard_of_slurm(options)
     settings = engine_settings(options.engine, {name: given or [] for name, given in pairs.items()})
     engine = ENGINES[options.engine]
-    if dry_run and hasattr(engine.load(), "script"):
-        return _show_script(inputs, output, options, settings)
+    if dry_run and hasattr(module := engine.load(), "script"):
+        from gazetools.extraction.run import plan
+
+        plan(inputs, options)
+        script = module.script(inputs, output, options, settings)
+        TERMINAL.emit({"sbatch": script})
+        if not TERMINAL.json:
+            sys.stdout.write(script)
+        return 0
     if dry_run:
         return _show_plan(inputs, output, options)
     with sigterm_as_interrupt(), TERMINAL.progress() as progress:
@@ -89,18 +96,6 @@ def _with_shard_of_slurm(options: ExtractOptions) -> ExtractOptions:
     return parse_settings(ExtractOptions, {**options.model_dump(), "shard": shard}, what="extract")
 
 
-def _show_script(inputs: list[str], output: Path, options: ExtractOptions, settings: Any) -> int:
-    """Print what would be submitted."""
-    from gazetools.extraction.run import plan
-
-    plan(inputs, options)
-    script = ENGINES[options.engine].load().script(inputs, output, options, settings)
-    TERMINAL.emit({"sbatch": script})
-    if not TERMINAL.json:
-        sys.stdout.write(script)
-    return 0
-
-
 def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
     """List what would be extracted, and estimate the space that it would take."""
     from gazetools.extraction.disk_estimate import PlannedRun, estimate_space
@@ -118,7 +113,6 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
     )
     with TERMINAL.progress() as progress:
         estimate = estimate_space(run, progress)
-    # Box file of each video; a source other than `file:` needs none.
     boxes = {
         item.video_id: (head_files.get(item.video_id) or "missing") if head_files else options.heads for item in items
     }

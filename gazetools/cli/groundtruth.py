@@ -27,20 +27,16 @@ def groundtruth_command(
     Example: gazetools groundtruth egoexo -o truth --takes 'iiith_cooking_*' --unknown-depth points
     """
     from gazetools.groundtruth import groundtruth
+    from gazetools.groundtruth.inputs import missing_files
 
     if dry_run:
-        return _show_missing_files(root, options)
+        missing = missing_files(root, options)
+        TERMINAL.emit({"missing": {take: [list(pair) for pair in files] for take, files in missing.items()}})
+        found = [(take, *pair) for take, files in missing.items() for pair in files]
+        lines = [f"{take}: {name} is missing. Get it with: {get}" for take, name, get in found]
+        TERMINAL.show("\n".join(lines) or "Nothing is missing.")
+        return int(bool(missing))
     with TERMINAL.progress() as progress:
         report = groundtruth(root, output, options=options, progress=progress)
     TERMINAL.result(report.model_dump(mode="json"), tables.rendered_videos(report, output))
     return report.exit_code
-
-
-def _show_missing_files(root: Path, options: GroundTruthOptions) -> int:
-    from gazetools.groundtruth.inputs import missing_files
-
-    missing = missing_files(root, options)
-    TERMINAL.emit({"missing": {take: [list(pair) for pair in files] for take, files in missing.items()}})
-    lines = [f"{take}: {name} is missing. Get it with: {get}" for take, files in missing.items() for name, get in files]
-    TERMINAL.show("\n".join(lines) or "Nothing is missing.")
-    return int(bool(missing))

@@ -27,9 +27,8 @@ Command = Callable[..., int]
 def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) -> Callable[[Command], Command]:
     """Replace each parameter of a command whose annotation is one of `models` by a flag per field of that model.
 
-    The command that results parses the flags, validates them as the model (UsageError with all problems at once) and
-    calls the decorated function with the model. It has `--json` too, and `--config` where it has many options.
-    `more` are flags that the function takes as `**` keyword arguments.
+    The function is called with the model, or UsageError has all problems at once. The command has `--json` too, and
+    `--config` where it has many options. `more` are flags that the function takes as `**` keyword arguments.
 
     >>> @options(PackOptions)
     ... def pack_command(store: Annotated[Path, typer.Argument()], options: PackOptions) -> int: ...
@@ -48,8 +47,8 @@ def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) ->
             else:
                 parameters.append(keyword(name, hints[name], parameter.default))
         shared = {"config": ConfigOption, "as_json": JsonOption}
-        count = sum(map(_is_option, parameters)) + 1  # with --json
-        if count <= _FEW or any(parameter.name == "config" for parameter in parameters):
+        arguments = [p for p in parameters if typer.models.ArgumentInfo in map(type, get_args(p.annotation))]
+        if len(parameters) - len(arguments) + 1 <= _FEW or any(parameter.name == "config" for parameter in parameters):
             del shared["config"]
         parameters += [keyword(name, hint, None if name == "config" else False) for name, hint in shared.items()]
 
@@ -92,10 +91,7 @@ def _flag(name: str, field: FieldInfo, docstring: str) -> inspect.Parameter:
 
 
 def help_text(docstring: str, field: FieldInfo) -> str:
-    """The first paragraph of a field's docstring on one line, without backticks, and the limits of a number.
-
-    That a number is not negative, or at least 1, goes without saying.
-    """
+    """The first paragraph of a field's docstring on one line, without backticks, and the limits above 1 of a number."""
     text = " ".join(docstring.split("\n\n", 1)[0].replace("`", "").split())
     words = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
     found = [(type(one), *dataclasses.astuple(one)) for one in field.metadata if type(one) in words]
@@ -124,7 +120,3 @@ def _number_in(value: Any, field: FieldInfo) -> Any:
 def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     """A keyword parameter; `Annotated[type, typer.Option(...)]` makes it a flag, as for `more` of `options`."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-
-
-def _is_option(parameter: inspect.Parameter) -> bool:
-    return not any(isinstance(extra, typer.models.ArgumentInfo) for extra in get_args(parameter.annotation))

@@ -60,10 +60,8 @@ def checks(found: Sequence[Check]) -> Table:
 def planned_videos(listing: Sequence[Mapping[str, str]], estimate: SpaceEstimate | None, free: FreeSpace) -> Table:
     """The videos of a dry run with their box files, and the space that they would take."""
     rows = [(row["video_id"], row["path"], row["heads"]) for row in listing]
-    columns = (_video_id(), "file", "head boxes")
-    return text_table(
-        columns, rows, title=f"{len(listing)} videos would be extracted", caption=_space_line(estimate, free)
-    )
+    title = f"{len(listing)} videos would be extracted"
+    return text_table((_video_id(), "file", "head boxes"), rows, title=title, caption=_space_line(estimate, free))
 
 
 def _space_line(estimate: SpaceEstimate | None, free: FreeSpace) -> str:
@@ -164,17 +162,13 @@ def findings(report: ValidationReport) -> Table | str:
     rows: list[Sequence[Cell]] = []
     for finding in [*loud, *notes[:_MAX_NOTES]]:
         kind = Text.assemble((finding.severity, _COLOURS[finding.severity]), f"\n{finding.code}")
-        where = "\n".join(part for part in (finding.video_id, _frames(finding.frames)) if part)
+        frames = "" if finding.frames is None else f"frames {frame_runs(finding.frames, most=4)}"
+        where = "\n".join(part for part in (finding.video_id, frames) if part)
         rows.append((kind, where, f"{finding.message}\n{finding.remedy}"))
     if len(notes) > _MAX_NOTES:
         rows.append(("note", "", f"... and {len(notes) - _MAX_NOTES} more notes; --json has all."))
     columns = (Column("code", no_wrap=True), "where", Column("what, and what to do", ratio=1))
     return text_table(columns, rows, title="findings", show_lines=True)
-
-
-def _frames(frames: list[int] | None) -> str:
-    """`frames 3-5, 9, ...`"""
-    return "" if frames is None else f"frames {frame_runs(frames, most=4)}"
 
 
 def arms(document: Mapping[str, Any]) -> Table:

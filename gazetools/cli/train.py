@@ -48,7 +48,7 @@ def train_command(
 
     Example: gazetools train --config configs/tiny.yaml --evaluate-only
     """
-    from gazetools.trainer.processes.launch import devices_for, is_worker
+    from gazetools.trainer.processes.launch import devices_for, is_worker, launch
     from gazetools.trainer.run import train
 
     values = list(overrides or [])
@@ -69,13 +69,6 @@ def train_command(
         return _train(options, values, processes=processes * options.nodes)
     # Wrong settings end here, not in each of the processes.
     train(options.config, overrides=values, resume=options.resume, dry_run=True)
-    return _launch(options, values, processes)
-
-
-def _launch(options: LaunchOptions, values: list[str], processes: int) -> int:
-    """Start this command in several processes and wait for them."""
-    from gazetools.trainer.processes.launch import launch
-
     arguments = ["-q"] if TERMINAL.quiet else []
     arguments += ["train", "--config", str(options.config), *values]
     arguments += {None: [], True: ["--resume"], False: ["--no-resume"]}[options.resume]

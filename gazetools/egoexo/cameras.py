@@ -39,10 +39,7 @@ class Calibration:
 
 
 def read_calibration(path: Path) -> Calibration:
-    """Read the file; only rows with quality 1 of the KannalaBrandtK3 type that apply to the whole video are used.
-
-    Raises DataFileError where the file itself can't be read; a camera with a wrong row is in `refused`.
-    """
+    """Read the file; a camera without a good row of the whole video is in `refused`. DataFileError: no such file."""
     table = read_table(
         path,
         required=("cam_uid", "graph_uid", *_POSE, "image_width", "image_height", "intrinsics_type", *_LENS, "quality"),

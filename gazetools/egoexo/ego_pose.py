@@ -65,9 +65,8 @@ def read_head_joints(path: Path) -> HeadJoints:
 def agreement(joints: HeadJoints, camera: StaticCamera, box_xyxy: Floats) -> dict[str, float]:
     """Agreement of projected joints with the boxes [N, 4] (pixels, NaN = none) of all frames of a camera.
 
-    Returns `egopose_frames` (frames with a box and a visible joint), `egopose_joints_inside` (share of the joints in
-    their frame's box) and `egopose_centre_error` (median distance of the joints' mean from the box's centre, in box
-    heights); empty where no frame has both.
+    Frames with a box and a visible joint (none: empty), share of joints in their frame's box, and the median distance
+    of the joints' mean from the box's centre in box heights.
     """
     usable = joints.frame < len(box_xyxy)
     boxes = box_xyxy[joints.frame[usable]]

@@ -28,11 +28,7 @@ class ExoView:
 
 
 def exo_view(video: Path, *, width: int, height: int, frame_count: int) -> ExoView:
-    """Geometry of an exo video of `frame_count` decoded frames of `width` x `height`.
-
-    Raises HeadsError or DataFileError saying why geometry can't be trusted: an ego camera, bad calibration, another
-    world, a portrait video, a frame count that does not fit, missing files (with the command that gets them).
-    """
+    """Geometry of an exo video; HeadsError or DataFileError: why it can't be trusted, or which files are missing."""
     take = take_of_video(video)
     found = next((camera for camera in take.cameras if camera.name == video.stem), None)
     if found is None:

@@ -90,9 +90,7 @@ def vergence_to_gaze(
 def read_eye_gaze(path: Path) -> EyeGaze:
     """Read `general_eye_gaze.csv` or `personalized_eye_gaze.csv` of either generation; the header says which.
 
-    A depth counts where it is finite, > 0 and <= 6 m and, with two yaws, the eyes converge by at least 0.75 degrees;
-    `depth_m` itself is not trusted there: files print one even for diverging eyes.
-
+    A depth counts where it is > 0 and <= 6 m; with two yaws it is computed, for eyes that converge by 0.75 degrees.
     Raises DataFileError naming file and row for cells that are no numbers, angles in degrees, and missing columns.
     """
     table = read_table(
@@ -165,22 +163,17 @@ def _eye_distance(table: Table) -> Floats | float:
 class Gaze2d:
     """2-D gaze in the wearer's own upright RGB picture."""
 
-    path: Path
     times_us: Times
     """[S] -1 where the file has none."""
     uv: Floats
     """[S, 2] pixels of the 1408x1408 picture; NaN where unknown."""
 
     def of_frames(self, frame_count: int, times_us: Times | None) -> Floats:
-        """Pixels [frame_count, 2]: by time (within 60 ms) where the frames' times are known, else row (i + 1) // 3.
-
-        The rule by row is the official tutorial's: gaze has 10 Hz, each row stands for three frames, and the first of
-        these copies is dropped.
-        """
+        """Pixels [frame_count, 2]: by time (within 60 ms) where known, else row (i + 1) // 3, as the tutorial does."""
         if times_us is not None and (self.times_us >= 0).all() and len(self.times_us):
             rows, _ = nearest_samples(self.times_us, times_us)
         else:
-            rows = (np.arange(frame_count) + 1) // 3
+            rows = (np.arange(frame_count) + 1) // 3  # 10 Hz: a row is three frames; the first copy is dropped
             rows = np.where(rows < len(self.uv), rows, -1)
         return np.vstack([self.uv, (np.nan, np.nan)])[rows]  # the last one stands for row -1
 
@@ -202,7 +195,7 @@ def read_gaze_2d(path: Path) -> Gaze2d:
     if (times >= 0).all():
         order = np.argsort(times, kind="stable")
         times, uv = times[order], uv[order]
-    return Gaze2d(path=path, times_us=times, uv=uv)
+    return Gaze2d(times_us=times, uv=uv)
 
 
 def gaze_samples_hint(gaze: EyeGaze, frame_times_us: Times) -> str:

@@ -87,11 +87,7 @@ class Fisheye:
     """Size of the picture in pixels."""
 
     def scaled(self, *, width: int, height: int, name: str = "camera") -> Fisheye:
-        """The camera of the same picture at another size: f' = s f, c' = s (c + 0.5) - 0.5, k unchanged.
-
-        s is taken per axis, because down-scaled videos round their longer side to an even number of pixels.
-        Raises UsageError where the size is no scaled picture of this camera, such as a portrait video.
-        """
+        """The camera at another size: per axis f' = s f, c' = s (c + 0.5) - 0.5; UsageError: not a scaled one."""
         sx, sy = width / self.width, height / self.height
         if (width > height) != (self.width > self.height) and self.width != self.height:
             raise UsageError(
@@ -120,8 +116,7 @@ class Fisheye:
     def project(self, points_camera: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Pixels [..., 2] (u, v) of points [..., 3] in metres, and whether they can be seen at all [...].
 
-        True: z > 0 and the angle is within `max_angle`; the pixel may still lie outside the picture. The pixels of
-        other points are NaN, because the formula gives finite but wrong numbers behind the camera.
+        True: z > 0 and the angle is within `max_angle`; the pixel may still lie outside the picture. Others are NaN.
         """
         p = np.asarray(points_camera, np.float64)
         x, y, z = np.moveaxis(p, -1, 0)

@@ -33,7 +33,6 @@ class UnusableTake:
     item_id: str
     """Name of the entry in reports, such as `takes.json[3]`, since its take_name may be missing or be used twice."""
     name: str | None
-    """The take's name; None where the entry has none."""
     uid: str | None
     message: str
     """File, entry, reason and the next step."""

@@ -16,8 +16,6 @@ from gazetools.schemas.video_id import check_video_id, path_of_id
 TAKES_NAME = "takes.json"
 PSEUDO_CAMERAS = frozenset({"best_exo", "collage"})
 """Entries next to the real cameras that name no recording of their own."""
-_MAX_JSON = 1 << 30
-_DOWNSCALED = "frame_aligned_videos/downscaled"
 
 
 class _KeyTwice(dict[str, Any]):
@@ -30,7 +28,7 @@ def read_takes_file(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, .
     """(takes sorted by name, entries that can't be used); DataFileError where the file itself can't be read."""
     path = root / TAKES_NAME
     again = f"Get it again with: egoexo -o {root} --parts metadata"
-    entries = read_json(path, max_bytes=_MAX_JSON, pairs_hook=_object)
+    entries = read_json(path, max_bytes=1 << 30, pairs_hook=_object)
     if not isinstance(entries, list):
         raise DataFileError(f"{path} is no list of takes.", hint=again)
     takes: dict[int, Take] = {}
@@ -176,13 +174,17 @@ def _cameras(
 
 def _camera(camera_id: str, relative: Any, folder: Path | None, *, ego: bool, problem: str | None) -> CameraVideo:
     """One camera; a path that can't be used becomes its `problem`."""
-    path = None
+    path: Path | None = None
     try:
         if not isinstance(relative, str):
             raise DataFileError(f"its relative_path is {_shown(relative)}, not a path")
         name = Path(check_video_id(relative)).stem
         if folder is not None:
-            path = _downloaded(folder, path_of_id(folder, relative, ""))
+            path = path_of_id(folder, relative, "")
+            if not path.is_file():
+                found = (folder / "frame_aligned_videos/downscaled").glob(f"*/{path.name}")
+                smaller = (one for one in found if one.parent.name.isdigit())
+                path = max(smaller, key=lambda one: int(one.parent.name), default=None)
     except UsageError as error:
         name, problem = camera_id, problem or error.message.rstrip(".")
     return CameraVideo(
@@ -192,11 +194,3 @@ def _camera(camera_id: str, relative: Any, folder: Path | None, *, ego: bool, pr
         path=None if problem else path,
         problem=problem and f"{TAKES_NAME}: camera {camera_id}: {problem}",
     )
-
-
-def _downloaded(folder: Path, path: Path) -> Path | None:
-    """The full-size file, else the largest down-scaled one, else None."""
-    if path.is_file():
-        return path
-    smaller = [one for one in (folder / _DOWNSCALED).glob(f"*/{path.name}") if one.parent.name.isdigit()]
-    return max(smaller, key=lambda one: int(one.parent.name), default=None)

@@ -31,11 +31,7 @@ class DevicePoses:
 
 
 def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid: str | None = None) -> DevicePoses:
-    """The pose nearest to each of `times_us` (device clock, microseconds; negative = unknown), in any order.
-
-    The file is read in one pass of bounded memory; only the nearest rows are converted to numbers. Poses of other
-    worlds than `graph_uid` don't count. Raises DataFileError for a file without rows, or whose times go backwards.
-    """
+    """Poses of `graph_uid` nearest to `times_us` (device clock, us; < 0: unknown); DataFileError: empty or unsorted."""
     places, chunks = read_byte_chunks(path, required=("graph_uid", "tracking_timestamp_us", *_POSE))
     count = len(times_us)
     order = np.argsort(times_us, kind="stable")

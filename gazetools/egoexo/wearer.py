@@ -36,17 +36,12 @@ class WearerTrack:
     times: FrameTimes
     cpf: Poses
     known: npt.NDArray[np.bool_]
-    """[N]"""
     counts: dict[str, int]
     """Frames without a pose, by reason."""
 
 
 def frame_times(take: Take, frame_count: int) -> FrameTimes:
-    """Row `timesync_start_idx + i` of timesync.csv is frame i; the wearer's RGB stream gives the time.
-
-    The decoded frame count must be `end - start` or differ from it by at most 1: published sources disagree on which
-    of the three is right. Raises DataFileError for any other count, and where the file or its columns are missing.
-    """
+    """Row `timesync_start_idx + i` is frame i; DataFileError: no file or column, or over 1 frame from `end - start`."""
     start, end = take.timesync_start, take.timesync_end
     if start is None or end is None or not 0 <= start < end:
         raise DataFileError(
@@ -54,7 +49,7 @@ def frame_times(take: Take, frame_count: int) -> FrameTimes:
             hint=f"Get the current metadata with: egoexo -o {take.root} --parts metadata",
         )
     excess = frame_count - (end - start)
-    if abs(excess) > 1:
+    if abs(excess) > 1:  # published sources disagree on which of the three counts is right
         raise DataFileError(
             f"Take {take.name}: the video has {frame_count} frames, takes.json gives it {end - start} rows of "
             f"timesync.csv ([{start}, {end}), at most 1 more or less): which frame belongs to which row is unknown.",
@@ -79,10 +74,7 @@ def frame_times(take: Take, frame_count: int) -> FrameTimes:
 
 
 def wearer_track(take: Take, frame_count: int, *, graph_uid: str) -> WearerTrack:
-    """The wearer's central pupil frame at each of `frame_count` frames, in the world `graph_uid` of the cameras.
-
-    Raises DataFileError: a file is missing or damaged, worlds differ, or timesync.csv and trajectory don't overlap.
-    """
+    """The wearer's poses in the world `graph_uid`; DataFileError: a bad file, other worlds, times that don't meet."""
     path = take.require(take.trajectory, "take_trajectory")
     take.require(take.timesync, "captures")
     stamps = (path.stat().st_mtime_ns, path.stat().st_size, take.timesync.stat().st_mtime_ns)

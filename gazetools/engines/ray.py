@@ -33,17 +33,10 @@ def run(
 
     Anybody who reaches a Ray port can run code as you. So tokens are always on (`RAY_AUTH_MODE=token`): a local cluster
     gets a token of its own and listens on 127.0.0.1 only; a running cluster must have the same token as this process
-    (`RAY_AUTH_TOKEN_PATH`, `RAY_AUTH_TOKEN` or `~/.ray/auth_token`).
+    (`RAY_AUTH_TOKEN_PATH`, `RAY_AUTH_TOKEN` or `~/.ray/auth_token`). All nodes share inputs, weights and store.
 
-    Args:
-        inputs: as for `extract`. They, the weights and the store are on a file system that all nodes share.
-        options: one device (`auto`, `cpu` or `cuda`) for all workers and no `shard`.
-
-    Raises:
-        UsageError: as `extract`, or options that do not go with this engine.
-        EnvironmentLacksError: ray is missing, the cluster does not answer or refuses the token, has no room for a
-            worker, or a node does not see the files.
-        FaultError: as `extract`.
+    Raises UsageError (also for unfit options) and FaultError as `extract`, EnvironmentLacksError where ray is missing,
+    the cluster does not answer, refuses the token or has no room for a worker, or a node does not see the files.
     """
     if options.shard is not None:
         raise UsageError("--engine ray shares the work out itself.", hint="Leave out --shard.")
@@ -68,10 +61,7 @@ def run(
 
 
 def _sizes(resources: dict[str, float], device: str, wanted: RayOptions) -> tuple[str, RayOptions]:
-    """The device, and `wanted` with GPUs per worker and workers set, for a cluster of these resources.
-
-    Raises UsageError where device and GPUs contradict each other, EnvironmentLacksError where there is no such GPU.
-    """
+    """Device, and `wanted` with GPUs and workers; UsageError: they contradict, EnvironmentLacksError: no such GPU."""
     cluster_gpus = int(resources.get("GPU", 0))
     if device == "auto":
         device = "cuda" if wanted.gpus or (wanted.gpus is None and cluster_gpus) else "cpu"
@@ -126,10 +116,7 @@ def _connected(wanted: RayOptions, progress: Progress) -> Iterator[Any]:
 
 @contextmanager
 def _environment(*, local: bool) -> Iterator[None]:
-    """Set what Ray reads from the environment, for the length of the block.
-
-    Raises UsageError where the user has turned tokens off.
-    """
+    """Set what Ray reads from the environment for the block; UsageError where the user has turned tokens off."""
     mode = os.environ.get("RAY_AUTH_MODE", "token")
     if mode.lower() == "disabled":
         raise UsageError(

@@ -19,21 +19,16 @@ _LISTEN_SECONDS = 1.0
 
 
 class WorkerActor:
-    """One worker process, the same as under the local engine, as a child of the actor's process.
+    """One worker process as a child of the actor's process, which reports how it ended and takes it along at its end.
 
-    The worker is a child, so that after a crash of native code the actor can still report how the worker ended. A
-    child ends with its parent, so nothing is left on a node that Ray removes. Every call returns messages; the last one
-    of a task is one of `LAST_WORDS`. The driver makes one call at a time.
+    Every call returns messages; the last one of a task is one of `LAST_WORDS`. The driver makes one call at a time.
     """
 
     _process: subprocess.Popen[bytes]
     _channel: Connection
 
     def start(self, order: dict[str, Any], *, probe: str, version: str, module: str) -> list[dict[str, Any]]:
-        """Start the worker, a process that runs `module`, with `order`, a `WorkOrder` as JSON.
-
-        This node must have the driver's `version` and see `probe`, a file that the driver has made in the store.
-        """
+        """Start `module` with a `WorkOrder` as JSON; needs the driver's `version`, and to see its file `probe`."""
         if __version__ != version:
             message = f"A node of the cluster has gazetools {__version__}, this command is {version}."
             return [_lacking(message, "Install the same version on every node.")]

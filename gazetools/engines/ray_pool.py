@@ -17,8 +17,6 @@ from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError
 from gazetools.schemas.ray import RayOptions
 
-_WORKER_MODULE = "gazetools.extraction.pool.process"
-
 
 class RayPool:
     """One actor per slot; a lost actor is replaced wherever the cluster has room.
@@ -26,12 +24,8 @@ class RayPool:
     Ray's own retries stay off (`max_restarts=0`, `max_task_retries=0`): with them, calls that wait in the queue of a
     lost actor are lost or use up the retries of other calls, and a video that crashes its worker is tried for ever.
 
-    Args:
-        ray: the module `ray`, connected to a cluster.
-        order: the order of every worker; its one device is the same on every node.
-        settings: number and size of the workers, both set. More workers than the cluster has room for wait, and start
-            when there is room.
-        probe: a file in the store that every node must see.
+    `ray` is connected to a cluster, `settings` has number and size of the workers; those without room wait for it.
+    Every node must see `probe`, a file in the store.
     """
 
     def __init__(
@@ -42,7 +36,7 @@ class RayPool:
         settings: RayOptions,
         *,
         probe: Path,
-        module: str = _WORKER_MODULE,
+        module: str = "gazetools.extraction.pool.process",
     ) -> None:
         assert settings.workers is not None
         assert settings.gpus is not None

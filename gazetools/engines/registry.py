@@ -68,10 +68,7 @@ def register(engine: Engine) -> None:
 
 
 def engine_settings(name: str, pairs: Mapping[str, Sequence[str]]) -> StrictModel | None:
-    """Settings of engine `name` from the KEY=VALUE pairs given for each engine; None where it has none.
-
-    Raises UsageError for a wrong pair, and for pairs of another engine.
-    """
+    """Settings of engine `name` (None: it has none); UsageError for a wrong pair and for pairs of another engine."""
     for other, given in pairs.items():
         if given and other != name:
             raise UsageError(f"--{other} {given[0]} needs --engine {other}.", hint=f"Add it, or leave --{other} out.")

@@ -68,24 +68,15 @@ def run(
 ) -> ExtractReport:
     """Submit the job array, wait for it and return the merged report of all shards.
 
-    Ending this process (Ctrl-C) leaves the jobs in the queue; the same command with more jobs later, or a plain
-    `extract`, goes on from what they finished.
+    Ending this process (Ctrl-C) leaves the jobs in the queue; the same command or a plain `extract` later goes on from
+    what they finished. All nodes share `output`; `executor` is submitit's, None: Slurm's.
 
-    Args:
-        inputs: as for `extract`; planned here too, so that a typo fails before the jobs wait in the queue.
-        output: the store, on a file system that all nodes share.
-        options: `shard` must be None.
-        executor: a submitit executor; None: Slurm's.
-
-    Raises:
-        UsageError: as `extract`, or `--shard` together with this engine.
-        EnvironmentLacksError: submitit or Slurm is missing.
-        FaultError: the store has no room for the run, or a job failed, for example for lack of a GPU; the message names
-            its log.
+    Raises UsageError as `extract` and for `--shard`, EnvironmentLacksError where submitit or Slurm is missing,
+    FaultError where the store has no room for the run or a job failed; the message names its log.
     """
     if options.shard is not None:
         raise UsageError("--engine slurm makes the shards itself.", hint="Leave out --shard.")
-    items, head_files = plan(inputs, options)
+    items, head_files = plan(inputs, options)  # a typo fails before the jobs wait in the queue
     check_writable_folder(output, option="-o")
     if options.check_space:  # each shard checks its own part only
         usable, decoding = [item for item in items if item.problem is None], decode_settings(options)
@@ -106,7 +97,15 @@ def run(
         if not ended:
             time.sleep(_POLL_SECONDS)
     progress.finish("jobs")
-    _raise_failed(submitted)
+    for job in submitted:  # a job without a report has failed; failed videos are in the reports instead
+        try:
+            job.result()
+        except Exception as error:  # the pickled error of the job, or submitit's own for a lost job
+            last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise FaultError(
+                f"Job {job.job_id} failed: {last[0]}",
+                hint=f"Its log is {job.paths.stderr}. Run the same command again: finished videos are kept.",
+            ) from error
     return read_report(output / REPORT_NAME)
 
 
@@ -178,16 +177,3 @@ def _slurm_executor(output: Path, slurm: SlurmOptions) -> Any:
     given = {name: value for name, value in parameters.items() if value}  # 0, None and an empty list: not asked for
     executor.update_parameters(name="gazetools-extract", slurm_signal_delay_s=90, **given)
     return executor
-
-
-def _raise_failed(jobs: Sequence[Any]) -> None:
-    """Raise FaultError for the first job without a report; failed videos are in the reports instead."""
-    for job in jobs:
-        try:
-            job.result()
-        except Exception as error:  # the pickled error of the job, or submitit's own for a lost job
-            last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            raise FaultError(
-                f"Job {job.job_id} failed: {last[0]}",
-                hint=f"Its log is {job.paths.stderr}. Run the same command again: finished videos are kept.",
-            ) from error

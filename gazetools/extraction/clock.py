@@ -14,8 +14,7 @@ class StageClock:
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        stages = ("detect", "open", "decode_wait", "prompt", "model", "write_wait", "join")
-        self.seconds = dict.fromkeys(stages, 0.0)
+        self.seconds = dict.fromkeys(("detect", "open", "decode_wait", "prompt", "model", "write_wait", "join"), 0.0)
         self.decode_busy = 0.0
         self.write_busy = 0.0
         self.frames = 0

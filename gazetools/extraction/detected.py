@@ -18,16 +18,13 @@ HEADS_FOLDER = ".heads"
 def detected_boxes(tools: WorkerTools, detection: HeadDetection, item: VideoItem) -> Path:
     """CSV of the head boxes of one video, made over the whole video now or taken over from an earlier run.
 
-    Frames come from a decoding process that can be killed. Boxes made by another detector, or from another file of
-    that name, are replaced. Where several workers need the boxes of one video, the first worker detects.
-
-    Raises BusyError while another worker detects, and VideoError where the video can't be decoded or is given up
-    because every attempt ended with its process.
+    Boxes made by another detector, or from another file of that name, are replaced. Raises BusyError while another
+    worker detects, VideoError where the video can't be decoded or every attempt ended with its process.
     """
     label = f"heads {item.video_id}"
     key = detection.key(item.path)
     with locked(tools.store, label), attempted(tools.store, item.video_id, label, key=key, finished=0):
-        found = detect_heads(
+        return detect_heads(
             item.path,
             path_of_id(tools.store / HEADS_FOLDER, item.video_id, ".csv"),
             detection,
@@ -36,5 +33,4 @@ def detected_boxes(tools: WorkerTools, detection: HeadDetection, item: VideoItem
             overwrite=True,
             open_video=lambda path: tools.decoder.open(path, batch_size=detection.batch_size),
             progress=tools.progress,
-        )
-    return found.path
+        ).path

@@ -51,10 +51,7 @@ def check_space_for_run(run: PlannedRun, progress: Progress) -> None:
 
 
 def _surely_fits(run: PlannedRun, free: FreeSpace) -> bool:
-    """Whether there is far more room than for as many frames and boxes as the bytes of the files can hold at all.
-
-    Then a small run needs no estimate, which opens files and takes a moment.
-    """
+    """Whether twice the frames and boxes that the files' bytes can hold at all fit; then no file must be opened."""
     frames = rows = sum(file_size(item.path) for item in run.items) // LEAST_FRAME_BYTES
     if run.head_files and run.options.heads.startswith("file:"):
         box_bytes = sum(map(file_size, run.head_files.values()))
@@ -76,10 +73,7 @@ class SpaceNeed:
 
 
 def need_of_video(video: VideoWork, store: Path, heatmap_shape: tuple[int, int]) -> SpaceNeed:
-    """The need of `video`, all of whose missing pieces are made before its store file.
-
-    The only piece of a video stays in memory.
-    """
+    """The need of `video`: all its missing pieces are made before its store file; an only piece stays in memory."""
     sizes = [
         {
             "frames": len(part),
@@ -102,11 +96,7 @@ def need_of_video(video: VideoWork, store: Path, heatmap_shape: tuple[int, int])
 
 
 def check_space_for_video(tools: WorkerTools, video: VideoWork) -> None:
-    """Raise FaultError where the store has no room for `video`.
-
-    The store file of the previous video may still be being written: it takes room until it is there, and then its
-    pieces give room back. Only where the disk is nearly full does this wait for it.
-    """
+    """Raise FaultError where `video` has no room; on a nearly full disk, wait for the previous store file first."""
     store, heatmap_shape = tools.store, tools.runner.heatmap_shape
     need = need_of_video(video, store, heatmap_shape)
     if free_space(store).bytes < 2 * need.bytes + _PLENTY_BYTES:

@@ -65,7 +65,6 @@ class SpaceEstimate:
     probed: int
     """Number of videos whose containers said how many frames they have; the others are taken to be alike per byte."""
     people: str
-    """Which people were counted, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +82,7 @@ class _Guess:
 
 
 def estimate_space(run: PlannedRun, progress: Progress) -> SpaceEstimate | None:
-    """Estimate the room for `run`; None where no file says how many frames it has.
-
-    Counts the store files of the videos that are not complete, and the pieces of the largest ones on the way.
-    """
+    """Room for the store files of `run`'s incomplete videos and the pieces of the largest; None: frames unknown."""
     videos = _unfinished(run)
     probed = _probe(videos, run, progress)
     if videos and not any(probed.values()):
@@ -135,10 +131,7 @@ def _unfinished(run: PlannedRun) -> dict[str, _Video]:
 
 
 def _probe(videos: Mapping[str, _Video], run: PlannedRun, progress: Progress) -> dict[str, _Guess | None]:
-    """Guesses for at most `MOST_PROBES` videos, from what their containers declare; None for those that will fail.
-
-    From the smallest to the largest video in equal steps.
-    """
+    """Guesses for `MOST_PROBES` videos in equal steps of size, from what containers declare; None: it will fail."""
     if not videos:
         return {}
     by_size = sorted(videos.values(), key=lambda video: (video.size_bytes, video.item.video_id))
@@ -197,9 +190,7 @@ def _guess(
 
 
 def chosen_frames(frames: int, seconds: float, options: ExtractOptions) -> tuple[int, int, int]:
-    """(first, stop, kept): range of `frames` in `seconds` that the options choose, and how many of those they keep.
-
-    An estimate for a constant frame rate.
+    """(first, stop, kept): the chosen range of `frames` in `seconds` and how many are kept, at a constant rate.
 
     >>> chosen_frames(300, 10.0, ExtractOptions(start=2, end=4, stride=2))
     (60, 120, 30)

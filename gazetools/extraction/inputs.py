@@ -37,9 +37,7 @@ def plan_inputs(
     The id of a file is its stem; below a folder (or the fixed part of a glob) it is the path without suffix.
     `@list.txt` names one input per line (`#` comments), relative to the working folder or, failing that, to the list.
     An Ego-Exo4D root (a folder with takes.json and takes/) gives the downloaded videos of `takes`, `cameras` and
-    `views`, with the ids `take/camera`.
-
-    Raises UsageError for a path that does not exist, a folder or glob without videos, and ids that collide.
+    `views`, with the ids `take/camera`. UsageError: a missing path, no videos, ids that collide.
     """
     items: list[VideoItem] = []
     for one in inputs:

@@ -25,8 +25,7 @@ STORE_REVISION = 1
 def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads_sha256: str | None) -> str:
     """sha256 over everything that shapes the store of `video`; equal keys mean equal stores.
 
-    The key covers the size of the video and its first and last MiB, so that a second run over thousands of finished
-    files does not read them whole; the sha256 of the whole file is in the provenance.
+    Of the video only its size and its first and last MiB, so that a second run does not read finished files whole.
     """
     parts = {
         "revision": STORE_REVISION,

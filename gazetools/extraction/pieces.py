@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -51,11 +50,7 @@ class VideoTally:
 def make_pieces(
     tools: WorkerTools, video: VideoWork, numbers: range, *, name: str, ahead: Path | None = None
 ) -> VideoTally:
-    """Make those of the pieces `numbers` that are missing, in one pass over the video.
-
-    The decoding process reads ahead, this thread runs the model, a second thread writes the previous piece. `name` is
-    the progress task. The video `ahead` is opened when the last missing piece has begun.
-    """
+    """Make the missing ones of `numbers` in one pass, as the progress task `name`; `ahead` opens with the last one."""
     tally = VideoTally()
     runner, progress = tools.runner, tools.progress
     progress.start(name, sum(len(video.parts[number]) for number in numbers))
@@ -89,11 +84,7 @@ def make_pieces(
 
 
 class PieceWriter:
-    """Writes pieces in order. At most one is being written, so memory is bounded and an error comes up one piece later.
-
-    Leaving the block waits for the last piece. Where an error leaves the block, the piece that is being written is
-    still finished (a piece is either committed or was never there), and the first error is the one that is raised.
-    """
+    """Writes pieces in order, one at a time; leaving the block waits for the last, and the first error is raised."""
 
     def __init__(self, pieces: PieceFolder, clock: StageClock) -> None:
         self._pieces = pieces
@@ -104,9 +95,7 @@ class PieceWriter:
     def __enter__(self) -> PieceWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self._wait()
@@ -140,7 +129,6 @@ class _Gathered:
     frame_index: list[int] = field(default_factory=list)
     pts_seconds: list[float] = field(default_factory=list)
     prints: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    """Fingerprints of the first frame and of each `FINGERPRINT_EVERY`th after it."""
     people: list[tuple[int, FramePrompts]] = field(default_factory=list)
     """(frame index, people) of each frame that has people."""
     results: list[BatchResult] = field(default_factory=list)
@@ -189,11 +177,9 @@ class _PieceMaker:
     """The previous piece, whose last batch is the pending one."""
 
     def make(self, number: int, frames: Iterator[Frame], *, ahead: Path | None) -> None:
-        """Read the frames of piece `number` and submit their batches, which hold frames with people of this piece only.
+        """Read the frames of piece `number` and submit those with people in batches; `ahead` opens after the first.
 
-        The video `ahead` is opened after the first frame. Where the device works in parallel with this process, the
-        piece ends only after the device has the first batch of the next piece, or by `finish`: the device would idle
-        between two pieces otherwise.
+        A device that works in parallel gets the first batch of the next piece before this one ends, so it never idles.
         """
         tools, source, runner = self.tools, self.video.source, self.tools.runner
         piece = _Gathered(number)

@@ -26,11 +26,7 @@ _SHARE_OF_TIME = 0.01
 
 
 class Reporter:
-    """Writes the run's report as results come in.
-
-    A run without shards owns `extract_report.json`. A shard writes `.reports/<digest>_I_of_N.json`, and all reports
-    of the same plan are merged into `extract_report.json`: it is whole when the last shard has ended, in any order.
-    """
+    """Writes the run's report; a shard writes `.reports/<digest>_I_of_N.json` and merges those of its plan."""
 
     def __init__(self, store: Path, options: ExtractOptions, items: Sequence[VideoItem], plan_digest: str) -> None:
         self._store = store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -18,15 +19,7 @@ from gazetools.extraction.inputs import VideoItem, plan_inputs
 from gazetools.extraction.pool.dispatch import Dispatch, WorkerPool
 from gazetools.extraction.pool.local import LocalPool
 from gazetools.extraction.report import Reporter, not_reached
-from gazetools.extraction.tasks import (
-    Task,
-    WorkQueue,
-    balanced_shard,
-    cut_for_workers,
-    cut_tasks,
-    parts_of_videos,
-    plan_digest,
-)
+from gazetools.extraction.tasks import Task, WorkQueue, balanced_shard, cut_for_workers, cut_tasks, plan_digest
 from gazetools.extraction.work import WorkOrder
 from gazetools.extraction.worker import Worker
 from gazetools.heads.spec import heads_for_video, open_heads
@@ -66,11 +59,9 @@ def extract(
     Args:
         inputs: files, folders (recursive), globs or `@list.txt`.
         output: the store folder. Finished videos in it are kept, so the same call resumes an interrupted run.
-        options: all settings; or give fields of `ExtractOptions` as keyword arguments.
-        progress: receives the number of frames done.
+        options: all settings; or give its fields as keyword arguments, such as `heads="file:boxes.csv"`.
         decoding: how frames are decoded, for readers of other formats; None: as the options say.
         workers: workers of an engine; None: this process, or one process per device.
-        settings: fields of `ExtractOptions`, such as `heads="file:boxes.csv"`.
 
     Returns:
         The report that is also written to `output/extract_report.json`: every input, the failed ones with reasons.
@@ -138,13 +129,16 @@ def _check_space(
     workers: Workers | None,
 ) -> None:
     """FaultError where the store has no room for the run; missing weights or a missing device are reported first."""
+    parts: dict[str, float] = defaultdict(float)
+    for task in tasks:
+        parts[task.item.video_id] += 1 / task.share_count
     run = PlannedRun(
         items=list({task.item.video_id: task.item for task in tasks}.values()),
         store=order.store,
         options=order.options,
         head_files=head_files,
         decoding=order.decoding,
-        parts=parts_of_videos(tasks),
+        parts=parts,
         workers=workers.count if workers else 1,
     )
     try:
@@ -212,10 +206,7 @@ def decode_settings(options: ExtractOptions) -> DecodeSettings:
 
 
 def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, workers: int) -> tuple[list[Task], str]:
-    """Tasks of this shard, longest first, and a digest of the plan that all shards share.
-
-    A single worker does the videos in their order: nothing needs to be balanced, so no file is opened.
-    """
+    """Tasks of this shard, longest first (in order for a single worker), and the plan's digest that shards share."""
     index, count = order.options.shard_index_and_count
     if count == workers == 1:
         tasks = [Task(item=item, cost=cost_by_size(item.path)) for item in items]
@@ -234,24 +225,16 @@ def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, wo
 def plan(
     inputs: str | Path | Sequence[str | Path], options: ExtractOptions
 ) -> tuple[list[VideoItem], dict[str, Path] | None]:
-    """The videos of all inputs, and the box file of each video id (None: no boxes).
-
-    Raises UsageError for inputs and boxes that can't be used.
-    """
+    """The videos of all inputs, and each video id's box file (None: no boxes); UsageError: they can't be used."""
     listed = [inputs] if isinstance(inputs, str | Path) else inputs
     items = plan_inputs(listed, takes=options.takes, cameras=options.cameras, views=options.views)
     videos = {item.video_id: item.path for item in items if item.problem is None}
     head_files = open_heads(options, list(videos), videos=videos) if videos else None
-    if head_files and len(items) == 1:
-        _check_single_box_file(items[0], options, head_files)
+    if head_files and len(items) == 1:  # the only box file must fit the only video
+        try:
+            with Decoder(decode_settings(options)) as decoder, decoder.open(items[0].path, batch_size=1) as reader:
+                width, height, frame_count = reader.info.width, reader.info.height, reader.frame_count
+        except VideoError:
+            return items, head_files  # a broken video is a failed item of the run, not wrong usage
+        heads_for_video(options, head_files, items[0].video_id, width=width, height=height, frame_count=frame_count)
     return items, head_files
-
-
-def _check_single_box_file(item: VideoItem, options: ExtractOptions, head_files: dict[str, Path]) -> None:
-    """Raise HeadsError or UsageError where the only box file does not fit the only video."""
-    try:
-        with Decoder(decode_settings(options)) as decoder, decoder.open(item.path, batch_size=1) as reader:
-            width, height, frame_count = reader.info.width, reader.info.height, reader.frame_count
-    except VideoError:
-        return  # a broken video is a failed item of the run, not wrong usage
-    heads_for_video(options, head_files, item.video_id, width=width, height=height, frame_count=frame_count)

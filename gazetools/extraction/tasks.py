@@ -45,8 +45,7 @@ class Task:
 def cut_tasks(items: Sequence[VideoItem], costs: Sequence[float], workers: int, *, cuts: int = 1) -> list[Task]:
     """Tasks, longest first; a video that costs more than total / (workers x cuts) is cut into equal shares.
 
-    The result depends on the arguments only, so that every shard of a run cuts alike. No share is smaller than about
-    one piece (256 frames at 1080p).
+    By the arguments only, so that every shard cuts alike. No share is smaller than about 256 frames at 1080p.
     """
     limit = sum(costs) / (workers * cuts)
     tasks = []
@@ -84,19 +83,10 @@ def plan_digest(tasks: Sequence[Task]) -> str:
     return hashlib.sha256(names.encode()).hexdigest()
 
 
-def parts_of_videos(tasks: Sequence[Task]) -> dict[str, float]:
-    """Part of each video that `tasks` make, by video id; 1.0: all of it."""
-    parts: dict[str, float] = defaultdict(float)
-    for task in tasks:
-        parts[task.item.video_id] += 1 / task.share_count
-    return parts
-
-
 class WorkQueue:
     """Waiting tasks, and the results of the others; every input is accounted for.
 
-    Workers take one task at a time. A task whose worker died goes back to the front, and is given up at the third
-    death. A task whose video another process has locked goes to the end.
+    A task whose worker died goes to the front (given up at the third death), one whose video is locked to the end.
     """
 
     def __init__(self, items: Sequence[VideoItem], tasks: Sequence[Task]) -> None:
@@ -120,10 +110,7 @@ class WorkQueue:
         return bool(self._waiting) and all(task.name in self.busy for task in self._waiting)
 
     def take(self, *, prefer: str | None = None, leave: Collection[str] = ()) -> Task | None:
-        """Take the next task; None if none waits. Shares of a video that failed are dropped.
-
-        The task named `prefer` comes first if it still waits; tasks named in `leave` come last.
-        """
+        """The next task, None if none waits: `prefer` first, `leave` last; shares of a failed video are dropped."""
         while self._waiting:
             task = min(self._waiting, key=lambda task: (task.name != prefer, task.name in leave))
             self._waiting.remove(task)

@@ -79,16 +79,12 @@ class StoreWrite:
 
 
 def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) -> ItemResult | StoreWrite:
-    """Make the pieces of a task, taking over finished pieces of an earlier, interrupted run.
+    """Make the missing pieces of a task; the result, or the write of the store file, which must be committed.
 
     Of a share only its own pieces are made; whoever makes the last missing piece of the video joins all of them.
     `ahead` is the video that probably follows; it is opened while this one is computed.
 
-    Returns:
-        The result where nothing is left to write; else the write of the store file, which must be committed.
-
-    Raises VideoError, HeadsError or UsageError where this video can't be done, BusyError while another process works
-    on it, FaultError where the run must stop.
+    VideoError, HeadsError, UsageError: it can't be done; BusyError: another process has it; FaultError: the run stops.
     """
     began = time.monotonic()
     item, store = task.item, tools.store

@@ -96,8 +96,7 @@ def open_video(
 ) -> Iterator[VideoWork]:
     """The video of `item`, open in the decoding process until the block is left.
 
-    Raises VideoError where it can't be read, is damaged (unless allowed) or has no frame in the chosen range, and
-    HeadsError or UsageError where its boxes do not fit.
+    VideoError: unreadable, damaged (unless allowed), no frame in range; HeadsError, UsageError: its boxes do not fit.
     """
     options = tools.options
     with tools.clock.stage("open"):

@@ -21,10 +21,7 @@ T = TypeVar("T")
 
 
 class Worker(Closing):
-    """Loads the model once, then does tasks. Use as a context manager, so that its decoding process ends with it.
-
-    Raises UsageError, CheckpointError or EnvironmentLacksError where the model can't be loaded.
-    """
+    """Loads the model once, then does tasks; UsageError, CheckpointError, EnvironmentLacksError: it can't be loaded."""
 
     def __init__(self, order: WorkOrder, progress: Progress) -> None:
         decoder = Decoder(order.decoding)  # its imports overlap with those of torch
@@ -42,11 +39,8 @@ class Worker(Closing):
     def start(self, task: Task, *, ahead: Path | None = None) -> Future[ItemResult | None]:
         """Compute a task in this thread; its store file may still be being written when this returns.
 
-        What is wrong with one video alone is its result, so that the others go on; faults and missing weights raise,
-        here or from the future. `ahead` is the video that probably follows. At most one future should be outstanding.
-
-        Returns:
-            The future of the task's result; the result is None while another process holds the video.
+        What is wrong with one video alone is its result (None: another process holds it); faults and missing weights
+        raise, here or from the future. `ahead` probably follows. At most one future should be outstanding.
         """
         from gazetools.extraction.video import StoreWrite, extract_video
 

@@ -24,7 +24,6 @@ from gazetools.video.source import VideoSource
 def egoexo_targets(reader: VideoSource, frames: Frames, *, take: Take, options: GroundTruthOptions) -> Targets:
     """Gaze in the Aria RGB video from `*_eye_gaze_2d.csv`, whose pixels refer to the upright 1408x1408 picture.
 
-    Samples are matched by time where timesync.csv and the file have times, else by row (see `Gaze2d.of_frames`).
     Raises DataFileError where the file is missing or of another calibration, or the video is not square.
     """
     path = take.eye_gaze(flat=True, kind=options.gaze)

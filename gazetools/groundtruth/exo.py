@@ -35,10 +35,9 @@ _WHOLE_FRAME = np.array([0.0, 0.0, 1.0, 1.0])
 def exo_targets(reader: VideoSource, frames: npt.NDArray[np.int64], *, options: GroundTruthOptions) -> Targets:
     """The wearer's gaze target at the `frames` of an exo video of Ego-Exo4D.
 
-    A frame has a row where its time, the wearer's pose and a gaze sample within 60 ms are known. A target that is not
-    in the picture has a map of zeros and inout 0; whether something hides it is not known. Without a credible depth
-    the policy `options.unknown_depth` decides, and inout is NaN where only part of the segment is in the picture.
-    Raises DataFileError or HeadsError where geometry or eye tracking can't be used.
+    A frame has a row where its time, the wearer's pose and a gaze sample within 60 ms are known. A target outside the
+    picture has a map of zeros and inout 0. Without a credible depth `options.unknown_depth` decides; inout is NaN where
+    only part of the segment is inside. Raises DataFileError or HeadsError where the recordings can't be used.
     """
     info = reader.info
     view = exo_view(Path(info.path), width=info.width, height=info.height, frame_count=reader.frame_count)
@@ -48,7 +47,12 @@ def exo_targets(reader: VideoSource, frames: npt.NDArray[np.int64], *, options: 
     depth, quality = _depths(view, rays, options)
     unknown = quality == DepthQuality.UNKNOWN
     kept = rays.usable & (~unknown | (options.unknown_depth != "skip"))
-    aims = _project(view, rays, np.where(unknown, np.nan, depth), _segments(view, rays, kept & unknown, size), size)
+    depth = np.where(unknown, np.nan, depth)
+    segments = _segments(view, rays, kept & unknown, size)
+    target_camera = view.camera.to_camera(rays.eyes_world + depth[:, None] * rays.direction_world)
+    uv, _ = view.camera.lens.project(target_camera)
+    inout = np.where(np.isnan(depth), segments.inout, view.camera.lens.contains(uv).astype(np.float64))
+    aims = _Aims(target_camera=target_camera, xy=uv / size, inout=inout, segments=segments)
 
     rows = np.flatnonzero(kept)
     good_box = view.boxes.state[frames] == BoxState.GOOD
@@ -65,7 +69,7 @@ def exo_targets(reader: VideoSource, frames: npt.NDArray[np.int64], *, options: 
             "target_xy": aims.xy[rows].astype(np.float32),
             "target_camera": aims.target_camera[rows].astype(np.float32),
             "eyes_camera": view.camera.to_camera(rays.eyes_world)[rows].astype(np.float32),
-            "depth_m": np.where(unknown, np.nan, depth)[rows].astype(np.float32),
+            "depth_m": depth[rows].astype(np.float32),
             "depth_quality": quality[rows].astype(np.uint8),
             "sample_age_seconds": (rays.age_us[rows] * 1e-6).astype(np.float32),
         },
@@ -162,7 +166,7 @@ class _Segments:
     """[N] 1 inside the picture, 0 outside, NaN partly inside or not wanted."""
 
     def render(self, frames: Cells) -> npt.NDArray[np.float16]:
-        """Maps of some frames."""
+        """Maps [n, 64, 64] of some frames."""
         lengths = self.start[frames + 1] - self.start[frames]
         owner = np.repeat(np.arange(len(frames)), lengths)
         within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -189,14 +193,6 @@ class _Aims:
         out = render(cells_of(self.xy[frames]))
         out[lines] = self.segments.render(frames[lines])
         return out
-
-
-def _project(view: ExoView, rays: _Rays, depth_m: Floats, segments: _Segments, size: Floats) -> _Aims:
-    """Project the targets at `depth_m` [N] from the eyes, NaN where unknown, into the picture of `size` (w, h)."""
-    target_camera = view.camera.to_camera(rays.eyes_world + depth_m[:, None] * rays.direction_world)
-    uv, _ = view.camera.lens.project(target_camera)
-    inout = np.where(np.isnan(depth_m), segments.inout, view.camera.lens.contains(uv).astype(np.float64))
-    return _Aims(target_camera=target_camera, xy=uv / size, inout=inout, segments=segments)
 
 
 def _segments(view: ExoView, rays: _Rays, wanted: npt.NDArray[np.bool_], size: Floats) -> _Segments:

@@ -19,10 +19,6 @@ from gazetools.schemas.groundtruth import GroundTruthOptions
 from gazetools.video.source import VideoSource
 
 
-def _no_targets(reader: VideoSource, frames: Frames) -> Targets:
-    raise AssertionError("without a video there are no targets")
-
-
 @dataclass(frozen=True, kw_only=True)
 class TruthVideo:
     """One video to render."""
@@ -31,8 +27,8 @@ class TruthVideo:
     path: Path | None = None
     lacking: str
     """Message for the user where `path` is None."""
-    targets: Callable[[VideoSource, Frames], Targets] = _no_targets
-    """Gaze targets at some frames of the open video."""
+    targets: Callable[[VideoSource, Frames], Targets] | None = None
+    """Gaze targets at some frames of the open video; None without a video."""
 
 
 def missing_files(root: str | Path, options: GroundTruthOptions) -> dict[str, list[tuple[str, str]]]:

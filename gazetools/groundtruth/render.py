@@ -52,13 +52,9 @@ def render(cells: Cells) -> npt.NDArray[np.float16]:
 def render_segments(owner: Cells, cells: Cells, count: int) -> npt.NDArray[np.float16]:
     """Maps [count, 64, 64]: at every place the highest of the blobs around a map's cells.
 
-    The highest blob is that of the nearest cell, so this computes squared distances: first down the columns, then
-    along the rows, both up to the blob's reach (Felzenszwalb and Huttenlocher's separable distance transform).
-
-    Args:
-        owner: [M] the map that each cell belongs to, ascending from 0; a map without cells stays empty.
-        cells: [M] as from `cells_of`, none of them -1; the same cell twice does no harm.
-        count: number of maps.
+    The highest blob is that of the nearest cell: squared distances, first down the columns, then along the rows
+    (Felzenszwalb and Huttenlocher's separable distance transform). `owner` [M] is the map of each cell, ascending from
+    0; `cells` [M] as from `cells_of`, none of them -1.
     """
     out = np.empty((count, SIZE, SIZE), np.float16)
     value = _value_of_distance()

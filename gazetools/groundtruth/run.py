@@ -53,7 +53,6 @@ def groundtruth(
         root: what `egoexo -o` filled (takes.json, takes/), or `ego4d -o` (gaze/ next to the videos; `view="ego"`).
         output: the store folder; finished videos in it are not done again.
         options: how; or give its fields as keyword arguments.
-        progress: receives videos done.
 
     Returns:
         The report that is also written to `output/groundtruth_report.json`: every video, the failed ones with reasons.
@@ -103,7 +102,7 @@ def groundtruth(
 
 def _render(store: Path, video: TruthVideo, options: GroundTruthOptions) -> tuple[GroundTruthItem, FilledStore | None]:
     """One video and, unless the store has it already, the file that waits for its commit."""
-    if video.path is None:
+    if video.path is None or video.targets is None:
         raise DataFileError(video.lacking)
     began = time.monotonic()
     with VideoReader(video.path) as reader:

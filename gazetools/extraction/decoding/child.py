@@ -22,8 +22,6 @@ from gazetools.schemas.video import Frame
 
 OUT_OF_MEMORY_EXIT = 77
 """Exit code of the child where its memory limit or the machine's memory ran out; a new child may succeed."""
-
-
 _AHEAD_BYTES = 256 << 20
 """Most memory for frames that are read ahead."""
 
@@ -44,7 +42,7 @@ class _Ahead:
 
 
 class _Child:
-    """State between requests: one open reader, the ring, and its free slots."""
+    """State between requests: one open reader and the ring."""
 
     def __init__(self, channel: Connection, ring_fd: int, reader: str) -> None:
         self._channel = channel
@@ -52,7 +50,6 @@ class _Child:
         module, _, name = reader.partition(":")
         self._reader_class: Any = getattr(importlib.import_module(module), name)
         self._reader: Any = None
-        self._free: deque[int] = deque()
         self._ahead: _Ahead | None = None
 
     def serve(self) -> None:
@@ -118,16 +115,19 @@ class _Child:
             ring = np.frombuffer(mmap.mmap(self._ring_fd, size), np.uint8).reshape(shape)
         except OSError as error:
             raise FaultError(f"No shared memory for {slots} frames ({size / 2**20:.0f} MiB): {error}.") from error
-        self._free = deque(range(slots))
+        free = deque(range(slots))
         ahead, self._ahead = self._ahead, None
         if ahead is not None and np.array_equal(ahead.wanted, wanted):
             frames = ahead.frames()
         else:
             frames = self._reader.frames(wanted)
         for _ in wanted:
-            while not self._free or self._channel.poll():
-                self._take_back()
-            slot = self._free.popleft()
+            while not free or self._channel.poll():
+                message = receive(self._channel)
+                if message["do"] != "free":
+                    raise RuntimeError(f"{message['do']!r} asked for while frames were being read")
+                free.append(message["slot"])
+            slot = free.popleft()
             began = time.perf_counter()
             frame = next(frames)
             ring[slot] = frame.rgb
@@ -135,12 +135,6 @@ class _Child:
             facts = {"index": int(frame.index), "pts": float(frame.pts_seconds), "slot": slot, "busy": busy}
             send(self._channel, **{"is": "frame", **facts})
         send(self._channel, **{"is": "end"})
-
-    def _take_back(self) -> None:
-        message = receive(self._channel)
-        if message["do"] != "free":
-            raise RuntimeError(f"{message['do']!r} asked for while frames were being read")
-        self._free.append(message["slot"])
 
     def _do_close(self) -> None:
         self._ahead = None

@@ -71,8 +71,7 @@ class ChildReader(Closing):
     def frames(self, wanted: npt.NDArray[np.int64]) -> Iterator[Frame]:
         """Yield the frames `wanted` (strictly ascending); `rgb` is a view of shared memory, valid until `release`.
 
-        A decoding process that dies is replaced; the new one goes on at the first frame that is missing. Raises
-        VideoError where a frame can't be decoded, or the process dies three times at about the same place.
+        VideoError: a frame can't be decoded, or the process, which is replaced, dies three times at about one place.
         """
         position = 0
         while position < len(wanted):

@@ -21,10 +21,7 @@ class Declared:
 
 
 def declared(path: Path) -> Declared:
-    """Read what the container at `path` declares; decodes nothing. Raises VideoError where it can't be opened.
-
-    Runs in the decoding process, since a container can crash the demuxer too.
-    """
+    """Read what a container declares, decoding nothing, in the child; VideoError where it can't be opened."""
     from gazetools.video.probe import choose_stream, open_container
 
     with open_container(path) as container:

@@ -24,7 +24,6 @@ class ReadAhead:
     """The frames of a video that will probably be requested first; the video need not be open yet."""
 
     frames: int
-    """Number of frames to decode ahead."""
     fps: float | None = None
     stride: int | None = None
     start: float | None = None
@@ -54,10 +53,7 @@ class Decoder(Closing):
         return self._present.deaths + (self._next.deaths if self._next is not None else 0)
 
     def open(self, path: Path, *, batch_size: int) -> ChildReader:
-        """Open a video for reading in batches of up to `batch_size` frames; the previous video must be closed.
-
-        Raises VideoError where it can't be read, also after repeated deaths of the decoding process.
-        """
+        """Open a video for batches of `batch_size` frames, the previous one closed; VideoError: it can't be read."""
         if self._next is None or self._opening != path:
             self._recycle(self._present)
             return ChildReader(self._present, path, batch_size=batch_size)
@@ -66,11 +62,7 @@ class Decoder(Closing):
         return ChildReader(self._present, path, batch_size=batch_size, opening=True)
 
     def open_ahead(self, path: Path, read_ahead: ReadAhead | None = None) -> None:
-        """Begin to open the video that comes next in the other process, so that `open` need not wait for it.
-
-        With `read_ahead` its first frames are decoded too. Errors are raised by `open` or when frames are read. A wrong
-        guess costs only this work.
-        """
+        """Begin to open the next video and to decode `read_ahead` in the other process; `open` raises errors."""
         if self._opening == path:
             return
         if self._next is None:

@@ -39,7 +39,6 @@ class DecodeSettings:
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 """For glibc's mallopt(3): keep the memory of freed frames for the next ones. The kernel clears new memory page by page,
 measured at 2.5 to 3.5 ms per 1080p frame, a third of decoding it. 32 MiB is glibc's limit."""
-
 _START_SECONDS = 30.0
 """Additional time for the first answer of a new child, for a busy machine or libraries on a network disk."""
 
@@ -62,7 +61,6 @@ class DecodingProcess:
         self._channel: Connection | None = None
         self._ring_fd = -1
         self._answered = False
-        """Whether the present child has answered at least once."""
         self._start()  # now, so that its imports overlap with loading the model
 
     def close(self) -> None:
@@ -73,10 +71,7 @@ class DecodingProcess:
             self._ring_fd = -1
 
     def ask(self, data: bytes | None = None, **message: Any) -> None:
-        """Send a request and the bytes that belong to it, to a new child if there is none.
-
-        Raises DecoderDied where it can't be sent.
-        """
+        """Send a request and its bytes, to a new child if there is none; DecoderDied where it can't be sent."""
         if self._process is None:
             self._start()
         assert self._channel is not None

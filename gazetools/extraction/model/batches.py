@@ -36,7 +36,6 @@ class Pending(Protocol):
 
     def result(self) -> BatchResult:
         """Wait for the device. Raises FaultError where a map is not finite."""
-        ...
 
 
 class BatchRunner:
@@ -67,10 +66,8 @@ class BatchRunner:
     def begin(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
         """Submit frames [H, W, 3] of one size, all with people, to the device.
 
-        When this returns, `images` have been read and may be overwritten. A CUDA device is still computing then: submit
-        the next batch before waiting for this one, so that it is never idle while frames are copied.
-
-        Raises FaultError where one frame alone does not fit into memory.
+        When this returns, `images` may be overwritten. A CUDA device still computes then: submit the next batch before
+        waiting for this one. Raises FaultError where one frame alone does not fit into memory.
         """
         parts: list[Pending] = []
         position = 0

@@ -18,9 +18,8 @@ MIN_SHARE = 1 / 8
 def crop_around(box: BoxXyxy, grid_hw: tuple[int, int], frame_hw: tuple[int, int]) -> BoxXyxy:
     """The part of the frame, in 0..1, in which `box` covers `HEAD_CELLS` cells of the grid on both sides.
 
-    The crop is as large as that allows (the gaze target should be in it) and has the frame's ratio (so that the model
-    scales it as it would scale the frame). Its middle is on the head, shifted where the crop would leave the frame; its
-    edges lie on whole pixels.
+    The crop is as large as that allows and has the frame's ratio, so that the model scales both alike. Its middle is on
+    the head, shifted where the crop would leave the frame; its edges lie on whole pixels.
 
     >>> crop_around((0.49, 0.49, 0.51, 0.51), (32, 32), (1000, 1000))  # 0.64 cells wide: 3.125 times enlarged
     (0.34, 0.34, 0.66, 0.66)
@@ -49,12 +48,9 @@ def cut(rgb_hw3: npt.NDArray[np.uint8], crop: BoxXyxy) -> npt.NDArray[np.uint8]:
 def box_in_crop(box: BoxXyxy, crop: BoxXyxy) -> BoxXyxy:
     """A box in 0..1 of the frame, as a box in 0..1 of the crop."""
     width, height = crop[2] - crop[0], crop[3] - crop[1]
-    return (
-        (box[0] - crop[0]) / width,
-        (box[1] - crop[1]) / height,
-        (box[2] - crop[0]) / width,
-        (box[3] - crop[1]) / height,
-    )
+    left, top, right, bottom = box
+    x0, y0 = crop[:2]
+    return (left - x0) / width, (top - y0) / height, (right - x0) / width, (bottom - y0) / height
 
 
 def map_into_frame(map_hw: npt.NDArray[np.float32], crop: BoxXyxy) -> npt.NDArray[np.float32]:
@@ -62,7 +58,6 @@ def map_into_frame(map_hw: npt.NDArray[np.float32], crop: BoxXyxy) -> npt.NDArra
 
     Each pixel of the result is the mean of the crop's map over the area of that pixel (pixels are squares of one value;
     the area outside the crop counts as zero), so the integral is kept: mean(result) = mean(map_hw) * area of the crop.
-    A narrow peak gets lower, as it would if the frame's map were computed at the crop's resolution and averaged.
     """
     height, width = map_hw.shape
     along_y = _overlap(height, crop[1], crop[3])

@@ -49,10 +49,7 @@ class CudaCopies:
 
 
 class PinnedStaging:
-    """Two pinned slots that take turns: one is filled while the device reads the other.
-
-    A slot is filled again only after the copy out of it has ended; batches larger than a slot go in several parts.
-    """
+    """Two pinned slots that take turns: one is filled while the device reads the other; large batches go in parts."""
 
     def __init__(self, copies: CudaCopies, *, slot_bytes: int = SLOT_BYTES) -> None:
         self._copies = copies
@@ -62,11 +59,7 @@ class PinnedStaging:
         self._turn = 0
 
     def to_device(self, frames: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
-        """Frames [H, W, 3] of one size as uint8 [B, H, W, 3] on the device.
-
-        When this returns the frames have been read and may be overwritten. The last copies may still be running; work
-        that is submitted to the device afterwards waits for them.
-        """
+        """Frames [H, W, 3] of one size as uint8 [B, H, W, 3] on the device; then they may be overwritten."""
         height, width, channels = frames[0].shape
         size = frames[0].nbytes
         target = self._copies.empty((len(frames), height, width, channels))

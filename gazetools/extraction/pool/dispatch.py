@@ -76,10 +76,7 @@ class Dispatch:
         return sum(times[1:], times[0]) if times else None
 
     def run(self) -> None:
-        """Run until the queue is finished. Raises the `error` of an event.
-
-        A worker has one task, so its death costs less than one piece of one video.
-        """
+        """Run until the queue is finished. Raises the `error` of an event."""
         while not self.queue.finished:
             self._hand_out()
             if not self.queue.finished:
