@@ -162,13 +162,17 @@ def findings(report: ValidationReport) -> Table | str:
     rows: list[Sequence[Cell]] = []
     for finding in [*loud, *notes[:_MAX_NOTES]]:
         kind = Text.assemble((finding.severity, _COLOURS[finding.severity]), f"\n{finding.code}")
-        frames = "" if finding.frames is None else f"frames {frame_runs(finding.frames, most=4)}"
-        where = "\n".join(part for part in (finding.video_id, frames) if part)
+        where = "\n".join(part for part in (finding.video_id, _frames(finding.frames)) if part)
         rows.append((kind, where, f"{finding.message}\n{finding.remedy}"))
     if len(notes) > _MAX_NOTES:
         rows.append(("note", "", f"... and {len(notes) - _MAX_NOTES} more notes; --json has all."))
     columns = (Column("code", no_wrap=True), "where", Column("what, and what to do", ratio=1))
     return text_table(columns, rows, title="findings", show_lines=True)
+
+
+def _frames(frames: list[int] | None) -> str:
+    """`frames 3-5, 9, ...`"""
+    return "" if frames is None else f"frames {frame_runs(frames, most=4)}"
 
 
 def arms(document: Mapping[str, Any]) -> Table:
