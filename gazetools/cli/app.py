@@ -71,12 +71,14 @@ class _LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The real command, for a call or its help."""
         name, command, rest = super().resolve_command(ctx, args)
-        if name not in COMMANDS:
-            return name, command, rest
-        module = importlib.import_module(f"gazetools.cli.{name}")
-        single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-        single.command(name)(getattr(module, f"{name}_command"))
-        return name, typer.main.get_command(single), rest
+        return name, _load(name) if name in COMMANDS else command, rest
+
+
+def _load(name: str) -> Any:
+    module = importlib.import_module(f"gazetools.cli.{name}")
+    single = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    single.command(name)(getattr(module, f"{name}_command"))
+    return typer.main.get_command(single)
 
 
 app = typer.Typer(

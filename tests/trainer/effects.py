@@ -97,7 +97,9 @@ def learning(config: TrainingConfig) -> str:
             for learner in trunk.learners:
                 learner.learn(context, labels)
                 assert learner.end_step(World(), 2) is None
-    learners = {learner.name: (learner.weights(), learner.step_losses) for t in trunks for learner in t.learners}
+    learners = {
+        learner.name: (learner.probe.state_dict(), learner.step_losses) for t in trunks for learner in t.learners
+    }
     return digest(learners, [trunk.predictor_weights() for trunk in trunks])
 
 
