@@ -55,7 +55,10 @@ def convert(
         source: a dataset (its options, provenance and members are kept), or a folder of another tool's heatmaps:
             `<id>.npz` under any key, `<id>.npy`, `<id>/gaze.npy` or folders of numbered .npy, values in 0..1.
         output: folder of the new dataset.
-        layout, dtype, overwrite, workers: see `ConvertOptions`.
+        layout: layout of the new dataset.
+        dtype: type of the stored numbers; None: as in the source.
+        overwrite: replace what is there already.
+        workers: videos at the same time; None: one per core, at most 4.
         progress: receives videos done.
 
     Returns one item per video. Raises UsageError for folders or options that can't work, where nothing was done, and

@@ -44,7 +44,8 @@ def pack(
     resumes an interrupted run. An error in one video fails that video only.
 
     Args:
-        store, output: folder that `extract` wrote, and folder of the dataset.
+        store: folder that `extract` wrote.
+        output: folder of the dataset.
         options: how maps become rows; or pass its fields as `settings`, such as `normalize="max"`.
         videos: ids to pack; None for all of the store.
         overwrite: replace a dataset that was packed with other options, and files of other tools.
