@@ -177,16 +177,26 @@ def _frames(frames: list[int] | None) -> str:
 
 def arms(document: Mapping[str, Any]) -> Table:
     """One row per arm and task of `report`: its figure with the interval, and the difference to the baseline."""
+    from gazetools.trainer.report.tables import value_text
+
     figure = f"recall@{document['k']}"
-    contrasts = {(row["contrast"].rsplit(" - ", 1)[0], row["task"]): row for row in document["contrasts"]}
+    on_split = [row for row in document["contrasts"] if row["split"] == document["split"]]
+    contrasts = {(row["arm"], row["task"]): row for row in on_split if row["baseline"] == document["baseline"]}
     rows = []
     for row in document["arms"]:
         contrast = contrasts.get((row["arm"], row["task"]))
-        value = f"{row[figure]:.2f} [{row[f'{figure} low']:.2f}, {row[f'{figure} high']:.2f}]"
-        compared = (f"{contrast['difference']:+.2f}", f"{contrast['p (Holm)']:.3f}") if contrast else ("", "")
+        value = value_text(row, figure)
+        compared = (f"{contrast['difference']:+.2f}", _p_value(contrast)) if contrast else ("", "")
         rows.append((row["arm"], row["seed"], row["task"], value, *compared))
-    title = f"{figure} on {document['split']} (95 % interval by video)"
-    return text_table(("arm", "seed", "task", figure, "difference", "p (Holm)"), rows, title=title)
+    title = f"{figure} on {document['split']} (95 % intervals over trainings and {document['statistics']['cluster']}s)"
+    caption = document["primary"]["text"] if document["primary"] else None
+    columns = ("arm", "seed", "task", figure, "difference", "p (Holm)")
+    return text_table(columns, rows, title=title, caption=caption and escape(caption))
+
+
+def _p_value(contrast: Mapping[str, Any]) -> str:
+    p = contrast["p"] if contrast["p_holm"] is None else contrast["p_holm"]
+    return "" if p is None else f"{p:.3f}"
 
 
 def trained_models(result: Mapping[str, Any]) -> Table:

@@ -41,7 +41,8 @@ def simultaneous_band(horizons: Sequence[Parts]) -> Band | None:
     correlation = covariance / np.outer(deviation, deviation)
     largest = _largest_deviations(correlation, df)
     critical = float(np.quantile(largest, 0.95))
-    low, high, p = ([None] * len(horizons) for _ in range(3))  # type: tuple[list[float | None], ...]
+    low: list[float | None] = [None] * len(horizons)
+    high, p = list(low), list(low)
     for place in varying:
         value, se = horizons[place].value, float(np.sqrt(variances[place][0]))
         low[place], high[place] = value - critical * se, value + critical * se

@@ -40,7 +40,7 @@ class Clips:
 
     def by_cluster(self, values: Floats) -> Floats:
         """Sum of `values` [N] in each cluster, [G]."""
-        return np.bincount(self.cluster, values, minlength=self.clusters)
+        return np.bincount(self.cluster, values, minlength=self.clusters).astype(np.float64)
 
     @cached_property
     def cluster_weight(self) -> Floats:

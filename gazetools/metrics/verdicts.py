@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
 from gazetools.metrics.crossed import MIN_SEEDS_FOR_P, Estimate, combined_df
+from gazetools.schemas.report import Verdict
 
-Verdict = Literal[
-    "saturated",
-    "too_few_clusters",
-    "too_few_seeds",
-    "gain",
-    "loss",
-    "equivalent",
-    "no_relevant_gain",
-    "no_evidence",
-]
-VERDICTS: tuple[str, ...] = get_args(Verdict)
 Varies = Literal["training", "initialisation"]
 """What differs between the trainings of an arm: all that a run's seed decides, or the initial weights alone."""
 Saturation = Literal["full", "near", "none"]
@@ -32,7 +22,7 @@ _POWER = 0.8
 
 
 def verdict_of(found: Estimate, *, margin: float | None, saturated: bool, varies: Varies) -> Verdict:
-    """The verdict of a contrast; the first that applies, in the order of VERDICTS.
+    """The verdict of a contrast; the first that applies, in the order of `Verdict`.
 
     `margin`: points within which a difference does not matter, declared before training; None: not declared.
     """

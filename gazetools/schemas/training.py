@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from gazetools.schemas.arms import ArmSettings, EvaluationSettings
@@ -12,6 +10,7 @@ from gazetools.schemas.training_clips import Compat, DataSettings, InOutUse, Mis
 from gazetools.schemas.training_data import Range
 from gazetools.schemas.training_model import RANDOM_WEIGHTS, EncoderSettings, ModelSettings
 from gazetools.schemas.training_optimization import ClassifierSettings, OptimizationSettings
+from gazetools.schemas.training_study import StudyKeys
 
 __all__ = [
     "RANDOM_WEIGHTS",
@@ -55,7 +54,7 @@ class ExperimentSettings(StrictModel):
     tensorboard: bool = False
 
 
-class TrainingConfig(StrictModel):
+class TrainingConfig(StudyKeys):
     """A training config, as a whole file."""
 
     folder: str
@@ -73,7 +72,6 @@ class TrainingConfig(StrictModel):
     cpus_per_task: PositiveInt = 1
     mem_per_gpu: str | int | None = None
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     compat: Compat = "none"
     """`vjepa2`: anticipation times are cut to whole tubelets as V-JEPA 2 does; none: exact times."""
     log_every: PositiveInt = 10
@@ -90,4 +88,13 @@ class TrainingConfig(StrictModel):
         names = [arm.name for arm in self.arms]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"arms: the name(s) {', '.join(doubled)} occur more than once")
+        if self.primary is not None:
+            if unknown := [name for name in self.primary.arms if names and name not in names]:
+                raise ValueError(f"primary: no arm is named {unknown[0]!r}; there are {', '.join(names)}")
+            horizon, measured = self.primary.horizon, self.experiment.evaluation.horizons
+            if horizon is not None and horizon not in measured:
+                raise ValueError(
+                    f"primary: the horizon {horizon:g} s is not measured; experiment.evaluation.horizons has "
+                    f"{', '.join(f'{one:g}' for one in measured) or 'none'}"
+                )
         return self

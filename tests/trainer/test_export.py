@@ -152,7 +152,7 @@ def test_damaged_exports_and_folders_of_others(run: Path, tmp_path: Path) -> Non
 
 
 def test_exports_from_the_command_line(run: Path, tmp_path: Path) -> None:
-    common = ["report", str(run), "-o", str(tmp_path / "report"), "--resamples", "100"]
+    common = ["report", str(run), "-o", str(tmp_path / "report")]
     options = ["--export-epic", str(tmp_path / "e.json"), "--export-weights", str(tmp_path / "w")]
     done = run_cli(*common, *options, "--epic-sls", "2,3,3", "--export-seed", "0", "--json")
     assert done.exit_code == 0, done.stderr

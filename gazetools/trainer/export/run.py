@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training_study import PRIMARY_ARM
 from gazetools.trainer.export.epic import SupervisionLevels, write_epic
 from gazetools.trainer.folder.checkpoints import best_checkpoint
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.weights import export_weights
 from gazetools.trainer.report.load import ModelOfRun, Study, load_study
-from gazetools.trainer.report.summary import PRIMARY_ARM
 
 
 def export(

@@ -29,6 +29,10 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.evaluation = self.path / "evaluation"  # folder of the run with `val_only` that measures this run's weights
 
+    def training(self, seed: int) -> Path:
+        """Folder of one of several trainings: a run folder of its own."""
+        return self.path / f"seed_{seed}"
+
     def steps(self, epoch: int) -> Path:
         """Loss of every step of an epoch (from 0)."""
         return self.path / "steps" / f"epoch_{epoch:04d}.jsonl"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from torch import Tensor
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.npz import Npz
 from gazetools.trainer.data.survey import DataPlan, SplitPlan
+
+_LARGE = ("top_", "score_")
 
 
 @dataclass(kw_only=True)
@@ -65,13 +67,15 @@ def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPla
     arrays["video"] = np.array([place[clip.segment.video_id] for clip in chosen], dtype=np.int32)
     arrays["row"] = np.array([clip.segment.row for clip in chosen], dtype=np.int64)
     clip_names = [clip.segment.name or "" for clip in chosen]
-    arrays["clip_names"] = np.frombuffer("\n".join(clip_names).encode(), dtype=np.uint8)
+    arrays["clip_names"] = _text(clip_names)
     arrays["has_heatmap"] = np.array([clip.has_heatmap for clip in chosen], dtype=bool)
     # Names as bytes: arrays of strings would need a wider reader.
-    arrays["video_ids"] = np.frombuffer("\n".join(names).encode(), dtype=np.uint8)
-    arrays["train_video_ids"] = np.frombuffer(
-        "\n".join(sorted({clip.segment.video_id for clip in train.clips})).encode(), dtype=np.uint8
-    )
+    arrays["video_ids"] = _text(names)
+    known = {clip.segment.video_id: clip.segment.participant_id or "" for clip in [*train.clips, *chosen]}
+    trained = sorted({clip.segment.video_id for clip in train.clips})
+    arrays["train_video_ids"] = _text(trained)
+    arrays["participant_ids"] = _text([known[name] for name in names])
+    arrays["train_participant_ids"] = _text([known[name] for name in trained])
     encoded = [labels.encode(clip.segment) for clip in train.clips]
     for task, ids in labels.to_plain().items():
         arrays[f"classes_{task}"] = np.asarray(ids, dtype=np.int64)
@@ -81,14 +85,20 @@ def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPla
     write_bytes_atomic(path, file.getvalue())
 
 
+def _text(lines: Sequence[str]) -> npt.NDArray[np.uint8]:
+    return np.frombuffer("\n".join(lines).encode(), dtype=np.uint8)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
     """Predictions of one model on one split, as read from their file."""
 
-    arrays: dict[str, npt.NDArray[Any]]
+    arrays: Mapping[str, npt.NDArray[Any]]
     video_ids: list[str]  # names of the numbers in `arrays["video"]`
     train_video_ids: list[str]
     clip_names: list[str] = field(default_factory=list)  # EPIC's narration_id of each clip; empty without one
+    participant_ids: list[str] = field(default_factory=list)  # of each of `video_ids`, "" where unknown; or nothing
+    train_participant_ids: list[str] = field(default_factory=list)  # likewise of `train_video_ids`
 
     @property
     def tasks(self) -> list[str]:
@@ -97,9 +107,32 @@ class Predictions:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read what write_predictions wrote. Raises DataFileError where the file is damaged."""
+    """Read what write_predictions wrote; the best scores are read on use. Raises DataFileError for a damaged file."""
     with Npz(path) as file:
-        arrays = {name: file.load(name) for name in file.names}
-    texts = ("video_ids", "train_video_ids", "clip_names")
+        lazy = [name for name in file.names if name.startswith(_LARGE)]
+        arrays = {name: file.load(name) for name in file.names if name not in lazy}
+    texts = ("video_ids", "train_video_ids", "clip_names", "participant_ids", "train_participant_ids")
     names = {key: bytes(arrays.pop(key)).decode().split("\n") for key in texts if key in arrays}
-    return Predictions(arrays=arrays, **names)
+    return Predictions(arrays=_Arrays(path, arrays, lazy), **names)
+
+
+class _Arrays(Mapping[str, npt.NDArray[Any]]):
+    """Arrays by name, of which the large ones stay in their file until they are asked for.
+
+    A report of many trainings would need gigabytes for scores that it shows of a few clips.
+    """
+
+    def __init__(self, path: Path, loaded: dict[str, npt.NDArray[Any]], lazy: Sequence[str]) -> None:
+        self._path, self._loaded, self._lazy = path, loaded, lazy
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._lazy:
+            return self._loaded[name]
+        with Npz(self._path) as file:
+            return file.load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._loaded, *self._lazy])
+
+    def __len__(self) -> int:
+        return len(self._loaded) + len(self._lazy)

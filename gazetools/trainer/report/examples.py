@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gazetools.preview.overlay import PersonOverlay, draw_overlay
 from gazetools.schemas.errors import GazetoolsError
+from gazetools.schemas.training_study import PRIMARY_TASK
 from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.clips import ClipDataset, ClipOptions
 from gazetools.trainer.data.maps.build import build_sources
@@ -25,8 +26,8 @@ from gazetools.trainer.folder.predictions import Predictions
 from gazetools.trainer.learn.controls import centre_prior
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners
 from gazetools.trainer.plan.config import load_config
-from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
-from gazetools.trainer.report.summary import PRIMARY_TASK
+from gazetools.trainer.report.compare import known_clips
+from gazetools.trainer.report.load import ModelOfRun, Study
 
 Example = tuple[dict[str, Any], str | None]  # entry in report.json; base64 of a JPEG: last frame with the arm's map
 

@@ -13,11 +13,13 @@ from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.report import ReportOptions
 from gazetools.trainer.folder.records import csv_text
+from gazetools.trainer.report.contrasts import Contrasts
 from gazetools.trainer.report.examples import examples_of
 from gazetools.trainer.report.figures import Figures
 from gazetools.trainer.report.load import Study, load_study
-from gazetools.trainer.report.page import render_page
-from gazetools.trainer.report.summary import primary_answer, summary_of
+from gazetools.trainer.report.page import render_page, saturation_warnings
+from gazetools.trainer.report.primary import answer_of, primary_of
+from gazetools.trainer.report.summary import summary_of
 from gazetools.trainer.report.tables import latex_text
 
 
@@ -40,36 +42,20 @@ def report(
     check_writable_folder(folder, option="--output")
     study = load_study([Path(run) for run in runs])
     split = _leading_split(study, options.split)
-    progress.say(f"{len(study.models)} models of {len(study.arms)} arms; figures of {split}.")
     figures = Figures(study=study, split=split, options=options)
-    if saturated := figures.saturated():
-        progress.say(
-            f"{figures.figure} says nothing of {', '.join(saturated)}: no more than {options.k} classes; pass a "
-            "smaller --k."
-        )
+    contrasts = Contrasts(
+        study=study, comparison=figures.comparison, primary=primary_of(study, options, split),
+        baseline=options.baseline, split=split,
+    )  # fmt: skip
+    progress.say(
+        f"{len(study.models)} models of {len(study.arms)} arms; figures of {split}, intervals over "
+        f"{figures.comparison.level}s."
+    )
+    document = document_of(figures, contrasts)
+    for text in saturation_warnings(document):
+        progress.say(text)
     examples, notes = examples_of(study, split, options.baseline, each=options.examples)
-    arms, contrasts = figures.arms(), figures.contrasts()
-    document: dict[str, Any] = {
-        "split": split,
-        "baseline": options.baseline if options.baseline in study.arms else None,
-        "resamples": options.resamples,
-        "k": options.k,
-        "saturated": saturated,
-        "anticipation_time_sec": study.anticipation_seconds,
-        "primary": primary_answer(study, split, contrasts, figures.figure),
-        "summary": summary_of(arms, contrasts, figures.figure),
-        "arms": arms,
-        "contrasts": contrasts,
-        "horizons": figures.horizons(),
-        "horizon_contrasts": figures.horizon_contrasts(),
-        "groups": figures.groups(),
-        "class_gains": figures.class_gains(),
-        "examples": [row for row, _ in examples],
-        "example_notes": notes,
-        "curves": figures.curves(),
-        "data": figures.data(),
-        "runs": study.runs,
-    }
+    document |= {"examples": [row for row, _ in examples], "example_notes": notes}
     for name in ("arms", "contrasts", "horizons", "horizon_contrasts", "groups", "class_gains", "data"):
         write_bytes_atomic(folder / f"{name}.csv", csv_text(document[name]).encode())
     for name in ("arms", "contrasts", "horizons"):
@@ -79,6 +65,41 @@ def report(
     page = render_page(document, pictures=[picture for _, picture in examples])
     write_bytes_atomic(folder / "report.html", page.encode())
     return document
+
+
+def document_of(figures: Figures, contrasts: Contrasts) -> dict[str, Any]:
+    """The content of report.json, less the examples."""
+    study, options, primary, rows = figures.study, figures.options, contrasts.primary, contrasts.rows()
+    arms, saturation = figures.arms(), figures.saturation()
+    answer = answer_of(contrasts, rows, saturation[primary.key[3]]) if primary.key[3] in saturation else None
+    varies = sorted({row["varies"] for row in rows})
+    return {
+        "split": figures.split,
+        "baseline": options.baseline if options.baseline in study.arms else None,
+        "k": options.k,
+        "saturated": [task for task, found in saturation.items() if found["saturation"] == "full"],
+        "saturation": saturation,
+        "anticipation_time_sec": study.anticipation_seconds,
+        "statistics": {
+            "level": 0.95,
+            "cluster": figures.comparison.level,
+            "margin": primary.margin,
+            "declared": primary.declared,
+            "varies": answer["varies"] if answer is not None else (varies[0] if len(varies) == 1 else None),
+        },
+        "primary": answer,
+        "summary": summary_of(arms, rows, figures.figure, options.baseline),
+        "arms": arms,
+        "contrasts": rows,
+        "noise_floors": contrasts.noise_floors(),
+        "horizons": figures.horizons(),
+        "horizon_contrasts": contrasts.horizon_rows(),
+        "groups": figures.groups(),
+        "class_gains": figures.class_gains(*primary.key[:2]),
+        "curves": figures.curves(),
+        "data": figures.data(),
+        "runs": study.runs,
+    }
 
 
 def _leading_split(study: Study, wanted: str | None) -> str:
