@@ -28,6 +28,11 @@ _COLOURS = {
     **dict.fromkeys(("part", "warning", "optional"), "yellow"),
     **dict.fromkeys(("failed", "error", "missing"), "red"),
 }
+_TRAINING_STATUS = {
+    "done": ("done", "done"),
+    "interrupted": ("part", "interrupted"),
+    "not begun": ("part", "not begun"),
+}
 _MAX_NOTES = 20
 Cell = str | Text
 
@@ -201,6 +206,10 @@ def _p_value(contrast: Mapping[str, Any]) -> str:
 
 def trained_models(result: Mapping[str, Any]) -> Table:
     """Figures of the last epoch; with several models one row per model with the weights that were chosen."""
+    if result["trainings"]:
+        title = f"{result['folder']}: trainings of every arm"
+        found = [(str(o["seed"]), _status(*_TRAINING_STATUS[o["status"]]), o["folder"]) for o in result["trainings"]]
+        return text_table(("seed", "status", "folder"), found, title=title)
     title = f"{result['folder']}: {result['epochs_done']} epochs, {result['steps_done']} steps"
     if len(result["best_by_learner"]) > 1:
         return _several_models(result, title)

@@ -49,7 +49,7 @@ def train_command(
     Example: gazetools train --config configs/tiny.yaml --evaluate-only
     """
     from gazetools.trainer.processes.launch import devices_for, is_worker, launch
-    from gazetools.trainer.run import train
+    from gazetools.trainer.study import train
 
     values = list(overrides or [])
     if options.resume and "auto" in values:  # --resume auto
@@ -68,9 +68,10 @@ def train_command(
     if options.dry_run or processes * options.nodes == 1:
         return _train(options, values, processes=processes * options.nodes)
     # Wrong settings end here, not in each of the processes.
-    train(options.config, overrides=values, resume=options.resume, dry_run=True)
+    train(options.config, overrides=values, resume=options.resume, dry_run=True, only_seed=options.only_seed)
     arguments = ["-q"] if TERMINAL.quiet else []
     arguments += ["train", "--config", str(options.config), *values]
+    arguments += [] if options.only_seed is None else ["--only-seed", str(options.only_seed)]
     arguments += {None: [], True: ["--resume"], False: ["--no-resume"]}[options.resume]
     arguments += ["--json"] if TERMINAL.json else []
     return launch(arguments, processes=processes, machines=options)
@@ -95,7 +96,7 @@ def _work(options: LaunchOptions, values: list[str]) -> int:
 
 def _train(options: LaunchOptions, values: list[str], *, processes: int | None = None) -> int:
     """Train or check in this process and show the result; `processes`: how many a dry run counts with."""
-    from gazetools.trainer.run import train
+    from gazetools.trainer.study import train
 
     with TERMINAL.progress() as progress:
         result = train(
@@ -105,6 +106,7 @@ def _train(options: LaunchOptions, values: list[str], *, processes: int | None =
             dry_run=options.dry_run,
             processes=processes,
             progress=progress,
+            only_seed=options.only_seed,
         )
     document = result.as_dict()
     TERMINAL.result(document, _dry_run_text(document) if options.dry_run else tables.trained_models(document))

@@ -81,7 +81,7 @@ class ArmHits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class CrossedEstimate:
     """A value in points with what is known of its chance; None: not given.
 
     `low`, `high` and `low90`, `high90` are the 95 % and the 90 % interval. `p` is two-sided; `p_strict` has at most
@@ -172,12 +172,12 @@ def _parts(mode: Mode, seeds: int, values: Floats, trainings: tuple[Floats, ...]
     return Parts(mode=mode, seeds=seeds, value=value, trainings=trainings, influence=influence, clips=clips)
 
 
-def contrast(first: ArmHits, second: ArmHits, clips: Clips) -> Estimate:
+def contrast(first: ArmHits, second: ArmHits, clips: Clips) -> CrossedEstimate:
     """The gain of `first` over `second` for a new training and a new participant's videos, in points."""
     return estimate(contrast_parts(first, second, clips))
 
 
-def level(arm: ArmHits, clips: Clips) -> Estimate:
+def level(arm: ArmHits, clips: Clips) -> CrossedEstimate:
     """Recall (or accuracy) of an arm in percent; its interval is clipped to 0..100."""
     count = len(arm.hits)
     trainings = (100 * arm.hits @ clips.weight,) if count > 1 else ()
@@ -187,12 +187,12 @@ def level(arm: ArmHits, clips: Clips) -> Estimate:
     return _without_test(found, low=max(0.0, found.low), high=min(100.0, found.high))
 
 
-def _without_test(found: Estimate, *, low: float, high: float) -> Estimate:
+def _without_test(found: CrossedEstimate, *, low: float, high: float) -> CrossedEstimate:
     values = {**found.__dict__, "low": low, "high": high, "p": None, "p_strict": None, "low90": None, "high90": None}
-    return Estimate(**values)
+    return CrossedEstimate(**values)
 
 
-def estimate(parts: Parts) -> Estimate:
+def estimate(parts: Parts) -> CrossedEstimate:
     """The estimate with its intervals and p-values; a single cluster gives the value alone."""
     from scipy.stats import t as student
 
@@ -209,7 +209,7 @@ def estimate(parts: Parts) -> Estimate:
         }  # fmt: skip
         if seeds >= MIN_SEEDS_FOR_P:
             known |= {"p": two_sided_p(value, se, df), "p_strict": two_sided_p(value, se, min(df, seeds - 1.0))}
-    return Estimate(
+    return CrossedEstimate(
         value=value, mode=parts.mode, seeds=seeds, clusters=clips.clusters,
         effective_clusters=clips.effective_clusters, **known,
     )  # fmt: skip

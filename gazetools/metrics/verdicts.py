@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from gazetools.metrics.crossed import MIN_SEEDS_FOR_P, Estimate, combined_df
+from gazetools.metrics.crossed import MIN_SEEDS_FOR_P, CrossedEstimate, combined_df
 from gazetools.schemas.report import Verdict
 
 Varies = Literal["training", "initialisation"]
@@ -21,7 +21,7 @@ MAX_PLANNED_SEEDS = 64
 _POWER = 0.8
 
 
-def verdict_of(found: Estimate, *, margin: float | None, saturated: bool, varies: Varies) -> Verdict:
+def verdict_of(found: CrossedEstimate, *, margin: float | None, saturated: bool, varies: Varies) -> Verdict:
     """The verdict of a contrast; the first that applies, in the order of `Verdict`.
 
     `margin`: points within which a difference does not matter, declared before training; None: not declared.

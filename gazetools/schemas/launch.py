@@ -21,6 +21,8 @@ class LaunchOptions(StrictModel):
     resume: Annotated[bool | None, Flag(names=("--resume/--no-resume",))] = None
     """Continue from the run folder's last checkpoint, or start where there is none; `--resume auto` is the same
     (default: resume_checkpoint of the config, which is true)."""
+    only_seed: int | None = Field(default=None, ge=0)
+    """Train only the training of this seed of a study (`seeds` in the config), as one job of an array does."""
     evaluate_only: bool = False
     """Only measure: the best weights of the run folder (into its `evaluation`), or classifier_checkpoint."""
     gpus: str | None = None

@@ -49,6 +49,10 @@ class DataSettings(ViewSettings):
     val_anticipation_point: _Points | None = None
     train_transform: Literal["random", "evaluation"] = "random"
     """`evaluation`: training shows frames as validation does, without crops, flips, augmentation and erasing."""
+    train_views: PositiveInt | None = None
+    """Number of fixed views of each training clip: its crop, flip, augmentation and anticipation time are drawn that
+    often, once for all trainings, and every epoch shows one of them; their features can be cached. None: new draws in
+    every epoch."""
     random_resize_scale: Annotated[Range, _ORDERED, _SHARE] = (0.3, 1.0)
     """Share of the frame's area that a random crop covers in training."""
     random_resize_aspect_ratio: Annotated[Range, _ORDERED, _RATIO] = (3 / 4, 4 / 3)
@@ -92,6 +96,12 @@ class DataSettings(ViewSettings):
             names = " and ".join(name for name, on in drawn.items() if on)
             raise ValueError(f"train_transform: evaluation augments nothing, but {names} is set; remove one of them")
         return self
+
+    @property
+    def training_clips_repeat(self) -> bool:
+        """Whether features of training clips can be cached: epochs show them again as they were."""
+        low, high = self.train_anticipation_time_sec or self.anticipation_time_sec
+        return self.train_views is not None or (self.train_transform == "evaluation" and low == high)
 
     @model_validator(mode="after")
     def _heatmap_path(self) -> DataSettings:

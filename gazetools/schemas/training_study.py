@@ -26,7 +26,7 @@ class PrimarySettings(StrictModel):
     horizon: Annotated[FiniteFloat, Field(ge=0)] | None = None
     """Anticipation time in seconds, one of `experiment.evaluation.horizons`; None: the leading validation split."""
     margin: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    """Points of recall within which a difference does not matter; None: only gains and losses are told apart."""
+    """Points of recall within which a difference does not matter; None: only gains and losses are named."""
 
     @field_validator("contrast")
     @classmethod
@@ -68,7 +68,7 @@ class StudyKeys(StrictModel):
     """The keys of a training config that make it a study of several trainings."""
 
     seed: Seed = 0
-    """Of everything that a training draws: initial weights, data order, augmentation, held-out videos."""
+    """Seed of all that a training draws: initial weights, data order, augmentation, held-out videos."""
     seeds: Annotated[int, Field(ge=1, le=MAX_TRAININGS)] | Annotated[list[Seed], Field(min_length=1)] | None = None
     """Number of trainings of every arm, with the seeds `seed`, `seed + 1`, ..., or the list of their seeds.
 

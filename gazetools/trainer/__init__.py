@@ -12,7 +12,7 @@ _PUBLIC = {
     "VisionTransformerPredictorHeatmap": "gazetools.trainer.models.predictor",
     "load_config": "gazetools.trainer.plan.config",
     "readiness_findings": "gazetools.trainer.plan.readiness",
-    "train": "gazetools.trainer.run",
+    "train": "gazetools.trainer.study",
     "vit_heatmap_predictor": "gazetools.trainer.models.predictor",
 }
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gazetools.trainer.outcome import TrainResult
     from gazetools.trainer.plan.config import load_config
     from gazetools.trainer.plan.readiness import readiness_findings
-    from gazetools.trainer.run import train
+    from gazetools.trainer.study import train
 
 
 def __getattr__(name: str) -> Any:

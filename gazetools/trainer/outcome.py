@@ -44,6 +44,8 @@ class TrainResult:
     checkpoint: str | None = None
     notes: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
+    trainings: list[dict[str, Any]] = field(default_factory=list)
+    """Trainings of a study: `seed`, `folder` below the study's, and `status`; their own results have the rest."""
 
     @property
     def exit_code(self) -> ExitCode:

@@ -1,14 +1,14 @@
-"""`train`: the main path of a run. Everything is checked, wired and reported here; the work is done elsewhere."""
+"""`train_once`: the main path of a training. All is checked, wired and reported here; the work is done elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.folder.checkpoints import FoundCheckpoint
 from gazetools.trainer.folder.records import write_metrics, write_steps
 from gazetools.trainer.learn.forward import open_feature_cache
@@ -28,7 +28,6 @@ from gazetools.trainer.measure.final import (
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.outcome import TrainResult, finished_final, result_of
-from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.ignored import notes_of
 from gazetools.trainer.plan.settle import RunPlan, settle
 from gazetools.trainer.processes.interruption import Interruption
@@ -38,30 +37,19 @@ from gazetools.trainer.resume import find_state, load_best, load_given_weights, 
 from gazetools.trainer.talk import Talk
 
 
-def train(
-    config: str | Path | Mapping[str, Any],
+def train_once(
+    config: TrainingConfig,
     *,
-    overrides: Sequence[str] = (),
     resume: bool | None = None,
     dry_run: bool = False,
     processes: int | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Train (or, with `val_only`, evaluate) what a config (YAML file or mapping) describes and write the run folder.
+    """Train (or, with `val_only`, evaluate) once what `config` describes and write its run folder.
 
-    `overrides` are `key.path=value` texts. `resume` continues from the run folder's last checkpoint; None takes
-    `resume_checkpoint` of the config. A `dry_run` checks everything and describes the run without training or writing;
-    it counts steps for `processes` processes, None: those there are.
-
-    SIGINT, SIGTERM and SIGUSR1 save the state; the result has the status `interrupted` then.
-
-    Raises UsageError for wrong settings or data (exit code 2) and EnvironmentLacksError for what this machine lacks (3)
-    before any heavy work, FaultError for a loss that is not finite, or a full disk (4).
-
-    >>> train("configs/tiny.yaml", overrides=["experiment.optimization.num_epochs=1"]).status  # doctest: +SKIP
-    'done'
+    The arguments and errors are those of `gazetools.trainer.study.train`.
     """
-    settings = with_checkpoint_sizes(load_config(config, overrides))
+    settings = with_checkpoint_sizes(config)
     resume = settings.resume_checkpoint if resume is None else resume
     with Interruption() as interruption:
         plan = settle(settings, resume=resume, dry_run=dry_run)

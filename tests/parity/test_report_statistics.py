@@ -10,7 +10,16 @@ import pytest
 from scipy.stats import norm
 
 from gazetools.metrics.bands import simultaneous_band
-from gazetools.metrics.crossed import ArmHits, Clips, Estimate, clips_of, contrast, contrast_parts, level, two_sided_p
+from gazetools.metrics.crossed import (
+    ArmHits,
+    Clips,
+    CrossedEstimate,
+    clips_of,
+    contrast,
+    contrast_parts,
+    level,
+    two_sided_p,
+)
 from gazetools.metrics.replicates import replicates_of
 from gazetools.metrics.verdicts import Planning, holm, noise_floor, saturation_of, verdict_of
 from tests.parity.conftest import Golden
@@ -106,7 +115,7 @@ def test_planning(golden: Golden) -> None:
 def test_verdicts(golden: Golden) -> None:
     for case in golden.spec["verdict"]:
         names = ("seeds", "clusters", "effective_clusters", "low", "high", "low90", "high90")
-        found = Estimate(value=0.0, mode="paired", **{name: case[name] for name in names})
+        found = CrossedEstimate(value=0.0, mode="paired", **{name: case[name] for name in names})
         given = {name: case[name] for name in ("margin", "saturated", "varies")}
         assert verdict_of(found, **given) == case["expected"], case["name"]
 

@@ -145,6 +145,9 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             "views": [dataclasses.astuple(view) for view in dict.fromkeys(seen.views)],
             "side": self.data.resolution,
         }
+        if seen.photometric or (seen.view is not None and self.data.reprob > 0):
+            clip_facts |= {"clip": clip.index, "view": seen.view, "photometric": seen.photometric}
+            clip_facts["erased"] = self.data.reprob
         key = self.features.key(clip_facts)
         features = self.features.load(key)
         counts |= {"features_cached": int(features is not None), "features_computed": int(features is None)}

@@ -34,10 +34,10 @@ def notes_of(config: TrainingConfig, device: torch.device) -> list[str]:
         notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
     data = config.experiment.data
     low, high = data.train_anticipation_time_sec or data.anticipation_time_sec
-    if data.feature_cache is not None and (data.train_transform == "random" or low < high):
+    if data.feature_cache is not None and not data.training_clips_repeat:
         notes.append(
             "feature_cache keeps validation clips only: training clips differ between epochs (train_transform: "
-            f"{data.train_transform}, anticipation time {low:g} to {high:g} s)."
+            f"{data.train_transform}, anticipation time {low:g} to {high:g} s). `train_views: 4` would fix four views."
         )
     if config.model_kwargs.pretrain_kwargs.predictor.heatmap_positions is None:
         with suppress(UsageError):  # settle() reports it

@@ -77,6 +77,11 @@ class World:
         self.sum([0.0])
 
 
+def is_first_process() -> bool:
+    """Whether this process is the first of a run, or its only one; known before the processes have joined."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextmanager
 def joined_world(device_type: str) -> Iterator[World]:
     """The world that torchrun's environment variables describe; one process alone without them.

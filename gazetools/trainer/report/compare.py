@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.annotations.segment import group_of
-from gazetools.metrics.crossed import Clips, Estimate, Floats, Parts, clips_of, contrast_parts, estimate, level
+from gazetools.metrics.crossed import Clips, CrossedEstimate, Floats, Parts, clips_of, contrast_parts, estimate, level
 from gazetools.metrics.replicates import replicates_of
 from gazetools.metrics.verdicts import Varies
 from gazetools.schemas.errors import UsageError
@@ -28,7 +28,7 @@ _EPIC_VIDEO = re.compile(r"(P\d{2})_\d+")
 class Contrast:
     """Two arms compared on one split and task."""
 
-    estimate: Estimate
+    estimate: CrossedEstimate
     parts: Parts
     varies: Varies
     difference_by_training: Sequence[float]  # points, of each paired training; empty where they are not paired
@@ -107,7 +107,7 @@ class Comparison:
 
     def recall(
         self, models: Sequence[ModelOfRun], split: str, task: str, *, k: int | None = None, by_class: bool = True
-    ) -> Estimate:
+    ) -> CrossedEstimate:
         """Class-mean recall@k of one arm's models in percent; without `by_class` the share of clips that were hit."""
         replicates, _, _ = replicates_of(self.hits(models, split, task, k=k))
         return level(replicates, self.clips(split, task, by_class=by_class))
@@ -128,9 +128,9 @@ class Comparison:
         return float(100 * hits @ self.clips(split, task, keep=keep).weight)
 
 
-def without_p(found: Estimate) -> Estimate:
+def without_p(found: CrossedEstimate) -> CrossedEstimate:
     """The estimate without p-values: one data order cannot tell of another."""
-    return Estimate(**{**found.__dict__, "p": None, "p_strict": None})
+    return CrossedEstimate(**{**found.__dict__, "p": None, "p_strict": None})
 
 
 def known_clips(predictions: Predictions) -> npt.NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gazetools.metrics.crossed import MIN_SEEDS_FOR_P, Estimate
+from gazetools.metrics.crossed import MIN_SEEDS_FOR_P, CrossedEstimate
 from gazetools.metrics.verdicts import (
     MAX_PLANNED_SEEDS,
     MIN_CLUSTERS,
@@ -23,7 +23,7 @@ class Answer:
     baseline: str
     task: str
     metric: str
-    estimate: Estimate
+    estimate: CrossedEstimate
     varies: Varies
     unit: str  # participant, take or video
     margin: float | None
