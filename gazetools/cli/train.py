@@ -14,7 +14,7 @@ import typer
 from gazetools.cli import tables
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
-from gazetools.schemas.errors import GazetoolsError, UsageError
+from gazetools.schemas.errors import ExitCode, GazetoolsError, UsageError
 from gazetools.schemas.launch import LaunchOptions
 
 
@@ -89,6 +89,9 @@ def _work(options: LaunchOptions, values: list[str]) -> int:
             code = _train(options, values)
     except GazetoolsError as error:
         leave_exit_code(int(error.exit_code))
+        raise
+    except BaseException as error:
+        leave_exit_code(int(ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.FAULT))
         raise
     leave_exit_code(code)
     return code

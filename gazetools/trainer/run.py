@@ -24,6 +24,7 @@ from gazetools.trainer.measure.final import (
     note_best,
     split_key,
     training_values,
+    without_failed,
 )
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
@@ -142,6 +143,7 @@ class _Run:
             if measured is None:
                 self._save()
                 return False
+            values = without_failed(loop, values)
             entry: dict[str, Any] = {"epoch": position.epoch + 1, "step": position.global_step, **values, **measured}
             position.history.append(entry)
             save_best_weights(loop, self.plan, note_best(loop, entry, measured_sets[0]))

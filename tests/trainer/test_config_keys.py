@@ -78,7 +78,7 @@ EFFECTS: dict[str, Effect] = {
         "file_format": "1", "frames_per_clip": "6", "frames_per_second": "5", "resolution": "40", "anchor": "end",
         "anticipation_time_sec": "[0.5, 0.5]", "train_anticipation_time_sec": "[0.2, 0.3]",
         "train_anticipation_point": "[0.0, 0.5]", "val_anticipation_point": "[0.5, 0.5]",
-        "train_transform": "evaluation", "random_resize_scale": "[0.1, 0.2]",
+        "train_transform": "evaluation", "train_views": "1", "random_resize_scale": "[0.1, 0.2]",
         "random_resize_aspect_ratio": "[2, 3]", "random_horizontal_flip": "false", "auto_augment": "true",
         "motion_shift": "true", "reprob": "1.0", "use_heatmap": ("false", f"{OPTIMIZATION}.train=probe"),
         "heatmap_base_path": "{root}/weighted", "heatmap_resolution": "16",
@@ -100,7 +100,7 @@ EFFECTS: dict[str, Effect] = {
         "points_size": ("[2, 2]", GAZE), "y_axis": ("up", GAZE), "min_confidence": ("0.5", GAZE),
         "max_gap_sec": ("1.0", GAZE), "map_size": ("[8, 8]", GAZE),
     }),
-    **by(models, "model_kwargs", {"checkpoint": "{root}/vitx.pt"}),
+    **by(models, "model_kwargs", {"checkpoint": "{root}/vitx.pt", "random_seed": "5"}),
     **by(accepted, "model_kwargs", {"module_name": "evals.modelcustom.vit_encoder_predictor_concat_ar"}),
     **by(models, "model_kwargs.wrapper_kwargs", {
         "no_predictor": ("true", *NO_MAPS), "no_encoder": "true", "num_output_frames": "4", "num_steps": "2",
@@ -139,8 +139,17 @@ EFFECTS: dict[str, Effect] = {
 }  # fmt: skip
 
 WANDB = "test_what_weights_and_biases_is_told"
+PRIMARY = "test_the_primary_contrast_is_declared_before_training_or_named_as_chosen_after"
 CACHED = "test_results_are_those_without_a_cache_to_the_bit_and_clips_are_encoded_once"
 ELSEWHERE: dict[str, str] = {
+    "seeds": "test_every_training_is_a_whole_run_with_its_own_seed",
+    "primary.contrast": PRIMARY,
+    "primary.margin": PRIMARY,
+    "primary.task": "test_report_is_another_form_of_primary",
+    "primary.horizon": "test_the_verdict_may_be_about_another_horizon",
+    **{f"report.{key}": "test_report_is_another_form_of_primary" for key in (
+        "primary.arm", "primary.baseline", "primary.task", "margin",
+    )},
     "resume_checkpoint": "test_keys_of_a_whole_run",
     "log_every": "test_keys_of_a_whole_run",
     "checkpoint_every": "test_keys_of_a_whole_run",

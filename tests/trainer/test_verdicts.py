@@ -153,6 +153,14 @@ def test_the_primary_contrast_is_declared_before_training_or_named_as_chosen_aft
         report(folders, output=tmp_path / "out", primary="estimated - nothing")
 
 
+def test_the_verdict_may_be_about_another_horizon(tmp_path: Path) -> None:
+    folders = study(tmp_path, 3, gain=0.15, horizons=True, config={"primary": {"horizon": 0.5}})
+    found = report(folders, output=tmp_path / "out", k=1)
+    assert found["primary"]["split"] == "horizon_0.5"
+    (row,) = [row for row in found["contrasts"] if row["primary"]]
+    assert row["split"] == "horizon_0.5" and found["split"] == "val_start"
+
+
 def test_all_contrasts_but_the_primary_one_are_one_family(tmp_path: Path) -> None:
     rows = report(study(tmp_path, 5, gain=0.1), output=tmp_path / "out", k=1)["contrasts"]
     by_name = {row["contrast"]: row for row in rows}

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
 from gazetools.io.atomic import atomic_folder, remove_stale_temps, sha256_of_file
 from gazetools.io.json_files import dumps, read_json
+from gazetools.io.raw_file import ErrorHidingFile
 from gazetools.schemas.errors import CheckpointError, DataFileError
 from gazetools.trainer.folder.paths import BEST_NAME, MANIFEST_NAME, STATE_NAME
 
@@ -60,7 +62,10 @@ def save_best(folder: Path, name: str, state: dict[str, Any], *, step: int) -> P
 
 def _write(path: Path, state: dict[str, Any], step: int) -> None:
     with atomic_folder(path) as stage:
-        torch.save(state, stage / STATE_NAME)
+        file = ErrorHidingFile(stage / STATE_NAME)  # torch would tell of a full disk as of a fault of its own
+        with closing(file):
+            torch.save(state, cast(IO[bytes], file))
+        file.raise_error()
         manifest = {
             "schema_name": "gazetools.checkpoint",
             "schema_version": 2,

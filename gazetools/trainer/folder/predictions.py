@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.npz import Npz
+from gazetools.metrics.ranks import ranks
 from gazetools.trainer.data.survey import DataPlan, SplitPlan
 
 _LARGE = ("top_", "score_")
@@ -39,17 +39,6 @@ class PredictionLog:
             row[f"top_{task}"] = best.indices.numpy().astype(np.int32)
             row[f"score_{task}"] = best.values.numpy()
         self.rows.append(row)
-
-
-def ranks(scores: Tensor, labels: Tensor) -> Tensor:
-    """Number of classes preferred to the true one, int64 [B]; 0: the answer is right. Ties count against the model.
-
-    A class counts as preferred where its score is at least as high, so that constant scores are never right. A label
-    that is no class of training (not below their number) has the worst rank there is: their number.
-    """
-    known = labels < scores.shape[1]
-    own = scores.gather(1, torch.where(known, labels, 0)[:, None])
-    return torch.where(known, (scores >= own).sum(1) - 1, scores.shape[1])
 
 
 def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPlan, data: DataPlan) -> None:

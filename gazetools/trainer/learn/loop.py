@@ -21,6 +21,8 @@ from gazetools.trainer.learn.schedules import steps_per_epoch
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.world import World, add_trees
 
+_LOWER_RATE = "Lower experiment.optimization.multihead_kwargs.*.lr"
+
 
 @dataclass(kw_only=True)
 class Position:
@@ -132,20 +134,20 @@ class Loop:
                     learner.learn(context, seen.labels, jepa)
 
     def _drop(self, learner: Learner, trouble: str, clips: list[int]) -> None:
-        """Take a learner out of the run. Raises FaultError where it is the last one."""
         where = f"at step {self.position.global_step + 1} (epoch {self.position.epoch + 1}, clips {clips})"
-        hint = "Lower experiment.optimization.multihead_kwargs.*.lr, or look at these clips."
+        state = "Stopped before the weights changed; the state before this step is saved."
+        self.drop(
+            learner, f"{trouble} {where}: not finite", state=state, hint=f"{_LOWER_RATE}, or look at these clips."
+        )
+
+    def drop(self, learner: Learner, trouble: str, *, state: str, hint: str = f"{_LOWER_RATE}.") -> None:
+        """Take a learner out of the run. Raises FaultError where it is the last one; `state` says what is left then."""
         if sum(other.failed is None for other in self.learners) > 1:
-            learner.failed = f"{trouble} {where}: not finite"
+            learner.failed = trouble
             self.progress.say(f"DROPPED {learner.name}: {learner.failed}. The others go on. {hint}")
             return
         self.save()
-        raise FaultError(
-            f"{learner.name}: {trouble} {where}: not finite. Stopped before the weights changed; the state before "
-            "this step is saved.",
-            hint=hint,
-            clips=clips,
-        )
+        raise FaultError(f"{learner.name}: {trouble}. {state}", hint=hint)
 
     def refuse_unreadable(self, total: int, own: Sequence[Unreadable]) -> None:
         """In every process save and raise DataFileError where `total`, over all processes, is more than allowed."""

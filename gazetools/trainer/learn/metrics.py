@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gazetools.metrics.ranks import ranks
+
 
 @dataclass
 class _Tally:
@@ -40,10 +42,10 @@ class TaskMetrics:
     """Counts for one task.
 
     Class-mean recall@k is the mean, over the classes that occurred as a label, of the share of their samples whose
-    label is among the k best scores, in percent (as facebookresearch/vjepa2's ClassMeanRecall, which ranks sigmoid
-    scores and leaves out validation samples of classes that training lacks). A label that is not below `num_classes`
-    is such a class: no score answers it, so it counts as wrong, in the unfiltered figures only. `num_classes` is that
-    of training; scores of classes not in `valid_classes` are set to 0 before ranking (None: every class competes).
+    label is among the k best scores, in percent (as facebookresearch/vjepa2's ClassMeanRecall, which leaves out
+    validation samples of classes that training lacks; it ranks sigmoid scores, which saturate). A label that is not
+    below `num_classes` is such a class: no score answers it, so it counts as wrong, in the unfiltered figures only.
+    `num_classes` is that of training; classes not in `valid_classes` come last (None: every class competes).
     """
 
     def __init__(self, num_classes: int, *, k: int = 5, valid_classes: Collection[int] | None = None) -> None:
@@ -59,12 +61,11 @@ class TaskMetrics:
 
     def update(self, logits: Tensor, labels: Tensor, *, counted: Tensor | None = None) -> None:
         """Count a batch: logits [B, classes], labels int64 [B]; False in `counted` [B]: unfiltered figures only."""
-        scores = torch.sigmoid(logits.detach().float())
+        scores = logits.detach().float()
         if self.valid is not None:
-            scores = scores * self.valid.to(scores.device)
-        truth = labels.cpu().numpy()
-        right = scores.topk(self.k, dim=1).indices.cpu().numpy() == truth[:, None]
-        hit, first, known = right.any(1), right[:, 0], truth < self.num_classes
+            scores = scores.masked_fill(~self.valid.to(scores.device), -torch.inf)
+        place, truth = ranks(scores, labels.to(scores.device)).cpu().numpy(), labels.cpu().numpy()
+        hit, first, known = place < self.k, place == 0, truth < self.num_classes
         used = known if counted is None else counted.cpu().numpy() & known
         self.counted.count(truth[used], hit[used], first[used])
         if not used.all():

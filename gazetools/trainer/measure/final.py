@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,17 +29,35 @@ def split_key(dataset: ClipDataset) -> str:
 
 
 def measure(loop: Loop, datasets: Sequence[ClipDataset]) -> dict[str, Any] | None:
-    """Measure splits: `<split>_<metric>`, after `<learner>/` where there are several; None where a signal came."""
+    """Measure splits: `<split>_<metric>`, after `<learner>/` where there are several; None where a signal came.
+
+    A learner whose loss is not finite is dropped and has no values. Raises FaultError where it is the last one.
+    """
     measured: dict[str, Any] = {}
     for dataset in datasets:
         found = validate(loop, dataset)
         if found is None:
             return None
         key = split_key(dataset)
-        for name, values in found.values.items():
+        for name, values in _finite(loop, found.values, key).items():
             measured |= {f"{prefix(loop, name)}{key}_{metric}": value for metric, value in values.items()}
         measured |= {f"{key}_{count}": value for count, value in found.counts.items()}
     return measured
+
+
+def _finite(loop: Loop, values: Mapping[str, dict[str, float]], split: str) -> dict[str, dict[str, float]]:
+    """The measures of the learners whose loss is finite; the others are dropped from the run."""
+    kept = {}
+    for learner in loop.learners:
+        if learner.name not in values:
+            continue
+        loss = values[learner.name]["loss"]
+        if math.isfinite(loss):
+            kept[learner.name] = values[learner.name]
+        else:
+            where = f"on {split} in epoch {loop.position.epoch + 1}"
+            loop.drop(learner, f"loss {loss:g} {where}: not finite", state="The state after the last step is saved.")
+    return kept
 
 
 def training_values(loop: Loop) -> dict[str, Any]:
@@ -52,6 +71,12 @@ def training_values(loop: Loop) -> dict[str, Any]:
             found |= {f"{start}train_{name}": value for name, value in metrics.values().items()}
             found |= {f"{start}{name}": value for name, value in learner.rates().items()}
     return found | {f"train_{name}": value for name, value in add_trees([part[""] for part in parts]).items()}
+
+
+def without_failed(loop: Loop, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` without those of learners that were dropped since they were counted."""
+    gone = tuple(f"{learner.name}/" for learner in loop.learners if learner.failed is not None)
+    return {name: value for name, value in values.items() if not name.startswith(gone)}
 
 
 def flat_values(loop: Loop, final: Mapping[str, Any], *, start: str = "") -> dict[str, Any]:
@@ -97,14 +122,15 @@ def final_evaluation(loop: Loop, datasets: Sequence[ClipDataset], plan: RunPlan)
         key = split_key(dataset)
         top = loop.config.experiment.evaluation.save_top
         whole = WHOLE_TASKS if key.startswith("val_") else ()
-        found = validate(loop, dataset, logs={name: PredictionLog(top=top, whole=whole) for name in final})
+        names = [learner.name for learner in loop.learners if learner.failed is None]
+        found = validate(loop, dataset, logs={name: PredictionLog(top=top, whole=whole) for name in names})
         if found is None:
             return None
-        for name, values in found.values.items():
+        for name, values in _finite(loop, found.values, key).items():
             final[name][key] = {**values, **_own_counts(found.counts, shuffled[name])}
             if loop.world.leads:
                 write_predictions(plan.folder.predictions(name, key), found.logs[name], dataset.split, plan.data)
-    return final
+    return {learner.name: final[learner.name] for learner in loop.learners if learner.failed is None}
 
 
 def _own_counts(counts: Mapping[str, int], shuffled: str | None) -> dict[str, int]:

@@ -112,9 +112,6 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
         device = choose_device(config)
     with problems.gather():
         _check_folder(config, trained, resume=resume)
-    with problems.gather():
-        if not dry_run and not problems.found:
-            check_writable_folder(folder.path, option="folder")
     anchors = resolve_anchors(config)
     try:
         data = plan_data(experiment.data, anchors, compat=config.compat)
@@ -126,6 +123,8 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
     problems.refuse()
     model = describe_model(config, data.labels.counts)
     check_memory(device, model)
+    if not dry_run:  # last, so that a refused run leaves no empty folder
+        check_writable_folder(folder.path, option="folder")
     return RunPlan(
         config=config,
         folder=folder,

@@ -40,7 +40,8 @@ class World:
             return list(values)
         total = torch.tensor(list(values), dtype=torch.float64)
         parts = [torch.empty_like(total) for _ in range(self.size)]
-        distributed.all_gather(parts, total, group=self.cpu_group)
+        with _told_as_lost():
+            distributed.all_gather(parts, total, group=self.cpu_group)
         # Added in the order of ranks, so that every rank has the same bits.
         return torch.stack(parts).sum(0).tolist()
 
@@ -53,7 +54,8 @@ class World:
         if self.size == 1:
             return [value]
         parts: list[Any] = [None] * self.size
-        distributed.all_gather_object(parts, value, group=self.cpu_group)
+        with _told_as_lost():
+            distributed.all_gather_object(parts, value, group=self.cpu_group)
         return parts
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
@@ -68,13 +70,27 @@ class World:
         for kind in {p.dtype for p in chosen}:
             gradients = [p.grad for p in chosen if p.dtype == kind and p.grad is not None]
             flat = torch.cat([g.reshape(-1) for g in gradients])
-            distributed.all_reduce(flat)
+            with _told_as_lost():
+                distributed.all_reduce(flat)
             for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
                 gradient.copy_(part.view_as(gradient))
 
     def barrier(self) -> None:
         """Wait until every process has come here."""
         self.sum([0.0])
+
+
+@contextmanager
+def _told_as_lost() -> Iterator[None]:
+    """Raise FaultError in place of the error that torch gives where another process does not answer any more."""
+    try:
+        yield
+    except RuntimeError as error:
+        first = str(error).split("\n", 1)[0][:200]
+        raise FaultError(
+            f"Another process of this run is lost: {first}",
+            hint="It was killed, or its last lines say why. The same command goes on from the last checkpoint.",
+        ) from error
 
 
 def is_first_process() -> bool:
