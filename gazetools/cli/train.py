@@ -108,6 +108,7 @@ def _train(options: LaunchOptions, values: list[str], *, processes: int | None =
             resume=options.resume,
             dry_run=options.dry_run,
             processes=processes,
+            measured=options.dry_run,
             progress=progress,
             only_seed=options.only_seed,
         )
@@ -121,5 +122,6 @@ def _train(options: LaunchOptions, values: list[str], *, processes: int | None =
 def _dry_run_text(result: dict[str, Any]) -> str:
     import yaml
 
-    shown = {name: result[name] for name in ("folder", "anchor_rule", "processes", "data", "model", "notes", "config")}
+    names = ("folder", "anchor_rule", "processes", "data", "model", "step", "planning", "notes", "config")
+    shown = {name: result[name] for name in names}
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110).replace("[", "\\[")

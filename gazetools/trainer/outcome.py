@@ -44,6 +44,10 @@ class TrainResult:
     checkpoint: str | None = None
     notes: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
+    step: dict[str, Any] | None = None
+    """Time and memory of a training step, as a dry run measures them on synthetic clips; None without."""
+    planning: list[dict[str, Any]] = field(default_factory=list)
+    """What 3, 5 and 8 trainings cost and can find, from a dry run."""
     trainings: list[dict[str, Any]] = field(default_factory=list)
     """Trainings of a study: `seed`, `folder` below the study's, and `status`; their own results have the rest."""
 

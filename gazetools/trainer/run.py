@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from gazetools.trainer.measure.final import (
     training_values,
     without_failed,
 )
+from gazetools.trainer.measure.step_cost import measure_step, study_table
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.outcome import TrainResult, finished_final, result_of
@@ -44,6 +46,7 @@ def train_once(
     resume: bool | None = None,
     dry_run: bool = False,
     processes: int | None = None,
+    measured: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Train (or, with `val_only`, evaluate) once what `config` describes and write its run folder.
@@ -60,13 +63,21 @@ def train_once(
             talk.plan(plan)
             if dry_run:
                 count = processes or world.size
-                return result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=count)
+                result = result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=count)
+                return with_costs(result, plan, processes=count) if measured else result
             interruption.arm()
             accept_warnings()
             found = None
             if resume and not settings.val_only:
                 found = find_state(plan, processes=world.size, note=talk.note)
             return _Run(plan, talk, world, interruption).go(found)
+
+
+def with_costs(result: TrainResult, plan: RunPlan, *, processes: int) -> TrainResult:
+    """The result of a dry run with the costs of a step, and of 3, 5 and 8 trainings."""
+    cost = measure_step(plan, processes=processes)
+    people = len({clip.segment.group for clip in plan.data.validation[0].clips})
+    return dataclasses.replace(result, step=cost.as_dict(), planning=study_table(cost, clusters=people))
 
 
 class _Run:

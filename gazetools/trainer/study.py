@@ -27,6 +27,7 @@ def train(
     overrides: Sequence[str] = (),
     resume: bool | None = None,
     dry_run: bool = False,
+    measured: bool = False,
     processes: int | None = None,
     progress: Progress | None = None,
     only_seed: int | None = None,
@@ -35,7 +36,7 @@ def train(
 
     `overrides` are `key.path=value` texts. `resume` continues from the run folder's last checkpoint; None takes
     `resume_checkpoint` of the config. A `dry_run` checks everything and describes the run without training or writing;
-    it counts steps for `processes` processes, None: those there are.
+    it counts steps for `processes` processes, None: those there are; `measured` adds time and memory of a step.
 
     With `seeds` the trainings run one after the other, each in `seed_<seed>` of the run folder, each resumable by
     itself; `only_seed` runs one of them, so that others can run elsewhere at the same time. The result of the whole
@@ -50,6 +51,9 @@ def train(
     'done'
     """
     settings = load_config(config, overrides)
+    how: dict[str, Any] = {
+        "resume": resume, "dry_run": dry_run, "processes": processes, "measured": measured, "progress": progress,
+    }  # fmt: skip
     say = progress if progress is not None and is_first_process() else NoProgress()
     if settings.seeds is None:
         if only_seed is not None:
@@ -60,13 +64,17 @@ def train(
         _refuse_study_folder(settings)
         if len(settings.arms) > 1:
             say.say(_FEW_TRAININGS.format(count="1 training", folder=settings.folder))
-        return train_once(settings, resume=resume, dry_run=dry_run, processes=processes, progress=progress)
+        return train_once(
+            settings, resume=resume, dry_run=dry_run, processes=processes, measured=measured, progress=progress
+        )
     study = _Study(settings, only_seed=only_seed)
     if len(study.seeds) < MIN_TRAININGS:
         say.say(_FEW_TRAININGS.format(count=f"{len(study.seeds)} trainings", folder=settings.folder))
     for place, own in enumerate(study.chosen, start=1):
         say.say(f"Training {place} of {len(study.chosen)}: seed {own.seed}, in {study.folder.training(own.seed)}.")
-        result = train_once(own, resume=resume, dry_run=dry_run, processes=processes, progress=progress)
+        result = train_once(
+            own, resume=resume, dry_run=dry_run, processes=processes, measured=measured, progress=progress
+        )
         if dry_run:
             break
         if is_first_process():

@@ -145,3 +145,18 @@ def test_one_seed_of_a_study_from_the_command_line(config: dict[str, Any], tmp_p
     assert done.exit_code == 0, done.stderr
     assert "2 trainings of each arm: the report will describe these models and give no verdict" in done.stderr
     assert (tmp_path / "run" / "seed_1" / "result.json").is_file() and not (tmp_path / "run" / "seed_0").exists()
+
+
+def test_a_dry_run_tells_what_a_step_costs_and_what_several_trainings_can_find(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    result = train(config, dry_run=True, measured=True)
+    assert result.step is not None and result.step["seconds"] > 0
+    assert result.step["clips"] == 2 and result.step["steps"] == 3, "five clips in batches of two"
+    assert result.step["memory_bytes"] > 1 << 20
+    assert [row["trainings"] for row in result.planning] == [3, 5, 8]
+    gains = [row["gain_in_seed_sd"] for row in result.planning]
+    assert gains[0] > gains[1] > gains[2] > 0
+    assert result.planning[0]["seconds"] == pytest.approx(3 * result.step["seconds_per_training"])
+    assert not (tmp_path / "run").exists()
+    assert train(config, dry_run=True).step is None, "the check before a launch measures nothing"
