@@ -64,17 +64,13 @@ def train(
         _refuse_study_folder(settings)
         if len(settings.arms) > 1:
             say.say(_FEW_TRAININGS.format(count="1 training", folder=settings.folder))
-        return train_once(
-            settings, resume=resume, dry_run=dry_run, processes=processes, measured=measured, progress=progress
-        )
+        return train_once(settings, **how)
     study = _Study(settings, only_seed=only_seed)
     if len(study.seeds) < MIN_TRAININGS:
         say.say(_FEW_TRAININGS.format(count=f"{len(study.seeds)} trainings", folder=settings.folder))
     for place, own in enumerate(study.chosen, start=1):
         say.say(f"Training {place} of {len(study.chosen)}: seed {own.seed}, in {study.folder.training(own.seed)}.")
-        result = train_once(
-            own, resume=resume, dry_run=dry_run, processes=processes, measured=measured, progress=progress
-        )
+        result = train_once(own, **how)
         if dry_run:
             break
         if is_first_process():
