@@ -9,6 +9,7 @@ from typing import Any
 
 from gazetools.annotations.segment import Segment
 from gazetools.schemas.base import nearest_name
+from gazetools.schemas.downloads import egoexo_command
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.video_id import check_video_id
 
@@ -91,4 +92,4 @@ def _seconds(value: Any) -> float:
 def download_command(path: Path) -> str:
     """The official downloader's command for a keystep file that should lie at `path`."""
     root = next((folder.parent for folder in path.absolute().parents if folder.name == "annotations"), None)
-    return f"egoexo -o {root or 'ROOT'} --parts annotations --benchmarks keystep"
+    return egoexo_command(root or "ROOT", "annotations", options="--benchmarks keystep")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazetools.egoexo.takes import choose_cameras, choose_takes, is_egoexo_root
+from gazetools.egoexo.takes import choose_cameras, choose_takes, is_egoexo_root, takes_command
 from gazetools.egoexo.takes_file import TAKES_NAME
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.store import REPORT_NAMES
@@ -80,10 +80,11 @@ def _from_egoexo(root: Path, *, takes: str | None, cameras: str | None, views: s
             else:
                 items.append(VideoItem(video_id=take.video_id(camera), path=camera.path))
     if not items:
+        command = takes_command(root, chosen, "downscaled_takes/448", views=views)
         lacking = f" ({len(absent)} are listed but not downloaded, such as {absent[0]})" if absent else ""
         raise UsageError(
             f"No {views} video of the chosen takes and cameras is in {root}{lacking}.",
-            hint=f"Get them with: egoexo -o {root} --parts takes (or downscaled_takes/448) --views ego exo",
+            hint=f"Get them with: {command} (`takes` instead for full-size videos)",
         )
     return items
 

@@ -31,6 +31,7 @@ class VideoHeads:
     counts: dict[str, float] = field(default_factory=dict)
     detector: dict[str, Any] | None = None
     """As in `FoundBoxes`, like `counts`."""
+    notes: tuple[str, ...] = ()
 
     def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Number of rows that each of `frames` will have: [len(frames)]."""
@@ -51,7 +52,7 @@ class HeadKind:
 
     find: Callable[[ExtractOptions, list[str], Mapping[str, Path]], dict[str, Path]]
     """Path that the boxes of each video id come from: a box file, or the video itself."""
-    digest: Callable[[Path], str]
+    digest: Callable[[ExtractOptions, Path], str]
     """sha256 over everything that the boxes come from."""
     read: Callable[[ExtractOptions, Path, VideoSize], FoundBoxes]
     fills_gaps: bool = True
@@ -93,14 +94,14 @@ def _read_box_file(options: ExtractOptions, path: Path, _: VideoSize) -> FoundBo
     return FoundBoxes(table=table, counts=counts, detector=detector)
 
 
-_FILE = HeadKind(find=_find_box_files, digest=sha256_of_file, read=_read_box_file)
+_FILE = HeadKind(find=_find_box_files, digest=lambda _, path: sha256_of_file(path), read=_read_box_file)
 HEAD_KINDS = {
     "file": _FILE,
     "detect": replace(_FILE, find=lambda *_: {}),
     "calib": HeadKind(
         find=lambda _, __, videos: dict(videos),
-        digest=calib_digest,
-        read=lambda _, path, size: calib_heads(path, **size),
+        digest=lambda options, path: calib_digest(path, options.first_row),
+        read=lambda options, path, size: calib_heads(path, **size, first_row=options.first_row),
         fills_gaps=False,
     ),
 }
@@ -138,13 +139,15 @@ def heads_for_video(
     if kind.fills_gaps and options.fill_gaps:
         table = table.fill_gaps(options.fill_gaps)
         counts = counts | {"filled_boxes": table.filled}
-    table, sha256 = table.choose(options.people), kind.digest(path)
-    return VideoHeads(spec=options.heads, table=table, sha256=sha256, counts=counts, detector=found.detector)
+    table, sha256 = table.choose(options.people), kind.digest(options, path)
+    return VideoHeads(
+        spec=options.heads, table=table, sha256=sha256, counts=counts, detector=found.detector, notes=found.notes
+    )
 
 
 def heads_digest(options: ExtractOptions, path: Path) -> str:
     """sha256 over what the boxes of one video come from; `path` as in the result of `open_heads`."""
-    return _kind(options).digest(path)
+    return _kind(options).digest(options, path)
 
 
 def _kind(options: ExtractOptions) -> HeadKind:

@@ -183,3 +183,5 @@ class FoundBoxes:
     """What the source says about itself, such as frames without a box by reason."""
     detector: dict[str, Any] | None = None
     """Options and weights of the detector that made the boxes."""
+    notes: tuple[str, ...] = ()
+    """Choices that the user should know of."""

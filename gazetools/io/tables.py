@@ -108,6 +108,17 @@ def read_table(
     return Table(path=path, columns=cells, lines=lines)
 
 
+def read_header(path: Path) -> list[str]:
+    """Stripped column names of a CSV; [] for an empty file. Raises DataFileError as `read_table`."""
+    try:
+        with _open_text(path) as file:
+            return [cell.strip() for cell in next(csv.reader(file), [])]
+    except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
+        raise DataFileError(f"{path} is not a CSV file in UTF-8: {error}.", path=str(path)) from error
+    except OSError as error:
+        raise DataFileError(f"Cannot read {path}: {error.strerror or error}.", path=str(path)) from error
+
+
 def _open_text(path: Path) -> IO[str]:
     if path.stat().st_size > _MAX_BYTES:
         raise DataFileError(f"{path} has {path.stat().st_size} bytes; at most {_MAX_BYTES} are read.", path=str(path))

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gazetools.schemas.base import Choices, StrictModel, matching
 from gazetools.schemas.flags import Flag
-from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOptions
+from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOptions, FirstRow
 
 ENGINE_NAMES = Choices("local", "slurm", "ray")
 """Words of `ExtractOptions.engine`; their objects are in `gazetools.engines.registry`."""
@@ -42,6 +42,10 @@ class ExtractOptions(StrictModel):
     """Ego-Exo4D root: camera names or patterns such as cam01,cam02."""
     views: Annotated[Literal["exo", "ego", "exo,ego"], _Video] = "exo"
     """Ego-Exo4D root: `exo`, `ego` or `exo,ego`."""
+    first_row: Annotated[FirstRow, _Video] = "start"
+    """calib: `start` or `start+1`, the row of timesync.csv that is frame 0, counted from timesync_start_idx.
+
+    Published sources differ by this one frame (docs/egoexo4d.md); `validate` measures which one a take supports."""
     heads_first_frame: Annotated[int | None, _Video] = Field(default=None, ge=0)
     """Frame of the first row of a headerless box file (`IMAGE_NAME,left,top,right,bottom`)."""
     small_heads: Annotated[SmallHeads, _Video] = "grow"
@@ -161,7 +165,7 @@ class ExtractOptions(StrictModel):
     def shaping(self) -> dict[str, Any]:
         """The options that shape the numbers or the choice of frames, for provenance and the options key."""
         names = ["people", "fps", "stride", "start", "end", "small_heads", "heads_first_frame", "allow_damaged"]
-        names += ["fill_gaps", "preprocess"]
+        names += ["fill_gaps", "preprocess", *(["first_row"] if self.heads == "calib" else [])]
         return {name: getattr(self, name) for name in names}
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from gazetools.schemas.base import StrictModel
 from gazetools.schemas.flags import Flag
+from gazetools.schemas.heads import FirstRow
 
 UnknownDepth = Literal["epipolar", "fixed", "points", "skip"]
 _Which, _Gaze = Flag(panel="Which videos and frames"), Flag(panel="Gaze")
@@ -24,6 +25,10 @@ class GroundTruthOptions(StrictModel):
     """Camera names or patterns such as cam01,cam02 (default: all of the view)."""
     gaze: Annotated[Literal["auto", "personalized", "general"], _Gaze] = "auto"
     """`auto`, `personalized` or `general`: which eye-gaze file; `auto` prefers the personalized one."""
+    first_row: Annotated[FirstRow, _Gaze] = "start"
+    """Ego-Exo4D: `start` or `start+1`, the row of timesync.csv that is frame 0, counted from timesync_start_idx.
+
+    Published sources differ by this one frame (docs/egoexo4d.md); `validate` measures which one a take supports."""
     unknown_depth: Annotated[UnknownDepth, _Gaze] = "epipolar"
     """Gaze without a credible depth: `epipolar`, `fixed`, `points` or `skip`.
 

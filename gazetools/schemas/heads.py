@@ -15,6 +15,8 @@ DETECTORS = {
 }
 """Short name after `detect:` -> name on the Hugging Face hub, for `yunet` the file of OpenCV's model zoo."""
 
+FirstRow = Literal["start", "start+1"]
+"""Which row of an Ego-Exo4D capture's timesync.csv is frame 0 of a take: timesync_start_idx, or the row after it."""
 DEFAULT_DETECTOR = "rtdetr"
 DEFAULT_POSE = "usyd-community/vitpose-base-simple"
 YUNET_URL = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/" + DETECTORS["yunet"]

@@ -71,6 +71,8 @@ class HeadSource(StrictModel):
     counts: dict[str, float] = Field(default_factory=dict)
     detector: dict[str, Any] | None = None
     """Options and weights of the detector that made the boxes, None where no detector of ours did."""
+    notes: list[str] = Field(default_factory=list)
+    """Choices that were made, such as between several glasses of an Ego-Exo4D capture."""
 
 
 class Provenance(StrictModel):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from gazetools.schemas.downloads import egoexo_command
 from gazetools.schemas.findings import Finding, Severity
 
 _MAX_FRAMES = 100
@@ -207,11 +208,15 @@ CATALOGUE: dict[str, Code] = {
     # annotations
     "take-unusable": _warning(
         "An entry or a camera of takes.json can't be used; its videos are not checked, all others are.",
-        "Get takes.json again with: egoexo -o ROOT --parts metadata",
+        f"Get takes.json again with: {egoexo_command('ROOT', 'metadata')}",
     ),
     "sync-offset": _warning(
         "An exo video of Ego-Exo4D and its wearer's trajectory are out of step by some frames.",
         "Leave this camera out of --heads calib and groundtruth, or get the take again.",
+    ),
+    "sync-first-row": _note(
+        "An exo video and its trajectory are in step; which row of timesync.csv the boxes support as frame 0's.",
+        "If several takes support the other row, pass it as --first-row to extract and groundtruth.",
     ),
     "sync-unknown": _note("Whether an exo video and its trajectory are in step could not be measured.", _NEEDLESS),
     "annotated-video-missing": _warning(

@@ -115,11 +115,31 @@ class Camera:
         return (uv[:, 0] + 0.5) * scale - 0.5
 
     def head_box(self, seconds: float) -> Floats:
-        """Pixels xmin, ymin, xmax, ymax of the 0.18 x 0.26 x 0.22 m head box, not cut at the picture's edge."""
+        """Pixels xmin, ymin, xmax, ymax of the head's silhouette, not cut at the picture's edge.
+
+        The head is an ellipsoid of 0.18 x 0.26 x 0.22 m. Its extreme points are searched on its surface, in grids of
+        two angles that close in on them; the code under test finds the outline in closed form instead.
+        """
         rotation, place = cpf_pose(seconds)
-        corners = [(x, y, z) for x in (-0.09, 0.09) for y in (-0.13, 0.13) for z in (-0.205, 0.015)]
-        uv = self.pixels(np.array(corners) @ rotation.T + place)
-        return np.concatenate([uv.min(axis=0), uv.max(axis=0)])
+
+        def pixels(a: Floats, b: Floats) -> Floats:
+            ball = np.stack([np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)], axis=-1).reshape(-1, 3)
+            return self.pixels((ball * [0.09, 0.13, 0.11] + [0, 0, -0.095]) @ rotation.T + place)
+
+        first = np.meshgrid(np.linspace(-np.pi, np.pi, 49), np.linspace(-np.pi / 2, np.pi / 2, 25))
+        coarse = pixels(*first)
+        box = []
+        for sign in (1, -1):
+            for axis in (0, 1):
+                at = int((sign * coarse[:, axis]).argmin())
+                centre, reach = np.array([grid.reshape(-1)[at] for grid in first]), 0.14
+                for _ in range(7):
+                    near = np.meshgrid(*(np.linspace(c - reach, c + reach, 9) for c in centre))
+                    uv = pixels(*near)[:, axis]
+                    at, reach = int((sign * uv).argmin()), reach / 3
+                    centre = np.array([grid.reshape(-1)[at] for grid in near])
+                box.append(uv[at])
+        return np.array(box)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +162,10 @@ class SyntheticTake:
     @property
     def capture(self) -> str:
         return self.name.rsplit("_", 1)[0]
+
+    @property
+    def capture_uid(self) -> str:
+        return f"cccccccc{self.uid[8:]}"
 
     def seconds(self, frame: int) -> float:
         """Time of a frame since the take's first, on the trajectory's 1 kHz clock."""
@@ -240,7 +264,12 @@ def _take_entry(take: SyntheticTake) -> dict[str, Any]:
         "timesync_start_idx": take.start_row,
         "timesync_end_idx": take.start_row + take.frames,
         "best_exo": "cam01",
-        "capture": {"capture_name": take.capture, "cameras": [*listed, {"cam_id": "aria01", "is_ego": True}]},
+        "vrs_relative_path": "aria01.vrs",
+        "capture": {
+            "capture_name": take.capture,
+            "capture_uid": take.capture_uid,
+            "cameras": [*listed, {"cam_id": "aria01", "is_ego": True}],
+        },
         "frame_aligned_videos": videos,
     }
 
@@ -293,7 +322,7 @@ def _write_trajectory(folder: Path, take: SyntheticTake) -> None:
 
 
 def gaze_angles(take: SyntheticTake, seconds: float) -> tuple[float, float, float, float, float]:
-    """(yaw, pitch, depth, left yaw, right yaw) towards the target at a time."""
+    """(yaw, pitch, depth, left yaw, right yaw) towards the target at a time, from the middle between the eyes."""
     rotation, place = cpf_pose(seconds)
     x, y, z = (np.array(take.gaze_target) - place) @ rotation
     depth = float(np.sqrt(x * x + y * y + z * z))
@@ -310,7 +339,12 @@ def _write_gaze(folder: Path, take: SyntheticTake) -> None:
         if take.eye_gaze == "depth":
             rows.append([stamp, *(f"{value:.9f}" for value in (yaw, pitch, depth)), "0", "0", "0", "0"])
         else:
-            rows.append([stamp, *(f"{value:.9f}" for value in (left, right, pitch)), "1.598", "s"])
+            if sample == take.frames // 3 + 1:  # after the last frame: eyes that diverge, as real files have too
+                left, right = right, left
+            # released files give the distance at which the eyes' rays meet, without its sign and cut at 4 m
+            span, mean = np.tan(right) - np.tan(left), (np.tan(right) + np.tan(left)) / 2
+            depth = min(abs(EYES_M / span * float(np.hypot(np.hypot(mean, np.tan(pitch)), 1))), 4.0)
+            rows.append([stamp, *(f"{value:.9f}" for value in (left, right, pitch)), f"{depth:.9f}", "s"])
         flat.append([str(max(sample, 0) * 3), stamp, f"{704 + 300 * np.sin(seconds):.3f}", "500.5"])
     header = ["tracking_timestamp_us", "yaw_rads_cpf", "pitch_rads_cpf", "depth_m"]
     header += [f"{name}_rads_cpf" for name in ("yaw_low", "pitch_low", "yaw_high", "pitch_high")]
