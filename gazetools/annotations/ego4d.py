@@ -130,7 +130,7 @@ def _lta_segment(number: int, entry: Any, *, labelled: bool) -> Segment:
     video_id = check_video_id(str(entry["video_uid"]))
     shift = float(entry["clip_parent_start_sec"])
     start, stop = (shift + float(entry[f"action_clip_{end}_sec"]) for end in ("start", "end"))
-    if not (0 <= start < stop and math.isfinite(stop)):
+    if not (0 <= start <= stop and math.isfinite(stop)):
         raise ValueError(f"{start} to {stop} s of the video is no range")
     labels = [entry[name] if labelled else entry.get(name) for name in ("verb_label", "noun_label")]
     classes: dict[str, Any] = {}

@@ -66,8 +66,8 @@ def _segment(row: int, take_name: Any, number: int, entry: Any, *, labelled: boo
     if not isinstance(take_name, str):
         raise KeyError("take_name")
     start, stop = _seconds(entry["start_time"]), _seconds(entry["end_time"])
-    if stop <= start:
-        raise ValueError(f"end_time {stop} is not after start_time {start}")
+    if stop < start:
+        raise ValueError(f"end_time {stop} is before start_time {start}")
     step = entry["step_unique_id"] if labelled else entry.get("step_unique_id")
     if (labelled or step is not None) and (isinstance(step, bool) or not isinstance(step, int) or step < 0):
         raise ValueError(f"step_unique_id = {step!r} is not a whole number >= 0")

@@ -16,7 +16,10 @@ _MAX_SHOWN = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """One annotated action: the time range [start_seconds, stop_seconds) of a video, and its class ids."""
+    """One annotated action: the time range [start_seconds, stop_seconds) of a video, and its class ids.
+
+    Released files have single actions that last no time; they are read, and left out by name where frames are needed.
+    """
 
     row: int
     """Line of a CSV, the header being line 1; running number of a JSON's segment, from 1."""
@@ -36,6 +39,11 @@ class Segment:
     """Whether the segment is one of every camera of the take `video_id`, as Ego-Exo4D's keysteps are."""
     title: str = ""
     """Name of the segment in messages to users."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the action ends when it starts, so that no frame shows it."""
+        return self.stop_seconds <= self.start_seconds
 
     @property
     def group(self) -> str:

@@ -101,8 +101,8 @@ def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
 
 def _segment(cells: dict[str, str], line: int, labelled: bool) -> Segment:
     start, stop = parse_timestamp(cells["start_timestamp"]), parse_timestamp(cells["stop_timestamp"])
-    if stop <= start:
-        raise ValueError(f"stop_timestamp {cells['stop_timestamp']} is not after start_timestamp")
+    if stop < start:
+        raise ValueError(f"stop_timestamp {cells['stop_timestamp']} is before start_timestamp")
     first, last = (cells.get(name, "") for name in ("start_frame", "stop_frame"))
     return Segment(
         row=line,

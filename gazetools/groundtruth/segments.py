@@ -18,6 +18,8 @@ that the straight piece between two points misses the curve by under 1/1000 of a
 _MAX_STEPS = 1024
 _BLOCK = 256
 """Frames projected at a time."""
+_NUDGE = 1e-7
+"""Radians by which a cut segment ends before the plane of the camera, where a point has no pixel."""
 _THROUGH_M = 1e-6
 """A segment that passes the camera's centre nearer than this is seen as its two ends."""
 
@@ -49,9 +51,10 @@ def draw_segments(lens: Fisheye, eyes: Floats, direction: Floats, *, wanted: npt
     parts = []
     for begin in range(0, len(places), _BLOCK):
         block = places[begin : begin + _BLOCK]
-        uv, _ = lens.project(_even_rays(lens, eyes[block], direction[block]))
+        rays, whole = _even_rays(lens, eyes[block], direction[block])
+        uv, _ = lens.project(rays)
         inside = lens.contains(uv)
-        inout[block] = np.where(inside.all(axis=1), 1.0, np.where(inside.any(axis=1), np.nan, 0.0))
+        inout[block] = np.where(whole & inside.all(axis=1), 1.0, np.where(inside.any(axis=1), np.nan, 0.0))
         cells = np.sort(_cells_passed(uv / np.array([lens.width, lens.height])), axis=1)
         first = np.diff(cells, axis=1, prepend=-1) > 0  # each cell once, and never -1, outside the picture
         lengths[block] = first.sum(axis=1)
@@ -63,8 +66,10 @@ def draw_segments(lens: Fisheye, eyes: Floats, direction: Floats, *, wanted: npt
     )
 
 
-def _even_rays(lens: Fisheye, eyes: Floats, direction: Floats) -> Floats:
+def _even_rays(lens: Fisheye, eyes: Floats, direction: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """Directions [N, S, 3] from the camera to points of the segments, in even steps of the angle at the camera.
+
+    Of a segment that passes behind the camera only the part before it counts; the second array [N] is False there.
 
     With h the distance of the ray from the camera and m the unit vector to its nearest point, the ray's point at the
     angle a behind that one lies in the direction cos(a) m + sin(a) u. Even angles are even steps in the picture of an
@@ -79,13 +84,27 @@ def _even_rays(lens: Fisheye, eyes: Floats, direction: Floats) -> Floats:
         through[:, None], np.sign(ends) * np.pi / 2, np.arctan2(ends, np.maximum(height, 1e-300)[:, None])
     )
     toward = np.where(through[:, None], 0.0, nearest / np.where(through, 1.0, height)[:, None])
+    angles, whole = _before_camera(angles, toward[:, 2], direction[:, 2])
     span = float((angles[~through, 1] - angles[~through, 0]).max(initial=0.0))
     cells_per_radian = SIZE * max(lens.fx / lens.width, lens.fy / lens.height) * _steepest(lens)
     steps = int(np.clip(np.ceil(span * cells_per_radian / _STEP_CELLS), 1, _MAX_STEPS))
     share = np.linspace(0.0, 1.0, steps + 1)
     between = angles[:, :1] + (angles[:, 1:] - angles[:, :1]) * share
     between = np.where(through[:, None] & (share > 0) & (share < 1), angles[:, :1], between)
-    return np.cos(between)[..., None] * toward[:, None] + np.sin(between)[..., None] * direction[:, None]
+    rays = np.cos(between)[..., None] * toward[:, None] + np.sin(between)[..., None] * direction[:, None]
+    return rays, whole
+
+
+def _before_camera(angles: Floats, toward_z: Floats, along_z: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Ranges of angles [N, 2] without their parts at cos(a) toward_z + sin(a) along_z < 0; False where one was cut."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        level = np.arctan(-toward_z / along_z)
+    depth = np.cos(angles) * toward_z[:, None] + np.sin(angles) * along_z[:, None]
+    cut = (angles[:, 0] < level) & (level < angles[:, 1]) & (depth[:, 0] * depth[:, 1] < 0)
+    level = np.where(cut, level, 0.0)
+    low = np.where(cut & (depth[:, 0] < 0), level + _NUDGE, angles[:, 0])
+    high = np.where(cut & (depth[:, 1] < 0), level - _NUDGE, angles[:, 1])
+    return np.stack([low, high], axis=1), ~cut
 
 
 def _steepest(lens: Fisheye) -> float:

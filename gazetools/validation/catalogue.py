@@ -222,6 +222,10 @@ CATALOGUE: dict[str, Code] = {
     "annotated-video-missing": _warning(
         "A video of the annotations has no heatmaps.", "Extract and pack it, or check its id."
     ),
+    "clips-empty": _warning(
+        "Annotated clips that end when they start; training leaves them out, and all others are checked.",
+        "Correct their times, or leave them as they are.",
+    ),
     "clips-uncovered": _warning("Annotated clips without a map for each of their frames.", "Extract the whole video."),
     "coverage-unknown": _note(
         "The rows have no times, so that clips can't be placed.", "Give --videos, or pack with gazetools."

@@ -140,7 +140,7 @@ def test_keysteps_in_both_forms(tmp_path: Path) -> None:
         read_segments(flat)
     flat.write_text(json.dumps({"segments": [{"start_time": 1, "end_time": 2}, 5, {**segment, "end_time": 0.1}]}))
     with pytest.raises(
-        DataFileError, match=r"segment 0: no 'take_name'; segment 1: .*; segment 2: end_time 0.1 is not"
+        DataFileError, match=r"segment 0: no 'take_name'; segment 1: .*; segment 2: end_time 0.1 is before"
     ):
         read_segments(flat, labelled=False)
 

@@ -47,11 +47,11 @@ READ: dict[str, tuple[Any, tuple[str, float, float, dict[str, Any]]]] = {
 }
 # name -> (content, message of both)
 REFUSED: dict[str, tuple[Any, str]] = {
-    "order.csv": (f"{TIMES},action_class\nv,2,1,4\n", "line 2: stop_timestamp 1 is not after start_timestamp"),
+    "order.csv": (f"{TIMES},action_class\nv,2,1,4\n", "line 2: stop_timestamp 1 is before start_timestamp"),
     "width.csv": (f"{TIMES},action_class\nv,1,2\n", "line 2: 3 fields where the header has 4"),
     "id.csv": (f"{TIMES},action_class\n../v,1,2,4\n", "line 2: "),
     "time.csv": (f"{TIMES},action_class\nv,x,2,4\n", "line 2: 'x' is no timestamp"),
-    "order.json": ({"segments": [{**STEP, "take_name": "t", "end_time": 0.1}]}, "segment 0: end_time 0.1 is not after"),
+    "order.json": ({"segments": [{**STEP, "take_name": "t", "end_time": 0.1}]}, "segment 0: end_time 0.1 is before"),
     "none.json": ({"annotations": {}}, "has no segments"),
     "other.json": ({"videos": []}, "it is no keystep file"),
     "fho_lta_val.json": ({"clips": [LTA, {**LTA, "action_clip_end_sec": 0.1}]}, "clips[1]: 1.5 to 1.1 s of the video"),

@@ -49,7 +49,7 @@ def test_one_action_column_is_enough(tmp_path: Path) -> None:
     ("body", "message"),
     [
         ("v,1,2,0\n", "line 2: 4 fields"),
-        ("v,2,1,0,0\n", "line 2: stop_timestamp 1 is not after"),
+        ("v,2,1,0,0\n", "line 2: stop_timestamp 1 is before"),
         ("v,1,2,x,0\n", "line 2: verb_class = 'x'"),
         ("v,1,2,0,-3\n", "line 2: noun_class = '-3'"),
         ("../v,1,2,0,0\n", "line 2"),

@@ -90,8 +90,8 @@ def test_keysteps_are_one_action_per_segment_in_seconds_of_the_take(root: Path) 
         ({"annotations": {"u": {"take_name": "t", "segments": 3}}}, "is no list"),
         ({"annotations": {"u": {"take_name": "t", "segments": [{"end_time": 2}]}}}, "segment 0: no 'start_time'"),
         (
-            {"annotations": {"u": {"take_name": "t", "segments": [{"start_time": 2, "end_time": 2}]}}},
-            "end_time 2.0 is not after start_time 2.0",
+            {"annotations": {"u": {"take_name": "t", "segments": [{"start_time": 2, "end_time": 1}]}}},
+            "end_time 1.0 is before start_time 2.0",
         ),
         (
             {

@@ -114,7 +114,9 @@ class SplitBuilder:
             ids = self._heatmap_ids(segment)
             anchored = anchor_seconds(segment.start_seconds, segment.stop_seconds, max(anchor.point))
             known = self.labels.covers(segment)
-            if segment.video_id not in self.videos:
+            if segment.is_empty:
+                counts["empty_segment"] = counts.get("empty_segment", 0) + 1
+            elif segment.video_id not in self.videos:
                 counts["video_missing"] += 1
             elif not known and not keeps_unseen:
                 counts["unknown_class"] += 1

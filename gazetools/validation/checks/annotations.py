@@ -30,7 +30,7 @@ def read_clips(path: Path) -> Clips:
 
 
 def match_clips(annotated: Clips, video_ids: list[str]) -> tuple[Clips, list[Finding]]:
-    """The clips of each video id that has heatmaps, and a finding for each annotated id that none has.
+    """The clips of each video id that has heatmaps, and findings for annotated ids that none has and for empty clips.
 
     An annotated id means the equal one; else the only one whose last part is equal (`P01/videos/P01_01`); else, for a
     take name, every camera below it (`take/cam01`, `take/frame_aligned_videos/cam02`).
@@ -45,12 +45,17 @@ def match_clips(annotated: Clips, video_ids: list[str]) -> tuple[Clips, list[Fin
             by_parent.setdefault(parent, []).append(video_id)
     result: Clips = {}
     missing: list[Finding] = []
-    for name, clips in annotated.items():
+    for name, all_clips in annotated.items():
+        clips = [clip for clip in all_clips if not clip.is_empty]
+        if empty := [clip.title for clip in all_clips if clip.is_empty]:
+            shown = ", ".join(empty[:5])
+            message = f"{len(empty)} of {len(all_clips)} annotated clips end when they start, such as {shown}."
+            missing.append(finding("clips-empty", message, video_id=name))
         alike = [name] if name in known else by_last.get(name, [])
         found = alike if len(alike) == 1 else by_parent.get(name, [])
         for video_id in found:
             result.setdefault(video_id, []).extend(clips)
-        if not found:
+        if clips and not found:
             message = f"{len(clips)} annotated clips have no heatmaps."
             missing.append(finding("annotated-video-missing", message, video_id=name))
     return result, missing
