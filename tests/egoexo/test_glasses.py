@@ -20,9 +20,7 @@ from gazetools.store import open_store
 from tests.helpers.command_line import run_cli
 from tests.helpers.synthetic_takes import CLOCK_US, Camera, SyntheticTake, write_root
 
-TAKE = SyntheticTake(
-    name="pair_1", uid="p", cameras=(Camera(name="cam01"),), frames=45, empty_cells=(), ego_video=True
-)
+TAKE = SyntheticTake(name="pair_1", uid="p", cameras=(Camera(name="cam01"),), frames=45, empty_cells=(), ego_video=True)
 OTHER = "aria02_214-1_capture_timestamp_ns"
 Entry = dict[str, Any]
 

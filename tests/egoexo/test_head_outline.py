@@ -14,9 +14,7 @@ HALF = np.array([0.09, 0.13, 0.11])
 BEHIND_EYES = np.array([0, 0, -0.095])
 SMALL = LENS.scaled(width=960, height=540)
 # theta (1 + k1 theta^2 + ...) is the series of tan(theta): a pinhole to 1e-5 px within 15 degrees of the axis
-PINHOLE = Fisheye(
-    fx=900.0, fy=900.0, cx=479.5, cy=269.5, k=(1 / 3, 2 / 15, 17 / 315, 62 / 2835), width=960, height=540
-)
+PINHOLE = Fisheye(fx=900.0, fy=900.0, cx=479.5, cy=269.5, k=(1 / 3, 2 / 15, 17 / 315, 62 / 2835), width=960, height=540)
 KNOWN = np.array([True])
 
 
@@ -57,7 +55,9 @@ def _dense_box(lens: Fisheye, pose: Poses) -> np.ndarray:
     ball = np.stack([np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)], axis=-1).reshape(-1, 3)
     points = (ball * HALF + BEHIND_EYES) @ pose.rotation[0].T + pose.translation[0]
     matrix = np.array([[lens.fx, 0, lens.cx], [0, lens.fy, lens.cy], [0, 0, 1]])
-    uv = cv2.fisheye.projectPoints(points.reshape(-1, 1, 3), np.zeros(3), np.zeros(3), matrix, np.array(lens.k))[0][:, 0]
+    uv = cv2.fisheye.projectPoints(points.reshape(-1, 1, 3), np.zeros(3), np.zeros(3), matrix, np.array(lens.k))[0][
+        :, 0
+    ]
     return np.concatenate([uv.min(axis=0), uv.max(axis=0)])
 
 

@@ -15,7 +15,7 @@ from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
 from gazetools.trainer.data.survey import plan_data
-from gazetools.validation.checks.annotations import read_clips
+from gazetools.validation.checks.annotations import match_clips, read_clips
 from tests.helpers.stores import make_video
 
 TIMES = "video_id,start_timestamp,stop_timestamp"
@@ -138,3 +138,34 @@ def test_the_trainer_plans_the_actions_of_ego4d(tmp_path: Path) -> None:
 def test_a_segment_names_its_group() -> None:
     one = Segment(row=1, video_id="take/cam01", start_seconds=0.0, stop_seconds=1.0, classes={})
     assert one.group == "take"
+
+
+EMPTY = {
+    "one.csv": f"{TIMES},action_class\nv,1,2,4\nv,3,3,4\n",
+    "nested.json": {
+        "annotations": {
+            "u": {
+                "take_name": "v",
+                "segments": [{**STEP, "start_time": 1, "end_time": 2}, {**STEP, "start_time": 3, "end_time": 3}],
+            }
+        }
+    },
+    "flat.json": {
+        "segments": [
+            {**STEP, "take_name": "v", "start_time": 1, "end_time": 2},
+            {**STEP, "take_name": "v", "start_time": 3, "end_time": 3},
+        ]
+    },
+    "fho_lta.json": {"clips": [LTA, {**LTA, "action_clip_end_sec": LTA["action_clip_start_sec"]}]},
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_action_of_no_length_costs_itself(tmp_path: Path, name: str) -> None:
+    """It is read, named by validate, and no clip of training; the other action of the file stays."""
+    segments = read_segments(write(tmp_path / name, EMPTY[name]))
+    assert [segment.is_empty for segment in segments] == [False, True]
+    clips, findings = match_clips(read_clips(tmp_path / name), [segments[0].video_id])
+    assert clips == {segments[0].video_id: [segments[0]]}
+    assert [(finding.code, finding.severity) for finding in findings] == [("clips-empty", "warning")]
+    assert segments[1].title in findings[0].message

@@ -46,6 +46,12 @@ T_DEVICE_CPF = np.array(
 EYES_M = 0.063
 
 
+_COARSE = np.stack(np.meshgrid(np.linspace(-np.pi, np.pi, 25), np.linspace(-np.pi / 2, np.pi / 2, 13)), -1).reshape(
+    -1, 2
+)
+_NEAR = np.stack(np.meshgrid(np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)), -1).reshape(-1, 2)
+
+
 def _rotation_z(angle: float) -> Floats:
     return np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
 
@@ -120,26 +126,28 @@ class Camera:
         The head is an ellipsoid of 0.18 x 0.26 x 0.22 m. Its extreme points are searched on its surface, in grids of
         two angles that close in on them; the code under test finds the outline in closed form instead.
         """
-        rotation, place = cpf_pose(seconds)
+        return _head_box(self, seconds)
 
-        def pixels(a: Floats, b: Floats) -> Floats:
-            ball = np.stack([np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)], axis=-1).reshape(-1, 3)
-            return self.pixels((ball * [0.09, 0.13, 0.11] + [0, 0, -0.095]) @ rotation.T + place)
 
-        first = np.meshgrid(np.linspace(-np.pi, np.pi, 49), np.linspace(-np.pi / 2, np.pi / 2, 25))
-        coarse = pixels(*first)
-        box = []
-        for sign in (1, -1):
-            for axis in (0, 1):
-                at = int((sign * coarse[:, axis]).argmin())
-                centre, reach = np.array([grid.reshape(-1)[at] for grid in first]), 0.14
-                for _ in range(7):
-                    near = np.meshgrid(*(np.linspace(c - reach, c + reach, 9) for c in centre))
-                    uv = pixels(*near)[:, axis]
-                    at, reach = int((sign * uv).argmin()), reach / 3
-                    centre = np.array([grid.reshape(-1)[at] for grid in near])
-                box.append(uv[at])
-        return np.array(box)
+@cache
+def _head_box(camera: Camera, seconds: float) -> Floats:
+    rotation, place = cpf_pose(seconds)
+    sign, axis = np.array([1, 1, -1, -1]), np.array([0, 1, 0, 1])  # lowest u and v, highest u and v
+
+    def pixels(angles: Floats) -> Floats:
+        """Wanted coordinate [4, P], with its sign, of places [4, P, 2] on the surface."""
+        a, b = np.moveaxis(angles, -1, 0)
+        ball = np.stack([np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)], axis=-1)
+        points = (ball * [0.09, 0.13, 0.11] + [0, 0, -0.095]) @ rotation.T + place
+        uv = camera.pixels(points.reshape(-1, 3)).reshape(*angles.shape)
+        return sign[:, None] * uv[np.arange(4), :, axis]
+
+    reach, places = 0.28, np.tile(_COARSE, (4, 1, 1))
+    for _ in range(6):
+        values = pixels(places)
+        best = places[np.arange(4), values.argmin(axis=1)]
+        places, reach = best[:, None] + reach * _NEAR, reach / 4
+    return sign * values.min(axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)

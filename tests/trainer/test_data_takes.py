@@ -160,6 +160,16 @@ def test_what_is_wrong_with_views_is_told(root: Path) -> None:
         assert message in str(caught.value), data
 
 
+def test_a_keystep_of_no_length_is_left_out_and_counted(root: Path) -> None:
+    keysteps(root / "train.json", {"site_cook_1": [(2.0, 4.0, 77), (4.5, 4.5, 12), (5.0, 6.5, 12)]})
+    split = plan(root).train
+    assert [clip.segment.start_seconds for clip in split.clips] == [2.0, 5.0]
+    assert (split.counts["rows"], split.counts["empty_segment"]) == (3, 1)
+    keysteps(root / "train.json", {"site_cook_1": [(4.5, 4.5, 12)]})
+    with pytest.raises(UsageError, match="1 empty_segment"):
+        plan(root)
+
+
 def test_cameras_of_one_take_never_straddle_a_split(root: Path) -> None:
     header = "video_id,start_timestamp,stop_timestamp,action_class\n"
     for name, camera in (("t.csv", "cam01"), ("v.csv", "cam02")):
