@@ -64,10 +64,10 @@ def choose_takes(root: Path, wanted: str | None) -> tuple[list[Take], list[Unusa
         chosen = [take for take in takes if not take.is_dropped and take.folder.is_dir()]
         if not chosen and not unusable:
             parts = ("captures", "take_trajectory", "take_eye_gaze", "downscaled_takes/448")
-            uids = {"take_uids": ["TAKE_UID"], "capture_uids": ["CAPTURE_UID"]}
+            command = egoexo_command(root, *parts, take_uids=["TAKE_UID"], capture_uids=["CAPTURE_UID"])
             raise UsageError(
                 f"{root} lists {len(takes)} takes but has the folder of none.",
-                hint=f"Get some with: {egoexo_command(root, *parts, **uids)} (both uids are in {TAKES_NAME})",
+                hint=f"Get some with: {command} (both uids are in {TAKES_NAME})",
             )
         return chosen, list(unusable)
     chosen, left_out = [], []

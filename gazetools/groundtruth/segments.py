@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.egoexo.geometry import Fisheye, Floats
-from gazetools.groundtruth.render import SIZE, Cells, cells_of, render_segments
+from gazetools.groundtruth.render import SIZE, Cells, render_segments
 
 SEGMENT_NEAR_M, SEGMENT_FAR_M = 0.25, 6.0
 """A target without a depth lies between these distances from the eyes."""
-_STEP_CELLS = 0.5
+_STEP_CELLS = 0.9
 """Largest distance of neighbouring points in the map. A line in a fisheye picture has a radius of some 100 cells, so
-that the straight piece between two points misses the curve by under 1/1000 of a cell."""
+that the straight piece between two points misses the curve by about 1/1000 of a cell."""
 _MAX_STEPS = 1024
 _BLOCK = 256
 """Frames projected at a time."""
@@ -56,11 +56,11 @@ def draw_segments(lens: Fisheye, eyes: Floats, direction: Floats, *, wanted: npt
         inside = lens.contains(uv)
         inout[block] = np.where(whole & inside.all(axis=1), 1.0, np.where(inside.any(axis=1), np.nan, 0.0))
         cells = np.sort(_cells_passed(uv / np.array([lens.width, lens.height])), axis=1)
-        first = np.diff(cells, axis=1, prepend=-1) > 0  # each cell once, and never -1, outside the picture
+        first = np.diff(cells, axis=1, prepend=np.int16(-1)) > 0  # each cell once, and never -1, outside the picture
         lengths[block] = first.sum(axis=1)
         parts.append(cells[first])
     return Segments(
-        cells=np.concatenate([np.zeros(0, np.int64), *parts]),
+        cells=np.concatenate([np.zeros(0, np.int16), *parts]).astype(np.int64),
         start=np.concatenate([[0], np.cumsum(lengths)]),
         inout=inout,
     )
@@ -120,16 +120,29 @@ def _steepest(lens: Fisheye) -> float:
     return float(max(1.0, slope.max(), across.max()))
 
 
-def _cells_passed(xy: Floats) -> Cells:
+def _cells_passed(xy: Floats) -> npt.NDArray[np.int16]:
     """Cells [N, 3 S - 2] of the points [N, S, 2] (fractions of the picture) and of the straight pieces between them.
 
     A piece under one cell crosses at most one line of the grid in each direction. Between the two crossings, if there
     are two, it is in a third cell: that of the middle of the two. -1 outside the picture and for NaN.
     """
-    begin, end = xy[:, :-1] * SIZE, xy[:, 1:] * SIZE
-    line = np.floor(np.maximum(begin, end))  # the grid line between both, where their cells differ
+    x, y = xy[..., 0] * SIZE, xy[..., 1] * SIZE
+    at_x, at_y = _crossing(x), _crossing(y)
+    middle = np.where((at_x >= 0) & (at_y >= 0), (at_x + at_y) / 2, 0.0)
+    between = (one[:, :-1] + middle * np.diff(one, axis=1) for one in (x, y))
+    return np.concatenate([_cells(x, y), _cells(*between)], axis=1)
+
+
+def _crossing(places: Floats) -> Floats:
+    """Share [N, S - 1] of each piece at which it crosses a line of the grid in one direction; -1 where it does not."""
+    begin, end = places[:, :-1], places[:, 1:]
     with np.errstate(invalid="ignore", divide="ignore"):
-        at = (line - begin) / (end - begin)
-    crossed = np.isfinite(at) & (at >= 0) & (at <= 1)
-    middle = np.where(crossed.all(axis=-1), np.where(crossed, at, 0.5).mean(axis=-1), 0.0)[..., None]
-    return np.concatenate([cells_of(xy), cells_of((begin + middle * (end - begin)) / SIZE)], axis=1)
+        at = (np.floor(np.maximum(begin, end)) - begin) / (end - begin)
+    return np.where((at >= 0) & (at <= 1), at, -1.0)
+
+
+def _cells(x: Floats, y: Floats) -> npt.NDArray[np.int16]:
+    """Cell numbers of places in cells, as `cells_of` has them; -1 outside the picture and for NaN."""
+    inside = (x >= 0) & (x < SIZE) & (y >= 0) & (y < SIZE)
+    column, row = (np.where(inside, one, 0.0).astype(np.int16) for one in (x, y))
+    return np.where(inside, row * np.int16(SIZE) + column, np.int16(-1))
