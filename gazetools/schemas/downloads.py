@@ -51,7 +51,9 @@ def egoexo_command(
 def _uids_of(part: str, take_uids: Sequence[str], capture_uids: Sequence[str]) -> Sequence[str]:
     if part in _PARTS_WITHOUT_UID:
         return ()
-    return [uid for uid in (capture_uids if part in _PARTS_BY_CAPTURE else take_uids) if uid]
+    if part in _PARTS_BY_CAPTURE:  # small: all captures' files rather than none
+        return [uid for uid in capture_uids if uid]
+    return [uid or "TAKE_UID" for uid in take_uids]  # never all takes for want of one's uid
 
 
 def ego4d_command(root: str | Path, *datasets: str, video_uid: str | None = None) -> str:

@@ -162,6 +162,7 @@ def test_commands_are_quoted_and_split_where_one_would_filter_a_part_out() -> No
     mixed = egoexo_command("r", "metadata", "captures", "takes", take_uids=["T", "U"], capture_uids=["C"])
     assert mixed == "egoexo -o r --parts metadata && egoexo -o r --parts captures takes --uids C T U"
     assert egoexo_command("r", "metadata", "takes") == "egoexo -o r --parts metadata takes"
+    assert egoexo_command("r", "takes", take_uids=[""]) == "egoexo -o r --parts takes --uids TAKE_UID"
 
 
 @pytest.mark.parametrize(

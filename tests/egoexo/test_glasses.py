@@ -132,6 +132,14 @@ def test_glasses_that_nothing_tells_apart_are_refused_by_name(root: Path, tmp_pa
     assert "--parts take_trajectory take_eye_gaze --uids p" in str(item.reason)
 
 
+def test_glasses_that_takes_json_does_not_list_are_taken_with_a_word(root: Path, tmp_path: Path) -> None:
+    path = root / "captures/pair/timesync.csv"
+    path.write_text(path.read_text().replace("aria01_214-1", "aria03_214-1"))
+    (item,) = groundtruth(root, tmp_path / "truth").items
+    assert (item.status, item.rows) == ("done", 45)
+    assert any("takes.json lists aria01, timesync.csv has aria03 alone" in note for note in item.notes)
+
+
 def test_without_a_trajectory_the_gaze_tells(root: Path, tmp_path: Path) -> None:
     """The ego view needs no trajectory; an onlooker's video gets no gaze of another person."""
     _entry(root, _no_vrs)
