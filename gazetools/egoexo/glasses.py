@@ -55,7 +55,7 @@ def wearer_glasses(take: Take, rows: tuple[int, int]) -> Glasses:
     table = read_table(path, required=(), optional=[name + _SUFFIX for name in there], rows=rows)
     times = {name: _microseconds(table.integers(name + _SUFFIX, empty=-1000)) for name in there}
     if len(there) == 1:
-        listed = f"glasses: takes.json lists {', '.join(take.arias)}, timesync.csv has {there[0]} alone, which are taken"
+        listed = f"glasses: takes.json lists {', '.join(take.arias)}, timesync.csv has {there[0]} alone: they count"
         other = bool(take.arias) and there[0] not in take.arias
         return Glasses(name=there[0], times_us=times[there[0]], notes=(listed,) if other else ())
     name, why = _choose(take, times)
