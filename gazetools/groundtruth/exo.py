@@ -88,6 +88,8 @@ def exo_targets(reader: VideoSource, frames: npt.NDArray[np.int64], *, options: 
         geometry={
             "camera": view.camera.name,
             "take": view.take.name,
+            "glasses": view.track.times.glasses,
+            "timesync_start": view.take.timesync_start,
             "lens": {name: getattr(lens, name) for name in ("fx", "fy", "cx", "cy", "k", "width", "height")},
         },
     )

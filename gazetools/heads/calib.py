@@ -70,7 +70,7 @@ def calib_digest(video: Path, first_row: FirstRow = "start") -> str:
     except UsageError as error:
         raise HeadsError(error.message, hint=error.hint) from None
     digest = hashlib.sha256(f"{take.name} {video.name} {take.timesync_start} {take.timesync_end}".encode())
-    digest.update(f"{BOX_REVISION} {first_row}".encode())
+    digest.update(f"{BOX_REVISION} {first_row} {take.arias} {take.recorded_aria}".encode())
     for path in (take.calibration, take.trajectory, take.timesync):
         digest.update(cached_sha256(path).encode())
     return digest.hexdigest()
