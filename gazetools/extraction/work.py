@@ -111,6 +111,8 @@ def open_video(
         heads = heads_for_video(
             options, head_files, item.video_id, width=width, height=height, frame_count=source.frame_count
         )
+        for note in heads.notes:
+            tools.progress.say(f"{item.video_id}: head boxes: {note}")
         chosen = choose_frames(
             source.pts_seconds, fps=options.fps, stride=options.stride, start=options.start, end=options.end
         )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.heads.box_foreign import hint_of_folder
 from gazetools.heads.calib import calib_digest, calib_heads
 from gazetools.heads.detection import read_record
-from gazetools.heads.files import box_suffixes, read_heads
+from gazetools.heads.files import VideoSize, box_suffixes, read_heads
 from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import HeadsError, UsageError
@@ -32,17 +33,17 @@ class VideoHeads:
     detector: dict[str, Any] | None = None
     """As in `FoundBoxes`, like `counts`."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the box file: how it was read where that is not our own format, and doubts."""
+        if self.table is None:
+            return []
+        read = [f"read as {self.table.reading}"] if self.table.reading else []
+        return [*read, *(f"warning: {note}" for note in self.table.notes)]
+
     def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Number of rows that each of `frames` will have: [len(frames)]."""
         return np.ones(len(frames), np.int64) if self.table is None else self.table.people_in(frames)
-
-
-class VideoSize(TypedDict):
-    """What boxes are checked against: pixels and decoded frames of a video."""
-
-    width: int
-    height: int
-    frame_count: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[st
                 f"--heads {options.heads} is one file, but there are {len(video_ids)} videos.",
                 hint="Give a folder with one box file per video id.",
             )
-        read_heads(path, first_frame=options.heads_first_frame)  # fail before the work, not after
+        read_heads(path, options.box_files(), settle=False)  # fail before the work, not after
         return {video_ids[0]: path}
     if not path.is_dir():
         raise UsageError(f"The head boxes {path} do not exist.", hint="Check the path after --heads file:.")
@@ -79,13 +80,13 @@ def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[st
     if not found:
         raise UsageError(
             f"The folder {path} has no box file for any of the {len(video_ids)} videos.",
-            hint=f"Expected for example {path / (video_ids[0] + '.csv')}.",
+            hint=f"Expected for example {path / (video_ids[0] + '.csv')}.{hint_of_folder(path)}",
         )
     return found
 
 
-def _read_box_file(options: ExtractOptions, path: Path, _: VideoSize) -> FoundBoxes:
-    table = read_heads(path, first_frame=options.heads_first_frame)
+def _read_box_file(options: ExtractOptions, path: Path, size: VideoSize) -> FoundBoxes:
+    table = read_heads(path, options.box_files(), video=size)
     if (record := read_record(path)) is None:  # not made by `gazetools heads` or a first pass
         return FoundBoxes(table=table)
     counts = {"tracks": float(record.tracks), "people_without_head": float(record.people_without_head)}
@@ -135,6 +136,7 @@ def heads_for_video(
     kind, path, size = _kind(options), files[video_id], VideoSize(width=width, height=height, frame_count=frame_count)
     found = kind.read(options, path, size)
     table, counts = found.table.normalised(**size), found.counts
+    counts = counts | {f"left out, {reason}": float(rows) for reason, rows in table.left_out.items()}
     if kind.fills_gaps and options.fill_gaps:
         table = table.fill_gaps(options.fill_gaps)
         counts = counts | {"filled_boxes": table.filled}
