@@ -58,6 +58,9 @@ _KINDS = {
 """What the four columns of a box may be; `open`: x and y are of the corner or of the centre."""
 
 
+_MAX_COLUMNS = 500
+
+
 @dataclass(frozen=True, kw_only=True)
 class Places:
     """Place of each column in a row."""
@@ -100,9 +103,9 @@ def is_own_header(file: BoxFile) -> bool:
 
 def header_places(file: BoxFile) -> Places | None:
     """What the header says; None: there is none, or it lacks a box or anything that tells the frame."""
-    if not file.has_header:
-        return None
     cells = file.lines[0][1]
+    if not file.has_header or len(cells) > _MAX_COLUMNS:
+        return None
     found: dict[str, list[int]] = {}
     units = set()
     x0_is_left = any(_PREFIX.sub("", re.sub(r"[^a-z0-9]", "", cell.lower())) == "x0" for cell in cells)
@@ -169,7 +172,7 @@ def places_of(file: BoxFile) -> Places:
 
 def lacking_columns(file: BoxFile) -> HeadsError:
     """The error for a file whose columns are not those of boxes."""
-    header = file.first_cells
+    header = file.first_cells[:_MAX_COLUMNS]
     there = excerpt(",".join(file.lines[0][1]), limit=200)
     parts = {part_of(cell)[0] for cell in header}
     if not file.has_header:
