@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from gazetools.schemas.base import nearest_name
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.excerpt import excerpt_of_names
 
-_MAX_SHOWN = 20
+_MAX_SHOWN, _MAX_CHARACTERS = 20, 1500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,9 @@ def missing_columns(path: Path, missing: Sequence[str], header: list[str], hint:
 
 
 def refuse_problems(path: Path, problems: Sequence[str]) -> None:
-    """DataFileError with the first 20 of `problems`, if there are any."""
+    """DataFileError with the first of `problems`, if there are any: 20 at most, and fewer where they are long."""
     if problems:
-        more = f" and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
-        raise DataFileError(f"{path}: " + "; ".join(problems[:_MAX_SHOWN]) + f"{more}.", rows=list(problems[:1000]))
+        lengths = itertools.accumulate(len(problem) for problem in problems[:_MAX_SHOWN])
+        shown = max(1, sum(length <= _MAX_CHARACTERS for length in lengths))
+        more = f" and {len(problems) - shown} more" if len(problems) > shown else ""
+        raise DataFileError(f"{path}: " + "; ".join(problems[:shown]) + f"{more}.", rows=list(problems[:1000]))

@@ -59,6 +59,8 @@ _KINDS = {
 
 
 _MAX_COLUMNS = 500
+_NAMED_CELLS = (5, 7)
+"""Cells of attention-target-detection's rows, and of VideoAttentionTarget's, which end in the gaze point."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +156,8 @@ def number_places(file: BoxFile) -> Places | None:
     """Columns of a table of numbers without header: frame, person, four of the box; or name or frame, and the box."""
     first = file.lines[0][1]
     if file.has_header or len(first) < 5 or not all(map(is_number, first[1:5])):
+        return None
+    if not is_number(first[0]) and len(first) not in _NAMED_CELLS:
         return None
     if len(first) == 5 or not is_number(first[0]):
         named = not all(is_number(cells[0]) for _, cells in file.lines)

@@ -20,6 +20,9 @@ from gazetools.schemas.heads import BoxFileOptions
 _MAX_WRONG = 0.1
 """A reading under which more than this share of the boxes can't be is out; fewer are mistakes in single rows."""
 _MAX_SHOWN = 4
+_MANY = 10
+_HEAD_SHAPE = 0.85
+"""Width by height of a head's box; detectors give 0.7 to 1."""
 _LARGE = 200
 """Pixels: a video with both sides above this has some box beyond the coordinate 100, unless they are percent."""
 
@@ -48,6 +51,8 @@ class Reading:
     line: npt.NDArray[np.int64]
     counts_from: int
     units: str
+    units_asked: bool
+    """Whether an option says the units."""
     settled: bool
     """Whether it is taken even where others are possible."""
 
@@ -124,7 +129,9 @@ def readings_of(text: BoxText, options: BoxFileOptions, forms: Mapping[str, BoxF
             continue
         frame, track_id, line = (rows[:, place].astype(np.int64) for place in (0, 1, 6))
         settled = form.settled(file) or options.heads_format != "auto"
-        for counts_from, units in product(_counts(form, file, options), _units(file, options, rows[:, 2:6], settled)):
+        if options.heads_first_frame is not None and not file.found.in_row_order:
+            file.found.notes.append("--heads-first-frame has no effect: its rows have frame numbers")
+        for counts_from, units in product(_counts(form, file, options), _units(form, file, options, settled)):
             found.append(
                 Reading(
                     name=name,
@@ -137,6 +144,7 @@ def readings_of(text: BoxText, options: BoxFileOptions, forms: Mapping[str, BoxF
                     line=line,
                     counts_from=counts_from,
                     units=units,
+                    units_asked=options.heads_units != "auto",
                     settled=settled and form.counts_from is not None,
                 )
             )
@@ -154,14 +162,27 @@ def _counts(form: BoxFormat, file: BoxFile, options: BoxFileOptions) -> tuple[in
     return (0, 1) if form.counts_from is None else (form.counts_from,)
 
 
-def _units(file: BoxFile, options: BoxFileOptions, boxes: npt.NDArray[np.float64], settled: bool) -> tuple[str, ...]:
-    """Units that the boxes may have: as asked, as the header says, or by their range."""
+def _units(form: BoxFormat, file: BoxFile, options: BoxFileOptions, settled: bool) -> tuple[str, ...]:
+    """Units that the boxes may have: as asked, as the header or the format says, or both."""
     if options.heads_units != "auto":
         return (options.heads_units,)
     if file.found.units is not None:
         return (file.found.units,)
-    in_percent = len(boxes) > 0 and 1 < boxes.max() <= 100 and boxes.min() >= 0
-    return ("pixels", "percent") if in_percent and not settled else ("pixels",)
+    return ("pixels",) if settled or form.counts_from == 1 else ("pixels", "percent")
+
+
+def _may_be_percent(boxes: npt.NDArray[np.float64], video: VideoSize | None) -> bool:
+    """Whether boxes [N, 4] may be percent: none above 100 in a large video, and then shaped rather like heads."""
+    if not len(boxes) or not 1 < boxes.max() <= 100 or boxes.min() < 0:
+        return False
+    if video is None:
+        return True
+    if min(video["width"], video["height"]) <= _LARGE:
+        return False
+    size = boxes[:, 2:] - boxes[:, :2]
+    shape = float(np.median(size[:, 0] / size[:, 1]))  # finite: inverted and empty boxes were objected to
+    in_percent = shape * video["width"] / video["height"]
+    return abs(np.log(in_percent / _HEAD_SHAPE)) <= abs(np.log(shape / _HEAD_SHAPE))
 
 
 def decide(readings: list[Reading], video: VideoSize | None, *, settle: bool = True) -> HeadTable:
@@ -174,10 +195,10 @@ def decide(readings: list[Reading], video: VideoSize | None, *, settle: bool = T
     objections = [reading.objection(video) for reading in readings]
     possible: list[Reading] = []
     for reading, objection in zip(readings, objections, strict=True):
-        small = video is None or min(video["width"], video["height"]) <= _LARGE
-        if reading.units == "percent" and len({one.units for one in readings}) > 1 and small:
-            continue  # in a small video, coordinates up to 100 are pixels
-        if objection is None and not any(reading.equals(other) for other in possible):
+        if objection is not None or any(reading.equals(other) for other in possible):
+            continue
+        guessed = reading.units == "percent" and len({one.units for one in readings}) > 1
+        if not guessed or _may_be_percent(reading.box_xyxy, video):
             possible.append(reading)
     if not possible:
         return readings[0].table()
@@ -202,15 +223,17 @@ def _notes_on(reading: Reading, video: VideoSize | None) -> tuple[str, ...]:
     boxes, file_says = reading.box_xyxy, reading.found.units is not None
     if not len(boxes):
         return ("it has no box: every frame is without people",)
-    large = video is not None and min(video["width"], video["height"]) > _LARGE
-    if reading.units == "pixels" and not file_says and large and 1 < boxes.max() <= 100 and boxes.min() >= 0:
+    asked = reading.units_asked or file_says or reading.units != "pixels" or video is None
+    if not asked and _may_be_percent(boxes, video):
         notes.append(
             "no coordinate is above 100, so that all boxes lie in the upper left corner: if they are percent of the "
             "picture, pass --heads-units percent"
         )
-    people = len(np.unique(reading.track_id))
-    if people == len(boxes) >= 10 and len(np.unique(reading.frame)) > 1:
+    people, frames = len(np.unique(reading.track_id)), len(np.unique(reading.frame))
+    if people == len(boxes) >= _MANY and frames > 1:
         notes.append(f"each of its {people} rows has an id of its own, as if the ids were row numbers and not people")
+    elif people > max(_MANY, 5 * frames):
+        notes.append(f"it has {people} people in {frames} frames: are frame and id the other way round?")
     if reading.found.left_out:
         notes.append("left out: " + ", ".join(f"{n} rows {why}" for why, n in reading.found.left_out.items()))
     return tuple(notes)

@@ -100,9 +100,7 @@ def _mot_gt_rows(file: BoxFile) -> Iterator[BoxRow]:
 def _is_attention_target(file: BoxFile) -> bool:
     """Five cells, or the seven of VideoAttentionTarget's annotations, the first one the name of a picture."""
     places = _places(file)
-    if places is None or places.kind != "numbers" or len(file.lines[0][1]) not in {5, 7}:
-        return False
-    return places.name is not None or len(file.lines[0][1]) == 5
+    return places is not None and places.kind == "numbers" and places.track is None
 
 
 def _in_row_order(file: BoxFile) -> Places | None:

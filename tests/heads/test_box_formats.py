@@ -348,3 +348,43 @@ def test_the_format_is_said_recorded_and_asked_for(tmp_path: Path, clip: Path) -
     assert (unknown.exit_code, "csv-xyxy" in unknown.stderr) == (2, True), unknown.stderr
     useless = run_cli("extract", str(clip), "-o", str(tmp_path / "b"), "--heads-format", "mot")
     assert (useless.exit_code, "heads_format" in useless.stderr) == (2, True), useless.stderr
+
+
+DOUBTS = [
+    ("frame and id swapped", _lines(LEFT + RIGHT, "{t},{f},{x1},{y1},{x2},{y2}", OWN), "the other way round"),
+    (
+        "ids are row numbers",
+        _lines([(f, f, *b) for f, _, *b in LEFT], "{f},{t},{x1},{y1},{x2},{y2}", OWN),
+        "row numbers",
+    ),
+    ("a useless option", _lines(LEFT, "{f},{t},{x1},{y1},{x2},{y2}", OWN), "--heads-first-frame has no effect"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), [row[1:] for row in DOUBTS], ids=[row[0] for row in DOUBTS])
+def test_doubts_about_a_file_that_is_read(tmp_path: Path, text: str, says: str) -> None:
+    options = BoxFileOptions(heads_first_frame=3 if "option" in says or "effect" in says else None)
+    table = read_heads(_write(tmp_path / "boxes.csv", text), options, video=VIDEO)
+    assert [says in note for note in table.notes] == [True]
+
+
+GOOD = [
+    ("a head in the upper left corner", [(f, 1, 20 + f, 10, 60 + f, 60) for f in range(12)]),
+    ("a crowd in few frames", [(f, t, 20 * t, 100, 20 * t + 15, 120) for f in range(3) for t in range(1, 12)]),
+    ("one frame", [(5, 1, 200, 100, 240, 150)]),
+    ("frames from 1", [(f, 1, 200, 100, 240, 150) for f in range(1, 11)]),
+]
+
+
+@pytest.mark.parametrize("rows", [row[1] for row in GOOD], ids=[row[0] for row in GOOD])
+def test_good_files_of_known_formats_raise_no_question_and_no_doubt(tmp_path: Path, rows: list[Row]) -> None:
+    own = read_heads(_write(tmp_path / "a.csv", _lines(rows, "{f},{t},{x1},{y1},{x2},{y2}", OWN)), video=VIDEO)
+    _same(own, rows)
+    assert (own.notes, own.reading) == ((), "")
+    text = _lines(rows, "{f},{t},{x1},{y1},{w},{h},0.9,-1,-1,-1", count_from=1)
+    mot = read_heads(_write(tmp_path / "b.txt", text), video=VIDEO)
+    _same(mot, rows)
+    assert mot.form == "mot"
+    text = _lines([(f, 0, *b) for f, _, *b in LEFT], "a/{f:05d}.jpg,{x1},{y1},{x2},{y2}", count_from=1)
+    names = read_heads(_write(tmp_path / "c.txt", text), video=VIDEO)
+    assert (names.notes, names.form) == ((), "atd")
