@@ -73,6 +73,8 @@ class Places:
     frame: int | None
     """None: rows have the name of a picture, or nothing, and their order is that of the frames."""
     name: int | None = None
+    time: int | None = None
+    """Place of the time of a row that has neither frame number nor name."""
     track: int | None = None
     """None: all rows are of one person, 0."""
     role: int | None = None
@@ -119,7 +121,7 @@ def header_places(file: BoxFile) -> Places | None:
             found.setdefault(part, []).append(place)
             units |= {unit} - {None}
     kind = next((kind for kind, parts in _KINDS.items() if found.keys() >= set(parts)), None)
-    if kind is None or not found.keys() & {"frame", "name"}:
+    if kind is None or not found.keys() & {"frame", "name", "time"}:
         return None
     for part in (*_KINDS[kind], "frame", "track"):
         if len(places := found.get(part, [0])) > 1:
@@ -139,6 +141,7 @@ def header_places(file: BoxFile) -> Places | None:
         box=tuple(first[part] for part in _KINDS[kind]),  # type: ignore[arg-type]
         frame=first.get("frame"),
         name=first.get("name"),
+        time=None if first.keys() & {"frame", "name"} else first["time"],
         track=first.get("track"),
         role=first.get("role"),
         width=len(cells),
@@ -178,17 +181,10 @@ def lacking_columns(file: BoxFile) -> HeadsError:
     """The error for a file whose columns are not those of boxes."""
     header = file.first_cells[:_MAX_COLUMNS]
     there = excerpt(",".join(file.lines[0][1]), limit=200)
-    parts = {part_of(cell)[0] for cell in header}
     if not file.has_header:
         return HeadsError(
             f"{file.path}: its first line {there} is no header, and no format that is read has such numbers.",
             hint=NEEDED,
-        )
-    if "time" in parts and "frame" not in parts:
-        return HeadsError(
-            f"{file.path}: its rows have times, not frames; its header is {there}.",
-            hint=f"Add a column 'frame' with the index of the decoded frame, from 0. {NEEDED}",
-            column="frame",
         )
     missing = next((name for name in COLUMNS if name not in header), COLUMNS[0])
     near = nearest_name(missing, [c for c in header if c not in COLUMNS])

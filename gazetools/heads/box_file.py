@@ -98,6 +98,10 @@ class FoundInRows:
     """What the columns of a row are, for people."""
     in_row_order: bool = False
     """Whether rows carry no frame number, so that their order is that of the frames."""
+    in_time: bool = False
+    """Whether rows carry times: `rows` then gives microseconds for frames."""
+    start: str = ""
+    """What the times count from, where rows carry times."""
     units: str | None = None
     """Unit that the header names; None: it names none."""
 

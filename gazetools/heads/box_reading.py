@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.heads.box_file import HEADER, BoxFile, BoxFormat, BoxText, FoundInRows
+from gazetools.heads.box_times import frames_at
 from gazetools.heads.table import HeadTable, frame_sides, outside
 from gazetools.schemas.errors import HeadsError
 from gazetools.schemas.excerpt import excerpt
@@ -35,6 +36,18 @@ class VideoSize(TypedDict):
     frame_count: int
 
 
+class BoxVideo(VideoSize, total=False):
+    """What tells how a box file is to be read."""
+
+    pts_seconds: npt.NDArray[np.float64]
+    """Time of each frame, for files with times instead of frame numbers."""
+
+
+def size_of(video: BoxVideo) -> VideoSize:
+    """The size and length alone."""
+    return VideoSize(width=video["width"], height=video["height"], frame_count=video["frame_count"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """A box file as one format reads it, with one way to count frames and one unit."""
@@ -56,7 +69,7 @@ class Reading:
     settled: bool
     """Whether it is taken even where others are possible."""
 
-    def objection(self, video: VideoSize | None) -> str | None:
+    def objection(self, video: BoxVideo | None) -> str | None:
         """Why the file can't be meant so, by all rows; None where it may be."""
         if (self.frame < 0).any():
             convention = f"{self.form.words} counts" if self.form.counts_from else "it would count"
@@ -91,6 +104,7 @@ class Reading:
     def sentence(self) -> str:
         """How the columns are read, for people."""
         start = "rows in frame order" if self.found.in_row_order else f"frames from {self.counts_from}"
+        start = self.found.start or start
         kept = f"line {self.line[0]} is {self.first_row}" if len(self.line) else "no row"
         return f"{self.form.words or self.name}: {self.found.columns}; {start}; {self.units}; {kept}"
 
@@ -117,13 +131,17 @@ class Reading:
         )
 
 
-def readings_of(text: BoxText, options: BoxFileOptions, forms: Mapping[str, BoxFormat]) -> list[Reading]:
+def readings_of(
+    text: BoxText, options: BoxFileOptions, forms: Mapping[str, BoxFormat], video: BoxVideo | None
+) -> list[Reading]:
     """Every way in which one of `forms` reads the file; the HeadsError of the first one where none can read it."""
     found, first_error = [], None
     for name, form in forms.items():
         file = BoxFile(text, options)
         try:
             rows = np.array(list(form.rows(file)), dtype=np.float64).reshape(-1, 7)
+            if file.found.in_time:
+                rows[:, 0] = _frames_of_times(file, rows[:, 0].astype(np.int64), video)
         except HeadsError as error:
             first_error = first_error or error
             continue
@@ -153,9 +171,20 @@ def readings_of(text: BoxText, options: BoxFileOptions, forms: Mapping[str, BoxF
     return found
 
 
+def _frames_of_times(
+    file: BoxFile, microseconds: npt.NDArray[np.int64], video: BoxVideo | None
+) -> npt.NDArray[np.int64]:
+    """Frames [N] of the times [N]; without a video their ranks, which say no more than how many frames have rows."""
+    if video is None or "pts_seconds" not in video:
+        file.found.start = "times of a video that is not known here"
+        return np.unique(microseconds, return_inverse=True)[1].astype(np.int64)
+    frames, file.found.start = frames_at(file.path, microseconds, video["pts_seconds"])
+    return frames
+
+
 def _counts(form: BoxFormat, file: BoxFile, options: BoxFileOptions) -> tuple[int, ...]:
     """Numbers that the video's first frame may have in the file."""
-    if file.found.in_row_order:
+    if file.found.in_row_order or file.found.in_time:
         return (0,)
     if options.heads_count_from is not None:
         return (options.heads_count_from,)
@@ -171,7 +200,7 @@ def _units(form: BoxFormat, file: BoxFile, options: BoxFileOptions, settled: boo
     return ("pixels",) if settled or form.counts_from == 1 else ("pixels", "percent")
 
 
-def _may_be_percent(boxes: npt.NDArray[np.float64], video: VideoSize | None) -> bool:
+def _may_be_percent(boxes: npt.NDArray[np.float64], video: BoxVideo | None) -> bool:
     """Whether boxes [N, 4] may be percent: none above 100 in a large video, and then shaped rather like heads."""
     if not len(boxes) or not 1 < boxes.max() <= 100 or boxes.min() < 0:
         return False
@@ -185,7 +214,7 @@ def _may_be_percent(boxes: npt.NDArray[np.float64], video: VideoSize | None) -> 
     return abs(np.log(in_percent / _HEAD_SHAPE)) <= abs(np.log(shape / _HEAD_SHAPE))
 
 
-def decide(readings: list[Reading], video: VideoSize | None, *, settle: bool = True) -> HeadTable:
+def decide(readings: list[Reading], video: BoxVideo | None, *, settle: bool = True) -> HeadTable:
     """The boxes of the one reading that the rows allow.
 
     Where several are possible, one that is `settled` is taken and a note says so; else HeadsError with the first row
@@ -217,7 +246,7 @@ def decide(readings: list[Reading], video: VideoSize | None, *, settle: bool = T
     raise _ambiguous(possible, sorted(out))
 
 
-def _notes_on(reading: Reading, video: VideoSize | None) -> tuple[str, ...]:
+def _notes_on(reading: Reading, video: BoxVideo | None) -> tuple[str, ...]:
     """Doubts that do not stop the work."""
     notes = []
     boxes, file_says = reading.box_xyxy, reading.found.units is not None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from gazetools.heads.box_columns import CORNERS, Places, Shape, places_of
 from gazetools.heads.box_file import COLUMNS, HEADER, NEEDED, BoxFile, BoxRow, last_number
+from gazetools.heads.box_times import microseconds_of
 from gazetools.schemas.errors import HeadsError
 from gazetools.schemas.excerpt import excerpt, excerpt_of_names
 
@@ -16,21 +17,25 @@ def box_rows(file: BoxFile, shape: Shape, places: Places | None = None) -> Itera
     places = places or places_of(file)
     if places.frame is None:
         check_names(file, places)
-    file.found.in_row_order = places.frame is None
+    file.found.in_time = places.time is not None
+    file.found.in_row_order = places.frame is None and not file.found.in_time
     return box_rows_of(file, places, shape)
 
 
 def box_rows_of(file: BoxFile, places: Places, shape: Shape) -> Iterator[BoxRow]:
     """The rows of a table with these columns; rows without a frame number are counted from `file.first_frame`."""
     file.found.columns, file.found.units = _described(file, places, shape), places.units
-    least = 1 + max(place for place in (*places.box, places.frame or 0, places.track or 0))
+    least = 1 + max(place for place in (*places.box, places.frame or 0, places.time or 0, places.track or 0))
     for number, (line, cells) in enumerate(file.rows, start=file.first_frame):
         if places.width is not None and len(cells) != places.width:
             what = "the header" if places.header else "the first line"
             raise file.error(line, f"{len(cells)} cells, but {what} has {places.width}")
         if len(cells) < least:
             raise file.error(line, f"{len(cells)} cells; {least} are needed")
-        frame = number if places.frame is None else file.integer(line, "frame", cells[places.frame])
+        if places.time is not None:
+            frame = microseconds_of(file, line, file.lines[0][1][places.time], cells[places.time])
+        else:
+            frame = number if places.frame is None else file.integer(line, "frame", cells[places.frame])
         track = 0 if places.track is None else file.integer(line, "track_id", cells[places.track])
         names = COLUMNS[2:] if places.kind == "corners" else ("box",) * 4
         box = [file.number(line, name, cells[place]) for name, place in zip(names, places.box, strict=True)]
@@ -42,11 +47,13 @@ def box_rows_of(file: BoxFile, places: Places, shape: Shape) -> Iterator[BoxRow]
 
 
 def _described(file: BoxFile, places: Places, shape: Shape) -> str:
-    frame = "picture name" if places.frame is None else "frame"
+    frame = "time" if places.time is not None else "picture name" if places.frame is None else "frame"
     person = "person, " if places.track is not None else ""
     text = f"{frame}, {person}{shape.words}"
     if places.header:
-        used = [place for place in (places.frame, places.name, places.track, *places.box) if place is not None]
+        used = [
+            place for place in (places.frame, places.name, places.time, places.track, *places.box) if place is not None
+        ]
         cells = file.lines[0][1]
         text += f" (columns {excerpt_of_names([cells[place] for place in dict.fromkeys(used)])})"
     return text if places.track is not None else text + ", all of one person, 0"

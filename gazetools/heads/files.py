@@ -6,12 +6,22 @@ from pathlib import Path
 
 from gazetools.heads.box_file import BoxFile, BoxFormat, BoxRow, BoxText
 from gazetools.heads.box_foreign import FOREIGN_FORMATS
-from gazetools.heads.box_reading import VideoSize, decide, readings_of
+from gazetools.heads.box_reading import BoxVideo, decide, readings_of, size_of
 from gazetools.heads.box_tables import TABLE_FORMATS
 from gazetools.heads.table import HeadTable
 from gazetools.schemas.heads import HEADS_FORMATS, BoxFileOptions
 
-__all__ = ["BOX_FORMATS", "BoxFile", "BoxFormat", "BoxRow", "VideoSize", "box_suffixes", "read_heads", "register"]
+__all__ = [
+    "BOX_FORMATS",
+    "BoxFile",
+    "BoxFormat",
+    "BoxRow",
+    "BoxVideo",
+    "box_suffixes",
+    "read_heads",
+    "register",
+    "size_of",
+]
 
 BOX_FORMATS = {**TABLE_FORMATS, **FOREIGN_FORMATS}
 """Format of each name. Where one that was added recognises a file, it alone is asked."""
@@ -19,7 +29,7 @@ _BUILT_IN = frozenset(BOX_FORMATS)
 
 
 def read_heads(
-    path: Path, options: BoxFileOptions | None = None, *, video: VideoSize | None = None, settle: bool = True
+    path: Path, options: BoxFileOptions | None = None, *, video: BoxVideo | None = None, settle: bool = True
 ) -> HeadTable:
     """Head boxes as they stand in the file, not yet relative to the video.
 
@@ -30,7 +40,7 @@ def read_heads(
     """
     options = options or BoxFileOptions()
     text = BoxText(path)
-    return decide(readings_of(text, options, _candidates(text, options)), video, settle=settle)
+    return decide(readings_of(text, options, _candidates(text, options), video), video, settle=settle)
 
 
 def _candidates(text: BoxText, options: BoxFileOptions) -> dict[str, BoxFormat]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gazetools.heads.box_foreign import hint_of_folder
 from gazetools.heads.calib import calib_digest, calib_heads
 from gazetools.heads.detection import read_record
-from gazetools.heads.files import VideoSize, box_suffixes, read_heads
+from gazetools.heads.files import BoxVideo, box_suffixes, read_heads, size_of
 from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import HeadsError, UsageError
@@ -54,7 +54,7 @@ class HeadKind:
     """Path that the boxes of each video id come from: a box file, or the video itself."""
     digest: Callable[[Path], str]
     """sha256 over everything that the boxes come from."""
-    read: Callable[[ExtractOptions, Path, VideoSize], FoundBoxes]
+    read: Callable[[ExtractOptions, Path, BoxVideo], FoundBoxes]
     fills_gaps: bool = True
     """Whether the option `fill_gaps` applies."""
 
@@ -85,8 +85,8 @@ def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[st
     return found
 
 
-def _read_box_file(options: ExtractOptions, path: Path, size: VideoSize) -> FoundBoxes:
-    table = read_heads(path, options.box_files(), video=size)
+def _read_box_file(options: ExtractOptions, path: Path, video: BoxVideo) -> FoundBoxes:
+    table = read_heads(path, options.box_files(), video=video)
     if (record := read_record(path)) is None:  # not made by `gazetools heads` or a first pass
         return FoundBoxes(table=table)
     counts = {"tracks": float(record.tracks), "people_without_head": float(record.people_without_head)}
@@ -101,7 +101,7 @@ HEAD_KINDS = {
     "calib": HeadKind(
         find=lambda _, __, videos: dict(videos),
         digest=calib_digest,
-        read=lambda _, path, size: calib_heads(path, **size),
+        read=lambda _, path, video: calib_heads(path, **size_of(video)),
         fills_gaps=False,
     ),
 }
@@ -121,9 +121,19 @@ def open_heads(
 
 
 def heads_for_video(
-    options: ExtractOptions, files: dict[str, Path] | None, video_id: str, *, width: int, height: int, frame_count: int
+    options: ExtractOptions,
+    files: dict[str, Path] | None,
+    video_id: str,
+    *,
+    width: int,
+    height: int,
+    frame_count: int,
+    pts_seconds: npt.NDArray[np.float64] | None = None,
 ) -> VideoHeads:
-    """The boxes in 0..1 of the people asked for; HeadsError without a box file or for rows that do not fit."""
+    """The boxes in 0..1 of the people asked for; HeadsError without a box file or for rows that do not fit.
+
+    `pts_seconds` [frame_count] is needed for box files with times instead of frame numbers.
+    """
     if files is None:
         if options.people not in {"all", "largest"}:
             raise UsageError(f"--people {options.people} needs boxes; --heads whole has none.")
@@ -133,9 +143,12 @@ def heads_for_video(
             f"No head-box file for video {video_id!r} in {options.heads.removeprefix('file:')}.",
             hint=f"Expected <folder>/{video_id}.csv.",
         )
-    kind, path, size = _kind(options), files[video_id], VideoSize(width=width, height=height, frame_count=frame_count)
-    found = kind.read(options, path, size)
-    table, counts = found.table.normalised(**size), found.counts
+    kind, path = _kind(options), files[video_id]
+    video = BoxVideo(width=width, height=height, frame_count=frame_count)
+    if pts_seconds is not None:
+        video["pts_seconds"] = pts_seconds
+    found = kind.read(options, path, video)
+    table, counts = found.table.normalised(**size_of(video)), found.counts
     counts = counts | {f"left out, {reason}": float(rows) for reason, rows in table.left_out.items()}
     if kind.fills_gaps and options.fill_gaps:
         table = table.fill_gaps(options.fill_gaps)

@@ -19,6 +19,13 @@ def excerpt(text: object, limit: int = 120) -> str:
     return quoted if len(whole) <= limit else f"{quoted}... ({len(whole)} characters)"
 
 
+def shortened(error: Exception, limit: int = 120) -> str:
+    """The text of an error that quotes a file itself (`float("...")` does), on one line and cut to `limit`."""
+    text = " ".join(str(error).split())
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 def excerpt_of_names(names: list[str], limit: int = 200) -> str:
     """The first of `names`, such as a header's, separated by commas and cut like `excerpt`; without quotation marks."""
     limit = min(limit, MAX_EXCERPT)

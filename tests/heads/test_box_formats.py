@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gazetools.heads.files import BOX_FORMATS, VideoSize, read_heads
+from gazetools.heads.files import BOX_FORMATS, BoxVideo, read_heads
 from gazetools.heads.table import HeadTable
 from gazetools.schemas.errors import HeadsError
 from gazetools.schemas.heads import HEADS_FORMATS, BoxFileOptions
 from tests.helpers.command_line import run_cli
 
 OWN = "frame,track_id,xmin,ymin,xmax,ymax"
-VIDEO = VideoSize(width=480, height=270, frame_count=12)
+TIMES = np.arange(12) / 24
+VIDEO = BoxVideo(width=480, height=270, frame_count=12, pts_seconds=TIMES)
+SIZE = {"width": 480, "height": 270, "frame_count": 12}
 LEFT = [(frame, 1, 138.25 + 2 * frame, 17.75, 188.0 + 2 * frame, 68.75) for frame in range(12)]
 """A head in the upper left, whose corners could be taken for corner and size."""
 RIGHT = [(frame, 2, 300.5 + frame, 140.25, 350.5 + frame, 200.5) for frame in range(12)]
@@ -45,7 +47,7 @@ def _lines(rows: list[Row], template: str, header: str = "", *, count_from: int 
 def _same(table: HeadTable, rows: list[Row]) -> None:
     assert table.frame.tolist() == [row[0] for row in rows]
     assert table.track_id.tolist() == [row[1] for row in rows]
-    shown = table.normalised(**VIDEO).box_xyxy * [480, 270, 480, 270]
+    shown = table.normalised(**SIZE).box_xyxy * [480, 270, 480, 270]
     np.testing.assert_allclose(shown, [row[2:] for row in rows], atol=1e-3)
 
 
@@ -102,6 +104,27 @@ def test_the_same_boxes_in_other_clothes(tmp_path: Path, text: str | bytes, says
     _same(table, BOTH)
     assert says in table.reading
     assert table.form == "csv" or table.reading, "another format is said"
+
+
+CLOCKS = [
+    ("seconds", "time", lambda seconds: f"{seconds:.3f}", 0.0),
+    ("whole milliseconds", "timestamp_ms", lambda seconds: f"{seconds * 1000:.0f}", 0.0),
+    ("a clock", "timestamp", lambda seconds: f"00:00:{seconds:06.3f}", 0.0),
+    ("from the first frame of a video that begins later", "pts_time", lambda seconds: f"{seconds:.4f}", 1.4),
+    ("the container's times", "pts_time", lambda seconds: f"{seconds + 1.4:.4f}", 1.4),
+]
+
+
+@pytest.mark.parametrize(("name", "written", "begin"), [row[1:] for row in CLOCKS], ids=[row[0] for row in CLOCKS])
+def test_times_are_those_of_frames(tmp_path: Path, name: str, written: Callable[[float], str], begin: float) -> None:
+    """At 24 frames per second a frame's time has no end in decimals."""
+    video = BoxVideo(**{**VIDEO, "pts_seconds": TIMES + begin})
+    lines = [f"{written(frame / 24)},{track},{','.join(map(str, box))}" for frame, track, *box in BOTH]
+    path = _write(tmp_path / "boxes.csv", "\n".join([f"{name},id,x1,y1,x2,y2", *lines]))
+    table = read_heads(path, video=video)
+    _same(table, BOTH)
+    assert "times" in table.reading
+    assert len(read_heads(path, settle=False)) == len(BOTH), "readable without the video, to estimate space"
 
 
 def test_pictures_names_with_a_header_and_those_of_video_attention_target(tmp_path: Path) -> None:
@@ -163,12 +186,12 @@ def test_motchallenge_with_its_ending_is_read_and_the_doubt_is_said(tmp_path: Pa
 def test_own_boxes_that_may_be_percent_are_read_as_pixels_and_the_doubt_is_said(tmp_path: Path) -> None:
     path = _write(tmp_path / "boxes.csv", _lines(LEFT, "{f},{t},{P1},{Q1},{P2},{Q2}", OWN))
     assert [note for note in read_heads(path, video=VIDEO).notes if "--heads-units percent" in note]
-    small = VideoSize(width=100, height=100, frame_count=12)
+    small = BoxVideo(width=100, height=100, frame_count=12)
     assert read_heads(path, video=small).notes == ()
     _same(read_heads(path, BoxFileOptions(heads_units="percent"), video=VIDEO), LEFT)
     path = _write(tmp_path / "boxes.csv", _lines(LEFT, "{f},{t},{X1},{Y1},{X2},{Y2}", OWN))
     with pytest.raises(HeadsError, match="--heads-units fraction"):
-        read_heads(path, video=VIDEO).normalised(**VIDEO)
+        read_heads(path, video=VIDEO).normalised(**SIZE)
     _same(read_heads(path, BoxFileOptions(heads_units="fraction"), video=VIDEO), LEFT)
 
 
@@ -220,7 +243,8 @@ WRONG = [
     ("detections without ids", "1,-1,300,20,30,40,0.9,-1,-1,-1\n1,-1,400,20,30,40,0.9,-1,-1,-1\n", "Run a tracker"),
     ("two people of a picture", "a.jpg,1,2,30,40\na.jpg,50,2,90,40\n", "has a row in line 1 already"),
     ("inverted", HEAD + "0,1,30,2,3,40\n", "--heads-format and --heads-units read it otherwise"),
-    ("times", "time,track_id,xmin,ymin,xmax,ymax\n0.04,1,1,2,30,40\n", "times, not frames"),
+    ("times of another video", "time,id,x1,y1,x2,y2\n99.5,1,1,2,130,40\n", "not those of frames: one is 99.042 s from"),
+    ("no times", "time,id,x1,y1,x2,y2\nnow,1,1,2,130,40\n", "'now', no time such as"),
     ("times in the frames' column", HEAD + "0.04,1,1,2,30,40\n", "Is it a time in seconds"),
     ("two columns for one", "frame,id,x1,y1,x2,y2,left\n0,1,1,2,30,40,1\n", "2 columns may be the xmin"),
     ("an empty text", "\n \n", "is empty"),
@@ -239,7 +263,7 @@ def test_mistakes_have_messages_of_their_own(tmp_path: Path, text: str, words: s
 def test_rows_past_the_end_that_count_from_one_name_the_option(tmp_path: Path) -> None:
     path = _write(tmp_path / "boxes.csv", _lines(LEFT, "{f},{t},{x1},{y1},{x2},{y2}", HEAD.strip(), count_from=1))
     with pytest.raises(HeadsError, match=r"frame 12 does not exist.*--heads-count-from 1"):
-        read_heads(path, video=VIDEO).normalised(**VIDEO)
+        read_heads(path, video=VIDEO).normalised(**SIZE)
     _same(read_heads(path, BoxFileOptions(heads_count_from=1), video=VIDEO), LEFT)
 
 
@@ -316,7 +340,7 @@ def test_no_message_repeats_much_of_a_file(tmp_path: Path, make: Callable[[rando
     try:
         table = read_heads(path, BoxFileOptions(heads_format=form), video=VIDEO)
         text = " ".join([table.reading, *table.notes])
-        table.normalised(**VIDEO)
+        table.normalised(**SIZE)
     except HeadsError as error:
         text = f"{error} {error.as_dict()['message']}"
     assert len(text.encode()) - 2 * len(str(path)) < 2000, text[:3000]

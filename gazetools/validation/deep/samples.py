@@ -117,7 +117,13 @@ def _with_boxes(subject: Subject, reader: VideoReader, model: GazelleModel, deep
     files = open_heads(options, [subject.video_id])
     info = reader.info
     boxes = heads_for_video(
-        options, files, subject.video_id, width=info.width, height=info.height, frame_count=reader.frame_count
+        options,
+        files,
+        subject.video_id,
+        width=info.width,
+        height=info.height,
+        frame_count=reader.frame_count,
+        pts_seconds=reader.pts_seconds,
     )
     valid = np.ones(subject.count or 0, np.bool_) if subject.valid is None else subject.valid
     found = {}
