@@ -12,7 +12,7 @@ import numpy as np
 
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.schemas.excerpt import excerpt
+from gazetools.schemas.excerpt import shortened
 
 Protocol = Literal["gazefollow", "videoattentiontarget"]
 _TRAIN_COLUMNS, _TEST_COLUMNS = 17, 16
@@ -91,7 +91,7 @@ def _picture(path: Path, number: int, item: Any) -> BenchmarkPicture:
         return BenchmarkPicture(path=str(item["path"]), width=width, height=height, heads=heads)
     except (KeyError, TypeError, ValueError) as error:
         raise DataFileError(
-            f"{path}, entry {number}: {excerpt(repr(error))}.", hint="Prepare the file again."
+            f"{path}, entry {number}: {type(error).__name__}({shortened(error)}).", hint="Prepare the file again."
         ) from None
 
 
@@ -113,7 +113,7 @@ def _numbers(path: Path, line: int, cells: list[str]) -> list[float]:
     try:
         return [float(cell) for cell in cells]
     except ValueError as error:
-        raise DataFileError(f"{path}, line {line}: {excerpt(error)}.", path=str(path)) from None
+        raise DataFileError(f"{path}, line {line}: {shortened(error)}.", path=str(path)) from None
 
 
 def _gazefollow_text(path: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
