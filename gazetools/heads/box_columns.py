@@ -186,7 +186,11 @@ def lacking_columns(file: BoxFile) -> HeadsError:
             f"{file.path}: its first line {there} is no header, and no format that is read has such numbers.",
             hint=NEEDED,
         )
-    missing = next((name for name in COLUMNS if name not in header), COLUMNS[0])
+    parts = {part_of(cell)[0] for cell in header}
+    lacking = [name for name in COLUMNS[2:] if name not in parts]
+    missing = next((name for name in lacking if not parts & {"width", "height", "cx", "cy"}), "frame")
+    if "frame" not in header and not parts & {"frame", "name", "time"}:
+        missing = "frame"
     near = nearest_name(missing, [c for c in header if c not in COLUMNS])
     return HeadsError(
         f"{file.path}: the column '{missing}' is missing; its header is {there}."

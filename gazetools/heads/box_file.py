@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
-from gazetools.io.delimited import encoding_of, form_of, sample_of, table_lines
+from gazetools.io.delimited import comma_hint, encoding_of, form_of, sample_of, table_lines
 from gazetools.schemas.errors import HeadsError
 from gazetools.schemas.excerpt import excerpt
 from gazetools.schemas.heads import BoxFileOptions
@@ -164,7 +164,7 @@ class BoxFile:
     def number(self, line: int, name: str, cell: str) -> float:
         """`cell` as a finite number; HeadsError names it."""
         if not is_number(cell):
-            raise self.error(line, f"{name} is {excerpt(cell)}, not a number")
+            raise self.error(line, f"{name} is {excerpt(cell)}, not a number{comma_hint(cell)}")
         return float(cell)
 
     def integer(self, line: int, name: str, cell: str) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gazetools.heads.box_decision import decide
 from gazetools.heads.box_file import BoxFile, BoxFormat, BoxRow, BoxText
 from gazetools.heads.box_foreign import FOREIGN_FORMATS
-from gazetools.heads.box_reading import BoxVideo, decide, readings_of, size_of
+from gazetools.heads.box_reading import BoxVideo, readings_of
 from gazetools.heads.box_tables import TABLE_FORMATS
 from gazetools.heads.table import HeadTable
+from gazetools.schemas.errors import HeadsError
 from gazetools.schemas.heads import HEADS_FORMATS, BoxFileOptions
 
 __all__ = [
@@ -20,7 +22,6 @@ __all__ = [
     "box_suffixes",
     "read_heads",
     "register",
-    "size_of",
 ]
 
 BOX_FORMATS = {**TABLE_FORMATS, **FOREIGN_FORMATS}
@@ -46,7 +47,11 @@ def read_heads(
 def _candidates(text: BoxText, options: BoxFileOptions) -> dict[str, BoxFormat]:
     """The format that is asked for, or those that recognise the file."""
     if options.heads_format != "auto":
-        return {options.heads_format: BOX_FORMATS[options.heads_format]}
+        form = BOX_FORMATS[options.heads_format]
+        if options.heads_format in FOREIGN_FORMATS and not form.recognise(BoxFile(text, options)):
+            hint = "Leave --heads-format out: what the file is will be recognised."
+            raise HeadsError(f"{text.path} is not of the format {options.heads_format}.", hint=hint)
+        return {options.heads_format: form}
     file = BoxFile(text, options)
     for name in reversed([name for name in BOX_FORMATS if name not in _BUILT_IN]):
         if BOX_FORMATS[name].recognise(file):

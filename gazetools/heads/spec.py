@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.heads.box_foreign import hint_of_folder
+from gazetools.heads.box_reading import size_of
 from gazetools.heads.calib import calib_digest, calib_heads
 from gazetools.heads.detection import read_record
-from gazetools.heads.files import BoxVideo, box_suffixes, read_heads, size_of
+from gazetools.heads.files import BoxVideo, box_suffixes, read_heads
 from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import HeadsError, UsageError

@@ -111,6 +111,15 @@ def _with_point(cell: str) -> str:
     return cell.replace(",", ".") if "," in cell and _DECIMAL_COMMA.fullmatch(cell) else cell
 
 
+def comma_hint(cell: str) -> str:
+    """What to say of a cell that is no number for its decimal comma, in a table that is separated by commas."""
+    return (
+        "; it has a decimal comma: write a point, or separate the cells by ';'"
+        if _DECIMAL_COMMA.fullmatch(cell)
+        else ""
+    )
+
+
 def not_a_table(path: Path, error: Exception) -> DataFileError:
     """The error for a file whose text can't be read as a table."""
     if isinstance(error, UnicodeDecodeError):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.io.delimited import form_of, not_a_table, table_lines
+from gazetools.io.delimited import comma_hint, form_of, not_a_table, table_lines
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.excerpt import excerpt, excerpt_of_names
@@ -43,7 +43,7 @@ class Table:
             try:
                 values[row] = float(cell) if cell else np.nan
             except ValueError:
-                raise self.error(row, name, f"{excerpt(cell)} is not a number") from None
+                raise self.error(row, name, f"{excerpt(cell)} is not a number{comma_hint(cell)}") from None
         return values
 
     def integers(self, name: str, *, empty: int | None = None) -> npt.NDArray[np.int64]:
