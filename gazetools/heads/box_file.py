@@ -163,9 +163,13 @@ class BoxFile:
 
     def number(self, line: int, name: str, cell: str) -> float:
         """`cell` as a finite number; HeadsError names it."""
-        if not is_number(cell):
+        try:
+            value = float(cell)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
             raise self.error(line, f"{name} is {excerpt(cell)}, not a number{comma_hint(cell)}")
-        return float(cell)
+        return value
 
     def integer(self, line: int, name: str, cell: str) -> int:
         """`cell` as a whole number of 32 bits; HeadsError names it."""

@@ -17,7 +17,7 @@ from gazetools.heads.table import HeadTable, frame_sides, outside
 from gazetools.schemas.errors import HeadsError
 from gazetools.schemas.heads import BoxFileOptions
 
-_MAX_WRONG = 0.1
+MAX_WRONG = 0.1
 """A reading under which more than this share of the boxes can't be is out; fewer are mistakes in single rows."""
 
 
@@ -72,7 +72,7 @@ class Reading:
         wrong = np.asarray((self.box_xyxy[:, 2:] <= self.box_xyxy[:, :2]).any(axis=1), dtype=np.bool_)
         if video is not None:
             wrong |= outside(self.box_xyxy / frame_sides(self.units, video["width"], video["height"]))
-        if len(wrong) and wrong.mean() > _MAX_WRONG:
+        if len(wrong) and wrong.mean() > MAX_WRONG:
             return f"{int(wrong.sum())} of {len(wrong)} boxes would be inverted or outside the video"
         return None
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from gazetools.heads.box_columns import CENTRE, CORNERS, SIZE, Places, header_places, is_own_header, number_places
 from gazetools.heads.box_file import BoxFile, BoxFormat, BoxRow, is_number
+from gazetools.heads.box_reading import MAX_WRONG
 from gazetools.heads.box_rows import box_rows, names_out_of_order, numbered_rows
 
 _SUFFIXES = (".csv", ".txt", ".tsv")
@@ -34,7 +37,19 @@ def _is_numbered(file: BoxFile) -> bool:
 
 
 def _is_xyxy(file: BoxFile) -> bool:
-    return _has_header_of(file, "corners") or (_is_numbered(file) and not _is_mot_gt(file))
+    """Whether the header says so, or numbers alone may be corners, which they mostly are not in MOTChallenge's rows."""
+    if _has_header_of(file, "corners"):
+        return True
+    return _is_numbered(file) and not _is_mot_gt(file) and (len(file.columns) < 7 or _may_be_corners(file))
+
+
+def _may_be_corners(file: BoxFile) -> bool:
+    """Whether the 5th number is above the 3rd, and the 6th above the 4th, in nine of ten rows."""
+    try:
+        left, top, right, bottom = np.array(file.columns[2:6], dtype=np.float64)
+    except ValueError:
+        return True
+    return bool(np.mean((right <= left) | (bottom <= top)) <= MAX_WRONG)
 
 
 def _is_xywh(file: BoxFile) -> bool:
