@@ -121,6 +121,7 @@ class BoxFile:
 
     @property
     def path(self) -> Path:
+        """The file."""
         return self.text.path
 
     @property
@@ -159,6 +160,7 @@ class BoxFile:
         return self.text.has_header
 
     def error(self, line: int, what: str, *, hint: str | None = None) -> HeadsError:
+        """The error that says `what` is wrong in a line."""
         return HeadsError(f"{self.path}, line {line}: {what}.", hint=hint, line=line)
 
     def number(self, line: int, name: str, cell: str) -> float:
