@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gazetools.io.delimited import form_of, not_a_table, table_lines
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.excerpt import excerpt_of_names
 
-_MAX_SHOWN = 20
+_MAX_SHOWN, _MAX_CHARACTERS = 20, 1500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +60,19 @@ def group_of(video_id: str) -> str:
 
 
 def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of a CSV in UTF-8: first the header, stripped, then every line that is not empty."""
+    """(line number, cells) of a CSV: first the header, stripped, then every line that is not empty.
+
+    UTF-8 or UTF-16; separated by commas, `;`, tabs or `|`, where decimal commas are read as points.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            yield 1, [name.strip() for name in next(reader, [])]
-            for values in reader:
-                if any(value.strip() for value in values):
-                    yield reader.line_num, values
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataFileError(f"{path} is not a CSV file in UTF-8: {error}.") from error
+        table = table_lines(path, form_of(path), strict=True)
+        line, header = next(table, (1, []))
+        yield line, [name.strip() for name in header]
+        for line, values in table:
+            if any(value.strip() for value in values):
+                yield line, values
+    except (csv.Error, UnicodeError) as error:
+        raise not_a_table(path, error) from error
 
 
 def named_cells(values: Sequence[str], columns: Mapping[str, int], width: int) -> dict[str, str]:
@@ -80,12 +86,14 @@ def missing_columns(path: Path, missing: Sequence[str], header: list[str], hint:
     """The error for a header that lacks the columns `missing`, with the nearest name of the header for each."""
     near = {name: nearest_name(name.split(" ")[0], header) for name in missing}
     listed = ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
-    there = ", ".join(header[:30]) or "no header"
+    there = excerpt_of_names(header) or "no header"
     return DataFileError(f"{path} lacks the column(s) {listed}; it has {there}.", hint=hint)
 
 
 def refuse_problems(path: Path, problems: Sequence[str]) -> None:
-    """DataFileError with the first 20 of `problems`, if there are any."""
+    """DataFileError with the first of `problems`, if there are any: 20 at most, and fewer where they are long."""
     if problems:
-        more = f" and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
-        raise DataFileError(f"{path}: " + "; ".join(problems[:_MAX_SHOWN]) + f"{more}.", rows=list(problems[:1000]))
+        lengths = itertools.accumulate(len(problem) for problem in problems[:_MAX_SHOWN])
+        shown = max(1, sum(length <= _MAX_CHARACTERS for length in lengths))
+        more = f" and {len(problems) - shown} more" if len(problems) > shown else ""
+        raise DataFileError(f"{path}: " + "; ".join(problems[:shown]) + f"{more}.", rows=list(problems[:1000]))

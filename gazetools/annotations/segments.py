@@ -10,6 +10,7 @@ from gazetools.annotations import ego4d, keysteps
 from gazetools.annotations.segment import Segment, csv_lines, missing_columns, named_cells, refuse_problems
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.excerpt import excerpt, excerpt_of_names
 from gazetools.schemas.video_id import check_video_id
 
 MAX_ROWS = 5_000_000
@@ -89,7 +90,7 @@ def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
     missing = [name for name in (*_TIME_COLUMNS, *labels) if name not in header]
     if missing and not labelled:
         raise UsageError(
-            f"{path} lacks the columns {', '.join(sorted(missing))}; it has {', '.join(sorted(header))}.",
+            f"{path} lacks the columns {', '.join(sorted(missing))}; it has {excerpt_of_names(sorted(header))}.",
             hint="Pass a CSV like EPIC_100_validation.csv.",
         )
     if missing:
@@ -124,7 +125,7 @@ def _classes(cells: dict[str, str], labelled: bool) -> dict[str, Any]:
         if not text.isascii() or not text.isdigit() or len(text) > 9:
             if not labelled:
                 return {}
-            raise ValueError(f"{name} = {text!r} is not a whole number >= 0")
+            raise ValueError(f"{name} = {excerpt(text, 60)} is not a whole number >= 0")
     if _ACTION in ids:
         return {"action": int(ids[_ACTION])}
     if not ids:
@@ -145,5 +146,5 @@ def parse_timestamp(text: str) -> float:
         numbers = []
     wrong = not 1 <= len(numbers) <= 3 or any(not math.isfinite(n) or n < 0 for n in numbers)
     if wrong or any(n >= 60 for n in numbers[1:]):
-        raise ValueError(f"{text!r} is no timestamp such as 00:01:02.50 or 62.5")
+        raise ValueError(f"{excerpt(text, 60)} is no timestamp such as 00:01:02.50 or 62.5")
     return float(sum(n * 60**power for power, n in enumerate(reversed(numbers))))

@@ -68,9 +68,11 @@ def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) ->
 
 
 def flags_of(model: type[BaseModel]) -> list[inspect.Parameter]:
-    """One keyword parameter per field, in the order of the fields."""
+    """One keyword parameter per field, in the order of the fields; those of another options model come last."""
     texts = field_docstrings(model)
-    return [_flag(name, info, texts.get(name, "")) for name, info in model.model_fields.items()]
+    inherited = [name for base in model.__bases__ if issubclass(base, BaseModel) for name in base.model_fields]
+    names = sorted(model.model_fields, key=inherited.__contains__)
+    return [_flag(name, model.model_fields[name], texts.get(name, "")) for name in names]
 
 
 def _flag(name: str, field: FieldInfo, docstring: str) -> inspect.Parameter:

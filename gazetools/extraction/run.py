@@ -233,8 +233,9 @@ def plan(
     if head_files and len(items) == 1:  # the only box file must fit the only video
         try:
             with Decoder(decode_settings(options)) as decoder, decoder.open(items[0].path, batch_size=1) as reader:
-                width, height, frame_count = reader.info.width, reader.info.height, reader.frame_count
+                size = {"width": reader.info.width, "height": reader.info.height, "frame_count": reader.frame_count}
+                times = reader.pts_seconds
         except VideoError:
             return items, head_files  # a broken video is a failed item of the run, not wrong usage
-        heads_for_video(options, head_files, items[0].video_id, width=width, height=height, frame_count=frame_count)
+        heads_for_video(options, head_files, items[0].video_id, **size, pts_seconds=times)
     return items, head_files

@@ -73,6 +73,7 @@ class StoreWrite:
             small_heads=self.tally.small_heads if heads.table else 0,
             clipped_boxes=heads.table.clipped if heads.table else 0,
             head_counts=heads.counts,
+            head_notes=heads.notes,
             resumed_frames=self.resumed_frames,
             seconds=round(time.monotonic() - self.began, 3),
         )

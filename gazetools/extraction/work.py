@@ -109,10 +109,16 @@ def open_video(
             )
         width, height = source.info.width, source.info.height
         heads = heads_for_video(
-            options, head_files, item.video_id, width=width, height=height, frame_count=source.frame_count
+            options,
+            head_files,
+            item.video_id,
+            width=width,
+            height=height,
+            frame_count=source.frame_count,
+            pts_seconds=source.pts_seconds,
         )
         for note in heads.notes:
-            tools.progress.say(f"{item.video_id}: {note}")
+            tools.progress.say(f"{item.video_id}: head boxes: {note}")
         chosen = choose_frames(
             source.pts_seconds, fps=options.fps, stride=options.stride, start=options.start, end=options.end
         )

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.heads.box_foreign import hint_of_folder
+from gazetools.heads.box_reading import size_of
 from gazetools.heads.calib import calib_digest, calib_heads
 from gazetools.heads.detection import read_record
-from gazetools.heads.files import box_suffixes, read_heads
+from gazetools.heads.files import BoxVideo, box_suffixes, read_heads
 from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import HeadsError, UsageError
@@ -31,19 +33,20 @@ class VideoHeads:
     counts: dict[str, float] = field(default_factory=dict)
     detector: dict[str, Any] | None = None
     """As in `FoundBoxes`, like `counts`."""
-    notes: tuple[str, ...] = ()
+    source_notes: tuple[str, ...] = ()
+    """Choices of the source that the user should know of."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the boxes: the source's choices, how a file was read unless it is our own, doubts."""
+        if self.table is None:
+            return list(self.source_notes)
+        read = [f"read as {self.table.reading}"] if self.table.reading else []
+        return [*self.source_notes, *read, *(f"warning: {note}" for note in self.table.notes)]
 
     def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Number of rows that each of `frames` will have: [len(frames)]."""
         return np.ones(len(frames), np.int64) if self.table is None else self.table.people_in(frames)
-
-
-class VideoSize(TypedDict):
-    """What boxes are checked against: pixels and decoded frames of a video."""
-
-    width: int
-    height: int
-    frame_count: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ class HeadKind:
     """Path that the boxes of each video id come from: a box file, or the video itself."""
     digest: Callable[[ExtractOptions, Path], str]
     """sha256 over everything that the boxes come from."""
-    read: Callable[[ExtractOptions, Path, VideoSize], FoundBoxes]
+    read: Callable[[ExtractOptions, Path, BoxVideo], FoundBoxes]
     fills_gaps: bool = True
     """Whether the option `fill_gaps` applies."""
 
@@ -68,7 +71,7 @@ def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[st
                 f"--heads {options.heads} is one file, but there are {len(video_ids)} videos.",
                 hint="Give a folder with one box file per video id.",
             )
-        read_heads(path, first_frame=options.heads_first_frame)  # fail before the work, not after
+        read_heads(path, options.box_files(), settle=False)  # fail before the work, not after
         return {video_ids[0]: path}
     if not path.is_dir():
         raise UsageError(f"The head boxes {path} do not exist.", hint="Check the path after --heads file:.")
@@ -80,13 +83,13 @@ def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[st
     if not found:
         raise UsageError(
             f"The folder {path} has no box file for any of the {len(video_ids)} videos.",
-            hint=f"Expected for example {path / (video_ids[0] + '.csv')}.",
+            hint=f"Expected for example {path / (video_ids[0] + '.csv')}.{hint_of_folder(path)}",
         )
     return found
 
 
-def _read_box_file(options: ExtractOptions, path: Path, _: VideoSize) -> FoundBoxes:
-    table = read_heads(path, first_frame=options.heads_first_frame)
+def _read_box_file(options: ExtractOptions, path: Path, video: BoxVideo) -> FoundBoxes:
+    table = read_heads(path, options.box_files(), video=video)
     if (record := read_record(path)) is None:  # not made by `gazetools heads` or a first pass
         return FoundBoxes(table=table)
     counts = {"tracks": float(record.tracks), "people_without_head": float(record.people_without_head)}
@@ -101,7 +104,7 @@ HEAD_KINDS = {
     "calib": HeadKind(
         find=lambda _, __, videos: dict(videos),
         digest=lambda options, path: calib_digest(path, options.first_row),
-        read=lambda options, path, size: calib_heads(path, **size, first_row=options.first_row),
+        read=lambda options, path, video: calib_heads(path, **size_of(video), first_row=options.first_row),
         fills_gaps=False,
     ),
 }
@@ -121,9 +124,19 @@ def open_heads(
 
 
 def heads_for_video(
-    options: ExtractOptions, files: dict[str, Path] | None, video_id: str, *, width: int, height: int, frame_count: int
+    options: ExtractOptions,
+    files: dict[str, Path] | None,
+    video_id: str,
+    *,
+    width: int,
+    height: int,
+    frame_count: int,
+    pts_seconds: npt.NDArray[np.float64] | None = None,
 ) -> VideoHeads:
-    """The boxes in 0..1 of the people asked for; HeadsError without a box file or for rows that do not fit."""
+    """The boxes in 0..1 of the people asked for; HeadsError without a box file or for rows that do not fit.
+
+    `pts_seconds` [frame_count] is needed for box files with times instead of frame numbers.
+    """
     if files is None:
         if options.people not in {"all", "largest"}:
             raise UsageError(f"--people {options.people} needs boxes; --heads whole has none.")
@@ -133,15 +146,24 @@ def heads_for_video(
             f"No head-box file for video {video_id!r} in {options.heads.removeprefix('file:')}.",
             hint=f"Expected <folder>/{video_id}.csv.",
         )
-    kind, path, size = _kind(options), files[video_id], VideoSize(width=width, height=height, frame_count=frame_count)
-    found = kind.read(options, path, size)
-    table, counts = found.table.normalised(**size), found.counts
+    kind, path = _kind(options), files[video_id]
+    video = BoxVideo(width=width, height=height, frame_count=frame_count)
+    if pts_seconds is not None:
+        video["pts_seconds"] = pts_seconds
+    found = kind.read(options, path, video)
+    table, counts = found.table.normalised(**size_of(video)), found.counts
+    counts = counts | {f"left out, {reason}": float(rows) for reason, rows in table.left_out.items()}
     if kind.fills_gaps and options.fill_gaps:
         table = table.fill_gaps(options.fill_gaps)
         counts = counts | {"filled_boxes": table.filled}
     table, sha256 = table.choose(options.people), kind.digest(options, path)
     return VideoHeads(
-        spec=options.heads, table=table, sha256=sha256, counts=counts, detector=found.detector, notes=found.notes
+        spec=options.heads,
+        table=table,
+        sha256=sha256,
+        counts=counts,
+        detector=found.detector,
+        source_notes=found.notes,
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gazetools.schemas.base import Choices, StrictModel, matching
 from gazetools.schemas.flags import Flag
-from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOptions, FirstRow
+from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, BoxFileOptions, DetectOptions, FirstRow
 
 ENGINE_NAMES = Choices("local", "slurm", "ray")
 """Words of `ExtractOptions.engine`; their objects are in `gazetools.engines.registry`."""
@@ -25,7 +25,7 @@ _PEOPLE = matching(r"all|largest|wearer|-?\d+(,-?\d+)*", "must be all, largest, 
 _DEVICES = matching(r"[^,]*|(cpu|cuda(:\d+)?)(,(cpu|cuda(:\d+)?))*", "several devices are written like cuda:0,cuda:1")
 
 
-class ExtractOptions(StrictModel):
+class ExtractOptions(BoxFileOptions):
     """How videos become raw heatmaps."""
 
     heads: Annotated[str, _HEADS, _Video] = "whole"
@@ -46,8 +46,6 @@ class ExtractOptions(StrictModel):
     """calib: `start` or `start+1`, the row of timesync.csv that is frame 0, counted from timesync_start_idx.
 
     Published sources differ by this one frame (docs/egoexo4d.md); `validate` measures which one a take supports."""
-    heads_first_frame: Annotated[int | None, _Video] = Field(default=None, ge=0)
-    """Frame of the first row of a headerless box file (`IMAGE_NAME,left,top,right,bottom`)."""
     small_heads: Annotated[SmallHeads, _Video] = "grow"
     """Heads below one cell of the model's grid: `grow`, `crop` or `none`.
 
@@ -130,6 +128,8 @@ class ExtractOptions(StrictModel):
             raise ValueError("fps and stride exclude each other; give one")
         if self.start is not None and self.end is not None and self.start >= self.end:
             raise ValueError(f"start ({self.start}) must be before end ({self.end})")
+        if not self.heads.startswith("file:") and (given := self.shaping_of_boxes().keys() - {"heads_first_frame"}):
+            raise ValueError(f"{', '.join(sorted(given))} say how a box file is read; heads {self.heads} reads none")
         if self.detect_every > 1 and self.fill_gaps < self.detect_every - 1:
             raise ValueError(
                 f"detect_every {self.detect_every} leaves frames without boxes; set fill_gaps to at least "
@@ -164,9 +164,9 @@ class ExtractOptions(StrictModel):
 
     def shaping(self) -> dict[str, Any]:
         """The options that shape the numbers or the choice of frames, for provenance and the options key."""
-        names = ["people", "fps", "stride", "start", "end", "small_heads", "heads_first_frame", "allow_damaged"]
-        names += ["fill_gaps", "preprocess", *(["first_row"] if self.heads == "calib" else [])]
-        return {name: getattr(self, name) for name in names}
+        names = ["people", "fps", "stride", "start", "end", "small_heads", "allow_damaged", "fill_gaps", "preprocess"]
+        names += ["first_row"] if self.heads == "calib" else []
+        return {**{name: getattr(self, name) for name in names}, **self.shaping_of_boxes()}
 
 
 class ItemResult(StrictModel):
@@ -186,6 +186,8 @@ class ItemResult(StrictModel):
     clipped_boxes: int = 0
     head_counts: dict[str, float] = Field(default_factory=dict)
     """Counts by the source of the head boxes, such as frames without a box by reason (`--heads calib`)."""
+    head_notes: list[str] = Field(default_factory=list)
+    """How the box file was read where it is not in our own format, and doubts about it."""
     resumed_frames: int = 0
     """Frames taken over from pieces of an earlier, interrupted run."""
     seconds: float = 0.0

@@ -69,6 +69,10 @@ class HeadSource(StrictModel):
     prompts: dict[str, int]
     """Prompt kind (given, grown, cropped, none) -> rows."""
     counts: dict[str, float] = Field(default_factory=dict)
+    format: str | None = None
+    """Format that the box file was read in, as `--heads-format` names it; None: no file, or not recorded."""
+    reading: str = ""
+    """How its columns, frame numbers and units were read; empty for our own format."""
     detector: dict[str, Any] | None = None
     """Options and weights of the detector that made the boxes, None where no detector of ours did."""
     notes: list[str] = Field(default_factory=list)

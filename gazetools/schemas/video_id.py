@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.excerpt import MAX_EXCERPT, excerpt
 
 
 def check_video_id(video_id: str) -> str:
@@ -15,9 +16,9 @@ def check_video_id(video_id: str) -> str:
     for segment in normalised.split("/"):
         if reason := _segment_fault(segment):
             raise UsageError(
-                f"Video id {video_id!r} is not allowed: segment {segment!r} {reason}.",
+                f"Video id {excerpt(video_id)} is not allowed: segment {excerpt(segment)} {reason}.",
                 hint="Rename the file or folder; segments are plain names joined by '/'.",
-                video_id=video_id,
+                video_id=video_id[:MAX_EXCERPT],
             )
     return normalised
 
@@ -67,6 +68,6 @@ def refuse_duplicate_ids(pairs: Iterable[tuple[str, Path]]) -> None:
             raise UsageError(
                 f"Two inputs have {same}, {video_id!r}: {other[1]} and {path}.",
                 hint="Pass their common parent folder, so that ids contain the folder names, or rename one.",
-                video_id=video_id,
+                video_id=video_id[:MAX_EXCERPT],
                 paths=[str(other[1]), str(path)],
             )

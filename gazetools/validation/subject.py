@@ -18,6 +18,7 @@ from gazetools.heatmaps.values import to_float32
 from gazetools.io.arrays import AnyArray
 from gazetools.schemas.dataset import PackedVideo, PackOptions, SampledRow
 from gazetools.schemas.findings import Finding
+from gazetools.schemas.heads import BoxFileOptions
 from gazetools.schemas.provenance import GROUND_TRUTH, Provenance
 from gazetools.validation.catalogue import finding
 
@@ -107,6 +108,8 @@ class DeepCheck:
     model: GazelleModel | None = None
     heads: str | None = None
     """`file:PATH` or `whole`, for heatmaps that have no head boxes of their own."""
+    box_files: BoxFileOptions = field(default_factory=BoxFileOptions)
+    """How the box file is read."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """One forward pass at a time."""
 

@@ -32,6 +32,15 @@ READ: dict[str, tuple[Any, tuple[str, float, float, dict[str, Any]]]] = {
     ),
     "seconds.csv": (f"{TIMES},action_class\nP01_01,1.5,62,4\n", ("P01_01", 1.5, 62.0, {"action": 4})),
     "minutes.csv": (f"action_class,x,{TIMES}\n9,?,take/cam01,1:00.5,62\n", ("take/cam01", 60.5, 62.0, {"action": 9})),
+    "semicolons.csv": (
+        "video_id;start_timestamp;stop_timestamp;action_class\nP01_01;1,5;00:01:02,25;4\n",
+        ("P01_01", 1.5, 62.25, {"action": 4}),
+    ),
+    "excel.csv": (
+        'sep=;\r\nvideo_id;start_timestamp;stop_timestamp;action_class\r\nP01_01;1,5;"62";4\r\n',
+        ("P01_01", 1.5, 62.0, {"action": 4}),
+    ),
+    "tabs.csv": (f"{TIMES},action_class\nP01_01,1.5,62,4\n".replace(",", "\t"), ("P01_01", 1.5, 62.0, {"action": 4})),
     "keystep_train.json": (
         {"annotations": {"u1": {"take_name": "take", "segments": [STEP]}}},
         ("take", 0.5, 2.0, {"action": 3}),

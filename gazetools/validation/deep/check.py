@@ -10,6 +10,7 @@ import numpy as np
 from gazetools.sampling import spread
 from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding
+from gazetools.schemas.heads import BoxFileOptions
 from gazetools.schemas.validate import ValidateOptions
 from gazetools.validation.deep.alignment import Verdict, judge
 from gazetools.validation.deep.frames import FingerprintEvidence, usable
@@ -30,6 +31,8 @@ def open_deep(options: ValidateOptions) -> DeepCheck | None:
     frames, heads, model = options.deep, options.heads, options.model
     checkpoint, backbone = options.checkpoint, options.backbone
     extras = {"--model": model, "--checkpoint": checkpoint, "--backbone": backbone, "--heads": heads}
+    if not (heads or "").startswith("file:") and options.box_files() != BoxFileOptions():
+        raise UsageError("--heads-format and its like say how a box file is read.", hint="Add --heads file:PATH.")
     if frames is None:
         if given := [name for name, value in extras.items() if value is not None]:
             raise UsageError(f"{', '.join(given)} means something with --deep only.", hint="Add --deep 8.")
@@ -41,11 +44,11 @@ def open_deep(options: ValidateOptions) -> DeepCheck | None:
     if heads is not None and heads != "whole" and not heads.startswith("file:"):
         raise UsageError(f"--heads {heads} must be file:PATH or whole.", hint="Use file:PATH.")
     if model is None:
-        return DeepCheck(frames=frames, heads=heads)
+        return DeepCheck(frames=frames, heads=heads, box_files=options.box_files())
     from gazetools.gazemodels.gazelle.loading import load_model
 
     loaded = load_model(str(model), checkpoint=checkpoint, backbone=backbone, device="auto")
-    return DeepCheck(frames=frames, model=loaded, heads=heads)
+    return DeepCheck(frames=frames, model=loaded, heads=heads, box_files=options.box_files())
 
 
 def check_deep(subject: Subject) -> Iterator[Finding]:

@@ -113,11 +113,17 @@ def _with_boxes(subject: Subject, reader: VideoReader, model: GazelleModel, deep
     """Rows of maps without head boxes of their own: row i is frame i, boxes come from `--heads`."""
     if deep.heads is None:
         raise NoSamples("It has no head boxes; give them with --heads file:PATH, or --heads whole.")
-    options = ExtractOptions(heads=deep.heads)
+    options = ExtractOptions(heads=deep.heads, **deep.box_files.model_dump())
     files = open_heads(options, [subject.video_id])
     info = reader.info
     boxes = heads_for_video(
-        options, files, subject.video_id, width=info.width, height=info.height, frame_count=reader.frame_count
+        options,
+        files,
+        subject.video_id,
+        width=info.width,
+        height=info.height,
+        frame_count=reader.frame_count,
+        pts_seconds=reader.pts_seconds,
     )
     valid = np.ones(subject.count or 0, np.bool_) if subject.valid is None else subject.valid
     found = {}

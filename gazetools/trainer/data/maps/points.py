@@ -16,6 +16,7 @@ from gazetools.annotations.segment import csv_lines, missing_columns, named_cell
 from gazetools.heatmaps.people import weight
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.excerpt import excerpt
 from gazetools.schemas.training import InOutUse, MissingPolicy
 from gazetools.schemas.training_data import GazePointSettings
 from gazetools.schemas.video_id import check_video_id, path_of_id
@@ -117,7 +118,7 @@ def _number(name: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{name} = {text!r} is no number")
+        raise ValueError(f"{name} = {excerpt(text, 60)} is no number")
     return value
 
 
