@@ -92,6 +92,8 @@ def validate(
 
     findings = [*collection.findings, *finder.findings, *(f for one in collection.subjects for f in one.findings)]
     findings += compare(traits) + without_maps
+    if not collection.is_one_file:
+        findings += finder.without_heatmaps(subject.video_id for subject in collection.subjects)
     findings += [] if further is None else further()
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
     report = ValidationReport(findings=findings, summary=_summary(Path(path), collection, findings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from gazetools.validation.subject import Subject, VideoTruth
 if TYPE_CHECKING:
     from gazetools.video import VideoReader
 
+_NAMED = 5  # videos without heatmaps that are named; all are counted
+
 
 class VideoFinder:
     """Videos by id below a root (UsageError where it does not exist); without one, those that the provenance names."""
@@ -27,6 +30,7 @@ class VideoFinder:
         """Unusable entries in the takes.json of an Ego-Exo4D root."""
         self._by_id: dict[str, Path] = {}
         self._folded: dict[str, Path] = {}
+        self._exo: dict[str, Path] = {}
         if root is None:
             return
         if not root.exists():
@@ -58,6 +62,8 @@ class VideoFinder:
                     self.findings.append(finding("take-unusable", f"{camera.problem}.", video_id=video_id))
                 elif camera.path is not None:
                     self._by_id[video_id] = camera.path
+                    if not camera.is_ego:
+                        self._exo[video_id] = camera.path
 
     def find(self, subject: Subject) -> Path | None:
         """The subject's video, or None; a video that is missing below the root is reported."""
@@ -72,6 +78,25 @@ class VideoFinder:
             return path
         subject.report("video-missing", f"{self.root} has no video {subject.video_id!r}.")
         return None
+
+    def without_heatmaps(self, video_ids: Iterable[str]) -> list[Finding]:
+        """One finding about the videos of a folder that none of `video_ids` names; their frames would count as zeros.
+
+        Of an Ego-Exo4D root only the exocentric cameras count, as `extract` takes them.
+        """
+        if self.root is None or self.root.is_file():
+            return []
+        ids = list(video_ids)
+        found = {path for name in ids for table in (self._by_id, self._folded) if (path := table.get(name))}
+        found |= {path for name in ids if (path := self._folded.get(name.casefold()))}
+        expected = self._exo if is_egoexo_root(self.root) else self._by_id
+        lacking = [name for name, path in expected.items() if path not in found]
+        if not lacking:
+            return []
+        names = ", ".join(repr(name) for name in lacking[:_NAMED])
+        more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+        of = f"{len(lacking)} of {len(expected)} videos below {self.root} have no heatmaps: {names}{more}."
+        return [finding("videos-without-heatmaps", of)]
 
 
 def open_video(subject: Subject, path: Path) -> VideoReader:
