@@ -9,7 +9,7 @@ import numpy as np
 
 from gazetools.sampling import spread
 from gazetools.validation.deep.curves import Curves, Evidence
-from gazetools.validation.deep.track import Segment, Track
+from gazetools.validation.deep.track import MAX_SEGMENTS, Segment, Track
 from gazetools.validation.rates import MISTAKES
 from gazetools.validation.verdict import Verdict
 
@@ -123,7 +123,9 @@ def _along(track: Track, evidence: Evidence, verdict: Verdict) -> Verdict | None
     for _ in range(_ROUNDS):
         added = [track.add(*gap) for gap in track.gaps(segments) if evidence.spent < limit]
         segments = track.segments()
-        if len(segments) > 2 and (drift := _drift(track, verdict)):
+        # few places may be lost frames as well as a slow clock: their exact distances tell
+        is_settled = len(segments) > MAX_SEGMENTS or not any(added)
+        if len(segments) > 2 and is_settled and (drift := _drift(track, verdict)):
             return drift
         if not any(added):
             break

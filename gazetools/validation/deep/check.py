@@ -33,17 +33,15 @@ _UNASKED_FRAMES = 8
 def open_deep(options: ValidateOptions) -> DeepCheck | None:
     """`--deep` with its model loaded, or None. UsageError for contradicting options, and the errors of `load_model`."""
     frames, heads, model = options.deep, options.heads, options.model
-    checkpoint, backbone = options.checkpoint, options.backbone
-    people = options.people
-    extras = {"--model": model, "--checkpoint": checkpoint, "--backbone": backbone, "--heads": heads}
-    extras["--people"] = people
+    people, weights = options.people, {"--checkpoint": options.checkpoint, "--backbone": options.backbone}
+    extras = {"--model": model, **weights, "--heads": heads, "--people": people}
     if frames is None:
         if given := [name for name, value in extras.items() if value is not None]:
             raise UsageError(f"{', '.join(given)} means something with --deep only.", hint="Add --deep 8.")
         return None
     if frames < 1:
         raise UsageError(f"--deep {frames} is no number of frames.", hint="Give at least 1, such as --deep 8.")
-    if model is None and (checkpoint or backbone):
+    if model is None and any(weights.values()):
         raise UsageError("--checkpoint and --backbone need --model NAME.", hint="Name the model.")
     if heads is not None and heads != "whole" and not heads.startswith("file:"):
         raise UsageError(f"--heads {heads} must be file:PATH or whole.", hint="Use file:PATH.")
@@ -54,10 +52,8 @@ def open_deep(options: ValidateOptions) -> DeepCheck | None:
         return DeepCheck(frames=frames, heads=heads, people=people)
     from gazetools.gazemodels import load_gaze_model
 
-    weights = {"checkpoint": checkpoint, "backbone": backbone}
-    loaded = load_gaze_model(
-        str(model), **{name: None if path is None else str(path) for name, path in weights.items()}, device="auto"
-    )
+    checkpoint, backbone = (None if path is None else str(path) for path in (options.checkpoint, options.backbone))
+    loaded = load_gaze_model(str(model), checkpoint=checkpoint, backbone=backbone, device="auto")
     return DeepCheck(frames=frames, model=loaded, heads=heads, people=people)
 
 

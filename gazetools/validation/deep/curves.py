@@ -27,8 +27,10 @@ class Evidence(Protocol):
     """Difference between two distances up to which they count as equal."""
     max_shift: int
     """Frames to search on either side."""
-    spent: int
-    """Frames of the video that were looked at so far."""
+
+    @property
+    def spent(self) -> int:
+        """Frames of the video that were looked at so far."""
 
     def distances(self, samples: Sequence[int], shifts: Sequence[int]) -> Floats:
         """[samples, shifts] distance of sample s to the frame `frames[s] + shift`; NaN outside the video."""

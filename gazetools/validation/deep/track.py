@@ -12,10 +12,11 @@ from gazetools.validation.deep.curves import Curves
 from gazetools.validation.subject import Floats
 from gazetools.validation.verdict import Jump
 
-_LINE_SLACK = 0.75  # frames off the line: rounding gives 0.5
+_LINE_SLACK = 0.6  # frames off the line: rounding gives 0.5
 _MIN_CHANGE = 1.5  # frames over the length from which on a line is a drift
 _STRAY_SHARE = 0.2  # of the samples may fit nothing where the others lie on a line or have one k
-_MAX_SEGMENTS = 4
+MAX_SEGMENTS = 4
+"""Stretches of one k each up to which their borders count as lost frames."""
 _WHOLE_RANGE = 40  # shifts between those of the two neighbours that are all looked at where no nearer one fits
 
 
@@ -97,7 +98,7 @@ class Track:
             self._curves.look([sample], range(min(shifts), max(shifts) + 1))
 
     def segments(self) -> list[Segment]:
-        """The fewest stretches of one k each. A sample whose frame would lie outside the video fits every stretch."""
+        """The fewest stretches of one k each. A sample that was cut short by an end of the video fits all."""
         found: list[Segment] = []
         for place in self.places:
             if not place.fits:
@@ -108,15 +109,21 @@ class Track:
                     last.shifts = common
                     last.places.append(place)
                     continue
-                if any(self._curves.is_outside(place.sample, k) for k in last.shifts):
+                if any(self._is_cut_short(place, k) for k in last.shifts):
                     continue
             found.append(Segment(shifts=place.fits, places=[place]))
         # the first samples may lie outside under the k of all others: maps that were made of the first frame again
-        while len(found) > 1 and all(
-            self._curves.is_outside(p.sample, self.shift_of(found[1])) for p in found[0].places
-        ):
+        while len(found) > 1:
+            before = [place for place in self.places if place.frame < found[1].places[0].frame]
+            if not all(self._is_cut_short(place, self.shift_of(found[1])) for place in before):
+                break
             del found[0]
         return found
+
+    def _is_cut_short(self, place: Place, shift: int) -> bool:
+        """Whether the sample was made of the first or last frame, since the one k further on lies outside the video."""
+        ends = {-place.frame, self._curves.evidence.frame_count - 1 - place.frame}
+        return bool(ends & place.fits) and self._curves.is_outside(place.sample, shift)
 
     def strays(self, segments: list[Segment]) -> list[Place]:
         """Samples that fit nothing although the k of the stretches next to them would lie inside the video."""
@@ -154,20 +161,26 @@ class Track:
         return max(only, default=before.places[-1].frame), after.places[0].frame
 
     def gaps(self, segments: list[Segment]) -> list[tuple[int, int]]:
-        """For each place between two stretches the widest part of it between two samples, where it has room."""
-        frames = [place.frame for place in self.places]
+        """The gaps between two samples in which one place between two stretches may lie more exactly."""
         found = []
         for before, after in pairwise(segments):
             low, high = self._border(before, after)
-            inside = [low, *(f for f in frames if low < f < high), high]
-            widest = max(pairwise(inside), key=lambda pair: pair[1] - pair[0])
-            if widest[1] - widest[0] > 1:
-                found.append(widest)
+            shifts = self.shift_of(before), self.shift_of(after)
+            inside = [place for place in self.places if low <= place.frame <= high]
+            # samples that fit both, or neither as in a piece that was cut out, need none between them
+            found += [
+                (one.frame, next_one.frame)
+                for one, next_one in pairwise(inside)
+                if next_one.frame - one.frame > 1 and self._which(one, shifts) != self._which(next_one, shifts)
+            ]
         return found
+
+    def _which(self, place: Place, shifts: tuple[int, int]) -> tuple[bool, ...]:
+        return tuple(k in place.fits for k in shifts)
 
     def may_jump(self, segments: list[Segment]) -> bool:
         """Whether stretches are evidence of jumps: few, each of two samples or next to one that is in its place."""
-        if not 2 <= len(segments) <= _MAX_SEGMENTS:
+        if not 2 <= len(segments) <= MAX_SEGMENTS:
             return False
         in_place = [0 in segment.shifts for segment in segments]
         for number, segment in enumerate(segments):
@@ -179,20 +192,25 @@ class Track:
 
     def line(self) -> Line | None:
         """The line that all samples lie on, up to rounding and the ends of the video; None where there is none."""
-        evidence = self._curves.evidence
+        last = self._curves.evidence.frame_count - 1
         fitting = [p for p in self.places if p.fits]
-        free = [p for p in fitting if not {-p.frame, evidence.frame_count - 1 - p.frame} & p.fits or p.frame == 0]
-        if len(free) < 3:
-            return None
+        # made of the first or the last frame again where the line leaves the video
+        free = [p for p in fitting if not {-p.frame, last - p.frame} & p.fits]
+        for chosen in (free, [p for p in fitting if p in free or p.frame == 0], fitting):
+            if len(chosen) > 2 and (line := self._line_through(chosen)):
+                return line
+        return None
+
+    def _line_through(self, chosen: list[Place]) -> Line | None:
         frame, low, high = (
             np.array(values, dtype=np.float64)
-            for values in ([p.frame for p in free], [min(p.fits) for p in free], [max(p.fits) for p in free])
+            for values in ([p.frame for p in chosen], [min(p.fits) for p in chosen], [max(p.fits) for p in chosen])
         )
         line, slack = _straightest(frame, low, high)
-        if slack > _LINE_SLACK or abs(line.slope) * (fitting[-1].frame - fitting[0].frame) < _MIN_CHANGE:
+        places = self.places
+        if slack > _LINE_SLACK or abs(line.slope) * (places[-1].frame - places[0].frame) < _MIN_CHANGE:
             return None
-        off = [p for p in self.places if not self._is_on(line, p)]
-        return line if self.few(off) else None
+        return line if self.few([p for p in places if not self._is_on(line, p)]) else None
 
     def _is_on(self, line: Line, place: Place) -> bool:
         source = place.frame + line.at(place.frame)
