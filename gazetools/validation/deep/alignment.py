@@ -16,6 +16,7 @@ from gazetools.validation.verdict import Verdict
 _FIRST_RING = 2
 _SEARCHED_SAMPLES = 5  # in a wide search over shifts; the others are found from these
 _RATE_SAMPLES = 8
+_CLEAR = 4.0  # noises between two distances from which on one is clearly better
 _ROUNDS = 24  # halvings of the widest gap that an exact place may take: enough for 10^7 frames between two samples
 _REFINED_FRAMES = 600
 """Frames of the video that may be looked at for more samples."""
@@ -34,7 +35,10 @@ def judge(evidence: Evidence, *, difference: int = 0, rate: float = 0.0) -> Verd
         return Verdict(kind="aligned", frames=[], of=0, identifiable=False)
     curves, everyone = Curves(evidence), list(range(count))
     curves.look(everyone, dict.fromkeys((0, -1, 1, difference)))
-    off = _off(curves, everyone, difference)
+    for sample in everyone:
+        curves.settle(sample)
+    curves.calibrate(everyone)
+    off = _off(curves, everyone)
     if not off:
         return Verdict(kind="aligned", frames=[], of=count, identifiable=_is_identifiable(curves, everyone))
     unexplained = Verdict(kind="unexplained", frames=[evidence.frames[s] for s in off], of=count)
@@ -45,37 +49,43 @@ def judge(evidence: Evidence, *, difference: int = 0, rate: float = 0.0) -> Verd
     curves.look(everyone, dict.fromkeys(found))
     for sample in everyone:
         curves.settle(sample)
+    curves.calibrate(everyone)
     track = Track(curves, everyone)
     track.locate_all()
     return (
         _along(track, evidence, unexplained)
         or _at_known_rate(curves, everyone, unexplained, rate)
-        or _by_majority(curves, searched, unexplained)
-        or unexplained
+        or (_by_majority(curves, searched, unexplained) if 2 * len(off) >= count else None)
+        or _beyond(curves, off, unexplained)
     )
 
 
-def _off(curves: Curves, samples: list[int], difference: int) -> list[int]:
-    """Samples that do not agree with their frame, or agree twice as well with another."""
-    evidence = curves.evidence
+def _beyond(curves: Curves, off: list[int], verdict: Verdict) -> Verdict:
+    """Not explained, unless all samples that are off are of frames that the video does not have."""
+    if all(curves.is_outside(sample, 0) for sample in off):
+        return replace(verdict, kind="aligned", frames=[])
+    return verdict
+
+
+def _off(curves: Curves, samples: list[int]) -> list[int]:
+    """Samples that do not agree with their frame, or agree clearly better, and twice as well, with another."""
+    tolerance, noise = curves.evidence.tolerance, curves.noise
     here = np.array([curves.at(s, 0) for s in samples])
-    others = [[curves.at(s, k) for k in dict.fromkeys((-1, 1, difference)) if k] for s in samples]
-    other = np.array([min((d for d in row if not np.isnan(d)), default=np.inf) for row in others])
+    best = np.array([np.inf if (k := curves.best(s)) is None else curves.at(s, k) for s in samples])
     own = np.where(np.isnan(here), np.inf, here)
-    off = ~(own <= evidence.tolerance) | (other + evidence.noise < 0.5 * own)
+    is_better = (best + noise < 0.5 * own) & (best + _CLEAR * noise <= own)
+    off = ~(own <= tolerance) | is_better
     # a frame that the video does not have is no evidence, unless the sample fits elsewhere as well as the others do
-    agreeing = own[own <= evidence.tolerance]
-    limit = 2 * float(np.median(agreeing)) + evidence.noise if len(agreeing) else -np.inf
-    off &= ~np.isnan(here) | (other <= min(limit, evidence.tolerance))
+    off &= ~np.isnan(here) | (best <= (curves.limit if (own <= tolerance).any() else -np.inf))
     return np.flatnonzero(off).tolist()
 
 
 def _is_identifiable(curves: Curves, samples: list[int]) -> bool:
-    """Whether any sample fits its own frame better than both neighbours."""
+    """Whether any sample fits its own frame clearly better than both neighbours."""
     for sample in samples:
         here = curves.at(sample, 0)
         near = [d for k in (-1, 1) if not np.isnan(d := curves.at(sample, k))]
-        if near and min(near) - here > max(curves.evidence.noise, here):
+        if near and min(near) - here > max(_CLEAR * curves.noise, here):
             return True
     return False
 
@@ -113,10 +123,7 @@ def _along(track: Track, evidence: Evidence, verdict: Verdict) -> Verdict | None
     """One k for all samples, k that jumps, or k on a line; more samples are taken where k changes."""
     segments = track.segments()
     if len(segments) == 1:
-        shifts = segments[0].shifts
-        if 0 in shifts or not track.few(track.strays(segments)):
-            return None
-        return replace(verdict, kind="shifted", shifts=(min(shifts), max(shifts)))
+        return _shift(track, segments, verdict)
     if not track.may_jump(segments) and track.line() is None:
         return None
     limit = evidence.spent + _REFINED_FRAMES
@@ -129,10 +136,20 @@ def _along(track: Track, evidence: Evidence, verdict: Verdict) -> Verdict | None
             return drift
         if not any(added):
             break
+    segments = track.without_held(track.without_cut_ends(segments))
+    if len(segments) == 1:
+        return _shift(track, segments, verdict)
     if track.may_jump(segments):
         jumps = track.jumps(segments)
         return replace(verdict, kind="jumping", jumps=jumps, frames=[jump.last for jump in jumps])
     return _monotone(track, segments, verdict)
+
+
+def _shift(track: Track, segments: list[Segment], verdict: Verdict) -> Verdict | None:
+    shifts = segments[0].shifts
+    if 0 in shifts or not track.few(track.strays(segments)):
+        return None
+    return replace(verdict, kind="shifted", shifts=(min(shifts), max(shifts)))
 
 
 def _drift(track: Track, verdict: Verdict) -> Verdict | None:

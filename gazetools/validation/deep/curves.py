@@ -11,6 +11,8 @@ from gazetools.validation.subject import Floats
 
 _ALIKE = 1.25
 """A frame fits about as well as the best one up to this factor: re-encoding and other devices move distances so."""
+_OF_LEVEL, _LEVELS = 0.5, 3.0
+"""Noise, and what still fits, in distances at the best frames: re-encoding at CRF 32 gives 0.5 to 0.9 grey levels."""
 _STEP = 2  # frames looked further on where the best so far is the outermost
 
 
@@ -47,7 +49,21 @@ class Curves:
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
+        self.noise, self.limit = evidence.noise, evidence.tolerance
+        """As the evidence states them, until `calibrate`."""
         self._known: dict[int, dict[int, float]] = {}
+
+    def calibrate(self, samples: Iterable[int]) -> None:
+        """Set noise and limit by how well the samples fit where they fit best.
+
+        Equal pixels and weights give 0 there, so that a frame that only resembles the sample does not fit; another
+        encoding or device gives more, and moves all distances by about so much.
+        """
+        bests = [self.at(s, k) for s in samples if (k := self.best(s)) is not None]
+        agreeing = [d for d in bests if d <= self.evidence.tolerance]
+        level = float(np.median(agreeing)) if agreeing else 0.0
+        self.noise = max(self.evidence.noise, _OF_LEVEL * level)
+        self.limit = min(self.evidence.tolerance, _LEVELS * level + 2 * self.noise)
 
     def look(self, samples: Iterable[int], shifts: Iterable[int]) -> None:
         """Look up the distances of samples at shifts that are not known yet."""
@@ -83,7 +99,7 @@ class Curves:
         """Every known k that agrees within the tolerance, and about as well as the best."""
         if (best := self.best(sample)) is None:
             return frozenset()
-        limit = min(self.evidence.tolerance, _ALIKE * self.at(sample, best) + self.evidence.noise)
+        limit = min(self.limit, _ALIKE * self.at(sample, best) + self.noise)
         return frozenset(k for k, distance in self._known[sample].items() if distance <= limit)
 
     def is_outside(self, sample: int, shift: int) -> bool:

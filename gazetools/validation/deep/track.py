@@ -98,7 +98,7 @@ class Track:
             self._curves.look([sample], range(min(shifts), max(shifts) + 1))
 
     def segments(self) -> list[Segment]:
-        """The fewest stretches of one k each. A sample that was cut short by an end of the video fits all."""
+        """The fewest stretches of one k each."""
         found: list[Segment] = []
         for place in self.places:
             if not place.fits:
@@ -109,21 +109,45 @@ class Track:
                     last.shifts = common
                     last.places.append(place)
                     continue
-                if any(self._is_cut_short(place, k) for k in last.shifts):
-                    continue
             found.append(Segment(shifts=place.fits, places=[place]))
-        # the first samples may lie outside under the k of all others: maps that were made of the first frame again
-        while len(found) > 1:
-            before = [place for place in self.places if place.frame < found[1].places[0].frame]
-            if not all(self._is_cut_short(place, self.shift_of(found[1])) for place in before):
-                break
-            del found[0]
         return found
 
+    def without_cut_ends(self, segments: list[Segment]) -> list[Segment]:
+        """The stretches less first and last ones whose samples lie as they do only since the video ends there."""
+        found = list(segments)
+        while len(found) > 1 and self._are_cut_short(found[1], before=True):
+            del found[0]
+        while len(found) > 1 and self._are_cut_short(found[-2], before=False):
+            del found[-1]
+        return found
+
+    def without_held(self, segments: list[Segment]) -> list[Segment]:
+        """The stretches less inner ones whose samples fit the edges of their neighbours.
+
+        The frames of a piece that was cut out of the video resemble the frames before and after the cut.
+        """
+        found = segments[:1]
+        for number, segment in enumerate(segments[1:], 1):
+            rest = segments[number + 1 : number + 2]
+            edges = {found[-1].places[-1].frame + self.shift_of(found[-1])}
+            edges |= {after.places[0].frame + self.shift_of(after) for after in rest}
+            sources = {place.frame + self.shift_of(segment) for place in segment.places}
+            goes_on = any(self.shift_of(after) != self.shift_of(found[-1]) for after in rest)
+            if not (goes_on and sources <= edges):
+                found.append(segment)
+        return found
+
+    def _are_cut_short(self, segment: Segment, *, before: bool) -> bool:
+        """Whether all samples before (or after) a stretch have its k, or would if the video had their frames."""
+        first, last = segment.places[0].frame, segment.places[-1].frame
+        beyond = [place for place in self.places if (place.frame < first if before else place.frame > last)]
+        shift = self.shift_of(segment)
+        return all(shift in place.fits or self._is_cut_short(place, shift) for place in beyond)
+
     def _is_cut_short(self, place: Place, shift: int) -> bool:
-        """Whether the sample was made of the first or last frame, since the one k further on lies outside the video."""
+        """Whether the frame k further on lies outside the video, and the sample fits its first or last one, or none."""
         ends = {-place.frame, self._curves.evidence.frame_count - 1 - place.frame}
-        return bool(ends & place.fits) and self._curves.is_outside(place.sample, shift)
+        return self._curves.is_outside(place.sample, shift) and (not place.fits or bool(ends & place.fits))
 
     def strays(self, segments: list[Segment]) -> list[Place]:
         """Samples that fit nothing although the k of the stretches next to them would lie inside the video."""
@@ -196,7 +220,7 @@ class Track:
         fitting = [p for p in self.places if p.fits]
         # made of the first or the last frame again where the line leaves the video
         free = [p for p in fitting if not {-p.frame, last - p.frame} & p.fits]
-        for chosen in (free, [p for p in fitting if p in free or p.frame == 0], fitting):
+        for chosen in ([p for p in fitting if p in free or p.frame == 0], free, fitting):
             if len(chosen) > 2 and (line := self._line_through(chosen)):
                 return line
         return None
