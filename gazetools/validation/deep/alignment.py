@@ -9,7 +9,7 @@ import numpy as np
 
 from gazetools.sampling import spread
 from gazetools.validation.deep.curves import Curves, Evidence
-from gazetools.validation.deep.track import MAX_SEGMENTS, Segment, Track
+from gazetools.validation.deep.track import MAX_SEGMENTS, Stretch, Track
 from gazetools.validation.rates import MISTAKES
 from gazetools.validation.verdict import Verdict
 
@@ -145,7 +145,7 @@ def _along(track: Track, evidence: Evidence, verdict: Verdict) -> Verdict | None
     return _monotone(track, segments, verdict)
 
 
-def _shift(track: Track, segments: list[Segment], verdict: Verdict) -> Verdict | None:
+def _shift(track: Track, segments: list[Stretch], verdict: Verdict) -> Verdict | None:
     shifts = segments[0].shifts
     if 0 in shifts or not track.few(track.strays(segments)):
         return None
@@ -159,7 +159,7 @@ def _drift(track: Track, verdict: Verdict) -> Verdict | None:
     return replace(verdict, kind="drifting", span=span, shifts=(round(line.at(span[0])), round(line.at(span[1]))))
 
 
-def _monotone(track: Track, segments: list[Segment], verdict: Verdict) -> Verdict | None:
+def _monotone(track: Track, segments: list[Stretch], verdict: Verdict) -> Verdict | None:
     """k that grows unevenly in one direction, as with a variable rate that was taken for a constant one."""
     shifts = [track.shift_of(segment) for segment in segments]
     steps = np.diff(shifts)

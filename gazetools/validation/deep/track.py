@@ -21,7 +21,7 @@ _WHOLE_RANGE = 40  # shifts between those of the two neighbours that are all loo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class TrackPoint:
     """A sample on the track."""
 
     sample: int
@@ -31,16 +31,16 @@ class Place:
 
 
 @dataclass
-class Segment:
+class Stretch:
     """Consecutive samples that fit one k."""
 
     shifts: frozenset[int]
     """Every k that all of them fit."""
-    places: list[Place] = field(default_factory=list)
+    places: list[TrackPoint] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Line:
+class TrendLine:
     """k = offset + slope * frame."""
 
     slope: float
@@ -58,10 +58,10 @@ class Track:
         self._samples = list(samples)
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[TrackPoint]:
         """All samples, by frame."""
         frames = self._curves.evidence.frames
-        listed = [Place(sample=s, frame=frames[s], fits=self._curves.fits(s)) for s in self._samples]
+        listed = [TrackPoint(sample=s, frame=frames[s], fits=self._curves.fits(s)) for s in self._samples]
         return sorted(listed, key=lambda place: place.frame)
 
     def locate_all(self) -> None:
@@ -97,9 +97,9 @@ class Track:
         if not self._curves.fits(sample) and shifts and max(shifts) - min(shifts) <= _WHOLE_RANGE:
             self._curves.look([sample], range(min(shifts), max(shifts) + 1))
 
-    def segments(self) -> list[Segment]:
+    def segments(self) -> list[Stretch]:
         """The fewest stretches of one k each."""
-        found: list[Segment] = []
+        found: list[Stretch] = []
         for place in self.places:
             if not place.fits:
                 continue
@@ -109,10 +109,10 @@ class Track:
                     last.shifts = common
                     last.places.append(place)
                     continue
-            found.append(Segment(shifts=place.fits, places=[place]))
+            found.append(Stretch(shifts=place.fits, places=[place]))
         return found
 
-    def without_cut_ends(self, segments: list[Segment]) -> list[Segment]:
+    def without_cut_ends(self, segments: list[Stretch]) -> list[Stretch]:
         """The stretches less first and last ones whose samples lie as they do only since the video ends there."""
         found = list(segments)
         while len(found) > 1 and self._are_cut_short(found[1], before=True):
@@ -121,7 +121,7 @@ class Track:
             del found[-1]
         return found
 
-    def without_held(self, segments: list[Segment]) -> list[Segment]:
+    def without_held(self, segments: list[Stretch]) -> list[Stretch]:
         """The stretches less inner ones whose samples fit the edges of their neighbours.
 
         The frames of a piece that was cut out of the video resemble the frames before and after the cut.
@@ -137,19 +137,19 @@ class Track:
                 found.append(segment)
         return found
 
-    def _are_cut_short(self, segment: Segment, *, before: bool) -> bool:
+    def _are_cut_short(self, segment: Stretch, *, before: bool) -> bool:
         """Whether all samples before (or after) a stretch have its k, or would if the video had their frames."""
         first, last = segment.places[0].frame, segment.places[-1].frame
         beyond = [place for place in self.places if (place.frame < first if before else place.frame > last)]
         shift = self.shift_of(segment)
         return all(shift in place.fits or self._is_cut_short(place, shift) for place in beyond)
 
-    def _is_cut_short(self, place: Place, shift: int) -> bool:
+    def _is_cut_short(self, place: TrackPoint, shift: int) -> bool:
         """Whether the frame k further on lies outside the video, and the sample fits its first or last one, or none."""
         ends = {-place.frame, self._curves.evidence.frame_count - 1 - place.frame}
         return self._curves.is_outside(place.sample, shift) and (not place.fits or bool(ends & place.fits))
 
-    def strays(self, segments: list[Segment]) -> list[Place]:
+    def strays(self, segments: list[Stretch]) -> list[TrackPoint]:
         """Samples that fit nothing although the k of the stretches next to them would lie inside the video."""
         shifts = {self.shift_of(segment) for segment in segments}
         return [
@@ -158,18 +158,18 @@ class Track:
             if not place.fits and not any(self._curves.is_outside(place.sample, k) for k in shifts | {0})
         ]
 
-    def few(self, strays: list[Place]) -> bool:
+    def few(self, strays: list[TrackPoint]) -> bool:
         """Whether so many samples may be outliers."""
         return len(strays) <= _STRAY_SHARE * len(self._samples)
 
-    def shift_of(self, segment: Segment) -> int:
+    def shift_of(self, segment: Stretch) -> int:
         """The k of the smallest summed distance; 0 where that fits as well."""
         if 0 in segment.shifts:
             return 0
         sums = {k: sum(self._curves.at(p.sample, k) for p in segment.places) for k in segment.shifts}
         return min(sums, key=lambda k: (sums[k], abs(k)))
 
-    def jumps(self, segments: list[Segment]) -> tuple[Jump, ...]:
+    def jumps(self, segments: list[Stretch]) -> tuple[Jump, ...]:
         """The places between the stretches, as narrow as the samples show them."""
         found = []
         for before, after in pairwise(segments):
@@ -178,13 +178,13 @@ class Track:
             found.append(Jump(first=first + 1, last=last, before=shifts[0], after=shifts[1]))
         return tuple(found)
 
-    def _border(self, before: Segment, after: Segment) -> tuple[int, int]:
+    def _border(self, before: Stretch, after: Stretch) -> tuple[int, int]:
         """The last frame that fits only the first stretch, and the first that fits only the second."""
         shift = self.shift_of(after)
         only = [p.frame for p in before.places if shift not in p.fits and not self._curves.is_outside(p.sample, shift)]
         return max(only, default=before.places[-1].frame), after.places[0].frame
 
-    def gaps(self, segments: list[Segment]) -> list[tuple[int, int]]:
+    def gaps(self, segments: list[Stretch]) -> list[tuple[int, int]]:
         """The gaps between two samples in which one place between two stretches may lie more exactly."""
         found = []
         for before, after in pairwise(segments):
@@ -199,10 +199,10 @@ class Track:
             ]
         return found
 
-    def _which(self, place: Place, shifts: tuple[int, int]) -> tuple[bool, ...]:
+    def _which(self, place: TrackPoint, shifts: tuple[int, int]) -> tuple[bool, ...]:
         return tuple(k in place.fits for k in shifts)
 
-    def may_jump(self, segments: list[Segment]) -> bool:
+    def may_jump(self, segments: list[Stretch]) -> bool:
         """Whether stretches are evidence of jumps: few, each of two samples or next to one that is in its place."""
         if not 2 <= len(segments) <= MAX_SEGMENTS:
             return False
@@ -214,7 +214,7 @@ class Track:
         inner = [(a.places[-1].frame, b.places[0].frame) for a, b in pairwise(segments)]
         return all(any(low < p.frame < high for low, high in inner) for p in self.strays(segments))
 
-    def line(self) -> Line | None:
+    def line(self) -> TrendLine | None:
         """The line that all samples lie on, up to rounding and the ends of the video; None where there is none."""
         last = self._curves.evidence.frame_count - 1
         fitting = [p for p in self.places if p.fits]
@@ -225,7 +225,7 @@ class Track:
                 return line
         return None
 
-    def _line_through(self, chosen: list[Place]) -> Line | None:
+    def _line_through(self, chosen: list[TrackPoint]) -> TrendLine | None:
         frame, low, high = (
             np.array(values, dtype=np.float64)
             for values in ([p.frame for p in chosen], [min(p.fits) for p in chosen], [max(p.fits) for p in chosen])
@@ -236,14 +236,14 @@ class Track:
             return None
         return line if self.few([p for p in places if not self._is_on(line, p)]) else None
 
-    def _is_on(self, line: Line, place: Place) -> bool:
+    def _is_on(self, line: TrendLine, place: TrackPoint) -> bool:
         source = place.frame + line.at(place.frame)
         if source < _LINE_SLACK or source > self._curves.evidence.frame_count - 1 - _LINE_SLACK:
             return True
         return any(abs(k - line.at(place.frame)) <= _LINE_SLACK + 0.5 for k in place.fits)
 
 
-def _straightest(frame: Floats, low: Floats, high: Floats) -> tuple[Line, float]:
+def _straightest(frame: Floats, low: Floats, high: Floats) -> tuple[TrendLine, float]:
     """The line nearest to the intervals low..high at `frame` [n], n >= 2, and its largest distance to one."""
     i, j = np.triu_indices(len(frame), 1)
     run = frame[j] - frame[i]
@@ -254,4 +254,4 @@ def _straightest(frame: Floats, low: Floats, high: Floats) -> tuple[Line, float]
     bottom = (low[None, :] - slopes[:, None] * frame[None, :]).max(axis=1)
     slack = np.maximum((bottom - top) / 2, 0)
     best = np.lexsort((np.abs(slopes), slack.round(6)))[0]
-    return Line(float(slopes[best]), float((top[best] + bottom[best]) / 2)), float(slack[best])
+    return TrendLine(float(slopes[best]), float((top[best] + bottom[best]) / 2)), float(slack[best])
