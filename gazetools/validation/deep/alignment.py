@@ -131,8 +131,9 @@ def _along(track: Track, evidence: Evidence, verdict: Verdict) -> Verdict | None
         added = [track.add(*gap) for gap in track.gaps(segments) if evidence.spent < limit]
         segments = track.segments()
         # few places may be lost frames as well as a slow clock: their exact distances tell
-        is_settled = len(segments) > MAX_SEGMENTS or not any(added)
-        if len(segments) > 2 and is_settled and (drift := _drift(track, verdict)):
+        inner = track.without_cut_ends(segments)
+        is_settled = len(inner) > MAX_SEGMENTS or not any(added)
+        if len(inner) > 2 and is_settled and (drift := _drift(track, verdict)):
             return drift
         if not any(added):
             break
