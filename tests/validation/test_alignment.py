@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,3 +126,75 @@ def test_each_fault_is_named_with_its_numbers(name: str) -> None:
     scene = make()
     verdict = judge(scene, difference=scene.frame_count - len(scene._made), rate=25.0)
     assert _describe(verdict) == expected
+    assert scene.spent <= 1500, "no fault may cost more frames than docs/validation.md says"
+
+
+CLEAN: dict[str, Callable[[int], Scene]] = {
+    # name: scene by seed; what is in place must be called so
+    "moving": lambda seed: Scene(FRAMES, seed=seed, step=0.1),
+    "hardly moving": lambda seed: Scene(FRAMES, seed=seed, step=0.001),
+    "still": lambda seed: Scene(FRAMES, seed=seed, step=0.0),
+    "still for a while": lambda seed: Scene(FRAMES, seed=seed, still=range(60, 160)),
+    "still at the end": lambda seed: Scene(FRAMES, seed=seed, still=range(100, LENGTH)),
+    "still, and the video's end cut": lambda seed: Scene(FRAMES, video=FRAMES[:-60], seed=seed, step=0.0),
+    "one sample": lambda seed: Scene(FRAMES, seed=seed, deep=1),
+    "two frames": lambda seed: Scene(FRAMES[:2], video=FRAMES[:2], seed=seed),
+    # a still scene hides every shift: nothing may be claimed
+    "still and shifted": lambda seed: Scene(_at_rate(1, 3), seed=seed, step=0.0),
+    "still and drifting": lambda seed: Scene(_at_rate(1.1), seed=seed, step=0.0),
+}
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_no_fault_is_named_without_evidence(name: str) -> None:
+    for seed in range(8):
+        scene = CLEAN[name](seed)
+        verdict = judge(scene, difference=scene.frame_count - len(scene._made), rate=25.0)
+        assert (verdict.kind, verdict.frames) == ("aligned", [])
+        if name.startswith(("still and", "still, and", "hardly")) or name == "still":
+            assert not verdict.identifiable
+
+
+class _Encoded(Scene):
+    """Stored samples differ from the frames that they were made of, as after re-encoding: more in some frames."""
+
+    tolerance, noise = 4.0, 0.02
+
+    def __init__(self, source: Ints, *, level: float, seed: int, **options: Any) -> None:
+        super().__init__(source, seed=seed, **options)
+        self._level = level * np.random.default_rng(seed).uniform(0.6, 1.6, len(self._shown))
+
+    def distances(self, samples: Sequence[int], shifts: Sequence[int]) -> Ints:
+        table = super().distances(samples, shifts)
+        for i, s in enumerate(samples):
+            for j, k in enumerate(shifts):
+                if 0 <= (frame := self.frames[s] + k) < self.frame_count:
+                    table[i, j] += self._level[frame]
+        return table
+
+
+@pytest.mark.parametrize("step", [0.0, 0.01, 1.0])
+@pytest.mark.parametrize("level", [0.2, 0.6, 1.5])
+def test_another_encoding_is_no_fault(level: float, step: float) -> None:
+    for seed in range(8):
+        assert judge(_Encoded(FRAMES, level=level, seed=seed, step=step), rate=25.0).kind == "aligned"
+
+
+ENCODED: dict[str, tuple[Ints, str]] = {
+    "shifted": (_at_rate(1, 2), "shifted +2 +2"),
+    "drifting": (_at_rate(1 + 12 / 239), "drifting +0 +12"),
+    "a frame lost": (_without(100), "jumping 100..100:+0+1"),
+}
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_a_fault_shows_through_another_encoding(name: str) -> None:
+    source, expected = ENCODED[name]
+    assert _describe(judge(_Encoded(source, level=0.2, seed=0, step=1.0), rate=25.0)) == expected
+
+
+@pytest.mark.parametrize("deep", [4, 8, 32])
+@pytest.mark.parametrize("place", [2, 60, 119, 231])
+def test_a_lost_frame_is_found_wherever_it_was(place: int, deep: int) -> None:
+    scene = Scene(_without(place), deep=deep, seed=place)
+    assert _describe(judge(scene)) == f"jumping {place}..{place}:+0+1"

@@ -76,7 +76,8 @@ def _off(curves: Curves, samples: list[int]) -> list[int]:
     is_better = (best + noise < 0.5 * own) & (best + _CLEAR * noise <= own)
     off = ~(own <= tolerance) | is_better
     # a frame that the video does not have is no evidence, unless the sample fits elsewhere as well as the others do
-    off &= ~np.isnan(here) | (best <= (curves.limit if (own <= tolerance).any() else -np.inf))
+    limit = curves.limit if (own <= tolerance).any() else -np.inf
+    off &= ~np.isnan(here) | ((best <= limit) & [curves.is_sharp(s, _CLEAR) for s in samples])
     return np.flatnonzero(off).tolist()
 
 

@@ -95,6 +95,11 @@ class Curves:
         known = {k: d for k, d in self._known.get(sample, {}).items() if not np.isnan(d)}
         return min(known, key=lambda k: (known[k], abs(k))) if known else None
 
+    def is_sharp(self, sample: int, clear: float) -> bool:
+        """Whether any known frame fits worse than the best by `clear` noises; in a still scene all fit alike."""
+        known = [d for d in self._known.get(sample, {}).values() if not np.isnan(d)]
+        return bool(known) and max(known) - min(known) >= clear * self.noise
+
     def fits(self, sample: int) -> frozenset[int]:
         """Every known k that agrees within the tolerance, and about as well as the best."""
         if (best := self.best(sample)) is None:
