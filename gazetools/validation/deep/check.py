@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gazetools.video import VideoReader
 
 _CODES_OF_CHANGES = {"swapped": "people-swapped", "mirrored": "content-mirrored", "flipped": "content-flipped"}
+_ROUNDED_FRAMES = 0.6  # by which k at an end of a drift may be off, so that its speed names a mistake of rate
 _UNASKED_FRAMES = 8
 """Fingerprints compared without `--deep` where the video is not the recorded file: its content may still be equal."""
 
@@ -190,7 +191,7 @@ def _drift_text(subject: Subject, verdict: Verdict) -> str:
     text = f"they drift, from k = {low:+d} frames at frame {first} to k = {high:+d} at frame {last}"
     if last > first and subject.video is not None:
         ratio = 1 / max(verdict.speed, 1e-6)
-        within = 1.5 * ratio * ratio / (last - first)
+        within = _ROUNDED_FRAMES * ratio * ratio / (last - first)
         text += f"; each map is {verdict.speed:.4g} frames of the video after the one before"
         if mistake := mistake_of(ratio, within=within, rate=float(subject.video.rate)):
             text += f", as where {mistake}"
@@ -203,9 +204,11 @@ def _jump_text(jump: Jump) -> str:
     if jump.last - jump.first > 1:
         where = f"from a frame in {jump.first}..{jump.last} on"
     size = abs(jump.after - jump.before)
-    frames = "1 frame is" if size == 1 else f"{size} frames are"
-    lost = f"{frames} missing among the maps" if jump.after > jump.before else f"{frames} missing in the video"
-    return f"{where} k = {jump.after:+d} instead of {jump.before:+d}: {lost}, or twice on the other side"
+    frames, one = (f"{size} frame{'s' if size > 1 else ''}", "one twice" if size == 1 else f"{size} more")
+    cause = f"the video lost {frames} there, or the maps have {one}"
+    if jump.after > jump.before:
+        cause = f"{frames} left out when the maps were made, or the video has {one}"
+    return f"{where} k = {jump.after:+d} instead of {jump.before:+d}: {cause}"
 
 
 def _short(sums: dict[str, str]) -> str:
