@@ -113,7 +113,7 @@ CATALOGUE: dict[str, Code] = {
         "Make the heatmaps from this very file; counts that a container declares are not counts of decoded frames.",
     ),
     "rate-mismatch": _error(
-        "The row count fits the video at another rate, such as 30 taken for 29.97 or 8 for 8.56.",
+        "The row count fits the video at another rate, such as 30 taken for 29.97, or half of it; a cut is none.",
         _BY_TIMES,
     ),
     "pts-shifted": _error(
@@ -122,6 +122,11 @@ CATALOGUE: dict[str, Code] = {
     "pts-drift": _error(
         "The rows' times run faster or slower than the video's, so that they drift apart over the length.",
         "Take the times from the container (pts), never from a nominal rate; extract again.",
+    ),
+    "pts-jumps": _error(
+        "From some frame on the rows carry the times of frames further on or back: frames were lost or added amid the "
+        "video.",
+        _EXTRACT,
     ),
     "pts-mismatch": _error("Rows carry times that their frames in the video do not have.", _EXTRACT),
     "pts-not-ascending": _error("Times go backwards, repeat, or are not finite.", _EXTRACT),
@@ -135,6 +140,10 @@ CATALOGUE: dict[str, Code] = {
     "rows-without-frame": _error("Rows name frames that were not processed.", _EXTRACT),
     "rows-without-track": _error("Rows name people that the store does not list.", _EXTRACT),
     "video-missing": _warning("No video of this id below --videos.", "Check the root; ids are paths below it."),
+    "videos-without-heatmaps": _warning(
+        "Videos below --videos that no heatmaps are of; training would take zeros for them.",
+        "Extract and pack them, or move them out of the folder.",
+    ),
     "video-case-differs": _warning(
         "The video's name differs from the id in upper and lower case.", "Rename one of them."
     ),
@@ -166,8 +175,14 @@ CATALOGUE: dict[str, Code] = {
         "Extract again from this very file; look for a cut beginning, another decoder, or counting from 1.",
     ),
     "content-drifts": _error(
-        "The shift grows over the length: frames were taken at another rate than they have.",
+        "The shift grows over the length, with k at its start and end: frames were taken at another rate than they "
+        "have.",
         _BY_TIMES,
+    ),
+    "content-jumps": _error(
+        "From some frame on maps or fingerprints fit frames further on or back than before it: frames were lost, added "
+        "or cut out amid the video or the maps.",
+        "Extract again from this very file; look for frames that a recorder or a converter dropped.",
     ),
     "content-mirrored": _error("Left and right are exchanged.", "Flip video and maps alike, then make it again."),
     "content-flipped": _error("Top and bottom are exchanged.", "Store row 0 as the top row; make it again."),
@@ -176,6 +191,10 @@ CATALOGUE: dict[str, Code] = {
     ),
     "people-swapped": _error(
         "Maps belong to other people of the frame.", "Check the track ids of the boxes, then extract again."
+    ),
+    "people-unstated": _warning(
+        "The maps are those of one person, while the box file has several and --people does not say whose they are.",
+        "Give --people ID, as in the message.",
     ),
     "maps-differ": _error(
         "The recorded model computes other maps, for these frames and for those around them.",

@@ -32,6 +32,8 @@ class Collection:
     subjects: list[Subject] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     """Findings about the folder itself."""
+    is_one_file: bool = False
+    """Whether the path is one file of heatmaps instead of a folder."""
 
     def add(self, subject: Subject) -> None:
         """Add a video; an id that can't be one is reported."""
@@ -73,10 +75,10 @@ def _single(path: Path) -> Collection:
     if suffix == STORE_SUFFIX:
         sidecar = path.with_suffix(SIDECAR_SUFFIX)
         subject = Subject(kind="store", video_id=_id_of_single_store(path, sidecar), path=path, sidecar=sidecar)
-        return Collection(kind="store", root=path.parent, subjects=[subject])
+        return Collection(kind="store", root=path.parent, subjects=[subject], is_one_file=True)
     if suffix in (".npz", ".npy"):
         subject = Subject(kind="foreign", video_id=path.stem, path=path)
-        return Collection(kind="foreign", root=path.parent, subjects=[subject])
+        return Collection(kind="foreign", root=path.parent, subjects=[subject], is_one_file=True)
     raise UsageError(f"{path} is no heatmap file (.h5, .npz, .npy).", hint="Pass a store, a dataset or a folder.")
 
 

@@ -92,9 +92,16 @@ def validate(
 
     findings = [*collection.findings, *finder.findings, *(f for one in collection.subjects for f in one.findings)]
     findings += compare(traits) + without_maps
+    lacking = 0
+    if not collection.is_one_file:
+        lacking, found = finder.without_heatmaps(subject.video_id for subject in collection.subjects)
+        findings += found
     findings += [] if further is None else further()
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
-    report = ValidationReport(findings=findings, summary=_summary(Path(path), collection, findings))
+    summary = _summary(Path(path), collection, findings)
+    if finder.root is not None:
+        summary["videos_without_heatmaps"] = lacking
+    report = ValidationReport(findings=findings, summary=summary)
     if options.html is not None:
         from gazetools.validation.page import write_html
 

@@ -21,10 +21,11 @@ from gazetools.schemas.findings import Finding
 from gazetools.schemas.heads import BoxFileOptions
 from gazetools.schemas.provenance import GROUND_TRUTH, Provenance
 from gazetools.validation.catalogue import finding
+from gazetools.validation.verdict import Verdict
 
 if TYPE_CHECKING:
     from gazetools.annotations.segment import Segment
-    from gazetools.gazemodels.gazelle.model import GazelleModel
+    from gazetools.gazemodels import GazeModel
 
 Kind = Literal["store", "dataset", "foreign"]
 Ints = npt.NDArray[np.int64]
@@ -105,11 +106,13 @@ class DeepCheck:
     """Settings of `--deep`, with the model loaded; `frames` are sampled per video."""
 
     frames: int
-    model: GazelleModel | None = None
+    model: GazeModel | None = None
     heads: str | None = None
     """`file:PATH` or `whole`, for heatmaps that have no head boxes of their own."""
     box_files: BoxFileOptions = field(default_factory=BoxFileOptions)
     """How the box file is read."""
+    people: str | None = None
+    """Whose maps the heatmaps are, of the people of `heads`, in the words of `PackOptions.people`; None: not stated."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """One forward pass at a time."""
 
@@ -142,6 +145,8 @@ class Subject:
     """Rows of a dataset whose head boxes are stored with it."""
     video: VideoTruth | None = None
     deep: DeepCheck | None = None
+    content: Verdict | None = None
+    """How the content lies against the video's frames; None where it was not compared."""
     clips: list[Segment] = field(default_factory=list)
     """Annotated actions of this video."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -194,6 +199,7 @@ class Subject:
         """Drop everything but identity and findings, so that memory does not grow with the number of videos."""
         self.provenance = self.stats = self.columns = self.video = None
         self.valid = self.inout = self.pts_seconds = self.fingerprint_index = self.fingerprints = None
+        self.content = None
         self.samples, self.clips = [], []
 
     def frames_of_rows(self, rows: npt.NDArray[Any]) -> list[int]:
@@ -202,3 +208,13 @@ class Subject:
         if self.columns is not None:
             chosen = np.unique(self.columns.row_frame[chosen])
         return [int(frame) for frame in chosen]
+
+
+def stated_frames(subject: Subject) -> int | None:
+    """Number of decoded frames that the heatmaps say the video has; None where their rows are not its frames."""
+    if subject.columns is not None:
+        return subject.provenance.video.frame_count if subject.provenance else len(subject.columns.frame_index)
+    options = subject.options
+    if options is None or (options.align == "video" and options.fps is None):
+        return subject.count
+    return None

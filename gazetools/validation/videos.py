@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from gazetools.validation.subject import Subject, VideoTruth
 if TYPE_CHECKING:
     from gazetools.video import VideoReader
 
+_NAMED = 5  # videos without heatmaps that are named; all are counted
+
 
 class VideoFinder:
     """Videos by id below a root (UsageError where it does not exist); without one, those that the provenance names."""
@@ -27,6 +30,8 @@ class VideoFinder:
         """Unusable entries in the takes.json of an Ego-Exo4D root."""
         self._by_id: dict[str, Path] = {}
         self._folded: dict[str, Path] = {}
+        self._exo: dict[str, Path] | None = None
+        """Exocentric videos of an Ego-Exo4D root; None for any other folder."""
         if root is None:
             return
         if not root.exists():
@@ -45,6 +50,7 @@ class VideoFinder:
 
     def _add_takes(self, root: Path) -> None:
         """Add the ids `take/camera`, and findings for entries and cameras that can't be used."""
+        self._exo = {}
         try:
             takes, unusable = read_takes(root)
         except UsageError as error:
@@ -58,6 +64,8 @@ class VideoFinder:
                     self.findings.append(finding("take-unusable", f"{camera.problem}.", video_id=video_id))
                 elif camera.path is not None:
                     self._by_id[video_id] = camera.path
+                    if not camera.is_ego:
+                        self._exo[video_id] = camera.path
 
     def find(self, subject: Subject) -> Path | None:
         """The subject's video, or None; a video that is missing below the root is reported."""
@@ -72,6 +80,29 @@ class VideoFinder:
             return path
         subject.report("video-missing", f"{self.root} has no video {subject.video_id!r}.")
         return None
+
+    def without_heatmaps(self, video_ids: Iterable[str]) -> tuple[int, list[Finding]]:
+        """Number of videos of the folder that none of `video_ids` names, and one finding about them.
+
+        An Ego-Exo4D root is wider than what `extract` takes of it: its exocentric videos are counted, and the finding
+        is about cameras that other takes have heatmaps of, in takes that have heatmaps.
+        """
+        if self.root is None or self.root.is_file():
+            return 0, []
+        ids = set(video_ids)
+        found = {path for name in ids if (path := self._by_id.get(name) or self._folded.get(name.casefold()))}
+        listed = self._by_id if self._exo is None else self._exo
+        lacking = [name for name, path in listed.items() if path not in found]
+        missed = lacking
+        if self._exo is not None:
+            takes, cameras = ({name.rsplit("/", 1)[part] for name in ids if "/" in name} for part in (0, -1))
+            missed = [n for n in lacking if n.rsplit("/", 1)[0] in takes and n.rsplit("/", 1)[-1] in cameras]
+        if not missed:
+            return len(lacking), []
+        names = ", ".join(repr(name) for name in missed[:_NAMED])
+        more = f" and {len(missed) - _NAMED} more" if len(missed) > _NAMED else ""
+        message = f"{len(missed)} of {len(listed)} videos below {self.root} have no heatmaps: {names}{more}."
+        return len(lacking), [finding("videos-without-heatmaps", message)]
 
 
 def open_video(subject: Subject, path: Path) -> VideoReader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from gazetools.schemas.findings import Finding
-from gazetools.validation.checks import frozen, origin, sync, time, values, video
+from gazetools.validation.checks import counts, frozen, origin, sync, time, values, video
 from gazetools.validation.checks.annotations import check_coverage
 from gazetools.validation.deep.check import check_deep
 from gazetools.validation.subject import Subject
@@ -32,6 +32,7 @@ CHECKS: list[Check] = [
     origin.check_people,
     sync.check_sync,
     check_deep,  # needs the findings about the video's identity
+    counts.check_count,  # after the content, which tells a cut from another rate
     check_coverage,
 ]
 """A check from outside is appended here, and its codes are added to `catalogue.CATALOGUE`."""
