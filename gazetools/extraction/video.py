@@ -11,6 +11,7 @@ from pathlib import Path
 from gazetools.extraction.detected import detected_boxes
 from gazetools.extraction.disk import check_space_for_video
 from gazetools.extraction.inputs import VideoItem
+from gazetools.extraction.notes import note_of_lost, notes_at_opening
 from gazetools.extraction.origin import build_provenance, options_key
 from gazetools.extraction.pieces import VideoTally, make_pieces
 from gazetools.extraction.tasks import Task
@@ -39,6 +40,7 @@ class StoreWrite:
     tally: VideoTally
     provenance: Provenance
     resumed_frames: int
+    notes: list[str]
     began: float
     """`time.monotonic()` at the start of the task."""
     held: ExitStack
@@ -75,6 +77,7 @@ class StoreWrite:
             head_counts=heads.counts,
             resumed_frames=self.resumed_frames,
             seconds=round(time.monotonic() - self.began, 3),
+            notes=self.notes,
         )
 
 
@@ -117,6 +120,9 @@ def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) 
         held.enter_context(attempted(store, item.video_id, "whole", key=key, finished=pieces.finished))
         with open_video(tools, item, head_files, pieces, key) as video, hashing(item.path) as video_sha256:
             tally = _make_missing(tools, video, range(len(video.parts)), name=item.video_id, ahead=ahead)
+            lost = note_of_lost(sorted(tally.lost_frames))
+            for note in lost:
+                tools.progress.say(f"{item.video_id}: {note}")
             with tools.clock.stage("join"):
                 provenance = build_provenance(tools, video, tally, video_sha256=video_sha256())
         return StoreWrite(
@@ -126,6 +132,7 @@ def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) 
             provenance=provenance,
             # the pieces that this join took over were made by the other shares of the same run
             resumed_frames=part.resumed_frames if part else tally.resumed_frames,
+            notes=notes_at_opening(video.source) + lost,
             began=began,
             held=held.pop_all(),
         )

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.schemas.video import Remark
+
 NO_PTS = -(2**63)
 """FFmpeg's AV_NOPTS_VALUE: the packet carries no time."""
 
@@ -37,6 +39,8 @@ class PacketTable:
     """End of the stream as the container states it, None where it does not."""
     stopped: str | None
     """Why demuxing ended before the end of the file, None if it did not."""
+    empty_chunks: int = 0
+    """Chunks without data that the file has in addition to these packets (AVI: frames that the recorder dropped)."""
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -52,7 +56,7 @@ class FrameIndex:
 
     packets: PacketTable
     pts: Int64
-    """[T] presentation times of the decoded frames in ticks, ascending."""
+    """[T] presentation times that the decoded frames carry, in ticks, ascending; frames are found by them."""
     packet_of_frame: Int64
     """[T] position of the frame's packet; 0 where ordinal."""
     frame_of_packet: Int64
@@ -70,6 +74,15 @@ class FrameIndex:
     ignored_pts: frozenset[int] = frozenset()
     """Times of packets at the ends of the stream whose frames cannot be decoded and are not counted."""
     damage: tuple[str, ...] = ()
+    slots: Int64 | None = None
+    """[T] true times in ticks where `pts` are guesses of the demuxer (AVI, which stores none): the chunks' places."""
+    remarks: tuple[Remark, ...] = ()
+    """What is worth telling about a file that can be used."""
+
+    @property
+    def ticks(self) -> Int64:
+        """[T] presentation times of the frames in ticks, ascending."""
+        return self.pts if self.slots is None else self.slots
 
     @property
     def counted_by(self) -> str:
@@ -138,8 +151,10 @@ def damage_of_table(
     expected = table.listed
     if expected is None and declared is not None and container in {"avi", "flv", "asf"}:
         expected = declared
-    if expected is not None and len(table) < expected:
-        reasons.append(f"truncated: the container lists {expected} frames, {len(table)} of them are in the file")
+    there = len(table) + table.empty_chunks
+    if expected is not None and there < expected:
+        empty = f" ({table.empty_chunks} of them empty)" if table.empty_chunks else ""
+        reasons.append(f"truncated: the container lists {expected} frames, {there} of them are in the file{empty}")
     if "matroska" in container.split(",") and table.promised_end_seconds is not None and len(table) > 1:
         times = np.sort(table.pts[table.pts != NO_PTS]) * float(time_base)
         # The end counts from time 0 or from the first frame, by writer; one frame may be long.
@@ -163,9 +178,16 @@ def needs_decoding(table: PacketTable, *, container: str, reorder_depth: int) ->
 
 
 def index_from_packets(
-    table: PacketTable, *, dropped_packets: npt.NDArray[np.bool_] | None = None, damage: tuple[str, ...] = ()
+    table: PacketTable,
+    *,
+    dropped_packets: npt.NDArray[np.bool_] | None = None,
+    damage: tuple[str, ...] = (),
+    by_slots: bool = False,
 ) -> FrameIndex:
-    """The index of a stream whose packets carry unique times; `dropped_packets` [P] have no decodable frame."""
+    """The index of a stream whose packets carry unique times; `dropped_packets` [P] have no decodable frame.
+
+    `by_slots`: the times of packets are guesses (AVI); the i-th frame shown has the time slot of the i-th packet.
+    """
     shown = (table.size > 0) & ~table.discard
     dropped = np.zeros(len(table), np.bool_) if dropped_packets is None else dropped_packets
     ignored = frozenset(table.pts[shown & dropped].tolist())
@@ -190,6 +212,7 @@ def index_from_packets(
         key_of_frame=key_of_frame.astype(np.int64),
         ignored_pts=ignored,
         damage=damage,
+        slots=np.sort(table.dts[packet_of_frame]) if by_slots else None,
     )
 
 

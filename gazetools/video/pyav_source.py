@@ -38,6 +38,31 @@ class PyavSource:
             follows = 0 < int(run[0]) - self._last_delivered <= _SEEK_COST_PACKETS
             yield from self._run(run, drain=not follows, skip=skip)
 
+    def sound_frames(self, wanted: Sequence[int], lost: set[int]) -> Iterator[tuple[int, Any]]:
+        """As `frames`, without those that can't be decoded: their indices are added to `lost`.
+
+        Where the same packet costs a second frame, everything that is decoded after it until the next keyframe is
+        lost: it refers to the broken picture.
+        """
+        rest, last_bad = [int(frame) for frame in wanted], -1
+        while rest:
+            done = 0
+            try:
+                for pair in self.frames(rest):
+                    done += 1
+                    yield pair
+                return
+            except VideoError as error:
+                failed, bad = rest[done], error.details.get("packet")
+                gone = {failed}
+                if bad is not None and bad == last_bad:
+                    own = np.array(rest[done:], np.int64)
+                    same = self.index.key_of_frame[own] == self.index.key_of_frame[failed]
+                    gone |= set(own[same & (self.index.packet_of_frame[own] >= bad)].tolist())
+                last_bad = -1 if bad is None else int(bad)
+                lost |= gone
+                rest = [frame for frame in rest[done:] if frame not in gone]
+
     def _runs(self, wanted: Sequence[int]) -> Iterator[Sequence[int]]:
         """Cut `wanted` where seeking is cheaper than decoding on."""
         if self.index.ordinal or (isinstance(wanted, range) and wanted.step == 1):
@@ -112,4 +137,5 @@ class PyavSource:
             hint="The file is damaged there; copy or download it again, or leave that part out.",
             path=str(self._path),
             frame_index=fault.frame_index,
+            packet=fault.packet,
         )

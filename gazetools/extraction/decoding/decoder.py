@@ -73,7 +73,7 @@ class Decoder(Closing):
         self._opening = None
         with suppress(DecoderDied):
             first = None if read_ahead is None else asdict(read_ahead)
-            self._next.ask(do="open", path=str(path), threads=self.settings.threads, read_ahead=first)
+            self._next.ask_to_open(path, read_ahead=first)
             self._opening = path
 
     def declared(self, path: Path) -> Declared | None:
