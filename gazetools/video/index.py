@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.schemas.video import Remark
+from gazetools.video.mpeg4 import LONGEST, uncoded_test
 
 NO_PTS = -(2**63)
 """FFmpeg's AV_NOPTS_VALUE: the packet carries no time."""
@@ -30,7 +32,7 @@ class PacketTable:
     """Bytes of payload; packets of 0 bytes hold no picture and are never decoded."""
     key: npt.NDArray[np.bool_]
     discard: npt.NDArray[np.bool_]
-    """Whether the packet is decoded as a reference but not shown (edit lists)."""
+    """Whether the packet is fed to the decoder and gives no frame: hidden by an edit list, or without a picture."""
     corrupt: npt.NDArray[np.bool_]
     """Whether the demuxer says that part of the packet is missing from the file."""
     listed: int | None
@@ -41,6 +43,8 @@ class PacketTable:
     """Why demuxing ended before the end of the file, None if it did not."""
     empty_chunks: int = 0
     """Chunks without data that the file has in addition to these packets (AVI: frames that the recorder dropped)."""
+    uncoded: int = 0
+    """Packets that hold no picture (MPEG-4: frames that are dropped, or equal to the one before)."""
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -108,12 +112,16 @@ def demux_packets(av: Any, container: Any, stream: Any) -> PacketTable:
     """Read the packets of `stream` to the end of the file without decoding any."""
     rows: list[tuple[int, int, int, bool, bool, bool]] = []
     stopped = None
+    is_uncoded, uncoded = _uncoded_test(stream), 0
     try:
         for packet in container.demux(stream):
             if is_flush(packet):
                 continue
             pts, dts = (NO_PTS if time is None else time for time in (packet.pts, packet.dts))
-            rows.append((pts, dts, packet.size, packet.is_keyframe, packet.is_discard, packet.is_corrupt))
+            hidden = packet.is_discard
+            if is_uncoded is not None and 0 < packet.size <= LONGEST and is_uncoded(bytes(packet)):
+                hidden, uncoded = True, uncoded + 1
+            rows.append((pts, dts, packet.size, packet.is_keyframe, hidden, packet.is_corrupt))
     except av.error.FFmpegError as error:
         stopped = str(getattr(error, "strerror", None) or error)
     # Only MP4's own table lists every packet; it does so after edit lists too, where the declared count does not.
@@ -133,7 +141,20 @@ def demux_packets(av: Any, container: Any, stream: Any) -> PacketTable:
         listed=listed,
         promised_end_seconds=int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None,
         stopped=stopped,
+        uncoded=uncoded,
     )
+
+
+def _uncoded_test(stream: Any) -> Callable[[bytes], bool] | None:
+    """A test for packets without a picture; None for codecs that have none.
+
+    With B-frames there may be such packets in place of pictures that are packed into the packet before (DivX): then
+    everything is decoded once, and frames are counted as they come.
+    """
+    context = stream.codec_context
+    if context.name != "mpeg4" or context.has_b_frames:
+        return None
+    return uncoded_test(bytes(context.extradata or b""))
 
 
 def is_flush(packet: Any) -> bool:

@@ -97,8 +97,8 @@ def _with_remarks(info: VideoInfo, index: FrameIndex, fault: str | None) -> Fram
     """The index with what is worth telling about the file."""
     seconds = index.ticks * info.time_base.numerator / info.time_base.denominator
     gaps = gap_remark(seconds, fault)
-    if empty := index.packets.empty_chunks:
-        chunks = f"{empty} of its {len(index.packets) + empty} chunks are empty"
+    if empty := index.packets.empty_chunks + index.packets.uncoded:
+        chunks = f"{empty} of its {len(index.packets) + index.packets.empty_chunks} chunks hold no picture"
         text = f"{chunks}: the recorder dropped frames there; all others keep their times"
         after = () if gaps is None else gaps.frames
         return replace(index, remarks=(Remark(code="video-empty-chunks", text=text, frames=after),))

@@ -41,27 +41,32 @@ class PyavSource:
     def sound_frames(self, wanted: Sequence[int], lost: set[int]) -> Iterator[tuple[int, Any]]:
         """As `frames`, without those that can't be decoded: their indices are added to `lost`.
 
-        Where the same packet costs a second frame, everything that is decoded after it until the next keyframe is
-        lost: it refers to the broken picture.
+        A broken packet costs its own frame. Where it stays in the way, others refer to it: then those decoded before it
+        are delivered, and the others up to the next keyframe are lost.
         """
-        rest, last_bad = [int(frame) for frame in wanted], -1
-        while rest:
+        rest = np.array(wanted, np.int64)
+        known_bad = -1
+        while len(rest):
             done = 0
             try:
-                for pair in self.frames(rest):
+                for pair in self.frames(rest.tolist()):
                     done += 1
                     yield pair
                 return
             except VideoError as error:
-                failed, bad = rest[done], error.details.get("packet")
-                gone = {failed}
-                if bad is not None and bad == last_bad:
-                    own = np.array(rest[done:], np.int64)
-                    same = self.index.key_of_frame[own] == self.index.key_of_frame[failed]
-                    gone |= set(own[same & (self.index.packet_of_frame[own] >= bad)].tolist())
-                last_bad = -1 if bad is None else int(bad)
-                lost |= gone
-                rest = [frame for frame in rest[done:] if frame not in gone]
+                rest, failed, found = rest[done:], int(rest[done]), error.details.get("packet")
+            bad = -1 if found is None else int(found)
+            own = rest == (failed if bad < 0 else int(self.index.frame_of_packet[bad]))
+            if bad >= 0 and (bad == known_bad or not own.any()):
+                own = self.index.key_of_frame[rest] == self.index.key_of_frame[failed]
+                before = own & (self.index.packet_of_frame[rest] < bad)
+                if before.all():  # the packet is needed for none of them, and yet they fail
+                    own, before = rest == failed, np.zeros(len(rest), np.bool_)
+                yield from self.sound_frames(rest[before].tolist(), lost)
+                lost |= set(rest[own & ~before].tolist())
+            else:
+                lost |= set(rest[own].tolist())
+            rest, known_bad = rest[~own], bad
 
     def _runs(self, wanted: Sequence[int]) -> Iterator[Sequence[int]]:
         """Cut `wanted` where seeking is cheaper than decoding on."""

@@ -197,12 +197,13 @@ class VideoReader(Closing):
     @property
     def packet_count(self) -> int:
         """Number of packets with a picture in the file, hidden and undecodable ones included."""
-        return int((self.frame_index.packets.size > 0).sum())
+        return int((self.frame_index.packets.size > 0).sum()) - self.frame_index.packets.uncoded
 
     @property
     def hidden_packet_count(self) -> int:
         """Number of packets that are decoded as references but not shown (edit lists)."""
-        return int(((self.frame_index.packets.size > 0) & self.frame_index.packets.discard).sum())
+        packets = self.frame_index.packets
+        return int(((packets.size > 0) & packets.discard).sum()) - packets.uncoded
 
     def _rgb(self, wanted: Sequence[int], lost: set[int] | None = None) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
         """The frames `wanted`; with `lost`, those that can't be decoded are left out and added to it."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _PACKET_ARRAYS = ("pts", "dts", "size", "key", "discard", "corrupt")
 _INDEX_ARRAYS = ("pts", "packet_of_frame", "frame_of_packet", "key_packets", "key_of_frame")
-_PACKET_FACTS = ("listed", "promised_end_seconds", "stopped", "empty_chunks")
+_PACKET_FACTS = ("listed", "promised_end_seconds", "stopped", "empty_chunks", "uncoded")
 _INDEX_FACTS = ("ordinal", "frames_have_pts", "preroll")
 _SLOTS = "slots"
 """Present where the packets' own times are guesses."""
