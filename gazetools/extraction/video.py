@@ -17,9 +17,13 @@ from gazetools.extraction.pieces import VideoTally, make_pieces
 from gazetools.extraction.tasks import Task
 from gazetools.extraction.work import VideoWork, WorkerTools, open_video
 from gazetools.heads.spec import heads_digest, track_roles
-from gazetools.schemas.errors import UsageError
+from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.extract import ItemResult
 from gazetools.schemas.provenance import Provenance
+from gazetools.schemas.store import STORE_SUFFIX
+from gazetools.schemas.video import HDR_TRANSFERS
+from gazetools.schemas.video_id import path_of_id
+from gazetools.store import open_store
 from gazetools.store.attempts import attempted
 from gazetools.store.listing import is_complete
 from gazetools.store.lock import locked
@@ -151,7 +155,7 @@ def _head_files(tools: WorkerTools, item: VideoItem) -> dict[str, Path] | None:
 def _already_done(tools: WorkerTools, item: VideoItem, key: str) -> ItemResult | None:
     """The result of an earlier run; UsageError where it was made otherwise and may not be replaced."""
     done = is_complete(tools.store, item.video_id)
-    if not done or (tools.options.overwrite and done.options_key != key):
+    if not done or (tools.options.overwrite and (done.options_key != key or _saw_raw_hdr(tools, item))):
         return None
     if done.options_key != key:
         raise UsageError(
@@ -166,6 +170,18 @@ def _already_done(tools: WorkerTools, item: VideoItem, key: str) -> ItemResult |
         rows=done.rows,
         frames_without_people=done.frames_without_people,
     )
+
+
+def _saw_raw_hdr(tools: WorkerTools, item: VideoItem) -> bool:
+    """Whether a version without tone mapping made the finished store file of an HDR video: keys do not tell."""
+    try:
+        with open_store(path_of_id(tools.store, item.video_id, STORE_SUFFIX)) as store:
+            if store.provenance.video.tone_mapping is not None:
+                return False
+    except DataFileError:
+        return False
+    declared = tools.decoder.declared(item.path)
+    return tools.options.hdr == "tonemap" and declared is not None and declared.transfer in HDR_TRANSFERS
 
 
 def _make_missing(tools: WorkerTools, video: VideoWork, numbers: range, *, name: str, ahead: Path | None) -> VideoTally:

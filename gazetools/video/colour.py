@@ -81,11 +81,14 @@ def describe_colour(
     return _MATRICES[colorspace], "tagged", named_range
 
 
-def describe_light(frame: Any, context: Any) -> tuple[str, str]:
-    """(transfer, primaries) of a stream by FFmpeg's names, `unspecified` without a tag, from a frame or its decoder."""
+def describe_light(*sources: Any) -> tuple[str, str]:
+    """(transfer, primaries) by FFmpeg's names, `unspecified` without a tag; the first source that has one counts.
+
+    Sources are a frame and its decoder.
+    """
     found = []
     for name, names in (("color_trc", _TRANSFERS), ("color_primaries", _PRIMARIES)):
-        numbers = [int(getattr(source, name, 2)) for source in (frame, context)]
+        numbers = [int(getattr(source, name, 2)) for source in sources]
         number = next((number for number in numbers if number not in _UNSPECIFIED), 2)
         found.append("unspecified" if number in _UNSPECIFIED else names.get(number, f"number {number}"))
     return found[0], found[1]

@@ -95,13 +95,14 @@ def _has_slots(info: VideoInfo, table: PacketTable) -> bool:
 
 def _with_remarks(info: VideoInfo, index: FrameIndex, fault: str | None) -> FrameIndex:
     """The index with what is worth telling about the file."""
-    seconds = index.ticks * info.time_base.numerator / info.time_base.denominator
-    gaps = gap_remark(seconds, fault)
     if empty := index.packets.empty_chunks + index.packets.uncoded:
         chunks = f"{empty} of its {len(index.packets) + index.packets.empty_chunks} chunks hold no picture"
         text = f"{chunks}: the recorder dropped frames there; all others keep their times"
-        after = () if gaps is None else gaps.frames
-        return replace(index, remarks=(Remark(code="video-empty-chunks", text=text, frames=after),))
+        steps = np.diff(index.ticks)
+        after = np.flatnonzero(steps > 1.5 * np.median(steps)) + 1 if len(steps) else steps
+        return replace(index, remarks=(Remark(code="video-empty-chunks", text=text, frames=tuple(after.tolist())),))
+    seconds = index.ticks * info.time_base.numerator / info.time_base.denominator
+    gaps = gap_remark(seconds, fault)
     return index if gaps is None else replace(index, remarks=(gaps,))
 
 

@@ -83,7 +83,7 @@ class Decoder(Closing):
             answer = self._present.answer(self.settings.timeout_seconds)
         except (DecoderDied, UsageError):
             return None
-        return Declared(**{name: answer[name] for name in ("frames", "pixels", "seconds")})
+        return Declared(**{name: answer[name] for name in ("frames", "pixels", "seconds", "transfer")})
 
     def estimate(self, path: Path) -> int:
         """Declared frames x pixels; by file size where the container can't be opened or declares none."""

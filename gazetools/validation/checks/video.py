@@ -39,7 +39,7 @@ def check_remarks(subject: Subject) -> Iterator[Finding]:
     """The file's structure is sound, and no chunk is empty."""
     for remark in subject.video.remarks if subject.video is not None else ():
         if remark.code != "video-gaps":  # `check_clock` finds more of them
-            yield subject.finding(remark.code, f"{subject.path.stem}: {remark.text}.", remark.frames)
+            yield subject.finding(remark.code, f"{subject.path.stem}: {remark.text}.", remark.frames or None)
 
 
 def check_colour(subject: Subject) -> Iterator[Finding]:
