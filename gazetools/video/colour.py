@@ -88,7 +88,7 @@ def describe_light(*sources: Any) -> tuple[str, str]:
     """
     found = []
     for name, names in (("color_trc", _TRANSFERS), ("color_primaries", _PRIMARIES)):
-        numbers = [int(getattr(source, name, 2)) for source in sources]
+        numbers = [int(getattr(source, name)) for source in sources]
         number = next((number for number in numbers if number not in _UNSPECIFIED), 2)
         found.append("unspecified" if number in _UNSPECIFIED else names.get(number, f"number {number}"))
     return found[0], found[1]

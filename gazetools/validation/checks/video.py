@@ -51,7 +51,7 @@ def check_colour(subject: Subject) -> Iterator[Finding]:
     tags = f"transfer {info.colour_transfer}, primaries {info.colour_primaries}"
     if info.colour_transfer in HDR_TRANSFERS:
         if stated is None or subject.is_ground_truth:
-            yield subject.finding("video-hdr", f"HDR ({tags}): were its heatmaps made from tone-mapped pictures?")
+            yield subject.finding("video-hdr", f"HDR ({tags}); gazetools reads it tone-mapped to SDR.")
         elif stated.tone_mapping in (None, "none"):
             how = "a version that did not know HDR" if stated.tone_mapping is None else "--hdr raw"
             yield subject.finding("video-hdr-raw", f"HDR ({tags}), and its maps were made by {how}.")
