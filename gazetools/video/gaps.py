@@ -12,13 +12,19 @@ GAP_PERIODS = 2.5
 _UNEVEN = 0.02
 """Share of a period by which frame distances must differ to count as variable rate (rounding to ms is less)."""
 _ROUNDING_SECONDS = 1.1e-3
-_REGULAR = 0.95
+_MOST_UNEVEN = 0.05
+"""Share of uneven distances up to which a stream counts as one of constant rate; one is allowed in any."""
 _NAMED = 5
 
 
 def uneven_steps(steps: npt.NDArray[np.float64], period: float) -> npt.NDArray[np.bool_]:
     """Which distances of frames differ from the `period` by more than rounding."""
     return np.abs(steps - period) > np.maximum(_UNEVEN * period, _ROUNDING_SECONDS)
+
+
+def has_one_rate(steps: npt.NDArray[np.float64], period: float) -> bool:
+    """Whether nearly all distances of frames are one `period`."""
+    return int(uneven_steps(steps, period).sum()) <= max(1, _MOST_UNEVEN * len(steps))
 
 
 def gap_remark(pts_seconds: npt.NDArray[np.float64], fault: str | None) -> Remark | None:
@@ -32,7 +38,10 @@ def gap_remark(pts_seconds: npt.NDArray[np.float64], fault: str | None) -> Remar
         return None
     period = float(np.median(steps))
     after = np.flatnonzero(steps > (1.5 if fault else GAP_PERIODS) * period) + 1
-    if not len(after) or (fault is None and float((~uneven_steps(steps, period)).mean()) < _REGULAR):
+    if not has_one_rate(steps, period):
+        text = f"frames may be lost: {fault}; its rate varies, so that no gap shows where"
+        return None if fault is None else Remark(code="video-frames-lost", text=text)
+    if not len(after):
         return None
     lost = int(np.round(steps[after - 1] / period - 1).sum()) if period > 0 else 0
     places = [f"{pts_seconds[i - 1]:.3f} to {pts_seconds[i]:.3f} s (before frame {i})" for i in after[:_NAMED].tolist()]

@@ -15,7 +15,10 @@ _MASKS = (1 << 7, 1 << 14, 1 << 21, 1 << 28, 1 << 35, 1 << 42, 1 << 49, 1 << 56)
 
 
 def structure_fault(path: Path) -> str | None:
-    """Where the elements of the file break off, or how many bytes it lacks; None where it is sound or unreadable."""
+    """Where the elements of the file break off, or how many bytes it lacks; None where it is sound or unreadable.
+
+    What follows the end of the segment is no part of the video.
+    """
     try:
         with path.open("rb") as file:
             return _fault(file, path.stat().st_size)
@@ -25,7 +28,7 @@ def structure_fault(path: Path) -> str | None:
 
 def _fault(file: BinaryIO, file_bytes: int) -> str | None:
     position, segment_end = 0, file_bytes
-    while position < file_bytes:
+    while position < min(file_bytes, segment_end):
         file.seek(position)
         header = file.read(12)
         id_bytes = 9 - header[0].bit_length()

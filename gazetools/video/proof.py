@@ -13,7 +13,7 @@ from gazetools.schemas.errors import VideoError
 from gazetools.schemas.video import Remark, VideoInfo
 from gazetools.video.avi import empty_chunks
 from gazetools.video.feed import fault_text
-from gazetools.video.gaps import gap_remark
+from gazetools.video.gaps import gap_remark, has_one_rate
 from gazetools.video.index import (
     NO_PTS,
     FrameIndex,
@@ -68,8 +68,9 @@ def _compared_with_file(path: Path, info: VideoInfo, table: PacketTable) -> tupl
     steps = np.diff(times)
     if "matroska" not in info.container.split(",") or len(steps) < 3 or steps.max() < 1.5 * np.median(steps):
         return table, None
-    if (fault := structure_fault(path)) is None:
-        return table, None
+    seconds = steps * float(info.time_base)
+    if (fault := structure_fault(path)) is None or not has_one_rate(seconds, float(np.median(seconds))):
+        return table, fault
     # What follows a hole refers to lost pictures until the next keyframe, and so do the pictures shown before that.
     corrupt, broken = table.corrupt.copy(), False
     latest, usual, key_pts = int(table.pts[0]), 1.5 * float(np.median(steps)), NO_PTS

@@ -146,6 +146,9 @@ def test_a_sound_matroska_file_has_no_fault(made: Path, tmp_path: Path) -> None:
         assert structure_fault(path) is None, path.name
         with VideoReader(path) as reader:
             assert [remark.code for remark in reader.remarks if remark.code != "video-gaps"] == []
+    padded = tmp_path / "padded.mkv"
+    padded.write_bytes((made / "h264_variable_rate.mkv").read_bytes() + bytes(5000))
+    assert structure_fault(padded) is None
     live = tmp_path / "live.mkv"
     encode(live, codec="mpeg4", frames=10, container_options={"live": "1"})
     assert structure_fault(live) is None  # sizes of segment and clusters are unknown
@@ -162,6 +165,7 @@ REGULAR = np.arange(40) / 25
         (np.delete(REGULAR, range(20, 24)), None, "video-gaps"),
         (np.delete(REGULAR, [20]), "it lacks 5 bytes", "video-frames-lost"),
         (np.cumsum(np.random.default_rng(0).uniform(0.01, 0.2, 40)), None, None),  # variable rate
+        (np.cumsum(np.random.default_rng(0).uniform(0.01, 0.2, 40)), "it lacks 5 bytes", "video-frames-lost"),
         (np.array([0.0, 9.0]), None, None),
         (REGULAR, "it lacks 5 bytes", None),
     ],
