@@ -78,6 +78,9 @@ def extract(
     with sigterm_as_interrupt(), TERMINAL.progress() as progress:
         report = engine.load().run(inputs, output, options, settings, progress)
     TERMINAL.result(report.model_dump(mode="json"), tables.extracted_videos(report, output))
+    for item in report.items:
+        for note in item.notes:
+            TERMINAL.show(f"[yellow]note[/] {escape(item.video_id)}: {escape(note)}")
     for item in report.failed:
         TERMINAL.show(f"[red]failed[/] {escape(item.video_id)}: {escape(item.reason or '')}")
     if profile and report.profile is not None:

@@ -202,6 +202,8 @@ def decode_settings(options: ExtractOptions) -> DecodeSettings:
         timeout_seconds=options.decode_timeout,
         memory_bytes=None if options.decode_memory is None else int(options.decode_memory * 2**30),
         threads=options.decode_threads,
+        hdr=options.hdr,
+        allow_damaged=options.allow_damaged,
     )
 
 

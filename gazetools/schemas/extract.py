@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from gazetools.schemas.base import Choices, StrictModel, matching
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, BoxFileOptions, DetectOptions, FirstRow
+from gazetools.schemas.video import HdrRule
 
 ENGINE_NAMES = Choices("local", "slurm", "ray")
 """Words of `ExtractOptions.engine`; their objects are in `gazetools.engines.registry`."""
@@ -88,8 +89,11 @@ class ExtractOptions(BoxFileOptions):
     """`auto`, `cpu`, `cuda` or `cuda:N`; several like cuda:0,cuda:1 give one worker process each."""
     batch_size: Annotated[int | Literal["auto"], _Run] = "auto"
     """`auto` or a number of frames."""
+    hdr: Annotated[HdrRule, _Video] = "tonemap"
+    """HDR video (PQ, HLG): `tonemap` to SDR (method bt2390, as `gazetools.video.hdr` describes it), `refuse` it, or
+    `raw`: its values as they are stored, which look washed out."""
     allow_damaged: Annotated[bool, _Run] = False
-    """Take what decodes of a broken file, instead of failing it."""
+    """Take all that decodes of a broken file, also behind a hole, instead of failing it; what is lost is recorded."""
     overwrite: Annotated[bool, _Run] = False
     """Replace results made with other options."""
     check_space: Annotated[bool, _Run] = True
@@ -166,6 +170,8 @@ class ExtractOptions(BoxFileOptions):
         """The options that shape the numbers or the choice of frames, for provenance and the options key."""
         names = ["people", "fps", "stride", "start", "end", "small_heads", "allow_damaged", "fill_gaps", "preprocess"]
         names += ["first_row"] if self.heads == "calib" else []
+        # a default that came later: without its name, keys and stores of before stay equal
+        names += ["hdr"] if self.hdr != "tonemap" else []
         return {**{name: getattr(self, name) for name in names}, **self.shaping_of_boxes()}
 
 
@@ -191,6 +197,8 @@ class ItemResult(StrictModel):
     resumed_frames: int = 0
     """Frames taken over from pieces of an earlier, interrupted run."""
     seconds: float = 0.0
+    notes: list[str] = Field(default_factory=list)
+    """What is worth telling about a video that was done: HDR, gaps in its clock, frames that can't be decoded."""
 
 
 class StageTimes(StrictModel):

@@ -29,6 +29,17 @@ class SourceVideo(StrictModel):
     colour_matrix: str
     colour_matrix_source: Literal["tagged", "assumed"]
     colour_range: Literal["limited", "full"]
+    colour_transfer: str | None = None
+    """FFmpeg's name of the transfer function; None in files of versions that did not record it (up to 0.2)."""
+    colour_primaries: str | None = None
+    """FFmpeg's name of the primaries; None as above."""
+    tone_mapping: str | None = None
+    """Method that made SDR of HDR, or `none`; None as above: those versions had none."""
+    remarks: list[str] = Field(default_factory=list)
+    """What is unusual about the file, such as damage that was allowed and gaps in its clock."""
+    lost_frames: list[tuple[int, int]] = Field(default_factory=list)
+    """Half-open ranges of wanted frames that can't be decoded; at most 200, `lost_frame_count` counts all."""
+    lost_frame_count: int = Field(default=0, ge=0)
     rate: str = Field(pattern=r"^\d+/\d+$")
     """Frames per second as a fraction, such as `30000/1001`."""
     declared_frame_count: int | None

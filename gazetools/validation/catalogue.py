@@ -166,6 +166,25 @@ CATALOGUE: dict[str, Code] = {
     "video-gaps": _note("Frames are missing in the video's clock.", _USE_PTS),
     "video-rate-varies": _note("Variable frame rate: frame index and time are not proportional.", _USE_PTS),
     "video-damaged": _warning("The video is incomplete or damaged.", "Get the video again, then extract again."),
+    "video-frames-lost": _warning(
+        "Frames are missing amid the video, and the structure of its file is broken there.",
+        "Get the video again, then extract again; the times of all other frames are right.",
+    ),
+    "video-empty-chunks": _note(
+        "AVI chunks without data: the recorder dropped frames and kept the clock.", "Nothing; " + _USE_PTS
+    ),
+    "video-hdr": _note("HDR video (PQ or HLG).", "Nothing, where its maps were made from tone-mapped pictures."),
+    "video-hdr-raw": _warning(
+        "Maps of an HDR video that the model saw washed out: no tone mapping was recorded.",
+        "Run extract again for this video with --overwrite and without --hdr raw, then validate the store.",
+    ),
+    "video-wide-gamut": _note(
+        "SDR video with wide primaries (BT.2020, P3): the model saw colours that are a little pale.", _NEEDLESS
+    ),
+    "video-colour-untagged": _note(
+        "More than 8 bits without a tag of the transfer function: HDR, log or SDR can't be told apart.",
+        "Look at a preview; if it is pale and grey, convert the footage to SDR or tag it, then extract again.",
+    ),
     # content: --deep
     "video-differs": _error(
         "The video does not show what the fingerprints in the file show.", "Find the right video for this id."

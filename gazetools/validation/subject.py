@@ -20,6 +20,7 @@ from gazetools.schemas.dataset import PackedVideo, PackOptions, SampledRow
 from gazetools.schemas.findings import Finding
 from gazetools.schemas.heads import BoxFileOptions
 from gazetools.schemas.provenance import GROUND_TRUTH, Provenance
+from gazetools.schemas.video import Remark, VideoInfo
 from gazetools.validation.catalogue import finding
 from gazetools.validation.verdict import Verdict
 
@@ -99,6 +100,8 @@ class VideoTruth:
     """[decoded_frames] checksum of each picture."""
     sha256: str | None
     """None where there is no provenance to compare with."""
+    info: VideoInfo
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

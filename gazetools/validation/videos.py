@@ -10,7 +10,7 @@ from gazetools.egoexo.takes import is_egoexo_root, read_takes
 from gazetools.extraction.inputs import VIDEO_SUFFIXES
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.findings import Finding
+from gazetools.schemas.findings import Finding, frame_runs
 from gazetools.schemas.video_id import video_id_below
 from gazetools.validation.catalogue import finding
 from gazetools.validation.subject import Subject, VideoTruth
@@ -106,11 +106,22 @@ class VideoFinder:
 
 
 def open_video(subject: Subject, path: Path) -> VideoReader:
-    """Open the video stream that the heatmaps were made from, the default one where that is unknown."""
+    """Open the video stream that the heatmaps were made from, the default one where that is unknown.
+
+    HDR becomes the pictures that the model saw: files without a tone mapping in their provenance have seen raw values.
+    """
     from gazetools.video import VideoReader
 
-    stream = None if subject.provenance is None else subject.provenance.video.stream_index
-    return VideoReader(path, stream_index=stream, threads=1)
+    if (provenance := subject.provenance) is None:
+        return VideoReader(path, threads=1)
+    mapped = provenance.video.tone_mapping not in (None, "none")
+    return VideoReader(
+        path,
+        stream_index=provenance.video.stream_index,
+        threads=1,
+        hdr="tonemap" if mapped else "raw",
+        allow_damaged=bool(provenance.options.get("allow_damaged")),
+    )
 
 
 def decode(subject: Subject, path: Path) -> None:
@@ -126,10 +137,18 @@ def decode(subject: Subject, path: Path) -> None:
                 hidden_packets=reader.hidden_packet_count,
                 luma_digests=digests,
                 pts_seconds=reader.pts_seconds,
-                damage=reader.damage,
+                damage=(*reader.damage, *_lost(reader)),
                 declared_frames=reader.info.declared_frame_count,
                 rate=reader.info.rate,
                 sha256=None if subject.provenance is None else sha256_of_file(path),
+                info=reader.info,
+                remarks=reader.remarks,
             )
     except (UsageError, OSError) as error:
         subject.report("video-unreadable", str(error))
+
+
+def _lost(reader: VideoReader) -> list[str]:
+    """What to say about frames that can't be decoded, where that was allowed."""
+    lost = sorted(reader.lost_frames)
+    return [f"{len(lost)} frames can't be decoded: {frame_runs(lost)}"] if lost else []

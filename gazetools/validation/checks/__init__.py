@@ -26,6 +26,8 @@ CHECKS: list[Check] = [
     time.check_times,
     time.check_against_video,
     video.check_counts,
+    video.check_remarks,
+    video.check_colour,
     video.check_repeats,
     video.check_clock,
     frozen.check_frozen,
