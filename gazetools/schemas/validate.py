@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from gazetools.schemas.base import StrictModel
 from gazetools.schemas.flags import Flag
+from gazetools.schemas.foreign import ArrayChoice
 
 _Content = Flag(panel="Content")
 
 
-class ValidateOptions(StrictModel):
-    """What heatmaps are compared with."""
+class ValidateOptions(ArrayChoice):
+    """What heatmaps are compared with, and how those of other tools are read."""
 
     videos: Path | None = None
     """Folder (or file) of videos: compare with the decoded frames.

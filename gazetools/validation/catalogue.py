@@ -61,10 +61,28 @@ CATALOGUE: dict[str, Code] = {
     "unexpected-dtype": _error(
         "Maps of a type whose scale is unknown.", "Store float16, float32 or uint8 (0..255 for 0..1)."
     ),
-    "unexpected-shape": _error("The array is none of [T,H,W], [T,1,H,W], [H,W].", "Store one array of maps per video."),
+    "unexpected-shape": _error(
+        "No array is [T,H,W], [T,1,H,W], [T,H,W,1] or [H,W].",
+        "Store one array of maps per video, or give the order of its axes with --axes.",
+    ),
+    "maps-ambiguous": _error(
+        "Several arrays of a file could be the heatmaps, or the order of their axes is not clear.",
+        "Choose with --key NAME or --axes ORDER; in a training config with heatmap_key and heatmap_axes.",
+    ),
+    "array-chosen": _note("A file has other arrays in addition to the heatmaps, which are not read.", _NEEDLESS),
+    "format-not-read": _error(
+        "A format that is not read, such as .pt: it holds pickled objects.", "Store the maps with numpy.savez."
+    ),
+    "file-not-read": _note(
+        "A file of a format that is not read lies among the heatmaps.", "Nothing, unless it holds heatmaps."
+    ),
+    "link-outside": _error(
+        "A link leads to a file outside of the folder that was given.",
+        "Put the file itself there. Links of a Hugging Face cache to its own blobs are followed.",
+    ),
     "frame-file-missing": _error(
         "Numbers are missing among a folder's frames, or they do not begin at 0.",
-        "Make the missing frames; number them from 0, so that number and frame index agree.",
+        "Make the missing frames. Where the first frame has another number than 0, give it with --first-frame.",
     ),
     "frame-file-unlike": _error("A frame's file has another shape or type than the others.", _COPY),
     "stray-file": _warning(

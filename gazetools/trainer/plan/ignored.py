@@ -19,7 +19,8 @@ _DATA, _OPTIMIZATION = "experiment.data", "experiment.optimization"
 _ENCODER, _PREDICTOR = "model_kwargs.pretrain_kwargs.encoder", "model_kwargs.pretrain_kwargs.predictor"
 _HEATMAP_KEYS = (
     "heatmap_base_path", "heatmap_sources", "heatmap_view", "heatmap_resolution", "heatmap_frame_tolerance",
-    "heatmap_inout", "heatmap_random_resize_scale", "missing", "allow_future",
+    "heatmap_inout", "heatmap_random_resize_scale", "heatmap_key", "heatmap_axes", "heatmap_first_frame", "missing",
+    "allow_future",
 )  # fmt: skip
 _CLUSTER_KEYS = ("nodes", "tasks_per_node", "cpus_per_task", "mem_per_gpu")
 _CROP_KEYS = ("random_resize_scale", "random_resize_aspect_ratio", "random_horizontal_flip")
