@@ -3,7 +3,7 @@
 1. A file with all of `heatmap`, `valid`, `inout` and `pts_seconds` is one that gazetools packed: `heatmap`.
 2. `key` names the array; `axes` the order of its axes.
 3. Else the array must fit: float16, float32, float64, bool or uint8, and [T,H,W], [T,1,H,W], [T,H,W,1], or [H,W], which
-   is one map. Single maps count only where no stack fits, stacks with a side below 8 only where no larger one fits, and
+   is one map. Single maps count only where no stack fits, arrays with a side below 8 only where no larger ones fit, and
    integers of other types, which are refused by their type afterwards, only where nothing else fits. Tables are no
    maps: boxes [T,P,4], keypoints [T,17,3], boxes [T,4].
 4. Exactly one array must be left. No name breaks a tie, and neither does the order in the file.
@@ -26,8 +26,8 @@ from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.foreign import ArrayChoice
 
 _SMALL = 8
-_TABLE_COLUMNS = 6
-"""Columns of boxes with score and class, x, y, w, h, conf, id; maps of so few columns and more rows don't exist."""
+_COORDINATES, _TABLE_COLUMNS = 4, 6
+"""Columns of points and boxes, also with score and class; maps of so few columns and more rows don't exist."""
 _MAX_RATIO_OF_ONE, _MAX_RATIO = 4, 16
 """Largest ratio of a map's sides: an array [T, n] is rather one row for each frame than one map."""
 _LISTED, _LONGEST_NAME = 8, 24
@@ -144,13 +144,13 @@ def _rank(chosen: Chosen, *, named: bool) -> int | None:
     if not named and not _is_map(height, width, stack=stack):
         return None
     dtype = chosen.header.dtype
-    of_numbers = 0 if dtype.kind in "fb" or dtype == np.uint8 else 3
-    return of_numbers + (2 if not stack else 1 if min(height, width) < _SMALL else 0)
+    readable = dtype.kind in "fb" or dtype == np.uint8
+    return 4 * (not readable) + 2 * (not stack) + (min(height, width) < _SMALL)
 
 
 def _is_map(height: int, width: int, *, stack: bool) -> bool:
     """Whether sides may be those of a map, in a stack of them or alone; those of tables are not."""
-    table = width <= _TABLE_COLUMNS and (height != width if stack else height > width)
+    table = (width <= _TABLE_COLUMNS and height > width) or (stack and width <= _COORDINATES and height != width)
     ratio = max(height, width) / min(height, width)
     return not table and ratio <= (_MAX_RATIO if stack else _MAX_RATIO_OF_ONE)
 
@@ -180,7 +180,7 @@ def _several_fit(left: Mapping[str, Chosen], where: str, *, others: int) -> Data
 def _nothing_fits(arrays: Mapping[str, ArrayHeader | None], choice: ArrayChoice, where: str) -> DataFileError:
     wanted = _READ if choice.axes is None else str(AxisOrder(choice.axes))
     headers = {name: header for name, header in arrays.items() if header is not None}
-    if len(headers) == 1:
+    if len(headers) == len(arrays) == 1:
         ((name, header),) = headers.items()
         message = f"{_place(where, name)} has shape {list(header.shape)} ({header.dtype}); heatmaps are {wanted}."
     else:

@@ -50,9 +50,9 @@ class ArrayChoice(StrictModel):
         return ArrayChoice(**{name: getattr(self, name) for name in _FIELDS})
 
     def refuse_for(self, what: str) -> None:
-        """Raise UsageError where something is chosen, though `what` was made by gazetools and needs no choice."""
+        """Raise UsageError where something is chosen, though `what` is no file of another tool and needs no choice."""
         if given := [f"{name} = {getattr(self, name)!r}" for name in _FIELDS if getattr(self, name) is not None]:
             raise UsageError(
-                f"{what} was made by gazetools, which knows its maps; {', '.join(given)} is for files of other tools.",
+                f"{what} needs no choice of arrays: {', '.join(given)} is for heatmaps of other tools.",
                 hint="Leave it out.",
             )

@@ -27,7 +27,7 @@ SOURCES: dict[str, Callable[[WantedSource], MapSource]] = {
         missing=wanted.missing,
         inout=wanted.inout,
         frame_tolerance=wanted.data.heatmap_frame_tolerance,
-        choice=wanted.choice,
+        choice=wanted.choice if is_foreign(wanted.path, "dataset") else None,
     ),
     "store": lambda wanted: StoreMaps(wanted.path, wanted.settings, missing=wanted.missing, inout=wanted.inout),
     "gaze_points": PointMaps.from_config,
@@ -80,6 +80,11 @@ def build_sources(data: DataSettings) -> dict[str, MapSource]:
                 hint=f"Set experiment.data.heatmap_sources.{name}.path to the store, or shows: gaze.",
             )
     return {name: SOURCES[kinds[name]](wanted) for name, wanted in source_settings(data).items()}
+
+
+def is_foreign(path: Path, kind: str) -> bool:
+    """Whether a source of this kind is a folder of another tool's heatmaps, for which `choice` means something."""
+    return kind == "dataset" and not (path / MANIFEST_NAME).exists()
 
 
 def _kind_of(wanted: WantedSource) -> str:
