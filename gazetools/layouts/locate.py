@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -76,19 +78,30 @@ def _stated_location(dataset: Path, video_id: str) -> Location | None:
 
 def _foreign_location(dataset: Path, video_id: str, choice: ArrayChoice) -> Location | None:
     """Heatmaps without a manifest: the only one of the known places that exists."""
-    folder = dataset / video_id
-    files = [dataset / (video_id + suffix) for suffix in (".npz", ".npy")] + [folder / _WHOLE_ARRAY_IN_FOLDER]
+    folder = _as_written(dataset, video_id)
+    files = [_as_written(dataset, video_id + suffix) for suffix in (".npz", ".npy")]
+    files.append(folder / _WHOLE_ARRAY_IN_FOLDER)
     paths = [path for path in files if path.is_file()]
     if folder.is_dir() and is_frame_folder(folder):
         paths.append(folder)
-    if not paths and video_id == dataset.resolve().name and is_frame_folder(dataset):
+    if not paths and video_id == _composed(dataset.resolve().name) and is_frame_folder(dataset):
         paths.append(dataset)
     if not paths:
-        unread = (dataset / (video_id + suffix) for suffix in UNREAD_FORMATS)
+        unread = (_as_written(dataset, video_id + suffix) for suffix in UNREAD_FORMATS)
         paths = [path for path in unread if path.is_file()]
     if len(paths) > 1:
         raise duplicate_heatmaps(video_id, paths)
     return Location(layout=foreign_layout(paths[0], choice), path=paths[0], entry=None) if paths else None
+
+
+def _as_written(dataset: Path, name: str) -> Path:
+    """The path of `name` in NFC, or where there is none in NFD, in which macOS writes names."""
+    path, decomposed = dataset / name, dataset / unicodedata.normalize("NFD", name)
+    return decomposed if decomposed.exists() and not path.exists() else path
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def duplicate_heatmaps(video_id: str, paths: list[Path]) -> DataFileError:
@@ -99,9 +112,10 @@ def duplicate_heatmaps(video_id: str, paths: list[Path]) -> DataFileError:
 
 
 def list_foreign(root: Path) -> dict[str, list[Path]]:
-    """Id -> paths of its heatmaps below `root`: .npz, folders of numbered .npy, other .npy; without hidden ones.
+    """Id in NFC -> paths of its heatmaps below `root`: .npz, folders of numbered .npy, other .npy; no hidden ones.
 
-    In a folder without any of these, files of formats that are not read count too, so that they are named.
+    Folders that are links out of `root` count as one video, so that they are refused by name, and so do files of
+    formats that are not read where there is nothing else.
     """
     found: dict[str, list[Path]] = {}
     folders: set[Path] = set()
@@ -117,10 +131,21 @@ def list_foreign(root: Path) -> dict[str, list[Path]]:
             folders.add(path.parent)
             place = named = path.parent
         name = root.resolve().name if named == root else named.relative_to(root).as_posix()
-        found.setdefault(name, []).append(place)
-    if not found:
-        for path in list_unread(root):
-            found.setdefault(path.relative_to(root).with_suffix("").as_posix(), []).append(path)
+        found.setdefault(_composed(name), []).append(place)
+    for path in [] if found else list_unread(root):
+        found.setdefault(_composed(path.relative_to(root).with_suffix("").as_posix()), []).append(path)
+    for path in _folders_out(root):
+        found.setdefault(_composed(path.relative_to(root).as_posix()), []).append(path)
+    return found
+
+
+def _folders_out(root: Path) -> list[Path]:
+    """Links below `root` to folders with .npz or .npy outside of it, which are not followed."""
+    inside, found = root.resolve(), []
+    for folder, names, _ in os.walk(root):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        links = [path for path in (Path(folder, name) for name in names) if path.is_symlink()]
+        found += [p for p in links if not p.resolve().is_relative_to(inside) and any(p.rglob("*.np[yz]"))]
     return found
 
 

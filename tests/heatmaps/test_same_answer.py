@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -357,6 +358,57 @@ def test_every_command_refuses_it_for_the_same_reason(root: Path, name: str) -> 
     errors = [f for f in validate(root, **folder.choice).findings if f.severity == "error"]
     assert folder.code in {f.code for f in errors}, errors
     assert not (root.parent / "converted" / "v.npz").exists()
+
+
+def test_folders_that_are_links_out_are_named(tmp_path: Path) -> None:
+    """They are not followed; without a word their videos would just be missing."""
+    (tmp_path / "disk" / "P01").mkdir(parents=True)
+    np.savez(tmp_path / "disk" / "P01" / "v.npz", gaze=MAPS)
+    (tmp_path / "maps").mkdir()
+    np.savez(tmp_path / "maps" / "here.npz", gaze=MAPS)
+    (tmp_path / "maps" / "P01").symlink_to(tmp_path / "disk" / "P01")
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "maps" / "videos").symlink_to(tmp_path / "clips")
+    (found,) = [f for f in validate(tmp_path / "maps").findings if f.severity == "error"]
+    assert (found.code, found.video_id) == ("link-outside", "P01")
+    items = {item.video_id: item for item in convert(tmp_path / "maps", tmp_path / "data").items}
+    assert {name: item.status for name, item in items.items()} == {"P01": "failed", "here": "packed"}
+    assert "symbolic link" in str(items["P01"].reason)
+    with pytest.raises(GazetoolsError, match="symbolic link"):
+        HeatmapReader(tmp_path / "maps", "P01/v")
+
+
+@pytest.mark.parametrize("given", ["NFC", "NFD"])
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+def test_names_as_macos_writes_them(root: Path, written: Any, given: Any) -> None:
+    np.savez(root / (unicodedata.normalize(written, "Küche") + ".npz"), gaze=MAPS)
+    (root / unicodedata.normalize(written, "Gärten")).mkdir()
+    for number, one in enumerate(MAPS):
+        np.save(root / unicodedata.normalize(written, "Gärten") / f"{number}.npy", one)
+    for name in ("Küche", "Gärten"):
+        with HeatmapReader(root, unicodedata.normalize(given, name)) as reader:
+            np.testing.assert_array_equal(reader.read([3])[0], MAPS[3])
+    ids = [item.video_id for item in convert(root, root.parent / "data").items]
+    assert ids == [unicodedata.normalize("NFC", name) for name in ("Gärten", "Küche")]
+    assert {s.video_id for s in collect(root, ArrayChoice()).subjects} == set(ids)
+
+
+def test_a_hub_cache_of_a_packed_dataset(tmp_path: Path) -> None:
+    """Also with a manifest: every file is a link into `blobs`."""
+    np.savez(tmp_path / "v.npz", gaze=MAPS)
+    convert(tmp_path, tmp_path.parent / f"{tmp_path.name}-data")
+    data = tmp_path.parent / f"{tmp_path.name}-data"
+    repository = tmp_path / "hub" / "datasets--a--b"
+    (repository / "snapshots" / "rev").mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for number, path in enumerate(sorted(p for p in data.rglob("*") if p.is_file())):
+        (repository / "blobs" / f"{number}").write_bytes(path.read_bytes())
+        (repository / "snapshots" / "rev" / path.relative_to(data)).symlink_to(f"../../blobs/{number}")
+    snapshot = repository / "snapshots" / "rev"
+    assert validate(snapshot).findings == []
+    assert [i.status for i in convert(snapshot, tmp_path / "npy", layout="npy").items] == ["packed"]
+    for root in (snapshot, tmp_path / "npy"):
+        np.testing.assert_array_equal(HeatmapReader(root, "v").read(range(T)), MAPS)
 
 
 def test_frames_directly_in_the_folder_that_is_given(tmp_path: Path) -> None:

@@ -103,10 +103,7 @@ def check_against_video(subject: Subject) -> Iterator[Finding]:
         return
     options = subject.options
     if subject.count is not None and (options is None or (options.align == "video" and options.fps is None)):
-        what = "The heatmaps have"
-        if subject.kind == "foreign" and subject.size_hw is not None and subject.size_hw[1] == video.decoded_frames:
-            what = f"The last axis has {video.decoded_frames} (are the maps [H,W,T]? --axes HWT): the heatmaps have"
-        yield from _compare_counts(subject, subject.count, video.decoded_frames, what)
+        yield from _compare_counts(subject, subject.count, video.decoded_frames, "The heatmaps have")
         if options is not None and subject.pts_seconds is not None:
             yield from _compare_times(subject, np.arange(len(subject.pts_seconds)), subject.pts_seconds, video)
     elif subject.pts_seconds is not None and subject.valid is not None:

@@ -40,6 +40,19 @@ def check_range(subject: Subject) -> Iterator[Finding]:
     yield from subject.about_rows(code, stats.high > 1 + 1e-6, f"maps go above 1, to {high:.4g}.")
 
 
+def check_axes(subject: Subject) -> Iterator[Finding]:
+    """Another tool's maps don't have the video's frames on their last axis, as [H,W,T] has."""
+    if subject.kind != "foreign" or subject.video is None or subject.size_hw is None:
+        return
+    frames, width = subject.video.decoded_frames, subject.size_hw[1]
+    if subject.count != frames == width:
+        yield subject.finding(
+            "maps-ambiguous",
+            f"{subject.path} was read as {subject.count} maps of {subject.size_hw[0]}x{width}, but its last axis has "
+            f"{frames}, as many as the video has frames: are the maps [H,W,T]? Then pass --axes HWT.",
+        )
+
+
 def check_content(subject: Subject) -> Iterator[Finding]:
     """Rows that count as maps are neither all zero nor constant; other rows are zero unless `missing` fills them."""
     if (stats := subject.stats) is None or not len(stats):
