@@ -26,8 +26,8 @@ from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.foreign import ArrayChoice
 
 _SMALL = 8
-_COORDINATES, _TABLE_COLUMNS = 4, 6
-"""Columns of points and boxes, also with score and class; maps of so few columns and more rows don't exist."""
+_COORDINATES, _TABLE_COLUMNS, _FEW_PEOPLE = 4, 6, 3
+"""Columns of points and boxes, without and with score and class, and people of a frame; maps are not so small."""
 _MAX_RATIO_OF_ONE, _MAX_RATIO = 4, 16
 """Largest ratio of a map's sides: an array [T, n] is rather one row for each frame than one map."""
 _LISTED, _LONGEST_NAME = 8, 24
@@ -150,7 +150,8 @@ def _rank(chosen: Chosen, *, named: bool) -> int | None:
 
 def _is_map(height: int, width: int, *, stack: bool) -> bool:
     """Whether sides may be those of a map, in a stack of them or alone; those of tables are not."""
-    table = (width <= _TABLE_COLUMNS and height > width) or (stack and width <= _COORDINATES and height != width)
+    columns = _COORDINATES if stack and height > _FEW_PEOPLE else _TABLE_COLUMNS
+    table = width <= columns and (height != width if stack else height > width)
     ratio = max(height, width) / min(height, width)
     return not table and ratio <= (_MAX_RATIO if stack else _MAX_RATIO_OF_ONE)
 

@@ -207,6 +207,9 @@ REFUSED: dict[str, Folder] = {
     "only boxes of people": Folder(
         _npz(boxes=np.ones((T, 2, 4), np.float32)), says=("[12, 2, 4]",), code="unexpected-shape"
     ),
+    "only boxes of two people with scores": Folder(
+        _npz(boxes=np.ones((T, 2, 6), np.float32)), says=("[12, 2, 6]",), code="unexpected-shape"
+    ),
     "only keypoints": Folder(_npz(k=_KEYPOINTS), says=("[12, 17, 3]",), code="unexpected-shape"),
     "flattened maps": Folder(_npz(x=MAPS.reshape(T, -1)), says=("[12, 144]",), code="unexpected-shape"),
     "no arrays of numbers among several": Folder(
