@@ -14,6 +14,7 @@ Whatever is not decided by this is an error that lists the arrays with shapes an
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -30,7 +31,8 @@ _COORDINATES, _TABLE_COLUMNS, _FEW_PEOPLE = 4, 6, 3
 """Columns of points and boxes, without and with score and class, and people of a frame; maps are not so small."""
 _MAX_RATIO_OF_ONE, _MAX_RATIO = 4, 16
 """Largest ratio of a map's sides: an array [T, n] is rather one row for each frame than one map."""
-_LISTED, _LONGEST_NAME = 8, 24
+_MAX_LISTED, _LONGEST_NAME = 250, 24
+"""Characters of a file's own names and types that a message repeats."""
 _READ = "[T,H,W], [T,1,H,W], [T,H,W,1] or, for one map, [H,W]"
 _BY_KEY = "--key NAME (in a training config experiment.data.heatmap_key)"
 _BY_AXES = "--axes ORDER (in a training config experiment.data.heatmap_axes)"
@@ -87,10 +89,11 @@ def frame_order(shape: tuple[int, ...], choice: ArrayChoice, where: str) -> Axis
 
 
 def listed(arrays: Mapping[str, ArrayHeader | None]) -> str:
-    """The arrays with shapes and types, at most eight: `boxes [202,4] float32, heatmaps [202,64,64] float16`."""
-    names = sorted(arrays)
-    texts = [f"{_short(name)} {_described(arrays[name])}" for name in names[:_LISTED]]
-    return ", ".join(texts) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    """The arrays with shapes and types, as many as fit: `boxes [202,4] float32, heatmaps [202,64,64] float16`."""
+    texts = [f"{_short(name)} {_described(arrays[name])}" for name in sorted(arrays)]
+    ends = itertools.accumulate(len(text) + 2 for text in texts)
+    shown = sum(end <= _MAX_LISTED for end in ends)
+    return ", ".join(texts[:shown]) + (f" and {len(texts) - shown} more" if len(texts) > shown else "")
 
 
 def _described(header: ArrayHeader | None) -> str:

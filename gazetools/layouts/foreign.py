@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from gazetools.layouts.npy import NpyFolder, numbered_frames
 from gazetools.layouts.npz import NpzLayout
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.foreign import ArrayChoice
+
+_SECONDS = re.compile(r"\d\.\d+\.npy$")
 
 
 class ForeignLayout(Layout):
@@ -130,9 +133,22 @@ class ForeignFrames(ForeignLayout, NpyFolder):
 
     def frames(self, path: Path) -> dict[int, str]:
         """Frame index -> file name. Numbers count from `first_frame`; without it only numbers from 0 on are clear."""
-        numbered = numbered_frames(path)
+        try:
+            numbered = numbered_frames(path)
+        except DataFileError as error:
+            raise DataFileError(
+                f"{error.message} The last number in a name is the frame's.",
+                hint="Rename them to frame_000000.npy and so on; keep a folder for each person, and one size.",
+                finding="maps-ambiguous",
+            ) from None
         if not numbered:
             return {}
+        if seconds := [name for name in numbered.values() if _SECONDS.search(name)]:
+            raise DataFileError(
+                f"{path} has {len(seconds)} names such as {seconds[0]}: times in seconds are no frame numbers.",
+                hint="Rename them to frame_000000.npy and so on, by the index of each frame.",
+                finding="maps-ambiguous",
+            )
         lowest, highest, begin = min(numbered), max(numbered), self.choice.first_frame
         if begin is None and lowest > 0:
             raise DataFileError(

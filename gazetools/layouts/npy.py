@@ -172,7 +172,7 @@ def is_frame_folder(folder: Path) -> bool:
 def numbered_frames(folder: Path) -> dict[int, str]:
     """Frame number -> file name of the .npy files in `folder`. DataFileError where two have one number."""
     try:
-        names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise DataFileError(f"Cannot read {folder}: {error.strerror}.", path=str(folder)) from error
     frames: dict[int, str] = {}

@@ -105,7 +105,8 @@ CATALOGUE: dict[str, Code] = {
     "negative-values": _error("Maps with values below 0.", "Store probabilities, not logits."),
     "above-one": _error("Maps with values above 1.", "Make them again; raw and packed maps lie in 0..1."),
     "scale-unknown": _warning(
-        "Maps of another tool with values above 1: 0..255, or sums.", "Scale them to 0..1 before training."
+        "Maps of another tool with values above 1: 0..255, or sums; or uint8 masks of 0 and 1, read as 0 and 1/255.",
+        "Scale them to 0..1 before training; store masks as bool.",
     ),
     "zero-maps": _warning(
         "Rows that count as having a map hold only zeros.", "Find out why they were made; mark them as not valid."

@@ -47,7 +47,7 @@ class Folder:
 
 def _save(maps: npt.NDArray[Any], name: str = "frame_{:06d}.npy", first: int = 0) -> Callable[[Path], None]:
     def make(root: Path) -> None:
-        (root / "v").mkdir()
+        (root / "v").mkdir(exist_ok=True)
         for number, one in enumerate(maps, first):
             np.save(root / "v" / name.format(number), one)
 
@@ -230,6 +230,17 @@ REFUSED: dict[str, Folder] = {
     "a cut from frame 500 on": Folder(_save(MAPS, first=500), says=("--first-frame 500",), code="frame-file-missing"),
     "numbers below the first frame": Folder(
         _save(MAPS), choice={"first_frame": 1}, says=("frame_000000", "--first-frame"), code="file-unreadable"
+    ),
+    "frames of two people in one folder": Folder(
+        _both(_save(MAPS[:3], "f_{:03d}_p00.npy"), _save(MAPS[:3], "f_{:03d}_p01.npy")),
+        says=("f_000_p00.npy", "f_001_p00.npy", "same frame number 0", "each person"),
+    ),
+    "sizes in the names of frames": Folder(
+        _save(MAPS, "f_{:03d}_16x9.npy"), says=("same frame number 9", "last number")
+    ),
+    "times as names": Folder(
+        lambda r: [(r / "v").mkdir(), *(np.save(r / "v" / f"t{k / 25:.3f}.npy", m) for k, m in enumerate(MAPS))],
+        says=("t0.000.npy", "times"),
     ),
     "frames of boxes": Folder(_save(np.ones((T, 12, 4))), says=("[12, 4]",), code="unexpected-shape"),
     "PyTorch's format": Folder(
@@ -430,6 +441,18 @@ def test_a_stray_checkpoint_among_maps_is_named_but_no_fault(root: Path) -> None
     assert [(f.code, f.severity) for f in report.findings] == [("file-not-read", "note")]
     assert "model.pt" in report.findings[0].message
     assert convert(root, root.parent / "data").exit_code == 0
+
+
+def test_masks_of_0_and_1_in_uint8_are_a_warning(root: Path) -> None:
+    """255 is 1.0 in uint8, so that such a mask is nearly black; bool is what it says."""
+    np.savez(root / "v.npz", mask=(MAPS > 0.5).astype(np.uint8))
+    (found,) = validate(root).findings
+    assert (found.code, found.severity) == ("scale-unknown", "warning")
+    assert "uint8" in found.message
+    np.savez(root / "v.npz", mask=MAPS > 0.5)
+    assert validate(root).findings == []
+    np.savez(root / "v.npz", mask=np.linspace(0, 2, MAPS.size).astype(np.uint8).reshape(MAPS.shape))
+    assert "scale-unknown" not in {f.code for f in validate(root).findings}
 
 
 def test_which_array_was_read_is_a_note_and_in_the_provenance(root: Path) -> None:
