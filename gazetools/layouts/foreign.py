@@ -170,6 +170,7 @@ class ForeignFrames(ForeignLayout, NpyFolder):
         return frame_order(shape, self.choice, where)
 
     def reading(self, path: Path, members: SideMembers | None = None) -> dict[str, Any]:
+        self.frames(path)
         return {"first_frame": self.choice.first_frame or 0, "axes": self.choice.axes or "HW"}
 
 
