@@ -37,7 +37,7 @@ def validate_command(
     def readiness() -> list[Finding]:
         from gazetools.trainer.plan.readiness import readiness_findings
 
-        return [] if for_training is None else readiness_findings(for_training, path)
+        return [] if for_training is None else readiness_findings(for_training, path, options.chosen)
 
     with TERMINAL.progress() as progress:
         report = validate(path, options=options, further=readiness, progress=progress)

@@ -79,7 +79,7 @@ def _pack_entry(entry: StoreEntry, draft: ManifestDraft, progress: Progress) -> 
         )
     stated_sha256 = read_sidecar(entry.sidecar).payload_sha256
     place = Place(draft=draft, video_id=entry.video_id, source_sha256=stated_sha256)
-    if (unchanged := place.unchanged()) is not None:
+    if (unchanged := place.unchanged({})) is not None:
         return unchanged
     with ThreadPoolExecutor(1) as hashing:
         # the source is hashed while it is packed; nothing is committed before both are done and agree

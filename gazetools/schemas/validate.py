@@ -7,13 +7,14 @@ from typing import Annotated
 
 from gazetools.schemas.dataset import PeopleRule
 from gazetools.schemas.flags import Flag
+from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.heads import BoxFileOptions
 
 _Content = Flag(panel="Content")
 
 
-class ValidateOptions(BoxFileOptions):
-    """What heatmaps are compared with."""
+class ValidateOptions(BoxFileOptions, ArrayChoice):
+    """What heatmaps are compared with, and how those of other tools are read."""
 
     videos: Path | None = None
     """Folder (or file) of videos: compare with the decoded frames.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.excerpt import MAX_EXCERPT, excerpt
+from gazetools.schemas.hub_cache import in_own_hub_cache
 
 
 def check_video_id(video_id: str) -> str:
@@ -51,10 +52,15 @@ def path_of_id(root: Path, video_id: str, suffix: str) -> Path:
 
 
 def check_below(path: Path, root: Path, video_id: str) -> None:
-    """Raise UsageError where `path`, a place of `video_id`, leaves `root` through a symbolic link."""
-    if not path.resolve().is_relative_to(root.resolve()):
+    """Raise UsageError where `path`, a place of `video_id`, leaves `root` through a symbolic link.
+
+    Links of a Hugging Face cache, which lead to the blobs of the same repository, are allowed.
+    """
+    target, inside = path.resolve(), root.resolve()
+    if not target.is_relative_to(inside) and not in_own_hub_cache(target, inside):
         raise UsageError(
-            f"Video id {video_id!r} leads outside {root} (through a symbolic link).", hint="Remove the link."
+            f"Video id {video_id!r} leads outside {root} (through a symbolic link) to {str(target)[:150]}.",
+            hint="Put the file itself there (cp -L). Links of a Hugging Face cache to its own blobs are followed.",
         )
 
 

@@ -62,10 +62,28 @@ CATALOGUE: dict[str, Code] = {
     "unexpected-dtype": _error(
         "Maps of a type whose scale is unknown.", "Store float16, float32 or uint8 (0..255 for 0..1)."
     ),
-    "unexpected-shape": _error("The array is none of [T,H,W], [T,1,H,W], [H,W].", "Store one array of maps per video."),
+    "unexpected-shape": _error(
+        "No array is [T,H,W], [T,1,H,W], [T,H,W,1] or [H,W].",
+        "Store one array of maps per video, or give the order of its axes with --axes.",
+    ),
+    "maps-ambiguous": _error(
+        "Several arrays of a file could be the heatmaps, or the order of their axes is not clear.",
+        "Choose with --key NAME or --axes ORDER; in a training config with heatmap_key and heatmap_axes.",
+    ),
+    "array-chosen": _note("A file has other arrays in addition to the heatmaps, which are not read.", _NEEDLESS),
+    "format-not-read": _error(
+        "A format that is not read, such as .pt: it holds pickled objects.", "Store the maps with numpy.savez."
+    ),
+    "file-not-read": _note(
+        "A file of a format that is not read lies among the heatmaps.", "Nothing, unless it holds heatmaps."
+    ),
+    "link-outside": _error(
+        "A link leads to a file outside of the folder that was given.",
+        "Put the file itself there. Links of a Hugging Face cache to its own blobs are followed.",
+    ),
     "frame-file-missing": _error(
         "Numbers are missing among a folder's frames, or they do not begin at 0.",
-        "Make the missing frames; number them from 0, so that number and frame index agree.",
+        "Make the missing frames. Where the first frame has another number than 0, give it with --first-frame.",
     ),
     "frame-file-unlike": _error("A frame's file has another shape or type than the others.", _COPY),
     "stray-file": _warning(
@@ -88,7 +106,8 @@ CATALOGUE: dict[str, Code] = {
     "negative-values": _error("Maps with values below 0.", "Store probabilities, not logits."),
     "above-one": _error("Maps with values above 1.", "Make them again; raw and packed maps lie in 0..1."),
     "scale-unknown": _warning(
-        "Maps of another tool with values above 1: 0..255, or sums.", "Scale them to 0..1 before training."
+        "Maps of another tool with values above 1: 0..255, or sums; or uint8 masks of 0 and 1, read as 0 and 1/255.",
+        "Scale them to 0..1 before training; store masks as bool.",
     ),
     "zero-maps": _warning(
         "Rows that count as having a map hold only zeros.", "Find out why they were made; mark them as not valid."

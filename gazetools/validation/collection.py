@@ -9,12 +9,14 @@ from pydantic import ValidationError
 
 from gazetools.io.atomic import TEMP_MARK
 from gazetools.io.json_files import read_json
-from gazetools.layouts.locate import list_foreign, raw_manifest
+from gazetools.layouts.foreign import UNREAD_FORMATS
+from gazetools.layouts.locate import list_foreign, list_unread, raw_manifest
 from gazetools.layouts.registry import LAYOUTS, layout_named
 from gazetools.schemas.base import explain_validation_error
 from gazetools.schemas.dataset import MANIFEST_NAME, ORIGIN_SUFFIX, README_NAME, PackedVideo, PackOptions
 from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding
+from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.store import REPORT_NAMES, SIDECAR_SUFFIX, STORE_SUFFIX, WORK_FOLDER
 from gazetools.schemas.video_id import check_video_id
 from gazetools.store import list_store
@@ -37,6 +39,7 @@ class Collection:
 
     def add(self, subject: Subject) -> None:
         """Add a video; an id that can't be one is reported."""
+        subject.root = None if self.kind == "store" else self.root
         try:
             check_video_id(subject.video_id)
         except GazetoolsError as error:
@@ -44,8 +47,20 @@ class Collection:
         self.subjects.append(subject)
 
 
-def collect(path: Path) -> Collection:
-    """The videos of a store, a dataset, other tools' heatmaps, or one file of these. UsageError where there is none."""
+def collect(path: Path, choice: ArrayChoice) -> Collection:
+    """The videos of a store, a dataset, other tools' heatmaps, or one file of these; the latter are read by `choice`.
+
+    Raises UsageError where there are none, and for a choice among heatmaps of gazetools.
+    """
+    collection = _collected(path)
+    if collection.kind != "foreign":
+        choice.refuse_for(f"The {collection.kind} {path}")
+    for subject in collection.subjects:
+        subject.choice = choice.chosen
+    return collection
+
+
+def _collected(path: Path) -> Collection:
     try:
         if path.is_file():
             return _single(path)
@@ -76,7 +91,7 @@ def _single(path: Path) -> Collection:
         sidecar = path.with_suffix(SIDECAR_SUFFIX)
         subject = Subject(kind="store", video_id=_id_of_single_store(path, sidecar), path=path, sidecar=sidecar)
         return Collection(kind="store", root=path.parent, subjects=[subject], is_one_file=True)
-    if suffix in (".npz", ".npy"):
+    if suffix in (".npz", ".npy", *UNREAD_FORMATS):
         subject = Subject(kind="foreign", video_id=path.stem, path=path)
         return Collection(kind="foreign", root=path.parent, subjects=[subject], is_one_file=True)
     raise UsageError(f"{path} is no heatmap file (.h5, .npz, .npy).", hint="Pass a store, a dataset or a folder.")
@@ -159,6 +174,11 @@ def _foreign(root: Path) -> Collection:
         if len(paths) > 1:
             subject.report("duplicate-id", f"{' and '.join(map(str, paths))} are both of {name!r}.")
         collection.add(subject)
+    read = {subject.path for subject in collection.subjects}
+    for path in list_unread(root):
+        if path not in read:
+            message = f"{path} is not read: {path.suffix} is {UNREAD_FORMATS[path.suffix.lower()]}."
+            collection.findings.append(finding("file-not-read", message))
     return collection
 
 

@@ -70,7 +70,7 @@ def validate(
     progress = progress or NoProgress()
     if options.html is not None:
         check_writable_folder(options.html.parent, option="--html")
-    collection = collect(Path(path))
+    collection = collect(Path(path), options.chosen)
     finder = VideoFinder(options.videos)
     annotated = {} if options.annotations is None else read_clips(options.annotations)
     deep = open_deep(options)

@@ -18,6 +18,7 @@ from gazetools.heatmaps.values import to_float32
 from gazetools.io.arrays import AnyArray
 from gazetools.schemas.dataset import PackedVideo, PackOptions, SampledRow
 from gazetools.schemas.findings import Finding
+from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.heads import BoxFileOptions
 from gazetools.schemas.provenance import GROUND_TRUTH, Provenance
 from gazetools.schemas.video import Remark, VideoInfo
@@ -147,6 +148,10 @@ class Subject:
     samples: list[SampledRow] = field(default_factory=list)
     """Rows of a dataset whose head boxes are stored with it."""
     video: VideoTruth | None = None
+    root: Path | None = None
+    """The folder that was given, which links may not leave; None where it is a store or one file."""
+    choice: ArrayChoice = field(default_factory=ArrayChoice)
+    """Array, axes and first number of another tool's heatmaps."""
     deep: DeepCheck | None = None
     content: Verdict | None = None
     """How the content lies against the video's frames; None where it was not compared."""

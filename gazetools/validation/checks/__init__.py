@@ -17,6 +17,7 @@ CHECKS: list[Check] = [
     origin.check_provenance,
     values.check_finite,
     values.check_range,
+    values.check_axes,
     values.check_orientation,
     values.check_content,
     values.check_normalisation,

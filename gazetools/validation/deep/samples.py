@@ -15,13 +15,13 @@ from gazetools.heads.spec import heads_for_video, open_heads, track_roles
 from gazetools.heatmaps.normalise import normalise
 from gazetools.heatmaps.people import chosen_tracks, combine_people, weight
 from gazetools.heatmaps.values import UINT8_MAX_ERROR, resize, scale_of, to_float32
-from gazetools.layouts.registry import layout_at
 from gazetools.sampling import nearest_indices, spread
 from gazetools.schemas.dataset import PackOptions, SampledRow
 from gazetools.schemas.extract import ExtractOptions
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
 from gazetools.validation.deep.maps import Box, ChosenSamples, Maps, MapSample, Prompts
+from gazetools.validation.reading import layout_of
 from gazetools.validation.subject import DeepCheck, StoreColumns, Subject
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def as_packed(raw: Maps, inout: npt.NDArray[np.float32], options: PackOptions, s
 
 def read_rows(subject: Subject, rows: list[int]) -> Maps:
     """Maps of a dataset or another tool's file as float32."""
-    with layout_at(subject.path).open(subject.path) as maps:
+    with layout_of(subject).open(subject.path) as maps:
         stored = maps.read(np.array(rows, dtype=np.int64))
     scale = subject.entry.scale if subject.entry else scale_of(stored.dtype, subject.path)
     return to_float32(stored, scale)
