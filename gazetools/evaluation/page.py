@@ -16,7 +16,7 @@ from gazetools.preview.rows import StoreOverlays
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.evaluation import EvaluationReport, Scored
 from gazetools.schemas.store import STORE_SUFFIX
-from gazetools.schemas.video_id import path_of_id
+from gazetools.schemas.video_id import place_of_id
 from gazetools.store import open_store
 from gazetools.video import VideoReader
 
@@ -69,13 +69,13 @@ def _figure(report: EvaluationReport, one: Scored, truth: Path | None) -> tuple[
 
 def _picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
     """JPEG of the frame with the predicted heatmap, the head box, and the true target as a green ring."""
-    with open_store(path_of_id(truth, one.video_id, STORE_SUFFIX)) as store:
+    with open_store(place_of_id(truth, one.video_id, STORE_SUFFIX)) as store:
         video = store.provenance.video.path
         targets = store.extra("target_xy")
         if targets is None:
             raise OSError("the ground truth has no targets")
         target = targets[np.flatnonzero(store.row_frame == one.frame)[0]]
-    with StoreOverlays(path_of_id(Path(report.predicted), one.video_id, STORE_SUFFIX)) as overlays:
+    with StoreOverlays(place_of_id(Path(report.predicted), one.video_id, STORE_SUFFIX)) as overlays:
         people = overlays.people(one.frame)
     with VideoReader(video) as reader:
         rgb = reader.read([one.frame])[0]

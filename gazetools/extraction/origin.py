@@ -47,7 +47,7 @@ def build_provenance(tools: WorkerTools, video: VideoWork, tally: VideoTally, *,
     return Provenance(
         video_id=video.item.video_id,
         tool_version=__version__,
-        video=source_video(source, counted_by, sha256=video_sha256),
+        video=source_video(source, counted_by, store=tools.store, sha256=video_sha256),
         model=ModelRecord(**runner.describe(), implementation=runner.model.implementation),
         heads=HeadSource(
             spec=heads.spec,

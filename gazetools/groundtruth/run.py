@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -108,7 +108,8 @@ def _render(store: Path, video: TruthVideo, options: GroundTruthOptions) -> tupl
     with VideoReader(video.path) as reader:
         frames = choose_frames(reader.pts_seconds, fps=options.fps, stride=options.stride)
         targets = video.targets(reader, frames)
-        source = source_video(reader, "decoding" if reader.counted_by == "decoding" else "index")
+        counted_by: Literal["decoding", "index"] = "decoding" if reader.counted_by == "decoding" else "index"
+        source = source_video(reader, counted_by, store=store)
         pts = reader.pts_seconds
     key = _key(options, targets, source.sha256)
     done = is_complete(store, video.video_id)

@@ -15,9 +15,9 @@ from gazetools.heads.detection import read_record
 from gazetools.heads.files import box_suffixes, read_heads
 from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.find_files import FileLookup
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import ExtractOptions
-from gazetools.schemas.video_id import path_of_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +71,8 @@ def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[st
         return {video_ids[0]: path}
     if not path.is_dir():
         raise UsageError(f"The head boxes {path} do not exist.", hint="Check the path after --heads file:.")
-    found = {}
-    for video_id in video_ids:
-        names = [path_of_id(path, video_id, ending + suffix) for suffix in box_suffixes() for ending in ("", ".heads")]
-        if match := next((name for name in names if name.is_file()), None):
-            found[video_id] = match
+    files = FileLookup(path, [ending + suffix for suffix in box_suffixes() for ending in ("", ".heads")])
+    found = {video_id: match for video_id in video_ids if (match := files.find(video_id)) is not None}
     if not found:
         raise UsageError(
             f"The folder {path} has no box file for any of the {len(video_ids)} videos.",

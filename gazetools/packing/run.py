@@ -135,7 +135,7 @@ def _pack_store(payload: Path, check_source: Callable[[], None], place: Place, p
                 members=members,
             )
         )
-        origin = origin_of(store, grid)
+        origin = origin_of(store, grid, place.draft.dataset)
         fields |= {
             "target_size": video_size if options.resize_on_load else None,
             "normalisation": options.normalize,

@@ -134,6 +134,16 @@ CATALOGUE: dict[str, Code] = {
     "rows-without-frame": _error("Rows name frames that were not processed.", _EXTRACT),
     "rows-without-track": _error("Rows name people that the store does not list.", _EXTRACT),
     "video-missing": _warning("No video of this id below --videos.", "Check the root; ids are paths below it."),
+    "videos-not-compared": _warning(
+        "Videos are not where the heatmaps say, or the heatmaps do not say where: counts, times and identity were not "
+        "compared.",
+        "Pass --videos ROOT, the folder of the videos (ids are paths below it), or move them back.",
+    ),
+    "videos-left-out": _note(
+        "Below --videos: broken links, link loops, folders that can't be read, names that can't be ids, two files of "
+        "one id.",
+        "Mend what should have been compared.",
+    ),
     "video-case-differs": _warning(
         "The video's name differs from the id in upper and lower case.", "Rename one of them."
     ),

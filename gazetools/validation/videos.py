@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gazetools.egoexo.takes import is_egoexo_root, read_takes
-from gazetools.extraction.inputs import VIDEO_SUFFIXES
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.find_files import SearchNotes, composed, existing_path
+from gazetools.io.source_file import find_source, folder_of_id
+from gazetools.io.video_files import list_videos
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.findings import Finding
-from gazetools.schemas.video_id import video_id_below
 from gazetools.validation.catalogue import finding
 from gazetools.validation.subject import Subject, VideoTruth
 
@@ -31,17 +32,23 @@ class VideoFinder:
             return
         if not root.exists():
             raise UsageError(f"The video root {root} does not exist.", hint="Pass a folder of videos, or one video.")
-        if root.is_file():
-            self._by_id[root.stem] = root
-        for path in sorted(root.rglob("*")) if root.is_dir() else ():
-            if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-                try:
-                    self._by_id[video_id_below(path, root)] = path
-                except UsageError:
-                    continue  # no heatmaps have a name that can't be an id
+        self.root = root = existing_path(root)
+        self._add_files(root)
         if is_egoexo_root(root):
             self._add_takes(root)
         self._folded = {video_id.casefold(): path for video_id, path in self._by_id.items()}
+
+    def _add_files(self, root: Path) -> None:
+        """Add the videos below `root`, and findings about what was probably meant to be one."""
+        notes = SearchNotes()
+        for found in list_videos(root, notes):
+            if found.problem is not None:
+                self.findings.append(finding("videos-left-out", f"{found.path}: {found.problem}"))
+            elif (other := self._by_id.setdefault(found.video_id, found.path)) != found.path:
+                message = f"{other} and {found.path} have one id; the first is compared."
+                self.findings.append(finding("videos-left-out", message, video_id=found.video_id))
+        if faults := notes.faults():
+            self.findings.append(finding("videos-left-out", f"Below {root}: {'; '.join(faults)}."))
 
     def _add_takes(self, root: Path) -> None:
         """Add the ids `take/camera`, and findings for entries and cameras that can't be used."""
@@ -62,9 +69,13 @@ class VideoFinder:
     def find(self, subject: Subject) -> Path | None:
         """The subject's video, or None; a video that is missing below the root is reported."""
         if self.root is None:
-            path = Path(subject.provenance.video.path) if subject.provenance else None
-            return path if path is not None and path.is_file() else None
-        name = subject.video_id.rsplit("/", 1)[-1] if self.root.is_file() else subject.video_id
+            if subject.provenance is None:
+                return None
+            folder = folder_of_id(subject.path, subject.video_id)
+            source = find_source(subject.provenance.video, folder)
+            return None if source is None else source.path
+        name = composed(subject.video_id)
+        name = name.rsplit("/", 1)[-1] if self.root.is_file() else name
         if (path := self._by_id.get(name)) is not None:
             return path
         if (path := self._folded.get(name.casefold())) is not None:

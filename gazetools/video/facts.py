@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.source_file import path_seen_from
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.provenance import SourceVideo
 from gazetools.video.source import VideoSource
@@ -18,13 +19,15 @@ _PROBE_BYTES = 1 << 20
 
 
 def source_video(
-    reader: VideoSource, counted_by: Literal["decoding", "index"], *, sha256: str | None = None
+    reader: VideoSource, counted_by: Literal["decoding", "index"], *, store: Path, sha256: str | None = None
 ) -> SourceVideo:
-    """Facts of the open video, with the sha256 of the whole file; computed here unless given."""
+    """Facts of the open video for `store`, with the sha256 of the whole file; computed here unless given."""
     info = reader.info
-    same_names = SourceVideo.model_fields.keys() - {"sha256", "rate", "frame_count", "counted_by"}
+    own = {"path", "relative_path", "sha256", "rate", "frame_count", "counted_by"}
     return SourceVideo(
-        **{name: getattr(info, name) for name in same_names},
+        **{name: getattr(info, name) for name in SourceVideo.model_fields.keys() - own},
+        path=str(Path(info.path).absolute()),
+        relative_path=path_seen_from(store, Path(info.path)),
         sha256=sha256 or sha256_of_file(Path(info.path)),
         rate=f"{info.rate.numerator}/{info.rate.denominator}",
         frame_count=reader.frame_count,

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from gazetools.annotations.segment import Segment
+from gazetools.io.find_files import FileLookup, composed, existing_path
 from gazetools.io.json_files import read_json
+from gazetools.io.video_files import is_video_name, lookup_videos
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.schemas.video_id import path_of_id
-
-SUFFIXES = (".mp4", ".MP4", ".mkv", ".MKV", ".mov", ".MOV", ".avi", ".webm", ".m4v", ".ts")
 
 TAKE_FOLDERS = tuple(
     f"{root}{{take}}{folder}/"
@@ -37,14 +36,14 @@ def require_folder(base_path: Path) -> None:
         raise UsageError(f"The video folder {base_path} does not exist.", hint=hint)
 
 
-def find_video(base_path: Path, video_id: str, file_format: int | str | None) -> Path | None:
-    """The file of `video_id`, or None.
+def _find_video(videos: FileLookup, video_id: str, file_format: int | str | None) -> Path | None:
+    """The file of `video_id` below the root of `videos` (see `lookup_videos`), or None.
 
     The named layout comes first: file_format 0 = PXX/videos/PXX_YY.MP4, 1 = PXX/PXX_YY.MP4 (PXX = the id up to its
     first `_`), a text = a path with placeholders. Then `<video_id>`, and for `take/camera` Ego-Exo4D's folders.
     """
-    paths = (path_of_id(base_path, name, suffix) for name in _names(video_id, file_format) for suffix in SUFFIXES)
-    return next((path for path in paths if path.is_file()), None)
+    found = (videos.find(name) for name in _names(video_id, file_format))
+    return next((path for path in found if path is not None), None)
 
 
 def _names(video_id: str, file_format: int | str | None) -> list[str]:
@@ -67,7 +66,8 @@ def _names(video_id: str, file_format: int | str | None) -> list[str]:
 def find_videos(base_path: Path, video_ids: Iterable[str], file_format: int | str | None) -> dict[str, Path]:
     """Id -> file for every id that has one; UsageError where `base_path` is no folder."""
     require_folder(base_path)
-    found = {video_id: find_video(base_path, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
+    videos = lookup_videos(base_path)
+    found = {video_id: _find_video(videos, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
     return {video_id: path for video_id, path in found.items() if path is not None}
 
 
@@ -86,9 +86,10 @@ class Takes:
     def cameras(self, take: str) -> list[str]:
         """Names of the take's video files without suffix, sorted."""
         if take not in self._cameras:
-            folders = (self.base_path / folder.format(take=take) for folder in TAKE_FOLDERS)
+            folders = (existing_path(self.base_path / folder.format(take=take)) for folder in TAKE_FOLDERS)
             paths = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
-            self._cameras[take] = sorted({path.stem for path in paths if path.suffix in SUFFIXES and path.is_file()})
+            names = {composed(path.stem) for path in paths if is_video_name(path.name) and path.is_file()}
+            self._cameras[take] = sorted(names)
         return self._cameras[take]
 
     def resolve(self, take: str, view: str) -> list[str]:
