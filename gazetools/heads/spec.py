@@ -15,7 +15,7 @@ from gazetools.heads.detection import read_record
 from gazetools.heads.files import box_suffixes, read_heads
 from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.io.atomic import sha256_of_file
-from gazetools.io.find_files import FileLookup
+from gazetools.io.find_files import FileLookup, existing_path, target_of
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import ExtractOptions
 
@@ -60,7 +60,7 @@ class HeadKind:
 
 def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[str, Path]) -> dict[str, Path]:
     """One file for one video, or a folder with files by video id."""
-    path = Path(options.heads.removeprefix("file:")).expanduser()
+    path = existing_path(Path(options.heads.removeprefix("file:")).expanduser())
     if path.is_file():
         if len(video_ids) > 1:
             raise UsageError(
@@ -75,7 +75,8 @@ def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[st
     found = {video_id: match for video_id in video_ids if (match := files.find(video_id)) is not None}
     if not found:
         raise UsageError(
-            f"The folder {path} has no box file for any of the {len(video_ids)} videos.",
+            f"The folder {path} has no box file for any of the {len(video_ids)} videos"
+            + (f" ({link}{target_of(link)} is a broken link)." if (link := files.broken_link(video_ids[0])) else "."),
             hint=f"Expected for example {path / (video_ids[0] + '.csv')}.",
         )
     return found

@@ -92,6 +92,12 @@ def is_video_name(name: str) -> bool:
     return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
+def preference(path: Path) -> int:
+    """Rank of the suffix among files of one id, lowest first, as `lookup_videos` has it; other suffixes last."""
+    suffix = path.suffix.lower()
+    return VIDEO_SUFFIXES.index(suffix) if suffix in VIDEO_SUFFIXES else len(VIDEO_SUFFIXES)
+
+
 def _named(path: Path, name: str) -> VideoFile:
     try:
         return VideoFile(video_id=check_video_id(name), path=path)
@@ -202,8 +208,9 @@ def _from_list(list_path: Path, notes: SearchNotes, lists: tuple[Path, ...]) -> 
 
 def _near(list_path: Path, entry: str) -> str:
     """`entry` of a list as an input: relative to the working folder or, failing that, to the list."""
-    next_to = existing_path(list_path.parent / entry)
-    return str(next_to) if not existing_path(Path(entry)).exists() and next_to.exists() else entry
+    mark, name = ("@", entry[1:]) if entry.startswith("@") else ("", entry)
+    next_to = existing_path(list_path.parent / name)
+    return mark + str(next_to) if not existing_path(Path(name)).exists() and next_to.exists() else entry
 
 
 def _noting_twins(found: list[VideoFile], notes: SearchNotes) -> list[VideoFile]:

@@ -91,7 +91,7 @@ def validate(
     progress.finish("validate")
 
     findings = [*collection.findings, *finder.findings, *(f for one in collection.subjects for f in one.findings)]
-    findings += compare(traits) + without_maps
+    findings += compare(traits) + without_maps + finder.not_compared(len(collection.subjects))
     findings += [] if further is None else further()
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
     report = ValidationReport(findings=findings, summary=_summary(Path(path), collection, findings))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from gazetools.egoexo.takes import is_egoexo_root, read_takes
 from gazetools.io.atomic import sha256_of_file
 from gazetools.io.find_files import SearchNotes, composed, existing_path
-from gazetools.io.source_file import find_source, folder_of_id
-from gazetools.io.video_files import list_videos
+from gazetools.io.source_file import find_source, folder_of_id, not_there
+from gazetools.io.video_files import list_videos, preference
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.findings import Finding
 from gazetools.validation.catalogue import finding
@@ -28,6 +28,8 @@ class VideoFinder:
         """Unusable entries in the takes.json of an Ego-Exo4D root."""
         self._by_id: dict[str, Path] = {}
         self._folded: dict[str, Path] = {}
+        self._absent: dict[str, str] = {}
+        """Id -> why its video is not at hand, where no root was given."""
         if root is None:
             return
         if not root.exists():
@@ -41,7 +43,7 @@ class VideoFinder:
     def _add_files(self, root: Path) -> None:
         """Add the videos below `root`, and findings about what was probably meant to be one."""
         notes = SearchNotes()
-        for found in list_videos(root, notes):
+        for found in sorted(list_videos(root, notes), key=lambda found: preference(found.path)):
             if found.problem is not None:
                 self.findings.append(finding("videos-left-out", f"{found.path}: {found.problem}"))
             elif (other := self._by_id.setdefault(found.video_id, found.path)) != found.path:
@@ -66,14 +68,31 @@ class VideoFinder:
                 elif camera.path is not None:
                     self._by_id[video_id] = camera.path
 
+    def _find_source(self, subject: Subject) -> Path | None:
+        """The video where the provenance says; what is missing there is counted, see `not_compared`."""
+        if subject.provenance is None:
+            self._absent[subject.video_id] = "its heatmaps do not say where it is"
+            return None
+        facts = subject.provenance.video
+        source = find_source(facts, folder_of_id(subject.path, subject.video_id))
+        if source is None:
+            self._absent[subject.video_id] = not_there(facts)
+            return None
+        return source.path
+
+    def not_compared(self, subjects: int) -> list[Finding]:
+        """One finding about all of `subjects` heatmaps whose video is not at hand; none where all are."""
+        if not self._absent:
+            return []
+        first = sorted(self._absent)[:3]
+        message = f"{len(self._absent)} of {subjects} videos were not compared with their heatmaps: {', '.join(first)}"
+        message += ", ..." if len(self._absent) > len(first) else ""
+        return [finding("videos-not-compared", f"{message}. {first[0]}: {self._absent[first[0]]}.")]
+
     def find(self, subject: Subject) -> Path | None:
         """The subject's video, or None; a video that is missing below the root is reported."""
         if self.root is None:
-            if subject.provenance is None:
-                return None
-            folder = folder_of_id(subject.path, subject.video_id)
-            source = find_source(subject.provenance.video, folder)
-            return None if source is None else source.path
+            return self._find_source(subject)
         name = composed(subject.video_id)
         name = name.rsplit("/", 1)[-1] if self.root.is_file() else name
         if (path := self._by_id.get(name)) is not None:

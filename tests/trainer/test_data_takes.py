@@ -16,7 +16,7 @@ from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
 from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, plan_data
-from gazetools.trainer.data.videos import Takes, find_video
+from gazetools.trainer.data.videos import Takes, find_videos
 from gazetools.trainer.plan.selection import hold_out
 from tests.helpers.videos import ArrayVideo
 
@@ -185,13 +185,14 @@ def test_cameras_of_one_take_never_straddle_a_split(root: Path) -> None:
 def test_folder_layouts(tmp_path: Path, video_id: str, file_format: Any, path: str) -> None:
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).touch()
-    assert find_video(tmp_path, video_id, file_format) == tmp_path / path
+    assert find_videos(tmp_path, [video_id], file_format) == {video_id: tmp_path / path}
 
 
 def test_downscaled_videos_are_taken_before_the_full_ones(root: Path) -> None:
     full = root / "takes" / "site_cook_1" / "frame_aligned_videos" / "cam01.mp4"
     full.touch()
-    assert find_video(root, "site_cook_1/cam01", None) == full.parent / "downscaled" / "448" / "cam01.mp4"
+    smaller = full.parent / "downscaled" / "448" / "cam01.mp4"
+    assert find_videos(root, ["site_cook_1/cam01"], None) == {"site_cook_1/cam01": smaller}
 
 
 @pytest.mark.parametrize("template", ["{takes}/x", "plain", "../{take}", "/abs/{take}", "{take", 2])

@@ -18,7 +18,14 @@ from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import build_sources, source_settings
 from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
-from gazetools.trainer.data.videos import Takes, find_videos, heatmap_video_id, name_cameras, refuse_split_takes
+from gazetools.trainer.data.videos import (
+    Takes,
+    broken_links,
+    find_videos,
+    heatmap_video_id,
+    name_cameras,
+    refuse_split_takes,
+)
 
 __all__ = ["DataPlan", "SplitPlan", "plan_data"]
 
@@ -140,7 +147,8 @@ def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]
     if absent and (data.missing_videos == "error" or not videos):
         raise UsageError(
             f"{len(absent)} of {len(absent) + len(videos)} annotated videos are not below {data.base_path}: "
-            f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}.",
+            f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}"
+            f"{broken_links(Path(data.base_path), absent[:100], data.file_format)}.",
             hint="Set experiment.data.base_path and file_format"
             + (", or experiment.data.missing_videos=skip to train on the others." if videos else "."),
             videos=absent[:1000],

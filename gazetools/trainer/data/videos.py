@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gazetools.annotations.segment import Segment
-from gazetools.io.find_files import FileLookup, composed, existing_path
+from gazetools.io.find_files import FileLookup, composed, existing_path, target_of
 from gazetools.io.json_files import read_json
 from gazetools.io.video_files import is_video_name, lookup_videos
 from gazetools.schemas.errors import DataFileError, UsageError
@@ -69,6 +69,14 @@ def find_videos(base_path: Path, video_ids: Iterable[str], file_format: int | st
     videos = lookup_videos(base_path)
     found = {video_id: _find_video(videos, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
     return {video_id: path for video_id, path in found.items() if path is not None}
+
+
+def broken_links(base_path: Path, video_ids: Iterable[str], file_format: int | str | None) -> str:
+    """Part of a message: which of the videos that were not found are links that lead nowhere; empty for none."""
+    videos = lookup_videos(base_path)
+    links = [videos.broken_link(name) for video_id in video_ids for name in _names(video_id, file_format)]
+    broken = [f"{link}{target_of(link)}" for link in links if link is not None]
+    return f" ({len(broken)} broken link(s): {', '.join(broken[:3])})" if broken else ""
 
 
 class Takes:
