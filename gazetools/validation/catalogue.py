@@ -45,7 +45,7 @@ CATALOGUE: dict[str, Code] = {
     "member-missing": _error("A member other than the maps is missing, or has another type or length.", _PACK),
     "origin-missing": _error("A packed video without its .origin.json.", _PACK),
     "id-mismatch": _error("The file says that it belongs to another video.", "Undo the renaming, or make it again."),
-    "bad-id": _error("The name can't be a video id (control characters, a leading '-', ...).", "Rename it."),
+    "bad-id": _error("The name can't be a video id (control characters, a leading '.', ...).", "Rename it."),
     "duplicate-id": _error(
         "Two files belong to one video, or their ids differ only in case.", "Remove or rename one of them."
     ),

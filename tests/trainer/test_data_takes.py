@@ -16,7 +16,7 @@ from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
 from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, plan_data
-from gazetools.trainer.data.videos import Takes, find_videos
+from gazetools.trainer.data.videos import Takes, broken_links, find_videos
 from gazetools.trainer.plan.selection import hold_out
 from tests.helpers.videos import ArrayVideo
 
@@ -293,3 +293,19 @@ def test_a_take_is_held_out_with_all_its_cameras(root: Path) -> None:
         hold_out(
             plan(root, dataset_train=str(root / "val.json"), dataset_val=str(root / "train.json")).train, 0.5, seed=0
         )
+
+
+def test_of_several_files_of_one_id_one_is_read_and_it_is_said(tmp_path: Path) -> None:
+    for name in ("P01.MOV", "P01.mp4", "P02.mkv"):
+        (tmp_path / name).touch()
+    notes: list[str] = []
+    found = find_videos(tmp_path, ["P01", "P02", "P03"], None, notes)
+    assert {video_id: path.name for video_id, path in found.items()} == {"P01": "P01.mp4", "P02": "P02.mkv"}
+    (text,) = notes
+    assert "'P01'" in text and "not P01.MOV" in text
+
+
+def test_a_video_behind_a_broken_link_is_named(tmp_path: Path) -> None:
+    (tmp_path / "P01_01.mp4").symlink_to("nowhere.mp4")
+    assert "P01_01.mp4 -> nowhere.mp4" in broken_links(tmp_path, ["P01_01", "P02"], 0)
+    assert broken_links(tmp_path, ["P02"], None) == ""

@@ -285,7 +285,7 @@ FOREIGN_FAULTS: dict[str, tuple[Plant, str, list[int] | None]] = {
     ),
     "frame missing": (lambda r: (r / "b" / "frame_000003.npy").unlink(), "frame-file-missing", [3]),
     "two of one id": (lambda r: np.save(r / "a.npy", np.ones((6, 5, 7), np.float32) / 2), "duplicate-id", None),
-    "name like an option": (lambda r: (r / "a.npz").rename(r / "-rf.npz"), "bad-id", None),
+    "name that is no id": (lambda r: (r / "a.npz").rename(r / "a\u200bb.npz"), "bad-id", None),
     "other size": (
         lambda r: np.savez(r / "c.npz", x=np.random.default_rng(0).random((2, 9, 9), dtype=np.float32)),
         "mixed-sizes",

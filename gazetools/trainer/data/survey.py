@@ -42,6 +42,8 @@ class DataPlan:
     """Survey of each source by name."""
     shared_videos: int = 0
     """Videos that are in training and in validation."""
+    notes: tuple[str, ...] = ()
+    """Sentences about how the data were found."""
 
     @property
     def survey(self) -> HeatmapSurvey | None:
@@ -85,7 +87,8 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
         labels = labels.with_unseen(val_rows)
     rows = (*train_rows, *val_rows)
     ids = [row.video_id for row in rows]
-    videos = find_videos(Path(data.base_path), ids, data.file_format)
+    notes: list[str] = []
+    videos = find_videos(Path(data.base_path), ids, data.file_format, notes)
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
     if compat == "vjepa2" and (lacking := [row for row in rows if row.frame_range is None]):
         such = f"{len(lacking)} row(s) such as {lacking[0].video_id!r}, row {lacking[0].row},"
@@ -100,6 +103,7 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
         validation=tuple(build.split(val_rows, anchor, training=False) for anchor in anchors.validation),
         labels=labels,
         surveys={name: one.survey for name, one in heatmaps.items()},
+        notes=tuple(notes),
         shared_videos=len({s.video_id for s in train_rows} & {s.video_id for s in val_rows}),
     )
 

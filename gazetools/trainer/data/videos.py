@@ -36,14 +36,13 @@ def require_folder(base_path: Path) -> None:
         raise UsageError(f"The video folder {base_path} does not exist.", hint=hint)
 
 
-def _find_video(videos: FileLookup, video_id: str, file_format: int | str | None) -> Path | None:
-    """The file of `video_id` below the root of `videos` (see `lookup_videos`), or None.
+def _files_of(videos: FileLookup, video_id: str, file_format: int | str | None) -> list[Path]:
+    """The files of `video_id` below the root of `videos` (see `lookup_videos`), in one folder, the first to be taken.
 
     The named layout comes first: file_format 0 = PXX/videos/PXX_YY.MP4, 1 = PXX/PXX_YY.MP4 (PXX = the id up to its
     first `_`), a text = a path with placeholders. Then `<video_id>`, and for `take/camera` Ego-Exo4D's folders.
     """
-    found = (videos.find(name) for name in _names(video_id, file_format))
-    return next((path for path in found if path is not None), None)
+    return next((found for name in _names(video_id, file_format) if (found := videos.find_all(name))), [])
 
 
 def _names(video_id: str, file_format: int | str | None) -> list[str]:
@@ -63,12 +62,24 @@ def _names(video_id: str, file_format: int | str | None) -> list[str]:
     return names
 
 
-def find_videos(base_path: Path, video_ids: Iterable[str], file_format: int | str | None) -> dict[str, Path]:
-    """Id -> file for every id that has one; UsageError where `base_path` is no folder."""
+def find_videos(
+    base_path: Path, video_ids: Iterable[str], file_format: int | str | None, notes: list[str] | None = None
+) -> dict[str, Path]:
+    """Id -> file for every id that has one; UsageError where `base_path` is no folder.
+
+    `notes` receives a sentence where several files have one id, such as a.mp4 and a.mov.
+    """
     require_folder(base_path)
     videos = lookup_videos(base_path)
-    found = {video_id: _find_video(videos, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
-    return {video_id: path for video_id, path in found.items() if path is not None}
+    files = {video_id: _files_of(videos, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
+    several = {video_id: paths for video_id, paths in files.items() if len(paths) > 1}
+    if several and notes is not None:
+        video_id, (first, *others) = next(iter(several.items()))
+        notes.append(
+            f"{len(several)} video id(s) have several files, of which one is read: for {video_id!r} {first}, not "
+            f"{', '.join(path.name for path in others)}. Remove the others if that is wrong."
+        )
+    return {video_id: paths[0] for video_id, paths in files.items() if paths}
 
 
 def broken_links(base_path: Path, video_ids: Iterable[str], file_format: int | str | None) -> str:
