@@ -163,11 +163,11 @@ def _matches(folder: Path, parts: tuple[str, ...], notes: SearchNotes) -> Iterat
                 yield path
         return
     try:
-        names = sorted(path.name for path in folder.iterdir())
+        listed = sorted(path.name for path in folder.iterdir())
     except OSError as error:
         notes.leave_out("unreadable", folder, f" ({error.strerror})")
         return
-    for name in names:
+    for name in listed:
         path = folder / name
         if not _fits((name,), (first,)):
             continue
