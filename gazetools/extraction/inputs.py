@@ -53,7 +53,7 @@ def plan_inputs(
         else:
             groups.append(find_videos(one, notes))
     unusable = {(found.video_id, found.path): found for group in groups for found in group if found.problem is not None}
-    usable = merged([found for found in group if found.problem is None] for group in groups)
+    usable = merged(([found for found in group if found.problem is None] for group in groups), notes)
     planned = [_item(found) for found in sorted(usable, key=lambda found: found.video_id)]
     if not planned and not unusable:
         raise UsageError("No input video was given.", hint="Name files, folders, globs or @list.txt.")

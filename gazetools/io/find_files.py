@@ -44,6 +44,8 @@ class SearchNotes:
         self.groups: dict[Reason, _Group] = {}
         self.twins: list[tuple[str, str, str]] = []
         """(id, other id, real path) of files that links give two ids."""
+        self.repeated: list[tuple[str, str, str]] = []
+        """(id that is not used, id, real path) of files that two inputs name."""
 
     def leave_out(self, reason: Reason, path: Path, detail: str = "") -> None:
         """Count `path`, a file or folder that the search does not take."""
@@ -66,6 +68,9 @@ class SearchNotes:
         lines += [f"{one} and {other} are links to one file, {path}" for one, other, path in self.twins[:_SHOWN]]
         if len(self.twins) > _SHOWN:
             lines.append(f"{len(self.twins) - _SHOWN} more files have two ids through links")
+        lines += [f"{path} is named by two inputs: it is {new}, not {old}" for old, new, path in self.repeated[:_SHOWN]]
+        if len(self.repeated) > _SHOWN:
+            lines.append(f"{len(self.repeated) - _SHOWN} more files are named by two inputs with different ids")
         return lines
 
     def faults(self) -> list[str]:

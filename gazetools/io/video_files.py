@@ -64,13 +64,16 @@ def _find(text: str, notes: SearchNotes, lists: tuple[Path, ...]) -> list[VideoF
     raise UsageError(f"The input {text} does not exist.", hint="Check the path.", path=text)
 
 
-def merged(groups: Iterable[list[VideoFile]]) -> list[VideoFile]:
-    """The videos of several inputs; a file that several inputs give counts once, with the id of the last one."""
+def merged(groups: Iterable[list[VideoFile]], notes: SearchNotes) -> list[VideoFile]:
+    """The videos of several inputs; a file that several inputs name counts once, with the id of the last one."""
     files: dict[str, list[VideoFile]] = {}
     for group in groups:
         own: dict[str, list[VideoFile]] = {}
         for video in group:
             own.setdefault(os.path.realpath(video.path), []).append(video)
+        for real in sorted(own.keys() & files.keys()):
+            lost = {video.video_id for video in files[real]} - {video.video_id for video in own[real]}
+            notes.repeated += [(video_id, own[real][0].video_id, real) for video_id in sorted(lost)]
         files |= own
     return [video for found in files.values() for video in found]
 
@@ -203,7 +206,7 @@ def _from_list(list_path: Path, notes: SearchNotes, lists: tuple[Path, ...]) -> 
     entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not entries:
         raise UsageError(f"The list {list_path} names no input.", hint="Write one path per line.")
-    return merged(_find(_near(list_path, entry), notes, (*lists, real)) for entry in entries)
+    return merged((_find(_near(list_path, entry), notes, (*lists, real)) for entry in entries), notes)
 
 
 def _near(list_path: Path, entry: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gazetools.extraction.inputs import plan_inputs
+from gazetools.io.find_files import SearchNotes
 from gazetools.schemas.errors import UsageError
 
 
@@ -104,4 +105,9 @@ def test_names_with_a_dash_and_those_kept_apart_are_ids(tmp_path: Path) -> None:
 
 def test_a_file_of_two_inputs_is_one_video_and_two_links_are_two(tree: Path) -> None:
     (tree / "t3").symlink_to("t1")
-    assert _ids(tree, tree / "t2" / "cam01.mp4") == ["cam01", "t1/cam01", "t1/cam02", "t3/cam01", "t3/cam02"]
+    notes = SearchNotes()
+    items = plan_inputs([tree, tree / "t2" / "cam01.mp4"], notes=notes)
+    assert [item.video_id for item in items] == ["cam01", "t1/cam01", "t1/cam02", "t3/cam01", "t3/cam02"]
+    text = "; ".join(notes.lines())
+    assert "t1/cam01 and t3/cam01 are links to one file" in text
+    assert "it is cam01, not t2/cam01" in text

@@ -309,3 +309,47 @@ def test_a_video_behind_a_broken_link_is_named(tmp_path: Path) -> None:
     (tmp_path / "P01_01.mp4").symlink_to("nowhere.mp4")
     assert "P01_01.mp4 -> nowhere.mp4" in broken_links(tmp_path, ["P01_01", "P02"], 0)
     assert broken_links(tmp_path, ["P02"], None) == ""
+
+
+NFD, NFC = "Ku\u0308che", "K\u00fcche"
+
+
+@pytest.mark.parametrize("written", [NFD, NFC], ids=["written NFD", "written NFC"])
+@pytest.mark.parametrize("on_disk", [NFD, NFC], ids=["on disk NFD", "on disk NFC"])
+@pytest.mark.parametrize(
+    "file_format", [None, f"{NFD}/{{video_id}}", f"{NFC}/{{video_id}}"], ids=["none", "NFD", "NFC"]
+)
+def test_annotated_names_match_files_in_either_form(
+    tmp_path: Path, written: str, on_disk: str, file_format: str | None
+) -> None:
+    path = tmp_path / (f"{on_disk}/{on_disk}.Mov" if file_format else f"{on_disk}.Mov")
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    csv = tmp_path / "a.csv"
+    csv.write_text(
+        f"video_id,start_timestamp,stop_timestamp,action_class\n{written},1,2,9\n-{written},1,2,9\n", encoding="utf-8"
+    )
+    ids = [segment.video_id for segment in read_segments(csv)]
+    assert ids == [NFC, f"-{NFC}"]
+    assert find_videos(tmp_path, ids, file_format) == {NFC: path}
+
+
+def test_folders_of_links_are_folders_of_videos(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "P01").mkdir(parents=True)
+    (tmp_path / "disk" / "P01" / "P01_01.MTS").touch()
+    (tmp_path / "disk" / "blob").touch()
+    (tmp_path / "videos" / "P02" / "videos").mkdir(parents=True)
+    (tmp_path / "videos" / "P01").symlink_to("../disk/P01")
+    (tmp_path / "videos" / "P02" / "videos" / "P02_01.mp4").symlink_to("../../../disk/blob")
+    found = find_videos(tmp_path / "videos", ["P01/P01_01", "P02_01"], 0)
+    assert [path.name for path in found.values()] == ["P01_01.MTS", "P02_01.mp4"]
+    assert list(find_videos(tmp_path / "videos", ["P01_01"], 1)) == ["P01_01"]
+
+
+@pytest.mark.parametrize("file_format", ["../disk/{video_id}", "/etc/{video_id}", "a/../../disk/{video_id}"])
+def test_a_path_in_the_config_cannot_lead_out(tmp_path: Path, file_format: str) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "v.mp4").touch()
+    (tmp_path / "videos").mkdir()
+    with pytest.raises(UsageError, match="not allowed"):
+        find_videos(tmp_path / "videos", ["v"], file_format)
