@@ -137,8 +137,10 @@ class _Folder:
     """Links on the way from the root."""
 
 
-def walk(root: Path, notes: SearchNotes) -> Iterator[Path]:
+def walk(root: Path, notes: SearchNotes, *, broken_links: bool = False) -> Iterator[Path]:
     """Every file below `root`, also through links to files and folders; `notes` receives everything else.
+
+    With `broken_links` a link that leads nowhere counts as a file.
 
     A link to a folder that contains the link is a loop and not followed. A folder behind two or more links is entered
     once, so that links between folders can't multiply the files.
@@ -158,7 +160,7 @@ def walk(root: Path, notes: SearchNotes) -> Iterator[Path]:
             path = folder.path / entry.name
             if entry.name.startswith("."):
                 notes.leave_out("hidden", path)
-            elif (kind := _kind(entry)) == "file":
+            elif (kind := _kind(entry)) == "file" or (broken_links and kind == "broken-link"):
                 yield path
             elif kind != "folder":
                 notes.leave_out(kind, path, target_of(path))

@@ -70,6 +70,10 @@ CATALOGUE: dict[str, Code] = {
     "stray-file": _warning(
         "A file that belongs to no video of the store or dataset.", "Move it away, or pack its video."
     ),
+    "part-left-out": _warning(
+        "Links that lead nowhere or in a circle, or folders that can't be read: videos behind them are left out.",
+        "Mend the links or the permissions, or remove them.",
+    ),
     "unfinished-work": _warning(
         "Pieces or temporary files of a run that did not finish.", "Run the same command again."
     ),

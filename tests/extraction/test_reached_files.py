@@ -129,6 +129,13 @@ def test_a_part_of_a_store_may_lie_behind_a_link(tmp_path: Path) -> None:
     (entry,) = list_store(tmp_path / "store")
     assert (entry.video_id, entry.problem) == ("P01/v1", None)
     assert [item.status for item in pack(tmp_path / "store", tmp_path / "data").items] == ["packed"]
+    shutil.rmtree(tmp_path / "disk" / "P01")
+    for suffix in (".h5", ".json"):
+        (tmp_path / "store" / f"v2{suffix}").symlink_to(f"../disk/v2{suffix}")
+    (broken,) = list_store(tmp_path / "store")
+    assert broken.video_id == "v2" and broken.problem is not None
+    (found,) = (found for found in validate(tmp_path / "store").findings if found.code == "part-left-out")
+    assert "1 broken link" in found.message and "P01 -> ../disk/P01" in found.message
 
 
 def test_the_report_and_the_dry_run_name_what_is_left_out(tmp_path: Path) -> None:

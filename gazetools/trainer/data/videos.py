@@ -69,6 +69,7 @@ def find_videos(
 
     `notes` receives a sentence where several files have one id, such as a.mp4 and a.mov.
     """
+    base_path = existing_path(base_path)
     require_folder(base_path)
     videos = lookup_videos(base_path)
     files = {video_id: _files_of(videos, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
@@ -97,8 +98,8 @@ class Takes:
     """
 
     def __init__(self, base_path: Path, takes_file: Path | None = None) -> None:
-        self.base_path = base_path
-        self._path = takes_file or base_path / TAKES_NAME
+        self.base_path = existing_path(base_path)
+        self._path = takes_file or self.base_path / TAKES_NAME
         self._required = takes_file is not None
         self._cameras: dict[str, list[str]] = {}
 
