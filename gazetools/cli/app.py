@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from gazetools._version import __version__
 from gazetools.cli.common import TERMINAL
 from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsError, UsageError
+from gazetools.schemas.video_id import shown_argument
 
 # Typer brings its own copy of click; this is its base exception, by way of a public name.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -143,7 +145,7 @@ def _explained(error: BaseException, arguments: list[str]) -> GazetoolsError:
     if isinstance(error, _ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "gazetools"
-        return UsageError(_with_value(error, arguments), hint=f"See: {command} --help")
+        return UsageError(_with_value(error, arguments), hint=_dashed(arguments) or f"See: {command} --help")
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return _InterruptedError()
     if isinstance(error, ImportError):
@@ -158,6 +160,12 @@ def _explained(error: BaseException, arguments: list[str]) -> GazetoolsError:
         f"Internal error: {type(error).__name__}: {error}.",
         hint="This is a fault of gazetools. Run again with -v before the command and report the traceback.",
     )
+
+
+def _dashed(arguments: list[str]) -> str | None:
+    """The hint for a file whose name was taken for an option; None: there is none."""
+    name = next((one for one in arguments if one.startswith("-") and Path(one).exists()), None)
+    return None if name is None else f"{name} is a file: write it {shown_argument(name)}, so that it is no option."
 
 
 def _with_value(error: Any, arguments: list[str]) -> str:

@@ -103,9 +103,13 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
     """List what would be extracted, and estimate the space that it would take."""
     from gazetools.extraction.disk_estimate import PlannedRun, estimate_space
     from gazetools.extraction.run import decode_settings, plan
+    from gazetools.io.find_files import SearchNotes
     from gazetools.io.space import free_space
 
-    items, head_files = plan(inputs, options)
+    notes = SearchNotes()
+    items, head_files = plan(inputs, options, notes)
+    for line in notes.lines():
+        TERMINAL.say(line)
     run = PlannedRun(
         items=[item for item in items if item.problem is None],
         store=output,
@@ -126,7 +130,11 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
     free = free_space(output)
     needed = vars(estimate) if estimate else {"needed_bytes": None, "needed_files": None}
     TERMINAL.result(
-        {"videos": listing, "space": {**needed, "free_bytes": free.bytes, "free_files": free.files}},
+        {
+            "videos": listing,
+            "space": {**needed, "free_bytes": free.bytes, "free_files": free.files},
+            "left_out": [group.model_dump() for group in notes.report()],
+        },
         tables.planned_videos(listing, estimate, free),
     )
     return int(len(run.items) < len(items))

@@ -28,7 +28,9 @@ def heads_command(
     Example: gazetools heads clip.mp4 -o boxes.csv --detector rtdetr
     """
     from gazetools.heads.detection import HeadDetection, detect_heads
+    from gazetools.io.find_files import existing_path
 
+    video = existing_path(video)
     if not video.is_file():
         raise VideoError(f"The video {video} does not exist.", hint="Check the path.")
     with TERMINAL.progress() as progress:

@@ -12,7 +12,7 @@ from gazetools.egoexo.take import RGB_STREAM, CameraVideo, Take, UnusableTake, a
 from gazetools.io.json_files import read_json
 from gazetools.schemas.downloads import egoexo_command
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.schemas.video_id import check_video_id, path_of_id
+from gazetools.schemas.video_id import check_video_id, place_of_id
 
 TAKES_NAME = "takes.json"
 PSEUDO_CAMERAS = frozenset({"best_exo", "collage"})
@@ -113,8 +113,7 @@ def _take(root: Path, entry: Any) -> Take:
     capture: dict[str, Any] = _typed(entry, "capture", dict, "an object") or {}
     relative = (_typed(entry, "root_dir", str, "a path") or f"takes/{name}").strip("/")
     folder = root / check_video_id(relative)
-    if there := folder.is_dir():
-        path_of_id(root, relative, "")
+    there = folder.is_dir()
     cameras, pseudo = _cameras(name, folder if there else None, entry, capture)
     return Take(
         name=name,
@@ -197,7 +196,7 @@ def _camera(camera_id: str, relative: Any, folder: Path | None, *, ego: bool, pr
             raise DataFileError(f"its relative_path is {_shown(relative)}, not a path")
         name = Path(check_video_id(relative)).stem
         if folder is not None:
-            path = path_of_id(folder, relative, "")
+            path = place_of_id(folder, relative, "")
             if not path.is_file():
                 found = (folder / "frame_aligned_videos/downscaled").glob(f"*/{path.name}")
                 smaller = (one for one in found if one.parent.name.isdigit())

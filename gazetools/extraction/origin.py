@@ -50,6 +50,7 @@ def build_provenance(tools: WorkerTools, video: VideoWork, tally: VideoTally, *,
         video=source_video(
             source,
             counted_by,
+            store=tools.store,
             sha256=video_sha256,
             remarks=[*source.remarks, *source.damage],
             lost_frames=sorted(tally.lost_frames),

@@ -24,6 +24,7 @@ from gazetools.extraction.work import WorkOrder
 from gazetools.extraction.worker import Worker
 from gazetools.heads.spec import heads_for_video, open_heads
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
+from gazetools.io.find_files import SearchNotes
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import FaultError, VideoError
@@ -78,7 +79,10 @@ def extract(
     options = given_or_parsed(options, ExtractOptions, settings, what="extract options")
     progress = progress or NoProgress()
     store = Path(output)
-    items, head_files = plan(inputs, options)
+    notes = SearchNotes()
+    items, head_files = plan(inputs, options, notes)
+    for line in notes.lines():
+        progress.say(line)
     usable = [item for item in items if item.problem is None]
     check_writable_folder(store, option="-o")
     remove_stale_temps(store)
@@ -98,7 +102,7 @@ def extract(
     if options.shard_index_and_count[0] == 0:  # the first shard reports what can't be worked on
         own_ids |= {item.video_id for item in items if item.problem is not None}
     queue = WorkQueue([item for item in items if item.video_id in own_ids], tasks)
-    reporter = Reporter(store, options, items, digest)
+    reporter = Reporter(store, options, items, digest, notes.report())
 
     def on_result(result: ItemResult, video_ended: bool) -> None:
         if result.status == "failed":  # reported, so that the next run tries it again
@@ -225,11 +229,14 @@ def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, wo
 
 
 def plan(
-    inputs: str | Path | Sequence[str | Path], options: ExtractOptions
+    inputs: str | Path | Sequence[str | Path], options: ExtractOptions, notes: SearchNotes | None = None
 ) -> tuple[list[VideoItem], dict[str, Path] | None]:
-    """The videos of all inputs, and each video id's box file (None: no boxes); UsageError: they can't be used."""
+    """The videos of all inputs, and each video id's box file (None: no boxes); UsageError: they can't be used.
+
+    `notes` receives what the search for videos leaves out.
+    """
     listed = [inputs] if isinstance(inputs, str | Path) else inputs
-    items = plan_inputs(listed, takes=options.takes, cameras=options.cameras, views=options.views)
+    items = plan_inputs(listed, takes=options.takes, cameras=options.cameras, views=options.views, notes=notes)
     videos = {item.video_id: item.path for item in items if item.problem is None}
     head_files = open_heads(options, list(videos), videos=videos) if videos else None
     if head_files and len(items) == 1:  # the only box file must fit the only video

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -112,7 +112,8 @@ def _render(
         targets = video.targets(reader, frames)
         for note in targets.warnings:
             progress.say(f"{video.video_id}: {note}")
-        source = source_video(reader, "decoding" if reader.counted_by == "decoding" else "index")
+        counted_by: Literal["decoding", "index"] = "decoding" if reader.counted_by == "decoding" else "index"
+        source = source_video(reader, counted_by, store=store)
         pts = reader.pts_seconds
     key = _key(options, targets, source.sha256)
     done = is_complete(store, video.video_id)

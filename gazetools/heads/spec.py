@@ -17,9 +17,9 @@ from gazetools.heads.detection import read_record
 from gazetools.heads.files import BoxVideo, box_suffixes, read_heads
 from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.find_files import FileLookup, existing_path, target_of
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import ExtractOptions
-from gazetools.schemas.video_id import path_of_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class HeadKind:
 
 def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[str, Path]) -> dict[str, Path]:
     """One file for one video, or a folder with files by video id."""
-    path = Path(options.heads.removeprefix("file:")).expanduser()
+    path = existing_path(Path(options.heads.removeprefix("file:")).expanduser())
     if path.is_file():
         if len(video_ids) > 1:
             raise UsageError(
@@ -75,14 +75,12 @@ def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[st
         return {video_ids[0]: path}
     if not path.is_dir():
         raise UsageError(f"The head boxes {path} do not exist.", hint="Check the path after --heads file:.")
-    found = {}
-    for video_id in video_ids:
-        names = [path_of_id(path, video_id, ending + suffix) for suffix in box_suffixes() for ending in ("", ".heads")]
-        if match := next((name for name in names if name.is_file()), None):
-            found[video_id] = match
+    files = FileLookup(path, [ending + suffix for suffix in box_suffixes() for ending in ("", ".heads")])
+    found = {video_id: match for video_id in video_ids if (match := files.find(video_id)) is not None}
     if not found:
         raise UsageError(
-            f"The folder {path} has no box file for any of the {len(video_ids)} videos.",
+            f"The folder {path} has no box file for any of the {len(video_ids)} videos"
+            + (f" ({link}{target_of(link)} is a broken link)." if (link := files.broken_link(video_ids[0])) else "."),
             hint=f"Expected for example {path / (video_ids[0] + '.csv')}.{hint_of_folder(path)}",
         )
     return found

@@ -21,6 +21,7 @@ from gazetools.layouts.npy import NpyFolder
 from gazetools.layouts.registry import LAYOUTS, foreign_layout
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.one_video import Place, pack_videos
+from gazetools.packing.origin import moved_origin
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import parse_settings
 from gazetools.schemas.dataset import (
@@ -155,7 +156,8 @@ class _StoredVideo:
                 )
             )
         if self.entry is not None:
-            return place.add({**self.entry.model_dump(by_alias=True), **fields}, origin=self._origin(self.entry))
+            origin = self._origin(self.entry, draft.dataset)
+            return place.add({**self.entry.model_dump(by_alias=True), **fields}, origin=origin)
         fields |= {
             "normalisation": "none",
             "people": "unknown",
@@ -167,15 +169,15 @@ class _StoredVideo:
         warnings = [f"{gaps} of {maps.shape[0]} frames have no file; their rows are not valid"] if gaps else []
         return place.add(fields, origin=None, warnings=warnings)
 
-    def _origin(self, entry: PackedVideo) -> bytes | None:
-        """The origin file of a packed video, which is copied."""
+    def _origin(self, entry: PackedVideo, dataset: Path) -> bytes | None:
+        """The origin file of a packed video, copied; the video's relative path becomes that from `dataset`."""
         if entry.origin_sha256 is None:
             return None
         path = path_of_id(self.root, self.video_id, ORIGIN_SUFFIX)
         data = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(data).hexdigest() != entry.origin_sha256:
             raise DataFileError(f"The sha256 of {path} is not its manifest's.", hint="Pack it again.")
-        return data
+        return moved_origin(data, self.root, dataset)
 
     def _blocks(self, maps: StoredMaps, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[np.generic]]:
         """The numbers of a dataset as they are; those of another tool in `dtype`, checked to be in 0..1."""

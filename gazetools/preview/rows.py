@@ -14,7 +14,7 @@ from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.store import STORE_SUFFIX
-from gazetools.schemas.video_id import path_of_id
+from gazetools.schemas.video_id import place_of_id
 from gazetools.store import open_store
 
 
@@ -85,7 +85,7 @@ def open_overlays(heatmaps: Path, video_id: str, choice: ArrayChoice | None = No
     if not heatmaps.exists():
         raise UsageError(f"The heatmaps {heatmaps} do not exist.", hint="Check --heatmaps.")
     is_dataset = (heatmaps / MANIFEST_NAME).exists()  # its hdf5 layout has files of the same name as a store
-    if heatmaps.is_dir() and not is_dataset and (in_store := path_of_id(heatmaps, video_id, STORE_SUFFIX)).is_file():
+    if heatmaps.is_dir() and not is_dataset and (in_store := place_of_id(heatmaps, video_id, STORE_SUFFIX)).is_file():
         choice.refuse_for(f"The store {heatmaps}")
         return StoreOverlays(in_store)
     return DatasetOverlays(heatmaps, video_id, choice)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.io.atomic import write_bytes_atomic
+from gazetools.io.find_files import existing_path
 from gazetools.preview.encode import write_overlay_video
 from gazetools.preview.overlay import draw_overlay
 from gazetools.preview.rows import OverlaySource, open_overlays
@@ -44,7 +45,7 @@ def preview(
 
     Raises UsageError for another suffix, no maps for this video, or files that do not exist.
     """
-    video, output = Path(video), Path(output)
+    video, output = existing_path(Path(video)), Path(output)
     if output.suffix.lower() not in {".png", ".mp4", ".mkv", ".mov"}:
         raise UsageError(f"The output {output} must end in .png, .mp4, .mkv or .mov.", hint="Change -o.")
     with open_overlays(Path(heatmaps), video_id or video.stem, choice) as source, VideoReader(video) as reader:

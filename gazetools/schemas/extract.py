@@ -243,6 +243,16 @@ class StageTimes(StrictModel):
         return max(waits, key=lambda stage: waits[stage])
 
 
+class LeftOutFiles(StrictModel):
+    """Files and folders in the inputs that were not taken for videos, for one reason."""
+
+    reason: str
+    """suffix, hidden, broken-link, loop, again (other links have led to the folder), unreadable or special."""
+    count: int
+    first: list[str]
+    """The first of them."""
+
+
 class ExtractReport(StrictModel):
     """`STORE/extract_report.json`: every input, also the failed ones."""
 
@@ -254,6 +264,8 @@ class ExtractReport(StrictModel):
     """`I/N` in the report of one shard; None in that of a whole run and in the merged one."""
     profile: StageTimes | None = None
     items: list[ItemResult]
+    left_out: list[LeftOutFiles] = Field(default_factory=list)
+    """What the search for videos did not take."""
 
     @property
     def failed(self) -> list[ItemResult]:

@@ -17,6 +17,11 @@ class SourceVideo(StrictModel):
     """The video that the frames were decoded from."""
 
     path: str
+    """Absolute; relative to the working folder of `extract` in files of versions up to 0.2.0."""
+    relative_path: str | None = None
+    """The same file seen from the folder of this store or dataset, with `/`; None: not recorded.
+
+    Folders that are moved together keep working: `gazetools.io.source_file` tries both."""
     size_bytes: int = Field(ge=0)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     stream_index: int = Field(ge=0)

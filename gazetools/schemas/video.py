@@ -29,6 +29,14 @@ class Remark:
     """Indices of the frames concerned, such as the first frame after each gap."""
 
 
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts", ".mts", ".m2ts"),
+    *(".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"),
+)
+"""Suffixes of the files that are taken from folders, in any letter case; a file named by itself may have any suffix.
+Where several files have one id and one of them must be chosen, it is that with the first of these suffixes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
     """Facts of one video stream; width and height are those of the returned pixels, after rotation."""

@@ -34,7 +34,7 @@ class Talk:
         say = self.progress.say
         for text in self.notes:
             say(text)
-        for text in _inout_notes(plan):
+        for text in (*plan.data.notes, *_inout_notes(plan)):
             self.note(text)
         say(f"Anchor rule: {plan.anchors.rule}.")
         for split in (plan.data.train, *plan.each_epoch):

@@ -46,7 +46,7 @@ CATALOGUE: dict[str, Code] = {
     "member-missing": _error("A member other than the maps is missing, or has another type or length.", _PACK),
     "origin-missing": _error("A packed video without its .origin.json.", _PACK),
     "id-mismatch": _error("The file says that it belongs to another video.", "Undo the renaming, or make it again."),
-    "bad-id": _error("The name can't be a video id (control characters, a leading '-', ...).", "Rename it."),
+    "bad-id": _error("The name can't be a video id (control characters, a leading '.', ...).", "Rename it."),
     "duplicate-id": _error(
         "Two files belong to one video, or their ids differ only in case.", "Remove or rename one of them."
     ),
@@ -88,6 +88,10 @@ CATALOGUE: dict[str, Code] = {
     "frame-file-unlike": _error("A frame's file has another shape or type than the others.", _COPY),
     "stray-file": _warning(
         "A file that belongs to no video of the store or dataset.", "Move it away, or pack its video."
+    ),
+    "part-left-out": _warning(
+        "Links that lead nowhere or in a circle, or folders that can't be read: videos behind them are left out.",
+        "Mend the links or the permissions, or remove them.",
     ),
     "unfinished-work": _warning(
         "Pieces or temporary files of a run that did not finish.", "Run the same command again."
@@ -162,6 +166,19 @@ CATALOGUE: dict[str, Code] = {
     "videos-without-heatmaps": _warning(
         "Videos below --videos that no heatmaps are of; training would take zeros for them.",
         "Extract and pack them, or move them out of the folder.",
+    ),
+    "videos-not-compared": _warning(
+        "Videos are not where the heatmaps say: counts, times and identity were not compared.",
+        "Pass --videos ROOT, the folder of the videos (ids are paths below it), or move them back.",
+    ),
+    "videos-unstated": _note(
+        "Heatmaps of another tool do not say where their videos are: counts, times and identity were not compared.",
+        "Pass --videos ROOT, the folder of the videos (ids are paths below it).",
+    ),
+    "videos-left-out": _note(
+        "Below --videos: broken links, link loops, folders that can't be read, names that can't be ids, two files of "
+        "one id.",
+        "Mend what should have been compared.",
     ),
     "video-case-differs": _warning(
         "The video's name differs from the id in upper and lower case.", "Rename one of them."

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gazetools.io.atomic import TEMP_MARK
+from gazetools.io.find_files import SearchNotes
 from gazetools.io.json_files import read_json
 from gazetools.layouts.foreign import UNREAD_FORMATS
 from gazetools.layouts.locate import list_foreign, list_unread, raw_manifest
@@ -123,12 +124,15 @@ def _is_sidecar(path: Path) -> bool:
 def _store(root: Path) -> Collection:
     collection = Collection(kind="store", root=root)
     known = {root / name for name in REPORT_NAMES}
-    for entry in list_store(root):
+    notes = SearchNotes()
+    for entry in list_store(root, notes):
         known |= {entry.payload, entry.sidecar}
         if not entry.payload.exists() and not _is_sidecar(entry.sidecar):
             collection.findings.append(finding("stray-file", f"{entry.sidecar} is no sidecar and has no payload."))
             continue
         collection.add(Subject(kind="store", video_id=entry.video_id, path=entry.payload, sidecar=entry.sidecar))
+    if faults := notes.faults():
+        collection.findings.append(finding("part-left-out", f"In {root}: {'; '.join(faults)}."))
     _report_strays(collection, known)
     return collection
 

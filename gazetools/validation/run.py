@@ -91,7 +91,7 @@ def validate(
     progress.finish("validate")
 
     findings = [*collection.findings, *finder.findings, *(f for one in collection.subjects for f in one.findings)]
-    findings += compare(traits) + without_maps
+    findings += compare(traits) + without_maps + finder.not_compared(len(collection.subjects))
     lacking = 0
     if not collection.is_one_file:
         lacking, found = finder.without_heatmaps(subject.video_id for subject in collection.subjects)

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.source_file import path_seen_from
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.provenance import SourceVideo
 from gazetools.video.source import VideoSource
@@ -28,11 +29,12 @@ def source_video(
     reader: VideoSource,
     counted_by: Literal["decoding", "index"],
     *,
+    store: Path,
     sha256: str | None = None,
     remarks: Sequence[str] = (),
     lost_frames: Sequence[int] = (),
 ) -> SourceVideo:
-    """Facts of the open video, with the sha256 of the whole file; computed here unless given.
+    """Facts of the open video for `store`, with the sha256 of the whole file; computed here unless given.
 
     `lost_frames` (ascending) were wanted and can't be decoded.
     """
@@ -42,7 +44,9 @@ def source_video(
     firsts = lost[np.diff(lost, prepend=-2) > 1].tolist()
     lasts = lost[np.diff(lost, append=2**62) > 1].tolist()
     return SourceVideo(
-        **{name: getattr(info, name) for name in same_names - {"rate"}},
+        **{name: getattr(info, name) for name in same_names - {"rate", "path"}},
+        path=str(Path(info.path).absolute()),
+        relative_path=path_seen_from(store, Path(info.path)),
         remarks=[remark[:_LONGEST_REMARK] for remark in remarks[:_MOST_REMARKS]],
         lost_frames=[(first, last + 1) for first, last in zip(firsts, lasts, strict=True)][:_MOST_RANGES],
         lost_frame_count=len(lost),

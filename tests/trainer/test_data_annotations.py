@@ -11,7 +11,7 @@ from gazetools.annotations.segment import Segment
 from gazetools.annotations.segments import parse_timestamp, read_segments
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.trainer.data.labels import LabelSpace
-from gazetools.trainer.data.videos import find_video
+from gazetools.trainer.data.videos import find_videos
 from tests.trainer.conftest import HEADER
 
 
@@ -92,5 +92,4 @@ def test_class_ids_are_sorted_whatever_the_order_of_rows() -> None:
 def test_video_layouts(tmp_path: Path, name: str, file_format: int | None) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).touch()
-    assert find_video(tmp_path, "P01_02", file_format) == tmp_path / name
-    assert find_video(tmp_path, "P01_03", file_format) is None
+    assert find_videos(tmp_path, ["P01_02", "P01_03"], file_format) == {"P01_02": tmp_path / name}

@@ -64,7 +64,7 @@ def test_a_good_store_and_its_datasets_raise_no_alarm(tmp_path: Path, clip: Path
 
 def test_without_the_video_nothing_is_claimed(tmp_path: Path, clip: Path) -> None:
     report = validate(_make(tmp_path, clip, video={"path": "/nowhere/clip.mp4"}))
-    assert _codes(report) == []
+    assert _codes(report) == ["videos-not-compared"]
     assert report.summary["videos_decoded"] == 0
 
 
@@ -238,6 +238,7 @@ def test_keystep_annotations_cover_every_camera_of_a_take(tmp_path: Path) -> Non
         ("clips-uncovered", "take_a/cam01"),
         ("clips-uncovered", "take_a/cam02"),
         ("annotated-video-missing", "take_b"),
+        ("videos-not-compared", None),
     }
     assert (report.summary["clips"], report.summary["clips_covered"]) == (4, 2)
     assert report.summary["share_of_clips_covered"] == 0.5
@@ -271,7 +272,7 @@ def test_clips_without_heatmaps_are_reported(tmp_path: Path) -> None:
     for root in ("store", "data"):
         report = validate(tmp_path / root, annotations=annotations)
         found = {f.code: f for f in report.findings if f.severity == "warning"}
-        assert sorted(found) == ["annotated-video-missing", "clips-uncovered"]
+        assert sorted(found) == ["annotated-video-missing", "clips-uncovered", "videos-not-compared"]
         assert "2 of 3 annotated clips, such as n1, n2" in found["clips-uncovered"].message
         assert found["annotated-video-missing"].video_id == "P02_07"
         assert (report.summary["clips"], report.summary["clips_covered"]) == (3, 1)

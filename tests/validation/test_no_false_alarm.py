@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gazetools import extract
-from gazetools.extraction.inputs import VIDEO_SUFFIXES
 from gazetools.packing import pack
+from gazetools.schemas.video import VIDEO_SUFFIXES
 from gazetools.validation import validate
 
 MEDIA = Path(__file__).parents[1] / "media"

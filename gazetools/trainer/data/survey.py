@@ -18,7 +18,14 @@ from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import build_sources, source_settings
 from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
-from gazetools.trainer.data.videos import Takes, find_videos, heatmap_video_id, name_cameras, refuse_split_takes
+from gazetools.trainer.data.videos import (
+    Takes,
+    broken_links,
+    find_videos,
+    heatmap_video_id,
+    name_cameras,
+    refuse_split_takes,
+)
 
 __all__ = ["DataPlan", "SplitPlan", "plan_data"]
 
@@ -35,6 +42,8 @@ class DataPlan:
     """Survey of each source by name."""
     shared_videos: int = 0
     """Videos that are in training and in validation."""
+    notes: tuple[str, ...] = ()
+    """Sentences about how the data were found."""
 
     @property
     def survey(self) -> HeatmapSurvey | None:
@@ -78,7 +87,8 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
         labels = labels.with_unseen(val_rows)
     rows = (*train_rows, *val_rows)
     ids = [row.video_id for row in rows]
-    videos = find_videos(Path(data.base_path), ids, data.file_format)
+    notes: list[str] = []
+    videos = find_videos(Path(data.base_path), ids, data.file_format, notes)
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
     if compat == "vjepa2" and (lacking := [row for row in rows if row.frame_range is None]):
         such = f"{len(lacking)} row(s) such as {lacking[0].video_id!r}, row {lacking[0].row},"
@@ -93,6 +103,7 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
         validation=tuple(build.split(val_rows, anchor, training=False) for anchor in anchors.validation),
         labels=labels,
         surveys={name: one.survey for name, one in heatmaps.items()},
+        notes=tuple(notes),
         shared_videos=len({s.video_id for s in train_rows} & {s.video_id for s in val_rows}),
     )
 
@@ -140,7 +151,8 @@ def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]
     if absent and (data.missing_videos == "error" or not videos):
         raise UsageError(
             f"{len(absent)} of {len(absent) + len(videos)} annotated videos are not below {data.base_path}: "
-            f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}.",
+            f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}"
+            f"{broken_links(Path(data.base_path), absent[:100], data.file_format)}.",
             hint="Set experiment.data.base_path and file_format"
             + (", or experiment.data.missing_videos=skip to train on the others." if videos else "."),
             videos=absent[:1000],
