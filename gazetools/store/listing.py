@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.folders import below
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
 from gazetools.schemas.store import REPORT_NAMES, SIDECAR_SUFFIX, STORE_SUFFIX, Sidecar
@@ -42,7 +43,7 @@ def list_store(root: Path) -> list[StoreEntry]:
     root = Path(root)
     if not root.is_dir():
         raise UsageError(f"The store {root} is not a folder.", hint="Pass the folder that `extract -o` wrote.")
-    files = (path.relative_to(root) for end in (STORE_SUFFIX, SIDECAR_SUFFIX) for path in root.rglob(f"*{end}"))
+    files = (path.relative_to(root) for path in below(root) if path.suffix in (STORE_SUFFIX, SIDECAR_SUFFIX))
     stems = {
         file.with_suffix("").as_posix()
         for file in files
