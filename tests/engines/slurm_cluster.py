@@ -84,8 +84,8 @@ class SlurmCluster:
 
     def jobs(self) -> dict[str, str]:
         """Job id -> state of all that squeue lists, finished ones too."""
-        lines = self.run("squeue", "-h", "-r", "-t", "all", "-o", "%i %T").splitlines()
-        return dict((line.split()[0], line.split()[1]) for line in lines)
+        words = self.run("squeue", "-h", "-r", "-t", "all", "-o", "%i %T").split()
+        return dict(zip(words[::2], words[1::2], strict=True))
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float = _WAIT_SECONDS, what: str) -> None:
         """Return when `condition` holds; AssertionError with what the queue says where it never does."""

@@ -180,9 +180,9 @@ def test_a_store_that_may_not_be_written_is_named_with_the_way_out(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr("gazetools.io.folders.os.open", refuse)
-    with pytest.raises(FaultError, match=rf"lock of 'v' can't be made in .*\.work: {words}.*choose another -o"):
-        with locked(tmp_path, "v"):
-            pytest.fail("no lock")
+    said = rf"lock of 'v' can't be made in .*\.work: {words}.*choose another -o"
+    with pytest.raises(FaultError, match=said), locked(tmp_path, "v"):
+        pytest.fail("no lock")
 
 
 def test_another_users_lock_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
