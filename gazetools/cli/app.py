@@ -41,7 +41,7 @@ class _InterruptedError(GazetoolsError):
     code = "interrupted"
 
     def __init__(self, stop: BaseException) -> None:
-        super().__init__(f"Interrupted. {stop or 'The same command goes on from here.'}")
+        super().__init__(f"Interrupted. {str(stop) or 'The same command goes on from here.'}")
 
 
 class _InternalError(GazetoolsError):

@@ -22,13 +22,14 @@ _WAIT_SECONDS = 60.0
 _CPUS = 4
 """Of the node as Slurm counts them, also on a machine with fewer."""
 
+# A requeued job may start again once its credential has expired, after 120 s by default.
 _CONFIG = """
 ClusterName=test
 SlurmctldHost={node}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=4
 SlurmUser={user}
 SlurmdUser={user}
 StateSaveLocation={folder}/state
@@ -87,6 +88,10 @@ class SlurmCluster:
         words = self.run("squeue", "-h", "-r", "-t", "all", "-o", "%i %T").split()
         return dict(zip(words[::2], words[1::2], strict=True))
 
+    def unfinished(self) -> list[str]:
+        """Ids of the jobs that wait or run."""
+        return sorted(self.run("squeue", "-h", "-r", "-o", "%i").split())
+
     def wait_until(self, condition: Callable[[], bool], *, seconds: float = _WAIT_SECONDS, what: str) -> None:
         """Return when `condition` holds; AssertionError with what the queue says where it never does."""
         deadline = time.monotonic() + seconds
@@ -113,7 +118,7 @@ class SlurmCluster:
         """Cancel whatever is queued or runs, and wait until the node is idle."""
         self.resume()
         self.run("scancel", f"--user={self.environment['SLURM_TEST_USER']}")
-        self.wait_until(lambda: self.run("squeue", "-h", "-o", "%i").strip() == "", what="the queue is empty")
+        self.wait_until(lambda: not self.unfinished(), what="the queue is empty")
 
 
 @contextmanager
