@@ -121,8 +121,8 @@ def _connected(wanted: RayOptions, progress: Progress) -> Iterator[Any]:
 def _own_sigterm() -> Iterator[None]:
     """Keep this process's handler of SIGTERM over the block, in which Ray puts two of its own in its place.
 
-    One prints a stack trace of C++ frames, the other ends the process with code 1; with them a scheduler's SIGTERM would
-    leave the run without a report. Where the process has no handler, Ray's stay: they end its local cluster.
+    One prints a stack trace of C++ frames, the other ends the process with code 1: a scheduler's SIGTERM would leave
+    the run without a word. Where the process has no handler, Ray's stay: they end its local cluster.
     """
     before = signal.getsignal(signal.SIGTERM)
     ours = callable(before) and threading.current_thread() is threading.main_thread()
