@@ -29,7 +29,7 @@ SlurmctldHost={node}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=4
+AuthInfo=socket={folder}/munge.socket,cred_expire=8
 SlurmUser={user}
 SlurmdUser={user}
 StateSaveLocation={folder}/state
