@@ -68,7 +68,8 @@ class Terminal:
             yield
             return
         ours, kept = sys.stdout, None
-        if ours is sys.__stdout__ and ours.fileno() == 1:  # not replaced by a test or a notebook
+        replaced = ours is not sys.__stdout__  # by a test or a notebook
+        if not replaced and ours.fileno() == 1:
             ours.flush()
             kept = os.dup(1)
             os.dup2(2, 1)

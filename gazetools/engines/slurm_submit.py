@@ -14,7 +14,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import gazetools
 from gazetools.engines.registry import import_for
 from gazetools.engines.slurm_queue import squeue
 from gazetools.progress import Progress
@@ -70,7 +69,7 @@ def check_log_path(store: Path) -> None:
 
 def import_lines() -> list[str]:
     """Shell lines with which a job imports this gazetools wherever it starts; none where it is installed."""
-    root = Path(gazetools.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     installed = [Path(folder).resolve() for folder in (*site.getsitepackages(), site.getusersitepackages())]
     if root in installed:
         return []
