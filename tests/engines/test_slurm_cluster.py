@@ -144,7 +144,7 @@ def test_lost_jobs_are_noticed_without_accounting(
 ) -> None:
     if way == "cancelled in the queue":
         cluster.drain()
-    setup = "setup=kill -9 $$" if way == "killed on the node" else "setup=sleep 30"
+    setup = "setup=sleep 4; kill -9 $$" if way == "killed on the node" else "setup=sleep 30"
     asked = ["--slurm", "jobs=1", "--slurm", setup]
     command = _Command(cluster, videos, "-o", tmp_path / "s", "--model", "centre-prior", *asked, folder=tmp_path)
     cluster.wait_until(lambda: bool(cluster.unfinished()), what="the job is in the queue")
