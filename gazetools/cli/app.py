@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -43,8 +42,8 @@ class _InterruptedError(GazetoolsError):
     exit_code = ExitCode.INTERRUPTED
     code = "interrupted"
 
-    def __init__(self) -> None:
-        super().__init__("Interrupted. The same command goes on from here.")
+    def __init__(self, stop: BaseException) -> None:
+        super().__init__(f"Interrupted. {str(stop) or 'The same command goes on from here.'}")
 
 
 class _InternalError(GazetoolsError):
@@ -61,7 +60,7 @@ class _LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            raise _InterruptedError from stop
+            raise _InterruptedError(stop) from stop
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -117,7 +116,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point: run the command line and exit with a code of the contract."""
     arguments = sys.argv[1:] if arguments is None else arguments
     TERMINAL.json = "--json" in arguments
-    sys.exit(_run(arguments))
+    if {"--help", "-h", "--version"} & set(arguments):  # for people, also with --json
+        sys.exit(_run(arguments))
+    with TERMINAL.stdout_for_the_document():
+        code = _run(arguments)
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -127,7 +130,7 @@ def _run(arguments: list[str]) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except BrokenPipeError:  # the reader of our output (head, less) has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        TERMINAL.reader_is_gone()
         return int(ExitCode.OK)
     except (Exception, KeyboardInterrupt) as error:
         found = _explained(error, arguments)
@@ -147,7 +150,7 @@ def _explained(error: BaseException, arguments: list[str]) -> GazetoolsError:
         command = context.command_path if context else "gazetools"
         return UsageError(_with_value(error, arguments), hint=_dashed(arguments) or f"See: {command} --help")
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return _InterruptedError()
+        return _InterruptedError(error)
     if isinstance(error, ImportError):
         name = (error.name or "a package").split(".")[0]
         if name != "cv2" and "libGL" not in str(error):

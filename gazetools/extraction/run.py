@@ -173,6 +173,9 @@ def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result:
                     time.sleep(_BUSY_WAIT_SECONDS)
                 started = None
                 if (task := queue.take()) is not None:
+                    if pending is not None and pending[0].item.video_id == task.item.video_id:  # its lock is ours
+                        account(pending[0], worker.result_of(pending[1]))
+                        pending = None
                     following = queue.upcoming()
                     started = task, worker.start(task, ahead=None if following is None else following.item.path)
                 previous, pending = pending, None

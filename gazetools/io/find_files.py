@@ -152,6 +152,8 @@ def walk(root: Path, notes: SearchNotes, *, broken_links: bool = False) -> Itera
         try:
             with os.scandir(folder.path) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:  # a worker has removed it since it was listed
+            continue
         except OSError as error:
             notes.leave_out("unreadable", folder.path, f" ({error.strerror})")
             continue

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from gazetools.io.atomic import TEMP_MARK
 from gazetools.io.find_files import SearchNotes
+from gazetools.io.folders import below
 from gazetools.io.json_files import read_json
 from gazetools.layouts.foreign import UNREAD_FORMATS
 from gazetools.layouts.locate import list_foreign, list_unread, raw_manifest
@@ -108,9 +109,9 @@ def _id_of_single_store(path: Path, sidecar: Path) -> str:
 
 
 def _is_store(path: Path) -> bool:
-    if any(path.rglob(f"*{STORE_SUFFIX}")) or any((path / name).exists() for name in REPORT_NAMES):
+    if any(file.suffix == STORE_SUFFIX for file in below(path)) or any((path / name).exists() for name in REPORT_NAMES):
         return True
-    return any(_is_sidecar(file) for file in path.rglob(f"*{SIDECAR_SUFFIX}"))
+    return any(_is_sidecar(file) for file in below(path) if file.suffix == SIDECAR_SUFFIX)
 
 
 def _is_sidecar(path: Path) -> bool:
@@ -187,7 +188,7 @@ def _foreign(root: Path) -> Collection:
 
 
 def _report_strays(collection: Collection, known: set[Path]) -> None:
-    for path in sorted(collection.root.rglob("*")):
+    for path in sorted(below(collection.root)):
         relative = path.relative_to(collection.root)
         is_hidden = any(part.startswith(".") for part in relative.parts)
         if not path.is_file() or is_hidden or path in known or path.parent in known:
@@ -196,9 +197,9 @@ def _report_strays(collection: Collection, known: set[Path]) -> None:
 
 
 def _report_unfinished(collection: Collection) -> None:
-    left = sorted(collection.root.rglob(f".*{TEMP_MARK}*"))
+    left = sorted(path for path in below(collection.root) if path.name.startswith(".") and TEMP_MARK in path.name)
     work = collection.root / WORK_FOLDER
-    if work.is_dir() and any(p.is_file() for p in work.rglob("*")):
+    if work.is_dir() and any(p.is_file() for p in below(work)):
         left.append(work)
     for path in left:
         collection.findings.append(finding("unfinished-work", f"{path} was left by a run that did not finish."))
