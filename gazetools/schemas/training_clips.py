@@ -10,6 +10,7 @@ from gazetools.schemas.training_data import Range, ViewSettings, check_range, ch
 
 Anchor = Literal["start", "end"]
 MissingPolicy = Literal["zero", "error", "skip"]
+PastEndPolicy = Literal["error", "drop", "keep"]
 InOutUse = Literal["keep", "gate", "weight"]
 Compat = Literal["none", "vjepa2"]
 _ORDERED = check_range(lambda low, high: low <= high, "the first number must not be above the second")
@@ -72,6 +73,9 @@ class DataSettings(ViewSettings):
     """`gate`: maps with inout < 0.5 become zeros; `weight`: maps are multiplied by inout."""
     missing: MissingPolicy = "zero"
     """Clips whose video has no heatmap: zeros, stop, or leave them out; always counted."""
+    past_end: PastEndPolicy = "error"
+    """Actions that lie past the end of their video (other units, a cut file, a typing error): stop with their lines,
+    leave them out and count them, or `keep` them as clips; the run stops where such a clip cannot be read."""
     allow_future: bool = False
     """Accept datasets whose gaps were filled from later frames."""
     max_unreadable_clips: NonNegativeInt = 0

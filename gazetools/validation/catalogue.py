@@ -217,7 +217,15 @@ CATALOGUE: dict[str, Code] = {
     "annotated-video-missing": _warning(
         "A video of the annotations has no heatmaps.", "Extract and pack it, or check its id."
     ),
-    "clips-uncovered": _warning("Annotated clips without a map for each of their frames.", "Extract the whole video."),
+    "clips-uncovered": _warning(
+        "Annotated clips without a map for each of their frames.",
+        "Extract every frame of these clips, without --start and --end, and pack the video again.",
+    ),
+    "clips-past-end": _warning(
+        "Annotated clips that begin where their video has ended: no frames of them can be had from this file.",
+        "Correct the times of these rows (milliseconds or frame numbers taken for seconds, a typing error), or get the "
+        "video again if its file was cut.",
+    ),
     "coverage-unknown": _note(
         "The rows have no times, so that clips can't be placed.", "Give --videos, or pack with gazetools."
     ),

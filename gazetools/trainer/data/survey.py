@@ -11,12 +11,14 @@ from typing import Any
 
 from gazetools.annotations.segment import Segment
 from gazetools.annotations.segments import read_segments
+from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan
 from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import build_sources, source_settings
+from gazetools.trainer.data.past_end import ClipTimes, end_notes, find_ends, refuse_past_end
 from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
 from gazetools.trainer.data.videos import Takes, find_videos, heatmap_video_id, name_cameras, refuse_split_takes
 
@@ -35,6 +37,8 @@ class DataPlan:
     """Survey of each source by name."""
     shared_videos: int = 0
     """Videos that are in training and in validation."""
+    notes: tuple[str, ...] = ()
+    """What the plan found and does not stop for."""
 
     @property
     def survey(self) -> HeatmapSurvey | None:
@@ -59,13 +63,21 @@ class DataPlan:
         }
 
 
-def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none") -> DataPlan:
+def plan_data(
+    data: DataSettings,
+    anchors: AnchorPlan,
+    *,
+    compat: Compat = "none",
+    index_cache: Path | None = None,
+    progress: Progress | None = None,
+) -> DataPlan:
     """Read annotations, find videos and heatmaps, and choose the clips.
 
     Raises UsageError or DataFileError (exit 2) for: annotations that do not parse, takes whose cameras are in both
-    splits, videos not found, broken or future-filled heatmaps, 0 % heatmap coverage, missing heatmaps under `missing:
-    error`, and no clips left. With `compat: vjepa2` clips with nothing to observe are kept: the first frame stands for
-    all times before the video, as in V-JEPA 2.
+    splits, videos not found, actions past the end of their video (`past_end: error`), broken or future-filled heatmaps,
+    0 % heatmap coverage, missing heatmaps under `missing: error`, and no clips left. With `compat: vjepa2` clips with
+    nothing to observe are kept: the first frame stands for all times before the video, as in V-JEPA 2.
+    `index_cache` is a folder in which frame indexes of an earlier run may lie; `progress` receives videos looked at.
     """
     takes = Takes(Path(data.base_path), Path(data.takes_file) if data.takes_file else None)
     train_rows = _rows(data, data.dataset_train, takes)
@@ -86,14 +98,21 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
             f"compat: vjepa2 anchors on frame numbers, and {such} have no start_frame and stop_frame.",
             hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
         )
+    cache = Path(data.index_cache) if data.index_cache else index_cache
+    ends = find_ends(rows, videos, cache=cache, progress=progress or NoProgress())
+    trained = ClipTimes.of(data, anchors.train, compat, training=True)
+    measured = [ClipTimes.of(data, anchor, compat, training=False) for anchor in anchors.validation]
+    files = [(data.dataset_train, train_rows, [trained]), (data.dataset_val, val_rows, measured)]
+    refuse_past_end(data, files, ends)
     heatmaps = _survey(data, [row for row in rows if row.video_id in videos], takes)
-    build = SplitBuilder(data=data, videos=videos, heatmaps=heatmaps, labels=labels, drop_unobserved=compat == "none")
+    build = SplitBuilder(data=data, videos=videos, heatmaps=heatmaps, labels=labels, ends=ends)
     return DataPlan(
-        train=build.split(train_rows, anchors.train, training=True),
-        validation=tuple(build.split(val_rows, anchor, training=False) for anchor in anchors.validation),
+        train=build.split(train_rows, trained, training=True),
+        validation=tuple(build.split(val_rows, one, training=False) for one in measured),
         labels=labels,
         surveys={name: one.survey for name, one in heatmaps.items()},
         shared_videos=len({s.video_id for s in train_rows} & {s.video_id for s in val_rows}),
+        notes=tuple(end_notes(rows, ends)),
     )
 
 
