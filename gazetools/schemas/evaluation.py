@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import OptionsModel, StrictModel
 from gazetools.schemas.flags import Flag
 
 _Pictures = Flag(panel="Pictures and model (GazeFollow, VideoAttentionTarget)")
 
 
-class EvaluateOptions(StrictModel):
+class EvaluateOptions(OptionsModel):
     """How heatmaps are scored."""
 
     depth: Literal["measured", "any"] = "measured"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gazetools.schemas.base import Choices, StrictModel, matching
+from gazetools.schemas.base import Choices, OptionsModel, StrictModel, conflict, matching
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOptions
 
@@ -25,7 +25,7 @@ _PEOPLE = matching(r"all|largest|wearer|-?\d+(,-?\d+)*", "must be all, largest, 
 _DEVICES = matching(r"[^,]*|(cpu|cuda(:\d+)?)(,(cpu|cuda(:\d+)?))*", "several devices are written like cuda:0,cuda:1")
 
 
-class ExtractOptions(StrictModel):
+class ExtractOptions(OptionsModel):
     """How videos become raw heatmaps."""
 
     heads: Annotated[str, _HEADS, _Video] = "whole"
@@ -123,12 +123,14 @@ class ExtractOptions(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> ExtractOptions:
         if self.fps is not None and self.stride is not None:
-            raise ValueError("fps and stride exclude each other; give one")
+            raise conflict(
+                f"{{fps}} ({self.fps:g}) and {{stride}} ({self.stride}) exclude each other; give one of them"
+            )
         if self.start is not None and self.end is not None and self.start >= self.end:
-            raise ValueError(f"start ({self.start}) must be before end ({self.end})")
+            raise conflict(f"{{start}} ({self.start:g}) must be before {{end}} ({self.end:g})")
         if self.detect_every > 1 and self.fill_gaps < self.detect_every - 1:
-            raise ValueError(
-                f"detect_every {self.detect_every} leaves frames without boxes; set fill_gaps to at least "
+            raise conflict(
+                f"{{detect_every}} {self.detect_every} leaves frames without boxes; set {{fill_gaps}} to at least "
                 f"{self.detect_every - 1}"
             )
         return self

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import OptionsModel, StrictModel, conflict
 
 DETECTORS = {
     "rtdetr": "PekingU/rtdetr_r50vd",
@@ -20,7 +20,7 @@ DEFAULT_POSE = "usyd-community/vitpose-base-simple"
 YUNET_URL = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/" + DETECTORS["yunet"]
 
 
-class DetectOptions(StrictModel):
+class DetectOptions(OptionsModel):
     """How people and their heads are found and followed."""
 
     detector: str = DEFAULT_DETECTOR
@@ -45,7 +45,7 @@ class DetectOptions(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> DetectOptions:
         if self.low_score > self.score:
-            raise ValueError(f"low_score ({self.low_score}) must not exceed score ({self.score})")
+            raise conflict(f"{{low_score}} ({self.low_score:g}) must not exceed {{score}} ({self.score:g})")
         return self
 
     def shaping(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 
+from gazetools.schemas.base import conflict
 from gazetools.schemas.training_data import Range, ViewSettings, check_range, check_template
 
 Anchor = Literal["start", "end"]
@@ -93,12 +94,12 @@ class DataSettings(ViewSettings):
     def _one_transform(self) -> DataSettings:
         drawn = {"auto_augment": self.auto_augment, "motion_shift": self.motion_shift, "reprob": self.reprob > 0}
         if self.train_transform == "evaluation" and any(drawn.values()):
-            names = " and ".join(name for name, on in drawn.items() if on)
-            raise ValueError(f"train_transform: evaluation augments nothing, but {names} is set; remove one of them")
+            names = " and ".join(f"{{{name}}}" for name, on in drawn.items() if on)
+            raise conflict(f"{{train_transform}}: evaluation augments nothing, but {names} is set; remove one of them")
         return self
 
     @model_validator(mode="after")
     def _heatmap_path(self) -> DataSettings:
         if self.use_heatmap and not self.heatmap_base_path and not self.heatmap_sources:
-            raise ValueError("use_heatmap is true but heatmap_base_path is not set; set it or use_heatmap=false")
+            raise conflict("{use_heatmap} is true, but {heatmap_base_path} is not set; set it, or use_heatmap=false")
         return self

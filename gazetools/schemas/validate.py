@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import OptionsModel
 from gazetools.schemas.flags import Flag
 
 _Content = Flag(panel="Content")
 
 
-class ValidateOptions(StrictModel):
+class ValidateOptions(OptionsModel):
     """What heatmaps are compared with."""
 
     videos: Path | None = None

@@ -12,7 +12,7 @@ import numpy as np
 from gazetools.annotations.past_end import KnownEnd, describe_rows, likely_cause
 from gazetools.annotations.segment import Segment
 from gazetools.io.parallel import SharedProgress, each
-from gazetools.progress import Progress
+from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import DataFileError, VideoError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.anchors import NamedAnchor
@@ -23,6 +23,8 @@ from gazetools.video.extent import VideoExtent, packet_extent
 _NEAR_SECONDS = 2.0
 """An action that begins within so much of the end is judged by the frames that really decode, not by packets."""
 _TASK = "ends of videos"
+_QUIETLY = 20
+"""Number of videos, a matter of a second, up to which no progress is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +95,9 @@ def find_ends(
         if row.video_id in by_video:
             by_video[row.video_id].append(row)
     names = [name for name, own in by_video.items() if own]
-    progress.start(_TASK, len(names), unit="videos")
-    shared = SharedProgress(progress)
+    shown = progress if len(names) > _QUIETLY else NoProgress()
+    shown.start(_TASK, len(names), unit="videos")
+    shared = SharedProgress(shown)
 
     def one(name: str) -> KnownEnd | str:
         try:
@@ -105,7 +108,7 @@ def find_ends(
             shared.advance(_TASK)
 
     found = each(one, names, workers=min(8, 2 * (os.cpu_count() or 1)))
-    progress.finish(_TASK)
+    shown.finish(_TASK)
     pairs = list(zip(names, found, strict=True))
     return VideoEnds(
         known={name: end for name, end in pairs if isinstance(end, KnownEnd)},
