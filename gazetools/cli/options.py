@@ -64,7 +64,7 @@ def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) ->
                     given,
                     what=called,
                     spelled=functools.partial(flag_name, model),
-                    hint=f"Correct this and run again; gazetools {called} --help has all options.",
+                    hint=f"Correct {{names}} and run again; gazetools {called} --help has all options.",
                 )
             return function(**own)
 

@@ -26,9 +26,10 @@ from gazetools.heads.spec import heads_for_video, open_heads
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
-from gazetools.schemas.errors import FaultError, VideoError
+from gazetools.schemas.errors import FaultError, UsageError, VideoError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
 from gazetools.store.attempts import forget_attempts
+from gazetools.video.picture_folders import about_pictures, is_picture
 
 _BUSY_WAIT_SECONDS = 0.5
 OnResult = Callable[[ItemResult, bool], None]
@@ -115,10 +116,33 @@ def extract(
         elif tasks and workers:
             profile = _run_on(workers.start(order), store, queue, progress, on_result)
     except BaseException:
-        reporter.write(queue.results(not_reached))
+        _say_where_it_ended(reporter.write(queue.results(not_reached)), progress)
         raise
     progress.finish("videos")
     return reporter.write(queue.results(not_reached), profile)
+
+
+def _videos_of(listed: Sequence[str | Path], options: ExtractOptions) -> list[VideoItem]:
+    """The videos of all inputs; UsageError says what to do with pictures that are given in the place of a video."""
+    try:
+        items = plan_inputs(listed, takes=options.takes, cameras=options.cameras, views=options.views)
+    except UsageError as error:
+        about = about_pictures(Path(error.details["path"])) if "path" in error.details else None
+        if about is None:
+            raise
+        raise UsageError(error.message, hint=about, **error.details) from None
+    if items and all(is_picture(item.path) for item in items):
+        about = about_pictures(items[0].path)
+        raise UsageError(f"The input is {len(items)} picture(s), and no video.", hint=about, path=str(items[0].path))
+    return items
+
+
+def _say_where_it_ended(report: ExtractReport, progress: Progress) -> None:
+    """Say how far a run came that a signal or a fault ended; nothing where it had not begun."""
+    count, waiting, failed = len(report.items), len(report.not_reached), len(report.failed)
+    if waiting < count:
+        more = f", {failed} failed" if failed else ""
+        progress.say(f"{count - waiting - failed} of {count} videos done{more}, {waiting} not reached.")
 
 
 def _check_space(
@@ -227,7 +251,7 @@ def plan(
 ) -> tuple[list[VideoItem], dict[str, Path] | None]:
     """The videos of all inputs, and each video id's box file (None: no boxes); UsageError: they can't be used."""
     listed = [inputs] if isinstance(inputs, str | Path) else inputs
-    items = plan_inputs(listed, takes=options.takes, cameras=options.cameras, views=options.views)
+    items = _videos_of(listed, options)
     videos = {item.video_id: item.path for item in items if item.problem is None}
     head_files = open_heads(options, list(videos), videos=videos) if videos else None
     if head_files and len(items) == 1:  # the only box file must fit the only video

@@ -34,6 +34,7 @@ from gazetools.schemas.dataset import (
     PackReport,
 )
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.video_id import path_of_id
 
 _BLOCK_BYTES = 8 << 20
@@ -96,7 +97,10 @@ def _plan(source: Path, layout: LayoutName, dtype: PackDtype | None) -> tuple[Pa
                 raise UsageError(f"{both} are both of {video_id!r}.", hint="Remove one of them.")
             videos.append(_StoredVideo(video_id, layout_at(path), path, source, None))
         if not videos:
-            raise UsageError(f"{source} holds no .npz and no .npy.", hint="Pass a dataset or a folder of heatmaps.")
+            hint = "Pass a dataset or a folder of heatmaps."
+            if any(source.rglob(f"*{STORE_SUFFIX}")):
+                hint = f"It is a store, which is packed: gazetools pack {source} -o DATASET"
+            raise UsageError(f"{source} holds no .npz and no .npy.", hint=hint)
         options = parse_settings(PackOptions, {"layout": layout, "dtype": dtype or "float32"}, what="convert")
     return options, videos
 

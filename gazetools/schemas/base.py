@@ -187,14 +187,26 @@ def parse_settings(
 ) -> ModelT:
     """Validate `values` as `model`; all problems at once in one UsageError that says `what` was read.
 
-    `spelled` as for `explain_validation_error`; `hint` is the next step.
+    `spelled` as for `explain_validation_error`; `hint` is the next step, in which `{names}` are the settings at fault.
     """
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
         lines = explain_validation_error(error, model, spelled=spelled)
         text = "; ".join(line.rstrip(".") for line in lines)
-        raise UsageError(f"{what}: {text}{'' if text.endswith('?') else '.'}", hint=hint, problems=lines) from None
+        next_step = hint.replace("{names}", ", ".join(_at_fault(error, spelled)) or "this")
+        raise UsageError(f"{what}: {text}{'' if text.endswith('?') else '.'}", hint=next_step, problems=lines) from None
+
+
+def _at_fault(error: ValidationError, spelled: Callable[[str], str]) -> list[str]:
+    """The settings at fault as the user wrote them, each once."""
+    names: dict[str, None] = {}
+    for problem in error.errors():
+        place = _without_union_parts(problem["loc"])
+        more = _FIELD.findall(problem["ctx"]["template"]) if problem["type"] == "conflict" else []
+        keys = [(*place, name) for name in more] or [place] * bool(place)
+        names |= dict.fromkeys(spelled(".".join(map(str, key))) for key in keys)
+    return list(names)
 
 
 def given_or_parsed(options: ModelT | None, model: type[ModelT], settings: Mapping[str, Any], *, what: str) -> ModelT:

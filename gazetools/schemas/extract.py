@@ -172,9 +172,10 @@ class ItemResult(StrictModel):
 
     video_id: str
     path: str
-    status: Literal["done", "complete", "part", "failed"]
+    status: Literal["done", "complete", "part", "failed", "not_reached"]
     """done: extracted now. complete: was already there with the same options. part: this shard's share of a long video
-    is finished; the shard that finishes last joins it. failed: see `reason`."""
+    is finished; the shard that finishes last joins it. failed: see `reason`. not_reached: the run has not come to it;
+    the same command goes on with it."""
     reason: str | None = None
     frames: int = 0
     rows: int = 0
@@ -245,10 +246,15 @@ class ExtractReport(StrictModel):
 
     @property
     def failed(self) -> list[ItemResult]:
-        """The inputs without a result."""
+        """The inputs that could not be done."""
         return [item for item in self.items if item.status == "failed"]
 
     @property
+    def not_reached(self) -> list[ItemResult]:
+        """The inputs that a run has not come to."""
+        return [item for item in self.items if item.status == "not_reached"]
+
+    @property
     def exit_code(self) -> int:
-        """1 with any failed input, else 0."""
-        return int(bool(self.failed))
+        """1 with any failed input, or one that was not reached, else 0."""
+        return int(bool(self.failed or self.not_reached))

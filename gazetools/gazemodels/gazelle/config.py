@@ -117,6 +117,13 @@ TINY_MODEL = GazelleConfig(
 )
 """Our own model, trained from scratch on the synthetic kitchens of `gazetools.scenes`; part of the package."""
 
+CONTROLS = ("centre-prior", "head-direction")
+"""Names of the models without weights, which `gazetools.gazemodels.baselines` has."""
+RUNS_NOW = (
+    f"Two models run now, without weights to fetch: {TINY_MODEL.name} (small, part of gazetools) and {CONTROLS[0]} (a "
+    "control that does not look at the picture); neither stands for a released model."
+)
+
 _GAZELLE_RELEASE = "https://github.com/fkryan/gazelle/releases/download/v1.0.0"
 _DINOV2_RELEASE = "https://dl.fbaipublicfiles.com/dinov2"
 
@@ -144,10 +151,15 @@ def released_config(name: str) -> GazelleConfig:
     """The released model called `name`; UsageError with the nearest name where there is none."""
     if name in RELEASED_MODELS:
         return RELEASED_MODELS[name]
-    names = [*RELEASED_MODELS, TINY_MODEL.name]
-    near = nearest_name(name, names)
+    names = known_names()
+    near = nearest_name(name.replace("_", "-"), list(CONTROLS)) or nearest_name(name, names)
     raise UsageError(
         f"There is no model named {name!r} and no file of that name" + (f"; did you mean {near}?" if near else "."),
-        hint=f"Known models: {', '.join(names)}; or give the path of a self-describing .safetensors file.",
+        hint=f"Known models: {', '.join(names)}; or give the path of a self-describing .safetensors file. {RUNS_NOW}",
         model=name,
     )
+
+
+def known_names() -> list[str]:
+    """The names of our models: released ones, the small one, controls."""
+    return [*RELEASED_MODELS, TINY_MODEL.name, *CONTROLS]

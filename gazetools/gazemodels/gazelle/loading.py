@@ -23,9 +23,11 @@ from gazetools.gazemodels.gazelle.config import (
     CONFIG_METADATA_KEY,
     DECODER_URLS,
     RELEASED_MODELS,
+    RUNS_NOW,
     TINY_MODEL,
     GazelleConfig,
     config_from_metadata,
+    known_names,
     released_config,
 )
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
@@ -159,8 +161,8 @@ def _self_describing(path: Path, checkpoint: Path | None) -> tuple[GazelleConfig
         )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        known = ", ".join([*RELEASED_MODELS, TINY_MODEL.name])
-        raise CheckpointError(f"The model file {path} {what}.", hint=f"Known names: {known}.")
+        hint = f"Give a .safetensors file, or one of the names {', '.join(known_names())}. {RUNS_NOW}"
+        raise CheckpointError(f"The model file {path} {what}.", hint=hint)
     config = config_from_metadata(read_metadata(path), path=str(path))
     if config is None:
         raise CheckpointError(

@@ -21,6 +21,7 @@ from gazetools.trainer.data.maps.build import build_sources, source_settings
 from gazetools.trainer.data.past_end import ClipTimes, end_notes, find_ends, refuse_past_end
 from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
 from gazetools.trainer.data.videos import Takes, find_videos, heatmap_video_id, name_cameras, refuse_split_takes
+from gazetools.video.picture_folders import about_pictures
 
 __all__ = ["DataPlan", "SplitPlan", "plan_data"]
 
@@ -157,10 +158,12 @@ def _survey(data: DataSettings, rows: Sequence[Segment], takes: Takes) -> dict[s
 
 def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]) -> None:
     if absent and (data.missing_videos == "error" or not videos):
+        pictures = next(filter(None, (about_pictures(Path(data.base_path) / name) for name in absent[:5])), None)
         raise UsageError(
             f"{len(absent)} of {len(absent) + len(videos)} annotated videos are not below {data.base_path}: "
             f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}.",
-            hint="Set experiment.data.base_path and file_format"
+            hint=(f"{pictures} Or set" if pictures else "Set")
+            + " experiment.data.base_path and file_format"
             + (", or experiment.data.missing_videos=skip to train on the others." if videos else "."),
             videos=absent[:1000],
         )
