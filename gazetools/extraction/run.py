@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,15 @@ from gazetools.extraction.inputs import VideoItem, plan_inputs
 from gazetools.extraction.pool.dispatch import Dispatch, WorkerPool
 from gazetools.extraction.pool.local import LocalPool
 from gazetools.extraction.report import Reporter, not_reached
-from gazetools.extraction.tasks import Task, WorkQueue, balanced_shard, cut_for_workers, cut_tasks, plan_digest
+from gazetools.extraction.tasks import (
+    Task,
+    WorkQueue,
+    balanced_shard,
+    cut_for_workers,
+    cut_tasks,
+    failure,
+    plan_digest,
+)
 from gazetools.extraction.work import WorkOrder
 from gazetools.extraction.worker import Worker
 from gazetools.heads.spec import heads_for_video, open_heads
@@ -115,8 +124,8 @@ def extract(
             profile = _run_here(order, queue, progress, on_result)
         elif tasks and workers:
             profile = _run_on(workers.start(order), store, queue, progress, on_result)
-    except BaseException:
-        _say_where_it_ended(reporter.write(queue.results(not_reached)), progress)
+    except BaseException as error:
+        _say_where_it_ended(reporter.write(queue.results(partial(_unfinished, queue, error))), progress)
         raise
     progress.finish("videos")
     return reporter.write(queue.results(not_reached), profile)
@@ -135,6 +144,13 @@ def _videos_of(listed: Sequence[str | Path], options: ExtractOptions) -> list[Vi
         about = about_pictures(items[0].path)
         raise UsageError(f"The input is {len(items)} picture(s), and no video.", hint=about, path=str(items[0].path))
     return items
+
+
+def _unfinished(queue: WorkQueue, error: BaseException, item: VideoItem) -> ItemResult:
+    """The result of a video without one, in a run that `error` ended: at which it came about, or not reached."""
+    if isinstance(error, FaultError) and item.problem is None and item.video_id in queue.running_ids:
+        return failure(item, str(error))
+    return not_reached(item)
 
 
 def _say_where_it_ended(report: ExtractReport, progress: Progress) -> None:
