@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,8 +77,10 @@ def likely_cause(rows: Sequence[Segment], past: Sequence[Segment], ends: Ends) -
     if len(past) >= _MOST * len(known) and (unit := _other_unit(known, ends)) is not None:
         return unit
     videos = list(dict.fromkeys(row.video_id for row in past))
-    by_video = {name: [row for row in known if row.video_id == name] for name in videos}
-    counts = {name: sum(row.video_id == name for row in past) for name in videos}
+    by_video: dict[str, list[Segment]] = defaultdict(list)
+    for row in known:
+        by_video[row.video_id].append(row)
+    counts = Counter(row.video_id for row in past)
     cut = [name for name in videos if counts[name] > 1 and counts[name] >= _MOST * len(by_video[name])]
     if cut:
         last = max(row.stop_seconds for row in by_video[cut[0]])

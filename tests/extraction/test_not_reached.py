@@ -90,5 +90,5 @@ def test_reports_count_and_show_both_apart(capsys: pytest.CaptureFixture[str]) -
     assert [item.video_id for item in report.not_reached] == ["not_reached"]
     assert report.exit_code == 1
     assert ExtractReport(tool_version="0", options={}, items=items[2:]).exit_code == 1
-    Console().print(tables.extracted_videos(report, Path("store")))
+    Console(width=200).print(tables.extracted_videos(report, Path("store")))
     assert "not reached" in capsys.readouterr().out

@@ -16,6 +16,8 @@ from gazetools.schemas.findings import Finding
 from gazetools.validation.catalogue import finding
 from gazetools.validation.subject import Floats, Subject
 
+_USUAL_RATES = (5.0, 240.0)
+"""Frames per second for which a container's statement is believed."""
 Clips = dict[str, list[Segment]]
 """Annotated actions by the id of their video or take."""
 
@@ -111,7 +113,7 @@ def _end_of(subject: Subject) -> KnownEnd | None:
         period = float(np.median(np.diff(pts))) if len(pts) > 1 else 0.0
         rate = rate or (float(subject.video.rate) if subject.video is not None else 0.0)
         return KnownEnd(last_seconds=float(pts[-1]), period_seconds=period, rate=rate)
-    if source is None or not rate or not source.frame_count:
+    if source is None or not _USUAL_RATES[0] <= rate <= _USUAL_RATES[1] or not source.frame_count:
         return None
     # of a variable rate only the order of magnitude is known: a second is added to the end
     return KnownEnd(last_seconds=source.frame_count / rate + 1, period_seconds=1 / rate, rate=rate)
