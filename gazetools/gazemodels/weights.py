@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazetools.gazemodels.gazelle.config import RUNS_NOW
+from gazetools.gazemodels.without_weights import RUNS_NOW
 from gazetools.io.atomic import atomic_path, sha256_of_file, write_bytes_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError

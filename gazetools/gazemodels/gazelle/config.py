@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
+from gazetools.gazemodels.without_weights import CONTROLS, RUNS_NOW, TINY
 from gazetools.schemas.base import StrictModel, explain_validation_error, nearest_name
 from gazetools.schemas.errors import CheckpointError, UsageError
 
@@ -107,7 +108,7 @@ DINOV2_BACKBONES = {
 }
 
 TINY_MODEL = GazelleConfig(
-    name="gazelle_tiny",
+    name=TINY,
     backbone=BackboneConfig(name="dinov2_tiny14", embed_dim=128, depth=5, num_heads=4, native_grid=16),
     inout=True,
     dim=96,
@@ -116,13 +117,6 @@ TINY_MODEL = GazelleConfig(
     in_size=(224, 224),
 )
 """Our own model, trained from scratch on the synthetic kitchens of `gazetools.scenes`; part of the package."""
-
-CONTROLS = ("centre-prior", "head-direction")
-"""Names of the models without weights, which `gazetools.gazemodels.baselines` has."""
-RUNS_NOW = (
-    f"Two models run now, without weights to fetch: {TINY_MODEL.name} (small, part of gazetools) and {CONTROLS[0]} (a "
-    "control that does not look at the picture); neither stands for a released model."
-)
 
 _GAZELLE_RELEASE = "https://github.com/fkryan/gazelle/releases/download/v1.0.0"
 _DINOV2_RELEASE = "https://dl.fbaipublicfiles.com/dinov2"

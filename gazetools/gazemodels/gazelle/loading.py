@@ -23,7 +23,6 @@ from gazetools.gazemodels.gazelle.config import (
     CONFIG_METADATA_KEY,
     DECODER_URLS,
     RELEASED_MODELS,
-    RUNS_NOW,
     TINY_MODEL,
     GazelleConfig,
     config_from_metadata,
@@ -37,6 +36,7 @@ from gazetools.gazemodels.gazelle.packed import PackKind, pack_linears, pays
 from gazetools.gazemodels.gazelle.preprocess import PreprocessKind
 from gazetools.gazemodels.interface import LoadSettings
 from gazetools.gazemodels.weights import RemoteFile, obtain
+from gazetools.gazemodels.without_weights import RUNS_NOW
 from gazetools.progress import Progress
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 
