@@ -101,7 +101,7 @@ def conflict(text: str) -> PydanticCustomError:
     `text` has the fields in braces; the message names them as the user wrote them, as flags or as keys.
     """
     names = {name: name for name in _FIELD.findall(text)}
-    return PydanticCustomError("conflict", text, {**names, "template": text})  # type: ignore[arg-type]
+    return PydanticCustomError("conflict", text, {**names, "template": text})
 
 
 def explain_validation_error(
