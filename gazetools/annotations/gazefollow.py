@@ -162,8 +162,8 @@ def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
     """
     clips = sorted(path for path in folder.glob("*/*") if path.is_dir())
     if not clips:
-        hint = "Pass annotations/test of VideoAttentionTarget."
-        raise DataFileError(f"{folder} has no <show>/<clip> folders.", hint=hint)
+        hint = "Pass a store that gazetools groundtruth wrote, or annotations/test of VideoAttentionTarget."
+        raise DataFileError(f"{folder} has neither store files (.h5) nor <show>/<clip> folders.", hint=hint)
     pictures = []
     for clip in clips:
         name = f"images/{clip.parent.name}/{clip.name}"

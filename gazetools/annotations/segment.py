@@ -17,6 +17,20 @@ from gazetools.schemas.excerpt import excerpt_of_names
 _MAX_SHOWN, _MAX_CHARACTERS = 20, 1500
 
 
+_OTHER_NAMES = {
+    "video_id": ("videoid", "video", "videoname", "videouid", "vid", "uid", "clip", "filename", "file"),
+    "start_timestamp": ("starttimestamp", "starttime", "start", "startsec", "starts", "startseconds", "begin", "onset"),
+    "stop_timestamp": (
+        "stoptimestamp", "stoptime", "stop", "stopsec", "stopseconds", "endtimestamp", "endtime", "end", "endsec",
+        "endseconds", "offset",
+    ),
+    "verb_class": ("verbclass", "verbid", "verblabel", "verbclassid"),
+    "noun_class": ("nounclass", "nounid", "nounlabel", "nounclassid"),
+    "action_class": ("actionclass", "actionid", "actionlabel", "label", "labelid", "class", "classid"),
+}  # fmt: skip
+"""Column -> names that other files have for it, without case and marks."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Segment:
     """One annotated action: the time range [start_seconds, stop_seconds) of a video, and its class ids.
@@ -84,10 +98,38 @@ def named_cells(values: Sequence[str], columns: Mapping[str, int], width: int) -
 
 def missing_columns(path: Path, missing: Sequence[str], header: list[str], hint: str) -> DataFileError:
     """The error for a header that lacks the columns `missing`, with the nearest name of the header for each."""
-    near = {name: nearest_name(name.split(" ")[0], header) for name in missing}
-    listed = ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
+    near = _nearest(missing, header)
+    listed = ", ".join(name + (f" (nearest: {near[name]})" if name in near else "") for name in missing)
     there = excerpt_of_names(header) or "no header"
     return DataFileError(f"{path} lacks the column(s) {listed}; it has {there}.", hint=hint)
+
+
+def nearest_columns(missing: Sequence[str], header: list[str]) -> str:
+    """`; 'start_time' may be start_timestamp` for each missing column that has a name like it, else nothing."""
+    return "".join(f"; {there!r} may be {name}" for name, there in _nearest(missing, header).items())
+
+
+def _nearest(missing: Sequence[str], header: list[str]) -> dict[str, str]:
+    """Missing column -> the column that is meant, where one is likely: a usual other name, else the most alike.
+
+    A column is meant once: `start_time` is never taken for `stop_timestamp`.
+    """
+    found: dict[str, str] = {}
+    known = {name for names in _OTHER_NAMES.values() for name in names}
+    free = {_plain(name): name for name in header}
+    for name in missing:
+        if usual := next((other for other in _OTHER_NAMES.get(name, ()) if other in free), None):
+            found[name] = free.pop(usual)
+    for name in missing:
+        unknown = [other for other in free if other not in known]
+        if name not in found and (close := nearest_name(_plain(name.split(" ")[0]), unknown)):
+            found[name] = free.pop(close)
+    return found
+
+
+def _plain(name: str) -> str:
+    """A name without case, spaces and marks."""
+    return "".join(character for character in name.casefold() if character.isalnum())
 
 
 def refuse_problems(path: Path, problems: Sequence[str]) -> None:

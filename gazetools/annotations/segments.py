@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from gazetools.annotations import ego4d, keysteps
-from gazetools.annotations.segment import Segment, csv_lines, missing_columns, named_cells, refuse_problems
+from gazetools.annotations.segment import (
+    Segment,
+    csv_lines,
+    missing_columns,
+    named_cells,
+    nearest_columns,
+    refuse_problems,
+)
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.excerpt import excerpt, excerpt_of_names
@@ -88,9 +95,12 @@ def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
     if not labelled and not set(labels) <= set(header):
         labels = []
     missing = [name for name in (*_TIME_COLUMNS, *labels) if name not in header]
+    if not any(header):
+        raise DataFileError(f"{path} has no header: its first line is empty.", hint="Pass a CSV with columns.")
     if missing and not labelled:
         raise UsageError(
-            f"{path} lacks the columns {', '.join(sorted(missing))}; it has {excerpt_of_names(sorted(header))}.",
+            f"{path} lacks the columns {', '.join(sorted(missing))}; it has {excerpt_of_names(sorted(header))}"
+            f"{nearest_columns(missing, header)}.",
             hint="Pass a CSV like EPIC_100_validation.csv.",
         )
     if missing:
@@ -103,7 +113,8 @@ def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
 def _segment(cells: dict[str, str], line: int, labelled: bool) -> Segment:
     start, stop = parse_timestamp(cells["start_timestamp"]), parse_timestamp(cells["stop_timestamp"])
     if stop < start:
-        raise ValueError(f"stop_timestamp {cells['stop_timestamp']} is before start_timestamp")
+        times = f"stop_timestamp {cells['stop_timestamp'][:30]}", f"start_timestamp {cells['start_timestamp'][:30]}"
+        raise ValueError(f"{times[0]} is before {times[1]}")
     first, last = (cells.get(name, "") for name in ("start_frame", "stop_frame"))
     return Segment(
         row=line,

@@ -171,11 +171,22 @@ def _dashed(arguments: list[str]) -> str | None:
     return None if name is None else f"{name} is a file: write it {shown_argument(name)}, so that it is no option."
 
 
+_PLAINER = {
+    "Input should be a valid integer, unable to parse string as an integer": "it must be a whole number",
+    "Input should be a valid number, unable to parse string as a number": "it must be a number",
+    "Input should be a valid boolean, unable to interpret input": "it must be true or false",
+}
+"""What the parser of flags says -> the same for readers who do not program."""
+
+
 def _with_value(error: Any, arguments: list[str]) -> str:
     """The message of a click error, with the value that was refused where the parser leaves it out."""
     message: str = error.format_message()
+    for theirs, ours in _PLAINER.items():
+        message = message.replace(theirs, ours)
     names = getattr(getattr(error, "param", None), "opts", [])
     place = next((i for i, argument in enumerate(arguments[:-1]) if argument in names), None)
+    message = message if message.endswith((".", "?", "!")) else f"{message}."
     if place is None or arguments[place + 1] in message:
         return message
     return f"{message.rstrip('.')} (given: {arguments[place + 1]!r})."

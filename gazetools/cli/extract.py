@@ -84,6 +84,8 @@ def extract(
             TERMINAL.show(f"[yellow]note[/] {escape(item.video_id)}: {escape(note)}")
     for item in report.failed:
         TERMINAL.show(f"[red]failed[/] {escape(item.video_id)}: {escape(item.reason or '')}")
+    if waiting := len(report.not_reached):
+        TERMINAL.show(f"[yellow]not reached[/] {waiting} of {len(report.items)} videos; the same command goes on.")
     if profile and report.profile is not None:
         TERMINAL.show(tables.stage_times(report.profile))
     return report.exit_code

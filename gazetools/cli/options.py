@@ -52,12 +52,20 @@ def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) ->
             del shared["config"]
         parameters += [keyword(name, hint, None if name == "config" else False) for name, hint in shared.items()]
 
+        called = function.__name__.removesuffix("_command")
+
         @functools.wraps(function)
         def command(**values: Any) -> int:
             own = {name: value for name, value in values.items() if name not in shared}
             for name, model in settings.items():
                 given = {field: _number_in(own.pop(field), info) for field, info in model.model_fields.items()}
-                own[name] = parse_settings(model, given, what=function.__name__.removesuffix("_command"))
+                own[name] = parse_settings(
+                    model,
+                    given,
+                    what=called,
+                    spelled=functools.partial(flag_name, model),
+                    hint=f"Correct {{names}} and run again; gazetools {called} --help has all options.",
+                )
             return function(**own)
 
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -76,9 +84,8 @@ def flags_of(model: type[BaseModel]) -> list[inspect.Parameter]:
 
 
 def _flag(name: str, field: FieldInfo, docstring: str) -> inspect.Parameter:
-    wishes = next((entry for entry in field.metadata if isinstance(entry, Flag)), Flag())
-    hyphened = f"--{name.replace('_', '-')}"
-    names = wishes.names or ((hyphened,) if field.default is False else ())
+    wishes = _wishes(field)
+    names = wishes.names or ((_hyphened(name),) if field.default is False else ())
     option = typer.Option(
         *names,
         help=help_text(docstring, field),
@@ -90,6 +97,20 @@ def _flag(name: str, field: FieldInfo, docstring: str) -> inspect.Parameter:
     if field.is_required():
         return keyword(name, Annotated[kind, option], inspect.Parameter.empty)
     return keyword(name, Annotated[kind | None if default is None else kind, option], default)
+
+
+def flag_name(model: type[BaseModel], field: str) -> str:
+    """The flag of a field, its long form where it has several."""
+    names = _wishes(model.model_fields[field]).names if field in model.model_fields else ()
+    return names[-1].split("/")[0] if names else _hyphened(field)
+
+
+def _wishes(field: FieldInfo) -> Flag:
+    return next((entry for entry in field.metadata if isinstance(entry, Flag)), Flag())
+
+
+def _hyphened(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def help_text(docstring: str, field: FieldInfo) -> str:

@@ -51,6 +51,11 @@ def evaluate(
     protocol: Protocol = "videoattentiontarget"
     if truth_path.is_dir() and any(truth_path.rglob("*.h5")):
         options.refuse_for(f"The store {predicted}")
+        if str(predicted).startswith("model:"):
+            raise UsageError(
+                f"{predicted} is computed for pictures (GazeFollow, VideoAttentionTarget); {truth} is a store.",
+                hint="Extract the videos with this model, and give the store.",
+            )
         _score_stores(Path(predicted).expanduser(), truth_path, options, tally, progress)
     else:
         protocol = _score_pictures(str(predicted), truth_path, options, tally, progress)

@@ -100,4 +100,7 @@ def read_report(path: Path) -> ExtractReport:
 
 def not_reached(item: VideoItem) -> ItemResult:
     """Result of an input that has none yet, so that the report of a killed run accounts for it too."""
-    return failure(item, item.problem or "not reached: the run ended")
+    if item.problem is not None:
+        return failure(item, item.problem)
+    reason = "not reached: the run ended, or has not come to it yet"
+    return ItemResult(video_id=item.video_id, path=str(item.path), status="not_reached", reason=reason)

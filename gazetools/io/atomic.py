@@ -123,9 +123,11 @@ def check_writable_folder(folder: Path, *, option: str) -> None:
         probe.unlink()
     except OSError as error:
         if error.errno in _NOT_WRITABLE:
+            file = next((one for one in (folder, *folder.parents) if one.exists() and not one.is_dir()), None)
+            reason = str(error.strerror) if file is None else f"{file} is a file"
             raise UsageError(
-                f"Cannot write to the folder {folder} given by {option}: {error.strerror}.",
-                hint="Choose a folder that you may write to.",
+                f"Cannot write to the folder {folder} given by {option}: {reason}.",
+                hint="Choose a folder that you may write to." if file is None else "Give a folder instead of a file.",
                 path=str(folder),
             ) from error
         raise write_error(error, folder) from error

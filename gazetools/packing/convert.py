@@ -38,6 +38,7 @@ from gazetools.schemas.dataset import (
 )
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.foreign import ArrayChoice
+from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.video_id import check_below, path_of_id
 
 _BLOCK_BYTES = 8 << 20
@@ -108,7 +109,10 @@ def _plan(
             if all(path != video.path for video in videos):
                 progress.say(f"not read: {path}: {path.suffix} files are not read; store the maps with numpy.savez")
         if not videos:
-            raise UsageError(f"{source} holds no .npz and no .npy.", hint="Pass a dataset or a folder of heatmaps.")
+            hint = "Pass a dataset or a folder of heatmaps."
+            if any(source.rglob(f"*{STORE_SUFFIX}")):
+                hint = f"It is a store, which is packed: gazetools pack {source} -o DATASET"
+            raise UsageError(f"{source} holds no .npz and no .npy.", hint=hint)
         options = parse_settings(PackOptions, {"layout": layout, "dtype": dtype or "float32"}, what="convert")
     return options, videos
 

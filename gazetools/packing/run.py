@@ -22,7 +22,7 @@ from gazetools.packing.one_video import Place, pack_videos
 from gazetools.packing.origin import origin_of
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed, nearest_name
-from gazetools.schemas.dataset import PackedItem, PackOptions, PackReport, summarised
+from gazetools.schemas.dataset import MANIFEST_NAME, PackedItem, PackOptions, PackReport, summarised
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.store import StoreEntry, list_store, open_store
 from gazetools.store.listing import read_sidecar
@@ -157,6 +157,9 @@ def _chosen_entries(store: Path, videos: Sequence[str] | None, notes: SearchNote
     entries = list_store(store, notes)
     if not entries:
         raise UsageError(f"{store} holds no store files (<video id>.h5).", hint="Pass the folder of extract -o.")
+    if (store / MANIFEST_NAME).is_file() and all(entry.problem is not None for entry in entries):
+        hint = "Pass the folder of extract -o; gazetools convert writes a dataset in another layout."
+        raise UsageError(f"{store} is a packed dataset ({MANIFEST_NAME}), not a store.", hint=hint)
     if videos is None:
         return entries
     known = {entry.video_id: entry for entry in entries}

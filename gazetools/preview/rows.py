@@ -6,6 +6,7 @@ from abc import abstractmethod
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from gazetools.heatmaps import HeatmapReader
 from gazetools.io.closing import Closing
@@ -13,7 +14,7 @@ from gazetools.preview.overlay import PersonOverlay
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.foreign import ArrayChoice
-from gazetools.schemas.store import STORE_SUFFIX
+from gazetools.schemas.store import STORE_SUFFIX, Prompt
 from gazetools.schemas.video_id import place_of_id
 from gazetools.store import open_store
 
@@ -45,7 +46,7 @@ class StoreOverlays(OverlaySource):
             PersonOverlay(
                 track_id=int(rows.track_id[i]),
                 heatmap=rows.heatmap[i].astype(np.float32),
-                box_xyxy=rows.box_xyxy[i],
+                box_xyxy=None if _is_whole_frame(rows.prompt[i], rows.box_xyxy[i]) else rows.box_xyxy[i],
                 inout=float(rows.inout[i]),
             )
             for i in range(len(rows))
@@ -53,6 +54,11 @@ class StoreOverlays(OverlaySource):
 
     def close(self) -> None:
         self._store.close()
+
+
+def _is_whole_frame(prompt: int, box_xyxy: npt.NDArray[np.floating]) -> bool:
+    """Whether a row's box stands for the frame, as without head boxes, and is no head."""
+    return prompt == Prompt.NONE and bool((box_xyxy == (0, 0, 1, 1)).all())
 
 
 class DatasetOverlays(OverlaySource):

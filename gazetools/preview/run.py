@@ -19,6 +19,7 @@ from gazetools.schemas.errors import UsageError
 from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.video import Frame
 from gazetools.video import VideoReader
+from gazetools.video.probe import open_container
 
 _TILE_WIDTH = 640
 
@@ -46,6 +47,9 @@ def preview(
     Raises UsageError for another suffix, no maps for this video, or files that do not exist.
     """
     video, output = existing_path(Path(video)), Path(output)
+    open_container(video).close()
+    if output.exists() and output.samefile(video):
+        raise UsageError(f"The output {output} is the video itself.", hint="Choose another file for -o.")
     if output.suffix.lower() not in {".png", ".mp4", ".mkv", ".mov"}:
         raise UsageError(f"The output {output} must end in .png, .mp4, .mkv or .mov.", hint="Change -o.")
     with open_overlays(Path(heatmaps), video_id or video.stem, choice) as source, VideoReader(video) as reader:

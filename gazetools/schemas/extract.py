@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gazetools.schemas.base import Choices, StrictModel, matching
+from gazetools.schemas.base import Choices, StrictModel, conflict, matching
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, BoxFileOptions, DetectOptions, FirstRow
 from gazetools.schemas.video import HdrRule
@@ -129,14 +129,17 @@ class ExtractOptions(BoxFileOptions):
     @model_validator(mode="after")
     def _consistent(self) -> ExtractOptions:
         if self.fps is not None and self.stride is not None:
-            raise ValueError("fps and stride exclude each other; give one")
+            raise conflict(
+                f"{{fps}} ({self.fps:g}) and {{stride}} ({self.stride}) exclude each other; give one of them"
+            )
         if self.start is not None and self.end is not None and self.start >= self.end:
-            raise ValueError(f"start ({self.start}) must be before end ({self.end})")
+            raise conflict(f"{{start}} ({self.start:g}) must be before {{end}} ({self.end:g})")
         if not self.heads.startswith("file:") and (given := self.shaping_of_boxes().keys() - {"heads_first_frame"}):
-            raise ValueError(f"{', '.join(sorted(given))} say how a box file is read; heads {self.heads} reads none")
+            named = ", ".join(f"{{{name}}}" for name in sorted(given))
+            raise conflict(f"{named} say how a box file is read; {{heads}} {self.heads} reads none")
         if self.detect_every > 1 and self.fill_gaps < self.detect_every - 1:
-            raise ValueError(
-                f"detect_every {self.detect_every} leaves frames without boxes; set fill_gaps to at least "
+            raise conflict(
+                f"{{detect_every}} {self.detect_every} leaves frames without boxes; set {{fill_gaps}} to at least "
                 f"{self.detect_every - 1}"
             )
         return self
@@ -180,9 +183,10 @@ class ItemResult(StrictModel):
 
     video_id: str
     path: str
-    status: Literal["done", "complete", "part", "failed"]
+    status: Literal["done", "complete", "part", "failed", "not_reached"]
     """done: extracted now. complete: was already there with the same options. part: this shard's share of a long video
-    is finished; the shard that finishes last joins it. failed: see `reason`."""
+    is finished; the shard that finishes last joins it. failed: see `reason`. not_reached: the run has not come to it;
+    the same command goes on with it."""
     reason: str | None = None
     frames: int = 0
     rows: int = 0
@@ -269,10 +273,15 @@ class ExtractReport(StrictModel):
 
     @property
     def failed(self) -> list[ItemResult]:
-        """The inputs without a result."""
+        """The inputs that could not be done."""
         return [item for item in self.items if item.status == "failed"]
 
     @property
+    def not_reached(self) -> list[ItemResult]:
+        """The inputs that a run has not come to."""
+        return [item for item in self.items if item.status == "not_reached"]
+
+    @property
     def exit_code(self) -> int:
-        """1 with any failed input, else 0."""
-        return int(bool(self.failed))
+        """1 with any failed input, or one that was not reached, else 0."""
+        return int(bool(self.failed or self.not_reached))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import OptionsModel
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.flags import Flag
 
@@ -30,7 +30,7 @@ Axes = Annotated[str, AfterValidator(_checked_axes)]
 """Order of an array's axes, such as `THW`: T frames, H rows, W columns, 1 an axis of length 1."""
 
 
-class ArrayChoice(StrictModel):
+class ArrayChoice(OptionsModel):
     """Which array of another tool's file holds the heatmaps; all None: the one rule of `layouts.choosing` decides."""
 
     key: Annotated[str | None, Flag(panel=_Foreign.panel, metavar="NAME")] = Field(

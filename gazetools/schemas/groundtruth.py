@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import OptionsModel, StrictModel, conflict
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import FirstRow
 
@@ -14,7 +14,7 @@ UnknownDepth = Literal["epipolar", "fixed", "points", "skip"]
 _Which, _Gaze = Flag(panel="Which videos and frames"), Flag(panel="Gaze")
 
 
-class GroundTruthOptions(StrictModel):
+class GroundTruthOptions(OptionsModel):
     """How eye tracking becomes heatmaps."""
 
     view: Literal["exo", "ego"] = "exo"
@@ -52,7 +52,9 @@ class GroundTruthOptions(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> GroundTruthOptions:
         if self.fps is not None and self.stride is not None:
-            raise ValueError("fps and stride exclude each other; give one")
+            raise conflict(
+                f"{{fps}} ({self.fps:g}) and {{stride}} ({self.stride}) exclude each other; give one of them"
+            )
         return self
 
     def shaping(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from gazetools.schemas.base import Choices, StrictModel
+from gazetools.schemas.base import Choices, OptionsModel, StrictModel, conflict
 from gazetools.schemas.flags import Flag
 
 DETECTORS = {
@@ -31,7 +31,7 @@ HEADS_FORMATS = Choices(
 _Boxes = Flag(panel="Box files (--heads file:PATH)")
 
 
-class BoxFileOptions(StrictModel):
+class BoxFileOptions(OptionsModel):
     """How box files are read, where neither their header nor their numbers tell."""
 
     heads_format: Annotated[str, HEADS_FORMATS, _Boxes] = "auto"
@@ -62,7 +62,7 @@ class BoxFileOptions(StrictModel):
         return {"heads_first_frame": self.heads_first_frame, **given}
 
 
-class DetectOptions(StrictModel):
+class DetectOptions(OptionsModel):
     """How people and their heads are found and followed."""
 
     detector: str = DEFAULT_DETECTOR
@@ -87,7 +87,7 @@ class DetectOptions(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> DetectOptions:
         if self.low_score > self.score:
-            raise ValueError(f"low_score ({self.low_score}) must not exceed score ({self.score})")
+            raise conflict(f"{{low_score}} ({self.low_score:g}) must not exceed {{score}} ({self.score:g})")
         return self
 
     def shaping(self) -> dict[str, Any]:

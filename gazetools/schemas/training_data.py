@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, PositiveInt, field_validator, model_validator
 
-from gazetools.schemas.base import Choices, StrictModel
+from gazetools.schemas.base import Choices, StrictModel, conflict
 from gazetools.schemas.dataset import PeopleRule
 from gazetools.schemas.foreign import Axes
 
@@ -66,9 +66,11 @@ class GazePointSettings(StrictModel):
     @model_validator(mode="after")
     def _one_sigma(self) -> GazePointSettings:
         if self.sigma_pixels is not None and self.sigma_degrees is not None:
-            raise ValueError("sigma_pixels and sigma_degrees contradict each other; set one")
+            raise conflict("{sigma_pixels} and {sigma_degrees} contradict each other; set one")
         if self.sigma_degrees is not None and self.horizontal_fov_degrees is None:
-            raise ValueError("sigma_degrees needs horizontal_fov_degrees, the angle that the frame's width covers")
+            raise conflict(
+                "{sigma_degrees} needs {horizontal_fov_degrees}, the angle that the frame's width covers; set it"
+            )
         return self
 
 

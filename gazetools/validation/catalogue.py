@@ -300,7 +300,15 @@ CATALOGUE: dict[str, Code] = {
         "Annotated clips that end when they start; training leaves them out, and all others are checked.",
         "Correct their times, or leave them as they are.",
     ),
-    "clips-uncovered": _warning("Annotated clips without a map for each of their frames.", "Extract the whole video."),
+    "clips-uncovered": _warning(
+        "Annotated clips without a map for each of their frames.",
+        "Extract every frame of these clips, without --start and --end, and pack the video again.",
+    ),
+    "clips-past-end": _warning(
+        "Annotated clips that begin where their video has ended: no frames of them can be had from this file.",
+        "Correct the times of these rows (milliseconds or frame numbers taken for seconds, a typing error), or get the "
+        "video again if its file was cut.",
+    ),
     "coverage-unknown": _note(
         "The rows have no times, so that clips can't be placed.", "Give --videos, or pack with gazetools."
     ),

@@ -15,7 +15,7 @@ from gazetools.heatmaps.people import gate
 from gazetools.io.atomic import check_writable_folder
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
-from gazetools.schemas.errors import EnvironmentLacksError, FaultError
+from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
 from gazetools.schemas.store import Prompt
 from gazetools.schemas.validate import ValidateOptions
@@ -69,6 +69,10 @@ def validate(
     options = given_or_parsed(options, ValidateOptions, settings, what="validate options")
     progress = progress or NoProgress()
     if options.html is not None:
+        if options.html.is_dir():
+            raise UsageError(
+                f"--html {options.html} is a folder.", hint=f"Name a file: {options.html / 'report.html'}."
+            )
         check_writable_folder(options.html.parent, option="--html")
     collection = collect(Path(path), options.chosen)
     finder = VideoFinder(options.videos)

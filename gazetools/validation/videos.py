@@ -15,6 +15,7 @@ from gazetools.schemas.errors import UsageError
 from gazetools.schemas.findings import Finding, frame_runs
 from gazetools.validation.catalogue import finding
 from gazetools.validation.subject import Subject, VideoTruth
+from gazetools.video.picture_folders import about_pictures
 
 if TYPE_CHECKING:
     from gazetools.video import VideoReader
@@ -114,7 +115,9 @@ class VideoFinder:
         if (path := self._folded.get(name.casefold())) is not None:
             subject.report("video-case-differs", f"{path} is taken for the video of {subject.video_id!r}.")
             return path
-        subject.report("video-missing", f"{self.root} has no video {subject.video_id!r}.")
+        pictures = about_pictures(self.root / subject.video_id) if self.root.is_dir() else None
+        more = f" {pictures}" if pictures else ""
+        subject.report("video-missing", f"{self.root} has no video {subject.video_id!r}.{more}")
         return None
 
     def without_heatmaps(self, video_ids: Iterable[str]) -> tuple[int, list[Finding]]:

@@ -16,6 +16,7 @@ from gazetools.video.colour import (
     rotation_of,
     tone_mapping_of,
 )
+from gazetools.video.picture_folders import about_pictures
 
 # Demuxers that may look into a file. Playlists and scripts (hls, dash, concat, sdp ...) would open other files and
 # addresses; `tty` takes any text for a video; still images are no videos.
@@ -51,7 +52,8 @@ def open_container(path: Path) -> Any:
     except ValueError as error:  # a NUL in the name
         raise VideoError(f"Cannot open the video {str(path)!r}: {error}.", hint="Check the path.") from error
     if stat.S_ISDIR(facts.st_mode):
-        raise VideoError(f"{path} is a folder, not a video file.", hint="Name a file in it.", path=str(path))
+        about = about_pictures(path)
+        raise VideoError(f"{path} is a folder, not a video file.", hint=about or "Name a file in it.", path=str(path))
     if not stat.S_ISREG(facts.st_mode):
         raise VideoError(
             f"{path} is a device, pipe or socket; frames can be read only from a regular file.",
@@ -73,7 +75,8 @@ def open_container(path: Path) -> Any:
             reason = "no video container was recognised in it"
         raise VideoError(
             f"{path} cannot be opened as a video ({facts.st_size} bytes): {reason}.",
-            hint="It is damaged, cut off before its index, or no video; check it with `ffprobe` or copy it again.",
+            hint=about_pictures(path)
+            or "It is damaged, cut off before its index, or no video; check it with `ffprobe` or copy it again.",
             path=str(path),
         ) from error
 

@@ -127,6 +127,8 @@ def test_results_of_shares_become_one_result() -> None:
     done = merge_results([share("part", 10, 4), share("done", 30, 3), share("part", 10, 0)])
     assert (done.status, done.frames, done.resumed_frames) == ("done", 30, 7)
     assert merge_results([share("part", 10, 4), share("failed", 0, 0)]).status == "failed"
+    assert merge_results([share("part", 10, 4), share("not_reached", 0, 0)]).status == "not_reached"
+    assert merge_results([share("not_reached", 0, 0), share("failed", 0, 0)]).status == "failed"
     assert merge_results([share("part", 10, 4), share("part", 5, 1)]).frames == 15
 
 
@@ -160,7 +162,7 @@ def test_shards_share_a_store_and_the_last_one_joins(
         assert report.shard == f"{index}/2"
         assert report.exit_code == 0
         if before:
-            left = {item["video_id"]: item["reason"] for item in before["items"] if item["status"] == "failed"}
+            left = {item["video_id"]: item["reason"] for item in before["items"] if item["status"] == "not_reached"}
             assert left
             assert all("not reached" in reason for reason in left.values())
     statuses = [{item.video_id: item.status for item in report.items} for report in reports]

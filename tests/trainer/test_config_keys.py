@@ -165,6 +165,7 @@ ELSEWHERE: dict[str, str] = {
     f"{DATA}.heatmap_random_resize_scale": "test_another_views_maps_may_have_a_crop_of_their_own",
     f"{DATA}.heatmap_sources.*.view": "test_each_source_has_its_own_view_and_add_refuses_another",
     f"{DATA}.allow_future": "test_datasets_filled_from_the_future_are_refused_unless_allowed",
+    f"{DATA}.past_end": "test_rows_past_the_end_are_dropped_with_a_count_or_kept",
     f"{DATA}.max_unreadable_clips": "test_unreadable_clips_stop_the_run_or_are_counted_within_the_budget",
     f"{DATA}.num_workers": "test_worker_processes_give_the_same_batches",
     f"{DATA}.pin_memory": "test_batches_are_page_locked_for_a_gpu_where_the_config_asks",

@@ -30,11 +30,12 @@ _SLOTS = "slots"
 _FACTS = "facts"
 
 
-def open_indexed(path: Path, cache: Path | None, *, threads: int) -> VideoReader:
+def open_indexed(path: Path, cache: Path | None, *, threads: int, save: bool = True) -> VideoReader:
     """The exact reader of `path`; its index comes from `cache` where it was built before from the same file.
 
     The key of an index is the file's path, size and modification time, its stream, and the versions of decoder and
-    package; a damaged entry is built again. Raises VideoError as VideoReader does, FaultError for a full disk.
+    package; a damaged entry is built again. Without `save` a new index stays in memory.
+    Raises VideoError as VideoReader does, FaultError for a full disk.
     """
     from gazetools.video import VideoReader
 
@@ -48,7 +49,8 @@ def open_indexed(path: Path, cache: Path | None, *, threads: int) -> VideoReader
         if place.exists():
             reader.adopt_index(load_index(place))
             return reader
-    save_index(place, reader.frame_index)
+    if save:
+        save_index(place, reader.frame_index)
     return reader
 
 

@@ -33,7 +33,8 @@ def require_folder(base_path: Path) -> None:
     """Raise UsageError where the videos' folder is none."""
     if not base_path.is_dir():
         hint = "Set experiment.data.base_path to the videos' folder."
-        raise UsageError(f"The video folder {base_path} does not exist.", hint=hint)
+        what = "is a file" if base_path.exists() else "does not exist"
+        raise UsageError(f"The video folder {base_path} {what}.", hint=hint)
 
 
 def _files_of(videos: FileLookup, video_id: str, file_format: int | str | None) -> list[Path]:
