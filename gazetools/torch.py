@@ -16,6 +16,7 @@ from gazetools.io.open_files import OpenFiles
 from gazetools.layouts.locate import list_foreign, raw_manifest
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.foreign import ArrayChoice
 
 
 class HeatmapClip(TypedDict):
@@ -37,9 +38,9 @@ class HeatmapClip(TypedDict):
 class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
     """Clips of `frames` rows, `stride` rows apart, beginning every `hop` rows, of every video that is long enough.
 
-    `dataset_path` and `missing` are those of HeatmapReader. `hop` None: clips touch. `video_ids` None: all. `size`: (H,
-    W) to resize to; None keeps each video's, which must then be equal for batches. DataLoader workers each open the
-    files for themselves. Raises UsageError for numbers below 1 or no video, DataFileError for bad heatmaps.
+    `dataset_path`, `missing` and `choice` are those of HeatmapReader. `hop` None: clips touch. `video_ids` None: all.
+    `size`: (H, W) to resize to; None keeps each video's, which must then be equal for batches. DataLoader workers each
+    open the files for themselves. Raises UsageError for numbers below 1 or no video, DataFileError for bad heatmaps.
 
     >>> clips = HeatmapDataset("DATASET", frames=16, stride=4)           # doctest: +SKIP
     >>> batch = next(iter(DataLoader(clips, batch_size=8, num_workers=2)))  # doctest: +SKIP
@@ -57,6 +58,7 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
         video_ids: Sequence[str] | None = None,
         size: tuple[int, int] | None = None,
         missing: MissingPolicy = "error",
+        choice: ArrayChoice | None = None,
     ) -> None:
         span = (frames - 1) * stride + 1
         hop = span if hop is None else hop
@@ -64,7 +66,7 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
             if value < 1:
                 raise UsageError(f"{name} = {value} must be at least 1.")
         self.dataset_path = Path(dataset_path)
-        self._frames, self._stride, self._size, self._missing = frames, stride, size, missing
+        self._frames, self._stride, self._size, self._missing, self._choice = frames, stride, size, missing, choice
         self._readers: OpenFiles[str, HeatmapReader] = OpenFiles(32)
         self.video_ids = list(video_ids) if video_ids is not None else self._all_ids()
         """Videos of the dataset, in this order."""
@@ -112,5 +114,8 @@ class HeatmapDataset(torch.utils.data.Dataset[HeatmapClip]):
 
     def _reader(self, video_id: str) -> HeatmapReader:
         return self._readers.get(
-            video_id, lambda: HeatmapReader(self.dataset_path, video_id, missing=self._missing, size=self._size)
+            video_id,
+            lambda: HeatmapReader(
+                self.dataset_path, video_id, missing=self._missing, size=self._size, choice=self._choice
+            ),
         )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gazetools.annotations.segment import Segment
 from gazetools.io.json_files import read_json
 from gazetools.io.tables import read_table
+from gazetools.schemas.downloads import ego4d_command
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.video_id import check_video_id
 
@@ -21,7 +22,7 @@ CANONICAL_FPS = 30
 """Canonical videos have a constant 30 frames per second; gaze and annotation times refer to them."""
 _MAX_JSON = 4 << 30
 _VIDEO_FOLDERS = ("full_scale", "video_540ss")
-ANNOTATIONS_COMMAND = "ego4d --output_directory ROOT --version v2 --datasets annotations"
+ANNOTATIONS_COMMAND = ego4d_command("ROOT", "annotations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class WearerGaze:
 
 def read_ego4d_videos(path: Path) -> list[Ego4dVideo]:
     """`videos` of ego4d.json; DataFileError names the entry that can't be read, or the command that gets the file."""
-    hint = "Get it with: ego4d --output_directory ROOT --version v2 --metadata"
+    hint = f"Get it with: {ego4d_command('ROOT')}"
     if not path.exists():
         raise DataFileError(f"{path} does not exist.", hint=hint, path=str(path))
     content = read_json(path, max_bytes=_MAX_JSON)
@@ -129,7 +130,7 @@ def _lta_segment(number: int, entry: Any, *, labelled: bool) -> Segment:
     video_id = check_video_id(str(entry["video_uid"]))
     shift = float(entry["clip_parent_start_sec"])
     start, stop = (shift + float(entry[f"action_clip_{end}_sec"]) for end in ("start", "end"))
-    if not (0 <= start < stop and math.isfinite(stop)):
+    if not (0 <= start <= stop and math.isfinite(stop)):
         raise ValueError(f"{start} to {stop} s of the video is no range")
     labels = [entry[name] if labelled else entry.get(name) for name in ("verb_label", "noun_label")]
     classes: dict[str, Any] = {}
@@ -175,11 +176,6 @@ def _video(folder: Path, uid: str) -> Path | None:
     return next((video for video in videos if video.is_file()), None)
 
 
-def download_command(root: Path, dataset: str, uid: str | None = None) -> str:
-    """The official downloader's command for a data set (`full_scale`, `gaze`, `annotations`) or one video of it."""
-    return f"ego4d --output_directory {root} --version v2 --datasets {dataset}" + (f" --video_uids {uid}" * bool(uid))
-
-
 def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[str, list[tuple[str, str]]]:
     """Files that rendering the wearer's gaze needs and lacks: video uid -> (file, download command).
 
@@ -188,15 +184,14 @@ def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[s
     """
     videos = {uid: video for uid, video, _ in ego4d_videos_with_gaze(folder, wanted)}
     lacking = {
-        uid: [(str(folder / "full_scale" / f"{uid}.mp4"), download_command(root, "full_scale", uid))]
+        uid: [(str(folder / "full_scale" / f"{uid}.mp4"), ego4d_command(root, "full_scale", video_uid=uid))]
         for uid, video in videos.items()
         if video is None
     }
     listing = next((path for path in (folder / "ego4d.json", root / "ego4d.json") if path.is_file()), None)
     if listing is None:
-        command = download_command(root, "gaze") + " --metadata"
-        return lacking | {"ego4d.json": [(str(folder / "ego4d.json"), command)]}
+        return lacking | {"ego4d.json": [(str(folder / "ego4d.json"), f"{ego4d_command(root, 'gaze')} --metadata")]}
     for uid in (entry.uid for entry in read_ego4d_videos(listing) if entry.has_gaze and _matches(entry.uid, wanted)):
         if uid not in videos and _video(folder, uid) is not None:
-            lacking[uid] = [(str(folder / "gaze" / f"{uid}.csv"), download_command(root, "gaze", uid))]
+            lacking[uid] = [(str(folder / "gaze" / f"{uid}.csv"), ego4d_command(root, "gaze"))]
     return lacking

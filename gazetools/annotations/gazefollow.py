@@ -12,6 +12,7 @@ import numpy as np
 
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.excerpt import shortened
 
 Protocol = Literal["gazefollow", "videoattentiontarget"]
 _TRAIN_COLUMNS, _TEST_COLUMNS = 17, 16
@@ -89,7 +90,9 @@ def _picture(path: Path, number: int, item: Any) -> BenchmarkPicture:
         width, height = int(item["width"]), int(item["height"])
         return BenchmarkPicture(path=str(item["path"]), width=width, height=height, heads=heads)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataFileError(f"{path}, entry {number}: {error!r}.", hint="Prepare the file again.") from None
+        raise DataFileError(
+            f"{path}, entry {number}: {type(error).__name__}({shortened(error)}).", hint="Prepare the file again."
+        ) from None
 
 
 def _rows(path: Path, columns: tuple[int, ...]) -> list[tuple[int, list[str]]]:
@@ -110,7 +113,7 @@ def _numbers(path: Path, line: int, cells: list[str]) -> list[float]:
     try:
         return [float(cell) for cell in cells]
     except ValueError as error:
-        raise DataFileError(f"{path}, line {line}: {error}.", path=str(path)) from None
+        raise DataFileError(f"{path}, line {line}: {shortened(error)}.", path=str(path)) from None
 
 
 def _gazefollow_text(path: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
@@ -159,8 +162,8 @@ def _vat_text(folder: Path, size_of: SizeOf) -> list[BenchmarkPicture]:
     """
     clips = sorted(path for path in folder.glob("*/*") if path.is_dir())
     if not clips:
-        hint = "Pass annotations/test of VideoAttentionTarget."
-        raise DataFileError(f"{folder} has no <show>/<clip> folders.", hint=hint)
+        hint = "Pass a store that gazetools groundtruth wrote, or annotations/test of VideoAttentionTarget."
+        raise DataFileError(f"{folder} has neither store files (.h5) nor <show>/<clip> folders.", hint=hint)
     pictures = []
     for clip in clips:
         name = f"images/{clip.parent.name}/{clip.name}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from gazetools.annotations.segment import Segment
 from gazetools.schemas.base import nearest_name
+from gazetools.schemas.downloads import egoexo_command
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.video_id import check_video_id
 
@@ -65,8 +66,8 @@ def _segment(row: int, take_name: Any, number: int, entry: Any, *, labelled: boo
     if not isinstance(take_name, str):
         raise KeyError("take_name")
     start, stop = _seconds(entry["start_time"]), _seconds(entry["end_time"])
-    if stop <= start:
-        raise ValueError(f"end_time {stop} is not after start_time {start}")
+    if stop < start:
+        raise ValueError(f"end_time {stop} is before start_time {start}")
     step = entry["step_unique_id"] if labelled else entry.get("step_unique_id")
     if (labelled or step is not None) and (isinstance(step, bool) or not isinstance(step, int) or step < 0):
         raise ValueError(f"step_unique_id = {step!r} is not a whole number >= 0")
@@ -91,4 +92,4 @@ def _seconds(value: Any) -> float:
 def download_command(path: Path) -> str:
     """The official downloader's command for a keystep file that should lie at `path`."""
     root = next((folder.parent for folder in path.absolute().parents if folder.name == "annotations"), None)
-    return f"egoexo -o {root or 'ROOT'} --parts annotations --benchmarks keystep"
+    return egoexo_command(root or "ROOT", "annotations", options="--benchmarks keystep")

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gazetools.io.delimited import form_of, not_a_table, table_lines
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.excerpt import excerpt_of_names
 
-_MAX_SHOWN = 20
+_MAX_SHOWN, _MAX_CHARACTERS = 20, 1500
+
+
+_OTHER_NAMES = {
+    "video_id": ("videoid", "video", "videoname", "videouid", "vid", "uid", "clip", "filename", "file"),
+    "start_timestamp": ("starttimestamp", "starttime", "start", "startsec", "starts", "startseconds", "begin", "onset"),
+    "stop_timestamp": (
+        "stoptimestamp", "stoptime", "stop", "stopsec", "stopseconds", "endtimestamp", "endtime", "end", "endsec",
+        "endseconds", "offset",
+    ),
+    "verb_class": ("verbclass", "verbid", "verblabel", "verbclassid"),
+    "noun_class": ("nounclass", "nounid", "nounlabel", "nounclassid"),
+    "action_class": ("actionclass", "actionid", "actionlabel", "label", "labelid", "class", "classid"),
+}  # fmt: skip
+"""Column -> names that other files have for it, without case and marks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """One annotated action: the time range [start_seconds, stop_seconds) of a video, and its class ids."""
+    """One annotated action: the time range [start_seconds, stop_seconds) of a video, and its class ids.
+
+    Released files have single actions that last no time; they are read, and left out by name where frames are needed.
+    """
 
     row: int
     """Line of a CSV, the header being line 1; running number of a JSON's segment, from 1."""
@@ -38,6 +58,11 @@ class Segment:
     """Name of the segment in messages to users."""
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the action ends when it starts, so that no frame shows it."""
+        return self.stop_seconds <= self.start_seconds
+
+    @property
     def group(self) -> str:
         """The take of `take/camera`, else the video: what must never straddle a split and what intervals resample."""
         return group_of(self.video_id)
@@ -49,16 +74,19 @@ def group_of(video_id: str) -> str:
 
 
 def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of a CSV in UTF-8: first the header, stripped, then every line that is not empty."""
+    """(line number, cells) of a CSV: first the header, stripped, then every line that is not empty.
+
+    UTF-8 or UTF-16; separated by commas, `;`, tabs or `|`, where decimal commas are read as points.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            yield 1, [name.strip() for name in next(reader, [])]
-            for values in reader:
-                if any(value.strip() for value in values):
-                    yield reader.line_num, values
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataFileError(f"{path} is not a CSV file in UTF-8: {error}.") from error
+        table = table_lines(path, form_of(path), strict=True)
+        line, header = next(table, (1, []))
+        yield line, [name.strip() for name in header]
+        for line, values in table:
+            if any(value.strip() for value in values):
+                yield line, values
+    except (csv.Error, UnicodeError) as error:
+        raise not_a_table(path, error) from error
 
 
 def named_cells(values: Sequence[str], columns: Mapping[str, int], width: int) -> dict[str, str]:
@@ -70,14 +98,44 @@ def named_cells(values: Sequence[str], columns: Mapping[str, int], width: int) -
 
 def missing_columns(path: Path, missing: Sequence[str], header: list[str], hint: str) -> DataFileError:
     """The error for a header that lacks the columns `missing`, with the nearest name of the header for each."""
-    near = {name: nearest_name(name.split(" ")[0], header) for name in missing}
-    listed = ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
-    there = ", ".join(header[:30]) or "no header"
+    near = _nearest(missing, header)
+    listed = ", ".join(name + (f" (nearest: {near[name]})" if name in near else "") for name in missing)
+    there = excerpt_of_names(header) or "no header"
     return DataFileError(f"{path} lacks the column(s) {listed}; it has {there}.", hint=hint)
 
 
+def nearest_columns(missing: Sequence[str], header: list[str]) -> str:
+    """`; 'start_time' may be start_timestamp` for each missing column that has a name like it, else nothing."""
+    return "".join(f"; {there!r} may be {name}" for name, there in _nearest(missing, header).items())
+
+
+def _nearest(missing: Sequence[str], header: list[str]) -> dict[str, str]:
+    """Missing column -> the column that is meant, where one is likely: a usual other name, else the most alike.
+
+    A column is meant once: `start_time` is never taken for `stop_timestamp`.
+    """
+    found: dict[str, str] = {}
+    known = {name for names in _OTHER_NAMES.values() for name in names}
+    free = {_plain(name): name for name in header}
+    for name in missing:
+        if usual := next((other for other in _OTHER_NAMES.get(name, ()) if other in free), None):
+            found[name] = free.pop(usual)
+    for name in missing:
+        unknown = [other for other in free if other not in known]
+        if name not in found and (close := nearest_name(_plain(name.split(" ")[0]), unknown)):
+            found[name] = free.pop(close)
+    return found
+
+
+def _plain(name: str) -> str:
+    """A name without case, spaces and marks."""
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
 def refuse_problems(path: Path, problems: Sequence[str]) -> None:
-    """DataFileError with the first 20 of `problems`, if there are any."""
+    """DataFileError with the first of `problems`, if there are any: 20 at most, and fewer where they are long."""
     if problems:
-        more = f" and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
-        raise DataFileError(f"{path}: " + "; ".join(problems[:_MAX_SHOWN]) + f"{more}.", rows=list(problems[:1000]))
+        lengths = itertools.accumulate(len(problem) for problem in problems[:_MAX_SHOWN])
+        shown = max(1, sum(length <= _MAX_CHARACTERS for length in lengths))
+        more = f" and {len(problems) - shown} more" if len(problems) > shown else ""
+        raise DataFileError(f"{path}: " + "; ".join(problems[:shown]) + f"{more}.", rows=list(problems[:1000]))

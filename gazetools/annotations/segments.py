@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from gazetools.annotations import ego4d, keysteps
-from gazetools.annotations.segment import Segment, csv_lines, missing_columns, named_cells, refuse_problems
+from gazetools.annotations.segment import (
+    Segment,
+    csv_lines,
+    missing_columns,
+    named_cells,
+    nearest_columns,
+    refuse_problems,
+)
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.excerpt import excerpt, excerpt_of_names
 from gazetools.schemas.video_id import check_video_id
 
 MAX_ROWS = 5_000_000
@@ -87,9 +95,12 @@ def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
     if not labelled and not set(labels) <= set(header):
         labels = []
     missing = [name for name in (*_TIME_COLUMNS, *labels) if name not in header]
+    if not any(header):
+        raise DataFileError(f"{path} has no header: its first line is empty.", hint="Pass a CSV with columns.")
     if missing and not labelled:
         raise UsageError(
-            f"{path} lacks the columns {', '.join(sorted(missing))}; it has {', '.join(sorted(header))}.",
+            f"{path} lacks the columns {', '.join(sorted(missing))}; it has {excerpt_of_names(sorted(header))}"
+            f"{nearest_columns(missing, header)}.",
             hint="Pass a CSV like EPIC_100_validation.csv.",
         )
     if missing:
@@ -101,8 +112,9 @@ def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
 
 def _segment(cells: dict[str, str], line: int, labelled: bool) -> Segment:
     start, stop = parse_timestamp(cells["start_timestamp"]), parse_timestamp(cells["stop_timestamp"])
-    if stop <= start:
-        raise ValueError(f"stop_timestamp {cells['stop_timestamp']} is not after start_timestamp")
+    if stop < start:
+        times = f"stop_timestamp {cells['stop_timestamp'][:30]}", f"start_timestamp {cells['start_timestamp'][:30]}"
+        raise ValueError(f"{times[0]} is before {times[1]}")
     first, last = (cells.get(name, "") for name in ("start_frame", "stop_frame"))
     return Segment(
         row=line,
@@ -124,7 +136,7 @@ def _classes(cells: dict[str, str], labelled: bool) -> dict[str, Any]:
         if not text.isascii() or not text.isdigit() or len(text) > 9:
             if not labelled:
                 return {}
-            raise ValueError(f"{name} = {text!r} is not a whole number >= 0")
+            raise ValueError(f"{name} = {excerpt(text, 60)} is not a whole number >= 0")
     if _ACTION in ids:
         return {"action": int(ids[_ACTION])}
     if not ids:
@@ -145,5 +157,5 @@ def parse_timestamp(text: str) -> float:
         numbers = []
     wrong = not 1 <= len(numbers) <= 3 or any(not math.isfinite(n) or n < 0 for n in numbers)
     if wrong or any(n >= 60 for n in numbers[1:]):
-        raise ValueError(f"{text!r} is no timestamp such as 00:01:02.50 or 62.5")
+        raise ValueError(f"{excerpt(text, 60)} is no timestamp such as 00:01:02.50 or 62.5")
     return float(sum(n * 60**power for power, n in enumerate(reversed(numbers))))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from gazetools._version import __version__
 from gazetools.cli.common import TERMINAL
 from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsError, UsageError
+from gazetools.schemas.video_id import shown_argument
 
 # Typer brings its own copy of click; this is its base exception, by way of a public name.
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -41,8 +42,8 @@ class _InterruptedError(GazetoolsError):
     exit_code = ExitCode.INTERRUPTED
     code = "interrupted"
 
-    def __init__(self) -> None:
-        super().__init__("Interrupted. The same command goes on from here.")
+    def __init__(self, stop: BaseException) -> None:
+        super().__init__(f"Interrupted. {str(stop) or 'The same command goes on from here.'}")
 
 
 class _InternalError(GazetoolsError):
@@ -59,7 +60,7 @@ class _LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            raise _InterruptedError from stop
+            raise _InterruptedError(stop) from stop
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -115,7 +116,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point: run the command line and exit with a code of the contract."""
     arguments = sys.argv[1:] if arguments is None else arguments
     TERMINAL.json = "--json" in arguments
-    sys.exit(_run(arguments))
+    if {"--help", "-h", "--version"} & set(arguments):  # for people, also with --json
+        sys.exit(_run(arguments))
+    with TERMINAL.stdout_for_the_document():
+        code = _run(arguments)
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -125,7 +130,7 @@ def _run(arguments: list[str]) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except BrokenPipeError:  # the reader of our output (head, less) has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        TERMINAL.reader_is_gone()
         return int(ExitCode.OK)
     except (Exception, KeyboardInterrupt) as error:
         found = _explained(error, arguments)
@@ -143,9 +148,9 @@ def _explained(error: BaseException, arguments: list[str]) -> GazetoolsError:
     if isinstance(error, _ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "gazetools"
-        return UsageError(_with_value(error, arguments), hint=f"See: {command} --help")
+        return UsageError(_with_value(error, arguments), hint=_dashed(arguments) or f"See: {command} --help")
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return _InterruptedError()
+        return _InterruptedError(error)
     if isinstance(error, ImportError):
         name = (error.name or "a package").split(".")[0]
         if name != "cv2" and "libGL" not in str(error):
@@ -160,11 +165,28 @@ def _explained(error: BaseException, arguments: list[str]) -> GazetoolsError:
     )
 
 
+def _dashed(arguments: list[str]) -> str | None:
+    """The hint for a file whose name was taken for an option; None: there is none."""
+    name = next((one for one in arguments if one.startswith("-") and Path(one).exists()), None)
+    return None if name is None else f"{name} is a file: write it {shown_argument(name)}, so that it is no option."
+
+
+_PLAINER = {
+    "Input should be a valid integer, unable to parse string as an integer": "it must be a whole number",
+    "Input should be a valid number, unable to parse string as a number": "it must be a number",
+    "Input should be a valid boolean, unable to interpret input": "it must be true or false",
+}
+"""What the parser of flags says -> the same for readers who do not program."""
+
+
 def _with_value(error: Any, arguments: list[str]) -> str:
     """The message of a click error, with the value that was refused where the parser leaves it out."""
     message: str = error.format_message()
+    for theirs, ours in _PLAINER.items():
+        message = message.replace(theirs, ours)
     names = getattr(getattr(error, "param", None), "opts", [])
     place = next((i for i, argument in enumerate(arguments[:-1]) if argument in names), None)
+    message = message if message.endswith((".", "?", "!")) else f"{message}."
     if place is None or arguments[place + 1] in message:
         return message
     return f"{message.rstrip('.')} (given: {arguments[place + 1]!r})."

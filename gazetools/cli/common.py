@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -26,6 +27,8 @@ class Terminal:
     verbose: bool = False
     quiet: bool = False
     json: bool = False
+    document: TextIO | None = None
+    """Where the JSON document goes; None: to stdout."""
 
     def err(self) -> Console:
         """The console on stderr, for talk."""
@@ -49,13 +52,47 @@ class Terminal:
     def emit(self, document: Any) -> None:
         """The one JSON document on stdout; nothing without --json."""
         if self.json:
-            sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
-            sys.stdout.flush()
+            out = self.document or sys.stdout
+            out.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+            out.flush()
 
     def result(self, document: Any, renderable: RenderableType) -> None:
         """The result of a command: one JSON document under --json, else something for people."""
         self.emit(document)
         self.show(renderable)
+
+    @contextmanager
+    def stdout_for_the_document(self) -> Iterator[None]:
+        """Under --json, let only `emit` reach stdout in the block; what libraries and children print goes to stderr."""
+        if not self.json or self.document is not None or sys.stdout is None:
+            yield
+            return
+        ours, kept = sys.stdout, None
+        replaced = ours is not sys.__stdout__  # by a test or a notebook
+        if not replaced and ours.fileno() == 1:
+            ours.flush()
+            kept = os.dup(1)
+            os.dup2(2, 1)
+            ours = os.fdopen(kept, "w", encoding="utf-8", closefd=False)
+        self.document = ours
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            try:
+                ours.flush()
+            except BrokenPipeError:
+                self.reader_is_gone()
+                ours.flush()
+            self.document = None
+            if kept is not None:
+                sys.stdout.flush()  # of those that kept the old object, such as loggers: still to stderr
+                os.dup2(kept, 1)
+                os.close(kept)
+
+    def reader_is_gone(self) -> None:
+        """Drop what is still printed: nobody reads stdout any more (head, less)."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (self.document or sys.stdout).fileno())
 
     def progress(self) -> RichProgress:
         """Progress bars with rate and ETA on stderr, a context manager."""

@@ -10,6 +10,7 @@ import typer
 from gazetools.cli import tables
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
+from gazetools.schemas.errors import UsageError
 from gazetools.schemas.evaluation import EvaluateOptions
 
 
@@ -33,6 +34,8 @@ def evaluate_command(
     from gazetools.evaluation import evaluate
     from gazetools.evaluation.page import METRICS, write_html
 
+    if html is not None and html.is_dir():
+        raise UsageError(f"--html {html} is a folder.", hint=f"Name a file: {html / 'scores.html'}.")
     with TERMINAL.progress() as progress:
         report = evaluate(predicted, truth, options=options, progress=progress)
     if html is not None:

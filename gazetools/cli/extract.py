@@ -16,6 +16,7 @@ from gazetools.cli.common import TERMINAL, sigterm_as_interrupt
 from gazetools.cli.options import keyword, options
 from gazetools.engines.registry import ENGINES, Engine, engine_settings
 from gazetools.schemas.base import parse_settings
+from gazetools.schemas.errors import UsageError
 from gazetools.schemas.extract import ExtractOptions
 
 
@@ -78,20 +79,40 @@ def extract(
     with sigterm_as_interrupt(), TERMINAL.progress() as progress:
         report = engine.load().run(inputs, output, options, settings, progress)
     TERMINAL.result(report.model_dump(mode="json"), tables.extracted_videos(report, output))
+    for item in report.items:
+        for note in item.notes:
+            TERMINAL.show(f"[yellow]note[/] {escape(item.video_id)}: {escape(note)}")
     for item in report.failed:
         TERMINAL.show(f"[red]failed[/] {escape(item.video_id)}: {escape(item.reason or '')}")
+    if waiting := len(report.not_reached):
+        TERMINAL.show(f"[yellow]not reached[/] {waiting} of {len(report.items)} videos; the same command goes on.")
     if profile and report.profile is not None:
         TERMINAL.show(tables.stage_times(report.profile))
     return report.exit_code
 
 
 def _with_shard_of_slurm(options: ExtractOptions) -> ExtractOptions:
-    """In a Slurm array task, the options with this task's share of the work, unless they name one."""
-    index, count = (os.environ.get(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "COUNT"))
-    if options.shard or options.engine != "local" or index is None or count is None:
+    """In a Slurm array task, the options with this task's share of the work, unless they name one.
+
+    UsageError for an array with holes, such as 1,3,7-9: the environment does not say which of its tasks this is.
+    """
+    given = {
+        name: int(value)
+        for name in ("ID", "COUNT", "MIN", "STEP", "MAX")
+        if (value := os.environ.get(f"SLURM_ARRAY_TASK_{name}", "")).isdigit()
+    }
+    if options.shard or options.engine != "local" or not {"ID", "COUNT"} <= given.keys():
         return options
-    first, step = (int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", "1")) for name in ("MIN", "STEP"))
-    shard = f"{(int(index) - first) // step + 1}/{count}"
+    index, count, first, step = given["ID"], given["COUNT"], given.get("MIN", 1), given.get("STEP", 1)
+    last = given.get("MAX", first + (count - 1) * step)
+    if first + (count - 1) * step != last or (index - first) % step or not first <= index <= last:
+        raise UsageError(
+            f"This Slurm array has {count} tasks between {first} and {last}, so it has holes, and task {index} can't "
+            "tell which share of the inputs is its own.",
+            hint='Write the share into the script, such as --shard "$SLURM_ARRAY_TASK_ID/N" for tasks of an array 1-N '
+            "that are done again; or submit an array without holes.",
+        )
+    shard = f"{(index - first) // step + 1}/{count}"
     TERMINAL.say(f"Slurm array task {index}: doing shard {shard} of the inputs. --shard 1/1 does all of them here.")
     return parse_settings(ExtractOptions, {**options.model_dump(), "shard": shard}, what="extract")
 
@@ -100,9 +121,13 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
     """List what would be extracted, and estimate the space that it would take."""
     from gazetools.extraction.disk_estimate import PlannedRun, estimate_space
     from gazetools.extraction.run import decode_settings, plan
+    from gazetools.io.find_files import SearchNotes
     from gazetools.io.space import free_space
 
-    items, head_files = plan(inputs, options)
+    notes = SearchNotes()
+    items, head_files = plan(inputs, options, notes)
+    for line in notes.lines():
+        TERMINAL.say(line)
     run = PlannedRun(
         items=[item for item in items if item.problem is None],
         store=output,
@@ -123,7 +148,11 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
     free = free_space(output)
     needed = vars(estimate) if estimate else {"needed_bytes": None, "needed_files": None}
     TERMINAL.result(
-        {"videos": listing, "space": {**needed, "free_bytes": free.bytes, "free_files": free.files}},
+        {
+            "videos": listing,
+            "space": {**needed, "free_bytes": free.bytes, "free_files": free.files},
+            "left_out": [group.model_dump() for group in notes.report()],
+        },
         tables.planned_videos(listing, estimate, free),
     )
     return int(len(run.items) < len(items))

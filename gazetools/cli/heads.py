@@ -9,7 +9,7 @@ import typer
 
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
-from gazetools.schemas.errors import VideoError
+from gazetools.schemas.errors import UsageError, VideoError
 from gazetools.schemas.heads import DetectOptions
 
 
@@ -28,9 +28,20 @@ def heads_command(
     Example: gazetools heads clip.mp4 -o boxes.csv --detector rtdetr
     """
     from gazetools.heads.detection import HeadDetection, detect_heads
+    from gazetools.io.find_files import existing_path
+    from gazetools.video.picture_folders import about_pictures
+    from gazetools.video.probe import open_container
 
+    video = existing_path(video)
+    if video.is_dir():
+        about = about_pictures(video) or "Name one video in it; for all of them: gazetools extract ... --heads detect."
+        raise VideoError(f"{video} is a folder, not a video file.", hint=about)
     if not video.is_file():
         raise VideoError(f"The video {video} does not exist.", hint="Check the path.")
+    if output.is_dir() or output.suffix.lower() != ".csv":
+        what = "is a folder" if output.is_dir() else "does not end in .csv"
+        raise UsageError(f"-o {output} {what}; the boxes are one CSV file.", hint=f"Write -o {video.stem}.csv.")
+    open_container(video).close()  # what is no video is wrong usage, whether or not there are weights
     with TERMINAL.progress() as progress:
         found = detect_heads(
             video,

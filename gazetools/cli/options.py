@@ -52,12 +52,20 @@ def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) ->
             del shared["config"]
         parameters += [keyword(name, hint, None if name == "config" else False) for name, hint in shared.items()]
 
+        called = function.__name__.removesuffix("_command")
+
         @functools.wraps(function)
         def command(**values: Any) -> int:
             own = {name: value for name, value in values.items() if name not in shared}
             for name, model in settings.items():
                 given = {field: _number_in(own.pop(field), info) for field, info in model.model_fields.items()}
-                own[name] = parse_settings(model, given, what=function.__name__.removesuffix("_command"))
+                own[name] = parse_settings(
+                    model,
+                    given,
+                    what=called,
+                    spelled=functools.partial(flag_name, model),
+                    hint=f"Correct {{names}} and run again; gazetools {called} --help has all options.",
+                )
             return function(**own)
 
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -68,15 +76,16 @@ def options(*models: type[BaseModel], more: Sequence[inspect.Parameter] = ()) ->
 
 
 def flags_of(model: type[BaseModel]) -> list[inspect.Parameter]:
-    """One keyword parameter per field, in the order of the fields."""
+    """One keyword parameter per field, in the order of the fields; those of another options model come last."""
     texts = field_docstrings(model)
-    return [_flag(name, info, texts.get(name, "")) for name, info in model.model_fields.items()]
+    inherited = [name for base in model.__bases__ if issubclass(base, BaseModel) for name in base.model_fields]
+    names = sorted(model.model_fields, key=inherited.__contains__)
+    return [_flag(name, model.model_fields[name], texts.get(name, "")) for name in names]
 
 
 def _flag(name: str, field: FieldInfo, docstring: str) -> inspect.Parameter:
-    wishes = next((entry for entry in field.metadata if isinstance(entry, Flag)), Flag())
-    hyphened = f"--{name.replace('_', '-')}"
-    names = wishes.names or ((hyphened,) if field.default is False else ())
+    wishes = _wishes(field)
+    names = wishes.names or ((_hyphened(name),) if field.default is False else ())
     option = typer.Option(
         *names,
         help=help_text(docstring, field),
@@ -88,6 +97,20 @@ def _flag(name: str, field: FieldInfo, docstring: str) -> inspect.Parameter:
     if field.is_required():
         return keyword(name, Annotated[kind, option], inspect.Parameter.empty)
     return keyword(name, Annotated[kind | None if default is None else kind, option], default)
+
+
+def flag_name(model: type[BaseModel], field: str) -> str:
+    """The flag of a field, its long form where it has several."""
+    names = _wishes(model.model_fields[field]).names if field in model.model_fields else ()
+    return names[-1].split("/")[0] if names else _hyphened(field)
+
+
+def _wishes(field: FieldInfo) -> Flag:
+    return next((entry for entry in field.metadata if isinstance(entry, Flag)), Flag())
+
+
+def _hyphened(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def help_text(docstring: str, field: FieldInfo) -> str:

@@ -9,13 +9,15 @@ import typer
 
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
+from gazetools.schemas.foreign import ArrayChoice
 
 
-@options()
+@options(ArrayChoice)
 def preview_command(
     video: Annotated[Path, typer.Argument(help="The video file.")],
     heatmaps: Annotated[Path, typer.Option(help="Store, dataset or heatmap folder.")],
     output: Annotated[Path, typer.Option("-o", "--output", help=".png (contact sheet) or .mp4 (every frame).")],
+    choice: ArrayChoice,
     video_id: Annotated[str | None, typer.Option("--id", help="Video id in --heatmaps [default: the stem].")] = None,
     frames: Annotated[int, typer.Option(min=1, max=100, help="Frames on a contact sheet.")] = 6,
 ) -> int:
@@ -26,6 +28,6 @@ def preview_command(
     from gazetools.preview import preview
 
     with TERMINAL.progress() as progress:
-        drawn = preview(video, heatmaps, output, video_id=video_id, frames=frames, progress=progress)
+        drawn = preview(video, heatmaps, output, video_id=video_id, frames=frames, choice=choice, progress=progress)
     TERMINAL.result({"output": str(output), "frames": drawn}, f"{output}: {drawn} frames drawn")
     return 0

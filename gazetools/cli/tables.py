@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _COLOURS = {
     **dict.fromkeys(("done", "packed", "ok"), "green"),
     **dict.fromkeys(("complete", "unchanged", "note"), "cyan"),
-    **dict.fromkeys(("part", "warning", "optional"), "yellow"),
+    **dict.fromkeys(("part", "not_reached", "warning", "optional"), "yellow"),
     **dict.fromkeys(("failed", "error", "missing"), "red"),
 }
 _TRAINING_STATUS = {
@@ -89,7 +89,8 @@ def extracted_videos(report: ExtractReport, output: Path) -> Table:
     rows: list[Sequence[Cell]] = []
     for item in report.items:
         counts = (item.frames, item.rows, item.frames_without_people, item.small_heads, item.clipped_boxes)
-        rows.append((item.video_id, _status(item.status), *map(str, counts), f"{item.seconds:.1f}"))
+        status = _status(item.status, item.status.replace("_", " "))
+        rows.append((item.video_id, status, *map(str, counts), f"{item.seconds:.1f}"))
     columns = (_video_id(), "status", "frames", "rows", "no people", "small heads", "clipped", "s")
     return text_table(columns, rows, title=str(output))
 

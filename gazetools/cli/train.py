@@ -22,7 +22,8 @@ def _print_schema(value: bool) -> None:
     if value:
         from gazetools.trainer.plan.config import json_schema
 
-        sys.stdout.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+        out = TERMINAL.document or sys.stdout
+        out.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
         raise typer.Exit
 
 

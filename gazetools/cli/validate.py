@@ -10,6 +10,7 @@ import typer
 from gazetools.cli import tables
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
+from gazetools.io.yaml_files import read_yaml_mapping
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.findings import Finding, check_fail_on
 from gazetools.schemas.validate import ValidateOptions
@@ -31,13 +32,16 @@ def validate_command(
     from gazetools.validation import validate
 
     fail_on = check_fail_on(fail_on)
-    if for_training is not None and not for_training.is_file():
-        raise UsageError(f"The training config {for_training} does not exist.", hint="Check the path.")
+    if for_training is not None:
+        if not for_training.is_file():
+            what = "is a folder" if for_training.is_dir() else "does not exist"
+            raise UsageError(f"The training config {for_training} {what}.", hint="Check the path after --for-training.")
+        read_yaml_mapping(for_training)  # before all files are read, not after
 
     def readiness() -> list[Finding]:
         from gazetools.trainer.plan.readiness import readiness_findings
 
-        return [] if for_training is None else readiness_findings(for_training, path)
+        return [] if for_training is None else readiness_findings(for_training, path, options.chosen)
 
     with TERMINAL.progress() as progress:
         report = validate(path, options=options, further=readiness, progress=progress)

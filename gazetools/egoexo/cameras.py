@@ -10,6 +10,7 @@ import numpy as np
 from gazetools.egoexo.geometry import Fisheye, StaticCamera, rotation_from_quaternion
 from gazetools.io.tables import Table, read_table
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.excerpt import excerpt
 
 _POSE = tuple(f"{name}_world_cam" for name in ("tx", "ty", "tz", "qx", "qy", "qz", "qw"))
 _LENS = tuple(f"intrinsics_{number}" for number in range(8))
@@ -89,5 +90,5 @@ def _cell(table: Table, name: str, row: int) -> float:
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
-        raise table.error(row, name, f"{cell!r} is not a number")
+        raise table.error(row, name, f"{excerpt(cell)} is not a number")
     return value

@@ -13,6 +13,7 @@ from gazetools.egoexo.geometry import Floats, StaticCamera
 from gazetools.egoexo.take import Take
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.excerpt import excerpt
 
 HEAD_JOINTS = ("nose", "left-eye", "right-eye", "left-ear", "right-ear")
 
@@ -46,7 +47,7 @@ def read_head_joints(path: Path) -> HeadJoints:
     frames = []
     for key, people in content.items():
         if not str(key).isdigit() or not isinstance(people, list):
-            raise DataFileError(f"{path}: {key!r} is no frame with a list of people.", path=str(path))
+            raise DataFileError(f"{path}: {excerpt(key)} is no frame with a list of people.", path=str(path))
         if people and isinstance(people[0], dict):
             frames.append((int(key), people[0].get("annotation3D") or {}))
     frames.sort()

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from gazetools.egoexo.cameras import read_calibration
 from gazetools.egoexo.geometry import StaticCamera
 from gazetools.egoexo.head_boxes import HeadBoxes, head_boxes
@@ -14,6 +17,9 @@ from gazetools.egoexo.takes import take_of_video
 from gazetools.egoexo.wearer import WearerTrack, wearer_track
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import DataFileError, HeadsError
+from gazetools.schemas.heads import FirstRow
+
+_NO_TIMES = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +33,21 @@ class ExoView:
     boxes: HeadBoxes
 
 
-def exo_view(video: Path, *, width: int, height: int, frame_count: int) -> ExoView:
-    """Geometry of an exo video; HeadsError or DataFileError: why it can't be trusted, or which files are missing."""
+def exo_view(
+    video: Path,
+    *,
+    width: int,
+    height: int,
+    frame_count: int,
+    rotation_degrees: int = 0,
+    first_row: FirstRow = "start",
+    sample_times_us: npt.NDArray[np.int64] = _NO_TIMES,
+) -> ExoView:
+    """Geometry of an exo video of a size as decoded, after its flag turned it by `rotation_degrees`.
+
+    The track has the poses at `sample_times_us` in addition. Raises HeadsError or DataFileError: why the geometry can't
+    be trusted, or which files are missing.
+    """
     take = take_of_video(video)
     found = next((camera for camera in take.cameras if camera.name == video.stem), None)
     if found is None:
@@ -42,9 +61,14 @@ def exo_view(video: Path, *, width: int, height: int, frame_count: int) -> ExoVi
     if found.problem is not None:
         raise HeadsError(f"Take {take.name}: {found.problem}.", hint="Leave this camera out.")
     camera = read_calibration(take.require(take.calibration, "take_trajectory")).camera(found.camera_id)
+    stored_landscape, landscape = camera.lens.width > camera.lens.height, width > height
+    if rotation_degrees in (90, 270) and stored_landscape != landscape:  # the calibration is of the picture as stored
+        camera = camera.turned(rotation_degrees)
     lens = camera.lens.scaled(width=width, height=height, name=f"{take.name}/{found.name}")
     camera = replace(camera, lens=lens)
-    track = wearer_track(take, frame_count, graph_uid=camera.graph_uid)
+    track = wearer_track(
+        take, frame_count, graph_uid=camera.graph_uid, first_row=first_row, sample_times_us=sample_times_us
+    )
     return ExoView(take=take, camera=camera, track=track, boxes=head_boxes(camera, track.cpf, track.known))
 
 

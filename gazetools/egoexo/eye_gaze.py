@@ -1,4 +1,4 @@
-"""Eye-gaze CSVs of both generations: yaw, pitch and credible depths in the central pupil frame; 2-D gaze."""
+"""Eye-gaze CSVs of both generations: yaw, pitch and credible depths in the central pupil frame."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ EYE_DISTANCE_M = 0.063
 MIN_VERGENCE = np.deg2rad(0.75)
 MAX_DEPTH_M = 6.0
 """Guardrails of the Aria Gen-2 reader: below 0.75 degrees of vergence or beyond 6 m the two eyes give no depth."""
-UPRIGHT_RGB = 1408
-"""Side of the upright Aria RGB picture in pixels, which 2-D gaze refers to."""
 _VERGENCE = ("left_yaw_rads_cpf", "right_yaw_rads_cpf")
 _EYES = tuple(f"t{axis}_{side}_eye_cpf" for side in ("left", "right") for axis in "xyz")
 
@@ -157,45 +155,6 @@ def _eye_distance(table: Table) -> Floats | float:
     left, right = (np.stack([table.floats(name) for name in names], axis=1) for names in (_EYES[:3], _EYES[3:]))
     distance = np.linalg.norm(left - right, axis=1)
     return np.where((distance > 0.04) & (distance < 0.09), distance, EYE_DISTANCE_M)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gaze2d:
-    """2-D gaze in the wearer's own upright RGB picture."""
-
-    times_us: Times
-    """[S] -1 where the file has none."""
-    uv: Floats
-    """[S, 2] pixels of the 1408x1408 picture; NaN where unknown."""
-
-    def of_frames(self, frame_count: int, times_us: Times | None) -> Floats:
-        """Pixels [frame_count, 2]: by time (within 60 ms) where known, else row (i + 1) // 3, as the tutorial does."""
-        if times_us is not None and (self.times_us >= 0).all() and len(self.times_us):
-            rows, _ = nearest_samples(self.times_us, times_us)
-        else:
-            rows = (np.arange(frame_count) + 1) // 3  # 10 Hz: a row is three frames; the first copy is dropped
-            rows = np.where(rows < len(self.uv), rows, -1)
-        return np.vstack([self.uv, (np.nan, np.nan)])[rows]  # the last one stands for row -1
-
-
-def read_gaze_2d(path: Path) -> Gaze2d:
-    """Read `*_eye_gaze_2d.csv`. DataFileError for points that were made with a 2880-pixel calibration (2.05 x off)."""
-    table = read_table(path, required=("x", "y"), optional=("tracking_timestamp_us",))
-    uv = np.stack([table.floats("x"), table.floats("y")], axis=1)
-    largest = float(np.nanmax(uv, initial=0.0))
-    if largest > UPRIGHT_RGB:
-        raise DataFileError(
-            f"{path}: a coordinate of {largest:.0f} is outside the {UPRIGHT_RGB}x{UPRIGHT_RGB} picture. Files made "
-            "with the calibration of the 2880-pixel sensor are off by a factor of about 2.05 (Ego4d issue 392).",
-            hint="Download the corrected file; scaling these numbers by a guess would be wrong.",
-            path=str(path),
-        )
-    known = "tracking_timestamp_us" in table
-    times = table.integers("tracking_timestamp_us", empty=-1) if known else np.full(len(table), -1)
-    if (times >= 0).all():
-        order = np.argsort(times, kind="stable")
-        times, uv = times[order], uv[order]
-    return Gaze2d(times_us=times, uv=uv)
 
 
 def gaze_samples_hint(gaze: EyeGaze, frame_times_us: Times) -> str:

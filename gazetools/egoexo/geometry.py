@@ -56,6 +56,9 @@ class Poses:
     def __len__(self) -> int:
         return len(self.translation)
 
+    def __getitem__(self, part: slice | npt.NDArray[np.int64]) -> Poses:
+        return Poses(rotation=self.rotation[part], translation=self.translation[part])
+
     def apply(self, points: Floats) -> Floats:
         """World points [N, K, 3] of points [K, 3] that are fixed in the frame x."""
         return np.einsum("nij,kj->nki", self.rotation, points) + self.translation[:, None, :]
@@ -166,6 +169,25 @@ class StaticCamera:
     translation: Floats
     """[3] metres."""
     lens: Fisheye
+
+    def turned(self, degrees: int) -> StaticCamera:
+        """The camera of the picture turned counter-clockwise by 0, 90, 180 or 270 degrees, as a video's flag asks for.
+
+        By 90 degrees the pixel (u, v) comes to (v, width - 1 - u), and the camera's axes turn with the picture.
+        """
+        if degrees == 0:
+            return self
+        old, axes = self.lens, np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        lens = replace(
+            old,
+            fx=old.fy,
+            fy=old.fx,
+            cx=old.cy,
+            cy=old.width - 1 - old.cx,
+            width=old.height,
+            height=old.width,
+        )
+        return replace(self, rotation=self.rotation @ axes, lens=lens).turned(degrees - 90)
 
     def to_camera(self, points_world: Floats) -> Floats:
         """Points [..., 3] in the camera's axes: R^T (P - t)."""

@@ -1,25 +1,27 @@
-"""Head boxes of the wearer in an exo view, from geometry alone: always of the wearer, even when seen from behind."""
+"""Head boxes of the wearer in an exo view, from geometry alone: always of the wearer, even when seen from behind.
+
+The head is an ellipsoid, and its box encloses the outline (silhouette) that the fisheye camera sees of it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from gazetools.egoexo.geometry import Floats, Poses, StaticCamera
 
-HEAD_HALF_M = (0.09, 0.13, 0.11)
-"""Half of a head's width, height and depth."""
-HEAD_CENTRE_Z_M = -0.095
+HEAD_HALF_M = np.array([0.09, 0.13, 0.11])
+"""Half axes of the ellipsoid that stands for a head: left, up and forward in the central pupil frame (CPF)."""
+HEAD_CENTRE_M = np.array([0.0, 0.0, -0.095])
 """The head's centre lies behind the pupils."""
-MIN_CORNERS = 4
+MIN_OUTLINE_SHARE = 0.5
 MIN_VISIBLE_SHARE = 0.5
 MIN_SIDE_PX = 8.0
-# [8, 3] corners of the head in the central pupil frame
-HEAD_CORNERS = np.array(list(product((-1, 1), repeat=3))) * HEAD_HALF_M + (0, 0, HEAD_CENTRE_Z_M)
+_OUTLINE_POINTS = 32
+"""Places on the outline; the parabola through an extreme one and its neighbours is within 1e-3 of half a side."""
 
 
 class BoxState(IntEnum):
@@ -28,7 +30,7 @@ class BoxState(IntEnum):
     GOOD = 0
     NO_POSE = 1
     BEHIND = 2
-    """Fewer than 4 corners lie in front of the camera."""
+    """Less than half of the head's outline lies in front of the camera, or the camera is inside the head."""
     OUTSIDE = 3
     """Less than half of the box is in the picture."""
     SMALL = 4
@@ -53,11 +55,10 @@ class HeadBoxes:
 
 
 def head_boxes(camera: StaticCamera, cpf: Poses, known: npt.NDArray[np.bool_]) -> HeadBoxes:
-    """Boxes around the projected corners of the head at every pose; `camera.lens` has the decoded video's size."""
-    uv, in_front = camera.project(cpf.apply(HEAD_CORNERS))  # [N, 8, 2], [N, 8]
-    enough = known & (in_front.sum(axis=1) >= MIN_CORNERS)
-    low = np.where(in_front[..., None], uv, np.inf).min(axis=1)
-    high = np.where(in_front[..., None], uv, -np.inf).max(axis=1)
+    """Boxes around the outline of the head at every pose; `camera.lens` has the decoded video's size."""
+    uv, in_front = camera.lens.project(_outline(camera, cpf))  # [N, P, 2], [N, P]
+    enough = known & (in_front.mean(axis=1) >= MIN_OUTLINE_SHARE)
+    low, high = -_largest(-uv), _largest(uv)
     size = np.array([camera.lens.width, camera.lens.height], np.float64)
     cut_low, cut_high = np.clip(low, 0, size), np.clip(high, 0, size)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -71,3 +72,41 @@ def head_boxes(camera: StaticCamera, cpf: Poses, known: npt.NDArray[np.bool_]) -
     box = np.where(good[:, None], np.concatenate([cut_low, cut_high], axis=1), np.nan)
     moved = (cut_low != low).any(axis=1) | (cut_high != high).any(axis=1)
     return HeadBoxes(box_xyxy=box, state=state, clipped=int((moved & good).sum()))
+
+
+def _outline(camera: StaticCamera, cpf: Poses) -> Floats:
+    """Points [N, P, 3] in the camera's axes where its rays touch the head; NaN where the camera is inside the head.
+
+    In coordinates in which the head is the unit ball, the rays from a place q touch it on the circle of the points p
+    with p . q = 1: its centre is q / |q|^2, its radius sqrt(1 - 1 / |q|^2), its plane is at right angles to q.
+    """
+    centre = cpf.apply(HEAD_CENTRE_M[None])[:, 0]
+    q = np.einsum("nij,ni->nj", cpf.rotation, camera.translation - centre) / HEAD_HALF_M
+    squared = np.einsum("ni,ni->n", q, q)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        outside = squared > 1
+        radius = np.sqrt(np.where(outside, 1 - 1 / squared, np.nan))
+        axis = q / np.sqrt(squared)[:, None]
+    # a direction at right angles to q: the cross product with the axis of the CPF that q is farthest from
+    across = np.cross(axis, np.eye(3)[np.abs(np.nan_to_num(axis)).argmin(axis=1)])
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    angle = np.arange(_OUTLINE_POINTS) * (2 * np.pi / _OUTLINE_POINTS)
+    circle = np.cos(angle)[:, None] * across[:, None] + np.sin(angle)[:, None] * np.cross(axis, across)[:, None]
+    ball = axis[:, None] * np.sqrt(1 - radius**2)[:, None, None] + radius[:, None, None] * circle
+    in_cpf = ball * HEAD_HALF_M + HEAD_CENTRE_M
+    world = np.einsum("nij,npj->npi", cpf.rotation, in_cpf) + cpf.translation[:, None]
+    return camera.to_camera(world)
+
+
+def _largest(values: Floats) -> Floats:
+    """Maxima [N, 2] of closed curves [N, P, 2], by a parabola through the largest value and its neighbours.
+
+    NaN places are left out, and only they: next to one the largest value itself counts. NaN for a curve without any.
+    """
+    filled = np.where(np.isnan(values), -np.inf, values)
+    at = filled.argmax(axis=1)[:, None]
+    left, top, right = (np.take_along_axis(filled, (at + step) % values.shape[1], axis=1)[:, 0] for step in (-1, 0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gain = (right - left) ** 2 / (8 * (2 * top - left - right))
+    top = np.where(np.isfinite(top), top, np.nan)
+    return top + np.where(np.isfinite(gain) & (gain > 0), gain, 0.0)

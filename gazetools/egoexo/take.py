@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from gazetools.schemas.downloads import egoexo_command
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.video_id import check_video_id
 
@@ -47,11 +49,15 @@ class Take:
     root: Path
     folder: Path
     capture_name: str
+    capture_uid: str
+    """Empty where takes.json has none."""
     timesync_start: int | None
     timesync_end: int | None
     cameras: tuple[CameraVideo, ...]
     arias: tuple[str, ...]
-    """Camera ids of Aria glasses, sorted."""
+    """Camera ids of Aria glasses that takes.json lists for the take or its capture, sorted."""
+    recorded_aria: str | None
+    """The glasses whose VRS file takes.json gives as the take's own; None where it names none."""
     pseudo_cameras: int
     """Entries without a recording (`best_exo`, `relative_path: null`), which are left out."""
     is_dropped: bool
@@ -95,14 +101,14 @@ class Take:
             f"Take {self.name}: {path} is missing.", hint=f"Get it with: {self.download(part)}", path=str(path)
         )
 
-    def download(self, *parts: str) -> str:
-        """The official downloader's command for parts of this take (parts: docs.ego-exo4d-data.org/download)."""
-        return f"egoexo -o {self.root} --parts {' '.join(parts)} --uids {self.uid}"
+    def download(self, *parts: str, options: str = "") -> str:
+        """The official downloader's command for parts of this take and its capture, as in `egoexo_command`."""
+        return egoexo_command(self.root, *parts, take_uids=[self.uid], capture_uids=[self.capture_uid], options=options)
 
     def missing(self, view: str = "exo", *, points: bool = False) -> list[tuple[str, str]]:
         """(file, download command) for everything absent that head boxes or gaze of `view` may need."""
         lacks = [
-            (camera.name, self.download("takes") + f" --views {view}")
+            (camera.name, self.download("takes", options=f"--views {view}"))
             for camera in self.cameras
             if camera.path is None and camera.problem is None and camera.is_ego == (view == "ego")
         ]
@@ -115,3 +121,9 @@ class Take:
             names = f"{self.folder / 'eye_gaze'}/*_eye_gaze{'_2d' * (view == 'ego')}.csv"
             lacks.append((names, self.download("take_eye_gaze")))
         return lacks
+
+
+def aria_of_vrs(relative_path: str | None) -> str | None:
+    """`aria02` of `aria02.vrs` and `aria02_noimagestreams.vrs`; None for anything else."""
+    match = re.fullmatch(r"(?:.*/)?(aria[^/_.]*)(?:_[^/]*)?\.vrs", relative_path or "")
+    return match[1] if match else None

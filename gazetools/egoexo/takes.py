@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from gazetools.egoexo.take import CameraVideo, Take, UnusableTake
 from gazetools.egoexo.takes_file import TAKES_NAME, read_takes_file
 from gazetools.schemas.base import nearest_name
+from gazetools.schemas.downloads import egoexo_command
 from gazetools.schemas.errors import UsageError
 
 
@@ -29,7 +31,7 @@ def take_of_video(video: Path) -> Take:
                 raise UsageError(reasons[0])
             raise UsageError(
                 f"The take {folder.name} is not in {root / TAKES_NAME}.",
-                hint=f"Get the current file with: egoexo -o {root} --parts metadata",
+                hint=f"Get the current file with: {egoexo_command(root, 'metadata')}",
             )
     raise UsageError(
         f"{video} does not lie in an Ego-Exo4D root (ROOT/takes.json, ROOT/takes/<take>/...).",
@@ -41,7 +43,7 @@ def read_takes(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, ...]]:
     """(takes of takes.json by name, dropped ones too; entries that can't be used); UsageError: it can't be read."""
     path = root / TAKES_NAME
     if not path.is_file():
-        raise UsageError(f"{path} does not exist.", hint=f"Get it with: egoexo -o {root} --parts metadata")
+        raise UsageError(f"{path} does not exist.", hint=f"Get it with: {egoexo_command(root, 'metadata')}")
     stamp = path.stat()
     return _read(root.absolute(), stamp.st_mtime_ns, stamp.st_size)
 
@@ -61,9 +63,11 @@ def choose_takes(root: Path, wanted: str | None) -> tuple[list[Take], list[Unusa
     if wanted is None:
         chosen = [take for take in takes if not take.is_dropped and take.folder.is_dir()]
         if not chosen and not unusable:
+            parts = ("captures", "take_trajectory", "take_eye_gaze", "downscaled_takes/448")
+            command = egoexo_command(root, *parts, take_uids=["TAKE_UID"], capture_uids=["CAPTURE_UID"])
             raise UsageError(
                 f"{root} lists {len(takes)} takes but has the folder of none.",
-                hint=f"Get some with: egoexo -o {root} --parts takes captures take_trajectory take_eye_gaze --uids UID",
+                hint=f"Get some with: {command} (both uids are in {TAKES_NAME})",
             )
         return chosen, list(unusable)
     chosen, left_out = [], []
@@ -79,6 +83,12 @@ def choose_takes(root: Path, wanted: str | None) -> tuple[list[Take], list[Unusa
         chosen += [take for take in found if take not in chosen]
         left_out += [one for one in bad if one not in left_out]
     return chosen, left_out
+
+
+def takes_command(root: Path, takes: Sequence[Take], part: str, *, views: str) -> str:
+    """The command that fetches a part of some takes; of more than five takes the first five are named."""
+    uids = [take.uid for take in takes[:5]] or ["TAKE_UID"]
+    return egoexo_command(root, part, take_uids=uids, options=f"--views {' '.join(_parts(views))}")
 
 
 def choose_cameras(take: Take, *, views: str = "exo", cameras: str | None = None) -> list[CameraVideo]:

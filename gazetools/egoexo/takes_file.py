@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gazetools.egoexo.take import RGB_STREAM, CameraVideo, Take, UnusableTake
+from gazetools.egoexo.take import RGB_STREAM, CameraVideo, Take, UnusableTake, aria_of_vrs
 from gazetools.io.json_files import read_json
+from gazetools.schemas.downloads import egoexo_command
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.schemas.video_id import check_video_id, path_of_id
+from gazetools.schemas.video_id import check_video_id, place_of_id
 
 TAKES_NAME = "takes.json"
 PSEUDO_CAMERAS = frozenset({"best_exo", "collage"})
@@ -27,7 +28,7 @@ class _KeyTwice(dict[str, Any]):
 def read_takes_file(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, ...]]:
     """(takes sorted by name, entries that can't be used); DataFileError where the file itself can't be read."""
     path = root / TAKES_NAME
-    again = f"Get it again with: egoexo -o {root} --parts metadata"
+    again = f"Get it again with: {egoexo_command(root, 'metadata')}"
     entries = read_json(path, max_bytes=1 << 30, pairs_hook=_object)
     if not isinstance(entries, list):
         raise DataFileError(f"{path} is no list of takes.", hint=again)
@@ -112,22 +113,37 @@ def _take(root: Path, entry: Any) -> Take:
     capture: dict[str, Any] = _typed(entry, "capture", dict, "an object") or {}
     relative = (_typed(entry, "root_dir", str, "a path") or f"takes/{name}").strip("/")
     folder = root / check_video_id(relative)
-    if there := folder.is_dir():
-        path_of_id(root, relative, "")
+    there = folder.is_dir()
     cameras, pseudo = _cameras(name, folder if there else None, entry, capture)
     return Take(
         name=name,
         uid=_typed(entry, "take_uid", str, "a text") or "",
         root=root,
         folder=folder,
+        capture_uid=_text_or_none(capture, "capture_uid") or _text_or_none(entry, "capture_uid") or "",
         capture_name=check_video_id(_typed(capture, "capture_name", str, "a name") or re.sub(r"_\d+$", "", name)),
         timesync_start=_row(entry, "timesync_start_idx"),
         timesync_end=_row(entry, "timesync_end_idx"),
         cameras=cameras,
-        arias=tuple(sorted({camera.camera_id for camera in cameras if camera.camera_id.startswith("aria")})),
+        arias=_arias(entry, capture),
+        recorded_aria=_recorded_aria(entry),
         pseudo_cameras=pseudo,
         is_dropped=bool(entry.get("is_dropped")),
     )
+
+
+def _arias(entry: dict[str, Any], capture: dict[str, Any]) -> tuple[str, ...]:
+    """Glasses by the take's videos, downloaded or not, and by the capture's cameras (some lack `is_ego`)."""
+    listed = [camera for camera in capture.get("cameras") or [] if isinstance(camera, dict)]
+    named = {str(camera.get("cam_id")) for camera in listed if camera.get("device_type") == "aria"}
+    named |= {name for camera in listed if (name := str(camera.get("cam_id"))).startswith("aria")}
+    named |= {name for name in entry.get("frame_aligned_videos") or {} if name.startswith("aria")}
+    return tuple(sorted(named))
+
+
+def _recorded_aria(entry: dict[str, Any]) -> str | None:
+    names = (aria_of_vrs(_text_or_none(entry, key)) for key in ("vrs_relative_path", "vrs_all_streams_relative_path"))
+    return next((name for name in names if name), None)
 
 
 def _cameras(
@@ -180,7 +196,7 @@ def _camera(camera_id: str, relative: Any, folder: Path | None, *, ego: bool, pr
             raise DataFileError(f"its relative_path is {_shown(relative)}, not a path")
         name = Path(check_video_id(relative)).stem
         if folder is not None:
-            path = path_of_id(folder, relative, "")
+            path = place_of_id(folder, relative, "")
             if not path.is_file():
                 found = (folder / "frame_aligned_videos/downscaled").glob(f"*/{path.name}")
                 smaller = (one for one in found if one.parent.name.isdigit())

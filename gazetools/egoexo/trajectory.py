@@ -30,8 +30,13 @@ class DevicePoses:
     """Worlds that occur in the whole file."""
 
 
-def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid: str | None = None) -> DevicePoses:
-    """Poses of `graph_uid` nearest to `times_us` (device clock, us; < 0: unknown); DataFileError: empty or unsorted."""
+def read_device_poses(
+    path: Path, times_us: npt.NDArray[np.int64], *, graph_uid: str | None = None, counted: int | None = None
+) -> DevicePoses:
+    """Poses of `graph_uid` nearest to `times_us` (device clock, us; < 0: unknown); DataFileError: empty or unsorted.
+
+    Only the first `counted` times enter `counts`; None: all.
+    """
     places, chunks = read_byte_chunks(path, required=("graph_uid", "tracking_timestamp_us", *_POSE))
     count = len(times_us)
     order = np.argsort(times_us, kind="stable")
@@ -76,7 +81,8 @@ def read_device_poses(path: Path, times_us: npt.NDArray[np.int64], *, graph_uid:
         of_graph[place] = graph_uid is None or names[chosen] == graph_uid.encode()
     if not rows:
         raise DataFileError(f"{path} has no rows below its header.", hint="Download it again.", path=str(path))
-    return _assemble(order, wanted, distance, values, of_graph, tuple(uids))
+    in_counts = order < (count if counted is None else counted)
+    return _assemble(order, wanted, distance, values, of_graph, in_counts, tuple(uids))
 
 
 def _assemble(
@@ -85,6 +91,7 @@ def _assemble(
     distance: npt.NDArray[np.int64],
     values: Floats,
     of_graph: npt.NDArray[np.bool_],
+    in_counts: npt.NDArray[np.bool_],
     uids: tuple[str, ...],
 ) -> DevicePoses:
     known = np.ones(len(wanted), np.bool_)
@@ -95,7 +102,7 @@ def _assemble(
         ("empty_pose", ~(np.isfinite(values).all(axis=1) & (np.abs(values[:, 3:]).max(axis=1) > 1e-9))),
         ("graph_mismatch", ~of_graph),
     ):  # only the first reason of each time counts
-        counts[reason] = int((known & fault).sum())
+        counts[reason] = int((known & fault & in_counts).sum())
         known &= ~fault
     back = np.argsort(order, kind="stable")
     values, known = values[back], known[back]

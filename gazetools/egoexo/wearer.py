@@ -10,11 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.egoexo.geometry import DEVICE_CPF, Poses
-from gazetools.egoexo.take import RGB_STREAM, Take
+from gazetools.egoexo.glasses import wearer_glasses
+from gazetools.egoexo.take import Take
 from gazetools.egoexo.trajectory import MAX_GAP_US, DevicePoses, read_device_poses
 from gazetools.io.byte_chunks import read_byte_chunks
-from gazetools.io.tables import read_table
 from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.heads import FirstRow
+
+FIRST_ROW_SHIFT: dict[FirstRow, int] = {"start": 0, "start+1": 1}
+"""Row of timesync.csv of frame 0, counted from timesync_start_idx. The dataset's metadata docs call that index the
+take's first row; its gaze and EgoPose tutorials (facebookresearch/Ego4d, notebooks/egoexo) begin one row later."""
+_NO_TIMES = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,26 +33,36 @@ class FrameTimes:
     """The reading of timesync_end_idx that agrees with the video's frame count."""
     counts: dict[str, int]
     """`timesync_empty`, `timesync_no_row`: frames without a time, by reason."""
+    glasses: str
+    """Name of the wearer's glasses, such as `aria01`."""
+    notes: tuple[str, ...]
+    """How the glasses were chosen where there are several."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WearerTrack:
-    """Poses T_world_cpf of the wearer at the frames of one video."""
+    """Poses T_world_cpf of the wearer at the frames of one video, and at gaze samples."""
 
     times: FrameTimes
     cpf: Poses
     known: npt.NDArray[np.bool_]
     counts: dict[str, int]
     """Frames without a pose, by reason."""
+    sample_cpf: Poses
+    """Poses at the times that were asked for in addition to the frames'."""
+    sample_known: npt.NDArray[np.bool_]
 
 
-def frame_times(take: Take, frame_count: int) -> FrameTimes:
-    """Row `timesync_start_idx + i` is frame i; DataFileError: no file or column, or over 1 frame from `end - start`."""
+def frame_times(take: Take, frame_count: int, *, first_row: FirstRow = "start") -> FrameTimes:
+    """Frame i is row `timesync_start_idx + i`, or one later with `first_row` "start+1".
+
+    Raises DataFileError: no file or column, or a frame count over 1 from `end - start`.
+    """
     start, end = take.timesync_start, take.timesync_end
     if start is None or end is None or not 0 <= start < end:
         raise DataFileError(
             f"Take {take.name}: takes.json gives the timesync rows [{start}, {end}), which is no range.",
-            hint=f"Get the current metadata with: egoexo -o {take.root} --parts metadata",
+            hint=f"Get the current metadata with: {take.download('metadata')}",
         )
     excess = frame_count - (end - start)
     if abs(excess) > 1:  # published sources disagree on which of the three counts is right
@@ -56,39 +72,64 @@ def frame_times(take: Take, frame_count: int) -> FrameTimes:
             hint="Download the video again; if it stays so, leave this camera out.",
         )
     bound = {0: "N = end - start", 1: "N = end - start + 1 (end included)", -1: "N = end - start - 1"}[excess]
-    if not take.arias:
-        raise DataFileError(f"Take {take.name}: takes.json lists no Aria glasses, so nobody's pose is known.")
-    path = take.require(take.timesync, "captures")
-    columns = [f"{aria}_{RGB_STREAM}_capture_timestamp_ns" for aria in take.arias]
-    table = read_table(path, required=(), optional=columns, rows=(start, start + frame_count))
-    present = [name for name in columns if name in table]
-    if not present:
-        raise DataFileError(
-            f"{path} has none of the columns {', '.join(columns)}.", hint="Download the capture again.", path=str(path)
-        )
-    nanoseconds = table.integers(present[0], empty=-1000)
+    first = start + FIRST_ROW_SHIFT[first_row]
+    glasses = wearer_glasses(take, (first, first + frame_count))
     times = np.full(frame_count, -1, np.int64)
-    times[: len(nanoseconds)] = np.where(nanoseconds >= 0, (nanoseconds + 500) // 1000, -1)
-    counts = {"timesync_empty": int((nanoseconds < 0).sum()), "timesync_no_row": frame_count - len(nanoseconds)}
-    return FrameTimes(times_us=times, end_bound=bound, counts=counts)
+    times[: len(glasses.times_us)] = glasses.times_us
+    empty, missing = int((glasses.times_us < 0).sum()), frame_count - len(glasses.times_us)
+    return FrameTimes(
+        times_us=times,
+        end_bound=bound,
+        counts={"timesync_empty": empty, "timesync_no_row": missing},
+        glasses=glasses.name,
+        notes=glasses.notes,
+    )
 
 
-def wearer_track(take: Take, frame_count: int, *, graph_uid: str) -> WearerTrack:
-    """The wearer's poses in the world `graph_uid`; DataFileError: a bad file, other worlds, times that don't meet."""
+def wearer_track(
+    take: Take,
+    frame_count: int,
+    *,
+    graph_uid: str,
+    first_row: FirstRow = "start",
+    sample_times_us: npt.NDArray[np.int64] = _NO_TIMES,
+) -> WearerTrack:
+    """The wearer's poses in the world `graph_uid`, at the frames and at `sample_times_us`.
+
+    Raises DataFileError: a bad file, other worlds, times that don't meet.
+    """
     path = take.require(take.trajectory, "take_trajectory")
     take.require(take.timesync, "captures")
     stamps = (path.stat().st_mtime_ns, path.stat().st_size, take.timesync.stat().st_mtime_ns)
-    return _wearer_track(take, frame_count, graph_uid, path, stamps)
+    samples = np.ascontiguousarray(sample_times_us, np.int64).tobytes()
+    return _wearer_track(take, frame_count, graph_uid, path, first_row, samples, stamps)
 
 
 @lru_cache(maxsize=2)  # the cameras of a take share one track; reading a 10-minute trajectory takes a second
-def _wearer_track(take: Take, frame_count: int, graph_uid: str, path: Path, _stamps: tuple[int, ...]) -> WearerTrack:
-    times = frame_times(take, frame_count)
-    device = read_device_poses(path, times.times_us, graph_uid=graph_uid)
-    if not device.known.any():
+def _wearer_track(
+    take: Take,
+    frame_count: int,
+    graph_uid: str,
+    path: Path,
+    first_row: FirstRow,
+    samples: bytes,
+    _stamps: tuple[int, ...],
+) -> WearerTrack:
+    times = frame_times(take, frame_count, first_row=first_row)
+    wanted = np.concatenate([times.times_us, np.frombuffer(samples, np.int64)])
+    device = read_device_poses(path, wanted, graph_uid=graph_uid, counted=frame_count)
+    if not device.known[:frame_count].any():
         raise _no_pose(take, path, times, device, graph_uid)
     counts = {**times.counts, **{name: n for name, n in device.counts.items() if name != "no_time"}}
-    return WearerTrack(times=times, cpf=device.poses.compose(DEVICE_CPF), known=device.known, counts=counts)
+    cpf = device.poses.compose(DEVICE_CPF)
+    return WearerTrack(
+        times=times,
+        cpf=cpf[:frame_count],
+        known=device.known[:frame_count],
+        counts=counts,
+        sample_cpf=cpf[frame_count:],
+        sample_known=device.known[frame_count:],
+    )
 
 
 def _no_pose(take: Take, path: Path, times: FrameTimes, device: DevicePoses, graph_uid: str) -> DataFileError:

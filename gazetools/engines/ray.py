@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -105,13 +107,32 @@ def _connected(wanted: RayOptions, progress: Progress) -> Iterator[Any]:
             local["object_store_memory"] = _OBJECT_STORE_BYTES
         with redirect_stdout(sys.stderr):  # Ray prints messages about lost nodes; stdout is for the report
             try:
-                ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
+                with _own_sigterm():
+                    ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
             except Exception as error:  # Ray raises a bare `Exception` for a node that starts too slowly
                 raise _no_cluster(address, error) from error
             try:
                 yield ray
             finally:
                 ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM over the block, in which Ray puts two of its own in its place.
+
+    One prints a stack trace of C++ frames, the other ends the process with code 1: a scheduler's SIGTERM would leave
+    the run without a word. Where the process has no handler, Ray's stay: they end its local cluster.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    ours = callable(before) and threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
+        raise KeyboardInterrupt from stop
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -11,12 +11,13 @@ import numpy as np
 
 from gazetools.html.frame import render
 from gazetools.io.atomic import write_bytes_atomic
+from gazetools.io.source_file import find_source, folder_of_id, not_there
 from gazetools.preview.overlay import draw_overlay
 from gazetools.preview.rows import StoreOverlays
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.evaluation import EvaluationReport, Scored
 from gazetools.schemas.store import STORE_SUFFIX
-from gazetools.schemas.video_id import path_of_id
+from gazetools.schemas.video_id import place_of_id
 from gazetools.store import open_store
 from gazetools.video import VideoReader
 
@@ -69,15 +70,17 @@ def _figure(report: EvaluationReport, one: Scored, truth: Path | None) -> tuple[
 
 def _picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
     """JPEG of the frame with the predicted heatmap, the head box, and the true target as a green ring."""
-    with open_store(path_of_id(truth, one.video_id, STORE_SUFFIX)) as store:
-        video = store.provenance.video.path
+    with open_store(place_of_id(truth, one.video_id, STORE_SUFFIX)) as store:
+        source = find_source(store.provenance.video, folder_of_id(store.path, store.video_id))
+        if source is None or not source.is_same:
+            raise OSError(not_there(store.provenance.video))
         targets = store.extra("target_xy")
         if targets is None:
             raise OSError("the ground truth has no targets")
         target = targets[np.flatnonzero(store.row_frame == one.frame)[0]]
-    with StoreOverlays(path_of_id(Path(report.predicted), one.video_id, STORE_SUFFIX)) as overlays:
+    with StoreOverlays(place_of_id(Path(report.predicted), one.video_id, STORE_SUFFIX)) as overlays:
         people = overlays.people(one.frame)
-    with VideoReader(video) as reader:
+    with VideoReader(source.path) as reader:
         rgb = reader.read([one.frame])[0]
     height = max(1, round(rgb.shape[0] * (_WIDTH / rgb.shape[1])))
     drawn = draw_overlay(cv2.resize(rgb, (_WIDTH, height), interpolation=cv2.INTER_AREA), people)

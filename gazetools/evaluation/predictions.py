@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from gazetools.annotations.gazefollow import BenchmarkPicture
 from gazetools.io.npz import Npz
+from gazetools.layouts.registry import foreign_layout
 from gazetools.schemas.errors import DataFileError, UsageError, VideoError
 from gazetools.schemas.evaluation import EvaluateOptions
+from gazetools.schemas.foreign import ArrayChoice
 
 Prediction = tuple[npt.NDArray[np.float32], float]  # heatmap [h, w] and in/out score (NaN where the model has none)
 
@@ -31,28 +33,28 @@ def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
 def predictions(source: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
     """The predictions of each picture's heads, in order.
 
-    `source` is an .npz with `heatmap` [N, h, w] and optionally `inout` [N], one entry per annotated head in the order
-    of the annotations; or `model:NAME_OR_PATH`, which is loaded with the options' checkpoint and runs on the pictures.
+    `source` is an .npz with heatmaps [N, h, w] (found by the rule in `layouts.choosing`) and optionally `inout` [N],
+    one entry per annotated head in the order of the annotations; or `model:NAME_OR_PATH`, which is loaded with the
+    options' checkpoint and runs on the pictures.
     Raises UsageError or DataFileError for sources that don't fit.
     """
     if source.startswith("model:"):
         return _from_model(source.removeprefix("model:"), pictures, options)
     if source.endswith(".npz"):
-        return _from_npz(Path(source), pictures)
+        return _from_npz(Path(source), pictures, options)
     raise UsageError(
         f"Predictions {source!r} can't be scored against a benchmark of pictures.",
         hint="Pass model:NAME_OR_PATH, or an .npz with heatmap [N, h, w] and inout [N] in annotation order.",
     )
 
 
-def _from_npz(path: Path, pictures: list[BenchmarkPicture]) -> Iterator[list[Prediction]]:
+def _from_npz(path: Path, pictures: list[BenchmarkPicture], choice: ArrayChoice) -> Iterator[list[Prediction]]:
     heads = sum(len(picture.heads) for picture in pictures)
-    with Npz(path) as archive:
-        if "heatmap" not in archive.names:
-            raise DataFileError(f"{path} has no member heatmap; it has {', '.join(archive.names)}.", path=str(path))
-        maps = archive.load("heatmap")
+    layout = foreign_layout(path, choice)
+    with Npz(path) as archive, layout.open(path, archive) as stored:
+        maps = stored.read(np.arange(stored.shape[0]))
         inout = archive.load("inout") if "inout" in archive.names else np.full(len(maps), np.nan)
-    if maps.ndim != 3 or len(maps) != heads or len(inout) != heads:
+    if len(maps) != heads or len(inout) != heads:
         raise DataFileError(
             f"{path} has heatmaps {list(maps.shape)} and {len(inout)} in/out scores for {heads} annotated heads.",
             hint="Write one heatmap per head, in the order of the annotations.",

@@ -50,6 +50,12 @@ def evaluate(
     tally = Tally()
     protocol: Protocol = "videoattentiontarget"
     if truth_path.is_dir() and any(truth_path.rglob("*.h5")):
+        options.refuse_for(f"The store {predicted}")
+        if str(predicted).startswith("model:"):
+            raise UsageError(
+                f"{predicted} is computed for pictures (GazeFollow, VideoAttentionTarget); {truth} is a store.",
+                hint="Extract the videos with this model, and give the store.",
+            )
         _score_stores(Path(predicted).expanduser(), truth_path, options, tally, progress)
     else:
         protocol = _score_pictures(str(predicted), truth_path, options, tally, progress)
@@ -107,6 +113,8 @@ def _score_pictures(
         height, width = read_picture(Path(options.images), name).shape[:2]
         return width, height
 
+    if predicted.startswith("model:"):
+        options.refuse_for(f"The heatmap of {predicted[:100]}")
     protocol, pictures = read_benchmark(truth, size_of)
     pictures = pictures[: options.limit]
     progress.start("evaluate", len(pictures), unit="pictures")

@@ -179,7 +179,7 @@ def _guess(
     rows: float = kept
     if box_file is not None and options.heads.startswith("file:"):
         try:
-            table = read_heads(box_file, first_frame=options.heads_first_frame)
+            table = read_heads(box_file, options.box_files(), settle=False)
             table = table.fill_gaps(options.fill_gaps).choose(options.people)
         except HeadsError:
             return None

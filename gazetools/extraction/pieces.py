@@ -31,9 +31,12 @@ class VideoTally:
     backoffs: list[dict[str, int]] = field(default_factory=list)
     rows: int = 0
     resumed_frames: int = 0
+    lost_frames: list[int] = field(default_factory=list)
+    """Frames that were wanted and can't be decoded (`--allow-damaged`)."""
 
-    def add(self, number: int, piece: Piece, batch_size: int) -> None:
-        """Count a finished piece; a piece made in little memory has less than the run's `batch_size`."""
+    def add(self, number: int, piece: Piece, batch_size: int, *, wanted: npt.NDArray[np.int64]) -> None:
+        """Count a finished piece of the frames `wanted`; one made in little memory has less than the `batch_size`."""
+        self.lost_frames += np.setdiff1d(wanted, piece.frame_index).tolist()
         self.rows += len(piece.rows)
         for kind in Prompt:
             if count := int((piece.rows.prompt == kind).sum()):
@@ -59,11 +62,11 @@ def make_pieces(
         if (piece := video.pieces.load_if_good(number)) is None:
             missing.append(number)
             continue
-        tally.add(number, piece, runner.batch_size)
+        tally.add(number, piece, runner.batch_size, wanted=video.parts[number])
         tally.resumed_frames += len(video.parts[number])
         progress.advance(name, len(video.parts[number]))
     wanted = np.concatenate([video.parts[number] for number in missing]) if missing else np.zeros(0, np.int64)
-    frames = video.source.frames(wanted)
+    frames = _Frames(video.source.frames(wanted))
     busy_before = video.source.decode_seconds
     with PieceWriter(video.pieces, tools.clock) as writer:
         maker = _PieceMaker(tools=tools, video=video, writer=writer, tally=tally, name=name)
@@ -81,6 +84,23 @@ def make_pieces(
     tools.clock.decode_busy += video.source.decode_seconds - busy_before
     progress.finish(name)
     return tally
+
+
+class _Frames:
+    """The frames of a video in order; a wanted one that can't be decoded is None (where that is allowed)."""
+
+    def __init__(self, frames: Iterator[Frame]) -> None:
+        self._frames = frames
+        self._following: Frame | None = None
+
+    def take(self, index: int) -> Frame | None:
+        """The frame `index`, or None; called once for each wanted frame."""
+        if self._following is None:
+            self._following = next(self._frames, None)
+        if self._following is None or self._following.index != index:
+            return None
+        frame, self._following = self._following, None
+        return frame
 
 
 class PieceWriter:
@@ -176,31 +196,23 @@ class _PieceMaker:
     _ending: _Gathered | None = None
     """The previous piece, whose last batch is the pending one."""
 
-    def make(self, number: int, frames: Iterator[Frame], *, ahead: Path | None) -> None:
+    def make(self, number: int, frames: _Frames, *, ahead: Path | None) -> None:
         """Read the frames of piece `number` and submit those with people in batches; `ahead` opens after the first.
 
         A device that works in parallel gets the first batch of the next piece before this one ends, so it never idles.
         """
-        tools, source, runner = self.tools, self.video.source, self.tools.runner
+        tools, runner = self.tools, self.tools.runner
         piece = _Gathered(number)
         batch: list[tuple[Frame, FramePrompts]] = []
-        count = len(self.video.parts[number])
-        for position in range(count):
+        part = self.video.parts[number]
+        for position, index in enumerate(part.tolist()):
             with tools.clock.stage("decode_wait"):
-                frame = next(frames)
+                frame = frames.take(index)
             if position == 0 and ahead is not None:
                 tools.open_ahead(ahead)
-            with tools.clock.stage("prompt"):
-                piece.add(frame)
-                prompts = prompts_of_frame(
-                    self.video.heads, frame.index, grid_hw=runner.grid_hw, small_heads=tools.options.small_heads
-                )
-            if len(prompts.track_id):
-                piece.people.append((frame.index, prompts))
-                batch.append((frame, prompts))
-            else:
-                source.release(frame)
-            if len(batch) == runner.batch_size or (batch and position == count - 1):
+            if frame is not None:
+                self._add(frame, piece, batch)
+            if len(batch) == runner.batch_size or (batch and position == len(part) - 1):
                 self._submit(batch, piece.results)
             if self._ending is not None and position + 1 >= runner.batch_size:  # few people: don't put it off
                 self.finish()
@@ -212,6 +224,20 @@ class _PieceMaker:
         self._ending = piece
         if self._pending is None or not runner.works_in_parallel:
             self.finish()
+
+    def _add(self, frame: Frame, piece: _Gathered, batch: list[tuple[Frame, FramePrompts]]) -> None:
+        """Note the frame in its piece, and put it into the batch where it has people."""
+        tools = self.tools
+        with tools.clock.stage("prompt"):
+            piece.add(frame)
+            prompts = prompts_of_frame(
+                self.video.heads, frame.index, grid_hw=tools.runner.grid_hw, small_heads=tools.options.small_heads
+            )
+        if len(prompts.track_id):
+            piece.people.append((frame.index, prompts))
+            batch.append((frame, prompts))
+        else:
+            self.video.source.release(frame)
 
     def finish(self) -> None:
         """Wait for the pending batch, then end its piece where all frames of it have been read."""
@@ -227,7 +253,8 @@ class _PieceMaker:
                 self.video.pieces.keep(gathered.number, piece)  # in memory, for the join that follows at once
             else:
                 self.writer.save(gathered.number, piece)
-            self.tally.add(gathered.number, piece, self.tools.runner.batch_size)
+            wanted = self.video.parts[gathered.number]
+            self.tally.add(gathered.number, piece, self.tools.runner.batch_size, wanted=wanted)
 
     def _submit(self, batch: list[tuple[Frame, FramePrompts]], results: list[BatchResult]) -> None:
         """Submit `batch` before collecting the previous result, so that a GPU is never idle."""

@@ -15,7 +15,7 @@ from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.tasks import failure, merge_results
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.schemas.errors import DataFileError
-from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
+from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, LeftOutFiles, StageTimes
 from gazetools.schemas.store import REPORT_NAME
 from gazetools.store.lock import BusyError, locked
 
@@ -28,8 +28,16 @@ _SHARE_OF_TIME = 0.01
 class Reporter:
     """Writes the run's report; a shard writes `.reports/<digest>_I_of_N.json` and merges those of its plan."""
 
-    def __init__(self, store: Path, options: ExtractOptions, items: Sequence[VideoItem], plan_digest: str) -> None:
+    def __init__(
+        self,
+        store: Path,
+        options: ExtractOptions,
+        items: Sequence[VideoItem],
+        plan_digest: str,
+        left_out: Sequence[LeftOutFiles] = (),
+    ) -> None:
         self._store = store
+        self._left_out = list(left_out)
         self._options = options
         self._items = list(items)
         self._digest = plan_digest[:16]
@@ -51,6 +59,7 @@ class Reporter:
             shard=self._options.shard,
             profile=profile,
             items=list(results),
+            left_out=self._left_out,
         )
         if self._options.shard is None:
             write_json_atomic(self._store / REPORT_NAME, report.model_dump(mode="json"))
@@ -77,6 +86,7 @@ class Reporter:
             tool_version=__version__,
             options={**self._options.model_dump(), "shard": None},
             items=[merge_results(known.get(item.video_id) or [not_reached(item)]) for item in self._items],
+            left_out=self._left_out,
         )
 
 
@@ -90,4 +100,7 @@ def read_report(path: Path) -> ExtractReport:
 
 def not_reached(item: VideoItem) -> ItemResult:
     """Result of an input that has none yet, so that the report of a killed run accounts for it too."""
-    return failure(item, item.problem or "not reached: the run ended")
+    if item.problem is not None:
+        return failure(item, item.problem)
+    reason = "not reached: the run ended, or has not come to it yet"
+    return ItemResult(video_id=item.video_id, path=str(item.path), status="not_reached", reason=reason)

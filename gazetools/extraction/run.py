@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,26 @@ from gazetools.extraction.inputs import VideoItem, plan_inputs
 from gazetools.extraction.pool.dispatch import Dispatch, WorkerPool
 from gazetools.extraction.pool.local import LocalPool
 from gazetools.extraction.report import Reporter, not_reached
-from gazetools.extraction.tasks import Task, WorkQueue, balanced_shard, cut_for_workers, cut_tasks, plan_digest
+from gazetools.extraction.tasks import (
+    Task,
+    WorkQueue,
+    balanced_shard,
+    cut_for_workers,
+    cut_tasks,
+    failure,
+    plan_digest,
+)
 from gazetools.extraction.work import WorkOrder
 from gazetools.extraction.worker import Worker
 from gazetools.heads.spec import heads_for_video, open_heads
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
+from gazetools.io.find_files import SearchNotes
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
-from gazetools.schemas.errors import FaultError, VideoError
+from gazetools.schemas.errors import FaultError, UsageError, VideoError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
 from gazetools.store.attempts import forget_attempts
+from gazetools.video.picture_folders import about_pictures, is_picture
 
 _BUSY_WAIT_SECONDS = 0.5
 OnResult = Callable[[ItemResult, bool], None]
@@ -78,7 +89,10 @@ def extract(
     options = given_or_parsed(options, ExtractOptions, settings, what="extract options")
     progress = progress or NoProgress()
     store = Path(output)
-    items, head_files = plan(inputs, options)
+    notes = SearchNotes()
+    items, head_files = plan(inputs, options, notes)
+    for line in notes.lines():
+        progress.say(line)
     usable = [item for item in items if item.problem is None]
     check_writable_folder(store, option="-o")
     remove_stale_temps(store)
@@ -98,7 +112,7 @@ def extract(
     if options.shard_index_and_count[0] == 0:  # the first shard reports what can't be worked on
         own_ids |= {item.video_id for item in items if item.problem is not None}
     queue = WorkQueue([item for item in items if item.video_id in own_ids], tasks)
-    reporter = Reporter(store, options, items, digest)
+    reporter = Reporter(store, options, items, digest, notes.report())
 
     def on_result(result: ItemResult, video_ended: bool) -> None:
         if result.status == "failed":  # reported, so that the next run tries it again
@@ -114,11 +128,41 @@ def extract(
             profile = _run_here(order, queue, progress, on_result)
         elif tasks and workers:
             profile = _run_on(workers.start(order), store, queue, progress, on_result)
-    except BaseException:
-        reporter.write(queue.results(not_reached))
+    except BaseException as error:
+        _say_where_it_ended(reporter.write(queue.results(partial(_unfinished, queue, error))), progress)
         raise
     progress.finish("videos")
     return reporter.write(queue.results(not_reached), profile)
+
+
+def _videos_of(listed: Sequence[str | Path], options: ExtractOptions, notes: SearchNotes | None) -> list[VideoItem]:
+    """The videos of all inputs; UsageError says what to do with pictures that are given in the place of a video."""
+    try:
+        items = plan_inputs(listed, takes=options.takes, cameras=options.cameras, views=options.views, notes=notes)
+    except UsageError as error:
+        about = about_pictures(Path(error.details["path"])) if "path" in error.details else None
+        if about is None:
+            raise
+        raise UsageError(error.message, hint=about, **error.details) from None
+    if items and all(is_picture(item.path) for item in items):
+        about = about_pictures(items[0].path)
+        raise UsageError(f"The input is {len(items)} picture(s), and no video.", hint=about, path=str(items[0].path))
+    return items
+
+
+def _unfinished(queue: WorkQueue, error: BaseException, item: VideoItem) -> ItemResult:
+    """The result of a video without one, in a run that `error` ended: at which it came about, or not reached."""
+    if isinstance(error, FaultError) and item.problem is None and item.video_id in queue.running_ids:
+        return failure(item, str(error))
+    return not_reached(item)
+
+
+def _say_where_it_ended(report: ExtractReport, progress: Progress) -> None:
+    """Say how far a run came that a signal or a fault ended; nothing where it had not begun."""
+    count, waiting, failed = len(report.items), len(report.not_reached), len(report.failed)
+    if waiting < count:
+        more = f", {failed} failed" if failed else ""
+        progress.say(f"{count - waiting - failed} of {count} videos done{more}, {waiting} not reached.")
 
 
 def _check_space(
@@ -169,6 +213,9 @@ def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result:
                     time.sleep(_BUSY_WAIT_SECONDS)
                 started = None
                 if (task := queue.take()) is not None:
+                    if pending is not None and pending[0].item.video_id == task.item.video_id:  # its lock is ours
+                        account(pending[0], worker.result_of(pending[1]))
+                        pending = None
                     following = queue.upcoming()
                     started = task, worker.start(task, ahead=None if following is None else following.item.path)
                 previous, pending = pending, None
@@ -202,6 +249,8 @@ def decode_settings(options: ExtractOptions) -> DecodeSettings:
         timeout_seconds=options.decode_timeout,
         memory_bytes=None if options.decode_memory is None else int(options.decode_memory * 2**30),
         threads=options.decode_threads,
+        hdr=options.hdr,
+        allow_damaged=options.allow_damaged,
     )
 
 
@@ -223,18 +272,22 @@ def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, wo
 
 
 def plan(
-    inputs: str | Path | Sequence[str | Path], options: ExtractOptions
+    inputs: str | Path | Sequence[str | Path], options: ExtractOptions, notes: SearchNotes | None = None
 ) -> tuple[list[VideoItem], dict[str, Path] | None]:
-    """The videos of all inputs, and each video id's box file (None: no boxes); UsageError: they can't be used."""
+    """The videos of all inputs, and each video id's box file (None: no boxes); UsageError: they can't be used.
+
+    `notes` receives what the search for videos leaves out.
+    """
     listed = [inputs] if isinstance(inputs, str | Path) else inputs
-    items = plan_inputs(listed, takes=options.takes, cameras=options.cameras, views=options.views)
+    items = _videos_of(listed, options, notes)
     videos = {item.video_id: item.path for item in items if item.problem is None}
     head_files = open_heads(options, list(videos), videos=videos) if videos else None
     if head_files and len(items) == 1:  # the only box file must fit the only video
         try:
             with Decoder(decode_settings(options)) as decoder, decoder.open(items[0].path, batch_size=1) as reader:
-                width, height, frame_count = reader.info.width, reader.info.height, reader.frame_count
+                size = {"width": reader.info.width, "height": reader.info.height, "frame_count": reader.frame_count}
+                times = reader.pts_seconds
         except VideoError:
             return items, head_files  # a broken video is a failed item of the run, not wrong usage
-        heads_for_video(options, head_files, items[0].video_id, width=width, height=height, frame_count=frame_count)
+        heads_for_video(options, head_files, items[0].video_id, **size, pts_seconds=times)
     return items, head_files

@@ -92,7 +92,7 @@ class WorkQueue:
     def __init__(self, items: Sequence[VideoItem], tasks: Sequence[Task]) -> None:
         self._items = list(items)
         self._waiting = list(tasks)
-        self._running: set[str] = set()
+        self._running: dict[str, str] = {}
         self._deaths: Counter[str] = Counter()
         self._results: defaultdict[str, list[ItemResult]] = defaultdict(list)
         self._open_tasks = Counter(task.item.video_id for task in tasks)
@@ -109,6 +109,11 @@ class WorkQueue:
         """True when other processes have locked the videos of all waiting tasks."""
         return bool(self._waiting) and all(task.name in self.busy for task in self._waiting)
 
+    @property
+    def running_ids(self) -> set[str]:
+        """Ids of the videos of which a task runs."""
+        return set(self._running.values())
+
     def take(self, *, prefer: str | None = None, leave: Collection[str] = ()) -> Task | None:
         """The next task, None if none waits: `prefer` first, `leave` last; shares of a failed video are dropped."""
         while self._waiting:
@@ -117,7 +122,7 @@ class WorkQueue:
             if any(result.status == "failed" for result in self._results.get(task.item.video_id, [])):
                 self._open_tasks[task.item.video_id] -= 1
                 continue
-            self._running.add(task.name)
+            self._running[task.name] = task.item.video_id
             return task
         return None
 
@@ -127,7 +132,7 @@ class WorkQueue:
 
     def done(self, task: Task, result: ItemResult) -> bool:
         """Note the result of a task; True if its video has no other task left."""
-        self._running.discard(task.name)
+        self._running.pop(task.name, None)
         self.busy.discard(task.name)
         self._results[task.item.video_id].append(result)
         self._open_tasks[task.item.video_id] -= 1
@@ -135,13 +140,13 @@ class WorkQueue:
 
     def put_back(self, task: Task) -> None:
         """Put a task to the end, since another process has locked its video."""
-        self._running.discard(task.name)
+        self._running.pop(task.name, None)
         self.busy.add(task.name)
         self._waiting.append(task)
 
     def worker_died(self, task: Task, how: str) -> ItemResult | None:
         """Note that the worker of `task` died; the failed item at the third death, None where the task waits again."""
-        self._running.discard(task.name)
+        self._running.pop(task.name, None)
         self._deaths[task.name] += 1
         if self._deaths[task.name] < _DEATHS_PER_TASK:
             self._waiting.insert(0, task)
@@ -164,9 +169,9 @@ def failure(item: VideoItem, reason: str) -> ItemResult:
 
 
 def merge_results(results: Sequence[ItemResult]) -> ItemResult:
-    """The result of a video with several shares: the joined one if there is one, else a failure, else the sum."""
+    """The result of a video with several shares: the joined one, else a failure, else an open share, else the sum."""
     by_status = {result.status: result for result in reversed(results)}
-    chosen = next((by_status[s] for s in ("done", "complete", "failed") if s in by_status), None)
+    chosen = next((by_status[s] for s in ("done", "complete", "failed", "not_reached") if s in by_status), None)
     summed = ("resumed_frames", "seconds") if chosen else ("frames", "rows", "small_heads", "resumed_frames", "seconds")
     sums = {name: round(sum(getattr(result, name) for result in results), 3) for name in summed}
     return (chosen or results[0]).model_copy(update=sums)

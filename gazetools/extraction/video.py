@@ -11,14 +11,19 @@ from pathlib import Path
 from gazetools.extraction.detected import detected_boxes
 from gazetools.extraction.disk import check_space_for_video
 from gazetools.extraction.inputs import VideoItem
+from gazetools.extraction.notes import note_of_lost, notes_at_opening
 from gazetools.extraction.origin import build_provenance, options_key
 from gazetools.extraction.pieces import VideoTally, make_pieces
 from gazetools.extraction.tasks import Task
 from gazetools.extraction.work import VideoWork, WorkerTools, open_video
 from gazetools.heads.spec import heads_digest, track_roles
-from gazetools.schemas.errors import UsageError
+from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.extract import ItemResult
 from gazetools.schemas.provenance import Provenance
+from gazetools.schemas.store import STORE_SUFFIX
+from gazetools.schemas.video import HDR_TRANSFERS
+from gazetools.schemas.video_id import path_of_id
+from gazetools.store import open_store
 from gazetools.store.attempts import attempted
 from gazetools.store.listing import is_complete
 from gazetools.store.lock import locked
@@ -39,6 +44,7 @@ class StoreWrite:
     tally: VideoTally
     provenance: Provenance
     resumed_frames: int
+    notes: list[str]
     began: float
     """`time.monotonic()` at the start of the task."""
     held: ExitStack
@@ -73,8 +79,10 @@ class StoreWrite:
             small_heads=self.tally.small_heads if heads.table else 0,
             clipped_boxes=heads.table.clipped if heads.table else 0,
             head_counts=heads.counts,
+            head_notes=heads.notes,
             resumed_frames=self.resumed_frames,
             seconds=round(time.monotonic() - self.began, 3),
+            notes=self.notes,
         )
 
 
@@ -117,6 +125,9 @@ def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) 
         held.enter_context(attempted(store, item.video_id, "whole", key=key, finished=pieces.finished))
         with open_video(tools, item, head_files, pieces, key) as video, hashing(item.path) as video_sha256:
             tally = _make_missing(tools, video, range(len(video.parts)), name=item.video_id, ahead=ahead)
+            lost = note_of_lost(sorted(tally.lost_frames))
+            for note in lost:
+                tools.progress.say(f"{item.video_id}: {note}")
             with tools.clock.stage("join"):
                 provenance = build_provenance(tools, video, tally, video_sha256=video_sha256())
         return StoreWrite(
@@ -126,6 +137,7 @@ def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) 
             provenance=provenance,
             # the pieces that this join took over were made by the other shares of the same run
             resumed_frames=part.resumed_frames if part else tally.resumed_frames,
+            notes=notes_at_opening(video.source) + lost,
             began=began,
             held=held.pop_all(),
         )
@@ -144,7 +156,7 @@ def _head_files(tools: WorkerTools, item: VideoItem) -> dict[str, Path] | None:
 def _already_done(tools: WorkerTools, item: VideoItem, key: str) -> ItemResult | None:
     """The result of an earlier run; UsageError where it was made otherwise and may not be replaced."""
     done = is_complete(tools.store, item.video_id)
-    if not done or (tools.options.overwrite and done.options_key != key):
+    if not done or (tools.options.overwrite and (done.options_key != key or _saw_raw_hdr(tools, item))):
         return None
     if done.options_key != key:
         raise UsageError(
@@ -159,6 +171,18 @@ def _already_done(tools: WorkerTools, item: VideoItem, key: str) -> ItemResult |
         rows=done.rows,
         frames_without_people=done.frames_without_people,
     )
+
+
+def _saw_raw_hdr(tools: WorkerTools, item: VideoItem) -> bool:
+    """Whether a version without tone mapping made the finished store file of an HDR video: keys do not tell."""
+    try:
+        with open_store(path_of_id(tools.store, item.video_id, STORE_SUFFIX)) as store:
+            if store.provenance.video.tone_mapping is not None:
+                return False
+    except DataFileError:
+        return False
+    declared = tools.decoder.declared(item.path)
+    return tools.options.hdr == "tonemap" and declared is not None and declared.transfer in HDR_TRANSFERS
 
 
 def _make_missing(tools: WorkerTools, video: VideoWork, numbers: range, *, name: str, ahead: Path | None) -> VideoTally:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gazetools.extraction.decoding.child_reader import ChildReader
 from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings, ReadAhead
 from gazetools.extraction.inputs import VideoItem
+from gazetools.extraction.notes import notes_at_opening
 from gazetools.heads.spec import VideoHeads, heads_for_video
 from gazetools.progress import Progress
 from gazetools.sampling import choose_frames
@@ -107,10 +108,20 @@ def open_video(
                 f"{source.info.path} is not whole: {'; '.join(source.damage)}.",
                 hint="Get the file again, or pass --allow-damaged to take what can be decoded.",
             )
+        for note in notes_at_opening(source):
+            tools.progress.say(f"{item.video_id}: {note}")
         width, height = source.info.width, source.info.height
         heads = heads_for_video(
-            options, head_files, item.video_id, width=width, height=height, frame_count=source.frame_count
+            options,
+            head_files,
+            item.video_id,
+            width=width,
+            height=height,
+            frame_count=source.frame_count,
+            pts_seconds=source.pts_seconds,
         )
+        for note in heads.notes:
+            tools.progress.say(f"{item.video_id}: head boxes: {note}")
         chosen = choose_frames(
             source.pts_seconds, fps=options.fps, stride=options.stride, start=options.start, end=options.end
         )

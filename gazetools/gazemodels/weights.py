@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gazetools.gazemodels.without_weights import RUNS_NOW
 from gazetools.io.atomic import atomic_path, sha256_of_file, write_bytes_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError
@@ -141,6 +142,8 @@ def _lacking(files: list[RemoteFile], why: str) -> EnvironmentLacksError:
     options = " ".join(f"{file.option} FILE" for file in files)
     return EnvironmentLacksError(
         f"The weights {names} are not in {folder}, and {why}.",
-        hint="Fetch them where there is a network:\n  " + "\n  ".join(commands) + f"\nor give local copies: {options}",
+        hint="Fetch them where there is a network:\n  "
+        + "\n  ".join(commands)
+        + f"\nor give local copies: {options}\n{RUNS_NOW}",
         commands=commands,
     )

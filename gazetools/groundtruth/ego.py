@@ -8,7 +8,7 @@ import numpy as np
 
 from gazetools.annotations.ego4d import read_wearer_gaze
 from gazetools.egoexo.exo_view import cached_sha256
-from gazetools.egoexo.eye_gaze import UPRIGHT_RGB, read_gaze_2d
+from gazetools.egoexo.gaze_2d import UPRIGHT_RGB, read_gaze_2d
 from gazetools.egoexo.geometry import Floats
 from gazetools.egoexo.take import Take
 from gazetools.egoexo.wearer import frame_times
@@ -24,7 +24,8 @@ from gazetools.video.source import VideoSource
 def egoexo_targets(reader: VideoSource, frames: Frames, *, take: Take, options: GroundTruthOptions) -> Targets:
     """Gaze in the Aria RGB video from `*_eye_gaze_2d.csv`, whose pixels refer to the upright 1408x1408 picture.
 
-    Raises DataFileError where the file is missing or of another calibration, or the video is not square.
+    A target beyond the picture's edge has a map of zeros and inout 0. Raises DataFileError where the file is missing or
+    of another calibration, the video is not square, or it is of other glasses than the wearer's.
     """
     path = take.eye_gaze(flat=True, kind=options.gaze)
     if path is None:
@@ -38,16 +39,25 @@ def egoexo_targets(reader: VideoSource, frames: Frames, *, take: Take, options: 
             hint="Use the frame-aligned RGB video (214-1).",
         )
     gaze = read_gaze_2d(path)
-    times = frame_times(take, frame_count).times_us if take.timesync.is_file() else None
-    by_time = times is not None and bool((gaze.times_us >= 0).all())
-    xy = gaze.of_frames(frame_count, times if by_time else None) / UPRIGHT_RGB
+    clock = frame_times(take, frame_count, first_row=options.first_row) if take.timesync.is_file() else None
+    found = next((camera for camera in take.cameras if camera.name == Path(reader.info.path).stem), None)
+    if clock is not None and found is not None and found.camera_id in take.arias and found.camera_id != clock.glasses:
+        raise DataFileError(
+            f"Take {take.name}: the video is of {found.camera_id}, but the gaze is of the wearer of {clock.glasses} "
+            f"({'; '.join(clock.notes)}).",
+            hint=f"Pass --cameras {clock.glasses}.",
+        )
+    by_time = clock is not None and bool((gaze.times_us >= 0).all())
+    xy = gaze.of_frames(frame_count, clock.times_us if clock is not None and by_time else None) / UPRIGHT_RGB
+    notes = clock.notes if clock is not None else ()
     rule = "samples matched by time" if by_time else "sample of frame i = row (i + 1) // 3: no times to match by"
     return _targets(
         xy[frames],
         frames,
         age=np.full(len(frames), np.nan),
         counts={},
-        notes=[f"2-D gaze: {path.name}", rule],
+        notes=[f"2-D gaze: {path.name}", rule, f"frame 0 is row {options.first_row} of timesync.csv", *notes],
+        warnings=notes,
         sources={"eye_gaze_2d": cached_sha256(path)},
     )
 
@@ -68,7 +78,14 @@ def ego4d_targets(reader: VideoSource, frames: Frames, *, gaze_path: Path, optio
 
 
 def _targets(
-    xy: Floats, frames: Frames, *, age: Floats, counts: dict[str, float], notes: list[str], sources: dict[str, str]
+    xy: Floats,
+    frames: Frames,
+    *,
+    age: Floats,
+    counts: dict[str, float],
+    notes: list[str],
+    sources: dict[str, str],
+    warnings: tuple[str, ...] = (),
 ) -> Targets:
     rows = np.flatnonzero(np.isfinite(xy).all(axis=1))
     cells = cells_of(xy[rows])
@@ -85,6 +102,7 @@ def _targets(
         extras={"target_xy": xy[rows].astype(np.float32), "sample_age_seconds": age[rows].astype(np.float32)},
         counts={name: count for name, count in found.items() if count} | counts,
         notes=notes,
+        warnings=warnings,
         sources=sources,
         geometry={},
     )

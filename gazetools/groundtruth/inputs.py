@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gazetools.annotations.ego4d import download_command, ego4d_folder, ego4d_videos_with_gaze, missing_ego4d
+from gazetools.annotations.ego4d import ego4d_folder, ego4d_videos_with_gaze, missing_ego4d
 from gazetools.egoexo.take import CameraVideo, Take
 from gazetools.egoexo.takes import choose_cameras, choose_takes, is_egoexo_root
 from gazetools.egoexo.takes_file import TAKES_NAME
 from gazetools.groundtruth.ego import ego4d_targets, egoexo_targets
 from gazetools.groundtruth.exo import exo_targets
 from gazetools.groundtruth.targets import Frames, Targets
+from gazetools.schemas.downloads import ego4d_command, egoexo_command
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.groundtruth import GroundTruthOptions
 from gazetools.video.source import VideoSource
@@ -37,7 +38,7 @@ def missing_files(root: str | Path, options: GroundTruthOptions) -> dict[str, li
     if not is_egoexo_root(base):
         return missing_ego4d(base, _ego4d_folder(base), options.takes)
     takes, unusable = choose_takes(base, options.takes)
-    again = f"egoexo -o {base} --parts metadata"
+    again = egoexo_command(base, "metadata")
     lacking = {}
     for take in takes:
         cameras = choose_cameras(take, views=options.view, cameras=options.cameras)
@@ -54,8 +55,8 @@ def _ego4d_folder(root: Path) -> Path:
     raise UsageError(
         f"{root} is neither an Ego-Exo4D root (takes.json and takes/) nor an Ego4D one (gaze/ and "
         "full_scale/ or video_540ss/).",
-        hint=f"Get one with: egoexo -o {root} --parts metadata takes captures take_trajectory take_eye_gaze "
-        f"(or {download_command(root, 'gaze full_scale')})",
+        hint=f"Get one with: {egoexo_command(root, 'metadata')} and then the parts of some takes "
+        f"(docs/egoexo4d.md); Ego4D: {ego4d_command(root, 'gaze', 'full_scale')}",
     )
 
 
@@ -70,7 +71,7 @@ def truth_videos(root: Path, options: GroundTruthOptions) -> list[TruthVideo]:
         TruthVideo(
             video_id=uid,
             path=video,
-            lacking=f"The video of {gaze} is missing. Get it with: {download_command(root, 'full_scale', uid)}",
+            lacking=f"The video of {gaze} is missing. Get it with: {ego4d_command(root, 'full_scale', video_uid=uid)}",
             targets=partial(ego4d_targets, gaze_path=gaze, options=options),
         )
         for uid, video, gaze in ego4d_videos_with_gaze(folder, options.takes)
@@ -101,6 +102,6 @@ def _egoexo_video(take: Take, camera: CameraVideo, options: GroundTruthOptions) 
     return TruthVideo(
         video_id=take.video_id(camera),
         path=camera.path,
-        lacking=f"The video is missing. Get it with: {take.download('takes')} --views {options.view}",
+        lacking=f"The video is missing. Get it with: {take.download('takes', options=f'--views {options.view}')}",
         targets=partial(exo_targets, options=options) if options.view == "exo" else ego,
     )

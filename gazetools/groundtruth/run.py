@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from gazetools.store.writer import FilledStore, StoreContent, fill_store
 from gazetools.video import VideoReader
 from gazetools.video.facts import source_video
 
-REVISION = 1
+REVISION = 2
 """Raised whenever the same inputs would give other numbers."""
 
 
@@ -79,7 +79,7 @@ def groundtruth(
         for video in videos:
             filled = None
             try:
-                item, filled = _render(store, video, options)
+                item, filled = _render(store, video, options, progress)
             except UsageError as error:  # of this video alone
                 progress.say(f"failed: {video.video_id}: {error}")
                 path = str(video.path or "")
@@ -100,7 +100,9 @@ def groundtruth(
     return report
 
 
-def _render(store: Path, video: TruthVideo, options: GroundTruthOptions) -> tuple[GroundTruthItem, FilledStore | None]:
+def _render(
+    store: Path, video: TruthVideo, options: GroundTruthOptions, progress: Progress
+) -> tuple[GroundTruthItem, FilledStore | None]:
     """One video and, unless the store has it already, the file that waits for its commit."""
     if video.path is None or video.targets is None:
         raise DataFileError(video.lacking)
@@ -108,7 +110,10 @@ def _render(store: Path, video: TruthVideo, options: GroundTruthOptions) -> tupl
     with VideoReader(video.path) as reader:
         frames = choose_frames(reader.pts_seconds, fps=options.fps, stride=options.stride)
         targets = video.targets(reader, frames)
-        source = source_video(reader, "decoding" if reader.counted_by == "decoding" else "index")
+        for note in targets.warnings:
+            progress.say(f"{video.video_id}: {note}")
+        counted_by: Literal["decoding", "index"] = "decoding" if reader.counted_by == "decoding" else "index"
+        source = source_video(reader, counted_by, store=store)
         pts = reader.pts_seconds
     key = _key(options, targets, source.sha256)
     done = is_complete(store, video.video_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class Targets:
     """Further columns of the store, one entry per row."""
     counts: dict[str, float]
     notes: list[str]
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
+    """Those of `notes` that are choices which the user should see."""
     sources: dict[str, str]
     """Role -> sha256 of the recordings."""
     geometry: dict[str, Any]

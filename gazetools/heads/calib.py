@@ -14,14 +14,27 @@ from gazetools.egoexo.head_boxes import BoxState
 from gazetools.egoexo.takes import take_of_video
 from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.schemas.errors import DataFileError, HeadsError, UsageError
+from gazetools.schemas.heads import FirstRow
+from gazetools.video.probe import probe
 
 WEARER = 1
 """Track id of the wearer."""
+BOX_REVISION = "outline of the head's ellipsoid"
+"""Changed whenever the same recordings would give other boxes, so that no store mixes both."""
 
 
-def calib_heads(video: Path, *, width: int, height: int, frame_count: int) -> FoundBoxes:
+def calib_heads(video: Path, *, width: int, height: int, frame_count: int, first_row: FirstRow = "start") -> FoundBoxes:
     """The wearer's head boxes in `video`; errors as `exo_view`, HeadsError where no frame has a box."""
-    view = exo_view(video, width=width, height=height, frame_count=frame_count)
+    # calibrations are of landscape pictures: a portrait one may have been turned by its flag
+    rotation = probe(video, None).rotation_degrees if height > width and video.is_file() else 0
+    view = exo_view(
+        video,
+        width=width,
+        height=height,
+        frame_count=frame_count,
+        rotation_degrees=rotation,
+        first_row=first_row,
+    )
     counts = head_counts(view)
     frame = np.flatnonzero(view.boxes.state == BoxState.GOOD).astype(np.int64)
     if not len(frame):
@@ -33,7 +46,7 @@ def calib_heads(video: Path, *, width: int, height: int, frame_count: int) -> Fo
     track = np.full(len(frame), WEARER, np.int32)
     boxes = view.boxes.box_xyxy[frame]
     table = HeadTable.from_columns(f"calib:{video}", frame, track, boxes, frame, {WEARER: "wearer"})
-    return FoundBoxes(table=replace(table, clipped=view.boxes.clipped), counts=counts)
+    return FoundBoxes(table=replace(table, clipped=view.boxes.clipped), counts=counts, notes=view.track.times.notes)
 
 
 def head_counts(view: ExoView) -> dict[str, float]:
@@ -50,13 +63,14 @@ def head_counts(view: ExoView) -> dict[str, float]:
     return counts
 
 
-def calib_digest(video: Path) -> str:
-    """sha256 over the recordings that the boxes of `video` come from; absent ones count as absent."""
+def calib_digest(video: Path, first_row: FirstRow = "start") -> str:
+    """sha256 over what the boxes of `video` come from; absent recordings count as absent."""
     try:
         take = take_of_video(video)
     except UsageError as error:
         raise HeadsError(error.message, hint=error.hint) from None
     digest = hashlib.sha256(f"{take.name} {video.name} {take.timesync_start} {take.timesync_end}".encode())
+    digest.update(f"{BOX_REVISION} {first_row} {take.arias} {take.recorded_aria}".encode())
     for path in (take.calibration, take.trajectory, take.timesync):
         digest.update(cached_sha256(path).encode())
     return digest.hexdigest()

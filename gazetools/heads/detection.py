@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def detect_heads(
             f"{output} exists and was not made from {video.name} with this detector and these options.",
             hint="Pass --overwrite to replace it, or choose another file.",
         )
-    with closing((open_video or VideoReader)(video)) as reader:
+    with closing((open_video or partial(VideoReader, allow_damaged=allow_damaged))(video)) as reader:
         if reader.damage and not allow_damaged:
             raise VideoError(
                 f"{video} is not whole: {'; '.join(reader.damage)}.",

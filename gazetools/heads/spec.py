@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.heads.box_foreign import hint_of_folder
+from gazetools.heads.box_reading import size_of
 from gazetools.heads.calib import calib_digest, calib_heads
 from gazetools.heads.detection import read_record
-from gazetools.heads.files import box_suffixes, read_heads
+from gazetools.heads.files import BoxVideo, box_suffixes, read_heads
 from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.find_files import FileLookup, existing_path, target_of
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import ExtractOptions
-from gazetools.schemas.video_id import path_of_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +33,20 @@ class VideoHeads:
     counts: dict[str, float] = field(default_factory=dict)
     detector: dict[str, Any] | None = None
     """As in `FoundBoxes`, like `counts`."""
+    source_notes: tuple[str, ...] = ()
+    """Choices of the source that the user should know of."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the boxes: the source's choices, how a file was read unless it is our own, doubts."""
+        if self.table is None:
+            return list(self.source_notes)
+        read = [f"read as {self.table.reading}"] if self.table.reading else []
+        return [*self.source_notes, *read, *(f"warning: {note}" for note in self.table.notes)]
 
     def people_in(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Number of rows that each of `frames` will have: [len(frames)]."""
         return np.ones(len(frames), np.int64) if self.table is None else self.table.people_in(frames)
-
-
-class VideoSize(TypedDict):
-    """What boxes are checked against: pixels and decoded frames of a video."""
-
-    width: int
-    height: int
-    frame_count: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,41 +55,39 @@ class HeadKind:
 
     find: Callable[[ExtractOptions, list[str], Mapping[str, Path]], dict[str, Path]]
     """Path that the boxes of each video id come from: a box file, or the video itself."""
-    digest: Callable[[Path], str]
+    digest: Callable[[ExtractOptions, Path], str]
     """sha256 over everything that the boxes come from."""
-    read: Callable[[ExtractOptions, Path, VideoSize], FoundBoxes]
+    read: Callable[[ExtractOptions, Path, BoxVideo], FoundBoxes]
     fills_gaps: bool = True
     """Whether the option `fill_gaps` applies."""
 
 
 def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[str, Path]) -> dict[str, Path]:
     """One file for one video, or a folder with files by video id."""
-    path = Path(options.heads.removeprefix("file:")).expanduser()
+    path = existing_path(Path(options.heads.removeprefix("file:")).expanduser())
     if path.is_file():
         if len(video_ids) > 1:
             raise UsageError(
                 f"--heads {options.heads} is one file, but there are {len(video_ids)} videos.",
                 hint="Give a folder with one box file per video id.",
             )
-        read_heads(path, first_frame=options.heads_first_frame)  # fail before the work, not after
+        read_heads(path, options.box_files(), settle=False)  # fail before the work, not after
         return {video_ids[0]: path}
     if not path.is_dir():
         raise UsageError(f"The head boxes {path} do not exist.", hint="Check the path after --heads file:.")
-    found = {}
-    for video_id in video_ids:
-        names = [path_of_id(path, video_id, ending + suffix) for suffix in box_suffixes() for ending in ("", ".heads")]
-        if match := next((name for name in names if name.is_file()), None):
-            found[video_id] = match
+    files = FileLookup(path, [ending + suffix for suffix in box_suffixes() for ending in ("", ".heads")])
+    found = {video_id: match for video_id in video_ids if (match := files.find(video_id)) is not None}
     if not found:
         raise UsageError(
-            f"The folder {path} has no box file for any of the {len(video_ids)} videos.",
-            hint=f"Expected for example {path / (video_ids[0] + '.csv')}.",
+            f"The folder {path} has no box file for any of the {len(video_ids)} videos"
+            + (f" ({link}{target_of(link)} is a broken link)." if (link := files.broken_link(video_ids[0])) else "."),
+            hint=f"Expected for example {path / (video_ids[0] + '.csv')}.{hint_of_folder(path)}",
         )
     return found
 
 
-def _read_box_file(options: ExtractOptions, path: Path, _: VideoSize) -> FoundBoxes:
-    table = read_heads(path, first_frame=options.heads_first_frame)
+def _read_box_file(options: ExtractOptions, path: Path, video: BoxVideo) -> FoundBoxes:
+    table = read_heads(path, options.box_files(), video=video)
     if (record := read_record(path)) is None:  # not made by `gazetools heads` or a first pass
         return FoundBoxes(table=table)
     counts = {"tracks": float(record.tracks), "people_without_head": float(record.people_without_head)}
@@ -93,14 +95,14 @@ def _read_box_file(options: ExtractOptions, path: Path, _: VideoSize) -> FoundBo
     return FoundBoxes(table=table, counts=counts, detector=detector)
 
 
-_FILE = HeadKind(find=_find_box_files, digest=sha256_of_file, read=_read_box_file)
+_FILE = HeadKind(find=_find_box_files, digest=lambda _, path: sha256_of_file(path), read=_read_box_file)
 HEAD_KINDS = {
     "file": _FILE,
     "detect": replace(_FILE, find=lambda *_: {}),
     "calib": HeadKind(
         find=lambda _, __, videos: dict(videos),
-        digest=calib_digest,
-        read=lambda _, path, size: calib_heads(path, **size),
+        digest=lambda options, path: calib_digest(path, options.first_row),
+        read=lambda options, path, video: calib_heads(path, **size_of(video), first_row=options.first_row),
         fills_gaps=False,
     ),
 }
@@ -120,9 +122,19 @@ def open_heads(
 
 
 def heads_for_video(
-    options: ExtractOptions, files: dict[str, Path] | None, video_id: str, *, width: int, height: int, frame_count: int
+    options: ExtractOptions,
+    files: dict[str, Path] | None,
+    video_id: str,
+    *,
+    width: int,
+    height: int,
+    frame_count: int,
+    pts_seconds: npt.NDArray[np.float64] | None = None,
 ) -> VideoHeads:
-    """The boxes in 0..1 of the people asked for; HeadsError without a box file or for rows that do not fit."""
+    """The boxes in 0..1 of the people asked for; HeadsError without a box file or for rows that do not fit.
+
+    `pts_seconds` [frame_count] is needed for box files with times instead of frame numbers.
+    """
     if files is None:
         if options.people not in {"all", "largest"}:
             raise UsageError(f"--people {options.people} needs boxes; --heads whole has none.")
@@ -132,19 +144,30 @@ def heads_for_video(
             f"No head-box file for video {video_id!r} in {options.heads.removeprefix('file:')}.",
             hint=f"Expected <folder>/{video_id}.csv.",
         )
-    kind, path, size = _kind(options), files[video_id], VideoSize(width=width, height=height, frame_count=frame_count)
-    found = kind.read(options, path, size)
-    table, counts = found.table.normalised(**size), found.counts
+    kind, path = _kind(options), files[video_id]
+    video = BoxVideo(width=width, height=height, frame_count=frame_count)
+    if pts_seconds is not None:
+        video["pts_seconds"] = pts_seconds
+    found = kind.read(options, path, video)
+    table, counts = found.table.normalised(**size_of(video)), found.counts
+    counts = counts | {f"left out, {reason}": float(rows) for reason, rows in table.left_out.items()}
     if kind.fills_gaps and options.fill_gaps:
         table = table.fill_gaps(options.fill_gaps)
         counts = counts | {"filled_boxes": table.filled}
-    table, sha256 = table.choose(options.people), kind.digest(path)
-    return VideoHeads(spec=options.heads, table=table, sha256=sha256, counts=counts, detector=found.detector)
+    table, sha256 = table.choose(options.people), kind.digest(options, path)
+    return VideoHeads(
+        spec=options.heads,
+        table=table,
+        sha256=sha256,
+        counts=counts,
+        detector=found.detector,
+        source_notes=found.notes,
+    )
 
 
 def heads_digest(options: ExtractOptions, path: Path) -> str:
     """sha256 over what the boxes of one video come from; `path` as in the result of `open_heads`."""
-    return _kind(options).digest(path)
+    return _kind(options).digest(options, path)
 
 
 def _kind(options: ExtractOptions) -> HeadKind:

@@ -16,6 +16,19 @@ OVERSHOOT = 0.1
 further out belong to another resolution and are an error."""
 
 
+def frame_sides(units: str, width: int, height: int) -> npt.NDArray[np.float64]:
+    """What x and y of a box [xmin, ymin, xmax, ymax] are divided by to be in 0..1 of the frame: [4]."""
+    whole = {"percent": (100, 100), "fraction": (1, 1)}.get(units, (width, height))
+    return np.array([*whole, *whole], np.float64)
+
+
+def outside(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """[N] whether a box in 0..1 reaches over the frame by more than `OVERSHOOT`, or has nothing inside it."""
+    cut = np.clip(boxes, 0.0, 1.0)
+    far = (boxes < -OVERSHOOT).any(axis=1) | (boxes > 1 + OVERSHOOT).any(axis=1)
+    return np.asarray(far | (cut[:, 2:] <= cut[:, :2]).any(axis=1), dtype=np.bool_)
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeadTable:
     """Boxes sorted by (frame, track_id), at most one per frame and track."""
@@ -31,6 +44,16 @@ class HeadTable:
     """[N] line number in the file, from 1."""
     roles: dict[int, str] = field(default_factory=dict)
     """track id -> `wearer` or `other`."""
+    units: str = "pixels"
+    """Unit of the boxes as read: `pixels`, `percent` of the frame's side or `fraction`."""
+    form: str | None = None
+    """Name of the format that was read; None: boxes that come from no file."""
+    reading: str = ""
+    """How the columns were read, for people; empty where there is nothing to say, as of our own format."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the file."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Reason -> rows that the file itself marks as not to be used."""
     clipped: int = 0
     """Number of boxes that were cut at the frame's edge; `filled`: made by `fill_gaps`."""
     filled: int = 0
@@ -47,27 +70,44 @@ class HeadTable:
         box_xyxy: npt.NDArray[np.float64],
         line: npt.NDArray[np.int64],
         roles: dict[int, str] | None = None,
+        *,
+        what: str = "xmin, ymin, xmax, ymax",
     ) -> HeadTable:
-        """Sort, and refuse what is wrong for any video: NaN, swapped corners, two boxes of one person in a frame."""
+        """Sort, and refuse what is wrong for any video: NaN, swapped corners, two boxes of one person in a frame.
+
+        `what` says in messages what the columns of a row are.
+        """
         table = cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line, roles=roles or {})
         for wrong, rule in (
             (~np.isfinite(box_xyxy).all(axis=1), "is not finite"),
             ((box_xyxy[:, 2:] <= box_xyxy[:, :2]).any(axis=1), "has xmax <= xmin or ymax <= ymin (swapped corners?)"),
             (frame < 0, "has a negative frame number"),
         ):
-            hint = "Correct the row (boxes are xmin,ymin,xmax,ymax in pixels)."
+            hint = f"Correct the row, which is read as {what}; --heads-format and --heads-units read it otherwise."
             table._refuse(wrong, "the box {box} of frame {frame} " + rule, hint)
         table = table._rows(np.lexsort((track_id, frame)))
-        twice = np.flatnonzero((np.diff(table.frame) == 0) & (np.diff(table.track_id) == 0))
-        if len(twice):
-            first, second = table.line[twice[0] : twice[0] + 2].tolist()
-            raise HeadsError(
-                f"{source}, lines {first} and {second}: two boxes of track {table.track_id[twice[0]]} in frame "
-                f"{table.frame[twice[0]]}.",
-                hint="Keep one, or give the second person another track_id.",
-                line=second,
-            )
+        table._refuse_twice()
         return table
+
+    def _refuse_twice(self) -> None:
+        """HeadsError for two boxes of one track in a frame; a row that is there twice and ids of -1 have own words."""
+        twice = np.flatnonzero((np.diff(self.frame) == 0) & (np.diff(self.track_id) == 0))
+        if not len(twice):
+            return
+        first, second = self.line[twice[0] : twice[0] + 2].tolist()
+        track, frame = self.track_id[twice[0]], self.frame[twice[0]]
+        what = f"two boxes of track {track} in frame {frame}"
+        hint = "Keep one, or give the second person another track_id."
+        if (self.box_xyxy[twice] == self.box_xyxy[twice + 1]).all():
+            what += ", with the same numbers: the row is there twice"
+            hint = f"Remove the {len(twice)} repeated row(s)."
+        elif (self.track_id == -1).all():
+            what += "; all ids are -1, as in detections that are not tracked"
+            hint = "Run a tracker first: every person needs one id in all frames."
+        elif (self.track_id == 0).all():
+            what += "; all boxes are of track 0"
+            hint = "Add a column track_id with one id per person, the same in all frames."
+        raise HeadsError(f"{self.source}, lines {first} and {second}: {what}.", hint=hint, line=second)
 
     def _rows(self, places: npt.NDArray[np.intp]) -> HeadTable:
         columns = {name: getattr(self, name)[places] for name in ("frame", "track_id", "box_xyxy", "line")}
@@ -79,21 +119,24 @@ class HeadTable:
         Boxes over the edge by up to `OVERSHOOT` are cut there and counted. HeadsError names the row of a box further
         out or outside altogether, or of a frame that the video does not have.
         """
+        late = self.frame >= frame_count
         what = f"the video has {frame_count} decoded frames, numbered from 0"
         hint = "Check that the file belongs to this video and counts frames from 0."
-        self._refuse(self.frame >= frame_count, "frame {frame} does not exist; " + what + " ({count} such rows)", hint)
-        side = np.array([width, height, width, height], dtype=np.float64)
+        if late.any() and self.frame.max() == frame_count and self.frame.min() >= 1:
+            hint = "Does the file count from 1? Pass --heads-count-from 1."
+        self._refuse(late, "frame {frame} does not exist; " + what + " ({count} such rows)", hint)
+        side = frame_sides(self.units, width, height)
         boxes = self.box_xyxy / side
         cut = np.clip(boxes, 0.0, 1.0)
-        far = (boxes < -OVERSHOOT).any(axis=1) | (boxes > 1 + OVERSHOOT).any(axis=1)
-        outside = (cut[:, 2:] <= cut[:, :2]).any(axis=1)
         what = f"lies outside the {width}x{height} video"
         hint = "Boxes are pixels of this video after rotation; were they made at another resolution?"
-        self._refuse(far | outside, "the box {box} of frame {frame} " + what + " ({count} such rows)", hint)
-        if len(boxes) and self.box_xyxy.max() <= 1.0 and min(width, height) > 16:
+        if self.units != "pixels":
+            hint = f"Boxes are read as {self.units} of the frame (--heads-units)."
+        self._refuse(outside(boxes), "the box {box} of frame {frame} " + what + " ({count} such rows)", hint)
+        if self.units == "pixels" and len(boxes) and self.box_xyxy.max() <= 1.0 and min(width, height) > 16:
             raise HeadsError(
                 f"{self.source}: every coordinate is at most 1, so the boxes seem to be relative, not pixels.",
-                hint=f"Multiply x by {width} and y by {height}.",
+                hint=f"Pass --heads-units fraction, or multiply x by {width} and y by {height}.",
             )
         return dataclasses.replace(self, box_xyxy=cut, clipped=self.clipped + int((cut != boxes).any(axis=1).sum()))
 
@@ -183,3 +226,5 @@ class FoundBoxes:
     """What the source says about itself, such as frames without a box by reason."""
     detector: dict[str, Any] | None = None
     """Options and weights of the detector that made the boxes."""
+    notes: tuple[str, ...] = ()
+    """Choices that the user should know of."""

@@ -17,6 +17,7 @@ from gazetools.layouts.locate import Location, locate, raw_manifest
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import DataFileError, FrameRangeError
+from gazetools.schemas.foreign import ArrayChoice
 
 MissingPolicy = Literal["error", "zero"]
 
@@ -25,9 +26,9 @@ class HeatmapReader(Closing):
     """Maps of one video in a dataset, read by frame index or by time.
 
     Reads every layout of gazetools and, without a manifest, heatmaps of other tools: `<id>.npz` with the maps under
-    any key (`heatmap`, else the first), `<id>.npy`, `<id>/gaze.npy`, or a folder of numbered .npy files; arrays are
-    [T,H,W], [T,1,H,W] or [H,W]. Nothing is unpickled. A compressed .npz is unpacked once and kept (at most 2 GiB).
-    Readers can be pickled and used in workers: each process opens the files for itself.
+    any key, `<id>.npy`, `<id>/gaze.npy`, or a folder of numbered .npy files. Which array is read, and in which order of
+    axes, is decided by the rule in `gazetools.layouts.choosing`. Nothing is unpickled. A compressed .npz is unpacked
+    once and kept (at most 2 GiB). Readers can be pickled and used in workers: each process opens the files for itself.
 
     Args:
         dataset_path: folder with the heatmaps (and `manifest.json` where gazetools packed them).
@@ -35,6 +36,7 @@ class HeatmapReader(Closing):
             DataFileError, `zero` returns zero maps (`valid` False). A *broken* file is an error in both.
         size: (H, W) of the zero maps of a missing video in a folder without a manifest.
         resized: return maps packed with `--size video --resize-on-load` at the video's size; False: as stored.
+        choice: array, axes and first number of another tool's heatmaps, where the rule leaves them open.
 
     Raises DataFileError for no such heatmaps, or files that are damaged, hostile or of another format.
 
@@ -62,6 +64,7 @@ class HeatmapReader(Closing):
         missing: MissingPolicy = "error",
         size: tuple[int, int] | None = None,
         resized: bool = True,
+        choice: ArrayChoice | None = None,
     ) -> None:
         if missing not in ("error", "zero"):
             raise DataFileError(f"missing = {missing!r} is not a policy; use 'error' or 'zero'.")
@@ -71,7 +74,7 @@ class HeatmapReader(Closing):
         self._source: StoredMaps | None = None
         self._process = -1
         self._scale = 1.0
-        self._location = location = locate(self.dataset_path, video_id)
+        self._location = location = locate(self.dataset_path, video_id, choice)
         self.is_missing = location is None
         if location is None:
             self._become_missing(size, resized=resized)

@@ -31,6 +31,10 @@ _DTYPES = {"f2", "f4", "f8", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "b1
 AnyArray = npt.NDArray[Any]
 
 
+class _NotPlainError(ValueError):
+    """A whole array of another kind: objects, texts, times, more than four axes. Errors about it say `plain` False."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArrayHeader:
     """An .npy header that is proven to fit the bytes that follow it."""
@@ -72,7 +76,9 @@ def read_layout(stream: IO[bytes], total_bytes: int, *, where: str) -> ArrayHead
         raise DataFileError(f"{where} is not an .npy array (its first bytes are {start[:6]!r}).")
     major = start[6]
     if major not in (1, 2) or len(start) < 12:
-        raise DataFileError(f"{where} has .npy format version {major}; versions 1 and 2 hold plain arrays.")
+        raise DataFileError(
+            f"{where} has .npy format version {major}; versions 1 and 2 hold plain arrays.", plain=major != 3
+        )
     prefix = 10 if major == 1 else 12
     length = int.from_bytes(start[8:prefix], "little")
     if length > _MAX_HEADER_BYTES or prefix + length > total_bytes:
@@ -83,7 +89,9 @@ def read_layout(stream: IO[bytes], total_bytes: int, *, where: str) -> ArrayHead
     try:
         dtype, shape, fortran_order = _parse_header(major, header)
     except ValueError as error:
-        raise DataFileError(f"{where} has an .npy header that is refused: {error}.") from error
+        raise DataFileError(
+            f"{where} has an .npy header that is refused: {error}.", plain=not isinstance(error, _NotPlainError)
+        ) from error
     layout = ArrayHeader(dtype=dtype, shape=shape, fortran_order=fortran_order, data_offset=prefix + length)
     present = total_bytes - layout.data_offset
     if layout.nbytes != present:
@@ -105,7 +113,9 @@ def _parse_header(major: int, header: bytes) -> tuple[np.dtype[Any], tuple[int, 
     except Exception as error:  # numpy lets through what its tokenizer and ast raise, such as tokenize.TokenError
         raise ValueError(str(error).split("\n")[0][:200]) from error
     if dtype.hasobject or dtype.str[1:] not in _DTYPES:
-        raise ValueError(f"dtype {dtype} is not a plain number type ({', '.join(sorted(_DTYPES))})")
+        raise _NotPlainError(f"dtype {dtype} is not a plain number type ({', '.join(sorted(_DTYPES))})")
+    if len(shape) > _MAX_RANK and all(type(n) is int and n >= 0 for n in shape):
+        raise _NotPlainError(f"shape {shape} has {len(shape)} axes; at most {_MAX_RANK} are read")
     if len(shape) > _MAX_RANK or any(isinstance(n, bool) or n < 0 for n in shape):
         raise ValueError(f"shape {shape} must have at most {_MAX_RANK} non-negative sizes")
     return dtype, tuple(shape), fortran_order

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gazetools.io.folders import below, make_folder
 from gazetools.schemas.errors import FaultError, UsageError
 
 TEMP_MARK = ".gazetools-tmp-"
@@ -51,7 +52,7 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """
     temp = temp_path_for(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         yield temp
         _open_to_others(temp)
         if durable:
@@ -117,14 +118,16 @@ def check_writable_folder(folder: Path, *, option: str) -> None:
     """
     probe = temp_path_for(folder / "probe")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
         if error.errno in _NOT_WRITABLE:
+            file = next((one for one in (folder, *folder.parents) if one.exists() and not one.is_dir()), None)
+            reason = str(error.strerror) if file is None else f"{file} is a file"
             raise UsageError(
-                f"Cannot write to the folder {folder} given by {option}: {error.strerror}.",
-                hint="Choose a folder that you may write to.",
+                f"Cannot write to the folder {folder} given by {option}: {reason}.",
+                hint="Choose a folder that you may write to." if file is None else "Give a folder instead of a file.",
                 path=str(folder),
             ) from error
         raise write_error(error, folder) from error
@@ -136,19 +139,29 @@ def remove_stale_temps(folder: Path) -> int:
     A writer on this machine is gone when its process is, one on another machine when its file is older than a week.
     """
     removed = 0
-    for path in folder.rglob(f".*{TEMP_MARK}*"):
+    for path in below(folder):
+        if TEMP_MARK not in path.name or not path.name.startswith("."):
+            continue
         machine, _, rest = path.name.split(TEMP_MARK)[-1].partition("-")
         pid = rest.split("-")[0]
         if machine == _machine() and pid.isdigit():
             gone = Path("/proc").is_dir() and not Path(f"/proc/{pid}").exists()
         else:
-            gone = time.time() - path.lstat().st_mtime > 7 * 86400
-        if gone and path.is_dir():
+            gone = _age_seconds(path) > 7 * 86400
+        if gone and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         elif gone:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # another process removes it too
+                path.unlink(missing_ok=True)
         removed += gone
     return removed
+
+
+def _age_seconds(path: Path) -> float:
+    """Seconds since the last change of `path`; 0 where its writer has just removed it."""
+    with suppress(OSError):
+        return time.time() - path.lstat().st_mtime
+    return 0.0
 
 
 def sha256_of_file(path: Path) -> str:

@@ -10,8 +10,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.io.delimited import encoding_of
 from gazetools.io.tables import column_places
 from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.excerpt import excerpt
 
 _CHUNK_BYTES = 16 << 20
 _MAX_CELL = 40
@@ -113,7 +115,7 @@ class ByteChunk:
             except ValueError:
                 text = cell.decode("utf-8", "replace")
                 return DataFileError(
-                    f"{self._path}, line {line}, column {name}: {text!r} is not a {'whole ' * whole}number.",
+                    f"{self._path}, line {line}, column {name}: {excerpt(text)} is not a {'whole ' * whole}number.",
                     hint="Correct the cell, or download the file again.",
                     path=str(self._path),
                     line=line,
@@ -130,9 +132,26 @@ def read_byte_chunks(
             head = file.readline(1 << 20)
     except (OSError, EOFError) as error:
         raise DataFileError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    _refuse_other_forms(path, head)
     header = [cell.strip() for cell in head.decode("utf-8-sig", "replace").split(",")]
     places = column_places(path, header, required, optional)
     return places, _byte_chunks(path, len(header))
+
+
+def _refuse_other_forms(path: Path, head: bytes) -> None:
+    """DataFileError that names another encoding or separator, which are not read at memory speed."""
+    separators = {b";": "';'", b"\t": "tabs"}
+    found = next((name for mark, name in separators.items() if mark in head and b"," not in head), None)
+    if (encoding := encoding_of(head)) != "utf-8-sig":
+        found = encoding.upper()
+    elif found is not None:
+        found = f"separated by {found}"
+    if found is not None:
+        raise DataFileError(
+            f"{path} is {found}; such recordings are CSV in UTF-8, separated by commas.",
+            hint="Was it saved again by a spreadsheet? Download it again.",
+            path=str(path),
+        )
 
 
 def _byte_chunks(path: Path, cells: int) -> Iterator[ByteChunk]:

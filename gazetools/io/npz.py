@@ -19,7 +19,7 @@ INFLATION_CHECKED_BYTES = 256 << 20
 MAX_MEMBERS = 256
 _MAX_DIRECTORY_BYTES = 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ONE_STACK = "Maps of single frames belong into one array: numpy.savez(FILE, heatmap=numpy.stack(MAPS))."
 
 
 class Npz(Closing):
@@ -104,8 +104,14 @@ class Npz(Closing):
 
     def _check_members(self) -> dict[str, zipfile.ZipInfo]:
         infos = self._zip.infolist()
-        if not 1 <= len(infos) <= MAX_MEMBERS:
-            raise zipfile.BadZipFile(f"it has {len(infos)} members; 1 to {MAX_MEMBERS} are allowed")
+        if not infos:
+            raise zipfile.BadZipFile("it has no members")
+        if len(infos) > MAX_MEMBERS:
+            raise DataFileError(
+                f"{self.path} has {len(infos)} arrays; at most {MAX_MEMBERS} are read.",
+                hint=_ONE_STACK,
+                path=str(self.path),
+            )
         members: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             name, size, packed, method = info.filename, info.file_size, info.compress_size, info.compress_type

@@ -1,4 +1,4 @@
-"""CSV tables by column name: any order, extra columns, spaces and empty cells; errors name file and row."""
+"""CSV tables by column name: any order, separator, extra columns, empty cells; errors name file and row."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.io.delimited import comma_hint, form_of, not_a_table, table_lines
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.excerpt import excerpt, excerpt_of_names
 
 _MAX_BYTES = 512 << 20
 
@@ -42,7 +43,7 @@ class Table:
             try:
                 values[row] = float(cell) if cell else np.nan
             except ValueError:
-                raise self.error(row, name, f"{cell!r} is not a number") from None
+                raise self.error(row, name, f"{excerpt(cell)} is not a number{comma_hint(cell)}") from None
         return values
 
     def integers(self, name: str, *, empty: int | None = None) -> npt.NDArray[np.int64]:
@@ -60,9 +61,9 @@ class Table:
             try:
                 value = int(float(cell))
             except (ValueError, OverflowError):
-                raise self.error(row, name, f"{cell!r} is not a whole number") from None
+                raise self.error(row, name, f"{excerpt(cell)} is not a whole number") from None
         if abs(value) >= 2**63:
-            raise self.error(row, name, f"{cell!r} is too large")
+            raise self.error(row, name, f"{excerpt(cell)} is too large")
         return value
 
     def error(self, row: int, name: str, what: str) -> DataFileError:
@@ -77,43 +78,49 @@ class Table:
 def read_table(
     path: Path, *, required: Sequence[str], optional: Sequence[str] = (), rows: tuple[int, int] | None = None
 ) -> Table:
-    """The columns `required`, and those of `optional` that are there, of a CSV in UTF-8 (or gzipped, `.gz`).
+    """The columns `required`, and those of `optional` that are there, of a CSV (or gzipped, `.gz`).
 
+    UTF-8 or UTF-16; separated by commas, `;`, tabs or `|`, where decimal commas are read as points.
     `rows` = (first, end) takes only these data rows, counted from 0 below the header; fewer where the file ends.
     Raises DataFileError: missing, empty, too large, not CSV, a missing or duplicated column, a row of another width.
     """
     try:
-        with _open_text(path) as file:
-            reader = csv.reader(file)
-            header = [cell.strip() for cell in next(reader, [])]
-            places = column_places(path, header, required, optional)
-            cells: dict[str, list[str]] = {name: [] for name in places}
-            lines: list[int] = []
-            wanted = list(zip(cells.values(), places.values(), strict=True))
-            filled = (row for row in reader if len(row) > 1 or "".join(row).strip())
-            for row in itertools.islice(filled, *(rows or (0, None))):
-                if len(row) != len(header):
-                    raise DataFileError(
-                        f"{path}, line {reader.line_num}: {len(row)} cells, but the header has {len(header)}.",
-                        hint="The file seems to be cut off or edited; download it again.",
-                        path=str(path),
-                    )
-                for column, place in wanted:
-                    column.append(row[place].strip())
-                lines.append(reader.line_num)
-    except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
-        raise DataFileError(f"{path} is not a CSV file in UTF-8: {error}.", path=str(path)) from error
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataFileError(
+                f"{path} has {path.stat().st_size} bytes; at most {_MAX_BYTES} are read.", path=str(path)
+            )
+        table = table_lines(path, form_of(path))
+        header = [cell.strip() for cell in next(table, (0, []))[1]]
+        places = column_places(path, header, required, optional)
+        cells: dict[str, list[str]] = {name: [] for name in places}
+        lines: list[int] = []
+        wanted = list(zip(cells.values(), places.values(), strict=True))
+        filled = ((line, row) for line, row in table if len(row) > 1 or "".join(row).strip())
+        for line, row in itertools.islice(filled, *(rows or (0, None))):
+            if len(row) != len(header):
+                raise DataFileError(
+                    f"{path}, line {line}: {len(row)} cells, but the header has {len(header)}.",
+                    hint="The file seems to be cut off or edited; download it again.",
+                    path=str(path),
+                )
+            for column, place in wanted:
+                column.append(row[place].strip())
+            lines.append(line)
+    except (UnicodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
+        raise not_a_table(path, error) from error
     except OSError as error:
         raise DataFileError(f"Cannot read {path}: {error.strerror or error}.", path=str(path)) from error
     return Table(path=path, columns=cells, lines=lines)
 
 
-def _open_text(path: Path) -> IO[str]:
-    if path.stat().st_size > _MAX_BYTES:
-        raise DataFileError(f"{path} has {path.stat().st_size} bytes; at most {_MAX_BYTES} are read.", path=str(path))
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+def read_header(path: Path) -> list[str]:
+    """Stripped column names of a CSV; [] for an empty file. Raises DataFileError as `read_table`."""
+    try:
+        return [cell.strip() for cell in next(table_lines(path, form_of(path)), (0, []))[1]]
+    except (UnicodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
+        raise not_a_table(path, error) from error
+    except OSError as error:
+        raise DataFileError(f"Cannot read {path}: {error.strerror or error}.", path=str(path)) from error
 
 
 def column_places(path: Path, header: list[str], required: Sequence[str], optional: Sequence[str]) -> dict[str, int]:
@@ -124,7 +131,7 @@ def column_places(path: Path, header: list[str], required: Sequence[str], option
         near = {name: nearest_name(name, header) for name in missing}
         listed = ", ".join(name + (f" (nearest: {close})" if close else "") for name, close in near.items())
         raise DataFileError(
-            f"{path} lacks the column(s) {listed}; it has {', '.join(header[:30])}.",
+            f"{path} lacks the column(s) {listed}; it has {excerpt_of_names(header)}.",
             hint="Is this the file that it is taken for?",
             path=str(path),
         )

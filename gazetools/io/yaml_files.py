@@ -51,8 +51,13 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"Cannot read the config {path}: {error.strerror}.", hint="Check --config.") from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text: {error}.") from None
+        raise UsageError(f"{path} is not UTF-8 text: {error}.", hint="Is it a config? Save it as UTF-8.") from None
     value = parse_yaml(text, what=str(path))
     if not isinstance(value, dict):
-        raise UsageError(f"{path} must hold a mapping of keys to values, not {type(value).__name__}.")
+        kinds = {str: "text", list: "a list", type(None): "nothing"}
+        raise UsageError(
+            f"{path} must hold a mapping of keys to values, such as `fps: 5`, and holds "
+            f"{kinds.get(type(value), type(value).__name__)}.",
+            hint="Is it the config? Write one `key: value` per line.",
+        )
     return value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,11 +13,13 @@ from pydantic import ValidationError
 
 from gazetools.io.json_files import read_json
 from gazetools.layouts.base import Layout
+from gazetools.layouts.foreign import UNREAD_FORMATS
 from gazetools.layouts.npy import is_frame_folder
-from gazetools.layouts.registry import layout_at, layout_named
+from gazetools.layouts.registry import foreign_layout, layout_named
 from gazetools.schemas.base import explain_validation_error, parse_settings
 from gazetools.schemas.dataset import MANIFEST_NAME, MANIFEST_SCHEMA_VERSION, MAX_MANIFEST_BYTES, Manifest, PackedVideo
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.video_id import check_below, check_video_id
 
 _WHOLE_ARRAY_IN_FOLDER = "gaze.npy"  # as the public prototype writes it
@@ -31,19 +35,24 @@ class Location:
     """The manifest's entry; None for heatmaps made by other tools."""
 
 
-def locate(dataset: Path, video_id: str) -> Location | None:
+def locate(dataset: Path, video_id: str, choice: ArrayChoice | None = None) -> Location | None:
     """The heatmaps of `video_id` in `dataset`, None where there are none.
 
     With a manifest its entry decides; without one `<id>.npz`, `<id>.npy`, `<id>/gaze.npy` or the folder `<id>` with
-    numbered .npy files are taken, in this order. Raises DataFileError for a bad id, dataset or manifest.
+    numbered .npy files is taken, as `choice` says. Raises DataFileError for a bad id, dataset or manifest, and where
+    two of these exist; UsageError for a choice in a dataset with a manifest.
     """
+    choice = choice or ArrayChoice()
     if not dataset.is_dir():
         raise DataFileError(
             f"The heatmap dataset {dataset} is not a folder.", hint="Pass the folder that holds the heatmaps."
         )
-    find = _stated_location if (dataset / MANIFEST_NAME).exists() else _foreign_location
+    is_dataset = (dataset / MANIFEST_NAME).exists()
+    if is_dataset:
+        choice.refuse_for(f"The dataset {dataset}")
     try:
-        location = find(dataset, check_video_id(video_id))
+        known_id = check_video_id(video_id)
+        location = _stated_location(dataset, known_id) if is_dataset else _foreign_location(dataset, known_id, choice)
         if location is not None:
             check_below(location.path, dataset, video_id)
     except UsageError as error:
@@ -67,31 +76,83 @@ def _stated_location(dataset: Path, video_id: str) -> Location | None:
     return Location(layout=layout, path=dataset / entry.file, entry=entry)
 
 
-def _foreign_location(dataset: Path, video_id: str) -> Location | None:
-    """Heatmaps without a manifest: the first of the known places that exists."""
-    npz, npy, folder = (dataset / (video_id + suffix) for suffix in (".npz", ".npy", ""))
-    path = next((path for path in (npz, npy, folder / _WHOLE_ARRAY_IN_FOLDER) if path.is_file()), None)
-    if path is None and folder.is_dir() and is_frame_folder(folder):
-        path = folder
-    return None if path is None else Location(layout=layout_at(path), path=path, entry=None)
+def _foreign_location(dataset: Path, video_id: str, choice: ArrayChoice) -> Location | None:
+    """Heatmaps without a manifest: the only one of the known places that exists."""
+    folder = _as_written(dataset, video_id)
+    files = [_as_written(dataset, video_id + suffix) for suffix in (".npz", ".npy")]
+    files.append(folder / _WHOLE_ARRAY_IN_FOLDER)
+    paths = [path for path in files if path.is_file()]
+    if folder.is_dir() and is_frame_folder(folder):
+        paths.append(folder)
+    if not paths and video_id == _composed(dataset.resolve().name) and is_frame_folder(dataset):
+        paths.append(dataset)
+    if not paths:
+        unread = (_as_written(dataset, video_id + suffix) for suffix in UNREAD_FORMATS)
+        paths = [path for path in unread if path.is_file()]
+    if len(paths) > 1:
+        raise duplicate_heatmaps(video_id, paths)
+    return Location(layout=foreign_layout(paths[0], choice), path=paths[0], entry=None) if paths else None
+
+
+def _as_written(dataset: Path, name: str) -> Path:
+    """The path of `name` in NFC, or where there is none in NFD, in which macOS writes names."""
+    path, decomposed = dataset / name, dataset / unicodedata.normalize("NFD", name)
+    return decomposed if decomposed.exists() and not path.exists() else path
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def duplicate_heatmaps(video_id: str, paths: list[Path]) -> DataFileError:
+    """The error for several heatmaps of one video."""
+    return DataFileError(
+        f"{' and '.join(map(str, paths))} are both of {video_id!r}.", hint="Remove or rename one of them."
+    )
 
 
 def list_foreign(root: Path) -> dict[str, list[Path]]:
-    """Id -> paths of its heatmaps below `root`: .npz, folders of numbered .npy, other .npy; without hidden ones."""
+    """Id in NFC -> paths of its heatmaps below `root`: .npz, folders of numbered .npy, other .npy; no hidden ones.
+
+    Folders that are links out of `root` count as one video, so that they are refused by name, and so do files of
+    formats that are not read where there is nothing else.
+    """
     found: dict[str, list[Path]] = {}
     folders: set[Path] = set()
     for path in sorted(root.rglob("*.np[yz]")):
-        if any(part.startswith(".") for part in path.relative_to(root).parts) or path.parent in folders:
+        if any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
         place, named = path, path.with_suffix("")
-        if path.suffix == ".npy" and is_frame_folder(path.parent):
+        if path.name == _WHOLE_ARRAY_IN_FOLDER and path.parent != root:
+            named = path.parent
+        elif path.parent in folders:
+            continue
+        elif path.suffix == ".npy" and is_frame_folder(path.parent):
             folders.add(path.parent)
             place = named = path.parent
-        elif path.name == _WHOLE_ARRAY_IN_FOLDER and path.parent != root:
-            named = path.parent
         name = root.resolve().name if named == root else named.relative_to(root).as_posix()
-        found.setdefault(name, []).append(place)
+        found.setdefault(_composed(name), []).append(place)
+    for path in [] if found else list_unread(root):
+        found.setdefault(_composed(path.relative_to(root).with_suffix("").as_posix()), []).append(path)
+    for path in _folders_out(root):
+        found.setdefault(_composed(path.relative_to(root).as_posix()), []).append(path)
     return found
+
+
+def _folders_out(root: Path) -> list[Path]:
+    """Links below `root` to folders with .npz or .npy outside of it, which are not followed."""
+    inside, found = root.resolve(), []
+    for folder, names, _ in os.walk(root):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        links = [path for path in (Path(folder, name) for name in names) if path.is_symlink()]
+        found += [p for p in links if not p.resolve().is_relative_to(inside) and any(p.rglob("*.np[yz]"))]
+    return found
+
+
+def list_unread(root: Path) -> list[Path]:
+    """The files below `root` that may be heatmaps in a format that is not read, such as .pt; without hidden ones."""
+    files = (path for path in root.rglob("*") if path.suffix.lower() in UNREAD_FORMATS and path.is_file())
+    return sorted(path for path in files if not any(p.startswith(".") for p in path.relative_to(root).parts))
 
 
 def read_manifest(dataset: Path) -> Manifest:

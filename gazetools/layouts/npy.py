@@ -1,4 +1,4 @@
-"""The layout `npy`: a folder per video with one array per frame; whole arrays of other tools are read too."""
+"""The layout `npy`: a folder per video with one array per frame."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
 from gazetools.io.atomic import atomic_folder, sha256_of_file
 from gazetools.io.npz import Npz
 from gazetools.io.space import blocks
-from gazetools.layouts.base import Indices, Layout, MapStream, MemoryMaps, SideMembers, StoredMaps, Written, thw
+from gazetools.layouts.axes import FRAME_ORDERS, AxisOrder
+from gazetools.layouts.base import Indices, Layout, MapStream, SideMembers, StoredMaps, Written
+from gazetools.layouts.choosing import frame_order
 from gazetools.layouts.npz import npy_header, write_members
 from gazetools.schemas.dataset import INDEX_NPZ
 from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.foreign import ArrayChoice
 
 _NUMBERED_FRAME = re.compile(r"^(?:.*\D)?(\d{1,9})\.npy$")
 
@@ -56,11 +60,20 @@ class NpyFolder(Layout):
 
     def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
         """The header of the first frame, a map [H, W] or [1, H, W]."""
-        first = _first_of(path, numbered_frames(path))
-        return npy_layout(first), str(first)
+        first = _first_of(path, self.frames(path))
+        header = npy_layout(first)
+        return replace(header, shape=self.order_of(header.shape, str(first)).thw(header.shape)), str(first)
 
     def open(self, path: Path, members: SideMembers | None = None) -> StoredMaps:
-        return FolderMaps(path)
+        return FolderMaps(path, self.frames(path), self.order_of)
+
+    def frames(self, path: Path) -> dict[int, str]:
+        """Frame index -> file name. Raises DataFileError where two files have one number."""
+        return numbered_frames(path)
+
+    def order_of(self, shape: tuple[int, ...], where: str) -> AxisOrder:
+        """Order of the axes of a frame's file, which holds one map. Raises DataFileError."""
+        return frame_order(shape, ArrayChoice(axes="HW"), where)
 
     def sha256(self, path: Path) -> str:
         """The checksum of the listing of all files."""
@@ -80,43 +93,27 @@ class NpyFolder(Layout):
         return f"Or with numpy alone: `numpy.load({file + '/frame_000000.npy'!r})`; `index.npz` has the rest."
 
 
-class NpyArray(Layout):
-    """`<id>.npy` of another tool: the maps [T, H, W] of one video in one array, without members; it is only read."""
-
-    suffix = ".npy"
-
-    def write(self, path: Path, stream: MapStream) -> Written:
-        """Not supported, since an array has no place for members."""
-        raise NotImplementedError
-
-    def open_members(self, path: Path, *, required: bool) -> None:
-        """There are none."""
-
-    def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
-        return npy_layout(path), str(path)
-
-    def open(self, path: Path, members: SideMembers | None = None) -> StoredMaps:
-        """Maps in Fortran order are read whole."""
-        header, where = self.header(path)
-        return MemoryMaps(load_npy(path), where=where) if header.fortran_order else super().open(path)
-
-    def readme(self, file: str) -> str:
-        return f"Or with numpy alone: `numpy.load({file!r})`, `[T,H,W]`."
-
-
 class FolderMaps(StoredMaps):
-    """Maps of a folder of frames; the number in the name is the frame's index."""
+    """Maps of a folder of frames.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the folder.
+        names: frame index -> name of its file.
+        order_of: returns the order of the axes of a file by its shape and its name for messages.
+    """
+
+    def __init__(
+        self, folder: Path, names: dict[int, str], order_of: Callable[[tuple[int, ...], str], AxisOrder]
+    ) -> None:
         self.path = folder
-        self._names = numbered_frames(folder)
+        self._names = names
+        self._order_of = order_of
         first = _first_of(folder, self._names)
         header = npy_layout(first)
-        count, height, width = thw(header.shape, str(first))
-        if count != 1:
-            raise DataFileError(f"{first} holds {count} maps; a file in a folder of frames holds one.")
-        self.shape = (max(self._names) + 1, height, width)
+        order = order_of(header.shape, str(first))
+        self.shape = (max(self._names) + 1, *order.thw(header.shape)[1:])
         self.dtype = header.dtype
+        self._plain = order.in_order and not header.fortran_order
         self._header = header
         self._prefix = str(folder) + os.sep
         with first.open("rb") as file:
@@ -147,34 +144,35 @@ class FolderMaps(StoredMaps):
         except OSError as error:
             raise DataFileError(f"Cannot read {path}: {error.strerror}.", path=path) from error
         # the frames of one folder have equal headers, so that comparing bytes replaces parsing
-        if len(data) == size and data.startswith(self._start) and not self._header.fortran_order:
+        if len(data) == size and data.startswith(self._start) and self._plain:
             return np.frombuffer(data, self.dtype, offset=len(self._start)).reshape(self.shape[1:])
         other = npy_layout(Path(path))
-        if thw(other.shape, path) != (1, *self.shape[1:]) or other.dtype != self.dtype:
+        order = self._order_of(other.shape, path)
+        if order.thw(other.shape) != (1, *self.shape[1:]) or other.dtype != self.dtype:
             raise DataFileError(
                 f"{path} is {other.dtype} {list(other.shape)}, but the folder's first frame is {self.dtype} "
                 f"{list(self._header.shape)}.",
                 path=path,
             )
-        return load_npy(Path(path)).reshape(self.shape[1:])
+        return order.arranged(load_npy(Path(path)))[0]
 
 
 def is_frame_folder(folder: Path) -> bool:
-    """Whether the first numbered .npy in `folder` is one map ([H,W] or [1,H,W]), as one that can't be read counts."""
-    names = sorted(path.name for path in folder.iterdir() if _NUMBERED_FRAME.match(path.name))
-    if not names or names[0].startswith("."):
+    """Whether the first numbered .npy in `folder` is one map ([H,W], [1,H,W], [H,W,1]), as one that can't be read."""
+    names = sorted(p.name for p in folder.iterdir() if _NUMBERED_FRAME.match(p.name) and not p.name.startswith("."))
+    if not names:
         return False
     try:
         shape = npy_layout(folder / names[0]).shape
     except DataFileError:
         return True
-    return len(shape) == 2 or shape[0] == 1
+    return any(AxisOrder(letters).fits(shape) for letters in FRAME_ORDERS)
 
 
 def numbered_frames(folder: Path) -> dict[int, str]:
     """Frame number -> file name of the .npy files in `folder`. DataFileError where two have one number."""
     try:
-        names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise DataFileError(f"Cannot read {folder}: {error.strerror}.", path=str(folder)) from error
     frames: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""The layout `npz`: one stored archive per video; archives of other tools are read too."""
+"""The layout `npz`: one stored archive per video."""
 
 from __future__ import annotations
 
@@ -47,12 +47,11 @@ class NpzLayout(Layout):
         return Npz(path)
 
     def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
-        """Other tools' maps are the first member where none is named `heatmap`."""
+        """The member `heatmap`."""
         if members is None:
             with Npz(path) as archive:
                 return self.header(path, archive)
-        name = _maps_in(members)
-        return members.layout(name), f"{path}:{name}"
+        return members.layout(HEATMAP_MEMBER), f"{path}:{HEATMAP_MEMBER}"
 
     def open(self, path: Path, members: SideMembers | None = None) -> StoredMaps:
         """Compressed maps and those in Fortran order are read whole."""
@@ -60,15 +59,14 @@ class NpzLayout(Layout):
             with Npz(path) as archive:
                 return self.open(path, archive)
         header, where = self.header(path, members)
-        name = _maps_in(members)
-        if members.is_stored(name) and not header.fortran_order:
-            return FileMaps(path, header, members.element_offset(name))
-        return MemoryMaps(members.load(name), where=where)
+        if members.is_stored(HEATMAP_MEMBER) and not header.fortran_order:
+            return FileMaps(path, header, members.element_offset(HEATMAP_MEMBER))
+        return MemoryMaps(members.load(HEATMAP_MEMBER), where=where)
 
     def blocks(self, path: Path, rows: int, members: SideMembers | None = None) -> Iterator[AnyArray]:
         """Compares the CRC at the end."""
         with Npz(path) as archive:
-            yield from archive.iter_blocks(_maps_in(archive), rows)
+            yield from archive.iter_blocks(HEATMAP_MEMBER, rows)
 
     def readme(self, file: str) -> str:
         return f"Or with numpy alone: `numpy.load({file!r})['heatmap']`, `[T,H,W]`."
@@ -89,10 +87,6 @@ def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     header = {"descr": npy_format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     npy_format.write_array_header_1_0(stream, header)
     return stream.getvalue()
-
-
-def _maps_in(archive: SideMembers) -> str:
-    return HEATMAP_MEMBER if HEATMAP_MEMBER in archive.names else archive.names[0]
 
 
 def _open_member(archive: zipfile.ZipFile, name: str, size: int, *, aligned: bool) -> IO[bytes]:

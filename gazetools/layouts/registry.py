@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from gazetools.layouts.base import Layout
+from gazetools.layouts.foreign import (
+    UNREAD_FORMATS,
+    ForeignFrames,
+    ForeignLayout,
+    ForeignNpy,
+    ForeignNpz,
+    UnreadFormat,
+)
 from gazetools.layouts.hdf5 import Hdf5Layout
-from gazetools.layouts.npy import NpyArray, NpyFolder
+from gazetools.layouts.npy import NpyFolder
 from gazetools.layouts.npz import NpzLayout
 from gazetools.schemas.dataset import LAYOUT_NAMES
+from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.foreign import ArrayChoice
 
-ARRAY = NpyArray()
-"""Heatmaps of other tools in one .npy. It is no layout of a dataset."""
+
+def _unread(suffix: str, why: str) -> Callable[[ArrayChoice], ForeignLayout]:
+    return lambda choice: UnreadFormat(suffix, why)
+
+
 LAYOUTS: dict[str, Layout] = {"npz": NpzLayout(), "npy": NpyFolder(), "hdf5": Hdf5Layout()}
 """The layouts by name; `schemas.dataset.LAYOUT_NAMES` has the same names for settings."""
-FOREIGN_LAYOUTS = (LAYOUTS["npz"], LAYOUTS["npy"], ARRAY)
-"""Layouts of other tools' heatmaps, which no manifest describes."""
+FOREIGN: dict[str, Callable[[ArrayChoice], ForeignLayout]] = {
+    "": ForeignFrames,
+    ".npz": ForeignNpz,
+    ".npy": ForeignNpy,
+    **{suffix: _unread(suffix, why) for suffix, why in UNREAD_FORMATS.items()},
+}
+"""Suffix (empty for a folder of frames) -> the layout of other tools' heatmaps, which no manifest describes."""
 
 
 def register(name: str, layout: Layout) -> None:
     """Add a layout from outside the package for every command. Raises ValueError where name or suffix are taken."""
-    if layout.suffix in {other.suffix for other in (*LAYOUTS.values(), ARRAY)}:
+    if layout.suffix in {other.suffix for other in LAYOUTS.values()} | {".npy"}:
         raise ValueError(f"the suffix {layout.suffix!r} is taken by another layout")
     LAYOUT_NAMES.add(name)
     LAYOUTS[name] = layout
@@ -29,7 +48,15 @@ def register(name: str, layout: Layout) -> None:
 def layout_at(path: Path) -> Layout:
     """The layout of the existing file or folder `path`; `npz` where no layout has its suffix."""
     suffix = "" if path.is_dir() else path.suffix
-    return next((layout for layout in (*LAYOUTS.values(), ARRAY) if layout.suffix == suffix), LAYOUTS["npz"])
+    return next((layout for layout in LAYOUTS.values() if layout.suffix == suffix), LAYOUTS["npz"])
+
+
+def foreign_layout(path: Path, choice: ArrayChoice) -> ForeignLayout:
+    """The layout of another tool's file or folder `path`, read by `choice`. DataFileError for other suffixes."""
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    if suffix not in FOREIGN:
+        raise DataFileError(f"{path} is neither a store file nor in a manifest, nor an .npz or .npy of another tool.")
+    return FOREIGN[suffix](choice.chosen)
 
 
 def layout_named(video_id: str, file: str) -> Layout | None:

@@ -15,11 +15,14 @@ import numpy.typing as npt
 from gazetools.heatmaps.values import scale_of, to_float32, to_stored
 from gazetools.io.arrays import AnyArray
 from gazetools.layouts.base import Layout, MapStream, StoredMaps, load_side
-from gazetools.layouts.locate import list_foreign, read_manifest
-from gazetools.layouts.registry import LAYOUTS, layout_at
+from gazetools.layouts.foreign import ForeignLayout
+from gazetools.layouts.locate import duplicate_heatmaps, list_foreign, list_unread, read_manifest
+from gazetools.layouts.npy import NpyFolder
+from gazetools.layouts.registry import LAYOUTS, foreign_layout
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.one_video import Place, pack_videos
-from gazetools.progress import Progress
+from gazetools.packing.origin import moved_origin
+from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import parse_settings
 from gazetools.schemas.dataset import (
     CONVERTED_FROM,
@@ -34,7 +37,9 @@ from gazetools.schemas.dataset import (
     PackReport,
 )
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.schemas.video_id import path_of_id
+from gazetools.schemas.foreign import ArrayChoice
+from gazetools.schemas.store import STORE_SUFFIX
+from gazetools.schemas.video_id import check_below, path_of_id
 
 _BLOCK_BYTES = 8 << 20
 
@@ -47,35 +52,41 @@ def convert(
     dtype: PackDtype | None = None,
     overwrite: bool = False,
     workers: int | None = None,
+    choice: ArrayChoice | None = None,
     progress: Progress | None = None,
 ) -> PackReport:
     """Copy heatmaps into a dataset of another layout; the numbers stay as they are.
 
     Args:
         source: a dataset (its options, provenance and members are kept), or a folder of another tool's heatmaps:
-            `<id>.npz` under any key, `<id>.npy`, `<id>/gaze.npy` or folders of numbered .npy, values in 0..1.
+            `<id>.npz` under any key, `<id>.npy`, `<id>/gaze.npy` or folders of numbered .npy, values in 0..1. The
+            rule in `gazetools.layouts.choosing` decides which array is read.
         output: folder of the new dataset.
         layout: layout of the new dataset.
         dtype: type of the stored numbers; None: as in the source.
         overwrite: replace what is there already.
         workers: videos at the same time; None: one per core, at most 4.
+        choice: array, axes and first number of another tool's heatmaps, where the rule leaves them open.
         progress: receives videos done.
 
     Returns one item per video. Raises UsageError for folders or options that can't work, where nothing was done, and
     FaultError where the disk is full; finished videos are kept.
     """
     source, dataset = Path(source), Path(output)
-    options, videos = _plan(source, layout, dtype)
+    options, videos = _plan(source, layout, dtype, choice or ArrayChoice(), progress or NoProgress())
     if dataset.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"The dataset {dataset} would lie inside {source}.", hint="Choose a folder outside of it.")
     chosen = {video.video_id: video.pack for video in sorted(videos, key=lambda video: video.video_id)}
     return pack_videos(chosen, dataset, options, overwrite=overwrite, workers=workers, progress=progress)
 
 
-def _plan(source: Path, layout: LayoutName, dtype: PackDtype | None) -> tuple[PackOptions, list[_StoredVideo]]:
+def _plan(
+    source: Path, layout: LayoutName, dtype: PackDtype | None, choice: ArrayChoice, progress: Progress
+) -> tuple[PackOptions, list[_StoredVideo]]:
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder.", hint="Pass a dataset or a folder of heatmaps.")
     if (source / MANIFEST_NAME).exists():
+        choice.refuse_for(f"The dataset {source}")
         manifest = read_manifest(source)
         if dtype not in (None, manifest.options.dtype):
             raise UsageError(
@@ -92,11 +103,16 @@ def _plan(source: Path, layout: LayoutName, dtype: PackDtype | None) -> tuple[Pa
         videos = []
         for video_id, (path, *others) in list_foreign(source).items():
             if others:
-                both = " and ".join(map(str, (path, *others)))
-                raise UsageError(f"{both} are both of {video_id!r}.", hint="Remove one of them.")
-            videos.append(_StoredVideo(video_id, layout_at(path), path, source, None))
+                raise duplicate_heatmaps(video_id, [path, *others])
+            videos.append(_StoredVideo(video_id, foreign_layout(path, choice), path, source, None))
+        for path in list_unread(source):
+            if all(path != video.path for video in videos):
+                progress.say(f"not read: {path}: {path.suffix} files are not read; store the maps with numpy.savez")
         if not videos:
-            raise UsageError(f"{source} holds no .npz and no .npy.", hint="Pass a dataset or a folder of heatmaps.")
+            hint = "Pass a dataset or a folder of heatmaps."
+            if any(source.rglob(f"*{STORE_SUFFIX}")):
+                hint = f"It is a store, which is packed: gazetools pack {source} -o DATASET"
+            raise UsageError(f"{source} holds no .npz and no .npy.", hint=hint)
         options = parse_settings(PackOptions, {"layout": layout, "dtype": dtype or "float32"}, what="convert")
     return options, videos
 
@@ -116,6 +132,8 @@ class _StoredVideo:
         """Copy them into the dataset, a PackVideo."""
         if not self.path.exists():
             raise DataFileError(f"{self.path} does not exist.", hint="Run gazetools validate on the source.")
+        check_below(self.path, self.root, self.video_id)
+        reading = self.layout.reading(self.path) if isinstance(self.layout, ForeignLayout) else {}
         found = self.layout.sha256(self.path)
         if self.entry is not None and found != self.entry.sha256:
             raise DataFileError(
@@ -124,7 +142,7 @@ class _StoredVideo:
         place = Place(
             draft=draft, video_id=self.video_id, source_sha256=self.entry.source_sha256 if self.entry else found
         )
-        if (unchanged := place.unchanged()) is not None:
+        if (unchanged := place.unchanged(reading)) is not None:
             return unchanged
         with self.layout.open(self.path) as maps:
             if self.entry is None:
@@ -142,25 +160,28 @@ class _StoredVideo:
                 )
             )
         if self.entry is not None:
-            return place.add({**self.entry.model_dump(by_alias=True), **fields}, origin=self._origin(self.entry))
+            origin = self._origin(self.entry, draft.dataset)
+            return place.add({**self.entry.model_dump(by_alias=True), **fields}, origin=origin)
         fields |= {
             "normalisation": "none",
             "people": "unknown",
             "valid_frames": int(sides["valid"].sum()),
             "uses_future": False,
-            "provenance": {CONVERTED_FROM: str(self.path), "sha256": found},
+            "provenance": {CONVERTED_FROM: str(self.path), "sha256": found, **reading},
         }
-        return place.add(fields, origin=None)
+        gaps = int((~sides["valid"]).sum()) if isinstance(self.layout, NpyFolder) else 0
+        warnings = [f"{gaps} of {maps.shape[0]} frames have no file; their rows are not valid"] if gaps else []
+        return place.add(fields, origin=None, warnings=warnings)
 
-    def _origin(self, entry: PackedVideo) -> bytes | None:
-        """The origin file of a packed video, which is copied."""
+    def _origin(self, entry: PackedVideo, dataset: Path) -> bytes | None:
+        """The origin file of a packed video, copied; the video's relative path becomes that from `dataset`."""
         if entry.origin_sha256 is None:
             return None
         path = path_of_id(self.root, self.video_id, ORIGIN_SUFFIX)
         data = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(data).hexdigest() != entry.origin_sha256:
             raise DataFileError(f"The sha256 of {path} is not its manifest's.", hint="Pack it again.")
-        return data
+        return moved_origin(data, self.root, dataset)
 
     def _blocks(self, maps: StoredMaps, dtype: np.dtype[Any]) -> Iterator[npt.NDArray[np.generic]]:
         """The numbers of a dataset as they are; those of another tool in `dtype`, checked to be in 0..1."""
@@ -198,4 +219,6 @@ class _StoredVideo:
                 array = load_side(members, name, count, strict=needed, where=self.path)
                 if array is not None:
                     sides[name] = array
+        if present is not None:
+            sides["valid"] = sides["valid"] & present
         return sides

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.heatmaps.people import chosen_tracks, weight
+from gazetools.io.source_file import find_source, folder_of_id, not_there
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import InOut, PackOptions
 from gazetools.schemas.errors import DataFileError, VideoError
@@ -162,11 +163,12 @@ def _pts_of_decoded_frames(store: StoreReader, warnings: list[str]) -> Floats:
         return pts
     from gazetools.video import VideoReader
 
-    path = Path(video.path)
+    source = find_source(video, folder_of_id(store.path, store.video_id))
+    path = Path(video.path) if source is None else source.path
     try:
-        if not path.is_file():
-            reason = f"{path} is not there"
-        elif path.stat().st_size != video.size_bytes:
+        if source is None:
+            reason = not_there(video)
+        elif not source.is_same:
             reason = f"{path} has changed since it was extracted"
         else:
             with VideoReader(path, stream_index=video.stream_index) as reader:

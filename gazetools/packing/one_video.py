@@ -79,9 +79,13 @@ class Place:
     def _path(self) -> Path:
         return path_of_id(self.draft.dataset, self.video_id, self._layout.suffix)
 
-    def unchanged(self) -> PackedItem | None:
-        """The result of a video that is packed already, or None. UsageError where a foreign file has its name."""
-        if (entry := self.draft.unchanged(self.video_id, self.source_sha256)) is not None:
+    def unchanged(self, stated: Mapping[str, Any]) -> PackedItem | None:
+        """The result of a video that is packed already, or None. UsageError where a foreign file has its name.
+
+        The provenance of its entry must have all keys of `stated` with these values.
+        """
+        entry = self.draft.unchanged(self.video_id, self.source_sha256)
+        if entry is not None and all(entry.provenance.get(key) == value for key, value in stated.items()):
             return self._item("unchanged", entry)
         if self._path.exists() and not self.draft.may_replace:
             raise UsageError(

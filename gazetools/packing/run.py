@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.find_files import SearchNotes
 from gazetools.io.json_files import dumps
 from gazetools.layouts.base import MapStream
 from gazetools.packing.grid import plan_grid
@@ -19,9 +20,9 @@ from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.maps import PackedMaps
 from gazetools.packing.one_video import Place, pack_videos
 from gazetools.packing.origin import origin_of
-from gazetools.progress import Progress
+from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed, nearest_name
-from gazetools.schemas.dataset import PackedItem, PackOptions, PackReport, summarised
+from gazetools.schemas.dataset import MANIFEST_NAME, PackedItem, PackOptions, PackReport, summarised
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.store import StoreEntry, list_store, open_store
 from gazetools.store.listing import read_sidecar
@@ -63,7 +64,11 @@ def pack(
     if workers is not None and workers < 1:
         raise UsageError(f"workers = {workers} is no number of videos at a time.", hint="Give at least 1.")
     store, dataset = Path(store), Path(output)
-    chosen = {entry.video_id: partial(_pack_entry, entry) for entry in _chosen_entries(store, videos)}
+    notes = SearchNotes()
+    chosen = {entry.video_id: partial(_pack_entry, entry) for entry in _chosen_entries(store, videos, notes)}
+    progress = progress or NoProgress()
+    for fault in notes.faults():
+        progress.say(f"left out of {store}: {fault}")
     if dataset.resolve().is_relative_to(store.resolve()):
         raise UsageError(
             f"The dataset {dataset} would lie inside the store {store}.", hint="Choose a folder outside of it for -o."
@@ -79,7 +84,7 @@ def _pack_entry(entry: StoreEntry, draft: ManifestDraft, progress: Progress) -> 
         )
     stated_sha256 = read_sidecar(entry.sidecar).payload_sha256
     place = Place(draft=draft, video_id=entry.video_id, source_sha256=stated_sha256)
-    if (unchanged := place.unchanged()) is not None:
+    if (unchanged := place.unchanged({})) is not None:
         return unchanged
     with ThreadPoolExecutor(1) as hashing:
         # the source is hashed while it is packed; nothing is committed before both are done and agree
@@ -135,7 +140,7 @@ def _pack_store(payload: Path, check_source: Callable[[], None], place: Place, p
                 members=members,
             )
         )
-        origin = origin_of(store, grid)
+        origin = origin_of(store, grid, place.draft.dataset)
         fields |= {
             "target_size": video_size if options.resize_on_load else None,
             "normalisation": options.normalize,
@@ -148,10 +153,13 @@ def _pack_store(payload: Path, check_source: Callable[[], None], place: Place, p
     return place.add(fields, origin=dumps(origin.model_dump(mode="json")).encode("utf-8"), warnings=warnings)
 
 
-def _chosen_entries(store: Path, videos: Sequence[str] | None) -> list[StoreEntry]:
-    entries = list_store(store)
+def _chosen_entries(store: Path, videos: Sequence[str] | None, notes: SearchNotes) -> list[StoreEntry]:
+    entries = list_store(store, notes)
     if not entries:
         raise UsageError(f"{store} holds no store files (<video id>.h5).", hint="Pass the folder of extract -o.")
+    if (store / MANIFEST_NAME).is_file() and all(entry.problem is not None for entry in entries):
+        hint = "Pass the folder of extract -o; gazetools convert writes a dataset in another layout."
+        raise UsageError(f"{store} is a packed dataset ({MANIFEST_NAME}), not a store.", hint=hint)
     if videos is None:
         return entries
     known = {entry.video_id: entry for entry in entries}

@@ -9,14 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.io.atomic import write_bytes_atomic
+from gazetools.io.find_files import existing_path
 from gazetools.preview.encode import write_overlay_video
 from gazetools.preview.overlay import draw_overlay
 from gazetools.preview.rows import OverlaySource, open_overlays
 from gazetools.progress import NoProgress, Progress
 from gazetools.sampling import spread
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.video import Frame
 from gazetools.video import VideoReader
+from gazetools.video.probe import open_container
 
 _TILE_WIDTH = 640
 
@@ -28,6 +31,7 @@ def preview(
     *,
     video_id: str | None = None,
     frames: int = 6,
+    choice: ArrayChoice | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Draw heatmaps over their frames into `output` and return the number of frames drawn.
@@ -38,13 +42,17 @@ def preview(
         output: `.png`: a contact sheet of `frames` frames spread over those that have maps; `.mp4`, `.mkv`, `.mov`:
             every frame, with the video's own sound where it has any.
         video_id: id in `heatmaps`; the video's stem by default.
+        choice: array, axes and first number of another tool's heatmaps, where the rule leaves them open.
 
     Raises UsageError for another suffix, no maps for this video, or files that do not exist.
     """
-    video, output = Path(video), Path(output)
+    video, output = existing_path(Path(video)), Path(output)
+    open_container(video).close()
+    if output.exists() and output.samefile(video):
+        raise UsageError(f"The output {output} is the video itself.", hint="Choose another file for -o.")
     if output.suffix.lower() not in {".png", ".mp4", ".mkv", ".mov"}:
         raise UsageError(f"The output {output} must end in .png, .mp4, .mkv or .mov.", hint="Change -o.")
-    with open_overlays(Path(heatmaps), video_id or video.stem) as source, VideoReader(video) as reader:
+    with open_overlays(Path(heatmaps), video_id or video.stem, choice) as source, VideoReader(video) as reader:
         if output.suffix.lower() == ".png":
             return _contact_sheet(reader, source, output, frames)
         return write_overlay_video(reader, lambda frame: _draw(frame, source), output, progress or NoProgress())

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, FiniteFloat, GetJsonSchemaHandler, PositiveInt, field_validator, model_validator
 from pydantic_core import CoreSchema
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import StrictModel, matching
 from gazetools.schemas.training_model import Fusion, HeatmapPositions, Temporal
 
 TrainedPart = Literal["probe", "heatmap", "predictor", "all_but_encoder"]
@@ -24,13 +24,22 @@ _SHORTHANDS: dict[str, dict[str, Any]] = {
 }
 
 
+_PLAIN = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
+FolderName = Annotated[
+    str,
+    matching(_PLAIN, "must be letters, digits, _ . + and -, not beginning with . + or -"),
+    Field(json_schema_extra={"pattern": f"^{_PLAIN}$"}),
+]
+"""A word that is used as a file name."""
+
+
 class ArmSettings(StrictModel):
     """One variant; keys that are None take the value in the rest of the config.
 
     A name alone stands for itself: none, estimated, zeros, shuffled, time_shifted, centre, ground_truth, head_box.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")
+    name: FolderName
     source: str = DEFAULT_SOURCE
     """Name of the heatmap source that it sees."""
     control: Control | None = None

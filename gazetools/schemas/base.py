@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
@@ -19,6 +19,12 @@ class StrictModel(BaseModel):
     """A pydantic model that is frozen, refuses unknown keys and keeps defaults checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, ser_json_inf_nan="strings")
+
+
+class OptionsModel(StrictModel):
+    """The base of the options of a command: their numbers are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class Choices:
@@ -89,31 +95,118 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
     return next(filter(None, map(_inner_model, getattr(annotation, "__args__", ()))), None)
 
 
-def explain_validation_error(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line per problem: dotted key, value, rule and, for unknown keys, the nearest known one."""
-    lines = []
+def conflict(text: str) -> PydanticCustomError:
+    """The error of a validator for settings that do not go together: `"{fps} and {stride} exclude each other"`.
+
+    `text` has the fields in braces; the message names them as the user wrote them, as flags or as keys.
+    """
+    names = {name: name for name in _FIELD.findall(text)}
+    return PydanticCustomError("conflict", text, {**names, "template": text})
+
+
+def explain_validation_error(
+    error: ValidationError, model: type[BaseModel], *, spelled: Callable[[str], str] = str
+) -> list[str]:
+    """One line per problem: dotted key, value, rule and, for unknown keys, the nearest known one.
+
+    `spelled` turns the dotted key of a setting into what the user wrote, such as a flag; it is used for conflicts.
+    """
+    lines: dict[str, list[str]] = {}
     for problem in error.errors():
-        location = problem["loc"]
-        key = ".".join(str(part) for part in location) or "(top level)"
+        place = problem["loc"] if problem["type"] in _ABOUT_KEYS else _without_union_parts(problem["loc"])
+        key, rule = ".".join(map(str, place)), _rule(problem, place, spelled)
         if problem["type"] == "extra_forbidden":
-            near = nearest_name(str(location[-1]), _known_keys_at(model, location[:-1]))
-            lines.append(f"unknown key '{key}'" + (f"; did you mean '{near}'?" if near else ""))
+            near = nearest_name(str(place[-1]), _known_keys_at(model, place[:-1]))
+            lines[f"unknown key '{key}'" + (f"; did you mean '{near}'?" if near else "")] = []
         elif problem["type"] == "missing":
-            lines.append(f"missing key '{key}'")
+            lines[f"missing key '{key}'"] = []
+        elif problem["type"] == "conflict" or not place:
+            lines[rule] = []
         else:
-            value = repr(problem.get("input"))
-            lines.append(f"'{key}' = {value[:120]}: {problem['msg']}")
-    return lines
+            lines.setdefault(f"'{key}' = {repr(problem.get('input'))[:120]}: ", []).append(rule)
+    return [start + _either(rules) for start, rules in lines.items()]
 
 
-def parse_settings(model: type[ModelT], values: Mapping[str, Any], *, what: str) -> ModelT:
-    """Validate `values` as `model`; all problems at once in one UsageError that says `what` was read."""
+_ABOUT_KEYS = {"extra_forbidden", "missing"}
+_FIELD = re.compile(r"\{(\w+)\}")
+_UNION_PART = re.compile(
+    r"(int|float|str|bool|path|none)|(literal|list|tuple|dict|nullable|constrained|function|is-instance|lax-or|json-or)"
+    r"[\[-].*"
+)
+"""Names that pydantic gives to the members of a union, which are no keys."""
+_SHOULD_BE = "Input should be "
+_RULES = {
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+}
+"""pydantic's type of a problem -> what the value should be, in words."""
+
+
+def _without_union_parts(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    rest = (part for part in location[1:] if isinstance(part, int) or not _UNION_PART.fullmatch(part))
+    return (*location[:1], *rest)
+
+
+def _rule(problem: Mapping[str, Any], place: tuple[int | str, ...], spelled: Callable[[str], str]) -> str:
+    """The rule that a value breaks, without pydantic's own words for kinds of errors."""
+    if problem["type"] == "conflict":
+        names = {key for key in problem["ctx"] if key != "template"}
+        named = {name: spelled(".".join(map(str, (*place, name)))) for name in names}
+        return _FIELD.sub(lambda found: named[found[1]], problem["ctx"]["template"])
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    words = _RULES.get(problem["type"])
+    return _SHOULD_BE + words if words else str(problem["msg"])
+
+
+def _either(rules: list[str]) -> str:
+    """One rule; those of the members of a union with `or` between them."""
+    first, *more = dict.fromkeys(rules) or [""]
+    return " or ".join([first, *(rule.removeprefix(_SHOULD_BE) for rule in more)])
+
+
+def parse_settings(
+    model: type[ModelT],
+    values: Mapping[str, Any],
+    *,
+    what: str,
+    spelled: Callable[[str], str] = str,
+    hint: str = "Correct the named keys and run again.",
+) -> ModelT:
+    """Validate `values` as `model`; all problems at once in one UsageError that says `what` was read.
+
+    `spelled` as for `explain_validation_error`; `hint` is the next step, in which `{names}` are the settings at fault.
+    """
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        lines = explain_validation_error(error, model)
-        message = f"{what}: {'; '.join(lines)}."
-        raise UsageError(message, hint="Correct the named keys and run again.", problems=lines) from None
+        lines = explain_validation_error(error, model, spelled=spelled)
+        text = "; ".join(line.rstrip(".") for line in lines)
+        next_step = hint.replace("{names}", ", ".join(_at_fault(error, spelled)) or "this")
+        raise UsageError(f"{what}: {text}{'' if text.endswith('?') else '.'}", hint=next_step, problems=lines) from None
+
+
+def _at_fault(error: ValidationError, spelled: Callable[[str], str]) -> list[str]:
+    """The settings at fault as the user wrote them, each once."""
+    names: dict[str, None] = {}
+    for problem in error.errors():
+        place = _without_union_parts(problem["loc"])
+        more = _FIELD.findall(problem["ctx"]["template"]) if problem["type"] == "conflict" else []
+        keys = [(*place, name) for name in more] or [place] * bool(place)
+        names |= dict.fromkeys(spelled(".".join(map(str, key))) for key in keys)
+    return list(names)
 
 
 def given_or_parsed(options: ModelT | None, model: type[ModelT], settings: Mapping[str, Any], *, what: str) -> ModelT:

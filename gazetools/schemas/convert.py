@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import OptionsModel
 from gazetools.schemas.dataset import LayoutName, PackDtype
 
 
-class ConvertOptions(StrictModel):
+class ConvertOptions(OptionsModel):
     """What a dataset is rewritten as; its numbers stay."""
 
     layout: LayoutName = "npz"

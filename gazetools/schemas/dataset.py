@@ -7,9 +7,9 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, model_validator
 
-from gazetools.schemas.base import Choices, StrictModel, matching
+from gazetools.schemas.base import Choices, OptionsModel, StrictModel, conflict, matching
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.store import FINGERPRINT_SIZE
 
@@ -54,12 +54,13 @@ PackDtype = Literal["float16", "float32", "uint8"]
 _Maps, _Rows = Flag(panel="Maps"), Flag(panel="Rows")
 
 
+_SIZE = matching(r"[1-9]\d{0,3}x[1-9]\d{0,3}|video", "must be HEIGHTxWIDTH such as 64x64, or video")
 _PEOPLE = matching(r"max|mean|wearer|-?\d{1,9}", "must be 'max', 'mean', 'wearer' or a track id such as 3")
 PeopleRule = Annotated[str, _PEOPLE]
 """The people whose maps make a frame's one map: `max` or `mean` of all, the `wearer`, or a track id."""
 
 
-class PackOptions(StrictModel):
+class PackOptions(OptionsModel):
     """How raw heatmaps become a dataset."""
 
     layout: LayoutName = "npz"
@@ -84,7 +85,7 @@ class PackOptions(StrictModel):
     """Rows without a map: `zero` (and valid False), `hold` (the last one) or `interpolate` (uses later frames)."""
     inout: Annotated[InOut, _Maps] = "keep"
     """`keep`, `gate` (zero below 0.5) or `weight` by inout."""
-    size: Annotated[str | None, _Maps] = Field(default=None, pattern=r"^([1-9]\d{0,3}x[1-9]\d{0,3}|video)$")
+    size: Annotated[Annotated[str, _SIZE] | None, _Maps] = None
     """HxW or `video`, really resized (default: the model's size).
 
     1080p float16 takes 4 MB a frame."""
@@ -93,22 +94,16 @@ class PackOptions(StrictModel):
     dtype: Annotated[PackDtype, _Maps] = "float16"
     """`float16`, `float32` or `uint8` (at most 1/510 off)."""
 
-    @field_validator("resize_on_load")
-    @classmethod
-    def _has_a_video_size(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and info.data.get("size") != "video":
-            raise ValueError("means something with size 'video' only; HxW is always resized")
-        return value
-
-    @field_validator("dtype")
-    @classmethod
-    def _holds_the_values(cls, value: PackDtype, info: ValidationInfo) -> PackDtype:
-        if value == "uint8" and info.data.get("normalize") in SUM_TO_ONE:
-            raise ValueError(
-                "its steps of 1/255 would round maps that sum to 1 to nothing; use float32 or float16, or normalize "
-                "max, minmax or none"
+    @model_validator(mode="after")
+    def _consistent(self) -> PackOptions:
+        if self.resize_on_load and self.size != "video":
+            raise conflict("{resize_on_load} needs {size} video; HxW is always resized")
+        if self.dtype == "uint8" and self.normalize in SUM_TO_ONE:
+            raise conflict(
+                f"{{dtype}} uint8 and {{normalize}} {self.normalize} exclude each other: steps of 1/255 would round "
+                "maps that sum to 1 to nothing; use float32 or float16, or normalize max, minmax or none"
             )
-        return value
+        return self
 
     def key(self) -> str:
         """sha256 of all options and PACK_RULES_VERSION; equal keys and equal sources give equal bytes."""

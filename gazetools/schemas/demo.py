@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import OptionsModel
 
 
-class DemoOptions(StrictModel):
+class DemoOptions(OptionsModel):
     """Which plan the demo follows, and what replaces its numbers; None: the plan's."""
 
     full: bool = False

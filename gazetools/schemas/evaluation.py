@@ -8,12 +8,13 @@ from pydantic import Field
 
 from gazetools.schemas.base import StrictModel
 from gazetools.schemas.flags import Flag
+from gazetools.schemas.foreign import ArrayChoice
 
 _Pictures = Flag(panel="Pictures and model (GazeFollow, VideoAttentionTarget)")
 
 
-class EvaluateOptions(StrictModel):
-    """How heatmaps are scored."""
+class EvaluateOptions(ArrayChoice):
+    """How heatmaps are scored, and how an .npz of them is read."""
 
     depth: Literal["measured", "any"] = "measured"
     """Ground truth that counts: `measured` depth (eye tracking or scene points), or `any` point target."""

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gazetools.schemas.base import Choices, StrictModel, matching
+from gazetools.schemas.base import Choices, StrictModel, conflict, matching
 from gazetools.schemas.flags import Flag
-from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, DetectOptions
+from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, BoxFileOptions, DetectOptions, FirstRow
+from gazetools.schemas.video import HdrRule
 
 ENGINE_NAMES = Choices("local", "slurm", "ray")
 """Words of `ExtractOptions.engine`; their objects are in `gazetools.engines.registry`."""
@@ -25,7 +26,7 @@ _PEOPLE = matching(r"all|largest|wearer|-?\d+(,-?\d+)*", "must be all, largest, 
 _DEVICES = matching(r"[^,]*|(cpu|cuda(:\d+)?)(,(cpu|cuda(:\d+)?))*", "several devices are written like cuda:0,cuda:1")
 
 
-class ExtractOptions(StrictModel):
+class ExtractOptions(BoxFileOptions):
     """How videos become raw heatmaps."""
 
     heads: Annotated[str, _HEADS, _Video] = "whole"
@@ -42,8 +43,10 @@ class ExtractOptions(StrictModel):
     """Ego-Exo4D root: camera names or patterns such as cam01,cam02."""
     views: Annotated[Literal["exo", "ego", "exo,ego"], _Video] = "exo"
     """Ego-Exo4D root: `exo`, `ego` or `exo,ego`."""
-    heads_first_frame: Annotated[int | None, _Video] = Field(default=None, ge=0)
-    """Frame of the first row of a headerless box file (`IMAGE_NAME,left,top,right,bottom`)."""
+    first_row: Annotated[FirstRow, _Video] = "start"
+    """calib: `start` or `start+1`, the row of timesync.csv that is frame 0, counted from timesync_start_idx.
+
+    Published sources differ by this one frame (docs/egoexo4d.md); `validate` measures which one a take supports."""
     small_heads: Annotated[SmallHeads, _Video] = "grow"
     """Heads below one cell of the model's grid: `grow`, `crop` or `none`.
 
@@ -86,8 +89,11 @@ class ExtractOptions(StrictModel):
     """`auto`, `cpu`, `cuda` or `cuda:N`; several like cuda:0,cuda:1 give one worker process each."""
     batch_size: Annotated[int | Literal["auto"], _Run] = "auto"
     """`auto` or a number of frames."""
+    hdr: Annotated[HdrRule, _Video] = "tonemap"
+    """HDR video (PQ, HLG): `tonemap` to SDR (method bt2390, as `gazetools.video.hdr` describes it), `refuse` it, or
+    `raw`: its values as they are stored, which look washed out."""
     allow_damaged: Annotated[bool, _Run] = False
-    """Take what decodes of a broken file, instead of failing it."""
+    """Take all that decodes of a broken file, also behind a hole, instead of failing it; what is lost is recorded."""
     overwrite: Annotated[bool, _Run] = False
     """Replace results made with other options."""
     check_space: Annotated[bool, _Run] = True
@@ -123,12 +129,17 @@ class ExtractOptions(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> ExtractOptions:
         if self.fps is not None and self.stride is not None:
-            raise ValueError("fps and stride exclude each other; give one")
+            raise conflict(
+                f"{{fps}} ({self.fps:g}) and {{stride}} ({self.stride}) exclude each other; give one of them"
+            )
         if self.start is not None and self.end is not None and self.start >= self.end:
-            raise ValueError(f"start ({self.start}) must be before end ({self.end})")
+            raise conflict(f"{{start}} ({self.start:g}) must be before {{end}} ({self.end:g})")
+        if not self.heads.startswith("file:") and (given := self.shaping_of_boxes().keys() - {"heads_first_frame"}):
+            named = ", ".join(f"{{{name}}}" for name in sorted(given))
+            raise conflict(f"{named} say how a box file is read; {{heads}} {self.heads} reads none")
         if self.detect_every > 1 and self.fill_gaps < self.detect_every - 1:
-            raise ValueError(
-                f"detect_every {self.detect_every} leaves frames without boxes; set fill_gaps to at least "
+            raise conflict(
+                f"{{detect_every}} {self.detect_every} leaves frames without boxes; set {{fill_gaps}} to at least "
                 f"{self.detect_every - 1}"
             )
         return self
@@ -160,9 +171,11 @@ class ExtractOptions(StrictModel):
 
     def shaping(self) -> dict[str, Any]:
         """The options that shape the numbers or the choice of frames, for provenance and the options key."""
-        names = ["people", "fps", "stride", "start", "end", "small_heads", "heads_first_frame", "allow_damaged"]
-        names += ["fill_gaps", "preprocess"]
-        return {name: getattr(self, name) for name in names}
+        names = ["people", "fps", "stride", "start", "end", "small_heads", "allow_damaged", "fill_gaps", "preprocess"]
+        names += ["first_row"] if self.heads == "calib" else []
+        # a default that came later: without its name, keys and stores of before stay equal
+        names += ["hdr"] if self.hdr != "tonemap" else []
+        return {**{name: getattr(self, name) for name in names}, **self.shaping_of_boxes()}
 
 
 class ItemResult(StrictModel):
@@ -170,9 +183,10 @@ class ItemResult(StrictModel):
 
     video_id: str
     path: str
-    status: Literal["done", "complete", "part", "failed"]
+    status: Literal["done", "complete", "part", "failed", "not_reached"]
     """done: extracted now. complete: was already there with the same options. part: this shard's share of a long video
-    is finished; the shard that finishes last joins it. failed: see `reason`."""
+    is finished; the shard that finishes last joins it. failed: see `reason`. not_reached: the run has not come to it;
+    the same command goes on with it."""
     reason: str | None = None
     frames: int = 0
     rows: int = 0
@@ -182,9 +196,13 @@ class ItemResult(StrictModel):
     clipped_boxes: int = 0
     head_counts: dict[str, float] = Field(default_factory=dict)
     """Counts by the source of the head boxes, such as frames without a box by reason (`--heads calib`)."""
+    head_notes: list[str] = Field(default_factory=list)
+    """How the box file was read where it is not in our own format, and doubts about it."""
     resumed_frames: int = 0
     """Frames taken over from pieces of an earlier, interrupted run."""
     seconds: float = 0.0
+    notes: list[str] = Field(default_factory=list)
+    """What is worth telling about a video that was done: HDR, gaps in its clock, frames that can't be decoded."""
 
 
 class StageTimes(StrictModel):
@@ -229,6 +247,16 @@ class StageTimes(StrictModel):
         return max(waits, key=lambda stage: waits[stage])
 
 
+class LeftOutFiles(StrictModel):
+    """Files and folders in the inputs that were not taken for videos, for one reason."""
+
+    reason: str
+    """suffix, hidden, broken-link, loop, again (other links have led to the folder), unreadable or special."""
+    count: int
+    first: list[str]
+    """The first of them."""
+
+
 class ExtractReport(StrictModel):
     """`STORE/extract_report.json`: every input, also the failed ones."""
 
@@ -240,13 +268,20 @@ class ExtractReport(StrictModel):
     """`I/N` in the report of one shard; None in that of a whole run and in the merged one."""
     profile: StageTimes | None = None
     items: list[ItemResult]
+    left_out: list[LeftOutFiles] = Field(default_factory=list)
+    """What the search for videos did not take."""
 
     @property
     def failed(self) -> list[ItemResult]:
-        """The inputs without a result."""
+        """The inputs that could not be done."""
         return [item for item in self.items if item.status == "failed"]
 
     @property
+    def not_reached(self) -> list[ItemResult]:
+        """The inputs that a run has not come to."""
+        return [item for item in self.items if item.status == "not_reached"]
+
+    @property
     def exit_code(self) -> int:
-        """1 with any failed input, else 0."""
-        return int(bool(self.failed))
+        """1 with any failed input, or one that was not reached, else 0."""
+        return int(bool(self.failed or self.not_reached))

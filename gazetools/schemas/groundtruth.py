@@ -6,14 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import OptionsModel, StrictModel, conflict
 from gazetools.schemas.flags import Flag
+from gazetools.schemas.heads import FirstRow
 
 UnknownDepth = Literal["epipolar", "fixed", "points", "skip"]
 _Which, _Gaze = Flag(panel="Which videos and frames"), Flag(panel="Gaze")
 
 
-class GroundTruthOptions(StrictModel):
+class GroundTruthOptions(OptionsModel):
     """How eye tracking becomes heatmaps."""
 
     view: Literal["exo", "ego"] = "exo"
@@ -24,6 +25,10 @@ class GroundTruthOptions(StrictModel):
     """Camera names or patterns such as cam01,cam02 (default: all of the view)."""
     gaze: Annotated[Literal["auto", "personalized", "general"], _Gaze] = "auto"
     """`auto`, `personalized` or `general`: which eye-gaze file; `auto` prefers the personalized one."""
+    first_row: Annotated[FirstRow, _Gaze] = "start"
+    """Ego-Exo4D: `start` or `start+1`, the row of timesync.csv that is frame 0, counted from timesync_start_idx.
+
+    Published sources differ by this one frame (docs/egoexo4d.md); `validate` measures which one a take supports."""
     unknown_depth: Annotated[UnknownDepth, _Gaze] = "epipolar"
     """Gaze without a credible depth: `epipolar`, `fixed`, `points` or `skip`.
 
@@ -47,7 +52,9 @@ class GroundTruthOptions(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> GroundTruthOptions:
         if self.fps is not None and self.stride is not None:
-            raise ValueError("fps and stride exclude each other; give one")
+            raise conflict(
+                f"{{fps}} ({self.fps:g}) and {{stride}} ({self.stride}) exclude each other; give one of them"
+            )
         return self
 
     def shaping(self) -> dict[str, Any]:

@@ -1,12 +1,13 @@
-"""Options of head detection and the record of the boxes it found."""
+"""Options of box files and of head detection, and the record of the boxes that it found."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.base import Choices, OptionsModel, StrictModel, conflict
+from gazetools.schemas.flags import Flag
 
 DETECTORS = {
     "rtdetr": "PekingU/rtdetr_r50vd",
@@ -15,12 +16,53 @@ DETECTORS = {
 }
 """Short name after `detect:` -> name on the Hugging Face hub, for `yunet` the file of OpenCV's model zoo."""
 
+FirstRow = Literal["start", "start+1"]
+"""Which row of an Ego-Exo4D capture's timesync.csv is frame 0 of a take: timesync_start_idx, or the row after it."""
 DEFAULT_DETECTOR = "rtdetr"
 DEFAULT_POSE = "usyd-community/vitpose-base-simple"
 YUNET_URL = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/" + DETECTORS["yunet"]
 
 
-class DetectOptions(StrictModel):
+HEADS_FORMATS = Choices(
+    *("auto", "csv", "csv-xyxy", "csv-xywh", "csv-cxcywh", "mot", "mot-gt", "atd", "atd-names"),
+    *("coco", "cvat", "labelstudio", "yolo"),
+)
+"""Words of `BoxFileOptions.heads_format`; their objects are `gazetools.heads.files.BOX_FORMATS`."""
+_Boxes = Flag(panel="Box files (--heads file:PATH)")
+
+
+class BoxFileOptions(OptionsModel):
+    """How box files are read, where neither their header nor their numbers tell."""
+
+    heads_format: Annotated[str, HEADS_FORMATS, _Boxes] = "auto"
+    """`auto` recognises it; else csv, csv-xyxy, csv-xywh, csv-cxcywh, mot, mot-gt, atd or atd-names.
+
+    `csv` is our own header; `csv-xyxy`, `csv-xywh` and `csv-cxcywh` are other tables of corners, corner and size,
+    centre and size; `mot` MOTChallenge, `mot-gt` its ground truth; `atd` attention-target-detection's rows in frame
+    order, `atd-names` with frames from the numbers in the pictures' names. coco, cvat, labelstudio and yolo are
+    recognised, and the error says what to export instead."""
+    heads_count_from: Annotated[int | None, _Boxes] = Field(default=None, ge=0, le=1)
+    """Number that the file gives the video's first frame, 0 or 1 (default: as its format says)."""
+    heads_units: Annotated[Literal["auto", "pixels", "percent", "fraction"], _Boxes] = "auto"
+    """`auto`, `pixels`, `percent` of the picture's sides, or `fraction` (0..1)."""
+    heads_first_frame: Annotated[int | None, _Boxes] = Field(default=None, ge=0)
+    """Frame of the first row of a headerless box file (`IMAGE_NAME,left,top,right,bottom`)."""
+
+    def box_files(self) -> BoxFileOptions:
+        """These four options alone."""
+        return BoxFileOptions(**{name: getattr(self, name) for name in BoxFileOptions.model_fields})
+
+    def shaping_of_boxes(self) -> dict[str, Any]:
+        """Those of the four that are not the default, and `heads_first_frame`, for provenance and keys.
+
+        Stores of earlier releases have no more, so that their keys stay the same.
+        """
+        new = {name: getattr(self, name) for name in ("heads_format", "heads_count_from", "heads_units")}
+        given = {name: value for name, value in new.items() if value not in (None, "auto")}
+        return {"heads_first_frame": self.heads_first_frame, **given}
+
+
+class DetectOptions(OptionsModel):
     """How people and their heads are found and followed."""
 
     detector: str = DEFAULT_DETECTOR
@@ -45,7 +87,7 @@ class DetectOptions(StrictModel):
     @model_validator(mode="after")
     def _consistent(self) -> DetectOptions:
         if self.low_score > self.score:
-            raise ValueError(f"low_score ({self.low_score}) must not exceed score ({self.score})")
+            raise conflict(f"{{low_score}} ({self.low_score:g}) must not exceed {{score}} ({self.score:g})")
         return self
 
     def shaping(self) -> dict[str, Any]:

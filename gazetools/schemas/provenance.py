@@ -17,6 +17,11 @@ class SourceVideo(StrictModel):
     """The video that the frames were decoded from."""
 
     path: str
+    """Absolute; relative to the working folder of `extract` in files of versions up to 0.2.0."""
+    relative_path: str | None = None
+    """The same file seen from the folder of this store or dataset, with `/`; None: not recorded.
+
+    Folders that are moved together keep working: `gazetools.io.source_file` tries both."""
     size_bytes: int = Field(ge=0)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     stream_index: int = Field(ge=0)
@@ -29,6 +34,17 @@ class SourceVideo(StrictModel):
     colour_matrix: str
     colour_matrix_source: Literal["tagged", "assumed"]
     colour_range: Literal["limited", "full"]
+    colour_transfer: str | None = None
+    """FFmpeg's name of the transfer function; None in files of versions that did not record it (up to 0.2)."""
+    colour_primaries: str | None = None
+    """FFmpeg's name of the primaries; None as above."""
+    tone_mapping: str | None = None
+    """Method that made SDR of HDR, or `none`; None as above: those versions had none."""
+    remarks: list[str] = Field(default_factory=list)
+    """What is unusual about the file, such as damage that was allowed and gaps in its clock."""
+    lost_frames: list[tuple[int, int]] = Field(default_factory=list)
+    """Half-open ranges of wanted frames that can't be decoded; at most 200, `lost_frame_count` counts all."""
+    lost_frame_count: int = Field(default=0, ge=0)
     rate: str = Field(pattern=r"^\d+/\d+$")
     """Frames per second as a fraction, such as `30000/1001`."""
     declared_frame_count: int | None
@@ -69,8 +85,14 @@ class HeadSource(StrictModel):
     prompts: dict[str, int]
     """Prompt kind (given, grown, cropped, none) -> rows."""
     counts: dict[str, float] = Field(default_factory=dict)
+    format: str | None = None
+    """Format that the box file was read in, as `--heads-format` names it; None: no file, or not recorded."""
+    reading: str = ""
+    """How its columns, frame numbers and units were read; empty for our own format."""
     detector: dict[str, Any] | None = None
     """Options and weights of the detector that made the boxes, None where no detector of ours did."""
+    notes: list[str] = Field(default_factory=list)
+    """Choices that were made, such as between several glasses of an Ego-Exo4D capture."""
 
 
 class Provenance(StrictModel):

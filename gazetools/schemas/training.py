@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from gazetools.schemas.arms import ArmSettings, EvaluationSettings
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.arms import ArmSettings, EvaluationSettings, FolderName
+from gazetools.schemas.base import StrictModel, matching
 from gazetools.schemas.training_clips import Compat, DataSettings, InOutUse, MissingPolicy
 from gazetools.schemas.training_data import Range
 from gazetools.schemas.training_model import RANDOM_WEIGHTS, EncoderSettings, ModelSettings
@@ -54,12 +56,15 @@ class ExperimentSettings(StrictModel):
     tensorboard: bool = False
 
 
+_DEVICE = matching(r"auto|cpu|cuda(:\d+)?", "must be auto, cpu, cuda or cuda:N; several GPUs are a matter of --gpus")
+
+
 class TrainingConfig(StudyKeys):
     """A training config, as a whole file."""
 
     folder: str
     """Run folder; with `tag` the sub-folder of that name."""
-    tag: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")
+    tag: FolderName | None = None
     eval_name: str = "action_anticipation_frozen"
     resume_checkpoint: bool = True
     """Continue where the run folder has checkpoints, so that the same command resumes; false refuses such a folder."""
@@ -71,7 +76,7 @@ class TrainingConfig(StudyKeys):
     tasks_per_node: PositiveInt = 1
     cpus_per_task: PositiveInt = 1
     mem_per_gpu: str | int | None = None
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: Annotated[str, _DEVICE, Field(json_schema_extra={"pattern": r"^(auto|cpu|cuda(:\d+)?)$"})] = "auto"
     compat: Compat = "none"
     """`vjepa2`: anticipation times are cut to whole tubelets as V-JEPA 2 does; none: exact times."""
     log_every: PositiveInt = 10

@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 
+from gazetools.schemas.base import conflict
 from gazetools.schemas.training_data import Range, ViewSettings, check_range, check_template
 
 Anchor = Literal["start", "end"]
 MissingPolicy = Literal["zero", "error", "skip"]
+PastEndPolicy = Literal["error", "drop", "keep"]
 InOutUse = Literal["keep", "gate", "weight"]
 Compat = Literal["none", "vjepa2"]
 _ORDERED = check_range(lambda low, high: low <= high, "the first number must not be above the second")
@@ -76,6 +78,9 @@ class DataSettings(ViewSettings):
     """`gate`: maps with inout < 0.5 become zeros; `weight`: maps are multiplied by inout."""
     missing: MissingPolicy = "zero"
     """Clips whose video has no heatmap: zeros, stop, or leave them out; always counted."""
+    past_end: PastEndPolicy = "error"
+    """Actions that lie past the end of their video (other units, a cut file, a typing error): stop with their lines,
+    leave them out and count them, or `keep` them as clips; the run stops where such a clip cannot be read."""
     allow_future: bool = False
     """Accept datasets whose gaps were filled from later frames."""
     max_unreadable_clips: NonNegativeInt = 0
@@ -93,8 +98,8 @@ class DataSettings(ViewSettings):
     def _one_transform(self) -> DataSettings:
         drawn = {"auto_augment": self.auto_augment, "motion_shift": self.motion_shift, "reprob": self.reprob > 0}
         if self.train_transform == "evaluation" and any(drawn.values()):
-            names = " and ".join(name for name, on in drawn.items() if on)
-            raise ValueError(f"train_transform: evaluation augments nothing, but {names} is set; remove one of them")
+            names = " and ".join(f"{{{name}}}" for name, on in drawn.items() if on)
+            raise conflict(f"{{train_transform}}: evaluation augments nothing, but {names} is set; remove one of them")
         return self
 
     @property
@@ -106,5 +111,5 @@ class DataSettings(ViewSettings):
     @model_validator(mode="after")
     def _heatmap_path(self) -> DataSettings:
         if self.use_heatmap and not self.heatmap_base_path and not self.heatmap_sources:
-            raise ValueError("use_heatmap is true but heatmap_base_path is not set; set it or use_heatmap=false")
+            raise conflict("{use_heatmap} is true, but {heatmap_base_path} is not set; set it, or use_heatmap=false")
         return self

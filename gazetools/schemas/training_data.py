@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, PositiveInt, field_validator, model_validator
 
-from gazetools.schemas.base import Choices, StrictModel
+from gazetools.schemas.base import Choices, StrictModel, conflict
 from gazetools.schemas.dataset import PeopleRule
+from gazetools.schemas.foreign import Axes
 
 PositiveFloat = Annotated[FiniteFloat, Field(gt=0)]
 Range = tuple[FiniteFloat, FiniteFloat]
@@ -65,9 +66,11 @@ class GazePointSettings(StrictModel):
     @model_validator(mode="after")
     def _one_sigma(self) -> GazePointSettings:
         if self.sigma_pixels is not None and self.sigma_degrees is not None:
-            raise ValueError("sigma_pixels and sigma_degrees contradict each other; set one")
+            raise conflict("{sigma_pixels} and {sigma_degrees} contradict each other; set one")
         if self.sigma_degrees is not None and self.horizontal_fov_degrees is None:
-            raise ValueError("sigma_degrees needs horizontal_fov_degrees, the angle that the frame's width covers")
+            raise conflict(
+                "{sigma_degrees} needs {horizontal_fov_degrees}, the angle that the frame's width covers; set it"
+            )
         return self
 
 
@@ -88,6 +91,12 @@ class HeatmapSourceSettings(StrictModel):
     """Normalisation of a store's maps, per frame."""
     shows: Literal["gaze", "head_box"] = "gaze"
     """What a store's maps show: its heatmaps, or the head boxes that they were made for (the control `head_box`)."""
+    key: str | None = Field(default=None, min_length=1, max_length=200)
+    """Array of another tool's .npz that holds the heatmaps; None takes `heatmap_key`."""
+    axes: Axes | None = None
+    """Order of its axes, such as HWT; None takes `heatmap_axes`."""
+    first_frame: int | None = Field(default=None, ge=0)
+    """Number of the first frame in folders of numbered .npy; None takes `heatmap_first_frame`."""
     points: GazePointSettings = GazePointSettings()
 
 
@@ -124,6 +133,12 @@ class ViewSettings(StrictModel):
     """Training; None takes `context_sec`."""
     heatmap_sources: dict[str, HeatmapSourceSettings] = Field(default={})
     """Several sources by name; `heatmap_base_path` adds one named `heatmap`, the first."""
+    heatmap_key: str | None = Field(default=None, min_length=1, max_length=200)
+    """Array of another tool's .npz that holds the heatmaps; None: the only one that fits."""
+    heatmap_axes: Axes | None = None
+    """Order of the axes of another tool's heatmaps, such as HWT; None: THW, T1HW, THW1, or HW for a single map."""
+    heatmap_first_frame: int | None = Field(default=None, ge=0)
+    """Number of the first frame in folders of numbered .npy of another tool; None: 0, which must be there."""
     keep_unseen_classes: bool = False
     """Validation also runs actions that training lacks and reports `unfiltered_*` metrics, where they count as wrong;
     the other metrics leave them out, as V-JEPA 2 does."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
-from gazetools.schemas.base import Choices, StrictModel
+from gazetools.schemas.base import Choices, StrictModel, conflict
 
 FUSION_NAMES = Choices("interleave", "add", "cross_attention", "attention_bias", "none")
 """How heatmap tokens enter the predictor; `trainer.models.fusion.FUSIONS` has their classes."""
@@ -95,7 +95,7 @@ class WrapperSettings(StrictModel):
     @model_validator(mode="after")
     def _something_left(self) -> WrapperSettings:
         if self.no_predictor and self.no_encoder:
-            raise ValueError("no_predictor and no_encoder leave no tokens; set one to false")
+            raise conflict("{no_predictor} and {no_encoder} leave no tokens; set one to false")
         return self
 
 

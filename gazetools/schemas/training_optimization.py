@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, FiniteFloat, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gazetools.schemas.arms import TrainedPart
-from gazetools.schemas.base import Choices, StrictModel
+from gazetools.schemas.base import Choices, StrictModel, conflict
 
 NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
 LOSS_NAMES = Choices("focal", "cross_entropy")
@@ -46,7 +46,7 @@ class LossSettings(StrictModel):
     @model_validator(mode="after")
     def _something_left(self) -> LossSettings:
         if self.classification == 0 and self.jepa == 0:
-            raise ValueError("classification and jepa are both 0; nothing would train")
+            raise conflict("{classification} and {jepa} are both 0; nothing would train: set one above 0")
         return self
 
 
@@ -87,5 +87,8 @@ class OptimizationSettings(StrictModel):
     @model_validator(mode="after")
     def _head_exists(self) -> OptimizationSettings:
         if self.head is not None and self.head >= len(self.multihead_kwargs):
-            raise ValueError(f"head={self.head}, but multihead_kwargs has entries 0..{len(self.multihead_kwargs) - 1}")
+            raise conflict(
+                f"{{head}} = {self.head}, but {{multihead_kwargs}} has the entries "
+                f"0..{len(self.multihead_kwargs) - 1}; choose one of them"
+            )
         return self

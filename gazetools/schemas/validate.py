@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from gazetools.schemas.base import StrictModel
+from gazetools.schemas.dataset import PeopleRule
 from gazetools.schemas.flags import Flag
+from gazetools.schemas.foreign import ArrayChoice
+from gazetools.schemas.heads import BoxFileOptions
 
 _Content = Flag(panel="Content")
 
 
-class ValidateOptions(StrictModel):
-    """What heatmaps are compared with."""
+class ValidateOptions(BoxFileOptions, ArrayChoice):
+    """What heatmaps are compared with, and how those of other tools are read."""
 
     videos: Path | None = None
     """Folder (or file) of videos: compare with the decoded frames.
@@ -28,12 +30,16 @@ class ValidateOptions(StrictModel):
     model: Annotated[str | Path | None, _Content] = None
     """With --deep: the recorded model, to compute maps anew.
 
-    A name or a file, see `load_model`; its weights must be the recorded ones."""
+    Every name and file that `extract --model` takes; its weights must be the recorded ones."""
     checkpoint: Annotated[Path | None, _Content] = None
     """Weights of a named --model."""
     backbone: Annotated[Path | None, _Content] = None
     """DINOv2 weights of a named --model."""
     heads: Annotated[str | None, _Content] = None
     """With --deep: file:PATH or whole, where the heatmaps have no boxes."""
+    people: Annotated[PeopleRule | None, _Content] = None
+    """With --heads file:PATH: whose maps they are, `max`, `mean`, `wearer` or a track id (default: max).
+
+    The words of `pack --people`. A box file may have more people than the heatmaps show."""
     html: Path | None = None
     """Write the report as one self-contained HTML file."""

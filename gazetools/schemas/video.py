@@ -4,11 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+PQ, HLG = "smpte2084", "arib-std-b67"
+HDR_TRANSFERS = (PQ, HLG)
+"""FFmpeg's names of the transfer functions whose pictures are HDR."""
+HdrRule = Literal["tonemap", "refuse", "raw"]
+"""What becomes of HDR video: SDR by the named tone mapping, an error, or its 8-bit values as they are stored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remark:
+    """What a reader found in a file that is worth telling and does not make it unusable."""
+
+    code: str
+    """The code of `validate` for it."""
+    text: str
+    """What was found, and where: without the name of the file, without a full stop."""
+    frames: tuple[int, ...] = ()
+    """Indices of the frames concerned, such as the first frame after each gap."""
+
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts", ".mts", ".m2ts"),
+    *(".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"),
+)
+"""Suffixes of the files that are taken from folders, in any letter case; a file named by itself may have any suffix.
+Where several files have one id and one of them must be chosen, it is that with the first of these suffixes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +58,12 @@ class VideoInfo:
     colour_matrix_source: str
     """`tagged` in the stream, or `assumed` (untagged streams are read as BT.601, as FFmpeg does)."""
     colour_range: str
+    colour_transfer: str = "unspecified"
+    """FFmpeg's name of the transfer function, such as `bt709`, `smpte2084` (PQ) or `arib-std-b67` (HLG)."""
+    colour_primaries: str = "unspecified"
+    """FFmpeg's name of the primaries, such as `bt709`, `bt2020` or `smpte432` (P3)."""
+    tone_mapping: str = "none"
+    """Method by which HDR became the returned SDR pixels (`gazetools.video.hdr`); `none` for SDR video."""
     rate: Fraction
     """Average frames per second as the container states it; times come from pts, never from this."""
     time_base: Fraction

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.find_files import SearchNotes, target_of, walk
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
 from gazetools.schemas.store import REPORT_NAMES, SIDECAR_SUFFIX, STORE_SUFFIX, Sidecar
@@ -34,19 +35,24 @@ def read_sidecar(path: Path) -> Sidecar:
         raise DataFileError(f"{path} is not a store sidecar: {error.errors()[0]['msg']}.", path=str(path)) from None
 
 
-def list_store(root: Path) -> list[StoreEntry]:
-    """Every video of the store `root`, sorted by id; files in hidden folders and reports are no videos.
+def list_store(root: Path, notes: SearchNotes | None = None) -> list[StoreEntry]:
+    """Every video of the store `root`, sorted by id, also behind links; hidden files and reports are no videos.
 
-    Raises UsageError where `root` is no folder.
+    `notes` receives what is left out, such as links that lead nowhere. Raises UsageError where `root` is no folder.
     """
     root = Path(root)
     if not root.is_dir():
         raise UsageError(f"The store {root} is not a folder.", hint="Pass the folder that `extract -o` wrote.")
-    files = (path.relative_to(root) for end in (STORE_SUFFIX, SIDECAR_SUFFIX) for path in root.rglob(f"*{end}"))
+    notes = SearchNotes() if notes is None else notes
+    files = []
+    for path in walk(root, notes, broken_links=True):
+        files.append(path.relative_to(root))
+        if path.suffix == "" and path.is_symlink() and not path.exists():  # of a folder: it may hide videos
+            notes.leave_out("broken-link", path, target_of(path))
     stems = {
         file.with_suffix("").as_posix()
         for file in files
-        if str(file) not in REPORT_NAMES and not any(part.startswith(".") for part in file.parts)
+        if file.suffix in (STORE_SUFFIX, SIDECAR_SUFFIX) and str(file) not in REPORT_NAMES
     }
     return [_entry(root, stem) for stem in sorted(stems)]
 

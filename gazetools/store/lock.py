@@ -9,14 +9,19 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from gazetools.io.atomic import write_error
-from gazetools.schemas.errors import UsageError
+from gazetools.io.folders import open_new_or_old, remove_if_empty
+from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.schemas.store import WORK_FOLDER
 
 _POLL_SECONDS = 0.05
 _CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_SHARER_WAITS_SECONDS = 1.0
+"""A sharer waits at least so long: another one that is ending holds the lock alone while it removes the file."""
 
 
 class BusyError(UsageError):
@@ -31,12 +36,13 @@ def locked(root: Path, name: str, *, shared: bool = False, wait_seconds: float =
 
     An flock(2), which ends with its process and reaches other machines over NFS and Lustre (mounted with `flock`).
     Where the file system has no locks, the work continues without: commits are atomic, so only time is lost.
+    Locks of different names never affect each other, although the last one to end removes their folder.
 
     Raises BusyError where it is not free within `wait_seconds`, FaultError where its file can't be made.
     """
     path = root / WORK_FOLDER / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
-    deadline = time.monotonic() + wait_seconds
-    while (descriptor := _try_lock(path, shared=shared)) is None:
+    deadline = time.monotonic() + (max(wait_seconds, _SHARER_WAITS_SECONDS) if shared else wait_seconds)
+    while (held := _try_lock(path, name, shared=shared)) is None:
         if time.monotonic() >= deadline:
             raise BusyError(
                 f"Another run is working on {name!r} in the store {root}.",
@@ -46,34 +52,99 @@ def locked(root: Path, name: str, *, shared: bool = False, wait_seconds: float =
     try:
         yield
     finally:
+        held.release()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """A lock that this process holds."""
+
+    path: Path
+    descriptor: int
+    process: int
+    """A child that was forked in the block leaves it too, but must not end its parent's lock."""
+
+    def release(self) -> None:
+        """Remove the lock's file if this is the only holder, and unlock it, for forked copies of the descriptor too."""
+        if self.process != os.getpid():
+            return
+        _OPEN.discard(self.descriptor)
         with suppress(OSError):
             # Removed only by a sole holder, so that two processes never hold two files of one name.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-        os.close(descriptor)
-        with suppress(OSError):  # only where nothing else is in it
-            path.parent.rmdir()
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(self.path, self.descriptor):  # from shared to alone is not one step
+                self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        os.close(self.descriptor)
+        remove_if_empty(self.path.parent)
 
 
-def _try_lock(path: Path, *, shared: bool) -> int | None:
-    """A descriptor that holds the lock, None where another process holds it (or just removed the file)."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except FileNotFoundError:  # the folder was removed in between
-        return None
-    except OSError as error:
-        raise write_error(error, path) from error
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_ino == path.stat().st_ino:
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except OSError as error:
-        if error.errno in _CANNOT_LOCK:
-            return descriptor
+_OPEN: set[int] = set()
+"""Descriptors of held locks."""
+
+
+def _close_in_forked_child() -> None:
+    """Close the copies of the parent's locks: with them, a child that outlives the parent would keep it busy."""
+    for descriptor in _OPEN:
+        with suppress(OSError):
+            os.close(descriptor)
+    _OPEN.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_forked_child)
+
+
+def _try_lock(path: Path, name: str, *, shared: bool) -> _Held | None:
+    """The lock, None where another holder has it; a file that its holder has just removed is made again."""
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+    while True:
+        try:
+            descriptor = _open(path)
+        except OSError as error:
+            raise _no_file(error, path, name) from error
+        try:
+            fcntl.flock(descriptor, how)
+            current = _is_at(path, descriptor)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError as error:
+            if error.errno not in _CANNOT_LOCK:
+                os.close(descriptor)
+                raise write_error(error, path) from error
+            current = True
+        if current:
+            _OPEN.add(descriptor)
+            return _Held(path=path, descriptor=descriptor, process=os.getpid())
         os.close(descriptor)
-        raise write_error(error, path) from error
-    os.close(descriptor)
-    return None
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether `path` still names the open file; its holder may have removed it."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    opened = os.fstat(descriptor)
+    return (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)
+
+
+def _open(path: Path) -> int:
+    try:
+        return open_new_or_old(path, os.O_RDWR)
+    except PermissionError:
+        # another user's lock in a common store can be read, and so be waited for
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _no_file(error: OSError, path: Path, name: str) -> FaultError:
+    """The error to raise where the file of a lock can't be made."""
+    if error.errno not in _NOT_ALLOWED and not isinstance(error, FileNotFoundError):
+        return write_error(error, path)
+    return FaultError(
+        f"The lock of {name!r} can't be made in {path.parent}: {error.strerror}.",
+        hint="A store needs a folder that this user may write to, with all in it: change its permissions "
+        "(chmod -R u+rwX,g+rwX), mount it for writing, or choose another -o.",
+        path=str(path),
+    )

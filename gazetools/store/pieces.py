@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from gazetools.io.atomic import atomic_path
+from gazetools.io.folders import remove_if_empty
 from gazetools.schemas.store import WORK_FOLDER, Piece, Rows
 from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS
 
@@ -68,5 +68,4 @@ class PieceFolder:
         """Remove all pieces; called after the store file is committed."""
         self._kept.clear()
         shutil.rmtree(self.path, ignore_errors=True)
-        with suppress(OSError):  # other videos may still have theirs in it
-            self.path.parent.rmdir()
+        remove_if_empty(self.path.parent)

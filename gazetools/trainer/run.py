@@ -56,7 +56,7 @@ def train_once(
     settings = with_checkpoint_sizes(config)
     resume = settings.resume_checkpoint if resume is None else resume
     with Interruption() as interruption:
-        plan = settle(settings, resume=resume, dry_run=dry_run)
+        plan = settle(settings, resume=resume, dry_run=dry_run, progress=progress)
         with joined_world(plan.device.type) as world:
             say_to = (progress or NoProgress()) if world.leads else NoProgress()
             talk = Talk(say_to, notes_of(settings, plan.device))

@@ -8,9 +8,18 @@ from typing import Any
 
 from gazetools.progress import Progress, ShowsTable
 from gazetools.trainer.data.maps.build import source_settings
+from gazetools.trainer.data.split import REASONS
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.measure.final import prefix
+from gazetools.trainer.plan.selection import HELD_OUT
 from gazetools.trainer.plan.settle import RunPlan
+
+_LEFT_OUT = (*REASONS, HELD_OUT)
+_KEPT = {
+    "unseen_class_clips": "of a class that training lacks",
+    "begin_before_video": "begin before their video, whose first frame is shown for these times",
+}
+"""Counts of clips that are kept -> what is said of them."""
 
 
 @dataclass
@@ -34,7 +43,7 @@ class Talk:
         say = self.progress.say
         for text in self.notes:
             say(text)
-        for text in _inout_notes(plan):
+        for text in (*plan.data.notes, *_inout_notes(plan)):
             self.note(text)
         say(f"Anchor rule: {plan.anchors.rule}.")
         for split in (plan.data.train, *plan.each_epoch):
@@ -42,8 +51,10 @@ class Talk:
             if plan.data.survey is not None:
                 shares = [f"{100 * share:.1f} % ({name})" for name, share in split.coverages.items()]
                 text += ", heatmap coverage " + (", ".join(shares) if len(shares) > 1 else shares[0].split(" (")[0])
-            dropped = [f"{count} {name}" for name, count in split.counts.items() if count and name != "rows"]
-            say(text + (f", left out: {', '.join(dropped)}" if dropped else ""))
+            dropped = [f"{count} {name}" for name, count in split.counts.items() if count and name in _LEFT_OUT]
+            kept = [f"{split.counts[name]} {words}" for name, words in _KEPT.items() if split.counts.get(name)]
+            text += f", left out: {', '.join(dropped)}" if dropped else ""
+            say(text + (f"; of them {', '.join(kept)}" if kept else ""))
         if plan.data.shared_videos:
             self.note(
                 f"{plan.data.shared_videos} video(s) are in training and in validation: it shows scenes that were "

@@ -8,13 +8,17 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gazetools.io.atomic import TEMP_MARK
+from gazetools.io.find_files import SearchNotes
+from gazetools.io.folders import below
 from gazetools.io.json_files import read_json
-from gazetools.layouts.locate import list_foreign, raw_manifest
+from gazetools.layouts.foreign import UNREAD_FORMATS
+from gazetools.layouts.locate import list_foreign, list_unread, raw_manifest
 from gazetools.layouts.registry import LAYOUTS, layout_named
 from gazetools.schemas.base import explain_validation_error
 from gazetools.schemas.dataset import MANIFEST_NAME, ORIGIN_SUFFIX, README_NAME, PackedVideo, PackOptions
 from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding
+from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.store import REPORT_NAMES, SIDECAR_SUFFIX, STORE_SUFFIX, WORK_FOLDER
 from gazetools.schemas.video_id import check_video_id
 from gazetools.store import list_store
@@ -32,9 +36,12 @@ class Collection:
     subjects: list[Subject] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     """Findings about the folder itself."""
+    is_one_file: bool = False
+    """Whether the path is one file of heatmaps instead of a folder."""
 
     def add(self, subject: Subject) -> None:
         """Add a video; an id that can't be one is reported."""
+        subject.root = None if self.kind == "store" else self.root
         try:
             check_video_id(subject.video_id)
         except GazetoolsError as error:
@@ -42,8 +49,20 @@ class Collection:
         self.subjects.append(subject)
 
 
-def collect(path: Path) -> Collection:
-    """The videos of a store, a dataset, other tools' heatmaps, or one file of these. UsageError where there is none."""
+def collect(path: Path, choice: ArrayChoice) -> Collection:
+    """The videos of a store, a dataset, other tools' heatmaps, or one file of these; the latter are read by `choice`.
+
+    Raises UsageError where there are none, and for a choice among heatmaps of gazetools.
+    """
+    collection = _collected(path)
+    if collection.kind != "foreign":
+        choice.refuse_for(f"The {collection.kind} {path}")
+    for subject in collection.subjects:
+        subject.choice = choice.chosen
+    return collection
+
+
+def _collected(path: Path) -> Collection:
     try:
         if path.is_file():
             return _single(path)
@@ -73,10 +92,10 @@ def _single(path: Path) -> Collection:
     if suffix == STORE_SUFFIX:
         sidecar = path.with_suffix(SIDECAR_SUFFIX)
         subject = Subject(kind="store", video_id=_id_of_single_store(path, sidecar), path=path, sidecar=sidecar)
-        return Collection(kind="store", root=path.parent, subjects=[subject])
-    if suffix in (".npz", ".npy"):
+        return Collection(kind="store", root=path.parent, subjects=[subject], is_one_file=True)
+    if suffix in (".npz", ".npy", *UNREAD_FORMATS):
         subject = Subject(kind="foreign", video_id=path.stem, path=path)
-        return Collection(kind="foreign", root=path.parent, subjects=[subject])
+        return Collection(kind="foreign", root=path.parent, subjects=[subject], is_one_file=True)
     raise UsageError(f"{path} is no heatmap file (.h5, .npz, .npy).", hint="Pass a store, a dataset or a folder.")
 
 
@@ -90,9 +109,9 @@ def _id_of_single_store(path: Path, sidecar: Path) -> str:
 
 
 def _is_store(path: Path) -> bool:
-    if any(path.rglob(f"*{STORE_SUFFIX}")) or any((path / name).exists() for name in REPORT_NAMES):
+    if any(file.suffix == STORE_SUFFIX for file in below(path)) or any((path / name).exists() for name in REPORT_NAMES):
         return True
-    return any(_is_sidecar(file) for file in path.rglob(f"*{SIDECAR_SUFFIX}"))
+    return any(_is_sidecar(file) for file in below(path) if file.suffix == SIDECAR_SUFFIX)
 
 
 def _is_sidecar(path: Path) -> bool:
@@ -106,12 +125,15 @@ def _is_sidecar(path: Path) -> bool:
 def _store(root: Path) -> Collection:
     collection = Collection(kind="store", root=root)
     known = {root / name for name in REPORT_NAMES}
-    for entry in list_store(root):
+    notes = SearchNotes()
+    for entry in list_store(root, notes):
         known |= {entry.payload, entry.sidecar}
         if not entry.payload.exists() and not _is_sidecar(entry.sidecar):
             collection.findings.append(finding("stray-file", f"{entry.sidecar} is no sidecar and has no payload."))
             continue
         collection.add(Subject(kind="store", video_id=entry.video_id, path=entry.payload, sidecar=entry.sidecar))
+    if faults := notes.faults():
+        collection.findings.append(finding("part-left-out", f"In {root}: {'; '.join(faults)}."))
     _report_strays(collection, known)
     return collection
 
@@ -157,11 +179,16 @@ def _foreign(root: Path) -> Collection:
         if len(paths) > 1:
             subject.report("duplicate-id", f"{' and '.join(map(str, paths))} are both of {name!r}.")
         collection.add(subject)
+    read = {subject.path for subject in collection.subjects}
+    for path in list_unread(root):
+        if path not in read:
+            message = f"{path} is not read: {path.suffix} is {UNREAD_FORMATS[path.suffix.lower()]}."
+            collection.findings.append(finding("file-not-read", message))
     return collection
 
 
 def _report_strays(collection: Collection, known: set[Path]) -> None:
-    for path in sorted(collection.root.rglob("*")):
+    for path in sorted(below(collection.root)):
         relative = path.relative_to(collection.root)
         is_hidden = any(part.startswith(".") for part in relative.parts)
         if not path.is_file() or is_hidden or path in known or path.parent in known:
@@ -170,9 +197,9 @@ def _report_strays(collection: Collection, known: set[Path]) -> None:
 
 
 def _report_unfinished(collection: Collection) -> None:
-    left = sorted(collection.root.rglob(f".*{TEMP_MARK}*"))
+    left = sorted(path for path in below(collection.root) if path.name.startswith(".") and TEMP_MARK in path.name)
     work = collection.root / WORK_FOLDER
-    if work.is_dir() and any(p.is_file() for p in work.rglob("*")):
+    if work.is_dir() and any(p.is_file() for p in below(work)):
         left.append(work)
     for path in left:
         collection.findings.append(finding("unfinished-work", f"{path} was left by a run that did not finish."))

@@ -13,19 +13,19 @@ from pydantic import ValidationError
 
 from gazetools.heatmaps.normalise import NORMALISATIONS
 from gazetools.heatmaps.values import scale_of
-from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
+from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy
 from gazetools.io.atomic import sha256_of_file
 from gazetools.io.json_files import read_json
 from gazetools.io.npz import Npz
 from gazetools.layouts.base import MEMBER_TYPES, Layout, SideMembers, side_header, thw
-from gazetools.layouts.npy import NpyFolder, numbered_frames, sha256_of_listing
-from gazetools.layouts.registry import FOREIGN_LAYOUTS, layout_at
+from gazetools.layouts.npy import NpyFolder, sha256_of_listing
 from gazetools.schemas.base import explain_validation_error
 from gazetools.schemas.dataset import CONVERTED_FROM, INDEX_NPZ, MAX_ORIGIN_BYTES, MEMBERS, Origin, summarised
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.provenance import Provenance
 from gazetools.store import open_store
 from gazetools.store.listing import read_sidecar
+from gazetools.validation.reading import layout_of, leads_out, report_choice
 from gazetools.validation.subject import MapStats, StoreColumns, Subject
 
 _BLOCK_ROWS = 256
@@ -37,12 +37,15 @@ def load(subject: Subject) -> None:
         try:
             if subject.kind == "store":
                 _load_store(subject)
-            elif isinstance(layout := layout_at(subject.path), NpyFolder):
-                _load_folder(subject)
+            elif leads_out(subject):
+                return
+            elif isinstance(layout := layout_of(subject), NpyFolder):
+                _load_folder(subject, layout)
             else:
                 _load_file(subject, layout)
         except (DataFileError, OSError) as error:
-            subject.report("file-unreadable", str(error))
+            details = error.details if isinstance(error, DataFileError) else {}
+            subject.report(details.get("finding", "file-unreadable"), str(error), details.get("frames"))
         _load_origin(subject)
     else:
         subject.report("payload-missing", f"{subject.path} does not exist.")
@@ -116,8 +119,6 @@ def _code_of_broken_store(path: Path) -> str:
 def _load_file(subject: Subject, layout: Layout) -> None:
     """The maps of one file of a dataset or of another tool, and the members next to them."""
     entry = subject.entry
-    if entry is None and layout not in FOREIGN_LAYOUTS:
-        raise DataFileError(f"{subject.path} is neither a store file nor in a manifest.")
     if entry is not None and (size := layout.bytes_at(subject.path)) != entry.bytes:
         subject.report("size-mismatch", f"{subject.path} has {size} bytes, the manifest says {entry.bytes}.")
     elif entry is not None and layout.sha256(subject.path) != entry.sha256:
@@ -133,17 +134,18 @@ def _load_file(subject: Subject, layout: Layout) -> None:
         _keep_maps(subject, header, where, layout.blocks(subject.path, rows, members))
         if members is not None:
             _load_side(subject, members, subject.path)
+            report_choice(subject, layout, header, where, members)
 
 
-def _load_folder(subject: Subject) -> None:
+def _load_folder(subject: Subject, layout: NpyFolder) -> None:
     """A folder of numbered .npy frames; in a dataset with index.npz next to them."""
-    names = numbered_frames(subject.path)
+    names = layout.frames(subject.path)
     sums: dict[str, str] = {}
     index = subject.path / INDEX_NPZ
     if names:
         first = subject.path / names[min(names)]
-        header = npy_layout(first)
-        blocks = _folder_blocks(subject, names, header, sums)
+        header = layout.header(subject.path)[0]
+        blocks = _folder_blocks(subject, names, header, sums, layout)
         _keep_maps(subject, header, str(first), blocks, frames=max(names) + 1)
     elif subject.entry is not None and subject.entry.t:
         subject.report("payload-missing", f"{subject.path} holds no frames.")
@@ -163,10 +165,13 @@ def _load_folder(subject: Subject) -> None:
 
 
 def _folder_blocks(
-    subject: Subject, names: dict[int, str], header: ArrayHeader, sums: dict[str, str]
+    subject: Subject, names: dict[int, str], header: ArrayHeader, sums: dict[str, str], layout: NpyFolder
 ) -> Iterator[AnyArray]:
-    """One block [1, H, W] per frame, zeros where its file is bad, which is reported; adds each sha256 to `sums`."""
-    shape, count = thw(header.shape, str(subject.path))[1:], max(names) + 1
+    """One block [1, H, W] per frame, zeros where its file is bad, which is reported; adds each sha256 to `sums`.
+
+    `header` is that of the first frame with the shape (1, H, W).
+    """
+    shape, count = header.shape[1:], max(names) + 1
     if missing := [number for number in range(count) if number not in names]:
         subject.report("frame-file-missing", f"{len(missing)} of {count} frames have no file.", missing)
     unlike, broken = [], []
@@ -177,12 +182,16 @@ def _folder_blocks(
             try:
                 sums[names[number]] = hashlib.sha256(path.read_bytes()).hexdigest()
                 frame = load_npy(path)
-                if frame.dtype == header.dtype and thw(frame.shape, str(path)) == (1, *shape):
-                    block = frame.reshape(1, *shape)
+                order = layout.order_of(frame.shape, str(path))
+                if frame.dtype == header.dtype and order.thw(frame.shape) == (1, *shape):
+                    block = order.arranged(frame)
                 else:
                     unlike.append(number)
             except DataFileError as error:
-                broken.append((number, str(error)))
+                if error.details.get("finding") == "unexpected-shape":
+                    unlike.append(number)
+                else:
+                    broken.append((number, str(error)))
         yield block
     if unlike:
         message = f"{len(unlike)} frames are not {header.dtype} {list(shape)} like the first."

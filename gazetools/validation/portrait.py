@@ -154,11 +154,15 @@ def _drawn(subject: Subject, root: Path, wanted: list[tuple[Finding | None, int]
     import cv2
 
     from gazetools.preview.overlay import draw_overlay
-    from gazetools.preview.rows import DatasetOverlays, StoreOverlays
+    from gazetools.preview.rows import DatasetOverlays, OverlaySource, StoreOverlays
 
     if not wanted or subject.size_hw is None:
         return
-    source = StoreOverlays(subject.path) if subject.kind == "store" else DatasetOverlays(root, subject.video_id)
+    source: OverlaySource = (
+        StoreOverlays(subject.path)
+        if subject.kind == "store"
+        else DatasetOverlays(root, subject.video_id, subject.choice)
+    )
     try:
         pictures = _frames(subject, sorted({number for _, number in wanted}))
         for found, number in wanted:

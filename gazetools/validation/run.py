@@ -15,7 +15,7 @@ from gazetools.heatmaps.people import gate
 from gazetools.io.atomic import check_writable_folder
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
-from gazetools.schemas.errors import EnvironmentLacksError, FaultError
+from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.schemas.findings import Finding, Severity, ValidationReport
 from gazetools.schemas.store import Prompt
 from gazetools.schemas.validate import ValidateOptions
@@ -69,8 +69,12 @@ def validate(
     options = given_or_parsed(options, ValidateOptions, settings, what="validate options")
     progress = progress or NoProgress()
     if options.html is not None:
+        if options.html.is_dir():
+            raise UsageError(
+                f"--html {options.html} is a folder.", hint=f"Name a file: {options.html / 'report.html'}."
+            )
         check_writable_folder(options.html.parent, option="--html")
-    collection = collect(Path(path))
+    collection = collect(Path(path), options.chosen)
     finder = VideoFinder(options.videos)
     annotated = {} if options.annotations is None else read_clips(options.annotations)
     deep = open_deep(options)
@@ -91,10 +95,17 @@ def validate(
     progress.finish("validate")
 
     findings = [*collection.findings, *finder.findings, *(f for one in collection.subjects for f in one.findings)]
-    findings += compare(traits) + without_maps
+    findings += compare(traits) + without_maps + finder.not_compared(len(collection.subjects))
+    lacking = 0
+    if not collection.is_one_file:
+        lacking, found = finder.without_heatmaps(subject.video_id for subject in collection.subjects)
+        findings += found
     findings += [] if further is None else further()
     findings.sort(key=lambda f: (_SEVERITIES.index(f.severity), f.video_id or "", f.code))
-    report = ValidationReport(findings=findings, summary=_summary(Path(path), collection, findings))
+    summary = _summary(Path(path), collection, findings)
+    if finder.root is not None:
+        summary["videos_without_heatmaps"] = lacking
+    report = ValidationReport(findings=findings, summary=summary)
     if options.html is not None:
         from gazetools.validation.page import write_html
 

@@ -18,12 +18,16 @@ from gazetools.heatmaps.values import to_float32
 from gazetools.io.arrays import AnyArray
 from gazetools.schemas.dataset import PackedVideo, PackOptions, SampledRow
 from gazetools.schemas.findings import Finding
+from gazetools.schemas.foreign import ArrayChoice
+from gazetools.schemas.heads import BoxFileOptions
 from gazetools.schemas.provenance import GROUND_TRUTH, Provenance
+from gazetools.schemas.video import Remark, VideoInfo
 from gazetools.validation.catalogue import finding
+from gazetools.validation.verdict import Verdict
 
 if TYPE_CHECKING:
     from gazetools.annotations.segment import Segment
-    from gazetools.gazemodels.gazelle.model import GazelleModel
+    from gazetools.gazemodels import GazeModel
 
 Kind = Literal["store", "dataset", "foreign"]
 Ints = npt.NDArray[np.int64]
@@ -97,6 +101,8 @@ class VideoTruth:
     """[decoded_frames] checksum of each picture."""
     sha256: str | None
     """None where there is no provenance to compare with."""
+    info: VideoInfo
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +110,13 @@ class DeepCheck:
     """Settings of `--deep`, with the model loaded; `frames` are sampled per video."""
 
     frames: int
-    model: GazelleModel | None = None
+    model: GazeModel | None = None
     heads: str | None = None
     """`file:PATH` or `whole`, for heatmaps that have no head boxes of their own."""
+    box_files: BoxFileOptions = field(default_factory=BoxFileOptions)
+    """How the box file is read."""
+    people: str | None = None
+    """Whose maps the heatmaps are, of the people of `heads`, in the words of `PackOptions.people`; None: not stated."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """One forward pass at a time."""
 
@@ -138,7 +148,13 @@ class Subject:
     samples: list[SampledRow] = field(default_factory=list)
     """Rows of a dataset whose head boxes are stored with it."""
     video: VideoTruth | None = None
+    root: Path | None = None
+    """The folder that was given, which links may not leave; None where it is a store or one file."""
+    choice: ArrayChoice = field(default_factory=ArrayChoice)
+    """Array, axes and first number of another tool's heatmaps."""
     deep: DeepCheck | None = None
+    content: Verdict | None = None
+    """How the content lies against the video's frames; None where it was not compared."""
     clips: list[Segment] = field(default_factory=list)
     """Annotated actions of this video."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -191,6 +207,7 @@ class Subject:
         """Drop everything but identity and findings, so that memory does not grow with the number of videos."""
         self.provenance = self.stats = self.columns = self.video = None
         self.valid = self.inout = self.pts_seconds = self.fingerprint_index = self.fingerprints = None
+        self.content = None
         self.samples, self.clips = [], []
 
     def frames_of_rows(self, rows: npt.NDArray[Any]) -> list[int]:
@@ -199,3 +216,13 @@ class Subject:
         if self.columns is not None:
             chosen = np.unique(self.columns.row_frame[chosen])
         return [int(frame) for frame in chosen]
+
+
+def stated_frames(subject: Subject) -> int | None:
+    """Number of decoded frames that the heatmaps say the video has; None where their rows are not its frames."""
+    if subject.columns is not None:
+        return subject.provenance.video.frame_count if subject.provenance else len(subject.columns.frame_index)
+    options = subject.options
+    if options is None or (options.align == "video" and options.fps is None):
+        return subject.count
+    return None

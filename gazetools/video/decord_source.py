@@ -39,6 +39,8 @@ def reasons_against(path: Path, info: VideoInfo, index: FrameIndex) -> list[str]
         reasons.append("it gives wrong frames after a seek into an open GOP (pictures shown before their keyframe)")
     if info.pixel_format not in SAME_RGB_EVERYWHERE:
         reasons.append(f"its 8-bit RGB of {info.pixel_format} differs by far more than 2 levels from the right one")
+    if info.tone_mapping != "none":
+        reasons.append(f"it has no tone mapping for HDR ({info.colour_transfer})")
     if index.packets.discard.any():
         reasons.append("it counts and returns frames that an edit list hides")
     if index.ordinal:
@@ -73,7 +75,7 @@ def open_decord(path: Path, info: VideoInfo, index: FrameIndex, *, threads: int)
     if count != len(index):
         raise _refused(path, [f"it counts {count} frames where {len(index)} decode"])
     # decord counts time from the first frame.
-    expected = (index.pts - index.pts[0]) * float(info.time_base)
+    expected = (index.ticks - index.ticks[0]) * float(info.time_base)
     given = np.asarray(reader.get_frame_timestamp(range(count)), np.float64).reshape(count, 2)[:, 0]
     given = given - given[0]
     wrong = np.flatnonzero(np.abs(given - expected) > _TIME_TOLERANCE_SECONDS + 1e-6 * np.abs(expected))

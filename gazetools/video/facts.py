@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.source_file import path_seen_from
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.provenance import SourceVideo
 from gazetools.video.source import VideoSource
@@ -17,14 +21,35 @@ from gazetools.video.source import VideoSource
 _PROBE_BYTES = 1 << 20
 
 
+_MOST_RANGES, _MOST_REMARKS, _LONGEST_REMARK = 200, 10, 500
+"""Limits that keep provenance short."""
+
+
 def source_video(
-    reader: VideoSource, counted_by: Literal["decoding", "index"], *, sha256: str | None = None
+    reader: VideoSource,
+    counted_by: Literal["decoding", "index"],
+    *,
+    store: Path,
+    sha256: str | None = None,
+    remarks: Sequence[str] = (),
+    lost_frames: Sequence[int] = (),
 ) -> SourceVideo:
-    """Facts of the open video, with the sha256 of the whole file; computed here unless given."""
+    """Facts of the open video for `store`, with the sha256 of the whole file; computed here unless given.
+
+    `lost_frames` (ascending) were wanted and can't be decoded.
+    """
     info = reader.info
-    same_names = SourceVideo.model_fields.keys() - {"sha256", "rate", "frame_count", "counted_by"}
+    same_names = SourceVideo.model_fields.keys() & {field.name for field in fields(info)}
+    lost = np.array(lost_frames, np.int64)
+    firsts = lost[np.diff(lost, prepend=-2) > 1].tolist()
+    lasts = lost[np.diff(lost, append=2**62) > 1].tolist()
     return SourceVideo(
-        **{name: getattr(info, name) for name in same_names},
+        **{name: getattr(info, name) for name in same_names - {"rate", "path"}},
+        path=str(Path(info.path).absolute()),
+        relative_path=path_seen_from(store, Path(info.path)),
+        remarks=[remark[:_LONGEST_REMARK] for remark in remarks[:_MOST_REMARKS]],
+        lost_frames=[(first, last + 1) for first, last in zip(firsts, lasts, strict=True)][:_MOST_RANGES],
+        lost_frame_count=len(lost),
         sha256=sha256 or sha256_of_file(Path(info.path)),
         rate=f"{info.rate.numerator}/{info.rate.denominator}",
         frame_count=reader.frame_count,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from gazetools.schemas.video import Remark
+from gazetools.video.mpeg4 import LONGEST, uncoded_test
 
 NO_PTS = -(2**63)
 """FFmpeg's AV_NOPTS_VALUE: the packet carries no time."""
@@ -28,7 +32,7 @@ class PacketTable:
     """Bytes of payload; packets of 0 bytes hold no picture and are never decoded."""
     key: npt.NDArray[np.bool_]
     discard: npt.NDArray[np.bool_]
-    """Whether the packet is decoded as a reference but not shown (edit lists)."""
+    """Whether the packet is fed to the decoder and gives no frame: hidden by an edit list, or without a picture."""
     corrupt: npt.NDArray[np.bool_]
     """Whether the demuxer says that part of the packet is missing from the file."""
     listed: int | None
@@ -37,6 +41,10 @@ class PacketTable:
     """End of the stream as the container states it, None where it does not."""
     stopped: str | None
     """Why demuxing ended before the end of the file, None if it did not."""
+    empty_chunks: int = 0
+    """Chunks without data that the file has in addition to these packets (AVI: frames that the recorder dropped)."""
+    uncoded: int = 0
+    """Packets that hold no picture (MPEG-4: frames that are dropped, or equal to the one before)."""
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -52,7 +60,7 @@ class FrameIndex:
 
     packets: PacketTable
     pts: Int64
-    """[T] presentation times of the decoded frames in ticks, ascending."""
+    """[T] presentation times that the decoded frames carry, in ticks, ascending; frames are found by them."""
     packet_of_frame: Int64
     """[T] position of the frame's packet; 0 where ordinal."""
     frame_of_packet: Int64
@@ -70,6 +78,15 @@ class FrameIndex:
     ignored_pts: frozenset[int] = frozenset()
     """Times of packets at the ends of the stream whose frames cannot be decoded and are not counted."""
     damage: tuple[str, ...] = ()
+    slots: Int64 | None = None
+    """[T] true times in ticks where `pts` are guesses of the demuxer (AVI, which stores none): the chunks' places."""
+    remarks: tuple[Remark, ...] = ()
+    """What is worth telling about a file that can be used."""
+
+    @property
+    def ticks(self) -> Int64:
+        """[T] presentation times of the frames in ticks, ascending."""
+        return self.pts if self.slots is None else self.slots
 
     @property
     def counted_by(self) -> str:
@@ -95,12 +112,16 @@ def demux_packets(av: Any, container: Any, stream: Any) -> PacketTable:
     """Read the packets of `stream` to the end of the file without decoding any."""
     rows: list[tuple[int, int, int, bool, bool, bool]] = []
     stopped = None
+    is_uncoded, uncoded = _uncoded_test(stream), 0
     try:
         for packet in container.demux(stream):
             if is_flush(packet):
                 continue
             pts, dts = (NO_PTS if time is None else time for time in (packet.pts, packet.dts))
-            rows.append((pts, dts, packet.size, packet.is_keyframe, packet.is_discard, packet.is_corrupt))
+            hidden = packet.is_discard
+            if is_uncoded is not None and 0 < packet.size <= LONGEST and is_uncoded(bytes(packet)):
+                hidden, uncoded = True, uncoded + 1
+            rows.append((pts, dts, packet.size, packet.is_keyframe, hidden, packet.is_corrupt))
     except av.error.FFmpegError as error:
         stopped = str(getattr(error, "strerror", None) or error)
     # Only MP4's own table lists every packet; it does so after edit lists too, where the declared count does not.
@@ -120,7 +141,20 @@ def demux_packets(av: Any, container: Any, stream: Any) -> PacketTable:
         listed=listed,
         promised_end_seconds=int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None,
         stopped=stopped,
+        uncoded=uncoded,
     )
+
+
+def _uncoded_test(stream: Any) -> Callable[[bytes], bool] | None:
+    """A test for packets without a picture; None for codecs that have none.
+
+    With B-frames there may be such packets in place of pictures that are packed into the packet before (DivX): then
+    everything is decoded once, and frames are counted as they come.
+    """
+    context = stream.codec_context
+    if context.name != "mpeg4" or context.has_b_frames:
+        return None
+    return uncoded_test(bytes(context.extradata or b""))
 
 
 def is_flush(packet: Any) -> bool:
@@ -138,8 +172,10 @@ def damage_of_table(
     expected = table.listed
     if expected is None and declared is not None and container in {"avi", "flv", "asf"}:
         expected = declared
-    if expected is not None and len(table) < expected:
-        reasons.append(f"truncated: the container lists {expected} frames, {len(table)} of them are in the file")
+    there = len(table) + table.empty_chunks
+    if expected is not None and there < expected:
+        empty = f" ({table.empty_chunks} of them empty)" if table.empty_chunks else ""
+        reasons.append(f"truncated: the container lists {expected} frames, {there} of them are in the file{empty}")
     if "matroska" in container.split(",") and table.promised_end_seconds is not None and len(table) > 1:
         times = np.sort(table.pts[table.pts != NO_PTS]) * float(time_base)
         # The end counts from time 0 or from the first frame, by writer; one frame may be long.
@@ -163,9 +199,16 @@ def needs_decoding(table: PacketTable, *, container: str, reorder_depth: int) ->
 
 
 def index_from_packets(
-    table: PacketTable, *, dropped_packets: npt.NDArray[np.bool_] | None = None, damage: tuple[str, ...] = ()
+    table: PacketTable,
+    *,
+    dropped_packets: npt.NDArray[np.bool_] | None = None,
+    damage: tuple[str, ...] = (),
+    by_slots: bool = False,
 ) -> FrameIndex:
-    """The index of a stream whose packets carry unique times; `dropped_packets` [P] have no decodable frame."""
+    """The index of a stream whose packets carry unique times; `dropped_packets` [P] have no decodable frame.
+
+    `by_slots`: the times of packets are guesses (AVI); the i-th frame shown has the time slot of the i-th packet.
+    """
     shown = (table.size > 0) & ~table.discard
     dropped = np.zeros(len(table), np.bool_) if dropped_packets is None else dropped_packets
     ignored = frozenset(table.pts[shown & dropped].tolist())
@@ -190,6 +233,7 @@ def index_from_packets(
         key_of_frame=key_of_frame.astype(np.int64),
         ignored_pts=ignored,
         damage=damage,
+        slots=np.sort(table.dts[packet_of_frame]) if by_slots else None,
     )
 
 

@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from gazetools.schemas.errors import EnvironmentLacksError, VideoError
-from gazetools.schemas.video import VideoInfo
-from gazetools.video.colour import describe_colour, rotation_of
+from gazetools.schemas.video import HDR_TRANSFERS, HdrRule, VideoInfo
+from gazetools.video.colour import (
+    describe_colour,
+    describe_light,
+    refuse_unknown_base_layer,
+    rotation_of,
+    tone_mapping_of,
+)
+from gazetools.video.picture_folders import about_pictures
 
 # Demuxers that may look into a file. Playlists and scripts (hls, dash, concat, sdp ...) would open other files and
 # addresses; `tty` takes any text for a video; still images are no videos.
@@ -45,7 +52,8 @@ def open_container(path: Path) -> Any:
     except ValueError as error:  # a NUL in the name
         raise VideoError(f"Cannot open the video {str(path)!r}: {error}.", hint="Check the path.") from error
     if stat.S_ISDIR(facts.st_mode):
-        raise VideoError(f"{path} is a folder, not a video file.", hint="Name a file in it.", path=str(path))
+        about = about_pictures(path)
+        raise VideoError(f"{path} is a folder, not a video file.", hint=about or "Name a file in it.", path=str(path))
     if not stat.S_ISREG(facts.st_mode):
         raise VideoError(
             f"{path} is a device, pipe or socket; frames can be read only from a regular file.",
@@ -67,7 +75,8 @@ def open_container(path: Path) -> Any:
             reason = "no video container was recognised in it"
         raise VideoError(
             f"{path} cannot be opened as a video ({facts.st_size} bytes): {reason}.",
-            hint="It is damaged, cut off before its index, or no video; check it with `ffprobe` or copy it again.",
+            hint=about_pictures(path)
+            or "It is damaged, cut off before its index, or no video; check it with `ffprobe` or copy it again.",
             path=str(path),
         ) from error
 
@@ -111,19 +120,23 @@ def prepare_decoder(stream: Any, *, threads: int, pixels: bool = True) -> Any:
     return context
 
 
-def probe(path: Path, stream_index: int | None) -> VideoInfo:
-    """The facts of the chosen stream, its geometry and rotation taken from the first frame that decodes."""
+def probe(path: Path, stream_index: int | None, *, hdr: HdrRule = "tonemap") -> VideoInfo:
+    """The facts of the chosen stream, its geometry, rotation and colours taken from the first frame that decodes."""
     av = import_av()
     with open_container(path) as container:
         stream = choose_stream(container, path, stream_index)
         frame = _first_frame(av, container, stream, path)
         context = stream.codec_context
         rotation = rotation_of(frame, path=str(path))
+        transfer, primaries = describe_light(frame, context)
+        refuse_unknown_base_layer(frame, transfer, path=str(path))
+        tone_mapping = tone_mapping_of(transfer, hdr, path=str(path))
         matrix, source, colour_range = describe_colour(
             colorspace=int(frame.colorspace),
             color_range=int(frame.color_range),
             pixel_format=str(frame.format.name),
             path=str(path),
+            hdr=transfer in HDR_TRANSFERS,
         )
         upright = (frame.width, frame.height) if rotation in (0, 180) else (frame.height, frame.width)
         libavcodec = ".".join(str(part) for part in av.library_versions["libavcodec"])
@@ -140,10 +153,15 @@ def probe(path: Path, stream_index: int | None) -> VideoInfo:
             colour_matrix=matrix,
             colour_matrix_source=source,
             colour_range=colour_range,
+            colour_transfer=transfer,
+            colour_primaries=primaries,
+            tone_mapping=tone_mapping,
             rate=Fraction(stream.average_rate or stream.guessed_rate or stream.base_rate or 0),
             time_base=Fraction(stream.time_base),
             declared_frame_count=int(stream.frames) or None,
-            decoder=f"pyav {av.__version__} (libavcodec {libavcodec})",
+            # in the keys of caches, so that pictures of before do not pass for these
+            decoder=f"pyav {av.__version__} (libavcodec {libavcodec})"
+            + ("" if tone_mapping == "none" else f", tone mapping {tone_mapping}"),
         )
 
 

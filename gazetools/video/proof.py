@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from gazetools.schemas.errors import VideoError
-from gazetools.schemas.video import VideoInfo
+from gazetools.schemas.video import Remark, VideoInfo
+from gazetools.video.avi import empty_chunks
 from gazetools.video.feed import fault_text
+from gazetools.video.gaps import gap_remark, has_one_rate
 from gazetools.video.index import (
     NO_PTS,
     FrameIndex,
@@ -23,6 +25,7 @@ from gazetools.video.index import (
     is_flush,
     needs_decoding,
 )
+from gazetools.video.matroska import structure_fault
 from gazetools.video.probe import choose_stream, import_av, open_container, prepare_decoder
 from gazetools.video.session import DecodeFault, DecodeSession
 
@@ -34,12 +37,13 @@ def build_index(path: Path, info: VideoInfo, *, threads: int) -> FrameIndex:
         stream = choose_stream(container, path, info.stream_index)
         reorder_depth = int(getattr(stream.codec_context, "has_b_frames", 0) or 0)
         table = demux_packets(av, container, stream)
+    table, fault = _compared_with_file(path, info, table)
     declared = info.declared_frame_count
     damage = damage_of_table(table, container=info.container, declared=declared, time_base=info.time_base)
     if needs_decoding(table, container=info.container, reorder_depth=reorder_depth):
-        return _index_by_decoding(av, path, info, table, damage)
+        return _with_remarks(info, _index_by_decoding(av, path, info, table, damage), fault)
     dropped = np.zeros(len(table), np.bool_)
-    index = index_from_packets(table, damage=damage)
+    index = index_from_packets(table, damage=damage, by_slots=_has_slots(info, table))
     with _session(path, info, index, threads=1) as session:
         index = _prove_head(index, session, dropped)
     with _session(path, info, index, threads=threads) as session:
@@ -50,7 +54,57 @@ def build_index(path: Path, info: VideoInfo, *, threads: int) -> FrameIndex:
             hint="The file is damaged; copy or download it again.",
             path=str(path),
         )
-    return index
+    return _with_remarks(info, index, fault)
+
+
+def _compared_with_file(path: Path, info: VideoInfo, table: PacketTable) -> tuple[PacketTable, str | None]:
+    """The table with what the bytes of the file say about missing packets, and what is wrong with its structure.
+
+    The bytes are read only where packets seem to be missing: those of a whole file are read once, by the demuxer.
+    """
+    if info.container == "avi" and (info.declared_frame_count or 0) > len(table):
+        return replace(table, empty_chunks=empty_chunks(path, info.stream_index)), None
+    times = np.unique(table.pts[table.pts != NO_PTS])
+    steps = np.diff(times)
+    if "matroska" not in info.container.split(",") or len(steps) < 3 or steps.max() < 1.5 * np.median(steps):
+        return table, None
+    seconds = steps * float(info.time_base)
+    if (fault := structure_fault(path)) is None or not has_one_rate(seconds, float(np.median(seconds))):
+        return table, fault
+    # What follows a hole refers to lost pictures until the next keyframe, and so do the pictures shown before that.
+    corrupt, broken = table.corrupt.copy(), False
+    latest, usual, key_pts = int(table.pts[0]), 1.5 * float(np.median(steps)), NO_PTS
+    for place in range(len(table)):
+        pts, first_of_hole = int(table.pts[place]), int(table.pts[place]) - latest > _reordering(table, usual)
+        broken = (broken or first_of_hole) and not table.key[place]
+        key_pts = pts if table.key[place] and first_of_hole else NO_PTS if table.key[place] else key_pts
+        corrupt[place] |= broken or pts < key_pts
+        latest = max(latest, pts)
+    return replace(table, corrupt=corrupt), fault
+
+
+def _reordering(table: PacketTable, usual: float) -> float:
+    """Largest step forward of a packet's time that the reordering of a whole stream makes."""
+    return usual + float(np.maximum(np.maximum.accumulate(table.pts) - table.pts, 0).max())
+
+
+def _has_slots(info: VideoInfo, table: PacketTable) -> bool:
+    """Whether the packets' times are guesses, and their places in the file give the times: AVI."""
+    dts = table.dts[table.size > 0]
+    return info.container == "avi" and bool((dts != NO_PTS).all()) and bool((np.diff(dts) > 0).all())
+
+
+def _with_remarks(info: VideoInfo, index: FrameIndex, fault: str | None) -> FrameIndex:
+    """The index with what is worth telling about the file."""
+    if empty := index.packets.empty_chunks + index.packets.uncoded:
+        chunks = f"{empty} of its {len(index.packets) + index.packets.empty_chunks} chunks hold no picture"
+        text = f"{chunks}: the recorder dropped frames there; all others keep their times"
+        steps = np.diff(index.ticks)
+        after = np.flatnonzero(steps > 1.5 * np.median(steps)) + 1 if len(steps) else steps
+        return replace(index, remarks=(Remark(code="video-empty-chunks", text=text, frames=tuple(after.tolist())),))
+    seconds = index.ticks * info.time_base.numerator / info.time_base.denominator
+    gaps = gap_remark(seconds, fault)
+    return index if gaps is None else replace(index, remarks=(gaps,))
 
 
 def _session(path: Path, info: VideoInfo, index: FrameIndex, *, threads: int) -> closing[DecodeSession]:
@@ -58,7 +112,8 @@ def _session(path: Path, info: VideoInfo, index: FrameIndex, *, threads: int) ->
 
 
 def _without(index: FrameIndex, dropped: Any, reason: str) -> FrameIndex:
-    return index_from_packets(index.packets, dropped_packets=dropped, damage=(*index.damage, reason))
+    damage = (*index.damage, reason)
+    return index_from_packets(index.packets, dropped_packets=dropped, damage=damage, by_slots=index.slots is not None)
 
 
 def _prove_head(index: FrameIndex, session: DecodeSession, dropped: Any) -> FrameIndex:

@@ -38,6 +38,36 @@ class PyavSource:
             follows = 0 < int(run[0]) - self._last_delivered <= _SEEK_COST_PACKETS
             yield from self._run(run, drain=not follows, skip=skip)
 
+    def sound_frames(self, wanted: Sequence[int], lost: set[int]) -> Iterator[tuple[int, Any]]:
+        """As `frames`, without those that can't be decoded: their indices are added to `lost`.
+
+        A broken packet costs its own frame. Where it stays in the way, others refer to it: then those decoded before it
+        are delivered, and the others up to the next keyframe are lost.
+        """
+        rest = np.array(wanted, np.int64)
+        known_bad = -1
+        while len(rest):
+            done = 0
+            try:
+                for pair in self.frames(rest.tolist()):
+                    done += 1
+                    yield pair
+                return
+            except VideoError as error:
+                rest, failed, found = rest[done:], int(rest[done]), error.details.get("packet")
+            bad = -1 if found is None else int(found)
+            own = rest == (failed if bad < 0 else int(self.index.frame_of_packet[bad]))
+            if bad >= 0 and (bad == known_bad or not own.any()):
+                own = self.index.key_of_frame[rest] == self.index.key_of_frame[failed]
+                before = own & (self.index.packet_of_frame[rest] < bad)
+                if before.all():  # the packet is needed for none of them, and yet they fail
+                    own, before = rest == failed, np.zeros(len(rest), np.bool_)
+                yield from self.sound_frames(rest[before].tolist(), lost)
+                lost |= set(rest[own & ~before].tolist())
+            else:
+                lost |= set(rest[own].tolist())
+            rest, known_bad = rest[~own], bad
+
     def _runs(self, wanted: Sequence[int]) -> Iterator[Sequence[int]]:
         """Cut `wanted` where seeking is cheaper than decoding on."""
         if self.index.ordinal or (isinstance(wanted, range) and wanted.step == 1):
@@ -112,4 +142,5 @@ class PyavSource:
             hint="The file is damaged there; copy or download it again, or leave that part out.",
             path=str(self._path),
             frame_index=fault.frame_index,
+            packet=fault.packet,
         )

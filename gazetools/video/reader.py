@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy.typing as npt
 
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import FrameRangeError, UsageError, VideoError
-from gazetools.schemas.video import Frame, VideoInfo
-from gazetools.video.colour import RgbConverter
+from gazetools.schemas.video import Frame, HdrRule, Remark, VideoInfo
+from gazetools.video.colour import converter_for
 from gazetools.video.digest import luma_digest
 from gazetools.video.index import FrameIndex
 from gazetools.video.probe import probe
@@ -36,6 +37,8 @@ class VideoReader(Closing):
         backend: `pyav` (exact on every file) or `decord` (refused where it is known to be wrong or to hang).
         stream_index: index of the video stream in the file; None = FFmpeg's best.
         threads: decoder threads, 0 = one per core.
+        hdr: what becomes of HDR video (PQ, HLG): `tonemap` to SDR by `gazetools.video.hdr`, `refuse`, or `raw` values.
+        allow_damaged: `frames()` leaves out the frames that can't be decoded; `lost_frames` has them.
 
     Opening decodes one frame; the index (`frame_count`, `pts_seconds`, reading) is built at its first use by reading
     the file's packets once and decoding both ends. Not for use by several threads at once, nor across a fork.
@@ -51,15 +54,20 @@ class VideoReader(Closing):
         backend: str = "pyav",
         stream_index: int | None = None,
         threads: int = 0,
+        hdr: HdrRule = "tonemap",
+        allow_damaged: bool = False,
     ) -> None:
         if backend not in BACKENDS:
             raise UsageError(f"Unknown video back end {backend!r}; there are: {', '.join(BACKENDS)}.")
         self._path, self._threads = Path(path), threads
         self._closed = False
         self._decord: Any = None
-        self.info: VideoInfo = probe(self._path, stream_index)
+        self._allow_damaged = allow_damaged
+        self.lost_frames: set[int] = set()
+        """Indices that `frames()` could not decode so far; they keep their numbers. Only with `allow_damaged`."""
+        self.info: VideoInfo = probe(self._path, stream_index, hdr=hdr)
         """Facts of the file and the stream; width and height are those of the frames that are returned."""
-        self._converter = RgbConverter(rotation_degrees=self.info.rotation_degrees)
+        self._converter = converter_for(self.info)
         if backend == "decord":
             from gazetools.video.decord_source import open_decord
 
@@ -98,7 +106,7 @@ class VideoReader(Closing):
         """float64 [frame_count]: each frame's container pts times the time base, ascending; frame 0 need not be 0."""
         # Exact where the division is: pts * num is an integer far below 2**53 in real files.
         base = self.info.time_base
-        seconds: npt.NDArray[np.float64] = self.frame_index.pts * base.numerator / base.denominator
+        seconds: npt.NDArray[np.float64] = self.frame_index.ticks * base.numerator / base.denominator
         seconds.flags.writeable = False
         return seconds
 
@@ -111,6 +119,11 @@ class VideoReader(Closing):
     def damage(self) -> tuple[str, ...]:
         """Reasons why the file is not whole; damage between its ends shows only when frames there are decoded."""
         return self.frame_index.damage
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What is worth telling about a file that can be used, such as gaps in its clock."""
+        return self.frame_index.remarks
 
     def read(self, indices: Iterable[int]) -> npt.NDArray[np.uint8]:
         """Exactly the frames `indices`, in the order asked for, repeats allowed: uint8 [N, H, W, 3] RGB.
@@ -151,9 +164,8 @@ class VideoReader(Closing):
         return self._frames(wanted)
 
     def _frames(self, wanted: Sequence[int]) -> Iterator[Frame]:
-        pairs = self._rgb(wanted)
-        for _ in wanted:
-            yield self._frame(*next(pairs))  # no name here holds a frame while the next is made
+        # no name here holds a frame while the next is made
+        yield from starmap(self._frame, self._rgb(wanted, self.lost_frames if self._allow_damaged else None))
 
     def _frame(self, index: int, rgb: npt.NDArray[np.uint8]) -> Frame:
         return Frame(index=index, pts_seconds=float(self.pts_seconds[index]), rgb=rgb)
@@ -167,27 +179,40 @@ class VideoReader(Closing):
         return sum(1 for _ in self._source.frames(range(self.frame_count), skip=False))
 
     def luma_digests(self) -> npt.NDArray[np.uint32]:
-        """The `luma_digest` of every frame, uint32 [frame_count], by decoding as `count_by_decoding` does."""
+        """The `luma_digest` of every frame, uint32 [frame_count], by decoding as `count_by_decoding` does.
+
+        With `allow_damaged` a frame that can't be decoded has its own index.
+        """
         self._refuse_closed()
-        pairs = self._source.frames(range(self.frame_count), skip=False)
-        return np.array([luma_digest(frame) for _, frame in pairs], dtype=np.uint32)
+        everything = range(self.frame_count)
+        if self._allow_damaged:
+            pairs = self._source.sound_frames(everything, self.lost_frames)
+        else:
+            pairs = self._source.frames(everything, skip=False)
+        digests = np.arange(self.frame_count, dtype=np.uint32)
+        for index, frame in pairs:
+            digests[index] = luma_digest(frame)
+        return digests
 
     @property
     def packet_count(self) -> int:
         """Number of packets with a picture in the file, hidden and undecodable ones included."""
-        return int((self.frame_index.packets.size > 0).sum())
+        return int((self.frame_index.packets.size > 0).sum()) - self.frame_index.packets.uncoded
 
     @property
     def hidden_packet_count(self) -> int:
         """Number of packets that are decoded as references but not shown (edit lists)."""
-        return int(((self.frame_index.packets.size > 0) & self.frame_index.packets.discard).sum())
+        packets = self.frame_index.packets
+        return int(((packets.size > 0) & packets.discard).sum()) - packets.uncoded
 
-    def _rgb(self, wanted: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    def _rgb(self, wanted: Sequence[int], lost: set[int] | None = None) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        """The frames `wanted`; with `lost`, those that can't be decoded are left out and added to it."""
         self._refuse_closed()
         if self._decord is not None:
             yield from self._decord.frames(wanted)
             return
-        for index, frame in self._source.frames(wanted):
+        pairs = self._source.frames(wanted) if lost is None else self._source.sound_frames(wanted, lost)
+        for index, frame in pairs:
             turned = self.info.rotation_degrees in (90, 270)
             size = (frame.height, frame.width) if turned else (frame.width, frame.height)
             if size != (self.info.width, self.info.height):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +89,26 @@ def test_the_ego_exo4d_pages_commands_run_on_synthetic_takes(tmp_path: Path) -> 
     assert (demo / "scores.html").read_text().count("data:image/jpeg;base64,") == 8  # best and worst frames
     assert (demo / "runs" / "keysteps" / "result.json").exists()
     assert list((demo / "report").glob("*.html"))
+    scores = _run("gazetools evaluate takes_demo/store --truth takes_demo/truth --json", tmp_path)
+    _compare_with_the_table(json.loads(scores.stdout), (ROOT / "docs" / "egoexo4d.md").read_text())
+
+
+def _compare_with_the_table(report: dict[str, Any], page: str) -> None:
+    """The figures of the page's table of scores, within what another machine's arithmetic may change.
+
+    A map of random weights is nearly flat: where two of its 16 cells are alike, another processor may find the other.
+    """
+    table = page.split("| | AUC | average L2 | angle (degrees) | rows |\n|---|---|---|---|---|\n")[1].split(
+        "\n\n", maxsplit=1
+    )[0]
+    for line in table.splitlines():
+        name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        kind, _, group = name.partition(" ")
+        found = report["overall"] if name == "all" else report["groups"][kind][group]
+        assert int(cells[3]) == found["auc"]["count"], name
+        for cell, metric, reach in zip(cells, ("auc", "avg_l2", "angle_deg"), (0.01, 0.03, 2.0), strict=False):
+            shown = [float(number) for number in re.findall(r"[\d.]+", cell)]
+            assert shown == pytest.approx([found[metric][key] for key in ("value", "low", "high")], abs=reach), name
 
 
 @pytest.mark.slow

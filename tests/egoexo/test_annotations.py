@@ -12,7 +12,8 @@ import pytest
 from gazetools.annotations.ego4d import ego4d_folder, missing_ego4d, read_ego4d_videos, read_wearer_gaze
 from gazetools.annotations.segments import read_segments
 from gazetools.egoexo.cameras import read_calibration
-from gazetools.egoexo.eye_gaze import read_eye_gaze, read_gaze_2d
+from gazetools.egoexo.eye_gaze import read_eye_gaze
+from gazetools.egoexo.gaze_2d import read_gaze_2d
 from gazetools.schemas.errors import DataFileError, UsageError
 from tests.helpers.command_line import run_cli
 
@@ -139,7 +140,7 @@ def test_keysteps_in_both_forms(tmp_path: Path) -> None:
         read_segments(flat)
     flat.write_text(json.dumps({"segments": [{"start_time": 1, "end_time": 2}, 5, {**segment, "end_time": 0.1}]}))
     with pytest.raises(
-        DataFileError, match=r"segment 0: no 'take_name'; segment 1: .*; segment 2: end_time 0.1 is not"
+        DataFileError, match=r"segment 0: no 'take_name'; segment 1: .*; segment 2: end_time 0.1 is before"
     ):
         read_segments(flat, labelled=False)
 
@@ -169,5 +170,5 @@ def test_what_an_ego4d_folder_lacks_is_listed_with_its_command(tmp_path: Path) -
     missing = json.loads(done.stdout)["missing"]
     assert done.exit_code == 1
     assert set(missing) == {"v1", "v2"}
-    assert missing["v2"] == [[str(folder / "gaze" / "v2.csv"), f"{base} gaze --video_uids v2"]]
+    assert missing["v2"] == [[str(folder / "gaze" / "v2.csv"), f"{base} gaze"]]  # --video_uids is for videos only
     assert missing_ego4d(tmp_path, folder, "v3,v4") == {}

@@ -79,7 +79,7 @@ def _two_eyes(left: str, right: str) -> Change:
 FAULTS: dict[str, tuple[Change, str, str | None]] = {
     "missing trajectory": (_remove(TRAJECTORY), "closed_loop.* is missing.*--parts take_trajectory", "is missing"),
     "missing calibration": (_remove(CALIBS), "gopro_calibs.* is missing.*--parts take_trajectory", "is missing"),
-    "missing timesync": (_remove(TIMESYNC), "timesync.* is missing.*--parts captures --uids b", "is missing"),
+    "missing timesync": (_remove(TIMESYNC), "timesync.* is missing.*--parts captures --uids cccccccc", "is missing"),
     "missing eye gaze": (_remove(GAZE), "no eye-gaze file.*--parts take_eye_gaze --uids b", None),
     "quality 0": (_cells(CALIBS, "quality", lambda _: "0"), r"quality is 0 \(bad\)", "quality is 0"),
     "quality -1": (_cells(CALIBS, "quality", lambda _: "-1"), r"quality is -1 \(unknown\)", "quality is -1"),

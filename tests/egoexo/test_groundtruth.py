@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from gazetools.annotations.ego4d import read_wearer_gaze
-from gazetools.egoexo.eye_gaze import DepthQuality, read_eye_gaze, read_gaze_2d
+from gazetools.egoexo.eye_gaze import DepthQuality, read_eye_gaze, vergence_to_gaze
+from gazetools.egoexo.gaze_2d import read_gaze_2d
 from gazetools.groundtruth import groundtruth
-from gazetools.groundtruth.render import SIZE, blobs, cells_of, render_segments
+from gazetools.groundtruth.render import SIGMA, SIZE, blobs, cells_of, render_segments
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.schemas.store import Prompt
@@ -23,7 +24,7 @@ from gazetools.store.writer import FilledStore
 from gazetools.validation import validate
 from tests.helpers.clips import write_clip
 from tests.helpers.command_line import run_cli
-from tests.helpers.synthetic_takes import GRAPH, TAKES, cpf_pose
+from tests.helpers.synthetic_takes import GRAPH, LENS, TAKES, cpf_pose
 
 TAKE = TAKES[0]
 EDIT = Callable[[Path, Callable[[list[list[str]]], None]], None]
@@ -54,9 +55,8 @@ def test_the_peak_is_the_projected_target_in_every_frame_that_has_a_sample(
             assert float(rows.heatmap[exact].max(axis=(1, 2)).min()) == 1.0
             target = store.extra("target_xy")
             assert target is not None
-            np.testing.assert_allclose(target[exact] * [480, 270], np.tile([u, v], (len(exact), 1)), atol=1e-3)
-            # between the samples the head moves on while the gaze stays as it was: never far
-            assert np.abs(target * [480, 270] - [u, v]).max() < 20
+            # also between the samples: the ray is that of the sample's own pose, so the head's motion moves no target
+            np.testing.assert_allclose(target * [480, 270], np.tile([u, v], (len(target), 1)), atol=1e-3)
             quality, age = store.extra("depth_quality"), store.extra("sample_age_seconds")
             assert quality is not None and (quality == DepthQuality.MEASURED).all()
             assert age is not None and np.abs(age[exact]).max() < 1e-6 and np.abs(age).max() <= 0.0334
@@ -334,7 +334,48 @@ def test_what_is_missing_is_listed_with_its_command(broken_root: Path, tmp_path:
     missing = json.loads(done.stdout)["missing"]
     assert done.exit_code == 1
     assert [Path(name).name for name, _ in missing[TAKE.name]] == ["cam02", "timesync.csv"]
-    assert all(f"--uids {TAKE.uid}" in command for _, command in missing[TAKE.name])
+    uids = [command.partition("--uids ")[2].split()[0] for _, command in missing[TAKE.name]]
+    assert uids == [TAKE.uid, TAKE.capture_uid]
     assert "take_eye_gaze" in missing["site_music_07_1"][0][1]
     assert set(missing) == {TAKE.name, "site_music_07_1"}
     assert not (tmp_path / "store").exists()
+
+
+def test_the_pages_sizes_of_a_blob_follow_from_sigma_and_the_lens() -> None:
+    """docs/egoexo4d.md: sigma as an angle at the camera and in centimetres at several distances."""
+    page = (Path(__file__).parents[2] / "docs" / "egoexo4d.md").read_text()
+    share = [SIGMA / SIZE * side / LENS[0] for side in (3840, 2160)]
+    degrees = [f"{math.degrees(math.atan(one)):.1f}" for one in share]
+    assert f"{degrees[0]} degrees horizontally and {degrees[1]}\ndegrees vertically" in page
+    for metres in (2, 3, 4, 6):
+        assert f"| {metres} m | {100 * metres * share[0]:.0f} cm | {100 * metres * share[1]:.0f} cm |" in page
+
+
+def test_the_ray_has_the_pose_of_its_sample_and_borrows_only_where_there_is_none(
+    broken_root: Path, edit_csv: EDIT, tmp_path: Path
+) -> None:
+    """The trajectory begins 10 ms after the sample at 0 s, so that its ray in frame 1 (33 ms) has that frame's pose."""
+
+    def late(rows: list[list[str]]) -> None:
+        del rows[1 : 1 + 100 + 10]
+
+    edit_csv(broken_root / "takes" / TAKE.name / "trajectory" / "closed_loop_trajectory.csv", late)
+    counts = _cam01(broken_root, tmp_path)
+    assert counts["rays_of_frame_pose"] == 1
+    with open_store(tmp_path / TAKE.name / "cam01.h5") as store:
+        target, frames = store.extra("target_xy"), store.rows().frame
+        assert target is not None
+        off = np.abs(target * [480, 270] - TAKE.target_pixel(TAKE.cameras[0])).max(axis=1)
+        assert frames[0] == 1  # frame 0 has no pose
+        assert off[frames > 1].max() < 1e-3 < off[0] < 20
+
+
+def test_the_synthetic_vergence_file_obeys_the_rule_of_real_files(egoexo_root: Path) -> None:
+    """depth_m is the distance at which the rays meet, without its sign, cut at 4 m; diverging eyes too."""
+    path = egoexo_root / f"takes/{TAKES[1].name}/eye_gaze/general_eye_gaze.csv"
+    table = np.genfromtxt(path, delimiter=",", names=True, dtype=float)
+    left, right, pitch = (table[f"{name}_rads_cpf"] for name in ("left_yaw", "right_yaw", "pitch"))
+    _, depth = vergence_to_gaze(left, right, pitch)
+    np.testing.assert_allclose(table["depth_m"], np.minimum(np.abs(depth), 4), atol=1e-6)
+    assert (left > right).any() and (left < right).any()
+    assert read_eye_gaze(path).counts["diverging"] == 1  # its printed depth is not believed

@@ -36,7 +36,7 @@ def test_boxes_are_the_projected_head(egoexo_root: Path, camera: Any) -> None:
     heads = _heads(egoexo_root, camera.name)
     assert heads.table.frame.tolist() == [f for f in range(90) if f not in TAKE.empty_cells]
     expected = np.array([camera.head_box(TAKE.seconds(frame)) for frame in heads.table.frame.tolist()])
-    np.testing.assert_allclose(heads.table.box_xyxy, expected, atol=1e-4)  # recordings are written to 1e-9
+    np.testing.assert_allclose(heads.table.box_xyxy, expected, atol=0.02)  # the outline is known at 32 points
     assert heads.table.roles == {WEARER: "wearer"}
     assert heads.counts["heads_no_pose"] == heads.counts["pose_timesync_empty"] == 3
 
@@ -137,7 +137,8 @@ def test_broken_recordings_are_named(
 )
 def test_missing_files_come_with_their_download_command(broken_root: Path, file: str, part: str) -> None:
     (broken_root / file).unlink()
-    with pytest.raises(UsageError, match=f"egoexo -o .*--parts {part} --uids {TAKE.uid}"):
+    uid = TAKE.capture_uid if part == "captures" else TAKE.uid
+    with pytest.raises(UsageError, match=f"egoexo -o .*--parts {part} --uids {uid}"):
         _heads(broken_root)
 
 
@@ -189,7 +190,7 @@ def test_extract_of_a_root_takes_the_good_cameras_and_names_the_others(
     with open_store(store / TAKE.name / "cam01.h5") as opened:
         assert opened.tracks == {WEARER: "wearer"}
         box = opened.row_box[0] * [480, 270, 480, 270]
-        np.testing.assert_allclose(box, TAKE.cameras[0].head_box(0.0), atol=1e-3)
+        np.testing.assert_allclose(box, TAKE.cameras[0].head_box(0.0), atol=0.02)
         assert opened.provenance.heads.counts["heads_good"] == 87
     again = run_cli(
         "extract", str(egoexo_root), "-o", str(store), "--heads", "calib", "--model", str(tiny_model),

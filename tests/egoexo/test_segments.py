@@ -15,7 +15,7 @@ from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
 from gazetools.trainer.data.survey import plan_data
-from gazetools.validation.checks.annotations import read_clips
+from gazetools.validation.checks.annotations import match_clips, read_clips
 from tests.helpers.stores import make_video
 
 TIMES = "video_id,start_timestamp,stop_timestamp"
@@ -32,6 +32,15 @@ READ: dict[str, tuple[Any, tuple[str, float, float, dict[str, Any]]]] = {
     ),
     "seconds.csv": (f"{TIMES},action_class\nP01_01,1.5,62,4\n", ("P01_01", 1.5, 62.0, {"action": 4})),
     "minutes.csv": (f"action_class,x,{TIMES}\n9,?,take/cam01,1:00.5,62\n", ("take/cam01", 60.5, 62.0, {"action": 9})),
+    "semicolons.csv": (
+        "video_id;start_timestamp;stop_timestamp;action_class\nP01_01;1,5;00:01:02,25;4\n",
+        ("P01_01", 1.5, 62.25, {"action": 4}),
+    ),
+    "excel.csv": (
+        'sep=;\r\nvideo_id;start_timestamp;stop_timestamp;action_class\r\nP01_01;1,5;"62";4\r\n',
+        ("P01_01", 1.5, 62.0, {"action": 4}),
+    ),
+    "tabs.csv": (f"{TIMES},action_class\nP01_01,1.5,62,4\n".replace(",", "\t"), ("P01_01", 1.5, 62.0, {"action": 4})),
     "keystep_train.json": (
         {"annotations": {"u1": {"take_name": "take", "segments": [STEP]}}},
         ("take", 0.5, 2.0, {"action": 3}),
@@ -47,11 +56,11 @@ READ: dict[str, tuple[Any, tuple[str, float, float, dict[str, Any]]]] = {
 }
 # name -> (content, message of both)
 REFUSED: dict[str, tuple[Any, str]] = {
-    "order.csv": (f"{TIMES},action_class\nv,2,1,4\n", "line 2: stop_timestamp 1 is not after start_timestamp"),
+    "order.csv": (f"{TIMES},action_class\nv,2,1,4\n", "line 2: stop_timestamp 1 is before start_timestamp"),
     "width.csv": (f"{TIMES},action_class\nv,1,2\n", "line 2: 3 fields where the header has 4"),
     "id.csv": (f"{TIMES},action_class\n../v,1,2,4\n", "line 2: "),
     "time.csv": (f"{TIMES},action_class\nv,x,2,4\n", "line 2: 'x' is no timestamp"),
-    "order.json": ({"segments": [{**STEP, "take_name": "t", "end_time": 0.1}]}, "segment 0: end_time 0.1 is not after"),
+    "order.json": ({"segments": [{**STEP, "take_name": "t", "end_time": 0.1}]}, "segment 0: end_time 0.1 is before"),
     "none.json": ({"annotations": {}}, "has no segments"),
     "other.json": ({"videos": []}, "it is no keystep file"),
     "fho_lta_val.json": ({"clips": [LTA, {**LTA, "action_clip_end_sec": 0.1}]}, "clips[1]: 1.5 to 1.1 s of the video"),
@@ -116,8 +125,8 @@ def test_validate_takes_plain_seconds_and_ego4d(tmp_path: Path, name: str, conte
     """90 frames of 30 per second: one action inside, one that ends at 9 s."""
     make_video(tmp_path / "store", "v1", frame_count=90)
     report = validate(tmp_path / "store", annotations=write(tmp_path / name, content))
-    (found,) = [one for one in report.findings if one.severity == "warning"]
-    assert (found.code, found.video_id) == ("clips-uncovered", "v1")
+    found = [(one.code, one.video_id) for one in report.findings if one.severity == "warning"]
+    assert sorted(found, key=str) == [("clips-uncovered", "v1"), ("videos-not-compared", None)]
     assert (report.summary["clips"], report.summary["clips_covered"]) == (2, 1)
 
 
@@ -138,3 +147,34 @@ def test_the_trainer_plans_the_actions_of_ego4d(tmp_path: Path) -> None:
 def test_a_segment_names_its_group() -> None:
     one = Segment(row=1, video_id="take/cam01", start_seconds=0.0, stop_seconds=1.0, classes={})
     assert one.group == "take"
+
+
+EMPTY = {
+    "one.csv": f"{TIMES},action_class\nv,1,2,4\nv,3,3,4\n",
+    "nested.json": {
+        "annotations": {
+            "u": {
+                "take_name": "v",
+                "segments": [{**STEP, "start_time": 1, "end_time": 2}, {**STEP, "start_time": 3, "end_time": 3}],
+            }
+        }
+    },
+    "flat.json": {
+        "segments": [
+            {**STEP, "take_name": "v", "start_time": 1, "end_time": 2},
+            {**STEP, "take_name": "v", "start_time": 3, "end_time": 3},
+        ]
+    },
+    "fho_lta.json": {"clips": [LTA, {**LTA, "action_clip_end_sec": LTA["action_clip_start_sec"]}]},
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_action_of_no_length_costs_itself(tmp_path: Path, name: str) -> None:
+    """It is read, named by validate, and no clip of training; the other action of the file stays."""
+    segments = read_segments(write(tmp_path / name, EMPTY[name]))
+    assert [segment.is_empty for segment in segments] == [False, True]
+    clips, findings = match_clips(read_clips(tmp_path / name), [segments[0].video_id])
+    assert clips == {segments[0].video_id: [segments[0]]}
+    assert [(finding.code, finding.severity) for finding in findings] == [("clips-empty", "warning")]
+    assert segments[1].title in findings[0].message

@@ -159,6 +159,34 @@ def test_a_local_cluster_listens_on_this_machine_alone(clip: Path, tiny_model: P
     assert listening <= {"0000000000000000FFFF00000100007F", "0100007F"}
 
 
+MOMENTS = ["starting a local Ray cluster", "Ray: up to", ".work/*/piece_*.npz"]
+"""What is seen last before the signal: on stderr, or in the store."""
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_sigterm_ends_the_run_in_order(moment: str, tiny_model: Path, tmp_path: Path) -> None:
+    """Ray puts handlers of its own in place: one prints C++ frames, one ends the process with code 1."""
+    videos = write_clips(tmp_path / "v", {"one": 2000, "two": 2000})
+    command = [sys.executable, "-m", "gazetools", "extract", str(videos), "-o", str(tmp_path / "s"), "--json"]
+    command += ["--model", str(tiny_model), "--device", "cpu", "--engine", "ray", "--ray", "workers=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        run = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+        while moment not in (tmp_path / "err").read_text() and not list((tmp_path / "s").glob(moment)):
+            assert run.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)
+        children = [pid for pid, line in descendants(run.pid).items() if "raylet" in line or "gcs_server" in line]
+        run.terminate()
+        code = run.wait(timeout=60)
+    said = (tmp_path / "err").read_text()
+    assert code == 130, said
+    assert json.loads((tmp_path / "out").read_text())["error"]["code"] == "interrupted"
+    assert [word for word in ("***", "PC: @", "Traceback", "Task was destroyed", "logging.cc") if word in said] == []
+    for pid in children:
+        assert not Path(f"/proc/{pid}").exists() or (Path(f"/proc/{pid}/stat")).read_text().split()[2] == "Z"
+
+
 def _sockets_of(program: str) -> set[str]:
     """Socket inodes of the newest process of that name."""
     newest: tuple[int, Path] | None = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gazetools.engines.ray import _environment, _no_cluster, _sizes
+from gazetools.engines.ray import _environment, _no_cluster, _own_sigterm, _sizes
 from gazetools.engines.ray_pool import RayPool
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.pool.dispatch import Dispatch
@@ -202,3 +203,22 @@ def test_what_cannot_work_is_said_at_once(
     done = run_cli("extract", str(clip), "-o", str(tmp_path / "s"), *arguments)
     assert done.exit_code == code
     assert words in " ".join(done.stderr.split())
+
+
+def test_the_handler_of_sigterm_is_ours_again_after_ray_started() -> None:
+    def ours(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        with _own_sigterm():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ray does
+        assert signal.getsignal(signal.SIGTERM) is ours
+        with pytest.raises(KeyboardInterrupt), _own_sigterm():
+            sys.exit(15)  # Ray's answer to a SIGTERM while it starts
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a program without a handler keeps Ray's
+        with _own_sigterm():
+            signal.signal(signal.SIGTERM, ours)
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -222,6 +222,28 @@ def _gazefollow(root: Path) -> tuple[Path, Path]:
     return text, prepared
 
 
+def test_predictions_are_found_by_the_rule_of_all_commands(tmp_path: Path) -> None:
+    _, prepared = _gazefollow(tmp_path)
+    maps = RNG.random((3, 64, 64)).astype(np.float32)
+    depth = maps[:, ::-1]
+    written: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "named heatmap": ({"heatmap": maps}, {}),
+        "another name, [N,1,h,w], behind boxes": ({"boxes": np.zeros((3, 4)), "gaze": maps[:, None]}, {}),
+        "two stacks and a key": ({"depth": depth, "gaze": maps}, {"key": "gaze"}),
+        "[h,w,N] and axes": ({"gaze": maps.transpose(1, 2, 0)}, {"axes": "HWT"}),
+    }
+    values = []
+    for number, (arrays, options) in enumerate(written.values()):
+        np.savez(tmp_path / f"{number}.npz", **arrays)
+        values.append(evaluate(str(tmp_path / f"{number}.npz"), prepared, resamples=0, **options).overall)
+    assert values[1:] == values[:1] * 3
+    np.savez(tmp_path / "open.npz", depth=depth, gaze=maps)
+    with pytest.raises(DataFileError, match=r"depth \[3,64,64\].*gaze.*--key"):
+        evaluate(str(tmp_path / "open.npz"), prepared)
+    with pytest.raises(UsageError, match="for heatmaps of other tools"):
+        evaluate("model:gazelle_tiny", prepared, images=str(tmp_path), key="gaze")
+
+
 def test_gazefollow_in_both_forms(tmp_path: Path) -> None:
     text, prepared = _gazefollow(tmp_path)
     maps = RNG.random((3, 64, 64)).astype(np.float32)

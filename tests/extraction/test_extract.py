@@ -51,7 +51,7 @@ def test_every_row_is_the_models_answer_for_its_frame_and_box(
     assert result["items"][0] | {"seconds": 0} == {
         "video_id": "clip", "path": str(clip), "status": "done", "reason": None, "frames": 40, "rows": 70,
         "frames_without_people": 5, "small_heads": 0, "clipped_boxes": 0, "resumed_frames": 0, "seconds": 0,
-        "head_counts": {},
+        "head_counts": {}, "head_notes": [], "notes": [],
     }  # fmt: skip
     model = gazetools.load_model(str(tiny_model))
     with open_store(tmp_path / "clip.h5", verify_checksum=True) as store, VideoReader(clip) as reader:
@@ -128,7 +128,7 @@ def test_one_broken_video_costs_one_video(clip: Path, tiny_model: Path, tmp_path
 
 BAD_BOXES = [
     ("frame,track_id,xmin,ymin,xmax,ymax\n0,1,10,10,500,60\n", "lies outside the 96x64 video"),
-    ("frame,track,xmin,ymin,xmax,ymax\n0,1,10,10,50,60\n", "'track_id' is missing"),
+    ("frame,track_id,xmin,ymin,xmax\n0,1,10,10,50\n", "'ymax' is missing"),
 ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gazetools.extraction.inputs import plan_inputs
+from gazetools.io.find_files import SearchNotes
 from gazetools.schemas.errors import UsageError
 
 
@@ -68,7 +69,45 @@ def test_wrong_inputs_are_named(tree: Path, inputs: list[str], words: str) -> No
         plan_inputs([text.format(tree) for text in inputs])
 
 
-def test_the_reports_name_is_reserved(tmp_path: Path) -> None:
-    (tmp_path / "extract_report.mp4").touch()
-    with pytest.raises(UsageError, match="reserved"):
-        plan_inputs([tmp_path])
+# file -> words of the reason; each costs itself, never the folder
+BAD_NAMES = [
+    ("extract_report.mp4", "reserved"),
+    ("manifest.mov", "reserved"),
+    ("Groundtruth_Report.MP4", "reserved"),
+    ("a\nb.mp4", "control"),
+    ("back\\slash.mp4", "backslash"),
+    ("a\u200bb.mp4", "invisible"),
+    ("x" * 201 + ".mp4", "longer than 200 bytes"),
+    (os.fsdecode(b"latin-\xfc.mp4"), "control"),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), BAD_NAMES, ids=[repr(name[:20]) for name, _ in BAD_NAMES])
+def test_a_name_that_cannot_be_an_id_costs_itself(tmp_path: Path, name: str, words: str) -> None:
+    for one in ("good.mp4", name, "sub/good.mp4"):
+        (tmp_path / one).parent.mkdir(exist_ok=True)
+        (tmp_path / one).touch()
+    good, nested, bad = plan_inputs([tmp_path])
+    assert (good.video_id, good.problem, nested.video_id, nested.problem) == ("good", None, "sub/good", None)
+    assert words in str(bad.problem)
+    bad.video_id.encode()  # can be written into the report
+    assert "Rename" in str(bad.problem)
+
+
+def test_names_with_a_dash_and_those_kept_apart_are_ids(tmp_path: Path) -> None:
+    for name in ("-abc.mp4", "index.mp4", "README.mp4", "sub/manifest.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    items = plan_inputs([tmp_path])
+    assert [item.video_id for item in items] == ["-abc", "README", "index", "sub/manifest"]
+    assert all(item.problem is None for item in items)
+
+
+def test_a_file_of_two_inputs_is_one_video_and_two_links_are_two(tree: Path) -> None:
+    (tree / "t3").symlink_to("t1")
+    notes = SearchNotes()
+    items = plan_inputs([tree, tree / "t2" / "cam01.mp4"], notes=notes)
+    assert [item.video_id for item in items] == ["cam01", "t1/cam01", "t1/cam02", "t3/cam01", "t3/cam02"]
+    text = "; ".join(notes.lines())
+    assert "t1/cam01 and t3/cam01 are links to one file" in text
+    assert "it is cam01, not t2/cam01" in text

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gazetools.cli.extract import _with_shard_of_slurm
 from gazetools.extraction.decoding.decoder import DecodeSettings
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.run import extract
@@ -20,12 +21,13 @@ from gazetools.extraction.tasks import (
     failure,
     merge_results,
 )
-from gazetools.schemas.errors import FaultError
-from gazetools.schemas.extract import ItemResult
+from gazetools.schemas.errors import FaultError, UsageError
+from gazetools.schemas.extract import ExtractOptions, ItemResult
 from gazetools.store.lock import BusyError, locked
 from tests.helpers.clips import write_clips
 from tests.helpers.command_line import run_cli
 from tests.helpers.equal_stores import assert_stores_equal, extract_alone
+from tests.helpers.runs import Listener
 
 FRAMES = {"long": 700, "a/short": 20, "b/short": 30}
 
@@ -125,6 +127,8 @@ def test_results_of_shares_become_one_result() -> None:
     done = merge_results([share("part", 10, 4), share("done", 30, 3), share("part", 10, 0)])
     assert (done.status, done.frames, done.resumed_frames) == ("done", 30, 7)
     assert merge_results([share("part", 10, 4), share("failed", 0, 0)]).status == "failed"
+    assert merge_results([share("part", 10, 4), share("not_reached", 0, 0)]).status == "not_reached"
+    assert merge_results([share("not_reached", 0, 0), share("failed", 0, 0)]).status == "failed"
     assert merge_results([share("part", 10, 4), share("part", 5, 1)]).frames == 15
 
 
@@ -158,7 +162,7 @@ def test_shards_share_a_store_and_the_last_one_joins(
         assert report.shard == f"{index}/2"
         assert report.exit_code == 0
         if before:
-            left = {item["video_id"]: item["reason"] for item in before["items"] if item["status"] == "failed"}
+            left = {item["video_id"]: item["reason"] for item in before["items"] if item["status"] == "not_reached"}
             assert left
             assert all("not reached" in reason for reason in left.values())
     statuses = [{item.video_id: item.status for item in report.items} for report in reports]
@@ -173,12 +177,84 @@ def test_shards_share_a_store_and_the_last_one_joins(
 def test_a_slurm_array_task_is_a_shard(
     videos: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("ID", "7"), ("COUNT", "2"), ("MIN", "5"), ("STEP", "2")):
+    for name, value in (("ID", "7"), ("COUNT", "2"), ("MIN", "5"), ("STEP", "2"), ("MAX", "7")):
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
     done = run_cli("extract", str(videos), "-o", str(tmp_path), "--model", str(tiny_model), "--stride", "10", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["shard"] == "2/2"
     assert "--shard 1/1" in done.stderr
+
+
+def _as_array_task(monkeypatch: pytest.MonkeyPatch, **values: int) -> None:
+    for name in ("ID", "COUNT", "MIN", "MAX", "STEP"):
+        monkeypatch.delenv(f"SLURM_ARRAY_TASK_{name}", raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+
+
+def _array(ids: list[int], step: int = 1) -> list[dict[str, int]]:
+    """What Slurm 22.05 was seen to set in each task: the step is 1 for every list."""
+    return [{"ID": one, "COUNT": len(ids), "MIN": min(ids), "MAX": max(ids), "STEP": step} for one in ids]
+
+
+WHOLE_ARRAYS = [
+    ("1-4", _array([1, 2, 3, 4])),
+    ("0-3", _array([0, 1, 2, 3])),
+    ("5", _array([5])),
+    ("2-8:3", _array([2, 5, 8], step=3)),
+    ("7-9", _array([7, 8, 9])),
+    ("4,3,5", _array([4, 3, 5])),
+    ("0-7, of a Slurm that sets two only", [{"ID": 1 + k, "COUNT": 3} for k in range(3)]),
+]
+
+
+@pytest.mark.parametrize(("_spec", "tasks"), WHOLE_ARRAYS, ids=[spec for spec, _ in WHOLE_ARRAYS])
+def test_the_tasks_of_an_array_do_every_share_once(
+    _spec: str, tasks: list[dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = []
+    for values in tasks:
+        _as_array_task(monkeypatch, **values)
+        shards.append(_with_shard_of_slurm(ExtractOptions()).shard_index_and_count)
+    assert sorted(shards) == [(index, len(tasks)) for index in range(len(tasks))]
+
+
+HOLES = [("1,3,7-9", [1, 3, 7, 8, 9]), ("3,5", [3, 5]), ("8,2,4", [2, 4, 8]), ("1-3,5", [1, 2, 3, 5]), ("0,9", [0, 9])]
+
+
+@pytest.mark.parametrize(("_spec", "ids"), HOLES, ids=[spec for spec, _ in HOLES])
+def test_an_array_with_holes_loses_no_share_in_silence(
+    _spec: str, ids: list[int], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for values in _array(ids):
+        _as_array_task(monkeypatch, **values)
+        with pytest.raises(UsageError, match=r'has holes.*--shard "\$SLURM_ARRAY_TASK_ID/N"'):
+            _with_shard_of_slurm(ExtractOptions())
+    assert _with_shard_of_slurm(ExtractOptions(shard="3/9")).shard == "3/9", "the script says it"
+    done = run_cli("extract", str(clip), "-o", str(tmp_path / "s"), "--model", "centre-prior")
+    assert done.exit_code == 2
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_lone_run_never_takes_itself_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path
+) -> None:
+    """Two shares of one video in one shard: the first joins the pieces in a thread while the second begins."""
+    videos = write_clips(tmp_path / "v", {"cut": 600, "whole": 400})
+    options = ExtractOptions(model=str(tiny_model), device="cpu", shard="2/2", check_space=False)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gazetools.extraction.video.write_store", stop)
+        with pytest.raises(KeyboardInterrupt):
+            extract(videos, tmp_path / "s", options=options)
+    assert list((tmp_path / "s").rglob("piece_*.npz")), "the pieces of both shares are there"
+    listener = Listener()
+    report = extract(videos, tmp_path / "s", options=options, progress=listener)
+    assert [(item.video_id, item.status) for item in report.items] == [("cut", "done")]
+    assert [text for text in listener.said if "another run" in text] == []
 
 
 WRONG_OPTIONS = [

@@ -11,6 +11,7 @@ from gazetools.heads.files import BOX_FORMATS, BoxFile, BoxFormat, BoxRow, read_
 from gazetools.heads.spec import heads_for_video, open_heads, track_roles
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import ExtractOptions
+from gazetools.schemas.heads import BoxFileOptions
 from gazetools.store import open_store
 from tests.helpers.command_line import run_cli
 
@@ -37,7 +38,7 @@ def test_our_csv_is_sorted_and_tolerates_order_spaces_extras_and_bom(tmp_path: P
 def test_attention_target_files_count_rows_from_the_first_frame(tmp_path: Path) -> None:
     path = _file(tmp_path, "00012.jpg,10,20,30,40\n00013.jpg,11,21,31,41\n", "person1.txt")
     assert read_heads(path).frame.tolist() == [0, 1]
-    table = read_heads(path, first_frame=12)
+    table = read_heads(path, BoxFileOptions(heads_first_frame=12))
     assert table.frame.tolist() == [12, 13]
     assert table.box_xyxy[0].tolist() == [10, 20, 30, 40]
 
@@ -78,8 +79,9 @@ def test_another_format_is_one_object_in_the_table(clip: Path, tmp_path: Path, m
 BROKEN = [
     ("", "is empty"),
     ("frame,track_id,xmin,ymin,xmax\n0,1,1,2,3\n", "'ymax' is missing"),
-    ("frame,id,xmin,ymin,xmax,ymax\n0,1,1,2,3,4\n", "'track_id' is missing"),
-    ("frame,track_id,x_min,ymin,xmax,ymax\n0,1,1,2,3,4\n", "Is 'x_min' meant"),
+    ("frame,id,bbox\n0,1,1 2 3 4\n", "'xmin' is missing"),
+    ("track_id,xmin,ymin,xmax,ymax\n1,1,2,3,4\n", "'frame' is missing"),
+    ("frame,track_id,x_minimum,ymin,xmax,ymax\n0,1,1,2,3,4\n", "Is 'x_minimum' meant"),
     (HEADER + "0,1,1,2,3\n", "line 2: 5 cells"),
     (HEADER + "0,1,1,2,three,4\n", "line 2: xmax is 'three'"),
     (HEADER + "0,1,1,2,nan,4\n", "not a number"),

@@ -46,6 +46,12 @@ T_DEVICE_CPF = np.array(
 EYES_M = 0.063
 
 
+_COARSE = np.stack(np.meshgrid(np.linspace(-np.pi, np.pi, 25), np.linspace(-np.pi / 2, np.pi / 2, 13)), -1).reshape(
+    -1, 2
+)
+_NEAR = np.stack(np.meshgrid(np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)), -1).reshape(-1, 2)
+
+
 def _rotation_z(angle: float) -> Floats:
     return np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
 
@@ -115,11 +121,33 @@ class Camera:
         return (uv[:, 0] + 0.5) * scale - 0.5
 
     def head_box(self, seconds: float) -> Floats:
-        """Pixels xmin, ymin, xmax, ymax of the 0.18 x 0.26 x 0.22 m head box, not cut at the picture's edge."""
-        rotation, place = cpf_pose(seconds)
-        corners = [(x, y, z) for x in (-0.09, 0.09) for y in (-0.13, 0.13) for z in (-0.205, 0.015)]
-        uv = self.pixels(np.array(corners) @ rotation.T + place)
-        return np.concatenate([uv.min(axis=0), uv.max(axis=0)])
+        """Pixels xmin, ymin, xmax, ymax of the head's silhouette, not cut at the picture's edge.
+
+        The head is an ellipsoid of 0.18 x 0.26 x 0.22 m. Its extreme points are searched on its surface, in grids of
+        two angles that close in on them; the code under test finds the outline in closed form instead.
+        """
+        return _head_box(self, seconds)
+
+
+@cache
+def _head_box(camera: Camera, seconds: float) -> Floats:
+    rotation, place = cpf_pose(seconds)
+    sign, axis = np.array([1, 1, -1, -1]), np.array([0, 1, 0, 1])  # lowest u and v, highest u and v
+
+    def pixels(angles: Floats) -> Floats:
+        """Wanted coordinate [4, P], with its sign, of places [4, P, 2] on the surface."""
+        a, b = np.moveaxis(angles, -1, 0)
+        ball = np.stack([np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)], axis=-1)
+        points = (ball * [0.09, 0.13, 0.11] + [0, 0, -0.095]) @ rotation.T + place
+        uv = camera.pixels(points.reshape(-1, 3)).reshape(*angles.shape)
+        return sign[:, None] * uv[np.arange(4), :, axis]
+
+    reach, places = 0.28, np.tile(_COARSE, (4, 1, 1))
+    for _ in range(6):
+        values = pixels(places)
+        best = places[np.arange(4), values.argmin(axis=1)]
+        places, reach = best[:, None] + reach * _NEAR, reach / 4
+    return sign * values.min(axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +170,10 @@ class SyntheticTake:
     @property
     def capture(self) -> str:
         return self.name.rsplit("_", 1)[0]
+
+    @property
+    def capture_uid(self) -> str:
+        return f"cccccccc{self.uid[8:]}"
 
     def seconds(self, frame: int) -> float:
         """Time of a frame since the take's first, on the trajectory's 1 kHz clock."""
@@ -240,7 +272,12 @@ def _take_entry(take: SyntheticTake) -> dict[str, Any]:
         "timesync_start_idx": take.start_row,
         "timesync_end_idx": take.start_row + take.frames,
         "best_exo": "cam01",
-        "capture": {"capture_name": take.capture, "cameras": [*listed, {"cam_id": "aria01", "is_ego": True}]},
+        "vrs_relative_path": "aria01.vrs",
+        "capture": {
+            "capture_name": take.capture,
+            "capture_uid": take.capture_uid,
+            "cameras": [*listed, {"cam_id": "aria01", "is_ego": True}],
+        },
         "frame_aligned_videos": videos,
     }
 
@@ -293,7 +330,7 @@ def _write_trajectory(folder: Path, take: SyntheticTake) -> None:
 
 
 def gaze_angles(take: SyntheticTake, seconds: float) -> tuple[float, float, float, float, float]:
-    """(yaw, pitch, depth, left yaw, right yaw) towards the target at a time."""
+    """(yaw, pitch, depth, left yaw, right yaw) towards the target at a time, from the middle between the eyes."""
     rotation, place = cpf_pose(seconds)
     x, y, z = (np.array(take.gaze_target) - place) @ rotation
     depth = float(np.sqrt(x * x + y * y + z * z))
@@ -310,7 +347,12 @@ def _write_gaze(folder: Path, take: SyntheticTake) -> None:
         if take.eye_gaze == "depth":
             rows.append([stamp, *(f"{value:.9f}" for value in (yaw, pitch, depth)), "0", "0", "0", "0"])
         else:
-            rows.append([stamp, *(f"{value:.9f}" for value in (left, right, pitch)), "1.598", "s"])
+            if sample == take.frames // 3 + 1:  # after the last frame: eyes that diverge, as real files have too
+                left, right = right, left
+            # released files give the distance at which the eyes' rays meet, without its sign and cut at 4 m
+            span, mean = np.tan(right) - np.tan(left), (np.tan(right) + np.tan(left)) / 2
+            depth = min(abs(EYES_M / span * float(np.hypot(np.hypot(mean, np.tan(pitch)), 1))), 4.0)
+            rows.append([stamp, *(f"{value:.9f}" for value in (left, right, pitch)), f"{depth:.9f}", "s"])
         flat.append([str(max(sample, 0) * 3), stamp, f"{704 + 300 * np.sin(seconds):.3f}", "500.5"])
     header = ["tracking_timestamp_us", "yaw_rads_cpf", "pitch_rads_cpf", "depth_m"]
     header += [f"{name}_rads_cpf" for name in ("yaw_low", "pitch_low", "yaw_high", "pitch_high")]

@@ -26,7 +26,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def _alarms(root: Path) -> list[str]:
-    return [f.code for f in validate(root).findings if f.severity != "note"]
+    """Codes of errors and warnings; the videos are nowhere, so that nothing is compared with them."""
+    codes = [f.code for f in validate(root).findings if f.severity != "note"]
+    return [code for code in codes if code != "videos-not-compared"]
 
 
 @pytest.fixture

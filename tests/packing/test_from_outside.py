@@ -119,7 +119,9 @@ def made(tmp_path: Path) -> MadeVideo:
 
 
 def _codes(root: Path) -> list[str]:
-    return [found.code for found in validate(root).findings if found.severity != "note"]
+    """Codes of errors and warnings; the videos are nowhere, so that nothing is compared with them."""
+    codes = [found.code for found in validate(root).findings if found.severity != "note"]
+    return [code for code in codes if code != "videos-not-compared"]
 
 
 def _pack(tmp_path: Path, name: str, *options: str) -> list[str]:

@@ -67,7 +67,7 @@ def test_what_a_store_lacks_is_named(tmp_path: Path, case: str) -> None:
 USAGE = {
     "unknown option": ({"normalise": "max"}, "did you mean 'normalize'"),
     "rule": ({"normalize": "l2"}, "'normalize' = 'l2'"),
-    "uint8 of sums": ({"dtype": "uint8", "normalize": "sum"}, "'dtype' = 'uint8'.*use float32"),
+    "uint8 of sums": ({"dtype": "uint8", "normalize": "sum"}, "dtype uint8 and normalize sum exclude.*use float32"),
     "size": ({"size": "64"}, "'size' = '64'"),
     "people": ({"people": "everybody"}, "must be 'max', 'mean', 'wearer' or a track id"),
     "id": ({"videos": ["clipp"]}, "Did you mean 'clip'"),

@@ -115,8 +115,8 @@ def seen(config: TrainingConfig, wrapper: Any) -> tuple[Tensor, Tensor, dict[str
 
 def make_place(study: Study, root: Path) -> Path:
     """The study's videos, another P01_01 in EPIC's layout, and heatmaps of every kind."""
-    for folder in ("videos", "slow", "weighted", "long", "mixed"):
-        (root / folder).mkdir()
+    for folder in ("videos", "slow", "weighted", "long", "mixed", "several", "counted/P01_01"):
+        (root / folder).mkdir(parents=True)
     slow = write_clip(root / "videos" / "P01" / "P01_01.MP4", frames=FRAMES, width=64, height=48, fps=15)
     for video_id in ("P01_01", "P01_02", "P02_01"):
         shutil.copy(study.root / "videos" / f"{video_id}.mp4", root / "videos")
@@ -127,6 +127,9 @@ def make_place(study: Study, root: Path) -> Path:
     members = dict(np.load(study.heatmaps / "P01_01.npz"))
     np.savez(root / "weighted" / "P01_01.npz", **members | {"inout": np.full(FRAMES, 0.25, dtype=np.float32)})
     np.savez(root / "long" / "P01_01.npz", heatmap=np.concatenate([members["heatmap"], members["heatmap"][:3]]))
+    np.savez(root / "several" / "P01_01.npz", gaze=members["heatmap"], small=members["heatmap"][:, :4, :4])
+    for number, one in enumerate(members["heatmap"], 1):
+        np.save(root / "counted" / "P01_01" / f"{number}.npy", one)
     np.savez(root / "mixed" / "P01_01.npz", **members)
     (root / "mixed" / "P01_01.csv").write_text("frame,x,y\n" + "".join(f"{i},0.5,0.5\n" for i in range(FRAMES)))
     rows = "".join(f"P01_01,{i},0.3,0.2,{i % 20 / 19}\n" for i in range(0, FRAMES, 10))

@@ -64,6 +64,8 @@ FIXED_VIEW = f"{DATA}.train_transform=evaluation"
 MORE_ROWS = f"{DATA}.dataset_val={{root}}/more.csv"
 FROM_FILE = "model_kwargs.checkpoint={root}/vitx.pt"
 WEIGHTED = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/weighted}}}}"
+SEVERAL = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/several}}}}"
+COUNTED = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/counted}}}}"
 STORE = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/store}}}}"
 GAZE = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/gaze.csv}}}}"
 ARM = "arms=[{name: a}]"
@@ -84,14 +86,20 @@ EFFECTS: dict[str, Effect] = {
         "heatmap_base_path": "{root}/weighted", "heatmap_resolution": "16",
         "heatmap_frame_tolerance": ("3", f"{DATA}.heatmap_base_path={{root}}/long"),
         "heatmap_inout": ("weight", f"{DATA}.heatmap_base_path={{root}}/weighted"), "missing": "skip",
+        "heatmap_key": ("small", f"{DATA}.heatmap_base_path={{root}}/several"),
+        "heatmap_axes": ("TWH", f"{DATA}.heatmap_base_path={{root}}/several"),
         "max_train_clips": "2", "max_val_clips": "2", "evaluation_crop": "whole", "context_sec": "[0.4, 0.4]",
         "train_context_sec": "[0.4, 0.4]", "keep_unseen_classes": ("true", MORE_ROWS), "index_cache": "{root}/kept",
     }),
-    **by(accepted, DATA, {"missing_videos": ("skip", f"{DATA}.dataset_val={{root}}/absent.csv")}),
+    **by(accepted, DATA, {
+        "missing_videos": ("skip", f"{DATA}.dataset_val={{root}}/absent.csv"),
+        "heatmap_first_frame": ("1", f"{DATA}.heatmap_base_path={{root}}/counted"),
+    }),
+    **by(accepted, f"{DATA}.heatmap_sources.*", {"first_frame": ("1", COUNTED)}),
     **by(clips, f"{DATA}.heatmap_sources.*", {
         "kind": ("dataset", f"{DATA}.heatmap_sources={{more: {{path: {{root}}/mixed}}}}"),
         "inout": ("weight", WEIGHTED), "missing": ("skip", WEIGHTED), "path": ("{root}/mixed", WEIGHTED),
-        "people": ("mean", STORE), "normalize": ("sum", STORE),
+        "key": ("small", SEVERAL), "axes": ("TWH", SEVERAL), "people": ("mean", STORE), "normalize": ("sum", STORE),
         "shows": ("head_box", STORE),
     }),
     **by(clips, f"{DATA}.heatmap_sources.*.points", {
@@ -166,6 +174,7 @@ ELSEWHERE: dict[str, str] = {
     f"{DATA}.heatmap_random_resize_scale": "test_another_views_maps_may_have_a_crop_of_their_own",
     f"{DATA}.heatmap_sources.*.view": "test_each_source_has_its_own_view_and_add_refuses_another",
     f"{DATA}.allow_future": "test_datasets_filled_from_the_future_are_refused_unless_allowed",
+    f"{DATA}.past_end": "test_rows_past_the_end_are_dropped_with_a_count_or_kept",
     f"{DATA}.max_unreadable_clips": "test_unreadable_clips_stop_the_run_or_are_counted_within_the_budget",
     f"{DATA}.num_workers": "test_worker_processes_give_the_same_batches",
     f"{DATA}.pin_memory": "test_batches_are_page_locked_for_a_gpu_where_the_config_asks",

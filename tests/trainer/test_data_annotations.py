@@ -11,7 +11,7 @@ from gazetools.annotations.segment import Segment
 from gazetools.annotations.segments import parse_timestamp, read_segments
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.trainer.data.labels import LabelSpace
-from gazetools.trainer.data.videos import find_video
+from gazetools.trainer.data.videos import find_videos
 from tests.trainer.conftest import HEADER
 
 
@@ -49,7 +49,7 @@ def test_one_action_column_is_enough(tmp_path: Path) -> None:
     ("body", "message"),
     [
         ("v,1,2,0\n", "line 2: 4 fields"),
-        ("v,2,1,0,0\n", "line 2: stop_timestamp 1 is not after"),
+        ("v,2,1,0,0\n", "line 2: stop_timestamp 1 is before"),
         ("v,1,2,x,0\n", "line 2: verb_class = 'x'"),
         ("v,1,2,0,-3\n", "line 2: noun_class = '-3'"),
         ("../v,1,2,0,0\n", "line 2"),
@@ -92,5 +92,4 @@ def test_class_ids_are_sorted_whatever_the_order_of_rows() -> None:
 def test_video_layouts(tmp_path: Path, name: str, file_format: int | None) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).touch()
-    assert find_video(tmp_path, "P01_02", file_format) == tmp_path / name
-    assert find_video(tmp_path, "P01_03", file_format) is None
+    assert find_videos(tmp_path, ["P01_02", "P01_03"], file_format) == {"P01_02": tmp_path / name}

@@ -16,7 +16,7 @@ from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
 from gazetools.trainer.data.clips import ClipDataset, ClipOptions, Sample
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, plan_data
-from gazetools.trainer.data.videos import Takes, find_video
+from gazetools.trainer.data.videos import Takes, broken_links, find_videos
 from gazetools.trainer.plan.selection import hold_out
 from tests.helpers.videos import ArrayVideo
 
@@ -90,8 +90,8 @@ def test_keysteps_are_one_action_per_segment_in_seconds_of_the_take(root: Path) 
         ({"annotations": {"u": {"take_name": "t", "segments": 3}}}, "is no list"),
         ({"annotations": {"u": {"take_name": "t", "segments": [{"end_time": 2}]}}}, "segment 0: no 'start_time'"),
         (
-            {"annotations": {"u": {"take_name": "t", "segments": [{"start_time": 2, "end_time": 2}]}}},
-            "end_time 2.0 is not after start_time 2.0",
+            {"annotations": {"u": {"take_name": "t", "segments": [{"start_time": 2, "end_time": 1}]}}},
+            "end_time 1.0 is before start_time 2.0",
         ),
         (
             {
@@ -160,6 +160,16 @@ def test_what_is_wrong_with_views_is_told(root: Path) -> None:
         assert message in str(caught.value), data
 
 
+def test_a_keystep_of_no_length_is_left_out_and_counted(root: Path) -> None:
+    keysteps(root / "train.json", {"site_cook_1": [(2.0, 4.0, 77), (4.5, 4.5, 12), (5.0, 6.5, 12)]})
+    split = plan(root).train
+    assert [clip.segment.start_seconds for clip in split.clips] == [2.0, 5.0]
+    assert (split.counts["rows"], split.counts["empty_segment"]) == (3, 1)
+    keysteps(root / "train.json", {"site_cook_1": [(4.5, 4.5, 12)]})
+    with pytest.raises(UsageError, match="1 empty_segment"):
+        plan(root)
+
+
 def test_cameras_of_one_take_never_straddle_a_split(root: Path) -> None:
     header = "video_id,start_timestamp,stop_timestamp,action_class\n"
     for name, camera in (("t.csv", "cam01"), ("v.csv", "cam02")):
@@ -185,13 +195,14 @@ def test_cameras_of_one_take_never_straddle_a_split(root: Path) -> None:
 def test_folder_layouts(tmp_path: Path, video_id: str, file_format: Any, path: str) -> None:
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).touch()
-    assert find_video(tmp_path, video_id, file_format) == tmp_path / path
+    assert find_videos(tmp_path, [video_id], file_format) == {video_id: tmp_path / path}
 
 
 def test_downscaled_videos_are_taken_before_the_full_ones(root: Path) -> None:
     full = root / "takes" / "site_cook_1" / "frame_aligned_videos" / "cam01.mp4"
     full.touch()
-    assert find_video(root, "site_cook_1/cam01", None) == full.parent / "downscaled" / "448" / "cam01.mp4"
+    smaller = full.parent / "downscaled" / "448" / "cam01.mp4"
+    assert find_videos(root, ["site_cook_1/cam01"], None) == {"site_cook_1/cam01": smaller}
 
 
 @pytest.mark.parametrize("template", ["{takes}/x", "plain", "../{take}", "/abs/{take}", "{take", 2])
@@ -292,3 +303,63 @@ def test_a_take_is_held_out_with_all_its_cameras(root: Path) -> None:
         hold_out(
             plan(root, dataset_train=str(root / "val.json"), dataset_val=str(root / "train.json")).train, 0.5, seed=0
         )
+
+
+def test_of_several_files_of_one_id_one_is_read_and_it_is_said(tmp_path: Path) -> None:
+    for name in ("P01.MOV", "P01.mp4", "P02.mkv"):
+        (tmp_path / name).touch()
+    notes: list[str] = []
+    found = find_videos(tmp_path, ["P01", "P02", "P03"], None, notes)
+    assert {video_id: path.name for video_id, path in found.items()} == {"P01": "P01.mp4", "P02": "P02.mkv"}
+    (text,) = notes
+    assert "'P01'" in text and "not P01.MOV" in text
+
+
+def test_a_video_behind_a_broken_link_is_named(tmp_path: Path) -> None:
+    (tmp_path / "P01_01.mp4").symlink_to("nowhere.mp4")
+    assert "P01_01.mp4 -> nowhere.mp4" in broken_links(tmp_path, ["P01_01", "P02"], 0)
+    assert broken_links(tmp_path, ["P02"], None) == ""
+
+
+NFD, NFC = "Ku\u0308che", "K\u00fcche"
+
+
+@pytest.mark.parametrize("written", [NFD, NFC], ids=["written NFD", "written NFC"])
+@pytest.mark.parametrize("on_disk", [NFD, NFC], ids=["on disk NFD", "on disk NFC"])
+@pytest.mark.parametrize(
+    "file_format", [None, f"{NFD}/{{video_id}}", f"{NFC}/{{video_id}}"], ids=["none", "NFD", "NFC"]
+)
+def test_annotated_names_match_files_in_either_form(
+    tmp_path: Path, written: str, on_disk: str, file_format: str | None
+) -> None:
+    path = tmp_path / (f"{on_disk}/{on_disk}.Mov" if file_format else f"{on_disk}.Mov")
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    csv = tmp_path / "a.csv"
+    csv.write_text(
+        f"video_id,start_timestamp,stop_timestamp,action_class\n{written},1,2,9\n-{written},1,2,9\n", encoding="utf-8"
+    )
+    ids = [segment.video_id for segment in read_segments(csv)]
+    assert ids == [NFC, f"-{NFC}"]
+    assert find_videos(tmp_path, ids, file_format) == {NFC: path}
+
+
+def test_folders_of_links_are_folders_of_videos(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "P01").mkdir(parents=True)
+    (tmp_path / "disk" / "P01" / "P01_01.MTS").touch()
+    (tmp_path / "disk" / "blob").touch()
+    (tmp_path / "videos" / "P02" / "videos").mkdir(parents=True)
+    (tmp_path / "videos" / "P01").symlink_to("../disk/P01")
+    (tmp_path / "videos" / "P02" / "videos" / "P02_01.mp4").symlink_to("../../../disk/blob")
+    found = find_videos(tmp_path / "videos", ["P01/P01_01", "P02_01"], 0)
+    assert [path.name for path in found.values()] == ["P01_01.MTS", "P02_01.mp4"]
+    assert list(find_videos(tmp_path / "videos", ["P01_01"], 1)) == ["P01_01"]
+
+
+@pytest.mark.parametrize("file_format", ["../disk/{video_id}", "/etc/{video_id}", "a/../../disk/{video_id}"])
+def test_a_path_in_the_config_cannot_lead_out(tmp_path: Path, file_format: str) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "v.mp4").touch()
+    (tmp_path / "videos").mkdir()
+    with pytest.raises(UsageError, match="not allowed"):
+        find_videos(tmp_path / "videos", ["v"], file_format)

@@ -39,6 +39,67 @@ def test_the_same_table_in_other_clothes(tmp_path: Path, text: str) -> None:
     assert [cell for part in parts for cell in part.text(places["c"]).tolist()] == [b"x", b"y"]
 
 
+FORMS = [
+    ("semicolons with decimal commas", b"a;b;c\n1;2,5;x\n-3;;y\n"),
+    ("excel's line", b'sep=;\r\na;b;c\r\n1;2,5;x\r\n-3;;"y"\r\n'),
+    ("excel's line names a comma", b"sep=,\na,b,c\n1,2.5,x\n-3,,y\n"),
+    ("tabs", b"a\tb\tc\n1\t2.5\tx\n-3\t\ty\n"),
+    ("bars", b"a|b|c\n1|2.5|x\n-3||y\n"),
+    ("UTF-16, little end first", "a,b,c\n1,2.5,x\n-3,,y\n".encode("utf-16")),
+    ("UTF-16, big end first", b"\xfe\xff" + "a\tb\tc\n1\t2,5\tx\n-3\t\ty\n".encode("utf-16-be")),
+    ("UTF-16 without a mark", "a;b;c\n1;2,5;x\n-3;;y\n".encode("utf-16-le")),
+    ("a mark and semicolons", "\ufeffa;b;c\n1;2.5;x\n-3;;y\n".encode()),
+]
+
+
+@pytest.mark.parametrize("content", [row[1] for row in FORMS], ids=[row[0] for row in FORMS])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_spreadsheets_forms_are_read_alike(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"t{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    table = read_table(path, required=("a", "b"), optional=("c",))
+    assert table.integers("a").tolist() == [1, -3]
+    np.testing.assert_array_equal(table.floats("b"), [2.5, np.nan])
+    assert table.columns["c"] == ["x", "y"]
+
+
+def test_text_with_other_separators_in_a_comma_table_stays_whole(tmp_path: Path) -> None:
+    """Narrations have semicolons and bars; a cell `1,5` in quotation marks is no decimal number there."""
+    path = tmp_path / "t.csv"
+    path.write_text('a,note\n1,"cut; stir | 1,5"\n2,"1,5"\n')
+    assert read_table(path, required=("a", "note")).columns["note"] == ["cut; stir | 1,5", "1,5"]
+
+
+def test_thousands_are_no_decimals(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a;b\n1;1,234,567\n")
+    with pytest.raises(DataFileError, match="'1,234,567' is not a number"):
+        read_table(path, required=("b",)).floats("b")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"a;b;c\n1;2;x\n", "separated by ';'"),
+        (b"a\tb\tc\n", "separated by tabs"),
+        ("a,b,c\n".encode("utf-16"), "is UTF-16"),
+    ],
+    ids=["semicolons", "tabs", "UTF-16"],
+)
+def test_recordings_that_a_spreadsheet_saved_are_named(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataFileError, match=says):
+        read_byte_chunks(path, required=("a", "b"))
+
+
+def test_text_in_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("a,b\n1,caf\u00e9\n".encode("cp1252"))
+    with pytest.raises(DataFileError, match=r"not a CSV file in UTF-8.*0xe9.*CSV UTF-8"):
+        read_table(path, required=("a",))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

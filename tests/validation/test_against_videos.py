@@ -64,7 +64,7 @@ def test_a_good_store_and_its_datasets_raise_no_alarm(tmp_path: Path, clip: Path
 
 def test_without_the_video_nothing_is_claimed(tmp_path: Path, clip: Path) -> None:
     report = validate(_make(tmp_path, clip, video={"path": "/nowhere/clip.mp4"}))
-    assert _codes(report) == []
+    assert _codes(report) == ["videos-not-compared"]
     assert report.summary["videos_decoded"] == 0
 
 
@@ -238,6 +238,7 @@ def test_keystep_annotations_cover_every_camera_of_a_take(tmp_path: Path) -> Non
         ("clips-uncovered", "take_a/cam01"),
         ("clips-uncovered", "take_a/cam02"),
         ("annotated-video-missing", "take_b"),
+        ("videos-not-compared", None),
     }
     assert (report.summary["clips"], report.summary["clips_covered"]) == (4, 2)
     assert report.summary["share_of_clips_covered"] == 0.5
@@ -271,10 +272,54 @@ def test_clips_without_heatmaps_are_reported(tmp_path: Path) -> None:
     for root in ("store", "data"):
         report = validate(tmp_path / root, annotations=annotations)
         found = {f.code: f for f in report.findings if f.severity == "warning"}
-        assert sorted(found) == ["annotated-video-missing", "clips-uncovered"]
+        assert sorted(found) == ["annotated-video-missing", "clips-uncovered", "videos-not-compared"]
         assert "2 of 3 annotated clips, such as n1, n2" in found["clips-uncovered"].message
         assert found["annotated-video-missing"].video_id == "P02_07"
         assert (report.summary["clips"], report.summary["clips_covered"]) == (3, 1)
+
+
+LATE_CLIPS = {
+    "milliseconds": ("100,900\n300,1100\n", 2, "look like milliseconds"),
+    "frame numbers": ("4,14\n20,32\n", 2, "look like frame numbers"),
+    "a typing error": ("0.1,0.9\n10.3,11.1\n", 1, "correct the times of the rows"),
+    "a cut video": ("0.1,0.9\n7.5,8\n9.5,11\n", 2, "the file was cut"),
+}
+
+
+@pytest.mark.parametrize("case", LATE_CLIPS)
+@pytest.mark.parametrize("with_video", [True, False])
+def test_clips_past_the_end_of_the_video_are_no_lack_of_maps(
+    tmp_path: Path, clip: Path, videos: Path, case: str, *, with_video: bool
+) -> None:
+    """The video has 40 frames, the last at 1.3 s; without it, the times of all its frames are in the store."""
+    times, count, cause = LATE_CLIPS[case]
+    path = tmp_path / "clips.csv"
+    rows = [f"clip,{row}" for row in times.split()]
+    path.write_text("\n".join(["video_id,start_timestamp,stop_timestamp", *rows]) + "\n")
+    store = _make(tmp_path, clip)
+    if not with_video:
+        clip.rename(clip.with_name("gone.mp4"))
+    try:
+        report = validate(store, annotations=path, videos=videos if with_video else None)
+    finally:
+        if not with_video:
+            clip.with_name("gone.mp4").rename(clip)
+    found = {f.code: f for f in report.findings if f.severity == "warning"}
+    assert set(found) == {"clips-past-end"}
+    finding = found["clips-past-end"]
+    assert f"{count} of {len(rows)} annotated clips begin past the end of the video" in finding.message
+    assert cause in finding.message and f"line {len(rows) + 1} (clip: " in finding.message
+    assert "Extract" not in finding.remedy
+    assert (report.summary["clips"], report.summary["clips_past_end"]) == (len(rows), count)
+    assert report.summary["clips_covered"] == len(rows) - count
+
+
+def test_a_clip_that_runs_past_the_end_is_told_from_missing_maps(tmp_path: Path, clip: Path, videos: Path) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_text("video_id,start_timestamp,stop_timestamp\nclip,0.2,1.0\nclip,1.0,1.9\n")
+    report = validate(_make(tmp_path, clip), annotations=path, videos=videos)
+    (finding,) = (f for f in report.findings if f.code == "clips-uncovered")
+    assert "end past the last frame of the video, which is at 1.300 s: correct their stop times" in finding.message
 
 
 BAD_CSV = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import mmap
 import os
 import time
@@ -70,13 +71,16 @@ class _Child:
             except Exception as error:
                 send(self._channel, **{"is": "error", "code": "bug", "message": f"{type(error).__name__}: {error}"})
 
-    def _do_open(self, path: str, threads: int, read_ahead: dict[str, Any] | None) -> None:
+    def _do_open(self, path: str, threads: int, options: dict[str, Any], read_ahead: dict[str, Any] | None) -> None:
         self._do_close()
-        self._reader = self._reader_class(path, threads=threads)
+        if "allow_damaged" not in inspect.signature(self._reader_class).parameters:  # it leaves out nothing, and raises
+            options.pop("allow_damaged", None)
+        self._reader = self._reader_class(path, threads=threads, **options)
         info = asdict(self._reader.info)
         info |= {name: str(info[name]) for name in ("rate", "time_base")}
         pts = np.ascontiguousarray(self._reader.pts_seconds, np.float64)
         facts = {"counted_by": self._reader.counted_by, "damage": list(self._reader.damage)}
+        facts["remarks"] = [remark.text for remark in getattr(self._reader, "remarks", ())]
         send(self._channel, **{"is": "opened", "info": info, **facts})
         self._channel.send_bytes(pts.tobytes())
         if read_ahead is not None:
@@ -92,7 +96,9 @@ class _Child:
             ahead = _Ahead(wanted, deque(), self._reader.frames(wanted))
             most = min(frames, len(wanted), _AHEAD_BYTES // (info.width * info.height * 3))
             while len(ahead.ready) < most and not self._channel.poll():
-                ahead.ready.append(next(ahead.rest))
+                if (frame := next(ahead.rest, None)) is None:
+                    break
+                ahead.ready.append(frame)
         except MemoryError:
             raise
         except Exception:
@@ -129,7 +135,8 @@ class _Child:
                 free.append(message["slot"])
             slot = free.popleft()
             began = time.perf_counter()
-            frame = next(frames)
+            if (frame := next(frames, None)) is None:  # the last ones can't be decoded, and that is allowed
+                break
             ring[slot] = frame.rgb
             busy = round(time.perf_counter() - began, 6)
             facts = {"index": int(frame.index), "pts": float(frame.pts_seconds), "slot": slot, "busy": busy}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,8 @@ class ChildReader(Closing):
         self.counted_by: str
         """`index` or `decoding`, as in VideoReader."""
         self.damage: tuple[str, ...]
+        self.remarks: tuple[str, ...]
+        """Texts of the remarks, as in VideoReader."""
         self._open(asked=opening)
 
     def close(self) -> None:
@@ -71,14 +74,16 @@ class ChildReader(Closing):
     def frames(self, wanted: npt.NDArray[np.int64]) -> Iterator[Frame]:
         """Yield the frames `wanted` (strictly ascending); `rgb` is a view of shared memory, valid until `release`.
 
-        VideoError: a frame can't be decoded, or the process, which is replaced, dies three times at about one place.
+        With `allow_damaged` those that can't be decoded are left out. VideoError: a frame can't be decoded, or the
+        process, which is replaced, dies three times at about one place.
         """
         position = 0
         while position < len(wanted):
             try:
                 for frame in self._run(wanted[position:]):
-                    position += 1
+                    position = int(np.searchsorted(wanted, frame.index)) + 1
                     yield frame
+                return
             except DecoderDied as death:
                 self._count(death, int(wanted[position]))
                 self._open()
@@ -96,8 +101,7 @@ class ChildReader(Closing):
         while True:
             try:
                 if not asked:
-                    threads = self._decoder.settings.threads
-                    self._decoder.ask(do="open", path=str(self._path), threads=threads, read_ahead=None)
+                    self._decoder.ask_to_open(self._path)
                 asked = False
                 facts = self._decoder.answer(limit)
                 pts = np.frombuffer(self._decoder.answer_bytes(limit), np.float64)
@@ -108,6 +112,7 @@ class ChildReader(Closing):
         info |= {name: Fraction(info[name]) for name in ("rate", "time_base")}
         self.info, self.pts_seconds = VideoInfo(**info), pts
         self.counted_by, self.damage = facts["counted_by"], tuple(facts["damage"])
+        self.remarks = tuple(facts["remarks"])
 
     def _run(self, wanted: npt.NDArray[np.int64]) -> Iterator[Frame]:
         slots, decoder = self._slots(), self._decoder
@@ -117,17 +122,27 @@ class ChildReader(Closing):
         ring: npt.NDArray[np.uint8] | None = None
         before = -1
         last = int(wanted[-1])
+        message: dict[str, Any] | None = None
         for index in wanted.tolist():
-            message = decoder.answer(decoder.settings.timeout_seconds + (index - before) / _SKIP_FRAMES_PER_SECOND)
-            before = index
+            if message is None:
+                message = decoder.answer(decoder.settings.timeout_seconds + (index - before) / _SKIP_FRAMES_PER_SECOND)
+                before = index
+            if message.get("index") != index and not decoder.settings.allow_damaged:
+                raise VideoError(f"{self._path}: the reader did not give frame {index}.")
+            if message["is"] == "end":  # neither this frame nor a later one can be decoded
+                self._whole = True
+                return
+            if message["index"] != index:  # this frame can't be decoded; the message is of a later one
+                continue
             if ring is None:  # mapped after the child has made it as large
                 ring = decoder.ring((slots, self.info.height, self.info.width, 3))
             decoder.busy_seconds += message["busy"]
-            self._slot_of[message["index"]] = message["slot"]
+            self._slot_of[index] = message["slot"]
             if index == last:  # read the end now: a consumer that counts its frames does not ask again
                 decoder.answer(decoder.settings.timeout_seconds)
                 self._whole = True
-            yield Frame(index=message["index"], pts_seconds=message["pts"], rgb=ring[message["slot"]])
+            frame, message = Frame(index=index, pts_seconds=message["pts"], rgb=ring[message["slot"]]), None
+            yield frame
 
     def _slots(self) -> int:
         """Slots of the ring: two batches and two frames, since one batch is computed while the next is decoded."""

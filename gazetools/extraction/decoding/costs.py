@@ -18,10 +18,13 @@ class Declared:
     pixels: int
     seconds: float
     """Declared duration; 0 where none is declared."""
+    transfer: str = "unspecified"
+    """FFmpeg's name of the transfer function."""
 
 
 def declared(path: Path) -> Declared:
     """Read what a container declares, decoding nothing, in the child; VideoError where it can't be opened."""
+    from gazetools.video.colour import describe_light
     from gazetools.video.probe import choose_stream, open_container
 
     with open_container(path) as container:
@@ -31,7 +34,8 @@ def declared(path: Path) -> Declared:
         if not frames and stream.average_rate:
             frames = int(seconds * float(stream.average_rate))
         pixels = int(stream.codec_context.width) * int(stream.codec_context.height)
-    return Declared(frames=frames, pixels=pixels, seconds=seconds)
+        transfer, _ = describe_light(stream.codec_context)
+    return Declared(frames=frames, pixels=pixels, seconds=seconds, transfer=transfer)
 
 
 def cost_by_size(path: Path) -> int:

@@ -73,7 +73,7 @@ class Decoder(Closing):
         self._opening = None
         with suppress(DecoderDied):
             first = None if read_ahead is None else asdict(read_ahead)
-            self._next.ask(do="open", path=str(path), threads=self.settings.threads, read_ahead=first)
+            self._next.ask_to_open(path, read_ahead=first)
             self._opening = path
 
     def declared(self, path: Path) -> Declared | None:
@@ -83,7 +83,7 @@ class Decoder(Closing):
             answer = self._present.answer(self.settings.timeout_seconds)
         except (DecoderDied, UsageError):
             return None
-        return Declared(**{name: answer[name] for name in ("frames", "pixels", "seconds")})
+        return Declared(**{name: answer[name] for name in ("frames", "pixels", "seconds", "transfer")})
 
     def estimate(self, path: Path) -> int:
         """Declared frames x pixels; by file size where the container can't be opened or declares none."""

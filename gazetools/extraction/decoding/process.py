@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,13 +19,14 @@ import numpy.typing as npt
 from gazetools.extraction.decoding.child import OUT_OF_MEMORY_EXIT
 from gazetools.io.child_process import end_process, how_it_ended, receive, send, start_child
 from gazetools.schemas.errors import ERRORS_BY_CODE, VideoError
+from gazetools.schemas.video import HdrRule
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeSettings:
-    """Settings of decoding; none of them changes a frame."""
+    """Settings of decoding; only `hdr` changes pixels, and only those of HDR video."""
 
     timeout_seconds: float = 60.0
     """Longest wait for one frame; opening a large file may take longer."""
@@ -32,8 +34,18 @@ class DecodeSettings:
     """RLIMIT_AS of the decoding process; None: no limit."""
     threads: int = 0
     """Number of decoder threads; 0: one per core."""
+    hdr: HdrRule = "tonemap"
+    allow_damaged: bool = False
+    """Whether frames that can't be decoded are left out, instead of ending the video."""
     reader: str = "gazetools.video:VideoReader"
-    """`module:class` with the interface of VideoReader, which the decoding process imports."""
+    """`module:class` with the interface of VideoReader, which the decoding process imports. Keyword arguments that
+    differ from their default here are passed on, so a class that takes none but `threads` does for the defaults."""
+
+    @property
+    def of_reader(self) -> dict[str, Any]:
+        """The keyword arguments for the reader that differ from their defaults."""
+        found: dict[str, Any] = {} if self.hdr == "tonemap" else {"hdr": self.hdr}
+        return found | ({"allow_damaged": True} if self.allow_damaged else {})
 
 
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
@@ -81,6 +93,12 @@ class DecodingProcess:
                 self._channel.send_bytes(data)
         except ConnectionError:
             raise self._died() from None
+
+    def ask_to_open(self, path: Path, *, read_ahead: dict[str, Any] | None = None) -> None:
+        """Send the request to open a video, and to decode `read_ahead` (as in `ReadAhead`) until another comes."""
+        settings = self.settings
+        how: dict[str, Any] = {"threads": settings.threads, "options": settings.of_reader, "read_ahead": read_ahead}
+        self.ask(do="open", path=str(path), **how)
 
     def tell(self, **message: Any) -> None:
         """Send a message without starting a new child. If the child has died, the next `answer` raises."""

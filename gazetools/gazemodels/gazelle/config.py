@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
+from gazetools.gazemodels.without_weights import CONTROLS, RUNS_NOW, TINY
 from gazetools.schemas.base import StrictModel, explain_validation_error, nearest_name
 from gazetools.schemas.errors import CheckpointError, UsageError
 
@@ -107,7 +108,7 @@ DINOV2_BACKBONES = {
 }
 
 TINY_MODEL = GazelleConfig(
-    name="gazelle_tiny",
+    name=TINY,
     backbone=BackboneConfig(name="dinov2_tiny14", embed_dim=128, depth=5, num_heads=4, native_grid=16),
     inout=True,
     dim=96,
@@ -144,10 +145,15 @@ def released_config(name: str) -> GazelleConfig:
     """The released model called `name`; UsageError with the nearest name where there is none."""
     if name in RELEASED_MODELS:
         return RELEASED_MODELS[name]
-    names = [*RELEASED_MODELS, TINY_MODEL.name]
-    near = nearest_name(name, names)
+    names = known_names()
+    near = nearest_name(name.replace("_", "-"), list(CONTROLS)) or nearest_name(name, names)
     raise UsageError(
         f"There is no model named {name!r} and no file of that name" + (f"; did you mean {near}?" if near else "."),
-        hint=f"Known models: {', '.join(names)}; or give the path of a self-describing .safetensors file.",
+        hint=f"Known models: {', '.join(names)}; or give the path of a self-describing .safetensors file. {RUNS_NOW}",
         model=name,
     )
+
+
+def known_names() -> list[str]:
+    """The names of our models: released ones, the small one, controls."""
+    return [*RELEASED_MODELS, TINY_MODEL.name, *CONTROLS]

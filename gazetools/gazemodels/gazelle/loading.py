@@ -26,6 +26,7 @@ from gazetools.gazemodels.gazelle.config import (
     TINY_MODEL,
     GazelleConfig,
     config_from_metadata,
+    known_names,
     released_config,
 )
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
@@ -35,6 +36,7 @@ from gazetools.gazemodels.gazelle.packed import PackKind, pack_linears, pays
 from gazetools.gazemodels.gazelle.preprocess import PreprocessKind
 from gazetools.gazemodels.interface import LoadSettings
 from gazetools.gazemodels.weights import RemoteFile, obtain
+from gazetools.gazemodels.without_weights import RUNS_NOW
 from gazetools.progress import Progress
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 
@@ -159,8 +161,8 @@ def _self_describing(path: Path, checkpoint: Path | None) -> tuple[GazelleConfig
         )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        known = ", ".join([*RELEASED_MODELS, TINY_MODEL.name])
-        raise CheckpointError(f"The model file {path} {what}.", hint=f"Known names: {known}.")
+        hint = f"Give a .safetensors file, or one of the names {', '.join(known_names())}. {RUNS_NOW}"
+        raise CheckpointError(f"The model file {path} {what}.", hint=hint)
     config = config_from_metadata(read_metadata(path), path=str(path))
     if config is None:
         raise CheckpointError(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gazetools._version import __version__
 from gazetools.io.atomic import remove_stale_temps, write_bytes_atomic
+from gazetools.io.folders import below
 from gazetools.io.json_files import write_json_atomic
 from gazetools.schemas.errors import FaultError
 from gazetools.schemas.training_data import FeatureCacheSettings
@@ -69,9 +70,9 @@ class FeatureCache:
         if leads:
             remove_stale_temps(self.root)
             write_json_atomic(self.folder / "encoder.json", self.facts)
-        sizes = [path.stat().st_size for path in self.root.rglob(f"*{_SUFFIX}")]
+        sizes = [size for path in below(self.root) if (size := _size_if_entry(path)) is not None]
         self._left_bytes = int(max(self.budget_bytes - sum(sizes), 0) * self.share)
-        here = sum(1 for _ in self.folder.rglob(f"*{_SUFFIX}"))
+        here = sum(1 for path in below(self.folder) if path.suffix == _SUFFIX)
         return (
             f"Feature cache {self.folder}: {here} clips of this encoder; {sum(sizes) / 2**30:.2f} of "
             f"{self.budget_bytes / 2**30:.2f} GiB in use."
@@ -120,6 +121,14 @@ class FeatureCache:
         if self._say is not None:
             self._say(f"Feature cache {self.root}: {reason}; further clips are computed in every epoch.")
             self._say = None
+
+
+def _size_if_entry(path: Path) -> int | None:
+    """Bytes of a cached clip; None for another file, and for one that another run has just removed."""
+    try:
+        return path.stat().st_size if path.suffix == _SUFFIX else None
+    except OSError:
+        return None
 
 
 def encoder_facts(encoder: nn.Module, *, autocast: bool, device: torch.device, compiled: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from gazetools._version import __version__
 from gazetools.io.atomic import atomic_path
 from gazetools.io.npz import Npz
 from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.video import Remark
 
 if TYPE_CHECKING:
     from gazetools.video import VideoReader
@@ -21,15 +23,19 @@ if TYPE_CHECKING:
 
 _PACKET_ARRAYS = ("pts", "dts", "size", "key", "discard", "corrupt")
 _INDEX_ARRAYS = ("pts", "packet_of_frame", "frame_of_packet", "key_packets", "key_of_frame")
-_PACKET_FACTS, _INDEX_FACTS = ("listed", "promised_end_seconds", "stopped"), ("ordinal", "frames_have_pts", "preroll")
+_PACKET_FACTS = ("listed", "promised_end_seconds", "stopped", "empty_chunks", "uncoded")
+_INDEX_FACTS = ("ordinal", "frames_have_pts", "preroll")
+_SLOTS = "slots"
+"""Present where the packets' own times are guesses."""
 _FACTS = "facts"
 
 
-def open_indexed(path: Path, cache: Path | None, *, threads: int) -> VideoReader:
+def open_indexed(path: Path, cache: Path | None, *, threads: int, save: bool = True) -> VideoReader:
     """The exact reader of `path`; its index comes from `cache` where it was built before from the same file.
 
     The key of an index is the file's path, size and modification time, its stream, and the versions of decoder and
-    package; a damaged entry is built again. Raises VideoError as VideoReader does, FaultError for a full disk.
+    package; a damaged entry is built again. Without `save` a new index stays in memory.
+    Raises VideoError as VideoReader does, FaultError for a full disk.
     """
     from gazetools.video import VideoReader
 
@@ -43,7 +49,8 @@ def open_indexed(path: Path, cache: Path | None, *, threads: int) -> VideoReader
         if place.exists():
             reader.adopt_index(load_index(place))
             return reader
-    save_index(place, reader.frame_index)
+    if save:
+        save_index(place, reader.frame_index)
     return reader
 
 
@@ -52,8 +59,11 @@ def save_index(path: Path, index: FrameIndex) -> None:
     facts: dict[str, Any] = {name: getattr(index.packets, name) for name in _PACKET_FACTS}
     facts |= {name: getattr(index, name) for name in _INDEX_FACTS}
     facts |= {"ignored_pts": sorted(index.ignored_pts), "damage": list(index.damage)}
+    facts["remarks"] = [asdict(remark) for remark in index.remarks]
     arrays: dict[str, Any] = {f"packet_{name}": getattr(index.packets, name) for name in _PACKET_ARRAYS}
     arrays |= {name: getattr(index, name) for name in _INDEX_ARRAYS}
+    if index.slots is not None:
+        arrays[_SLOTS] = index.slots
     arrays[_FACTS] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
     with atomic_path(path) as temp, temp.open("wb") as file:
         np.savez(file, **arrays)
@@ -76,6 +86,8 @@ def load_index(path: Path) -> FrameIndex:
             **of_index,
             ignored_pts=frozenset(facts["ignored_pts"]),
             damage=tuple(facts["damage"]),
+            slots=arrays.get(_SLOTS),
+            remarks=tuple(Remark(**{**one, "frames": tuple(one["frames"])}) for one in facts["remarks"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DataFileError(f"{path} is no frame index: {error}.") from error

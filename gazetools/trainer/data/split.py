@@ -16,9 +16,17 @@ from gazetools.trainer.data.anchors import NamedAnchor
 from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import source_settings
-from gazetools.trainer.data.sampling import anchor_seconds
+from gazetools.trainer.data.past_end import ClipTimes, VideoEnds
 
-_REASONS = ("unknown_class", "video_missing", "no_observation", "heatmap_missing_skipped", "limit")
+REASONS = (
+    "empty_segment",
+    "unknown_class",
+    "video_missing",
+    "past_end",
+    "no_observation",
+    "heatmap_missing_skipped",
+    "limit",
+)
 """Why a row of the annotations is no clip."""
 
 
@@ -45,8 +53,8 @@ class SplitPlan:
     anticipation_seconds: Range
     clips: list[Clip]
     counts: dict[str, int]
-    """`rows`; rows left out by reason (`_REASONS`); `unseen_class_clips`, kept although training lacks one of their
-    classes."""
+    """`rows`; rows left out by reason (`REASONS`); of the clips that are kept, `unseen_class_clips`, of which training
+    lacks a class, and `begin_before_video`, whose observation begins before the first frame, which is shown instead."""
     sources: tuple[str, ...] = ()
     """Names of the heatmap sources."""
 
@@ -97,29 +105,31 @@ class SplitBuilder:
     videos: dict[str, Path]
     heatmaps: dict[str, SourceOfRun]
     labels: LabelSpace
-    drop_unobserved: bool
+    ends: VideoEnds
 
-    def split(self, rows: Sequence[Segment], anchor: NamedAnchor, *, training: bool) -> SplitPlan:
+    def split(self, rows: Sequence[Segment], times: ClipTimes, *, training: bool) -> SplitPlan:
         """The clips of `rows` under one anchor; a row that is no clip is counted by its reason.
 
         Raises UsageError where no clip is left, or no clip has a heatmap of one of the sources.
         """
         data, name = self.data, "train" if training else "validation"
-        seconds = (data.train_anticipation_time_sec if training else None) or data.anticipation_time_sec
         limit = data.max_train_clips if training else data.max_val_clips
         keeps_unseen = data.keep_unseen_classes and not training
-        counts = dict.fromkeys((*_REASONS, "unseen_class_clips"), 0)
+        counts = dict.fromkeys((*REASONS, "unseen_class_clips", "begin_before_video"), 0)
         clips: list[Clip] = []
         for place, segment in enumerate(rows):
             ids = self._heatmap_ids(segment)
-            anchored = anchor_seconds(segment.start_seconds, segment.stop_seconds, max(anchor.point))
+            observed_until = times.earliest_end(segment)
             known = self.labels.covers(segment)
-            if segment.video_id not in self.videos:
+            if segment.is_empty:
+                counts["empty_segment"] = counts.get("empty_segment", 0) + 1
+            elif segment.video_id not in self.videos:
                 counts["video_missing"] += 1
             elif not known and not keeps_unseen:
                 counts["unknown_class"] += 1
-            # The earliest end of observation that may be drawn; nothing is seen before the first frame at 0 s.
-            elif anchored - seconds[1] <= 0 and self.drop_unobserved:
+            elif data.past_end == "drop" and self.ends.is_past(segment, times):
+                counts["past_end"] += 1
+            elif observed_until <= 0 and not times.by_frame_numbers:  # nothing is seen before the first frame at 0 s
                 counts["no_observation"] += 1
             elif any(one.source.missing == "skip" and source not in ids for source, one in self.heatmaps.items()):
                 counts["heatmap_missing_skipped"] += 1
@@ -127,19 +137,20 @@ class SplitBuilder:
                 counts["limit"] += 1
             else:
                 counts["unseen_class_clips"] += not known
+                counts["begin_before_video"] += observed_until < self._context_seconds(training=training)
                 path, first = self.videos[segment.video_id], next(iter(self.heatmaps), None) in ids
                 clips.append(Clip(index=place, segment=segment, video_path=path, has_heatmap=first, heatmap_ids=ids))
-        counts = {reason: count for reason, count in counts.items() if reason in _REASONS or count}
+        counts = {reason: count for reason, count in counts.items() if reason in REASONS or count}
         if not clips:
             left_out = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
             raise UsageError(
-                f"No {name} clips are left of {len(rows)} rows (anchor {anchor.name}): {left_out}.",
+                f"No {name} clips are left of {len(rows)} rows (anchor {times.anchor.name}): {left_out}.",
                 hint="Check base_path, the annotations, and the anticipation times under experiment.data.",
             )
         plan = SplitPlan(
             name=name,
-            anchor=anchor,
-            anticipation_seconds=seconds,
+            anchor=times.anchor,
+            anticipation_seconds=times.anticipation_seconds,
             clips=clips,
             counts={"rows": len(rows), **counts},
             sources=tuple(self.heatmaps),
@@ -151,6 +162,13 @@ class SplitBuilder:
                 hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
             )
         return plan
+
+    def _context_seconds(self, *, training: bool) -> float:
+        """The longest time before the end of an observation that a clip shows."""
+        data = self.data
+        context = (data.train_context_sec if training else None) or data.context_sec
+        length = data.frames_per_clip / data.frames_per_second
+        return length if context is None else min(length, context[1])
 
     def _heatmap_ids(self, segment: Segment) -> dict[str, str]:
         """Source name -> id of the video whose maps it has for `segment`; sources without maps are left out."""

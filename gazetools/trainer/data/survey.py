@@ -11,14 +11,24 @@ from typing import Any
 
 from gazetools.annotations.segment import Segment
 from gazetools.annotations.segments import read_segments
+from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan
 from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import build_sources, source_settings
+from gazetools.trainer.data.past_end import ClipTimes, end_notes, find_ends, refuse_past_end
 from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
-from gazetools.trainer.data.videos import Takes, find_videos, heatmap_video_id, name_cameras, refuse_split_takes
+from gazetools.trainer.data.videos import (
+    Takes,
+    broken_links,
+    find_videos,
+    heatmap_video_id,
+    name_cameras,
+    refuse_split_takes,
+)
+from gazetools.video.picture_folders import about_pictures
 
 __all__ = ["DataPlan", "SplitPlan", "plan_data"]
 
@@ -35,6 +45,8 @@ class DataPlan:
     """Survey of each source by name."""
     shared_videos: int = 0
     """Videos that are in training and in validation."""
+    notes: tuple[str, ...] = ()
+    """Sentences about how the data were found."""
 
     @property
     def survey(self) -> HeatmapSurvey | None:
@@ -59,13 +71,21 @@ class DataPlan:
         }
 
 
-def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none") -> DataPlan:
+def plan_data(
+    data: DataSettings,
+    anchors: AnchorPlan,
+    *,
+    compat: Compat = "none",
+    index_cache: Path | None = None,
+    progress: Progress | None = None,
+) -> DataPlan:
     """Read annotations, find videos and heatmaps, and choose the clips.
 
     Raises UsageError or DataFileError (exit 2) for: annotations that do not parse, takes whose cameras are in both
-    splits, videos not found, broken or future-filled heatmaps, 0 % heatmap coverage, missing heatmaps under `missing:
-    error`, and no clips left. With `compat: vjepa2` clips with nothing to observe are kept: the first frame stands for
-    all times before the video, as in V-JEPA 2.
+    splits, videos not found, actions past the end of their video (`past_end: error`), broken or future-filled heatmaps,
+    0 % heatmap coverage, missing heatmaps under `missing: error`, and no clips left. With `compat: vjepa2` clips with
+    nothing to observe are kept: the first frame stands for all times before the video, as in V-JEPA 2.
+    `index_cache` is a folder in which frame indexes of an earlier run may lie; `progress` receives videos looked at.
     """
     takes = Takes(Path(data.base_path), Path(data.takes_file) if data.takes_file else None)
     train_rows = _rows(data, data.dataset_train, takes)
@@ -78,7 +98,8 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
         labels = labels.with_unseen(val_rows)
     rows = (*train_rows, *val_rows)
     ids = [row.video_id for row in rows]
-    videos = find_videos(Path(data.base_path), ids, data.file_format)
+    notes: list[str] = []
+    videos = find_videos(Path(data.base_path), ids, data.file_format, notes)
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
     if compat == "vjepa2" and (lacking := [row for row in rows if row.frame_range is None]):
         such = f"{len(lacking)} row(s) such as {lacking[0].video_id!r}, row {lacking[0].row},"
@@ -86,14 +107,21 @@ def plan_data(data: DataSettings, anchors: AnchorPlan, *, compat: Compat = "none
             f"compat: vjepa2 anchors on frame numbers, and {such} have no start_frame and stop_frame.",
             hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
         )
+    cache = Path(data.index_cache) if data.index_cache else index_cache
+    ends = find_ends(rows, videos, cache=cache, progress=progress or NoProgress())
+    trained = ClipTimes.of(data, anchors.train, compat, training=True)
+    measured = [ClipTimes.of(data, anchor, compat, training=False) for anchor in anchors.validation]
+    files = [(data.dataset_train, train_rows, [trained]), (data.dataset_val, val_rows, measured)]
+    refuse_past_end(data, files, ends)
     heatmaps = _survey(data, [row for row in rows if row.video_id in videos], takes)
-    build = SplitBuilder(data=data, videos=videos, heatmaps=heatmaps, labels=labels, drop_unobserved=compat == "none")
+    build = SplitBuilder(data=data, videos=videos, heatmaps=heatmaps, labels=labels, ends=ends)
     return DataPlan(
-        train=build.split(train_rows, anchors.train, training=True),
-        validation=tuple(build.split(val_rows, anchor, training=False) for anchor in anchors.validation),
+        train=build.split(train_rows, trained, training=True),
+        validation=tuple(build.split(val_rows, one, training=False) for one in measured),
         labels=labels,
         surveys={name: one.survey for name, one in heatmaps.items()},
         shared_videos=len({s.video_id for s in train_rows} & {s.video_id for s in val_rows}),
+        notes=(*notes, *end_notes(rows, ends)),
     )
 
 
@@ -138,10 +166,13 @@ def _survey(data: DataSettings, rows: Sequence[Segment], takes: Takes) -> dict[s
 
 def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]) -> None:
     if absent and (data.missing_videos == "error" or not videos):
+        pictures = next(filter(None, (about_pictures(Path(data.base_path) / name) for name in absent[:5])), None)
         raise UsageError(
             f"{len(absent)} of {len(absent) + len(videos)} annotated videos are not below {data.base_path}: "
-            f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}.",
-            hint="Set experiment.data.base_path and file_format"
+            f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}"
+            f"{broken_links(Path(data.base_path), absent[:100], data.file_format)}.",
+            hint=(f"{pictures} Or set" if pictures else "Set")
+            + " experiment.data.base_path and file_format"
             + (", or experiment.data.missing_videos=skip to train on the others." if videos else "."),
             videos=absent[:1000],
         )

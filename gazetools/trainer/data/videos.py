@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from gazetools.annotations.segment import Segment
+from gazetools.io.find_files import FileLookup, composed, existing_path, target_of
 from gazetools.io.json_files import read_json
+from gazetools.io.video_files import is_video_name, lookup_videos
 from gazetools.schemas.errors import DataFileError, UsageError
-from gazetools.schemas.video_id import path_of_id
-
-SUFFIXES = (".mp4", ".MP4", ".mkv", ".MKV", ".mov", ".MOV", ".avi", ".webm", ".m4v", ".ts")
 
 TAKE_FOLDERS = tuple(
     f"{root}{{take}}{folder}/"
@@ -34,17 +33,17 @@ def require_folder(base_path: Path) -> None:
     """Raise UsageError where the videos' folder is none."""
     if not base_path.is_dir():
         hint = "Set experiment.data.base_path to the videos' folder."
-        raise UsageError(f"The video folder {base_path} does not exist.", hint=hint)
+        what = "is a file" if base_path.exists() else "does not exist"
+        raise UsageError(f"The video folder {base_path} {what}.", hint=hint)
 
 
-def find_video(base_path: Path, video_id: str, file_format: int | str | None) -> Path | None:
-    """The file of `video_id`, or None.
+def _files_of(videos: FileLookup, video_id: str, file_format: int | str | None) -> list[Path]:
+    """The files of `video_id` below the root of `videos` (see `lookup_videos`), in one folder, the first to be taken.
 
     The named layout comes first: file_format 0 = PXX/videos/PXX_YY.MP4, 1 = PXX/PXX_YY.MP4 (PXX = the id up to its
     first `_`), a text = a path with placeholders. Then `<video_id>`, and for `take/camera` Ego-Exo4D's folders.
     """
-    paths = (path_of_id(base_path, name, suffix) for name in _names(video_id, file_format) for suffix in SUFFIXES)
-    return next((path for path in paths if path.is_file()), None)
+    return next((found for name in _names(video_id, file_format) if (found := videos.find_all(name))), [])
 
 
 def _names(video_id: str, file_format: int | str | None) -> list[str]:
@@ -64,11 +63,33 @@ def _names(video_id: str, file_format: int | str | None) -> list[str]:
     return names
 
 
-def find_videos(base_path: Path, video_ids: Iterable[str], file_format: int | str | None) -> dict[str, Path]:
-    """Id -> file for every id that has one; UsageError where `base_path` is no folder."""
+def find_videos(
+    base_path: Path, video_ids: Iterable[str], file_format: int | str | None, notes: list[str] | None = None
+) -> dict[str, Path]:
+    """Id -> file for every id that has one; UsageError where `base_path` is no folder.
+
+    `notes` receives a sentence where several files have one id, such as a.mp4 and a.mov.
+    """
+    base_path = existing_path(base_path)
     require_folder(base_path)
-    found = {video_id: find_video(base_path, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
-    return {video_id: path for video_id, path in found.items() if path is not None}
+    videos = lookup_videos(base_path)
+    files = {video_id: _files_of(videos, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
+    several = {video_id: paths for video_id, paths in files.items() if len(paths) > 1}
+    if several and notes is not None:
+        video_id, (first, *others) = next(iter(several.items()))
+        notes.append(
+            f"{len(several)} video id(s) have several files, of which one is read: for {video_id!r} {first}, not "
+            f"{', '.join(path.name for path in others)}. Remove the others if that is wrong."
+        )
+    return {video_id: paths[0] for video_id, paths in files.items() if paths}
+
+
+def broken_links(base_path: Path, video_ids: Iterable[str], file_format: int | str | None) -> str:
+    """Part of a message: which of the videos that were not found are links that lead nowhere; empty for none."""
+    videos = lookup_videos(base_path)
+    links = [videos.broken_link(name) for video_id in video_ids for name in _names(video_id, file_format)]
+    broken = [f"{link}{target_of(link)}" for link in links if link is not None]
+    return f" ({len(broken)} broken link(s): {', '.join(broken[:3])})" if broken else ""
 
 
 class Takes:
@@ -78,17 +99,18 @@ class Takes:
     """
 
     def __init__(self, base_path: Path, takes_file: Path | None = None) -> None:
-        self.base_path = base_path
-        self._path = takes_file or base_path / TAKES_NAME
+        self.base_path = existing_path(base_path)
+        self._path = takes_file or self.base_path / TAKES_NAME
         self._required = takes_file is not None
         self._cameras: dict[str, list[str]] = {}
 
     def cameras(self, take: str) -> list[str]:
         """Names of the take's video files without suffix, sorted."""
         if take not in self._cameras:
-            folders = (self.base_path / folder.format(take=take) for folder in TAKE_FOLDERS)
+            folders = (existing_path(self.base_path / folder.format(take=take)) for folder in TAKE_FOLDERS)
             paths = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
-            self._cameras[take] = sorted({path.stem for path in paths if path.suffix in SUFFIXES and path.is_file()})
+            names = {composed(path.stem) for path in paths if is_video_name(path.name) and path.is_file()}
+            self._cameras[take] = sorted(names)
         return self._cameras[take]
 
     def resolve(self, take: str, view: str) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
-from gazetools.trainer.data.maps.build import source_kinds
+from gazetools.trainer.data.maps.build import is_foreign, source_kinds, source_settings
 from gazetools.trainer.models.build import trained_part
 from gazetools.trainer.models.checks import uses_heatmap
 from gazetools.trainer.models.transformers_folder import transformers_folder
@@ -19,8 +19,10 @@ _DATA, _OPTIMIZATION = "experiment.data", "experiment.optimization"
 _ENCODER, _PREDICTOR = "model_kwargs.pretrain_kwargs.encoder", "model_kwargs.pretrain_kwargs.predictor"
 _HEATMAP_KEYS = (
     "heatmap_base_path", "heatmap_sources", "heatmap_view", "heatmap_resolution", "heatmap_frame_tolerance",
-    "heatmap_inout", "heatmap_random_resize_scale", "missing", "allow_future",
+    "heatmap_inout", "heatmap_random_resize_scale", "heatmap_key", "heatmap_axes", "heatmap_first_frame", "missing",
+    "allow_future",
 )  # fmt: skip
+_CHOICE_KEYS = ("key", "axes", "first_frame")
 _CLUSTER_KEYS = ("nodes", "tasks_per_node", "cpus_per_task", "mem_per_gpu")
 _CROP_KEYS = ("random_resize_scale", "random_resize_aspect_ratio", "random_horizontal_flip")
 
@@ -111,12 +113,16 @@ def _heatmap_rules(config: TrainingConfig) -> _Rules:
     no_store = [f"{p}.{key}" for n, p in paths.items() if kinds[n] != "store" for key in ("people", "normalize")]
     no_points = [f"{path}.points" for name, path in paths.items() if name not in points]
     no_angle = [n for n in points if data.heatmap_sources[n].points.sigma_degrees is None]
+    foreign = {name for name, one in source_settings(data).items() if is_foreign(one.path, kinds[name])}
+    ours = [f"{path}.{key}" for name, path in paths.items() if name not in foreign for key in _CHOICE_KEYS]
     other_view = "only for maps of another view than the video's"
     return [
         ("only of a store", True, no_store),
         ("only of gaze points", True, no_points),
         ("only with sigma_degrees", True, [f"{points[name]}.points.horizontal_fov_degrees" for name in no_angle]),
         ("only of a dataset", "dataset" not in kinds.values(), [f"{_DATA}.heatmap_frame_tolerance"]),
+        (no_choice := "only of other tools' heatmaps", True, ours),
+        (no_choice, not foreign, [f"{_DATA}.heatmap_{key}" for key in _CHOICE_KEYS]),
         (other_view, not any(views), [f"{_DATA}.heatmap_random_resize_scale"]),
         ("multiscale replaces it", bool(predictor.multiscale), [f"{_PREDICTOR}.heatmap_patch_size"]),
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding, Severity
+from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.survey import plan_data
@@ -15,8 +16,12 @@ from gazetools.trainer.plan.config import load_config
 _LOW_COVERAGE = 0.5
 
 
-def readiness_findings(config_path: str | Path, dataset_path: str | Path | None = None) -> list[Finding]:
+def readiness_findings(
+    config_path: str | Path, dataset_path: str | Path | None = None, choice: ArrayChoice | None = None
+) -> list[Finding]:
     """Findings that would stop or weaken training with the config at `config_path` on the heatmaps at `dataset_path`.
+
+    What `choice` names of another tool's heatmaps replaces the config's keys.
 
     Checks sizes and patch multiples, ids and videos, heatmap coverage, and maps filled from later frames. Codes:
     training-config, training-settings, training-data, training-coverage. Raises UsageError only where the config
@@ -26,6 +31,8 @@ def readiness_findings(config_path: str | Path, dataset_path: str | Path | None 
     if dataset_path is not None:
         values = config.model_dump()
         values["experiment"]["data"] |= {"use_heatmap": True, "heatmap_base_path": str(dataset_path)}
+        given = {} if choice is None else choice.model_dump(exclude_none=True)
+        values["experiment"]["data"] |= {f"heatmap_{name}": value for name, value in given.items()}
         config = TrainingConfig.model_validate(values)
     findings: list[Finding] = []
     try:

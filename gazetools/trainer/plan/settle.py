@@ -12,6 +12,7 @@ import torch
 from gazetools._version import __version__
 from gazetools.annotations.segments import read_segments
 from gazetools.io.atomic import check_writable_folder
+from gazetools.progress import Progress
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.anchors import AnchorPlan, resolve_anchors
@@ -90,7 +91,7 @@ class RunPlan:
         }
 
 
-def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
+def settle(config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Progress | None = None) -> RunPlan:
     """Check everything that can be checked before heavy work, and report all problems at once.
 
     Raises UsageError where settings or data are wrong, EnvironmentLacksError where a package, a device or weights lack.
@@ -114,7 +115,8 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool) -> RunPlan:
         _check_folder(config, trained, resume=resume)
     anchors = resolve_anchors(config)
     try:
-        data = plan_data(experiment.data, anchors, compat=config.compat)
+        indexes = folder.frame_indexes
+        data = plan_data(experiment.data, anchors, compat=config.compat, index_cache=indexes, progress=progress)
         train, selecting = hold_out(data.train, experiment.evaluation.held_out, seed=config.seed)
         horizons = at_horizons(data.validation[0], experiment.evaluation.horizons)
     except UsageError as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from gazetools.annotations.past_end import KnownEnd, describe_rows, likely_cause
 from gazetools.annotations.segment import Segment
 from gazetools.annotations.segments import read_segments
 from gazetools.schemas.errors import DataFileError, UsageError
@@ -14,6 +16,8 @@ from gazetools.schemas.findings import Finding
 from gazetools.validation.catalogue import finding
 from gazetools.validation.subject import Floats, Subject
 
+_USUAL_RATES = (5.0, 240.0)
+"""Frames per second for which a container's statement is believed."""
 Clips = dict[str, list[Segment]]
 """Annotated actions by the id of their video or take."""
 
@@ -30,7 +34,7 @@ def read_clips(path: Path) -> Clips:
 
 
 def match_clips(annotated: Clips, video_ids: list[str]) -> tuple[Clips, list[Finding]]:
-    """The clips of each video id that has heatmaps, and a finding for each annotated id that none has.
+    """The clips of each video id that has heatmaps, and findings for annotated ids that none has and for empty clips.
 
     An annotated id means the equal one; else the only one whose last part is equal (`P01/videos/P01_01`); else, for a
     take name, every camera below it (`take/cam01`, `take/frame_aligned_videos/cam02`).
@@ -45,12 +49,17 @@ def match_clips(annotated: Clips, video_ids: list[str]) -> tuple[Clips, list[Fin
             by_parent.setdefault(parent, []).append(video_id)
     result: Clips = {}
     missing: list[Finding] = []
-    for name, clips in annotated.items():
+    for name, all_clips in annotated.items():
+        clips = [clip for clip in all_clips if not clip.is_empty]
+        if empty := [clip.title for clip in all_clips if clip.is_empty]:
+            shown = ", ".join(empty[:5])
+            message = f"{len(empty)} of {len(all_clips)} annotated clips end when they start, such as {shown}."
+            missing.append(finding("clips-empty", message, video_id=name))
         alike = [name] if name in known else by_last.get(name, [])
         found = alike if len(alike) == 1 else by_parent.get(name, [])
         for video_id in found:
             result.setdefault(video_id, []).extend(clips)
-        if not found:
+        if clips and not found:
             message = f"{len(clips)} annotated clips have no heatmaps."
             missing.append(finding("annotated-video-missing", message, video_id=name))
     return result, missing
@@ -62,6 +71,12 @@ def check_coverage(subject: Subject) -> Iterator[Finding]:
     if not clips:
         return
     subject.counts.update(clips=len(clips), clips_covered=0)
+    end = _end_of(subject)
+    past = [] if end is None else [clip for clip in clips if end.begins_past(clip)]
+    if end is not None and past:
+        subject.counts.update(clips_past_end=len(past))
+        yield _past_end(subject, past, end)
+        clips = [clip for clip in clips if not end.begins_past(clip)]
     if (times := _map_times(subject)) is None:
         message = f"{len(clips)} annotated clips can't be placed: the rows have no times."
         yield subject.finding("coverage-unknown", message)
@@ -70,8 +85,43 @@ def check_coverage(subject: Subject) -> Iterator[Finding]:
     subject.counts["clips_covered"] = len(clips) - len(uncovered)
     if uncovered:
         names = ", ".join(clip.title for clip in uncovered[:5])
-        message = f"{len(uncovered)} of {len(clips)} annotated clips, such as {names}."
+        message = f"{len(uncovered)} of {len(subject.clips)} annotated clips, such as {names}."
+        if end is not None and (late := [clip for clip in uncovered if end.runs_past(clip)]):
+            message += (
+                f" {len(late)} of them, such as {late[0].title}, end past the last frame of the video, which is at "
+                f"{end.last_seconds:.3f} s: correct their stop times."
+            )
+        elif end is None:
+            message += " Where the video ends is not known: with --videos, times that it does not have are told apart."
         yield subject.finding("clips-uncovered", message)
+
+
+def _past_end(subject: Subject, past: list[Segment], end: KnownEnd) -> Finding:
+    """The finding about clips that begin past the end, with what probably went wrong."""
+    own = {clip.video_id: end for clip in subject.clips}  # a take's clips carry its name
+    message = f"{len(past)} of {len(subject.clips)} annotated clips begin past the end of the video: "
+    message += f"{describe_rows(past, own)}. {likely_cause(subject.clips, past, own)}"
+    return subject.finding("clips-past-end", message)
+
+
+def _end_of(subject: Subject) -> KnownEnd | None:
+    """When the video ends: as decoded, else by the times of all its frames, else by what the provenance says."""
+    source = None if subject.provenance is None else subject.provenance.video
+    pts = None if subject.video is None else subject.video.pts_seconds
+    rate = 0.0 if source is None else float(Fraction(source.rate)) if not source.rate.endswith("/0") else 0.0
+    if pts is None and source is not None:
+        columns = subject.columns
+        of_frames = columns.frame_pts if columns is not None else subject.pts_seconds
+        if of_frames is not None and len(of_frames) == source.frame_count:
+            pts = of_frames[np.isfinite(of_frames)]
+    if pts is not None and len(pts):
+        period = float(np.median(np.diff(pts))) if len(pts) > 1 else 0.0
+        rate = rate or (float(subject.video.rate) if subject.video is not None else 0.0)
+        return KnownEnd(last_seconds=float(pts[-1]), period_seconds=period, rate=rate)
+    if source is None or not _USUAL_RATES[0] <= rate <= _USUAL_RATES[1] or not source.frame_count:
+        return None
+    # of a variable rate only the order of magnitude is known: a second is added to the end
+    return KnownEnd(last_seconds=source.frame_count / rate + 1, period_seconds=1 / rate, rate=rate)
 
 
 def _map_times(subject: Subject) -> tuple[Floats, Floats] | None:

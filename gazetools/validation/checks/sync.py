@@ -32,8 +32,15 @@ class Offset:
     mismatch: float
     """Distance at this offset, in head heights, after a constant displacement is taken out (see `_spread`)."""
     mismatch_at_zero: float
+    mismatch_at_one: float
+    """As `mismatch`, at the offset 1: frame 0 is the row after timesync_start_idx."""
     motion: float
     """Spread of the expected motion itself: the mismatch of boxes that stand still."""
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best offset is the last one tried, so that the true one may be larger."""
+        return abs(self.frames) == MAX_OFFSET_FRAMES
 
 
 def measure_offset(frame: Ints, centre_xy: Floats, height: Floats, expected_xy: Floats) -> Offset | None:
@@ -56,6 +63,7 @@ def measure_offset(frame: Ints, centre_xy: Floats, height: Floats, expected_xy: 
         frames=shifts[best],
         mismatch=costs[best],
         mismatch_at_zero=costs[MAX_OFFSET_FRAMES],
+        mismatch_at_one=costs[MAX_OFFSET_FRAMES + 1],
         motion=_spread(expected[usable, best] / height[usable, None]),
     )
 
@@ -80,24 +88,55 @@ def check_sync(subject: Subject) -> Iterator[Finding]:
         return  # no Ego-Exo4D video: there is no trajectory to compare with
     facts = provenance.video
     try:
-        view = exo_view(path, width=facts.width, height=facts.height, frame_count=facts.frame_count)
+        view = exo_view(
+            path,
+            width=facts.width,
+            height=facts.height,
+            frame_count=facts.frame_count,
+            rotation_degrees=facts.rotation_degrees,
+        )
     except UsageError as error:
         yield subject.finding("sync-unknown", f"The offset to the trajectory can't be measured: {error.message}")
         return
-    offset = _best_track(columns, view, np.array([facts.width, facts.height] * 2, np.float64))
+    code, message = _judge(_best_track(columns, view, np.array([facts.width, facts.height] * 2, np.float64)))
+    yield subject.finding(code, message)
+
+
+def _judge(offset: Offset | None) -> tuple[str, str]:
+    """(code, message) of the finding for a measured offset."""
     if offset is None:
-        yield subject.finding("sync-unknown", "Too few head boxes lie where the trajectory is known.")
-    elif offset.motion < _MIN_MOTION:
-        yield subject.finding("sync-unknown", "The wearer's head moves too little in this view to tell an offset.")
-    elif offset.mismatch > _MAX_UNEXPLAINED * offset.motion:
-        best = f"the best is {offset.mismatch:.2f} head heights off where the head moves by {offset.motion:.2f}"
-        yield subject.finding("sync-unknown", f"No track follows the wearer: {best}.")
-    elif offset.frames and offset.mismatch < _GAIN * offset.mismatch_at_zero:
-        yield subject.finding(
-            "sync-offset",
-            f"Frame i shows the wearer's head where the trajectory has it at frame i {offset.frames:+d}: the mismatch "
-            f"falls from {offset.mismatch_at_zero:.3f} to {offset.mismatch:.3f} head heights.",
+        return "sync-unknown", "Too few head boxes lie where the trajectory is known."
+    if offset.motion < _MIN_MOTION:
+        return "sync-unknown", "The wearer's head moves too little in this view to tell an offset."
+    clear = offset.mismatch < _GAIN * offset.mismatch_at_zero
+    explained = offset.mismatch <= _MAX_UNEXPLAINED * offset.motion
+    falls = f"the mismatch falls from {offset.mismatch_at_zero:.3f} to {offset.mismatch:.3f} head heights"
+    if offset.at_edge and clear:
+        # the true offset is not among those tried, so that even the best one may explain little
+        code = "sync-offset" if explained else "sync-unknown"
+        return code, (
+            f"The best offset, {offset.frames:+d} frames, is at the edge of the search ({MAX_OFFSET_FRAMES} frames "
+            f"either way), so that the true one may be larger: {falls}."
         )
+    if not explained:
+        best = f"the best is {offset.mismatch:.2f} head heights off where the head moves by {offset.motion:.2f}"
+        return "sync-unknown", f"No track follows the wearer: {best}."
+    if offset.frames and clear:
+        row = " This is what `--first-row start+1` takes for frame 0." if offset.frames == 1 else ""
+        return "sync-offset", (
+            f"Frame i shows the wearer's head where the trajectory has it at frame i {offset.frames:+d}: {falls}.{row}"
+        )
+    return "sync-first-row", _supported_row(offset)
+
+
+def _supported_row(offset: Offset) -> str:
+    """Which row of timesync.csv the boxes support as that of frame 0, timesync_start_idx or the next one."""
+    zero, one = offset.mismatch_at_zero, offset.mismatch_at_one
+    facts = f"the mismatch is {zero:.3f} head heights with `start` and {one:.3f} with `start+1`"
+    if min(zero, one) > _GAIN * max(zero, one):
+        return f"Neither reading of timesync.csv's first row is clearly better: {facts}."
+    better = "start" if zero < one else "start+1"
+    return f"The boxes support `--first-row {better}`: {facts}."
 
 
 def _best_track(columns: StoreColumns, view: ExoView, size: Floats) -> Offset | None:

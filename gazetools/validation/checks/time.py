@@ -8,29 +8,12 @@ import numpy as np
 
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.findings import Finding
-from gazetools.validation.subject import Bools, Floats, Ints, Subject, VideoTruth
+from gazetools.validation.rates import KNOWN_RATES
+from gazetools.validation.subject import Bools, Floats, Ints, Subject, VideoTruth, stated_frames
 
 _PTS_TOLERANCE_SECONDS = 5e-4
-_MAX_SHIFT_FRAMES = 120
-_MIN_RATE_DIFFERENCE = 5  # Frames between two counts; a smaller difference may be a lost tail instead of another rate
-_MISREAD_RATES = (
-    # fps of the video, fps that its frames were taken for
-    ("29.97", 29.97, "30", 30.0),
-    ("30", 30.0, "29.97", 29.97),
-    ("29.97", 29.97, "29", 29.0),
-    ("8.56 (59.94 with the stride 7)", 59.94 / 7, "8", 8.0),
-    ("8", 8.0, "8.56 (59.94 with the stride 7)", 59.94 / 7),
-    ("24", 24.0, "25", 25.0),
-    ("25", 25.0, "24", 24.0),
-    ("25 (or 50)", 25.0, "30 (or 60)", 30.0),
-    ("30 (or 60)", 30.0, "25 (or 50)", 25.0),
-)
-KNOWN_RATES = (
-    *((taken / true, f"{name} fps was read as {taken_name}") for name, true, taken_name, taken in _MISREAD_RATES),
-    *((1 / stride, f"only one frame in {stride} has a map") for stride in range(2, 9)),
-    (2.0, "every frame has two maps"),
-)
-"""Row count / decoded frames, and the mistake that gives this ratio."""
+_MAX_JUMPS = 3
+"""Places at which rows may jump to the times of other frames; more are no lost frames."""
 
 
 def check_order(subject: Subject) -> Iterator[Finding]:
@@ -87,7 +70,7 @@ def check_times(subject: Subject) -> Iterator[Finding]:
 
 
 def check_against_video(subject: Subject) -> Iterator[Finding]:
-    """Identity, frame count and times are those of the decoded video."""
+    """Identity and times are those of the decoded video; `counts.check_count` compares the number of frames."""
     video, provenance = subject.video, subject.provenance
     if video is None:
         return
@@ -97,31 +80,12 @@ def check_against_video(subject: Subject) -> Iterator[Finding]:
         message = f"The sha256 of {video.path} is not the one that the heatmaps were made from."
         yield subject.finding("video-changed", message)
     if subject.columns is not None:
-        stated = provenance.video.frame_count if provenance else len(subject.columns.frame_index)
-        yield from _compare_counts(subject, stated, video.decoded_frames, "The store was made from")
         yield from _compare_times(subject, subject.columns.frame_index, subject.columns.frame_pts, video)
-        return
-    options = subject.options
-    if subject.count is not None and (options is None or (options.align == "video" and options.fps is None)):
-        yield from _compare_counts(subject, subject.count, video.decoded_frames, "The heatmaps have")
-        if options is not None and subject.pts_seconds is not None:
+    elif subject.pts_seconds is not None and subject.options is not None:
+        if stated_frames(subject) is not None:
             yield from _compare_times(subject, np.arange(len(subject.pts_seconds)), subject.pts_seconds, video)
-    elif subject.pts_seconds is not None and subject.valid is not None:
-        yield from _compare_chosen_times(subject, subject.pts_seconds, subject.valid, video.pts_seconds)
-
-
-def _compare_counts(subject: Subject, stated: int, decoded: int, what: str) -> Iterator[Finding]:
-    """Equal counts; a ratio that a known mistake gives is reported with that mistake."""
-    if stated == decoded:
-        return
-    counts, difference = f"{what} {stated} frames, the video decodes to {decoded}", abs(stated - decoded)
-    for ratio, mistake in KNOWN_RATES:
-        if difference >= _MIN_RATE_DIFFERENCE and abs(stated - decoded * ratio) <= 1:
-            yield subject.finding("rate-mismatch", f"{counts}: {mistake}.")
-            return
-    end = f"the last {difference} have no map" if stated < decoded else f"{difference} too many"
-    frames = range(min(stated, decoded), max(stated, decoded))
-    yield subject.finding("frame-count-mismatch", f"{counts}: {end}.", frames)
+        elif subject.valid is not None:
+            yield from _compare_chosen_times(subject, subject.pts_seconds, subject.valid, video.pts_seconds)
 
 
 def _compare_times(subject: Subject, frames: Ints, pts: Floats, video: VideoTruth) -> Iterator[Finding]:
@@ -142,24 +106,51 @@ def _compare_times(subject: Subject, frames: Ints, pts: Floats, video: VideoTrut
         message = f"All rows carry the times of the frames {shift:+d} further on: the maps are shifted by {shift}."
     elif (drift := _drift(pts, truth)) is not None:
         code, message = "pts-drift", f"{drift}; at the end they are {worst:.3f} s off."
+    elif jumps := _jumps(frames, pts, video.pts_seconds):
+        texts = [
+            f"from frame {frame} on those of the frames {k:+d} further on ({before:+d} before)"
+            for frame, before, k in jumps
+        ]
+        code, message = "pts-jumps", f"Rows carry the times of other frames: {'; '.join(texts)}."
     else:
         code, rows = "pts-mismatch", f"{int(off.sum())} of {len(off)} rows"
         message = f"{rows} carry times that differ from the video's by up to {worst:.4f} s."
     yield subject.finding(code, message, frames[off])
 
 
+def _matches(frames: Ints, pts: Floats, truth: Floats) -> tuple[Ints, Bools]:
+    """For each row the k for which it has the time of frame + k, and whether there is such a frame."""
+    nearest = nearest_indices(truth, pts)
+    return nearest - frames, np.abs(truth[nearest] - pts) <= _PTS_TOLERANCE_SECONDS
+
+
 def _shift(frames: Ints, pts: Floats, truth: Floats) -> int | None:
     """The k for which every row has the time of frame + k, frames outside the video left out; None if there is none."""
-    for size in range(1, min(_MAX_SHIFT_FRAMES, len(truth) - 1) + 1):
-        for shift in (size, -size):
-            moved = frames + shift
-            inside = (moved >= 0) & (moved < len(truth))
-            # a few rows fit anywhere; half of them must be there to compare
-            if inside.sum() * 2 < len(frames) or not inside.any():
-                continue
-            if (np.abs(truth[moved[inside]] - pts[inside]) <= _PTS_TOLERANCE_SECONDS).all():
-                return shift
-    return None
+    if len(truth) < 2:
+        return None
+    shifts, found = _matches(frames, pts, truth)
+    # a few rows fit anywhere; half of them must be there to compare
+    if found.sum() * 2 < len(frames) or len(np.unique(shifts[found])) > 1 or not (shift := int(shifts[found][0])):
+        return None
+    inside = (frames + shift >= 0) & (frames + shift < len(truth))
+    return None if (inside & ~found).any() else shift
+
+
+def _jumps(frames: Ints, pts: Floats, truth: Floats) -> list[tuple[int, int, int]]:
+    """(first frame, k before, k from there) of each place where frames were lost or added; none where rows fit no k."""
+    if len(truth) < 2:
+        return []
+    shifts, found = _matches(frames, pts, truth)
+    inside = (pts >= truth[0] - _PTS_TOLERANCE_SECONDS) & (pts <= truth[-1] + _PTS_TOLERANCE_SECONDS)
+    frames, shifts, found = frames[inside], shifts[inside], found[inside]
+    known = np.flatnonzero(found)
+    places = np.flatnonzero(np.diff(shifts[known])) + 1
+    # rows of lost frames have the time of no frame; they lie at the places
+    between = [range(known[place - 1] + 1, known[place]) for place in places]
+    lost = sum(len(one) for one in between)
+    if not 1 <= len(places) <= _MAX_JUMPS or len(found) - len(known) > lost:
+        return []
+    return [(int(frames[known[p - 1]]) + 1, int(shifts[known[p - 1]]), int(shifts[known[p]])) for p in places]
 
 
 def _drift(pts: Floats, truth: Floats) -> str | None:

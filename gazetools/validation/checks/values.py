@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gazetools.heatmaps.normalise import NORMALISATIONS
 from gazetools.heatmaps.people import INSIDE
+from gazetools.heatmaps.values import UINT8_SCALE
 from gazetools.schemas.findings import Finding
 from gazetools.schemas.store import Prompt
 from gazetools.validation.subject import Subject
@@ -38,6 +39,22 @@ def check_range(subject: Subject) -> Iterator[Finding]:
     code = "scale-unknown" if subject.kind == "foreign" else "above-one"
     # a float32 quotient x / x may be off by its last digit
     yield from subject.about_rows(code, stats.high > 1 + 1e-6, f"maps go above 1, to {high:.4g}.")
+    if subject.kind == "foreign" and 0 < high <= UINT8_SCALE * (1 + 1e-6):
+        text = f"No map goes above {high:.4g} = 1/255: masks of 0 and 1 stored as uint8, whose 255 is read as 1?"
+        yield subject.finding("scale-unknown", text)
+
+
+def check_axes(subject: Subject) -> Iterator[Finding]:
+    """Another tool's maps don't have the video's frames on their last axis, as [H,W,T] has."""
+    if subject.kind != "foreign" or subject.video is None or subject.size_hw is None:
+        return
+    frames, width = subject.video.decoded_frames, subject.size_hw[1]
+    if subject.count != frames == width:
+        yield subject.finding(
+            "maps-ambiguous",
+            f"{subject.path} was read as {subject.count} maps of {subject.size_hw[0]}x{width}, but its last axis has "
+            f"{frames}, as many as the video has frames: are the maps [H,W,T]? Then pass --axes HWT.",
+        )
 
 
 def check_content(subject: Subject) -> Iterator[Finding]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
 
 from gazetools.schemas.findings import Finding
+from gazetools.schemas.video import HDR_TRANSFERS
 from gazetools.validation.subject import Subject
+from gazetools.video.gaps import GAP_PERIODS, uneven_steps
 
-_GAP_PERIODS = 2.5
-_UNEVEN = 0.02
-"""Share of a period by which frame distances must differ to count as variable rate (rounding to ms is less)."""
-_ROUNDING_SECONDS = 1.1e-3
+_WIDE = ("bt2020", "smpte431", "smpte432")
+_DEEP = re.compile(r"p(9|1\d)(le|be)?$|p0?1\d|16(le|be)$|rgb48|rgba64")
+"""Pixel formats of more than 8 bits, such as yuv420p10le and p010le."""
 _MIN_PATTERN = 5  # Repeats at one distance from which on they count as a pattern
 
 
@@ -31,6 +33,34 @@ def check_counts(subject: Subject) -> Iterator[Finding]:
         parts += [f"{-lost} frames come without one"] if lost < 0 else []
         message = f"{video.path} has {video.packets} packets, {decoded} frames decode: {', '.join(parts)}."
         yield subject.finding("video-packets-differ", message)
+
+
+def check_remarks(subject: Subject) -> Iterator[Finding]:
+    """The file's structure is sound, and no chunk is empty."""
+    for remark in subject.video.remarks if subject.video is not None else ():
+        if remark.code != "video-gaps":  # `check_clock` finds more of them
+            yield subject.finding(remark.code, f"{subject.path.stem}: {remark.text}.", remark.frames or None)
+
+
+def check_colour(subject: Subject) -> Iterator[Finding]:
+    """The model saw SDR pictures of BT.709; what else a video has was converted."""
+    stated = None if subject.provenance is None else subject.provenance.video
+    info = stated if subject.video is None else subject.video.info
+    if info is None:
+        return
+    tags = f"transfer {info.colour_transfer}, primaries {info.colour_primaries}"
+    if info.colour_transfer in HDR_TRANSFERS:
+        if stated is None or subject.is_ground_truth:
+            yield subject.finding("video-hdr", f"HDR ({tags}); gazetools reads it tone-mapped to SDR.")
+        elif stated.tone_mapping in (None, "none"):
+            how = "a version that did not know HDR" if stated.tone_mapping is None else "--hdr raw"
+            yield subject.finding("video-hdr-raw", f"HDR ({tags}), and its maps were made by {how}.")
+        else:
+            yield subject.finding("video-hdr", f"HDR ({tags}), tone-mapped to SDR ({stated.tone_mapping}).")
+    elif info.colour_primaries in _WIDE:
+        yield subject.finding("video-wide-gamut", f"Wide gamut ({tags}), not converted to BT.709.")
+    elif info.colour_transfer == "unspecified" and _DEEP.search(info.pixel_format):
+        yield subject.finding("video-colour-untagged", f"{info.pixel_format} without a tag of its transfer function.")
 
 
 def check_repeats(subject: Subject) -> Iterator[Finding]:
@@ -61,10 +91,10 @@ def check_clock(subject: Subject) -> Iterator[Finding]:
     if pts[0] > 0.5 * period:
         message = f"Its first frame is at {pts[0]:.4f} s ({pts[0] / period:.1f} periods)."
         yield subject.finding("video-starts-late", message)
-    gaps = np.flatnonzero(steps > _GAP_PERIODS * period) + 1
+    gaps = np.flatnonzero(steps > GAP_PERIODS * period) + 1
     if len(gaps):
         yield subject.finding("video-gaps", f"{len(gaps)} gaps, the longest of {steps.max():.3f} s.", gaps)
-    uneven = np.abs(steps - period) > np.maximum(_UNEVEN * period, _ROUNDING_SECONDS)
+    uneven = uneven_steps(steps, period)
     uneven[gaps - 1] = False
     if uneven.any():
         message = f"{float(uneven.mean()):.1%} of its frame distances differ from {period:.5f} s"

@@ -1,120 +1,213 @@
-"""Judge distances between stored samples and decoded frames: aligned, shifted by k, drifting, mirrored."""
+"""Judge distances between stored samples and decoded frames: in place, shifted, jumping, drifting, mirrored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import replace
 
 import numpy as np
 
 from gazetools.sampling import spread
-from gazetools.validation.subject import Floats
+from gazetools.validation.deep.curves import Curves, Evidence
+from gazetools.validation.deep.track import MAX_SEGMENTS, Stretch, Track
+from gazetools.validation.rates import MISTAKES
+from gazetools.validation.verdict import Verdict
 
-Kind = Literal["aligned", "shifted", "transformed", "drifting", "unexplained"]
-_RINGS = (2, 4, 8, 16, 32, 64)
-_SEARCHED_SAMPLES = 5  # in a search over shifts; more cost time and do not change the verdict
-
-
-class Evidence(Protocol):
-    """Stored samples, each of a stated frame, that can be compared with frames of the video."""
-
-    frames: list[int]
-    """Stated decoded frame of each sample, ascending."""
-    tolerance: float
-    """Distance up to which a sample and a frame agree."""
-    noise: float
-    """Difference between two distances up to which they count as equal."""
-    max_shift: int
-    """Frames to search on either side."""
-
-    def distances(self, samples: Sequence[int], shifts: Sequence[int]) -> Floats:
-        """[samples, shifts] distance of sample s to the frame `frames[s] + shift`; NaN outside the video."""
-
-    def transformed(self, samples: Sequence[int]) -> dict[str, Floats]:
-        """Name of a change (mirrored, ...) -> [samples] distance after undoing it."""
+_FIRST_RING = 2
+_SEARCHED_SAMPLES = 5  # in a wide search over shifts; the others are found from these
+_RATE_SAMPLES = 8
+_CLEAR = 4.0  # noises between two distances from which on one is clearly better
+_ROUNDS = 24  # halvings of the widest gap that an exact place may take: enough for 10^7 frames between two samples
+_REFINED_FRAMES = 600
+"""Frames of the video that may be looked at for more samples."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """The explanation of the samples that are off."""
+def judge(evidence: Evidence, *, difference: int = 0, rate: float = 0.0) -> Verdict:
+    """Compare every sample with its frame and that frame's neighbours; where that fails, look for the reason.
 
-    kind: Kind
-    frames: list[int]
-    """Frames of the samples that are off; none where aligned."""
-    of: int
-    """Samples compared."""
-    shifts: tuple[int, int] = (0, 0)
-    """shifted: the smallest and largest k that fit equally well. drifting: k of the first and of the last sample."""
-    change: str = ""
-    """transformed: its name."""
-    identifiable: bool = True
-    """False where neighbouring frames look the same, so that a shift by a few frames could not be seen."""
-
-
-def judge(evidence: Evidence) -> Verdict:
-    """Compare every sample with its frame and that frame's two neighbours; where that fails, look for the reason.
-
-    A sample is off where its frame does not agree within the tolerance, or a neighbour agrees twice as well. All that
-    are off are explained together: by a change such as mirroring, one shift k, growing shifts, or not at all.
+    A sample is off where its frame does not agree within the tolerance, or another agrees twice as well. All samples
+    are explained together: by a change such as mirroring, one shift k, jumps of k at some places, a k that grows
+    evenly, or not at all. `difference` is the video's decoded frames less the samples' stated number of frames, a
+    shift that is looked at early; known mistakes of rate count where they are possible at `rate` frames per second.
     """
     count = len(evidence.frames)
     if not count:
         return Verdict(kind="aligned", frames=[], of=0, identifiable=False)
-    near = evidence.distances(range(count), (-1, 0, 1))
-    here, neighbour = near[:, 1], np.fmin(near[:, 0], near[:, 2])
-    neighbour = np.where(np.isnan(neighbour), here, neighbour)
-    off = np.flatnonzero(~(here <= evidence.tolerance) | (neighbour + evidence.noise < 0.5 * here))
-    if not len(off):
-        identifiable = bool(((neighbour - here) > np.maximum(evidence.noise, here)).any())
-        return Verdict(kind="aligned", frames=[], of=count, identifiable=identifiable)
-    frames = [evidence.frames[i] for i in off]
-    searched = off[spread(len(off), _SEARCHED_SAMPLES)].tolist()
-    return _explain(evidence, searched, here, frames, count)
+    curves, everyone = Curves(evidence), list(range(count))
+    curves.look(everyone, dict.fromkeys((0, -1, 1, difference)))
+    for sample in everyone:
+        curves.settle(sample)
+    curves.calibrate(everyone)
+    off = _off(curves, everyone)
+    if not off:
+        return Verdict(kind="aligned", frames=[], of=count, identifiable=_is_identifiable(curves, everyone))
+    unexplained = Verdict(kind="unexplained", frames=[evidence.frames[s] for s in off], of=count)
+    searched = [off[i] for i in spread(len(off), _SEARCHED_SAMPLES)]
+    if change := _search(curves, searched):
+        return replace(unexplained, kind="transformed", change=change)
+    found = [k for s in searched if curves.fits(s) and (k := curves.best(s)) is not None]
+    curves.look(everyone, dict.fromkeys(found))
+    for sample in everyone:
+        curves.settle(sample)
+    curves.calibrate(everyone)
+    track = Track(curves, everyone)
+    track.locate_all()
+    return (
+        _along(track, evidence, unexplained)
+        or _at_known_rate(curves, everyone, unexplained, rate)
+        or (_by_majority(curves, searched, unexplained) if 2 * len(off) >= count else None)
+        or _beyond(curves, off, unexplained)
+    )
 
 
-def _explain(evidence: Evidence, searched: list[int], here: Floats, frames: list[int], count: int) -> Verdict:
-    """Search the `searched` samples for a common shift in growing rings, for a change, then for a drift."""
-    shifts: list[int] = []
-    table = np.zeros((len(searched), 0))
-    # a sample whose own frame is outside the video has no distance to it: anything is better
-    own = _middle(np.where(np.isnan(here[searched]), np.inf, here[searched]))
-    rings = [ring for ring in _RINGS if ring <= evidence.max_shift] or [evidence.max_shift]
-    for ring in rings:
-        new = [k for k in range(-ring, ring + 1) if k not in shifts]
-        table = np.concatenate([table, evidence.distances(searched, new)], axis=1)
-        shifts += new
-        if found := _common_shift(evidence, shifts, table, own, edge=ring if ring != rings[-1] else ring + 1):
-            return Verdict(kind="shifted", frames=frames, of=count, shifts=found)
-        if ring == rings[0]:
+def _beyond(curves: Curves, off: list[int], verdict: Verdict) -> Verdict:
+    """Not explained, unless all samples that are off are of frames that the video does not have."""
+    if all(curves.is_outside(sample, 0) for sample in off):
+        return replace(verdict, kind="aligned", frames=[])
+    return verdict
+
+
+def _off(curves: Curves, samples: list[int]) -> list[int]:
+    """Samples that do not agree with their frame, or agree clearly better, and twice as well, with another."""
+    tolerance, noise = curves.evidence.tolerance, curves.noise
+    here = np.array([curves.at(s, 0) for s in samples])
+    best = np.array([np.inf if (k := curves.best(s)) is None else curves.at(s, k) for s in samples])
+    own = np.where(np.isnan(here), np.inf, here)
+    is_better = (best + noise < 0.5 * own) & (best + _CLEAR * noise <= own)
+    off = ~(own <= tolerance) | is_better
+    # a frame that the video does not have is no evidence, unless the sample fits elsewhere as well as the others do
+    limit = curves.limit if (own <= tolerance).any() else -np.inf
+    off &= ~np.isnan(here) | ((best <= limit) & [curves.is_sharp(s, _CLEAR) for s in samples])
+    return np.flatnonzero(off).tolist()
+
+
+def _is_identifiable(curves: Curves, samples: list[int]) -> bool:
+    """Whether any sample fits its own frame clearly better than both neighbours."""
+    for sample in samples:
+        here = curves.at(sample, 0)
+        near = [d for k in (-1, 1) if not np.isnan(d := curves.at(sample, k))]
+        if near and min(near) - here > max(_CLEAR * curves.noise, here):
+            return True
+    return False
+
+
+def _search(curves: Curves, samples: list[int]) -> str | None:
+    """Look ever further around until every sample fits somewhere; the name of a change that explains all instead."""
+    evidence = curves.evidence
+    ring = min(_FIRST_RING, evidence.max_shift)
+    while True:
+        curves.look(samples, range(-ring, ring + 1))
+        for sample in samples:
+            curves.settle(sample)
+        if all(_fits_better(curves, sample) for sample in samples):
+            return None
+        if ring <= _FIRST_RING:
             # flipped maps cost no further frame: looked at before the search goes wide
-            for name, distances in evidence.transformed(searched).items():
-                if _middle(distances) <= evidence.tolerance and _middle(distances) < 0.5 * own:
-                    return Verdict(kind="transformed", frames=frames, of=count, change=name)
-    filled = np.where(np.isnan(table), np.inf, table)
-    if len(searched) > 1 and (filled.min(axis=1) <= evidence.tolerance).all():
-        best = np.array(shifts)[filled.argmin(axis=1)]
-        # a clock that runs too fast or too slow moves frames ever further in one direction
-        if (np.diff(best) >= 0).all() or (np.diff(best) <= 0).all():
-            return Verdict(kind="drifting", frames=frames, of=count, shifts=(int(best[0]), int(best[-1])))
-    return Verdict(kind="unexplained", frames=frames, of=count)
+            own = _middle([curves.at(s, 0) for s in samples])
+            for name, distances in evidence.transformed(samples).items():
+                if _middle(distances.tolist()) <= evidence.tolerance and _middle(distances.tolist()) < 0.5 * own:
+                    return name
+        if ring >= evidence.max_shift:
+            return None
+        ring = min(2 * ring, evidence.max_shift)
 
 
-def _common_shift(
-    evidence: Evidence, shifts: list[int], table: Floats, own: float, *, edge: int
-) -> tuple[int, int] | None:
-    """The one k (or the range of equally good ones) at which the median sample agrees; None where there is none."""
-    middle = np.array([_middle(column) for column in table.T])
-    best = int(middle.argmin())
-    # at the edge of what was searched the minimum may lie further out
-    if not middle[best] <= evidence.tolerance or not middle[best] + evidence.noise < 0.5 * own:
+def _fits_better(curves: Curves, sample: int) -> bool:
+    """Whether the sample fits a frame, and twice as well as its own."""
+    best, here = curves.best(sample), curves.at(sample, 0)
+    if best is None or not curves.fits(sample):
+        return False
+    return not here <= np.inf or curves.at(sample, best) + curves.evidence.noise < 0.5 * here
+
+
+def _along(track: Track, evidence: Evidence, verdict: Verdict) -> Verdict | None:
+    """One k for all samples, k that jumps, or k on a line; more samples are taken where k changes."""
+    segments = track.segments()
+    if len(segments) == 1:
+        return _shift(track, segments, verdict)
+    if not track.may_jump(segments) and track.line() is None:
         return None
-    if abs(shifts[best]) >= edge or shifts[best] == 0:
+    limit = evidence.spent + _REFINED_FRAMES
+    for _ in range(_ROUNDS):
+        added = [track.add(*gap) for gap in track.gaps(segments) if evidence.spent < limit]
+        segments = track.segments()
+        # few places may be lost frames as well as a slow clock: their exact distances tell
+        inner = track.without_cut_ends(segments)
+        is_settled = len(inner) > MAX_SEGMENTS or not any(added)
+        if len(inner) > 2 and is_settled and (drift := _drift(track, verdict)):
+            return drift
+        if not any(added):
+            break
+    segments = track.without_held(track.without_cut_ends(segments))
+    if len(segments) == 1:
+        return _shift(track, segments, verdict)
+    if track.may_jump(segments):
+        jumps = track.jumps(segments)
+        return replace(verdict, kind="jumping", jumps=jumps, frames=[jump.last for jump in jumps])
+    return _monotone(track, segments, verdict)
+
+
+def _shift(track: Track, segments: list[Stretch], verdict: Verdict) -> Verdict | None:
+    shifts = segments[0].shifts
+    if 0 in shifts or not track.few(track.strays(segments)):
         return None
-    alike = sorted(k for k, value in zip(shifts, middle, strict=True) if value <= middle[best] + evidence.noise)
-    return alike[0], alike[-1]
+    return replace(verdict, kind="shifted", shifts=(min(shifts), max(shifts)))
 
 
-def _middle(distances: Floats) -> float:
+def _drift(track: Track, verdict: Verdict) -> Verdict | None:
+    if (line := track.line()) is None:
+        return None
+    span = track.places[0].frame, track.places[-1].frame
+    return replace(verdict, kind="drifting", span=span, shifts=(round(line.at(span[0])), round(line.at(span[1]))))
+
+
+def _monotone(track: Track, segments: list[Stretch], verdict: Verdict) -> Verdict | None:
+    """k that grows unevenly in one direction, as with a variable rate that was taken for a constant one."""
+    shifts = [track.shift_of(segment) for segment in segments]
+    steps = np.diff(shifts)
+    if len(shifts) < 3 or not ((steps > 0).all() or (steps < 0).all()) or not track.few(track.strays(segments)):
+        return None
+    span = segments[0].places[0].frame, segments[-1].places[-1].frame
+    return replace(verdict, kind="drifting", span=span, shifts=(shifts[0], shifts[-1]))
+
+
+def _at_known_rate(curves: Curves, everyone: list[int], verdict: Verdict, rate: float) -> Verdict | None:
+    """A drift by a known mistake of rate, which may reach further than the search over shifts."""
+    samples = [everyone[i] for i in spread(len(everyone), _RATE_SAMPLES)]
+    frames = curves.evidence.frames
+    speeds = [1 / mistake.ratio for mistake in MISTAKES if mistake.is_possible_at(rate)]
+    shifts = {speed: {s: round(frames[s] * (speed - 1)) for s in samples} for speed in speeds}
+    for sample in samples:
+        curves.look([sample], {shifts[speed][sample] + step for speed in speeds for step in (-1, 0, 1)})
+    found: list[tuple[int, float]] = []
+    for speed, predicted in shifts.items():
+        inside = [s for s in samples if not curves.is_outside(s, predicted[s])]
+        fitting = [s for s in inside if curves.fits(s) & {predicted[s] + step for step in (-1, 0, 1)}]
+        moved = [s for s in fitting if abs(predicted[s]) > 1 and 0 not in curves.fits(s)]
+        if len(moved) > 1 and len(fitting) >= max(3, 0.8 * len(inside)):
+            found.append((len(fitting), speed))
+    if not found:
+        return None
+    speed = max(found)[1]
+    span = min(frames[s] for s in samples), max(frames[s] for s in samples)
+    ends = round(span[0] * (speed - 1)), round(span[1] * (speed - 1))
+    return replace(verdict, kind="drifting", span=span, shifts=ends)
+
+
+def _by_majority(curves: Curves, samples: list[int], verdict: Verdict) -> Verdict | None:
+    """The k, or the range of equally good ones, at which the median sample agrees and twice as well as in its place."""
+    evidence = curves.evidence
+    # a sample whose own frame is outside the video has no distance to it: anything is better
+    own = _middle([curves.at(s, 0) for s in samples])
+    shifts = range(-evidence.max_shift, evidence.max_shift + 1)
+    middle = {k: _middle([curves.at(s, k) for s in samples]) for k in shifts}
+    best = min(middle, key=lambda k: (middle[k], abs(k)))
+    if best == 0 or not middle[best] <= evidence.tolerance or not middle[best] + evidence.noise < 0.5 * own:
+        return None
+    alike = [k for k, value in middle.items() if value <= middle[best] + evidence.noise]
+    return replace(verdict, kind="shifted", shifts=(min(alike), max(alike)))
+
+
+def _middle(distances: Sequence[float]) -> float:
     """The lower median of distances; NaN, a frame outside the video, counts as infinite."""
     return float(np.sort(np.where(np.isnan(distances), np.inf, distances))[(len(distances) - 1) // 2])

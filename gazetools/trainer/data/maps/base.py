@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.training import DataSettings, InOutUse, MissingPolicy
 from gazetools.schemas.training_data import HeatmapSourceSettings
 
@@ -51,7 +52,7 @@ def survey_videos(video_ids: Iterable[str], inspect: Callable[[str], KnownMaps |
         try:
             found[video_id] = inspect(video_id)
         except DataFileError as error:
-            broken[video_id] = error.message
+            broken[video_id] = str(error)
     known = {video_id: maps for video_id, maps in found.items() if maps is not None}
     return HeatmapSurvey(
         present=frozenset(known),
@@ -111,6 +112,8 @@ class WantedSource:
     """The policy for clips without maps."""
     inout: InOutUse
     """The use of the in/out probability."""
+    choice: ArrayChoice
+    """Array, axes and first number of another tool's heatmaps."""
     view: str | None
     """Camera of the maps; None: the video's own."""
     settings: HeatmapSourceSettings

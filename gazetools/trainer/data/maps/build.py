@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.training import DataSettings
 from gazetools.schemas.training_data import PRIMARY_SOURCE, SOURCE_KINDS, HeatmapSourceSettings
@@ -22,7 +23,11 @@ _LISTED = 10_000
 
 SOURCES: dict[str, Callable[[WantedSource], MapSource]] = {
     "dataset": lambda wanted: DatasetMaps(
-        wanted.path, missing=wanted.missing, inout=wanted.inout, frame_tolerance=wanted.data.heatmap_frame_tolerance
+        wanted.path,
+        missing=wanted.missing,
+        inout=wanted.inout,
+        frame_tolerance=wanted.data.heatmap_frame_tolerance,
+        choice=wanted.choice if is_foreign(wanted.path, "dataset") else None,
     ),
     "store": lambda wanted: StoreMaps(wanted.path, wanted.settings, missing=wanted.missing, inout=wanted.inout),
     "gaze_points": PointMaps.from_config,
@@ -47,6 +52,11 @@ def source_settings(data: DataSettings) -> dict[str, WantedSource]:
             path=Path(settings.path),
             missing=settings.missing or data.missing,
             inout=settings.inout or data.heatmap_inout,
+            choice=ArrayChoice(
+                key=settings.key or data.heatmap_key,
+                axes=settings.axes or data.heatmap_axes,
+                first_frame=data.heatmap_first_frame if settings.first_frame is None else settings.first_frame,
+            ),
             view=data.heatmap_view if settings.view is None else settings.view,
             settings=settings,
             data=data,
@@ -70,6 +80,11 @@ def build_sources(data: DataSettings) -> dict[str, MapSource]:
                 hint=f"Set experiment.data.heatmap_sources.{name}.path to the store, or shows: gaze.",
             )
     return {name: SOURCES[kinds[name]](wanted) for name, wanted in source_settings(data).items()}
+
+
+def is_foreign(path: Path, kind: str) -> bool:
+    """Whether a source of this kind is a folder of another tool's heatmaps, for which `choice` means something."""
+    return kind == "dataset" and not (path / MANIFEST_NAME).exists()
 
 
 def _kind_of(wanted: WantedSource) -> str:

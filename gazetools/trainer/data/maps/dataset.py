@@ -16,6 +16,7 @@ from gazetools.layouts.locate import locate, raw_manifest
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.training import InOutUse, MissingPolicy
 from gazetools.trainer.data.maps.base import ClipFramesAsked, ClipHeatmaps, HeatmapSurvey, KnownMaps, survey_videos
 
@@ -29,15 +30,23 @@ class DatasetMaps:
         missing: policy for clips without maps; a numbered frame that is missing is an error with `error`, else zeros.
         inout: how the in/out probability is used.
         frame_tolerance: by how many frames maps without times may differ from the video in number.
+        choice: array, axes and first number of another tool's heatmaps, where the rule leaves them open.
     """
 
     def __init__(
-        self, dataset: Path, *, missing: MissingPolicy = "zero", inout: InOutUse = "keep", frame_tolerance: int = 1
+        self,
+        dataset: Path,
+        *,
+        missing: MissingPolicy = "zero",
+        inout: InOutUse = "keep",
+        frame_tolerance: int = 1,
+        choice: ArrayChoice | None = None,
     ) -> None:
         self.dataset = dataset
         self.missing = missing
         self.inout = inout
         self.frame_tolerance = frame_tolerance
+        self._choice = choice
         self._readers: OpenFiles[str, HeatmapReader] = OpenFiles(_OPEN_READERS)
 
     def survey(self, video_ids: Iterable[str]) -> HeatmapSurvey:
@@ -50,10 +59,10 @@ class DatasetMaps:
         return survey_videos(video_ids, self._inspect)
 
     def _inspect(self, video_id: str) -> KnownMaps | None:
-        location = locate(self.dataset, video_id)
+        location = locate(self.dataset, video_id, self._choice)
         if location is None:
             return None
-        with HeatmapReader(self.dataset, video_id) as reader:
+        with HeatmapReader(self.dataset, video_id, choice=self._choice) as reader:
             has_inout = reader.inout is not None and not np.isnan(reader.inout).all()
         entry = location.entry
         content, uses_future = (None, False) if entry is None else (entry.sha256, entry.uses_future)
@@ -66,7 +75,7 @@ class DatasetMaps:
         at or after the end; without times the numbers must agree up to the tolerance. DataFileError where neither fits.
         """
         missing: Literal["error", "zero"] = "error" if self.missing == "error" else "zero"
-        reader = self._readers.get(video_id, lambda: HeatmapReader(self.dataset, video_id, missing=missing))
+        reader = self._readers.get(video_id, lambda: self._open(video_id, missing))
         rows = self._rows(reader, asked)
         maps = reader.read(rows)
         if not np.isfinite(maps).all():
@@ -76,6 +85,9 @@ class DatasetMaps:
         if weights is not None:
             maps = maps * weights[:, None, None]
         return ClipHeatmaps(maps_thw=maps, invalid_frames=int((~reader.valid[rows]).sum()))
+
+    def _open(self, video_id: str, missing: Literal["error", "zero"]) -> HeatmapReader:
+        return HeatmapReader(self.dataset, video_id, missing=missing, choice=self._choice)
 
     def _rows(self, reader: HeatmapReader, asked: ClipFramesAsked) -> npt.NDArray[np.int64]:
         count, frames, pts = len(reader), asked.indices, asked.video_pts_seconds
@@ -91,9 +103,12 @@ class DatasetMaps:
             return np.minimum(nearest_indices(times, pts[frames] - pts[0]), usable - 1)
         if count and abs(count - len(pts)) <= self.frame_tolerance:
             return np.minimum(frames, count - 1)
+        last = ", as many as its last axis has" if reader.shape[2] == len(pts) else ""
         raise DataFileError(
-            f"{reader!r} has {count} maps without usable times, its video has {len(pts)} frames.",
-            hint="Pack it with --align video, or raise experiment.data.heatmap_frame_tolerance if you know why.",
+            f"{reader!r} has {count} maps without usable times, its video has {len(pts)} frames{last}.",
+            hint="Set experiment.data.heatmap_axes, such as HWT for maps [H,W,T]."
+            if last
+            else "Pack it with --align video, or raise experiment.data.heatmap_frame_tolerance if you know why.",
         )
 
     def _first_frame_seconds(self, times: npt.NDArray[np.float64]) -> float:

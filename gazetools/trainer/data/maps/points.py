@@ -14,11 +14,13 @@ import numpy.typing as npt
 
 from gazetools.annotations.segment import csv_lines, missing_columns, named_cells, refuse_problems
 from gazetools.heatmaps.people import weight
+from gazetools.io.find_files import FileLookup, composed
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.excerpt import excerpt
 from gazetools.schemas.training import InOutUse, MissingPolicy
 from gazetools.schemas.training_data import GazePointSettings
-from gazetools.schemas.video_id import check_video_id, path_of_id
+from gazetools.schemas.video_id import check_video_id
 from gazetools.trainer.data.maps.base import (
     ClipFramesAsked,
     ClipHeatmaps,
@@ -68,7 +70,7 @@ def read_gaze_points(path: Path, settings: GazePointSettings) -> dict[str, GazeP
             try:
                 cells = named_cells(values, columns, len(header))
                 parsed = _row(cells, settings)
-                video_id = check_video_id(cells["video_id"]) if "video_id" in cells else path.stem
+                video_id = check_video_id(cells["video_id"]) if "video_id" in cells else composed(path.stem)
                 rows.setdefault(video_id, []).extend([parsed] if parsed is not None else [])
             except (ValueError, UsageError) as error:
                 problems.append(f"line {line}: {error}")
@@ -117,7 +119,7 @@ def _number(name: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{name} = {text!r} is no number")
+        raise ValueError(f"{name} = {excerpt(text, 60)} is no number")
     return value
 
 
@@ -167,6 +169,7 @@ class PointMaps:
 
     def __init__(self, path: Path, settings: GazePointSettings, *, missing: MissingPolicy, inout: InOutUse) -> None:
         self.path = path
+        self._files = FileLookup(path, [".csv"])
         self.settings = settings
         self.missing = missing
         self.inout = inout
@@ -241,8 +244,8 @@ class PointMaps:
 
     def _points_of(self, video_id: str) -> GazePoints | None:
         if self.path.is_dir():
-            path = path_of_id(self.path, video_id, ".csv")
-            if video_id not in self._points and path.is_file():
+            path = self._files.find(video_id)
+            if video_id not in self._points and path is not None:
                 of_file = read_gaze_points(path, self.settings)
                 self._points[video_id] = of_file.get(video_id) or next(iter(of_file.values()), _sorted([], False))
         elif not self._points:

@@ -16,7 +16,7 @@ from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.training import InOutUse, MissingPolicy
 from gazetools.schemas.training_data import HeatmapSourceSettings
-from gazetools.schemas.video_id import path_of_id
+from gazetools.schemas.video_id import place_of_id
 from gazetools.store import StoreReader, list_store, open_store
 from gazetools.store.listing import StoreEntry
 from gazetools.trainer.data.maps.base import ClipFramesAsked, ClipHeatmaps, HeatmapSurvey, KnownMaps, survey_videos
@@ -55,7 +55,7 @@ class StoreMaps:
 
     def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
         """Maps of the frames asked for, one for all people of a frame."""
-        store = self._stores.get(video_id, lambda: open_store(path_of_id(self.root, video_id, STORE_SUFFIX)))
+        store = self._stores.get(video_id, lambda: open_store(place_of_id(self.root, video_id, STORE_SUFFIX)))
         shown = _shown_frames(store, asked)
         unique, inverse = np.unique(shown, return_inverse=True)
         maps = np.zeros((len(unique), *store.heatmap_shape), dtype=np.float32)

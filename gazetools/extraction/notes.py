@@ -1,0 +1,27 @@
+"""What `extract` says about a video that it does: HDR, gaps, damage that was allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gazetools.extraction.decoding.child_reader import ChildReader
+from gazetools.schemas.findings import frame_runs
+from gazetools.schemas.video import HDR_TRANSFERS
+
+
+def notes_at_opening(source: ChildReader) -> list[str]:
+    """One line for each thing that is worth telling about the open file."""
+    info, notes = source.info, []
+    if info.colour_transfer in HDR_TRANSFERS:
+        mapped = f"tone-mapped to SDR ({info.tone_mapping})"
+        what = "its values are taken as they are stored (--hdr raw)" if info.tone_mapping == "none" else mapped
+        notes.append(f"HDR (transfer {info.colour_transfer}, primaries {info.colour_primaries}): {what}")
+    return [*notes, *source.remarks, *(f"damaged: {reason}" for reason in source.damage)]
+
+
+def note_of_lost(frames: Sequence[int]) -> list[str]:
+    """The line about frames that can't be decoded; none without such frames."""
+    if not frames:
+        return []
+    ranges = frame_runs(list(frames))
+    return [f"damaged: {len(frames)} frames can't be decoded and are left out: {ranges}; all others keep their times"]

@@ -1,0 +1,220 @@
+"""`BoxFile`, the text of a head-box file in cells, and `BoxFormat`, what a format must say about itself."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+from gazetools.io.delimited import comma_hint, encoding_of, form_of, sample_of, table_lines
+from gazetools.schemas.errors import HeadsError
+from gazetools.schemas.excerpt import excerpt
+from gazetools.schemas.heads import BoxFileOptions
+
+COLUMNS = ("frame", "track_id", "xmin", "ymin", "xmax", "ymax")
+HEADER = ",".join(COLUMNS)
+NEEDED = f"Write a CSV whose first line is {HEADER} (pixels of the video, frames from 0)."
+_MAX_BYTES = 512 << 20
+
+BoxRow: TypeAlias = tuple[int, int, float, float, float, float, int]
+"""frame (counted as the format says), track_id, xmin, ymin, xmax, ymax, line in the file (from 1)"""
+
+
+class BoxText:
+    """The text of a box file, read once for all formats that are tried."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def start(self) -> bytes:
+        """The first 64 KiB; HeadsError where the file can't be read or is too large."""
+        try:
+            if (size := self.path.stat().st_size) > _MAX_BYTES:
+                raise HeadsError(f"{self.path} has {size} bytes; a head-box file has at most {_MAX_BYTES}.")
+            return sample_of(self.path)
+        except (OSError, EOFError) as error:
+            hint = "Check the path after --heads file:."
+            reason = getattr(error, "strerror", None) or error
+            raise HeadsError(f"Cannot read the head-box file {self.path}: {reason}.", hint=hint) from None
+
+    @cached_property
+    def opening(self) -> str:
+        """The first 64 KiB as text without white space at its start; bytes that are no text are left out."""
+        return self.start.decode(encoding_of(self.start), errors="ignore").lstrip("\ufeff \t\r\n")
+
+    @cached_property
+    def separator(self) -> str:
+        """The character between two cells."""
+        return form_of(self.path, numbers=True).separator
+
+    @cached_property
+    def lines(self) -> list[tuple[int, list[str]]]:
+        """(line number, stripped cells) of every line that is not empty, at least one; else HeadsError."""
+        if not self.start:
+            raise HeadsError(f"{self.path} is empty.", hint=NEEDED)
+        try:
+            table = table_lines(self.path, form_of(self.path, numbers=True))
+            rows = ((line, [cell.strip() for cell in cells]) for line, cells in table)
+            filled = [row for row in rows if any(row[1])]
+        except OSError as error:
+            raise HeadsError(f"Cannot read the head-box file {self.path}: {error.strerror}.") from None
+        except UnicodeError as error:
+            raise HeadsError(f"{self.path} is not a CSV text file: {error}.", hint=NEEDED) from None
+        except csv.Error as error:
+            raise HeadsError(f"{self.path} is not a CSV text file: {error}.", hint=NEEDED) from None
+        if not filled:
+            raise HeadsError(f"{self.path} is empty.", hint=NEEDED)
+        return filled
+
+    @cached_property
+    def has_header(self) -> bool:
+        """Whether the first line names columns: none of its cells is a number, or some are names that are known."""
+        first = [cell.lower() for cell in self.lines[0][1]]
+        return not any(map(is_number, first)) or bool(set(first) & set(COLUMNS))
+
+    @cached_property
+    def columns(self) -> list[tuple[str, ...]]:
+        """Cells below the header by column, as many columns as the shortest row has."""
+        return list(zip(*(cells for _, cells in self.lines[int(self.has_header) :]), strict=False))
+
+
+@dataclass(kw_only=True)
+class FoundInRows:
+    """What a format learns while it reads the rows."""
+
+    roles: dict[int, str] = field(default_factory=dict)
+    """track id -> `wearer` or `other`."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Reason -> rows that the file itself marks as not to be used."""
+    columns: str = ""
+    """What the columns of a row are, for people."""
+    in_row_order: bool = False
+    """Whether rows carry no frame number, so that their order is that of the frames."""
+    in_time: bool = False
+    """Whether rows carry times: `rows` then gives microseconds for frames."""
+    start: str = ""
+    """What the times count from, where rows carry times."""
+    units: str | None = None
+    """Unit that the header names; None: it names none."""
+
+
+@dataclass(frozen=True)
+class BoxFile:
+    """A file of head boxes, one box per line, as one format reads it."""
+
+    text: BoxText
+    options: BoxFileOptions
+    found: FoundInRows = field(default_factory=FoundInRows)
+
+    @property
+    def roles(self) -> dict[int, str]:
+        """track id -> `wearer` or `other`; filled while rows are read."""
+        return self.found.roles
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.text.path
+
+    @property
+    def first_frame(self) -> int:
+        """Frame of the first row where rows carry no frame number."""
+        return self.options.heads_first_frame or 0
+
+    @property
+    def lines(self) -> list[tuple[int, list[str]]]:
+        """(line number, stripped cells) of every line that is not empty, at least one; else HeadsError."""
+        return self.text.lines
+
+    @property
+    def first_cells(self) -> list[str]:
+        """Cells of the first line in lower case."""
+        return [cell.lower() for cell in self.lines[0][1]]
+
+    @property
+    def rows(self) -> list[tuple[int, list[str]]]:
+        """The `lines` below the header, all of them where there is none."""
+        return self.lines[int(self.has_header) :]
+
+    @property
+    def columns(self) -> list[tuple[str, ...]]:
+        """Cells of the rows by column, as many columns as the shortest row has."""
+        return self.text.columns
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the file is a text of lines, no binary file and no JSON or XML."""
+        return not self.text.opening.startswith(("{", "[", "<")) and "\0" not in self.text.opening
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the first line names columns: none of its cells is a number, or some are names that are known."""
+        return self.text.has_header
+
+    def error(self, line: int, what: str, *, hint: str | None = None) -> HeadsError:
+        """The error that says `what` is wrong in a line."""
+        return HeadsError(f"{self.path}, line {line}: {what}.", hint=hint, line=line)
+
+    def number(self, line: int, name: str, cell: str) -> float:
+        """`cell` as a finite number; HeadsError names it."""
+        try:
+            value = float(cell)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise self.error(line, f"{name} is {excerpt(cell)}, not a number{comma_hint(cell)}")
+        return value
+
+    def integer(self, line: int, name: str, cell: str) -> int:
+        """`cell` as a whole number of 32 bits; HeadsError names it."""
+        if name != "frame" and not is_number(cell):
+            what = f"{name} is {excerpt(cell)}, not a number; people have whole numbers, which --people names"
+            raise self.error(line, what, hint="Number the people, such as 1 for the first name.")
+        value = self.number(line, name, cell)
+        if value != int(value) or abs(value) >= 2**31:
+            seconds = " Is it a time in seconds? Frames are counted." if name == "frame" else ""
+            raise self.error(line, f"{name} is {excerpt(cell)}, not a whole number", hint=seconds.strip() or None)
+        return int(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxFormat:
+    """A format of head-box files."""
+
+    recognise: Callable[[BoxFile], bool]
+    """Whether the file may be of this format; several may say so of one file, see `read_heads`."""
+    rows: Callable[[BoxFile], Iterable[BoxRow]]
+    """Raises HeadsError naming file and line for anything that the format does not allow."""
+    suffixes: tuple[str, ...] = (".csv", ".txt")
+    """Suffixes of files that are looked for in a folder."""
+    words: str = ""
+    """How the columns are read, for people."""
+    counts_from: int | None = 0
+    """Number that `rows` give the video's first frame; None: the numbers of the file must tell whether it is 0 or 1."""
+    settled: Callable[[BoxFile], bool] = lambda _: True
+    """Whether the file is read so even where its numbers allow other readings too."""
+    own: bool = False
+    """Whether this is our own format, of which nothing needs to be said."""
+
+
+def is_number(cell: str) -> bool:
+    """Whether the text is a finite number."""
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def last_number(name: str) -> int | None:
+    """The last number in a picture's name without its folder and suffix, such as 12 of `clip2/frame_000012.jpg`."""
+    stem = re.sub(r"\.[A-Za-z]\w{1,4}$", "", name.replace("\\", "/").rsplit("/", 1)[-1])
+    found = re.findall(r"\d+", stem)
+    return int(found[-1]) if found and len(found[-1]) < 10 else None
