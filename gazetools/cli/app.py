@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from gazetools._version import __version__
 from gazetools.cli.common import TERMINAL
+from gazetools.schemas.base import in_plain_words
 from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsError, UsageError
 from gazetools.schemas.video_id import shown_argument
 
@@ -171,19 +172,9 @@ def _dashed(arguments: list[str]) -> str | None:
     return None if name is None else f"{name} is a file: write it {shown_argument(name)}, so that it is no option."
 
 
-_PLAINER = {
-    "Input should be a valid integer, unable to parse string as an integer": "it must be a whole number",
-    "Input should be a valid number, unable to parse string as a number": "it must be a number",
-    "Input should be a valid boolean, unable to interpret input": "it must be true or false",
-}
-"""What the parser of flags says -> the same for readers who do not program."""
-
-
 def _with_value(error: Any, arguments: list[str]) -> str:
     """The message of a click error, with the value that was refused where the parser leaves it out."""
-    message: str = error.format_message()
-    for theirs, ours in _PLAINER.items():
-        message = message.replace(theirs, ours)
+    message = in_plain_words(error.format_message()).replace(": must ", ": it must ")
     names = getattr(getattr(error, "param", None), "opts", [])
     place = next((i for i, argument in enumerate(arguments[:-1]) if argument in names), None)
     message = message if message.endswith((".", "?", "!")) else f"{message}."
