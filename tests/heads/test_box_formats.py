@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -463,8 +464,6 @@ def test_every_format_has_a_word() -> None:
 
 
 def test_the_format_is_said_recorded_and_asked_for(tmp_path: Path, clip: Path) -> None:
-    import json
-
     from gazetools.store import open_store
 
     rows = "".join(f"{frame + 1},4,{60 - frame},20,20,30,1,-1,-1,-1\n" for frame in range(3))
@@ -524,3 +523,19 @@ def test_good_files_of_known_formats_raise_no_question_and_no_doubt(tmp_path: Pa
     text = _lines([(f, 0, *b) for f, _, *b in LEFT], "a/{f:05d}.jpg,{x1},{y1},{x2},{y2}", count_from=1)
     names = read_heads(_write(tmp_path / "c.txt", text), video=VIDEO)
     assert (names.notes, names.form) == ((), "atd")
+
+
+def test_a_folder_says_which_of_two_files_is_read_and_what_it_has_instead(tmp_path: Path, clip: Path) -> None:
+    (tmp_path / "heads").mkdir()
+    text = OWN + "\n0,1,20,20,40,50\n"
+    _write(tmp_path / "heads" / "clip_boxes.csv", text)
+    common = ["--model", "centre-prior", "--stride", "20", "--json", "--heads"]
+    folder = f"file:{tmp_path / 'heads'}"
+    missing = run_cli("extract", str(clip), "-o", str(tmp_path / "a"), *common, folder)
+    assert (missing.exit_code, "it has clip_boxes.csv" in missing.stderr) == (2, True), missing.stderr
+    for name in ("clip.csv", "clip.txt"):
+        _write(tmp_path / "heads" / name, text)
+    for spec, said in ((folder, True), (f"file:{tmp_path / 'heads' / 'clip.csv'}", False)):
+        done = run_cli("extract", str(clip), "-o", str(tmp_path / f"b{said}"), *common, spec)
+        (item,) = json.loads(done.stdout)["items"]
+        assert any("clip.txt next to clip.csv is not read" in note for note in item["head_notes"]) == said, item
