@@ -296,6 +296,7 @@ WRONG = [
     ("inverted", HEAD + "0,1,30,2,3,40\n", "--heads-format and --heads-units read it otherwise"),
     ("times of another video", "time,id,x1,y1,x2,y2\n99.5,1,1,2,130,40\n", "not those of frames: one is 99.042 s from"),
     ("no times", "time,id,x1,y1,x2,y2\nnow,1,1,2,130,40\n", "'now', no time such as"),
+    ("a negative clock", "time,id,x1,y1,x2,y2\n-00:00:00.25,1,1,2,130,40\n", "'-00:00:00.25', no time such as"),
     ("times in the frames' column", HEAD + "0.04,1,1,2,30,40\n", "Is it a time in seconds"),
     ("two columns for one", "frame,id,x1,y1,x2,y2,left\n0,1,1,2,30,40,1\n", "2 columns may be the xmin"),
     ("decimal commas in quotation marks", HEAD + '0,1,"1,5",2,30,40\n', "it has a decimal comma"),
