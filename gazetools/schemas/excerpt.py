@@ -21,7 +21,7 @@ def excerpt(text: object, limit: int = 120) -> str:
     return quoted if len(whole) <= limit else f"{quoted}... ({len(whole)} characters)"
 
 
-def shortened(error: Exception, limit: int = 120) -> str:
+def shortened(error: BaseException, limit: int = 120) -> str:
     """The text of an error that quotes a file itself (`float("...")` does), on one line and cut to `limit`."""
     text = " ".join(str(error).split())
     text = text if text.isprintable() else repr(text)[1:-1]
