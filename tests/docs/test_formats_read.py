@@ -63,7 +63,7 @@ def test_the_suffixes_of_videos_are_listed_in_their_order() -> None:
     assert tuple(re.findall(SUFFIX, _row("Videos", "suffixes")[1].split("`")[1])) == VIDEO_SUFFIXES
     assert set(re.findall(SUFFIX, _row("Videos", "pictures")[1].split("`")[1])) == PICTURE_SUFFIXES
     other = (ROOT / "docs" / "file-formats.md").read_text(encoding="utf-8")
-    listed = other.split("in any letter case: ", 1)[1].split(". ", 1)[0]
+    listed = other.split("- **Suffixes**, in any letter case: ", 1)[1].split(". ", 1)[0]
     assert tuple(re.findall(SUFFIX, listed)) == VIDEO_SUFFIXES
 
 
