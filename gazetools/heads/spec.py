@@ -62,9 +62,14 @@ class HeadKind:
     """Whether the option `fill_gaps` applies."""
 
 
+def box_place(heads: str) -> Path:
+    """The file or folder of `file:PATH`, its name in NFC or NFD; it need not exist."""
+    return existing_path(Path(heads.removeprefix("file:")).expanduser())
+
+
 def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[str, Path]) -> dict[str, Path]:
     """One file for one video, or a folder with files by video id."""
-    path = existing_path(Path(options.heads.removeprefix("file:")).expanduser())
+    path = box_place(options.heads)
     if path.is_file():
         if len(video_ids) > 1:
             raise UsageError(
