@@ -145,6 +145,7 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
         {"video_id": item.video_id, "path": str(item.path), "heads": item.problem or str(boxes[item.video_id])}
         for item in items
     ]
+    usable = sum(item.problem is None and boxes[item.video_id] != "missing" for item in items)
     free = free_space(output)
     needed = vars(estimate) if estimate else {"needed_bytes": None, "needed_files": None}
     TERMINAL.result(
@@ -153,6 +154,6 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
             "space": {**needed, "free_bytes": free.bytes, "free_files": free.files},
             "left_out": [group.model_dump() for group in notes.report()],
         },
-        tables.planned_videos(listing, estimate, free),
+        tables.planned_videos(listing, usable, estimate, free),
     )
     return int(len(run.items) < len(items))

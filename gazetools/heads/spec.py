@@ -69,9 +69,14 @@ _TWINS = (".csv", ".txt", ".tsv")
 _SHOWN = 3
 
 
+def box_place(heads: str) -> Path:
+    """The file or folder of `file:PATH`, its name in NFC or NFD; it need not exist."""
+    return existing_path(Path(heads.removeprefix("file:")).expanduser())
+
+
 def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[str, Path]) -> dict[str, Path]:
     """One file for one video, or a folder with files by video id."""
-    path = existing_path(Path(options.heads.removeprefix("file:")).expanduser())
+    path = box_place(options.heads)
     if path.is_file():
         if len(video_ids) > 1:
             raise UsageError(
@@ -101,8 +106,11 @@ def _instead(folder: Path) -> str:
 
 def _read_box_file(options: ExtractOptions, path: Path, video: BoxVideo) -> FoundBoxes:
     table = read_heads(path, options.box_files(), video=video)
-    given = Path(options.heads.removeprefix("file:")).expanduser()
-    twins = [] if given.is_file() else [path.with_suffix(end) for end in _TWINS if end != path.suffix.lower()]
+    twins = (
+        []
+        if box_place(options.heads).is_file()
+        else [path.with_suffix(end) for end in _TWINS if end != path.suffix.lower()]
+    )
     notes = tuple(f"{twin.name} next to {path.name} is not read" for twin in twins if twin.is_file())
     if (record := read_record(path)) is None:  # not made by `gazetools heads` or a first pass
         return FoundBoxes(table=table, notes=notes)

@@ -171,6 +171,7 @@ class ForeignFrames(ForeignLayout, NpyFolder):
             raise DataFileError(
                 f"{path} holds {numbered[lowest]}, whose number is below that of the first frame, {begin}.",
                 hint="Correct --first-frame (in a training config: experiment.data.heatmap_first_frame).",
+                finding="frame-file-missing",
             )
         return {number - begin: name for number, name in numbered.items()}
 

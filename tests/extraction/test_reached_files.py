@@ -159,6 +159,17 @@ def test_the_report_and_the_dry_run_name_what_is_left_out(tmp_path: Path) -> Non
     assert json.loads(planned.stdout)["left_out"] == report["left_out"]
 
 
+def test_a_dry_run_counts_only_videos_that_can_be_extracted(tmp_path: Path) -> None:
+    for name in ("one", "two", "manifest"):
+        write_clip(tmp_path / "videos" / f"{name}.mp4", frames=5)
+    write_boxes(tmp_path / "boxes" / "one.csv", frames=range(5))
+    words = ("extract", str(tmp_path / "videos"), "-o", str(tmp_path / "store"), "--model", "centre-prior", "--dry-run")
+    assert "2 of 3 videos would be extracted" in run_cli(*words).stdout  # manifest.mp4 has a reserved id
+    assert "1 of 3 videos would be extracted" in run_cli(*words, "--heads", f"file:{tmp_path / 'boxes'}").stdout
+    (tmp_path / "videos" / "manifest.mp4").unlink()
+    assert " 2 videos would be extracted" in run_cli(*words).stdout
+
+
 def test_a_file_whose_name_looks_like_an_option_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clip(tmp_path / "-abc.mp4", frames=5)
     monkeypatch.chdir(tmp_path)
