@@ -53,7 +53,8 @@ class Terminal:
         """The one JSON document on stdout; nothing without --json."""
         if self.json:
             out = self.document or sys.stdout
-            out.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+            text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+            out.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")  # names that are no UTF-8
             out.flush()
 
     def result(self, document: Any, renderable: RenderableType) -> None:
