@@ -75,6 +75,11 @@ class VideoInfo:
     decoder: str
     """Back end and library versions, such as `pyav 18.1.0 (libavcodec 62.11.100)`."""
 
+    @property
+    def colour_handling(self) -> str:
+        """What was done to the colours beyond the tags of the frames; `none` for nearly every SDR video."""
+        return self.tone_mapping + ("" if not self.colours_of_container else ", colours of the container")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
