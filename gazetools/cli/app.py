@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from gazetools._version import __version__
-from gazetools.cli.common import TERMINAL
+from gazetools.cli.common import TERMINAL, sigterm_as_interrupt
 from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsError, UsageError
 from gazetools.schemas.video_id import shown_argument
 
@@ -56,9 +56,10 @@ class _LazyGroup(TyperGroup):
     """A group that imports a command's module only when that command runs; the list of commands needs none."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command; SIGTERM, as schedulers send it, ends it in order, like Ctrl-C."""
         try:
-            return super().invoke(ctx)
+            with sigterm_as_interrupt():
+                return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             raise _InterruptedError(stop) from stop
 
