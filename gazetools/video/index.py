@@ -196,7 +196,11 @@ def damage_of_table(
     there = len(table) + table.empty_chunks
     if expected is not None and there < expected:
         empty = f" ({table.empty_chunks} of them empty)" if table.empty_chunks else ""
-        reasons.append(f"truncated: the container lists {expected} frames, {there} of them are in the file{empty}")
+        # which chunks an AVI lacks is not known, and the place of a chunk is its time
+        early = "; of chunks lost amid it, all later times are too early" if container == "avi" else ""
+        reasons.append(
+            f"truncated: the container lists {expected} frames, {there} of them are in the file{empty}{early}"
+        )
     states_end = "matroska" in container.split(",") or container in _HEADER_STATES_END
     if states_end and table.promised_end_seconds is not None and len(table) > 1:
         times = np.sort(table.pts[table.pts != NO_PTS]) * float(time_base)
