@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from gazetools._version import __version__
-from gazetools.cli.common import TERMINAL
+from gazetools.cli.common import TERMINAL, sigterm_as_interrupt
 from gazetools.schemas.base import in_plain_words
 from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsError, UsageError
 from gazetools.schemas.excerpt import MAX_EXCERPT, excerpt, shortened
@@ -59,9 +59,10 @@ class _LazyGroup(TyperGroup):
     """A group that imports a command's module only when that command runs; the list of commands needs none."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command; SIGTERM, as schedulers send it, ends it in order, like Ctrl-C."""
         try:
-            return super().invoke(ctx)
+            with sigterm_as_interrupt():
+                return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             raise _InterruptedError(stop) from stop
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -153,7 +154,10 @@ ConfigOption = Annotated[
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM, as schedulers send it, ends the block in order, like Ctrl-C; a second one kills as usual."""
+    """SIGTERM raises KeyboardInterrupt in the block, a second one kills as usual; nothing changes in other threads."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupt(number: int, _: object) -> None:
         signal.signal(number, signal.SIG_DFL)

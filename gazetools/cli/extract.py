@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from gazetools.cli import tables
-from gazetools.cli.common import TERMINAL, sigterm_as_interrupt
+from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import keyword, options
 from gazetools.engines.registry import ENGINES, Engine, engine_settings
 from gazetools.schemas.base import parse_settings
@@ -76,7 +76,7 @@ def extract(
         return 0
     if dry_run:
         return _show_plan(inputs, output, options)
-    with sigterm_as_interrupt(), TERMINAL.progress() as progress:
+    with TERMINAL.progress() as progress:
         report = engine.load().run(inputs, output, options, settings, progress)
     TERMINAL.result(report.model_dump(mode="json"), tables.extracted_videos(report, output))
     for item in report.items:
