@@ -24,4 +24,4 @@ def note_of_lost(frames: Sequence[int]) -> list[str]:
     if not frames:
         return []
     ranges = frame_runs(list(frames))
-    return [f"damaged: {len(frames)} frames can't be decoded and are left out: {ranges}; all others keep their times"]
+    return [f"damaged: {len(frames)} frames can't be decoded and are left out: {ranges}; the others have the times of the file"]
