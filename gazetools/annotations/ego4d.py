@@ -12,10 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.annotations.segment import Segment
+from gazetools.io.find_files import FileLookup
 from gazetools.io.json_files import read_json
 from gazetools.io.tables import read_table
+from gazetools.io.video_files import lookup_videos
 from gazetools.schemas.downloads import ego4d_command
 from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.excerpt import excerpt, shortened
 from gazetools.schemas.video_id import check_video_id
 
 CANONICAL_FPS = 30
@@ -62,7 +65,8 @@ def read_ego4d_videos(path: Path) -> list[Ego4dVideo]:
             seconds, has_gaze = float(entry["duration_sec"]), bool(entry.get("has_gaze", False))
             videos.append(Ego4dVideo(uid=str(entry["video_uid"]), duration_seconds=seconds, has_gaze=has_gaze))
         except (KeyError, TypeError, ValueError) as error:
-            raise DataFileError(f"{path}, videos[{number}]: {error!r}.", path=str(path)) from None
+            reason = f"lacks {error}" if isinstance(error, KeyError) else shortened(error)
+            raise DataFileError(f"{path}, videos[{number}]: {reason}.", hint=hint, path=str(path)) from None
     return videos
 
 
@@ -119,7 +123,7 @@ def lta_segments(path: Path, document: Any, problems: list[str], *, labelled: bo
         try:
             segments.append(_lta_segment(number, entry, labelled=labelled))
         except (KeyError, TypeError, ValueError) as error:
-            reason = f" lacks {error.args[0]}" if isinstance(error, KeyError) else f": {error}"
+            reason = f" lacks {error.args[0]}" if isinstance(error, KeyError) else f": {shortened(error)}"
             problems.append(f"clips[{number}]{reason}")
     return segments
 
@@ -136,7 +140,7 @@ def _lta_segment(number: int, entry: Any, *, labelled: bool) -> Segment:
     classes: dict[str, Any] = {}
     if labelled or None not in labels:
         if any(isinstance(label, bool) or not isinstance(label, int) or label < 0 for label in labels):
-            raise ValueError(f"verb_label and noun_label {labels} are not whole numbers >= 0")
+            raise ValueError(f"verb_label and noun_label {excerpt(labels)} are not whole numbers >= 0")
         verb, noun = labels
         classes = {"verb": verb, "noun": noun, "action": (verb, noun)}
     return Segment(
@@ -164,16 +168,20 @@ def ego4d_videos_with_gaze(folder: Path, wanted: str | None = None) -> list[tupl
     `wanted`: video uids or patterns separated by commas; None: all.
     """
     uids = ((check_video_id(gaze.stem), gaze) for gaze in sorted((folder / "gaze").glob("*.csv")))
-    return [(uid, _video(folder, uid), gaze) for uid, gaze in uids if _matches(uid, wanted)]
+    lookups = _video_lookups(folder)
+    return [(uid, _video(lookups, uid), gaze) for uid, gaze in uids if _matches(uid, wanted)]
 
 
 def _matches(uid: str, wanted: str | None) -> bool:
     return any(fnmatch.fnmatchcase(uid, pattern.strip()) for pattern in (wanted or "*").split(","))
 
 
-def _video(folder: Path, uid: str) -> Path | None:
-    videos = (folder / name / f"{uid}.mp4" for name in _VIDEO_FOLDERS)
-    return next((video for video in videos if video.is_file()), None)
+def _video_lookups(folder: Path) -> list[FileLookup]:
+    return [lookup_videos(folder / name) for name in _VIDEO_FOLDERS]
+
+
+def _video(lookups: list[FileLookup], uid: str) -> Path | None:
+    return next((video for lookup in lookups if (video := lookup.find(uid)) is not None), None)
 
 
 def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[str, list[tuple[str, str]]]:
@@ -188,10 +196,11 @@ def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[s
         for uid, video in videos.items()
         if video is None
     }
+    lookups = _video_lookups(folder)
     listing = next((path for path in (folder / "ego4d.json", root / "ego4d.json") if path.is_file()), None)
     if listing is None:
         return lacking | {"ego4d.json": [(str(folder / "ego4d.json"), f"{ego4d_command(root, 'gaze')} --metadata")]}
     for uid in (entry.uid for entry in read_ego4d_videos(listing) if entry.has_gaze and _matches(entry.uid, wanted)):
-        if uid not in videos and _video(folder, uid) is not None:
+        if uid not in videos and _video(lookups, uid) is not None:
             lacking[uid] = [(str(folder / "gaze" / f"{uid}.csv"), ego4d_command(root, "gaze"))]
     return lacking

@@ -12,9 +12,9 @@ from typing import Any
 from gazetools.io.delimited import form_of, not_a_table, table_lines
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.errors import DataFileError
-from gazetools.schemas.excerpt import excerpt_of_names
+from gazetools.schemas.excerpt import MAX_EXCERPT, excerpt_of_names
 
-_MAX_SHOWN, _MAX_CHARACTERS = 20, 1500
+_MAX_SHOWN, _MAX_CHARACTERS, _LONGEST = 20, 1500, MAX_EXCERPT
 
 
 _OTHER_NAMES = {
@@ -135,7 +135,12 @@ def _plain(name: str) -> str:
 def refuse_problems(path: Path, problems: Sequence[str]) -> None:
     """DataFileError with the first of `problems`, if there are any: 20 at most, and fewer where they are long."""
     if problems:
-        lengths = itertools.accumulate(len(problem) for problem in problems[:_MAX_SHOWN])
+        texts = [text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..." for text in problems[:_MAX_SHOWN]]
+        lengths = itertools.accumulate(len(text) for text in texts)
         shown = max(1, sum(length <= _MAX_CHARACTERS for length in lengths))
         more = f" and {len(problems) - shown} more" if len(problems) > shown else ""
-        raise DataFileError(f"{path}: " + "; ".join(problems[:shown]) + f"{more}.", rows=list(problems[:1000]))
+        raise DataFileError(
+            f"{path}: " + "; ".join(texts[:shown]) + f"{more}.",
+            hint="Correct these entries of the file, or leave them out.",
+            rows=list(problems[:1000]),
+        )

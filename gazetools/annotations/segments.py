@@ -155,7 +155,8 @@ def parse_timestamp(text: str) -> float:
         numbers = [float(part) for part in text.split(":")]
     except ValueError:
         numbers = []
-    wrong = not 1 <= len(numbers) <= 3 or any(not math.isfinite(n) or n < 0 for n in numbers)
+    # the sign is looked for itself: -00:00:02.5 has no number below 0
+    wrong = not 1 <= len(numbers) <= 3 or any(not math.isfinite(n) or math.copysign(1, n) < 0 for n in numbers)
     if wrong or any(n >= 60 for n in numbers[1:]):
         raise ValueError(f"{excerpt(text, 60)} is no timestamp such as 00:01:02.50 or 62.5")
     return float(sum(n * 60**power for power, n in enumerate(reversed(numbers))))

@@ -62,10 +62,12 @@ def checks(found: Sequence[Check]) -> Table:
     return text_table(("what", "", "found", "remedy"), rows, title="")
 
 
-def planned_videos(listing: Sequence[Mapping[str, str]], estimate: SpaceEstimate | None, free: FreeSpace) -> Table:
-    """The videos of a dry run with their box files, and the space that they would take."""
+def planned_videos(
+    listing: Sequence[Mapping[str, str]], usable: int, estimate: SpaceEstimate | None, free: FreeSpace
+) -> Table:
+    """The videos of a dry run with their box files, how many are `usable`, and the space that they would take."""
     rows = [(row["video_id"], row["path"], row["heads"]) for row in listing]
-    title = f"{len(listing)} videos would be extracted"
+    title = f"{usable} {f'of {len(listing)} ' * (usable < len(listing))}videos would be extracted"
     return text_table((_video_id(), "file", "head boxes"), rows, title=title, caption=_space_line(estimate, free))
 
 

@@ -23,7 +23,9 @@ def test_timestamps(text: str, seconds: float) -> None:
     assert parse_timestamp(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "abc", "-1", "1:99", "nan", "inf", "1:2:3:4", "00:60:00"])
+@pytest.mark.parametrize(
+    "text", ["", "abc", "-1", "1:99", "nan", "inf", "1:2:3:4", "00:60:00", "-00:00:02.50", "00:-00:01", "-0:30"]
+)
 def test_no_timestamps(text: str) -> None:
     with pytest.raises(ValueError, match="timestamp"):
         parse_timestamp(text)

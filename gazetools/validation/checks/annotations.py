@@ -104,8 +104,23 @@ def _past_end(subject: Subject, past: list[Segment], end: KnownEnd) -> Finding:
     return subject.finding("clips-past-end", message)
 
 
+def _first_seconds(subject: Subject) -> float:
+    """The container's time of the video's first frame, from which annotations count; 0 where it is not known."""
+    columns, pts = subject.columns, subject.pts_seconds
+    if subject.video is not None:
+        pts = subject.video.pts_seconds
+    elif columns is not None:
+        pts = columns.frame_pts if 0 in columns.frame_index[:1] else None
+    elif subject.options is not None and subject.options.align == "native":  # rows of the processed frames only
+        pts = None
+    return float(pts[0]) if pts is not None and len(pts) and np.isfinite(pts[0]) else 0.0
+
+
 def _end_of(subject: Subject) -> KnownEnd | None:
-    """When the video ends: as decoded, else by the times of all its frames, else by what the provenance says."""
+    """When the video ends, in seconds from its first frame.
+
+    As decoded, else by the times of all its frames, else by what the provenance says.
+    """
     source = None if subject.provenance is None else subject.provenance.video
     pts = None if subject.video is None else subject.video.pts_seconds
     rate = 0.0 if source is None else float(Fraction(source.rate)) if not source.rate.endswith("/0") else 0.0
@@ -117,7 +132,8 @@ def _end_of(subject: Subject) -> KnownEnd | None:
     if pts is not None and len(pts):
         period = float(np.median(np.diff(pts))) if len(pts) > 1 else 0.0
         rate = rate or (float(subject.video.rate) if subject.video is not None else 0.0)
-        return KnownEnd(last_seconds=float(pts[-1]), period_seconds=period, rate=rate)
+        last = float(pts[-1]) - _first_seconds(subject)
+        return KnownEnd(last_seconds=last, period_seconds=period, rate=rate)
     if source is None or not _USUAL_RATES[0] <= rate <= _USUAL_RATES[1] or not source.frame_count:
         return None
     # of a variable rate only the order of magnitude is known: a second is added to the end
@@ -125,10 +141,11 @@ def _end_of(subject: Subject) -> KnownEnd | None:
 
 
 def _map_times(subject: Subject) -> tuple[Floats, Floats] | None:
-    """Times of all rows and, for each, 1.0 where it has a map."""
+    """Times of all rows, counted from the video's first frame, and, for each, 1.0 where it has a map."""
+    first = _first_seconds(subject)
     if subject.columns is not None:
         has_map = np.isin(subject.columns.frame_index, subject.columns.row_frame)
-        return subject.columns.frame_pts, has_map.astype(np.float64)
+        return subject.columns.frame_pts - first, has_map.astype(np.float64)
     pts = subject.pts_seconds
     if pts is None and subject.video is not None and subject.count == len(subject.video.pts_seconds):
         pts = subject.video.pts_seconds
@@ -136,7 +153,7 @@ def _map_times(subject: Subject) -> tuple[Floats, Floats] | None:
         return None
     valid = np.ones(len(pts), np.bool_) if subject.valid is None else subject.valid
     known = np.isfinite(pts)
-    return pts[known], valid[known].astype(np.float64)
+    return pts[known] - first, valid[known].astype(np.float64)
 
 
 def _is_covered(clip: Segment, pts: Floats, has_map: Floats) -> bool:
