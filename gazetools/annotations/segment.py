@@ -171,7 +171,7 @@ def _nearest(missing: Sequence[str], header: list[str]) -> dict[str, str]:
 
 def _likeness(column: str, plain: str) -> float:
     """0..1: how alike a column and a plain name of a header are."""
-    return difflib.SequenceMatcher(None, plain, _plain(column.split(" ")[0])).ratio()
+    return difflib.SequenceMatcher(None, plain, _plain(column.split(" ", maxsplit=1)[0])).ratio()
 
 
 def _says(column: str, name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from gazetools.io.atomic import write_bytes_atomic
@@ -33,11 +34,13 @@ class PredictionLog:
         row: dict[str, Any] = {"clip": np.asarray(clips, dtype=np.int64)}
         for task, values in logits.items():
             scores, truth = values.detach().float().cpu(), labels[task].cpu()
-            best = scores.topk(scores.shape[1] if task in self.whole else min(self.top, scores.shape[1]), dim=1)
+            kept = scores.shape[1] if task in self.whole else min(self.top, scores.shape[1])
+            # topk takes NaN for the largest number; here it is no score, and comes last.
+            best = scores.masked_fill(scores.isnan(), -torch.inf).topk(kept, dim=1).indices
             row[f"label_{task}"] = truth.numpy().astype(np.int32)
             row[f"rank_{task}"] = ranks(scores, truth).numpy().astype(np.int32)
-            row[f"top_{task}"] = best.indices.numpy().astype(np.int32)
-            row[f"score_{task}"] = best.values.numpy()
+            row[f"top_{task}"] = best.numpy().astype(np.int32)
+            row[f"score_{task}"] = scores.gather(1, best).numpy()
         self.rows.append(row)
 
 

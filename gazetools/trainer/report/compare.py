@@ -91,8 +91,7 @@ class Comparison:
         """Whether the true class is among the k best, 0 or 1 [N], for each model of one arm."""
         best = self.k if k is None else k
         tables = {model.identity: model.splits[split] for model in models}
-        ranks = {name: table.arrays[f"rank_{task}"][_kept(table, keep)] for name, table in tables.items()}
-        return {name: (rank < best).astype(np.float64) for name, rank in ranks.items()}
+        return {name: hits_of(table, task, best)[_kept(table, keep)] for name, table in tables.items()}
 
     def contrast(self, first: str, second: str, split: str, task: str) -> Contrast:
         """Recall@k of the arm `first` minus that of `second`; no p-value where only initialisations vary."""
@@ -126,6 +125,17 @@ class Comparison:
             return None
         hits = np.mean(list(self.hits(models, split, task, keep=keep).values()), axis=0)
         return float(100 * hits @ self.clips(split, task, keep=keep).weight)
+
+
+def hits_of(predictions: Predictions, task: str, k: int) -> Floats:
+    """Whether each clip's class is among the k best, 0 or 1 [N].
+
+    The worst rank, the number of classes, is that of clips without a valid answer (scores that are not numbers, a class
+    that training lacks): it is no hit however large k is.
+    """
+    classes = len(predictions.arrays[f"classes_{task}"])
+    hits: Floats = (predictions.arrays[f"rank_{task}"] < min(k, classes)).astype(np.float64)
+    return hits
 
 
 def without_p(found: CrossedEstimate) -> CrossedEstimate:
