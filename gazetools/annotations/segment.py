@@ -15,6 +15,7 @@ from gazetools.io.delimited import form_of, not_a_table, table_lines
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.excerpt import excerpt_of_names
 
+_EPIC_VIDEO = re.compile(r"(P\d{2})_\d+")
 _MAX_SHOWN, _MAX_CHARACTERS = 20, 1500
 
 
@@ -108,6 +109,16 @@ class Segment:
 def group_of(video_id: str) -> str:
     """The take of `take/camera`, else the video itself."""
     return video_id.split("/", 1)[0]
+
+
+def participant_of(video_id: str) -> str:
+    """PXX of EPIC-KITCHENS' PXX_YY; "" for other names.
+
+    >>> participant_of("P01_101"), participant_of("take_3/cam01")
+    ('P01', '')
+    """
+    found = _EPIC_VIDEO.fullmatch(video_id)
+    return found[1] if found else ""
 
 
 def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:

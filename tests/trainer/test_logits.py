@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_nan_is_no_hit_for_any_k(row: list[float], label: int, classes: int) -> 
     saved = Predictions(arrays=arrays, video_ids=["v"], train_video_ids=[])
     for k in (1, 3, 5, 50):
         assert hits_of(saved, "action", k).tolist() == [0.0], k
-    numbers = [place for place, value in enumerate(row) if value == value]
+    numbers = [place for place, value in enumerate(row) if not math.isnan(value)]
     assert arrays["top_action"][0, : len(numbers)].tolist() == sorted(numbers, key=lambda place: -row[place])
 
 

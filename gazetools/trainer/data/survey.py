@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gazetools.annotations.official import NO_LISTS, OfficialLists, read_official_lists
 from gazetools.annotations.segment import Segment
 from gazetools.annotations.segments import read_segments
 from gazetools.progress import NoProgress, Progress
@@ -45,6 +46,8 @@ class DataPlan:
     """Survey of each source by name."""
     shared_videos: int = 0
     """Videos that are in training and in validation."""
+    lists: OfficialLists = NO_LISTS
+    """What the lists released with the annotations say."""
     notes: tuple[str, ...] = ()
     """Sentences about how the data were found."""
 
@@ -66,6 +69,7 @@ class DataPlan:
             "train": self.train.summary(),
             "validation": {split.anchor.name: split.summary() for split in self.validation},
             "classes": self.labels.counts,
+            "official_lists": list(self.lists.files),
             "videos_in_both_splits": self.shared_videos,
             "videos_without_heatmap": list(self.survey.missing[:20]) if self.survey else [],
         }
@@ -94,6 +98,10 @@ def plan_data(
     if set(val_rows[0].classes) != set(labels.ids):
         raise DataFileError(f"{data.dataset_train} and {data.dataset_val} have different class columns.")
     refuse_split_takes(train_rows, val_rows)
+    folder = Path(data.official_lists) if data.official_lists else None
+    lists = read_official_lists(Path(data.dataset_val), folder)
+    for name, checked in ((data.dataset_train, train_rows), (data.dataset_val, val_rows)):
+        lists.check(Path(name), checked)
     if data.keep_unseen_classes:
         labels = labels.with_unseen(val_rows)
     rows = (*train_rows, *val_rows)
@@ -120,6 +128,7 @@ def plan_data(
         validation=tuple(build.split(val_rows, one, training=False) for one in measured),
         labels=labels,
         surveys={name: one.survey for name, one in heatmaps.items()},
+        lists=lists,
         shared_videos=len({s.video_id for s in train_rows} & {s.video_id for s in val_rows}),
         notes=(*notes, *end_notes(rows, ends)),
     )

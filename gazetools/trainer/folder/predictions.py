@@ -13,12 +13,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gazetools.annotations.segment import Segment, participant_of
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.npz import Npz
 from gazetools.metrics.ranks import ranks
 from gazetools.trainer.data.survey import DataPlan, SplitPlan
 
 _LARGE = ("top_", "score_")
+_NAMES = "class_names_"
 
 
 @dataclass(kw_only=True)
@@ -69,12 +71,30 @@ def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPla
     arrays["participant_ids"] = _text([known[name] for name in names])
     arrays["train_participant_ids"] = _text([known[name] for name in trained])
     encoded = [labels.encode(clip.segment) for clip in train.clips]
+    arrays |= _official(data, [clip.segment for clip in chosen])
     for task, ids in labels.to_plain().items():
         arrays[f"classes_{task}"] = np.asarray(ids, dtype=np.int64)
         arrays[f"train_count_{task}"] = np.bincount([row[task] for row in encoded], minlength=len(ids))
     file = io.BytesIO()
     np.savez(file, **arrays)  # type: ignore[arg-type]
     write_bytes_atomic(path, file.getvalue())
+
+
+def _official(data: DataPlan, segments: Sequence[Segment]) -> dict[str, npt.NDArray[Any]]:
+    """What the released lists say of the clips [N] and of the classes; empty without lists."""
+    lists, found = data.lists, {}
+    tails = [lists.tail_tasks(segment.classes) for segment in segments]
+    for task in tails[0] if tails and segments[0].classes else ():
+        found[f"tail_{task}"] = np.array([tail[task] for tail in tails], dtype=bool)
+    if lists.unseen:
+        found["unseen_participant"] = np.array([_participant(one) in lists.unseen for one in segments], dtype=bool)
+    if lists.names:
+        found |= {f"{_NAMES}{t}": _text([lists.name_of(t, i) for i in ids]) for t, ids in data.labels.ids.items()}
+    return found
+
+
+def _participant(segment: Segment) -> str:
+    return segment.participant_id or participant_of(segment.video_id)
 
 
 def _text(lines: Sequence[str]) -> npt.NDArray[np.uint8]:
@@ -91,11 +111,19 @@ class Predictions:
     clip_names: list[str] = field(default_factory=list)  # EPIC's narration_id of each clip; empty without one
     participant_ids: list[str] = field(default_factory=list)  # of each of `video_ids`, "" where unknown; or nothing
     train_participant_ids: list[str] = field(default_factory=list)  # likewise of `train_video_ids`
+    class_names: Mapping[str, list[str]] = field(default_factory=dict)  # task -> names of its classes, where released
 
     @property
     def tasks(self) -> list[str]:
         """verb, noun, action, or action alone."""
         return [name.removeprefix("rank_") for name in self.arrays if name.startswith("rank_")]
+
+
+def class_text(predictions: Predictions, task: str, index: int) -> str:
+    """The id of a class of training and, where it was released, its name, such as `[3, 7] cut onion`."""
+    names = predictions.class_names.get(task)
+    text = str(predictions.arrays[f"classes_{task}"][index].tolist())
+    return f"{text} {names[index]}".rstrip() if names else text
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -104,8 +132,10 @@ def read_predictions(path: Path) -> Predictions:
         lazy = [name for name in file.names if name.startswith(_LARGE)]
         arrays = {name: file.load(name) for name in file.names if name not in lazy}
     texts = ("video_ids", "train_video_ids", "clip_names", "participant_ids", "train_participant_ids")
-    names = {key: bytes(arrays.pop(key)).decode().split("\n") for key in texts if key in arrays}
-    return Predictions(arrays=_Arrays(path, arrays, lazy), **names)
+    named = [key for key in arrays if key.startswith(_NAMES)]
+    names = {key: bytes(arrays.pop(key)).decode().split("\n") for key in (*texts, *named) if key in arrays}
+    classes = {key.removeprefix(_NAMES): names.pop(key) for key in named}
+    return Predictions(arrays=_Arrays(path, arrays, lazy), class_names=classes, **names)
 
 
 class _Arrays(Mapping[str, npt.NDArray[Any]]):

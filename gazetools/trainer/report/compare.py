@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.annotations.segment import group_of
+from gazetools.annotations.segment import group_of, participant_of
 from gazetools.metrics.crossed import Clips, CrossedEstimate, Floats, Parts, clips_of, contrast_parts, estimate, level
 from gazetools.metrics.replicates import replicates_of
 from gazetools.metrics.verdicts import Varies
@@ -21,7 +20,6 @@ from gazetools.trainer.folder.predictions import Predictions
 from gazetools.trainer.report.load import ModelOfRun, Study
 
 FoundLevel = Literal["participant", "take", "video"]
-_EPIC_VIDEO = re.compile(r"(P\d{2})_\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +161,3 @@ def participants(predictions: Predictions, *, training: bool = False) -> list[st
         names, said = predictions.train_video_ids, predictions.train_participant_ids
     known = said or [""] * len(names)
     return [who or participant_of(name) or f":{group_of(name)}" for who, name in zip(known, names, strict=True)]
-
-
-def participant_of(video_id: str) -> str:
-    """PXX of EPIC-KITCHENS' PXX_YY; "" for other names.
-
-    >>> participant_of("P01_101"), participant_of("take_3/cam01")
-    ('P01', '')
-    """
-    found = _EPIC_VIDEO.fullmatch(video_id)
-    return found[1] if found else ""
