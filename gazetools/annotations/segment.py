@@ -7,7 +7,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,12 @@ class Segment:
     of the video, so that they are no index of its frames."""
     whole_take: bool = False
     """Whether the segment is one of every camera of the take `video_id`, as Ego-Exo4D's keysteps are."""
+    clip_uid: str | None = None
+    """Ego4D's clip of the video that shows the action; None: the annotations have no clips."""
+    clip_start_seconds: float = 0.0
+    """Start of that clip in the video."""
+    parent_id: str | None = None
+    """The video that `video_id` is a clip of; None: it is a video of its own."""
     title: str = ""
     """Name of the segment in messages to users."""
 
@@ -103,7 +109,14 @@ class Segment:
     @property
     def group(self) -> str:
         """The take of `take/camera`, else the video: what must never straddle a split and what intervals resample."""
-        return group_of(self.video_id)
+        return self.parent_id or group_of(self.video_id)
+
+    def in_clip(self) -> Segment:
+        """The same action in the file of its clip, in seconds from the clip's start; itself without a clip."""
+        if self.clip_uid is None:
+            return self
+        start, stop = (max(0.0, s - self.clip_start_seconds) for s in (self.start_seconds, self.stop_seconds))
+        return replace(self, video_id=self.clip_uid, parent_id=self.video_id, start_seconds=start, stop_seconds=stop)
 
 
 def group_of(video_id: str) -> str:

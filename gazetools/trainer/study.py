@@ -73,7 +73,7 @@ def train(
         result = train_once(own, **how)
         if dry_run:
             break
-        if is_first_process():
+        if is_first_process() and not settings.test_only:  # predictions are no result of the study
             study.write_result(result)
         if result.status == "interrupted":
             break

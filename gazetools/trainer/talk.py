@@ -46,7 +46,7 @@ class Talk:
         for text in (*plan.data.notes, *_inout_notes(plan)):
             self.note(text)
         say(f"Anchor rule: {plan.anchors.rule}.")
-        for split in (plan.data.train, *plan.each_epoch):
+        for split in (plan.data.train, *plan.each_epoch, *([] if plan.data.test is None else [plan.data.test])):
             text = f"{split.name} (anchor {split.anchor.name}): {len(split.clips)} clips of {split.counts['rows']} rows"
             if plan.data.survey is not None:
                 shares = [f"{100 * share:.1f} % ({name})" for name, share in split.coverages.items()]

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gazetools.annotations.segment import Segment
+from gazetools.annotations.segment import Segment, group_of
 from gazetools.io.find_files import FileLookup, composed, existing_path, target_of
 from gazetools.io.json_files import read_json
 from gazetools.io.video_files import is_video_name, lookup_videos
@@ -24,6 +24,8 @@ TAKE_FOLDERS = tuple(
 TAKES_NAME = "takes.json"
 EGO_PATTERN = "aria*_214-1"
 """Ego-Exo4D's egocentric RGB video; other streams of the glasses (1201-1, 211-1) are named in the config."""
+EGO4D_FOLDERS = tuple(f"{root}{name}/" for root in ("", "v2/") for name in ("full_scale", "video_540ss", "clips"))
+"""Folders of Ego4D's videos and clips as its downloader leaves them."""
 _HEAD_MOUNTED = "aria*"
 _BEST = "best_exo"
 _MAX_TAKES_BYTES = 1 << 30
@@ -41,7 +43,8 @@ def _files_of(videos: FileLookup, video_id: str, file_format: int | str | None) 
     """The files of `video_id` below the root of `videos` (see `lookup_videos`), in one folder, the first to be taken.
 
     The named layout comes first: file_format 0 = PXX/videos/PXX_YY.MP4, 1 = PXX/PXX_YY.MP4 (PXX = the id up to its
-    first `_`), a text = a path with placeholders. Then `<video_id>`, and for `take/camera` Ego-Exo4D's folders.
+    first `_`), a text = a path with placeholders. Then `<video_id>`, for `take/camera` Ego-Exo4D's folders, and for
+    others Ego4D's.
     """
     return next((found for name in _names(video_id, file_format) if (found := videos.find_all(name))), [])
 
@@ -59,8 +62,8 @@ def _names(video_id: str, file_format: int | str | None) -> list[str]:
         names.append(f"{participant}/videos/{video_id}" if file_format == 0 else f"{participant}/{video_id}")
     names.append(video_id)
     if slash:
-        names += [folder.format(take=take) + camera for folder in TAKE_FOLDERS]
-    return names
+        return [*names, *(folder.format(take=take) + camera for folder in TAKE_FOLDERS)]
+    return [*names, *(folder + video_id for folder in EGO4D_FOLDERS)]
 
 
 def find_videos(
@@ -183,7 +186,7 @@ def refuse_split_takes(train: Iterable[Segment], validation: Iterable[Segment]) 
     sides: list[dict[str, set[str]]] = [{}, {}]
     for side, segments in zip(sides, (train, validation), strict=True):
         for segment in segments:
-            side.setdefault(segment.group, set()).add(segment.video_id)
+            side.setdefault(group_of(segment.video_id), set()).add(segment.video_id)
     split = [group for group, ids in sides[0].items() if sides[1].get(group, ids) != ids]
     if split:
         first = sorted(sides[0][split[0]] | sides[1][split[0]])

@@ -32,18 +32,25 @@ class PredictionLog:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, clips: Sequence[int], logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
-        """Add a batch: indices of its clips, logits [B, classes] and labels [B] by task."""
+        """Add a batch: indices of its clips, logits [B, classes] by task, labels [B] of the tasks that have some."""
         row: dict[str, Any] = {"clip": np.asarray(clips, dtype=np.int64)}
         for task, values in logits.items():
-            scores, truth = values.detach().float().cpu(), labels[task].cpu()
+            scores = values.detach().float().cpu()
             kept = scores.shape[1] if task in self.whole else min(self.top, scores.shape[1])
             # topk takes NaN for the largest number; here it is no score, and comes last.
             best = scores.masked_fill(scores.isnan(), -torch.inf).topk(kept, dim=1).indices
-            row[f"label_{task}"] = truth.numpy().astype(np.int32)
-            row[f"rank_{task}"] = ranks(scores, truth).numpy().astype(np.int32)
+            if task in labels:
+                truth = labels[task].cpu()
+                row[f"label_{task}"] = truth.numpy().astype(np.int32)
+                row[f"rank_{task}"] = ranks(scores, truth).numpy().astype(np.int32)
             row[f"top_{task}"] = best.numpy().astype(np.int32)
             row[f"score_{task}"] = scores.gather(1, best).numpy()
         self.rows.append(row)
+
+    @property
+    def clips(self) -> int:
+        """Number of clips so far."""
+        return sum(len(row["clip"]) for row in self.rows)
 
 
 def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPlan, data: DataPlan) -> None:
@@ -62,6 +69,10 @@ def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPla
     arrays["row"] = np.array([clip.segment.row for clip in chosen], dtype=np.int64)
     clip_names = [clip.segment.name or "" for clip in chosen]
     arrays["clip_names"] = _text(clip_names)
+    if not split.labelled:
+        seen = {clip.index for clip in chosen}
+        rest = [*split.left_out, *(clip.segment for clip in split.clips if clip.index not in seen)]
+        arrays["left_out_names"] = _text([segment.name for segment in rest if segment.name])
     arrays["has_heatmap"] = np.array([clip.has_heatmap for clip in chosen], dtype=bool)
     # Names as bytes: arrays of strings would need a wider reader.
     arrays["video_ids"] = _text(names)
@@ -71,7 +82,7 @@ def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPla
     arrays["participant_ids"] = _text([known[name] for name in names])
     arrays["train_participant_ids"] = _text([known[name] for name in trained])
     encoded = [labels.encode(clip.segment) for clip in train.clips]
-    arrays |= _official(data, [clip.segment for clip in chosen])
+    arrays |= _official(data, [clip.segment for clip in chosen] if split.labelled else [])
     for task, ids in labels.to_plain().items():
         arrays[f"classes_{task}"] = np.asarray(ids, dtype=np.int64)
         arrays[f"train_count_{task}"] = np.bincount([row[task] for row in encoded], minlength=len(ids))
@@ -84,9 +95,9 @@ def _official(data: DataPlan, segments: Sequence[Segment]) -> dict[str, npt.NDAr
     """What the released lists say of the clips [N] and of the classes; empty without lists."""
     lists, found = data.lists, {}
     tails = [lists.tail_tasks(segment.classes) for segment in segments]
-    for task in tails[0] if tails and segments[0].classes else ():
+    for task in tails[0] if tails else ():
         found[f"tail_{task}"] = np.array([tail[task] for tail in tails], dtype=bool)
-    if lists.unseen:
+    if lists.unseen and segments:
         found["unseen_participant"] = np.array([_participant(one) in lists.unseen for one in segments], dtype=bool)
     if lists.names:
         found |= {f"{_NAMES}{t}": _text([lists.name_of(t, i) for i in ids]) for t, ids in data.labels.ids.items()}
@@ -111,12 +122,13 @@ class Predictions:
     clip_names: list[str] = field(default_factory=list)  # EPIC's narration_id of each clip; empty without one
     participant_ids: list[str] = field(default_factory=list)  # of each of `video_ids`, "" where unknown; or nothing
     train_participant_ids: list[str] = field(default_factory=list)  # likewise of `train_video_ids`
+    left_out_names: list[str] = field(default_factory=list)  # names of the test split's actions without a prediction
     class_names: Mapping[str, list[str]] = field(default_factory=dict)  # task -> names of its classes, where released
 
     @property
     def tasks(self) -> list[str]:
         """verb, noun, action, or action alone."""
-        return [name.removeprefix("rank_") for name in self.arrays if name.startswith("rank_")]
+        return [name.removeprefix("top_") for name in self.arrays if name.startswith("top_")]
 
 
 def class_text(predictions: Predictions, task: str, index: int) -> str:
@@ -131,10 +143,11 @@ def read_predictions(path: Path) -> Predictions:
     with Npz(path) as file:
         lazy = [name for name in file.names if name.startswith(_LARGE)]
         arrays = {name: file.load(name) for name in file.names if name not in lazy}
-    texts = ("video_ids", "train_video_ids", "clip_names", "participant_ids", "train_participant_ids")
+    texts = ("video_ids", "train_video_ids", "clip_names", "participant_ids", "train_participant_ids", "left_out_names")
     named = [key for key in arrays if key.startswith(_NAMES)]
     names = {key: bytes(arrays.pop(key)).decode().split("\n") for key in (*texts, *named) if key in arrays}
     classes = {key.removeprefix(_NAMES): names.pop(key) for key in named}
+    names["left_out_names"] = [name for name in names.get("left_out_names", []) if name]
     return Predictions(arrays=_Arrays(path, arrays, lazy), class_names=classes, **names)
 
 

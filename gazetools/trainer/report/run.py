@@ -111,7 +111,12 @@ def _leading_split(study: Study, wanted: str | None) -> str:
     """The split `wanted`, else `val_start`, else the first validation split; UsageError where an arm lacks it."""
     validation = [split for split in study.splits if split.startswith("val_")]
     found = wanted or ("val_start" if "val_start" in validation else [*validation, *study.splits][0])
-    there = ", ".join(study.splits)
+    there = ", ".join(split for split in study.splits if split != "test")
+    if found == "test":
+        raise UsageError(
+            "The split test has no labels: there is nothing to report.",
+            hint=f"Pass --split with one of {there}." if there else "Report the run that was trained.",
+        )
     if found not in study.splits:
         raise UsageError(f"No run has the split {found!r}.", hint=f"There are: {there}.")
     if lacking := [arm for arm in study.arms if not study.of(arm, found)]:
