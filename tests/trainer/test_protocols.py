@@ -197,9 +197,19 @@ def test_without_lists_the_report_has_no_official_groups(study: Study, tmp_path:
     train(config, overrides=["experiment.optimization.num_epochs=1"])
     assert report([tmp_path / "run"], output=tmp_path / "report")["official"] is None
     assert "Official protocol" not in (tmp_path / "report" / "report.html").read_text()
-    changed = run_cli("train", "--config", str(write(tmp_path, config)), f"experiment.data.official_lists={tmp_path}",
-                      "--dry-run")  # fmt: skip
-    assert changed.exit_code == 2 and "none of the released lists" in changed.stderr
+
+
+def test_a_folder_of_lists_is_named_in_the_config(study: Study, tmp_path: Path) -> None:
+    path = write(tmp_path, study.config(tmp_path / "run"))
+    lists = [f"experiment.data.official_lists={write_lists(tmp_path / 'lists')}"]
+    done = run_cli("train", "--config", str(path), "--dry-run", "--json", *lists)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["data"]["official_lists"] == [
+        "EPIC_100_verb_classes.csv", "EPIC_100_noun_classes_v2.csv", "EPIC_100_tail_verbs.csv",
+        "EPIC_100_tail_nouns.csv", "EPIC_100_unseen_participant_ids_validation.csv",
+    ]  # fmt: skip
+    failed = run_cli("train", "--config", str(path), "--dry-run", f"experiment.data.official_lists={tmp_path}")
+    assert failed.exit_code == 2 and "none of the released lists" in failed.stderr
 
 
 def write(folder: Path, config: dict[str, Any]) -> Path:

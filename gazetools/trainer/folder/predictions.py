@@ -127,8 +127,9 @@ class Predictions:
 
     @property
     def tasks(self) -> list[str]:
-        """verb, noun, action, or action alone."""
-        return [name.removeprefix("top_") for name in self.arrays if name.startswith("top_")]
+        """verb, noun, action, or action alone; a test split has scores without ranks."""
+        found = (name.partition("_") for name in self.arrays)
+        return list(dict.fromkeys(task for kind, _, task in found if kind in ("rank", "top")))
 
 
 def class_text(predictions: Predictions, task: str, index: int) -> str:

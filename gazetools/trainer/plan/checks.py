@@ -121,7 +121,12 @@ def check_submission(config: TrainingConfig, data: DataPlan) -> None:
     refuse_late_observation(data.test.anchor.name, data.test.anticipation_seconds[0])
     every = [*(clip.segment for clip in data.test.clips), *data.test.left_out]
     names = [segment.name for segment in every]
-    if None in names or len(set(names)) != len(names) or set(data.labels.ids) != {"verb", "noun", "action"}:
+    if (
+        any(segment.clip_uid for segment in every)
+        or None in names
+        or len(set(names)) != len(names)
+        or set(data.labels.ids) != {"verb", "noun", "action"}
+    ):
         raise UsageError(
             f"experiment.evaluation.epic_sls asks for a submission to EPIC-KITCHENS' challenge, which is by verb, noun "
             f"and narration_id; these are not so in {config.experiment.data.dataset_test}.",
