@@ -59,7 +59,7 @@ _KINDS = {
     },
     "class": {"class", "classes", "cls", "id", "ids", "label", "labels", "idx", "index", "number", "category"},
 }
-"""Words beside the one that decides, with which a name means the column; a frame number is no time, a text no class."""
+"""Words that may stand next to the deciding one; a frame number is no time, and a text is no class."""
 _OWN_MEANING = {
     "narrationid", "participantid", "narrationtimestamp", "startframe", "stopframe", "narration", "verb", "noun",
     "allnouns", "allnounclasses",
@@ -199,7 +199,7 @@ def _likeness(column: str, plain: str) -> float:
 
 
 def _says(column: str, name: str) -> bool:
-    """Whether `name` has the deciding word of `column`, and beside it only words of its kind, such as `end_time_s`."""
+    """Whether `name` has the deciding word of `column`, and else only words of its kind, such as `end_time_s`."""
     if column not in _ROLES or _plain(name) in _OWN_MEANING:
         return False
     deciding, kind = _ROLES[column]

@@ -19,6 +19,8 @@ from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import DataPlan, plan_data
 from gazetools.trainer.folder.predictions import read_predictions
 from gazetools.trainer.plan.config import load_config
+from gazetools.trainer.report.compare import Comparison, participants
+from gazetools.trainer.report.load import load_study
 from gazetools.trainer.report.run import report
 from tests.helpers.clips import write_clip
 from tests.helpers.command_line import run_cli
@@ -160,6 +162,22 @@ def test_clips_show_the_same_moments_as_whole_videos(study: Study, both: Path, o
         (video, maps), (other, other_maps) = (shown(*one, place) for one in ((full, config), (clips, own_config)))
         assert np.abs(video - other).max() < 0.05 < np.ptp(video), "as the same frames, encoded twice"
         np.testing.assert_allclose(maps, other_maps, atol=1e-6)
+
+
+def test_clips_of_one_video_are_one_cluster_where_nobody_is_known(study: Study, tmp_path: Path) -> None:
+    """Without ego4d.json; two clips of one video are measured, and a third one of another."""
+    root = write_ego4d(tmp_path, full=False)
+    (root / "ego4d.json").unlink()
+    path = root / "v2" / "annotations" / "fho_lta_val.json"
+    more = [{**entries("val")[0], "clip_uid": clip, "video_uid": video} for clip, video in (("c1", "v3"), ("c2", "v9"))]
+    path.write_text(json.dumps({"clips": [*entries("val")[:2], *more]}))
+    train(config_of(study, root), overrides=["experiment.optimization.num_epochs=1"])
+    saved = read_predictions(root / "run" / "predictions" / "main" / "val_start.npz")
+    assert (saved.video_ids, saved.parent_ids) == (["c1", "c2", "c3"], ["v3", "v9", "v3"])
+    assert participants(saved) == [":v3", ":v9", ":v3"]
+    comparison = Comparison(study=load_study([root / "run"]), k=5)
+    assert comparison.level == "video"
+    assert comparison.counts("val_start") == {"clips": 4, "videos": 3, "clusters": 2}
 
 
 def test_the_config_chooses_the_files_of_ego4d(study: Study, both: Path, only_clips: Path) -> None:

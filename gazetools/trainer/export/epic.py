@@ -25,7 +25,6 @@ VERBS, NOUNS, ACTIONS = 97, 300, 100  # EPIC_100_verb_classes.csv, EPIC_100_noun
 VERSION, CHALLENGE = "0.2", "action_anticipation"
 _LEVELS = ("sls_pt", "sls_tl", "sls_td")
 _MAX_LEVEL = 5
-ANTICIPATION_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +51,6 @@ class SupervisionLevels:
             )
         pretraining, labels, data = (int(part) for part in parts)
         return SupervisionLevels(pretraining=pretraining, training_labels=labels, training_data=data)
-
-
-def refuse_late_observation(anchor: str, seconds: float) -> None:
-    """UsageError unless the observation ends at least 1 s before the action's start, as the challenge demands."""
-    if anchor != "start" or seconds < ANTICIPATION_SECONDS:
-        raise UsageError(
-            f"The test split is observed until {seconds:g} s before the action's {anchor}; the challenge forbids what "
-            f"is shown after {ANTICIPATION_SECONDS:g} s before its start.",
-            hint="Set experiment.data.anchor=start and experiment.data.anticipation_time_sec=[1.0,1.0].",
-        )
 
 
 def write_epic(path: Path, predictions: Predictions, levels: SupervisionLevels) -> int:

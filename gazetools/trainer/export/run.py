@@ -8,7 +8,8 @@ from typing import Any
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training_study import PRIMARY_ARM
-from gazetools.trainer.export.epic import SupervisionLevels, refuse_late_observation, write_epic
+from gazetools.trainer.data.anchors import refuse_late_observation
+from gazetools.trainer.export.epic import SupervisionLevels, write_epic
 from gazetools.trainer.folder.checkpoints import best_checkpoint
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.weights import export_weights

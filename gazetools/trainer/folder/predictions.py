@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,10 @@ def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPla
     arrays["train_video_ids"] = _text(trained)
     arrays["participant_ids"] = _text([known[name] for name in names])
     arrays["train_participant_ids"] = _text([known[name] for name in trained])
+    whole = {clip.segment.video_id: clip.segment.parent_id or "" for clip in [*train.clips, *chosen]}
+    if any(whole.values()):  # Ego4D's clips: those of one video are no independent samples
+        arrays["parent_ids"] = _text([whole[name] for name in names])
+        arrays["train_parent_ids"] = _text([whole[name] for name in trained])
     encoded = [labels.encode(clip.segment) for clip in train.clips]
     arrays |= _official(data, [clip.segment for clip in chosen] if split.labelled else [])
     for task, ids in labels.to_plain().items():
@@ -122,14 +126,30 @@ class Predictions:
     clip_names: list[str] = field(default_factory=list)  # EPIC's narration_id of each clip; empty without one
     participant_ids: list[str] = field(default_factory=list)  # of each of `video_ids`, "" where unknown; or nothing
     train_participant_ids: list[str] = field(default_factory=list)  # likewise of `train_video_ids`
+    parent_ids: list[str] = field(default_factory=list)  # video of which each of `video_ids` is a clip, "" if none
+    train_parent_ids: list[str] = field(default_factory=list)  # likewise of `train_video_ids`
     left_out_names: list[str] = field(default_factory=list)  # names of the test split's actions without a prediction
     class_names: Mapping[str, list[str]] = field(default_factory=dict)  # task -> names of its classes, where released
+
+    @property
+    def whole_videos(self) -> list[str]:
+        """The video that each of `video_ids` is, or is a clip of."""
+        return _whole(self.video_ids, self.parent_ids)
+
+    @property
+    def train_whole_videos(self) -> list[str]:
+        """The same of `train_video_ids`."""
+        return _whole(self.train_video_ids, self.train_parent_ids)
 
     @property
     def tasks(self) -> list[str]:
         """verb, noun, action, or action alone; a test split has scores without ranks."""
         found = (name.partition("_") for name in self.arrays)
         return list(dict.fromkeys(task for kind, _, task in found if kind in ("rank", "top")))
+
+
+def _whole(names: list[str], parents: list[str]) -> list[str]:
+    return [parent or name for name, parent in zip(names, parents or [""] * len(names), strict=True)]
 
 
 def class_text(predictions: Predictions, task: str, index: int) -> str:
@@ -144,7 +164,7 @@ def read_predictions(path: Path) -> Predictions:
     with Npz(path) as file:
         lazy = [name for name in file.names if name.startswith(_LARGE)]
         arrays = {name: file.load(name) for name in file.names if name not in lazy}
-    texts = ("video_ids", "train_video_ids", "clip_names", "participant_ids", "train_participant_ids", "left_out_names")
+    texts = [one.name for one in fields(Predictions) if one.name not in ("arrays", "class_names")]
     named = [key for key in arrays if key.startswith(_NAMES)]
     names = {key: bytes(arrays.pop(key)).decode().split("\n") for key in (*texts, *named) if key in arrays}
     classes = {key.removeprefix(_NAMES): names.pop(key) for key in named}

@@ -12,8 +12,8 @@ import torch
 
 from gazetools.schemas.errors import EnvironmentLacksError, GazetoolsError, UsageError
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.anchors import refuse_late_observation
 from gazetools.trainer.data.survey import DataPlan
-from gazetools.trainer.export.epic import refuse_late_observation
 from gazetools.trainer.models.build import read_checkpoint
 
 

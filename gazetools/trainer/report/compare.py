@@ -72,7 +72,7 @@ class Comparison:
         """The participant, take or video of each of `video_ids`."""
         if self.level == "participant":
             return participants(predictions)
-        return [group_of(name) if self.level == "take" else name for name in predictions.video_ids]
+        return [group_of(name) if self.level == "take" else name for name in predictions.whole_videos]
 
     def counts(self, split: str) -> dict[str, int]:
         """Clips that count, their videos and their clusters."""
@@ -156,8 +156,8 @@ def participants(predictions: Predictions, *, training: bool = False) -> list[st
 
     It is what the annotations say, else PXX of EPIC's PXX_YY, else the take or video with ":" in front.
     """
-    names, said = predictions.video_ids, predictions.participant_ids
+    names, said = predictions.whole_videos, predictions.participant_ids
     if training:
-        names, said = predictions.train_video_ids, predictions.train_participant_ids
+        names, said = predictions.train_whole_videos, predictions.train_participant_ids
     known = said or [""] * len(names)
     return [who or participant_of(name) or f":{group_of(name)}" for who, name in zip(known, names, strict=True)]

@@ -115,7 +115,7 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
     known = RunFolder(Path(model.run)).frame_indexes  # spares reading whole videos for their frame times
     try:
         config = load_config(study.runs[model.run]["config"])
-        data = config.experiment.data
+        data = config.experiment.data.model_copy(update={"dataset_test": None})
         plan = plan_data(data, resolve_anchors(config), compat=config.compat, index_cache=known)
         clips = next((one for one in plan.validation if f"val_{one.anchor.name}" == split), None)
         if clips is None:
