@@ -174,6 +174,38 @@ def test_maps_that_only_the_test_split_reads_do_not_change_what_was_trained(stud
     assert result.final["main"]["test"]["heatmap_missing"] == 0
 
 
+def test_every_training_of_a_study_predicts_by_itself(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    root, config = trained
+    test = root / "EPIC_100_test_timestamps.csv"
+    study = [f"folder={tmp_path / 'study'}", "seeds=2", "arms=[estimated]", "experiment.optimization.num_epochs=1"]
+    train(config, overrides=study)
+    before = (tmp_path / "study" / "result.json").read_bytes()
+    done = run_cli("train", "--config", str(config), *study, "--predict", str(test), "--epic-sls", "0,0,0", "--json")
+    assert done.exit_code == 0, done.stderr
+    files = [tmp_path / "study" / f"seed_{seed}" / "test" / "test.json" for seed in (0, 1)]
+    assert [one["file"] for one in json.loads(done.stdout)["submissions"]] == [str(path) for path in files]
+    one, other = (read_submission(path, ids_of(test)) for path in files)
+    assert one["action"]["a0"] != other["action"]["a0"] and one["action"]["a5"] == other["action"]["a5"]
+    assert (tmp_path / "study" / "result.json").read_bytes() == before
+    assert report([tmp_path / "study"], output=tmp_path / "report")["split"] == "val_start"
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_submission_of_one(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    root, config = trained
+    test = root / "EPIC_100_test_timestamps.csv"
+    given = [f"classifier_checkpoint={root / 'run'}", "--predict", str(test), "--epic-sls", "2,3,3"]
+    for count in (1, 2):
+        asked = [*given, f"folder={tmp_path / str(count)}", "--processes", str(count)]
+        done = run_cli("train", "--config", str(config), *asked)
+        assert done.exit_code == 0, done.stderr
+    for name in ("none", "estimated"):
+        one, other = (read_submission(tmp_path / str(count) / name / "test.json", ids_of(test)) for count in (1, 2))
+        for task, clips in one.items():
+            for clip, scores in clips.items():
+                assert other[task][clip] == pytest.approx(scores, abs=1e-5), (name, task, clip)
+
+
 def levels(*values: int) -> Any:
     from gazetools.trainer.export.epic import SupervisionLevels
 
