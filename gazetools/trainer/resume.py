@@ -36,7 +36,7 @@ _FREE_KEYS = (
     "experiment.evaluation.horizons", "experiment.evaluation.epic_sls",
     "experiment.data.heatmap_base_path", "experiment.data.base_path",
     "experiment.data.dataset_train", "experiment.data.dataset_val", "experiment.data.dataset_test",
-    "experiment.data.official_lists", "experiment.data.index_cache",
+    "experiment.data.official_lists", "experiment.data.ego4d_videos", "experiment.data.index_cache",
     "experiment.data.feature_cache.folder", "experiment.data.feature_cache.budget_gib",
     "experiment.data.takes_file", "experiment.data.past_end", "experiment.data.heatmap_sources.*.path",
 )  # fmt: skip

@@ -197,9 +197,9 @@ class _Run:
         if self.loop.position.final is not None and self.world.leads:
             self.submissions = write_submissions(self.loop, plan)
             for one in self.submissions:
-                text = f"Wrote {one['file']}: {one['actions']} actions of {one['model']}"
+                text = f"Wrote {one['file']}: {one['actions']} actions, predicted by {one['model']}"
                 if one["by_frequency"]:
-                    text += f"; {one['by_frequency']} were not observed and have the frequencies of training as scores"
+                    text += f"; not observed: {one['by_frequency']}, whose scores are the frequencies of training"
                 self.talk.note(f"{text}.")
         return self.loop.position.final
 

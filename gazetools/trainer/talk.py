@@ -95,7 +95,8 @@ class Talk:
     def epoch(self, entry: Mapping[str, Any]) -> None:
         """Say losses and validation's action figures."""
         shown = [n for n in entry if n.endswith("_loss") or ("_action_" in n and n.startswith("val_"))]
-        self.progress.say(f"epoch {entry['epoch']}: " + ", ".join(f"{n} {entry[n]:.3f}" for n in shown))
+        if shown:  # a run that only predicts has no figures
+            self.progress.say(f"epoch {entry['epoch']}: " + ", ".join(f"{n} {entry[n]:.3f}" for n in shown))
 
 
 def _inout_notes(plan: RunPlan) -> list[str]:

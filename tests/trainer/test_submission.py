@@ -90,7 +90,7 @@ def test_the_test_split_is_predicted_from_the_command_line(trained: tuple[Path, 
         for name in ("none", "estimated")
     ]
     assert (root / "run" / "result.json").read_bytes() == before, "the run that trained stays as it was"
-    assert "1 were not observed and have the frequencies of training" in done.stderr
+    assert "not observed: 1, whose scores are the frequencies of training" in done.stderr
     for name in ("none", "estimated"):
         scores = read_submission(folder / name / "test.json", ids_of(test))
         saved = read_predictions(folder / "predictions" / name / "test.npz")
@@ -237,10 +237,15 @@ def test_what_the_challenge_would_refuse_ends_before_any_work(
 
 def test_wrong_uses_of_the_flags(trained: tuple[Path, Path]) -> None:
     _, config = trained
+    test = str(config.parent / "EPIC_100_test_timestamps.csv")
     for arguments, message in (
         (["--epic-sls", "2,3,3"], "names no annotations to predict"),
         (["--predict", "absent.csv"], "absent.csv"),
-        (["--predict", str(config.parent / "EPIC_100_test_timestamps.csv"), "--epic-sls", "2,3"], "epic_sls"),
+        (
+            ["--predict", test, "--epic-sls", "2,3"],
+            "--epic-sls '2,3': three",
+        ),
+        (["--predict", test, "--epic-sls", "2,3,7"], "is 7"),
     ):
         failed = run_cli("train", "--config", str(config), *arguments)
         assert failed.exit_code == 2 and message in " ".join(failed.stderr.split()), failed.stderr

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ VERBS, NOUNS, ACTIONS = 97, 300, 100  # EPIC_100_verb_classes.csv, EPIC_100_noun
 VERSION, CHALLENGE = "0.2", "action_anticipation"
 _LEVELS = ("sls_pt", "sls_tl", "sls_td")
 _MAX_LEVEL = 5
+_IDS = tuple(str(number) for number in range(max(VERBS, NOUNS)))
+"""Texts of class ids, shared by all actions of a submission."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,10 @@ class SupervisionLevels:
         for name, value in vars(self).items():
             if not 0 <= value <= _MAX_LEVEL:
                 raise UsageError(f"The supervision level {name} is {value}; the challenge knows 0..{_MAX_LEVEL}.")
+
+    def as_list(self) -> list[int]:
+        """The three levels in the order of `parse`."""
+        return [self.pretraining, self.training_labels, self.training_data]
 
     @staticmethod
     def parse(text: str) -> SupervisionLevels:
@@ -88,7 +94,7 @@ def write_epic(path: Path, predictions: Predictions, levels: SupervisionLevels) 
         results[name] = _entry({task: table[place] for task, table in tables.items()}, found, others)
     unseen = _of_training(predictions, actions, others) if predictions.left_out_names else {}
     results |= dict.fromkeys(predictions.left_out_names, unseen)
-    supervision = dict(zip(_LEVELS, astuple(levels), strict=True))
+    supervision = dict(zip(_LEVELS, levels.as_list(), strict=True))
     document = {"version": VERSION, "challenge": CHALLENGE, **supervision, "results": results}
     check_epic(document, str(path))
     write_bytes_atomic(path, json.dumps(document, separators=(",", ":"), allow_nan=False).encode())
@@ -98,7 +104,7 @@ def write_epic(path: Path, predictions: Predictions, levels: SupervisionLevels) 
 def _entry(tables: dict[str, Any], actions: dict[str, float], others: list[str]) -> dict[str, dict[str, float]]:
     """One action's scores; `others` fill up to 100 actions where training has fewer, below all that it has."""
     filled = dict.fromkeys(others[: ACTIONS - len(actions)], min(actions.values()) - 1)
-    scores = {task: {str(n): score for n, score in enumerate(table.tolist())} for task, table in tables.items()}
+    scores = {task: dict(zip(_IDS, table.tolist(), strict=False)) for task, table in tables.items()}
     return {**scores, "action": {**actions, **filled}}
 
 
