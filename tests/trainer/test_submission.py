@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gazetools.schemas.errors import UsageError
+from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.trainer import train
 from gazetools.trainer.export.run import export
 from gazetools.trainer.folder.predictions import read_predictions
+from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.report.run import report
 from tests.helpers.command_line import run_cli
 from tests.helpers.synthetic_epic import write_epic_annotations
@@ -172,6 +173,28 @@ def test_maps_that_only_the_test_split_reads_do_not_change_what_was_trained(stud
     result = train(config, overrides=wanted)
     assert result.steps_done == first.steps_done and result.final["main"]["test"]["clips"] == 2
     assert result.final["main"]["test"]["heatmap_missing"] == 0
+
+
+def test_a_model_whose_scores_are_no_numbers_is_dropped(
+    trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scores are never handed in; the other model's are."""
+    root, config = trained
+    whole = Learner.predict
+
+    def broken(self: Learner, context: Any) -> dict[str, Any]:
+        factor = float("nan") if self.name == "estimated" else 1.0
+        return {task: logits * factor for task, logits in whole(self, context).items()}
+
+    monkeypatch.setattr(Learner, "predict", broken)
+    test = root / "EPIC_100_test_timestamps.csv"
+    asked = ["test_only=true", f"experiment.data.dataset_test={test}", "experiment.evaluation.epic_sls=[0,0,0]"]
+    result = train(config, overrides=asked)
+    assert list(result.final) == ["none"] and "not finite" in result.failed["estimated"]
+    assert [one["model"] for one in result.submissions] == ["none"]
+    assert sorted((root / "run" / "test").rglob("test.json")) == [root / "run" / "test" / "none" / "test.json"]
+    with pytest.raises(FaultError, match="not finite"):
+        train(config, overrides=[*asked, "arms=[estimated]"])
 
 
 def test_every_training_of_a_study_predicts_by_itself(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -42,6 +42,10 @@ class RunFolder:
         """File for the EPIC-KITCHENS challenge, which wants this name; None: of the run's only model."""
         return self.path / (learner or "") / "test.json"
 
+    def submissions(self) -> list[Path]:
+        """The files of `submission` that are there."""
+        return [*self.path.glob("test.json"), *self.path.glob("*/test.json")]
+
     def predictions_of(self, learner: str) -> Path:
         """Folder of a model's predictions."""
         return self.path / "predictions" / learner

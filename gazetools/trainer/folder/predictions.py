@@ -52,6 +52,11 @@ class PredictionLog:
         """Number of clips so far."""
         return sum(len(row["clip"]) for row in self.rows)
 
+    @property
+    def finite(self) -> bool:
+        """Whether all saved scores are numbers."""
+        return all(np.isfinite(row[name]).all() for row in self.rows for name in row if name.startswith("score_"))
+
 
 def write_predictions(path: Path, logs: Sequence[PredictionLog], split: SplitPlan, data: DataPlan) -> None:
     """Write one .npz with the rows of all processes, sorted by clip, and the classes and videos of training."""

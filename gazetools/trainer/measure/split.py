@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -67,7 +68,10 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
         for learner in measured
     }
     if not split.labelled:
-        values = {name: {"clips": sum(part[name].clips for part in gathered)} for name in logs}
+        for name in logs:
+            values[name] = {"clips": sum(part[name].clips for part in gathered)}
+            if not all(part[name].finite for part in gathered):
+                values[name]["loss"] = math.nan  # what a loss would be
     return Measured(values=values, counts=counts, logs={name: [part[name] for part in gathered] for name in logs})
 
 

@@ -14,6 +14,8 @@ from gazetools.trainer.plan.settle import RunPlan
 def write_submissions(loop: Loop, plan: RunPlan) -> list[dict[str, Any]]:
     """Write the file of every arm and seed, of several probes of the best one; nothing where the config wants none.
 
+    Files of an earlier prediction are replaced, and removed where their model has none now.
+
     Returns `model`, `file`, number of `actions`, and of those among them that were not observed (`by_frequency`).
     """
     levels = plan.config.experiment.evaluation.epic_sls
@@ -26,6 +28,8 @@ def write_submissions(loop: Loop, plan: RunPlan) -> list[dict[str, Any]]:
             key = learner.spec.arm, learner.spec.seed
             chosen[key] = max(chosen.get(key, learner), learner, key=_chosen_by)
     written = []
+    for old in plan.folder.submissions():
+        old.unlink()
     for learner in chosen.values():
         predictions = read_predictions(plan.folder.predictions(learner.name, "test"))
         path = plan.folder.submission(learner.name if len(chosen) > 1 else None)
