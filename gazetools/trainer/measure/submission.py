@@ -27,12 +27,13 @@ def write_submissions(loop: Loop, plan: RunPlan) -> list[dict[str, Any]]:
         if learner.failed is None:
             key = learner.spec.arm, learner.spec.seed
             chosen[key] = max(chosen.get(key, learner), learner, key=_chosen_by)
+    several = len({(spec.arm, spec.seed) for spec in plan.learners}) > 1
     written = []
     for old in plan.folder.submissions():
         old.unlink()
     for learner in chosen.values():
         predictions = read_predictions(plan.folder.predictions(learner.name, "test"))
-        path = plan.folder.submission(learner.name if len(chosen) > 1 else None)
+        path = plan.folder.submission(learner.name if several else None)
         count = write_epic(path, predictions, supervision)
         unseen = len(predictions.left_out_names)
         written.append({"model": learner.name, "file": str(path), "actions": count, "by_frequency": unseen})
