@@ -91,8 +91,8 @@ def config_of(study: Study, root: Path, **data: Any) -> dict[str, Any]:
     folder = root / "v2" / "annotations"
     return study.config(
         root / "run", base_path=str(root), heatmap_base_path=str(root / "maps"),
-        dataset_train=str(folder / "fho_lta_train.json"),
-        **{"dataset_val": str(folder / "fho_lta_val.json"), "train_transform": "evaluation", **data},
+        **{"dataset_train": str(folder / "fho_lta_train.json"), "dataset_val": str(folder / "fho_lta_val.json"),
+           "train_transform": "evaluation", **data},
     )  # fmt: skip
 
 
@@ -185,6 +185,14 @@ def test_the_config_chooses_the_files_of_ego4d(study: Study, both: Path, only_cl
     assert {clip.segment.video_id for clip in plan.train.clips} == {"c1", "c2"}
     with pytest.raises(UsageError, match=r"3 of 3 annotated videos are not below .*: v1, v2, v3"):
         planned(study, only_clips, ego4d_videos="full")
+
+
+def test_folders_of_ego4d_are_not_those_of_other_annotations(study: Study, both: Path, tmp_path: Path) -> None:
+    """A CSV that names v3 means a file of that name, not what lies in some folder `clips` or `full_scale`."""
+    path = tmp_path / "rows.csv"
+    path.write_text("video_id,start_timestamp,stop_timestamp,verb_class,noun_class\nv3,2,3,1,0\n")
+    with pytest.raises(UsageError, match="1 of 1 annotated videos are not below"):
+        planned(study, both, dataset_train=str(path), dataset_val=str(path))
 
 
 def test_labels_that_the_taxonomy_lacks_are_refused(study: Study, both: Path, tmp_path: Path) -> None:

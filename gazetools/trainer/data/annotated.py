@@ -12,7 +12,7 @@ from gazetools.annotations.segment import Segment
 from gazetools.annotations.segments import read_segments
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import Compat, DataSettings
-from gazetools.trainer.data.videos import Takes, find_videos, name_cameras, refuse_split_takes
+from gazetools.trainer.data.videos import EGO4D_FOLDERS, Takes, find_videos, name_cameras, refuse_split_takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,11 @@ class AnnotatedActions:
     lists: OfficialLists
     notes: tuple[str, ...]
     """Sentences about which videos the ids name."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders below `base_path` in which the release keeps its videos."""
+        return EGO4D_FOLDERS if any(row.clip_uid for row in self.every) else ()
 
     @property
     def every(self) -> list[Segment]:
@@ -97,8 +102,8 @@ def _ego4d_files(data: DataSettings, rows: Sequence[Segment]) -> Literal["full",
     if data.ego4d_videos != "auto":
         return data.ego4d_videos
     base = Path(data.base_path)
-    videos = find_videos(base, (row.video_id for row in rows), data.file_format)
-    clips = find_videos(base, (row.clip_uid for row in rows if row.clip_uid), data.file_format)
+    videos = find_videos(base, (row.video_id for row in rows), data.file_format, folders=EGO4D_FOLDERS)
+    clips = find_videos(base, (row.clip_uid for row in rows if row.clip_uid), data.file_format, folders=EGO4D_FOLDERS)
     return "clips" if _count(rows, clips, "clip_uid") > _count(rows, videos, "video_id") else "full"
 
 

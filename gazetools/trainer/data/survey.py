@@ -104,7 +104,7 @@ def plan_data(
         labels = labels.with_unseen(val_rows)
     ids = [row.video_id for row in rows]
     notes = [*actions.notes]
-    videos = find_videos(Path(data.base_path), ids, data.file_format, notes)
+    videos = find_videos(Path(data.base_path), ids, data.file_format, notes, folders=actions.folders)
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
     cache = Path(data.index_cache) if data.index_cache else index_cache
     ends = find_ends(rows, videos, cache=cache, progress=progress or NoProgress())

@@ -39,17 +39,19 @@ def require_folder(base_path: Path) -> None:
         raise UsageError(f"The video folder {base_path} {what}.", hint=hint)
 
 
-def _files_of(videos: FileLookup, video_id: str, file_format: int | str | None) -> list[Path]:
+def _files_of(
+    videos: FileLookup, video_id: str, file_format: int | str | None, folders: Sequence[str] = ()
+) -> list[Path]:
     """The files of `video_id` below the root of `videos` (see `lookup_videos`), in one folder, the first to be taken.
 
     The named layout comes first: file_format 0 = PXX/videos/PXX_YY.MP4, 1 = PXX/PXX_YY.MP4 (PXX = the id up to its
-    first `_`), a text = a path with placeholders. Then `<video_id>`, for `take/camera` Ego-Exo4D's folders, and for
-    others Ego4D's.
+    first `_`), a text = a path with placeholders. Then `<video_id>`, and for `take/camera` Ego-Exo4D's folders, else
+    those of `folders`.
     """
-    return next((found for name in _names(video_id, file_format) if (found := videos.find_all(name))), [])
+    return next((found for name in _names(video_id, file_format, folders) if (found := videos.find_all(name))), [])
 
 
-def _names(video_id: str, file_format: int | str | None) -> list[str]:
+def _names(video_id: str, file_format: int | str | None, folders: Sequence[str] = ()) -> list[str]:
     take, slash, camera = video_id.partition("/")
     participant, underscore, _ = video_id.partition("_")
     names = []
@@ -63,20 +65,26 @@ def _names(video_id: str, file_format: int | str | None) -> list[str]:
     names.append(video_id)
     if slash:
         return [*names, *(folder.format(take=take) + camera for folder in TAKE_FOLDERS)]
-    return [*names, *(folder + video_id for folder in EGO4D_FOLDERS)]
+    return [*names, *(folder + video_id for folder in folders)]
 
 
 def find_videos(
-    base_path: Path, video_ids: Iterable[str], file_format: int | str | None, notes: list[str] | None = None
+    base_path: Path,
+    video_ids: Iterable[str],
+    file_format: int | str | None,
+    notes: list[str] | None = None,
+    *,
+    folders: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Id -> file for every id that has one; UsageError where `base_path` is no folder.
 
-    `notes` receives a sentence where several files have one id, such as a.mp4 and a.mov.
+    `notes` receives a sentence where several files have one id, such as a.mp4 and a.mov. `folders` below `base_path`
+    are looked in, too, such as `EGO4D_FOLDERS`.
     """
     base_path = existing_path(base_path)
     require_folder(base_path)
     videos = lookup_videos(base_path)
-    files = {video_id: _files_of(videos, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
+    files = {video_id: _files_of(videos, video_id, file_format, folders) for video_id in dict.fromkeys(video_ids)}
     several = {video_id: paths for video_id, paths in files.items() if len(paths) > 1}
     if several and notes is not None:
         video_id, (first, *others) = next(iter(several.items()))
