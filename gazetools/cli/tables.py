@@ -214,6 +214,8 @@ def trained_models(result: Mapping[str, Any]) -> Table:
         found = [(str(o["seed"]), _status(*_TRAINING_STATUS[o["status"]]), o["folder"]) for o in result["trainings"]]
         return text_table(("seed", "status", "folder"), found, title=title)
     title = f"{result['folder']}: {result['epochs_done']} epochs, {result['steps_done']} steps"
+    if result["final"] and all(set(found) == {"test"} for found in result["final"].values()):
+        return _predicted(result)
     if len(result["best_by_learner"]) > 1:
         return _several_models(result, title)
     rows = [
@@ -223,6 +225,14 @@ def trained_models(result: Mapping[str, Any]) -> Table:
     ]
     caption = "RANDOM WEIGHTS: encoder and predictor are untrained" if result["random_weights"] else None
     return text_table(("metric", Column("last epoch", justify="right")), rows, title=title, caption=caption)
+
+
+def _predicted(result: Mapping[str, Any]) -> Table:
+    """One row per model that predicted a test split, with its file for the challenge."""
+    files = {one["model"]: one["file"] for one in result["submissions"]}
+    rows = [(name, f"{found['test']['clips']:,}", files.get(name, "")) for name, found in result["final"].items()]
+    columns = ("model", Column("actions predicted", justify="right"), "submission")
+    return text_table(columns, rows, title=f"{result['folder']}: predictions")
 
 
 def _several_models(result: Mapping[str, Any], title: str) -> Table:

@@ -48,7 +48,10 @@ def train_command(
     Example: gazetools train --config configs/tiny.yaml experiment.optimization.num_epochs=1
 
     Example: gazetools train --config configs/tiny.yaml --evaluate-only
+
+    Example: gazetools train --config run.yaml --predict EPIC_100_test_timestamps.csv --epic-sls 2,3,3
     """
+    from gazetools.trainer.export.epic import SupervisionLevels
     from gazetools.trainer.processes.launch import devices_for, is_worker, launch
     from gazetools.trainer.study import train
 
@@ -57,6 +60,10 @@ def train_command(
         values.remove("auto")
     if options.evaluate_only:
         values.append("val_only=true")
+    if options.predict is not None:
+        values += ["test_only=true", f"experiment.data.dataset_test={json.dumps(str(options.predict))}"]
+    if options.epic_sls is not None:
+        values.append(f"experiment.evaluation.epic_sls={SupervisionLevels.parse(options.epic_sls).as_list()}")
     processes = 1
     if options.gpus is not None:
         processes, device = devices_for(options.gpus)

@@ -38,7 +38,9 @@ class TrainResult:
     failed: dict[str, str] = field(default_factory=dict)
     """Models that were dropped, and why."""
     final: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Model -> split (`held_out`, `val_<anchor>`, `horizon_<seconds>`) -> metrics with the chosen weights."""
+    """Model -> split (`held_out`, `val_<anchor>`, `horizon_<seconds>`, `test`) -> metrics with the chosen weights."""
+    submissions: list[dict[str, Any]] = field(default_factory=list)
+    """Files for EPIC-KITCHENS' challenge: `model`, `file`, `actions`, and how many of them were not observed."""
     horizons: list[float] = field(default_factory=list)
     processes: int = 1
     checkpoint: str | None = None
@@ -106,4 +108,5 @@ def finished_final(plan: RunPlan, position: Position) -> dict[str, Any] | None:
     document = read_json(path)
     same = document.get("status") == "done" and document.get("steps_done") == position.global_step
     measured = {float(key) for key in document.get("horizons", [])}
-    return document["final"] if same and measured.issuperset(plan.horizons) else None
+    tested = plan.data.test is None or all("test" in found for found in document["final"].values())
+    return document["final"] if same and tested and measured.issuperset(plan.horizons) else None

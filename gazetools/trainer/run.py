@@ -28,6 +28,7 @@ from gazetools.trainer.measure.final import (
     without_failed,
 )
 from gazetools.trainer.measure.step_cost import measure_step, study_table
+from gazetools.trainer.measure.submission import write_submissions
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.outcome import TrainResult, finished_final, result_of
@@ -101,6 +102,7 @@ class _Run:
         )
         self.logs: list[GuardedLog] = []
         self.checkpoint: str | None = None
+        self.submissions: list[dict[str, Any]] = []
 
     def go(self, found: FoundCheckpoint | None) -> TrainResult:
         """Begin where the last checkpoint ends, train or measure, and leave a result."""
@@ -192,6 +194,13 @@ class _Run:
         plan = self.plan
         datasets = [plan.dataset(split, training=False, features=self.features) for split in plan.at_the_end]
         self.loop.position.final = final_evaluation(self.loop, datasets, plan)
+        if self.loop.position.final is not None and self.world.leads:
+            self.submissions = write_submissions(self.loop, plan)
+            for one in self.submissions:
+                text = f"Wrote {one['file']}: {one['actions']} actions, predicted by {one['model']}"
+                if one["by_frequency"]:
+                    text += f"; not observed: {one['by_frequency']}, whose scores are the frequencies of training"
+                self.talk.note(f"{text}.")
         return self.loop.position.final
 
     def _log(self, values: dict[str, Any]) -> None:
@@ -202,6 +211,7 @@ class _Run:
         self.checkpoint = save_state(self.loop, self.plan) or self.checkpoint
 
     def _result(self, status: Literal["done", "interrupted"]) -> TrainResult:
-        return result_of(
+        result = result_of(
             status, self.plan, self.loop, checkpoint=self.checkpoint, notes=self.talk.notes, processes=self.world.size
         )
+        return dataclasses.replace(result, submissions=self.submissions)

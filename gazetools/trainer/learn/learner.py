@@ -85,9 +85,14 @@ class Learner:
 
     def judge(self, context: Tensor, labels: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """Logits and the loss summed over clips."""
-        logits: dict[str, Tensor] = self.probe(context)
+        logits = self.predict(context)
         loss = task_loss(self.loss, logits, labels)
         return logits, loss * len(context) if self.loss.is_mean else loss
+
+    def predict(self, context: Tensor) -> dict[str, Tensor]:
+        """Logits float32 [B, classes] by task."""
+        logits: dict[str, Tensor] = self.probe(context)
+        return logits
 
     def end_step(self, world: World, clips: int) -> str | None:
         """Apply the step of `clips` clips over all processes, or change nothing and say what is not finite."""
