@@ -12,6 +12,7 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.folder.checkpoints import FoundCheckpoint
 from gazetools.trainer.folder.records import write_metrics, write_steps
+from gazetools.trainer.folder.writing import CheckpointWriter
 from gazetools.trainer.learn.forward import open_feature_cache
 from gazetools.trainer.learn.learner import build_trunks
 from gazetools.trainer.learn.loop import Loop
@@ -35,7 +36,7 @@ from gazetools.trainer.plan.ignored import notes_of
 from gazetools.trainer.plan.settle import RunPlan, settle
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.launch import accept_warnings
-from gazetools.trainer.processes.world import World, joined_world
+from gazetools.trainer.processes.world import World, joined_world, process_count
 from gazetools.trainer.resume import find_state, load_best, load_given_weights, save_best_weights, save_state
 from gazetools.trainer.talk import Talk
 
@@ -56,20 +57,20 @@ def train_once(
     settings = with_checkpoint_sizes(config)
     resume = settings.resume_checkpoint if resume is None else resume
     with Interruption() as interruption:
-        plan = settle(settings, resume=resume, dry_run=dry_run, progress=progress)
+        count = processes or process_count()
+        plan = settle(settings, resume=resume, dry_run=dry_run, progress=progress, processes=count)
         with joined_world(plan.device.type) as world:
             say_to = (progress or NoProgress()) if world.leads else NoProgress()
             talk = Talk(say_to, notes_of(settings, plan.device))
             talk.plan(plan)
             if dry_run:
-                count = processes or world.size
                 result = result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=count)
                 return with_costs(result, plan, processes=count) if measured else result
             interruption.arm()
             accept_warnings()
             found = None
             if resume and not settings.val_only:
-                found = find_state(plan, processes=world.size, note=talk.note)
+                found = find_state(plan, world=world, note=talk.note)
             return _Run(plan, talk, world, interruption).go(found)
 
 
@@ -88,16 +89,26 @@ class _Run:
         config, data = plan.config, plan.data
         shared = load_pretrained(config)
         talk.keep(shared.notes)
+        self.writer = CheckpointWriter(plan.folder.checkpoints, world)
         self.features = open_feature_cache(config, shared.encoder, plan.device, world, note=talk.note)
         self.loop = Loop(
             config=config,
-            trunks=build_trunks(plan.learners, shared, data.labels.counts, len(data.train.clips), world=world),
+            trunks=build_trunks(
+                plan.learners,
+                shared,
+                data.labels.counts,
+                len(data.train.clips),
+                world=world,
+                sharded=plan.memory.sharded,
+            ),
             train_set=plan.dataset(data.train, training=True, features=self.features),
             device=plan.device,
             progress=talk.progress,
             interruption=interruption,
             world=world,
             save=self._save,
+            saved=self.writer.wait,
+            save_failed=self.writer.failed,
         )
         self.logs: list[GuardedLog] = []
         self.checkpoint: str | None = None
@@ -116,12 +127,14 @@ class _Run:
             self.logs.append(GuardedLog("TensorBoard", partial(open_tensorboard, plan.config, plan.folder), say))
         try:
             done = self._measure_only() if plan.config.val_only else self._train_epochs() and self._measure_best()
+            self.writer.wait()
             result = self._result("done" if done else "interrupted")
             if self.world.leads:
                 write_json_atomic(plan.folder.result, result.as_dict())
             self.world.barrier()
             return result
         finally:
+            self.writer.close()
             for log in self.logs:
                 log.finish()
 
@@ -199,7 +212,8 @@ class _Run:
             log.log(values, self.loop.position.global_step)
 
     def _save(self) -> None:
-        self.checkpoint = save_state(self.loop, self.plan) or self.checkpoint
+        path = save_state(self.loop, self.plan, self.writer)
+        self.checkpoint = path if self.world.leads else self.checkpoint
 
     def _result(self, status: Literal["done", "interrupted"]) -> TrainResult:
         return result_of(

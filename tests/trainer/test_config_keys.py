@@ -302,9 +302,9 @@ def test_keys_of_a_whole_run(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPat
     """Five clips in batches of one: five steps of one epoch."""
     saved: list[int] = []
 
-    def save(loop: Any, plan: Any) -> str | None:
+    def save(loop: Any, plan: Any, writer: Any) -> str:
         saved.append(loop.position.global_step)
-        return save_state(loop, plan)
+        return save_state(loop, plan, writer)
 
     monkeypatch.setattr("gazetools.trainer.run.save_state", save)
     listener = Listener()

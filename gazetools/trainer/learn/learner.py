@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -13,10 +15,13 @@ from gazetools.trainer.learn.controls import maps_for
 from gazetools.trainer.learn.losses import FutureTokens, build_loss, jepa_loss, task_loss
 from gazetools.trainer.learn.metrics import MetricSet
 from gazetools.trainer.learn.schedules import Schedule, steps_per_epoch
+from gazetools.trainer.learn.shards import OptimizerShard
+from gazetools.trainer.learn.unread import Unread
 from gazetools.trainer.models.build import Pretrained, build_probe, build_wrapper, choose_trained, trained_part
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 from gazetools.trainer.plan.arms import LearnerSpec
+from gazetools.trainer.processes.owners import Owners
 from gazetools.trainer.processes.world import World
 
 
@@ -34,6 +39,8 @@ class Learner:
         *,
         num_classes: Mapping[str, int],
         steps_per_epoch: int,
+        owners: Owners | None = None,
+        rank: int = 0,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -43,19 +50,18 @@ class Learner:
         self.loss = build_loss(settings)
         groups = {"probe": list(probe.parameters()), **trained}
         self.schedules = {name: _schedule(spec.config, spec.head, name, steps_per_epoch) for name in groups}
-        self.optimizer = torch.optim.AdamW(
-            [{"params": parameters, "name": name} for name, parameters in groups.items()],
-            betas=settings.adam_betas,
-            eps=settings.adam_eps,
-            # One pass over memory per parameter: three times as fast as the plain loop on the CPU (measured).
-            fused=True,
-        )
         self.parameters = [p for parameters in groups.values() for p in parameters]
+        self.shard = OptimizerShard(groups, settings, owners=owners, rank=rank)
+        self.optimizer = self.shard.optimizer
         self.metrics = MetricSet(self.num_classes)
         self.step_losses: list[float] = []  # mean loss per clip of each step of this epoch so far
         self.best: dict[str, Any] | None = None
         self.failed: str | None = None  # why it was dropped from the run
+        self.gradient_norm: float | None = None  # of the last step that was read
         self._pending: list[tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor | None]] = []
+        self._bad: Tensor | None = (
+            None  # 1 on the device once a step was not finite: the optimizer changes nothing then
+        )
 
     def start_step(self, step: int) -> None:
         """Set rates for optimizer step `step` (from 1) and clear gradients."""
@@ -89,28 +95,59 @@ class Learner:
         loss = task_loss(self.loss, logits, labels)
         return logits, loss * len(context) if self.loss.is_mean else loss
 
-    def end_step(self, world: World, clips: int) -> str | None:
-        """Apply the step of `clips` clips over all processes, or change nothing and say what is not finite."""
+    def step_loss(self, device: torch.device) -> Tensor:
+        """Loss of the step so far in this process, summed over clips, float64 on the device; 0 without clips."""
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for summed, *_ in self._pending:
+            total = total + summed.double()
+        return total
+
+    def end_step(self, clips: int, loss: Tensor | None = None) -> Unread:
+        """Apply the step of `clips` clips over all processes; where a number is not finite, change nothing any more.
+
+        `loss` is the sum over processes of `step_loss`, None with one process; gradients are summed already. Nothing is
+        read from the device: pass what is returned to `take` when its numbers were read.
+        """
         settings = self.spec.config.experiment.optimization
-        losses = [float(total) for total, *_ in self._pending]
-        loss = world.sum([sum(losses)])[0]
-        world.sum_gradients(self.parameters)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if self.loss.is_mean:
             for gradient in gradients:
                 gradient.div_(clips)
         norm = torch.nn.utils.get_total_norm(gradients)
-        if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(norm)):
-            return f"loss {loss:g} and gradient norm {float(norm):g}"
+        if loss is None:
+            loss = self.step_loss(norm.device)
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        bad = (~finite).float() if self._bad is None else torch.maximum(self._bad, (~finite).float())
+        self._bad = bad
         if settings.clip_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_grad_norm, norm)
+        self.optimizer.found_inf = bad  # type: ignore[attr-defined]  # the fused kernels then write nothing
         self.optimizer.step()
-        for summed, (_, logits, labels, jepa) in zip(losses, self._pending, strict=True):
-            self.metrics.update(summed, logits, labels)
-            if jepa is not None:
-                self.metrics.part("jepa", float(jepa.sum()), len(jepa))
-        self.step_losses.append(loss / clips)
+        unread = Unread(
+            clips=clips,
+            head=torch.stack([loss.double(), norm.double(), bad.double()]),
+            losses=torch.stack([total.double() for total, *_ in self._pending]) if self._pending else loss.new_zeros(0),
+            judged=[self.metrics.judge(logits, labels) for _, logits, labels, _ in self._pending],
+            jepa=[None if jepa is None else jepa.sum() for *_, jepa in self._pending],
+            jepa_clips=[0 if jepa is None else len(jepa) for *_, jepa in self._pending],
+        )
         self._pending = []
+        return unread
+
+    def take(self, unread: Unread, values: Iterator[npt.NDArray[np.float64]]) -> str | None:
+        """Count a step whose numbers come next in `values`; a step that was not applied counts not, and is named."""
+        (loss, norm, bad), losses = next(values).tolist(), next(values).tolist()
+        for summed, judged, jepa, jepa_clips in zip(losses, unread.judged, unread.jepa, unread.jepa_clips, strict=True):
+            found = {task: next(values).astype(np.int64) for task in judged}
+            part = None if jepa is None else float(next(values))
+            if not bad:
+                self.metrics.count(summed, found)
+                if part is not None:
+                    self.metrics.part("jepa", part, jepa_clips)
+        if bad:
+            return f"loss {loss:g} and gradient norm {norm:g}"
+        self.gradient_norm = norm
+        self.step_losses.append(loss / unread.clips)
         return None
 
     def start_epoch(self) -> None:
@@ -125,7 +162,7 @@ class Learner:
         """Everything to save, as plain values and tensors; metrics are those of this process."""
         return {
             "probe": self.probe.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.shard.state(),
             "metrics": self.metrics.state(),
             "step_losses": list(self.step_losses),
             "best": self.best,
@@ -135,7 +172,8 @@ class Learner:
     def restore(self, state: Mapping[str, Any], *, leads: bool) -> None:
         """Load what `state` returned. Only the leading process takes the metrics: all processes' are added later."""
         self.probe.load_state_dict(state["probe"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.shard.load(state["optimizer"])
+        self._bad = None
         self.metrics = MetricSet.total(self.num_classes, [state["metrics"]] if leads else [])
         self.step_losses, self.best, self.failed = list(state["step_losses"]), state["best"], state["failed"]
 
@@ -204,9 +242,19 @@ def _schedule(config: TrainingConfig, head_index: int, group: str, steps_per_epo
 
 
 def build_trunks(
-    specs: Sequence[LearnerSpec], shared: Pretrained, num_classes: Mapping[str, int], train_clips: int, *, world: World
+    specs: Sequence[LearnerSpec],
+    shared: Pretrained,
+    num_classes: Mapping[str, int],
+    train_clips: int,
+    *,
+    world: World,
+    sharded: bool = False,
 ) -> list[Trunk]:
-    """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one."""
+    """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one.
+
+    With `sharded` every process holds the optimizer's state of a part of the parameters.
+    """
+    owners = Owners(world.size) if sharded and world.size > 1 else None
     steps = steps_per_epoch(specs[0].config, train_clips, world.size)
     by_trunk: dict[str, list[LearnerSpec]] = {}
     for spec in specs:
@@ -223,6 +271,8 @@ def build_trunks(
                 trained,
                 num_classes=num_classes,
                 steps_per_epoch=steps,
+                owners=owners,
+                rank=world.rank,
             )
             for spec in members
         ]

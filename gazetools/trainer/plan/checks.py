@@ -13,6 +13,7 @@ import torch
 from gazetools.schemas.errors import EnvironmentLacksError, GazetoolsError, UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.models.build import read_checkpoint
+from gazetools.trainer.plan.memory import MemoryPlan
 
 
 class Problems:
@@ -96,17 +97,17 @@ def _check_compiler(device: torch.device) -> None:
         ) from error
 
 
-def check_memory(device: torch.device, model: dict[str, Any]) -> None:
+def check_memory(device: torch.device, model: dict[str, Any], plan: MemoryPlan) -> None:
     """Raise UsageError where weights, gradients and optimizer alone need more memory than the device has."""
-    needed = model["weight_and_optimizer_bytes"]
+    needed = plan.total
     if device.type == "cuda":
         available = torch.cuda.mem_get_info(device)[1]
     else:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > available:
         raise UsageError(
-            f"{len(model['learners'])} model(s) need {needed / 2**30:.1f} GiB for weights, gradients and optimizer, "
-            f"{device} has {available / 2**30:.1f} GiB.",
+            f"{len(model['learners'])} model(s) need {needed / 2**30:.1f} GiB for weights, gradients and optimizer in "
+            f"each of {plan.processes} process(es), {device} has {available / 2**30:.1f} GiB.",
             hint="Use fewer arms, seeds or probes, optimization.train=probe or heatmap, or dtype: bfloat16 for the "
-            "encoder.",
+            "encoder; with more processes, optimization.shard_optimizer=on divides the optimizers' states among them.",
         )
