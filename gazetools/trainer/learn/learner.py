@@ -69,7 +69,8 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedules[group["name"]].lr(step)
             group["weight_decay"] = self.schedules[group["name"]].decay(step)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:  # the optimizer may know a part of them
+            parameter.grad = None
         self._pending = []
 
     def learn(self, context: Tensor, labels: dict[str, Tensor], jepa: Tensor | None = None) -> None:
@@ -79,7 +80,7 @@ class Learner:
         """
         weights = self.spec.config.experiment.optimization.losses
         with torch.set_grad_enabled(weights.classification > 0):
-            logits, summed = self.judge(context, labels)
+            logits, summed = self.judge(context, labels, all_known=True)
         total = summed if weights.classification == 1 else summed * weights.classification
         if jepa is not None:
             total = total + weights.jepa * jepa.sum()
@@ -89,10 +90,12 @@ class Learner:
         # Numbers stay on the device until the step ends: reading one here would wait for every learner in turn.
         self._pending.append((total.detach(), outputs, labels, None if jepa is None else jepa.detach()))
 
-    def judge(self, context: Tensor, labels: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits and the loss summed over clips."""
+    def judge(
+        self, context: Tensor, labels: dict[str, Tensor], *, all_known: bool = False
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Logits and the loss summed over clips; `all_known`: every label is a class of training."""
         logits: dict[str, Tensor] = self.probe(context)
-        loss = task_loss(self.loss, logits, labels)
+        loss = task_loss(self.loss, logits, labels, all_known=all_known)
         return logits, loss * len(context) if self.loss.is_mean else loss
 
     def step_loss(self, device: torch.device) -> Tensor:
