@@ -10,6 +10,8 @@ from typing import Any, Literal
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.split import SplitPlan
 from gazetools.trainer.folder.checkpoints import FoundCheckpoint
 from gazetools.trainer.folder.records import write_metrics, write_steps
 from gazetools.trainer.folder.writing import CheckpointWriter
@@ -91,6 +93,7 @@ class _Run:
         talk.keep(shared.notes)
         self.writer = CheckpointWriter(plan.folder.checkpoints, world)
         self.features = open_feature_cache(config, shared.encoder, plan.device, world, note=talk.note)
+        self._datasets: dict[tuple[int, bool], ClipDataset] = {}
         self.loop = Loop(
             config=config,
             trunks=build_trunks(
@@ -101,7 +104,7 @@ class _Run:
                 world=world,
                 sharded=plan.memory.sharded,
             ),
-            train_set=plan.dataset(data.train, training=True, features=self.features),
+            train_set=self._dataset(data.train, training=True),
             device=plan.device,
             progress=talk.progress,
             interruption=interruption,
@@ -134,6 +137,7 @@ class _Run:
             self.world.barrier()
             return result
         finally:
+            self.loop.loaders.close()
             self.writer.close()
             for log in self.logs:
                 log.finish()
@@ -151,12 +155,18 @@ class _Run:
         elif plan.config.resume_checkpoint:
             self.talk.note("Nothing to resume: starting from the beginning.")
 
+    def _dataset(self, split: SplitPlan, *, training: bool = False) -> ClipDataset:
+        """The one dataset of a split, which loader workers know from its first use to the end of the run."""
+        key = (id(split), training)
+        if key not in self._datasets:
+            self._datasets[key] = self.plan.dataset(split, training=training, features=self.features)
+        return self._datasets[key]
+
     def _train_epochs(self) -> bool:
         """Train and measure the epochs that are left; False where a signal came (the state is saved then)."""
         loop, position, folder = self.loop, self.loop.position, self.plan.folder
-        measured_sets = [
-            self.plan.dataset(split, training=False, features=self.features) for split in self.plan.each_epoch
-        ]
+        measured_sets = [self._dataset(split) for split in self.plan.each_epoch]
+        loop.loaders.add([loop.train_set, *measured_sets, *map(self._dataset, self.plan.at_the_end)])
         while position.epoch < self.plan.config.experiment.optimization.num_epochs:
             trained = loop.train_epoch()
             if self.world.leads:
@@ -203,7 +213,8 @@ class _Run:
 
     def _measure_final(self) -> dict[str, dict[str, Any]] | None:
         plan = self.plan
-        datasets = [plan.dataset(split, training=False, features=self.features) for split in plan.at_the_end]
+        datasets = [self._dataset(split) for split in plan.at_the_end]
+        self.loop.loaders.add(datasets)
         self.loop.position.final = final_evaluation(self.loop, datasets, plan)
         return self.loop.position.final
 

@@ -14,7 +14,7 @@ from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.batch import Batch, Unreadable
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import epoch_order
-from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, load, training_steps
+from gazetools.trainer.learn.feed import Loaders, count_batch, explained_out_of_memory, training_steps
 from gazetools.trainer.learn.forward import Forward, encode_future
 from gazetools.trainer.learn.learner import Learner, Trunk
 from gazetools.trainer.learn.schedules import steps_per_epoch
@@ -58,6 +58,7 @@ class Loop:
         self.position = Position()
         self.counts: dict[str, int] = {}
         self.window = Window()
+        self.loaders = Loaders(self.config, self.device)
         self._stops = False
         self.forward = Forward(self.config, self.trunks, self.device)
         self.steps_per_epoch = steps_per_epoch(self.config, len(self.train_set), self.world.size)
@@ -237,9 +238,7 @@ class Loop:
 
     def load(self, dataset: ClipDataset, chosen: list[list[int]]) -> Iterator[Batch]:
         """The batches `chosen` of a split, in order."""
-        data = self.config.experiment.data
-        pinned = data.pin_memory and self.device.type == "cuda"  # elsewhere there is nothing to copy to
-        return load(dataset, chosen, workers=data.num_workers, seed=self.config.seed, pin_memory=pinned)
+        return self.loaders.load(dataset, chosen)
 
     def stop_requested(self) -> bool:
         """Whether a signal came to any process. Every process must call it."""
