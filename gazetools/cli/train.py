@@ -123,6 +123,6 @@ def _train(options: LaunchOptions, values: list[str], *, processes: int | None =
 def _dry_run_text(result: dict[str, Any]) -> str:
     import yaml
 
-    names = ("folder", "anchor_rule", "processes", "data", "model", "step", "planning", "notes", "config")
+    names = ("folder", "anchor_rule", "processes", "data", "model", "step", "decoding", "planning", "notes", "config")
     shown = {name: result[name] for name in names}
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110).replace("[", "\\[")

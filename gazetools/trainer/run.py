@@ -21,6 +21,7 @@ from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.logs.guarded import GuardedLog
 from gazetools.trainer.logs.tensorboard import open_tensorboard
 from gazetools.trainer.logs.wandb import open_wandb
+from gazetools.trainer.measure.decode_cost import measure_decoding
 from gazetools.trainer.measure.final import (
     final_evaluation,
     flat_values,
@@ -77,10 +78,16 @@ def train_once(
 
 
 def with_costs(result: TrainResult, plan: RunPlan, *, processes: int) -> TrainResult:
-    """The result of a dry run with the costs of a step, and of 3, 5 and 8 trainings."""
+    """The result of a dry run with the costs of a step, of decoding, and of 3, 5 and 8 trainings."""
     cost = measure_step(plan, processes=processes)
     people = len({clip.segment.group for clip in plan.data.validation[0].clips})
-    return dataclasses.replace(result, step=cost.as_dict(), planning=study_table(cost, clusters=people))
+    decoding = measure_decoding(plan, clips_per_step=cost.clips, step_seconds=cost.seconds)
+    return dataclasses.replace(
+        result,
+        step=cost.as_dict(),
+        planning=study_table(cost, clusters=people),
+        decoding=None if decoding is None else decoding.as_dict(),
+    )
 
 
 class _Run:

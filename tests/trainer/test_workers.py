@@ -92,3 +92,28 @@ def test_who_waits_in_vain_for_an_index_makes_its_own(
     with true(tmp_path, taken[0]), open_indexed(video, tmp_path, threads=1) as reader:
         assert len(reader.pts_seconds) == expected
     assert not list(tmp_path.glob("*.npz")), "the holder of the lock will write it"
+
+
+def test_a_dry_run_tells_hours_per_epoch_and_writes_nothing(tiny: dict[str, Any], tmp_path: Path) -> None:
+    result = train(tiny, dry_run=True, measured=True)
+    found = result.decoding
+    assert found is not None and not (tmp_path / "run").exists()
+    assert found["clips"] == 3 and found["clips_per_epoch"] == 5 and found["every_epoch"]
+    assert found["video_hours"] == pytest.approx(3 * (149 / 30) / 3600)
+    hours = found["hours_per_epoch"]
+    assert hours[1] == pytest.approx(5 * found["seconds_per_clip"] / 3600)
+    assert hours[8] == pytest.approx(hours[1] / 8)
+    assert found["index_hours"][1] == pytest.approx(found["video_hours"] * found["index_seconds_per_video_hour"] / 3600)
+    step = result.step
+    assert step is not None
+    needed = 2 * found["seconds_per_clip"] / step["seconds"]
+    assert found["workers_that_keep_up"] - 1 < max(needed, 1) <= found["workers_that_keep_up"]
+
+
+def test_decoding_whose_features_are_kept_is_named_as_done_once(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tiny["experiment"]["data"] |= {
+        "feature_cache": {"folder": str(tmp_path / "features")}, "train_transform": "evaluation",
+        "train_anticipation_time_sec": [1.0, 1.0],
+    }  # fmt: skip
+    found = train(tiny, dry_run=True, measured=True).decoding
+    assert found is not None and not found["every_epoch"]
