@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter, load
 
 from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.trainer import train
@@ -22,7 +22,7 @@ from gazetools.trainer.folder.writing import CheckpointWriter
 from gazetools.trainer.processes.world import World
 from tests.helpers.runs import Listener, assert_same, final_state, lines
 from tests.trainer.conftest import Study
-from tests.trainer.test_distributed import RELATIVE, run_together
+from tests.trainer.test_distributed import RELATIVE, run_together, work
 
 ONE_CLIP = ["experiment.optimization.batch_size=1"]
 OFTEN = [*ONE_CLIP, "experiment.optimization.num_epochs=1", "checkpoint_every=1"]
@@ -167,8 +167,6 @@ def dying(
     rank: int, size: int, port: int, config: dict[str, Any], overrides: list[str], stop_after: int | None
 ) -> None:
     """A process that is killed while it writes the second checkpoint, after its files and before the commit."""
-    from tests.trainer.test_distributed import work
-
     true, calls = shard_files.write_shard, []
 
     def killed(*arguments: Any) -> None:
@@ -198,6 +196,37 @@ def test_a_kill_between_files_and_commit_leaves_the_checkpoint_before(study: Stu
 
 
 # Several processes
+
+
+def without_room(
+    rank: int, size: int, port: int, config: dict[str, Any], overrides: list[str], stop_after: int | None
+) -> None:
+    """One of two processes whose second has no room for its share of the second checkpoint."""
+    true, calls = HuggingFaceStorageWriter.write_data, []
+
+    def full(self: Any, *arguments: Any) -> Any:
+        calls.append(1)
+        if rank == 1 and len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return true(self, *arguments)
+
+    HuggingFaceStorageWriter.write_data = full  # type: ignore[method-assign]
+    try:
+        work(rank, size, port, config, overrides, stop_after)
+    except FaultError as error:
+        Path(config["folder"]).with_name(f"said.{rank}").write_text(str(error))
+        os._exit(int(error.exit_code))
+
+
+def test_one_process_without_room_stops_all_with_its_reason(study: Study, tmp_path: Path) -> None:
+    config = study.config(tmp_path / "run")
+    assert run_together(config, OFTEN, target=without_room) == [4, 4]
+    said = [(tmp_path / f"said.{rank}").read_text() for rank in range(2)]
+    assert said[0] == said[1] and "No space left while writing" in said[0] and "step-000000002" in said[0]
+    folder = tmp_path / "run" / "checkpoints"
+    names = {path.name for path in folder.iterdir()}
+    assert names - {"best"} == {"step-000000001-1"}, "nothing half-written"
+    assert run_together(config, OFTEN) == [0, 0]
 
 
 @pytest.mark.parametrize("sharded", [False, True])
