@@ -239,3 +239,22 @@ def test_a_step_that_is_not_finite_counts_from_where_it_happened_however_late_it
                 group.pop("lr"), group.pop("weight_decay")  # set anew at every step
     for part in ("predictors", "learners", "position", "counts", "processes"):
         assert_same(states[0][part], states[1][part], part)
+
+
+def test_a_step_without_clips_keeps_its_place_among_those_that_are_read_later(
+    study: Study, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its loss is null, wherever it lies in the window."""
+    broken = tmp_path / "videos"
+    broken.mkdir()
+    for video in (study.root / "videos").iterdir():
+        data = video.read_bytes()
+        (broken / video.name).write_bytes(data[: len(data) // 3] if video.stem == "P02_01" else data)
+    tiny["experiment"]["data"] |= {"base_path": str(broken), "max_unreadable_clips": 9, "past_end": "keep"}
+    tiny["experiment"]["optimization"] |= {"batch_size": 1, "num_epochs": 1}
+    texts = []
+    for every in (1, 100):
+        train(tiny, overrides=[f"log_every={every}", f"folder={tmp_path / str(every)}"])
+        texts.append((tmp_path / str(every) / "steps" / "epoch_0000.jsonl").read_text())
+    losses = [json.loads(line)["loss"] for line in texts[0].splitlines()]
+    assert texts[0] == texts[1] and len(losses) == 5 and losses.count(None) == 1

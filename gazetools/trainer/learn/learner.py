@@ -54,10 +54,10 @@ class Learner:
         self.shard = OptimizerShard(groups, settings, owners=owners, rank=rank)
         self.optimizer = self.shard.optimizer
         self.metrics = MetricSet(self.num_classes)
-        self.step_losses: list[float] = []  # mean loss per clip of each step of this epoch so far
+        self.step_losses: list[float | None] = []  # mean loss per clip of each step of this epoch so far; None: no clip
+        self.step_norms: list[float | None] = []  # norm of each step's gradient, before clipping
         self.best: dict[str, Any] | None = None
         self.failed: str | None = None  # why it was dropped from the run
-        self.gradient_norm: float | None = None  # of the last step that was read
         self._pending: list[tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor | None]] = []
         self._bad: Tensor | None = (
             None  # 1 on the device once a step was not finite: the optimizer changes nothing then
@@ -149,13 +149,18 @@ class Learner:
                     self.metrics.part("jepa", part, jepa_clips)
         if bad:
             return f"loss {loss:g} and gradient norm {norm:g}"
-        self.gradient_norm = norm
         self.step_losses.append(loss / unread.clips)
+        self.step_norms.append(norm)
         return None
+
+    def skip_step(self) -> None:
+        """Count a step without any readable clip, in which nothing is learned."""
+        self.step_losses.append(None)
+        self.step_norms.append(None)
 
     def start_epoch(self) -> None:
         """Clear the last epoch's numbers."""
-        self.metrics, self.step_losses = MetricSet(self.num_classes), []
+        self.metrics, self.step_losses, self.step_norms = MetricSet(self.num_classes), [], []
 
     def rates(self) -> dict[str, float]:
         """Current learning rates as `lr_<group>`."""
@@ -168,6 +173,7 @@ class Learner:
             "optimizer": self.shard.state(),
             "metrics": self.metrics.state(),
             "step_losses": list(self.step_losses),
+            "step_norms": list(self.step_norms),
             "best": self.best,
             "failed": self.failed,
         }
@@ -179,6 +185,7 @@ class Learner:
         self._bad = None
         self.metrics = MetricSet.total(self.num_classes, [state["metrics"]] if leads else [])
         self.step_losses, self.best, self.failed = list(state["step_losses"]), state["best"], state["failed"]
+        self.step_norms = list(state.get("step_norms", [None] * len(self.step_losses)))  # 0.2.0 saved none
 
 
 class Trunk:

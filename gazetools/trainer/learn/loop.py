@@ -111,8 +111,7 @@ class Loop:
         Processes exchange one message of numbers, and buckets of gradients. Nothing waits for the device: the numbers
         of a learner are read by `read_numbers`, and a step that is not finite changes no weights from then on.
         """
-        position, step = self.position, self.position.global_step + 1
-        start = self._start_of_step()
+        position, step, start = self.position, self.position.global_step + 1, self._start_of_step()
         for batch in batches:
             count_batch(batch, self.counts, self.progress.say)
         start.clips = [clip for batch in batches for clip in batch.clips]
@@ -134,7 +133,8 @@ class Loop:
             if clips:
                 trained = [p for p, there in zip(parameters, agreed.anywhere, strict=True) if there]
                 start.unread = self._apply(alive, trained, clips)
-        # A step without readable clips counts, so that schedules and order stay the same.
+            else:  # it counts, so that schedules and order stay the same
+                start.skipped = alive
         position.global_step += 1
         position.step_in_epoch += 1
         self._stops = stopping > 0 and self.world.size > 1
@@ -194,9 +194,9 @@ class Loop:
                     learner.learn(context, seen.labels, jepa)
 
     def read_numbers(self) -> None:
-        """Read what the learners' steps left on the device, and drop those whose numbers are not finite.
+        """Read what steps left on the device, waiting for it once, and drop learners whose numbers are not finite.
 
-        The device is waited for once. Raises FaultError where no learner is left; the run is then at the step before.
+        Raises FaultError where no learner is left; the run is then where the failed step began.
         """
         for trouble in self.window.read():
             self._drop(trouble)
@@ -247,7 +247,8 @@ class Loop:
     def _say_losses(self, task: str) -> None:
         step = self.position.step_in_epoch
         if step % self.config.log_every == 0:
-            losses = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.failed is None}
+            last = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.failed is None}
+            losses = {name: loss for name, loss in last.items() if loss is not None}
             shown = ", ".join(f"{n} {v:.4f}" if len(self.learners) > 1 else f"{v:.4f}" for n, v in losses.items())
             if shown:
                 self.progress.say(f"{task}: step {step} loss {shown}")

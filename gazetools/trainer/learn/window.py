@@ -21,6 +21,7 @@ class StepStart:
     dropout: dict[str, Tensor]  # trunk -> state of its generator
     clips: list[int] = field(default_factory=list)  # of this process in the step
     unread: list[tuple[Learner, Unread]] = field(default_factory=list)
+    skipped: list[Learner] = field(default_factory=list)  # those that had no clip to learn from in any process
 
     def restore_dropout(self, trunks: Sequence[Trunk]) -> None:
         """Set the generators of all trunks back."""
@@ -59,6 +60,8 @@ class Window:
         failed: set[str] = set()
         found = []
         for step in steps:
+            for learner in step.skipped:
+                learner.skip_step()
             for learner, unread in step.unread:
                 text = learner.take(unread, values)
                 if text is not None and learner.name not in failed:
