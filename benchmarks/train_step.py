@@ -89,6 +89,7 @@ def measure(loop: Loop, batch: Batch, steps: int, device: torch.device) -> list[
             torch.cuda.synchronize(device)
         if step >= WARM_UP:
             seconds.append(time.perf_counter() - began)
+    loop.read_numbers()
     return seconds
 
 

@@ -76,7 +76,14 @@ def train_command(
     if options.dry_run or processes * options.nodes == 1:
         return _train(options, values, processes=processes * options.nodes)
     # Wrong settings end here, not in each of the processes.
-    train(options.config, overrides=values, resume=options.resume, dry_run=True, only_seed=options.only_seed)
+    train(
+        options.config,
+        overrides=values,
+        resume=options.resume,
+        dry_run=True,
+        processes=processes * options.nodes,
+        only_seed=options.only_seed,
+    )
     arguments = ["-q"] if TERMINAL.quiet else []
     arguments += ["train", "--config", str(options.config), *values]
     arguments += [] if options.only_seed is None else ["--only-seed", str(options.only_seed)]
@@ -130,6 +137,6 @@ def _train(options: LaunchOptions, values: list[str], *, processes: int | None =
 def _dry_run_text(result: dict[str, Any]) -> str:
     import yaml
 
-    names = ("folder", "anchor_rule", "processes", "data", "model", "step", "planning", "notes", "config")
+    names = ("folder", "anchor_rule", "processes", "data", "model", "step", "decoding", "planning", "notes", "config")
     shown = {name: result[name] for name in names}
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110).replace("[", "\\[")

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from gazetools.schemas.arms import TrainedPart
 from gazetools.schemas.base import Choices, StrictModel, conflict
@@ -12,6 +20,18 @@ from gazetools.schemas.base import Choices, StrictModel, conflict
 NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
 LOSS_NAMES = Choices("focal", "cross_entropy")
 """Names of the table LOSSES in gazetools.trainer.learn.losses."""
+
+
+def _word_of_switch(value: object) -> object:
+    """YAML reads a bare `off` or `on` as a truth value."""
+    return {False: "off", True: "on"}[value] if isinstance(value, bool) else value
+
+
+ShardOptimizer = Annotated[
+    Literal["auto", "off", "on"],
+    BeforeValidator(_word_of_switch),
+    Field(json_schema_extra={"enum": ["auto", "off", "on", False, True], "type": ["string", "boolean"]}),
+]
 
 
 class ClassifierSettings(StrictModel):
@@ -77,12 +97,15 @@ class OptimizationSettings(StrictModel):
     """Peak learning rate of the pretrained predictor; None takes the probe's."""
     adam_betas: tuple[FiniteFloat, FiniteFloat] = (0.9, 0.999)
     adam_eps: Annotated[FiniteFloat, Field(gt=0)] = 1e-8
+    shard_optimizer: ShardOptimizer = "auto"
+    """Whether each process holds a part of the optimizers' state. auto: where it is 1 GiB or more in a process."""
 
     @model_serializer(mode="wrap")
     def _without_default_loss(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out `loss: null`, so that configs in results and checkpoints are those of versions without the key."""
+        """Leave out keys that are new and not set, so that configs in results and checkpoints stay as they were."""
         values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if key != "loss" or value is not None}
+        unset = {"loss": None, "shard_optimizer": "auto"}
+        return {key: value for key, value in values.items() if key not in unset or value != unset[key]}
 
     @model_validator(mode="after")
     def _head_exists(self) -> OptimizationSettings:

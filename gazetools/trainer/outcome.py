@@ -48,6 +48,8 @@ class TrainResult:
     config: dict[str, Any] = field(default_factory=dict)
     step: dict[str, Any] | None = None
     """Time and memory of a training step, as a dry run measures them on synthetic clips; None without."""
+    decoding: dict[str, Any] | None = None
+    """Time of decoding, as a dry run measures it on a few clips, by number of workers; None without."""
     planning: list[dict[str, Any]] = field(default_factory=list)
     """What 3, 5 and 8 trainings cost and can find, from a dry run."""
     trainings: list[dict[str, Any]] = field(default_factory=list)

@@ -10,14 +10,18 @@ from typing import Any, Literal
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.split import SplitPlan
 from gazetools.trainer.folder.checkpoints import FoundCheckpoint
 from gazetools.trainer.folder.records import write_metrics, write_steps
+from gazetools.trainer.folder.writing import CheckpointWriter
 from gazetools.trainer.learn.forward import open_feature_cache
 from gazetools.trainer.learn.learner import build_trunks
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.logs.guarded import GuardedLog
 from gazetools.trainer.logs.tensorboard import open_tensorboard
 from gazetools.trainer.logs.wandb import open_wandb
+from gazetools.trainer.measure.decode_cost import measure_decoding
 from gazetools.trainer.measure.final import (
     final_evaluation,
     flat_values,
@@ -36,7 +40,7 @@ from gazetools.trainer.plan.ignored import notes_of
 from gazetools.trainer.plan.settle import RunPlan, settle
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.launch import accept_warnings
-from gazetools.trainer.processes.world import World, joined_world
+from gazetools.trainer.processes.world import World, joined_world, process_count
 from gazetools.trainer.resume import find_state, load_best, load_given_weights, save_best_weights, save_state
 from gazetools.trainer.talk import Talk
 
@@ -57,28 +61,34 @@ def train_once(
     settings = with_checkpoint_sizes(config)
     resume = settings.resume_checkpoint if resume is None else resume
     with Interruption() as interruption:
-        plan = settle(settings, resume=resume, dry_run=dry_run, progress=progress)
+        count = processes or process_count()
+        plan = settle(settings, resume=resume, dry_run=dry_run, progress=progress, processes=count)
         with joined_world(plan.device.type) as world:
             say_to = (progress or NoProgress()) if world.leads else NoProgress()
             talk = Talk(say_to, notes_of(settings, plan.device))
             talk.plan(plan)
             if dry_run:
-                count = processes or world.size
                 result = result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=count)
                 return with_costs(result, plan, processes=count) if measured else result
             interruption.arm()
             accept_warnings()
             found = None
             if resume and not settings.val_only:
-                found = find_state(plan, processes=world.size, note=talk.note)
+                found = find_state(plan, world=world, note=talk.note)
             return _Run(plan, talk, world, interruption).go(found)
 
 
 def with_costs(result: TrainResult, plan: RunPlan, *, processes: int) -> TrainResult:
-    """The result of a dry run with the costs of a step, and of 3, 5 and 8 trainings."""
+    """The result of a dry run with the costs of a step, of decoding, and of 3, 5 and 8 trainings."""
     cost = measure_step(plan, processes=processes)
     people = len({clip.segment.group for clip in plan.data.validation[0].clips})
-    return dataclasses.replace(result, step=cost.as_dict(), planning=study_table(cost, clusters=people))
+    decoding = measure_decoding(plan, clips_per_step=cost.clips, step_seconds=cost.seconds)
+    return dataclasses.replace(
+        result,
+        step=cost.as_dict(),
+        planning=study_table(cost, clusters=people),
+        decoding=None if decoding is None else decoding.as_dict(),
+    )
 
 
 class _Run:
@@ -89,16 +99,27 @@ class _Run:
         config, data = plan.config, plan.data
         shared = load_pretrained(config)
         talk.keep(shared.notes)
+        self.writer = CheckpointWriter(plan.folder.checkpoints, world)
         self.features = open_feature_cache(config, shared.encoder, plan.device, world, note=talk.note)
+        self._datasets: dict[tuple[int, bool], ClipDataset] = {}
         self.loop = Loop(
             config=config,
-            trunks=build_trunks(plan.learners, shared, data.labels.counts, len(data.train.clips), world=world),
-            train_set=plan.dataset(data.train, training=True, features=self.features),
+            trunks=build_trunks(
+                plan.learners,
+                shared,
+                data.labels.counts,
+                len(data.train.clips),
+                world=world,
+                sharded=plan.memory.sharded,
+            ),
+            train_set=self._dataset(data.train, training=True),
             device=plan.device,
             progress=talk.progress,
             interruption=interruption,
             world=world,
             save=self._save,
+            saved=self.writer.wait,
+            save_failed=self.writer.failed,
         )
         self.logs: list[GuardedLog] = []
         self.checkpoint: str | None = None
@@ -118,12 +139,15 @@ class _Run:
             self.logs.append(GuardedLog("TensorBoard", partial(open_tensorboard, plan.config, plan.folder), say))
         try:
             done = self._measure_only() if plan.config.val_only else self._train_epochs() and self._measure_best()
+            self.writer.wait()
             result = self._result("done" if done else "interrupted")
             if self.world.leads:
                 write_json_atomic(plan.folder.result, result.as_dict())
             self.world.barrier()
             return result
         finally:
+            self.loop.loaders.close()
+            self.writer.close()
             for log in self.logs:
                 log.finish()
 
@@ -140,12 +164,18 @@ class _Run:
         elif plan.config.resume_checkpoint:
             self.talk.note("Nothing to resume: starting from the beginning.")
 
+    def _dataset(self, split: SplitPlan, *, training: bool = False) -> ClipDataset:
+        """The one dataset of a split, which loader workers know from its first use to the end of the run."""
+        key = (id(split), training)
+        if key not in self._datasets:
+            self._datasets[key] = self.plan.dataset(split, training=training, features=self.features)
+        return self._datasets[key]
+
     def _train_epochs(self) -> bool:
         """Train and measure the epochs that are left; False where a signal came (the state is saved then)."""
         loop, position, folder = self.loop, self.loop.position, self.plan.folder
-        measured_sets = [
-            self.plan.dataset(split, training=False, features=self.features) for split in self.plan.each_epoch
-        ]
+        measured_sets = [self._dataset(split) for split in self.plan.each_epoch]
+        loop.loaders.add([loop.train_set, *measured_sets, *map(self._dataset, self.plan.at_the_end)])
         while position.epoch < self.plan.config.experiment.optimization.num_epochs:
             trained = loop.train_epoch()
             if self.world.leads:
@@ -192,7 +222,8 @@ class _Run:
 
     def _measure_final(self) -> dict[str, dict[str, Any]] | None:
         plan = self.plan
-        datasets = [plan.dataset(split, training=False, features=self.features) for split in plan.at_the_end]
+        datasets = [self._dataset(split) for split in plan.at_the_end]
+        self.loop.loaders.add(datasets)
         self.loop.position.final = final_evaluation(self.loop, datasets, plan)
         if self.loop.position.final is not None and self.world.leads:
             self.submissions = write_submissions(self.loop, plan)
@@ -208,7 +239,8 @@ class _Run:
             log.log(values, self.loop.position.global_step)
 
     def _save(self) -> None:
-        self.checkpoint = save_state(self.loop, self.plan) or self.checkpoint
+        path = save_state(self.loop, self.plan, self.writer)
+        self.checkpoint = path if self.world.leads else self.checkpoint
 
     def _result(self, status: Literal["done", "interrupted"]) -> TrainResult:
         result = result_of(

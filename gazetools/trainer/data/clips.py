@@ -89,6 +89,11 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             segment = clip.segment
             return Unreadable(clip=clip.index, video_id=segment.video_id, row=segment.row, reason=error.message)
 
+    def seconds_of(self, place: int) -> float:
+        """Length of the video of clip `place`, from its first frame to its last."""
+        times = self._facts_of(self.split.clips[place].video_path).pts_seconds
+        return float(times[-1] - times[0])
+
     def _load(self, clip: Clip, place: int) -> Sample:
         """The main path: draw, choose frames, read maps, decode; one geometry for frames and maps."""
         data = self.data

@@ -37,7 +37,7 @@ def write_metrics(folder: RunFolder, history: Sequence[dict[str, Any]]) -> None:
     write_bytes_atomic(folder.metrics_table, csv_text(history).encode())
 
 
-def write_steps(folder: RunFolder, epoch: int, last_step: int, losses: Mapping[str, Sequence[float]]) -> None:
+def write_steps(folder: RunFolder, epoch: int, last_step: int, losses: Mapping[str, Sequence[float | None]]) -> None:
     """Write the loss of every step of an epoch: a number, or one per model by name, without those dropped before."""
     count = max((len(values) for values in losses.values()), default=0)
     lines = []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -13,10 +15,13 @@ from gazetools.trainer.learn.controls import maps_for
 from gazetools.trainer.learn.losses import FutureTokens, build_loss, jepa_loss, task_loss
 from gazetools.trainer.learn.metrics import MetricSet
 from gazetools.trainer.learn.schedules import Schedule, steps_per_epoch
+from gazetools.trainer.learn.shards import OptimizerShard
+from gazetools.trainer.learn.unread import Unread
 from gazetools.trainer.models.build import Pretrained, build_probe, build_wrapper, choose_trained, trained_part
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 from gazetools.trainer.plan.arms import LearnerSpec
+from gazetools.trainer.processes.owners import Owners
 from gazetools.trainer.processes.world import World
 
 
@@ -34,6 +39,8 @@ class Learner:
         *,
         num_classes: Mapping[str, int],
         steps_per_epoch: int,
+        owners: Owners | None = None,
+        rank: int = 0,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -43,19 +50,18 @@ class Learner:
         self.loss = build_loss(settings)
         groups = {"probe": list(probe.parameters()), **trained}
         self.schedules = {name: _schedule(spec.config, spec.head, name, steps_per_epoch) for name in groups}
-        self.optimizer = torch.optim.AdamW(
-            [{"params": parameters, "name": name} for name, parameters in groups.items()],
-            betas=settings.adam_betas,
-            eps=settings.adam_eps,
-            # One pass over memory per parameter: three times as fast as the plain loop on the CPU (measured).
-            fused=True,
-        )
         self.parameters = [p for parameters in groups.values() for p in parameters]
+        self.shard = OptimizerShard(groups, settings, owners=owners, rank=rank)
+        self.optimizer = self.shard.optimizer
         self.metrics = MetricSet(self.num_classes)
-        self.step_losses: list[float] = []  # mean loss per clip of each step of this epoch so far
+        self.step_losses: list[float | None] = []  # mean loss per clip of each step of this epoch so far; None: no clip
+        self.step_norms: list[float | None] = []  # norm of each step's gradient, before clipping
         self.best: dict[str, Any] | None = None
         self.failed: str | None = None  # why it was dropped from the run
         self._pending: list[tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor | None]] = []
+        self._bad: Tensor | None = (
+            None  # 1 on the device once a step was not finite: the optimizer changes nothing then
+        )
 
     def start_step(self, step: int) -> None:
         """Set rates for optimizer step `step` (from 1) and clear gradients."""
@@ -63,7 +69,8 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedules[group["name"]].lr(step)
             group["weight_decay"] = self.schedules[group["name"]].decay(step)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:  # the optimizer may know a part of them
+            parameter.grad = None
         self._pending = []
 
     def learn(self, context: Tensor, labels: dict[str, Tensor], jepa: Tensor | None = None) -> None:
@@ -73,7 +80,7 @@ class Learner:
         """
         weights = self.spec.config.experiment.optimization.losses
         with torch.set_grad_enabled(weights.classification > 0):
-            logits, summed = self.judge(context, labels)
+            logits, summed = self.judge(context, labels, all_known=True)
         total = summed if weights.classification == 1 else summed * weights.classification
         if jepa is not None:
             total = total + weights.jepa * jepa.sum()
@@ -83,10 +90,12 @@ class Learner:
         # Numbers stay on the device until the step ends: reading one here would wait for every learner in turn.
         self._pending.append((total.detach(), outputs, labels, None if jepa is None else jepa.detach()))
 
-    def judge(self, context: Tensor, labels: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits and the loss summed over clips."""
+    def judge(
+        self, context: Tensor, labels: dict[str, Tensor], *, all_known: bool = False
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Logits and the loss summed over clips; `all_known`: every label is a class of training."""
         logits = self.predict(context)
-        loss = task_loss(self.loss, logits, labels)
+        loss = task_loss(self.loss, logits, labels, all_known=all_known)
         return logits, loss * len(context) if self.loss.is_mean else loss
 
     def predict(self, context: Tensor) -> dict[str, Tensor]:
@@ -94,33 +103,69 @@ class Learner:
         logits: dict[str, Tensor] = self.probe(context)
         return logits
 
-    def end_step(self, world: World, clips: int) -> str | None:
-        """Apply the step of `clips` clips over all processes, or change nothing and say what is not finite."""
+    def step_loss(self, device: torch.device) -> Tensor:
+        """Loss of the step so far in this process, summed over clips, float64 on the device; 0 without clips."""
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for summed, *_ in self._pending:
+            total = total + summed.double()
+        return total
+
+    def end_step(self, clips: int, loss: Tensor | None = None) -> Unread:
+        """Apply the step of `clips` clips over all processes; where a number is not finite, change nothing any more.
+
+        `loss` is the sum over processes of `step_loss`, None with one process; gradients are summed already. Nothing is
+        read from the device: pass what is returned to `take` when its numbers were read.
+        """
         settings = self.spec.config.experiment.optimization
-        losses = [float(total) for total, *_ in self._pending]
-        loss = world.sum([sum(losses)])[0]
-        world.sum_gradients(self.parameters)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if self.loss.is_mean:
             for gradient in gradients:
                 gradient.div_(clips)
         norm = torch.nn.utils.get_total_norm(gradients)
-        if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(norm)):
-            return f"loss {loss:g} and gradient norm {float(norm):g}"
+        if loss is None:
+            loss = self.step_loss(norm.device)
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        bad = (~finite).float() if self._bad is None else torch.maximum(self._bad, (~finite).float())
+        self._bad = bad
         if settings.clip_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_grad_norm, norm)
+        self.optimizer.found_inf = bad  # type: ignore[attr-defined]  # the fused kernels then write nothing
         self.optimizer.step()
-        for summed, (_, logits, labels, jepa) in zip(losses, self._pending, strict=True):
-            self.metrics.update(summed, logits, labels)
-            if jepa is not None:
-                self.metrics.part("jepa", float(jepa.sum()), len(jepa))
-        self.step_losses.append(loss / clips)
+        unread = Unread(
+            clips=clips,
+            head=torch.stack([loss.double(), norm.double(), bad.double()]),
+            losses=torch.stack([total.double() for total, *_ in self._pending]) if self._pending else loss.new_zeros(0),
+            judged=[self.metrics.judge(logits, labels) for _, logits, labels, _ in self._pending],
+            jepa=[None if jepa is None else jepa.sum() for *_, jepa in self._pending],
+            jepa_clips=[0 if jepa is None else len(jepa) for *_, jepa in self._pending],
+        )
         self._pending = []
+        return unread
+
+    def take(self, unread: Unread, values: Iterator[npt.NDArray[np.float64]]) -> str | None:
+        """Count a step whose numbers come next in `values`; a step that was not applied counts not, and is named."""
+        (loss, norm, bad), losses = next(values).tolist(), next(values).tolist()
+        for summed, judged, jepa, jepa_clips in zip(losses, unread.judged, unread.jepa, unread.jepa_clips, strict=True):
+            found = {task: next(values).astype(np.int64) for task in judged}
+            part = None if jepa is None else float(next(values))
+            if not bad:
+                self.metrics.count(summed, found)
+                if part is not None:
+                    self.metrics.part("jepa", part, jepa_clips)
+        if bad:
+            return f"loss {loss:g} and gradient norm {norm:g}"
+        self.step_losses.append(loss / unread.clips)
+        self.step_norms.append(norm)
         return None
+
+    def skip_step(self) -> None:
+        """Count a step without any readable clip, in which nothing is learned."""
+        self.step_losses.append(None)
+        self.step_norms.append(None)
 
     def start_epoch(self) -> None:
         """Clear the last epoch's numbers."""
-        self.metrics, self.step_losses = MetricSet(self.num_classes), []
+        self.metrics, self.step_losses, self.step_norms = MetricSet(self.num_classes), [], []
 
     def rates(self) -> dict[str, float]:
         """Current learning rates as `lr_<group>`."""
@@ -130,9 +175,10 @@ class Learner:
         """Everything to save, as plain values and tensors; metrics are those of this process."""
         return {
             "probe": self.probe.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.shard.state(),
             "metrics": self.metrics.state(),
             "step_losses": list(self.step_losses),
+            "step_norms": list(self.step_norms),
             "best": self.best,
             "failed": self.failed,
         }
@@ -140,9 +186,11 @@ class Learner:
     def restore(self, state: Mapping[str, Any], *, leads: bool) -> None:
         """Load what `state` returned. Only the leading process takes the metrics: all processes' are added later."""
         self.probe.load_state_dict(state["probe"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.shard.load(state["optimizer"])
+        self._bad = None
         self.metrics = MetricSet.total(self.num_classes, [state["metrics"]] if leads else [])
         self.step_losses, self.best, self.failed = list(state["step_losses"]), state["best"], state["failed"]
+        self.step_norms = list(state.get("step_norms", [None] * len(self.step_losses)))  # 0.2.0 saved none
 
 
 class Trunk:
@@ -209,9 +257,19 @@ def _schedule(config: TrainingConfig, head_index: int, group: str, steps_per_epo
 
 
 def build_trunks(
-    specs: Sequence[LearnerSpec], shared: Pretrained, num_classes: Mapping[str, int], train_clips: int, *, world: World
+    specs: Sequence[LearnerSpec],
+    shared: Pretrained,
+    num_classes: Mapping[str, int],
+    train_clips: int,
+    *,
+    world: World,
+    sharded: bool = False,
 ) -> list[Trunk]:
-    """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one."""
+    """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one.
+
+    With `sharded` every process holds the optimizer's state of a part of the parameters.
+    """
+    owners = Owners(world.size) if sharded and world.size > 1 else None
     steps = steps_per_epoch(specs[0].config, train_clips, world.size)
     by_trunk: dict[str, list[LearnerSpec]] = {}
     for spec in specs:
@@ -228,6 +286,8 @@ def build_trunks(
                 trained,
                 num_classes=num_classes,
                 steps_per_epoch=steps,
+                owners=owners,
+                rank=world.rank,
             )
             for spec in members
         ]

@@ -62,16 +62,19 @@ def build_loss(settings: OptimizationSettings) -> ProbeLoss:
     return LOSSES[settings.loss or ("focal" if settings.use_focal_loss else "cross_entropy")](settings)
 
 
-def task_loss(loss: ProbeLoss, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
+def task_loss(
+    loss: ProbeLoss, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], *, all_known: bool = False
+) -> Tensor:
     """The sum of a loss over tasks, a float32 scalar.
 
     A label that is not below a task's number of classes (one that only validation has) adds nothing to that task.
+    With `all_known` no label is (training's are not), and nothing waits for the device to find out.
     """
     losses = []
     for task, values in logits.items():
         truth, scores = labels[task], values.float()
-        known = truth < scores.shape[1]
-        if not bool(known.all()):
+        if not all_known:
+            known = truth < scores.shape[1]
             scores, truth = scores[known], truth[known]
         losses.append(loss(scores, truth))
     return torch.stack(losses).sum()
@@ -85,7 +88,8 @@ def sigmoid_focal_loss(
     Logits are [B, classes], targets class indices int64 [B]. `alpha` is the weight of the positive class, 1 - alpha of
     the others; negative: no weights. `reduction` is `sum`, `mean` or `none`.
     """
-    wanted = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
+    # Not one_hot, which reads the targets to check them: every model would wait for the device.
+    wanted = torch.zeros_like(logits).scatter_(1, targets[:, None], 1.0)
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     probability = torch.sigmoid(logits)
     miss = probability * (1 - wanted) + (1 - probability) * wanted

@@ -61,12 +61,22 @@ class TaskMetrics:
 
     def update(self, logits: Tensor, labels: Tensor, *, counted: Tensor | None = None) -> None:
         """Count a batch: logits [B, classes], labels int64 [B]; False in `counted` [B]: unfiltered figures only."""
+        judged = self.judge(logits, labels).cpu().numpy()
+        self.count(judged, counted=None if counted is None else counted.cpu().numpy())
+
+    def judge(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Rank of the true class and label, int64 [2, B], on the device of the logits, without waiting for it."""
         scores = logits.detach().float()
         if self.valid is not None:
             scores = scores.masked_fill(~self.valid.to(scores.device), -torch.inf)
-        place, truth = ranks(scores, labels.to(scores.device)).cpu().numpy(), labels.cpu().numpy()
+        truth = labels.to(scores.device)
+        return torch.stack([ranks(scores, truth), truth])
+
+    def count(self, judged: npt.NDArray[np.int64], *, counted: npt.NDArray[np.bool_] | None = None) -> None:
+        """Count what `judge` returned, on the CPU; `counted` as in `update`."""
+        place, truth = judged
         hit, first, known = place < self.k, place == 0, truth < self.num_classes
-        used = known if counted is None else counted.cpu().numpy() & known
+        used = known if counted is None else counted & known
         self.counted.count(truth[used], hit[used], first[used])
         if not used.all():
             others = known & ~used
@@ -123,15 +133,23 @@ class MetricSet:
         return metrics
 
     def update(self, loss: float, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
-        """Count a batch; `loss` is the batch's (summed) loss.
+        """Count a batch; `loss` is the batch's (summed) loss."""
+        self.count(loss, {task: values.cpu().numpy() for task, values in self.judge(logits, labels).items()})
+
+    def judge(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Ranks and labels of a batch, int64 [2, B] by task, on the device and without waiting for it."""
+        return {task: one.judge(logits[task], labels[task]) for task, one in self.tasks.items()}
+
+    def count(self, loss: float, judged: Mapping[str, npt.NDArray[np.int64]]) -> None:
+        """Count a batch that `judge` has judged; `loss` is the batch's (summed) loss.
 
         As V-JEPA 2 does, a clip counts in no task's figures if any of its classes is unseen in training.
         """
-        counted = torch.stack([labels[task].cpu() < one.num_classes for task, one in self.tasks.items()]).all(0)
+        counted = np.logical_and.reduce([judged[task][1] < one.num_classes for task, one in self.tasks.items()])
         for task, metrics in self.tasks.items():
-            metrics.update(logits[task], labels[task], counted=counted)
+            metrics.count(judged[task], counted=counted)
         self.loss_sum += loss
-        self.clips += len(next(iter(labels.values())))
+        self.clips += next(iter(judged.values())).shape[1]
 
     def part(self, name: str, total: float, clips: float) -> None:
         """Add `total` over `clips` clips to a named part of the loss."""

@@ -110,7 +110,7 @@ def _step(plan: RunPlan, trunks: list[Trunk], forward: Forward, clips: int) -> f
                 learner.learn(context, seen.labels, jepa)
     for trunk in trunks:
         for learner in trunk.learners:
-            learner.end_step(World(), clips)
+            learner.end_step(clips)
     if plan.device.type == "cuda":
         torch.cuda.synchronize(plan.device)
     return time.perf_counter() - began

@@ -15,6 +15,7 @@ from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.anchors import refuse_late_observation
 from gazetools.trainer.data.survey import DataPlan
 from gazetools.trainer.models.build import read_checkpoint
+from gazetools.trainer.plan.memory import MemoryPlan
 
 
 class Problems:
@@ -98,19 +99,19 @@ def _check_compiler(device: torch.device) -> None:
         ) from error
 
 
-def check_memory(device: torch.device, model: dict[str, Any]) -> None:
+def check_memory(device: torch.device, model: dict[str, Any], plan: MemoryPlan) -> None:
     """Raise UsageError where weights, gradients and optimizer alone need more memory than the device has."""
-    needed = model["weight_and_optimizer_bytes"]
+    needed = plan.total
     if device.type == "cuda":
         available = torch.cuda.mem_get_info(device)[1]
     else:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > available:
         raise UsageError(
-            f"{len(model['learners'])} model(s) need {needed / 2**30:.1f} GiB for weights, gradients and optimizer, "
-            f"{device} has {available / 2**30:.1f} GiB.",
+            f"{len(model['learners'])} model(s) need {needed / 2**30:.1f} GiB for weights, gradients and optimizer in "
+            f"each of {plan.processes} process(es), {device} has {available / 2**30:.1f} GiB.",
             hint="Use fewer arms, seeds or probes, optimization.train=probe or heatmap, or dtype: bfloat16 for the "
-            "encoder.",
+            "encoder; with more processes, optimization.shard_optimizer=on divides the optimizers' states among them.",
         )
 
 

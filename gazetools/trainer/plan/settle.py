@@ -27,6 +27,7 @@ from gazetools.trainer.models.checks import future_frame_count
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners, shuffled_source
 from gazetools.trainer.plan.checks import Problems, check_memory, check_submission, check_weights_exist, choose_device
 from gazetools.trainer.plan.describe import describe_model
+from gazetools.trainer.plan.memory import MemoryPlan, plan_memory
 from gazetools.trainer.plan.selection import at_horizons, hold_out
 
 
@@ -44,6 +45,7 @@ class RunPlan:
     selecting: SplitPlan | None  # the held-out part of train; None: validation selects
     horizons: dict[float, SplitPlan]  # validation at other anticipation times in seconds
     model: dict[str, Any]  # sizes, tokens, parameters and costs; see gazetools.trainer.plan.describe.describe_model
+    memory: MemoryPlan  # bytes in each process, and whether optimizers' states are sharded
 
     @property
     def each_epoch(self) -> list[SplitPlan]:
@@ -97,7 +99,9 @@ class RunPlan:
         }
 
 
-def settle(config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Progress | None = None) -> RunPlan:
+def settle(
+    config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Progress | None = None, processes: int = 1
+) -> RunPlan:
     """Check everything that can be checked before heavy work, and report all problems at once.
 
     Raises UsageError where settings or data are wrong, EnvironmentLacksError where a package, a device or weights lack.
@@ -132,7 +136,8 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Pro
         _gather_data_problems(problems, config, str(error))
     problems.refuse()
     model = describe_model(config, data.labels.counts)
-    check_memory(device, model)
+    memory = plan_memory(model, processes=processes, shard=experiment.optimization.shard_optimizer)
+    check_memory(device, model, memory)
     if not dry_run:  # last, so that a refused run leaves no empty folder
         check_writable_folder(folder.path, option="folder")
     return RunPlan(
@@ -145,7 +150,8 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Pro
         data=dataclasses.replace(data, train=train),
         selecting=selecting,
         horizons=horizons,
-        model=model,
+        model={**model, "memory_per_process": memory.as_dict()},
+        memory=memory,
     )
 
 
