@@ -52,7 +52,8 @@ class Learner:
         )
         self.parameters = [p for parameters in groups.values() for p in parameters]
         self.metrics = MetricSet(self.num_classes)
-        self.step_losses: list[float] = []  # mean loss per clip of each step of this epoch so far
+        self.step_losses: list[float | None] = []  # mean loss per clip of each step of this epoch so far; None: no clip
+        self.step_norms: list[float | None] = []  # norm of each step's gradient, before clipping
         self.best: dict[str, Any] | None = None
         self.failed: str | None = None  # why it was dropped from the run
         self._pending: list[tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor | None]] = []
@@ -110,16 +111,26 @@ class Learner:
             if jepa is not None:
                 self.metrics.part("jepa", float(jepa.sum()), len(jepa))
         self.step_losses.append(loss / clips)
+        self.step_norms.append(float(norm))
         self._pending = []
         return None
 
+    def skip_step(self) -> None:
+        """Count a step without any readable clip, in which nothing is learned."""
+        self.step_losses.append(None)
+        self.step_norms.append(None)
+
     def start_epoch(self) -> None:
         """Clear the last epoch's numbers."""
-        self.metrics, self.step_losses = MetricSet(self.num_classes), []
+        self.metrics, self.step_losses, self.step_norms = MetricSet(self.num_classes), [], []
 
     def rates(self) -> dict[str, float]:
         """Current learning rates as `lr_<group>`."""
         return {f"lr_{group['name']}": group["lr"] for group in self.optimizer.param_groups}
+
+    def rates_at(self, step: int) -> dict[str, float]:
+        """Learning rate of each group of weights in optimizer step `step` (from 1)."""
+        return {name: schedule.lr(step) for name, schedule in self.schedules.items()}
 
     def state(self) -> dict[str, Any]:
         """Everything to save, as plain values and tensors; metrics are those of this process."""
@@ -128,6 +139,7 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "metrics": self.metrics.state(),
             "step_losses": list(self.step_losses),
+            "step_norms": list(self.step_norms),
             "best": self.best,
             "failed": self.failed,
         }
@@ -138,6 +150,7 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.metrics = MetricSet.total(self.num_classes, [state["metrics"]] if leads else [])
         self.step_losses, self.best, self.failed = list(state["step_losses"]), state["best"], state["failed"]
+        self.step_norms = list(state.get("step_norms", [None] * len(self.step_losses)))  # 0.2.0 saved none
 
 
 class Trunk:

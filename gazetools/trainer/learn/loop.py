@@ -47,6 +47,7 @@ class Loop:
     interruption: Interruption
     world: World
     save: Callable[[], object] = lambda: None  # called in every process, between steps and before a fault
+    stepped: Callable[[], object] = lambda: None  # called in every process after every step
 
     def __post_init__(self) -> None:
         self.learners = [learner for trunk in self.trunks for learner in trunk.learners]
@@ -85,6 +86,7 @@ class Loop:
                 self._train_step([next(batches) for _ in range(settings.accumulation_steps)])
                 self.progress.advance(task)
                 self._say_losses(task)
+                self.stepped()
                 if self.stop_requested():
                     return False
                 step = position.step_in_epoch
@@ -103,8 +105,8 @@ class Loop:
         self.refuse_unreadable(total, [clip for batch in batches for clip in batch.unreadable])
         own_clips = [clip for batch in batches for clip in batch.clips]
         clips = int(self.world.sum([len(own_clips)])[0])
+        alive = [learner for learner in self.learners if learner.failed is None]
         if clips:
-            alive = [learner for learner in self.learners if learner.failed is None]
             for learner in alive:
                 learner.start_step(step)
             with explained_out_of_memory(f"in step {step}", len(batches[0].clips)):
@@ -114,7 +116,9 @@ class Loop:
             for learner, trouble in zip(alive, troubles, strict=True):
                 if trouble is not None:
                     self._drop(learner, trouble, own_clips)
-        # A step without readable clips counts, so that schedules and order stay the same.
+        else:  # it counts, so that schedules and order stay the same
+            for learner in alive:
+                learner.skip_step()
         position.global_step += 1
         position.step_in_epoch += 1
 
@@ -175,7 +179,8 @@ class Loop:
     def _say_losses(self, task: str) -> None:
         step = self.position.step_in_epoch
         if step % self.config.log_every == 0:
-            losses = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.failed is None}
+            last = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.failed is None}
+            losses = {name: loss for name, loss in last.items() if loss is not None}
             shown = ", ".join(f"{n} {v:.4f}" if len(self.learners) > 1 else f"{v:.4f}" for n, v in losses.items())
             if shown:
                 self.progress.say(f"{task}: step {step} loss {shown}")
