@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
+from gazetools.io.folders import no_empty_folder_left
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import ExitCode, GazetoolsError
@@ -62,7 +63,8 @@ def train_once(
     """
     settings = with_checkpoint_sizes(config)
     resume = settings.resume_checkpoint if resume is None else resume
-    with Interruption() as interruption:
+    folder = Path(settings.folder) / settings.tag if settings.tag else Path(settings.folder)
+    with Interruption() as interruption, no_empty_folder_left(folder):
         plan = settle(settings, resume=resume, dry_run=dry_run, progress=progress)
         with joined_world(plan.device.type) as world:
             say_to = (progress or NoProgress()) if world.leads else NoProgress()

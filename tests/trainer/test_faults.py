@@ -133,6 +133,21 @@ def test_a_refused_config_leaves_no_folder(tiny: dict[str, Any], tmp_path: Path)
     assert not (tmp_path / "new").exists()
 
 
+def test_weights_that_do_not_fit_leave_no_folder(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Which is found after the run folder was made; a folder that was there stays."""
+    weights = tmp_path / "weights"
+    (weights / "checkpoints").mkdir(parents=True)
+    other = {**tiny, "folder": str(tmp_path / "new" / "run"), "classifier_checkpoint": str(weights)}
+    (tmp_path / "indexes").mkdir()
+    with pytest.raises(UsageError, match="weights"):
+        train(other, overrides=[f"experiment.data.index_cache={tmp_path / 'indexes'}"])
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "new").mkdir()
+    with pytest.raises(UsageError, match="weights"):
+        train(other, overrides=[f"experiment.data.index_cache={tmp_path / 'indexes'}"])
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 @pytest.mark.slow
 def test_a_killed_process_is_told_as_lost_and_the_command_goes_on(tiny: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "config.json"
