@@ -17,7 +17,7 @@ _FINISH_SECONDS = 600.0
 
 
 class WandbLog:
-    """A W&B run. A row that W&B has is not sent again: it is told by the server, or by the files on this machine."""
+    """A W&B run. The server, or offline the files on this machine, say which steps it has; these are not sent again."""
 
     takes_report = True
 
