@@ -157,6 +157,39 @@ def test_steps_that_the_server_has_are_not_sent_again(tiny: dict[str, Any], monk
     assert [step for step, _ in fake.logged] == [2, 3] and "epoch" in fake.logged[1][1]
 
 
+def test_a_run_begun_anew_is_the_same_run_only_with_the_same_config(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before its first checkpoint; with another rate its steps would continue another curve."""
+    from gazetools.trainer.learn.loop import Loop
+
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    monkeypatch.setattr(Loop, "train_epoch", lambda self: 1 / 0)
+    config, ids = wandb_config(tiny), []
+    del config["experiment"]["wandb"]["id"]
+    for rate in (1e-3, 1e-3, 1e-2):
+        config["experiment"]["optimization"]["multihead_kwargs"] = [{"lr": rate}]
+        with pytest.raises(ZeroDivisionError):
+            train(config)
+        ids.append(fake.started["id"])
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_trainings_of_a_study_have_ids_of_their_own(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the config names one, which would mix them."""
+    monkeypatch.setitem(sys.modules, "wandb", FakeWandb())
+    config = {**wandb_config(tiny), "seeds": 2, "arms": ["none", "estimated"]}
+    config["experiment"]["optimization"]["num_epochs"] = 1
+    train(config)
+    folders = ("seed_0", "seed_1", ".")
+    kept = [json.loads((tmp_path / "run" / name / "wandb_run.json").read_text()) for name in folders]
+    assert [one["id"] for one in kept] == ["abc-seed_0", "abc-seed_1", "abc-report"]
+    assert all(one["finished"] for one in kept)
+
+
 class FakeWriter:
     """torch.utils.tensorboard.SummaryWriter."""
 

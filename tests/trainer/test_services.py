@@ -36,9 +36,9 @@ def logged(config: dict[str, Any], **wandb: Any) -> dict[str, Any]:
 
 
 def environment(**values: str) -> dict[str, str]:
-    """No key, no settings of this user, and every warning of Python that names a deprecation is an error."""
+    """No key, no settings of this user, and every warning is an error."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
-    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error::DeprecationWarning"}
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
     return {**kept, **own, "WANDB_MODE": "offline", **values}
 
 
