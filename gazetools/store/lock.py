@@ -48,7 +48,7 @@ def locked(root: Path, name: str, *, shared: bool = False, wait_seconds: float =
         if time.monotonic() >= deadline:
             holder = _holder_of(path)
             raise BusyError(
-                f"Another run{f' ({holder})' if holder else ''} is working on {name!r} in the store {root}.",
+                f"Another run is working on {name!r} in the store {root}{f' ({holder})' if holder else ''}.",
                 hint="Wait for it to end, or choose another -o.",
                 **({"holder": holder} if holder else {}),
             )
