@@ -23,6 +23,7 @@ __all__ = [
     "MissingPolicy",
     "Range",
     "TrainingConfig",
+    "WandbSettings",
 ]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from gazetools.io.json_files import write_json_atomic
+from gazetools.io.folders import no_empty_folder_left
+from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.errors import ExitCode, GazetoolsError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.split import SplitPlan
@@ -18,9 +19,6 @@ from gazetools.trainer.folder.writing import CheckpointWriter
 from gazetools.trainer.learn.forward import open_feature_cache
 from gazetools.trainer.learn.learner import build_trunks
 from gazetools.trainer.learn.loop import Loop
-from gazetools.trainer.logs.guarded import GuardedLog
-from gazetools.trainer.logs.tensorboard import open_tensorboard
-from gazetools.trainer.logs.wandb import open_wandb
 from gazetools.trainer.measure.decode_cost import measure_decoding
 from gazetools.trainer.measure.final import (
     final_evaluation,
@@ -32,6 +30,7 @@ from gazetools.trainer.measure.final import (
     without_failed,
 )
 from gazetools.trainer.measure.step_cost import measure_step, study_table
+from gazetools.trainer.measure.steps import step_lines
 from gazetools.trainer.measure.submission import write_submissions
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
@@ -40,8 +39,17 @@ from gazetools.trainer.plan.ignored import notes_of
 from gazetools.trainer.plan.settle import RunPlan, settle
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.launch import accept_warnings
+from gazetools.trainer.processes.one_run import only_run_in
 from gazetools.trainer.processes.world import World, joined_world, process_count
-from gazetools.trainer.resume import find_state, load_best, load_given_weights, save_best_weights, save_state
+from gazetools.trainer.publish import Publisher, needs_publishing
+from gazetools.trainer.resume import (
+    differing_keys,
+    find_state,
+    load_best,
+    load_given_weights,
+    save_best_weights,
+    save_state,
+)
 from gazetools.trainer.talk import Talk
 
 
@@ -60,7 +68,8 @@ def train_once(
     """
     settings = with_checkpoint_sizes(config)
     resume = settings.resume_checkpoint if resume is None else resume
-    with Interruption() as interruption:
+    folder = Path(settings.folder) / settings.tag if settings.tag else Path(settings.folder)
+    with Interruption() as interruption, no_empty_folder_left(folder):
         count = processes or process_count()
         plan = settle(settings, resume=resume, dry_run=dry_run, progress=progress, processes=count)
         with joined_world(plan.device.type) as world:
@@ -70,12 +79,13 @@ def train_once(
             if dry_run:
                 result = result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=count)
                 return with_costs(result, plan, processes=count) if measured else result
-            interruption.arm()
-            accept_warnings()
-            found = None
-            if resume and not settings.val_only:
-                found = find_state(plan, world=world, note=talk.note)
-            return _Run(plan, talk, world, interruption).go(found)
+            with only_run_in(plan.folder.path, world):
+                interruption.arm()
+                accept_warnings()
+                found = None
+                if resume and not settings.val_only:
+                    found = find_state(plan, world=world, note=talk.note)
+                return _Run(plan, talk, world, interruption).go(found)
 
 
 def with_costs(result: TrainResult, plan: RunPlan, *, processes: int) -> TrainResult:
@@ -120,36 +130,57 @@ class _Run:
             save=self._save,
             saved=self.writer.wait,
             save_failed=self.writer.failed,
+            stepped=self._stepped,
         )
-        self.logs: list[GuardedLog] = []
+        self.publisher = Publisher(plan, self.loop, talk.progress.say)
         self.checkpoint: str | None = None
         self.submissions: list[dict[str, Any]] = []
 
     def go(self, found: FoundCheckpoint | None) -> TrainResult:
         """Begin where the last checkpoint ends, train or measure, and leave a result."""
-        plan, say = self.plan, self.talk.progress.say
+        plan = self.plan
         self._begin(found)
         final = finished_final(plan, self.loop.position)
         if final is not None:
             self.loop.position.final = final
+            if self.world.leads and needs_publishing(plan):
+                self._publish_finished(final)
             return self._result("done")
         if self.world.leads:
+            new = found is None and self._is_another_config()
             write_json_atomic(plan.folder.config, plan.dumped_config())
-            self.logs.append(GuardedLog("W&B", partial(open_wandb, plan.config, plan.folder), say))
-            self.logs.append(GuardedLog("TensorBoard", partial(open_tensorboard, plan.config, plan.folder), say))
+            self.publisher.open(new=new)
+        code = int(ExitCode.FAULT)
         try:
             done = self._measure_only() if plan.config.val_only else self._train_epochs() and self._measure_best()
             self.writer.wait()
             result = self._result("done" if done else "interrupted")
             if self.world.leads:
                 write_json_atomic(plan.folder.result, result.as_dict())
+                if done and not plan.config.val_only:
+                    self.publisher.report()
             self.world.barrier()
+            code = int(result.exit_code)
             return result
+        except (GazetoolsError, KeyboardInterrupt) as error:
+            code = int(error.exit_code if isinstance(error, GazetoolsError) else ExitCode.INTERRUPTED)
+            raise
         finally:
             self.loop.loaders.close()
             self.writer.close()
-            for log in self.logs:
-                log.finish()
+            self.publisher.finish(code)
+
+    def _is_another_config(self) -> bool:
+        """Whether the folder was begun, without a checkpoint, with a config that this run would not go on with."""
+        path = self.plan.folder.config
+        return path.is_file() and bool(differing_keys(read_json(path), self.plan.dumped_config()))
+
+    def _publish_finished(self, final: dict[str, Any]) -> None:
+        """Send what W&B lacks of a training that is finished."""
+        self.publisher.open(new=False)
+        self.publisher.final(final)
+        self.publisher.report()
+        self.publisher.finish(int(ExitCode.OK))
 
     def _begin(self, found: FoundCheckpoint | None) -> None:
         """Load the state that was found, or given weights, or keep the initial ones."""
@@ -178,9 +209,9 @@ class _Run:
         loop.loaders.add([loop.train_set, *measured_sets, *map(self._dataset, self.plan.at_the_end)])
         while position.epoch < self.plan.config.experiment.optimization.num_epochs:
             trained = loop.train_epoch()
+            lines = step_lines(loop) if self.world.leads else []
             if self.world.leads:
-                losses = {learner.name: learner.step_losses for learner in loop.learners}
-                write_steps(folder, position.epoch, position.global_step, losses)
+                write_steps(folder, position.epoch, lines)
             values = training_values(loop)
             measured = measure(loop, measured_sets) if trained else None
             if measured is None:
@@ -192,10 +223,10 @@ class _Run:
             save_best_weights(loop, self.plan, note_best(loop, entry, measured_sets[0]))
             position.epoch += 1
             position.step_in_epoch = 0
+            self.publisher.epoch(entry, lines[-1] if lines else None)
             self._save()
             if self.world.leads:
                 write_metrics(folder, position.history)
-            self._log(entry)
             self.talk.epoch(entry)
             self.talk.table(loop, entry, split_key(measured_sets[0]))
         return True
@@ -205,7 +236,7 @@ class _Run:
         load_best(self.loop, self.plan)
         final = self._measure_final()
         if final is not None:
-            self._log(flat_values(self.loop, final, start="final_"))
+            self.publisher.final(final)
         return final is not None
 
     def _measure_only(self) -> bool:
@@ -216,7 +247,7 @@ class _Run:
         entry: dict[str, Any] = {"epoch": position.epoch, "step": position.global_step}
         entry |= flat_values(self.loop, final)
         position.history = [entry]
-        self._log(entry)
+        self.publisher.epoch(entry, None)
         self.talk.epoch(entry)
         return True
 
@@ -234,11 +265,12 @@ class _Run:
                 self.talk.note(f"{text}.")
         return self.loop.position.final
 
-    def _log(self, values: dict[str, Any]) -> None:
-        for log in self.logs:
-            log.log(values, self.loop.position.global_step)
+    def _stepped(self) -> None:
+        if self.loop.position.global_step % self.plan.config.log_every == 0:
+            self.publisher.step()
 
     def _save(self) -> None:
+        self.publisher.flush()
         path = save_state(self.loop, self.plan, self.writer)
         self.checkpoint = path if self.world.leads else self.checkpoint
 

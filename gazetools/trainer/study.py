@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.training import TrainingConfig
+from gazetools.schemas.training import TrainingConfig, WandbSettings
 from gazetools.schemas.training_data import FeatureCacheSettings
 from gazetools.schemas.training_study import MIN_TRAININGS
+from gazetools.store.lock import locked
 from gazetools.trainer.folder.checkpoints import list_checkpoints
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.outcome import TrainResult
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.processes.world import is_first_process
+from gazetools.trainer.publish import publish_study
 from gazetools.trainer.run import train_once
 
 
@@ -76,12 +78,14 @@ def train(
             break
         submissions += result.submissions
         if is_first_process() and not settings.test_only:  # predictions are no result of the study
-            study.write_result(result)
+            study.write_result(result, say=say.say)
         if result.status == "interrupted":
             break
     return dataclasses.replace(study.result(result), submissions=submissions)
 
 
+_RESULT_WAIT_SECONDS = 900.0
+"""For the study's result: another process holds it while it sends the report to W&B."""
 _FEW_TRAININGS = (
     "{count} of each arm: the report will describe these models and give no verdict, since another seed may reverse "
     "what it finds. `seeds: 5` trains every arm five times in {folder}."
@@ -128,6 +132,7 @@ class _Study:
         if data.feature_cache is None and data.training_clips_repeat:
             cache = FeatureCacheSettings(folder=str(self.folder.path / "features"))
             data = data.model_copy(update={"feature_cache": cache})
+        experiment = config.experiment.model_copy(update={"data": data, "wandb": self._wandb(f"seed_{seed}")})
         # Copies know which keys were written, so that notes on keys without effect stay true.
         return config.model_copy(
             update={
@@ -136,9 +141,16 @@ class _Study:
                 "folder": str(self.folder.path),
                 "tag": self.folder.training(seed).name,
                 "model_kwargs": model,
-                "experiment": config.experiment.model_copy(update={"data": data}),
+                "experiment": experiment,
             }
         )
+
+    def _wandb(self, part: str) -> WandbSettings:
+        """The settings of the W&B run of one part of the study: all parts are in one group, which the study names."""
+        wandb = self.config.experiment.wandb
+        name = wandb.name or self.folder.path.resolve().name
+        own = None if wandb.id is None else f"{wandb.id}-{part}"
+        return wandb.model_copy(update={"group": wandb.group or name, "name": f"{name}-{part}", "id": own})
 
     def trainings(self) -> list[dict[str, Any]]:
         """Seed, folder and status of each training, wherever it ran."""
@@ -165,9 +177,16 @@ class _Study:
             checkpoint=None,
         )
 
-    def write_result(self, last: TrainResult) -> None:
-        """Write the study's result.json, which points to those of the trainings."""
-        document = {**self.result(last).as_dict(), "status": self.status()}
-        for name in ("final", "metrics", "best", "best_by_learner", "failed", "submissions"):
-            document.pop(name)
-        write_json_atomic(self.folder.result, document)
+    def write_result(self, last: TrainResult, *, say: Callable[[str], None]) -> None:
+        """Write the study's result.json, which points to those of the trainings; the last one completes the study.
+
+        Trainings that run at the same time wait for each other here: the last one must see that all are done.
+        """
+        with locked(self.folder.path, "result", wait_seconds=_RESULT_WAIT_SECONDS):
+            document = {**self.result(last).as_dict(), "status": self.status()}
+            for name in ("final", "metrics", "best", "best_by_learner", "failed", "submissions"):
+                document.pop(name)
+            write_json_atomic(self.folder.result, document)
+            if document["status"] == "done":
+                experiment = self.config.experiment.model_copy(update={"wandb": self._wandb("report")})
+                publish_study(self.config.model_copy(update={"experiment": experiment}), self.folder, say)

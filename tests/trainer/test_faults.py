@@ -50,6 +50,16 @@ def test_an_arm_whose_validation_is_not_finite_is_dropped_and_the_others_go_on(
     assert again.failed == result.failed and again.final == result.final, "it stays dropped in a resumed run"
 
 
+def test_a_dropped_arm_stays_dropped_where_a_run_goes_on(tiny: dict[str, Any]) -> None:
+    """Dropped after the first epoch, interrupted in the second, resumed: as without the interruption."""
+    stopped = train(absurd(tiny), progress=Listener(signal_after_steps=2))
+    assert stopped.status == "interrupted" and list(stopped.failed) == ["bad"]
+    done = train(tiny)
+    assert done.failed == stopped.failed and list(done.final) == ["none"]
+    whole = train({**tiny, "folder": f"{tiny['folder']}_whole"})
+    assert done.final == whole.final and done.failed == whole.failed
+
+
 def test_a_model_alone_whose_validation_is_not_finite_ends_the_run(tiny: dict[str, Any]) -> None:
     config = absurd(tiny)
     config["arms"] = config["arms"][1:]
@@ -131,6 +141,21 @@ def test_a_refused_config_leaves_no_folder(tiny: dict[str, Any], tmp_path: Path)
     with pytest.raises(UsageError, match=r"missing\.csv"):
         train(wrong, overrides=["experiment.data.dataset_val=missing.csv"])
     assert not (tmp_path / "new").exists()
+
+
+def test_weights_that_do_not_fit_leave_no_folder(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Which is found after the run folder was made; a folder that was there stays."""
+    weights = tmp_path / "weights"
+    (weights / "checkpoints").mkdir(parents=True)
+    other = {**tiny, "folder": str(tmp_path / "new" / "run"), "classifier_checkpoint": str(weights)}
+    (tmp_path / "indexes").mkdir()
+    with pytest.raises(UsageError, match="weights"):
+        train(other, overrides=[f"experiment.data.index_cache={tmp_path / 'indexes'}"])
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "new").mkdir()
+    with pytest.raises(UsageError, match="weights"):
+        train(other, overrides=[f"experiment.data.index_cache={tmp_path / 'indexes'}"])
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 @pytest.mark.slow

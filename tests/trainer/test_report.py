@@ -254,6 +254,9 @@ def test_examples_are_the_clips_that_change_most_with_the_arms_own_map(told_run:
     assert (best["map"], rows["shuffled", "gain"]["map"]) == ("heatmap", "another video's map, not drawn")
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', (output / "report.html").read_text())
     assert len(pictures) == 3
+    assert [(output / row["picture"]).read_bytes() for row in document["examples"]] == [
+        base64.b64decode(picture) for picture in pictures
+    ]
     drawn, bare = (cv2.imdecode(np.frombuffer(base64.b64decode(p), np.uint8), cv2.IMREAD_COLOR) for p in pictures[::2])
     noun = int(best["true"].strip("[]").split(",")[1])  # the blob's half
     assert drawn is not None and bare is not None

@@ -28,6 +28,9 @@ class RunFolder:
         self.frame_indexes = self.path / "frame_indexes"  # frame times of videos, where the config names no folder
         self.tensorboard = self.path / "tensorboard"
         self.test = self.path / "test"  # folder of the run with `test_only` that predicts with this run's weights
+        self.wandb = self.path / "wandb"  # W&B's own files
+        self.wandb_run = self.path / "wandb_run.json"  # the W&B run that this folder is, over all its interruptions
+        self.report = self.path / "report"  # the report that goes to W&B
         self.evaluation = self.path / "evaluation"  # folder of the run with `val_only` that measures this run's weights
 
     def training(self, seed: int) -> Path:
@@ -35,7 +38,7 @@ class RunFolder:
         return self.path / f"seed_{seed}"
 
     def steps(self, epoch: int) -> Path:
-        """Loss of every step of an epoch (from 0)."""
+        """Loss of every step of an epoch (from 0), with rates and gradient norms every `log_every` steps."""
         return self.path / "steps" / f"epoch_{epoch:04d}.jsonl"
 
     def submission(self, learner: str | None) -> Path:

@@ -171,6 +171,10 @@ class Learner:
         """Current learning rates as `lr_<group>`."""
         return {f"lr_{group['name']}": group["lr"] for group in self.optimizer.param_groups}
 
+    def rates_at(self, step: int) -> dict[str, float]:
+        """Learning rate of each group of weights in optimizer step `step` (from 1)."""
+        return {name: schedule.lr(step) for name, schedule in self.schedules.items()}
+
     def state(self) -> dict[str, Any]:
         """Everything to save, as plain values and tensors; metrics are those of this process."""
         return {

@@ -52,6 +52,7 @@ class Loop:
     save: Callable[[], object] = lambda: None  # called in every process, between steps and before a fault
     saved: Callable[[], object] = lambda: None  # waits until what was saved is on the disk, and raises its error
     save_failed: Callable[[], bool] = lambda: False  # whether `saved` would raise an error here, without waiting
+    stepped: Callable[[], object] = lambda: None  # called in every process after every step
 
     def __post_init__(self) -> None:
         self.learners = [learner for trunk in self.trunks for learner in trunk.learners]
@@ -94,9 +95,10 @@ class Loop:
                 self.progress.advance(task)
                 step, last = position.step_in_epoch, position.step_in_epoch == self.steps_per_epoch
                 stops = self._stops or (self.world.size == 1 and self.interruption.requested())
-                if stops or last or step % self.config.log_every == 0:
+                if stops or last or position.global_step % self.config.log_every == 0:
                     self.read_numbers()
                     self._say_losses(task)
+                self.stepped()
                 if stops:
                     return False
                 if step % self.config.checkpoint_every == 0 and not last:

@@ -89,6 +89,7 @@ def _general_rules(config: TrainingConfig, device: torch.device) -> _Rules:
     names = [f"{part}.checkpoint_key" for part in (_ENCODER, _PREDICTOR)]
     return [
         ("there is one kind of evaluation", True, ["eval_name"]),
+        ("a training that goes on always goes on in its W&B run", True, ["experiment.wandb.resume"]),
         ("for a cluster's scheduler; processes are started by --gpus, --processes and --nodes", True, [*_CLUSTER_KEYS]),
         ("the annotation files say what they are", True, [f"{_DATA}.dataset"]),
         ("only with position tables and SiLU blocks; these models use rotary positions and GELU", True, tables),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from gazetools.schemas.errors import UsageError
 from gazetools.schemas.report import ReportOptions
 from gazetools.trainer.folder.records import csv_text
 from gazetools.trainer.report.contrasts import Contrasts
-from gazetools.trainer.report.examples import examples_of
+from gazetools.trainer.report.examples import Example, examples_of
 from gazetools.trainer.report.figures import Figures
 from gazetools.trainer.report.load import Study, load_study
 from gazetools.trainer.report.official import official_of
@@ -32,7 +33,8 @@ def report(
     progress: Progress | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Write `report.html`, `arms.csv`, `contrasts.csv`, `horizons.csv`, `.tex` of each and `report.json` to `output`.
+    """Write `report.html`, `arms.csv`, `contrasts.csv`, `horizons.csv`, `.tex` of each and `report.json` to `output`,
+    and pictures of the examples to its folder `examples`.
 
     Where the annotations had released lists, `official.csv` has the challenge's figures. `runs` are folders on the same
     annotations; the fields of `options` may be given as keyword arguments, such as `k=1`. Returns the content of
@@ -57,7 +59,7 @@ def report(
     for text in saturation_warnings(document):
         progress.say(text)
     examples, notes = examples_of(study, split, options.baseline, each=options.examples)
-    document |= {"examples": [row for row, _ in examples], "example_notes": notes}
+    document |= {"examples": _with_pictures(folder, examples), "example_notes": notes}
     for name in ("arms", "contrasts", "horizons", "horizon_contrasts", "groups", "class_gains", "data"):
         write_bytes_atomic(folder / f"{name}.csv", csv_text(document[name]).encode())
     if document["official"] is not None:
@@ -69,6 +71,17 @@ def report(
     page = render_page(document, pictures=[picture for _, picture in examples])
     write_bytes_atomic(folder / "report.html", page.encode())
     return document
+
+
+def _with_pictures(folder: Path, examples: list[Example]) -> list[dict[str, Any]]:
+    """Write each example's picture to `folder`; the examples' rows with its name there, None without one."""
+    rows = []
+    for number, (row, picture) in enumerate(examples, start=1):
+        name = None if picture is None else f"examples/{number:02d}_{row['arm']}_{row['kind']}.jpg"
+        if picture is not None:
+            write_bytes_atomic(folder / str(name), base64.b64decode(picture))
+        rows.append({**row, "picture": name})
+    return rows
 
 
 def document_of(figures: Figures, contrasts: Contrasts) -> dict[str, Any]:
