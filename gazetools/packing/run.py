@@ -68,18 +68,17 @@ def pack(
     (101, 64, 64)
     """
     options = given_or_parsed(options, PackOptions, settings, what="pack options")
-    if options.temperature != 1.0 and options.normalize in WITHOUT_TEMPERATURE:
-        # not in the model: manifests of earlier releases may have both
-        raise UsageError(
-            f"--temperature {options.temperature:g} has no effect with --normalize {options.normalize}.",
-            hint="It is for --normalize softmax; leave one of them out.",
-        )
     if workers is not None and workers < 1:
         raise UsageError(f"workers = {workers} is no number of videos at a time.", hint="Give at least 1.")
     store, dataset = Path(store), Path(output)
     notes = SearchNotes()
     chosen = {entry.video_id: partial(_pack_entry, entry) for entry in _chosen_entries(store, videos, notes)}
     progress = progress or NoProgress()
+    if options.temperature != 1.0 and options.normalize in WITHOUT_TEMPERATURE:
+        progress.say(
+            f"--temperature {options.temperature:g} has no effect with --normalize {options.normalize}; it is for "
+            "--normalize softmax"
+        )
     for fault in notes.faults():
         progress.say(f"left out of {store}: {fault}")
     if dataset.resolve().is_relative_to(store.resolve()):

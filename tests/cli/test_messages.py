@@ -58,8 +58,6 @@ WRONG = {
     ),
     "pack {}/store -o {}/x --dtype uint8 --normalize sum": (2, ["--dtype uint8 and --normalize sum exclude"]),
     "pack {}/store -o {}/x --resize-on-load --size 32x32": (2, ["--resize-on-load needs --size video"]),
-    "pack {}/store -o {}/x --temperature 2": (2, ["--temperature 2 has no effect with --normalize none", "softmax"]),
-    "pack {}/store -o {}/x --temperature 2 --normalize max": (2, ["no effect with --normalize max"]),
     "extract {}/v -o {}/x --slurm partition=x": (2, ["--slurm partition=x needs --engine slurm"]),
     "validate {}/ds --model centre-prior": (2, ["--model means something with --deep only", "Add --deep 8"]),
     # values out of range, of another kind, or misspelt

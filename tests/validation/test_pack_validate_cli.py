@@ -53,6 +53,15 @@ def test_pack_then_validate(store: Path, tmp_path: Path, capsys: pytest.CaptureF
         assert archive["heatmap"].max(axis=(1, 2)).tolist() == [1.0] * 12
 
 
+def test_an_option_without_effect_is_said(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for rule, said in (("max", True), ("softmax", False)):
+        code = run(
+            ["pack", str(store), "-o", str(tmp_path / rule), "--normalize", rule, "--temperature", "2", "--json"]
+        )
+        shown = capsys.readouterr()
+        assert (code, "has no effect" in shown.err, "no effect" in shown.out) == (0, said, False), rule
+
+
 def test_findings_are_shown_and_give_exit_1(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit_store(store, put("rows/heatmap", (slice(3, 7), 0, 0), np.nan), "a")
     assert _run("validate", store) == 1
