@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -10,15 +11,19 @@ from typing import Any, Literal
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.folder.checkpoints import FoundCheckpoint
 from gazetools.trainer.folder.records import write_metrics, write_steps
+from gazetools.trainer.learn.averaging import shown
 from gazetools.trainer.learn.forward import open_feature_cache
 from gazetools.trainer.learn.learner import build_trunks
 from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.learn.losses import build_loss
 from gazetools.trainer.logs.guarded import GuardedLog
 from gazetools.trainer.logs.tensorboard import open_tensorboard
 from gazetools.trainer.logs.wandb import open_wandb
 from gazetools.trainer.measure.final import (
+    end_early,
     final_evaluation,
     flat_values,
     measure,
@@ -55,6 +60,8 @@ def train_once(
     """
     settings = with_checkpoint_sizes(config)
     resume = settings.resume_checkpoint if resume is None else resume
+    if settings.experiment.optimization.class_weights is not None:
+        build_loss(settings.experiment.optimization)  # refuses a loss that cannot be weighed
     with Interruption() as interruption:
         plan = settle(settings, resume=resume, dry_run=dry_run, progress=progress)
         with joined_world(plan.device.type) as world:
@@ -91,7 +98,14 @@ class _Run:
         self.features = open_feature_cache(config, shared.encoder, plan.device, world, note=talk.note)
         self.loop = Loop(
             config=config,
-            trunks=build_trunks(plan.learners, shared, data.labels.counts, len(data.train.clips), world=world),
+            trunks=build_trunks(
+                plan.learners,
+                shared,
+                data.labels.counts,
+                len(data.train.clips),
+                world=world,
+                class_counts=data.class_counts(),
+            ),
             train_set=plan.dataset(data.train, training=True, features=self.features),
             device=plan.device,
             progress=talk.progress,
@@ -106,7 +120,7 @@ class _Run:
         """Begin where the last checkpoint ends, train or measure, and leave a result."""
         plan, say = self.plan, self.talk.progress.say
         self._begin(found)
-        final = finished_final(plan, self.loop.position)
+        final = finished_final(plan, self.loop)
         if final is not None:
             self.loop.position.final = final
             return self._result("done")
@@ -144,20 +158,17 @@ class _Run:
         measured_sets = [
             self.plan.dataset(split, training=False, features=self.features) for split in self.plan.each_epoch
         ]
-        while position.epoch < self.plan.config.experiment.optimization.num_epochs:
+        while not loop.over:
             trained = loop.train_epoch()
             if self.world.leads:
                 losses = {learner.name: learner.step_losses for learner in loop.learners}
                 write_steps(folder, position.epoch, position.global_step, losses)
-            values = training_values(loop)
-            measured = measure(loop, measured_sets) if trained else None
-            if measured is None:
+            entry = self._measured_epoch(measured_sets) if trained else None
+            if entry is None:
                 self._save()
                 return False
-            values = without_failed(loop, values)
-            entry: dict[str, Any] = {"epoch": position.epoch + 1, "step": position.global_step, **values, **measured}
-            position.history.append(entry)
-            save_best_weights(loop, self.plan, note_best(loop, entry, measured_sets[0]))
+            for text in end_early(loop, entry, measured_sets[0]):
+                self.talk.note(text)
             position.epoch += 1
             position.step_in_epoch = 0
             self._save()
@@ -167,6 +178,23 @@ class _Run:
             self.talk.epoch(entry)
             self.talk.table(loop, entry, split_key(measured_sets[0]))
         return True
+
+    def _measured_epoch(self, measured_sets: Sequence[ClipDataset]) -> dict[str, Any] | None:
+        """The entry of an epoch, measured with averaged weights where there are any; None where a signal came.
+
+        The best weights are saved with it.
+        """
+        loop, position = self.loop, self.loop.position
+        values = training_values(loop)
+        with shown((learner.average for learner in loop.learners), average=True):
+            measured = measure(loop, measured_sets)
+            if measured is None:
+                return None
+            values = without_failed(loop, values)
+            entry: dict[str, Any] = {"epoch": position.epoch + 1, "step": position.global_step, **values, **measured}
+            position.history.append(entry)
+            save_best_weights(loop, self.plan, note_best(loop, entry, measured_sets[0]))
+        return entry
 
     def _measure_best(self) -> bool:
         """Measure every split with the chosen weights, clip by clip; False where a signal came."""

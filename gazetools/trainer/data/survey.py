@@ -53,6 +53,14 @@ class DataPlan:
         """Survey of the first heatmap source; None where the run uses no heatmaps."""
         return next(iter(self.surveys.values()), None)
 
+    def class_counts(self) -> dict[str, list[int]]:
+        """Task -> number of training clips of each class."""
+        counts = {task: [0] * classes for task, classes in self.labels.counts.items()}
+        for clip in self.train.clips:
+            for task, place in self.labels.encode(clip.segment).items():
+                counts[task][place] += 1
+        return counts
+
     def heatmap_contents(self) -> dict[str, str]:
         """Source -> sha256 over the contents of its videos; a resumed run must see the same maps."""
         return {

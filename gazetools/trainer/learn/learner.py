@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.learn.averaging import WeightAverage
+from gazetools.trainer.learn.class_weights import class_weights
 from gazetools.trainer.learn.controls import maps_for
 from gazetools.trainer.learn.losses import FutureTokens, build_loss, jepa_loss, task_loss
 from gazetools.trainer.learn.metrics import MetricSet
 from gazetools.trainer.learn.schedules import Schedule, steps_per_epoch
+from gazetools.trainer.learn.stopping import EarlyStop
 from gazetools.trainer.models.build import Pretrained, build_probe, build_wrapper, choose_trained, trained_part
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
@@ -34,6 +37,7 @@ class Learner:
         *,
         num_classes: Mapping[str, int],
         steps_per_epoch: int,
+        class_counts: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -55,7 +59,18 @@ class Learner:
         self.step_losses: list[float] = []  # mean loss per clip of each step of this epoch so far
         self.best: dict[str, Any] | None = None
         self.failed: str | None = None  # why it was dropped from the run
+        self.stop = EarlyStop(settings=settings.early_stopping) if settings.early_stopping is not None else None
+        self.ended: int | None = None  # the epoch (from 1) that was its last one; None: it still trains
+        self.average = WeightAverage(settings.ema, self.parameters) if settings.ema is not None else None
+        self.class_weights: dict[str, Tensor] | None = None
+        if settings.class_weights is not None and class_counts is not None:
+            self.class_weights = class_weights(settings.class_weights, class_counts)
         self._pending: list[tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor | None]] = []
+
+    @property
+    def learns(self) -> bool:
+        """Whether it still trains: it was not dropped and has not ended early."""
+        return self.failed is None and self.ended is None
 
     def start_step(self, step: int) -> None:
         """Set rates for optimizer step `step` (from 1) and clear gradients."""
@@ -73,7 +88,8 @@ class Learner:
         """
         weights = self.spec.config.experiment.optimization.losses
         with torch.set_grad_enabled(weights.classification > 0):
-            logits, summed = self.judge(context, labels)
+            own = self._weights_on(context.device)
+            logits, summed = self.judge(context, labels) if own is None else self.judge(context, labels, weights=own)
         total = summed if weights.classification == 1 else summed * weights.classification
         if jepa is not None:
             total = total + weights.jepa * jepa.sum()
@@ -83,11 +99,19 @@ class Learner:
         # Numbers stay on the device until the step ends: reading one here would wait for every learner in turn.
         self._pending.append((total.detach(), outputs, labels, None if jepa is None else jepa.detach()))
 
-    def judge(self, context: Tensor, labels: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits and the loss summed over clips."""
+    def judge(
+        self, context: Tensor, labels: dict[str, Tensor], *, weights: Mapping[str, Tensor] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Logits and the loss summed over clips, without weights of classes where something is measured."""
         logits: dict[str, Tensor] = self.probe(context)
-        loss = task_loss(self.loss, logits, labels)
+        loss = task_loss(self.loss, logits, labels, weights)
         return logits, loss * len(context) if self.loss.is_mean else loss
+
+    def _weights_on(self, device: torch.device) -> Mapping[str, Tensor] | None:
+        """The weights of the classes on `device`, which they reach once."""
+        if self.class_weights is not None and any(one.device != device for one in self.class_weights.values()):
+            self.class_weights = {task: values.to(device) for task, values in self.class_weights.items()}
+        return self.class_weights
 
     def end_step(self, world: World, clips: int) -> str | None:
         """Apply the step of `clips` clips over all processes, or change nothing and say what is not finite."""
@@ -105,6 +129,8 @@ class Learner:
         if settings.clip_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_grad_norm, norm)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
         for summed, (_, logits, labels, jepa) in zip(losses, self._pending, strict=True):
             self.metrics.update(summed, logits, labels)
             if jepa is not None:
@@ -130,6 +156,8 @@ class Learner:
             "step_losses": list(self.step_losses),
             "best": self.best,
             "failed": self.failed,
+            **({} if self.average is None else {"average": self.average.state()}),
+            **({} if self.stop is None else {"stop": self.stop.state(), "ended": self.ended}),
         }
 
     def restore(self, state: Mapping[str, Any], *, leads: bool) -> None:
@@ -138,6 +166,10 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.metrics = MetricSet.total(self.num_classes, [state["metrics"]] if leads else [])
         self.step_losses, self.best, self.failed = list(state["step_losses"]), state["best"], state["failed"]
+        if self.average is not None:
+            self.average.restore(state["average"])
+        if self.stop is not None:
+            self.stop, self.ended = EarlyStop(settings=self.stop.settings, **state["stop"]), state["ended"]
 
 
 class Trunk:
@@ -157,6 +189,11 @@ class Trunk:
     def alive(self) -> list[Learner]:
         """The learners that were not dropped."""
         return [learner for learner in self.learners if learner.failed is None]
+
+    @property
+    def learning(self) -> list[Learner]:
+        """The learners that still train."""
+        return [learner for learner in self.learners if learner.learns]
 
     def context(
         self, tokens: Tensor, anticipation_seconds: Tensor, sources: Mapping[str, Tensor], *, training: bool
@@ -204,9 +241,18 @@ def _schedule(config: TrainingConfig, head_index: int, group: str, steps_per_epo
 
 
 def build_trunks(
-    specs: Sequence[LearnerSpec], shared: Pretrained, num_classes: Mapping[str, int], train_clips: int, *, world: World
+    specs: Sequence[LearnerSpec],
+    shared: Pretrained,
+    num_classes: Mapping[str, int],
+    train_clips: int,
+    *,
+    world: World,
+    class_counts: Mapping[str, Sequence[int]] | None = None,
 ) -> list[Trunk]:
-    """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one."""
+    """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one.
+
+    `class_counts` (task -> training clips of each class) are needed for `class_weights`.
+    """
     steps = steps_per_epoch(specs[0].config, train_clips, world.size)
     by_trunk: dict[str, list[LearnerSpec]] = {}
     for spec in specs:
@@ -223,6 +269,7 @@ def build_trunks(
                 trained,
                 num_classes=num_classes,
                 steps_per_epoch=steps,
+                class_counts=class_counts,
             )
             for spec in members
         ]

@@ -14,6 +14,7 @@ from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.batch import Batch, Unreadable
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import epoch_order
+from gazetools.trainer.learn.averaging import shown
 from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, load, training_steps
 from gazetools.trainer.learn.forward import Forward, encode_future
 from gazetools.trainer.learn.learner import Learner, Trunk
@@ -104,7 +105,7 @@ class Loop:
         own_clips = [clip for batch in batches for clip in batch.clips]
         clips = int(self.world.sum([len(own_clips)])[0])
         if clips:
-            alive = [learner for learner in self.learners if learner.failed is None]
+            alive = [learner for learner in self.learners if learner.learns]
             for learner in alive:
                 learner.start_step(step)
             with explained_out_of_memory(f"in step {step}", len(batches[0].clips)):
@@ -125,12 +126,12 @@ class Loop:
         with self.forward.autocast():
             future = encode_future(self.trunks[0].wrapper, batch, self.device)
             for trunk in self.trunks:
-                if not trunk.alive:
+                if not trunk.learning:
                     continue
                 # Steps are computed from float64 times on the CPU, without waiting for the device.
                 context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=True)
                 jepa = trunk.jepa(context, future)
-                for learner in trunk.alive:
+                for learner in trunk.learning:
                     learner.learn(context, seen.labels, jepa)
 
     def _drop(self, learner: Learner, trouble: str, clips: list[int]) -> None:
@@ -175,10 +176,16 @@ class Loop:
     def _say_losses(self, task: str) -> None:
         step = self.position.step_in_epoch
         if step % self.config.log_every == 0:
-            losses = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.failed is None}
+            losses = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.learns}
             shown = ", ".join(f"{n} {v:.4f}" if len(self.learners) > 1 else f"{v:.4f}" for n, v in losses.items())
             if shown:
                 self.progress.say(f"{task}: step {step} loss {shown}")
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to train: all epochs are done, or every model has ended early."""
+        epochs = self.config.experiment.optimization.num_epochs
+        return self.position.epoch >= epochs or not any(learner.learns for learner in self.learners)
 
     def state(self) -> dict[str, Any] | None:
         """All that a resumed run needs, for the leading process (others: None). Every process must call it."""
@@ -192,11 +199,13 @@ class Loop:
         parts = self.world.gather(own)
         if not self.world.leads:
             return None
-        learners = {learner.name: learner.state() for learner in self.learners}
+        with shown((learner.average for learner in self.learners), average=False):
+            learners = {learner.name: learner.state() for learner in self.learners}
+            predictors = {trunk.name: trunk.predictor_weights() for trunk in self.trunks}
         for name, metrics in add_trees([part.pop("metrics") for part in parts]).items():
             learners[name]["metrics"] = metrics
         return {
-            "predictors": {trunk.name: trunk.predictor_weights() for trunk in self.trunks},
+            "predictors": predictors,
             "learners": learners,
             "position": vars(self.position).copy(),
             "counts": add_trees([part.pop("counts") for part in parts]),

@@ -51,7 +51,8 @@ def measure_step(plan: RunPlan, *, processes: int) -> StepCost:
     clips = optimization.batch_size * optimization.accumulation_steps
     shared = load_pretrained(config)
     trunks = build_trunks(
-        [*plan.learners], shared, plan.data.labels.counts, len(plan.data.train.clips), world=World()
+        [*plan.learners], shared, plan.data.labels.counts, len(plan.data.train.clips), world=World(),
+        class_counts=plan.data.class_counts(),
     )  # fmt: skip
     for trunk in trunks:
         trunk.wrapper.to(plan.device)
