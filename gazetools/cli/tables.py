@@ -223,6 +223,18 @@ def trained_models(result: Mapping[str, Any]) -> Table:
     return text_table(("metric", Column("last epoch", justify="right")), rows, title=title, caption=caption)
 
 
+def filled_cache(result: Mapping[str, Any]) -> Table:
+    """What `train --cache-only` did, and clips that could not be read."""
+    rows: list[Sequence[Cell]] = [
+        ("clips", str(result["clips"])),
+        ("kept before", str(result["present"])),
+        ("encoded", str(result["encoded"])),
+        ("size of what was missing", f"{result['needed_bytes'] / 1e9:.2f} GB"),
+    ]
+    rows += [("unreadable", escape(text)) for text in result["unreadable"][:20]]
+    return text_table(("features", result["status"]), rows, title=escape(result["folder"]))
+
+
 def _several_models(result: Mapping[str, Any], title: str) -> Table:
     """One row per model: the epoch that was chosen, and action recall on every split with those weights."""
     splits = list(dict.fromkeys(split for found in result["final"].values() for split in found))

@@ -49,6 +49,7 @@ def train_command(
 
     Example: gazetools train --config configs/tiny.yaml --evaluate-only
     """
+    from gazetools.trainer.fill import fill_cache
     from gazetools.trainer.processes.launch import devices_for, is_worker, launch
     from gazetools.trainer.study import train
 
@@ -70,10 +71,13 @@ def train_command(
         return _train(options, values, processes=processes * options.nodes)
     # Wrong settings end here, not in each of the processes.
     train(options.config, overrides=values, resume=options.resume, dry_run=True, only_seed=options.only_seed)
+    if options.cache_only:
+        fill_cache(options.config, overrides=values, only_seed=options.only_seed, dry_run=True)
     arguments = ["-q"] if TERMINAL.quiet else []
     arguments += ["train", "--config", str(options.config), *values]
     arguments += [] if options.only_seed is None else ["--only-seed", str(options.only_seed)]
     arguments += {None: [], True: ["--resume"], False: ["--no-resume"]}[options.resume]
+    arguments += ["--cache-only"] if options.cache_only else []
     arguments += ["--json"] if TERMINAL.json else []
     return launch(arguments, processes=processes, machines=options)
 
@@ -102,6 +106,8 @@ def _train(options: LaunchOptions, values: list[str], *, processes: int | None =
     """Train or check in this process and show the result; `processes`: how many a dry run counts with."""
     from gazetools.trainer.study import train
 
+    if options.cache_only:
+        return _fill(options, values)
     with TERMINAL.progress() as progress:
         result = train(
             options.config,
@@ -118,6 +124,20 @@ def _train(options: LaunchOptions, values: list[str], *, processes: int | None =
     if result.status == "interrupted":
         TERMINAL.say(f"Interrupted at step {result.steps_done}; the state is saved, the same command goes on.")
     return int(result.exit_code)
+
+
+def _fill(options: LaunchOptions, values: list[str]) -> int:
+    """Fill the feature cache in this process and show the result."""
+    from gazetools.trainer.fill import fill_cache
+
+    with TERMINAL.progress() as progress:
+        filled = fill_cache(
+            options.config, overrides=values, only_seed=options.only_seed, dry_run=options.dry_run, progress=progress
+        )
+    TERMINAL.result(filled.as_dict(), tables.filled_cache(filled.as_dict()))
+    if filled.status == "interrupted":
+        TERMINAL.say("Interrupted; what is encoded is kept, the same command goes on.")
+    return int(filled.exit_code)
 
 
 def _dry_run_text(result: dict[str, Any]) -> str:

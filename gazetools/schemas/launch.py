@@ -18,6 +18,8 @@ class LaunchOptions(StrictModel):
     """Training config (YAML), see docs/training.md."""
     dry_run: bool = False
     """Check everything and print sizes, clips and the resolved config."""
+    cache_only: bool = False
+    """Encode all clips into the feature cache and end; the trainings then need no video."""
     resume: Annotated[bool | None, Flag(names=("--resume/--no-resume",))] = None
     """Continue from the run folder's last checkpoint, or start where there is none; `--resume auto` is the same
     (default: resume_checkpoint of the config, which is true)."""

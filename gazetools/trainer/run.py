@@ -8,10 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from gazetools.io.folders import remove_if_empty
 from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.folder.checkpoints import FoundCheckpoint
 from gazetools.trainer.folder.records import write_metrics, write_steps
 from gazetools.trainer.learn.averaging import shown
@@ -96,6 +99,8 @@ class _Run:
         shared = load_pretrained(config)
         talk.keep(shared.notes)
         self.features = open_feature_cache(config, shared.encoder, plan.device, world, note=talk.note)
+        if data.gone_videos and self.features is not None:
+            self._require_features(self.features, data.gone_videos)
         self.loop = Loop(
             config=config,
             trunks=build_trunks(
@@ -115,6 +120,13 @@ class _Run:
         )
         self.logs: list[GuardedLog] = []
         self.checkpoint: str | None = None
+
+    def _require_features(self, features: FeatureCache, gone_videos: int) -> None:
+        try:
+            features.require_features(gone_videos)
+        except UsageError:
+            remove_if_empty(self.plan.folder.path)
+            raise
 
     def go(self, found: FoundCheckpoint | None) -> TrainResult:
         """Begin where the last checkpoint ends, train or measure, and leave a result."""

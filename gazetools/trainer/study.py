@@ -80,6 +80,11 @@ def train(
     return study.result(result)
 
 
+def trainings_of(config: TrainingConfig, *, only_seed: int | None = None) -> list[TrainingConfig]:
+    """The config of each training: of a study one per seed, with one encoder and one feature cache; else its own."""
+    return [config] if config.seeds is None else _Study(config, only_seed=only_seed).chosen
+
+
 _FEW_TRAININGS = (
     "{count} of each arm: the report will describe these models and give no verdict, since another seed may reverse "
     "what it finds. `seeds: 5` trains every arm five times in {folder}."

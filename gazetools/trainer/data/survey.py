@@ -15,6 +15,7 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan
+from gazetools.trainer.data.kept_videos import KeptVideos, videos_or_kept
 from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import build_sources, source_settings
@@ -23,7 +24,6 @@ from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
 from gazetools.trainer.data.videos import (
     Takes,
     broken_links,
-    find_videos,
     heatmap_video_id,
     name_cameras,
     refuse_split_takes,
@@ -47,6 +47,8 @@ class DataPlan:
     """Videos that are in training and in validation."""
     notes: tuple[str, ...] = ()
     """Sentences about how the data were found."""
+    gone_videos: int = 0
+    """Videos whose file is not there: their clips come from the feature cache."""
 
     @property
     def survey(self) -> HeatmapSurvey | None:
@@ -95,7 +97,8 @@ def plan_data(
     nothing to observe are kept: the first frame stands for all times before the video, as in V-JEPA 2.
     `index_cache` is a folder in which frame indexes of an earlier run may lie; `progress` receives videos looked at.
     """
-    takes = Takes(Path(data.base_path), Path(data.takes_file) if data.takes_file else None)
+    kept = KeptVideos.of(data)
+    takes = Takes(Path(data.base_path), Path(data.takes_file) if data.takes_file else None, kept=kept)
     train_rows = _rows(data, data.dataset_train, takes)
     val_rows = _rows(data, data.dataset_val, takes)
     labels = LabelSpace.of(train_rows)
@@ -107,8 +110,14 @@ def plan_data(
     rows = (*train_rows, *val_rows)
     ids = [row.video_id for row in rows]
     notes: list[str] = []
-    videos = find_videos(Path(data.base_path), ids, data.file_format, notes)
+    videos, gone = videos_or_kept(data, ids, notes)
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
+    if gone and not data.training_clips_repeat:
+        raise UsageError(
+            f"{len(gone)} video(s) are not below {data.base_path}, and training clips differ between epochs: only "
+            "fixed views come from a feature cache.",
+            hint="Set experiment.data.train_views as it was when the cache was filled, or bring the videos back.",
+        )
     if compat == "vjepa2" and (lacking := [row for row in rows if row.frame_range is None]):
         such = f"{len(lacking)} row(s) such as {lacking[0].video_id!r}, row {lacking[0].row},"
         raise UsageError(
@@ -116,7 +125,7 @@ def plan_data(
             hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
         )
     cache = Path(data.index_cache) if data.index_cache else index_cache
-    ends = find_ends(rows, videos, cache=cache, progress=progress or NoProgress())
+    ends = find_ends(rows, videos, cache=cache, progress=progress or NoProgress(), gone=gone)
     trained = ClipTimes.of(data, anchors.train, compat, training=True)
     measured = [ClipTimes.of(data, anchor, compat, training=False) for anchor in anchors.validation]
     files = [(data.dataset_train, train_rows, [trained]), (data.dataset_val, val_rows, measured)]
@@ -130,6 +139,7 @@ def plan_data(
         surveys={name: one.survey for name, one in heatmaps.items()},
         shared_videos=len({s.video_id for s in train_rows} & {s.video_id for s in val_rows}),
         notes=(*notes, *end_notes(rows, ends)),
+        gone_videos=len(gone),
     )
 
 

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from gazetools.schemas.errors import FaultError
-from gazetools.trainer.data.batch import Batch, collate
-from gazetools.trainer.data.clips import ClipDataset
+from gazetools.trainer.data.batch import Batch, Sample, Unreadable, collate
 from gazetools.trainer.data.order import batches
 from gazetools.trainer.processes.world import World
 
@@ -56,7 +55,7 @@ def _start_workers() -> BaseContext:
 
 
 def load(
-    dataset: ClipDataset, chosen: list[list[int]], *, workers: int, seed: int, pin_memory: bool
+    dataset: Dataset[Sample | Unreadable], chosen: list[list[int]], *, workers: int, seed: int, pin_memory: bool
 ) -> Iterator[Batch]:
     """Load the batches `chosen` in order; empty ones need no loader. `pin_memory` (page-locked) needs CUDA."""
     loader: DataLoader[Any] = DataLoader(
