@@ -15,6 +15,7 @@ from gazetools.cli import tables
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
 from gazetools.schemas.errors import ExitCode, GazetoolsError, UsageError
+from gazetools.schemas.init import InitOptions
 from gazetools.schemas.launch import LaunchOptions
 
 
@@ -27,9 +28,10 @@ def _print_schema(value: bool) -> None:
         raise typer.Exit
 
 
-@options(LaunchOptions)
+@options(LaunchOptions, InitOptions)
 def train_command(
     options: LaunchOptions,
+    starting: InitOptions,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="key.path=value", help="Replace single values of the config.")
     ] = None,
@@ -48,7 +50,17 @@ def train_command(
     Example: gazetools train --config configs/tiny.yaml experiment.optimization.num_epochs=1
 
     Example: gazetools train --config configs/tiny.yaml --evaluate-only
+
+    Example: gazetools train --init --videos videos --annotations actions.csv --heatmaps dataset --encoder random
     """
+    if starting.init:
+        return _start(starting, options, overrides or [])
+    if given := [name for name in InitOptions.model_fields if getattr(starting, name) not in (None, False)]:
+        raise UsageError(f"--{given[0]} is for --init, which writes a config.", hint="Add --init, or leave it out.")
+    if options.config is None:
+        raise UsageError(
+            "Missing option '--config'.", hint="Pass a training config, or have one written: gazetools train --init"
+        )
     from gazetools.trainer.fill import fill_cache
     from gazetools.trainer.processes.launch import devices_for, is_worker, launch
     from gazetools.trainer.study import train
@@ -82,6 +94,36 @@ def train_command(
     return launch(arguments, processes=processes, machines=options)
 
 
+_QUESTIONS = {
+    "videos": "Folder of the videos",
+    "annotations": "Annotations of the actions (CSV or JSON)",
+    "heatmaps": "Heatmaps (dataset, store, or another tool's folder)",
+    "encoder": "Encoder (.pt file, folder, hub name, or random to try)",
+}
+"""Option -> what a terminal is asked where it is not given."""
+
+
+def _start(starting: InitOptions, options: LaunchOptions, overrides: list[str]) -> int:
+    """Ask for what is not given, where there is a terminal, and write a config."""
+    from gazetools.trainer.starting.run import init_config
+
+    if overrides:
+        raise UsageError(
+            f"{overrides[0]}: --init takes no key=value.", hint="Change the config that it writes, or pass it to train."
+        )
+    answers: dict[str, Any] = {}
+    if sys.stdin.isatty() and not TERMINAL.json:
+        for name, question in _QUESTIONS.items():
+            if getattr(starting, name) is None:
+                answers[name] = typer.prompt(question, err=True)
+    wanted = InitOptions.model_validate({**starting.model_dump(), **answers})
+    with TERMINAL.progress() as progress:
+        made = init_config(wanted, options.config or Path("train.yaml"), progress=progress)
+    document = made.as_dict()
+    TERMINAL.result(document, tables.new_config(document))
+    return int(ExitCode.OK)
+
+
 def _work(options: LaunchOptions, values: list[str]) -> int:
     """One of several processes: only the first talks, and it tells the launcher how it ended."""
     from gazetools.trainer.processes.launch import leave_exit_code
@@ -104,6 +146,7 @@ def _work(options: LaunchOptions, values: list[str]) -> int:
 
 def _train(options: LaunchOptions, values: list[str], *, processes: int | None = None) -> int:
     """Train or check in this process and show the result; `processes`: how many a dry run counts with."""
+    assert options.config is not None, "refused before"
     from gazetools.trainer.study import train
 
     if options.cache_only:
@@ -128,6 +171,7 @@ def _train(options: LaunchOptions, values: list[str], *, processes: int | None =
 
 def _fill(options: LaunchOptions, values: list[str]) -> int:
     """Fill the feature cache in this process and show the result."""
+    assert options.config is not None, "refused before"
     from gazetools.trainer.fill import fill_cache
 
     with TERMINAL.progress() as progress:

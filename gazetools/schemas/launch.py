@@ -14,8 +14,8 @@ from gazetools.schemas.flags import Flag
 class LaunchOptions(StrictModel):
     """One call of `gazetools train`."""
 
-    config: Path
-    """Training config (YAML), see docs/training.md."""
+    config: Path | None = None
+    """Training config (YAML), see docs/training.md; with --init the file to write."""
     dry_run: bool = False
     """Check everything and print sizes, clips and the resolved config."""
     cache_only: bool = False

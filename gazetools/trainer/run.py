@@ -74,7 +74,8 @@ def train_once(
             if dry_run:
                 count = processes or world.size
                 result = result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=count)
-                return with_costs(result, plan, processes=count) if measured else result
+                wanted = measured and not settings.val_only  # what only measures takes no step
+                return with_costs(result, plan, talk, processes=count) if wanted else result
             interruption.arm()
             accept_warnings()
             found = None
@@ -83,9 +84,14 @@ def train_once(
             return _Run(plan, talk, world, interruption).go(found)
 
 
-def with_costs(result: TrainResult, plan: RunPlan, *, processes: int) -> TrainResult:
+def with_costs(result: TrainResult, plan: RunPlan, talk: Talk, *, processes: int) -> TrainResult:
     """The result of a dry run with the costs of a step, and of 3, 5 and 8 trainings."""
     cost = measure_step(plan, processes=processes)
+    if not cost.fits:
+        talk.note(
+            f"A step needs about {cost.memory_bytes / 2**30:.1f} GiB, more than {plan.device} has: halve batch_size "
+            "and double accumulation_steps, or use fewer arms."
+        )
     people = len({clip.segment.group for clip in plan.data.validation[0].clips})
     return dataclasses.replace(result, step=cost.as_dict(), planning=study_table(cost, clusters=people))
 
