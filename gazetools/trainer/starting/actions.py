@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +53,12 @@ def participants_of(rows: Sequence[Segment]) -> set[str]:
     return {_participant(row) or row.group for row in rows}
 
 
-def find_actions(annotations: Path, validation: Path | None, *, config: Path) -> FoundActions:
+def find_actions(
+    annotations: Path, validation: Path | None, *, config: Path, usable: Callable[[set[str]], set[str]]
+) -> FoundActions:
     """Read the annotations, and find or make those of validation next to `config`.
 
+    `usable` returns the ids of those videos that are there and have heatmaps: others are not worth measuring on.
     Raises DataFileError for files that do not parse, UsageError where a file cannot be split.
     """
     rows = read_segments(annotations)
@@ -67,7 +70,7 @@ def find_actions(annotations: Path, validation: Path | None, *, config: Path) ->
             kind=kind, train=annotations, validation=other, train_rows=rows, validation_rows=read_segments(other),
             new_files={}, how=how,
         )  # fmt: skip
-    return _split(annotations, rows, kind, config)
+    return _split(annotations, rows, kind, config, usable({row.video_id for row in rows}))
 
 
 def _kind_of(path: Path, rows: Sequence[Segment]) -> str:
@@ -87,12 +90,13 @@ def _next_to(path: Path) -> Path | None:
     return None
 
 
-def _split(path: Path, rows: list[Segment], kind: str, config: Path) -> FoundActions:
+def _split(path: Path, rows: list[Segment], kind: str, config: Path, usable: set[str]) -> FoundActions:
     """Two CSV files whose participants, or else videos, differ."""
     what, units = _units(rows)
-    names = sorted(set(units))
+    names = sorted({unit for row, unit in zip(rows, units, strict=True) if row.video_id in usable})
     if path.suffix.lower() == ".json" or len(names) < 2:
-        why = "comes in several files" if path.suffix.lower() == ".json" else f"has actions of one {what} only"
+        why = f"has {len(names)} {what}(s) with videos and heatmaps"
+        why = "comes in several files" if path.suffix.lower() == ".json" else why
         raise UsageError(
             f"{path} {why}, so that no part of it can be split off for validation.",
             hint="Pass --validation with the annotations to measure on.",

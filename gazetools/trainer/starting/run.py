@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from gazetools.metrics.verdicts import MIN_CLUSTERS
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.schemas.init import InitOptions
+from gazetools.schemas.training import DataSettings
+from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.videos import Takes, find_videos
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.plan.config import load_config
@@ -80,7 +83,8 @@ def init_config(options: InitOptions, path: Path, *, progress: Progress | None =
     videos, annotations, heatmaps, name = _required(options)
     _refuse_existing([path], options)
     encoder = find_encoder(name)
-    actions = find_actions(annotations, options.validation, config=path)
+    usable = partial(_usable, videos, heatmaps)
+    actions = find_actions(annotations, options.validation, config=path, usable=usable)
     _refuse_existing([*actions.new_files], options)
     say.say(f"Annotations: {actions.kind}, {len(actions.rows)} actions; validation: {actions.how}.")
     ids = sorted({row.video_id for row in actions.rows})
@@ -118,6 +122,25 @@ def _required(options: InitOptions) -> tuple[Path, Path, Path, str]:
             "and pack; --encoder random is a small encoder to try with.",
         )
     return videos, annotations, heatmaps, encoder
+
+
+def _usable(videos: Path, heatmaps: Path, ids: set[str]) -> set[str]:
+    """Those of the videos `ids` that are there and have heatmaps; UsageError where there are none."""
+    names = sorted(ids)
+    such = f"the {len(names)} annotated videos ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})"
+    there = find_videos(videos, names, best_file_format(videos, names))
+    if not there:
+        raise UsageError(f"{videos} has none of {such}.", hint="Check --videos, and the ids in --annotations.")
+    data = DataSettings(
+        base_path=str(videos), dataset_train="", dataset_val="", use_heatmap=True, heatmap_base_path=str(heatmaps)
+    )
+    found = {name for source in build_sources(data).values() for name in source.survey(there).present}
+    if not found:
+        raise UsageError(
+            f"{heatmaps} has heatmaps for none of {such}.",
+            hint="Check --heatmaps; gazetools extract and pack make them.",
+        )
+    return found
 
 
 def _run_name(path: Path) -> str:
@@ -203,9 +226,7 @@ def _commented(draft: Draft, seen: _Seen) -> Draft:
     )
     lacking = train.counts["heatmap_missing_skipped"] + validation.counts["heatmap_missing_skipped"]
     if lacking:
-        heatmaps += (
-            f" {lacking} clips of {len(maps.missing)} videos without any are left out, such as {maps.missing[0]}."
-        )
+        heatmaps += f" {lacking} clips of videos without any are left out, such as those of {maps.missing[0]}."
     held = (
         f"{len({c.segment.group for c in plan.selecting.clips})} of the training videos only choose the best epoch."
         if plan.selecting is not None
