@@ -16,7 +16,6 @@ from gazetools.html.charts import COLOURS, IntervalMark, Line, forest, interval_
 from gazetools.html.frame import render
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import DataFileError
-from gazetools.trainer.folder.paths import RunFolder
 
 _ARM_TEXTS = {
     "none": "V-JEPA 2's predictor, no heatmap",
@@ -32,8 +31,8 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
     arms = document["arms"]
     chance = ("chance", document["chance"])
     against_none = {name: arm["minus_none"] for name, arm in arms.items() if "minus_none" in arm}
-    trainings = [RunFolder(folder / "run").training(seed) for seed in document["seeds"]]
-    losses, recalls = _curves([RunFolder(path).metrics for path in trainings], list(arms))
+    metrics = [folder / "run" / f"seed_{seed}" / "metrics.jsonl" for seed in document["seeds"]]
+    losses, recalls = _curves(metrics, list(arms))
     floor = document["noise_floor"]
     page = render(
         "demo/page.html.jinja",

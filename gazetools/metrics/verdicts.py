@@ -113,7 +113,9 @@ class Planning:
         if variance == 0:
             return 1.0 if self.gain else 0.05
         bound, shift = float(student.ppf(0.975, df)), abs(self.gain) / float(np.sqrt(variance))
-        return float(nct.sf(bound, df, shift) + nct.cdf(-bound, df, shift))
+        # scipy gives NaN for far tails on the other side of the shift, where the probability is below 1e-8.
+        other_side = float(np.nan_to_num(nct.cdf(-bound, df, shift)))
+        return float(nct.sf(bound, df, shift)) + other_side
 
     def seeds_needed(self) -> int | None:
         """Smallest number of trainings, 3 to 64, with a power of 80 %; None where 64 are too few."""

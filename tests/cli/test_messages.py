@@ -111,7 +111,7 @@ WRONG = {
     ),
     "validate {}/ds --annotations {}/order.csv": (
         2,
-        ["line 2: stop_timestamp 0.1 is not after start_timestamp 0.3", "line 3", "'-1'", "line 4", "'nan'"],
+        ["line 2: stop_timestamp 0.1 is before start_timestamp 0.3", "line 3", "'-1'", "line 4", "'nan'"],
     ),
 }
 FOREIGN = ("(top level)", "Value error", "Traceback", "Internal error", "pydantic", "literal[", "unable to parse", "{'")

@@ -378,7 +378,7 @@ def test_the_format_is_said_recorded_and_asked_for(tmp_path: Path, clip: Path) -
     unknown = run_cli("extract", str(clip), "-o", str(tmp_path / "b"), *common, "--heads-format", "xml")
     assert (unknown.exit_code, "csv-xyxy" in unknown.stderr) == (2, True), unknown.stderr
     useless = run_cli("extract", str(clip), "-o", str(tmp_path / "b"), "--heads-format", "mot")
-    assert (useless.exit_code, "heads_format" in useless.stderr) == (2, True), useless.stderr
+    assert (useless.exit_code, "--heads-format" in useless.stderr) == (2, True), useless.stderr
 
 
 DOUBTS = [

@@ -165,7 +165,7 @@ def test_the_command_with_real_classes_and_local_folders(clip: Path, tmp_path: P
 
 CODES = [
     (["--detector", "rtdetrr"], 2, "Unknown detector"),
-    (["--score", "0.05"], 2, "low_score"),
+    (["--score", "0.05"], 2, "--low-score (0.1)"),
     (["--every", "0"], 2, "every"),
     ([], 3, "hf download"),
 ]

@@ -123,7 +123,7 @@ def test_one_video_on_its_side_is_seen_beside_the_others(tmp_path: Path) -> None
     for number, shape in enumerate([(4, 6, 8), (4, 6, 8), (4, 8, 6), (4, 5, 5)]):
         _maps(tmp_path / f"v{number}.npz", shape, seed=number)
     found = {(f.code, f.video_id) for f in validate(tmp_path).findings}
-    assert found == {("maps-transposed", "v2"), ("mixed-sizes", "v3"), ("videos-not-compared", None)}
+    assert found == {("maps-transposed", "v2"), ("mixed-sizes", "v3"), ("videos-unstated", None)}
 
 
 def test_a_store_on_its_side_is_seen_by_its_model(tmp_path: Path) -> None:

@@ -138,17 +138,23 @@ class Loop:
         where = f"at step {self.position.global_step + 1} (epoch {self.position.epoch + 1}, clips {clips})"
         state = "Stopped before the weights changed; the state before this step is saved."
         self.drop(
-            learner, f"{trouble} {where}: not finite", state=state, hint=f"{_LOWER_RATE}, or look at these clips."
+            learner,
+            f"{trouble} {where}: not finite",
+            state=state,
+            hint=f"{_LOWER_RATE}, or look at these clips.",
+            clips=clips,
         )
 
-    def drop(self, learner: Learner, trouble: str, *, state: str, hint: str = f"{_LOWER_RATE}.") -> None:
+    def drop(
+        self, learner: Learner, trouble: str, *, state: str, hint: str = f"{_LOWER_RATE}.", clips: Sequence[int] = ()
+    ) -> None:
         """Take a learner out of the run. Raises FaultError where it is the last one; `state` says what is left then."""
         if sum(other.failed is None for other in self.learners) > 1:
             learner.failed = trouble
             self.progress.say(f"DROPPED {learner.name}: {learner.failed}. The others go on. {hint}")
             return
         self.save()
-        raise FaultError(f"{learner.name}: {trouble}. {state}", hint=hint)
+        raise FaultError(f"{learner.name}: {trouble}. {state}", hint=hint, clips=list(clips))
 
     def refuse_unreadable(self, total: int, own: Sequence[Unreadable]) -> None:
         """In every process save and raise DataFileError where `total`, over all processes, is more than allowed."""

@@ -11,6 +11,7 @@ from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.predictions import Predictions, read_predictions
+from gazetools.trainer.plan.selection import HELD_OUT
 from gazetools.trainer.report.protocol import check_one_protocol
 
 
@@ -96,6 +97,7 @@ def load_study(folders: list[Path]) -> Study:
             histories[str(folder)] = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     check_one_protocol({name: document["config"] for name, document in runs.items()})
     _check_models_differ(models)
+    _leave_out_own_held_out(models)
     study = Study(runs=runs, models=models, histories=histories)
     _check_same_clips(study)
     return study
@@ -135,6 +137,14 @@ def _check_models_differ(models: list[ModelOfRun]) -> None:
                 f"seed: {model.run_seed}.",
                 hint="A repeated training needs another `seed`. Or name the arms differently, or report runs apart.",
             )
+
+
+def _leave_out_own_held_out(models: list[ModelOfRun]) -> None:
+    """Drop the held-out clips from a report of trainings that each drew their own: no two have the same to compare."""
+    own = [model.splits[HELD_OUT] for model in models if HELD_OUT in model.splits]
+    if any(_identity(one) != _identity(own[0]) for one in own):
+        for model in models:
+            model.splits.pop(HELD_OUT, None)
 
 
 def _check_same_clips(study: Study) -> None:
