@@ -60,13 +60,13 @@ class NewConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
+class _DataSeen:
     """What was seen of the data."""
 
     actions: FoundActions
     encoder: FoundEncoder
     plan: RunPlan
-    """Of the first draft, which leaves out what is missing."""
+    """The plan of the first draft, which leaves out what is missing."""
     missing_videos: list[str]
     footage: FoundVideos
     heatmaps: FoundHeatmaps
@@ -99,7 +99,7 @@ def init_config(options: InitOptions, path: Path, *, progress: Progress | None =
     with _written(actions.new_files):
         draft, plan = _best_view(draft, actions)
         shown = {clip.segment.video_id: clip.video_path for clip in _clips(plan)}
-        seen = _Seen(
+        seen = _DataSeen(
             actions=actions, encoder=encoder, plan=plan, missing_videos=_missing(draft, ids),
             footage=look_at_videos(shown), heatmaps=look_at_heatmaps(plan),
         )  # fmt: skip
@@ -210,7 +210,7 @@ def _missing(draft: Draft, ids: list[str]) -> list[str]:
     return [name for name in ids if name not in found]
 
 
-def _commented(draft: Draft, seen: _Seen) -> Draft:
+def _commented(draft: Draft, seen: _DataSeen) -> Draft:
     """The draft with what was seen, and decisions that follow from it."""
     plan, footage, maps = seen.plan, seen.footage, seen.heatmaps
     train, validation = plan.data.train, plan.data.validation[0]
@@ -253,7 +253,7 @@ def _commented(draft: Draft, seen: _Seen) -> Draft:
     )  # fmt: skip
 
 
-def _result(seen: _Seen, path: Path) -> NewConfig:
+def _result(seen: _DataSeen, path: Path) -> NewConfig:
     plan, actions = seen.plan, seen.actions
     train, validation = plan.data.train, plan.data.validation[0]
     warnings = [f"{name} cannot be opened: {reason}" for name, reason in seen.footage.unreadable.items()]
