@@ -116,6 +116,29 @@ def test_a_validation_file_next_to_the_annotations_is_taken(here: Path) -> None:
     assert given["annotations"]["validation"] == "my_train.csv"
 
 
+def test_keysteps_of_takes_get_the_cameras_that_have_heatmaps(made: Path, here: Path) -> None:
+    takes = {"train": ["cook_1", "cook_2", "cook_3"], "val": ["cook_4", "cook_5"]}
+    clip = made / "videos" / f"{VIDEOS[0]}.mp4"
+    for part, names in takes.items():
+        segments = [{"start_time": 2.0 + n, "end_time": 2.5 + n, "step_unique_id": n} for n in range(2)]
+        entries = {f"uid-{name}": {"take_name": name, "segments": segments} for name in names}
+        (here / f"keystep_{part}.json").write_text(json.dumps({"annotations": entries}))
+        for name in names[: 2 if part == "train" else None]:  # the third take has no videos
+            for camera in ("cam01", "aria01_214-1"):
+                place = here / "takes_of_mine" / name / f"{camera}.mp4"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(clip, place)
+            (here / "mine" / name).mkdir(parents=True)
+            shutil.copy(made / "maps" / f"{VIDEOS[0]}.npz", here / "mine" / name / "cam01.npz")
+    done = init("--json", videos="takes_of_mine", annotations="keystep_train.json", heatmaps="mine")
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["annotations"]["kind"] == "keysteps of takes (Ego-Exo4D)"
+    assert document["annotations"]["validation"] == "keystep_val.json" and document["videos"]["missing"] == ["cook_3"]
+    assert yaml.safe_load((here / "train.yaml").read_text())["experiment"]["data"]["video_view"] == "exo"
+    assert run_cli("train", "--config", "train.yaml", "--dry-run", "--json").exit_code == 0
+
+
 def test_missing_videos_are_counted_and_left_out(here: Path) -> None:
     rows = list(csv.reader((here / "actions.csv").open()))[1:]
     write_rows(here / "more.csv", [*rows, ["P09_09", 2.0, 3.0, 0, 0]])
