@@ -26,6 +26,7 @@ from gazetools.trainer.report.run import report
 from tests.helpers.command_line import run_cli
 from tests.helpers.runs import Listener, assert_same, final_state, learner_state, lines
 from tests.trainer.conftest import Study
+from tests.trainer.test_distributed import run_together
 
 OPTIMIZATION = "experiment.optimization"
 FAST = {"multihead_kwargs": [{"lr": 1e-2}]}
@@ -186,6 +187,27 @@ def test_a_stopped_run_resumes_to_the_bit_with_all_options(
     assert resumed.final == whole_result.final
     again = train(config, overrides=ALL_ON)
     assert again.final == resumed.final and again.steps_done == resumed.steps_done, "an ended run is over"
+
+
+@pytest.mark.slow
+def test_two_processes_end_where_one_does_and_resume_to_the_bit(
+    study: Study, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    tiny["experiment"]["optimization"] |= FAST
+    alone = train(tiny, overrides=[*ALL_ON, f"{OPTIMIZATION}.batch_size=2"])
+    configs = [study.config(tmp_path / name) for name in ("two", "stopped")]
+    for config in configs:
+        config["experiment"]["optimization"] |= FAST
+    assert run_together(configs[0], ALL_ON) == [0, 0]
+    written = json.loads((tmp_path / "two" / "result.json").read_text())
+    assert (written["processes"], written["ended"]) == (2, alone.ended)
+    for split, values in alone.final["main"].items():
+        assert written["final"]["main"][split] == pytest.approx(values, rel=1e-3)
+    assert run_together(configs[1], ALL_ON, stop_after=2) == [130, 130]
+    assert run_together(configs[1], ALL_ON) == [0, 0]
+    whole, other = final_state(tmp_path / "two"), final_state(tmp_path / "stopped")
+    for part in ("predictors", "learners", "position", "processes"):
+        assert_same(whole[part], other[part], part)
 
 
 def test_what_is_on_is_named_in_plan_result_and_report(tiny: dict[str, Any], tmp_path: Path) -> None:
