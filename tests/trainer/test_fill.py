@@ -22,6 +22,7 @@ from gazetools.schemas.errors import DataFileError, FaultError, UsageError
 from gazetools.trainer import fill_cache, train
 from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.models.encoder import VideoEncoder
+from gazetools.trainer.report.run import report
 from tests.helpers.command_line import run_cli
 from tests.helpers.runs import Listener, assert_same, final_state
 from tests.trainer.conftest import Study
@@ -63,6 +64,9 @@ def test_runs_without_videos_give_the_same_numbers_to_the_bit(config: dict[str, 
             assert_same(whole[part], other[part], part)
         for path in sorted((theirs / "predictions").rglob("*.npz")):
             assert path.read_bytes() == (mine / path.relative_to(theirs)).read_bytes(), path.name
+    found = report([tmp_path / "run"], output=tmp_path / "report", k=1, examples=1)
+    assert found["primary"]["seeds"] == 2 and "Fixed-view augmentation" in found["training_options"][0]
+    assert found["example_notes"], "that there are no pictures without videos"
 
 
 def test_a_second_call_encodes_nothing_and_one_that_is_cut_short_goes_on(
