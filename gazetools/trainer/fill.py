@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import Dataset
 
-from gazetools.io.space import blocks, check_space, size_text
+from gazetools.io.space import blocks, check_space, free_space, size_text
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import DataFileError, ExitCode, FaultError, GazetoolsError, UsageError
 from gazetools.schemas.training import TrainingConfig
@@ -156,7 +156,8 @@ def _planned(plans: Sequence[RunPlan], say: Progress) -> FilledCache:
         for clip in dataset.split.clips
     }
     one = blocks(_tokens_bytes(plans[0], getattr(torch, cache.dtype or encoder.dtype)) + _ENTRY_BYTES)
-    say.say(f"At most {len(places)} clips of {size_text(one)} each: {size_text(one * len(places))} in {cache.folder}.")
+    free, whole = size_text(free_space(Path(cache.folder)).bytes), size_text(one * len(places))
+    say.say(f"At most {len(places)} clips of {size_text(one)} each: {whole} in {cache.folder}; {free} are free.")
     return FilledCache(
         status="dry_run", folder=cache.folder, clips=len(places), present=0, encoded=0, needed_bytes=one * len(places),
         seeds=[plan.config.seed for plan in plans], unreadable=[],
@@ -245,6 +246,12 @@ class _Filling:
         keys: dict[str, tuple[ClipDataset, int]] = {}
         unreadable: dict[str, None] = {}
         for dataset in datasets:
+            if dataset.features is None:
+                raise UsageError(
+                    "--cache-only: training clips differ between epochs: their context or anticipation point is drawn.",
+                    hint="Set experiment.data.train_views, or one value for train_context_sec and "
+                    "train_anticipation_point.",
+                )
             for place, clip in enumerate(dataset.split.clips):
                 try:
                     key = dataset.feature_key(place)

@@ -190,6 +190,15 @@ def test_configs_whose_runs_need_the_videos(change: dict[str, Any], message: str
         fill_cache(config)
 
 
+def test_a_drawn_context_needs_the_videos(config: dict[str, Any]) -> None:
+    config["experiment"]["data"] |= {
+        "train_views": None, "train_transform": "evaluation", "reprob": 0.0, "train_context_sec": [0.5, 1.0],
+        "train_anticipation_time_sec": [1.0, 1.0],
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="their context or anticipation point is drawn"):
+        fill_cache(config)
+
+
 def test_a_single_training_needs_a_folder_and_a_loss_of_the_future_needs_videos(config: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="the config has no feature cache"):
         fill_cache({key: value for key, value in config.items() if key != "seeds"})
