@@ -12,10 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.annotations.segment import Segment
+from gazetools.io.find_files import FileLookup
 from gazetools.io.json_files import read_json
 from gazetools.io.tables import read_table
+from gazetools.io.video_files import lookup_videos
 from gazetools.schemas.downloads import ego4d_command
 from gazetools.schemas.errors import DataFileError
+from gazetools.schemas.excerpt import excerpt, shortened
 from gazetools.schemas.video_id import check_video_id
 
 CANONICAL_FPS = 30
@@ -33,6 +36,8 @@ class Ego4dVideo:
     duration_seconds: float
     has_gaze: bool
     """Whether ego4d.json lists gaze; the files on disk may disagree."""
+    participant_id: str | None = None
+    """`fb_participant_id`, the same for all videos of one person; None: it is not known who wore the camera."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +65,16 @@ def read_ego4d_videos(path: Path) -> list[Ego4dVideo]:
     for number, entry in enumerate(entries):
         try:
             seconds, has_gaze = float(entry["duration_sec"]), bool(entry.get("has_gaze", False))
-            videos.append(Ego4dVideo(uid=str(entry["video_uid"]), duration_seconds=seconds, has_gaze=has_gaze))
+            person = entry.get("fb_participant_id")
+            videos.append(
+                Ego4dVideo(
+                    uid=str(entry["video_uid"]), duration_seconds=seconds, has_gaze=has_gaze,
+                    participant_id=None if person is None else str(person),
+                )
+            )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
-            raise DataFileError(f"{path}, videos[{number}]: {error!r}.", path=str(path)) from None
+            reason = f"lacks {error}" if isinstance(error, KeyError) else shortened(error)
+            raise DataFileError(f"{path}, videos[{number}]: {reason}.", hint=hint, path=str(path)) from None
     return videos
 
 
@@ -108,23 +120,33 @@ def lta_segments(path: Path, document: Any, problems: list[str], *, labelled: bo
 
     `clips` lists one action per entry; its times count from the start of a clip of the video, so that the clip's start
     (`clip_parent_start_sec`) is added. `problems` receives a text for every wrong entry; with `labelled`, entries
-    without `verb_label` and `noun_label` (the test split) are wrong. Raises DataFileError without a list `clips`.
+    without `verb_label` and `noun_label` (the test split) are wrong. Participants are those of `ego4d.json`, where the
+    downloader left it (next to the annotations' folder or above). Raises DataFileError without a list `clips`.
     """
     clips = document.get("clips") if isinstance(document, dict) else None
     if not isinstance(clips, list):
         hint = f"Get it with: {ANNOTATIONS_COMMAND}"
         raise DataFileError(f"{path} has no list `clips`; is it the file it is taken for?", hint=hint, path=str(path))
+    people = _participants(path)
     segments: list[Segment] = []
     for number, entry in enumerate(clips):
         try:
-            segments.append(_lta_segment(number, entry, labelled=labelled))
+            segments.append(_lta_segment(number, entry, people, labelled=labelled))
         except (KeyError, TypeError, ValueError) as error:
-            reason = f" lacks {error.args[0]}" if isinstance(error, KeyError) else f": {error}"
+            reason = f" lacks {error.args[0]}" if isinstance(error, KeyError) else f": {shortened(error)}"
             problems.append(f"clips[{number}]{reason}")
     return segments
 
 
-def _lta_segment(number: int, entry: Any, *, labelled: bool) -> Segment:
+def _participants(annotations: Path) -> dict[str, str]:
+    """Video uid -> participant, of the nearest ego4d.json; empty without one."""
+    listing = next((p for f in list(annotations.absolute().parents)[:3] if (p := f / "ego4d.json").is_file()), None)
+    if listing is None:
+        return {}
+    return {one.uid: one.participant_id for one in read_ego4d_videos(listing) if one.participant_id is not None}
+
+
+def _lta_segment(number: int, entry: Any, people: dict[str, str], *, labelled: bool) -> Segment:
     if not isinstance(entry, dict):
         raise TypeError("it is no object")
     video_id = check_video_id(str(entry["video_uid"]))
@@ -132,11 +154,12 @@ def _lta_segment(number: int, entry: Any, *, labelled: bool) -> Segment:
     start, stop = (shift + float(entry[f"action_clip_{end}_sec"]) for end in ("start", "end"))
     if not (0 <= start <= stop and math.isfinite(stop)):
         raise ValueError(f"{start} to {stop} s of the video is no range")
+    clip = None if entry.get("clip_uid") is None else check_video_id(str(entry["clip_uid"]))
     labels = [entry[name] if labelled else entry.get(name) for name in ("verb_label", "noun_label")]
     classes: dict[str, Any] = {}
     if labelled or None not in labels:
         if any(isinstance(label, bool) or not isinstance(label, int) or label < 0 for label in labels):
-            raise ValueError(f"verb_label and noun_label {labels} are not whole numbers >= 0")
+            raise ValueError(f"verb_label and noun_label {excerpt(labels)} are not whole numbers >= 0")
         verb, noun = labels
         classes = {"verb": verb, "noun": noun, "action": (verb, noun)}
     return Segment(
@@ -145,7 +168,11 @@ def _lta_segment(number: int, entry: Any, *, labelled: bool) -> Segment:
         start_seconds=start,
         stop_seconds=stop,
         classes=classes,
-        name=f"{video_id}@{start:.3f}",
+        # the id under which the benchmark's baselines know an action
+        name=f"{clip}_{entry['action_idx']}" if clip and "action_idx" in entry else f"{video_id}@{start:.3f}",
+        participant_id=people.get(video_id),
+        clip_uid=clip,
+        clip_start_seconds=shift,
         title=f"clips[{number}]",
     )
 
@@ -164,16 +191,20 @@ def ego4d_videos_with_gaze(folder: Path, wanted: str | None = None) -> list[tupl
     `wanted`: video uids or patterns separated by commas; None: all.
     """
     uids = ((check_video_id(gaze.stem), gaze) for gaze in sorted((folder / "gaze").glob("*.csv")))
-    return [(uid, _video(folder, uid), gaze) for uid, gaze in uids if _matches(uid, wanted)]
+    lookups = _video_lookups(folder)
+    return [(uid, _video(lookups, uid), gaze) for uid, gaze in uids if _matches(uid, wanted)]
 
 
 def _matches(uid: str, wanted: str | None) -> bool:
     return any(fnmatch.fnmatchcase(uid, pattern.strip()) for pattern in (wanted or "*").split(","))
 
 
-def _video(folder: Path, uid: str) -> Path | None:
-    videos = (folder / name / f"{uid}.mp4" for name in _VIDEO_FOLDERS)
-    return next((video for video in videos if video.is_file()), None)
+def _video_lookups(folder: Path) -> list[FileLookup]:
+    return [lookup_videos(folder / name) for name in _VIDEO_FOLDERS]
+
+
+def _video(lookups: list[FileLookup], uid: str) -> Path | None:
+    return next((video for lookup in lookups if (video := lookup.find(uid)) is not None), None)
 
 
 def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[str, list[tuple[str, str]]]:
@@ -188,10 +219,11 @@ def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[s
         for uid, video in videos.items()
         if video is None
     }
+    lookups = _video_lookups(folder)
     listing = next((path for path in (folder / "ego4d.json", root / "ego4d.json") if path.is_file()), None)
     if listing is None:
         return lacking | {"ego4d.json": [(str(folder / "ego4d.json"), f"{ego4d_command(root, 'gaze')} --metadata")]}
     for uid in (entry.uid for entry in read_ego4d_videos(listing) if entry.has_gaze and _matches(entry.uid, wanted)):
-        if uid not in videos and _video(folder, uid) is not None:
+        if uid not in videos and _video(lookups, uid) is not None:
             lacking[uid] = [(str(folder / "gaze" / f"{uid}.csv"), ego4d_command(root, "gaze"))]
     return lacking

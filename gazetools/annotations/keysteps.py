@@ -11,6 +11,7 @@ from gazetools.annotations.segment import Segment
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.downloads import egoexo_command
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.excerpt import excerpt
 from gazetools.schemas.video_id import check_video_id
 
 _KNOWN = (
@@ -54,10 +55,10 @@ def _entries(path: Path, document: Any, problems: list[str]) -> Iterator[tuple[s
             if not isinstance(entries, list):
                 raise TypeError("'segments' is no list")
         except (KeyError, TypeError, UsageError) as error:
-            problems.append(f"take uid {uid!r}: {f'no {error}' if isinstance(error, KeyError) else error}")
+            problems.append(f"take uid {excerpt(uid)}: {f'no {error}' if isinstance(error, KeyError) else error}")
             continue
         for number, entry in enumerate(entries):
-            yield f"take {name!r}, segment {number}", name, number, entry
+            yield f"take {excerpt(name)}, segment {number}", name, number, entry
 
 
 def _segment(row: int, take_name: Any, number: int, entry: Any, *, labelled: bool) -> Segment:
@@ -70,7 +71,7 @@ def _segment(row: int, take_name: Any, number: int, entry: Any, *, labelled: boo
         raise ValueError(f"end_time {stop} is before start_time {start}")
     step = entry["step_unique_id"] if labelled else entry.get("step_unique_id")
     if (labelled or step is not None) and (isinstance(step, bool) or not isinstance(step, int) or step < 0):
-        raise ValueError(f"step_unique_id = {step!r} is not a whole number >= 0")
+        raise ValueError(f"step_unique_id = {excerpt(step)} is not a whole number >= 0")
     return Segment(
         row=row,
         video_id=check_video_id(take_name),
@@ -85,7 +86,7 @@ def _segment(row: int, take_name: Any, number: int, entry: Any, *, labelled: boo
 
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"{value!r} is no time in seconds")
+        raise ValueError(f"{excerpt(value)} is no time in seconds")
     return float(value)
 
 

@@ -105,7 +105,8 @@ def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
         )
     if missing:
         columns = "video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class)"
-        raise missing_columns(path, missing, header, f"The columns {columns} are needed.")
+        other = nearest_columns([_ACTION], header) if set(_VERB_NOUN) <= set(missing) else ""
+        raise missing_columns(path, missing, header, f"The columns {columns} are needed{other}.")
     there = [name for name in _OPTIONAL if name in header]
     return {name: header.index(name) for name in (*_TIME_COLUMNS, *labels, *there)}
 
@@ -155,7 +156,8 @@ def parse_timestamp(text: str) -> float:
         numbers = [float(part) for part in text.split(":")]
     except ValueError:
         numbers = []
-    wrong = not 1 <= len(numbers) <= 3 or any(not math.isfinite(n) or n < 0 for n in numbers)
+    # the sign is looked for itself: -00:00:02.5 has no number below 0
+    wrong = not 1 <= len(numbers) <= 3 or any(not math.isfinite(n) or math.copysign(1, n) < 0 for n in numbers)
     if wrong or any(n >= 60 for n in numbers[1:]):
         raise ValueError(f"{excerpt(text, 60)} is no timestamp such as 00:01:02.50 or 62.5")
     return float(sum(n * 60**power for power, n in enumerate(reversed(numbers))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 import traceback
@@ -12,8 +13,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from gazetools._version import __version__
-from gazetools.cli.common import TERMINAL
+from gazetools.cli.common import TERMINAL, sigterm_as_interrupt
+from gazetools.schemas.base import in_plain_words
 from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, GazetoolsError, UsageError
+from gazetools.schemas.excerpt import MAX_EXCERPT, excerpt, shortened
 from gazetools.schemas.video_id import shown_argument
 
 # Typer brings its own copy of click; this is its base exception, by way of a public name.
@@ -56,9 +59,10 @@ class _LazyGroup(TyperGroup):
     """A group that imports a command's module only when that command runs; the list of commands needs none."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command; SIGTERM, as schedulers send it, ends it in order, like Ctrl-C."""
         try:
-            return super().invoke(ctx)
+            with sigterm_as_interrupt():
+                return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             raise _InterruptedError(stop) from stop
 
@@ -125,6 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
+        _refuse_empty(arguments)
         result = app(args=arguments, prog_name="gazetools", standalone_mode=False)
         return int(result) if isinstance(result, int) else int(ExitCode.OK)
     except typer.Exit as stop:
@@ -139,6 +144,18 @@ def _run(arguments: list[str]) -> int:
         sys.stderr.write(f"error: {found}\n")
         TERMINAL.emit({"error": found.as_dict()})
         return int(found.exit_code)
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """UsageError for an empty argument, which would be the working folder; mostly a shell's variable is not set."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        given = (
+            argument if argument.startswith("--") and argument.endswith("=") else f"{before} " if not argument else ""
+        )
+        if given:
+            name = given.strip(" =")
+            what = f"The value of {name} is empty." if name.startswith("-") else "An argument is empty."
+            raise UsageError(what, hint="Is a variable of the shell not set? The working folder is '.'.")
 
 
 def _explained(error: BaseException, arguments: list[str]) -> GazetoolsError:
@@ -159,8 +176,12 @@ def _explained(error: BaseException, arguments: list[str]) -> GazetoolsError:
             f"OpenCV can't be imported here ({error}).",
             hint="pip uninstall -y opencv-python && pip install opencv-python-headless",
         )
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.EACCES) and error.filename is not None:
+        return UsageError(
+            f"Cannot open {excerpt(error.filename)}: {error.strerror}.", hint="Check the path and its permissions."
+        )
     return _InternalError(
-        f"Internal error: {type(error).__name__}: {error}.",
+        f"Internal error: {type(error).__name__}: {shortened(error, MAX_EXCERPT)}.",
         hint="This is a fault of gazetools. Run again with -v before the command and report the traceback.",
     )
 
@@ -171,19 +192,9 @@ def _dashed(arguments: list[str]) -> str | None:
     return None if name is None else f"{name} is a file: write it {shown_argument(name)}, so that it is no option."
 
 
-_PLAINER = {
-    "Input should be a valid integer, unable to parse string as an integer": "it must be a whole number",
-    "Input should be a valid number, unable to parse string as a number": "it must be a number",
-    "Input should be a valid boolean, unable to interpret input": "it must be true or false",
-}
-"""What the parser of flags says -> the same for readers who do not program."""
-
-
 def _with_value(error: Any, arguments: list[str]) -> str:
     """The message of a click error, with the value that was refused where the parser leaves it out."""
-    message: str = error.format_message()
-    for theirs, ours in _PLAINER.items():
-        message = message.replace(theirs, ours)
+    message = in_plain_words(error.format_message()).replace(": must ", ": it must ")
     names = getattr(getattr(error, "param", None), "opts", [])
     place = next((i for i, argument in enumerate(arguments[:-1]) if argument in names), None)
     message = message if message.endswith((".", "?", "!")) else f"{message}."

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class Terminal:
         """The one JSON document on stdout; nothing without --json."""
         if self.json:
             out = self.document or sys.stdout
-            out.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+            text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+            out.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")  # names that are no UTF-8
             out.flush()
 
     def result(self, document: Any, renderable: RenderableType) -> None:
@@ -152,7 +154,10 @@ ConfigOption = Annotated[
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM, as schedulers send it, ends the block in order, like Ctrl-C; a second one kills as usual."""
+    """SIGTERM raises KeyboardInterrupt in the block, a second one kills as usual; nothing changes in other threads."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupt(number: int, _: object) -> None:
         signal.signal(number, signal.SIG_DFL)

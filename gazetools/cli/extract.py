@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from gazetools.cli import tables
-from gazetools.cli.common import TERMINAL, sigterm_as_interrupt
+from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import keyword, options
 from gazetools.engines.registry import ENGINES, Engine, engine_settings
 from gazetools.schemas.base import parse_settings
@@ -76,7 +76,7 @@ def extract(
         return 0
     if dry_run:
         return _show_plan(inputs, output, options)
-    with sigterm_as_interrupt(), TERMINAL.progress() as progress:
+    with TERMINAL.progress() as progress:
         report = engine.load().run(inputs, output, options, settings, progress)
     TERMINAL.result(report.model_dump(mode="json"), tables.extracted_videos(report, output))
     for item in report.items:
@@ -145,6 +145,7 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
         {"video_id": item.video_id, "path": str(item.path), "heads": item.problem or str(boxes[item.video_id])}
         for item in items
     ]
+    usable = sum(item.problem is None and boxes[item.video_id] != "missing" for item in items)
     free = free_space(output)
     needed = vars(estimate) if estimate else {"needed_bytes": None, "needed_files": None}
     TERMINAL.result(
@@ -153,6 +154,6 @@ def _show_plan(inputs: list[str], output: Path, options: ExtractOptions) -> int:
             "space": {**needed, "free_bytes": free.bytes, "free_files": free.files},
             "left_out": [group.model_dump() for group in notes.report()],
         },
-        tables.planned_videos(listing, estimate, free),
+        tables.planned_videos(listing, usable, estimate, free),
     )
     return int(len(run.items) < len(items))

@@ -45,7 +45,7 @@ def report_command(
     if exports.export_epic is not None or exports.export_weights is not None:
         exported = export(
             runs, arm=exports.export_arm, seed=exports.export_seed, epic=exports.export_epic, levels=levels,
-            weights=exports.export_weights, split=options.split,
+            weights=exports.export_weights, split=exports.export_split or options.split,
         )  # fmt: skip
         document = {**document, "exported": exported}
     TERMINAL.result(document, tables.arms(document))

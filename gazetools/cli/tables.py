@@ -62,10 +62,12 @@ def checks(found: Sequence[Check]) -> Table:
     return text_table(("what", "", "found", "remedy"), rows, title="")
 
 
-def planned_videos(listing: Sequence[Mapping[str, str]], estimate: SpaceEstimate | None, free: FreeSpace) -> Table:
-    """The videos of a dry run with their box files, and the space that they would take."""
+def planned_videos(
+    listing: Sequence[Mapping[str, str]], usable: int, estimate: SpaceEstimate | None, free: FreeSpace
+) -> Table:
+    """The videos of a dry run with their box files, how many are `usable`, and the space that they would take."""
     rows = [(row["video_id"], row["path"], row["heads"]) for row in listing]
-    title = f"{len(listing)} videos would be extracted"
+    title = f"{usable} {f'of {len(listing)} ' * (usable < len(listing))}videos would be extracted"
     return text_table((_video_id(), "file", "head boxes"), rows, title=title, caption=_space_line(estimate, free))
 
 
@@ -212,6 +214,8 @@ def trained_models(result: Mapping[str, Any]) -> Table:
         found = [(str(o["seed"]), _status(*_TRAINING_STATUS[o["status"]]), o["folder"]) for o in result["trainings"]]
         return text_table(("seed", "status", "folder"), found, title=title)
     title = f"{result['folder']}: {result['epochs_done']} epochs, {result['steps_done']} steps"
+    if result["final"] and all(set(found) == {"test"} for found in result["final"].values()):
+        return _predicted(result)
     if len(result["best_by_learner"]) > 1:
         return _several_models(result, title)
     rows = [
@@ -257,6 +261,14 @@ def filled_cache(result: Mapping[str, Any]) -> Table:
     ]
     rows += [("unreadable", escape(text)) for text in result["unreadable"][:20]]
     return text_table(("features", result["status"]), rows, title=escape(result["folder"]))
+
+
+def _predicted(result: Mapping[str, Any]) -> Table:
+    """One row per model that predicted a test split, with its file for the challenge."""
+    files = {one["model"]: one["file"] for one in result["submissions"]}
+    rows = [(name, f"{found['test']['clips']:,}", files.get(name, "")) for name, found in result["final"].items()]
+    columns = ("model", Column("actions predicted", justify="right"), "submission")
+    return text_table(columns, rows, title=f"{result['folder']}: predictions")
 
 
 def _several_models(result: Mapping[str, Any], title: str) -> Table:

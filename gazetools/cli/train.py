@@ -52,6 +52,8 @@ def train_command(
     Example: gazetools train --config configs/tiny.yaml --evaluate-only
 
     Example: gazetools train --init --videos videos --annotations actions.csv --heatmaps dataset --encoder random
+
+    Example: gazetools train --config run.yaml --predict EPIC_100_test_timestamps.csv --epic-sls 2,3,3
     """
     if starting.init:
         return _start(starting, options, overrides or [])
@@ -61,6 +63,7 @@ def train_command(
         raise UsageError(
             "Missing option '--config'.", hint="Pass a training config, or have one written: gazetools train --init"
         )
+    from gazetools.trainer.export.epic import SupervisionLevels
     from gazetools.trainer.fill import fill_cache
     from gazetools.trainer.processes.launch import devices_for, is_worker, launch
     from gazetools.trainer.study import train
@@ -70,6 +73,10 @@ def train_command(
         values.remove("auto")
     if options.evaluate_only:
         values.append("val_only=true")
+    if options.predict is not None:
+        values += ["test_only=true", f"experiment.data.dataset_test={json.dumps(str(options.predict))}"]
+    if options.epic_sls is not None:
+        values.append(f"experiment.evaluation.epic_sls={SupervisionLevels.parse(options.epic_sls).as_list()}")
     processes = 1
     if options.gpus is not None:
         processes, device = devices_for(options.gpus)

@@ -72,8 +72,9 @@ def _camera(table: Table, row: int) -> StaticCamera:
     pose = [_cell(table, name, row) for name in _POSE]
     fx, fy, cx, cy, k1, k2, k3, k4 = (_cell(table, name, row) for name in _LENS)
     width, height = (_cell(table, name, row) for name in ("image_width", "image_height"))
-    if min(fx, fy, width, height) <= 0:
-        raise table.error(row, "intrinsics_0", "focal lengths and the picture's size must be > 0")
+    for name, value in {"intrinsics_0": fx, "intrinsics_1": fy, "image_width": width, "image_height": height}.items():
+        if value <= 0:
+            raise table.error(row, name, f"{value:g}: focal lengths and the picture's size must be > 0")
     return StaticCamera(
         name=table.columns["cam_uid"][row],
         graph_uid=table.columns["graph_uid"][row],

@@ -16,7 +16,10 @@ from gazetools.schemas.errors import UsageError
 
 def is_egoexo_root(path: Path) -> bool:
     """Whether `path` is a folder as the `egoexo` downloader leaves it."""
-    return (path / TAKES_NAME).is_file() and (path / "takes").is_dir()
+    try:
+        return (path / TAKES_NAME).is_file() and (path / "takes").is_dir()
+    except OSError:  # a path that is too long, or not to be read; whoever opens it says so
+        return False
 
 
 def take_of_video(video: Path) -> Take:

@@ -12,6 +12,7 @@ from gazetools.egoexo.take import RGB_STREAM, CameraVideo, Take, UnusableTake, a
 from gazetools.io.json_files import read_json
 from gazetools.schemas.downloads import egoexo_command
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.excerpt import excerpt, excerpt_of_names
 from gazetools.schemas.video_id import check_video_id, place_of_id
 
 TAKES_NAME = "takes.json"
@@ -43,7 +44,7 @@ def read_takes_file(root: Path) -> tuple[tuple[Take, ...], tuple[UnusableTake, .
     unusable = []
     for number, reason in sorted(faults.items()):
         name, uid = (_text_or_none(entries[number], key) for key in ("take_name", "take_uid"))
-        called = f" (take {name!r})" if name else f" (take_uid {uid!r})" if uid else ""
+        called = f" (take {excerpt(name)})" if name else f" (take_uid {excerpt(uid)})" if uid else ""
         message = f"{path}, entry {number}{called}: {reason}. {again}"
         unusable.append(UnusableTake(item_id=f"{TAKES_NAME}[{number}]", name=name, uid=uid, message=message))
     usable = (take for number, take in takes.items() if number not in faults)
@@ -105,11 +106,11 @@ def _take(root: Path, entry: Any) -> Take:
     if not isinstance(entry, dict):
         raise DataFileError(f"it is {_shown(entry)}, not an object")
     if twice := _keys_twice(entry):
-        raise DataFileError(f"it has the key(s) {', '.join(sorted(twice))} twice")
+        raise DataFileError(f"it has the key(s) {excerpt_of_names(sorted(twice))} twice")
     if not (given := _typed(entry, "take_name", str, "a name")):
         raise DataFileError("it has no take_name")
     if "/" in (name := check_video_id(given)):
-        raise DataFileError(f"the take name {name!r} has a slash")
+        raise DataFileError(f"the take name {excerpt(name)} has a slash")
     capture: dict[str, Any] = _typed(entry, "capture", dict, "an object") or {}
     relative = (_typed(entry, "root_dir", str, "a path") or f"takes/{name}").strip("/")
     folder = root / check_video_id(relative)
@@ -162,9 +163,9 @@ def _cameras(
     for camera_id, value in sorted(videos.items()):
         streams, problem = value, None
         if times_listed[camera_id] > 1:
-            problem = f"capture.cameras lists {camera_id} {times_listed[camera_id]} times"
+            problem = f"capture.cameras lists {excerpt_of_names([camera_id])} {times_listed[camera_id]} times"
         if camera_id in _keys_twice(videos) or _keys_twice(value):
-            problem = f"frame_aligned_videos has {camera_id} or one of its streams twice"
+            problem = f"frame_aligned_videos has {excerpt_of_names([camera_id])} or one of its streams twice"
         if camera_id in PSEUDO_CAMERAS or value is None:
             pseudo += 1
             continue
@@ -182,7 +183,8 @@ def _cameras(
             video = _camera(camera_id, relative, folder, ego=ego, problem=problem)
             check_video_id(f"{take}/{video.name}")
             if (other := found.get(video.name.casefold())) is not None:
-                both = f"{TAKES_NAME}: the file {video.name} is given for {other.camera_id} and {camera_id}"
+                cameras = f"{excerpt_of_names([other.camera_id])} and {excerpt_of_names([camera_id])}"
+                both = f"{TAKES_NAME}: the file {excerpt_of_names([video.name])} is given for {cameras}"
                 video = replace(other, path=None, problem=both)
             found[video.name.casefold()] = video
     return tuple(sorted(found.values(), key=lambda camera: (camera.camera_id, camera.name))), pseudo
@@ -208,5 +210,5 @@ def _camera(camera_id: str, relative: Any, folder: Path | None, *, ego: bool, pr
         camera_id=camera_id,
         is_ego=ego,
         path=None if problem else path,
-        problem=problem and f"{TAKES_NAME}: camera {camera_id}: {problem}",
+        problem=problem and f"{TAKES_NAME}: camera {excerpt_of_names([camera_id])}: {problem}",
     )

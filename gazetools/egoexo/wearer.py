@@ -21,6 +21,8 @@ FIRST_ROW_SHIFT: dict[FirstRow, int] = {"start": 0, "start+1": 1}
 """Row of timesync.csv of frame 0, counted from timesync_start_idx. The dataset's metadata docs call that index the
 take's first row; its gaze and EgoPose tutorials (facebookresearch/Ego4d, notebooks/egoexo) begin one row later."""
 _NO_TIMES = np.zeros(0, np.int64)
+_ROWS_TO_SPARE = 2
+"""Frames at the end that may lack a row: the sources differ by one about the first row, and about the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class FrameTimes:
     glasses: str
     """Name of the wearer's glasses, such as `aria01`."""
     notes: tuple[str, ...]
-    """How the glasses were chosen where there are several."""
+    """How the glasses were chosen where there are several, and what timesync.csv lacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +79,16 @@ def frame_times(take: Take, frame_count: int, *, first_row: FirstRow = "start") 
     times = np.full(frame_count, -1, np.int64)
     times[: len(glasses.times_us)] = glasses.times_us
     empty, missing = int((glasses.times_us < 0).sum()), frame_count - len(glasses.times_us)
+    notes = glasses.notes
+    if missing > _ROWS_TO_SPARE:
+        lacks = f"timesync.csv has no row for the last {missing} of {frame_count} frames; it seems to be cut."
+        notes = (*notes, f"{lacks} Get it again with: {take.download('captures')}")
     return FrameTimes(
         times_us=times,
         end_bound=bound,
         counts={"timesync_empty": empty, "timesync_no_row": missing},
         glasses=glasses.name,
-        notes=glasses.notes,
+        notes=notes,
     )
 
 
@@ -139,6 +145,13 @@ def _no_pose(take: Take, path: Path, times: FrameTimes, device: DevicePoses, gra
             f"{path} is of the world(s) {', '.join(device.graph_uids)}, but {take.calibration.name} is of {graph_uid}: "
             "coordinates of different worlds can't be mixed.",
             hint=f"Get both again with: {take.download('take_trajectory')}",
+            path=str(path),
+        )
+    if device.counts["empty_pose"] and not device.counts["gap"]:
+        return DataFileError(
+            f"{path} has rows at the frames of take {take.name}, but no pose in them ({device.counts['empty_pose']} "
+            "rows with an empty cell, or without a rotation).",
+            hint=f"Get it again with: {take.download('take_trajectory')}",
             path=str(path),
         )
     wanted = times.times_us[times.times_us >= 0]

@@ -38,7 +38,7 @@ _REFUSALS = (
 """Words of sbatch -> keys of --slurm behind them; the first that fits. Seen on Slurm 22.05, or in its slurm_errno.c."""
 _NOT_THE_USER = re.compile(
     r"unable to contact|socket timed out|temporarily unable|communication|connection|munge|authentication|slurmctld|"
-    r"configuration source|system is currently|zero bytes",
+    r"configuration source|configuration file|ClusterName|system is currently|zero bytes",
     re.IGNORECASE,
 )
 """Words of sbatch about a cluster that does not work."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -68,9 +67,9 @@ def _from_npz(path: Path, pictures: list[BenchmarkPicture], choice: ArrayChoice)
 def _from_model(name: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
     if options.images is None:
         raise UsageError("A model needs the pictures.", hint="Pass --images ROOT of the benchmark.")
-    from gazetools.gazemodels.gazelle.loading import load_model
+    from gazetools.gazemodels import load_gaze_model
 
-    model: Any = load_model(
+    model = load_gaze_model(
         name, checkpoint=options.checkpoint, backbone=options.backbone, device=options.device, dtype=options.dtype
     )
     for picture in pictures:

@@ -12,11 +12,13 @@ from gazetools.annotations.gazefollow import BenchmarkPicture, Head, Protocol, r
 from gazetools.evaluation.predictions import predictions, read_picture
 from gazetools.evaluation.scores import HeadScore, Tally, estimates, extremes, group_estimates
 from gazetools.evaluation.stores import score_video
+from gazetools.io.find_files import files_with
 from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l2
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.evaluation import EvaluateOptions, EvaluationReport
+from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.store.listing import list_store
 
 
@@ -49,7 +51,7 @@ def evaluate(
         raise UsageError(f"The ground truth {truth} does not exist.", hint="Check --truth.")
     tally = Tally()
     protocol: Protocol = "videoattentiontarget"
-    if truth_path.is_dir() and any(truth_path.rglob("*.h5")):
+    if truth_path.is_dir() and any(files_with(truth_path, STORE_SUFFIX)):
         options.refuse_for(f"The store {predicted}")
         if str(predicted).startswith("model:"):
             raise UsageError(

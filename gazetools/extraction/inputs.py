@@ -43,6 +43,8 @@ def plan_inputs(
     notes = SearchNotes() if notes is None else notes
     groups: list[list[VideoFile]] = []
     for one in inputs:
+        if not str(one):
+            raise UsageError("An input is empty.", hint="Name a file or folder; '.' is the working folder.")
         if is_egoexo_root(Path(one).expanduser()):
             groups.append(_from_egoexo(Path(one).expanduser(), takes=takes, cameras=cameras, views=views))
         elif takes or cameras:

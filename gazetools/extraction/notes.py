@@ -23,5 +23,5 @@ def note_of_lost(frames: Sequence[int]) -> list[str]:
     """The line about frames that can't be decoded; none without such frames."""
     if not frames:
         return []
-    ranges = frame_runs(list(frames))
-    return [f"damaged: {len(frames)} frames can't be decoded and are left out: {ranges}; all others keep their times"]
+    left_out = f"damaged: {len(frames)} frames can't be decoded and are left out: {frame_runs(list(frames))}"
+    return [f"{left_out}; the others have the times of the file"]

@@ -108,6 +108,7 @@ def open_video(
                 f"{source.info.path} is not whole: {'; '.join(source.damage)}.",
                 hint="Get the file again, or pass --allow-damaged to take what can be decoded.",
             )
+        pieces.colours = source.info.colour_handling
         for note in notes_at_opening(source):
             tools.progress.say(f"{item.video_id}: {note}")
         width, height = source.info.width, source.info.height

@@ -85,7 +85,7 @@ def _load(order: WorkOrder, decoder: Decoder, progress: Progress) -> WorkerTools
     progress.start("loading model", None, unit="steps")
     names = ("checkpoint", "backbone", "device", "dtype", "preprocess", "backend")
     model = load_gaze_model(options.model, **{name: getattr(options, name) for name in names}, progress=progress)
-    detection = HeadDetection.load(detect) if (detect := options.detection()) is not None else None
+    detection = HeadDetection.load(detect, hdr=options.hdr) if (detect := options.detection()) is not None else None
     progress.finish("loading model")
     return WorkerTools(
         store=order.store,

@@ -43,6 +43,8 @@ _NAMES = {
     "x": "x",
     "y": "y",
     "role": "role",
+    "video": "video videoid videoname videofile videopath clip clipid clipname movie",
+    "label": "class classname classid cls label category categoryname categoryid objectclass",
 }
 _PART_OF = {name: part for part, names in _NAMES.items() for name in names.split()}
 _PREFIX = re.compile(r"^(?:bounding|bbox|bb|box|head|face|rect)+(?=.)")
@@ -78,6 +80,9 @@ class Places:
     track: int | None = None
     """None: all rows are of one person, 0."""
     role: int | None = None
+    video: int | None = None
+    label: int | None = None
+    """Place of the class of what is in the box."""
     width: int | None = None
     """Number of cells of every row; None: at least so many as are read."""
     units: str | None = None
@@ -101,8 +106,9 @@ def part_of(name: str) -> tuple[str | None, str | None]:
 
 def is_own_header(file: BoxFile) -> bool:
     """Whether the header has our own six names, in any order, letter case and with any marks between words."""
-    plain = {re.sub(r"[^a-z0-9]", "", cell) for cell in file.first_cells}
-    return {"frame", "trackid", "xmin", "ymin", "xmax", "ymax"} <= plain
+    plain = [re.sub(r"[^a-z0-9]", "", cell) for cell in file.first_cells]
+    own = {"frame", "trackid", "xmin", "ymin", "xmax", "ymax"} <= {*plain}
+    return own and not _has_names(file, plain.index("frame"))
 
 
 def header_places(file: BoxFile) -> Places | None:
@@ -134,7 +140,7 @@ def header_places(file: BoxFile) -> Places | None:
                 )
             found[part] = exact
     first = {part: places[0] for part, places in found.items()}
-    if not is_own_header(file) and "frame" in first and _has_names(file, first["frame"]):
+    if "frame" in first and _has_names(file, first["frame"]):
         first["name"] = first.pop("frame")
     return Places(
         kind=kind,
@@ -144,6 +150,8 @@ def header_places(file: BoxFile) -> Places | None:
         time=None if first.keys() & {"frame", "name"} else first["time"],
         track=first.get("track"),
         role=first.get("role"),
+        video=first.get("video"),
+        label=first.get("label"),
         width=len(cells),
         units=next(iter(units)) if len(units) == 1 else None,
     )
@@ -151,8 +159,9 @@ def header_places(file: BoxFile) -> Places | None:
 
 def _has_names(file: BoxFile, place: int) -> bool:
     """Whether the first cell of a column below the header is one like `frame_0001.jpg`."""
-    cell = next((cells[place] for _, cells in file.rows[:1] if len(cells) > place), "0")
-    return not is_number(cell) and last_number(cell) is not None
+    width = len(file.lines[0][1])
+    cell = next((cells[place] for _, cells in file.rows[:1] if len(cells) == width), "0")
+    return not is_number(cell) and ":" not in cell and last_number(cell) is not None
 
 
 def number_places(file: BoxFile) -> Places | None:
@@ -186,6 +195,11 @@ def lacking_columns(file: BoxFile) -> HeadsError:
             f"{file.path}: its first line {there} is no header, and no format that is read has such numbers.",
             hint=NEEDED,
         )
+    if (packed := _box_in_one_cell(file)) is not None:
+        return HeadsError(
+            f"{file.path}: the column {excerpt(packed)} has the four numbers of a box in one cell.",
+            hint="Write them into four columns: " + HEADER.replace(",", ", ") + ".",
+        )
     parts = {part_of(cell)[0] for cell in header}
     lacking = [name for name in COLUMNS[2:] if name not in parts]
     missing = next((name for name in lacking if not parts & {"width", "height", "cx", "cy"}), "frame")
@@ -198,3 +212,11 @@ def lacking_columns(file: BoxFile) -> HeadsError:
         hint=f"The first line must be {HEADER}[,score][,role]; x1,y1,x2,y2 or left,top,width,height are read too.",
         column=missing,
     )
+
+
+def _box_in_one_cell(file: BoxFile) -> str | None:
+    """The column whose first cell is like `[10, 20, 30, 40]`; None: there is none."""
+    first = next((cells for _, cells in file.rows[:1]), [])
+    four = r"[\[({]?\s*" + r"[,;\s]+".join([r"-?\d+(?:\.\d*)?"] * 4) + r"\s*[\])}]?"
+    columns = zip(file.lines[0][1], first, strict=False)
+    return next((name for name, cell in columns if re.fullmatch(four, cell[:200])), None)

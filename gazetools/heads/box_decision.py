@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from gazetools.heads.box_file import HEADER
 from gazetools.heads.box_reading import BoxVideo, Reading
-from gazetools.heads.table import HeadTable
+from gazetools.heads.table import OVERSHOOT, HeadTable
 from gazetools.schemas.errors import HeadsError
 from gazetools.schemas.excerpt import excerpt
 
@@ -21,7 +21,7 @@ _LARGE = 200
 
 def _may_be_percent(boxes: npt.NDArray[np.float64], video: BoxVideo | None) -> bool:
     """Whether boxes [N, 4] may be percent: none above 100 in a large video, and then shaped rather like heads."""
-    if not len(boxes) or not 1 < boxes.max() <= 100 or boxes.min() < 0:
+    if not len(boxes) or not 1 + OVERSHOOT < boxes.max() <= 100 or boxes.min() < 0:
         return False
     if video is None:
         return True
@@ -69,8 +69,15 @@ def _notes_on(reading: Reading, video: BoxVideo | None) -> tuple[str, ...]:
     """Doubts that do not stop the work."""
     notes = []
     boxes, file_says = reading.box_xyxy, reading.found.units is not None
+    if reading.found.left_out:
+        notes.append("left out: " + ", ".join(f"{n} rows {why}" for why, n in reading.found.left_out.items()))
     if not len(boxes):
-        return ("it has no box: every frame is without people",)
+        return (*notes, "it has no box: every frame is without people")
+    if reading.may_count_from_one:
+        notes.append(
+            "its first frame is 1, and frame 0 is taken to have no box: if it counts frames from 1, pass "
+            "--heads-count-from 1"
+        )
     asked = reading.units_asked or file_says or reading.units != "pixels" or video is None
     if not asked and _may_be_percent(boxes, video):
         notes.append(
@@ -82,8 +89,6 @@ def _notes_on(reading: Reading, video: BoxVideo | None) -> tuple[str, ...]:
         notes.append(f"each of its {people} rows has an id of its own, as if the ids were row numbers and not people")
     elif people > max(_MANY, 5 * frames):
         notes.append(f"it has {people} people in {frames} frames: are frame and id the other way round?")
-    if reading.found.left_out:
-        notes.append("left out: " + ", ".join(f"{n} rows {why}" for why, n in reading.found.left_out.items()))
     return tuple(notes)
 
 

@@ -21,15 +21,23 @@ HEADER = ",".join(COLUMNS)
 NEEDED = f"Write a CSV whose first line is {HEADER} (pixels of the video, frames from 0)."
 _MAX_BYTES = 512 << 20
 
+_COMMENT = "#"
+_NO_NUMBERS = (
+    (r"[-+]?[\d.]+\s*(px|%)", "Write numbers alone; --heads-units says the unit: pixels, percent or fraction."),
+    (r"[\d:]+:[\d.,:]+", "Is it a time? Name its column 'time'; the frames are found by the video's times."),
+)
+"""Forms of cells where a number is expected, and what to do about them."""
+
 BoxRow: TypeAlias = tuple[int, int, float, float, float, float, int]
 """frame (counted as the format says), track_id, xmin, ymin, xmax, ymax, line in the file (from 1)"""
 
 
 class BoxText:
-    """The text of a box file, read once for all formats that are tried."""
+    """The text of a box file, read once for all formats that are tried; with `comments` also lines with `#`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, comments: bool = False) -> None:
         self.path = path
+        self._comments = comments
 
     @cached_property
     def start(self) -> bytes:
@@ -51,7 +59,7 @@ class BoxText:
     @cached_property
     def separator(self) -> str:
         """The character between two cells."""
-        return form_of(self.path, numbers=True).separator
+        return form_of(self.path, numbers=True, comments=not self._comments).separator
 
     @cached_property
     def lines(self) -> list[tuple[int, list[str]]]:
@@ -59,7 +67,7 @@ class BoxText:
         if not self.start:
             raise HeadsError(f"{self.path} is empty.", hint=NEEDED)
         try:
-            table = table_lines(self.path, form_of(self.path, numbers=True))
+            table = table_lines(self.path, form_of(self.path, numbers=True, comments=not self._comments))
             rows = ((line, [cell.strip() for cell in cells]) for line, cells in table)
             filled = [row for row in rows if any(row[1])]
         except OSError as error:
@@ -70,7 +78,7 @@ class BoxText:
             raise HeadsError(f"{self.path} is not a CSV text file: {error}.", hint=NEEDED) from None
         if not filled:
             raise HeadsError(f"{self.path} is empty.", hint=NEEDED)
-        return filled
+        return _without_empty_ends(filled if self._comments else _without_comments(filled))
 
     @cached_property
     def has_header(self) -> bool:
@@ -161,6 +169,7 @@ class BoxFile:
 
     def error(self, line: int, what: str, *, hint: str | None = None) -> HeadsError:
         """The error that says `what` is wrong in a line."""
+        hint = hint or (None if self.has_header else NEEDED)  # a header says what the columns are
         return HeadsError(f"{self.path}, line {line}: {what}.", hint=hint, line=line)
 
     def number(self, line: int, name: str, cell: str) -> float:
@@ -170,7 +179,8 @@ class BoxFile:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise self.error(line, f"{name} is {excerpt(cell)}, not a number{comma_hint(cell)}")
+            hint = next((words for form, words in _NO_NUMBERS if re.fullmatch(form, cell[:200])), None)
+            raise self.error(line, f"{name} is {excerpt(cell)}, not a number{comma_hint(cell)}", hint=hint)
         return value
 
     def integer(self, line: int, name: str, cell: str) -> int:
@@ -218,3 +228,22 @@ def last_number(name: str) -> int | None:
     stem = re.sub(r"\.[A-Za-z]\w{1,4}$", "", name.replace("\\", "/").rsplit("/", 1)[-1])
     found = re.findall(r"\d+", stem)
     return int(found[-1]) if found and len(found[-1]) < 10 else None
+
+
+def _without_comments(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Rows without those that begin with `#`, but for a header such as `# frame,track_id,...` above the first row."""
+    is_comment = [cells[0].startswith(_COMMENT) for _, cells in rows]
+    if all(is_comment):
+        return rows
+    first = is_comment.index(False)
+    above = rows[first - 1] if first else None
+    cells = rows[first][1]
+    is_header = above is not None and len(above[1]) == len(cells) and any(map(is_number, cells))
+    kept = [row for row, comment in zip(rows, is_comment, strict=True) if not comment]
+    return [above, *kept] if above is not None and is_header else kept
+
+
+def _without_empty_ends(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Rows without the columns at the end in which no row has anything, as separators there make them."""
+    width = max(place for _, cells in rows for place, cell in enumerate(cells, 1) if cell)
+    return [(line, cells[:width]) for line, cells in rows]

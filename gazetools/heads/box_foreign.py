@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gazetools.heads.box_file import NEEDED, BoxFile, BoxFormat, BoxRow, is_number, last_number
+from gazetools.io.find_files import files_with
 from gazetools.schemas.errors import HeadsError
 
 _MAGIC = (
@@ -156,7 +157,7 @@ def hint_of_folder(folder: Path) -> str:
 
     YOLO writes one text per frame, whose names end in the frame's number.
     """
-    texts = [path.stem for path, _ in zip(folder.rglob("*.txt"), range(1000), strict=False)]
+    texts = [path.stem for path, _ in zip(files_with(folder, ".txt"), range(1000), strict=False)]
     numbered = [name for name in texts if last_number(name) is not None]
     if len(numbered) < 10 or len(numbered) < 0.9 * len(texts):
         return ""

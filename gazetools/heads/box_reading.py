@@ -61,6 +61,8 @@ class Reading:
     """Whether an option says the units."""
     settled: bool
     """Whether it is taken even where others are possible."""
+    may_count_from_one: bool = False
+    """Whether nothing but our own format's rule says that the first frame is 0, and there is no row of that frame."""
 
     def objection(self, video: BoxVideo | None) -> str | None:
         """Why the file can't be meant so, by all rows; None where it may be."""
@@ -161,6 +163,7 @@ def readings_of(
                     units=units,
                     units_asked=options.heads_units != "auto",
                     settled=settled and form.counts_from is not None,
+                    may_count_from_one=form.own and len(frame) > 0 and int(frame.min()) == 1 and not _says_count(file),
                 )
             )
     if not found and first_error is not None:
@@ -195,3 +198,9 @@ def _units(form: BoxFormat, file: BoxFile, options: BoxFileOptions, settled: boo
     if file.found.units is not None:
         return (file.found.units,)
     return ("pixels",) if settled or form.counts_from == 1 else ("pixels", "percent")
+
+
+def _says_count(file: BoxFile) -> bool:
+    """Whether the option says what the frames count from, or the file is one of `gazetools heads`, with its record."""
+    record = file.path.with_name(file.path.name + ".json")
+    return file.options.heads_count_from is not None or record.exists()

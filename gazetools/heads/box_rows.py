@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from gazetools.heads.box_columns import CORNERS, Places, Shape, places_of
 from gazetools.heads.box_file import COLUMNS, HEADER, NEEDED, BoxFile, BoxRow, last_number
+from gazetools.heads.box_left_out import heads_among, note_on_classes, reason_left_out, refuse_several_videos
 from gazetools.heads.box_times import microseconds_of
 from gazetools.schemas.errors import HeadsError
 from gazetools.schemas.excerpt import excerpt, excerpt_of_names
@@ -15,23 +16,52 @@ from gazetools.schemas.excerpt import excerpt, excerpt_of_names
 def box_rows(file: BoxFile, shape: Shape, places: Places | None = None) -> Iterator[BoxRow]:
     """The rows of a table whose four numbers are of this shape; `places` says its columns; None: the file does."""
     places = places or places_of(file)
-    if places.frame is None:
+    refuse_several_videos(file, places)
+    note_on_classes(file, places)
+    numbers = None
+    if places.frame is None and places.track is not None and places.name is not None:
+        numbers = _frames_of_names(file, places.name)
+    elif places.frame is None:
         check_names(file, places)
     file.found.in_time = places.time is not None
-    file.found.in_row_order = places.frame is None and not file.found.in_time
-    return box_rows_of(file, places, shape)
+    file.found.in_row_order = places.frame is None and numbers is None and not file.found.in_time
+    rows = box_rows_of(file, places, shape)
+    return rows if numbers is None else ((numbers[row[6]], *row[1:]) for row in rows)
+
+
+def _frames_of_names(file: BoxFile, place: int) -> dict[int, int]:
+    """Line -> number in the picture's name, where several people of a picture have a row each."""
+    frames = {}
+    for line, cells in file.rows:
+        name = cells[place] if len(cells) > place else ""
+        if (number := last_number(name)) is None:
+            raise file.error(line, f"the picture {excerpt(name)} has no number", hint=NEEDED)
+        frames[line] = number
+    if len({*frames.values()}) < len({cells[place] for _, cells in file.rows if len(cells) > place}):
+        raise HeadsError(
+            f"{file.path}: pictures of different names end in the same number, so that numbers are no frames.",
+            hint=NEEDED,
+        )
+    return frames
 
 
 def box_rows_of(file: BoxFile, places: Places, shape: Shape) -> Iterator[BoxRow]:
     """The rows of a table with these columns; rows without a frame number are counted from `file.first_frame`."""
     file.found.columns, file.found.units = _described(file, places, shape), places.units
     least = 1 + max(place for place in (*places.box, places.frame or 0, places.time or 0, places.track or 0))
+    classes = heads_among(file, places)
     for number, (line, cells) in enumerate(file.rows, start=file.first_frame):
         if places.width is not None and len(cells) != places.width:
             what = "the header" if places.header else "the first line"
             raise file.error(line, f"{len(cells)} cells, but {what} has {places.width}")
         if len(cells) < least:
             raise file.error(line, f"{len(cells)} cells; {least} are needed")
+        if (reason := reason_left_out(places, classes, cells)) is not None:
+            file.found.left_out[reason] = file.found.left_out.get(reason, 0) + 1
+            continue
+        if places.header and cells == file.lines[0][1]:
+            what = "the header is there a second time, as where several files were joined"
+            raise file.error(line, what, hint="Keep one file for each video; remove the line if all rows are of one.")
         if places.time is not None:
             frame = microseconds_of(file, line, file.lines[0][1][places.time], cells[places.time])
         else:

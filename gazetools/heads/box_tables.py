@@ -8,6 +8,7 @@ import numpy as np
 
 from gazetools.heads.box_columns import CENTRE, CORNERS, SIZE, Places, header_places, is_own_header, number_places
 from gazetools.heads.box_file import BoxFile, BoxFormat, BoxRow, is_number
+from gazetools.heads.box_left_out import has_no_box
 from gazetools.heads.box_reading import MAX_WRONG
 from gazetools.heads.box_rows import box_rows, names_out_of_order, numbered_rows
 
@@ -45,11 +46,12 @@ def _is_xyxy(file: BoxFile) -> bool:
 
 def _may_be_corners(file: BoxFile) -> bool:
     """Whether the 5th number is above the 3rd, and the 6th above the 4th, in nine of ten rows."""
+    rows = [cells[2:6] for _, cells in file.rows if len(cells) >= 6 and has_no_box(cells[2:6]) is None]
     try:
-        left, top, right, bottom = np.array(file.columns[2:6], dtype=np.float64)
+        left, top, right, bottom = np.array(rows, dtype=np.float64).reshape(-1, 4).T
     except ValueError:
         return True
-    return bool(np.mean((right <= left) | (bottom <= top)) <= MAX_WRONG)
+    return not rows or bool(np.mean((right <= left) | (bottom <= top)) <= MAX_WRONG)
 
 
 def _is_xywh(file: BoxFile) -> bool:

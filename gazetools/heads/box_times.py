@@ -21,7 +21,8 @@ _SCALE = {"ms": 1e-3, "msec": 1e-3, "milliseconds": 1e-3, "us": 1e-6, "ns": 1e-9
 def microseconds_of(file: BoxFile, line: int, name: str, cell: str) -> int:
     """A cell of the column `name` in microseconds: seconds, `HH:MM:SS.ss`, or as the end of the name says (`_ms`)."""
     parts = cell.split(":")
-    if not 1 <= len(parts) <= 3 or not all(map(is_number, parts)):
+    signed = len(parts) > 1 and "-" in cell  # the sign of one part would be lost in the sum
+    if signed or not 1 <= len(parts) <= 3 or not all(map(is_number, parts)):
         raise file.error(line, f"{excerpt(name)} is {excerpt(cell)}, no time such as 1.25 or 00:00:01.25")
     seconds = sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
     ending = next((word for word in _SCALE if re.search(f"{word}$", name.lower().strip(" )]"))), "")

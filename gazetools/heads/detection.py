@@ -22,6 +22,7 @@ from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import DataFileError, EnvironmentLacksError, UsageError, VideoError
 from gazetools.schemas.heads import DetectOptions, HeadsRecord
+from gazetools.schemas.video import HdrRule
 from gazetools.video import VideoReader
 from gazetools.video.facts import probe_digest
 from gazetools.video.source import VideoSource
@@ -48,16 +49,18 @@ class HeadDetection:
 
     options: DetectOptions
     detector: HeadDetector
+    hdr: HdrRule = "tonemap"
+    """How HDR video becomes the pictures in which the detector looks."""
 
     @classmethod
-    def load(cls, options: DetectOptions, *, offline: bool | None = None) -> HeadDetection:
+    def load(cls, options: DetectOptions, *, offline: bool | None = None, hdr: HdrRule = "tonemap") -> HeadDetection:
         """Load the detector of `options`; errors as `load_detector`, EnvironmentLacksError also without trackers."""
         try:
             import trackers  # noqa: F401 - fail before the work, not after
         except ImportError as error:
             what, hint = f"Following people needs the package trackers ({error}).", "pip install 'gazetools[detect]'"
             raise EnvironmentLacksError(what, hint=hint) from None
-        return cls(options=options, detector=load_detector(options, offline=offline))
+        return cls(options=options, detector=load_detector(options, offline=offline), hdr=hdr)
 
     @property
     def batch_size(self) -> int:
@@ -72,6 +75,7 @@ class HeadDetection:
             "weights": self.detector.weights_sha256,
             "device": self.detector.device,
             "video": probe_digest(video),
+            **({} if self.hdr == "tonemap" else {"hdr": self.hdr}),  # boxes of earlier releases keep their key
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

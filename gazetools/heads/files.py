@@ -40,12 +40,24 @@ def read_heads(
     who do not know the video and need no more than the number of rows.
     """
     options = options or BoxFileOptions()
-    text = BoxText(path)
-    return decide(readings_of(text, options, _candidates(text, options), video), video, settle=settle)
+    text = BoxText(path, comments=True)
+    added = _added_format(BoxFile(text, options))
+    if added is None:
+        text = BoxText(path)
+    forms = _candidates(text, options) if added is None else {added: BOX_FORMATS[added]}
+    return decide(readings_of(text, options, forms, video), video, settle=settle)
+
+
+def _added_format(file: BoxFile) -> str | None:
+    """The format from outside the package that is asked for, or else recognises the file; the latest one first."""
+    added = [name for name in BOX_FORMATS if name not in _BUILT_IN]
+    if (asked := file.options.heads_format) != "auto":
+        return asked if asked in added else None
+    return next((name for name in reversed(added) if BOX_FORMATS[name].recognise(file)), None)
 
 
 def _candidates(text: BoxText, options: BoxFileOptions) -> dict[str, BoxFormat]:
-    """The format that is asked for, or those that recognise the file."""
+    """The built-in format that is asked for, or those that recognise the file."""
     if options.heads_format != "auto":
         form = BOX_FORMATS[options.heads_format]
         if options.heads_format in FOREIGN_FORMATS and not form.recognise(BoxFile(text, options)):
@@ -53,9 +65,6 @@ def _candidates(text: BoxText, options: BoxFileOptions) -> dict[str, BoxFormat]:
             raise HeadsError(f"{text.path} is not of the format {options.heads_format}.", hint=hint)
         return {options.heads_format: form}
     file = BoxFile(text, options)
-    for name in reversed([name for name in BOX_FORMATS if name not in _BUILT_IN]):
-        if BOX_FORMATS[name].recognise(file):
-            return {name: BOX_FORMATS[name]}
     found = {name: BOX_FORMATS[name] for name in FOREIGN_FORMATS if BOX_FORMATS[name].recognise(file)}
     if found:
         first = next(iter(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from gazetools.heads.detection import read_record
 from gazetools.heads.files import BoxVideo, box_suffixes, read_heads
 from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.io.atomic import sha256_of_file
-from gazetools.io.find_files import FileLookup, existing_path, target_of
+from gazetools.io.find_files import FileLookup, existing_path, files_with, target_of
 from gazetools.schemas.errors import HeadsError, UsageError
+from gazetools.schemas.excerpt import excerpt_of_names
 from gazetools.schemas.extract import ExtractOptions
 
 
@@ -62,9 +64,19 @@ class HeadKind:
     """Whether the option `fill_gaps` applies."""
 
 
+_TWINS = (".csv", ".txt", ".tsv")
+"""Suffixes of tables of boxes: a folder may have two of one video, of which the first is read."""
+_SHOWN = 3
+
+
+def box_place(heads: str) -> Path:
+    """The file or folder of `file:PATH`, its name in NFC or NFD; it need not exist."""
+    return existing_path(Path(heads.removeprefix("file:")).expanduser())
+
+
 def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[str, Path]) -> dict[str, Path]:
     """One file for one video, or a folder with files by video id."""
-    path = existing_path(Path(options.heads.removeprefix("file:")).expanduser())
+    path = box_place(options.heads)
     if path.is_file():
         if len(video_ids) > 1:
             raise UsageError(
@@ -81,18 +93,30 @@ def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[st
         raise UsageError(
             f"The folder {path} has no box file for any of the {len(video_ids)} videos"
             + (f" ({link}{target_of(link)} is a broken link)." if (link := files.broken_link(video_ids[0])) else "."),
-            hint=f"Expected for example {path / (video_ids[0] + '.csv')}.{hint_of_folder(path)}",
+            hint=f"Expected for example {path / (video_ids[0] + '.csv')}{_instead(path)}.{hint_of_folder(path)}",
         )
     return found
 
 
+def _instead(folder: Path) -> str:
+    """What a folder without the expected files has, as the end of a sentence; "" where it has no such file."""
+    names = [str(path.relative_to(folder)) for path in islice(files_with(folder, *box_suffixes()), _SHOWN)]
+    return f"; it has {excerpt_of_names(names)}, and names must be those of the videos" if names else ""
+
+
 def _read_box_file(options: ExtractOptions, path: Path, video: BoxVideo) -> FoundBoxes:
     table = read_heads(path, options.box_files(), video=video)
+    twins = (
+        []
+        if box_place(options.heads).is_file()
+        else [path.with_suffix(end) for end in _TWINS if end != path.suffix.lower()]
+    )
+    notes = tuple(f"{twin.name} next to {path.name} is not read" for twin in twins if twin.is_file())
     if (record := read_record(path)) is None:  # not made by `gazetools heads` or a first pass
-        return FoundBoxes(table=table)
+        return FoundBoxes(table=table, notes=notes)
     counts = {"tracks": float(record.tracks), "people_without_head": float(record.people_without_head)}
     detector = {"options": record.options, "weights_sha256": record.weights_sha256}
-    return FoundBoxes(table=table, counts=counts, detector=detector)
+    return FoundBoxes(table=table, counts=counts, detector=detector, notes=notes)
 
 
 _FILE = HeadKind(find=_find_box_files, digest=lambda _, path: sha256_of_file(path), read=_read_box_file)

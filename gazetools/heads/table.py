@@ -84,6 +84,8 @@ class HeadTable:
             (frame < 0, "has a negative frame number"),
         ):
             hint = f"Correct the row, which is read as {what}; --heads-format and --heads-units read it otherwise."
+            if "negative" in rule:
+                hint = "The video's first frame is 0 (--heads-count-from)."
             table._refuse(wrong, "the box {box} of frame {frame} " + rule, hint)
         table = table._rows(np.lexsort((track_id, frame)))
         table._refuse_twice()
@@ -133,9 +135,10 @@ class HeadTable:
         if self.units != "pixels":
             hint = f"Boxes are read as {self.units} of the frame (--heads-units)."
         self._refuse(outside(boxes), "the box {box} of frame {frame} " + what + " ({count} such rows)", hint)
-        if self.units == "pixels" and len(boxes) and self.box_xyxy.max() <= 1.0 and min(width, height) > 16:
+        most = self.box_xyxy.max(initial=-np.inf)
+        if self.units == "pixels" and len(boxes) and most <= 1 + OVERSHOOT and min(width, height) > 16:
             raise HeadsError(
-                f"{self.source}: every coordinate is at most 1, so the boxes seem to be relative, not pixels.",
+                f"{self.source}: every coordinate is at most {most:g}, so the boxes seem to be relative, not pixels.",
                 hint=f"Pass --heads-units fraction, or multiply x by {width} and y by {height}.",
             )
         return dataclasses.replace(self, box_xyxy=cut, clipped=self.clipped + int((cut != boxes).any(axis=1).sum()))

@@ -192,8 +192,11 @@ class HeatmapReader(Closing):
 
     def _become_missing(self, size: tuple[int, int] | None, *, resized: bool) -> None:
         if self._missing == "error":
+            folder = self.dataset_path / self.video_id
+            inside = sorted(path.stem for path in folder.glob("*.np[yz]")) if folder.is_dir() else []
+            near = f" It has the folder {self.video_id} with {inside[0]!r}, whose id is that path." if inside else ""
             raise DataFileError(
-                f"{self.dataset_path} has no heatmaps of the video {self.video_id!r}.",
+                f"{self.dataset_path} has no heatmaps of the video {self.video_id!r}.{near}",
                 hint="Check the id, pack the video, or read with missing='zero'.",
                 video_id=self.video_id,
             )

@@ -90,7 +90,9 @@ def read_layout(stream: IO[bytes], total_bytes: int, *, where: str) -> ArrayHead
         dtype, shape, fortran_order = _parse_header(major, header)
     except ValueError as error:
         raise DataFileError(
-            f"{where} has an .npy header that is refused: {error}.", plain=not isinstance(error, _NotPlainError)
+            f"{where} has an .npy header that is refused: {error}.",
+            hint="Store the maps as one array of numbers: numpy.savez('VIDEO.npz', heatmap=numpy.stack(MAPS)).",
+            plain=not isinstance(error, _NotPlainError),
         ) from error
     layout = ArrayHeader(dtype=dtype, shape=shape, fortran_order=fortran_order, data_offset=prefix + length)
     present = total_bytes - layout.data_offset
@@ -113,7 +115,7 @@ def _parse_header(major: int, header: bytes) -> tuple[np.dtype[Any], tuple[int, 
     except Exception as error:  # numpy lets through what its tokenizer and ast raise, such as tokenize.TokenError
         raise ValueError(str(error).split("\n")[0][:200]) from error
     if dtype.hasobject or dtype.str[1:] not in _DTYPES:
-        raise _NotPlainError(f"dtype {dtype} is not a plain number type ({', '.join(sorted(_DTYPES))})")
+        raise _NotPlainError(f"dtype {str(dtype)[:100]} is not a plain number type ({', '.join(sorted(_DTYPES))})")
     if len(shape) > _MAX_RANK and all(type(n) is int and n >= 0 for n in shape):
         raise _NotPlainError(f"shape {shape} has {len(shape)} axes; at most {_MAX_RANK} are read")
     if len(shape) > _MAX_RANK or any(isinstance(n, bool) or n < 0 for n in shape):

@@ -36,17 +36,19 @@ class TextForm:
     """Whether the first line is Excel's `sep=;`, which is no row."""
 
 
-def form_of(path: Path, *, numbers: bool = False) -> TextForm:
+def form_of(path: Path, *, numbers: bool = False, comments: bool = False) -> TextForm:
     """Recognise encoding and separator from the first 64 KiB; OSError as for opening it.
 
     A byte order mark, or zeros at every second byte, says UTF-16. `sep=;` in the first line says the separator. Else
     the first line does: a comma, or where there is none `;`, a tab or `|`. With `numbers` the cells are known to have
     no text with `;` or tabs in them, so that these win over commas, which are then decimal; white space is the last.
+    With `comments` the separator is not looked for in lines that begin with `#`.
     """
     sample = sample_of(path)
     encoding = encoding_of(sample)
     text = sample.decode(encoding, errors="ignore")
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    lines = [line for line in text.splitlines() if line.strip()]
+    first = next((line for line in lines if not (comments and line.startswith("#"))), next(iter(lines), ""))
     if match := _SEP_LINE.fullmatch(first.strip("\r\n ")):
         return TextForm(encoding=encoding, separator=match[1], names_separator=True)
     return TextForm(encoding=encoding, separator=_separator_in(first, numbers))

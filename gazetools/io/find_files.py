@@ -171,6 +171,11 @@ def walk(root: Path, notes: SearchNotes, *, broken_links: bool = False) -> Itera
         waiting += reversed(inner)
 
 
+def files_with(root: Path, *suffixes: str) -> Iterator[Path]:
+    """The files below `root` with one of `suffixes`, in any letter case, as `walk` finds them; broken links too."""
+    return (path for path in walk(root, SearchNotes(), broken_links=True) if path.name.lower().endswith(suffixes))
+
+
 def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "broken-link", "loop", "unreadable", "special"]:
     try:
         mode = entry.stat().st_mode if entry.is_symlink() else 0

@@ -12,8 +12,13 @@ from gazetools.schemas.errors import DataFileError
 
 
 def dumps(value: Any) -> str:
-    """Readable JSON with sorted keys and no NaN, ending in a newline."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    """Readable JSON with sorted keys and no NaN, ending in a newline; names that are no UTF-8 are escaped."""
+    return escaped(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
+def escaped(document: str) -> str:
+    """A JSON document that can be written as UTF-8: bytes of file names that are none become escapes (`\\udcff`)."""
+    return document.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_json_atomic(path: Path, value: Any, *, durable: bool = True) -> None:

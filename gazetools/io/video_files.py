@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gazetools.io.delimited import encoding_of
 from gazetools.io.find_files import (
     FileLookup,
     SearchNotes,
@@ -20,8 +21,12 @@ from gazetools.io.find_files import (
     walk,
 )
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.excerpt import excerpt
 from gazetools.schemas.video import VIDEO_SUFFIXES
 from gazetools.schemas.video_id import check_video_id
+
+_LONGEST_ENTRY = 4096
+"""Characters of a path that systems take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +53,21 @@ def find_videos(given: str | Path, notes: SearchNotes) -> list[VideoFile]:
 def _find(text: str, notes: SearchNotes, lists: tuple[Path, ...]) -> list[VideoFile]:
     if text.startswith("@"):
         return _from_list(Path(text[1:]).expanduser(), notes, lists)
-    path = existing_path(Path(text).expanduser())
     try:
+        path = existing_path(Path(text).expanduser())
         if path.is_dir():
             return _from_folder(path, notes)
         if path.exists():
             return [_named(path, path.stem)]
         broken_link = target_of(path)
     except OSError as error:
-        raise UsageError(f"Cannot open the input {text}: {error.strerror}.", hint="Check its permissions.") from None
+        what = f"Cannot open the input {excerpt(text)}: {error.strerror}."
+        raise UsageError(what, hint="Check the path and its permissions.") from None
     if broken_link:
         raise UsageError(f"The input is a broken link: {text}{broken_link}.", hint="Mend or remove the link.")
     if glob.has_magic(text):
         return _from_glob(text, notes)
-    raise UsageError(f"The input {text} does not exist.", hint="Check the path.", path=text)
+    raise UsageError(f"The input {printable(text)} does not exist.", hint="Check the path.", path=printable(text))
 
 
 def merged(groups: Iterable[list[VideoFile]], notes: SearchNotes) -> list[VideoFile]:
@@ -199,18 +205,31 @@ def _from_list(list_path: Path, notes: SearchNotes, lists: tuple[Path, ...]) -> 
     real = Path(os.path.realpath(list_path))
     if real in lists:
         raise UsageError(f"The list {list_path} names itself.", hint="Remove that line.")
-    try:
-        lines = list_path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read the list {list_path}: {error}.", hint="Check the path after '@'.") from None
+    lines = _lines_of(list_path)
     entries = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not entries:
         raise UsageError(f"The list {list_path} names no input.", hint="Write one path per line.")
     return merged((_find(_near(list_path, entry), notes, (*lists, real)) for entry in entries), notes)
 
 
+def _lines_of(list_path: Path) -> list[str]:
+    """The lines of a list in UTF-8 or UTF-16; bytes that are no text stay those of the names of files."""
+    try:
+        data = list_path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"Cannot read the list {list_path}: {error.strerror}.", hint="Check the path after '@'."
+        ) from None
+    text = data.decode(encoding_of(data[:4096]), errors="surrogateescape")
+    if "\0" in text or max(map(len, text.splitlines()), default=0) > _LONGEST_ENTRY:
+        raise UsageError(f"{list_path} is no list of paths.", hint="Write a text with one path per line after '@'.")
+    return text.splitlines()
+
+
 def _near(list_path: Path, entry: str) -> str:
     """`entry` of a list as an input: relative to the working folder or, failing that, to the list."""
+    if entry[:1] == entry[-1:] in {'"', "'"} and not Path(entry).exists():
+        entry = entry[1:-1]  # as shells and spreadsheets write paths
     mark, name = ("@", entry[1:]) if entry.startswith("@") else ("", entry)
     next_to = existing_path(list_path.parent / name)
     return mark + str(next_to) if not existing_path(Path(name)).exists() and next_to.exists() else entry

@@ -22,9 +22,9 @@ class AxisOrder:
     """Each axis: T, H, W, or 1 for one of length 1. Without T the array is one map."""
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether `shape` has as many axes, those of the letter 1 with length 1, and H and W above 0."""
+        """Whether `shape` has as many axes, those of the letter 1 with length 1, and none of length 0."""
         sizes = list(zip(self.letters, shape, strict=False))
-        return len(shape) == len(self.letters) and all(n == 1 if c == "1" else n > 0 or c == "T" for c, n in sizes)
+        return len(shape) == len(self.letters) and all(n == 1 if c == "1" else n > 0 for c, n in sizes)
 
     def thw(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """(T, H, W) of an array of a shape that fits."""

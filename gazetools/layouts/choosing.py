@@ -189,6 +189,10 @@ def _nothing_fits(arrays: Mapping[str, ArrayHeader | None], choice: ArrayChoice,
         message = f"{_place(where, name)} has shape {list(header.shape)} ({header.dtype}); heatmaps are {wanted}."
     else:
         message = f"{where} holds no array of heatmaps {wanted}; it has {listed(arrays)}."
+    if any(0 in header.shape for header in headers.values()):
+        return DataFileError(
+            message, hint="An axis of length 0 holds nothing: write the maps again.", finding="unexpected-shape"
+        )
     several = any(len(header.shape) == 4 and header.shape[1] > 1 for header in headers.values())
     return DataFileError(
         message,

@@ -13,7 +13,7 @@ from gazetools.io.npz import Npz
 from gazetools.layouts.axes import AxisOrder
 from gazetools.layouts.base import FileMaps, Layout, MapStream, MemoryMaps, SideMembers, StoredMaps, Written
 from gazetools.layouts.choosing import Chosen, choose_array, frame_order
-from gazetools.layouts.npy import NpyFolder, numbered_frames
+from gazetools.layouts.npy import NpyFolder, frames_of_other_formats, numbered_frames
 from gazetools.layouts.npz import NpzLayout
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.foreign import ArrayChoice
@@ -141,6 +141,14 @@ class ForeignFrames(ForeignLayout, NpyFolder):
                 hint="Rename them to frame_000000.npy and so on; keep a folder for each person, and one size.",
                 finding="maps-ambiguous",
             ) from None
+        lost = {number: name for number, name in frames_of_other_formats(path).items() if number not in numbered}
+        if lost:
+            raise DataFileError(
+                f"{path} has {len(lost)} frames in files such as {lost[min(lost)]}, and {len(numbered)} in numbered "
+                ".npy; frames are read from .npy alone.",
+                hint="Store each map with numpy.save, or all as one array: numpy.savez('VIDEO.npz', heatmap=MAPS).",
+                finding="format-not-read",
+            )
         if not numbered:
             return {}
         if seconds := [name for name in numbered.values() if _SECONDS.search(name)]:
@@ -163,6 +171,7 @@ class ForeignFrames(ForeignLayout, NpyFolder):
             raise DataFileError(
                 f"{path} holds {numbered[lowest]}, whose number is below that of the first frame, {begin}.",
                 hint="Correct --first-frame (in a training config: experiment.data.heatmap_first_frame).",
+                finding="frame-file-missing",
             )
         return {number - begin: name for number, name in numbered.items()}
 
@@ -220,6 +229,8 @@ def _arrays_in(members: SideMembers) -> dict[str, ArrayHeader | None]:
     """The header of each array by name, None for objects and texts. What is damaged is an error: it may be the maps."""
     arrays: dict[str, ArrayHeader | None] = {}
     for name in members.names:
+        if name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith("._"):
+            continue  # what macOS adds to archives
         try:
             arrays[name] = members.layout(name)
         except DataFileError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gazetools.io.find_files import files_with
+from gazetools.io.folders import below
 from gazetools.io.json_files import read_json
 from gazetools.layouts.base import Layout
 from gazetools.layouts.foreign import UNREAD_FORMATS
-from gazetools.layouts.npy import is_frame_folder
+from gazetools.layouts.npy import holds_npz_frames, is_frame_folder
 from gazetools.layouts.registry import foreign_layout, layout_named
 from gazetools.schemas.base import explain_validation_error, parse_settings
 from gazetools.schemas.dataset import MANIFEST_NAME, MANIFEST_SCHEMA_VERSION, MAX_MANIFEST_BYTES, Manifest, PackedVideo
@@ -79,7 +82,7 @@ def _stated_location(dataset: Path, video_id: str) -> Location | None:
 def _foreign_location(dataset: Path, video_id: str, choice: ArrayChoice) -> Location | None:
     """Heatmaps without a manifest: the only one of the known places that exists."""
     folder = _as_written(dataset, video_id)
-    files = [_as_written(dataset, video_id + suffix) for suffix in (".npz", ".npy")]
+    files = [_with_suffix(dataset, video_id, suffix) for suffix in (".npz", ".npy")]
     files.append(folder / _WHOLE_ARRAY_IN_FOLDER)
     paths = [path for path in files if path.is_file()]
     if folder.is_dir() and is_frame_folder(folder):
@@ -98,6 +101,12 @@ def _as_written(dataset: Path, name: str) -> Path:
     """The path of `name` in NFC, or where there is none in NFD, in which macOS writes names."""
     path, decomposed = dataset / name, dataset / unicodedata.normalize("NFD", name)
     return decomposed if decomposed.exists() and not path.exists() else path
+
+
+def _with_suffix(dataset: Path, video_id: str, suffix: str) -> Path:
+    """The file of the video with this suffix, or where there is none with that in upper case."""
+    path, upper = (_as_written(dataset, video_id + one) for one in (suffix, suffix.upper()))
+    return upper if upper.is_file() and not path.is_file() else path
 
 
 def _composed(name: str) -> str:
@@ -119,17 +128,18 @@ def list_foreign(root: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     folders: set[Path] = set()
-    for path in sorted(root.rglob("*.np[yz]")):
-        if any(part.startswith(".") for part in path.relative_to(root).parts):
-            continue
+    checked: set[tuple[Path, str]] = set()
+    for path in sorted(path for path in _shown(root) if path.suffix.lower() in (".npy", ".npz") and path.is_file()):
         place, named = path, path.with_suffix("")
         if path.name == _WHOLE_ARRAY_IN_FOLDER and path.parent != root:
             named = path.parent
         elif path.parent in folders:
             continue
-        elif path.suffix == ".npy" and is_frame_folder(path.parent):
-            folders.add(path.parent)
-            place = named = path.parent
+        elif (kind := (path.parent, path.suffix.lower())) not in checked:
+            checked.add(kind)
+            if (is_frame_folder if kind[1] == ".npy" else holds_npz_frames)(path.parent):
+                folders.add(path.parent)
+                place = named = path.parent
         name = root.resolve().name if named == root else named.relative_to(root).as_posix()
         found.setdefault(_composed(name), []).append(place)
     for path in [] if found else list_unread(root):
@@ -145,14 +155,18 @@ def _folders_out(root: Path) -> list[Path]:
     for folder, names, _ in os.walk(root):
         names[:] = sorted(name for name in names if not name.startswith("."))
         links = [path for path in (Path(folder, name) for name in names) if path.is_symlink()]
-        found += [p for p in links if not p.resolve().is_relative_to(inside) and any(p.rglob("*.np[yz]"))]
+        found += [p for p in links if not p.resolve().is_relative_to(inside) and any(files_with(p, ".npy", ".npz"))]
     return found
 
 
 def list_unread(root: Path) -> list[Path]:
     """The files below `root` that may be heatmaps in a format that is not read, such as .pt; without hidden ones."""
-    files = (path for path in root.rglob("*") if path.suffix.lower() in UNREAD_FORMATS and path.is_file())
-    return sorted(path for path in files if not any(p.startswith(".") for p in path.relative_to(root).parts))
+    return sorted(path for path in _shown(root) if path.suffix.lower() in UNREAD_FORMATS and path.is_file())
+
+
+def _shown(root: Path) -> Iterator[Path]:
+    """Everything below `root` that is not hidden; folders that are links are not entered."""
+    return (path for path in below(root) if not any(p.startswith(".") for p in path.relative_to(root).parts))
 
 
 def read_manifest(dataset: Path) -> Manifest:

@@ -25,7 +25,10 @@ from gazetools.schemas.dataset import INDEX_NPZ
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.foreign import ArrayChoice
 
-_NUMBERED_FRAME = re.compile(r"^(?:.*\D)?(\d{1,9})\.npy$")
+_NUMBERED_FRAME = re.compile(r"^(?:.*\D)?(\d{1,9})\.npy$", re.IGNORECASE)
+_NUMBERED_FILE = re.compile(r"^((?:.*\D)?)(\d{1,9})\.(?:npz|pt|pth|pkl|pickle|mat)$", re.IGNORECASE)
+_FEWEST_FRAMES = 3
+"""So many single maps in numbered files are those of frames, not of videos."""
 
 
 class NpyFolder(Layout):
@@ -158,10 +161,13 @@ class FolderMaps(StoredMaps):
 
 
 def is_frame_folder(folder: Path) -> bool:
-    """Whether the first numbered .npy in `folder` is one map ([H,W], [1,H,W], [H,W,1]), as one that can't be read."""
+    """Whether the first numbered .npy in `folder` is one map ([H,W], [1,H,W], [H,W,1]), as one that can't be read.
+
+    Also where there are only numbered .npz with one map each, so that they are refused as one video.
+    """
     names = sorted(p.name for p in folder.iterdir() if _NUMBERED_FRAME.match(p.name) and not p.name.startswith("."))
     if not names:
-        return False
+        return holds_npz_frames(folder)
     try:
         shape = npy_layout(folder / names[0]).shape
     except DataFileError:
@@ -195,3 +201,30 @@ def sha256_of_listing(sums: Iterable[tuple[str, str]]) -> str:
     """sha256 of the sorted lines `name sha256` of a folder's files."""
     lines = sorted(f"{name} {checksum}" for name, checksum in sums)
     return hashlib.sha256(("\n".join(lines) + "\n").encode()).hexdigest()
+
+
+def frames_of_other_formats(folder: Path) -> dict[int, str]:
+    """Number -> name of the files that are named like the numbered .npy in `folder` but are no .npy."""
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    starts = {re.sub(r"\d+\.npy$", "", name, flags=re.IGNORECASE) for name in names if _NUMBERED_FRAME.match(name)}
+    found = [match for match in map(_NUMBERED_FILE.match, names) if match is not None]
+    return {int(match[2]): match.string for match in found if match[1] in starts or not starts}
+
+
+def holds_npz_frames(folder: Path) -> bool:
+    """Whether `folder` has one .npz for each frame: names that differ in a number that counts up, one map each."""
+    others = {number: name for number, name in frames_of_other_formats(folder).items() if name.lower().endswith(".npz")}
+    starts = {re.sub(r"\d+\.npz$", "", name, flags=re.IGNORECASE) for name in others.values()}
+    if len(others) < _FEWEST_FRAMES or len(starts) > 1 or max(others) - min(others) >= len(others):
+        return False
+    for name in (others[min(others)], others[max(others)]):
+        try:
+            with Npz(folder / name) as archive:
+                headers = [archive.layout(member) for member in archive.names]
+        except DataFileError:
+            return False
+        if not any(AxisOrder(letters).fits(one.shape) for one in headers for letters in FRAME_ORDERS):
+            return False
+        if any(len(one.shape) >= 3 and max(one.shape[:-2]) > 1 for one in headers):
+            return False
+    return True

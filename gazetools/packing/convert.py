@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gazetools.heatmaps.values import scale_of, to_float32, to_stored
 from gazetools.io.arrays import AnyArray
+from gazetools.io.find_files import files_with
 from gazetools.layouts.base import Layout, MapStream, StoredMaps, load_side
 from gazetools.layouts.foreign import ForeignLayout
 from gazetools.layouts.locate import duplicate_heatmaps, list_foreign, list_unread, read_manifest
@@ -110,7 +111,7 @@ def _plan(
                 progress.say(f"not read: {path}: {path.suffix} files are not read; store the maps with numpy.savez")
         if not videos:
             hint = "Pass a dataset or a folder of heatmaps."
-            if any(source.rglob(f"*{STORE_SUFFIX}")):
+            if any(files_with(source, STORE_SUFFIX)):
                 hint = f"It is a store, which is packed: gazetools pack {source} -o DATASET"
             raise UsageError(f"{source} holds no .npz and no .npy.", hint=hint)
         options = parse_settings(PackOptions, {"layout": layout, "dtype": dtype or "float32"}, what="convert")

@@ -22,7 +22,14 @@ from gazetools.packing.one_video import Place, pack_videos
 from gazetools.packing.origin import origin_of
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed, nearest_name
-from gazetools.schemas.dataset import MANIFEST_NAME, PackedItem, PackOptions, PackReport, summarised
+from gazetools.schemas.dataset import (
+    MANIFEST_NAME,
+    WITHOUT_TEMPERATURE,
+    PackedItem,
+    PackOptions,
+    PackReport,
+    summarised,
+)
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.store import StoreEntry, list_store, open_store
 from gazetools.store.listing import read_sidecar
@@ -61,6 +68,12 @@ def pack(
     (101, 64, 64)
     """
     options = given_or_parsed(options, PackOptions, settings, what="pack options")
+    if options.temperature != 1.0 and options.normalize in WITHOUT_TEMPERATURE:
+        # not in the model: manifests of earlier releases may have both
+        raise UsageError(
+            f"--temperature {options.temperature:g} has no effect with --normalize {options.normalize}.",
+            hint="It is for --normalize softmax; leave one of them out.",
+        )
     if workers is not None and workers < 1:
         raise UsageError(f"workers = {workers} is no number of videos at a time.", hint="Give at least 1.")
     store, dataset = Path(store), Path(output)

@@ -134,7 +134,7 @@ _UNION_PART = re.compile(
     r"[\[-].*"
 )
 """Names that pydantic gives to the members of a union, which are no keys."""
-_SHOULD_BE = "Input should be "
+_MUST_BE = "must be "
 _RULES = {
     "int_parsing": "a whole number",
     "int_type": "a whole number",
@@ -168,13 +168,36 @@ def _rule(problem: Mapping[str, Any], place: tuple[int | str, ...], spelled: Cal
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
     words = _RULES.get(problem["type"])
-    return _SHOULD_BE + words if words else str(problem["msg"])
+    return _MUST_BE + words if words else in_plain_words(str(problem["msg"]))
+
+
+_PLAINER = (
+    (r"Input should be greater than or equal to ", "must be at least "),
+    (r"Input should be less than or equal to ", "must be at most "),
+    (r"Input should be greater than ", "must be above "),
+    (r"Input should be less than ", "must be below "),
+    (r"Input should be a valid integer\b[^.]*", "must be a whole number"),
+    (r"Input should be a valid number\b[^.]*", "must be a number"),
+    (r"Input should be a valid boolean\b[^.]*", "must be true or false"),
+    (r"Input should be ", "must be "),
+    (r"(String|List|Tuple|Dictionary|Value) should have ", "must have "),
+    (r" after validation, not ", ", not "),
+    (r"String should match pattern ", "must match the pattern "),
+)
+"""pydantic's words -> those for readers who do not program; the first that fits counts."""
+
+
+def in_plain_words(message: str) -> str:
+    """A message of pydantic's, or of a parser that uses it, as one says it: `must be at least 1`."""
+    for theirs, ours in _PLAINER:
+        message = re.sub(theirs, ours, message)
+    return message
 
 
 def _either(rules: list[str]) -> str:
     """One rule; those of the members of a union with `or` between them."""
     first, *more = dict.fromkeys(rules) or [""]
-    return " or ".join([first, *(rule.removeprefix(_SHOULD_BE) for rule in more)])
+    return " or ".join([first, *(rule.removeprefix(_MUST_BE) for rule in more)])
 
 
 def parse_settings(

@@ -47,6 +47,8 @@ NORMALISATION_NAMES = Choices("none", "max", "sum", "minmax", "softmax")
 Normalise = Annotated[str, NORMALISATION_NAMES]
 SUM_TO_ONE = {"sum", "softmax"}
 """The normalisations after which every map sums to 1."""
+WITHOUT_TEMPERATURE = ("none", "max", "sum", "minmax")
+"""The normalisations that `PackOptions.temperature` does not change."""
 Align = Literal["video", "native"]
 Missing = Literal["zero", "hold", "interpolate"]
 InOut = Literal["keep", "gate", "weight"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 MAX_EXCERPT = 300
 """Characters of a file that one message may repeat."""
 
@@ -19,7 +21,7 @@ def excerpt(text: object, limit: int = 120) -> str:
     return quoted if len(whole) <= limit else f"{quoted}... ({len(whole)} characters)"
 
 
-def shortened(error: Exception, limit: int = 120) -> str:
+def shortened(error: BaseException, limit: int = 120) -> str:
     """The text of an error that quotes a file itself (`float("...")` does), on one line and cut to `limit`."""
     text = " ".join(str(error).split())
     text = text if text.isprintable() else repr(text)[1:-1]
@@ -33,3 +35,16 @@ def excerpt_of_names(names: list[str], limit: int = 200) -> str:
     if len(text) <= limit and len(names) <= 100:
         return text
     return f"{text[:limit]}... ({len(names)} names)"
+
+
+def writable(value: Any) -> Any:
+    """`value`, a document of mappings, lists and texts, with `\\xff` for bytes of file names that are no UTF-8.
+
+    >>> writable({"path": "caf\\udce9.mp4"})["path"].isprintable()
+    True
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {writable(key): writable(one) for key, one in value.items()}
+    return [writable(one) for one in value] if isinstance(value, (list, tuple)) else value

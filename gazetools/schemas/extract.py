@@ -136,7 +136,8 @@ class ExtractOptions(BoxFileOptions):
             raise conflict(f"{{start}} ({self.start:g}) must be before {{end}} ({self.end:g})")
         if not self.heads.startswith("file:") and (given := self.shaping_of_boxes().keys() - {"heads_first_frame"}):
             named = ", ".join(f"{{{name}}}" for name in sorted(given))
-            raise conflict(f"{named} say how a box file is read; {{heads}} {self.heads} reads none")
+            says = "says" if len(given) == 1 else "say"
+            raise conflict(f"{named} {says} how a box file is read; {{heads}} {self.heads} reads none")
         if self.detect_every > 1 and self.fill_gaps < self.detect_every - 1:
             raise conflict(
                 f"{{detect_every}} {self.detect_every} leaves frames without boxes; set {{fill_gaps}} to at least "

@@ -27,6 +27,13 @@ class LaunchOptions(StrictModel):
     """Train only the training of this seed of a study (`seeds` in the config), as one job of an array does."""
     evaluate_only: bool = False
     """Only measure: the best weights of the run folder (into its `evaluation`), or classifier_checkpoint."""
+    predict: Path | None = None
+    """Only predict annotations without labels, such as EPIC_100_test_timestamps.csv, with the best weights of the run
+    folder (into its `test`), or classifier_checkpoint."""
+    epic_sls: Annotated[str | None, Flag(metavar="PT,TL,TD")] = None
+    """Write the predictions as test.json for EPIC-KITCHENS' challenge.
+
+    Its supervision levels, 0..5 each: pretraining, training labels, training data."""
     gpus: str | None = None
     """0: CPU, N or `all`: GPUs of this machine (default: `device` of the config)."""
     processes: int | None = Field(default=None, ge=1)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticSerializationError
 
 from gazetools.schemas.base import StrictModel
+from gazetools.schemas.excerpt import writable
 
 MAX_PROVENANCE_BYTES = 32 * 1024
 GROUND_TRUTH = "groundtruth"
@@ -126,7 +128,10 @@ class Provenance(StrictModel):
 
     def to_text(self) -> str:
         """The JSON text; raises ValueError where it would pass 32 KB."""
-        text = self.model_dump_json()
+        try:
+            text = self.model_dump_json()
+        except PydanticSerializationError:  # a path with bytes that are no UTF-8
+            text = type(self).model_validate(writable(self.model_dump())).model_dump_json()
         if len(text.encode("utf-8")) >= MAX_PROVENANCE_BYTES:
             raise ValueError(f"provenance has {len(text)} characters; it must stay under {MAX_PROVENANCE_BYTES} bytes")
         return text

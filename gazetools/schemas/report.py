@@ -72,6 +72,8 @@ class ExportOptions(StrictModel):
     """JSON file for the predictions of one model, as EPIC-KITCHENS' challenge asks."""
     epic_sls: Annotated[str | None, Flag(metavar="PT,TL,TD")] = None
     """The challenge's supervision levels, 0..5 each: pretraining, training labels, training data."""
+    export_split: str | None = None
+    """Split whose predictions are exported, such as test (default: that of --split, else val_start)."""
     export_arm: str | None = None
     """Arm to export (default: estimated, or the only one)."""
     export_seed: int | None = None

@@ -79,6 +79,8 @@ class TrainingConfig(StudyKeys):
     """Continue where the run folder has checkpoints, so that the same command resumes; false refuses such a folder."""
     val_only: bool = False
     """Only measure: the run folder's best weights, or those of `classifier_checkpoint`."""
+    test_only: bool = False
+    """Only predict `experiment.data.dataset_test`, with the weights of `val_only`, into `test` of the run folder."""
     classifier_checkpoint: str | None = None
     """Weights of predictor and probe to start from, or to evaluate with val_only."""
     nodes: PositiveInt = 1
@@ -102,6 +104,12 @@ class TrainingConfig(StudyKeys):
         names = [arm.name for arm in self.arms]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"arms: the name(s) {', '.join(doubled)} occur more than once")
+        if self.experiment.data.dataset_test is None:
+            if self.test_only or self.experiment.evaluation.epic_sls is not None:
+                key = "test_only" if self.test_only else "experiment.evaluation.epic_sls"
+                raise ValueError(f"{key}: experiment.data.dataset_test names no annotations to predict")
+        elif self.test_only:
+            object.__setattr__(self, "val_only", True)
         if self.primary is not None:
             if unknown := [name for name in self.primary.arms if names and name not in names]:
                 raise ValueError(f"primary: no arm is named {unknown[0]!r}; there are {', '.join(names)}")

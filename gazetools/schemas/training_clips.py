@@ -32,6 +32,14 @@ class DataSettings(ViewSettings):
     """CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class), or
     Ego-Exo4D's keystep JSON (with `video_view`), or Ego4D's fho_lta JSON."""
     dataset_val: str
+    dataset_test: str | None = None
+    """Annotations whose labels nobody has, such as EPIC_100_test_timestamps.csv: predicted with the chosen weights."""
+    official_lists: str | None = None
+    """Folder of the lists that are released with annotations: class names, tail classes, unseen participants. None:
+    those next to `dataset_val`, where that has its released name (EPIC_100_*.csv, fho_lta_*.json)."""
+    ego4d_videos: Literal["auto", "full", "clips"] = "auto"
+    """Files that Ego4D's fho_lta annotations are about: whole videos (`<video_uid>`), or the clips of them
+    (`<clip_uid>`), with times from the clip's start; `auto`: whole videos where they are, else clips."""
     file_format: Literal[0, 1] | str | None = None
     """0: PXX/videos/PXX_YY.MP4, 1: PXX/PXX_YY.MP4, or a path without suffix such as
     `takes/{take}/frame_aligned_videos/{camera}`; `<video_id>.<mp4|mkv|...>` and Ego-Exo4D's folders are tried last."""

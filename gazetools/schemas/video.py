@@ -56,7 +56,7 @@ class VideoInfo:
     colour_matrix: str
     """The YCbCr matrix used for RGB: `bt601`, `bt709`, `bt2020` or `rgb`."""
     colour_matrix_source: str
-    """`tagged` in the stream, or `assumed` (untagged streams are read as BT.601, as FFmpeg does)."""
+    """`tagged` in the stream or its container, or `assumed` (untagged streams are read as BT.601, as FFmpeg does)."""
     colour_range: str
     colour_transfer: str = "unspecified"
     """FFmpeg's name of the transfer function, such as `bt709`, `smpte2084` (PQ) or `arib-std-b67` (HLG)."""
@@ -64,6 +64,8 @@ class VideoInfo:
     """FFmpeg's name of the primaries, such as `bt709`, `bt2020` or `smpte432` (P3)."""
     tone_mapping: str = "none"
     """Method by which HDR became the returned SDR pixels (`gazetools.video.hdr`); `none` for SDR video."""
+    colours_of_container: bool = False
+    """True where only the container (MP4's `colr`, Matroska's `Colour`) states the colours, and the frames do not."""
     rate: Fraction
     """Average frames per second as the container states it; times come from pts, never from this."""
     time_base: Fraction
@@ -72,6 +74,11 @@ class VideoInfo:
     """The container's claim, None where it makes none; often wrong, so frames are counted by decoding."""
     decoder: str
     """Back end and library versions, such as `pyav 18.1.0 (libavcodec 62.11.100)`."""
+
+    @property
+    def colour_handling(self) -> str:
+        """What was done to the colours beyond the tags of the frames; `none` for nearly every SDR video."""
+        return self.tone_mapping + ("" if not self.colours_of_container else ", colours of the container")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,18 @@ from gazetools.io.folders import remove_if_empty
 from gazetools.schemas.store import WORK_FOLDER, Piece, Rows
 from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS
 
+_COLOURS = "colours"
+UNCHANGED = "none"
+"""Colours of SDR video, whose pieces don't state any; versions up to 0.2 knew no others."""
+
 
 class PieceFolder:
     """Pieces of one video made with one options key: `STORE/.work/<hash of id and key>/piece_<k>.npz`."""
 
     def __init__(self, root: Path, video_id: str, options_key: str) -> None:
         self.path = root / WORK_FOLDER / hashlib.sha256(f"{video_id}\0{options_key}".encode()).hexdigest()[:32]
+        self.colours = UNCHANGED
+        """How pictures are made of the file's values; pieces of other pictures do not count. Set once it is open."""
         self._kept: dict[int, Piece] = {}
 
     def piece_path(self, number: int) -> Path:
@@ -39,7 +45,7 @@ class PieceFolder:
         self._kept[number] = piece
 
     def load_if_good(self, number: int) -> Piece | None:
-        """Piece `number`, or None where it is missing; one that can't be read (bit rot) is removed and missing."""
+        """Piece `number`, or None where it is missing; one that can't be read or is of other pictures is removed."""
         if not self.exists(number):
             return None
         try:
@@ -53,6 +59,8 @@ class PieceFolder:
         columns = {column.name: getattr(piece.rows, column.name) for column in ROWS}
         columns |= {column.name: getattr(piece, column.name) for column in (*FRAMES, *FINGERPRINTS)}
         columns["batch_size"] = np.int64(piece.batch_size)
+        if self.colours != UNCHANGED:
+            columns[_COLOURS] = np.array(self.colours)
         with atomic_path(self.piece_path(number)) as temp, temp.open("wb") as file:
             np.savez(file, **columns)
 
@@ -60,6 +68,9 @@ class PieceFolder:
         if number in self._kept:
             return self._kept[number]
         with np.load(self.piece_path(number), allow_pickle=False) as archive:  # noqa: TID251 - our own file
+            colours = str(archive[_COLOURS]) if _COLOURS in archive else UNCHANGED
+            if colours != self.colours:
+                raise ValueError(f"{self.piece_path(number)} has the colours {colours}, not {self.colours}")
             rows = Rows(**{column.name: archive[column.name] for column in ROWS})
             frames = {column.name: archive[column.name] for column in (*FRAMES, *FINGERPRINTS)}
             return Piece(rows=rows, batch_size=int(archive["batch_size"]), **frames)

@@ -127,7 +127,8 @@ def _datasets(plan: RunPlan, cache: FeatureCache | None) -> Iterator[ClipDataset
         plan.dataset(whole, training=True, features=cache, view=view)
         for view in ([None] if views is None else range(views))
     ]
-    splits = (*plan.each_epoch, *plan.horizons.values())
+    test = [] if plan.data.test is None else [plan.data.test]
+    splits = (*plan.each_epoch, *plan.horizons.values(), *test)
     for dataset in (*made, *(plan.dataset(split, training=False, features=cache) for split in splits)):
         if cache is not None and plan.config.experiment.data.index_cache is None:
             dataset.index_cache = cache.root / "frame_indexes"  # not in run folders, which have not begun

@@ -40,7 +40,9 @@ class TrainResult:
     ended: dict[str, int] = field(default_factory=dict)
     """Models that ended early, and the epoch after which they did."""
     final: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Model -> split (`held_out`, `val_<anchor>`, `horizon_<seconds>`) -> metrics with the chosen weights."""
+    """Model -> split (`held_out`, `val_<anchor>`, `horizon_<seconds>`, `test`) -> metrics with the chosen weights."""
+    submissions: list[dict[str, Any]] = field(default_factory=list)
+    """Files for EPIC-KITCHENS' challenge: `model`, `file`, `actions`, and how many of them were not observed."""
     horizons: list[float] = field(default_factory=list)
     processes: int = 1
     checkpoint: str | None = None
@@ -108,4 +110,5 @@ def finished_final(plan: RunPlan, loop: Loop) -> dict[str, Any] | None:
     document = read_json(path)
     same = document.get("status") == "done" and document.get("steps_done") == loop.position.global_step
     measured = {float(key) for key in document.get("horizons", [])}
-    return document["final"] if same and measured.issuperset(plan.horizons) else None
+    tested = plan.data.test is None or all("test" in found for found in document["final"].values())
+    return document["final"] if same and tested and measured.issuperset(plan.horizons) else None

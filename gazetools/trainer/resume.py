@@ -29,12 +29,14 @@ from gazetools.trainer.models.keys import load_strict, strip_prefixes
 from gazetools.trainer.plan.settle import RunPlan
 
 _FREE_KEYS = (
-    "folder", "tag", "eval_name", "resume_checkpoint", "val_only", "classifier_checkpoint", "nodes", "tasks_per_node",
-    "cpus_per_task", "mem_per_gpu", "device", "log_every", "checkpoint_every", "experiment.wandb",
+    "folder", "tag", "eval_name", "resume_checkpoint", "val_only", "test_only", "classifier_checkpoint", "nodes",
+    "tasks_per_node", "cpus_per_task", "mem_per_gpu", "device", "log_every", "checkpoint_every", "experiment.wandb",
     "experiment.tensorboard",
     "experiment.data.num_workers", "experiment.data.pin_memory", "experiment.data.max_unreadable_clips",
-    "experiment.evaluation.horizons", "experiment.data.heatmap_base_path", "experiment.data.base_path",
-    "experiment.data.dataset_train", "experiment.data.dataset_val", "experiment.data.index_cache",
+    "experiment.evaluation.horizons", "experiment.evaluation.epic_sls",
+    "experiment.data.heatmap_base_path", "experiment.data.base_path",
+    "experiment.data.dataset_train", "experiment.data.dataset_val", "experiment.data.dataset_test",
+    "experiment.data.official_lists", "experiment.data.ego4d_videos", "experiment.data.index_cache",
     "experiment.data.feature_cache.folder", "experiment.data.feature_cache.budget_gib",
     "experiment.data.takes_file", "experiment.data.past_end", "experiment.data.heatmap_sources.*.path",
 )  # fmt: skip

@@ -36,6 +36,7 @@ from gazetools.trainer.measure.final import (
     without_failed,
 )
 from gazetools.trainer.measure.step_cost import measure_step, study_table
+from gazetools.trainer.measure.submission import write_submissions
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.outcome import TrainResult, finished_final, result_of
@@ -74,7 +75,7 @@ def train_once(
             if dry_run:
                 count = processes or world.size
                 result = result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=count)
-                wanted = measured and not settings.val_only  # what only measures takes no step
+                wanted = measured and not (settings.val_only or settings.test_only)  # what only measures takes no step
                 return with_costs(result, plan, talk, processes=count) if wanted else result
             interruption.arm()
             accept_warnings()
@@ -126,6 +127,7 @@ class _Run:
         )
         self.logs: list[GuardedLog] = []
         self.checkpoint: str | None = None
+        self.submissions: list[dict[str, Any]] = []
 
     def _require_features(self, features: FeatureCache, gone_videos: int) -> None:
         try:
@@ -238,6 +240,13 @@ class _Run:
         plan = self.plan
         datasets = [plan.dataset(split, training=False, features=self.features) for split in plan.at_the_end]
         self.loop.position.final = final_evaluation(self.loop, datasets, plan)
+        if self.loop.position.final is not None and self.world.leads:
+            self.submissions = write_submissions(self.loop, plan)
+            for one in self.submissions:
+                text = f"Wrote {one['file']}: {one['actions']} actions, predicted by {one['model']}"
+                if one["by_frequency"]:
+                    text += f"; not observed: {one['by_frequency']}, whose scores are the frequencies of training"
+                self.talk.note(f"{text}.")
         return self.loop.position.final
 
     def _log(self, values: dict[str, Any]) -> None:
@@ -248,6 +257,7 @@ class _Run:
         self.checkpoint = save_state(self.loop, self.plan) or self.checkpoint
 
     def _result(self, status: Literal["done", "interrupted"]) -> TrainResult:
-        return result_of(
+        result = result_of(
             status, self.plan, self.loop, checkpoint=self.checkpoint, notes=self.talk.notes, processes=self.world.size
         )
+        return dataclasses.replace(result, submissions=self.submissions)

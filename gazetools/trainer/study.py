@@ -68,16 +68,18 @@ def train(
     study = _Study(settings, only_seed=only_seed)
     if len(study.seeds) < MIN_TRAININGS:
         say.say(_FEW_TRAININGS.format(count=f"{len(study.seeds)} trainings", folder=settings.folder))
+    submissions: list[dict[str, Any]] = []
     for place, own in enumerate(study.chosen, start=1):
         say.say(f"Training {place} of {len(study.chosen)}: seed {own.seed}, in {study.folder.training(own.seed)}.")
         result = train_once(own, **how)
         if dry_run:
             break
-        if is_first_process():
+        submissions += result.submissions
+        if is_first_process() and not settings.test_only:  # predictions are no result of the study
             study.write_result(result)
         if result.status == "interrupted":
             break
-    return study.result(result)
+    return dataclasses.replace(study.result(result), submissions=submissions)
 
 
 def trainings_of(config: TrainingConfig, *, only_seed: int | None = None) -> list[TrainingConfig]:
@@ -171,6 +173,6 @@ class _Study:
     def write_result(self, last: TrainResult) -> None:
         """Write the study's result.json, which points to those of the trainings."""
         document = {**self.result(last).as_dict(), "status": self.status()}
-        for name in ("final", "metrics", "best", "best_by_learner", "failed"):
+        for name in ("final", "metrics", "best", "best_by_learner", "failed", "submissions"):
             document.pop(name)
         write_json_atomic(self.folder.result, document)

@@ -47,7 +47,7 @@ class Talk:
         for text in (*plan.data.notes, *_inout_notes(plan)):
             self.note(text)
         say(f"Anchor rule: {plan.anchors.rule}.")
-        for split in (plan.data.train, *plan.each_epoch):
+        for split in (plan.data.train, *plan.each_epoch, *([] if plan.data.test is None else [plan.data.test])):
             text = f"{split.name} (anchor {split.anchor.name}): {len(split.clips)} clips of {split.counts['rows']} rows"
             if plan.data.survey is not None:
                 shares = [f"{100 * share:.1f} % ({name})" for name, share in split.coverages.items()]
@@ -96,7 +96,8 @@ class Talk:
     def epoch(self, entry: Mapping[str, Any]) -> None:
         """Say losses and validation's action figures."""
         shown = [n for n in entry if n.endswith("_loss") or ("_action_" in n and n.startswith("val_"))]
-        self.progress.say(f"epoch {entry['epoch']}: " + ", ".join(f"{n} {entry[n]:.3f}" for n in shown))
+        if shown:  # a run that only predicts has no figures
+            self.progress.say(f"epoch {entry['epoch']}: " + ", ".join(f"{n} {entry[n]:.3f}" for n in shown))
 
 
 def _state_of(learner: Learner) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gazetools.io.atomic import TEMP_MARK
-from gazetools.io.find_files import SearchNotes
+from gazetools.io.find_files import SearchNotes, files_with
 from gazetools.io.folders import below
 from gazetools.io.json_files import read_json
 from gazetools.layouts.foreign import UNREAD_FORMATS
@@ -109,9 +109,9 @@ def _id_of_single_store(path: Path, sidecar: Path) -> str:
 
 
 def _is_store(path: Path) -> bool:
-    if any(file.suffix == STORE_SUFFIX for file in below(path)) or any((path / name).exists() for name in REPORT_NAMES):
+    if any(files_with(path, STORE_SUFFIX)) or any((path / name).exists() for name in REPORT_NAMES):
         return True
-    return any(_is_sidecar(file) for file in below(path) if file.suffix == SIDECAR_SUFFIX)
+    return any(_is_sidecar(file) for file in files_with(path, SIDECAR_SUFFIX))
 
 
 def _is_sidecar(path: Path) -> bool:

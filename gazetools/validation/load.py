@@ -147,6 +147,8 @@ def _load_folder(subject: Subject, layout: NpyFolder) -> None:
         header = layout.header(subject.path)[0]
         blocks = _folder_blocks(subject, names, header, sums, layout)
         _keep_maps(subject, header, str(first), blocks, frames=max(names) + 1)
+        if subject.entry is None:  # frames without a file have no map, as every reader of such folders says
+            subject.valid = np.isin(np.arange(max(names) + 1), list(names))
     elif subject.entry is not None and subject.entry.t:
         subject.report("payload-missing", f"{subject.path} holds no frames.")
     if not index.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from gazetools.video.hdr import TONE_MAPPING, ToneMapper
 _MATRICES = {0: "rgb", 1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
 _MATRIX_UNSPECIFIED = 2
 _UNSUPPORTED_MATRICES = {4: "FCC", 7: "SMPTE 240M", 8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp"}
-_MATRIX_BT2020 = 9
+_NUMBERS = {"bt709": 1, "bt601": 5, "bt2020": 9}
+"""Number of each matrix that is written into frames without a tag."""
 _RANGE_FULL = 2  # AVCOL_RANGE_JPEG
 # Names of AVColorTransferCharacteristic and AVColorPrimaries, which are those of H.273, tables 3 and 2.
 _TRANSFERS = {
@@ -58,6 +60,42 @@ SAME_RGB_EVERYWHERE = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p"})
 and here, up to 2.5 levels (mean -0.9) from the formula (measured over random colours; 30 times faster than exact)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ColourTags:
+    """What a frame, or the container of its stream, says of its colours, in FFmpeg's numbers (H.273); 2: nothing."""
+
+    transfer: int
+    primaries: int
+    matrix: int
+    range: int
+
+    def completed_by(self, container: ColourTags) -> ColourTags:
+        """These tags, and those of the `container` for what they leave open: players do the same."""
+        return ColourTags(
+            transfer=_first_stated(self.transfer, container.transfer),
+            primaries=_first_stated(self.primaries, container.primaries),
+            matrix=_first_stated(self.matrix, container.matrix),
+            range=max(self.range, container.range if self.matrix in _UNSPECIFIED else 0),
+        )
+
+
+def _first_stated(*numbers: int) -> int:
+    return next((number for number in numbers if number not in _UNSPECIFIED), _MATRIX_UNSPECIFIED)
+
+
+def colour_tags(source: Any) -> ColourTags:
+    """The tags of a frame, or of a codec context: before the first decoded frame these are the container's.
+
+    Afterwards decoders (HEVC, AV1) have put their own there, also where the bit stream says nothing.
+    """
+    return ColourTags(
+        transfer=int(source.color_trc),
+        primaries=int(source.color_primaries),
+        matrix=int(source.colorspace),
+        range=int(source.color_range),
+    )
+
+
 def describe_colour(
     *, colorspace: int, color_range: int, pixel_format: str, path: str, hdr: bool = False
 ) -> tuple[str, str, str]:
@@ -81,15 +119,10 @@ def describe_colour(
     return _MATRICES[colorspace], "tagged", named_range
 
 
-def describe_light(*sources: Any) -> tuple[str, str]:
-    """(transfer, primaries) by FFmpeg's names, `unspecified` without a tag; the first source that has one counts.
-
-    Sources are a frame and its decoder.
-    """
+def describe_light(tags: ColourTags) -> tuple[str, str]:
+    """(transfer, primaries) by FFmpeg's names, `unspecified` without a tag."""
     found = []
-    for name, names in (("color_trc", _TRANSFERS), ("color_primaries", _PRIMARIES)):
-        numbers = [int(getattr(source, name)) for source in sources]
-        number = next((number for number in numbers if number not in _UNSPECIFIED), 2)
+    for number, names in ((tags.transfer, _TRANSFERS), (tags.primaries, _PRIMARIES)):
         found.append("unspecified" if number in _UNSPECIFIED else names.get(number, f"number {number}"))
     return found[0], found[1]
 
@@ -149,10 +182,11 @@ _SWS_BILINEAR, _SWS_FULL_CHR_H_INT, _SWS_ACCURATE_RND = 1 << 1, 1 << 13, 1 << 18
 def converter_for(info: VideoInfo) -> RgbConverter:
     """The converter of frames of the stream that `info` describes."""
     mapped = info.tone_mapping != "none"
+    stated = info.colours_of_container or (info.colour_matrix == "bt2020" and info.colour_matrix_source == "assumed")
     return RgbConverter(
         rotation_degrees=info.rotation_degrees,
         mapper=ToneMapper(transfer=info.colour_transfer, primaries=info.colour_primaries) if mapped else None,
-        assume_bt2020=info.colour_matrix == "bt2020" and info.colour_matrix_source == "assumed",
+        untagged=(info.colour_matrix, info.colour_range) if stated else None,
     )
 
 
@@ -162,10 +196,13 @@ class RgbConverter:
     Args:
         rotation_degrees: as `VideoInfo.rotation_degrees`.
         mapper: makes SDR of HDR frames; None: 8-bit values as they are stored.
-        assume_bt2020: the matrix of frames without a tag is that of BT.2020.
+        untagged: matrix and range (`full` or `limited`) of frames without a tag of their own; None: as FFmpeg reads
+            them, with BT.601.
     """
 
-    def __init__(self, *, rotation_degrees: int, mapper: ToneMapper | None = None, assume_bt2020: bool = False) -> None:
+    def __init__(
+        self, *, rotation_degrees: int, mapper: ToneMapper | None = None, untagged: tuple[str, str] | None = None
+    ) -> None:
         from av.video.reformatter import VideoReformatter
 
         # frame.reformat() would set up a new scaler for every frame: 1.4 to 1.8 times slower (measured).
@@ -173,12 +210,14 @@ class RgbConverter:
         # Elsewhere (10 bit, NV12 ...) the default is up to 3.2 levels off and blurs chroma; this is within 1.2.
         self._exact = _SWS_BILINEAR | _SWS_ACCURATE_RND | _SWS_FULL_CHR_H_INT
         self._quarter_turns = rotation_degrees // 90
-        self._mapper, self._assume_bt2020 = mapper, assume_bt2020
+        self._mapper, self._untagged = mapper, untagged
 
     def view(self, frame: Any) -> npt.NDArray[np.uint8]:
         """uint8 [H,W,3] of `frame`; for an unrotated frame a view of FFmpeg's own buffer, possibly with padded rows."""
-        if self._assume_bt2020 and int(frame.colorspace) == _MATRIX_UNSPECIFIED:
-            frame.colorspace = _MATRIX_BT2020
+        if self._untagged is not None and int(frame.colorspace) == _MATRIX_UNSPECIFIED:
+            matrix, colour_range = self._untagged
+            frame.colorspace = _NUMBERS.get(matrix, _MATRIX_UNSPECIFIED)
+            frame.color_range = _RANGE_FULL if colour_range == "full" else int(frame.color_range)
         pixels = self._rgb(frame) if self._mapper is None else self._mapper.sdr(self._planes(frame))
         return np.rot90(pixels, self._quarter_turns) if self._quarter_turns else pixels
 

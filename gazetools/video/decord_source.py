@@ -39,6 +39,8 @@ def reasons_against(path: Path, info: VideoInfo, index: FrameIndex) -> list[str]
         reasons.append("it gives wrong frames after a seek into an open GOP (pictures shown before their keyframe)")
     if info.pixel_format not in SAME_RGB_EVERYWHERE:
         reasons.append(f"its 8-bit RGB of {info.pixel_format} differs by far more than 2 levels from the right one")
+    if info.colours_of_container:
+        reasons.append("it does not read the colour tags of the container, and the frames have none")
     if info.tone_mapping != "none":
         reasons.append(f"it has no tone mapping for HDR ({info.colour_transfer})")
     if index.packets.discard.any():

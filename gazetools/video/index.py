@@ -17,6 +17,11 @@ from gazetools.video.mpeg4 import LONGEST, uncoded_test
 NO_PTS = -(2**63)
 """FFmpeg's AV_NOPTS_VALUE: the packet carries no time."""
 
+_HEADER_STATES_END = {"flv", "mxf"}
+"""Containers whose header states the end of the longest stream, and that have no list of packets."""
+_SAME_END_SECONDS = 0.5
+"""Ends that differ by less are the same: a container may count its last packets or not."""
+
 Int64 = npt.NDArray[np.int64]
 
 
@@ -45,6 +50,8 @@ class PacketTable:
     """Chunks without data that the file has in addition to these packets (AVI: frames that the recorder dropped)."""
     uncoded: int = 0
     """Packets that hold no picture (MPEG-4: frames that are dropped, or equal to the one before)."""
+    missing_bytes: int = 0
+    """Bytes that the file lacks by its own statement (Matroska, ASF)."""
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -113,9 +120,15 @@ def demux_packets(av: Any, container: Any, stream: Any) -> PacketTable:
     rows: list[tuple[int, int, int, bool, bool, bool]] = []
     stopped = None
     is_uncoded, uncoded = _uncoded_test(stream), 0
+    header_states_end = container.format.name in _HEADER_STATES_END
+    others_end = 0.0
     try:
-        for packet in container.demux(stream):
+        for packet in container.demux(*(container.streams if header_states_end else (stream,))):
             if is_flush(packet):
+                continue
+            if packet.stream.index != stream.index:
+                if packet.pts is not None:
+                    others_end = max(others_end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                 continue
             pts, dts = (NO_PTS if time is None else time for time in (packet.pts, packet.dts))
             hidden = packet.is_discard
@@ -126,8 +139,10 @@ def demux_packets(av: Any, container: Any, stream: Any) -> PacketTable:
         stopped = str(getattr(error, "strerror", None) or error)
     # Only MP4's own table lists every packet; it does so after edit lists too, where the declared count does not.
     listed = len(stream.index_entries) if "mp4" in container.format.name.split(",") else None
-    # Matroska writers note each track's end in a tag such as 00:00:02.400000000.
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", str(stream.metadata.get("DURATION", "")).strip())
+    promised = _end_in_tags(stream)
+    if header_states_end and container.duration:
+        of_all = container.duration / av.time_base
+        promised = of_all if of_all > others_end + _SAME_END_SECONDS else None  # else the sound is as long as that
     numbers = np.array(rows, np.int64).reshape(-1, 6).T
     pts_p, dts_p, size_p = np.ascontiguousarray(numbers[:3])
     key_p, discard_p, corrupt_p = np.ascontiguousarray(numbers[3:]).astype(np.bool_)
@@ -139,10 +154,16 @@ def demux_packets(av: Any, container: Any, stream: Any) -> PacketTable:
         discard=discard_p,
         corrupt=corrupt_p,
         listed=listed,
-        promised_end_seconds=int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None,
+        promised_end_seconds=promised,
         stopped=stopped,
         uncoded=uncoded,
     )
+
+
+def _end_in_tags(stream: Any) -> float | None:
+    """End of a track in seconds; Matroska writers note it in a tag such as 00:00:02.400000000."""
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", str(stream.metadata.get("DURATION", "")).strip())
+    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
 
 
 def _uncoded_test(stream: Any) -> Callable[[bytes], bool] | None:
@@ -175,16 +196,23 @@ def damage_of_table(
     there = len(table) + table.empty_chunks
     if expected is not None and there < expected:
         empty = f" ({table.empty_chunks} of them empty)" if table.empty_chunks else ""
-        reasons.append(f"truncated: the container lists {expected} frames, {there} of them are in the file{empty}")
-    if "matroska" in container.split(",") and table.promised_end_seconds is not None and len(table) > 1:
+        # which chunks an AVI lacks is not known, and the place of a chunk is its time
+        early = "; of chunks lost amid it, all later times are too early" if container == "avi" else ""
+        reasons.append(
+            f"truncated: the container lists {expected} frames, {there} of them are in the file{empty}{early}"
+        )
+    states_end = "matroska" in container.split(",") or container in _HEADER_STATES_END
+    if states_end and table.promised_end_seconds is not None and len(table) > 1:
         times = np.sort(table.pts[table.pts != NO_PTS]) * float(time_base)
         # The end counts from time 0 or from the first frame, by writer; one frame may be long.
         missing = table.promised_end_seconds - float(times[-1]) - 2 * float(np.diff(times).max(initial=0.0))
-        if missing > 0.5:
+        if missing > _SAME_END_SECONDS:
             reasons.append(
                 f"truncated: the container says that the stream ends at {table.promised_end_seconds:.3f} s, "
                 f"its last frame is at {times[-1]:.3f} s"
             )
+    if table.missing_bytes and not reasons:
+        reasons.append(f"truncated: the file lacks {table.missing_bytes:,} bytes")
     if table.corrupt.any():
         reasons.append(f"{int(table.corrupt.sum())} of {len(table)} packets are incomplete")
     return tuple(reasons)

@@ -10,6 +10,7 @@ from typing import Any
 from gazetools.schemas.errors import EnvironmentLacksError, VideoError
 from gazetools.schemas.video import HDR_TRANSFERS, HdrRule, VideoInfo
 from gazetools.video.colour import (
+    colour_tags,
     describe_colour,
     describe_light,
     refuse_unknown_base_layer,
@@ -125,15 +126,19 @@ def probe(path: Path, stream_index: int | None, *, hdr: HdrRule = "tonemap") -> 
     av = import_av()
     with open_container(path) as container:
         stream = choose_stream(container, path, stream_index)
-        frame = _first_frame(av, container, stream, path)
         context = stream.codec_context
+        of_container = colour_tags(context)  # before anything is decoded
+        frame = _first_frame(av, container, stream, path)
+        in_frame = colour_tags(frame)
+        tags = in_frame.completed_by(of_container)
+        not_in_frames = tags != in_frame.completed_by(in_frame)
         rotation = rotation_of(frame, path=str(path))
-        transfer, primaries = describe_light(frame, context)
+        transfer, primaries = describe_light(tags)
         refuse_unknown_base_layer(frame, transfer, path=str(path))
         tone_mapping = tone_mapping_of(transfer, hdr, path=str(path))
         matrix, source, colour_range = describe_colour(
-            colorspace=int(frame.colorspace),
-            color_range=int(frame.color_range),
+            colorspace=tags.matrix,
+            color_range=tags.range,
             pixel_format=str(frame.format.name),
             path=str(path),
             hdr=transfer in HDR_TRANSFERS,
@@ -156,11 +161,13 @@ def probe(path: Path, stream_index: int | None, *, hdr: HdrRule = "tonemap") -> 
             colour_transfer=transfer,
             colour_primaries=primaries,
             tone_mapping=tone_mapping,
+            colours_of_container=not_in_frames,
             rate=Fraction(stream.average_rate or stream.guessed_rate or stream.base_rate or 0),
             time_base=Fraction(stream.time_base),
             declared_frame_count=int(stream.frames) or None,
             # in the keys of caches, so that pictures of before do not pass for these
             decoder=f"pyav {av.__version__} (libavcodec {libavcodec})"
+            + (", colours of the container" if not_in_frames else "")
             + ("" if tone_mapping == "none" else f", tone mapping {tone_mapping}"),
         )
 

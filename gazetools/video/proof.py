@@ -11,6 +11,7 @@ import numpy as np
 
 from gazetools.schemas.errors import VideoError
 from gazetools.schemas.video import Remark, VideoInfo
+from gazetools.video.asf import lacking_bytes
 from gazetools.video.avi import empty_chunks
 from gazetools.video.feed import fault_text
 from gazetools.video.gaps import gap_remark, has_one_rate
@@ -25,7 +26,7 @@ from gazetools.video.index import (
     is_flush,
     needs_decoding,
 )
-from gazetools.video.matroska import structure_fault
+from gazetools.video.matroska import missing_bytes, structure_fault
 from gazetools.video.probe import choose_stream, import_av, open_container, prepare_decoder
 from gazetools.video.session import DecodeFault, DecodeSession
 
@@ -64,10 +65,15 @@ def _compared_with_file(path: Path, info: VideoInfo, table: PacketTable) -> tupl
     """
     if info.container == "avi" and (info.declared_frame_count or 0) > len(table):
         return replace(table, empty_chunks=empty_chunks(path, info.stream_index)), None
+    if info.container == "asf":
+        return replace(table, missing_bytes=lacking_bytes(path)), None
     times = np.unique(table.pts[table.pts != NO_PTS])
     steps = np.diff(times)
-    if "matroska" not in info.container.split(",") or len(steps) < 3 or steps.max() < 1.5 * np.median(steps):
+    if "matroska" not in info.container.split(","):
         return table, None
+    if len(steps) < 3 or steps.max() < 1.5 * np.median(steps):
+        lacks = missing_bytes(path)  # cut near its end, or a few frames are left: nothing else shows it
+        return replace(table, missing_bytes=lacks), None
     seconds = steps * float(info.time_base)
     if (fault := structure_fault(path)) is None or not has_one_rate(seconds, float(np.median(seconds))):
         return table, fault

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +82,36 @@ def test_whatever_is_raised_becomes_its_exit_code(
     assert json.loads(shown.out)["error"]["code"] == name
     if isinstance(error, ImportError) and error.name == "cv2":
         assert "opencv-python-headless" in shown.err
+
+
+STOPPED = {
+    # command: (what its work is done by, its arguments)
+    "extract": ("gazetools.extraction.run.plan", ("CLIP", "-o", "OUT", "--model", "centre-prior")),
+    "validate": ("gazetools.validation.validate", ("FOLDER",)),
+    "pack": ("gazetools.packing.pack", ("FOLDER", "-o", "OUT")),
+    "convert": ("gazetools.packing.convert", ("FOLDER", "-o", "OUT", "--layout", "npz")),
+    "groundtruth": ("gazetools.groundtruth.groundtruth", ("FOLDER", "-o", "OUT")),
+    "evaluate": ("gazetools.evaluation.evaluate", ("FOLDER", "--truth", "FOLDER")),
+}
+
+
+@pytest.mark.parametrize("command", STOPPED)
+def test_a_schedulers_signal_ends_every_command_in_order(
+    command: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM is Ctrl-C: code 130 and one document, not a process that is gone without a word."""
+    work, arguments = STOPPED[command]
+    before = signal.getsignal(signal.SIGTERM)
+
+    def ended(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    monkeypatch.setattr(work, ended)
+    places = {"CLIP": str(clip), "FOLDER": str(tmp_path), "OUT": str(tmp_path / "out")}
+    done = run_cli(command, *(places.get(word, word) for word in arguments), "--json")
+    assert (done.exit_code, json.loads(done.stdout)["error"]["code"]) == (130, "interrupted"), done.stderr
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_options_from_a_file_and_the_command_line_wins(tmp_path: Path, clip: Path) -> None:

@@ -58,14 +58,16 @@ WRONG = {
     ),
     "pack {}/store -o {}/x --dtype uint8 --normalize sum": (2, ["--dtype uint8 and --normalize sum exclude"]),
     "pack {}/store -o {}/x --resize-on-load --size 32x32": (2, ["--resize-on-load needs --size video"]),
+    "pack {}/store -o {}/x --temperature 2": (2, ["--temperature 2 has no effect with --normalize none", "softmax"]),
+    "pack {}/store -o {}/x --temperature 2 --normalize max": (2, ["no effect with --normalize max"]),
     "extract {}/v -o {}/x --slurm partition=x": (2, ["--slurm partition=x needs --engine slurm"]),
     "validate {}/ds --model centre-prior": (2, ["--model means something with --deep only", "Add --deep 8"]),
     # values out of range, of another kind, or misspelt
     "extract {}/v -o {}/x --fps nan": (2, ["'fps' = nan", "a finite number", "Correct --fps"]),
     "extract {}/v -o {}/x --start inf": (2, ["'start' = inf", "a finite number"]),
-    "extract {}/v -o {}/x --batch-size many": (2, ["'batch_size' = 'many': Input should be a whole number or 'auto'"]),
+    "extract {}/v -o {}/x --batch-size many": (2, ["'batch_size' = 'many': must be a whole number or 'auto'"]),
     "extract {}/v -o {}/x --batch-size 0": (2, ["'batch_size' = 0: must be at least 1, or auto"]),
-    "groundtruth {}/v -o {}/x --fixed-depth -1": (2, ["greater than 0", "Correct --fixed-depth"]),
+    "groundtruth {}/v -o {}/x --fixed-depth -1": (2, ["must be above 0", "Correct --fixed-depth"]),
     "pack {}/store -o {}/x --size 64": (2, ["must be HEIGHTxWIDTH such as 64x64, or video"]),
     "pack {}/store -o {}/x --normalize maxx": (2, ["'maxx'", "'minmax' or 'softmax'"]),
     "validate {}/ds --deep x": (2, ["it must be a whole number", "'x'"]),
@@ -163,3 +165,35 @@ def test_a_preview_draws_no_head_where_the_prompt_was_the_whole_frame(place: Pat
     with open_overlays(tmp_path / "boxed", "a") as source:
         assert source.people(0)[0].box_xyxy is not None
         assert source.people(1)[0].box_xyxy is not None, "a given box that fills the frame is a head"
+
+
+EMPTY = [
+    (["extract", "", "-o", "x"], "An argument is empty"),
+    (["extract", "v", "-o", ""], "The value of -o is empty"),
+    (["validate", "ds", "--videos", ""], "The value of --videos is empty"),
+    (["validate", "ds", "--videos="], "The value of --videos is empty"),
+    (["pack", "", "-o", "x", "--json"], "An argument is empty"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), EMPTY, ids=[" ".join(row[0]) for row in EMPTY])
+def test_an_empty_argument_is_never_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    """As `extract "$VIDEOS"` has it where the variable is not set."""
+    write_clip(tmp_path / "a.mp4", frames=3)
+    monkeypatch.chdir(tmp_path)
+    done = run_cli(*arguments)
+    assert (done.exit_code, says in done.stderr) == (2, True), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("command", ["extract {} -o x", "extract @l.txt -o x", "validate {}", "pack {} -o x"])
+def test_a_path_that_no_system_takes_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "l.txt").write_text("y" * 100_000 + "\n")
+    done = run_cli(*command.replace("{}", "y" * 4000).split())
+    assert done.exit_code == 2, done.stderr[:500]
+    assert "@" not in command or len(done.stderr) < 500

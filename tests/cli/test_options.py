@@ -86,9 +86,9 @@ def test_flags_become_the_settings_that_the_command_is_called_with() -> None:
 
 
 WRONG = [
-    (["--mode", "slow"], "toy: 'mode' = 'slow': Input should be 'fast' or 'exact'."),
-    (["--kind", "flat"], "toy: 'kind' = 'flat': Input should be 'round' or 'square'."),
-    (["--radius", "0"], "toy: 'radius' = 0: Input should be greater than or equal to 1."),
+    (["--mode", "slow"], "toy: 'mode' = 'slow': must be 'fast' or 'exact'."),
+    (["--kind", "flat"], "toy: 'kind' = 'flat': must be 'round' or 'square'."),
+    (["--radius", "0"], "toy: 'radius' = 0: must be at least 1."),
     (["--start", "soon"], "soon"),
     (["--rad", "1"], "No such option: --rad"),
 ]

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from gazetools.annotations.ego4d import ego4d_folder, missing_ego4d, read_ego4d_videos, read_wearer_gaze
+from gazetools.annotations.ego4d import (
+    ego4d_folder,
+    ego4d_videos_with_gaze,
+    missing_ego4d,
+    read_ego4d_videos,
+    read_wearer_gaze,
+)
 from gazetools.annotations.segments import read_segments
 from gazetools.egoexo.cameras import read_calibration
 from gazetools.egoexo.eye_gaze import read_eye_gaze
@@ -43,7 +49,7 @@ def test_ego4d_json(tmp_path: Path) -> None:
     (video,) = read_ego4d_videos(path)
     assert (video.uid, video.duration_seconds, video.has_gaze) == ("v1", 9.5, True)
     path.write_text(json.dumps({"videos": [{"video_uid": "v1"}]}))
-    with pytest.raises(UsageError, match=r"videos\[0\]: KeyError\('duration_sec'\)"):
+    with pytest.raises(UsageError, match=r"videos\[0\]: lacks 'duration_sec'"):
         read_ego4d_videos(path)
 
 
@@ -150,6 +156,19 @@ def test_an_absent_keystep_file_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DataFileError) as caught:
         read_segments(tmp_path / "annotations" / "keystep_val.json")
     assert command in str(caught.value)
+
+
+def test_videos_of_ego4d_are_found_as_all_others(tmp_path: Path) -> None:
+    """Capital and other suffixes, links; the full-scale video first."""
+    for name in ("gaze/a.csv", "gaze/b.csv", "gaze/c.csv", "full_scale/a.MP4", "video_540ss/a.mp4", "store/x.mp4"):
+        (tmp_path / "v2" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "v2" / name).write_bytes(b"x")
+    (tmp_path / "v2/video_540ss/b.mkv").write_bytes(b"x")
+    (tmp_path / "v2/full_scale/c.mp4").symlink_to(tmp_path / "v2/store/x.mp4")
+    found = ego4d_videos_with_gaze(tmp_path / "v2")
+    videos = ["full_scale/a.MP4", "video_540ss/b.mkv", "full_scale/c.mp4"]
+    assert [video for _, video, _ in found] == [tmp_path / "v2" / name for name in videos]
+    assert missing_ego4d(tmp_path, tmp_path / "v2").keys() == {"ego4d.json"}
 
 
 def test_what_an_ego4d_folder_lacks_is_listed_with_its_command(tmp_path: Path) -> None:

@@ -57,6 +57,18 @@ def _video(**changes: Any) -> Change:
     return change
 
 
+def _no_rotation(root: Path) -> None:
+    for name in ("qx", "qy", "qz", "qw"):
+        _cells(TRAJECTORY, f"{name}_world_device", lambda _: "0")(root)
+
+
+def _half_of_the_rows(root: Path) -> None:
+    """timesync.csv ends 6 frames before the take."""
+    (take,) = (one for one in json.loads((root / "takes.json").read_text()) if one["take_name"] == "bad_1")
+    lines = (root / TIMESYNC).read_text().splitlines()
+    (root / TIMESYNC).write_text("\n".join(lines[: 1 + take["timesync_start_idx"] + 6]) + "\n")
+
+
 def _second_row(root: Path) -> None:
     lines = (root / CALIBS).read_text().splitlines()
     (root / CALIBS).write_text("\n".join([*lines, lines[1]]) + "\n")
@@ -97,7 +109,10 @@ FAULTS: dict[str, tuple[Change, str, str | None]] = {
         "=pose_timesync_empty 3",
         "=pose_timesync_empty 3",
     ),
-    "poses empty": (_cells(TRAJECTORY, "tx_world_device", lambda _: ""), "no pose lies|empty", "no pose|empty"),
+    "poses empty": (_cells(TRAJECTORY, "tx_world_device", lambda _: ""), "has rows .* no pose", "has rows .* no pose"),
+    "no rotation": (_no_rotation, "has rows .* without a rotation", "without a rotation"),
+    "size of 0": (_cells(CALIBS, "image_width", lambda _: "0"), "column image_width: 0: ", "column image_width"),
+    "half of the rows cut": (_half_of_the_rows, "=pose_timesync_no_row 6", "=pose_timesync_no_row 6"),
     "microseconds for nanoseconds": (
         _cells(TIMESYNC, "aria01_214-1_capture_timestamp_ns", lambda cell: cell[:-3]),
         "clock seems to be in another unit",
@@ -145,3 +160,11 @@ def test_extract_and_validate_go_on(root: Path, tiny_model: Path, tmp_path: Path
     findings = json.loads(checked.stdout)["findings"]
     assert checked.exit_code in {0, 1}
     assert not [f for f in findings if f["code"] == "check-failed"], findings
+
+
+def test_rows_that_timesync_lacks_are_said_with_the_command(root: Path, tmp_path: Path) -> None:
+    _half_of_the_rows(root)
+    done = run_cli("groundtruth", str(root), "-o", str(tmp_path / "truth"), "--json")
+    (item,) = (one for one in json.loads(done.stdout)["items"] if one["video_id"] == "bad_1/cam01")
+    (note,) = (note for note in item["notes"] if "no row for the last 6 of 12 frames" in note)
+    assert "--parts captures --uids cccccccc" in note

@@ -174,6 +174,16 @@ REFUSALS = [
         "sinfo",
     ),
     (
+        "sbatch: error: ClusterName needs to be specified\nsbatch: fatal: Unable to process configuration file",
+        3,
+        "sinfo",
+    ),
+    (
+        "sbatch: error: fetch_config: DNS SRV lookup failed\nsbatch: fatal: Could not establish a configuration source",
+        3,
+        "sinfo",
+    ),
+    (
         "",
         3,
         "sinfo",

@@ -14,6 +14,7 @@ import pytest
 from gazetools.annotations.gazefollow import read_benchmark
 from gazetools.evaluation import evaluate
 from gazetools.evaluation.scores import HeadScore, estimates, extremes
+from gazetools.gazemodels.baselines import CentrePrior
 from gazetools.groundtruth import groundtruth
 from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l2
 from gazetools.schemas.errors import DataFileError, UsageError
@@ -340,6 +341,32 @@ def test_a_model_looks_at_the_pictures(tmp_path: Path, tiny_model: Path) -> None
     report = evaluate(f"model:{tiny_model}", prepared, images=str(tmp_path), resamples=0)
     assert report.overall["auc"].count == 3
     assert evaluate(f"model:{tiny_model}", prepared, images=str(tmp_path), limit=1).counts["scored"] == 1
+
+
+@pytest.mark.parametrize("name", ["centre-prior", "head-direction", "gazelle_tiny", "toy"])
+def test_every_name_of_a_model_is_taken(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `extract` takes them: controls and registered models too, not only those of Gaze-LLE."""
+    monkeypatch.setattr("gazetools.gazemodels.registry._LOADERS", {"toy": CentrePrior.load})
+    _, prepared = _gazefollow(tmp_path)
+    report = evaluate(f"model:{name}", prepared, images=str(tmp_path), resamples=0)
+    assert report.overall["auc"].count == 3
+    if name in ("centre-prior", "toy"):
+        _, pictures = read_benchmark(prepared, lambda _: (200, 100))
+        heads = [head for picture in pictures for head in picture.heads]
+        nearest = [min(np.hypot(np.subtract(head.gaze_x, 0.5), np.subtract(head.gaze_y, 0.5))) for head in heads]
+        assert report.overall["min_l2"].value == pytest.approx(np.mean(nearest), abs=0.02)
+    with pytest.raises(UsageError, match="did you mean centre-prior"):
+        evaluate("model:centre_prior", prepared, images=str(tmp_path))
+
+
+def test_a_truth_behind_links_is_a_store(tmp_path: Path) -> None:
+    """A store's listing follows links, and so does the question whether a folder is one."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "v.h5").write_bytes(b"no HDF5")
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "take").symlink_to(tmp_path / "disk")
+    with pytest.raises(UsageError, match="is a store"):
+        evaluate("model:gazelle_tiny", tmp_path / "truth")
 
 
 @pytest.mark.parametrize(

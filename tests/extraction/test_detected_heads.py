@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def squares(monkeypatch: pytest.MonkeyPatch) -> SquareDetector:
     """`detect` finds white squares, whatever its name."""
     detector = SquareDetector()
     monkeypatch.setattr(
-        HeadDetection, "load", classmethod(lambda cls, options, **_: cls(options=options, detector=detector))
+        HeadDetection,
+        "load",
+        classmethod(lambda cls, options, hdr="tonemap": cls(options=options, detector=detector, hdr=hdr)),
     )
     return detector
 
@@ -164,3 +167,15 @@ def test_a_share_waits_while_another_worker_detects(
         assert detected > 0
         assert worker.start(share).result().status == "complete"  # type: ignore[union-attr]
         assert squares.frames_seen == detected
+
+
+def test_boxes_found_in_other_pictures_are_not_used_again(
+    clip: Path, tiny_model: Path, tmp_path: Path, squares: SquareDetector
+) -> None:
+    """`--hdr` changes the pixels that the detector sees, so that its boxes can't serve both."""
+    for hdr, seen in (("tonemap", 40), ("raw", 80), ("raw", 80), ("tonemap", 120)):
+        gazetools.extract(clip, tmp_path, model=str(tiny_model), heads="detect", hdr=hdr, overwrite=True)
+        if hdr == "raw":
+            assert squares.frames_seen == seen
+    plain = HeadDetection(options=ExtractOptions(heads="detect").detection(), detector=squares)
+    assert plain.key(clip) != dataclasses.replace(plain, hdr="raw").key(clip)

@@ -111,3 +111,30 @@ def test_a_file_of_two_inputs_is_one_video_and_two_links_are_two(tree: Path) -> 
     text = "; ".join(notes.lines())
     assert "t1/cam01 and t3/cam01 are links to one file" in text
     assert "it is cam01, not t2/cam01" in text
+
+
+LISTS = [
+    ("UTF-16, as Windows writes it", "a.mp4\r\nb.mp4\r\n".encode("utf-16"), ["a", "b"]),
+    ("UTF-8 with a mark", b"\xef\xbb\xbfa.mp4\n", ["a"]),
+    ("quotation marks", b"\"a.mp4\"\n'b.mp4'\n", ["a", "b"]),
+    ("a quoted path seen from the list", b'"c d.mp4"\n', ["c d"]),
+    ("names that are no UTF-8", b"a.mp4\ncaf\xe9.mp4\n", ["a", "caf\\udce9"]),
+]
+
+
+@pytest.mark.parametrize(("data", "ids"), [row[1:] for row in LISTS], ids=[row[0] for row in LISTS])
+def test_lists_as_other_programs_write_them(tmp_path: Path, data: bytes, ids: list[str]) -> None:
+    for name in (b"a.mp4", b"b.mp4", b"c d.mp4", b"caf\xe9.mp4"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+    (tmp_path / "list.txt").write_bytes(data)
+    items = plan_inputs([f"@{tmp_path / 'list.txt'}"])
+    assert [item.video_id for item in items] == ids
+    assert [item.video_id for item in items if item.problem] == [one for one in ids if "udc" in one]
+
+
+@pytest.mark.parametrize("data", [bytes(range(256)) * 20, b"x" * 10_000, b"\x00\x00\x00\x18ftypmp42"])
+def test_what_is_no_list_is_said_in_few_words(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "list.txt").write_bytes(data)
+    with pytest.raises(UsageError, match="is no list of paths") as caught:
+        plan_inputs([f"@{tmp_path / 'list.txt'}"])
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -158,6 +159,17 @@ def test_the_report_and_the_dry_run_name_what_is_left_out(tmp_path: Path) -> Non
     assert json.loads(planned.stdout)["left_out"] == report["left_out"]
 
 
+def test_a_dry_run_counts_only_videos_that_can_be_extracted(tmp_path: Path) -> None:
+    for name in ("one", "two", "manifest"):
+        write_clip(tmp_path / "videos" / f"{name}.mp4", frames=5)
+    write_boxes(tmp_path / "boxes" / "one.csv", frames=range(5))
+    words = ("extract", str(tmp_path / "videos"), "-o", str(tmp_path / "store"), "--model", "centre-prior", "--dry-run")
+    assert "2 of 3 videos would be extracted" in run_cli(*words).stdout  # manifest.mp4 has a reserved id
+    assert "1 of 3 videos would be extracted" in run_cli(*words, "--heads", f"file:{tmp_path / 'boxes'}").stdout
+    (tmp_path / "videos" / "manifest.mp4").unlink()
+    assert " 2 videos would be extracted" in run_cli(*words).stdout
+
+
 def test_a_file_whose_name_looks_like_an_option_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clip(tmp_path / "-abc.mp4", frames=5)
     monkeypatch.chdir(tmp_path)
@@ -169,3 +181,41 @@ def test_a_file_whose_name_looks_like_an_option_is_explained(tmp_path: Path, mon
     with open_store(tmp_path / "store" / "-abc.h5") as store:
         assert store.provenance.video.path == str(tmp_path / "-abc.mp4")
         assert store.provenance.video.relative_path == "../-abc.mp4"
+
+
+def _bytes_path(root: Path, name: bytes) -> Path:
+    path = Path(os.fsdecode(os.fsencode(root) + b"/" + name))
+    write_clip(path, frames=6)
+    return path
+
+
+NOT_UTF_8 = [
+    ("the file's name, from an old Windows disk", b"caf\xe9.mp4", ["failed"]),
+    ("a folder below the input", b"\xe9t\xe9/v.mp4", ["failed"]),
+    ("a folder above the input", b"\xff/videos/v.mp4", ["done"]),
+]
+
+
+@pytest.mark.parametrize(("name", "statuses"), [row[1:] for row in NOT_UTF_8], ids=[row[0] for row in NOT_UTF_8])
+def test_names_that_are_no_utf_8_cost_themselves_and_never_the_run(
+    tmp_path: Path, name: bytes, statuses: list[str]
+) -> None:
+    path = _bytes_path(tmp_path, name)
+    given = path.parent if b"videos" in name else tmp_path
+    if given == tmp_path:
+        write_clip(tmp_path / "zzz.mp4", frames=6)
+        statuses = ["done", *statuses]
+    store = tmp_path / "out" / "store"
+    done = run_cli("extract", str(given), "-o", str(store), "--model", "centre-prior", "--device", "cpu", "--json")
+    document = json.loads(done.stdout)
+    assert [item["status"] for item in document["items"]] == statuses, done.stderr
+    assert done.exit_code == int("failed" in statuses)
+    done.stdout.encode("utf-8")
+    assert (store / "extract_report.json").read_text(encoding="utf-8")
+    (entry,) = list_store(store)
+    with open_store(store / f"{entry.video_id}.h5") as reader:
+        assert reader.provenance.video.path.endswith(".mp4")
+        reader.provenance.video.path.encode("utf-8")
+    pack(store, tmp_path / "out" / "data")
+    found = validate(tmp_path / "out" / "data", videos=given)
+    assert found.summary["errors"] == 0

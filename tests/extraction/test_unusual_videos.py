@@ -120,6 +120,22 @@ def test_stores_of_before_tone_mapping(tmp_path: Path) -> None:
     assert run(video, store, overwrite=True)[0].items[0].status == "complete"
 
 
+def test_unfinished_work_of_before_tone_mapping_is_made_again(tmp_path: Path) -> None:
+    """A piece without a word of its colours, as older versions left it, does not join the new ones."""
+    video = write_clip(tmp_path / "a.mp4", PQ, frames=300)
+    store = tmp_path / "store"
+    run(video, store, shard="1/2")
+    (old,) = (store / ".work").glob("*/piece_*.npz")
+    with np.load(old) as archive:
+        members = {name: archive[name] for name in archive.files}
+    assert str(members.pop("colours")) == "bt2390"
+    members["heatmap"] = np.zeros_like(members["heatmap"])
+    np.savez(old, **members)
+    report, _ = run(video, store)
+    assert (report.items[0].status, report.items[0].resumed_frames) == ("done", 0)
+    assert_stores_equal(store / "a.h5", _made(tmp_path, video) / "a.h5")
+
+
 def _made(folder: Path, video: Path) -> Path:
     run(video, folder / "fresh")
     return folder / "fresh"

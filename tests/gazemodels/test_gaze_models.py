@@ -169,7 +169,7 @@ def test_another_backend_is_registered_without_touching_the_pipeline(
     with open_store(tmp_path / "clip.h5") as store:
         assert (store.rows().heatmap == 0.25).all()
     refused = run_cli(*arguments, "--backend", "quarter")
-    assert (refused.exit_code, "Input should be 'gazetools' or 'upstream'" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "must be 'gazetools' or 'upstream'" in refused.stderr) == (2, True)
 
 
 def test_names_are_known_without_torch() -> None:

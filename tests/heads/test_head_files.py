@@ -79,7 +79,7 @@ def test_another_format_is_one_object_in_the_table(clip: Path, tmp_path: Path, m
 BROKEN = [
     ("", "is empty"),
     ("frame,track_id,xmin,ymin,xmax\n0,1,1,2,3\n", "'ymax' is missing"),
-    ("frame,id,bbox\n0,1,1 2 3 4\n", "'xmin' is missing"),
+    ("frame,id,bbox\n0,1,5\n", "'xmin' is missing"),
     ("track_id,xmin,ymin,xmax,ymax\n1,1,2,3,4\n", "'frame' is missing"),
     ("frame,track_id,x_minimum,ymin,xmax,ymax\n0,1,1,2,3,4\n", "Is 'x_minimum' meant"),
     (HEADER + "0,1,1,2,3\n", "line 2: 5 cells"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import unicodedata
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +114,36 @@ def _link_to(place: str) -> Callable[[Path], None]:
     return make
 
 
+def _rename(old: str, new: str) -> Callable[[Path], object]:
+    return lambda root: (root / old).rename(root / new)
+
+
+def _rename_all(old: str, new: str) -> Callable[[Path], object]:
+    return lambda root: [path.rename(path.with_suffix(new)) for path in (root / "v").iterdir() if path.suffix == old]
+
+
+def _npz_frame(number: int, name: str = "frame_{:06d}.npz", **more: Any) -> Callable[[Path], None]:
+    def make(root: Path) -> None:
+        (root / "v").mkdir(exist_ok=True)
+        np.savez(root / "v" / name.format(number), heatmap=MAPS[number], **more)
+
+    return make
+
+
+def _zip(**members: Any) -> Callable[[Path], None]:
+    """v.npz as a zip program writes it, with members that are no arrays."""
+
+    def make(root: Path) -> None:
+        with zipfile.ZipFile(root / "v.npz", "w") as archive:
+            for name, value in members.items():
+                data = io.BytesIO(value if isinstance(value, bytes) else b"")
+                if not isinstance(value, bytes):
+                    np.save(data, value)
+                archive.writestr(f"{name}.npy", data.getvalue())
+
+    return make
+
+
 def _holes(maps: Maps, *rows: int) -> Maps:
     maps = maps.copy()
     maps[list(rows)] = 0
@@ -166,6 +198,15 @@ READ: dict[str, Folder] = {
     "files that macOS leaves on other disks": Folder(
         _both(_save(MAPS), lambda r: (r / "v" / "._frame_000000.npy").write_bytes(b"Mac OS X")), MAPS
     ),
+    "an .npz in upper case": Folder(_both(_npz(x=MAPS), _rename("v.npz", "v.NPZ")), MAPS),
+    "frames in upper case": Folder(_both(_save(MAPS), _rename_all(".npy", ".NPY")), MAPS),
+    "what macOS adds to archives": Folder(_zip(x=MAPS, **{"__MACOSX/._x": b"Mac OS X", "._x": b"Mac OS X"}), MAPS),
+    "pictures next to the frames": Folder(
+        _both(_save(MAPS), lambda r: [(r / "v" / f"frame_{k:06d}.png").write_bytes(b"\x89PNG") for k in range(T)]), MAPS
+    ),
+    "other names with numbers next to the frames": Folder(
+        _both(_save(MAPS), lambda r: np.savez(r / "v" / "scores_77.npz", a=np.ones(3))), MAPS
+    ),
     "a Hugging Face cache": Folder(_in_hub_cache, MAPS),
     "a link inside of the folder": Folder(_link_to("originals/w.bin"), MAPS),
     "our own file without its manifest": Folder(
@@ -181,6 +222,42 @@ READ: dict[str, Folder] = {
 }
 
 REFUSED: dict[str, Folder] = {
+    "one .npz for each frame": Folder(
+        _both(*(_npz_frame(k) for k in range(T))), says=("12 frames", "frame_000000.npz"), code="format-not-read"
+    ),
+    "one .npz for each frame, from 1 and with more": Folder(
+        _both(*(_npz_frame(k, "{}.npz", box=np.zeros(4)) for k in range(1, 5))), says=("1.npz",), code="format-not-read"
+    ),
+    "frames in .npy and .npz": Folder(
+        _both(_save(MAPS[:6]), *(_npz_frame(k) for k in range(6, T))),
+        says=("6 frames", "frame_000006.npz", "6 in numbered .npy"),
+        code="format-not-read",
+    ),
+    "frames in .npy and .pt": Folder(
+        _both(_save(MAPS[:6]), lambda r: (r / "v" / "frame_000006.pt").write_bytes(b"PK")),
+        says=("1 frames", "frame_000006.pt"),
+        code="format-not-read",
+    ),
+    "no frames [0,H,W]": Folder(_npz(x=MAPS[:0]), says=("[0, 9, 16]", "length 0"), code="unexpected-shape"),
+    "no frames [0,H,W] in an .npy": Folder(_npy(MAPS[:0]), says=("[0, 9, 16]",), code="unexpected-shape"),
+    "no frames and boxes": Folder(
+        _npz(x=MAPS[:0], boxes=np.ones((T, 4))), says=("[0,9,16]", "length 0"), code="unexpected-shape"
+    ),
+    "a structured array": Folder(
+        _npz(x=np.zeros(T, [("map", "f4", (H, W)), ("t", "f8")])),
+        says=("plain number", "numpy.stack"),
+        code="file-unreadable",
+    ),
+    "a list of maps as objects": Folder(
+        _npz(x=np.array([*MAPS, None], object)[:-1]), says=("object", "numpy.stack"), code="file-unreadable"
+    ),
+    "complex numbers": Folder(
+        _npz(x=MAPS.astype(np.complex64)), says=("complex64", "numpy.stack"), code="file-unreadable"
+    ),
+    "people first [P,T,H,W]": Folder(
+        _npz(x=np.stack([MAPS, MAPS])), says=("[2, 12, 9, 16]", "people"), code="unexpected-shape"
+    ),
+    "a number alone": Folder(_npz(fps=np.float64(24)), says=("fps has shape []",), code="unexpected-shape"),
     "two stacks": Folder(
         _npz(depth=MAPS, gaze=MAPS), says=("depth", "gaze", "[12,9,16]", "float32", "--key", "heatmap_key")
     ),
@@ -235,7 +312,7 @@ REFUSED: dict[str, Folder] = {
     ),
     "a cut from frame 500 on": Folder(_save(MAPS, first=500), says=("--first-frame 500",), code="frame-file-missing"),
     "numbers below the first frame": Folder(
-        _save(MAPS), choice={"first_frame": 1}, says=("frame_000000", "--first-frame"), code="file-unreadable"
+        _save(MAPS), choice={"first_frame": 1}, says=("frame_000000", "--first-frame"), code="frame-file-missing"
     ),
     "frames of two people in one folder": Folder(
         _both(_save(MAPS[:3], "f_{:03d}_p00.npy"), _save(MAPS[:3], "f_{:03d}_p01.npy")),
@@ -358,8 +435,9 @@ def test_every_command_reads_the_same_maps(root: Path, name: str) -> None:
         maps, valid = read(root, ArrayChoice(**folder.choice))
         np.testing.assert_allclose(maps, folder.maps, rtol=1e-6, atol=1e-7, err_msg=command)
         assert np.flatnonzero(~np.array(valid)).tolist() == list(folder.absent), command
-    codes = {f.code for f in validate(root, **folder.choice).findings if f.severity == "error"}
-    assert codes == ({"frame-file-missing"} if folder.absent else set())
+    findings = validate(root, **folder.choice).findings
+    assert {f.code for f in findings if f.severity == "error"} == ({"frame-file-missing"} if folder.absent else set())
+    assert "zero-maps" not in {f.code for f in findings}, "a frame without a file has no map, not one of zeros"
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -391,5 +391,5 @@ def test_a_source_from_outside_trains_from_the_command_line(
 
 
 def test_a_kind_that_nobody_registered_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Input should be 'auto', 'dataset', 'store' or 'gaze_points'"):
+    with pytest.raises(ValueError, match="should be 'auto', 'dataset', 'store' or 'gaze_points'"):
         data(tmp_path, heatmap_sources={"toy": {"path": "x", "kind": "centre"}})

@@ -237,10 +237,10 @@ def test_a_plain_run_names_no_option(tiny: dict[str, Any]) -> None:
         ("early_stopping={patience: 0}", "'experiment.optimization.early_stopping.patience' = 0"),
         ("early_stopping={}", "evaluation.held_out is 0"),
         ("early_stopping={patient: 2}", "did you mean 'patience'"),
-        ("ema={decay: 1}", "less than 1"),
+        ("ema={decay: 1}", "must be below 1"),
         ("ema={decay: .nan}", "finite number"),
         ("class_weights={kind: inverse}", "'inverse_frequency' or 'effective_number'"),
-        ("class_weights={beta: 1.0}", "less than 1"),
+        ("class_weights={beta: 1.0}", "must be below 1"),
     ],
 )
 def test_options_that_cannot_be(override: str, message: str, tiny: dict[str, Any], tmp_path: Path) -> None:

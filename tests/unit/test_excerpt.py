@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gazetools.annotations.ego4d import read_ego4d_videos
 from gazetools.annotations.segments import read_segments
+from gazetools.egoexo.take import UnusableTake
+from gazetools.egoexo.takes_file import read_takes_file
 from gazetools.egoexo.trajectory import read_device_poses
 from gazetools.io.tables import read_table
 from gazetools.schemas.errors import GazetoolsError
@@ -63,3 +67,50 @@ def test_readers_repeat_little_of_a_file(tmp_path: Path, content: str, reader: s
         READERS[reader](path)
     except GazetoolsError as error:
         assert len(str(error).encode()) < 2000
+
+
+def _keysteps(**changes: object) -> dict[str, object]:
+    segment = {"start_time": 0.5, "end_time": 2.0, "step_unique_id": 3} | changes
+    return {"annotations": {"uid": {"take_name": "take", "segments": [segment] * 30}}}
+
+
+def _actions(**changes: object) -> dict[str, object]:
+    clip = {"video_uid": "v", "clip_parent_start_sec": 0, "action_clip_start_sec": 1, "action_clip_end_sec": 2}
+    return {"clips": [clip | {"verb_label": 1, "noun_label": 2} | changes] * 30}
+
+
+def _take(**changes: object) -> list[dict[str, object]]:
+    return [{"take_name": "take", "take_uid": "uid", "root_dir": "takes/take"} | changes]
+
+
+MUCH = "long " * 2000
+LONG_JSON: dict[str, object] = {
+    "step": _keysteps(step_unique_id=MUCH),
+    "list of steps": _keysteps(step_unique_id=[MUCH, MUCH]),
+    "time": _keysteps(start_time=MUCH),
+    "uid": {"annotations": {MUCH: {"take_name": "take"}}},
+    "name": {"annotations": {"uid": {"take_name": f"../{MUCH}", "segments": []}}},
+    "label": _actions(verb_label=MUCH),
+    "start": _actions(action_clip_start_sec=MUCH),
+    "video": _actions(video_uid=f"../{MUCH}"),
+    "take": _take(take_name=MUCH + "/b"),
+    "take uid": _take(take_name=None, take_uid=MUCH),
+    "folder": _take(root_dir=[MUCH]),
+    "duration": {"videos": [{"video_uid": "v", "duration_sec": MUCH}]},
+}
+
+
+@pytest.mark.parametrize("content", LONG_JSON)
+def test_readers_of_json_repeat_little_of_a_file(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "takes.json"
+    path.write_text(json.dumps(LONG_JSON[content]))
+    messages = []
+    for read in (read_segments, read_ego4d_videos, lambda path: read_takes_file(path.parent)):
+        try:
+            result = read(path)
+        except GazetoolsError as error:
+            messages.append(str(error))
+        else:
+            messages += [one.message for one in result[1] if isinstance(one, UnusableTake)]
+    assert messages
+    assert all(len(message) < 2000 for message in messages)

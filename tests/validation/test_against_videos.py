@@ -9,9 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
+from gazetools import extract
 from gazetools.packing import pack
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.findings import ValidationReport
@@ -320,6 +322,35 @@ def test_a_clip_that_runs_past_the_end_is_told_from_missing_maps(tmp_path: Path,
     report = validate(_make(tmp_path, clip), annotations=path, videos=videos)
     (finding,) = (f for f in report.findings if f.code == "clips-uncovered")
     assert "end past the last frame of the video, which is at 1.300 s: correct their stop times" in finding.message
+
+
+@pytest.mark.parametrize("root", ["store", "data"])
+@pytest.mark.parametrize("with_video", [True, False])
+def test_annotations_count_from_the_first_frame_as_in_training(tmp_path: Path, root: str, *, with_video: bool) -> None:
+    """A stream that begins at 5 s, as MPEG-TS and cut files do: one clip inside, one past its last frame at 1.3 s."""
+    late = tmp_path / "videos" / "late.mp4"
+    late.parent.mkdir()
+    with av.open(str(late), "w") as out:
+        stream = out.add_stream("mpeg4", rate=30)
+        stream.width, stream.height = 64, 48
+        for number in range(40):
+            picture = np.full((48, 64, 3), 40 + 4 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number + 150, Fraction(1, 30)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with VideoReader(late) as reader:
+        assert reader.pts_seconds[0] == 5.0
+    extract(late, tmp_path / "store", heads="whole", model="centre-prior")
+    pack(tmp_path / "store", tmp_path / "data")
+    path = _csv(tmp_path / "clips.csv", "n0,late,00:00:00.10,00:00:00.90", "n1,late,00:00:05.20,00:00:06.00")
+    if not with_video:
+        late.rename(tmp_path / "gone.mp4")
+    report = validate(tmp_path / root, annotations=path, videos=late.parent if with_video else None)
+    found = {f.code: f for f in report.findings if f.severity == "warning" and f.code.startswith("clips")}
+    assert set(found) == {"clips-past-end"}
+    assert "n1 (late, line 3: 5.2 s to 6 s, its last frame is at 1.300 s)" in found["clips-past-end"].message
+    assert report.summary["clips_covered"] == 1
 
 
 BAD_CSV = {

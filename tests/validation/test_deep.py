@@ -263,6 +263,7 @@ USAGE: dict[str, tuple[dict[str, Any], str]] = {
     "no frames": ({"deep": 0}, "--deep 0 is no number of frames"),
     "weights without a model": ({"deep": 3, "checkpoint": "x.pt"}, "need --model"),
     "unknown boxes": ({"deep": 3, "heads": "boxes.csv"}, "must be file:PATH or whole"),
+    "no such boxes": ({"deep": 3, "heads": "file:none/boxes.csv"}, "none/boxes.csv do not exist"),
     "no such model": ({"deep": 3, "model": "nowhere.safetensors"}, "nowhere.safetensors does not exist"),
 }
 

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from gazetools.schemas.errors import ExitCode, VideoError
 from gazetools.video import VideoReader
-from tests.media.barcode import read_barcode
+from tests.media.barcode import draw_barcode, read_barcode
 
 Places = Callable[[Path], list[tuple[int, int, bool]]]
 Decode = Callable[[Path], npt.NDArray[np.uint8]]
@@ -124,6 +125,60 @@ def test_truncated_matroska_is_noticed_by_its_duration(made: Path, tmp_path: Pat
             number_at = {seconds: number for number, seconds in enumerate(whole.pts_seconds)}
         # In decode order a later P-frame may be there while B-frames before it are cut off.
         assert [read_barcode(frame.rgb) for frame in reader.frames()] == [number_at[s] for s in reader.pts_seconds]
+
+
+CUT_AT_A_PACKET = {
+    # container without a list of packets: (codec, share of the packets that is left, words)
+    ".flv": ("flv", 0.5, "the stream ends at 2.000 s"),
+    ".mxf": ("mpeg2video", 0.5, "the stream ends at 2.000 s"),
+    ".wmv": ("wmv2", 0.9, "the file lacks"),
+    ".webm": ("libvpx", 0.9, "the file lacks"),
+    ".mkv": ("mjpeg", 1 / 50, "the file lacks"),
+}
+
+
+def _written(path: Path, codec: str) -> list[int]:
+    """Write 50 frames, 2 s; the place of each packet in the file."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.bit_rate = 4_000_000  # more than one packet of ASF
+        for number in range(50):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(draw_barcode(number), format="rgb24")))
+        out.mux(stream.encode(None))
+    with av.open(str(path)) as made:
+        return [packet.pos for packet in made.demux(video=0) if packet.size]
+
+
+@pytest.mark.parametrize("suffix", CUT_AT_A_PACKET)
+def test_a_file_cut_between_two_packets_is_not_whole(tmp_path: Path, suffix: str) -> None:
+    codec, share, words = CUT_AT_A_PACKET[suffix]
+    path = tmp_path / f"a{suffix}"
+    places = _written(path, codec)
+    with VideoReader(path) as reader:
+        assert (reader.damage, reader.frame_count) == ((), 50)
+    path.write_bytes(path.read_bytes()[: places[int(share * 50)]])
+    with VideoReader(path) as reader:
+        assert words in reader.damage[0]
+        assert len(list(reader.frames())) == reader.frame_count < 50
+
+
+@pytest.mark.parametrize("suffix", [".flv", ".mxf"])
+def test_longer_sound_is_no_missing_picture(tmp_path: Path, suffix: str) -> None:
+    with av.open(str(tmp_path / f"a{suffix}"), "w") as out:
+        video = out.add_stream("flv" if suffix == ".flv" else "mpeg2video", rate=25)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        audio = out.add_stream("pcm_s16le", rate=44100 if suffix == ".flv" else 48000, layout="mono")
+        for number in range(25):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(draw_barcode(number), format="rgb24")))
+        out.mux(video.encode(None))
+        for number in range(30):  # 3 s
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, audio.rate // 10), np.int16), format="s16", layout="mono")
+            sound.pts, sound.sample_rate = number * (audio.rate // 10), audio.rate
+            out.mux(audio.encode(sound))
+        out.mux(audio.encode(None))
+    with VideoReader(tmp_path / f"a{suffix}") as reader:
+        assert (reader.damage, reader.frame_count) == ((), 25)
 
 
 @pytest.mark.parametrize("packet", [20, 30, 31, 44, 47])

@@ -11,10 +11,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from gazetools.schemas.errors import VideoError
 from gazetools.video import VideoReader
-from gazetools.video.colour import refuse_unknown_base_layer
+from gazetools.video.colour import ColourTags, refuse_unknown_base_layer
 from gazetools.video.hdr import (
     ToneMapper,
     hlg_light,
@@ -209,6 +210,51 @@ def test_sdr_is_never_tone_mapped(tmp_path: Path, transfer: str, how: dict[str, 
         assert "tone" not in reader.info.decoder
         np.testing.assert_array_equal(reader.read([0, 2]), raw.read([0, 2]))
         np.testing.assert_array_equal(reader.read([0, 2]), strict.read([0, 2]))
+
+
+def tagged_in_container_only(source: Path, target: Path, *, transfer: int, matrix: int, primaries: int) -> Path:
+    """The HEVC stream of `source` without colours of its own; the container states them: MP4's `colr` and the like."""
+    nothing = "hevc_metadata=colour_primaries=2:transfer_characteristics=2:matrix_coefficients=2"
+    with av.open(str(source)) as there, av.open(str(target), "w") as out:
+        stream = there.streams.video[0]
+        copied = out.add_stream_from_template(stream)
+        untagged = BitStreamFilterContext(nothing, stream, copied)
+        context: Any = copied.codec_context
+        context.color_trc, context.colorspace, context.color_primaries = transfer, matrix, primaries
+        for packet in (*(p for given in there.demux(stream) for p in untagged.filter(given)), *untagged.filter(None)):
+            packet.stream = copied
+            out.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize(
+    ("transfer", "matrix", "primaries"),
+    [(HLG, 9, 9), (PQ, 9, 9), ("bt709", 1, 1)],  # phones' clips after an editor; SDR, which was read as BT.601's
+)
+def test_colours_that_only_the_container_states_count(
+    tmp_path: Path, suffix: str, transfer: str, matrix: int, primaries: int
+) -> None:
+    how: dict[str, Any] = {"codec": "libx265", "matrix": matrix, "primaries": primaries, "frames": 3}
+    tagged = write_clip(tmp_path / "tagged.mp4", transfer, **how)
+    stated = {"transfer": NUMBERS[transfer], "matrix": matrix, "primaries": primaries}
+    bare = tagged_in_container_only(tagged, tmp_path / f"bare{suffix}", **stated)
+    with VideoReader(tagged) as reader, VideoReader(bare) as same:
+        assert (reader.info.colours_of_container, same.info.colours_of_container) == (False, True)
+        for fact in ("colour_transfer", "colour_primaries", "colour_matrix", "colour_matrix_source", "tone_mapping"):
+            assert getattr(same.info, fact) == getattr(reader.info, fact), fact
+        np.testing.assert_array_equal(same.read(range(3)), reader.read(range(3)))
+    with pytest.raises(VideoError, match="colour tags of the container"):
+        VideoReader(bare, backend="decord")
+
+
+def test_the_bit_stream_wins_over_the_container() -> None:
+    nothing = ColourTags(transfer=2, primaries=2, matrix=2, range=0)
+    sdr, hlg = (ColourTags(transfer=t, primaries=p, matrix=p, range=r) for t, p, r in ((1, 1, 1), (18, 9, 2)))
+    assert sdr.completed_by(hlg) == sdr
+    assert nothing.completed_by(hlg) == hlg
+    assert ColourTags(transfer=2, primaries=9, matrix=9, range=1).completed_by(hlg).transfer == 18
+    assert nothing.completed_by(ColourTags(transfer=2, primaries=2, matrix=0, range=0)).matrix == 2
 
 
 def test_hdr_can_be_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class Declared:
 
 def declared(path: Path) -> Declared:
     """Read what a container declares, decoding nothing, in the child; VideoError where it can't be opened."""
-    from gazetools.video.colour import describe_light
+    from gazetools.video.colour import colour_tags, describe_light
     from gazetools.video.probe import choose_stream, open_container
 
     with open_container(path) as container:
@@ -34,7 +34,7 @@ def declared(path: Path) -> Declared:
         if not frames and stream.average_rate:
             frames = int(seconds * float(stream.average_rate))
         pixels = int(stream.codec_context.width) * int(stream.codec_context.height)
-        transfer, _ = describe_light(stream.codec_context)
+        transfer, _ = describe_light(colour_tags(stream.codec_context))
     return Declared(frames=frames, pixels=pixels, seconds=seconds, transfer=transfer)
 
 

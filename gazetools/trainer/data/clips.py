@@ -111,7 +111,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             video=video,
             heatmaps=heatmaps,
             anticipation_seconds=seen.anticipation_seconds,
-            labels=self.labels.encode(clip.segment),
+            labels=self.labels.encode(clip.segment) if self.split.labelled else {},
             counts=counts,
             future=(torch.zeros_like(video) if shown is None else shown) if self.options.future_frames else None,
             future_known=shown is not None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -79,17 +79,18 @@ class KeptVideos:
 
 
 def videos_or_kept(
-    data: DataSettings, video_ids: list[str], notes: list[str]
+    data: DataSettings, video_ids: list[str], notes: list[str], *, folders: Sequence[str] = ()
 ) -> tuple[dict[str, Path], Mapping[str, VideoFacts]]:
     """(id -> file of every video that is there or kept, id -> facts of those that are kept and not there any more).
 
-    `notes` receives a sentence about the latter. Raises UsageError as `find_videos` does where nothing is kept.
+    `notes` receives a sentence about the latter; `folders` are those of `find_videos`, whose UsageError is raised where
+    nothing is kept.
     """
     kept, base = KeptVideos.of(data), Path(data.base_path)
     found = {} if kept is None else {name: one for name in dict.fromkeys(video_ids) if (one := kept.read(name))}
     there: dict[str, Path] = {}
     if not found or existing_path(base).is_dir():
-        there = find_videos(base, video_ids, data.file_format, notes)
+        there = find_videos(base, video_ids, data.file_format, notes, folders=folders)
     gone = {name: one for name, one in found.items() if name not in there}
     if gone and kept is not None:
         notes.append(f"{len(gone)} video(s) are not below {base}; their clips come from the features in {kept.root}.")

@@ -103,7 +103,7 @@ class Learner:
         self, context: Tensor, labels: dict[str, Tensor], *, weights: Mapping[str, Tensor] | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Logits and the loss summed over clips, without weights of classes where something is measured."""
-        logits: dict[str, Tensor] = self.probe(context)
+        logits = self.predict(context)
         loss = task_loss(self.loss, logits, labels, weights)
         return logits, loss * len(context) if self.loss.is_mean else loss
 
@@ -112,6 +112,11 @@ class Learner:
         if self.class_weights is not None and any(one.device != device for one in self.class_weights.values()):
             self.class_weights = {task: values.to(device) for task, values in self.class_weights.items()}
         return self.class_weights
+
+    def predict(self, context: Tensor) -> dict[str, Tensor]:
+        """Logits float32 [B, classes] by task."""
+        logits: dict[str, Tensor] = self.probe(context)
+        return logits
 
     def end_step(self, world: World, clips: int) -> str | None:
         """Apply the step of `clips` clips over all processes, or change nothing and say what is not finite."""

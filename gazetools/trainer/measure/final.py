@@ -21,11 +21,11 @@ WHOLE_TASKS = ("verb", "noun")  # all scores are kept: few classes, wanted by th
 
 
 def split_key(dataset: ClipDataset) -> str:
-    """Name of a split in metrics and files: `val_<anchor>`, `held_out`, or `horizon_<seconds>`."""
+    """Name of a split in metrics and files: `val_<anchor>`, `held_out`, `horizon_<seconds>` or `test`."""
     split = dataset.split
     if split.name == "horizon":
         return f"horizon_{split.anticipation_seconds[0]:g}"
-    return HELD_OUT if split.name == HELD_OUT else f"val_{split.anchor.name}"
+    return split.name if split.name in (HELD_OUT, "test") else f"val_{split.anchor.name}"
 
 
 def measure(loop: Loop, datasets: Sequence[ClipDataset]) -> dict[str, Any] | None:
@@ -51,7 +51,7 @@ def _finite(loop: Loop, values: Mapping[str, dict[str, float]], split: str) -> d
     for learner in loop.learners:
         if learner.name not in values:
             continue
-        loss = values[learner.name]["loss"]
+        loss = values[learner.name].get("loss", 0.0)
         if math.isfinite(loss):
             kept[learner.name] = values[learner.name]
         else:
@@ -136,7 +136,7 @@ def final_evaluation(loop: Loop, datasets: Sequence[ClipDataset], plan: RunPlan)
     for dataset in datasets:
         key = split_key(dataset)
         top = loop.config.experiment.evaluation.save_top
-        whole = WHOLE_TASKS if key.startswith("val_") else ()
+        whole = WHOLE_TASKS if key.startswith("val_") or not dataset.split.labelled else ()
         names = [learner.name for learner in loop.learners if learner.failed is None]
         found = validate(loop, dataset, logs={name: PredictionLog(top=top, whole=whole) for name in names})
         if found is None:

@@ -12,6 +12,8 @@ import torch
 
 from gazetools.schemas.errors import EnvironmentLacksError, GazetoolsError, UsageError
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.anchors import refuse_late_observation
+from gazetools.trainer.data.survey import DataPlan
 from gazetools.trainer.models.build import read_checkpoint
 
 
@@ -112,4 +114,24 @@ def check_memory(device: torch.device, model: dict[str, Any]) -> None:
             f"{device} has {available / 2**30:.1f} GiB.",
             hint="Use fewer arms, seeds or probes, optimization.train=probe or heatmap, or dtype: bfloat16 for the "
             "encoder.",
+        )
+
+
+def check_submission(config: TrainingConfig, data: DataPlan) -> None:
+    """Raise UsageError before any work where the config wants a submission that the challenge would refuse."""
+    if config.experiment.evaluation.epic_sls is None or data.test is None:
+        return
+    refuse_late_observation(data.test.anchor.name, data.test.anticipation_seconds[0])
+    every = [*(clip.segment for clip in data.test.clips), *data.test.left_out]
+    names = [segment.name for segment in every]
+    if (
+        any(segment.clip_uid for segment in every)
+        or None in names
+        or len(set(names)) != len(names)
+        or set(data.labels.ids) != {"verb", "noun", "action"}
+    ):
+        raise UsageError(
+            f"experiment.evaluation.epic_sls asks for a submission to EPIC-KITCHENS' challenge, which is by verb, noun "
+            f"and narration_id; these are not so in {config.experiment.data.dataset_test}.",
+            hint="Use EPIC_100_test_timestamps.csv, or remove epic_sls.",
         )

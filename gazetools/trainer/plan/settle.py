@@ -25,7 +25,7 @@ from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.logs.guarded import require_package
 from gazetools.trainer.models.checks import future_frame_count
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners, shuffled_source
-from gazetools.trainer.plan.checks import Problems, check_memory, check_weights_exist, choose_device
+from gazetools.trainer.plan.checks import Problems, check_memory, check_submission, check_weights_exist, choose_device
 from gazetools.trainer.plan.describe import describe_model
 from gazetools.trainer.plan.selection import at_horizons, hold_out
 
@@ -35,7 +35,7 @@ class RunPlan:
     """Everything that is known of a run before its first step."""
 
     config: TrainingConfig
-    folder: RunFolder  # what the run writes; `evaluation` in it with `val_only` and no weights given by path
+    folder: RunFolder  # what the run writes; with `val_only` and no weights given by path, `evaluation` or `test` in it
     weights: Path | None  # what a run only measures: run folder, checkpoint, export or probe file; None: it trains
     device: torch.device
     anchors: AnchorPlan
@@ -52,8 +52,14 @@ class RunPlan:
 
     @property
     def at_the_end(self) -> list[SplitPlan]:
-        """What is measured at the end: with `val_only` validation and horizons, else `each_epoch` and horizons."""
-        return [*(self.data.validation if self.config.val_only else self.each_epoch), *self.horizons.values()]
+        """What is measured at the end, the test split last.
+
+        With `val_only` validation and horizons, else `each_epoch` and horizons; with `test_only` the test split alone.
+        """
+        test = [] if self.data.test is None else [self.data.test]
+        if self.config.test_only:
+            return test
+        return [*(self.data.validation if self.config.val_only else self.each_epoch), *self.horizons.values(), *test]
 
     def dataset(
         self, split: SplitPlan, *, training: bool, features: FeatureCache | None = None, view: int | None = None
@@ -101,7 +107,8 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Pro
     """
     trained = RunFolder(Path(config.folder) / config.tag if config.tag else Path(config.folder))
     measures_itself = config.val_only and config.classifier_checkpoint is None
-    folder = RunFolder(trained.evaluation) if measures_itself else trained
+    below = trained.test if config.test_only else trained.evaluation
+    folder = RunFolder(below) if measures_itself else trained
     problems = Problems()
     with problems.gather():
         learners = plan_learners(config)
@@ -121,6 +128,7 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Pro
         indexes = folder.frame_indexes
         data = plan_data(experiment.data, anchors, compat=config.compat, index_cache=indexes, progress=progress)
         train, selecting = hold_out(data.train, experiment.evaluation.held_out, seed=config.seed)
+        check_submission(config, data)
         horizons = at_horizons(data.validation[0], experiment.evaluation.horizons)
     except UsageError as error:
         problems.add(error)
@@ -147,9 +155,10 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Pro
 def _gather_data_problems(problems: Problems, config: TrainingConfig, first: str) -> None:
     """Check the files that the plan of the data had not read yet when it stopped with `first`."""
     data = config.experiment.data
-    for name in (data.dataset_train, data.dataset_val):
+    for name in (data.dataset_train, data.dataset_val, data.dataset_test):
         with problems.gather():
-            read_segments(Path(name))
+            if name is not None:
+                read_segments(Path(name), labelled=name != data.dataset_test)
     with problems.gather():
         build_sources(data)
     with problems.gather():

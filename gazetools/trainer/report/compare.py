@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.annotations.segment import group_of
+from gazetools.annotations.segment import group_of, participant_of
 from gazetools.metrics.crossed import Clips, CrossedEstimate, Floats, Parts, clips_of, contrast_parts, estimate, level
 from gazetools.metrics.replicates import replicates_of
 from gazetools.metrics.verdicts import Varies
@@ -21,7 +20,6 @@ from gazetools.trainer.folder.predictions import Predictions
 from gazetools.trainer.report.load import ModelOfRun, Study
 
 FoundLevel = Literal["participant", "take", "video"]
-_EPIC_VIDEO = re.compile(r"(P\d{2})_\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +72,7 @@ class Comparison:
         """The participant, take or video of each of `video_ids`."""
         if self.level == "participant":
             return participants(predictions)
-        return [group_of(name) if self.level == "take" else name for name in predictions.video_ids]
+        return [group_of(name) if self.level == "take" else name for name in predictions.whole_videos]
 
     def counts(self, split: str) -> dict[str, int]:
         """Clips that count, their videos and their clusters."""
@@ -91,8 +89,7 @@ class Comparison:
         """Whether the true class is among the k best, 0 or 1 [N], for each model of one arm."""
         best = self.k if k is None else k
         tables = {model.identity: model.splits[split] for model in models}
-        ranks = {name: table.arrays[f"rank_{task}"][_kept(table, keep)] for name, table in tables.items()}
-        return {name: (rank < best).astype(np.float64) for name, rank in ranks.items()}
+        return {name: hits_of(table, task, best)[_kept(table, keep)] for name, table in tables.items()}
 
     def contrast(self, first: str, second: str, split: str, task: str) -> Contrast:
         """Recall@k of the arm `first` minus that of `second`; no p-value where only initialisations vary."""
@@ -128,6 +125,17 @@ class Comparison:
         return float(100 * hits @ self.clips(split, task, keep=keep).weight)
 
 
+def hits_of(predictions: Predictions, task: str, k: int) -> Floats:
+    """Whether each clip's class is among the k best, 0 or 1 [N].
+
+    The worst rank, the number of classes, is that of clips without a valid answer (scores that are not numbers, a class
+    that training lacks): it is no hit however large k is.
+    """
+    classes = len(predictions.arrays[f"classes_{task}"])
+    hits: Floats = (predictions.arrays[f"rank_{task}"] < min(k, classes)).astype(np.float64)
+    return hits
+
+
 def without_p(found: CrossedEstimate) -> CrossedEstimate:
     """The estimate without p-values: one data order cannot tell of another."""
     return CrossedEstimate(**{**found.__dict__, "p": None, "p_strict": None})
@@ -148,18 +156,8 @@ def participants(predictions: Predictions, *, training: bool = False) -> list[st
 
     It is what the annotations say, else PXX of EPIC's PXX_YY, else the take or video with ":" in front.
     """
-    names, said = predictions.video_ids, predictions.participant_ids
+    names, said = predictions.whole_videos, predictions.participant_ids
     if training:
-        names, said = predictions.train_video_ids, predictions.train_participant_ids
+        names, said = predictions.train_whole_videos, predictions.train_participant_ids
     known = said or [""] * len(names)
     return [who or participant_of(name) or f":{group_of(name)}" for who, name in zip(known, names, strict=True)]
-
-
-def participant_of(video_id: str) -> str:
-    """PXX of EPIC-KITCHENS' PXX_YY; "" for other names.
-
-    >>> participant_of("P01_101"), participant_of("take_3/cam01")
-    ('P01', '')
-    """
-    found = _EPIC_VIDEO.fullmatch(video_id)
-    return found[1] if found else ""

@@ -22,7 +22,7 @@ from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
 from gazetools.trainer.folder.paths import RunFolder
-from gazetools.trainer.folder.predictions import Predictions
+from gazetools.trainer.folder.predictions import Predictions, class_text
 from gazetools.trainer.learn.controls import centre_prior
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners
 from gazetools.trainer.plan.config import load_config
@@ -99,7 +99,7 @@ def _best(predictions: Predictions, place: int) -> list[str]:
 
 
 def _named(predictions: Predictions, classes: Any) -> list[str]:
-    return [str(ids.tolist()) for ids in predictions.arrays[f"classes_{PRIMARY_TASK}"][classes]]
+    return [class_text(predictions, PRIMARY_TASK, int(index)) for index in classes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
     known = RunFolder(Path(model.run)).frame_indexes  # spares reading whole videos for their frame times
     try:
         config = load_config(study.runs[model.run]["config"])
-        data = config.experiment.data
+        data = config.experiment.data.model_copy(update={"dataset_test": None})
         plan = plan_data(data, resolve_anchors(config), compat=config.compat, index_cache=known)
         if plan.gone_videos:
             return None, f"{plan.gone_videos} video(s) are not below {data.base_path} any more."

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gazetools.metrics.crossed import Floats
 from gazetools.metrics.verdicts import saturation_of
 from gazetools.schemas.report import ReportOptions
-from gazetools.trainer.folder.predictions import Predictions
+from gazetools.trainer.folder.predictions import Predictions, class_text
 from gazetools.trainer.report.compare import Comparison, known_clips, participants
 from gazetools.trainer.report.load import ModelOfRun, Study
 
@@ -115,10 +115,11 @@ class Figures:
         for task in self._tasks(self.split):
             gains = 100 * (self._mean_hits(mine, task) - self._mean_hits(theirs, task))
             first = theirs[0].splits[self.split]
-            labels, known = first.arrays[f"label_{task}"][known_clips(first)], first.arrays[f"classes_{task}"]
+            labels = first.arrays[f"label_{task}"][known_clips(first)]
             for label in np.unique(labels):
                 chosen = labels == label
-                row = {"arm": arm, "task": task, "class": str(known[label].tolist()), "clips": int(chosen.sum())}
+                named = class_text(first, task, label)
+                row = {"arm": arm, "task": task, "class": named, "clips": int(chosen.sum())}
                 rows.append({**row, "gain": float(gains[chosen].mean())})
         return sorted(rows, key=lambda row: -abs(row["gain"]))
 

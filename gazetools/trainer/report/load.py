@@ -199,6 +199,6 @@ def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[Mode
 def _identity(predictions: Predictions) -> tuple[Any, ...]:
     """Annotation row, video and true classes of every clip."""
     arrays = predictions.arrays
-    labels = [arrays[f"label_{task}"].tolist() for task in predictions.tasks]
+    labels = [arrays[f"label_{task}"].tolist() for task in predictions.tasks if f"label_{task}" in arrays]
     known = [arrays[f"classes_{task}"].tolist() for task in predictions.tasks]
     return arrays["row"].tolist(), [predictions.video_ids[number] for number in arrays["video"]], labels, known

@@ -10,6 +10,7 @@ from typing import Any
 from gazetools.html.charts import COLOURS, MUTED, IntervalMark, Line, forest, interval_lines, lines
 from gazetools.html.frame import render
 from gazetools.trainer.folder.records import columns_of
+from gazetools.trainer.report.official import FIGURE
 from gazetools.trainer.report.sentences import p_text
 from gazetools.trainer.report.tables import shown, value_text
 
@@ -38,6 +39,7 @@ def render_page(document: dict[str, Any], *, pictures: Sequence[str | None] = ()
         training_charts=_training_charts(document["curves"]),
         shown_examples=list(zip(document["examples"], pictures, strict=True)),
         group_tables=_group_tables(document["groups"], figure),
+        official_tables=_group_tables(document["official"]["rows"], FIGURE) if document["official"] else [],
         max_classes=MAX_CLASSES,
         columns_of=columns_of,
         shown=shown,

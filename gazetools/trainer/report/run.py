@@ -18,6 +18,7 @@ from gazetools.trainer.report.contrasts import Contrasts
 from gazetools.trainer.report.examples import examples_of
 from gazetools.trainer.report.figures import Figures
 from gazetools.trainer.report.load import Study, load_study
+from gazetools.trainer.report.official import official_of
 from gazetools.trainer.report.page import render_page, saturation_warnings
 from gazetools.trainer.report.primary import answer_of, primary_of
 from gazetools.trainer.report.summary import summary_of
@@ -34,8 +35,9 @@ def report(
 ) -> dict[str, Any]:
     """Write `report.html`, `arms.csv`, `contrasts.csv`, `horizons.csv`, `.tex` of each and `report.json` to `output`.
 
-    `runs` are folders on the same annotations; the fields of `options` may be given as keyword arguments, such as
-    `k=1`. Returns the content of report.json. Raises UsageError for runs that are not finished or do not compare.
+    Where the annotations had released lists, `official.csv` has the challenge's figures. `runs` are folders on the same
+    annotations; the fields of `options` may be given as keyword arguments, such as `k=1`. Returns the content of
+    report.json. Raises UsageError for runs that are not finished or do not compare.
     """
     options = given_or_parsed(options, ReportOptions, settings, what="report options")
     progress = progress or NoProgress()
@@ -59,6 +61,8 @@ def report(
     document |= {"examples": [row for row, _ in examples], "example_notes": notes}
     for name in ("arms", "contrasts", "horizons", "horizon_contrasts", "groups", "class_gains", "data"):
         write_bytes_atomic(folder / f"{name}.csv", csv_text(document[name]).encode())
+    if document["official"] is not None:
+        write_bytes_atomic(folder / "official.csv", csv_text(document["official"]["rows"]).encode())
     for name in ("arms", "contrasts", "horizons"):
         text = latex_text(document[name], caption=f"{name} ({split})")
         write_bytes_atomic(folder / f"{name}.tex", text.encode())
@@ -96,6 +100,7 @@ def document_of(figures: Figures, contrasts: Contrasts) -> dict[str, Any]:
         "horizons": figures.horizons(),
         "horizon_contrasts": contrasts.horizon_rows(),
         "groups": figures.groups(),
+        "official": official_of(study, figures.split),
         "class_gains": figures.class_gains(*primary.key[:2]),
         "curves": figures.curves(),
         "training_options": _training_options(study),
@@ -119,7 +124,12 @@ def _leading_split(study: Study, wanted: str | None) -> str:
     """The split `wanted`, else `val_start`, else the first validation split; UsageError where an arm lacks it."""
     validation = [split for split in study.splits if split.startswith("val_")]
     found = wanted or ("val_start" if "val_start" in validation else [*validation, *study.splits][0])
-    there = ", ".join(study.splits)
+    there = ", ".join(split for split in study.splits if split != "test")
+    if found == "test":
+        raise UsageError(
+            "The split test has no labels: there is nothing to report.",
+            hint=f"Pass --split with one of {there}." if there else "Report the run that was trained.",
+        )
     if found not in study.splits:
         raise UsageError(f"No run has the split {found!r}.", hint=f"There are: {there}.")
     if lacking := [arm for arm in study.arms if not study.of(arm, found)]:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazetools.annotations.segment import Segment, csv_lines
+from gazetools.annotations.segment import Segment, csv_lines, participant_of
 from gazetools.annotations.segments import read_segments
 from gazetools.metrics.verdicts import MIN_CLUSTERS
 from gazetools.schemas.errors import UsageError
-from gazetools.trainer.report.compare import participant_of
 
 _SHARE = 0.2
 """Part of the participants or videos that is split off for validation; more where a verdict needs more of them."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gazetools.schemas.errors import UsageError, VideoError
-from gazetools.trainer.data.videos import find_videos
+from gazetools.trainer.data.videos import EGO4D_FOLDERS, find_videos
 from gazetools.video.probe import probe
 
 _LOOKED_AT = 40
@@ -33,7 +33,9 @@ def best_file_format(folder: Path, ids: Sequence[str]) -> int | None:
 
     Raises UsageError where `folder` is none.
     """
-    counts: dict[int | None, int] = {form: len(find_videos(folder, ids, form)) for form in (None, 0, 1)}
+    counts: dict[int | None, int] = {
+        form: len(find_videos(folder, ids, form, folders=EGO4D_FOLDERS)) for form in (None, 0, 1)
+    }
     return max(counts, key=lambda form: counts[form])  # the first of equal ones
 
 

@@ -21,7 +21,7 @@ from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.schemas.init import InitOptions
 from gazetools.schemas.training import DataSettings
 from gazetools.trainer.data.maps.build import build_sources
-from gazetools.trainer.data.videos import Takes, find_videos
+from gazetools.trainer.data.videos import EGO4D_FOLDERS, Takes, find_videos
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.settle import RunPlan, settle
@@ -206,7 +206,7 @@ def _missing(draft: Draft, ids: list[str]) -> list[str]:
     if draft.view is not None:
         takes = Takes(folder)
         return [name for name in ids if not takes.cameras(name)]
-    found = find_videos(folder, ids, draft.file_format)
+    found = find_videos(folder, ids, draft.file_format, folders=EGO4D_FOLDERS)
     return [name for name in ids if name not in found]
 
 

@@ -37,8 +37,10 @@ def match_clips(annotated: Clips, video_ids: list[str]) -> tuple[Clips, list[Fin
     """The clips of each video id that has heatmaps, and findings for annotated ids that none has and for empty clips.
 
     An annotated id means the equal one; else the only one whose last part is equal (`P01/videos/P01_01`); else, for a
-    take name, every camera below it (`take/cam01`, `take/frame_aligned_videos/cam02`).
+    take name, every camera below it (`take/cam01`, `take/frame_aligned_videos/cam02`). Where Ego4D's video has no
+    heatmaps but its clips have, the actions are looked for in these, at the times of the clip.
     """
+    annotated = _in_clips(annotated, {video_id.split("/")[-1] for video_id in video_ids})
     known = set(video_ids)
     by_last: dict[str, list[str]] = {}
     by_parent: dict[str, list[str]] = {}
@@ -63,6 +65,16 @@ def match_clips(annotated: Clips, video_ids: list[str]) -> tuple[Clips, list[Fin
             message = f"{len(clips)} annotated clips have no heatmaps."
             missing.append(finding("annotated-video-missing", message, video_id=name))
     return result, missing
+
+
+def _in_clips(annotated: Clips, there: set[str]) -> Clips:
+    """The same actions by the clip that shows them, where `there` has the clip and not its video."""
+    result: Clips = {}
+    for name, segments in annotated.items():
+        for segment in segments:
+            chosen = segment.in_clip() if name not in there and segment.clip_uid in there else segment
+            result.setdefault(chosen.video_id, []).append(chosen)
+    return result
 
 
 def check_coverage(subject: Subject) -> Iterator[Finding]:
@@ -104,8 +116,23 @@ def _past_end(subject: Subject, past: list[Segment], end: KnownEnd) -> Finding:
     return subject.finding("clips-past-end", message)
 
 
+def _first_seconds(subject: Subject) -> float:
+    """The container's time of the video's first frame, from which annotations count; 0 where it is not known."""
+    columns, pts = subject.columns, subject.pts_seconds
+    if subject.video is not None:
+        pts = subject.video.pts_seconds
+    elif columns is not None:
+        pts = columns.frame_pts if 0 in columns.frame_index[:1] else None
+    elif subject.options is not None and subject.options.align == "native":  # rows of the processed frames only
+        pts = None
+    return float(pts[0]) if pts is not None and len(pts) and np.isfinite(pts[0]) else 0.0
+
+
 def _end_of(subject: Subject) -> KnownEnd | None:
-    """When the video ends: as decoded, else by the times of all its frames, else by what the provenance says."""
+    """When the video ends, in seconds from its first frame.
+
+    As decoded, else by the times of all its frames, else by what the provenance says.
+    """
     source = None if subject.provenance is None else subject.provenance.video
     pts = None if subject.video is None else subject.video.pts_seconds
     rate = 0.0 if source is None else float(Fraction(source.rate)) if not source.rate.endswith("/0") else 0.0
@@ -117,7 +144,8 @@ def _end_of(subject: Subject) -> KnownEnd | None:
     if pts is not None and len(pts):
         period = float(np.median(np.diff(pts))) if len(pts) > 1 else 0.0
         rate = rate or (float(subject.video.rate) if subject.video is not None else 0.0)
-        return KnownEnd(last_seconds=float(pts[-1]), period_seconds=period, rate=rate)
+        last = float(pts[-1]) - _first_seconds(subject)
+        return KnownEnd(last_seconds=last, period_seconds=period, rate=rate)
     if source is None or not _USUAL_RATES[0] <= rate <= _USUAL_RATES[1] or not source.frame_count:
         return None
     # of a variable rate only the order of magnitude is known: a second is added to the end
@@ -125,10 +153,11 @@ def _end_of(subject: Subject) -> KnownEnd | None:
 
 
 def _map_times(subject: Subject) -> tuple[Floats, Floats] | None:
-    """Times of all rows and, for each, 1.0 where it has a map."""
+    """Times of all rows, counted from the video's first frame, and, for each, 1.0 where it has a map."""
+    first = _first_seconds(subject)
     if subject.columns is not None:
         has_map = np.isin(subject.columns.frame_index, subject.columns.row_frame)
-        return subject.columns.frame_pts, has_map.astype(np.float64)
+        return subject.columns.frame_pts - first, has_map.astype(np.float64)
     pts = subject.pts_seconds
     if pts is None and subject.video is not None and subject.count == len(subject.video.pts_seconds):
         pts = subject.video.pts_seconds
@@ -136,7 +165,7 @@ def _map_times(subject: Subject) -> tuple[Floats, Floats] | None:
         return None
     valid = np.ones(len(pts), np.bool_) if subject.valid is None else subject.valid
     known = np.isfinite(pts)
-    return pts[known], valid[known].astype(np.float64)
+    return pts[known] - first, valid[known].astype(np.float64)
 
 
 def _is_covered(clip: Segment, pts: Floats, has_map: Floats) -> bool:

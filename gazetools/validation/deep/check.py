@@ -49,6 +49,11 @@ def open_deep(options: ValidateOptions) -> DeepCheck | None:
         raise UsageError("--checkpoint and --backbone need --model NAME.", hint="Name the model.")
     if heads is not None and heads != "whole" and not heads.startswith("file:"):
         raise UsageError(f"--heads {heads} must be file:PATH or whole.", hint="Use file:PATH.")
+    if heads is not None and heads != "whole":
+        from gazetools.heads.spec import box_place
+
+        if not (place := box_place(heads)).exists():
+            raise UsageError(f"The head boxes {place} do not exist.", hint="Check the path after --heads file:.")
     if people is not None and not (heads or "").startswith("file:"):
         hint = "Give --heads file:PATH; a store and a dataset record whose maps they hold."
         raise UsageError(f"--people {people} chooses among the people of --heads file:PATH.", hint=hint)

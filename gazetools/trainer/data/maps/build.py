@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+from gazetools.io.find_files import SearchNotes, walk
 from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.foreign import ArrayChoice
@@ -104,5 +105,5 @@ def _kind_of(wanted: WantedSource) -> str:
         return "gaze_points"
     if (path / MANIFEST_NAME).exists():
         return "dataset"
-    suffixes = {entry.suffix for entry in islice(path.rglob("*"), _LISTED)}
+    suffixes = {entry.suffix.lower() for entry in islice(walk(path, SearchNotes()), _LISTED)}
     return "store" if STORE_SUFFIX in suffixes else "gaze_points" if ".csv" in suffixes else "dataset"
