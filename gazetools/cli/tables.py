@@ -227,6 +227,42 @@ def trained_models(result: Mapping[str, Any]) -> Table:
     return text_table(("metric", Column("last epoch", justify="right")), rows, title=title, caption=caption)
 
 
+def new_config(result: Mapping[str, Any]) -> Table:
+    """What `train --init` wrote, saw and proposes."""
+    annotations, videos, maps, clips = (result[key] for key in ("annotations", "videos", "heatmaps", "clips"))
+    classes = ", ".join(f"{count} {task}s" for task, count in clips["classes"].items())
+    counted = f"{annotations['actions']} actions, {annotations['participants']} participants or videos"
+    rates = ", ".join(f"{rate} fps" for rate in videos["frames_per_second"])
+    rows: list[Sequence[Cell]] = [
+        ("written", ", ".join(result["written"])),
+        (
+            "annotations",
+            f"{annotations['kind']}: {counted}",
+        ),
+        ("validation", annotations["validation_from"]),
+        ("videos", f"{videos['shown']} ({rates}; {', '.join(videos['sizes'])}), {len(videos['missing'])} missing"),
+        ("heatmaps", f"{maps['kind']}, for {maps['present']} of {maps['wanted']} videos"),
+        ("encoder", result["encoder"]["what"]),
+        ("clips", f"{clips['train']['clips']} train, {clips['validation']['clips']} validation; {classes}"),
+        ("held out", f"{clips['held_out_videos']} of the training videos"),
+    ]
+    rows += [("warning", text) for text in result["warnings"]]
+    rows += [("next", command) for command in result["next"]]
+    return text_table(("what", "found"), [(name, escape(str(text))) for name, text in rows], title="New config")
+
+
+def filled_cache(result: Mapping[str, Any]) -> Table:
+    """What `train --cache-only` did, and clips that could not be read."""
+    rows: list[Sequence[Cell]] = [
+        ("clips", str(result["clips"])),
+        ("kept before", str(result["present"])),
+        ("encoded", str(result["encoded"])),
+        ("size of what was missing", f"{result['needed_bytes'] / 1e9:.2f} GB"),
+    ]
+    rows += [("unreadable", escape(text)) for text in result["unreadable"][:20]]
+    return text_table(("features", result["status"]), rows, title=escape(result["folder"]))
+
+
 def _predicted(result: Mapping[str, Any]) -> Table:
     """One row per model that predicted a test split, with its file for the challenge."""
     files = {one["model"]: one["file"] for one in result["submissions"]}

@@ -15,6 +15,7 @@ from gazetools.cli import tables
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
 from gazetools.schemas.errors import ExitCode, GazetoolsError, UsageError
+from gazetools.schemas.init import InitOptions
 from gazetools.schemas.launch import LaunchOptions
 
 
@@ -27,9 +28,10 @@ def _print_schema(value: bool) -> None:
         raise typer.Exit
 
 
-@options(LaunchOptions)
+@options(LaunchOptions, InitOptions)
 def train_command(
     options: LaunchOptions,
+    starting: InitOptions,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="key.path=value", help="Replace single values of the config.")
     ] = None,
@@ -49,9 +51,20 @@ def train_command(
 
     Example: gazetools train --config configs/tiny.yaml --evaluate-only
 
+    Example: gazetools train --init --videos videos --annotations actions.csv --heatmaps dataset --encoder random
+
     Example: gazetools train --config run.yaml --predict EPIC_100_test_timestamps.csv --epic-sls 2,3,3
     """
+    if starting.init:
+        return _start(starting, options, overrides or [])
+    if given := [name for name in InitOptions.model_fields if getattr(starting, name) not in (None, False)]:
+        raise UsageError(f"--{given[0]} is for --init, which writes a config.", hint="Add --init, or leave it out.")
+    if options.config is None:
+        raise UsageError(
+            "Missing option '--config'.", hint="Pass a training config, or have one written: gazetools train --init"
+        )
     from gazetools.trainer.export.epic import SupervisionLevels
+    from gazetools.trainer.fill import fill_cache
     from gazetools.trainer.processes.launch import devices_for, is_worker, launch
     from gazetools.trainer.study import train
 
@@ -84,12 +97,45 @@ def train_command(
         processes=processes * options.nodes,
         only_seed=options.only_seed,
     )
+    if options.cache_only:
+        fill_cache(options.config, overrides=values, only_seed=options.only_seed, dry_run=True)
     arguments = ["-q"] if TERMINAL.quiet else []
     arguments += ["train", "--config", str(options.config), *values]
     arguments += [] if options.only_seed is None else ["--only-seed", str(options.only_seed)]
     arguments += {None: [], True: ["--resume"], False: ["--no-resume"]}[options.resume]
+    arguments += ["--cache-only"] if options.cache_only else []
     arguments += ["--json"] if TERMINAL.json else []
     return launch(arguments, processes=processes, machines=options)
+
+
+_QUESTIONS = {
+    "videos": "Folder of the videos",
+    "annotations": "Annotations of the actions (CSV or JSON)",
+    "heatmaps": "Heatmaps (dataset, store, or another tool's folder)",
+    "encoder": "Encoder (.pt file, folder, hub name, or random to try)",
+}
+"""Option -> what a terminal is asked where it is not given."""
+
+
+def _start(starting: InitOptions, options: LaunchOptions, overrides: list[str]) -> int:
+    """Ask for what is not given, where there is a terminal, and write a config."""
+    from gazetools.trainer.starting.run import init_config
+
+    if overrides:
+        raise UsageError(
+            f"{overrides[0]}: --init takes no key=value.", hint="Change the config that it writes, or pass it to train."
+        )
+    answers: dict[str, Any] = {}
+    if sys.stdin.isatty() and not TERMINAL.json:
+        for name, question in _QUESTIONS.items():
+            if getattr(starting, name) is None:
+                answers[name] = typer.prompt(question, err=True)
+    wanted = InitOptions.model_validate({**starting.model_dump(), **answers})
+    with TERMINAL.progress() as progress:
+        made = init_config(wanted, options.config or Path("train.yaml"), progress=progress)
+    document = made.as_dict()
+    TERMINAL.result(document, tables.new_config(document))
+    return int(ExitCode.OK)
 
 
 def _work(options: LaunchOptions, values: list[str]) -> int:
@@ -114,8 +160,11 @@ def _work(options: LaunchOptions, values: list[str]) -> int:
 
 def _train(options: LaunchOptions, values: list[str], *, processes: int | None = None) -> int:
     """Train or check in this process and show the result; `processes`: how many a dry run counts with."""
+    assert options.config is not None, "refused before"
     from gazetools.trainer.study import train
 
+    if options.cache_only:
+        return _fill(options, values)
     with TERMINAL.progress() as progress:
         result = train(
             options.config,
@@ -132,6 +181,21 @@ def _train(options: LaunchOptions, values: list[str], *, processes: int | None =
     if result.status == "interrupted":
         TERMINAL.say(f"Interrupted at step {result.steps_done}; the state is saved, the same command goes on.")
     return int(result.exit_code)
+
+
+def _fill(options: LaunchOptions, values: list[str]) -> int:
+    """Fill the feature cache in this process and show the result."""
+    assert options.config is not None, "refused before"
+    from gazetools.trainer.fill import fill_cache
+
+    with TERMINAL.progress() as progress:
+        filled = fill_cache(
+            options.config, overrides=values, only_seed=options.only_seed, dry_run=options.dry_run, progress=progress
+        )
+    TERMINAL.result(filled.as_dict(), tables.filled_cache(filled.as_dict()))
+    if filled.status == "interrupted":
+        TERMINAL.say("Interrupted; what is encoded is kept, the same command goes on.")
+    return int(filled.exit_code)
 
 
 def _dry_run_text(result: dict[str, Any]) -> str:

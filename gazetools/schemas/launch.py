@@ -14,10 +14,12 @@ from gazetools.schemas.flags import Flag
 class LaunchOptions(StrictModel):
     """One call of `gazetools train`."""
 
-    config: Path
-    """Training config (YAML), see docs/training.md."""
+    config: Path | None = None
+    """Training config (YAML), see docs/training.md; with --init the file to write."""
     dry_run: bool = False
     """Check everything and print sizes, clips and the resolved config."""
+    cache_only: bool = False
+    """Encode all clips into the feature cache and end; the trainings then need no video."""
     resume: Annotated[bool | None, Flag(names=("--resume/--no-resume",))] = None
     """Continue from the run folder's last checkpoint, or start where there is none; `--resume auto` is the same
     (default: resume_checkpoint of the config, which is true)."""

@@ -56,6 +56,15 @@ class ExperimentSettings(StrictModel):
     wandb: WandbSettings = WandbSettings()
     tensorboard: bool = False
 
+    @model_validator(mode="after")
+    def _watches_held_out_videos(self) -> ExperimentSettings:
+        if self.optimization.early_stopping is not None and self.evaluation.held_out == 0:
+            raise ValueError(
+                "optimization.early_stopping watches the loss on the held-out videos, but evaluation.held_out is 0: "
+                "set it above 0, such as 0.1, or remove early_stopping"
+            )
+        return self
+
 
 _DEVICE = matching(r"auto|cpu|cuda(:\d+)?", "must be auto, cpu, cuda or cuda:N; several GPUs are a matter of --gpus")
 

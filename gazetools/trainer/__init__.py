@@ -10,6 +10,7 @@ _PUBLIC = {
     "AttentiveClassifier": "gazetools.trainer.models.probe",
     "TrainResult": "gazetools.trainer.outcome",
     "VisionTransformerPredictorHeatmap": "gazetools.trainer.models.predictor",
+    "fill_cache": "gazetools.trainer.fill",
     "load_config": "gazetools.trainer.plan.config",
     "readiness_findings": "gazetools.trainer.plan.readiness",
     "train": "gazetools.trainer.study",
@@ -21,6 +22,7 @@ __all__ = [
     "AttentiveClassifier",
     "TrainResult",
     "VisionTransformerPredictorHeatmap",
+    "fill_cache",
     "load_config",
     "readiness_findings",
     "train",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from gazetools.trainer.fill import fill_cache
     from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap, vit_heatmap_predictor
     from gazetools.trainer.models.probe import AttentiveClassifier
     from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap

@@ -24,8 +24,9 @@ from gazetools.trainer.folder.paths import BEST_NAME, RunFolder
 from gazetools.trainer.folder.shard_files import TreePath
 from gazetools.trainer.folder.weights import is_export, load_exported
 from gazetools.trainer.folder.writing import CheckpointWriter
-from gazetools.trainer.learn.learner import Learner, Trunk
+from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.learn.trunk import Trunk
 from gazetools.trainer.models.build import read_checkpoint
 from gazetools.trainer.models.keys import load_strict, strip_prefixes
 from gazetools.trainer.plan.settle import RunPlan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +17,14 @@ from gazetools.trainer.data.split import SplitPlan
 from gazetools.trainer.folder.checkpoints import FoundCheckpoint
 from gazetools.trainer.folder.records import write_metrics, write_steps
 from gazetools.trainer.folder.writing import CheckpointWriter
+from gazetools.trainer.learn.averaging import shown
 from gazetools.trainer.learn.forward import open_feature_cache
-from gazetools.trainer.learn.learner import build_trunks
 from gazetools.trainer.learn.loop import Loop
-from gazetools.trainer.measure.decode_cost import measure_decoding
+from gazetools.trainer.learn.losses import build_loss
+from gazetools.trainer.learn.trunk import build_trunks
+from gazetools.trainer.measure.costs import with_costs
 from gazetools.trainer.measure.final import (
+    end_early,
     final_evaluation,
     flat_values,
     measure,
@@ -29,7 +33,6 @@ from gazetools.trainer.measure.final import (
     training_values,
     without_failed,
 )
-from gazetools.trainer.measure.step_cost import measure_step, study_table
 from gazetools.trainer.measure.steps import step_lines
 from gazetools.trainer.measure.submission import write_submissions
 from gazetools.trainer.models.build import load_pretrained
@@ -68,6 +71,8 @@ def train_once(
     """
     settings = with_checkpoint_sizes(config)
     resume = settings.resume_checkpoint if resume is None else resume
+    if settings.experiment.optimization.class_weights is not None:
+        build_loss(settings.experiment.optimization)  # refuses a loss that cannot be weighed
     folder = Path(settings.folder) / settings.tag if settings.tag else Path(settings.folder)
     with Interruption() as interruption, no_empty_folder_left(folder):
         count = processes or process_count()
@@ -78,7 +83,8 @@ def train_once(
             talk.plan(plan)
             if dry_run:
                 result = result_of("dry_run", plan, None, checkpoint=None, notes=talk.notes, processes=count)
-                return with_costs(result, plan, processes=count) if measured else result
+                wanted = measured and not (settings.val_only or settings.test_only)  # what only measures takes no step
+                return with_costs(result, plan, talk, processes=count) if wanted else result
             with only_run_in(plan.folder.path, world):
                 interruption.arm()
                 accept_warnings()
@@ -86,19 +92,6 @@ def train_once(
                 if resume and not settings.val_only:
                     found = find_state(plan, world=world, note=talk.note)
                 return _Run(plan, talk, world, interruption).go(found)
-
-
-def with_costs(result: TrainResult, plan: RunPlan, *, processes: int) -> TrainResult:
-    """The result of a dry run with the costs of a step, of decoding, and of 3, 5 and 8 trainings."""
-    cost = measure_step(plan, processes=processes)
-    people = len({clip.segment.group for clip in plan.data.validation[0].clips})
-    decoding = measure_decoding(plan, clips_per_step=cost.clips, step_seconds=cost.seconds)
-    return dataclasses.replace(
-        result,
-        step=cost.as_dict(),
-        planning=study_table(cost, clusters=people),
-        decoding=None if decoding is None else decoding.as_dict(),
-    )
 
 
 class _Run:
@@ -111,6 +104,8 @@ class _Run:
         talk.keep(shared.notes)
         self.writer = CheckpointWriter(plan.folder.checkpoints, world)
         self.features = open_feature_cache(config, shared.encoder, plan.device, world, note=talk.note)
+        if data.gone_videos and self.features is not None:
+            self.features.require_features(data.gone_videos)
         self._datasets: dict[tuple[int, bool], ClipDataset] = {}
         self.loop = Loop(
             config=config,
@@ -121,6 +116,7 @@ class _Run:
                 len(data.train.clips),
                 world=world,
                 sharded=plan.memory.sharded,
+                class_counts=data.class_counts(),
             ),
             train_set=self._dataset(data.train, training=True),
             device=plan.device,
@@ -140,7 +136,7 @@ class _Run:
         """Begin where the last checkpoint ends, train or measure, and leave a result."""
         plan = self.plan
         self._begin(found)
-        final = finished_final(plan, self.loop.position)
+        final = finished_final(plan, self.loop)
         if final is not None:
             self.loop.position.final = final
             if self.world.leads and needs_publishing(plan):
@@ -207,20 +203,17 @@ class _Run:
         loop, position, folder = self.loop, self.loop.position, self.plan.folder
         measured_sets = [self._dataset(split) for split in self.plan.each_epoch]
         loop.loaders.add([loop.train_set, *measured_sets, *map(self._dataset, self.plan.at_the_end)])
-        while position.epoch < self.plan.config.experiment.optimization.num_epochs:
+        while not loop.over:
             trained = loop.train_epoch()
             lines = step_lines(loop) if self.world.leads else []
             if self.world.leads:
                 write_steps(folder, position.epoch, lines)
-            values = training_values(loop)
-            measured = measure(loop, measured_sets) if trained else None
-            if measured is None:
+            entry = self._measured_epoch(measured_sets) if trained else None
+            if entry is None:
                 self._save()
                 return False
-            values = without_failed(loop, values)
-            entry: dict[str, Any] = {"epoch": position.epoch + 1, "step": position.global_step, **values, **measured}
-            position.history.append(entry)
-            save_best_weights(loop, self.plan, note_best(loop, entry, measured_sets[0]))
+            for text in end_early(loop, entry, measured_sets[0]):
+                self.talk.note(text)
             position.epoch += 1
             position.step_in_epoch = 0
             self.publisher.epoch(entry, lines[-1] if lines else None)
@@ -230,6 +223,23 @@ class _Run:
             self.talk.epoch(entry)
             self.talk.table(loop, entry, split_key(measured_sets[0]))
         return True
+
+    def _measured_epoch(self, measured_sets: Sequence[ClipDataset]) -> dict[str, Any] | None:
+        """The entry of an epoch, measured with averaged weights where there are any; None where a signal came.
+
+        The best weights are saved with it.
+        """
+        loop, position = self.loop, self.loop.position
+        values = training_values(loop)
+        with shown((learner.average for learner in loop.learners), average=True):
+            measured = measure(loop, measured_sets)
+            if measured is None:
+                return None
+            values = without_failed(loop, values)
+            entry: dict[str, Any] = {"epoch": position.epoch + 1, "step": position.global_step, **values, **measured}
+            position.history.append(entry)
+            save_best_weights(loop, self.plan, note_best(loop, entry, measured_sets[0]))
+        return entry
 
     def _measure_best(self) -> bool:
         """Measure every split with the chosen weights, clip by clip; False where a signal came."""

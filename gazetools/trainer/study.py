@@ -84,6 +84,11 @@ def train(
     return dataclasses.replace(study.result(result), submissions=submissions)
 
 
+def trainings_of(config: TrainingConfig, *, only_seed: int | None = None) -> list[TrainingConfig]:
+    """The config of each training: of a study one per seed, with one encoder and one feature cache; else its own."""
+    return [config] if config.seeds is None else _Study(config, only_seed=only_seed).chosen
+
+
 _RESULT_WAIT_SECONDS = 900.0
 """For the study's result: another process holds it while it sends the report to W&B."""
 _FEW_TRAININGS = (

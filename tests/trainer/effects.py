@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.learn.learner import build_trunks
+from gazetools.trainer.learn.trunk import build_trunks
 from gazetools.trainer.learn.unread import read_together
 from gazetools.trainer.models.blocks import CoordinateRotaryAttention
 from gazetools.trainer.models.build import load_pretrained

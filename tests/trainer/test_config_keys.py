@@ -190,6 +190,11 @@ ELSEWHERE: dict[str, str] = {
     f"{OPTIMIZATION}.use_bfloat16": "test_bfloat16_is_asked_for_on_cuda_alone",
     f"{OPTIMIZATION}.losses.jepa": "test_the_predictor_trains_without_labels",
     f"{OPTIMIZATION}.shard_optimizer": "test_a_step_sends_one_message_of_numbers_and_one_of_gradients",
+    f"{OPTIMIZATION}.early_stopping.patience": "test_when_a_model_ends",
+    f"{OPTIMIZATION}.early_stopping.min_delta": "test_when_a_model_ends",
+    f"{OPTIMIZATION}.ema.decay": "test_the_average_follows_its_formula_and_changes_places_with_the_weights",
+    f"{OPTIMIZATION}.class_weights.kind": "test_inverse_frequency_is_scikit_learns_balanced_weight",
+    f"{OPTIMIZATION}.class_weights.beta": "test_effective_numbers",
 }  # fmt: skip
 
 IGNORED = {

@@ -11,7 +11,7 @@ import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
-from gazetools.trainer.learn.learner import build_trunks
+from gazetools.trainer.learn.trunk import build_trunks
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.checks import check_memory

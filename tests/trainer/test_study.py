@@ -111,7 +111,7 @@ def test_views_are_the_clips_own_and_each_training_reads_them_in_its_own_order(
         ({"primary": {"contrast": "estimated"}}, "must be two arms with ' - ' between them"),
         ({"primary": {"horizon": 2.0}}, "the horizon 2 s is not measured; experiment.evaluation.horizons has none"),
         ({"primary": {}, "report": {}}, "name the primary contrast twice"),
-        ({"seeds": 0}, "greater than or equal to 1"),
+        ({"seeds": 0}, "must be at least 1"),
     ],
 )
 def test_studies_that_cannot_be(change: dict[str, Any], message: str, config: dict[str, Any]) -> None:

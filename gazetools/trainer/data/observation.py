@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ from gazetools.trainer.data.maps.base import ClipFramesAsked
 from gazetools.trainer.data.order import clip_random
 from gazetools.trainer.data.sampling import ClipFrames, anchor_seconds, clip_frames, clip_frames_vjepa2, future_frames
 from gazetools.trainer.data.split import Clip, SplitPlan
+from gazetools.trainer.data.video_facts import VideoFacts
 
 _SEED_OF_VIEWS = 0
 
@@ -35,19 +35,8 @@ class ClipOptions:
     """Number of frames from the anticipated moment on that a loss needs; 0: none."""
     index_cache: Path | None = None
     """Folder for frame indexes; None takes `index_cache` of the data settings."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoFacts:
-    """Facts of a video that are kept so that it need not be opened again."""
-
-    pts_seconds: npt.NDArray[np.float64]
-    """[N] Times of all its frames."""
-    frame_hw: tuple[int, int]
-    rate: Any
-    """Frames per second as a fraction."""
-    decoded_by: tuple[Any, ...]
-    """Size and modification time of the file, stream and decoder, on which its frames depend; () where not needed."""
+    view: int | None = None
+    """Number of the fixed view that every epoch shows; None: seed and epoch choose it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +117,7 @@ class Observer:
         random = clip_random(seed=self.options.seed, epoch=epoch, clip=clip.index)
         if not self.options.training or self.data.train_views is None:
             return random, None
-        view = int(random.integers(self.data.train_views))
+        view = int(random.integers(self.data.train_views)) if self.options.view is None else self.options.view
         return clip_random(seed=_SEED_OF_VIEWS, epoch=view, clip=clip.index), view
 
     def future(self, seen: Observation) -> npt.NDArray[np.int64] | None:

@@ -16,6 +16,7 @@ from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan
 from gazetools.trainer.data.annotated import read_annotated
+from gazetools.trainer.data.kept_videos import KeptVideos, videos_or_kept
 from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import build_sources, source_settings
@@ -24,7 +25,6 @@ from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
 from gazetools.trainer.data.videos import (
     Takes,
     broken_links,
-    find_videos,
     heatmap_video_id,
 )
 from gazetools.video.picture_folders import about_pictures
@@ -52,11 +52,21 @@ class DataPlan:
     """What the lists released with the annotations say."""
     notes: tuple[str, ...] = ()
     """Sentences about how the data were found."""
+    gone_videos: int = 0
+    """Videos whose file is not there: their clips come from the feature cache."""
 
     @property
     def survey(self) -> HeatmapSurvey | None:
         """Survey of the first heatmap source; None where the run uses no heatmaps."""
         return next(iter(self.surveys.values()), None)
+
+    def class_counts(self) -> dict[str, list[int]]:
+        """Task -> number of training clips of each class."""
+        counts = {task: [0] * classes for task, classes in self.labels.counts.items()}
+        for clip in self.train.clips:
+            for task, place in self.labels.encode(clip.segment).items():
+                counts[task][place] += 1
+        return counts
 
     def heatmap_contents(self) -> dict[str, str]:
         """Source -> sha256 over the contents of its videos; a resumed run must see the same maps to learn from."""
@@ -96,7 +106,8 @@ def plan_data(
     nothing to observe are kept: the first frame stands for all times before the video, as in V-JEPA 2.
     `index_cache` is a folder in which frame indexes of an earlier run may lie; `progress` receives videos looked at.
     """
-    takes = Takes(Path(data.base_path), Path(data.takes_file) if data.takes_file else None)
+    kept = KeptVideos.of(data)
+    takes = Takes(Path(data.base_path), Path(data.takes_file) if data.takes_file else None, kept=kept)
     actions = read_annotated(data, takes, compat=compat)
     train_rows, val_rows, test_rows, rows = actions.train, actions.validation, actions.test, actions.every
     labels = LabelSpace.of(train_rows)
@@ -104,10 +115,16 @@ def plan_data(
         labels = labels.with_unseen(val_rows)
     ids = [row.video_id for row in rows]
     notes = [*actions.notes]
-    videos = find_videos(Path(data.base_path), ids, data.file_format, notes, folders=actions.folders)
+    videos, gone = videos_or_kept(data, ids, notes, folders=actions.folders)
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
+    if gone and not data.training_clips_repeat:
+        raise UsageError(
+            f"{len(gone)} video(s) are not below {data.base_path}, and training clips differ between epochs: only "
+            "fixed views come from a feature cache.",
+            hint="Set experiment.data.train_views as it was when the cache was filled, or bring the videos back.",
+        )
     cache = Path(data.index_cache) if data.index_cache else index_cache
-    ends = find_ends(rows, videos, cache=cache, progress=progress or NoProgress())
+    ends = find_ends(rows, videos, cache=cache, progress=progress or NoProgress(), gone=gone)
     trained = ClipTimes.of(data, anchors.train, compat, training=True)
     measured = [ClipTimes.of(data, anchor, compat, training=False) for anchor in anchors.validation]
     files = [(data.dataset_train, train_rows, [trained]), (data.dataset_val, val_rows, measured)]
@@ -127,6 +144,7 @@ def plan_data(
         maps_of_test={name: one.only_for(test_rows, (*train_rows, *val_rows)) for name, one in heatmaps.items()},
         shared_videos=len(shared),
         notes=(*notes, *end_notes(rows, ends)),
+        gone_videos=len(gone),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gazetools.annotations.segment import Segment, group_of
 from gazetools.io.find_files import FileLookup, composed, existing_path, target_of
@@ -103,14 +103,23 @@ def broken_links(base_path: Path, video_ids: Iterable[str], file_format: int | s
     return f" ({len(broken)} broken link(s): {', '.join(broken[:3])})" if broken else ""
 
 
+class HasCameras(Protocol):
+    """Something else that knows cameras of takes: videos whose features are cached."""
+
+    def cameras(self, take: str) -> list[str]:
+        """Names of the cameras of `take`."""
+        ...
+
+
 class Takes:
-    """The cameras of takes, found by the videos below `base_path`.
+    """The cameras of takes, found by the videos below `base_path`, and those that `kept` knows.
 
     Ego-Exo4D's takes.json (`takes_file`, else looked for in `base_path`) adds the best camera and head-mounted ones.
     """
 
-    def __init__(self, base_path: Path, takes_file: Path | None = None) -> None:
+    def __init__(self, base_path: Path, takes_file: Path | None = None, *, kept: HasCameras | None = None) -> None:
         self.base_path = existing_path(base_path)
+        self._kept = kept
         self._path = takes_file or self.base_path / TAKES_NAME
         self._required = takes_file is not None
         self._cameras: dict[str, list[str]] = {}
@@ -121,6 +130,7 @@ class Takes:
             folders = (existing_path(self.base_path / folder.format(take=take)) for folder in TAKE_FOLDERS)
             paths = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
             names = {composed(path.stem) for path in paths if is_video_name(path.name) and path.is_file()}
+            names |= set(self._kept.cameras(take)) if self._kept is not None else set()
             self._cameras[take] = sorted(names)
         return self._cameras[take]
 
@@ -165,7 +175,8 @@ class Takes:
 
 def name_cameras(segments: Sequence[Segment], takes: Takes, views: Sequence[str]) -> tuple[list[Segment], list[str]]:
     """(segments with the id `take/camera`, one per camera; takes that have none); UsageError: no folder of takes."""
-    require_folder(takes.base_path)
+    if not any(takes.cameras(name) for name in {segment.video_id for segment in segments}):
+        require_folder(takes.base_path)
     named: list[Segment] = []
     chosen: dict[str, list[str]] = {}
     for segment in segments:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 from gazetools.schemas.errors import FaultError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.batch import Batch, Sample, Unreadable, collate
-from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import batches
 from gazetools.trainer.processes.world import World
 
@@ -56,6 +55,16 @@ def _start_workers() -> BaseContext:
     return context
 
 
+class LoadedClips(Protocol):
+    """What `Loaders` load from, in this process and in workers."""
+
+    epoch: int
+
+    def __getitem__(self, place: int) -> Sample | Unreadable:
+        """The clip at a place in this epoch."""
+        ...
+
+
 _Item = tuple[int, int, int]
 """Number of a dataset, epoch, and place of a clip: what a worker needs to know of a clip."""
 
@@ -63,7 +72,7 @@ _Item = tuple[int, int, int]
 class _Clips(Dataset["Sample | Unreadable"]):
     """The clips of several datasets, so that the same workers serve training and measurements."""
 
-    def __init__(self, sets: Sequence[ClipDataset]) -> None:
+    def __init__(self, sets: Sequence[LoadedClips]) -> None:
         self.sets = list(sets)
 
     def __getitem__(self, item: _Item) -> Sample | Unreadable:
@@ -95,18 +104,18 @@ class Loaders:
         data = config.experiment.data
         self._workers, self._seed = data.num_workers, config.seed
         self._pin_memory = data.pin_memory and device.type == "cuda"  # elsewhere there is nothing to copy to
-        self._sets: list[ClipDataset] = []
+        self._sets: list[LoadedClips] = []
         self._chosen = _Chosen()
         self._loader: DataLoader[Any] | None = None
 
-    def add(self, sets: Sequence[ClipDataset]) -> None:
+    def add(self, sets: Sequence[LoadedClips]) -> None:
         """Make datasets known; workers that do not know one yet would have to start anew."""
         new = [one for one in sets if not any(one is known for known in self._sets)]
         if new:
             self.close()
             self._sets += new
 
-    def load(self, dataset: ClipDataset, chosen: Sequence[Sequence[int]]) -> Iterator[Batch]:
+    def load(self, dataset: LoadedClips, chosen: Sequence[Sequence[int]]) -> Iterator[Batch]:
         """The batches `chosen` in order; empty ones need no loader. A pass ends the one before."""
         self.add([dataset])
         number = next(place for place, one in enumerate(self._sets) if one is dataset)

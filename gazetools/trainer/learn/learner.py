@@ -1,4 +1,4 @@
-"""The models of a run: probes with their optimizers, and the predictors that one or several of them read."""
+"""One model of a run: a probe and what trains of its predictor, with loss, optimizer and numbers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.learn.controls import maps_for
-from gazetools.trainer.learn.losses import FutureTokens, build_loss, jepa_loss, task_loss
+from gazetools.trainer.learn.averaging import WeightAverage
+from gazetools.trainer.learn.class_weights import class_weights
+from gazetools.trainer.learn.losses import build_loss, task_loss
 from gazetools.trainer.learn.metrics import MetricSet
-from gazetools.trainer.learn.schedules import Schedule, steps_per_epoch
+from gazetools.trainer.learn.schedules import Schedule
 from gazetools.trainer.learn.shards import OptimizerShard
+from gazetools.trainer.learn.stopping import EarlyStop
 from gazetools.trainer.learn.unread import Unread
-from gazetools.trainer.models.build import Pretrained, build_probe, build_wrapper, choose_trained, trained_part
 from gazetools.trainer.models.probe import AttentiveClassifier
-from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 from gazetools.trainer.plan.arms import LearnerSpec
 from gazetools.trainer.processes.owners import Owners
-from gazetools.trainer.processes.world import World
 
 
 class Learner:
@@ -41,6 +40,7 @@ class Learner:
         steps_per_epoch: int,
         owners: Owners | None = None,
         rank: int = 0,
+        class_counts: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -58,10 +58,21 @@ class Learner:
         self.step_norms: list[float | None] = []  # norm of each step's gradient, before clipping
         self.best: dict[str, Any] | None = None
         self.failed: str | None = None  # why it was dropped from the run
+        self.stop = EarlyStop(settings=settings.early_stopping) if settings.early_stopping is not None else None
+        self.ended: int | None = None  # the epoch (from 1) that was its last one; None: it still trains
+        self.average = WeightAverage(settings.ema, self.parameters) if settings.ema is not None else None
+        self.class_weights: dict[str, Tensor] | None = None
+        if settings.class_weights is not None and class_counts is not None:
+            self.class_weights = class_weights(settings.class_weights, class_counts)
         self._pending: list[tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor | None]] = []
         self._bad: Tensor | None = (
             None  # 1 on the device once a step was not finite: the optimizer changes nothing then
         )
+
+    @property
+    def learns(self) -> bool:
+        """Whether it still trains: it was not dropped and has not ended early."""
+        return self.failed is None and self.ended is None
 
     def start_step(self, step: int) -> None:
         """Set rates for optimizer step `step` (from 1) and clear gradients."""
@@ -80,7 +91,8 @@ class Learner:
         """
         weights = self.spec.config.experiment.optimization.losses
         with torch.set_grad_enabled(weights.classification > 0):
-            logits, summed = self.judge(context, labels, all_known=True)
+            own = self._weights_on(context.device)
+            logits, summed = self.judge(context, labels, weights=own, all_known=True)
         total = summed if weights.classification == 1 else summed * weights.classification
         if jepa is not None:
             total = total + weights.jepa * jepa.sum()
@@ -91,12 +103,26 @@ class Learner:
         self._pending.append((total.detach(), outputs, labels, None if jepa is None else jepa.detach()))
 
     def judge(
-        self, context: Tensor, labels: dict[str, Tensor], *, all_known: bool = False
+        self,
+        context: Tensor,
+        labels: dict[str, Tensor],
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+        all_known: bool = False,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits and the loss summed over clips; `all_known`: every label is a class of training."""
+        """Logits and the loss summed over clips; `all_known`: every label is a class of training.
+
+        Without `weights` of classes where something is measured.
+        """
         logits = self.predict(context)
-        loss = task_loss(self.loss, logits, labels, all_known=all_known)
+        loss = task_loss(self.loss, logits, labels, weights, all_known=all_known)
         return logits, loss * len(context) if self.loss.is_mean else loss
+
+    def _weights_on(self, device: torch.device) -> Mapping[str, Tensor] | None:
+        """The weights of the classes on `device`, which they reach once."""
+        if self.class_weights is not None and any(one.device != device for one in self.class_weights.values()):
+            self.class_weights = {task: values.to(device) for task, values in self.class_weights.items()}
+        return self.class_weights
 
     def predict(self, context: Tensor) -> dict[str, Tensor]:
         """Logits float32 [B, classes] by task."""
@@ -142,6 +168,11 @@ class Learner:
         self._pending = []
         return unread
 
+    def update_average(self) -> None:
+        """Take the weights after a step into their average, once this process has all of them."""
+        if self.average is not None:
+            self.average.update(self._bad)
+
     def take(self, unread: Unread, values: Iterator[npt.NDArray[np.float64]]) -> str | None:
         """Count a step whose numbers come next in `values`; a step that was not applied counts not, and is named."""
         (loss, norm, bad), losses = next(values).tolist(), next(values).tolist()
@@ -153,6 +184,8 @@ class Learner:
                 if part is not None:
                     self.metrics.part("jepa", part, jepa_clips)
         if bad:
+            if self.average is not None:
+                self.average.forget_update()
             return f"loss {loss:g} and gradient norm {norm:g}"
         self.step_losses.append(loss / unread.clips)
         self.step_norms.append(norm)
@@ -185,6 +218,8 @@ class Learner:
             "step_norms": list(self.step_norms),
             "best": self.best,
             "failed": self.failed,
+            **({} if self.average is None else {"average": self.average.state()}),
+            **({} if self.stop is None else {"stop": self.stop.state(), "ended": self.ended}),
         }
 
     def restore(self, state: Mapping[str, Any], *, leads: bool) -> None:
@@ -195,52 +230,10 @@ class Learner:
         self.metrics = MetricSet.total(self.num_classes, [state["metrics"]] if leads else [])
         self.step_losses, self.best, self.failed = list(state["step_losses"]), state["best"], state["failed"]
         self.step_norms = list(state.get("step_norms", [None] * len(self.step_losses)))  # 0.2.0 saved none
-
-
-class Trunk:
-    """A predictor behind the shared encoder, and the learners that read it."""
-
-    def __init__(self, wrapper: AnticipativeWrapperHeatmap, learners: Sequence[Learner], *, rank: int = 0) -> None:
-        self.wrapper = wrapper.eval()
-        self.learners = list(learners)
-        self.spec = learners[0].spec
-        self.name = self.spec.trunk
-        self.trains = any(p.requires_grad for p in wrapper.parameters())
-        self.dropout = self.spec.config.model_kwargs.pretrain_kwargs.predictor.heatmap_dropout
-        # What other arms and processes draw must not change what this one draws.
-        self.generator = torch.Generator().manual_seed((self.spec.seed << 16) + rank)
-
-    @property
-    def alive(self) -> list[Learner]:
-        """The learners that were not dropped."""
-        return [learner for learner in self.learners if learner.failed is None]
-
-    def context(
-        self, tokens: Tensor, anticipation_seconds: Tensor, sources: Mapping[str, Tensor], *, training: bool
-    ) -> Tensor:
-        """Input of the probes [B, N, D] from the encoder's tokens, with control and heatmap dropout applied."""
-        heatmap = maps_for(sources, source=self.spec.source, control=self.spec.control)
-        if training and heatmap is not None and self.dropout > 0:
-            kept = torch.rand(len(heatmap), generator=self.generator) >= self.dropout
-            heatmap = heatmap * kept.to(heatmap.device).view(-1, 1, 1, 1)
-        with torch.set_grad_enabled(training and self.trains):
-            return self.wrapper.anticipate(tokens, anticipation_seconds, heatmap)
-
-    def jepa(self, context: Tensor, future: FutureTokens | None) -> Tensor | None:
-        """JEPA loss of every clip with a known future; None where it would train nothing here."""
-        if future is None or not self.trains or not self.wrapper.predicted_count:
-            return None
-        return jepa_loss(context[:, -self.wrapper.predicted_count :], future.tokens)[future.known]
-
-    def predictor_weights(self) -> dict[str, Tensor]:
-        """Weights of the predictor; empty without one."""
-        predictor = self.wrapper.predictor
-        return predictor.state_dict() if predictor is not None else {}
-
-    def load_predictor(self, weights: Mapping[str, Tensor]) -> None:
-        """Load what `predictor_weights` returned."""
-        if self.wrapper.predictor is not None:
-            self.wrapper.predictor.load_state_dict(dict(weights))
+        if self.average is not None:
+            self.average.restore(state["average"])
+        if self.stop is not None:
+            self.stop, self.ended = EarlyStop(settings=self.stop.settings, **state["stop"]), state["ended"]
 
 
 def _schedule(config: TrainingConfig, head_index: int, group: str, steps_per_epoch: int) -> Schedule:
@@ -258,42 +251,3 @@ def _schedule(config: TrainingConfig, head_index: int, group: str, steps_per_epo
         weight_decay=head.weight_decay,
         final_weight_decay=head.weight_decay if head.final_weight_decay is None else head.final_weight_decay,
     )
-
-
-def build_trunks(
-    specs: Sequence[LearnerSpec],
-    shared: Pretrained,
-    num_classes: Mapping[str, int],
-    train_clips: int,
-    *,
-    world: World,
-    sharded: bool = False,
-) -> list[Trunk]:
-    """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one.
-
-    With `sharded` every process holds the optimizer's state of a part of the parameters.
-    """
-    owners = Owners(world.size) if sharded and world.size > 1 else None
-    steps = steps_per_epoch(specs[0].config, train_clips, world.size)
-    by_trunk: dict[str, list[LearnerSpec]] = {}
-    for spec in specs:
-        by_trunk.setdefault(spec.trunk, []).append(spec)
-    trunks = []
-    for members in by_trunk.values():
-        own = members[0].config
-        wrapper = build_wrapper(own, shared, seed=members[0].seed)
-        trained = choose_trained(wrapper.predictor, trained_part(own))
-        learners = [
-            Learner(
-                spec,
-                build_probe(own, dict(num_classes), wrapper.embed_dim, seed=spec.seed),
-                trained,
-                num_classes=num_classes,
-                steps_per_epoch=steps,
-                owners=owners,
-                rank=world.rank,
-            )
-            for spec in members
-        ]
-        trunks.append(Trunk(wrapper, learners, rank=world.rank))
-    return trunks

@@ -14,10 +14,12 @@ from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.batch import Batch, Unreadable
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import epoch_order
+from gazetools.trainer.learn.averaging import shown
 from gazetools.trainer.learn.feed import Loaders, count_batch, explained_out_of_memory, training_steps
 from gazetools.trainer.learn.forward import Forward, encode_future
-from gazetools.trainer.learn.learner import Learner, Trunk
+from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.learn.schedules import steps_per_epoch
+from gazetools.trainer.learn.trunk import Trunk
 from gazetools.trainer.learn.unread import Unread
 from gazetools.trainer.learn.window import StepStart, Trouble, Window
 from gazetools.trainer.processes.exchange import agree, send_tensors, sum_tensors
@@ -113,11 +115,12 @@ class Loop:
         Processes exchange one message of numbers, and buckets of gradients. Nothing waits for the device: the numbers
         of a learner are read by `read_numbers`, and a step that is not finite changes no weights from then on.
         """
-        position, step, start = self.position, self.position.global_step + 1, self._start_of_step()
+        position, step = self.position, self.position.global_step + 1
+        start = self.window.begin(vars(position), self.counts, self.trunks)
         for batch in batches:
             count_batch(batch, self.counts, self.progress.say)
         start.clips = [clip for batch in batches for clip in batch.clips]
-        alive = [learner for learner in self.learners if learner.failed is None]
+        alive = [learner for learner in self.learners if learner.learns]
         parameters = [p for learner in alive for p in learner.parameters]
         for learner in alive:
             learner.start_step(step)
@@ -161,18 +164,9 @@ class Loop:
                 if parameter.grad is not None:
                     owned[owner].append(parameter.data)
         send_tensors(self.world, owned)
+        for learner in alive:
+            learner.update_average()
         return unread
-
-    def _start_of_step(self) -> StepStart:
-        """Note where a step begins, in the window too."""
-        start = StepStart(
-            global_step=self.position.global_step,
-            step_in_epoch=self.position.step_in_epoch,
-            counts=dict(self.counts),
-            dropout={trunk.name: trunk.generator.get_state() for trunk in self.trunks if trunk.dropout > 0},
-        )
-        self.window.begin(start)
-        return start
 
     def _return_to(self, start: StepStart) -> None:
         """Be where a step began; weights are not touched."""
@@ -187,12 +181,12 @@ class Loop:
         with self.forward.autocast():
             future = encode_future(self.trunks[0].wrapper, batch, self.device)
             for trunk in self.trunks:
-                if not trunk.alive:
+                if not trunk.learning:
                     continue
                 # Steps are computed from float64 times on the CPU, without waiting for the device.
                 context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=True)
                 jepa = trunk.jepa(context, future)
-                for learner in trunk.alive:
+                for learner in trunk.learning:
                     learner.learn(context, seen.labels, jepa)
 
     def read_numbers(self) -> None:
@@ -249,11 +243,17 @@ class Loop:
     def _say_losses(self, task: str) -> None:
         step = self.position.step_in_epoch
         if step % self.config.log_every == 0:
-            last = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.failed is None}
+            last = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.learns}
             losses = {name: loss for name, loss in last.items() if loss is not None}
             shown = ", ".join(f"{n} {v:.4f}" if len(self.learners) > 1 else f"{v:.4f}" for n, v in losses.items())
             if shown:
                 self.progress.say(f"{task}: step {step} loss {shown}")
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to train: all epochs are done, or every model has ended early."""
+        epochs = self.config.experiment.optimization.num_epochs
+        return self.position.epoch >= epochs or not any(learner.learns for learner in self.learners)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs; of processes that do not lead, weights and optimizers alone.
@@ -269,8 +269,9 @@ class Loop:
             "counts": self.counts,
         }
         parts = self.world.gather(own)
-        predictors = {trunk.name: trunk.predictor_weights() for trunk in self.trunks}
-        learners = {learner.name: learner.state() for learner in self.learners}
+        with shown((learner.average for learner in self.learners), average=False):
+            learners = {learner.name: learner.state() for learner in self.learners}
+            predictors = {trunk.name: trunk.predictor_weights() for trunk in self.trunks}
         for name, metrics in add_trees([part.pop("metrics") for part in parts]).items():
             learners[name]["metrics"] = metrics if self.world.leads else None
         if not self.world.leads:

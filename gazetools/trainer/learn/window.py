@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
-from gazetools.trainer.learn.learner import Learner, Trunk
+from gazetools.trainer.learn.learner import Learner
+from gazetools.trainer.learn.trunk import Trunk
 from gazetools.trainer.learn.unread import Unread, read_together
 
 
@@ -45,9 +47,16 @@ class Window:
     def __init__(self) -> None:
         self._steps: list[StepStart] = []
 
-    def begin(self, start: StepStart) -> None:
-        """Add a step."""
+    def begin(self, position: Mapping[str, Any], counts: Mapping[str, int], trunks: Sequence[Trunk]) -> StepStart:
+        """Add a step that begins at `position` (`global_step`, `step_in_epoch`) of a run."""
+        start = StepStart(
+            global_step=position["global_step"],
+            step_in_epoch=position["step_in_epoch"],
+            counts=dict(counts),
+            dropout={trunk.name: trunk.generator.get_state() for trunk in trunks if trunk.dropout > 0},
+        )
         self._steps.append(start)
+        return start
 
     def leave(self) -> StepStart:
         """Take the last step out again: it is not carried out."""

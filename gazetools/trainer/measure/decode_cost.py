@@ -40,10 +40,12 @@ class DecodeCost:
 def measure_decoding(
     plan: RunPlan, *, clips_per_step: int | None = None, step_seconds: float | None = None
 ) -> DecodeCost | None:
-    """Load a few training clips in this process; nothing is written. None where none of them can be read.
+    """Load a few training clips in this process; nothing is written. None where none of them can be read, or is decoded.
 
     `clips_per_step` of a process and the seconds that its step takes tell how many workers keep up with it.
     """
+    if plan.data.gone_videos:  # all features are kept
+        return None
     dataset = plan.dataset(plan.data.train, training=True)
     dataset.reader = partial(open_indexed, cache=dataset.index_cache, threads=1, save=False)
     clips = plan.data.train.clips

@@ -65,7 +65,7 @@ def training_values(loop: Loop) -> dict[str, Any]:
     found: dict[str, Any] = {}
     parts = loop.world.gather({x.name: x.metrics.state() for x in loop.learners} | {"": loop.counts})
     for learner in loop.learners:
-        if learner.failed is None:
+        if learner.learns:
             metrics = MetricSet.total(learner.num_classes, [part[learner.name] for part in parts])
             start = prefix(loop, learner.name)
             found |= {f"{start}train_{name}": value for name, value in metrics.values().items()}
@@ -98,7 +98,7 @@ def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> l
     """Note every learner's best class-mean action recall on `selecting`. Returns the names of those that improved."""
     improved, split = [], split_key(selecting)
     for learner in loop.learners:
-        if learner.failed is not None:
+        if not learner.learns:
             continue
         start = prefix(loop, learner.name)
         metric = next(name for name in entry if name.startswith(f"{start}{split}_action_recall"))
@@ -112,6 +112,21 @@ def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> l
             learner.best = best
             improved.append(learner.name)
     return improved
+
+
+def end_early(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> list[str]:
+    """End every model whose loss on `selecting` has not fallen for as long as it may wait; a sentence about each."""
+    said, split = [], split_key(selecting)
+    for learner in loop.learners:
+        if learner.stop is None or not learner.learns:
+            continue
+        if learner.stop.ends(entry[f"{prefix(loop, learner.name)}{split}_loss"]):
+            learner.ended = entry["epoch"]
+            said.append(
+                f"{learner.name} ends after epoch {learner.ended}: its loss on {split} has not fallen below "
+                f"{learner.stop.lowest:.4f} for {learner.stop.waited} epoch(s) (early_stopping)."
+            )
+    return said
 
 
 def final_evaluation(loop: Loop, datasets: Sequence[ClipDataset], plan: RunPlan) -> dict[str, dict[str, Any]] | None:

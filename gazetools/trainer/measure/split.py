@@ -30,7 +30,11 @@ class Measured:
 
 
 def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionLog] | None = None) -> Measured | None:
-    """Measure the weights in `loop` on `dataset`; None where a signal stopped it. `logs` collect predictions."""
+    """Measure the weights in `loop` on `dataset`; None where a signal stopped it. `logs` collect predictions.
+
+    Without `logs`, as after an epoch, models that ended early are left out: nothing of theirs has changed.
+    """
+    left_out = {learner.name for learner in loop.learners if learner.failed or not (logs or learner.learns)}
     logs = logs or {}
     batch_size = loop.config.experiment.optimization.batch_size
     order = epoch_order(len(dataset), seed=loop.config.seed, epoch=_VALIDATION_EPOCH)
@@ -39,7 +43,7 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
     ahead = f" {split.anticipation_seconds[0]:g} s" if split.name == "horizon" else ""
     when = "chosen weights" if logs else f"epoch {loop.position.epoch + 1}"
     task = f"{when} {split.name}{ahead} ({split.anchor.name})"
-    measured = [learner for learner in loop.learners if not learner.failed and split.labelled]
+    measured = [x for x in loop.learners if x.name not in left_out and split.labelled]
     metrics = {learner.name: MetricSet(learner.num_classes) for learner in measured}
     counts: dict[str, int] = {}
     unreadable: list[Unreadable] = []
@@ -82,10 +86,11 @@ def _judge(
     seen = loop.forward.encode(batch, dataset)
     with loop.forward.autocast():
         for trunk in loop.trunks:
-            if not trunk.alive:
+            judged = [learner for learner in trunk.alive if learner.name in metrics or learner.name in logs]
+            if not judged:
                 continue
             context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=False)
-            for learner in trunk.alive:
+            for learner in judged:
                 learner.probe.eval()
                 if dataset.split.labelled:
                     logits, loss = learner.judge(context, seen.labels)

@@ -99,13 +99,16 @@ def _check_compiler(device: torch.device) -> None:
         ) from error
 
 
+def available_memory(device: torch.device) -> int:
+    """Bytes of memory of a device, in use or not."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def check_memory(device: torch.device, model: dict[str, Any], plan: MemoryPlan) -> None:
     """Raise UsageError where weights, gradients and optimizer alone need more memory than the device has."""
-    needed = plan.total
-    if device.type == "cuda":
-        available = torch.cuda.mem_get_info(device)[1]
-    else:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed, available = plan.total, available_memory(device)
     if needed > available:
         raise UsageError(
             f"{len(model['learners'])} model(s) need {needed / 2**30:.1f} GiB for weights, gradients and optimizer in "

@@ -63,8 +63,10 @@ class RunPlan:
             return test
         return [*(self.data.validation if self.config.val_only else self.each_epoch), *self.horizons.values(), *test]
 
-    def dataset(self, split: SplitPlan, *, training: bool, features: FeatureCache | None = None) -> ClipDataset:
-        """The clips of a split as tensors, with heatmaps where any arm reads them."""
+    def dataset(
+        self, split: SplitPlan, *, training: bool, features: FeatureCache | None = None, view: int | None = None
+    ) -> ClipDataset:
+        """The clips of a split as tensors, with heatmaps where any arm reads them; `view` is one of the fixed views."""
         data, losses = self.config.experiment.data, self.config.experiment.optimization.losses
         reads = any(spec.source for spec in self.learners)
         shuffled = {shuffled_source(spec) for spec in self.learners}
@@ -79,6 +81,7 @@ class RunPlan:
                 index_cache=None if data.index_cache else self.folder.frame_indexes,
                 shuffled=tuple(sorted(name for name in shuffled if name is not None)),
                 future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
+                view=view,
             ),
             heatmaps=build_sources(data) if reads else {},
             features=features,

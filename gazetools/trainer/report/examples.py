@@ -117,6 +117,8 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
         config = load_config(study.runs[model.run]["config"])
         data = config.experiment.data.model_copy(update={"dataset_test": None})
         plan = plan_data(data, resolve_anchors(config), compat=config.compat, index_cache=known)
+        if plan.gone_videos:
+            return None, f"{plan.gone_videos} video(s) are not below {data.base_path} any more."
         clips = next((one for one in plan.validation if f"val_{one.anchor.name}" == split), None)
         if clips is None:
             return None, f"{split} is no split of the annotations."

@@ -14,6 +14,7 @@ from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.report import ReportOptions
 from gazetools.trainer.folder.records import csv_text
+from gazetools.trainer.plan.named_options import named_options
 from gazetools.trainer.report.contrasts import Contrasts
 from gazetools.trainer.report.examples import Example, examples_of
 from gazetools.trainer.report.figures import Figures
@@ -115,9 +116,21 @@ def document_of(figures: Figures, contrasts: Contrasts) -> dict[str, Any]:
         "official": official_of(study, figures.split),
         "class_gains": figures.class_gains(*primary.key[:2]),
         "curves": figures.curves(),
+        "training_options": _training_options(study),
         "data": figures.data(),
         "runs": study.runs,
     }
+
+
+def _training_options(study: Study) -> list[str]:
+    """Sentences about the options that runs trained with, each once, and the models that ended early."""
+    found: list[str] = []
+    for name, run in study.runs.items():
+        found += [text for text in named_options(run["config"]) if text not in found]
+        if ended := run.get("ended"):
+            models = ", ".join(f"{model} after epoch {epoch}" for model, epoch in ended.items())
+            found.append(f"Ended early in {name}: {models}.")
+    return found
 
 
 def _leading_split(study: Study, wanted: str | None) -> str:
