@@ -55,9 +55,7 @@ def test_pack_then_validate(store: Path, tmp_path: Path, capsys: pytest.CaptureF
 
 def test_an_option_without_effect_is_said(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for rule, said in (("max", True), ("softmax", False)):
-        code = run(
-            ["pack", str(store), "-o", str(tmp_path / rule), "--normalize", rule, "--temperature", "2", "--json"]
-        )
+        code = _run("pack", store, "-o", tmp_path / rule, "--normalize", rule, "--temperature", "2", "--json")
         shown = capsys.readouterr()
         assert (code, "has no effect" in shown.err, "no effect" in shown.out) == (0, said, False), rule
 
