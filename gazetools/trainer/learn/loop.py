@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,7 +88,7 @@ class Loop:
         task = f"epoch {position.epoch + 1}/{settings.num_epochs} train"
         self.progress.start(task, self.steps_per_epoch, unit="steps")
         self.progress.advance(task, position.step_in_epoch)
-        batches = self.load(self.train_set, [batch for step in steps for batch in step])
+        batches = self.loaders.load(self.train_set, [batch for step in steps for batch in step])
         try:
             if self.stop_requested():
                 return False
@@ -232,17 +232,13 @@ class Loop:
                 hint="Repair the file, or raise experiment.data.max_unreadable_clips.",
             )
 
-    def load(self, dataset: ClipDataset, chosen: list[list[int]]) -> Iterator[Batch]:
-        """The batches `chosen` of a split, in order."""
-        return self.loaders.load(dataset, chosen)
-
     def stop_requested(self) -> bool:
         """Whether a signal came to any process. Every process must call it."""
         return self.world.any(self.interruption.requested())
 
     def _say_losses(self, task: str) -> None:
         step = self.position.step_in_epoch
-        if step % self.config.log_every == 0:
+        if self.position.global_step % self.config.log_every == 0:
             last = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.learns}
             losses = {name: loss for name, loss in last.items() if loss is not None}
             shown = ", ".join(f"{n} {v:.4f}" if len(self.learners) > 1 else f"{v:.4f}" for n, v in losses.items())

@@ -40,7 +40,7 @@ class DecodeCost:
 def measure_decoding(
     plan: RunPlan, *, clips_per_step: int | None = None, step_seconds: float | None = None
 ) -> DecodeCost | None:
-    """Load a few training clips in this process; nothing is written. None where none of them can be read, or is decoded.
+    """Load a few training clips in this process; nothing is written. None where none can be read, or needs it.
 
     `clips_per_step` of a process and the seconds that its step takes tell how many workers keep up with it.
     """

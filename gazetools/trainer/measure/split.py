@@ -50,7 +50,7 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
     loop.progress.start(task, len(chosen), unit="steps")
     try:
         with torch.no_grad():
-            for batch in loop.load(dataset, chosen):
+            for batch in loop.loaders.load(dataset, chosen):
                 count_batch(batch, counts, loop.progress.say)
                 unreadable += batch.unreadable
                 if batch.clips:
