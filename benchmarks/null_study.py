@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from scipy.stats import t as student
 
 from gazetools.metrics.crossed import ArmHits, contrast
 from gazetools.metrics.verdicts import verdict_of
@@ -49,7 +50,7 @@ def main() -> None:
 def count_verdicts(hits: list[np.ndarray], clips: object) -> None:
     """Count the verdicts of all splits of three against three other trainings."""
     verdicts: Counter[str] = Counter()
-    lacking = 0
+    lacking = people_alone = 0
     for six in itertools.combinations(range(len(hits)), 6):
         for first in itertools.combinations(six, 3):
             if first[0] != six[0]:
@@ -61,9 +62,11 @@ def count_verdicts(hits: list[np.ndarray], clips: object) -> None:
             found = contrast(*paired, clips)
             verdicts[verdict_of(found, margin=None, saturated=False, varies="training")] += 1
             lacking += not found.low <= 0 <= found.high
+            people_alone += abs(found.value) > student.ppf(0.975, found.df_clusters) * found.var_clusters**0.5
     total = verdicts.total()
     shares = ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in verdicts.most_common())
     print(f"{total} splits of 3 against 3: {shares}; the interval lacks 0 in {100 * lacking / total:.1f} %")
+    print(f"an interval over people alone would lack 0 in {100 * people_alone / total:.1f} %")
 
 
 def prepare(folder: Path, trainings: int, epochs: int) -> dict:
