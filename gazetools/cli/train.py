@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,20 +64,11 @@ def train_command(
         raise UsageError(
             "Missing option '--config'.", hint="Pass a training config, or have one written: gazetools train --init"
         )
-    from gazetools.trainer.export.epic import SupervisionLevels
     from gazetools.trainer.fill import fill_cache
     from gazetools.trainer.processes.launch import devices_for, is_worker, launch
     from gazetools.trainer.study import train
 
-    values = list(overrides or [])
-    if options.resume and "auto" in values:  # --resume auto
-        values.remove("auto")
-    if options.evaluate_only:
-        values.append("val_only=true")
-    if options.predict is not None:
-        values += ["test_only=true", f"experiment.data.dataset_test={json.dumps(str(options.predict))}"]
-    if options.epic_sls is not None:
-        values.append(f"experiment.evaluation.epic_sls={SupervisionLevels.parse(options.epic_sls).as_list()}")
+    values = _with_options(options, overrides or [])
     processes = 1
     if options.gpus is not None:
         processes, device = devices_for(options.gpus)
@@ -106,6 +98,22 @@ def train_command(
     arguments += ["--cache-only"] if options.cache_only else []
     arguments += ["--json"] if TERMINAL.json else []
     return launch(arguments, processes=processes, machines=options)
+
+
+def _with_options(options: LaunchOptions, overrides: Sequence[str]) -> list[str]:
+    """The values that replace those of the config: given ones, and what options stand for."""
+    from gazetools.trainer.export.epic import SupervisionLevels
+
+    values = list(overrides)
+    if options.resume and "auto" in values:  # --resume auto
+        values.remove("auto")
+    if options.evaluate_only:
+        values.append("val_only=true")
+    if options.predict is not None:
+        values += ["test_only=true", f"experiment.data.dataset_test={json.dumps(str(options.predict))}"]
+    if options.epic_sls is not None:
+        values.append(f"experiment.evaluation.epic_sls={SupervisionLevels.parse(options.epic_sls).as_list()}")
+    return values
 
 
 _QUESTIONS = {

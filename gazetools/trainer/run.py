@@ -12,6 +12,7 @@ from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import ExitCode, GazetoolsError
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.costs import with_costs
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.split import SplitPlan
 from gazetools.trainer.folder.checkpoints import FoundCheckpoint
@@ -22,7 +23,6 @@ from gazetools.trainer.learn.forward import open_feature_cache
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.learn.losses import build_loss
 from gazetools.trainer.learn.trunk import build_trunks
-from gazetools.trainer.measure.costs import with_costs
 from gazetools.trainer.measure.final import (
     end_early,
     final_evaluation,

@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gazetools.schemas.errors import FaultError
 from gazetools.schemas.training_optimization import OptimizationSettings
 from gazetools.trainer import train
+from gazetools.trainer.folder.paths import RunFolder
+from gazetools.trainer.folder.records import read_steps
 from gazetools.trainer.learn import window
 from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.learn.loop import Loop
@@ -190,8 +192,12 @@ def test_no_learner_waits_for_the_device_and_numbers_are_read_once_per_log_every
     states = [final_state(tmp_path / name) for name in ("run", "seldom")]
     for part in ("predictors", "learners", "position", "counts", "processes"):
         assert_same(states[0][part], states[1][part], part)
-    for name in ("metrics.jsonl", "steps/epoch_0000.jsonl", "steps/epoch_0001.jsonl"):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "seldom" / name).read_bytes()
+    folders = (tmp_path / "run", tmp_path / "seldom")
+    assert len({(folder / "metrics.jsonl").read_bytes() for folder in folders}) == 1
+    for epoch in range(2):
+        # rates and norms have a line of their own only every log_every steps
+        often, seldom = ([line["loss"] for line in read_steps(RunFolder(folder), epoch)] for folder in folders)
+        assert often == seldom and len(often) == 5
 
 
 def test_a_reading_mode_that_sees_nothing_would_prove_nothing() -> None:
@@ -252,9 +258,8 @@ def test_a_step_without_clips_keeps_its_place_among_those_that_are_read_later(
         (broken / video.name).write_bytes(data[: len(data) // 3] if video.stem == "P02_01" else data)
     tiny["experiment"]["data"] |= {"base_path": str(broken), "max_unreadable_clips": 9, "past_end": "keep"}
     tiny["experiment"]["optimization"] |= {"batch_size": 1, "num_epochs": 1}
-    texts = []
+    losses = []
     for every in (1, 100):
         train(tiny, overrides=[f"log_every={every}", f"folder={tmp_path / str(every)}"])
-        texts.append((tmp_path / str(every) / "steps" / "epoch_0000.jsonl").read_text())
-    losses = [json.loads(line)["loss"] for line in texts[0].splitlines()]
-    assert texts[0] == texts[1] and len(losses) == 5 and losses.count(None) == 1
+        losses.append([line["loss"] for line in read_steps(RunFolder(tmp_path / str(every)), 0)])
+    assert losses[0] == losses[1] and len(losses[0]) == 5 and losses[0].count(None) == 1

@@ -65,7 +65,9 @@ def test_memory_has_the_activations_and_grows_with_the_batch(tiny: dict[str, Any
     tiny["model_kwargs"]["pretrain_kwargs"]["predictor"]["num_frames"] = 32
     small, large = (measured(tiny, f"{OPTIMIZATION}.batch_size={size}") for size in (2, 64))
     assert small.memory_bytes_per_clip > 1 << 20
-    assert large.memory_bytes - small.memory_bytes > 30 * small.memory_bytes_per_clip / 2
+    # What a clip adds is the difference of two peaks, which other memory of the process disturbs.
+    growth = min(small.memory_bytes_per_clip, large.memory_bytes_per_clip)
+    assert large.memory_bytes - small.memory_bytes > 30 * growth
     assert (small.measured_clips, large.measured_clips, large.clips) == (2, 2, 64)
     assert large.seconds > small.seconds > small.encoder_seconds > 0
 
