@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SERVICES := $(VENV)/.services
 # Two workers on two cores: more threads per worker would only compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -11,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 help:
 	@echo "make demo      the whole pipeline on synthetic scenes, offline"
 	@echo "make test      lint, types and the tests of every commit"
-	@echo "make test-all  also the slow tests; GAZETOOLS_PARITY and GAZETOOLS_DATA may point to the full sets"
+	@echo "make test-all  also the slow tests, with wandb and tensorboard; GAZETOOLS_PARITY and GAZETOOLS_DATA may point to the full sets"
 	@echo "make fault     kills extraction at random 50 times or more; the store must come out the same"
 	@echo "make lint      ruff and mypy"
 	@echo "make docs      builds the documentation site into build/site; broken links and missing docstrings end it"
@@ -25,6 +26,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
+$(SERVICES): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[wandb,tensorboard]'
+	touch $(SERVICES)
+
 demo: $(READY)
 	$(BIN)/gazetools demo -o demo
 
@@ -36,7 +41,7 @@ lint: $(READY)
 test: lint
 	$(PYTEST) -m "not slow"
 
-test-all: lint
+test-all: lint $(SERVICES)
 	$(PYTEST)
 
 fault: $(READY)

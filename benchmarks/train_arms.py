@@ -28,8 +28,9 @@ import torch
 
 from gazetools.trainer import train
 from gazetools.trainer.data.clips import ClipDataset
-from gazetools.trainer.learn.learner import Learner, Trunk
+from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.learn.trunk import Trunk
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 
 RATE = 24

@@ -22,8 +22,8 @@ import torch
 from gazetools.progress import NoProgress
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.batch import Batch
-from gazetools.trainer.learn.learner import build_trunks
 from gazetools.trainer.learn.loop import Loop
+from gazetools.trainer.learn.trunk import build_trunks
 from gazetools.trainer.models.build import load_pretrained, trained_part
 from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.checks import choose_device
@@ -89,6 +89,7 @@ def measure(loop: Loop, batch: Batch, steps: int, device: torch.device) -> list[
             torch.cuda.synchronize(device)
         if step >= WARM_UP:
             seconds.append(time.perf_counter() - began)
+    loop.read_numbers()
     return seconds
 
 

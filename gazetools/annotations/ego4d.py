@@ -36,6 +36,8 @@ class Ego4dVideo:
     duration_seconds: float
     has_gaze: bool
     """Whether ego4d.json lists gaze; the files on disk may disagree."""
+    participant_id: str | None = None
+    """`fb_participant_id`, the same for all videos of one person; None: it is not known who wore the camera."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,13 @@ def read_ego4d_videos(path: Path) -> list[Ego4dVideo]:
     for number, entry in enumerate(entries):
         try:
             seconds, has_gaze = float(entry["duration_sec"]), bool(entry.get("has_gaze", False))
-            videos.append(Ego4dVideo(uid=str(entry["video_uid"]), duration_seconds=seconds, has_gaze=has_gaze))
+            person = entry.get("fb_participant_id")
+            videos.append(
+                Ego4dVideo(
+                    uid=str(entry["video_uid"]), duration_seconds=seconds, has_gaze=has_gaze,
+                    participant_id=None if person is None else str(person),
+                )
+            )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
             reason = f"lacks {error}" if isinstance(error, KeyError) else shortened(error)
             raise DataFileError(f"{path}, videos[{number}]: {reason}.", hint=hint, path=str(path)) from None
@@ -112,23 +120,33 @@ def lta_segments(path: Path, document: Any, problems: list[str], *, labelled: bo
 
     `clips` lists one action per entry; its times count from the start of a clip of the video, so that the clip's start
     (`clip_parent_start_sec`) is added. `problems` receives a text for every wrong entry; with `labelled`, entries
-    without `verb_label` and `noun_label` (the test split) are wrong. Raises DataFileError without a list `clips`.
+    without `verb_label` and `noun_label` (the test split) are wrong. Participants are those of `ego4d.json`, where the
+    downloader left it (next to the annotations' folder or above). Raises DataFileError without a list `clips`.
     """
     clips = document.get("clips") if isinstance(document, dict) else None
     if not isinstance(clips, list):
         hint = f"Get it with: {ANNOTATIONS_COMMAND}"
         raise DataFileError(f"{path} has no list `clips`; is it the file it is taken for?", hint=hint, path=str(path))
+    people = _participants(path)
     segments: list[Segment] = []
     for number, entry in enumerate(clips):
         try:
-            segments.append(_lta_segment(number, entry, labelled=labelled))
+            segments.append(_lta_segment(number, entry, people, labelled=labelled))
         except (KeyError, TypeError, ValueError) as error:
             reason = f" lacks {error.args[0]}" if isinstance(error, KeyError) else f": {shortened(error)}"
             problems.append(f"clips[{number}]{reason}")
     return segments
 
 
-def _lta_segment(number: int, entry: Any, *, labelled: bool) -> Segment:
+def _participants(annotations: Path) -> dict[str, str]:
+    """Video uid -> participant, of the nearest ego4d.json; empty without one."""
+    listing = next((p for f in list(annotations.absolute().parents)[:3] if (p := f / "ego4d.json").is_file()), None)
+    if listing is None:
+        return {}
+    return {one.uid: one.participant_id for one in read_ego4d_videos(listing) if one.participant_id is not None}
+
+
+def _lta_segment(number: int, entry: Any, people: dict[str, str], *, labelled: bool) -> Segment:
     if not isinstance(entry, dict):
         raise TypeError("it is no object")
     video_id = check_video_id(str(entry["video_uid"]))
@@ -136,6 +154,7 @@ def _lta_segment(number: int, entry: Any, *, labelled: bool) -> Segment:
     start, stop = (shift + float(entry[f"action_clip_{end}_sec"]) for end in ("start", "end"))
     if not (0 <= start <= stop and math.isfinite(stop)):
         raise ValueError(f"{start} to {stop} s of the video is no range")
+    clip = None if entry.get("clip_uid") is None else check_video_id(str(entry["clip_uid"]))
     labels = [entry[name] if labelled else entry.get(name) for name in ("verb_label", "noun_label")]
     classes: dict[str, Any] = {}
     if labelled or None not in labels:
@@ -149,7 +168,11 @@ def _lta_segment(number: int, entry: Any, *, labelled: bool) -> Segment:
         start_seconds=start,
         stop_seconds=stop,
         classes=classes,
-        name=f"{video_id}@{start:.3f}",
+        # the id under which the benchmark's baselines know an action
+        name=f"{clip}_{entry['action_idx']}" if clip and "action_idx" in entry else f"{video_id}@{start:.3f}",
+        participant_id=people.get(video_id),
+        clip_uid=clip,
+        clip_start_seconds=shift,
         title=f"clips[{number}]",
     )
 

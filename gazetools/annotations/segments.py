@@ -105,7 +105,8 @@ def _columns(header: list[str], path: Path, labelled: bool) -> dict[str, int]:
         )
     if missing:
         columns = "video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class)"
-        raise missing_columns(path, missing, header, f"The columns {columns} are needed.")
+        other = nearest_columns([_ACTION], header) if set(_VERB_NOUN) <= set(missing) else ""
+        raise missing_columns(path, missing, header, f"The columns {columns} are needed{other}.")
     there = [name for name in _OPTIONAL if name in header]
     return {name: header.index(name) for name in (*_TIME_COLUMNS, *labels, *there)}
 

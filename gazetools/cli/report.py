@@ -21,7 +21,7 @@ def report_command(
     options: ReportOptions,
     exports: ExportOptions,
 ) -> int:
-    """Compare the arms of finished runs: recall with intervals by video, contrasts, curves over horizons.
+    """Compare the arms of finished runs: does gaze help? A verdict, contrasts with intervals, curves over horizons.
 
     Writes report.html (self-contained), report.json, and CSV and LaTeX tables.
 
@@ -45,7 +45,7 @@ def report_command(
     if exports.export_epic is not None or exports.export_weights is not None:
         exported = export(
             runs, arm=exports.export_arm, seed=exports.export_seed, epic=exports.export_epic, levels=levels,
-            weights=exports.export_weights, split=options.split,
+            weights=exports.export_weights, split=exports.export_split or options.split,
         )  # fmt: skip
         document = {**document, "exported": exported}
     TERMINAL.result(document, tables.arms(document))
@@ -53,4 +53,8 @@ def report_command(
     for kind in ("weights", "epic"):
         if kind in exported:
             TERMINAL.say(f"Wrote {exported[kind]} ({kind} of {exported['model']}).")
+    verdict = document["primary"]["verdict"] if document["primary"] else None
+    if options.require is not None and verdict not in options.require.split(","):
+        TERMINAL.say(f"The verdict is {verdict or 'none: the runs lack the primary contrast'}, not {options.require}.")
+        return 1
     return 0

@@ -18,27 +18,29 @@ def read_answer(folder: Path, plan: DemoPlan) -> dict[str, Any]:
     of class-mean recall@1 of the next object.
     """
     report = read_json(folder / "report" / "report.json")
-    figure = f"recall@{report['k']}"
+    figure, primary = f"recall@{report['k']}", report["primary"]
+    if primary is None:
+        raise FaultError(
+            f"The report lacks the contrast '{PRIMARY_ARM} - none'.", hint=f"Look at {folder / 'run' / 'result.json'}."
+        )
     contrasts = {row["contrast"]: row for row in report["contrasts"]}
-    name = f"{PRIMARY_ARM} - none"
-    if name not in contrasts:
-        raise FaultError(f"The report lacks the contrast {name!r}.", hint=f"Look at {folder / 'run' / 'result.json'}.")
     arms: dict[str, dict[str, Any]] = {}
-    for row in reversed(report["arms"]):  # the first row of an arm is the mean of its seeds
+    for row in reversed(report["arms"]):  # the first row of an arm is that of all its trainings
         arms[row["arm"]] = {"recall": row[figure], "low": row[f"{figure} low"], "high": row[f"{figure} high"]}
     for arm, values in arms.items():
         if contrast := contrasts.get(f"{arm} - none"):
             values["minus_none"] = {key: contrast[key] for key in ("difference", "low", "high", "p")}
-    primary = arms[PRIMARY_ARM]["minus_none"]
     scenes = read_json(folder / "scenes" / "scenes.json")["statistics"]
     return {
         "contrast": primary["difference"],
-        **{key: primary[key] for key in ("low", "high", "p")},
-        "n": next(r["clips"] for r in report["data"] if (r["split"], r["arm"]) == (report["split"], PRIMARY_ARM)),
+        **{key: primary[key] for key in ("low", "high", "p", "verdict", "lead", "text", "noise_floor")},
+        "n": primary["clips"],
+        "kitchens": primary["clusters"],
+        "trainings": primary["seeds"],
         "seeds": list(plan.seeds),
         "arms": {arm: arms[arm] for arm in ARMS if arm in arms},
         "gaze_model": plan.model,
-        "compares": f"{name}, {figure} of the next object in percentage points",
+        "compares": f"{PRIMARY_ARM} - none, {figure} of the next object in percentage points",
         "anticipation_seconds": PRIMARY_HORIZON_SECONDS,
         "chance": 100 * scenes["chance_noun_accuracy"],
         "achievable": 100 * scenes["achievable_noun_accuracy"],
@@ -52,22 +54,21 @@ def exit_code(answer: Mapping[str, Any]) -> int:
 
 
 def headline(answer: Mapping[str, Any]) -> str:
-    """One sentence that says what the interval allows to say."""
-    if answer["low"] > 0:
+    """The report's verdict in one sentence."""
+    if answer["verdict"] == "gain":
         return "Yes: estimated gaze tells what the hand will take next, a second ahead."
-    if answer["contrast"] > 0:
-        return "Perhaps: estimated gaze is above none, but the interval still includes zero."
-    return "Not in this run: the arm with estimated gaze is not above the arm without."
+    if answer["verdict"] == "loss":
+        return "No: with estimated gaze the next object is found less often."
+    return answer["lead"] if answer["verdict"].startswith("too_few") else "Not shown in this run."
 
 
 def sentence(answer: Mapping[str, Any]) -> str:
-    """The figure with its interval, and the clips that it was measured on."""
-    arms, seeds = answer["arms"], len(answer["seeds"])
+    """The report's text, and the clips that it was measured on."""
+    arms = answer["arms"]
     return (
-        f"Recall of the next object {answer['anticipation_seconds']:g} s before the action: "
+        f"{answer['text']} Recall of the next object {answer['anticipation_seconds']:g} s before the action: "
         f"{arms[PRIMARY_ARM]['recall']:.1f} % with estimated gaze, {arms['none']['recall']:.1f} % without "
-        f"(difference {answer['contrast']:+.1f} points, 95 % interval {answer['low']:+.1f} to {answer['high']:+.1f}; "
-        f"{answer['n']} actions in kitchens that training never saw, {seeds} seed{'s' * (seeds > 1)}). "
+        f"({answer['n']} actions in kitchens that training never saw). "
         f"Guessing gives {answer['chance']:.1f} %; the scenes allow {answer['achievable']:.0f} %."
     )
 
@@ -75,7 +76,8 @@ def sentence(answer: Mapping[str, Any]) -> str:
 def controls_sentence(answer: Mapping[str, Any]) -> str:
     """The differences of the control arms, whose maps contain no gaze."""
     parts = [
-        f"{arm} {found['difference']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
+        f"{arm} {found['difference']:+.1f}"
+        + (f" ({found['low']:+.1f} to {found['high']:+.1f})" if found["low"] is not None else "")
         for arm in ("zeros", "shuffled")
         if (found := answer["arms"].get(arm, {}).get("minus_none"))
     ]

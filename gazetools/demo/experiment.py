@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from gazetools.demo.plan import ARMS, PRIMARY_HORIZON_SECONDS, DemoPlan
+from gazetools.demo.plan import ARMS, PRIMARY_ARM, PRIMARY_HORIZON_SECONDS, DemoPlan
 from gazetools.io.atomic import write_bytes_atomic
 
 _PERSON = 1  # track id of the person whose actions and gaze the experiment is about
@@ -53,9 +53,11 @@ def training_config(folder: Path, plan: DemoPlan) -> dict[str, Any]:
     return {
         "folder": str(folder / "run"),
         "seed": plan.seed,
+        "seeds": list(plan.seeds),
+        "primary": {"contrast": f"{PRIMARY_ARM} - none"},
         "device": "cpu",
         "log_every": 1000,
-        "arms": [{"name": arm, **_ARM[arm], "seeds": list(plan.seeds)} for arm in ARMS],
+        "arms": [{"name": arm, **_ARM[arm]} for arm in ARMS],
         "experiment": {
             "classifier": {"num_probe_blocks": 1, "num_heads": 2},
             "data": _data_settings(folder, plan),
@@ -103,6 +105,8 @@ def _data_settings(folder: Path, plan: DemoPlan) -> dict[str, Any]:
         "frames_per_clip": 4,
         "frames_per_second": 5,
         "resolution": _SIDE,
+        # Fixed anticipation times, so that every clip is encoded once for all trainings and epochs.
+        "train_views": plan.views,
         # The whole frame everywhere: objects lie at its edges, too.
         "evaluation_crop": "whole",
         "random_resize_scale": [1.0, 1.0],

@@ -27,11 +27,13 @@ _ARM_TEXTS = {
 
 
 def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Sequence[StepResult]) -> None:
-    """Write the page at `path`; `folder` has overlay.mp4 and run/metrics.jsonl, `document` is that of result.json."""
+    """Write the page at `path`; `folder` has overlay.mp4 and the trainings' metrics; `document` is result.json."""
     arms = document["arms"]
     chance = ("chance", document["chance"])
     against_none = {name: arm["minus_none"] for name, arm in arms.items() if "minus_none" in arm}
-    losses, recalls = _curves(folder / "run" / "metrics.jsonl", list(arms))
+    metrics = [folder / "run" / f"seed_{seed}" / "metrics.jsonl" for seed in document["seeds"]]
+    losses, recalls = _curves(metrics, list(arms))
+    floor = document["noise_floor"]
     page = render(
         "demo/page.html.jinja",
         title="gazetools demo: does gaze tell the next action?",
@@ -43,10 +45,11 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
         controls=controls_sentence(document),
         video=base64.b64encode((folder / "overlay.mp4").read_bytes()).decode(),
         forest=forest(
-            {n: IntervalMark(value=c["difference"], low=c["low"], high=c["high"]) for n, c in against_none.items()},
+            {name: _mark(contrast) for name, contrast in against_none.items()},
             unit="points of recall against none, 95 % interval",
             strong=PRIMARY_ARM,
             colours=dict(zip(arms, COLOURS, strict=False)),
+            strip=floor["max_abs"] if floor is not None else None,
         ),
         horizons=lines(
             interval_lines(document["horizons"], x="seconds", y="recall@1"),
@@ -69,17 +72,25 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
     write_bytes_atomic(path, page.encode())
 
 
-def _curves(path: Path, arms: Sequence[str]) -> tuple[dict[str, Line], dict[str, Line]]:
-    """(training loss, validation recall) of each arm by epoch, as means over its seeds."""
-    try:
-        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise DataFileError(f"Cannot read the training's metrics {path}: {error}.") from error
+def _mark(contrast: Mapping[str, Any]) -> IntervalMark:
+    value = contrast["difference"]
+    low, high = (value if contrast[end] is None else contrast[end] for end in ("low", "high"))
+    return IntervalMark(value=value, low=low, high=high)
+
+
+def _curves(paths: Sequence[Path], arms: Sequence[str]) -> tuple[dict[str, Line], dict[str, Line]]:
+    """(training loss, validation recall) of each arm by epoch, as means over its trainings."""
+    trainings = []
+    for path in paths:
+        try:
+            trainings.append([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+        except (OSError, ValueError) as error:
+            raise DataFileError(f"Cannot read the training's metrics {path}: {error}.") from error
     found: tuple[dict[str, Line], dict[str, Line]] = ({}, {})
     for series, ending in zip(found, ("train_loss", "val_start_action_top1"), strict=True):
         for arm in arms:
-            names = [n for n in entries[0] if n.endswith(f"/{ending}") and n.split("/")[0].split(".s")[0] == arm]
-            points = [(e["epoch"], sum(e[n] for n in names) / len(names)) for e in entries if names]
-            if points:
-                series[arm] = Line(points=points)
+            values = [[entry.get(f"{arm}/{ending}") for entry in entries] for entries in trainings]
+            means = [sum(column) / len(column) for column in zip(*values, strict=False) if None not in column]
+            if means:
+                series[arm] = Line(points=list(enumerate(means, start=1)))
     return found

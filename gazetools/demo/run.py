@@ -192,5 +192,6 @@ def summary_of(step: StepResult) -> str:
         items = document["items"]
         return f"{sum(i['rows'] for i in items)} heatmaps of {sum(i['frames'] for i in items)} frames"
     if step.arguments[0] == "train":
-        return f"{document['epochs_done']} epochs, {document['steps_done']} steps, {len(document['final'])} models"
+        models = len(document["model"]["learners"]) * len(document["trainings"])
+        return f"{len(document['trainings'])} trainings of {document['epochs_done']} epochs, {models} models"
     return "done"

@@ -58,16 +58,28 @@ def ticks(low: float, high: float, *, about: int = 5) -> list[float]:
 
 
 def forest(
-    rows: Mapping[str, IntervalMark], *, unit: str, strong: str | None = None, colours: Mapping[str, str] | None = None
+    rows: Mapping[str, IntervalMark],
+    *,
+    unit: str,
+    strong: str | None = None,
+    colours: Mapping[str, str] | None = None,
+    strip: float | None = None,
 ) -> str:
-    """Chart with one row per name: a dot with its interval on a common axis, zero marked; `strong` is drawn bold."""
-    low, high = _widened([0.0, *(value for row in rows.values() for value in (row.low, row.high))])
+    """Chart with one row per name: a dot with its interval on a common axis, zero marked; `strong` is drawn bold.
+
+    `strip` greys the values up to so far from zero: what is mere noise.
+    """
+    edges = [] if strip is None else [-strip, strip]
+    low, high = _widened([0.0, *edges, *(value for row in rows.values() for value in (row.low, row.high))])
     # a bold "+12.34, p 0.0012" takes 140 units, which leaves room for fewer ticks
     margin, about = (140, 4) if any(row.note for row in rows.values()) else (70, 5)
     left, right, row_height, top = 112, _WIDTH - margin, 34, 12
     bottom = top + row_height * len(rows)
     x = _scale(low, high, left, right)
     parts = []
+    if strip is not None:
+        wide = x(strip) - x(-strip)
+        parts.append(f'<rect x="{x(-strip):.1f}" width="{wide:.1f}" y="{top}" height="{bottom - top}" class="strip"/>')
     for tick in ticks(low, high, about=about):
         parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{bottom}" class="grid"/>')
         parts.append(_tick(x(tick), bottom + 17, f"{tick:g}"))

@@ -81,14 +81,16 @@ def _open_to_others(temp: Path) -> None:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, temp: Path | None = None) -> Iterator[Path]:
     """Yield a temporary folder; on success its files are fsynced and the folder is renamed to `path`.
 
-    A folder at `path` is moved aside first and removed last.
+    A folder at `path` is moved aside first and removed last. `temp` is a path of `temp_path_for` that other processes
+    know and write to as well; it may exist.
     """
-    temp, aside = temp_path_for(path), temp_path_for(path)
+    shared, aside = temp is not None, temp_path_for(path)
+    temp = temp or temp_path_for(path)
     try:
-        temp.mkdir(parents=True)
+        temp.mkdir(parents=True, exist_ok=shared)
         yield temp
         for file in sorted(temp.rglob("*")):
             _open_to_others(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _MOST_TRIES = 1000
@@ -39,6 +39,18 @@ def remove_if_empty(folder: Path) -> None:
     """Remove `folder` where nothing is in it; makers of files there use this module, so that they make it again."""
     with suppress(OSError):
         folder.rmdir()
+
+
+@contextmanager
+def no_empty_folder_left(folder: Path) -> Iterator[None]:
+    """On an error of the block remove `folder` and its parents, those that were not there before and hold nothing."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            remove_if_empty(path)
+        raise
 
 
 def below(folder: Path) -> Iterator[Path]:

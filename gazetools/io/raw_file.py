@@ -1,4 +1,4 @@
-"""Files that h5py writes into instead of its own, so that HDF5 never meets a full disk."""
+"""Files that libraries write into which cannot cope with a full disk, such as HDF5 and torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 
 class ErrorHidingFile(io.RawIOBase):
-    """Hide write errors from HDF5, which would crash the process at exit; `raise_error` reports them after closing.
+    """Hide write errors from a library; `raise_error` reports them after closing.
+
+    HDF5 would crash the process at exit, torch.save would report an internal error.
 
     The file is created or emptied, and neither buffered nor fsynced here.
     """

@@ -1,6 +1,6 @@
 """Percentile bootstrap (Efron 1979) that draws whole clusters: rows of one video, take or block are not independent.
 
-Both ways to draw are seeded, with different streams: `evaluate` and `report` give the intervals of earlier versions.
+Draws are seeded, so that `evaluate` gives the same intervals again.
 """
 
 from __future__ import annotations
@@ -18,12 +18,6 @@ def drawn_clusters(clusters: int, resamples: int, *, seed: int = 0) -> Iterator[
     random = np.random.default_rng(seed)
     for _ in range(resamples if clusters > 1 else 0):
         yield random.integers(0, clusters, clusters)
-
-
-def drawn_counts(clusters: int, resamples: int, *, seed: int = 0) -> Floats:
-    """How often each cluster is drawn in each resample, float64 [resamples, clusters]; the rows sum to `clusters`."""
-    random = np.random.default_rng(seed)
-    return random.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(np.float64)
 
 
 def percentile_interval(values: Sequence[float] | Floats, *, tail: float = 0.025) -> tuple[float, float]:

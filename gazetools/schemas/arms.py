@@ -77,6 +77,9 @@ class ArmSettings(StrictModel):
         return value
 
 
+_Level = Annotated[int, Field(ge=0, le=5)]
+
+
 class EvaluationSettings(StrictModel):
     """`experiment.evaluation`: how the best epoch is chosen and what is measured with it."""
 
@@ -85,6 +88,9 @@ class EvaluationSettings(StrictModel):
     then too good."""
     horizons: list[Annotated[FiniteFloat, Field(ge=0)]] = Field(default=[])
     """Anticipation times in seconds at which the chosen weights are measured, on the same clips at each."""
+    epic_sls: tuple[_Level, _Level, _Level] | None = None
+    """Supervision levels of a submission to EPIC-KITCHENS' challenge: pretraining, training labels, training data. With
+    them the predictions of `dataset_test` are written as `test.json`, too."""
     save_top: PositiveInt = 100
     """Number of best scores saved per task and clip (the EPIC-KITCHENS challenge takes 100 actions)."""
 

@@ -14,15 +14,26 @@ from gazetools.schemas.flags import Flag
 class LaunchOptions(StrictModel):
     """One call of `gazetools train`."""
 
-    config: Path
-    """Training config (YAML), see docs/training.md."""
+    config: Path | None = None
+    """Training config (YAML), see docs/training.md; with --init the file to write."""
     dry_run: bool = False
     """Check everything and print sizes, clips and the resolved config."""
+    cache_only: bool = False
+    """Encode all clips into the feature cache and end; the trainings then need no video."""
     resume: Annotated[bool | None, Flag(names=("--resume/--no-resume",))] = None
     """Continue from the run folder's last checkpoint, or start where there is none; `--resume auto` is the same
     (default: resume_checkpoint of the config, which is true)."""
+    only_seed: int | None = Field(default=None, ge=0)
+    """Train only the training of this seed of a study (`seeds` in the config), as one job of an array does."""
     evaluate_only: bool = False
     """Only measure: the best weights of the run folder (into its `evaluation`), or classifier_checkpoint."""
+    predict: Path | None = None
+    """Only predict annotations without labels, such as EPIC_100_test_timestamps.csv, with the best weights of the run
+    folder (into its `test`), or classifier_checkpoint."""
+    epic_sls: Annotated[str | None, Flag(metavar="PT,TL,TD")] = None
+    """Write the predictions as test.json for EPIC-KITCHENS' challenge.
+
+    Its supervision levels, 0..5 each: pretraining, training labels, training data."""
     gpus: str | None = None
     """0: CPU, N or `all`: GPUs of this machine (default: `device` of the config)."""
     processes: int | None = Field(default=None, ge=1)

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat, field_validator
 
 from gazetools.schemas.base import StrictModel
 from gazetools.schemas.flags import Flag
+
+Verdict = Literal[
+    "saturated",
+    "too_few_clusters",
+    "too_few_seeds",
+    "gain",
+    "loss",
+    "equivalent",
+    "no_relevant_gain",
+    "no_evidence",
+]
+"""What a contrast may be called; the first that applies is given."""
+ClusterLevel = Literal["auto", "participant", "take", "video"]
 
 
 class ReportOptions(StrictModel):
@@ -16,20 +29,38 @@ class ReportOptions(StrictModel):
 
     baseline: str = "none"
     """Arm that the others are compared with."""
+    primary: Annotated[str | None, Flag(metavar="'ARM - BASELINE'")] = None
+    """Contrast that the verdict is about (default: the one that the training config declares, else estimated - none).
+
+    One that is given here was chosen after training; the report says so and corrects its p-value for the others."""
+    margin: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    """Points within which a difference does not matter (default: what the training config declares)."""
+    cluster: ClusterLevel = "auto"
+    """Unit that intervals are over: participants are seldom alike, so videos of one person are no independent sample.
+
+    auto: participants where all are known, else takes, else videos."""
     split: str | None = None
     """Split whose figures lead (default: val_start, or the first validation split)."""
     k: int = Field(default=5, ge=1)
     """Recall@k that contrasts and curves are about.
 
     Tasks with no more classes are named as `saturated`: any model finds all of them, a smaller k tells more."""
-    resamples: int = Field(default=2000, ge=100)
-    """Resamples of the bootstrap over videos."""
     few_shot: int = Field(default=20, ge=1)
     """Classes with fewer training clips are few-shot."""
     many_shot: int = Field(default=100, ge=1)
     """Classes with more training clips are many-shot."""
+    require: Annotated[str | None, Flag(metavar="VERDICT[,VERDICT]")] = None
+    """Exit with 1 unless the verdict is one of these, such as gain,equivalent."""
     examples: int = Field(default=2, ge=0)
     """Clips with the largest gain, and with the largest loss, shown per arm."""
+
+    @field_validator("require")
+    @classmethod
+    def _verdicts(cls, value: str | None) -> str | None:
+        known = get_args(Verdict)
+        if unknown := [word for word in (value or known[0]).split(",") if word not in known]:
+            raise ValueError(f"{unknown[0]!r} is no verdict; there are {', '.join(known)}")
+        return value
 
 
 class ExportOptions(StrictModel):
@@ -41,6 +72,8 @@ class ExportOptions(StrictModel):
     """JSON file for the predictions of one model, as EPIC-KITCHENS' challenge asks."""
     epic_sls: Annotated[str | None, Flag(metavar="PT,TL,TD")] = None
     """The challenge's supervision levels, 0..5 each: pretraining, training labels, training data."""
+    export_split: str | None = None
+    """Split whose predictions are exported, such as test (default: that of --split, else val_start)."""
     export_arm: str | None = None
     """Arm to export (default: estimated, or the only one)."""
     export_seed: int | None = None

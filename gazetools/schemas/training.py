@@ -12,6 +12,7 @@ from gazetools.schemas.training_clips import Compat, DataSettings, InOutUse, Mis
 from gazetools.schemas.training_data import Range
 from gazetools.schemas.training_model import RANDOM_WEIGHTS, EncoderSettings, ModelSettings
 from gazetools.schemas.training_optimization import ClassifierSettings, OptimizationSettings
+from gazetools.schemas.training_study import StudyKeys
 
 __all__ = [
     "RANDOM_WEIGHTS",
@@ -22,6 +23,7 @@ __all__ = [
     "MissingPolicy",
     "Range",
     "TrainingConfig",
+    "WandbSettings",
 ]
 
 
@@ -54,11 +56,20 @@ class ExperimentSettings(StrictModel):
     wandb: WandbSettings = WandbSettings()
     tensorboard: bool = False
 
+    @model_validator(mode="after")
+    def _watches_held_out_videos(self) -> ExperimentSettings:
+        if self.optimization.early_stopping is not None and self.evaluation.held_out == 0:
+            raise ValueError(
+                "optimization.early_stopping watches the loss on the held-out videos, but evaluation.held_out is 0: "
+                "set it above 0, such as 0.1, or remove early_stopping"
+            )
+        return self
+
 
 _DEVICE = matching(r"auto|cpu|cuda(:\d+)?", "must be auto, cpu, cuda or cuda:N; several GPUs are a matter of --gpus")
 
 
-class TrainingConfig(StrictModel):
+class TrainingConfig(StudyKeys):
     """A training config, as a whole file."""
 
     folder: str
@@ -69,6 +80,8 @@ class TrainingConfig(StrictModel):
     """Continue where the run folder has checkpoints, so that the same command resumes; false refuses such a folder."""
     val_only: bool = False
     """Only measure: the run folder's best weights, or those of `classifier_checkpoint`."""
+    test_only: bool = False
+    """Only predict `experiment.data.dataset_test`, with the weights of `val_only`, into `test` of the run folder."""
     classifier_checkpoint: str | None = None
     """Weights of predictor and probe to start from, or to evaluate with val_only."""
     nodes: PositiveInt = 1
@@ -76,7 +89,6 @@ class TrainingConfig(StrictModel):
     cpus_per_task: PositiveInt = 1
     mem_per_gpu: str | int | None = None
     device: Annotated[str, _DEVICE, Field(json_schema_extra={"pattern": r"^(auto|cpu|cuda(:\d+)?)$"})] = "auto"
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     compat: Compat = "none"
     """`vjepa2`: anticipation times are cut to whole tubelets as V-JEPA 2 does; none: exact times."""
     log_every: PositiveInt = 10
@@ -93,4 +105,19 @@ class TrainingConfig(StrictModel):
         names = [arm.name for arm in self.arms]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"arms: the name(s) {', '.join(doubled)} occur more than once")
+        if self.experiment.data.dataset_test is None:
+            if self.test_only or self.experiment.evaluation.epic_sls is not None:
+                key = "test_only" if self.test_only else "experiment.evaluation.epic_sls"
+                raise ValueError(f"{key}: experiment.data.dataset_test names no annotations to predict")
+        elif self.test_only:
+            object.__setattr__(self, "val_only", True)
+        if self.primary is not None:
+            if unknown := [name for name in self.primary.arms if names and name not in names]:
+                raise ValueError(f"primary: no arm is named {unknown[0]!r}; there are {', '.join(names)}")
+            horizon, measured = self.primary.horizon, self.experiment.evaluation.horizons
+            if horizon is not None and horizon not in measured:
+                raise ValueError(
+                    f"primary: the horizon {horizon:g} s is not measured; experiment.evaluation.horizons has "
+                    f"{', '.join(f'{one:g}' for one in measured) or 'none'}"
+                )
         return self

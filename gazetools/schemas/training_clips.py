@@ -32,6 +32,14 @@ class DataSettings(ViewSettings):
     """CSV with the columns video_id, start_timestamp, stop_timestamp and verb_class, noun_class (or action_class), or
     Ego-Exo4D's keystep JSON (with `video_view`), or Ego4D's fho_lta JSON."""
     dataset_val: str
+    dataset_test: str | None = None
+    """Annotations whose labels nobody has, such as EPIC_100_test_timestamps.csv: predicted with the chosen weights."""
+    official_lists: str | None = None
+    """Folder of the lists that are released with annotations: class names, tail classes, unseen participants. None:
+    those next to `dataset_val`, where that has its released name (EPIC_100_*.csv, fho_lta_*.json)."""
+    ego4d_videos: Literal["auto", "full", "clips"] = "auto"
+    """Files that Ego4D's fho_lta annotations are about: whole videos (`<video_uid>`), or the clips of them
+    (`<clip_uid>`), with times from the clip's start; `auto`: whole videos where they are, else clips."""
     file_format: Literal[0, 1] | str | None = None
     """0: PXX/videos/PXX_YY.MP4, 1: PXX/PXX_YY.MP4, or a path without suffix such as
     `takes/{take}/frame_aligned_videos/{camera}`; `<video_id>.<mp4|mkv|...>` and Ego-Exo4D's folders are tried last."""
@@ -51,6 +59,10 @@ class DataSettings(ViewSettings):
     val_anticipation_point: _Points | None = None
     train_transform: Literal["random", "evaluation"] = "random"
     """`evaluation`: training shows frames as validation does, without crops, flips, augmentation and erasing."""
+    train_views: PositiveInt | None = None
+    """Number of fixed views of each training clip: its crop, flip, augmentation and anticipation time are drawn that
+    often, once for all trainings, and every epoch shows one of them; their features can be cached. None: new draws in
+    every epoch."""
     random_resize_scale: Annotated[Range, _ORDERED, _SHARE] = (0.3, 1.0)
     """Share of the frame's area that a random crop covers in training."""
     random_resize_aspect_ratio: Annotated[Range, _ORDERED, _RATIO] = (3 / 4, 4 / 3)
@@ -97,6 +109,12 @@ class DataSettings(ViewSettings):
             names = " and ".join(f"{{{name}}}" for name, on in drawn.items() if on)
             raise conflict(f"{{train_transform}}: evaluation augments nothing, but {names} is set; remove one of them")
         return self
+
+    @property
+    def training_clips_repeat(self) -> bool:
+        """Whether features of training clips can be cached: epochs show them again as they were."""
+        low, high = self.train_anticipation_time_sec or self.anticipation_time_sec
+        return self.train_views is not None or (self.train_transform == "evaluation" and low == high)
 
     @model_validator(mode="after")
     def _heatmap_path(self) -> DataSettings:

@@ -105,6 +105,8 @@ class ModelSettings(StrictModel):
     checkpoint: str
     """Meta's .pt file; a folder of transformers' save_pretrained or a hub name (facebook/vjepa2-vitl-fpc64-256), whose
     sizes need not be given; or `random` for seeded random weights (tests and trials only)."""
+    random_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Seed of `checkpoint: random`; None: the run's seed. Several trainings share it, as they share a checkpoint."""
     module_name: str = "gazetools.trainer.models.vit_encoder_predictor_heatmap_ar"
     wrapper_kwargs: WrapperSettings = WrapperSettings()
     pretrain_kwargs: PretrainSettings = PretrainSettings()

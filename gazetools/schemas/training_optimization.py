@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from gazetools.schemas.arms import TrainedPart
 from gazetools.schemas.base import Choices, StrictModel, conflict
+from gazetools.schemas.training_options import ClassWeightSettings, EarlyStoppingSettings, EmaSettings
 
 NonNegativeFloat = Annotated[FiniteFloat, Field(ge=0)]
 LOSS_NAMES = Choices("focal", "cross_entropy")
 """Names of the table LOSSES in gazetools.trainer.learn.losses."""
+_NEWER = ("loss", "early_stopping", "ema", "class_weights")
+
+
+def _word_of_switch(value: object) -> object:
+    """YAML reads a bare `off` or `on` as a truth value."""
+    return {False: "off", True: "on"}[value] if isinstance(value, bool) else value
+
+
+ShardOptimizer = Annotated[
+    Literal["auto", "off", "on"],
+    BeforeValidator(_word_of_switch),
+    Field(json_schema_extra={"enum": ["auto", "off", "on", False, True], "type": ["string", "boolean"]}),
+]
 
 
 class ClassifierSettings(StrictModel):
@@ -77,12 +99,30 @@ class OptimizationSettings(StrictModel):
     """Peak learning rate of the pretrained predictor; None takes the probe's."""
     adam_betas: tuple[FiniteFloat, FiniteFloat] = (0.9, 0.999)
     adam_eps: Annotated[FiniteFloat, Field(gt=0)] = 1e-8
+    shard_optimizer: ShardOptimizer = "auto"
+    """Whether each process holds a part of the optimizers' state. auto: where it is 1 GiB or more in a process."""
+
+    early_stopping: EarlyStoppingSettings | None = None
+    """End of each model by its own loss on the held-out videos; None: all epochs."""
+    ema: EmaSettings | None = None
+    """Exponential moving average of the weights; None: the weights of the last step are measured."""
+    class_weights: ClassWeightSettings | None = None
+    """Weights of the classes in the probe's loss; None: every clip counts alike."""
 
     @model_serializer(mode="wrap")
-    def _without_default_loss(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out `loss: null`, so that configs in results and checkpoints are those of versions without the key."""
+    def _without_unset_options(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out newer keys that are not set, so that configs in results and checkpoints are those without them."""
         values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if key != "loss" or value is not None}
+        unset = {**dict.fromkeys(_NEWER), "shard_optimizer": "auto"}
+        return {key: value for key, value in values.items() if key not in unset or value != unset[key]}
+
+    @model_validator(mode="after")
+    def _labels_learn(self) -> OptimizationSettings:
+        if self.losses.classification == 0:
+            for name in ("early_stopping", "class_weights"):
+                if getattr(self, name) is not None:
+                    raise conflict(f"{{{name}}} needs the probe's loss, but {{losses}} has classification 0")
+        return self
 
     @model_validator(mode="after")
     def _head_exists(self) -> OptimizationSettings:

@@ -21,7 +21,7 @@ class ValidateOptions(BoxFileOptions, ArrayChoice):
 
     Below a folder, the videos have their ids as paths. None: where the provenance says."""
     annotations: Path | None = None
-    """EPIC-KITCHENS style CSV or Ego-Exo4D keystep JSON: which clips have heatmaps."""
+    """EPIC-KITCHENS style CSV, Ego-Exo4D keystep JSON or Ego4D fho_lta JSON: which clips have heatmaps."""
     deep: Annotated[int | None, Flag(panel="Content", metavar="N")] = None
     """Decode N frames per video again and compare them.
 

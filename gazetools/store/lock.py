@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,10 +23,11 @@ _CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _SHARER_WAITS_SECONDS = 1.0
 """A sharer waits at least so long: another one that is ending holds the lock alone while it removes the file."""
+_MOST_HOLDER_BYTES = 300
 
 
 class BusyError(UsageError):
-    """Another process is working on the same thing; try again later."""
+    """Another process is working on the same thing; try again later. `details["holder"]` names it, if it is known."""
 
     code = "busy"
 
@@ -44,9 +46,11 @@ def locked(root: Path, name: str, *, shared: bool = False, wait_seconds: float =
     deadline = time.monotonic() + (max(wait_seconds, _SHARER_WAITS_SECONDS) if shared else wait_seconds)
     while (held := _try_lock(path, name, shared=shared)) is None:
         if time.monotonic() >= deadline:
+            holder = _holder_of(path)
             raise BusyError(
-                f"Another run is working on {name!r} in the store {root}.",
+                f"Another run is working on {name!r} in the store {root}{f' ({holder})' if holder else ''}.",
                 hint="Wait for it to end, or choose another -o.",
+                **({"holder": holder} if holder else {}),
             )
         time.sleep(_POLL_SECONDS)
     try:
@@ -116,8 +120,26 @@ def _try_lock(path: Path, name: str, *, shared: bool) -> _Held | None:
             current = True
         if current:
             _OPEN.add(descriptor)
+            _name_holder(descriptor, shared=shared)
             return _Held(path=path, descriptor=descriptor, process=os.getpid())
         os.close(descriptor)
+
+
+def _name_holder(descriptor: int, *, shared: bool) -> None:
+    """Write into the lock's file who holds it alone; several holders are not named."""
+    text = "" if shared else f"process {os.getpid()} on {platform.node() or 'this machine'}"
+    with suppress(OSError):  # only a help for people: another user's file, or a full disk
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+
+
+def _holder_of(path: Path) -> str:
+    """Who has written its name into a lock's file; empty where nobody has."""
+    with suppress(OSError, UnicodeDecodeError):
+        with path.open("rb") as file:
+            text = file.read(_MOST_HOLDER_BYTES).decode()
+        return text if text.isprintable() else ""
+    return ""
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -10,9 +10,10 @@ _PUBLIC = {
     "AttentiveClassifier": "gazetools.trainer.models.probe",
     "TrainResult": "gazetools.trainer.outcome",
     "VisionTransformerPredictorHeatmap": "gazetools.trainer.models.predictor",
+    "fill_cache": "gazetools.trainer.fill",
     "load_config": "gazetools.trainer.plan.config",
     "readiness_findings": "gazetools.trainer.plan.readiness",
-    "train": "gazetools.trainer.run",
+    "train": "gazetools.trainer.study",
     "vit_heatmap_predictor": "gazetools.trainer.models.predictor",
 }
 
@@ -21,6 +22,7 @@ __all__ = [
     "AttentiveClassifier",
     "TrainResult",
     "VisionTransformerPredictorHeatmap",
+    "fill_cache",
     "load_config",
     "readiness_findings",
     "train",
@@ -28,13 +30,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from gazetools.trainer.fill import fill_cache
     from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap, vit_heatmap_predictor
     from gazetools.trainer.models.probe import AttentiveClassifier
     from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
     from gazetools.trainer.outcome import TrainResult
     from gazetools.trainer.plan.config import load_config
     from gazetools.trainer.plan.readiness import readiness_findings
-    from gazetools.trainer.run import train
+    from gazetools.trainer.study import train
 
 
 def __getattr__(name: str) -> Any:

@@ -37,13 +37,25 @@ class TrainResult:
     best_by_learner: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     """Models that were dropped, and why."""
+    ended: dict[str, int] = field(default_factory=dict)
+    """Models that ended early, and the epoch after which they did."""
     final: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Model -> split (`held_out`, `val_<anchor>`, `horizon_<seconds>`) -> metrics with the chosen weights."""
+    """Model -> split (`held_out`, `val_<anchor>`, `horizon_<seconds>`, `test`) -> metrics with the chosen weights."""
+    submissions: list[dict[str, Any]] = field(default_factory=list)
+    """Files for EPIC-KITCHENS' challenge: `model`, `file`, `actions`, and how many of them were not observed."""
     horizons: list[float] = field(default_factory=list)
     processes: int = 1
     checkpoint: str | None = None
     notes: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
+    step: dict[str, Any] | None = None
+    """Time and memory of a training step, as a dry run measures them on synthetic clips; None without."""
+    decoding: dict[str, Any] | None = None
+    """Time of decoding, as a dry run measures it on a few clips, by number of workers; None without."""
+    planning: list[dict[str, Any]] = field(default_factory=list)
+    """What 3, 5 and 8 trainings cost and can find, from a dry run."""
+    trainings: list[dict[str, Any]] = field(default_factory=list)
+    """Trainings of a study: `seed`, `folder` below the study's, and `status`; their own results have the rest."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -83,6 +95,7 @@ def result_of(
         best=next(iter(best.values())) if len(best) == 1 else None,
         best_by_learner=best,
         failed={learner.name: learner.failed for learner in learners if learner.failed is not None},
+        ended={learner.name: learner.ended for learner in learners if learner.ended is not None},
         final=position.final or {},
         horizons=list(plan.horizons),
         checkpoint=checkpoint,
@@ -91,13 +104,13 @@ def result_of(
     )
 
 
-def finished_final(plan: RunPlan, position: Position) -> dict[str, Any] | None:
+def finished_final(plan: RunPlan, loop: Loop) -> dict[str, Any] | None:
     """The final measurements in the run folder, where the same command would change nothing; None otherwise."""
     path = plan.folder.result
-    over = position.epoch >= plan.config.experiment.optimization.num_epochs
-    if plan.config.val_only or not over or not path.is_file():
+    if plan.config.val_only or not loop.over or not path.is_file():
         return None
     document = read_json(path)
-    same = document.get("status") == "done" and document.get("steps_done") == position.global_step
+    same = document.get("status") == "done" and document.get("steps_done") == loop.position.global_step
     measured = {float(key) for key in document.get("horizons", [])}
-    return document["final"] if same and measured.issuperset(plan.horizons) else None
+    tested = plan.data.test is None or all("test" in found for found in document["final"].values())
+    return document["final"] if same and tested and measured.issuperset(plan.horizons) else None

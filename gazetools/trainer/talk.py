@@ -9,6 +9,7 @@ from typing import Any
 from gazetools.progress import Progress, ShowsTable
 from gazetools.trainer.data.maps.build import source_settings
 from gazetools.trainer.data.split import REASONS
+from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.measure.final import prefix
 from gazetools.trainer.plan.selection import HELD_OUT
@@ -46,7 +47,7 @@ class Talk:
         for text in (*plan.data.notes, *_inout_notes(plan)):
             self.note(text)
         say(f"Anchor rule: {plan.anchors.rule}.")
-        for split in (plan.data.train, *plan.each_epoch):
+        for split in (plan.data.train, *plan.each_epoch, *([] if plan.data.test is None else [plan.data.test])):
             text = f"{split.name} (anchor {split.anchor.name}): {len(split.clips)} clips of {split.counts['rows']} rows"
             if plan.data.survey is not None:
                 shares = [f"{100 * share:.1f} % ({name})" for name, share in split.coverages.items()]
@@ -83,7 +84,7 @@ class Talk:
             best = learner.best
             cells = [
                 learner.name,
-                "dropped" if learner.failed is not None else f"{own['train_loss']:.4f}",
+                _state_of(learner) or f"{own['train_loss']:.4f}",
                 f"{own[f'{selecting}_loss']:.4f}" if f"{selecting}_loss" in own else "",
                 f"{own[recall]:.2f}" if recall is not None else "",
                 f"{best['value']:.2f} (epoch {best['epoch']})" if best is not None else "",
@@ -95,7 +96,16 @@ class Talk:
     def epoch(self, entry: Mapping[str, Any]) -> None:
         """Say losses and validation's action figures."""
         shown = [n for n in entry if n.endswith("_loss") or ("_action_" in n and n.startswith("val_"))]
-        self.progress.say(f"epoch {entry['epoch']}: " + ", ".join(f"{n} {entry[n]:.3f}" for n in shown))
+        if shown:  # a run that only predicts has no figures
+            self.progress.say(f"epoch {entry['epoch']}: " + ", ".join(f"{n} {entry[n]:.3f}" for n in shown))
+
+
+def _state_of(learner: Learner) -> str:
+    """Why a model has no training loss of this epoch; empty where it has one."""
+    if learner.failed is not None:
+        return "dropped"
+    # A model that ends with this epoch has trained in it.
+    return f"ended ({learner.ended})" if learner.ended is not None and not learner.step_losses else ""
 
 
 def _inout_notes(plan: RunPlan) -> list[str]:

@@ -57,7 +57,9 @@ def small_plan(tiny_model: Path) -> DemoPlan:
         epochs=2,
         model=str(tiny_model),
         showcase_seconds=0.5,
-        scenes=dataclasses.replace(DEFAULT.scenes, width=96, height=54),
+        seeds=(0, 1),
+        held_out_participants=2,
+        scenes=dataclasses.replace(DEFAULT.scenes, width=96, height=54, participants=9),
     )
 
 
@@ -87,6 +89,9 @@ def test_the_result_holds_the_reports_own_numbers(finished: DemoResult) -> None:
     assert (document["contrast"], document["low"], document["high"]) == tuple(
         primary[key] for key in ("difference", "low", "high")
     )
+    assert (document["verdict"], document["text"]) == tuple(report["primary"][key] for key in ("verdict", "text"))
+    assert (document["trainings"], document["kitchens"]) == (2, 2)
+    assert document["verdict"] == "too_few_clusters", "two kitchens allow no verdict"
     assert set(document["arms"]) == set(ARMS)
     assert sorted({row["seconds"] for row in document["horizons"]}) == [0.5, 1.0, 2.0]
     assert 0 < document["n"] <= len(_rows(finished.folder / "experiment" / "val.csv"))
@@ -109,7 +114,7 @@ def test_kitchens_of_validation_never_train_and_gaze_is_of_person_1(finished: De
 def test_a_second_call_keeps_scenes_and_training(
     finished: DemoResult, small_plan: DemoPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = [finished.folder / "scenes" / "videos" / "P01_01.mp4", finished.folder / "run" / "metrics.jsonl"]
+    kept = [finished.folder / "scenes" / "videos" / "P01_01.mp4", finished.folder / "run" / "seed_1" / "metrics.jsonl"]
     before = [path.stat().st_mtime_ns for path in kept]
     monkeypatch.setattr(demo_run, "run_command", _in_process)
     again = run_demo(finished.folder, small_plan, progress=_Steps())
@@ -127,7 +132,7 @@ def test_the_page_stands_alone(finished: DemoResult) -> None:
     assert "data:video/mp4;base64,AAAA" in page
     for command in finished.document["commands"]:
         assert command in html.unescape(page)
-    assert f"{finished.document['contrast']:+.1f} points" in page
+    assert finished.document["text"] in html.unescape(page)
 
 
 def test_folders_of_other_settings_or_other_things_are_refused(tmp_path: Path, small_plan: DemoPlan) -> None:
@@ -143,7 +148,7 @@ def test_folders_of_other_settings_or_other_things_are_refused(tmp_path: Path, s
 
 
 WRONG = [
-    (["--clips", "3"], "9 kitchens"),
+    (["--clips", "3"], "18 kitchens"),
     (["--seconds", "5"], "needs about 3 s"),
     (["--seed", "1000000"], "seed"),
     (["--model", "gazelle_tyni"], "did you mean gazelle_tiny"),
@@ -169,40 +174,39 @@ def test_the_plans_are_sound(plan: DemoPlan, tmp_path: Path) -> None:
     seen = data.frames_per_clip / data.frames_per_second
     # At the primary horizon all frames show the look before the action, and none the hand on its way.
     assert 1.0 + seen <= plan.scenes.lead_seconds[0] + 0.11 and plan.scenes.reach_seconds < 1.0
-    assert FULL.seeds == (0, 1) and len(FULL.horizons) == 3
+    assert len(plan.seeds) >= 3 and plan.held_out_participants >= 5, "else there is no verdict"
+    assert len(FULL.seeds) == 5 and len(FULL.horizons) == 3
 
 
-def _answer(contrast: float, low: float, high: float) -> dict[str, Any]:
+def _answer(verdict: str, contrast: float) -> dict[str, Any]:
     arm = {"recall": 30.0, "low": 20.0, "high": 40.0}
     return {
-        "contrast": contrast, "low": low, "high": high, "n": 45, "seeds": [0], "anticipation_seconds": 1.0,
-        "chance": 12.5, "achievable": 85.6, "arms": {"none": arm, "estimated": arm, "ground_truth": arm},
-        "gaze_model": "gazelle_tiny",
+        "contrast": contrast, "verdict": verdict, "lead": "No verdict: 2 kitchens.", "text": "What the report says.",
+        "n": 45, "seeds": [0], "anticipation_seconds": 1.0, "chance": 12.5, "achievable": 85.6,
+        "arms": {"none": arm, "estimated": arm, "ground_truth": arm}, "gaze_model": "gazelle_tiny",
     }  # fmt: skip
 
 
 ANSWERS = [
-    ((12.0, 3.0, 20.0), "Yes", 0),
-    ((12.0, -3.0, 20.0), "Perhaps", 0),
-    ((0.0, -3.0, 3.0), "Not in this run", 1),
-    ((-4.0, -8.0, -1.0), "Not in this run", 1),
+    ("gain", 12.0, "Yes: estimated gaze tells", 0),
+    ("loss", -4.0, "No: with estimated gaze", 1),
+    ("no_evidence", 12.0, "Not shown in this run.", 0),
+    ("no_evidence", 0.0, "Not shown in this run.", 1),
+    ("too_few_clusters", 3.0, "No verdict: 2 kitchens.", 0),
 ]
 
 
-@pytest.mark.parametrize(("numbers", "begins", "code"), ANSWERS)
-def test_the_answer_claims_what_its_interval_allows(
-    numbers: tuple[float, float, float], begins: str, code: int
-) -> None:
-    answer = _answer(*numbers)
+@pytest.mark.parametrize(("verdict", "contrast", "begins", "code"), ANSWERS)
+def test_the_answer_claims_what_its_verdict_allows(verdict: str, contrast: float, begins: str, code: int) -> None:
+    answer = _answer(verdict, contrast)
     assert headline(answer).startswith(begins)
     assert exit_code(answer) == code
-    assert f"{numbers[1]:+.1f} to {numbers[2]:+.1f}" in sentence(answer)
-    assert "estimated gaze" in sentence(answer)
+    assert sentence(answer).startswith("What the report says.") and "with estimated gaze" in sentence(answer)
 
 
 def test_a_report_without_the_contrast_is_a_fault(tmp_path: Path, small_plan: DemoPlan) -> None:
     (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "report.json").write_text('{"k": 1, "contrasts": []}')
+    (tmp_path / "report" / "report.json").write_text('{"k": 1, "primary": null, "contrasts": []}')
     with pytest.raises(FaultError, match="estimated - none"):
         read_answer(tmp_path, small_plan)
 
@@ -233,12 +237,15 @@ def _demo(folder: Path, *options: str) -> list[str]:
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_the_same_answer(tiny_model: Path, tmp_path: Path) -> None:
     options = [
-        "--clips", "9", "--seconds", "8", "--epochs", "3", "--model", str(tiny_model), "--json",
+        "--clips", "18", "--seconds", "8", "--epochs", "3", "--model", str(tiny_model), "--json",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     whole = subprocess.run(_demo(tmp_path / "a", *options), env=environment, capture_output=True, check=False)
     assert whole.returncode in (0, 1), whole.stderr
-    for wanted, number in ((Path("store/P02_02.json"), signal.SIGKILL), (Path("run/checkpoints"), signal.SIGINT)):
+    for wanted, number in (
+        (Path("store/P02_02.json"), signal.SIGKILL),
+        (Path("run/seed_0/checkpoints"), signal.SIGINT),
+    ):
         child = subprocess.Popen(
             _demo(tmp_path / "b", *options), env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -28,6 +28,12 @@ def _console_commands(page: Path) -> list[str]:
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
+def _shown_output(page: Path) -> list[str]:
+    """The lines that a page says commands print."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    return [" ".join(line.split()) for block in blocks for line in block.splitlines() if not line.startswith("$ ")]
+
+
 def _run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command)
     program = {"gazetools": [sys.executable, "-m", "gazetools"], "python": [sys.executable]}[words[0]]
@@ -93,6 +99,26 @@ def test_the_ego_exo4d_pages_commands_run_on_synthetic_takes(tmp_path: Path) -> 
     _compare_with_the_table(json.loads(scores.stdout), (ROOT / "docs" / "egoexo4d.md").read_text())
 
 
+@pytest.mark.slow
+def test_the_own_data_pages_commands_lead_from_videos_to_a_report(tmp_path: Path) -> None:
+    """As they stand, in the page's order; the verdict is one of a study, and none that these data could not give."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    commands = _console_commands(ROOT / "docs" / "own-data.md")
+    assert [c.split()[1] for c in commands] == [
+        "examples/made_videos.py", "extract", "validate", "pack", "validate", "train", "train", "train", "report",
+    ]  # fmt: skip
+    printed = ""
+    for command in commands:
+        done = _run(command, tmp_path)
+        assert done.returncode == 0, f"{command}\n{done.stderr}{done.stdout}"
+        printed += done.stdout + done.stderr
+    for line in _shown_output(ROOT / "docs" / "own-data.md"):
+        assert line in " ".join(printed.split()), line
+    answer = json.loads((tmp_path / "report" / "report.json").read_text())["primary"]
+    assert (answer["seeds"], answer["declared"], answer["contrast"]) == (5, True, "estimated - none")
+    assert answer["verdict"] in ("no_evidence", "gain", "loss"), "there are enough trainings and people for a verdict"
+
+
 def _compare_with_the_table(report: dict[str, Any], page: str) -> None:
     """The figures of the page's table of scores, within what another machine's arithmetic may change.
 
@@ -114,7 +140,7 @@ def _compare_with_the_table(report: dict[str, Any], page: str) -> None:
 @pytest.mark.slow
 def test_the_commands_pages_lines_run_on_a_small_demo(tmp_path: Path) -> None:
     """With few clips and epochs: what they find is nothing, that they run is what is tested."""
-    small = _run("gazetools demo -o demo --clips 12 --seconds 9 --epochs 2", tmp_path)
+    small = _run("gazetools demo -o demo --clips 18 --seconds 9 --epochs 2", tmp_path)
     assert small.returncode in (0, 1), small.stderr
     commands = _console_commands(ROOT / "docs" / "commands.md")
     assert {c.split()[1] for c in commands} >= {"extract", "preview", "validate", "pack", "convert", "train", "report"}

@@ -49,6 +49,14 @@ def test_own_gaze_model_makes_a_store(clip: Path, tmp_path: Path) -> None:
         assert made.rows().heatmap.astype(float).sum() == pytest.approx(40 * 64)
 
 
+@pytest.mark.slow
+def test_made_videos_are_whole(tmp_path: Path) -> None:
+    assert _run("made_videos.py", tmp_path / "own") == []
+    names = sorted(path.stem for path in (tmp_path / "own" / "videos").glob("*.mp4"))
+    assert len(names) == 12 and names == sorted(path.stem for path in (tmp_path / "own" / "heads").glob("*.csv"))
+    assert len((tmp_path / "own" / "actions.csv").read_text().splitlines()) == 49
+
+
 def test_every_script_is_tested() -> None:
     tested = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if f'_run("{path.name}"' not in tested] == []

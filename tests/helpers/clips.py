@@ -11,15 +11,19 @@ import numpy as np
 
 
 def write_clip(
-    path: Path, *, frames: int = 40, width: int = 96, height: int = 64, fps: int | Fraction = 30, gop: int = 12
-) -> Path:
-    """H.264 with B-frames: a white square moves over a grey ramp, so that every frame differs."""
+    path: Path, *, frames: int = 40, width: int = 96, height: int = 64, fps: int | Fraction = 30, gop: int = 12,
+    first: int = 0,
+) -> Path:  # fmt: skip
+    """H.264 with B-frames: a white square moves over a grey ramp, so that every frame differs.
+
+    `first`: number of the first frame, for a clip of a longer video.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     ramp = np.linspace(40, 120, width, dtype=np.uint8)[None, :, None].repeat(height, 0).repeat(3, 2)
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps), options={"g": str(gop), "bf": "2", "crf": "18"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for index in range(frames):
+        for index in range(first, first + frames):
             picture = ramp.copy()
             x = (index * 3) % (width - 12)
             picture[20:32, x : x + 12] = 250

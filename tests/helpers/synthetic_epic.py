@@ -95,6 +95,28 @@ def write_epic(root: Path, videos: tuple[EpicVideo, ...] = VIDEOS) -> Path:
     return root
 
 
+def write_epic_annotations(folder: Path, actions: Path, *, extra: str = "") -> Path:
+    """The CSVs of train, validation and test in the released layout, of the rows of a small CSV.
+
+    `extra`: lines that are added to validation and test. The test split has the first eight columns.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = actions.read_text()
+    for split, more in (("train", ""), ("validation", extra), ("test_timestamps", extra)):
+        rows: list[dict[str, object]] = []
+        for row in csv.DictReader((text + more).splitlines()):
+            times = {name: row[name] for name in ("start_timestamp", "stop_timestamp")}
+            labels = {"verb": "v", "verb_class": row["verb_class"], "noun": "n", "noun_class": row["noun_class"]}
+            rows.append({
+                "narration_id": row["narration_id"], "participant_id": row["video_id"][:3],
+                "video_id": row["video_id"], "narration_timestamp": row["start_timestamp"], **times,
+                "start_frame": 0, "stop_frame": 1,
+                **({} if split == "test_timestamps" else {"narration": row["narration"], **labels}),
+            })  # fmt: skip
+        _write_csv(folder / f"EPIC_100_{split}.csv", rows)
+    return folder
+
+
 def _rows(video: EpicVideo) -> list[dict[str, object]]:
     return [
         {

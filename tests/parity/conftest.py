@@ -49,10 +49,14 @@ class Golden:
         return {key: found[key] for key in self.spec.get("state_dict_keys", found)}
 
 
-def golden_files(family: str) -> list[Golden]:
-    """Every case file of `family` (`FAMILY.json` and `FAMILY_*.json`) in the folder, by name."""
+def golden_files(family: str, *, other: str | None = None) -> list[Golden]:
+    """Every case file of `family` (`FAMILY.json` and `FAMILY_*.json`) in the folder, by name.
+
+    `other` is a family whose longer name begins with `family`; its files are left out.
+    """
     folder = parity_folder()
-    return [Golden(path) for path in sorted({*folder.glob(f"{family}.json"), *folder.glob(f"{family}_*.json")})]
+    paths = {*folder.glob(f"{family}.json"), *folder.glob(f"{family}_*.json")}
+    return [Golden(path) for path in sorted(paths) if other is None or not path.stem.startswith(other)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -64,7 +68,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None:
         return
     family = marker.args[0]
-    files = golden_files(family)
+    files = golden_files(family, **marker.kwargs)
     if files:
         metafunc.parametrize("golden", files, ids=lambda golden: golden.name, scope="session")
     else:

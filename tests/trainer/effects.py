@@ -15,7 +15,8 @@ from torch import Tensor
 
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.learn.learner import build_trunks
+from gazetools.trainer.learn.trunk import build_trunks
+from gazetools.trainer.learn.unread import read_together
 from gazetools.trainer.models.blocks import CoordinateRotaryAttention
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.plan.arms import plan_learners
@@ -96,7 +97,8 @@ def learning(config: TrainingConfig) -> str:
             context = trunk.context(tokens, tau, maps, training=True)
             for learner in trunk.learners:
                 learner.learn(context, labels)
-                assert learner.end_step(World(), 2) is None
+                unread = learner.end_step(2)
+                assert learner.take(unread, read_together([unread])) is None
     learners = {
         learner.name: (learner.probe.state_dict(), learner.step_losses) for t in trunks for learner in t.learners
     }

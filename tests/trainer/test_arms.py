@@ -77,8 +77,8 @@ def test_a_bad_probe_is_dropped_by_name_and_spoils_no_other(
     train(many)
     true_judge, calls = Learner.judge, []
 
-    def judge(self: Learner, context: torch.Tensor, labels: Any) -> Any:
-        logits, loss = true_judge(self, context, labels)
+    def judge(self: Learner, context: torch.Tensor, labels: Any, **settings: Any) -> Any:
+        logits, loss = true_judge(self, context, labels, **settings)
         if self.name == "none.h1" and torch.is_grad_enabled():
             calls.append(1)
             return logits, loss * (float("inf") if len(calls) == 2 else 1.0)
@@ -99,8 +99,8 @@ def test_a_bad_probe_is_dropped_by_name_and_spoils_no_other(
 def test_the_last_learner_that_fails_stops_the_run(many: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     true_judge = Learner.judge
 
-    def judge(self: Learner, context: torch.Tensor, labels: Any) -> Any:
-        logits, loss = true_judge(self, context, labels)
+    def judge(self: Learner, context: torch.Tensor, labels: Any, **settings: Any) -> Any:
+        logits, loss = true_judge(self, context, labels, **settings)
         return logits, loss * float("nan")
 
     monkeypatch.setattr(Learner, "judge", judge)

@@ -80,7 +80,7 @@ EFFECTS: dict[str, Effect] = {
         "file_format": "1", "frames_per_clip": "6", "frames_per_second": "5", "resolution": "40", "anchor": "end",
         "anticipation_time_sec": "[0.5, 0.5]", "train_anticipation_time_sec": "[0.2, 0.3]",
         "train_anticipation_point": "[0.0, 0.5]", "val_anticipation_point": "[0.5, 0.5]",
-        "train_transform": "evaluation", "random_resize_scale": "[0.1, 0.2]",
+        "train_transform": "evaluation", "train_views": "1", "random_resize_scale": "[0.1, 0.2]",
         "random_resize_aspect_ratio": "[2, 3]", "random_horizontal_flip": "false", "auto_augment": "true",
         "motion_shift": "true", "reprob": "1.0", "use_heatmap": ("false", f"{OPTIMIZATION}.train=probe"),
         "heatmap_base_path": "{root}/weighted", "heatmap_resolution": "16",
@@ -108,7 +108,7 @@ EFFECTS: dict[str, Effect] = {
         "points_size": ("[2, 2]", GAZE), "y_axis": ("up", GAZE), "min_confidence": ("0.5", GAZE),
         "max_gap_sec": ("1.0", GAZE), "map_size": ("[8, 8]", GAZE),
     }),
-    **by(models, "model_kwargs", {"checkpoint": "{root}/vitx.pt"}),
+    **by(models, "model_kwargs", {"checkpoint": "{root}/vitx.pt", "random_seed": "5"}),
     **by(accepted, "model_kwargs", {"module_name": "evals.modelcustom.vit_encoder_predictor_concat_ar"}),
     **by(models, "model_kwargs.wrapper_kwargs", {
         "no_predictor": ("true", *NO_MAPS), "no_encoder": "true", "num_output_frames": "4", "num_steps": "2",
@@ -147,8 +147,17 @@ EFFECTS: dict[str, Effect] = {
 }  # fmt: skip
 
 WANDB = "test_what_weights_and_biases_is_told"
+PRIMARY = "test_the_primary_contrast_is_declared_before_training_or_named_as_chosen_after"
 CACHED = "test_results_are_those_without_a_cache_to_the_bit_and_clips_are_encoded_once"
 ELSEWHERE: dict[str, str] = {
+    "seeds": "test_every_training_is_a_whole_run_with_its_own_seed",
+    "primary.contrast": PRIMARY,
+    "primary.margin": PRIMARY,
+    "primary.task": "test_report_is_another_form_of_primary",
+    "primary.horizon": "test_the_verdict_may_be_about_another_horizon",
+    **{f"report.{key}": "test_report_is_another_form_of_primary" for key in (
+        "primary.arm", "primary.baseline", "primary.task", "margin",
+    )},
     "resume_checkpoint": "test_keys_of_a_whole_run",
     "log_every": "test_keys_of_a_whole_run",
     "checkpoint_every": "test_keys_of_a_whole_run",
@@ -159,6 +168,11 @@ ELSEWHERE: dict[str, str] = {
         "enable", "project", "entity", "name", "group", "tags", "notes", "id", "resume",
     )},
     "experiment.tensorboard": "test_tensorboard",
+    "test_only": "test_the_test_split_is_predicted_from_the_command_line",
+    f"{DATA}.dataset_test": "test_a_run_with_a_test_split_predicts_it_at_the_end",
+    f"{DATA}.official_lists": "test_a_folder_of_lists_is_named_in_the_config",
+    f"{DATA}.ego4d_videos": "test_the_config_chooses_the_files_of_ego4d",
+    "experiment.evaluation.epic_sls": "test_the_same_clips_have_the_same_scores_with_and_without_labels",
     f"{DATA}.video_view": "test_views_name_the_cameras_of_a_take",
     f"{DATA}.takes_file": "test_what_is_wrong_with_views_is_told",
     f"{DATA}.heatmap_view": "test_another_views_maps_are_matched_by_take_time_and_shown_whole",
@@ -175,6 +189,12 @@ ELSEWHERE: dict[str, str] = {
     f"{ENCODER}.compile": "test_the_encoder_is_compiled_where_the_config_asks",
     f"{OPTIMIZATION}.use_bfloat16": "test_bfloat16_is_asked_for_on_cuda_alone",
     f"{OPTIMIZATION}.losses.jepa": "test_the_predictor_trains_without_labels",
+    f"{OPTIMIZATION}.shard_optimizer": "test_a_step_sends_one_message_of_numbers_and_one_of_gradients",
+    f"{OPTIMIZATION}.early_stopping.patience": "test_when_a_model_ends",
+    f"{OPTIMIZATION}.early_stopping.min_delta": "test_when_a_model_ends",
+    f"{OPTIMIZATION}.ema.decay": "test_the_average_follows_its_formula_and_changes_places_with_the_weights",
+    f"{OPTIMIZATION}.class_weights.kind": "test_inverse_frequency_is_scikit_learns_balanced_weight",
+    f"{OPTIMIZATION}.class_weights.beta": "test_effective_numbers",
 }  # fmt: skip
 
 IGNORED = {
@@ -293,9 +313,9 @@ def test_keys_of_a_whole_run(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPat
     """Five clips in batches of one: five steps of one epoch."""
     saved: list[int] = []
 
-    def save(loop: Any, plan: Any) -> str | None:
+    def save(loop: Any, plan: Any, writer: Any) -> str:
         saved.append(loop.position.global_step)
-        return save_state(loop, plan)
+        return save_state(loop, plan, writer)
 
     monkeypatch.setattr("gazetools.trainer.run.save_state", save)
     listener = Listener()

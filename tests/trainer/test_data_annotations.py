@@ -74,6 +74,56 @@ def test_a_missing_column_names_the_nearest_one(tmp_path: Path) -> None:
         read_segments(path)
 
 
+EPIC = (
+    "narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame,"
+    "narration,verb,verb_class,noun,noun_class,all_nouns,all_noun_classes"
+)
+# (columns renamed by hand, None: removed; what is suggested for those that are missing)
+BY_HAND: list[tuple[dict[str, str | None], dict[str, str]]] = [
+    ({"start_timestamp": "start_time"}, {"start_timestamp": "start_time"}),
+    ({"start_timestamp": "start_time", "stop_timestamp": "end_time"},
+     {"start_timestamp": "start_time", "stop_timestamp": "end_time"}),
+    ({"start_timestamp": "t_start", "stop_timestamp": "t_end"},
+     {"start_timestamp": "t_start", "stop_timestamp": "t_end"}),
+    ({"start_timestamp": "startTime", "stop_timestamp": "Stop Time (s)"},
+     {"start_timestamp": "startTime", "stop_timestamp": "Stop Time (s)"}),
+    ({"start_timestamp": "from", "stop_timestamp": "to"}, {"start_timestamp": "from", "stop_timestamp": "to"}),
+    ({"start_timestamp": "action_clip_start_sec"}, {"start_timestamp": "action_clip_start_sec"}),
+    ({"start_timestamp": "strat_timestamp", "stop_timestamp": "sotp_timestamp"},
+     {"start_timestamp": "strat_timestamp", "stop_timestamp": "sotp_timestamp"}),
+    ({"start_timestamp": None, "stop_timestamp": "stop_timestmp"}, {"stop_timestamp": "stop_timestmp"}),
+    ({"start_timestamp": None}, {}),  # narration_timestamp and start_frame mean something else
+    ({"stop_timestamp": None}, {}),
+    ({"verb_class": None, "noun_class": None}, {}),  # verb and noun are texts, all_noun_classes a list
+    ({"verb_class": "class_verb", "noun_class": "nounclass"}, {"verb_class": "class_verb", "noun_class": "nounclass"}),
+    ({"verb_class": "verb_label", "noun_class": "noun_label"},
+     {"verb_class": "verb_label", "noun_class": "noun_label"}),
+    ({"video_id": "video_uid"}, {"video_id": "video_uid"}),
+    ({"video_id": None}, {}),  # narration_id and participant_id are no videos
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "expected"), BY_HAND)
+def test_columns_changed_by_hand_are_recognised(
+    tmp_path: Path, changes: dict[str, str | None], expected: dict[str, str]
+) -> None:
+    header = [changes.get(name, name) for name in EPIC.split(",")]
+    path = tmp_path / "mine.csv"
+    path.write_text(",".join(name for name in header if name is not None) + "\n")
+    with pytest.raises(DataFileError) as caught:
+        read_segments(path)
+    listed = caught.value.message.split("lacks the column(s) ")[1].split("; it has")[0]
+    for name in changes:
+        assert (f"{name} (nearest: {expected[name]})" if name in expected else name) in listed.split(", "), listed
+
+
+def test_an_action_under_another_name_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("video_id,start_timestamp,stop_timestamp,action_id\nv,1,2,3\n")
+    with pytest.raises(DataFileError, match="'action_id' may be action_class"):
+        read_segments(path)
+
+
 def segment(classes: dict[str, Any]) -> Segment:
     return Segment(row=2, video_id="v", start_seconds=1.0, stop_seconds=2.0, classes=classes)
 

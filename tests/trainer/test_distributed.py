@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,12 @@ def work(rank: int, size: int, port: int, config: dict[str, Any], overrides: lis
 
 
 def run_together(
-    config: dict[str, Any], overrides: list[str], *, size: int = 2, stop_after: int | None = None
+    config: dict[str, Any],
+    overrides: list[str],
+    *,
+    size: int = 2,
+    stop_after: int | None = None,
+    target: Callable[..., None] = work,
 ) -> list[int | None]:
     """Exit codes of `size` processes."""
     with socket.socket() as listening:
@@ -50,7 +56,7 @@ def run_together(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["gazetools.trainer.run", "tests.trainer.test_distributed"])
     children = [
-        context.Process(target=work, args=(rank, size, port, config, overrides, stop_after)) for rank in range(size)
+        context.Process(target=target, args=(rank, size, port, config, overrides, stop_after)) for rank in range(size)
     ]
     for child in children:
         child.start()

@@ -17,8 +17,8 @@ from gazetools.trainer.data.batch import Batch
 from gazetools.trainer.data.clips import ClipDataset, ClipOptions
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
+from gazetools.trainer.learn.feed import Loaders
 from gazetools.trainer.learn.forward import Forward, encode_future
-from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.plan.config import load_config
 from tests.trainer.conftest import Study
 
@@ -62,14 +62,13 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 def loaded(
     study: Study, tmp_path: Path, device: str, chosen: list[list[int]], **values: Any
 ) -> tuple[ClipDataset, list[Batch]]:
-    """The batches `chosen` as a loop on `device` loads them."""
+    """The batches `chosen` as they are loaded for `device`."""
     config = load_config(study.config(tmp_path, **values))
     data = config.experiment.data
     plan = plan_data(data, resolve_anchors(config))
     options = ClipOptions(training=True, seed=0, future_frames=2)
     dataset = ClipDataset(plan.train, data, plan.labels, options, heatmaps=build_sources(data))
-    loop: Any = SimpleNamespace(config=config, device=torch.device(device))
-    return dataset, list(Loop.load(loop, dataset, chosen))
+    return dataset, list(Loaders(config, torch.device(device)).load(dataset, chosen))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +42,20 @@ class _Ticks(NoProgress):
             file.write(b".")
 
 
-def run_child(config: dict[str, Any], ticks: str) -> None:
+def run_child(config: dict[str, Any], ticks: str, overrides: list[str]) -> None:
     """A run in a process of its own."""
     torch.set_num_threads(1)
     torch.manual_seed(int.from_bytes(os.urandom(4), "little"))  # whatever a new process has
-    result = train(config, overrides=OVERRIDES, progress=_Ticks(Path(ticks)))
+    result = train(config, overrides=overrides, progress=_Ticks(Path(ticks)))
     os._exit(int(result.exit_code))
 
 
-def run_and_kill(config: dict[str, Any], ticks: Path, draw: random.Random) -> bool:
+def run_and_kill(config: dict[str, Any], ticks: Path, draw: random.Random, overrides: list[str]) -> bool:
     """Whether it was killed before it ended by itself."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["gazetools.trainer.run", "tests.trainer.test_kill"])
     before = ticks.stat().st_size if ticks.exists() else 0
-    child = context.Process(target=run_child, args=(config, str(ticks)))
+    child = context.Process(target=run_child, args=(config, str(ticks), overrides))
     child.start()
     wanted, deadline = before + draw.randint(1, 12), time.monotonic() + 120
     while child.is_alive() and (ticks.stat().st_size if ticks.exists() else 0) < wanted:
@@ -68,17 +69,20 @@ def run_and_kill(config: dict[str, Any], ticks: Path, draw: random.Random) -> bo
     return child.exitcode != 0
 
 
-def check(study: Study, tiny: dict[str, Any], tmp_path: Path, *, kills: int, seed: int) -> None:
-    train(tiny, overrides=OVERRIDES)
+def check(
+    study: Study, tiny: dict[str, Any], tmp_path: Path, *, kills: int, seed: int, more: Sequence[str] = ()
+) -> None:
+    overrides = [*OVERRIDES, *more]
+    train(tiny, overrides=overrides)
     draw, config = random.Random(seed), study.config(tmp_path / "killed")
     done, rounds = 0, 0
     while done < kills:
-        killed = run_and_kill(config, tmp_path / "ticks", draw)
+        killed = run_and_kill(config, tmp_path / "ticks", draw, overrides)
         done, rounds = done + killed, rounds + 1
         if not killed:  # it ended first: the next one starts anew
             compare(tmp_path)
             (tmp_path / "killed").rename(tmp_path / f"ended{rounds}")
-    train(config, overrides=OVERRIDES)
+    train(config, overrides=overrides)
     compare(tmp_path)
 
 
@@ -101,6 +105,14 @@ def test_two_kills(study: Study, tiny: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_twenty_kills(study: Study, tiny: dict[str, Any], tmp_path: Path) -> None:
     check(study, tiny, tmp_path, kills=20, seed=2)
+
+
+@pytest.mark.slow
+def test_kills_with_options_that_keep_a_state_of_their_own(study: Study, tiny: dict[str, Any], tmp_path: Path) -> None:
+    optimization = "experiment.optimization"
+    options = [f"{optimization}.early_stopping={{patience: 1}}", f"{optimization}.ema={{decay: 0.9}}",
+               f"{optimization}.class_weights={{}}", f"{optimization}.multihead_kwargs=[{{lr: 0.01}}]"]  # fmt: skip
+    check(study, tiny, tmp_path, kills=4, seed=3, more=options)
 
 
 def test_a_damaged_last_checkpoint_within_an_epoch_falls_back_and_ends_the_same(

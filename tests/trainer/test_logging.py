@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import json
+import os
 import sys
 import types
 from pathlib import Path
@@ -28,23 +29,44 @@ class FakeWandb(types.ModuleType):
     def __init__(self, *, key: str | None = None, fails: str | None = None) -> None:
         super().__init__("wandb")
         self.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
-        self.api = types.SimpleNamespace(api_key=key)
-        self.fails = fails
+        self.key, self.fails = key, fails
         self.started: dict[str, Any] = {}
         self.logged: list[tuple[int, dict[str, Any]]] = []
-        self.finished = 0
+        self.summary: dict[str, Any] = {}
+        self.files: list[str] = []
+        self.exit_codes: list[int] = []
+        self.starting_step = 0  # as a server says it of a run that goes on
+
+    def setup(self) -> Any:
+        self._maybe_fail("setup")
+        return types.SimpleNamespace(settings=types.SimpleNamespace(mode=os.environ.get("WANDB_MODE", "online")))
+
+    def login(self, *, prompt: bool, verify: bool) -> bool:
+        assert not prompt and not verify, "nobody is asked, and no server"
+        return self.key is not None
+
+    def Settings(self, **settings: Any) -> dict[str, Any]:
+        return settings
 
     def init(self, **settings: Any) -> FakeWandb:
         self._maybe_fail("init")
-        self.started = settings
+        self.started, self.id, self.offline = settings, settings["id"], settings["mode"] == "offline"
         return self
+
+    def Artifact(self, name: str, type: str) -> Any:
+        self._maybe_fail("artifact")
+        assert (name, type) == (f"report-{self.id}", "report")
+        return types.SimpleNamespace(add_file=lambda path, name, policy: self.files.append(name))
+
+    def log_artifact(self, artifact: Any) -> None:
+        assert artifact is not None
 
     def log(self, values: dict[str, Any], step: int) -> None:
         self._maybe_fail("log")
         self.logged.append((step, dict(values)))
 
-    def finish(self) -> None:
-        self.finished += 1
+    def finish(self, exit_code: int) -> None:
+        self.exit_codes.append(exit_code)
         self._maybe_fail("finish")
 
     def _maybe_fail(self, call: str) -> None:
@@ -70,11 +92,13 @@ def test_what_weights_and_biases_is_told(tiny: dict[str, Any], tmp_path: Path, m
     assert wanted.items() <= fake.started.items()
     assert (fake.started["id"], fake.started["resume"], fake.started["mode"]) == ("abc", "allow", "offline")
     epochs = [values for _, values in fake.logged if "epoch" in values]
-    assert [step for step, _ in fake.logged] == [3, 6, 6] and len(epochs) == 2
+    assert [step for step, _ in fake.logged] == [1, 2, 3, 4, 5, 6] and len(epochs) == 2
+    assert fake.logged[0][1].keys() == {"step_loss", "grad_norm", "lr_probe", "lr_predictor", "lr_heatmap"}
     for name in ("lr_probe", "lr_heatmap", "lr_predictor", "train_action_top1", "train_action_recall3",
                  "val_start_action_top1", "val_start_action_recall3"):  # fmt: skip
         assert name in epochs[0], name
-    assert "final_val_start_action_top1" in fake.logged[-1][1] and fake.finished == 1
+    assert "final_val_start_action_top1" in fake.summary and fake.exit_codes == [0]
+    assert {"report.html", "report.json"} <= set(fake.files)
     texts = [
         json.dumps(fake.started, default=str),
         json.dumps(fake.logged),
@@ -94,10 +118,10 @@ def test_validation_alone_is_logged_and_finished(
     monkeypatch.setitem(sys.modules, "wandb", fake)
     override = ["val_only=true", f"classifier_checkpoint={checkpoint}", f"folder={tmp_path / 'val'}"]
     train(wandb_config(tiny), overrides=override)
-    assert fake.finished == 1 and "val_start_loss" in fake.logged[0][1] and fake.started["mode"] is None
+    assert fake.exit_codes == [0] and "val_start_loss" in fake.logged[0][1] and fake.started["mode"] == "online"
 
 
-@pytest.mark.parametrize("call", ["init", "log", "finish"])
+@pytest.mark.parametrize("call", ["setup", "init", "log", "artifact", "finish"])
 def test_a_failure_of_weights_and_biases_never_stops_training(
     tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
@@ -119,7 +143,51 @@ def test_a_run_that_fails_finishes_weights_and_biases(tiny: dict[str, Any], monk
     monkeypatch.setattr(Loop, "train_epoch", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train(wandb_config(tiny))
-    assert fake.finished == 1
+    assert fake.exit_codes == [4]
+
+
+def test_steps_that_the_server_has_are_not_sent_again(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that goes on asks W&B for the last step, and sends what follows, also of epochs before its checkpoint."""
+    train(tiny, overrides=["experiment.optimization.num_epochs=1"])
+    fake = FakeWandb(key="known")
+    fake.starting_step = 2
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    tiny["experiment"]["optimization"]["num_epochs"] = 1
+    assert train(wandb_config(tiny)).status == "done"
+    assert [step for step, _ in fake.logged] == [2, 3] and "epoch" in fake.logged[1][1]
+
+
+def test_a_run_begun_anew_is_the_same_run_only_with_the_same_config(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before its first checkpoint; with another rate its steps would continue another curve."""
+    from gazetools.trainer.learn.loop import Loop
+
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    monkeypatch.setattr(Loop, "train_epoch", lambda self: 1 / 0)
+    config, ids = wandb_config(tiny), []
+    del config["experiment"]["wandb"]["id"]
+    for rate in (1e-3, 1e-3, 1e-2):
+        config["experiment"]["optimization"]["multihead_kwargs"] = [{"lr": rate}]
+        with pytest.raises(ZeroDivisionError):
+            train(config)
+        ids.append(fake.started["id"])
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_trainings_of_a_study_have_ids_of_their_own(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the config names one, which would mix them."""
+    monkeypatch.setitem(sys.modules, "wandb", FakeWandb())
+    config = {**wandb_config(tiny), "seeds": 2, "arms": ["none", "estimated"]}
+    config["experiment"]["optimization"]["num_epochs"] = 1
+    train(config)
+    folders = ("seed_0", "seed_1", ".")
+    kept = [json.loads((tmp_path / "run" / name / "wandb_run.json").read_text()) for name in folders]
+    assert [one["id"] for one in kept] == ["abc-seed_0", "abc-seed_1", "abc-report"]
+    assert all(one["finished"] for one in kept)
 
 
 class FakeWriter:
@@ -128,8 +196,8 @@ class FakeWriter:
     made: FakeWriter | None = None
     fails = False
 
-    def __init__(self, folder: str) -> None:
-        self.folder, self.scalars, self.closed = folder, [], False
+    def __init__(self, folder: str, purge_step: int | None) -> None:
+        self.folder, self.scalars, self.closed, self.purge_step = folder, [], False, purge_step
         FakeWriter.made = self
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
@@ -158,8 +226,10 @@ def test_tensorboard(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.M
     if fails:
         assert sum("TensorBoard logging stopped" in line for line in listener.said) == 1
     else:
-        assert writer.closed and {step for _, _, step in writer.scalars} == {3, 6}
-        assert {"train_loss", "val_start_loss", "lr_probe"} <= {name for name, _, _ in writer.scalars}
+        assert writer.closed and {step for _, _, step in writer.scalars} == {1, 2, 3, 4, 5, 6}
+        names = {name for name, _, _ in writer.scalars}
+        assert {"train_loss", "val_start_loss", "lr_probe", "step_loss", "grad_norm", "final_val_start_loss"} <= names
+        assert writer.purge_step is None
 
 
 def test_tensorboard_without_its_package_is_exit_3(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +242,7 @@ class BrokenWandb(FakeWandb):
     """A W&B that raises already when it is asked for a key, as a damaged settings file makes it."""
 
     def __getattribute__(self, name: str) -> Any:
-        if name == "api":
+        if name == "setup":
             raise OSError(f"settings are damaged; key {SECRET}")
         return super().__getattribute__(name)
 
@@ -186,5 +256,5 @@ def test_a_broken_package_is_told_once_and_stops_nothing(
     config = load_config(wandb_config(tiny))
     log = GuardedLog("W&B", lambda: open_wandb(config, RunFolder(tmp_path)), said.append)
     log.log({"epoch": 1}, 3)
-    log.finish()
+    log.finish(0)
     assert len(said) == 1 and said[0].startswith("W&B logging stopped (") and SECRET not in said[0]

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from gazetools.annotations.segments import read_segments
+from gazetools.metrics.ranks import ranks
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.trainer import train
 from gazetools.trainer.data.labels import LabelSpace
-from gazetools.trainer.folder.predictions import ranks, read_predictions
+from gazetools.trainer.folder.predictions import read_predictions
 from gazetools.trainer.models.build import build_probe
 from gazetools.trainer.plan.config import load_config
 from tests.helpers.runs import Listener, lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
-import itertools
+import dataclasses
 import json
 import re
 import shutil
@@ -23,77 +23,14 @@ from gazetools.trainer.data.clips import Sample
 from gazetools.trainer.folder.predictions import Predictions, read_predictions
 from gazetools.trainer.folder.records import csv_text
 from gazetools.trainer.report import examples
-from gazetools.trainer.report.figures import participant
-from gazetools.trainer.report.load import ModelOfRun, hits_of, load_study
+from gazetools.trainer.report.compare import Comparison, participants
+from gazetools.trainer.report.load import ModelOfRun, load_study
+from gazetools.trainer.report.load import Study as LoadedStudy
 from gazetools.trainer.report.run import report
-from gazetools.trainer.report.stats import (
-    Hits,
-    class_mean_recall,
-    holm,
-    paired_contrast,
-    recall_interval,
-)
 from gazetools.trainer.report.tables import latex_text
 from tests.helpers.browser import find_browser
 from tests.helpers.command_line import run_cli
 from tests.trainer.conftest import Study
-
-
-def made_hits(seed: int, *, clips: int = 60, clusters: int = 8, classes: int = 5, right: float = 0.5) -> Hits:
-    random = np.random.default_rng(seed)
-    shared = np.random.default_rng(0)  # labels and clusters are the same for every arm
-    label, cluster = shared.integers(0, classes, clips), shared.integers(0, clusters, clips)
-    _, cluster = np.unique(cluster, return_inverse=True)
-    return Hits(hit=(random.random(clips) < right).astype(float), label=label, cluster=cluster)
-
-
-def looped_recall(hit: Any, label: Any) -> float:
-    return 100 * float(np.mean([np.mean(hit[label == c]) for c in sorted(set(label.tolist()))]))
-
-
-def test_recall_and_bootstrap_against_a_loop_over_clips() -> None:
-    hits = made_hits(1)
-    assert class_mean_recall(hits) == pytest.approx(looped_recall(hits.hit, hits.label))
-    found = recall_interval(hits, resamples=300, seed=3)
-    draws = np.random.default_rng(3).multinomial(8, np.full(8, 1 / 8), size=300)
-    values = []
-    for draw in draws:  # clip by clip, as the resample says how often each video is in it
-        chosen = np.concatenate([np.repeat(np.flatnonzero(hits.cluster == c), n) for c, n in enumerate(draw)])
-        values.append(looped_recall(hits.hit[chosen], hits.label[chosen]))
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
-
-
-def test_paired_p_value_against_all_sign_flips() -> None:
-    first, second = made_hits(1, right=0.8), made_hits(2, right=0.5)
-    contrast = paired_contrast(first, second, resamples=100)
-    observed = class_mean_recall(first) - class_mean_recall(second)
-    assert contrast.difference.value == pytest.approx(observed)
-    extreme = 0
-    for flips in itertools.product((False, True), repeat=8):  # exchange the arms' predictions of whole videos
-        swapped = np.array(flips)[first.cluster]
-        mine, theirs = np.where(swapped, second.hit, first.hit), np.where(swapped, first.hit, second.hit)
-        difference = looped_recall(mine, first.label) - looped_recall(theirs, first.label)
-        extreme += abs(difference) >= abs(observed) - 1e-9
-    assert contrast.p_value == pytest.approx(extreme / 2**8, abs=1 / 2**8)
-
-
-def test_no_difference_has_p_1_and_other_clips_are_refused() -> None:
-    assert paired_contrast(made_hits(1), made_hits(1), resamples=100).p_value == 1.0
-    with pytest.raises(ValueError, match="same clips"):
-        paired_contrast(made_hits(1), made_hits(1, clips=50), resamples=100)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 0.04 would be 0.04 alone; the order is kept
-        ([0.5, 0.9], [1.0, 1.0]),
-        ([0.001], [0.001]),
-        ([], []),
-    ],
-)
-def test_holm(given: list[float], expected: list[float]) -> None:
-    assert holm(given) == pytest.approx(expected)
 
 
 def test_cameras_of_a_take_are_one_cluster_and_clips_of_unseen_classes_are_left_out() -> None:
@@ -109,10 +46,14 @@ def test_cameras_of_a_take_are_one_cluster_and_clips_of_unseen_classes_are_left_
         arm="none", seed=0, name="none", run="r", chosen_by={}, final={},
         splits={"val_start": Predictions(arrays=arrays, video_ids=names, train_video_ids=[])},
     )  # fmt: skip
-    hits = hits_of([model], "val_start", "action", 5)
-    assert hits.cluster[0] == hits.cluster[1]
-    assert len(set(hits.cluster.tolist())) == 3
-    assert hits.hit.tolist() == [1, 1, 1, 1] and hits.label.tolist() == [0, 1, 0, 1]
+    comparison = Comparison(study=LoadedStudy(runs={}, models=[model]), k=5)
+    assert comparison.level == "take"
+    clips = comparison.clips("val_start", "action")
+    assert clips.cluster[0] == clips.cluster[1] and clips.clusters == 3
+    (hits,) = comparison.hits([model], "val_start", "action").values()
+    assert hits.tolist() == [1, 1, 1, 1]
+    assert clips.weight.tolist() == pytest.approx([0.25] * 4), "two classes of two clips each"
+    assert comparison.counts("val_start") == {"clips": 4, "videos": 4, "clusters": 3}
 
 
 def test_tables() -> None:
@@ -122,9 +63,37 @@ def test_tables() -> None:
     assert r"a\_b & 0.012 & 31.42 & - &" in text and r"\caption{50 \%}" in text and csv_text([]) == ""
 
 
-@pytest.mark.parametrize(("video", "name"), [("P01_101", "P01"), ("take_3/cam01", "take_3"), ("clip", "clip")])
-def test_participants(video: str, name: str) -> None:
-    assert participant(video) == name
+def test_participants_are_those_of_the_annotations_else_of_epics_names() -> None:
+    names = ["P01_101", "take_3/cam01", "clip", "P01_5"]
+    found = Predictions(arrays={}, video_ids=names, train_video_ids=["P01_7", "take_9/cam"])
+    assert participants(found) == ["P01", ":take_3", ":clip", "P01"]
+    assert participants(found, training=True) == ["P01", ":take_9"]
+    said = dataclasses.replace(found, participant_ids=["", "anna", "ben", "carl"])
+    assert participants(said) == ["P01", "anna", "ben", "carl"]
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "level"),
+    [
+        (["P01_1", "P02_1"], "auto", "participant"),
+        (["P01_1", "kitchen"], "auto", "video"),  # one video of nobody knows whom
+        (["P01_1", "take/cam"], "auto", "take"),
+        (["P01_1", "P02_1"], "video", "video"),
+    ],
+)
+def test_the_unit_of_intervals(names: list[str], wanted: Any, level: str) -> None:
+    assert Comparison(study=study_of(names), k=1, cluster=wanted).level == level
+
+
+def test_unknown_participants_are_no_unit() -> None:
+    with pytest.raises(UsageError, match="recorded in kitchen"):
+        _ = Comparison(study=study_of(["P01_1", "kitchen"]), k=1, cluster="participant").level
+
+
+def study_of(names: list[str]) -> LoadedStudy:
+    found = Predictions(arrays={}, video_ids=names, train_video_ids=[])
+    model = ModelOfRun(arm="none", seed=0, name="none", run="r", chosen_by={}, final={}, splits={"val_start": found})
+    return LoadedStudy(runs={}, models=[model])
 
 
 # A study where only the heatmap tells the noun: every video looks the same, the blob's place is the next noun
@@ -192,7 +161,7 @@ def test_only_arms_that_see_the_gaze_find_the_noun_and_the_report_shows_it(
     gaze_study: Path, study: Study, tmp_path: Path
 ) -> None:
     gaze_run = run_arms(gaze_study, study, tmp_path / "arms", epochs=20)
-    document = report([gaze_run], output=tmp_path / "report", resamples=500, k=1)
+    document = report([gaze_run], output=tmp_path / "report", k=1)
     nouns = {(row["arm"], row["seed"]): row for row in document["arms"] if row["task"] == "noun"}
     assert nouns["estimated", "all"]["recall@1"] > 95 and nouns["estimated", "all"]["recall@1 low"] > 85
     for arm in ("none", "zeros", "shuffled"):
@@ -201,18 +170,19 @@ def test_only_arms_that_see_the_gaze_find_the_noun_and_the_report_shows_it(
     assert {seed for arm, seed in nouns if arm == "estimated"} == {"all", "0", "1"}, "seeds are shown singly"
     contrasts = {row["contrast"]: row for row in document["contrasts"] if row["task"] == "noun"}
     assert contrasts["estimated - none"]["low"] > 10, "its interval is clear of zero"
-    # Four validation videos: no sign-flip test over them can be below 2 / 2**4.
-    assert contrasts["estimated - none"]["p"] == pytest.approx(0.125)
+    assert contrasts["estimated - none"]["p"] is None, "two initialisations of one run are no two trainings"
+    assert document["primary"]["verdict"] == "too_few_clusters", "four participants"
     for arm in ("zeros", "shuffled"):
         assert contrasts[f"{arm} - none"]["difference"] < 25
 
 
 def test_what_the_report_writes(gaze_run: Path, tmp_path: Path) -> None:
     output = tmp_path / "report"
-    document = report([gaze_run], output=output, resamples=200)
+    document = report([gaze_run], output=output)
     assert [row["contrast"] for row in document["contrasts"] if row["primary"]] == ["estimated - none"]
     for row in document["contrasts"]:
-        assert row["p (Holm)"] >= row["p"] and row["low"] <= row["difference"] <= row["high"]
+        assert row["p"] is None and row["p_holm"] is None, "one training has no p"
+        assert row["low"] <= row["difference"] <= row["high"] and row["scope"] == "these_models"
     assert sorted({row["seconds"] for row in document["horizons"]}) == [0.0, 0.25]
     with (output / "arms.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(document["arms"]) == (1 + 3 + 1 + 1) * 3
@@ -226,7 +196,7 @@ def test_what_the_report_writes(gaze_run: Path, tmp_path: Path) -> None:
     )
     assert "default-src 'none'" in page, "and the browser would refuse to"
     assert document["saturated"] == ["verb", "noun", "action"] and "says nothing of verb, noun, action" in page
-    one = report([gaze_run], output=output, resamples=100, k=1)
+    one = report([gaze_run], output=output, k=1)
     assert one["saturated"] == ["verb"], "of two nouns one can be missed"
     assert "says nothing of verb:" in (output / "report.html").read_text()
     unseen = [row for row in document["groups"] if row["group"] == "unseen participants" and row["task"] == "noun"]
@@ -235,13 +205,14 @@ def test_what_the_report_writes(gaze_run: Path, tmp_path: Path) -> None:
 
 
 def test_the_answer_and_the_summary_are_those_of_the_tables(gaze_run: Path, tmp_path: Path) -> None:
-    document = report([gaze_run], output=tmp_path / "report", resamples=200, examples=0)
+    document = report([gaze_run], output=tmp_path / "report", examples=0)
     (row,) = [row for row in document["contrasts"] if row["primary"]]
     answer = document["primary"]
     assert {key: answer[key] for key in ("contrast", "difference", "low", "high", "p")} == {
         key: row[key] for key in ("contrast", "difference", "low", "high", "p")
     }
-    assert (answer["clips"], answer["videos"], answer["seeds"], answer["baseline_seeds"]) == (20, 4, [0, 1], [0])
+    assert (answer["clips"], answer["videos"], answer["clusters"], answer["seeds"]) == (20, 4, 4, 1)
+    assert document["statistics"]["cluster"] == "participant" and answer["declared"]
     summary = document["summary"]
     assert list(summary) == ["none", "estimated", "zeros", "shuffled"], "in the order of the config"
     own = summary["estimated"]["action"]
@@ -272,7 +243,7 @@ def told_run(gaze_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_examples_are_the_clips_that_change_most_with_the_arms_own_map(told_run: Path, tmp_path: Path) -> None:
     output = tmp_path / "report"
-    document = report([told_run], output=output, resamples=100, examples=1)
+    document = report([told_run], output=output, examples=1)
     rows = {(row["arm"], row["kind"]): row for row in document["examples"]}
     assert set(rows) == {("estimated", "gain"), ("estimated", "loss"), ("shuffled", "gain")}, "zeros equal none"
     best, worst = rows["estimated", "gain"], rows["estimated", "loss"]
@@ -283,6 +254,9 @@ def test_examples_are_the_clips_that_change_most_with_the_arms_own_map(told_run:
     assert (best["map"], rows["shuffled", "gain"]["map"]) == ("heatmap", "another video's map, not drawn")
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', (output / "report.html").read_text())
     assert len(pictures) == 3
+    assert [(output / row["picture"]).read_bytes() for row in document["examples"]] == [
+        base64.b64decode(picture) for picture in pictures
+    ]
     drawn, bare = (cv2.imdecode(np.frombuffer(base64.b64decode(p), np.uint8), cv2.IMREAD_COLOR) for p in pictures[::2])
     noun = int(best["true"].strip("[]").split(",")[1])  # the blob's half
     assert drawn is not None and bare is not None
@@ -315,7 +289,7 @@ def test_pictures_that_cannot_be_made_are_told(gaze_run: Path, tmp_path: Path) -
     document = json.loads((moved / "result.json").read_text())
     document["config"]["experiment"]["data"]["base_path"] = "/gone"
     (moved / "result.json").write_text(json.dumps(document))
-    found = report([moved], output=tmp_path / "report", resamples=100)
+    found = report([moved], output=tmp_path / "report")
     assert any("/gone" in note for note in found["example_notes"])
     assert "/gone" in (tmp_path / "report" / "report.html").read_text()
 
@@ -324,7 +298,7 @@ def test_pictures_that_cannot_be_made_are_told(gaze_run: Path, tmp_path: Path) -
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_draws_the_page_within_its_width(told_run: Path, tmp_path: Path, width: int) -> None:
     browser = find_browser()
-    report([told_run], output=tmp_path / "report", resamples=100)
+    report([told_run], output=tmp_path / "report")
     page = tmp_path / "report" / "report.html"
     # Only tables may be scrolled sideways.
     probe = tmp_path / "report" / "probe.html"
@@ -346,10 +320,10 @@ def test_a_browser_draws_the_page_within_its_width(told_run: Path, tmp_path: Pat
 
 
 def test_report_from_the_command_line_and_what_it_refuses(gaze_run: Path, tmp_path: Path) -> None:
-    done = run_cli("report", str(gaze_run), "-o", str(tmp_path / "out"), "--resamples", "100", "--json")
+    done = run_cli("report", str(gaze_run), "-o", str(tmp_path / "out"), "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["split"] == "val_start"
-    shown = run_cli("report", str(gaze_run), "-o", str(tmp_path / "out"), "--resamples", "100")
+    shown = run_cli("report", str(gaze_run), "-o", str(tmp_path / "out"))
     assert "estimated" in shown.stdout and "report.html" in shown.stderr
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
@@ -362,9 +336,9 @@ def test_report_from_the_command_line_and_what_it_refuses(gaze_run: Path, tmp_pa
         report([gaze_run], output=tmp_path / "out", split="other")
 
 
-def test_runs_of_other_clips_do_not_compare(gaze_run: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_runs_of_other_protocols_do_not_compare(gaze_run: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
     train(tiny, overrides=["experiment.optimization.num_epochs=1"])
-    with pytest.raises(UsageError, match="different clips of val_start"):
+    with pytest.raises(UsageError, match=r"different protocols: experiment\.data\.anticipation_time_sec is \[0\.25"):
         report([gaze_run, tmp_path / "run"], output=tmp_path / "out")
 
 
@@ -379,4 +353,4 @@ def test_an_arm_that_was_not_measured_where_the_figures_lead_is_named(gaze_run: 
     (other / "result.json").write_text(json.dumps(result))
     with pytest.raises(UsageError, match=r"late_estimated.* were not measured on val_start\."):
         report([gaze_run, other], output=tmp_path / "out")
-    assert report([gaze_run, other], output=tmp_path / "out", split="held_out", resamples=100)["split"] == "held_out"
+    assert report([gaze_run, other], output=tmp_path / "out", split="held_out")["split"] == "held_out"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import Range, TrainingConfig
 
 _START: Range = (1.0, 1.0)
 _END: Range = (0.0, 0.0)
+_CHALLENGE_SECONDS = 1.0
+"""Anticipation time of the EPIC-KITCHENS challenge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,16 @@ class AnchorPlan:
     validation: tuple[NamedAnchor, ...]
     """The first one selects the best checkpoint."""
     rule: str
+
+
+def refuse_late_observation(anchor: str, seconds: float) -> None:
+    """UsageError unless the observation ends at least 1 s before the action's start, as the challenge demands."""
+    if anchor != "start" or seconds < _CHALLENGE_SECONDS:
+        raise UsageError(
+            f"The test split is observed until {seconds:g} s before the action's {anchor}; the challenge forbids what "
+            f"is shown after {_CHALLENGE_SECONDS:g} s before its start.",
+            hint="Set experiment.data.anchor=start and experiment.data.anticipation_time_sec=[1.0,1.0].",
+        )
 
 
 def resolve_anchors(config: TrainingConfig) -> AnchorPlan:

@@ -16,18 +16,20 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from gazetools.io.open_files import OpenFiles, Recent
-from gazetools.schemas.errors import GazetoolsError
+from gazetools.schemas.errors import DataFileError, GazetoolsError
 from gazetools.schemas.training import DataSettings
 from gazetools.trainer.data.batch import SHUFFLED, WITHOUT_PARTNER, Batch, Sample, Unreadable, collate
 from gazetools.trainer.data.feature_cache import FeatureCache
 from gazetools.trainer.data.geometry import View, training_view, whole_view
 from gazetools.trainer.data.index_cache import open_indexed
+from gazetools.trainer.data.kept_videos import KeptVideos
 from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import MapSource
-from gazetools.trainer.data.observation import ClipOptions, Observation, Observer, VideoFacts
+from gazetools.trainer.data.observation import ClipOptions, Observation, Observer
 from gazetools.trainer.data.order import partners_of
 from gazetools.trainer.data.split import Clip, SplitPlan
 from gazetools.trainer.data.transforms import erase, transform_frames, transform_heatmaps
+from gazetools.trainer.data.video_facts import VideoFacts
 from gazetools.video.source import VideoSource
 
 __all__ = ["Batch", "ClipDataset", "ClipOptions", "Sample", "Unreadable", "collate"]
@@ -89,10 +91,15 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             segment = clip.segment
             return Unreadable(clip=clip.index, video_id=segment.video_id, row=segment.row, reason=error.message)
 
+    def seconds_of(self, place: int) -> float:
+        """Length of the video of clip `place`, from its first frame to its last."""
+        times = self._facts_of(self.split.clips[place]).pts_seconds
+        return float(times[-1] - times[0])
+
     def _load(self, clip: Clip, place: int) -> Sample:
         """The main path: draw, choose frames, read maps, decode; one geometry for frames and maps."""
         data = self.data
-        facts = self._facts_of(clip.video_path)
+        facts = self._facts_of(clip)
         seen = self.observer.observe(clip, facts, epoch=self.epoch)
         counts = {"clips_before_video": int(seen.frames_before_video > 0)}
         heatmaps = self._heatmaps(clip, seen, counts)
@@ -109,7 +116,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             video=video,
             heatmaps=heatmaps,
             anticipation_seconds=seen.anticipation_seconds,
-            labels=self.labels.encode(clip.segment),
+            labels=self.labels.encode(clip.segment) if self.split.labelled else {},
             counts=counts,
             future=(torch.zeros_like(video) if shown is None else shown) if self.options.future_frames else None,
             future_known=shown is not None,
@@ -135,9 +142,32 @@ class ClipDataset(Dataset[Sample | Unreadable]):
     def _cached(
         self, clip: Clip, facts: VideoFacts, seen: Observation, counts: dict[str, int]
     ) -> tuple[str | None, Tensor | None]:
-        """Key and tokens of the clip's features."""
+        """Key and tokens of the clip's features; DataFileError where they are not kept and the video is gone."""
         if self.features is None:
             return None, None
+        key = self._key(self.features, clip, facts, seen)
+        features = self.features.load(key)
+        if features is None and not clip.video_path.exists():
+            raise DataFileError(
+                f"The video {clip.video_path} is gone, and {self.features.folder} lacks the features of this clip",
+                hint="Fill the cache by gazetools train --cache-only where the videos are.",
+            )
+        counts |= {"features_cached": int(features is not None), "features_computed": int(features is None)}
+        return key, features
+
+    def facts_of(self, place: int) -> VideoFacts:
+        """Facts of a clip's video, read from the file where it is there."""
+        return self._facts_of(self.split.clips[place])
+
+    def feature_key(self, place: int) -> str | None:
+        """Key of a clip's features in this epoch; None where they are not kept."""
+        if self.features is None:
+            return None
+        clip = self.split.clips[place]
+        facts = self._facts_of(clip)
+        return self._key(self.features, clip, facts, self.observer.observe(clip, facts, epoch=self.epoch))
+
+    def _key(self, cache: FeatureCache, clip: Clip, facts: VideoFacts, seen: Observation) -> str:
         clip_facts = {
             "video": clip.segment.video_id,
             "file": facts.decoded_by,
@@ -145,10 +175,10 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             "views": [dataclasses.astuple(view) for view in dict.fromkeys(seen.views)],
             "side": self.data.resolution,
         }
-        key = self.features.key(clip_facts)
-        features = self.features.load(key)
-        counts |= {"features_cached": int(features is not None), "features_computed": int(features is None)}
-        return key, features
+        if seen.photometric or (seen.view is not None and self.data.reprob > 0):
+            clip_facts |= {"clip": clip.index, "view": seen.view, "photometric": seen.photometric}
+            clip_facts["erased"] = self.data.reprob
+        return cache.key(clip_facts)
 
     def _heatmaps(self, clip: Clip, seen: Observation, counts: dict[str, int]) -> dict[str, Tensor]:
         """Maps of every source; `counts` receives how many are missing or invalid."""
@@ -192,7 +222,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
             side = self.data.heatmap_resolution or self.data.resolution
             return torch.zeros(self.data.frames_per_clip, side, side)
         other = clips[partner]
-        seen = self.observer.observe(other, self._facts_of(other.video_path), epoch=self.epoch)
+        seen = self.observer.observe(other, self._facts_of(other), epoch=self.epoch)
         return self._maps_of(other, name, seen)[0]
 
     def _video(self, path: Path) -> VideoSource:
@@ -200,10 +230,15 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         indexed = partial(open_indexed, cache=self.index_cache, threads=0 if get_worker_info() is None else 1)
         return self._videos.get(path, lambda: (self.reader or indexed)(path))
 
-    def _facts_of(self, path: Path) -> VideoFacts:
-        """Facts of a video, kept longer than the open file: the maps of a partner need no frames."""
+    def _facts_of(self, clip: Clip) -> VideoFacts:
+        """Facts of a clip's video, kept longer than the open file: the maps of a partner need no frames."""
+        path = clip.video_path
 
         def read() -> VideoFacts:
+            if self.features is not None and not path.exists():
+                kept = KeptVideos(self.features.root).read(clip.segment.video_id)
+                if kept is not None:
+                    return kept[0]
             video = self._video(path)
             info, status = video.info, path.stat() if self.features is not None else None
             return VideoFacts(

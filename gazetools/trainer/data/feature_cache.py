@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from gazetools._version import __version__
 from gazetools.io.atomic import remove_stale_temps, write_bytes_atomic
 from gazetools.io.folders import below
-from gazetools.io.json_files import write_json_atomic
-from gazetools.schemas.errors import FaultError
+from gazetools.io.json_files import read_json, write_json_atomic
+from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.schemas.training_data import FeatureCacheSettings
 from gazetools.trainer.models.blocks import CoordinateRotaryAttention
 
@@ -58,6 +58,8 @@ class FeatureCache:
         self._say: Callable[[str], object] | None = say
         self._left_bytes = 0
         """Bytes that this process may still write; 0 in a loader's worker, which only reads."""
+        self.stopped: str | None = None
+        """Why storing has ended; None: it goes on."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_say": None, "_left_bytes": 0}
@@ -81,6 +83,40 @@ class FeatureCache:
     def key(self, clip_facts: Mapping[str, Any]) -> str:
         """Key of one clip's tokens, from the facts that determine what the encoder sees."""
         return _digest({**clip_facts, "gazetools": __version__})
+
+    def holds(self, key: str, size_bytes: int) -> bool:
+        """Whether there is a file for `key` with room for tokens of `size_bytes`; its checksum is read by `load`."""
+        try:
+            return self._path(key).stat().st_size >= size_bytes
+        except OSError:
+            return False
+
+    def require_features(self, gone_videos: int) -> None:
+        """Raise UsageError where there are no features of this encoder, which videos that are gone would need."""
+        if any(path.suffix == _SUFFIX for path in below(self.folder)):
+            return
+        others = "; or ".join(self._other_encoders())
+        raise UsageError(
+            f"{gone_videos} video(s) are gone, and {self.root} has no features of this run's encoder"
+            + (f"; those that are there differ in {others}." if others else "."),
+            hint="Run as the cache was filled (encoder, device, number of threads), or fill it by gazetools train "
+            "--cache-only where the videos are.",
+        )
+
+    def _other_encoders(self) -> list[str]:
+        """For each other encoder with features in the same folder: in which facts this one differs."""
+        found = []
+        for path in sorted(self.root.glob("*/encoder.json")):
+            if path.parent != self.folder and any(one.suffix == _SUFFIX for one in below(path.parent)):
+                theirs = read_json(path)
+                names = [name for name in sorted({*self.facts, *theirs}) if self.facts.get(name) != theirs.get(name)]
+                found.append(", ".join(_difference(name, theirs.get(name), self.facts.get(name)) for name in names))
+        return found
+
+    @property
+    def left_bytes(self) -> int:
+        """Bytes that this process may still write."""
+        return self._left_bytes
 
     def load(self, key: str) -> Tensor | None:
         """Tokens [N, D] in the stored number format, or None."""
@@ -118,9 +154,15 @@ class FeatureCache:
         return self.folder / key[:2] / f"{key}{_SUFFIX}"
 
     def _stop(self, reason: str) -> None:
+        self.stopped = reason
         if self._say is not None:
             self._say(f"Feature cache {self.root}: {reason}; further clips are computed in every epoch.")
             self._say = None
+
+
+def _difference(name: str, theirs: Any, own: Any) -> str:
+    texts = [text if len(text := str(value)) <= 40 else "..." for value in (theirs, own)]
+    return f"{name} ({texts[0]} there, {texts[1]} here)" if texts[0] != texts[1] else name
 
 
 def _size_if_entry(path: Path) -> int | None:

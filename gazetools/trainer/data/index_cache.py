@@ -16,6 +16,7 @@ from gazetools.io.atomic import atomic_path
 from gazetools.io.npz import Npz
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.video import Remark
+from gazetools.store.lock import BusyError, locked
 
 if TYPE_CHECKING:
     from gazetools.video import VideoReader
@@ -28,13 +29,15 @@ _INDEX_FACTS = ("ordinal", "frames_have_pts", "preroll")
 _SLOTS = "slots"
 """Present where the packets' own times are guesses."""
 _FACTS = "facts"
+_WAIT_SECONDS = 600.0  # an hour of video is read in seconds from a disk, in minutes over a slow network
 
 
 def open_indexed(path: Path, cache: Path | None, *, threads: int, save: bool = True) -> VideoReader:
     """The exact reader of `path`; its index comes from `cache` where it was built before from the same file.
 
     The key of an index is the file's path, size and modification time, its stream, and the versions of decoder and
-    package; a damaged entry is built again. Without `save` a new index stays in memory.
+    package; a damaged entry is built again. Without `save` a new index stays in memory. Of several processes that need
+    the same index, also of several machines, one makes it; the others wait for it.
     Raises VideoError as VideoReader does, FaultError for a full disk.
     """
     from gazetools.video import VideoReader
@@ -45,13 +48,22 @@ def open_indexed(path: Path, cache: Path | None, *, threads: int, save: bool = T
     status, info = path.stat(), reader.info
     facts = [str(path.resolve()), status.st_size, status.st_mtime_ns, info.stream_index, info.decoder, __version__]
     place = cache / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]}.npz"
+    if _adopted(reader, place) or not save:
+        return reader
+    # One that waited longer builds its own: the holder may hang on a broken file.
+    with suppress(BusyError), locked(cache, place.name, wait_seconds=_WAIT_SECONDS):
+        if not _adopted(reader, place):
+            save_index(place, reader.frame_index)
+    return reader
+
+
+def _adopted(reader: VideoReader, place: Path) -> bool:
+    """Whether a whole index lies at `place`, which the reader then uses."""
     with suppress(DataFileError):
         if place.exists():
             reader.adopt_index(load_index(place))
-            return reader
-    if save:
-        save_index(place, reader.frame_index)
-    return reader
+            return True
+    return False
 
 
 def save_index(path: Path, index: FrameIndex) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,9 @@ from gazetools.trainer.data.maps.base import ClipFramesAsked
 from gazetools.trainer.data.order import clip_random
 from gazetools.trainer.data.sampling import ClipFrames, anchor_seconds, clip_frames, clip_frames_vjepa2, future_frames
 from gazetools.trainer.data.split import Clip, SplitPlan
+from gazetools.trainer.data.video_facts import VideoFacts
+
+_SEED_OF_VIEWS = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +35,8 @@ class ClipOptions:
     """Number of frames from the anticipated moment on that a loss needs; 0: none."""
     index_cache: Path | None = None
     """Folder for frame indexes; None takes `index_cache` of the data settings."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoFacts:
-    """Facts of a video that are kept so that it need not be opened again."""
-
-    pts_seconds: npt.NDArray[np.float64]
-    """[N] Times of all its frames."""
-    frame_hw: tuple[int, int]
-    rate: Any
-    """Frames per second as a fraction."""
-    decoded_by: tuple[Any, ...]
-    """Size and modification time of the file, stream and decoder, on which its frames depend; () where not needed."""
+    view: int | None = None
+    """Number of the fixed view that every epoch shows; None: seed and epoch choose it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +52,8 @@ class Observation:
     photometric: tuple[tuple[str, float], ...]
     random: np.random.Generator
     """Generator for the remaining draws."""
+    view: int | None = None
+    """Number of the fixed view; None where every epoch draws anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +71,12 @@ class Observer:
 
     @property
     def repeats(self) -> bool:
-        """Whether every epoch shows the same frames of a clip under the same geometry."""
+        """Whether epochs show the same frames of a clip under the same geometry, or one of few such views."""
         context = self._context
         fixed = (self.split.anticipation_seconds, self.split.anchor.point, context or (0.0, 0.0))
-        return not self.options.training or (not self.augments and all(low == high for low, high in fixed))
+        if not self.options.training or self.data.train_views is not None:
+            return True
+        return not self.augments and all(low == high for low, high in fixed)
 
     @property
     def _context(self) -> tuple[float, float] | None:
@@ -90,7 +85,7 @@ class Observer:
 
     def observe(self, clip: Clip, video: VideoFacts, *, epoch: int) -> Observation:
         """The frames before anchor - tau and one geometry for frames and maps; DataFileError where there are none."""
-        random = clip_random(seed=self.options.seed, epoch=epoch, clip=clip.index)
+        random, view = self._random(clip, epoch)
         tau = float(random.uniform(*self.split.anticipation_seconds))
         point = float(random.uniform(*self.split.anchor.point))
         end = anchor_seconds(clip.segment.start_seconds, clip.segment.stop_seconds, point) - tau
@@ -110,7 +105,20 @@ class Observer:
             views=views,
             photometric=photometric,
             random=random,
+            view=view,
         )
+
+    def _random(self, clip: Clip, epoch: int) -> tuple[np.random.Generator, int | None]:
+        """Generator of a clip's draws, and the number of its fixed view.
+
+        The epoch and the run's seed choose the view; what it shows depends on the clip alone, so that trainings of
+        other seeds show the same views.
+        """
+        random = clip_random(seed=self.options.seed, epoch=epoch, clip=clip.index)
+        if not self.options.training or self.data.train_views is None:
+            return random, None
+        view = int(random.integers(self.data.train_views)) if self.options.view is None else self.options.view
+        return clip_random(seed=_SEED_OF_VIEWS, epoch=view, clip=clip.index), view
 
     def future(self, seen: Observation) -> npt.NDArray[np.int64] | None:
         """Frames of a clip that ends with the frames to be predicted; None: none wanted, or the video ends before."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from gazetools.annotations.past_end import KnownEnd, describe_rows, likely_cause
 from gazetools.annotations.segment import Segment
@@ -18,6 +19,7 @@ from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.anchors import NamedAnchor
 from gazetools.trainer.data.index_cache import open_indexed
 from gazetools.trainer.data.sampling import MAX_GAP_SECONDS, anchor_seconds
+from gazetools.trainer.data.video_facts import VideoFacts
 from gazetools.video.extent import VideoExtent, packet_extent
 
 _NEAR_SECONDS = 2.0
@@ -84,11 +86,17 @@ class VideoEnds:
 
 
 def find_ends(
-    rows: Sequence[Segment], videos: Mapping[str, Path], *, cache: Path | None, progress: Progress
+    rows: Sequence[Segment],
+    videos: Mapping[str, Path],
+    *,
+    cache: Path | None,
+    progress: Progress,
+    gone: Mapping[str, VideoFacts] | None = None,
 ) -> VideoEnds:
     """The end of every video in `videos`: by its last packets, and by its frame index where a row is near that end.
 
-    `cache` is a folder of frame indexes, from which they are read where they are; nothing is written.
+    `cache` is a folder of frame indexes, from which they are read where they are; nothing is written. `gone` has the
+    facts of videos whose file is not there any more.
     """
     by_video: dict[str, list[Segment]] = {name: [] for name in videos}
     for row in rows:
@@ -101,6 +109,8 @@ def find_ends(
 
     def one(name: str) -> KnownEnd | str:
         try:
+            if gone and name in gone:
+                return _end_of_times(gone[name].pts_seconds, float(gone[name].rate))
             return _end_of(videos[name], by_video[name], cache)
         except (VideoError, OSError) as error:
             return str(error)
@@ -120,10 +130,14 @@ def _end_of(path: Path, rows: Sequence[Segment], cache: Path | None) -> KnownEnd
     extent = packet_extent(path)
     if extent is None or any(_is_near(row, extent) for row in rows):
         with open_indexed(path, cache, threads=1, save=False) as reader:
-            times = reader.pts_seconds - reader.pts_seconds[0]
-            period = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-            return KnownEnd(last_seconds=float(times[-1]), period_seconds=period, rate=float(reader.info.rate))
+            return _end_of_times(reader.pts_seconds, float(reader.info.rate))
     return KnownEnd(last_seconds=extent.last_seconds, period_seconds=extent.period_seconds, rate=extent.rate)
+
+
+def _end_of_times(pts_seconds: npt.NDArray[np.float64], rate: float) -> KnownEnd:
+    times = pts_seconds - pts_seconds[0]
+    period = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    return KnownEnd(last_seconds=float(times[-1]), period_seconds=period, rate=rate)
 
 
 def _is_near(row: Segment, extent: VideoExtent) -> bool:

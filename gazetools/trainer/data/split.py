@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gazetools.annotations.segment import Segment
 from gazetools.schemas.errors import UsageError
@@ -18,6 +18,8 @@ from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import source_settings
 from gazetools.trainer.data.past_end import ClipTimes, VideoEnds
 
+SplitName = Literal["train", "validation", "test"]
+"""Kinds of splits that annotation files give; the test split has no labels."""
 REASONS = (
     "empty_segment",
     "unknown_class",
@@ -46,7 +48,7 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitPlan:
-    """The clips of training or of validation under one anchor, with counts of the rows left out."""
+    """The clips of training, validation or test under one anchor, with counts of the rows left out."""
 
     name: str
     anchor: NamedAnchor
@@ -57,6 +59,13 @@ class SplitPlan:
     lacks a class, and `begin_before_video`, whose observation begins before the first frame, which is shown instead."""
     sources: tuple[str, ...] = ()
     """Names of the heatmap sources."""
+    left_out: tuple[Segment, ...] = ()
+    """The rows that are no clips."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the clips have labels that count."""
+        return self.name != "test"
 
     @property
     def coverage(self) -> float:
@@ -96,6 +105,11 @@ class SourceOfRun:
     ids: dict[str, str | None]
     """Video of a clip -> video whose maps are read; None: there is none."""
 
+    def only_for(self, rows: Sequence[Segment], others: Sequence[Segment]) -> frozenset[str]:
+        """The videos whose maps `rows` read and `others` do not."""
+        mine, theirs = ({self.ids.get(row.video_id) for row in part} for part in (rows, others))
+        return frozenset(name for name in mine - theirs if name is not None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitBuilder:
@@ -107,22 +121,23 @@ class SplitBuilder:
     labels: LabelSpace
     ends: VideoEnds
 
-    def split(self, rows: Sequence[Segment], times: ClipTimes, *, training: bool) -> SplitPlan:
+    def split(self, rows: Sequence[Segment], times: ClipTimes, name: SplitName) -> SplitPlan:
         """The clips of `rows` under one anchor; a row that is no clip is counted by its reason.
 
-        Raises UsageError where no clip is left, or no clip has a heatmap of one of the sources.
+        Of a test split every row that can be observed is a clip. Raises UsageError where no clip is left, or no clip
+        has a heatmap of one of the sources.
         """
-        data, name = self.data, "train" if training else "validation"
-        limit = data.max_train_clips if training else data.max_val_clips
-        keeps_unseen = data.keep_unseen_classes and not training
+        data, is_test = self.data, name == "test"
+        limit = {"train": data.max_train_clips, "validation": data.max_val_clips, "test": None}[name]
+        keeps_unseen = data.keep_unseen_classes and name == "validation"
         counts = dict.fromkeys((*REASONS, "unseen_class_clips", "begin_before_video"), 0)
         clips: list[Clip] = []
         for place, segment in enumerate(rows):
             ids = self._heatmap_ids(segment)
             observed_until = times.earliest_end(segment)
-            known = self.labels.covers(segment)
-            if segment.is_empty:
-                counts["empty_segment"] = counts.get("empty_segment", 0) + 1
+            known = is_test or self.labels.covers(segment)
+            if segment.is_empty and not is_test:  # what is anticipated in a test needs no frames of its own
+                counts["empty_segment"] += 1
             elif segment.video_id not in self.videos:
                 counts["video_missing"] += 1
             elif not known and not keeps_unseen:
@@ -137,7 +152,7 @@ class SplitBuilder:
                 counts["limit"] += 1
             else:
                 counts["unseen_class_clips"] += not known
-                counts["begin_before_video"] += observed_until < self._context_seconds(training=training)
+                counts["begin_before_video"] += observed_until < self._context_seconds(training=name == "train")
                 path, first = self.videos[segment.video_id], next(iter(self.heatmaps), None) in ids
                 clips.append(Clip(index=place, segment=segment, video_path=path, has_heatmap=first, heatmap_ids=ids))
         counts = {reason: count for reason, count in counts.items() if reason in REASONS or count}
@@ -154,6 +169,7 @@ class SplitBuilder:
             clips=clips,
             counts={"rows": len(rows), **counts},
             sources=tuple(self.heatmaps),
+            left_out=tuple(rows[place] for place in sorted(set(range(len(rows))) - {clip.index for clip in clips})),
         )
         if empty := [source for source, coverage in plan.coverages.items() if coverage == 0]:
             none = f"None of the {len(clips)} {name} clips has a heatmap"

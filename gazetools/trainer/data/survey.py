@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gazetools.annotations.official import NO_LISTS, OfficialLists
 from gazetools.annotations.segment import Segment
-from gazetools.annotations.segments import read_segments
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan
+from gazetools.trainer.data.annotated import read_annotated
+from gazetools.trainer.data.kept_videos import KeptVideos, videos_or_kept
 from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
 from gazetools.trainer.data.maps.build import build_sources, source_settings
@@ -23,10 +25,7 @@ from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
 from gazetools.trainer.data.videos import (
     Takes,
     broken_links,
-    find_videos,
     heatmap_video_id,
-    name_cameras,
-    refuse_split_takes,
 )
 from gazetools.video.picture_folders import about_pictures
 
@@ -40,32 +39,52 @@ class DataPlan:
     train: SplitPlan
     validation: tuple[SplitPlan, ...]
     """One per validation anchor."""
+    test: SplitPlan | None = None
+    """Annotations without labels under the first validation anchor; None: the config names none."""
     labels: LabelSpace
     surveys: dict[str, HeatmapSurvey] = field(default_factory=dict)
     """Survey of each source by name."""
+    maps_of_test: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Videos of each source's maps that only the test split reads: what was trained does not depend on them."""
     shared_videos: int = 0
     """Videos that are in training and in validation."""
+    lists: OfficialLists = NO_LISTS
+    """What the lists released with the annotations say."""
     notes: tuple[str, ...] = ()
     """Sentences about how the data were found."""
+    gone_videos: int = 0
+    """Videos whose file is not there: their clips come from the feature cache."""
 
     @property
     def survey(self) -> HeatmapSurvey | None:
         """Survey of the first heatmap source; None where the run uses no heatmaps."""
         return next(iter(self.surveys.values()), None)
 
+    def class_counts(self) -> dict[str, list[int]]:
+        """Task -> number of training clips of each class."""
+        counts = {task: [0] * classes for task, classes in self.labels.counts.items()}
+        for clip in self.train.clips:
+            for task, place in self.labels.encode(clip.segment).items():
+                counts[task][place] += 1
+        return counts
+
     def heatmap_contents(self) -> dict[str, str]:
-        """Source -> sha256 over the contents of its videos; a resumed run must see the same maps."""
-        return {
-            name: hashlib.sha256(json.dumps(survey.contents, sort_keys=True).encode()).hexdigest()
-            for name, survey in self.surveys.items()
-        }
+        """Source -> sha256 over the contents of its videos; a resumed run must see the same maps to learn from."""
+        found = {}
+        for name, survey in self.surveys.items():
+            apart = self.maps_of_test.get(name, frozenset())
+            contents = {video: text for video, text in survey.contents.items() if video not in apart}
+            found[name] = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+        return found
 
     def summary(self) -> dict[str, Any]:
         """For logs, result.json and --dry-run."""
         return {
             "train": self.train.summary(),
             "validation": {split.anchor.name: split.summary() for split in self.validation},
+            **({"test": self.test.summary()} if self.test is not None else {}),
             "classes": self.labels.counts,
+            "official_lists": list(self.lists.files),
             "videos_in_both_splits": self.shared_videos,
             "videos_without_heatmap": list(self.survey.missing[:20]) if self.survey else [],
         }
@@ -87,70 +106,46 @@ def plan_data(
     nothing to observe are kept: the first frame stands for all times before the video, as in V-JEPA 2.
     `index_cache` is a folder in which frame indexes of an earlier run may lie; `progress` receives videos looked at.
     """
-    takes = Takes(Path(data.base_path), Path(data.takes_file) if data.takes_file else None)
-    train_rows = _rows(data, data.dataset_train, takes)
-    val_rows = _rows(data, data.dataset_val, takes)
+    kept = KeptVideos.of(data)
+    takes = Takes(Path(data.base_path), Path(data.takes_file) if data.takes_file else None, kept=kept)
+    actions = read_annotated(data, takes, compat=compat)
+    train_rows, val_rows, test_rows, rows = actions.train, actions.validation, actions.test, actions.every
     labels = LabelSpace.of(train_rows)
-    if set(val_rows[0].classes) != set(labels.ids):
-        raise DataFileError(f"{data.dataset_train} and {data.dataset_val} have different class columns.")
-    refuse_split_takes(train_rows, val_rows)
     if data.keep_unseen_classes:
         labels = labels.with_unseen(val_rows)
-    rows = (*train_rows, *val_rows)
     ids = [row.video_id for row in rows]
-    notes: list[str] = []
-    videos = find_videos(Path(data.base_path), ids, data.file_format, notes)
+    notes = [*actions.notes]
+    videos, gone = videos_or_kept(data, ids, notes, folders=actions.folders)
     _check_videos(data, sorted(set(ids) - set(videos)), videos)
-    if compat == "vjepa2" and (lacking := [row for row in rows if row.frame_range is None]):
-        such = f"{len(lacking)} row(s) such as {lacking[0].video_id!r}, row {lacking[0].row},"
+    if gone and not data.training_clips_repeat:
         raise UsageError(
-            f"compat: vjepa2 anchors on frame numbers, and {such} have no start_frame and stop_frame.",
-            hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
+            f"{len(gone)} video(s) are not below {data.base_path}, and training clips differ between epochs: only "
+            "fixed views come from a feature cache.",
+            hint="Set experiment.data.train_views as it was when the cache was filled, or bring the videos back.",
         )
     cache = Path(data.index_cache) if data.index_cache else index_cache
-    ends = find_ends(rows, videos, cache=cache, progress=progress or NoProgress())
+    ends = find_ends(rows, videos, cache=cache, progress=progress or NoProgress(), gone=gone)
     trained = ClipTimes.of(data, anchors.train, compat, training=True)
     measured = [ClipTimes.of(data, anchor, compat, training=False) for anchor in anchors.validation]
     files = [(data.dataset_train, train_rows, [trained]), (data.dataset_val, val_rows, measured)]
+    if data.dataset_test:
+        files.append((data.dataset_test, test_rows, measured[:1]))
     refuse_past_end(data, files, ends)
     heatmaps = _survey(data, [row for row in rows if row.video_id in videos], takes)
     build = SplitBuilder(data=data, videos=videos, heatmaps=heatmaps, labels=labels, ends=ends)
+    shared = {row.parent_id or row.video_id for row in train_rows} & {row.parent_id or row.video_id for row in val_rows}
     return DataPlan(
-        train=build.split(train_rows, trained, training=True),
-        validation=tuple(build.split(val_rows, one, training=False) for one in measured),
+        train=build.split(train_rows, trained, "train"),
+        validation=tuple(build.split(val_rows, one, "validation") for one in measured),
+        test=build.split(test_rows, measured[0], "test") if test_rows else None,
         labels=labels,
         surveys={name: one.survey for name, one in heatmaps.items()},
-        shared_videos=len({s.video_id for s in train_rows} & {s.video_id for s in val_rows}),
+        lists=actions.lists,
+        maps_of_test={name: one.only_for(test_rows, (*train_rows, *val_rows)) for name, one in heatmaps.items()},
+        shared_videos=len(shared),
         notes=(*notes, *end_notes(rows, ends)),
+        gone_videos=len(gone),
     )
-
-
-def _rows(data: DataSettings, name: str, takes: Takes) -> list[Segment]:
-    """The segments of an annotation file, those of takes with their cameras."""
-    path = Path(name)
-    rows = read_segments(path)
-    if not rows[0].whole_take:
-        if data.video_view is not None:
-            raise UsageError(
-                f"video_view = {data.video_view} is for annotations of takes; the ids of {path} name videos already.",
-                hint="Remove experiment.data.video_view.",
-            )
-        return rows
-    if data.video_view is None:
-        raise UsageError(
-            f"{path} annotates takes, which have several cameras, and experiment.data.video_view names none.",
-            hint="Set it, for example to ego, exo, best_exo or cam01.",
-        )
-    named, without = name_cameras(rows, takes, data.video_view)
-    if without and (data.missing_videos == "error" or not named):
-        raise UsageError(
-            f"{len(without)} take(s) of {path} have no camera {' or '.join(data.video_view)} below {data.base_path}: "
-            f"{', '.join(without[:5])}{' ...' if len(without) > 5 else ''}.",
-            hint="Correct base_path or video_view"
-            + (", or set experiment.data.missing_videos=skip to train on the others." if named else "."),
-            takes=without[:1000],
-        )
-    return named
 
 
 def _survey(data: DataSettings, rows: Sequence[Segment], takes: Takes) -> dict[str, SourceOfRun]:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from gazetools.annotations.segment import Segment
+from gazetools.annotations.segment import Segment, group_of
 from gazetools.io.find_files import FileLookup, composed, existing_path, target_of
 from gazetools.io.json_files import read_json
 from gazetools.io.video_files import is_video_name, lookup_videos
@@ -24,6 +24,8 @@ TAKE_FOLDERS = tuple(
 TAKES_NAME = "takes.json"
 EGO_PATTERN = "aria*_214-1"
 """Ego-Exo4D's egocentric RGB video; other streams of the glasses (1201-1, 211-1) are named in the config."""
+EGO4D_FOLDERS = tuple(f"{root}{name}/" for root in ("", "v2/") for name in ("full_scale", "video_540ss", "clips"))
+"""Folders of Ego4D's videos and clips as its downloader leaves them."""
 _HEAD_MOUNTED = "aria*"
 _BEST = "best_exo"
 _MAX_TAKES_BYTES = 1 << 30
@@ -37,16 +39,19 @@ def require_folder(base_path: Path) -> None:
         raise UsageError(f"The video folder {base_path} {what}.", hint=hint)
 
 
-def _files_of(videos: FileLookup, video_id: str, file_format: int | str | None) -> list[Path]:
+def _files_of(
+    videos: FileLookup, video_id: str, file_format: int | str | None, folders: Sequence[str] = ()
+) -> list[Path]:
     """The files of `video_id` below the root of `videos` (see `lookup_videos`), in one folder, the first to be taken.
 
     The named layout comes first: file_format 0 = PXX/videos/PXX_YY.MP4, 1 = PXX/PXX_YY.MP4 (PXX = the id up to its
-    first `_`), a text = a path with placeholders. Then `<video_id>`, and for `take/camera` Ego-Exo4D's folders.
+    first `_`), a text = a path with placeholders. Then `<video_id>`, and for `take/camera` Ego-Exo4D's folders, else
+    those of `folders`.
     """
-    return next((found for name in _names(video_id, file_format) if (found := videos.find_all(name))), [])
+    return next((found for name in _names(video_id, file_format, folders) if (found := videos.find_all(name))), [])
 
 
-def _names(video_id: str, file_format: int | str | None) -> list[str]:
+def _names(video_id: str, file_format: int | str | None, folders: Sequence[str] = ()) -> list[str]:
     take, slash, camera = video_id.partition("/")
     participant, underscore, _ = video_id.partition("_")
     names = []
@@ -59,21 +64,27 @@ def _names(video_id: str, file_format: int | str | None) -> list[str]:
         names.append(f"{participant}/videos/{video_id}" if file_format == 0 else f"{participant}/{video_id}")
     names.append(video_id)
     if slash:
-        names += [folder.format(take=take) + camera for folder in TAKE_FOLDERS]
-    return names
+        return [*names, *(folder.format(take=take) + camera for folder in TAKE_FOLDERS)]
+    return [*names, *(folder + video_id for folder in folders)]
 
 
 def find_videos(
-    base_path: Path, video_ids: Iterable[str], file_format: int | str | None, notes: list[str] | None = None
+    base_path: Path,
+    video_ids: Iterable[str],
+    file_format: int | str | None,
+    notes: list[str] | None = None,
+    *,
+    folders: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Id -> file for every id that has one; UsageError where `base_path` is no folder.
 
-    `notes` receives a sentence where several files have one id, such as a.mp4 and a.mov.
+    `notes` receives a sentence where several files have one id, such as a.mp4 and a.mov. `folders` below `base_path`
+    are looked in, too, such as `EGO4D_FOLDERS`.
     """
     base_path = existing_path(base_path)
     require_folder(base_path)
     videos = lookup_videos(base_path)
-    files = {video_id: _files_of(videos, video_id, file_format) for video_id in dict.fromkeys(video_ids)}
+    files = {video_id: _files_of(videos, video_id, file_format, folders) for video_id in dict.fromkeys(video_ids)}
     several = {video_id: paths for video_id, paths in files.items() if len(paths) > 1}
     if several and notes is not None:
         video_id, (first, *others) = next(iter(several.items()))
@@ -92,14 +103,23 @@ def broken_links(base_path: Path, video_ids: Iterable[str], file_format: int | s
     return f" ({len(broken)} broken link(s): {', '.join(broken[:3])})" if broken else ""
 
 
+class HasCameras(Protocol):
+    """Something else that knows cameras of takes: videos whose features are cached."""
+
+    def cameras(self, take: str) -> list[str]:
+        """Names of the cameras of `take`."""
+        ...
+
+
 class Takes:
-    """The cameras of takes, found by the videos below `base_path`.
+    """The cameras of takes, found by the videos below `base_path`, and those that `kept` knows.
 
     Ego-Exo4D's takes.json (`takes_file`, else looked for in `base_path`) adds the best camera and head-mounted ones.
     """
 
-    def __init__(self, base_path: Path, takes_file: Path | None = None) -> None:
+    def __init__(self, base_path: Path, takes_file: Path | None = None, *, kept: HasCameras | None = None) -> None:
         self.base_path = existing_path(base_path)
+        self._kept = kept
         self._path = takes_file or self.base_path / TAKES_NAME
         self._required = takes_file is not None
         self._cameras: dict[str, list[str]] = {}
@@ -110,6 +130,7 @@ class Takes:
             folders = (existing_path(self.base_path / folder.format(take=take)) for folder in TAKE_FOLDERS)
             paths = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
             names = {composed(path.stem) for path in paths if is_video_name(path.name) and path.is_file()}
+            names |= set(self._kept.cameras(take)) if self._kept is not None else set()
             self._cameras[take] = sorted(names)
         return self._cameras[take]
 
@@ -154,7 +175,8 @@ class Takes:
 
 def name_cameras(segments: Sequence[Segment], takes: Takes, views: Sequence[str]) -> tuple[list[Segment], list[str]]:
     """(segments with the id `take/camera`, one per camera; takes that have none); UsageError: no folder of takes."""
-    require_folder(takes.base_path)
+    if not any(takes.cameras(name) for name in {segment.video_id for segment in segments}):
+        require_folder(takes.base_path)
     named: list[Segment] = []
     chosen: dict[str, list[str]] = {}
     for segment in segments:
@@ -183,7 +205,7 @@ def refuse_split_takes(train: Iterable[Segment], validation: Iterable[Segment]) 
     sides: list[dict[str, set[str]]] = [{}, {}]
     for side, segments in zip(sides, (train, validation), strict=True):
         for segment in segments:
-            side.setdefault(segment.group, set()).add(segment.video_id)
+            side.setdefault(group_of(segment.video_id), set()).add(segment.video_id)
     split = [group for group, ids in sides[0].items() if sides[1].get(group, ids) != ids]
     if split:
         first = sorted(sides[0][split[0]] | sides[1][split[0]])

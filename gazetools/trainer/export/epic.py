@@ -1,14 +1,16 @@
 """Predictions in the JSON of the EPIC-KITCHENS-100 action anticipation challenge, and the reader that checks them.
 
 The format is that of the challenge's submissions (version 0.2, evaluated by epic-kitchens/C3-Action-Anticipation): for
-each narration id the scores of every verb, of every noun, and of the best 100 actions, whose names are "verb,noun".
+each narration id the scores of every verb, of every noun, and of exactly 100 actions, whose names are "verb,noun".
+Every annotated action must be there.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ VERBS, NOUNS, ACTIONS = 97, 300, 100  # EPIC_100_verb_classes.csv, EPIC_100_noun
 VERSION, CHALLENGE = "0.2", "action_anticipation"
 _LEVELS = ("sls_pt", "sls_tl", "sls_td")
 _MAX_LEVEL = 5
+_IDS = tuple(str(number) for number in range(max(VERBS, NOUNS)))
+"""Texts of class ids, shared by all actions of a submission."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,10 @@ class SupervisionLevels:
             if not 0 <= value <= _MAX_LEVEL:
                 raise UsageError(f"The supervision level {name} is {value}; the challenge knows 0..{_MAX_LEVEL}.")
 
+    def as_list(self) -> list[int]:
+        """The three levels in the order of `parse`."""
+        return [self.pretraining, self.training_labels, self.training_data]
+
     @staticmethod
     def parse(text: str) -> SupervisionLevels:
         """The levels of a text `PT,TL,TD`, such as `2,3,3`."""
@@ -52,9 +60,10 @@ class SupervisionLevels:
 
 
 def write_epic(path: Path, predictions: Predictions, levels: SupervisionLevels) -> int:
-    """Write the submission of one model on one split, read it back, and return the number of clips.
+    """Write the submission of one model on one split, read it back, and return the number of actions.
 
-    Classes that training lacks have no output; their score is the clip's lowest score of the task minus 1. Raises
+    Classes that training lacks have no output; their score is the clip's lowest score of the task minus 1. Actions of
+    a test split that could not be observed have how often each class occurs in training, as a logarithm. Raises
     UsageError where the predictions are not of EPIC-KITCHENS-100, lack narration ids, or hold too few scores.
     """
     names, arrays = predictions.clip_names, predictions.arrays
@@ -70,7 +79,6 @@ def write_epic(path: Path, predictions: Predictions, levels: SupervisionLevels) 
             "the challenge asks for predictions by narration_id.",
             hint="Use annotations with the column narration_id, and measure again with val_only=true.",
         )
-    tables = {task: _whole_scores(predictions, task, count) for task, count in (("verb", VERBS), ("noun", NOUNS))}
     actions = [f"{verb},{noun}" for verb, noun in arrays["classes_action"].tolist()]
     best, scores = arrays["top_action"][:, :ACTIONS].tolist(), arrays["score_action"][:, :ACTIONS].tolist()
     if len(best[0]) < min(ACTIONS, len(actions)):
@@ -78,18 +86,44 @@ def write_epic(path: Path, predictions: Predictions, levels: SupervisionLevels) 
             f"Only {len(best[0])} action scores per clip were saved, the challenge takes {ACTIONS}.",
             hint=f"Measure again with experiment.evaluation.save_top={ACTIONS} and val_only=true.",
         )
+    tables = {task: _whole_scores(predictions, task, count) for task, count in (("verb", VERBS), ("noun", NOUNS))}
+    others = _other_actions(set(actions))
     results: dict[str, Any] = {}
     for place, name in enumerate(names):
-        results[name] = {
-            task: {str(number): score for number, score in enumerate(table[place].tolist())}
-            for task, table in tables.items()
-        }
-        results[name]["action"] = {actions[a]: s for a, s in zip(best[place], scores[place], strict=True)}
-    supervision = dict(zip(_LEVELS, astuple(levels), strict=True))
+        found = {actions[a]: s for a, s in zip(best[place], scores[place], strict=True)}
+        results[name] = _entry({task: table[place] for task, table in tables.items()}, found, others)
+    unseen = _of_training(predictions, actions, others) if predictions.left_out_names else {}
+    results |= dict.fromkeys(predictions.left_out_names, unseen)
+    supervision = dict(zip(_LEVELS, levels.as_list(), strict=True))
     document = {"version": VERSION, "challenge": CHALLENGE, **supervision, "results": results}
     check_epic(document, str(path))
     write_bytes_atomic(path, json.dumps(document, separators=(",", ":"), allow_nan=False).encode())
     return len(read_epic(path)["results"])
+
+
+def _entry(tables: dict[str, Any], actions: dict[str, float], others: list[str]) -> dict[str, dict[str, float]]:
+    """One action's scores; `others` fill up to 100 actions where training has fewer, below all that it has."""
+    filled = dict.fromkeys(others[: ACTIONS - len(actions)], min(actions.values()) - 1)
+    scores = {task: dict(zip(_IDS, table.tolist(), strict=False)) for task, table in tables.items()}
+    return {**scores, "action": {**actions, **filled}}
+
+
+def _other_actions(known: set[str]) -> list[str]:
+    """100 actions that are not in `known`, the lowest ids first."""
+    every = (f"{verb},{noun}" for verb in range(VERBS) for noun in range(NOUNS))
+    return list(itertools.islice((action for action in every if action not in known), ACTIONS))
+
+
+def _of_training(predictions: Predictions, actions: list[str], others: list[str]) -> dict[str, dict[str, float]]:
+    """The logarithm of how often each class occurs in training; what does not occur is 1 below the rarest."""
+    arrays, tables = predictions.arrays, {}
+    for task, count in (("verb", VERBS), ("noun", NOUNS)):
+        logs = np.log(arrays[f"train_count_{task}"].astype(np.float64))
+        tables[task] = np.full(count, logs.min() - 1)
+        tables[task][arrays[f"classes_{task}"]] = logs
+    logs = np.log(arrays["train_count_action"].astype(np.float64))
+    best = np.argsort(-logs, kind="stable")[:ACTIONS].tolist()
+    return _entry(tables, {actions[place]: float(logs[place]) for place in best}, others)
 
 
 def _whole_scores(predictions: Predictions, task: str, count: int) -> Any:
@@ -142,8 +176,8 @@ def _clip_problems(scores: Any, wanted: dict[str, set[str]]) -> list[str]:
     problems = [
         f"not every {task} from 0 to {len(ids) - 1}" for task, ids in wanted.items() if set(scores[task]) != ids
     ]
-    if not 1 <= len(scores["action"]) <= ACTIONS:
-        problems.append(f"{len(scores['action'])} actions, 1..{ACTIONS} are allowed")
+    if len(scores["action"]) != ACTIONS:
+        problems.append(f"{len(scores['action'])} actions instead of {ACTIONS}")
     pairs = [action.split(",") for action in scores["action"]]
     if not all(len(p) == 2 and p[0] in wanted["verb"] and p[1] in wanted["noun"] for p in pairs):
         problems.append('an action is not named "verb,noun"')

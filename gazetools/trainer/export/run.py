@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training_study import PRIMARY_ARM
+from gazetools.trainer.data.anchors import refuse_late_observation
 from gazetools.trainer.export.epic import SupervisionLevels, write_epic
 from gazetools.trainer.folder.checkpoints import best_checkpoint
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.weights import export_weights
 from gazetools.trainer.report.load import ModelOfRun, Study, load_study
-from gazetools.trainer.report.summary import PRIMARY_ARM
 
 
 def export(
@@ -33,13 +34,17 @@ def export(
     """
     if epic is not None and levels is None:
         raise UsageError("A submission needs its supervision levels.", hint="Pass --epic-sls PT,TL,TD, such as 2,3,3.")
-    model = choose_model(load_study([Path(run) for run in runs]), arm, seed)
+    study = load_study([Path(run) for run in runs])
+    model = choose_model(study, arm, seed)
     written: dict[str, Any] = {"model": model.name, "arm": model.arm, "seed": model.seed, "run": model.run}
     if epic is not None and levels is not None:
         validation = [found for found in model.splits if found.startswith("val_")]
         name = split or ("val_start" if "val_start" in validation or not validation else validation[0])
         if name not in model.splits:
             raise UsageError(f"{model.name} has no split {name!r}.", hint=f"It has: {', '.join(model.splits)}.")
+        if name == "test":
+            seen = study.runs[model.run]["data"]["test"]
+            refuse_late_observation(seen["anchor"], seen["anticipation_time_sec"][0])
         written |= {"epic": str(epic), "split": name, "clips": write_epic(Path(epic), model.splits[name], levels)}
     if weights is not None:
         checkpoint = best_checkpoint(RunFolder(Path(model.run)).checkpoints, model.name)

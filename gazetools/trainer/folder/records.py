@@ -1,11 +1,11 @@
-"""Records of a run: metrics of all epochs as JSON lines and CSV, and the loss of every step, one file per epoch."""
+"""Records of a run: metrics of all epochs as JSON lines and CSV, and its steps, one file per epoch."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gazetools.io.atomic import write_bytes_atomic
@@ -37,12 +37,13 @@ def write_metrics(folder: RunFolder, history: Sequence[dict[str, Any]]) -> None:
     write_bytes_atomic(folder.metrics_table, csv_text(history).encode())
 
 
-def write_steps(folder: RunFolder, epoch: int, last_step: int, losses: Mapping[str, Sequence[float]]) -> None:
-    """Write the loss of every step of an epoch: a number, or one per model by name, without those dropped before."""
-    count = max((len(values) for values in losses.values()), default=0)
-    lines = []
-    for place in range(count):
-        at = {name: values[place] for name, values in losses.items() if place < len(values)}
-        loss = at if len(losses) > 1 else next(iter(at.values()))
-        lines.append(json.dumps({"epoch": epoch, "step": last_step - count + 1 + place, "loss": loss}) + "\n")
-    write_bytes_atomic(folder.steps(epoch), "".join(lines).encode())
+def write_steps(folder: RunFolder, epoch: int, lines: Sequence[dict[str, Any]]) -> None:
+    """Write the lines of an epoch's steps (gazetools.trainer.measure.steps.step_line), one JSON object per line."""
+    text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    write_bytes_atomic(folder.steps(epoch), text.encode())
+
+
+def read_steps(folder: RunFolder, epoch: int) -> list[dict[str, Any]]:
+    """What `write_steps` wrote; empty where the epoch has no such file."""
+    path = folder.steps(epoch)
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []

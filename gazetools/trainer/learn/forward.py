@@ -13,8 +13,8 @@ from gazetools.trainer.data.batch import Batch
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.feature_cache import FeatureCache, encoder_facts
 from gazetools.trainer.learn.controls import sources_of
-from gazetools.trainer.learn.learner import Trunk
 from gazetools.trainer.learn.losses import FutureTokens
+from gazetools.trainer.learn.trunk import Trunk
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 from gazetools.trainer.processes.world import World
 
@@ -39,7 +39,7 @@ class Forward:
     def encode(self, batch: Batch, dataset: ClipDataset) -> Encoded:
         """Encode a batch with readable clips in one pass."""
         with self.autocast():
-            tokens = _observed_tokens(self.trunks[0].wrapper, batch, self.device, dataset.features)
+            tokens = observed_tokens(self.trunks[0].wrapper, batch, self.device, dataset.features)
         wanted = any(trunk.wrapper.takes_heatmap for trunk in self.trunks)
         sources = {n: m.to(self.device, non_blocking=True) for n, m in sources_of(batch).items()} if wanted else {}
         labels = {task: values.to(self.device, non_blocking=True) for task, values in batch.labels.items()}
@@ -51,7 +51,7 @@ class Forward:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def _observed_tokens(
+def observed_tokens(
     wrapper: AnticipativeWrapperHeatmap, batch: Batch, device: torch.device, cache: FeatureCache | None
 ) -> Tensor:
     """Encoder tokens [B, N, D] of the observed clips.

@@ -1,23 +1,27 @@
-"""The models of a run: probes with their optimizers, and the predictors that one or several of them read."""
+"""One model of a run: a probe and what trains of its predictor, with loss, optimizer and numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from gazetools.schemas.training import TrainingConfig
-from gazetools.trainer.learn.controls import maps_for
-from gazetools.trainer.learn.losses import FutureTokens, build_loss, jepa_loss, task_loss
+from gazetools.trainer.learn.averaging import WeightAverage
+from gazetools.trainer.learn.class_weights import class_weights
+from gazetools.trainer.learn.losses import build_loss, task_loss
 from gazetools.trainer.learn.metrics import MetricSet
-from gazetools.trainer.learn.schedules import Schedule, steps_per_epoch
-from gazetools.trainer.models.build import Pretrained, build_probe, build_wrapper, choose_trained, trained_part
+from gazetools.trainer.learn.schedules import Schedule
+from gazetools.trainer.learn.shards import OptimizerShard
+from gazetools.trainer.learn.stopping import EarlyStop
+from gazetools.trainer.learn.unread import Unread
 from gazetools.trainer.models.probe import AttentiveClassifier
-from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 from gazetools.trainer.plan.arms import LearnerSpec
-from gazetools.trainer.processes.world import World
+from gazetools.trainer.processes.owners import Owners
 
 
 class Learner:
@@ -34,6 +38,9 @@ class Learner:
         *,
         num_classes: Mapping[str, int],
         steps_per_epoch: int,
+        owners: Owners | None = None,
+        rank: int = 0,
+        class_counts: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -43,19 +50,29 @@ class Learner:
         self.loss = build_loss(settings)
         groups = {"probe": list(probe.parameters()), **trained}
         self.schedules = {name: _schedule(spec.config, spec.head, name, steps_per_epoch) for name in groups}
-        self.optimizer = torch.optim.AdamW(
-            [{"params": parameters, "name": name} for name, parameters in groups.items()],
-            betas=settings.adam_betas,
-            eps=settings.adam_eps,
-            # One pass over memory per parameter: three times as fast as the plain loop on the CPU (measured).
-            fused=True,
-        )
         self.parameters = [p for parameters in groups.values() for p in parameters]
+        self.shard = OptimizerShard(groups, settings, owners=owners, rank=rank)
+        self.optimizer = self.shard.optimizer
         self.metrics = MetricSet(self.num_classes)
-        self.step_losses: list[float] = []  # mean loss per clip of each step of this epoch so far
+        self.step_losses: list[float | None] = []  # mean loss per clip of each step of this epoch so far; None: no clip
+        self.step_norms: list[float | None] = []  # norm of each step's gradient, before clipping
         self.best: dict[str, Any] | None = None
         self.failed: str | None = None  # why it was dropped from the run
+        self.stop = EarlyStop(settings=settings.early_stopping) if settings.early_stopping is not None else None
+        self.ended: int | None = None  # the epoch (from 1) that was its last one; None: it still trains
+        self.average = WeightAverage(settings.ema, self.parameters) if settings.ema is not None else None
+        self.class_weights: dict[str, Tensor] | None = None
+        if settings.class_weights is not None and class_counts is not None:
+            self.class_weights = class_weights(settings.class_weights, class_counts)
         self._pending: list[tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor | None]] = []
+        self._bad: Tensor | None = (
+            None  # 1 on the device once a step was not finite: the optimizer changes nothing then
+        )
+
+    @property
+    def learns(self) -> bool:
+        """Whether it still trains: it was not dropped and has not ended early."""
+        return self.failed is None and self.ended is None
 
     def start_step(self, step: int) -> None:
         """Set rates for optimizer step `step` (from 1) and clear gradients."""
@@ -63,7 +80,8 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedules[group["name"]].lr(step)
             group["weight_decay"] = self.schedules[group["name"]].decay(step)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:  # the optimizer may know a part of them
+            parameter.grad = None
         self._pending = []
 
     def learn(self, context: Tensor, labels: dict[str, Tensor], jepa: Tensor | None = None) -> None:
@@ -73,7 +91,8 @@ class Learner:
         """
         weights = self.spec.config.experiment.optimization.losses
         with torch.set_grad_enabled(weights.classification > 0):
-            logits, summed = self.judge(context, labels)
+            own = self._weights_on(context.device)
+            logits, summed = self.judge(context, labels, weights=own, all_known=True)
         total = summed if weights.classification == 1 else summed * weights.classification
         if jepa is not None:
             total = total + weights.jepa * jepa.sum()
@@ -83,107 +102,138 @@ class Learner:
         # Numbers stay on the device until the step ends: reading one here would wait for every learner in turn.
         self._pending.append((total.detach(), outputs, labels, None if jepa is None else jepa.detach()))
 
-    def judge(self, context: Tensor, labels: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits and the loss summed over clips."""
-        logits: dict[str, Tensor] = self.probe(context)
-        loss = task_loss(self.loss, logits, labels)
+    def judge(
+        self,
+        context: Tensor,
+        labels: dict[str, Tensor],
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+        all_known: bool = False,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Logits and the loss summed over clips; `all_known`: every label is a class of training.
+
+        Without `weights` of classes where something is measured.
+        """
+        logits = self.predict(context)
+        loss = task_loss(self.loss, logits, labels, weights, all_known=all_known)
         return logits, loss * len(context) if self.loss.is_mean else loss
 
-    def end_step(self, world: World, clips: int) -> str | None:
-        """Apply the step of `clips` clips over all processes, or change nothing and say what is not finite."""
+    def _weights_on(self, device: torch.device) -> Mapping[str, Tensor] | None:
+        """The weights of the classes on `device`, which they reach once."""
+        if self.class_weights is not None and any(one.device != device for one in self.class_weights.values()):
+            self.class_weights = {task: values.to(device) for task, values in self.class_weights.items()}
+        return self.class_weights
+
+    def predict(self, context: Tensor) -> dict[str, Tensor]:
+        """Logits float32 [B, classes] by task."""
+        logits: dict[str, Tensor] = self.probe(context)
+        return logits
+
+    def step_loss(self, device: torch.device) -> Tensor:
+        """Loss of the step so far in this process, summed over clips, float64 on the device; 0 without clips."""
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for summed, *_ in self._pending:
+            total = total + summed.double()
+        return total
+
+    def end_step(self, clips: int, loss: Tensor | None = None) -> Unread:
+        """Apply the step of `clips` clips over all processes; where a number is not finite, change nothing any more.
+
+        `loss` is the sum over processes of `step_loss`, None with one process; gradients are summed already. Nothing is
+        read from the device: pass what is returned to `take` when its numbers were read.
+        """
         settings = self.spec.config.experiment.optimization
-        losses = [float(total) for total, *_ in self._pending]
-        loss = world.sum([sum(losses)])[0]
-        world.sum_gradients(self.parameters)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if self.loss.is_mean:
             for gradient in gradients:
                 gradient.div_(clips)
         norm = torch.nn.utils.get_total_norm(gradients)
-        if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(norm)):
-            return f"loss {loss:g} and gradient norm {float(norm):g}"
+        if loss is None:
+            loss = self.step_loss(norm.device)
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        bad = (~finite).float() if self._bad is None else torch.maximum(self._bad, (~finite).float())
+        self._bad = bad
         if settings.clip_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, settings.clip_grad_norm, norm)
+        self.optimizer.found_inf = bad  # type: ignore[attr-defined]  # the fused kernels then write nothing
         self.optimizer.step()
-        for summed, (_, logits, labels, jepa) in zip(losses, self._pending, strict=True):
-            self.metrics.update(summed, logits, labels)
-            if jepa is not None:
-                self.metrics.part("jepa", float(jepa.sum()), len(jepa))
-        self.step_losses.append(loss / clips)
+        unread = Unread(
+            clips=clips,
+            head=torch.stack([loss.double(), norm.double(), bad.double()]),
+            losses=torch.stack([total.double() for total, *_ in self._pending]) if self._pending else loss.new_zeros(0),
+            judged=[self.metrics.judge(logits, labels) for _, logits, labels, _ in self._pending],
+            jepa=[None if jepa is None else jepa.sum() for *_, jepa in self._pending],
+            jepa_clips=[0 if jepa is None else len(jepa) for *_, jepa in self._pending],
+        )
         self._pending = []
+        return unread
+
+    def update_average(self) -> None:
+        """Take the weights after a step into their average, once this process has all of them."""
+        if self.average is not None:
+            self.average.update(self._bad)
+
+    def take(self, unread: Unread, values: Iterator[npt.NDArray[np.float64]]) -> str | None:
+        """Count a step whose numbers come next in `values`; a step that was not applied counts not, and is named."""
+        (loss, norm, bad), losses = next(values).tolist(), next(values).tolist()
+        for summed, judged, jepa, jepa_clips in zip(losses, unread.judged, unread.jepa, unread.jepa_clips, strict=True):
+            found = {task: next(values).astype(np.int64) for task in judged}
+            part = None if jepa is None else float(next(values))
+            if not bad:
+                self.metrics.count(summed, found)
+                if part is not None:
+                    self.metrics.part("jepa", part, jepa_clips)
+        if bad:
+            if self.average is not None:
+                self.average.forget_update()
+            return f"loss {loss:g} and gradient norm {norm:g}"
+        self.step_losses.append(loss / unread.clips)
+        self.step_norms.append(norm)
         return None
+
+    def skip_step(self) -> None:
+        """Count a step without any readable clip, in which nothing is learned."""
+        self.step_losses.append(None)
+        self.step_norms.append(None)
 
     def start_epoch(self) -> None:
         """Clear the last epoch's numbers."""
-        self.metrics, self.step_losses = MetricSet(self.num_classes), []
+        self.metrics, self.step_losses, self.step_norms = MetricSet(self.num_classes), [], []
 
     def rates(self) -> dict[str, float]:
         """Current learning rates as `lr_<group>`."""
         return {f"lr_{group['name']}": group["lr"] for group in self.optimizer.param_groups}
 
+    def rates_at(self, step: int) -> dict[str, float]:
+        """Learning rate of each group of weights in optimizer step `step` (from 1)."""
+        return {name: schedule.lr(step) for name, schedule in self.schedules.items()}
+
     def state(self) -> dict[str, Any]:
         """Everything to save, as plain values and tensors; metrics are those of this process."""
         return {
             "probe": self.probe.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.shard.state(),
             "metrics": self.metrics.state(),
             "step_losses": list(self.step_losses),
+            "step_norms": list(self.step_norms),
             "best": self.best,
             "failed": self.failed,
+            **({} if self.average is None else {"average": self.average.state()}),
+            **({} if self.stop is None else {"stop": self.stop.state(), "ended": self.ended}),
         }
 
     def restore(self, state: Mapping[str, Any], *, leads: bool) -> None:
         """Load what `state` returned. Only the leading process takes the metrics: all processes' are added later."""
         self.probe.load_state_dict(state["probe"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.shard.load(state["optimizer"])
+        self._bad = None
         self.metrics = MetricSet.total(self.num_classes, [state["metrics"]] if leads else [])
         self.step_losses, self.best, self.failed = list(state["step_losses"]), state["best"], state["failed"]
-
-
-class Trunk:
-    """A predictor behind the shared encoder, and the learners that read it."""
-
-    def __init__(self, wrapper: AnticipativeWrapperHeatmap, learners: Sequence[Learner], *, rank: int = 0) -> None:
-        self.wrapper = wrapper.eval()
-        self.learners = list(learners)
-        self.spec = learners[0].spec
-        self.name = self.spec.trunk
-        self.trains = any(p.requires_grad for p in wrapper.parameters())
-        self.dropout = self.spec.config.model_kwargs.pretrain_kwargs.predictor.heatmap_dropout
-        # What other arms and processes draw must not change what this one draws.
-        self.generator = torch.Generator().manual_seed((self.spec.seed << 16) + rank)
-
-    @property
-    def alive(self) -> list[Learner]:
-        """The learners that were not dropped."""
-        return [learner for learner in self.learners if learner.failed is None]
-
-    def context(
-        self, tokens: Tensor, anticipation_seconds: Tensor, sources: Mapping[str, Tensor], *, training: bool
-    ) -> Tensor:
-        """Input of the probes [B, N, D] from the encoder's tokens, with control and heatmap dropout applied."""
-        heatmap = maps_for(sources, source=self.spec.source, control=self.spec.control)
-        if training and heatmap is not None and self.dropout > 0:
-            kept = torch.rand(len(heatmap), generator=self.generator) >= self.dropout
-            heatmap = heatmap * kept.to(heatmap.device).view(-1, 1, 1, 1)
-        with torch.set_grad_enabled(training and self.trains):
-            return self.wrapper.anticipate(tokens, anticipation_seconds, heatmap)
-
-    def jepa(self, context: Tensor, future: FutureTokens | None) -> Tensor | None:
-        """JEPA loss of every clip with a known future; None where it would train nothing here."""
-        if future is None or not self.trains or not self.wrapper.predicted_count:
-            return None
-        return jepa_loss(context[:, -self.wrapper.predicted_count :], future.tokens)[future.known]
-
-    def predictor_weights(self) -> dict[str, Tensor]:
-        """Weights of the predictor; empty without one."""
-        predictor = self.wrapper.predictor
-        return predictor.state_dict() if predictor is not None else {}
-
-    def load_predictor(self, weights: Mapping[str, Tensor]) -> None:
-        """Load what `predictor_weights` returned."""
-        if self.wrapper.predictor is not None:
-            self.wrapper.predictor.load_state_dict(dict(weights))
+        self.step_norms = list(state.get("step_norms", [None] * len(self.step_losses)))  # 0.2.0 saved none
+        if self.average is not None:
+            self.average.restore(state["average"])
+        if self.stop is not None:
+            self.stop, self.ended = EarlyStop(settings=self.stop.settings, **state["stop"]), state["ended"]
 
 
 def _schedule(config: TrainingConfig, head_index: int, group: str, steps_per_epoch: int) -> Schedule:
@@ -201,30 +251,3 @@ def _schedule(config: TrainingConfig, head_index: int, group: str, steps_per_epo
         weight_decay=head.weight_decay,
         final_weight_decay=head.weight_decay if head.final_weight_decay is None else head.final_weight_decay,
     )
-
-
-def build_trunks(
-    specs: Sequence[LearnerSpec], shared: Pretrained, num_classes: Mapping[str, int], train_clips: int, *, world: World
-) -> list[Trunk]:
-    """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one."""
-    steps = steps_per_epoch(specs[0].config, train_clips, world.size)
-    by_trunk: dict[str, list[LearnerSpec]] = {}
-    for spec in specs:
-        by_trunk.setdefault(spec.trunk, []).append(spec)
-    trunks = []
-    for members in by_trunk.values():
-        own = members[0].config
-        wrapper = build_wrapper(own, shared, seed=members[0].seed)
-        trained = choose_trained(wrapper.predictor, trained_part(own))
-        learners = [
-            Learner(
-                spec,
-                build_probe(own, dict(num_classes), wrapper.embed_dim, seed=spec.seed),
-                trained,
-                num_classes=num_classes,
-                steps_per_epoch=steps,
-            )
-            for spec in members
-        ]
-        trunks.append(Trunk(wrapper, learners, rank=world.rank))
-    return trunks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,19 @@ from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.data.batch import Batch, Unreadable
 from gazetools.trainer.data.clips import ClipDataset
 from gazetools.trainer.data.order import epoch_order
-from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, load, training_steps
+from gazetools.trainer.learn.averaging import shown
+from gazetools.trainer.learn.feed import Loaders, count_batch, explained_out_of_memory, training_steps
 from gazetools.trainer.learn.forward import Forward, encode_future
-from gazetools.trainer.learn.learner import Learner, Trunk
+from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.learn.schedules import steps_per_epoch
+from gazetools.trainer.learn.trunk import Trunk
+from gazetools.trainer.learn.unread import Unread
+from gazetools.trainer.learn.window import StepStart, Trouble, Window
+from gazetools.trainer.processes.exchange import agree, send_tensors, sum_tensors
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.world import World, add_trees
+
+_LOWER_RATE = "Lower experiment.optimization.multihead_kwargs.*.lr"
 
 
 @dataclass(kw_only=True)
@@ -45,11 +52,17 @@ class Loop:
     interruption: Interruption
     world: World
     save: Callable[[], object] = lambda: None  # called in every process, between steps and before a fault
+    saved: Callable[[], object] = lambda: None  # waits until what was saved is on the disk, and raises its error
+    save_failed: Callable[[], bool] = lambda: False  # whether `saved` would raise an error here, without waiting
+    stepped: Callable[[], object] = lambda: None  # called in every process after every step
 
     def __post_init__(self) -> None:
         self.learners = [learner for trunk in self.trunks for learner in trunk.learners]
         self.position = Position()
         self.counts: dict[str, int] = {}
+        self.window = Window()
+        self.loaders = Loaders(self.config, self.device)
+        self._stops = False
         self.forward = Forward(self.config, self.trunks, self.device)
         self.steps_per_epoch = steps_per_epoch(self.config, len(self.train_set), self.world.size)
         for trunk in self.trunks:
@@ -75,46 +88,91 @@ class Loop:
         task = f"epoch {position.epoch + 1}/{settings.num_epochs} train"
         self.progress.start(task, self.steps_per_epoch, unit="steps")
         self.progress.advance(task, position.step_in_epoch)
-        batches = self.load(self.train_set, [batch for step in steps for batch in step])
+        batches = self.loaders.load(self.train_set, [batch for step in steps for batch in step])
         try:
             if self.stop_requested():
                 return False
             for _ in steps:
                 self._train_step([next(batches) for _ in range(settings.accumulation_steps)])
                 self.progress.advance(task)
-                self._say_losses(task)
-                if self.stop_requested():
+                step, last = position.step_in_epoch, position.step_in_epoch == self.steps_per_epoch
+                stops = self._stops or (self.world.size == 1 and self.interruption.requested())
+                if stops or last or position.global_step % self.config.log_every == 0:
+                    self.read_numbers()
+                    self._say_losses(task)
+                self.stepped()
+                if stops:
                     return False
-                step = position.step_in_epoch
-                if step % self.config.checkpoint_every == 0 and step < self.steps_per_epoch:
+                if step % self.config.checkpoint_every == 0 and not last:
                     self.save()
         finally:
             self.progress.finish(task)
         return True
 
     def _train_step(self, batches: Sequence[Batch]) -> None:
-        """Take one optimizer step with every learner; drop a learner whose numbers are not finite."""
+        """Take one optimizer step with every learner that was not dropped.
+
+        Processes exchange one message of numbers, and buckets of gradients. Nothing waits for the device: the numbers
+        of a learner are read by `read_numbers`, and a step that is not finite changes no weights from then on.
+        """
         position, step = self.position, self.position.global_step + 1
+        start = self.window.begin(vars(position), self.counts, self.trunks)
         for batch in batches:
             count_batch(batch, self.counts, self.progress.say)
-        total = int(self.world.sum([self.counts.get("unreadable", 0)])[0])
-        self.refuse_unreadable(total, [clip for batch in batches for clip in batch.unreadable])
-        own_clips = [clip for batch in batches for clip in batch.clips]
-        clips = int(self.world.sum([len(own_clips)])[0])
-        if clips:
-            alive = [learner for learner in self.learners if learner.failed is None]
-            for learner in alive:
-                learner.start_step(step)
-            with explained_out_of_memory(f"in step {step}", len(batches[0].clips)):
-                for batch in batches:
-                    self._learn(batch)
-                troubles = [learner.end_step(self.world, clips) for learner in alive]
-            for learner, trouble in zip(alive, troubles, strict=True):
-                if trouble is not None:
-                    self._drop(learner, trouble, own_clips)
-        # A step without readable clips counts, so that schedules and order stay the same.
+        start.clips = [clip for batch in batches for clip in batch.clips]
+        alive = [learner for learner in self.learners if learner.learns]
+        parameters = [p for learner in alive for p in learner.parameters]
+        for learner in alive:
+            learner.start_step(step)
+        own = [self.counts.get("unreadable", 0), len(start.clips), self.interruption.requested(), self.save_failed()]
+        with explained_out_of_memory(f"in step {step}", len(batches[0].clips)):
+            for batch in batches:
+                self._learn(batch)
+            agreed = agree(self.world, list(map(int, own)), parameters)
+            unreadable, clips, stopping, broken = agreed.sums
+            if broken:
+                self.saved()
+            if unreadable > self.config.experiment.data.max_unreadable_clips:
+                self._return_to(self.window.leave())
+                self.refuse_unreadable(unreadable, [clip for batch in batches for clip in batch.unreadable])
+            if clips:
+                trained = [p for p, there in zip(parameters, agreed.anywhere, strict=True) if there]
+                start.unread = self._apply(alive, trained, clips)
+            else:  # it counts, so that schedules and order stay the same
+                start.skipped = alive
         position.global_step += 1
         position.step_in_epoch += 1
+        self._stops = stopping > 0 and self.world.size > 1
+
+    def _apply(
+        self, alive: Sequence[Learner], trained: Sequence[torch.nn.Parameter], clips: int
+    ) -> list[tuple[Learner, Unread]]:
+        """Sum losses and gradients over processes, step every learner, and send weights that only their owner has."""
+        losses: Sequence[torch.Tensor | None] = [None] * len(alive)
+        if self.world.size > 1:
+            for parameter in trained:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            # Losses travel with the gradients: a message of their own would be one more.
+            summed = torch.stack([learner.step_loss(self.device) for learner in alive]).float()
+            sum_tensors(self.world, [summed, *(p.grad for p in trained if p.grad is not None)])
+            losses = list(summed)
+        unread = [(learner, learner.end_step(clips, loss)) for learner, loss in zip(alive, losses, strict=True)]
+        owned: list[list[torch.Tensor]] = [[] for _ in range(self.world.size)]
+        for learner in alive:
+            for parameter, owner in zip(learner.parameters, learner.shard.ranks or [], strict=False):
+                if parameter.grad is not None:
+                    owned[owner].append(parameter.data)
+        send_tensors(self.world, owned)
+        for learner in alive:
+            learner.update_average()
+        return unread
+
+    def _return_to(self, start: StepStart) -> None:
+        """Be where a step began; weights are not touched."""
+        self.position.global_step, self.position.step_in_epoch = start.global_step, start.step_in_epoch
+        self.counts = start.counts
+        start.restore_dropout(self.trunks)
 
     def _learn(self, batch: Batch) -> None:
         if not batch.clips:
@@ -123,29 +181,42 @@ class Loop:
         with self.forward.autocast():
             future = encode_future(self.trunks[0].wrapper, batch, self.device)
             for trunk in self.trunks:
-                if not trunk.alive:
+                if not trunk.learning:
                     continue
                 # Steps are computed from float64 times on the CPU, without waiting for the device.
                 context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=True)
                 jepa = trunk.jepa(context, future)
-                for learner in trunk.alive:
+                for learner in trunk.learning:
                     learner.learn(context, seen.labels, jepa)
 
-    def _drop(self, learner: Learner, trouble: str, clips: list[int]) -> None:
-        """Take a learner out of the run. Raises FaultError where it is the last one."""
-        where = f"at step {self.position.global_step + 1} (epoch {self.position.epoch + 1}, clips {clips})"
-        hint = "Lower experiment.optimization.multihead_kwargs.*.lr, or look at these clips."
+    def read_numbers(self) -> None:
+        """Read what steps left on the device, waiting for it once, and drop learners whose numbers are not finite.
+
+        Raises FaultError where no learner is left; the run is then where the failed step began.
+        """
+        for trouble in self.window.read():
+            self._drop(trouble)
+
+    def _drop(self, trouble: Trouble) -> None:
+        step, clips = trouble.start.global_step + 1, trouble.start.clips
+        where = f"at step {step} (epoch {self.position.epoch + 1}, clips {clips})"
+        if sum(learner.failed is None for learner in self.learners) == 1:
+            self._return_to(trouble.start)  # its weights have not changed since
+        state = "Stopped before the weights changed; the state before this step is saved."
+        hint = f"{_LOWER_RATE}, or look at these clips."
+        self.drop(trouble.learner, f"{trouble.text} {where}: not finite", state=state, hint=hint, clips=clips)
+
+    def drop(
+        self, learner: Learner, trouble: str, *, state: str, hint: str = f"{_LOWER_RATE}.", **details: object
+    ) -> None:
+        """Take a learner out of the run. Raises FaultError where it is the last one; `state` says what is left then."""
         if sum(other.failed is None for other in self.learners) > 1:
-            learner.failed = f"{trouble} {where}: not finite"
+            learner.failed = trouble
             self.progress.say(f"DROPPED {learner.name}: {learner.failed}. The others go on. {hint}")
             return
         self.save()
-        raise FaultError(
-            f"{learner.name}: {trouble} {where}: not finite. Stopped before the weights changed; the state before "
-            "this step is saved.",
-            hint=hint,
-            clips=clips,
-        )
+        self.saved()
+        raise FaultError(f"{learner.name}: {trouble}. {state}", hint=hint, **details)
 
     def refuse_unreadable(self, total: int, own: Sequence[Unreadable]) -> None:
         """In every process save and raise DataFileError where `total`, over all processes, is more than allowed."""
@@ -155,16 +226,11 @@ class Loop:
             last = found[-1] if found else None
             which = f"; the last: video {last.video_id!r}, CSV line {last.row}: {last.reason}" if last else ""
             self.save()
+            self.saved()
             raise DataFileError(
                 f"{total} clip(s) could not be read, {allowed} allowed{which}",
                 hint="Repair the file, or raise experiment.data.max_unreadable_clips.",
             )
-
-    def load(self, dataset: ClipDataset, chosen: list[list[int]]) -> Iterator[Batch]:
-        """The batches `chosen` of a split, in order."""
-        data = self.config.experiment.data
-        pinned = data.pin_memory and self.device.type == "cuda"  # elsewhere there is nothing to copy to
-        return load(dataset, chosen, workers=data.num_workers, seed=self.config.seed, pin_memory=pinned)
 
     def stop_requested(self) -> bool:
         """Whether a signal came to any process. Every process must call it."""
@@ -172,14 +238,25 @@ class Loop:
 
     def _say_losses(self, task: str) -> None:
         step = self.position.step_in_epoch
-        if step % self.config.log_every == 0:
-            losses = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.failed is None}
+        if self.position.global_step % self.config.log_every == 0:
+            last = {x.name: x.step_losses[-1] for x in self.learners if x.step_losses and x.learns}
+            losses = {name: loss for name, loss in last.items() if loss is not None}
             shown = ", ".join(f"{n} {v:.4f}" if len(self.learners) > 1 else f"{v:.4f}" for n, v in losses.items())
             if shown:
                 self.progress.say(f"{task}: step {step} loss {shown}")
 
-    def state(self) -> dict[str, Any] | None:
-        """All that a resumed run needs, for the leading process (others: None). Every process must call it."""
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to train: all epochs are done, or every model has ended early."""
+        epochs = self.config.experiment.optimization.num_epochs
+        return self.position.epoch >= epochs or not any(learner.learns for learner in self.learners)
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs; of processes that do not lead, weights and optimizers alone.
+
+        Every process must call it.
+        """
+        self.read_numbers()
         own = {
             "rng": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
@@ -188,13 +265,15 @@ class Loop:
             "counts": self.counts,
         }
         parts = self.world.gather(own)
-        if not self.world.leads:
-            return None
-        learners = {learner.name: learner.state() for learner in self.learners}
+        with shown((learner.average for learner in self.learners), average=False):
+            learners = {learner.name: learner.state() for learner in self.learners}
+            predictors = {trunk.name: trunk.predictor_weights() for trunk in self.trunks}
         for name, metrics in add_trees([part.pop("metrics") for part in parts]).items():
-            learners[name]["metrics"] = metrics
+            learners[name]["metrics"] = metrics if self.world.leads else None
+        if not self.world.leads:
+            return {"predictors": predictors, "learners": learners}
         return {
-            "predictors": {trunk.name: trunk.predictor_weights() for trunk in self.trunks},
+            "predictors": predictors,
             "learners": learners,
             "position": vars(self.position).copy(),
             "counts": add_trees([part.pop("counts") for part in parts]),
@@ -209,7 +288,10 @@ class Loop:
             learner.restore(state["learners"][learner.name], leads=self.world.leads)
         self.position = Position(**state["position"])
         self.counts = dict(state["counts"]) if self.world.leads else {}
-        own = state["processes"][self.world.rank]
+        parts = state["processes"]
+        if self.world.rank >= len(parts):  # there were fewer processes: this one draws by its own seed
+            return
+        own = parts[self.world.rank]
         torch.set_rng_state(own["rng"])
         if own["cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(own["cuda"], self.device)

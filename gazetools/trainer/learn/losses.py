@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training_optimization import LOSS_NAMES, OptimizationSettings
 
 
@@ -23,6 +24,15 @@ class ProbeLoss(Protocol):
         ...
 
 
+@runtime_checkable
+class WeighableLoss(ProbeLoss, Protocol):
+    """A loss that can be weighed by class: it also gives the loss of each clip."""
+
+    def each(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each clip, [B], from what a call receives."""
+        ...
+
+
 class FocalLoss:
     """Sigmoid focal loss, summed over clips and classes as in V-JEPA 2."""
 
@@ -31,6 +41,10 @@ class FocalLoss:
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The sum over clips and classes."""
         return sigmoid_focal_loss(logits, labels)
+
+    def each(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The sum over classes of each clip, [B]; weighed by the clip's class it is Cui et al.'s 2019 focal loss."""
+        return sigmoid_focal_loss(logits, labels, reduction="none").sum(1)
 
 
 class CrossEntropyLoss:
@@ -41,6 +55,10 @@ class CrossEntropyLoss:
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean over clips; 0 without any."""
         return functional.cross_entropy(logits, labels) if len(labels) else logits.sum()
+
+    def each(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy of each clip, [B]."""
+        return functional.cross_entropy(logits, labels, reduction="none")
 
 
 LOSSES: dict[str, Callable[[OptimizationSettings], ProbeLoss]] = {
@@ -58,22 +76,45 @@ def register(name: str, build: Callable[[OptimizationSettings], ProbeLoss]) -> N
 
 
 def build_loss(settings: OptimizationSettings) -> ProbeLoss:
-    """The probe's loss: `loss`, or what `use_focal_loss` says where that is None."""
-    return LOSSES[settings.loss or ("focal" if settings.use_focal_loss else "cross_entropy")](settings)
+    """The probe's loss: `loss`, or what `use_focal_loss` says where that is None.
+
+    Raises UsageError where `class_weights` is set and the loss does not give the loss of each clip.
+    """
+    name = settings.loss or ("focal" if settings.use_focal_loss else "cross_entropy")
+    loss = LOSSES[name](settings)
+    if settings.class_weights is not None and not isinstance(loss, WeighableLoss):
+        raise UsageError(
+            f"experiment.optimization.class_weights needs the loss of each clip, which {name!r} does not give.",
+            hint="Use focal or cross_entropy, or give the loss a method each(logits, labels) -> [B].",
+        )
+    return loss
 
 
-def task_loss(loss: ProbeLoss, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
-    """The sum of a loss over tasks, a float32 scalar.
+def task_loss(
+    loss: ProbeLoss,
+    logits: Mapping[str, Tensor],
+    labels: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor] | None = None,
+    *,
+    all_known: bool = False,
+) -> Tensor:
+    """The sum of a loss over tasks, a float32 scalar; `weights` [classes] by task multiply the loss of each clip.
 
     A label that is not below a task's number of classes (one that only validation has) adds nothing to that task.
+    With `all_known` no label is (training's are not), and nothing waits for the device to find out.
     """
     losses = []
     for task, values in logits.items():
         truth, scores = labels[task], values.float()
-        known = truth < scores.shape[1]
-        if not bool(known.all()):
+        if not all_known:
+            known = truth < scores.shape[1]
             scores, truth = scores[known], truth[known]
-        losses.append(loss(scores, truth))
+        if weights is None:
+            losses.append(loss(scores, truth))
+        else:
+            assert isinstance(loss, WeighableLoss), "build_loss refuses others"
+            summed = (loss.each(scores, truth) * weights[task][truth]).sum()
+            losses.append(summed / max(len(truth), 1) if loss.is_mean else summed)
     return torch.stack(losses).sum()
 
 
@@ -85,7 +126,8 @@ def sigmoid_focal_loss(
     Logits are [B, classes], targets class indices int64 [B]. `alpha` is the weight of the positive class, 1 - alpha of
     the others; negative: no weights. `reduction` is `sum`, `mean` or `none`.
     """
-    wanted = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
+    # Not one_hot, which reads the targets to check them: every model would wait for the device.
+    wanted = torch.zeros_like(logits).scatter_(1, targets[:, None], 1.0)
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     probability = torch.sigmoid(logits)
     miss = probability * (1 - wanted) + (1 - probability) * wanted

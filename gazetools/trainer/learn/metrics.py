@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gazetools.metrics.ranks import ranks
+
 
 @dataclass
 class _Tally:
@@ -40,10 +42,10 @@ class TaskMetrics:
     """Counts for one task.
 
     Class-mean recall@k is the mean, over the classes that occurred as a label, of the share of their samples whose
-    label is among the k best scores, in percent (as facebookresearch/vjepa2's ClassMeanRecall, which ranks sigmoid
-    scores and leaves out validation samples of classes that training lacks). A label that is not below `num_classes`
-    is such a class: no score answers it, so it counts as wrong, in the unfiltered figures only. `num_classes` is that
-    of training; scores of classes not in `valid_classes` are set to 0 before ranking (None: every class competes).
+    label is among the k best scores, in percent (as facebookresearch/vjepa2's ClassMeanRecall, which leaves out
+    validation samples of classes that training lacks; it ranks sigmoid scores, which saturate). A label that is not
+    below `num_classes` is such a class: no score answers it, so it counts as wrong, in the unfiltered figures only.
+    `num_classes` is that of training; classes not in `valid_classes` come last (None: every class competes).
     """
 
     def __init__(self, num_classes: int, *, k: int = 5, valid_classes: Collection[int] | None = None) -> None:
@@ -59,13 +61,22 @@ class TaskMetrics:
 
     def update(self, logits: Tensor, labels: Tensor, *, counted: Tensor | None = None) -> None:
         """Count a batch: logits [B, classes], labels int64 [B]; False in `counted` [B]: unfiltered figures only."""
-        scores = torch.sigmoid(logits.detach().float())
+        judged = self.judge(logits, labels).cpu().numpy()
+        self.count(judged, counted=None if counted is None else counted.cpu().numpy())
+
+    def judge(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Rank of the true class and label, int64 [2, B], on the device of the logits, without waiting for it."""
+        scores = logits.detach().float()
         if self.valid is not None:
-            scores = scores * self.valid.to(scores.device)
-        truth = labels.cpu().numpy()
-        right = scores.topk(self.k, dim=1).indices.cpu().numpy() == truth[:, None]
-        hit, first, known = right.any(1), right[:, 0], truth < self.num_classes
-        used = known if counted is None else counted.cpu().numpy() & known
+            scores = scores.masked_fill(~self.valid.to(scores.device), -torch.inf)
+        truth = labels.to(scores.device)
+        return torch.stack([ranks(scores, truth), truth])
+
+    def count(self, judged: npt.NDArray[np.int64], *, counted: npt.NDArray[np.bool_] | None = None) -> None:
+        """Count what `judge` returned, on the CPU; `counted` as in `update`."""
+        place, truth = judged
+        hit, first, known = place < self.k, place == 0, truth < self.num_classes
+        used = known if counted is None else counted & known
         self.counted.count(truth[used], hit[used], first[used])
         if not used.all():
             others = known & ~used
@@ -122,15 +133,23 @@ class MetricSet:
         return metrics
 
     def update(self, loss: float, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
-        """Count a batch; `loss` is the batch's (summed) loss.
+        """Count a batch; `loss` is the batch's (summed) loss."""
+        self.count(loss, {task: values.cpu().numpy() for task, values in self.judge(logits, labels).items()})
+
+    def judge(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Ranks and labels of a batch, int64 [2, B] by task, on the device and without waiting for it."""
+        return {task: one.judge(logits[task], labels[task]) for task, one in self.tasks.items()}
+
+    def count(self, loss: float, judged: Mapping[str, npt.NDArray[np.int64]]) -> None:
+        """Count a batch that `judge` has judged; `loss` is the batch's (summed) loss.
 
         As V-JEPA 2 does, a clip counts in no task's figures if any of its classes is unseen in training.
         """
-        counted = torch.stack([labels[task].cpu() < one.num_classes for task, one in self.tasks.items()]).all(0)
+        counted = np.logical_and.reduce([judged[task][1] < one.num_classes for task, one in self.tasks.items()])
         for task, metrics in self.tasks.items():
-            metrics.update(logits[task], labels[task], counted=counted)
+            metrics.count(judged[task], counted=counted)
         self.loss_sum += loss
-        self.clips += len(next(iter(labels.values())))
+        self.clips += next(iter(judged.values())).shape[1]
 
     def part(self, name: str, total: float, clips: float) -> None:
         """Add `total` over `clips` clips to a named part of the loss."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from gazetools.schemas.errors import EnvironmentLacksError
 
@@ -19,30 +20,88 @@ def require_package(package: str, option: str, *, wanted: bool) -> None:
         )
 
 
+class ServiceLog(Protocol):
+    """The log of one run at a service."""
+
+    last_step: int
+    """The last step that the service has of this run, -1 for none: no step up to it is sent again."""
+    takes_report: bool
+    """Whether `attach` does something."""
+
+    def log(self, values: Mapping[str, Any], *, step: int) -> None:
+        """Send the values of a step."""
+
+    def final(self, values: Mapping[str, Any], *, step: int) -> None:
+        """Send what the run ends with."""
+
+    def attach(self, files: Sequence[tuple[Path, str]]) -> None:
+        """Send files, each with its name there."""
+
+    def flush(self) -> None:
+        """Write what was sent to a file, where the service keeps one that only this process writes."""
+
+    def finish(self, exit_code: int) -> None:
+        """Close the log of a run that ends with `exit_code`."""
+
+
 class GuardedLog:
     """The log of one service. No method raises.
 
-    `open_log` makes an object with `log(values, step=...)` and `finish()`, or None where the config wants none. `say`
-    receives one message where the service fails, with the type of the error only: its text may hold secrets.
+    `open_log` makes the log, or returns None where the config wants none. `say` receives one message where the service
+    fails, with the type of the error only: its text may hold secrets.
     """
 
-    def __init__(self, name: str, open_log: Callable[[], Any], say: Callable[[str], None]) -> None:
+    def __init__(self, name: str, open_log: Callable[[], ServiceLog | None], say: Callable[[str], None]) -> None:
         self._name, self._say = name, say
-        self._log: Any = None
+        self._log: ServiceLog | None = None
         with self._guarded():
             self._log = open_log()
 
-    def log(self, values: dict[str, Any], step: int) -> None:
-        """Write one epoch's values."""
+    @property
+    def is_open(self) -> bool:
+        """Whether the service is wanted and has not failed."""
+        return self._log is not None
+
+    @property
+    def takes_report(self) -> bool:
+        """Whether the service is open and keeps reports."""
+        return self._log is not None and self._log.takes_report
+
+    @property
+    def last_step(self) -> int:
+        """The last step that the service has, -1 for none; that of a log that is not open needs nothing."""
+        return self._log.last_step if self._log is not None else 1 << 62
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Send the values of a step, unless the service has them."""
+        with self._guarded():
+            if self._log is not None and step > self._log.last_step:
+                self._log.log(values, step=step)
+                self._log.last_step = step
+
+    def final(self, values: Mapping[str, Any], step: int) -> None:
+        """Send what the run ends with."""
         with self._guarded():
             if self._log is not None:
-                self._log.log(values, step=step)
+                self._log.final(values, step=step)
 
-    def finish(self) -> None:
+    def attach(self, files: Sequence[tuple[Path, str]]) -> None:
+        """Send files, each with its name there."""
+        with self._guarded():
+            if self._log is not None:
+                self._log.attach(files)
+
+    def flush(self) -> None:
+        """Write what was sent to a file."""
+        with self._guarded():
+            if self._log is not None:
+                self._log.flush()
+
+    def finish(self, exit_code: int) -> None:
         """Close the log, also after a run that failed."""
         with self._guarded():
             if self._log is not None:
-                self._log.finish()
+                self._log.finish(exit_code)
             self._log = None
 
     @contextmanager

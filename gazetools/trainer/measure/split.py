@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,13 +24,17 @@ _VALIDATION_EPOCH = 2**31  # an order that no training epoch has
 class Measured:
     """Measurements of one pass over a split."""
 
-    values: dict[str, dict[str, float]]  # learner -> metrics
+    values: dict[str, dict[str, float]]  # learner -> metrics; without labels `clips` alone
     counts: dict[str, int]  # counts of the data: unreadable clips, missing heatmaps and the like
     logs: dict[str, list[PredictionLog]]  # learner -> one log per process; empty where none were passed
 
 
 def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionLog] | None = None) -> Measured | None:
-    """Measure the weights in `loop` on `dataset`; None where a signal stopped it. `logs` collect predictions."""
+    """Measure the weights in `loop` on `dataset`; None where a signal stopped it. `logs` collect predictions.
+
+    Without `logs`, as after an epoch, models that ended early are left out: nothing of theirs has changed.
+    """
+    left_out = {learner.name for learner in loop.learners if learner.failed or not (logs or learner.learns)}
     logs = logs or {}
     batch_size = loop.config.experiment.optimization.batch_size
     order = epoch_order(len(dataset), seed=loop.config.seed, epoch=_VALIDATION_EPOCH)
@@ -38,13 +43,14 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
     ahead = f" {split.anticipation_seconds[0]:g} s" if split.name == "horizon" else ""
     when = "chosen weights" if logs else f"epoch {loop.position.epoch + 1}"
     task = f"{when} {split.name}{ahead} ({split.anchor.name})"
-    metrics = {learner.name: MetricSet(learner.num_classes) for learner in loop.learners if not learner.failed}
+    measured = [x for x in loop.learners if x.name not in left_out and split.labelled]
+    metrics = {learner.name: MetricSet(learner.num_classes) for learner in measured}
     counts: dict[str, int] = {}
     unreadable: list[Unreadable] = []
     loop.progress.start(task, len(chosen), unit="steps")
     try:
         with torch.no_grad():
-            for batch in loop.load(dataset, chosen):
+            for batch in loop.loaders.load(dataset, chosen):
                 count_batch(batch, counts, loop.progress.say)
                 unreadable += batch.unreadable
                 if batch.clips:
@@ -61,15 +67,16 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
     counts = add_trees([part.pop("") for part in parts])
     loop.refuse_unreadable(counts.get("unreadable", 0), unreadable)
     gathered = loop.world.gather(dict(logs))
-    return Measured(
-        values={
-            learner.name: MetricSet.total(learner.num_classes, [part[learner.name] for part in parts]).values()
-            for learner in loop.learners
-            if learner.name in metrics
-        },
-        counts=counts,
-        logs={name: [part[name] for part in gathered] for name in logs},
-    )
+    values: dict[str, dict[str, float]] = {
+        learner.name: MetricSet.total(learner.num_classes, [part[learner.name] for part in parts]).values()
+        for learner in measured
+    }
+    if not split.labelled:
+        for name in logs:
+            values[name] = {"clips": sum(part[name].clips for part in gathered)}
+            if not all(part[name].finite for part in gathered):
+                values[name]["loss"] = math.nan  # what a loss would be
+    return Measured(values=values, counts=counts, logs={name: [part[name] for part in gathered] for name in logs})
 
 
 def _judge(
@@ -79,12 +86,16 @@ def _judge(
     seen = loop.forward.encode(batch, dataset)
     with loop.forward.autocast():
         for trunk in loop.trunks:
-            if not trunk.alive:
+            judged = [learner for learner in trunk.alive if learner.name in metrics or learner.name in logs]
+            if not judged:
                 continue
             context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=False)
-            for learner in trunk.alive:
+            for learner in judged:
                 learner.probe.eval()
-                logits, loss = learner.judge(context, seen.labels)
-                metrics[learner.name].update(float(loss), logits, seen.labels)
+                if dataset.split.labelled:
+                    logits, loss = learner.judge(context, seen.labels)
+                    metrics[learner.name].update(float(loss), logits, seen.labels)
+                else:
+                    logits = learner.predict(context)
                 if learner.name in logs:
                     logs[learner.name].add(batch.clips, logits, seen.labels)

@@ -93,7 +93,7 @@ def load_pretrained(config: TrainingConfig) -> Pretrained:
     """
     model, settings = config.model_kwargs, config.model_kwargs.pretrain_kwargs.encoder
     weights = {} if model.checkpoint == RANDOM_WEIGHTS else read_weights(config)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed if model.random_seed is None else model.random_seed)
     encoder = build_encoder(settings)
     if weights:
         load_strict(encoder, weights["encoder"], what=f"encoder weights of {model.checkpoint}")

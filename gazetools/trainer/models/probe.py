@@ -125,6 +125,12 @@ class AttentiveClassifier(nn.Module):
             self.pooler.cross_attention_block.mlp.fc2.weight.div_(math.sqrt(2.0 * max(len(self.pooler.blocks), 1)))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits [B, classes] by task."""
+        """Logits float32 [B, classes] by task.
+
+        The last layer never computes in 16 bits: bfloat16 has 8 bits of precision, so that logits around 15 would be
+        equal up to 0.06, and what no loss sees, an offset common to all classes, would decide about ranks.
+        """
         pooled = self.pooler(x)
-        return {task: getattr(self, f"{task}_classifier")(pooled[:, i]) for i, task in enumerate(self.tasks)}
+        with torch.autocast(x.device.type, enabled=False):
+            vectors = pooled.to(self.pooler.query_tokens.dtype)
+            return {task: getattr(self, f"{task}_classifier")(vectors[:, i]) for i, task in enumerate(self.tasks)}

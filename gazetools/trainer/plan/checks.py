@@ -12,7 +12,10 @@ import torch
 
 from gazetools.schemas.errors import EnvironmentLacksError, GazetoolsError, UsageError
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.data.anchors import refuse_late_observation
+from gazetools.trainer.data.survey import DataPlan
 from gazetools.trainer.models.build import read_checkpoint
+from gazetools.trainer.plan.memory import MemoryPlan
 
 
 class Problems:
@@ -96,17 +99,40 @@ def _check_compiler(device: torch.device) -> None:
         ) from error
 
 
-def check_memory(device: torch.device, model: dict[str, Any]) -> None:
-    """Raise UsageError where weights, gradients and optimizer alone need more memory than the device has."""
-    needed = model["weight_and_optimizer_bytes"]
+def available_memory(device: torch.device) -> int:
+    """Bytes of memory of a device, in use or not."""
     if device.type == "cuda":
-        available = torch.cuda.mem_get_info(device)[1]
-    else:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return torch.cuda.mem_get_info(device)[1]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_memory(device: torch.device, model: dict[str, Any], plan: MemoryPlan) -> None:
+    """Raise UsageError where weights, gradients and optimizer alone need more memory than the device has."""
+    needed, available = plan.total, available_memory(device)
     if needed > available:
         raise UsageError(
-            f"{len(model['learners'])} model(s) need {needed / 2**30:.1f} GiB for weights, gradients and optimizer, "
-            f"{device} has {available / 2**30:.1f} GiB.",
+            f"{len(model['learners'])} model(s) need {needed / 2**30:.1f} GiB for weights, gradients and optimizer in "
+            f"each of {plan.processes} process(es), {device} has {available / 2**30:.1f} GiB.",
             hint="Use fewer arms, seeds or probes, optimization.train=probe or heatmap, or dtype: bfloat16 for the "
-            "encoder.",
+            "encoder; with more processes, optimization.shard_optimizer=on divides the optimizers' states among them.",
+        )
+
+
+def check_submission(config: TrainingConfig, data: DataPlan) -> None:
+    """Raise UsageError before any work where the config wants a submission that the challenge would refuse."""
+    if config.experiment.evaluation.epic_sls is None or data.test is None:
+        return
+    refuse_late_observation(data.test.anchor.name, data.test.anticipation_seconds[0])
+    every = [*(clip.segment for clip in data.test.clips), *data.test.left_out]
+    names = [segment.name for segment in every]
+    if (
+        any(segment.clip_uid for segment in every)
+        or None in names
+        or len(set(names)) != len(names)
+        or set(data.labels.ids) != {"verb", "noun", "action"}
+    ):
+        raise UsageError(
+            f"experiment.evaluation.epic_sls asks for a submission to EPIC-KITCHENS' challenge, which is by verb, noun "
+            f"and narration_id; these are not so in {config.experiment.data.dataset_test}.",
+            hint="Use EPIC_100_test_timestamps.csv, or remove epic_sls.",
         )

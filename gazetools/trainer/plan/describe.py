@@ -38,6 +38,7 @@ def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[
     encoder_bytes = _count(encoder) * (2 if encoder_settings.dtype == "bfloat16" else 4)
     trunks = {spec.trunk: arms[spec.arm]["predictor_parameters"] for spec in specs}
     trained = sum(arms[spec.arm]["trained_parameters"] for spec in specs)
+    weights = encoder_bytes + 4 * (sum(trunks.values()) + len(specs) * _count(probe))
     return {
         "encoder": {"name": encoder_settings.model_name, **size, "parameters": _count(encoder)},
         "probe_parameters": _count(probe),
@@ -45,9 +46,8 @@ def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[
         "learners": {spec.name: {"arm": spec.arm, "seed": spec.seed, "head": spec.head} for spec in specs},
         "arms": arms,
         # float32 weights, and gradient and two AdamW moments for what trains; activations come on top
-        "weight_and_optimizer_bytes": (
-            encoder_bytes + 4 * (sum(trunks.values()) + len(specs) * _count(probe)) + 12 * trained
-        ),
+        "weight_and_optimizer_bytes": weights + 12 * trained,
+        "bytes": {"weights": weights, "gradients": 4 * trained, "optimizer": 8 * trained},
         "video_tokens": _steps(config) * (data.resolution // encoder_settings.patch_size) ** 2,
         "resolution": data.resolution,
         "frames_per_clip": data.frames_per_clip,

@@ -14,6 +14,7 @@ from gazetools.trainer.models.build import trained_part
 from gazetools.trainer.models.checks import uses_heatmap
 from gazetools.trainer.models.transformers_folder import transformers_folder
 from gazetools.trainer.plan.arms import plan_learners
+from gazetools.trainer.plan.named_options import named_options
 
 _DATA, _OPTIMIZATION = "experiment.data", "experiment.optimization"
 _ENCODER, _PREDICTOR = "model_kwargs.pretrain_kwargs.encoder", "model_kwargs.pretrain_kwargs.predictor"
@@ -34,12 +35,13 @@ def notes_of(config: TrainingConfig, device: torch.device) -> list[str]:
     notes = []
     if config.model_kwargs.checkpoint == RANDOM_WEIGHTS:
         notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
+    notes += named_options(config.model_dump(mode="json"))
     data = config.experiment.data
     low, high = data.train_anticipation_time_sec or data.anticipation_time_sec
-    if data.feature_cache is not None and (data.train_transform == "random" or low < high):
+    if data.feature_cache is not None and not data.training_clips_repeat:
         notes.append(
             "feature_cache keeps validation clips only: training clips differ between epochs (train_transform: "
-            f"{data.train_transform}, anticipation time {low:g} to {high:g} s)."
+            f"{data.train_transform}, anticipation time {low:g} to {high:g} s). `train_views: 4` would fix four views."
         )
     if config.model_kwargs.pretrain_kwargs.predictor.heatmap_positions is None:
         with suppress(UsageError):  # settle() reports it
@@ -89,15 +91,27 @@ def _general_rules(config: TrainingConfig, device: torch.device) -> _Rules:
     names = [f"{part}.checkpoint_key" for part in (_ENCODER, _PREDICTOR)]
     return [
         ("there is one kind of evaluation", True, ["eval_name"]),
+        ("a training that goes on always goes on in its W&B run", True, ["experiment.wandb.resume"]),
         ("for a cluster's scheduler; processes are started by --gpus, --processes and --nodes", True, [*_CLUSTER_KEYS]),
         ("the annotation files say what they are", True, [f"{_DATA}.dataset"]),
         ("only with position tables and SiLU blocks; these models use rotary positions and GELU", True, tables),
         ("only with CUDA", on_cpu and data.pin_memory, [f"{_DATA}.pin_memory"]),
         ("only with CUDA", on_cpu and optimization.use_bfloat16, [f"{_OPTIMIZATION}.use_bfloat16"]),
+        *_option_rules(config),
         ("loss names one", optimization.loss is not None, [f"{_OPTIMIZATION}.use_focal_loss"]),
         ("the frozen encoder keeps no activations", recomputes, [f"{_ENCODER}.use_activation_checkpointing"]),
         (f"checkpoint: {checkpoint} is no file with several models", not has_several, names),
         ("the checkpoint has the mask tokens", not is_random, [f"{_PREDICTOR}.zero_init_mask_tokens"]),
+    ]
+
+
+def _option_rules(config: TrainingConfig) -> _Rules:
+    weights = config.experiment.optimization.class_weights
+    options = [f"{_OPTIMIZATION}.{name}" for name in ("early_stopping", "ema", "class_weights")]
+    no_beta = weights is not None and weights.kind != "effective_number"
+    return [
+        ("only where something trains", config.val_only, options),
+        ("only of effective_number", no_beta, [f"{_OPTIMIZATION}.class_weights.beta"]),
     ]
 
 

@@ -25,8 +25,9 @@ from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.logs.guarded import require_package
 from gazetools.trainer.models.checks import future_frame_count
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners, shuffled_source
-from gazetools.trainer.plan.checks import Problems, check_memory, check_weights_exist, choose_device
+from gazetools.trainer.plan.checks import Problems, check_memory, check_submission, check_weights_exist, choose_device
 from gazetools.trainer.plan.describe import describe_model
+from gazetools.trainer.plan.memory import MemoryPlan, plan_memory
 from gazetools.trainer.plan.selection import at_horizons, hold_out
 
 
@@ -35,7 +36,7 @@ class RunPlan:
     """Everything that is known of a run before its first step."""
 
     config: TrainingConfig
-    folder: RunFolder  # what the run writes; `evaluation` in it with `val_only` and no weights given by path
+    folder: RunFolder  # what the run writes; with `val_only` and no weights given by path, `evaluation` or `test` in it
     weights: Path | None  # what a run only measures: run folder, checkpoint, export or probe file; None: it trains
     device: torch.device
     anchors: AnchorPlan
@@ -44,6 +45,7 @@ class RunPlan:
     selecting: SplitPlan | None  # the held-out part of train; None: validation selects
     horizons: dict[float, SplitPlan]  # validation at other anticipation times in seconds
     model: dict[str, Any]  # sizes, tokens, parameters and costs; see gazetools.trainer.plan.describe.describe_model
+    memory: MemoryPlan  # bytes in each process, and whether optimizers' states are sharded
 
     @property
     def each_epoch(self) -> list[SplitPlan]:
@@ -52,11 +54,19 @@ class RunPlan:
 
     @property
     def at_the_end(self) -> list[SplitPlan]:
-        """What is measured at the end: with `val_only` validation and horizons, else `each_epoch` and horizons."""
-        return [*(self.data.validation if self.config.val_only else self.each_epoch), *self.horizons.values()]
+        """What is measured at the end, the test split last.
 
-    def dataset(self, split: SplitPlan, *, training: bool, features: FeatureCache | None = None) -> ClipDataset:
-        """The clips of a split as tensors, with heatmaps where any arm reads them."""
+        With `val_only` validation and horizons, else `each_epoch` and horizons; with `test_only` the test split alone.
+        """
+        test = [] if self.data.test is None else [self.data.test]
+        if self.config.test_only:
+            return test
+        return [*(self.data.validation if self.config.val_only else self.each_epoch), *self.horizons.values(), *test]
+
+    def dataset(
+        self, split: SplitPlan, *, training: bool, features: FeatureCache | None = None, view: int | None = None
+    ) -> ClipDataset:
+        """The clips of a split as tensors, with heatmaps where any arm reads them; `view` is one of the fixed views."""
         data, losses = self.config.experiment.data, self.config.experiment.optimization.losses
         reads = any(spec.source for spec in self.learners)
         shuffled = {shuffled_source(spec) for spec in self.learners}
@@ -71,6 +81,7 @@ class RunPlan:
                 index_cache=None if data.index_cache else self.folder.frame_indexes,
                 shuffled=tuple(sorted(name for name in shuffled if name is not None)),
                 future_frames=future_frame_count(self.config) if training and losses.jepa else 0,
+                view=view,
             ),
             heatmaps=build_sources(data) if reads else {},
             features=features,
@@ -91,14 +102,17 @@ class RunPlan:
         }
 
 
-def settle(config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Progress | None = None) -> RunPlan:
+def settle(
+    config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Progress | None = None, processes: int = 1
+) -> RunPlan:
     """Check everything that can be checked before heavy work, and report all problems at once.
 
     Raises UsageError where settings or data are wrong, EnvironmentLacksError where a package, a device or weights lack.
     """
     trained = RunFolder(Path(config.folder) / config.tag if config.tag else Path(config.folder))
     measures_itself = config.val_only and config.classifier_checkpoint is None
-    folder = RunFolder(trained.evaluation) if measures_itself else trained
+    below = trained.test if config.test_only else trained.evaluation
+    folder = RunFolder(below) if measures_itself else trained
     problems = Problems()
     with problems.gather():
         learners = plan_learners(config)
@@ -113,21 +127,22 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Pro
         device = choose_device(config)
     with problems.gather():
         _check_folder(config, trained, resume=resume)
-    with problems.gather():
-        if not dry_run and not problems.found:
-            check_writable_folder(folder.path, option="folder")
     anchors = resolve_anchors(config)
     try:
         indexes = folder.frame_indexes
         data = plan_data(experiment.data, anchors, compat=config.compat, index_cache=indexes, progress=progress)
         train, selecting = hold_out(data.train, experiment.evaluation.held_out, seed=config.seed)
+        check_submission(config, data)
         horizons = at_horizons(data.validation[0], experiment.evaluation.horizons)
     except UsageError as error:
         problems.add(error)
         _gather_data_problems(problems, config, str(error))
     problems.refuse()
     model = describe_model(config, data.labels.counts)
-    check_memory(device, model)
+    memory = plan_memory(model, processes=processes, shard=experiment.optimization.shard_optimizer)
+    check_memory(device, model, memory)
+    if not dry_run:  # last, so that a refused run leaves no empty folder
+        check_writable_folder(folder.path, option="folder")
     return RunPlan(
         config=config,
         folder=folder,
@@ -138,16 +153,18 @@ def settle(config: TrainingConfig, *, resume: bool, dry_run: bool, progress: Pro
         data=dataclasses.replace(data, train=train),
         selecting=selecting,
         horizons=horizons,
-        model=model,
+        model={**model, "memory_per_process": memory.as_dict()},
+        memory=memory,
     )
 
 
 def _gather_data_problems(problems: Problems, config: TrainingConfig, first: str) -> None:
     """Check the files that the plan of the data had not read yet when it stopped with `first`."""
     data = config.experiment.data
-    for name in (data.dataset_train, data.dataset_val):
+    for name in (data.dataset_train, data.dataset_val, data.dataset_test):
         with problems.gather():
-            read_segments(Path(name))
+            if name is not None:
+                read_segments(Path(name), labelled=name != data.dataset_test)
     with problems.gather():
         build_sources(data)
     with problems.gather():

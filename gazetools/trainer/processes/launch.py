@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from gazetools.io.atomic import write_bytes_atomic
-from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, UsageError
+from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, FaultError, UsageError
 from gazetools.schemas.launch import LaunchOptions
 from gazetools.trainer.processes.interruption import STOP_SIGNALS, WARNING_SIGNALS
 
@@ -91,11 +92,27 @@ def launch(arguments: Sequence[str], *, processes: int, machines: LaunchOptions)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+        if sent_on:
+            return int(file.read_text()) if file.is_file() else int(ExitCode.INTERRUPTED)
+        if code != 0:
+            _refuse_lost(file, processes=processes, arguments=arguments)
         if file.is_file():
             return int(file.read_text())
-    if sent_on:
-        return int(ExitCode.INTERRUPTED)
     return code if code in {int(known) for known in ExitCode} and code != 1 else int(ExitCode.FAULT)
+
+
+def _refuse_lost(file: Path, *, processes: int, arguments: Sequence[str]) -> None:
+    """Raise FaultError where a worker of this machine has left no exit code: it was killed."""
+    ended = {int(path.suffix[1:]) for path in file.parent.glob(f"{file.name}.*")}
+    lost = [number for number in range(processes) if number not in ended]
+    if ended and lost:
+        names = ", ".join(map(str, lost))
+        raise FaultError(
+            f"Process {names} of {processes} was lost: it was killed from outside, for example because memory ran out; "
+            "the others have ended.",
+            hint=f"The same command goes on from the last checkpoint: {shlex.join(['gazetools', *arguments])} "
+            f"--processes {processes}",
+        )
 
 
 def accept_warnings() -> None:
@@ -106,7 +123,10 @@ def accept_warnings() -> None:
 
 
 def leave_exit_code(code: int) -> None:
-    """In the first worker: leave the exit code for the launcher."""
+    """Leave the exit code for the launcher: the first worker's is that of the run, the others' say that they ended."""
     name = os.environ.get(_EXIT_FILE)
-    if name and int(os.environ.get("RANK", "0")) == 0:
+    if not name:
+        return
+    Path(f"{name}.{os.environ.get('LOCAL_RANK', '0')}").write_text(str(code))
+    if int(os.environ.get("RANK", "0")) == 0:
         Path(name).write_text(str(code))

@@ -24,6 +24,7 @@ class World:
     rank: int = 0
     size: int = 1
     cpu_group: Any = None  # group for numbers and objects on the CPU; None: the default group
+    save_group: Any = None  # group of the threads that write checkpoints; None with a single process
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.size:
@@ -40,7 +41,8 @@ class World:
             return list(values)
         total = torch.tensor(list(values), dtype=torch.float64)
         parts = [torch.empty_like(total) for _ in range(self.size)]
-        distributed.all_gather(parts, total, group=self.cpu_group)
+        with told_as_lost():
+            distributed.all_gather(parts, total, group=self.cpu_group)
         # Added in the order of ranks, so that every rank has the same bits.
         return torch.stack(parts).sum(0).tolist()
 
@@ -53,28 +55,45 @@ class World:
         if self.size == 1:
             return [value]
         parts: list[Any] = [None] * self.size
-        distributed.all_gather_object(parts, value, group=self.cpu_group)
+        with told_as_lost():
+            distributed.all_gather_object(parts, value, group=self.cpu_group)
         return parts
 
-    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Replace gradients by their sums over processes; a missing one counts as zero where any process has one."""
+    def gather_saved(self, value: Any) -> list[Any]:
+        """As `gather`, for the threads that write a checkpoint while the main threads talk."""
         if self.size == 1:
-            return
-        anywhere = self.sum([float(p.grad is not None) for p in parameters])
-        chosen = [p for p, count in zip(parameters, anywhere, strict=True) if count]
-        for parameter in chosen:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        for kind in {p.dtype for p in chosen}:
-            gradients = [p.grad for p in chosen if p.dtype == kind and p.grad is not None]
-            flat = torch.cat([g.reshape(-1) for g in gradients])
-            distributed.all_reduce(flat)
-            for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-                gradient.copy_(part.view_as(gradient))
+            return [value]
+        parts: list[Any] = [None] * self.size
+        with told_as_lost():
+            distributed.all_gather_object(parts, value, group=self.save_group)
+        return parts
 
     def barrier(self) -> None:
         """Wait until every process has come here."""
         self.sum([0.0])
+
+
+@contextmanager
+def told_as_lost() -> Iterator[None]:
+    """Raise FaultError in place of the error that torch gives where another process does not answer any more."""
+    try:
+        yield
+    except RuntimeError as error:
+        first = str(error).split("\n", 1)[0][:200]
+        raise FaultError(
+            f"Another process of this run is lost: {first}",
+            hint="It was killed, or its last lines say why. The same command goes on from the last checkpoint.",
+        ) from error
+
+
+def is_first_process() -> bool:
+    """Whether this process is the first of a run, or its only one; known before the processes have joined."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def process_count() -> int:
+    """How many processes the run has, known before they have joined."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
@@ -83,7 +102,7 @@ def joined_world(device_type: str) -> Iterator[World]:
 
     gloo on the CPU; nccl on GPUs, with a gloo group in addition for numbers and objects.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = process_count()
     if size == 1:
         yield World()
         return
@@ -96,8 +115,10 @@ def joined_world(device_type: str) -> Iterator[World]:
             hint="Check MASTER_ADDR, MASTER_PORT and the rendezvous flags.",
         ) from error
     group = distributed.new_group(backend="gloo", timeout=_TIMEOUT) if device_type == "cuda" else None
+    # Threads that write talk to each other while the main threads do: only a group of their own keeps messages apart.
+    saving = distributed.new_group(backend="gloo", timeout=_TIMEOUT)
     try:
-        yield World(rank=rank, size=size, cpu_group=group)
+        yield World(rank=rank, size=size, cpu_group=group, save_group=saving)
     finally:
         distributed.destroy_process_group()
 

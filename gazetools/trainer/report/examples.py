@@ -15,18 +15,19 @@ from torch import Tensor
 
 from gazetools.preview.overlay import PersonOverlay, draw_overlay
 from gazetools.schemas.errors import GazetoolsError
+from gazetools.schemas.training_study import PRIMARY_TASK
 from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.clips import ClipDataset, ClipOptions
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.data.transforms import MEAN_RGB, STD_RGB
 from gazetools.trainer.folder.paths import RunFolder
-from gazetools.trainer.folder.predictions import Predictions
+from gazetools.trainer.folder.predictions import Predictions, class_text
 from gazetools.trainer.learn.controls import centre_prior
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners
 from gazetools.trainer.plan.config import load_config
-from gazetools.trainer.report.load import ModelOfRun, Study, known_clips
-from gazetools.trainer.report.summary import PRIMARY_TASK
+from gazetools.trainer.report.compare import known_clips
+from gazetools.trainer.report.load import ModelOfRun, Study
 
 Example = tuple[dict[str, Any], str | None]  # entry in report.json; base64 of a JPEG: last frame with the arm's map
 
@@ -98,7 +99,7 @@ def _best(predictions: Predictions, place: int) -> list[str]:
 
 
 def _named(predictions: Predictions, classes: Any) -> list[str]:
-    return [str(ids.tolist()) for ids in predictions.arrays[f"classes_{PRIMARY_TASK}"][classes]]
+    return [class_text(predictions, PRIMARY_TASK, int(index)) for index in classes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +115,10 @@ def _clips_of(study: Study, model: ModelOfRun, split: str) -> tuple[_Seen | None
     known = RunFolder(Path(model.run)).frame_indexes  # spares reading whole videos for their frame times
     try:
         config = load_config(study.runs[model.run]["config"])
-        data = config.experiment.data
+        data = config.experiment.data.model_copy(update={"dataset_test": None})
         plan = plan_data(data, resolve_anchors(config), compat=config.compat, index_cache=known)
+        if plan.gone_videos:
+            return None, f"{plan.gone_videos} video(s) are not below {data.base_path} any more."
         clips = next((one for one in plan.validation if f"val_{one.anchor.name}" == split), None)
         if clips is None:
             return None, f"{split} is no split of the annotations."

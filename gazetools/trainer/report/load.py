@@ -1,4 +1,4 @@
-"""Run folders as a report needs them: the chosen model of every arm and seed, and its predictions by split."""
+"""Run folders as a report needs them: the chosen model of every arm and training, and its predictions by split."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from gazetools.annotations.segment import group_of
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.predictions import Predictions, read_predictions
-from gazetools.trainer.report.stats import Hits
+from gazetools.trainer.plan.selection import HELD_OUT
+from gazetools.trainer.report.protocol import check_one_protocol
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOfRun:
-    """One seed of one arm: of several probes the one that was best where the choice was made."""
+    """One training of one arm: of several probes the one that was best where the choice was made."""
 
     arm: str
-    seed: int
+    seed: int  # of the new weights
+    run_seed: int = 0  # of everything else that a run draws: data order, augmentation, held-out videos
     name: str  # name of the model in its run
     run: str
     chosen_by: dict[str, Any]  # epoch, metric and value that chose it
     splits: dict[str, Predictions]  # split -> the saved predictions
     final: dict[str, dict[str, Any]]  # split -> its measures and counts in result.json
 
-    def counts(self, split: str) -> dict[str, int]:
-        """Clips that count (training has their classes), their videos, and their takes or videos: the clusters."""
-        predictions = self.splits[split]
-        known = known_clips(predictions)
-        names = [predictions.video_ids[index] for index in np.unique(predictions.arrays["video"][known])]
-        return {"clips": int(known.sum()), "videos": len(names), "clusters": len(set(map(group_of, names)))}
+    @property
+    def identity(self) -> tuple[int, int]:
+        """(run's seed, seed of the new weights): equal ones of two arms are compared as a pair."""
+        return self.run_seed, self.seed
+
+    @property
+    def training(self) -> str:
+        """Name of the training in tables: the seed, after the run's seed where the two differ in a study of runs."""
+        return str(self.seed) if self.seed == self.run_seed else f"{self.run_seed}.{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +53,12 @@ class Study:
         return list(dict.fromkeys(model.arm for model in self.models))
 
     def of(self, arm: str, split: str) -> list[ModelOfRun]:
-        """The models of an arm, one per seed, that were measured on `split`."""
+        """The models of an arm, one per training, that were measured on `split`."""
         return [model for model in self.models if model.arm == arm and split in model.splits]
+
+    def label(self, model: ModelOfRun) -> str:
+        """Name of a model's training in tables: its own seed alone where the study has one run seed."""
+        return model.training if len({one.run_seed for one in self.models}) > 1 else str(model.seed)
 
     def history_of(self, model: ModelOfRun) -> list[dict[str, Any]]:
         """One entry per epoch: train_loss, and loss and action recall of every split that was measured then."""
@@ -77,37 +82,82 @@ class Study:
 
 
 def load_study(folders: list[Path]) -> Study:
-    """Read finished runs. Raises UsageError for a folder without a finished run, and for runs that do not compare."""
+    """Read finished runs; a folder of several trainings stands for all of them.
+
+    Raises UsageError for a folder without a finished run, and for runs that do not compare: other clips or labels,
+    another protocol, the same training twice.
+    """
     runs, models, histories = {}, [], {}
-    for folder in folders:
-        path, metrics = RunFolder(folder).result, RunFolder(folder).metrics
-        if not path.is_file():
-            raise UsageError(f"{folder} is no run folder: it has no result.json.", hint="Pass the folder of a run.")
-        document = read_json(path)
-        if document.get("status") != "done" or not document.get("final"):
-            raise UsageError(
-                f"The run {folder} is not finished (status {document.get('status')!r}).",
-                hint="Finish it with the same gazetools train command.",
-            )
+    chosen = [folder for given in folders for folder in _trainings(given)]
+    for folder in chosen:
+        document, metrics = _finished(folder), RunFolder(folder).metrics
         runs[str(folder)] = document
         models += _models(folder, document, alone=len(folders) == 1)
         if metrics.is_file():
             histories[str(folder)] = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
-    seen: dict[tuple[str, int], str] = {}
-    for model in models:
-        if (before := seen.setdefault((model.arm, model.seed), model.run)) != model.run:
-            raise UsageError(
-                f"Arm {model.arm!r} with seed {model.seed} is in {before} and in {model.run}.",
-                hint="Name the arms differently, or report the runs apart.",
-            )
+    check_one_protocol({name: document["config"] for name, document in runs.items()})
+    _check_models_differ(models)
+    _leave_out_own_held_out(models)
     study = Study(runs=runs, models=models, histories=histories)
-    for split in study.splits:
-        clips = _identity(study.predictions(split))
-        if any(_identity(model.splits[split]) != clips for model in models if split in model.splits):
-            raise UsageError(
-                f"The runs were measured on different clips of {split}.", hint="Report runs of the same annotations."
-            )
+    _check_same_clips(study)
     return study
+
+
+def _trainings(folder: Path) -> list[Path]:
+    """The folders of the trainings of `folder`, or the folder itself."""
+    path = RunFolder(folder)
+    if not path.result.is_file():
+        below = sorted(one.parent for one in folder.glob("*/result.json")) if folder.is_dir() else []
+        hint = (
+            f"It has runs below it: pass {' '.join(map(str, below[:3]))} ..." if below else "Pass the folder of a run."
+        )
+        raise UsageError(f"{folder} is no run folder: it has no result.json.", hint=hint)
+    trainings = read_json(path.result).get("trainings") or []
+    return [path.training(training["seed"]) for training in trainings] or [folder]
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    """The result.json of a finished run."""
+    path = RunFolder(folder).result
+    document: dict[str, Any] = read_json(path) if path.is_file() else {}
+    if document.get("status") != "done" or not document.get("final"):
+        raise UsageError(
+            f"The run {folder} is not finished (status {document.get('status')!r}).",
+            hint="Finish it with the same gazetools train command.",
+        )
+    return document
+
+
+def _check_models_differ(models: list[ModelOfRun]) -> None:
+    seen: dict[tuple[str, tuple[int, int]], str] = {}
+    for model in models:
+        if (before := seen.setdefault((model.arm, model.identity), model.run)) != model.run:
+            raise UsageError(
+                f"Arm {model.arm!r} with seed {model.seed} is in {before} and in {model.run}, both runs with "
+                f"seed: {model.run_seed}.",
+                hint="A repeated training needs another `seed`. Or name the arms differently, or report runs apart.",
+            )
+
+
+def _leave_out_own_held_out(models: list[ModelOfRun]) -> None:
+    """Drop the held-out clips from a report of trainings that each drew their own: no two have the same to compare."""
+    own = [model.splits[HELD_OUT] for model in models if HELD_OUT in model.splits]
+    if any(_identity(one) != _identity(own[0]) for one in own):
+        for model in models:
+            model.splits.pop(HELD_OUT, None)
+
+
+def _check_same_clips(study: Study) -> None:
+    for split in study.splits:
+        first = next(model for model in study.models if split in model.splits)
+        clips = _identity(first.splits[split])
+        for model in study.models:
+            if split in model.splits and (found := _identity(model.splits[split])) != clips:
+                what = "different clips" if found[:2] != clips[:2] else "other classes"
+                raise UsageError(
+                    f"The runs were measured on {what} of {split}: {first.run} and {model.run}.",
+                    hint="Report runs of the same annotations.",
+                )
 
 
 def _own_values(entry: dict[str, Any], name: str) -> dict[str, float]:
@@ -135,6 +185,7 @@ def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[Mode
         found = ModelOfRun(
             arm=folder.name if arm == "main" and not alone else arm,  # runs without arms have their folders' names
             seed=seed,
+            run_seed=document["config"].get("seed", 0),
             name=name,
             run=str(folder),
             chosen_by=best.get(name) or {},
@@ -145,30 +196,9 @@ def _models(folder: Path, document: dict[str, Any], *, alone: bool) -> list[Mode
     return models
 
 
-def _identity(predictions: Predictions) -> tuple[list[int], list[str]]:
-    """Annotation row and video of every clip."""
+def _identity(predictions: Predictions) -> tuple[Any, ...]:
+    """Annotation row, video and true classes of every clip."""
     arrays = predictions.arrays
-    return arrays["row"].tolist(), [predictions.video_ids[number] for number in arrays["video"]]
-
-
-def hits_of(models: list[ModelOfRun], split: str, task: str, k: int, *, keep: Any = None) -> Hits:
-    """Hits of an arm, averaged over its seeds; `keep` bool [N] chooses clips.
-
-    Clips with a class that training lacks are left out, as in the metrics of the run. Cameras of one take are one
-    cluster. Raises UsageError where no clip is left.
-    """
-    tables = [model.splits[split].arrays for model in models]
-    hit = np.mean([table[f"rank_{task}"] < k for table in tables], axis=0)
-    first = models[0].splits[split]
-    groups = np.unique([group_of(name) for name in first.video_ids], return_inverse=True)[1][first.arrays["video"]]
-    kept = known_clips(first) if keep is None else known_clips(first) & keep
-    if not kept.any():
-        raise UsageError(f"Training lacks a class of every clip of {split}: there is nothing to report.")
-    cluster = np.unique(groups[kept], return_inverse=True)[1]
-    return Hits(hit=hit[kept], label=tables[0][f"label_{task}"].astype(np.int64)[kept], cluster=cluster)
-
-
-def known_clips(predictions: Predictions) -> npt.NDArray[np.bool_]:
-    """Whether training has every class of a clip, bool [N]."""
-    arrays = predictions.arrays
-    return np.all([arrays[f"label_{task}"] < len(arrays[f"classes_{task}"]) for task in predictions.tasks], axis=0)
+    labels = [arrays[f"label_{task}"].tolist() for task in predictions.tasks if f"label_{task}" in arrays]
+    known = [arrays[f"classes_{task}"].tolist() for task in predictions.tasks]
+    return arrays["row"].tolist(), [predictions.video_ids[number] for number in arrays["video"]], labels, known

@@ -10,10 +10,11 @@ from typing import Any
 from gazetools.html.charts import COLOURS, MUTED, IntervalMark, Line, forest, interval_lines, lines
 from gazetools.html.frame import render
 from gazetools.trainer.folder.records import columns_of
-from gazetools.trainer.report.tables import shown
+from gazetools.trainer.report.official import FIGURE
+from gazetools.trainer.report.sentences import p_text
+from gazetools.trainer.report.tables import shown, value_text
 
 MAX_CLASSES = 30
-FEW_CLUSTERS = 20  # below, percentile intervals are too narrow (Cameron, Gelbach & Miller 2008: about 20)
 
 Rows = Sequence[dict[str, Any]]
 
@@ -29,14 +30,16 @@ def render_page(document: dict[str, Any], *, pictures: Sequence[str | None] = ()
         **document,
         figure=figure,
         where=f"anticipating {seconds} ahead on {document['split']}",
-        verdict=_verdict(document["primary"]),
-        warnings=_warnings(document, figure),
+        unit=document["statistics"]["cluster"],
+        warnings=_warnings(document),
         forests=_forests(document, figure),
+        band_charts=_band_charts(document, figure),
         arm_tables=_arm_tables(document["arms"], figure),
         horizon_charts=_horizon_charts(document["horizons"], figure),
         training_charts=_training_charts(document["curves"]),
         shown_examples=list(zip(document["examples"], pictures, strict=True)),
         group_tables=_group_tables(document["groups"], figure),
+        official_tables=_group_tables(document["official"]["rows"], FIGURE) if document["official"] else [],
         max_classes=MAX_CLASSES,
         columns_of=columns_of,
         shown=shown,
@@ -44,54 +47,72 @@ def render_page(document: dict[str, Any], *, pictures: Sequence[str | None] = ()
     )
 
 
-def _verdict(found: dict[str, Any] | None) -> str:
-    """Sentence about the interval of the primary contrast; empty without one."""
-    if found is None:
-        return ""
-    verdict = "The interval contains zero: no evidence that gaze helps or harms."
-    if found["low"] > 0:
-        verdict = "The interval is above zero: with the heatmaps anticipation is better."
-    elif found["high"] < 0:
-        verdict = "The interval is below zero: with the heatmaps anticipation is worse."
-    if found["clusters"] < FEW_CLUSTERS:
-        verdict += f" Only {found['clusters']} videos or takes: such intervals are too narrow, read them with care."
-    return verdict
-
-
-def _warnings(document: dict[str, Any], figure: str) -> list[str]:
+def _warnings(document: dict[str, Any]) -> list[str]:
     runs = document["runs"]
     texts = []
     if names := ", ".join(name for name, run in runs.items() if run["random_weights"]):
         texts.append(f"RANDOM WEIGHTS in {names}: the encoder is untrained; no claim about gaze.")
     texts += [f"Dropped models in {name}: {json.dumps(run['failed'])}" for name, run in runs.items() if run["failed"]]
-    if saturated := ", ".join(document["saturated"]):
-        texts.append(f"{figure} says nothing of {saturated}: there are no more than {document['k']} classes.")
+    texts += saturation_warnings(document)
     if document["baseline"] is None:
         texts.append("No run has the baseline arm, so there are no contrasts.")
     return texts
 
 
+def saturation_warnings(document: dict[str, Any]) -> list[str]:
+    """A sentence about the tasks where recall@k is 100 % whatever a model does, and about those close to it."""
+    figure, texts = f"recall@{document['k']}", []
+    if saturated := ", ".join(document["saturated"]):
+        few = f"there are no more than {document['k']} classes; pass a smaller --k"
+        texts.append(f"{figure} says nothing of {saturated}: {few}.")
+    for task, found in document["saturation"].items():
+        if found["saturation"] == "near":
+            texts.append(
+                f"{figure} says little of {task}: a random ranking of its {found['classes']} classes gets "
+                f"{found['random']:.0f} %. Pass --k {found['largest_k']} or less."
+            )
+    return texts
+
+
 def _forests(document: dict[str, Any], figure: str) -> list[str]:
-    """A chart per task: the differences of all arms to the baseline."""
-    drawn = []
-    for task, rows in _by_task(document["contrasts"]):
+    """A chart per task: the differences of all arms to the baseline, before the noise of its trainings."""
+    drawn, baseline = [], document["baseline"]
+    floors = {row["task"]: row["max_abs"] for row in document["noise_floors"] if row["arm"] == baseline}
+    on_split = [row for row in document["contrasts"] if row["split"] == document["split"]]
+    for task, rows in _by_task([row for row in on_split if row["baseline"] == baseline]):
         marks = {}
         for row in rows:
-            value, note = row["difference"], f"{row['difference']:+.2f}, p {row['p (Holm)']:.2g}"
-            marks[row["arm"]] = IntervalMark(value=value, low=row["low"], high=row["high"], note=note)
+            value, said = row["difference"], row["p_holm"] if row["p_holm"] is not None else row["p"]
+            note = f"{value:+.2f}" + (f", {p_text(said)}" if said is not None else "")
+            low, high = (value if row[end] is None else row[end] for end in ("low", "high"))
+            marks[row["arm"]] = IntervalMark(value=value, low=low, high=high, note=note)
         strong = next((row["arm"] for row in rows if row["primary"]), None)
         colours = {arm: COLOURS[0] if arm == strong else MUTED for arm in marks}
-        unit = f"{task}: {figure} minus that of {document['baseline']}, points"
-        drawn.append(forest(marks, unit=unit, strong=strong, colours=colours))
+        unit = f"{task}: {figure} minus that of {baseline}, points"
+        drawn.append(forest(marks, unit=unit, strong=strong, colours=colours, strip=floors.get(task)))
     return drawn
+
+
+def _band_charts(document: dict[str, Any], figure: str) -> list[str]:
+    """The primary contrast against the seconds before the action, with its simultaneous band; none without one."""
+    primary = document["primary"]
+    rows = [
+        {**row, "low": row["band_low"], "high": row["band_high"]}
+        for row in document["horizon_contrasts"]
+        if primary and (row["contrast"], row["task"]) == (primary["contrast"], primary["task"])
+    ]
+    if len(rows) < 2 or any(row["low"] is None for row in rows):
+        return []
+    label = f"{primary['contrast']}, {primary['task']} {figure} (points; band over all horizons)"
+    drawn = interval_lines(rows, x="seconds", y="difference")
+    return [lines(drawn, x_label="seconds before the action", y_label=label, level=("no difference", 0.0))]
 
 
 def _arm_tables(rows: Rows, figure: str) -> list[tuple[str, Rows]]:
     """Per task one row per arm and seed: figures with their intervals."""
 
     def cells(row: dict[str, Any]) -> dict[str, Any]:
-        names = (figure, "top-1", "top-5")
-        figures = {n: f"{row[n]:.2f} [{row[f'{n} low']:.2f}, {row[f'{n} high']:.2f}]" for n in names}
+        figures = {name: value_text(row, name) for name in (figure, "top-1", "top-5")}
         return {"arm": row["arm"], "seed": row["seed"], **figures, "clips": row["clips"], "videos": row["videos"]}
 
     return [(task, [cells(row) for row in own]) for task, own in _by_task(rows)]
@@ -99,11 +120,12 @@ def _arm_tables(rows: Rows, figure: str) -> list[tuple[str, Rows]]:
 
 def _horizon_charts(rows: Rows, figure: str) -> list[str]:
     """A chart per task: the figure of every arm against the seconds before the action."""
-    label = "seconds before the action"
-    return [
-        lines(interval_lines(own, x="seconds", y=figure), x_label=label, y_label=f"{task} {figure} (%)")
-        for task, own in _by_task(rows)
-    ]
+    label, drawn = "seconds before the action", []
+    for task, own in _by_task(rows):
+        points = [{**row, "low": row["low"] or row[figure], "high": row["high"] or row[figure]} for row in own]
+        chart = interval_lines(points, x="seconds", y=figure)
+        drawn.append(lines(chart, x_label=label, y_label=f"{task} {figure} (%)"))
+    return drawn
 
 
 def _training_charts(rows: Rows) -> list[str]:

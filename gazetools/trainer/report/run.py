@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,15 @@ from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.report import ReportOptions
 from gazetools.trainer.folder.records import csv_text
-from gazetools.trainer.report.examples import examples_of
+from gazetools.trainer.plan.named_options import named_options
+from gazetools.trainer.report.contrasts import Contrasts
+from gazetools.trainer.report.examples import Example, examples_of
 from gazetools.trainer.report.figures import Figures
 from gazetools.trainer.report.load import Study, load_study
-from gazetools.trainer.report.page import render_page
-from gazetools.trainer.report.summary import primary_answer, summary_of
+from gazetools.trainer.report.official import official_of
+from gazetools.trainer.report.page import render_page, saturation_warnings
+from gazetools.trainer.report.primary import answer_of, primary_of
+from gazetools.trainer.report.summary import summary_of
 from gazetools.trainer.report.tables import latex_text
 
 
@@ -29,10 +34,12 @@ def report(
     progress: Progress | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Write `report.html`, `arms.csv`, `contrasts.csv`, `horizons.csv`, `.tex` of each and `report.json` to `output`.
+    """Write `report.html`, `arms.csv`, `contrasts.csv`, `horizons.csv`, `.tex` of each and `report.json` to `output`,
+    and pictures of the examples to its folder `examples`.
 
-    `runs` are folders on the same annotations; the fields of `options` may be given as keyword arguments, such as
-    `k=1`. Returns the content of report.json. Raises UsageError for runs that are not finished or do not compare.
+    Where the annotations had released lists, `official.csv` has the challenge's figures. `runs` are folders on the same
+    annotations; the fields of `options` may be given as keyword arguments, such as `k=1`. Returns the content of
+    report.json. Raises UsageError for runs that are not finished or do not compare.
     """
     options = given_or_parsed(options, ReportOptions, settings, what="report options")
     progress = progress or NoProgress()
@@ -40,38 +47,24 @@ def report(
     check_writable_folder(folder, option="--output")
     study = load_study([Path(run) for run in runs])
     split = _leading_split(study, options.split)
-    progress.say(f"{len(study.models)} models of {len(study.arms)} arms; figures of {split}.")
     figures = Figures(study=study, split=split, options=options)
-    if saturated := figures.saturated():
-        progress.say(
-            f"{figures.figure} says nothing of {', '.join(saturated)}: no more than {options.k} classes; pass a "
-            "smaller --k."
-        )
+    contrasts = Contrasts(
+        study=study, comparison=figures.comparison, primary=primary_of(study, options, split),
+        baseline=options.baseline, split=split,
+    )  # fmt: skip
+    progress.say(
+        f"{len(study.models)} models of {len(study.arms)} arms; figures of {split}, intervals over "
+        f"{figures.comparison.level}s."
+    )
+    document = document_of(figures, contrasts)
+    for text in saturation_warnings(document):
+        progress.say(text)
     examples, notes = examples_of(study, split, options.baseline, each=options.examples)
-    arms, contrasts = figures.arms(), figures.contrasts()
-    document: dict[str, Any] = {
-        "split": split,
-        "baseline": options.baseline if options.baseline in study.arms else None,
-        "resamples": options.resamples,
-        "k": options.k,
-        "saturated": saturated,
-        "anticipation_time_sec": study.anticipation_seconds,
-        "primary": primary_answer(study, split, contrasts, figures.figure),
-        "summary": summary_of(arms, contrasts, figures.figure),
-        "arms": arms,
-        "contrasts": contrasts,
-        "horizons": figures.horizons(),
-        "horizon_contrasts": figures.horizon_contrasts(),
-        "groups": figures.groups(),
-        "class_gains": figures.class_gains(),
-        "examples": [row for row, _ in examples],
-        "example_notes": notes,
-        "curves": figures.curves(),
-        "data": figures.data(),
-        "runs": study.runs,
-    }
+    document |= {"examples": _with_pictures(folder, examples), "example_notes": notes}
     for name in ("arms", "contrasts", "horizons", "horizon_contrasts", "groups", "class_gains", "data"):
         write_bytes_atomic(folder / f"{name}.csv", csv_text(document[name]).encode())
+    if document["official"] is not None:
+        write_bytes_atomic(folder / "official.csv", csv_text(document["official"]["rows"]).encode())
     for name in ("arms", "contrasts", "horizons"):
         text = latex_text(document[name], caption=f"{name} ({split})")
         write_bytes_atomic(folder / f"{name}.tex", text.encode())
@@ -81,11 +74,75 @@ def report(
     return document
 
 
+def _with_pictures(folder: Path, examples: list[Example]) -> list[dict[str, Any]]:
+    """Write each example's picture to `folder`; the examples' rows with its name there, None without one."""
+    rows = []
+    for number, (row, picture) in enumerate(examples, start=1):
+        name = None if picture is None else f"examples/{number:02d}_{row['arm']}_{row['kind']}.jpg"
+        if picture is not None:
+            write_bytes_atomic(folder / str(name), base64.b64decode(picture))
+        rows.append({**row, "picture": name})
+    return rows
+
+
+def document_of(figures: Figures, contrasts: Contrasts) -> dict[str, Any]:
+    """The content of report.json, less the examples."""
+    study, options, primary, rows = figures.study, figures.options, contrasts.primary, contrasts.rows()
+    arms, saturation = figures.arms(), figures.saturation()
+    answer = answer_of(contrasts, rows, saturation[primary.key[3]]) if primary.key[3] in saturation else None
+    varies = sorted({row["varies"] for row in rows})
+    return {
+        "split": figures.split,
+        "baseline": options.baseline if options.baseline in study.arms else None,
+        "k": options.k,
+        "saturated": [task for task, found in saturation.items() if found["saturation"] == "full"],
+        "saturation": saturation,
+        "anticipation_time_sec": study.anticipation_seconds,
+        "statistics": {
+            "level": 0.95,
+            "cluster": figures.comparison.level,
+            "margin": primary.margin,
+            "declared": primary.declared,
+            "varies": answer["varies"] if answer is not None else (varies[0] if len(varies) == 1 else None),
+        },
+        "primary": answer,
+        "summary": summary_of(arms, rows, figures.figure, options.baseline),
+        "arms": arms,
+        "contrasts": rows,
+        "noise_floors": contrasts.noise_floors(),
+        "horizons": figures.horizons(),
+        "horizon_contrasts": contrasts.horizon_rows(),
+        "groups": figures.groups(),
+        "official": official_of(study, figures.split),
+        "class_gains": figures.class_gains(*primary.key[:2]),
+        "curves": figures.curves(),
+        "training_options": _training_options(study),
+        "data": figures.data(),
+        "runs": study.runs,
+    }
+
+
+def _training_options(study: Study) -> list[str]:
+    """Sentences about the options that runs trained with, each once, and the models that ended early."""
+    found: list[str] = []
+    for name, run in study.runs.items():
+        found += [text for text in named_options(run["config"]) if text not in found]
+        if ended := run.get("ended"):
+            models = ", ".join(f"{model} after epoch {epoch}" for model, epoch in ended.items())
+            found.append(f"Ended early in {name}: {models}.")
+    return found
+
+
 def _leading_split(study: Study, wanted: str | None) -> str:
     """The split `wanted`, else `val_start`, else the first validation split; UsageError where an arm lacks it."""
     validation = [split for split in study.splits if split.startswith("val_")]
     found = wanted or ("val_start" if "val_start" in validation else [*validation, *study.splits][0])
-    there = ", ".join(study.splits)
+    there = ", ".join(split for split in study.splits if split != "test")
+    if found == "test":
+        raise UsageError(
+            "The split test has no labels: there is nothing to report.",
+            hint=f"Pass --split with one of {there}." if there else "Report the run that was trained.",
+        )
     if found not in study.splits:
         raise UsageError(f"No run has the split {found!r}.", hint=f"There are: {there}.")
     if lacking := [arm for arm in study.arms if not study.of(arm, found)]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gazetools.trainer.folder.records import columns_of
@@ -20,6 +20,12 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
     return str(value)
+
+
+def value_text(row: Mapping[str, Any], name: str) -> str:
+    """`31.42 [28.10, 34.75]` of row["name"] with `name low` and `name high`; the value alone without an interval."""
+    low, high = row[f"{name} low"], row[f"{name} high"]
+    return f"{row[name]:.2f}" + ("" if low is None or high is None else f" [{low:.2f}, {high:.2f}]")
 
 
 def latex_text(rows: Sequence[dict[str, Any]], *, caption: str) -> str:

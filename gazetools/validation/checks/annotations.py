@@ -37,8 +37,10 @@ def match_clips(annotated: Clips, video_ids: list[str]) -> tuple[Clips, list[Fin
     """The clips of each video id that has heatmaps, and findings for annotated ids that none has and for empty clips.
 
     An annotated id means the equal one; else the only one whose last part is equal (`P01/videos/P01_01`); else, for a
-    take name, every camera below it (`take/cam01`, `take/frame_aligned_videos/cam02`).
+    take name, every camera below it (`take/cam01`, `take/frame_aligned_videos/cam02`). Where Ego4D's video has no
+    heatmaps but its clips have, the actions are looked for in these, at the times of the clip.
     """
+    annotated = _in_clips(annotated, {video_id.split("/")[-1] for video_id in video_ids})
     known = set(video_ids)
     by_last: dict[str, list[str]] = {}
     by_parent: dict[str, list[str]] = {}
@@ -63,6 +65,16 @@ def match_clips(annotated: Clips, video_ids: list[str]) -> tuple[Clips, list[Fin
             message = f"{len(clips)} annotated clips have no heatmaps."
             missing.append(finding("annotated-video-missing", message, video_id=name))
     return result, missing
+
+
+def _in_clips(annotated: Clips, there: set[str]) -> Clips:
+    """The same actions by the clip that shows them, where `there` has the clip and not its video."""
+    result: Clips = {}
+    for name, segments in annotated.items():
+        for segment in segments:
+            chosen = segment.in_clip() if name not in there and segment.clip_uid in there else segment
+            result.setdefault(chosen.video_id, []).append(chosen)
+    return result
 
 
 def check_coverage(subject: Subject) -> Iterator[Finding]:
