@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from gazetools.metrics.verdicts import Planning
 from gazetools.schemas.errors import FaultError
@@ -59,11 +63,21 @@ def test_the_gain_of_a_study_is_found_with_80_percent_and_falls_with_trainings(c
         assert power[0] < 0.8 <= power[1]
 
 
-def test_memory_has_the_activations_and_grows_with_the_batch(tiny: dict[str, Any]) -> None:
-    """Larger frames have more tokens: their activations are counted, weights are the same."""
+@pytest.mark.slow
+def test_memory_has_the_activations_and_grows_with_the_batch(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """In processes of their own, as of the command: what other tests freed would be used again without any growth."""
     tiny["experiment"]["data"] |= {"resolution": 96, "frames_per_clip": 16}
     tiny["model_kwargs"]["pretrain_kwargs"]["predictor"]["num_frames"] = 32
-    small, large = (measured(tiny, f"{OPTIMIZATION}.batch_size={size}") for size in (2, 64))
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(tiny))
+    found = []
+    for size in (2, 64):
+        command = [sys.executable, "-m", "gazetools", "train", "--config", str(path), "--dry-run", "--json"]
+        done = subprocess.run(
+            [*command, f"{OPTIMIZATION}.batch_size={size}"], capture_output=True, text=True, check=True
+        )
+        found.append(StepCost(**json.loads(done.stdout)["step"]))
+    small, large = found
     assert small.memory_bytes_per_clip > 1 << 20
     # What a clip adds is the difference of two peaks, which other memory of the process disturbs.
     growth = min(small.memory_bytes_per_clip, large.memory_bytes_per_clip)
