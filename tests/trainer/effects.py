@@ -66,6 +66,8 @@ def clips(config: TrainingConfig) -> str:
     training = plan.dataset(plan.data.train, training=True)
     validation = plan.dataset(plan.data.validation[-1], training=False)
     shown = [training[0], training[1], validation[0]]
+    training.epoch = 1  # in which fixed views are those of before
+    shown.append(training[0])
     return digest(facts, shown, plan.data.labels.to_plain(), str(training.index_cache), plan.folder)
 
 

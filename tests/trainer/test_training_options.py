@@ -161,7 +161,11 @@ def test_each_arm_ends_by_its_own_loss_and_equals_its_run_alone(many: dict[str, 
         assert result.ended.get(short) == together.ended.get(name)
         pairs = zip(learner_state(tmp_path / "run", name), learner_state(tmp_path / name, short), strict=True)
         for mine, other in pairs:
-            counters = ("step_losses", "metrics")  # of the last epoch, in which only the run of several went on
+            counters = (
+                "step_losses",
+                "step_norms",
+                "metrics",
+            )  # of the last epoch, in which only the run of several went on
             assert_same(*({k: v for k, v in one.items() if k not in counters} for one in (mine, other)), name)
         for split, values in result.final[short].items():
             mine = {key: value for key, value in together.final[name][split].items() if key in values}
