@@ -103,7 +103,7 @@ class SideMembers(Protocol):
 
 
 class Layout(ABC):
-    """How a packed video lies on the disk; the defaults suit one file per video. Objects have no state."""
+    """How the maps of a video lie on the disk; the defaults suit one file per video. Objects have no state."""
 
     suffix: str
     """What follows the video id in the name of its file, unique among layouts; empty for a folder."""
@@ -111,10 +111,6 @@ class Layout(ABC):
     """What to do where the disk has no room for more files."""
     keeps_order = True
     """`members` returns names in the order in which they were written."""
-
-    @abstractmethod
-    def write(self, path: Path, stream: MapStream) -> Written:
-        """Commit the video at `path`: the maps as `heatmap`, then the members; equal input gives equal bytes."""
 
     @abstractmethod
     def open_members(self, path: Path, *, required: bool) -> SideMembers | None:
@@ -181,6 +177,14 @@ class Layout(ABC):
                     f"The frame folder of {video_id!r} would lie in the way of {min(outer, default=MANIFEST_NAME)!r}.",
                     hint="Use --layout npz.",
                 )
+
+
+class DatasetLayout(Layout):
+    """A layout that datasets are written in."""
+
+    @abstractmethod
+    def write(self, path: Path, stream: MapStream) -> Written:
+        """Commit the video at `path`: the maps as `heatmap`, then the members; equal input gives equal bytes."""
 
 
 def thw(shape: tuple[int, ...], where: str) -> Shape:

@@ -11,7 +11,7 @@ from typing import Any
 from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
 from gazetools.io.npz import Npz
 from gazetools.layouts.axes import AxisOrder
-from gazetools.layouts.base import FileMaps, Layout, MapStream, MemoryMaps, SideMembers, StoredMaps, Written
+from gazetools.layouts.base import FileMaps, Layout, MemoryMaps, SideMembers, StoredMaps
 from gazetools.layouts.choosing import Chosen, choose_array, frame_order
 from gazetools.layouts.npy import NpyFolder, frames_of_other_formats, numbered_frames
 from gazetools.layouts.npz import NpzLayout
@@ -25,10 +25,6 @@ class ForeignLayout(Layout):
     """A file or folder of another tool's heatmaps, read as `choice` and the one rule say."""
 
     choice: ArrayChoice
-
-    def write(self, path: Path, stream: MapStream) -> Written:
-        """Not supported: datasets have layouts of their own."""
-        raise NotImplementedError
 
     @abstractmethod
     def reading(self, path: Path, members: SideMembers | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from gazetools.io.arrays import AnyArray, ArrayHeader
 from gazetools.io.atomic import atomic_path, sha256_while_synced
 from gazetools.io.parallel import ahead
 from gazetools.io.raw_file import ErrorHidingFile
-from gazetools.layouts.base import MEMBER_TYPES, Layout, MapStream, SideMembers, Written
+from gazetools.layouts.base import MEMBER_TYPES, DatasetLayout, MapStream, SideMembers, Written
 from gazetools.schemas.dataset import HEATMAP_MEMBER
 from gazetools.schemas.errors import DataFileError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import h5py
 
 
-class Hdf5Layout(Layout):
+class Hdf5Layout(DatasetLayout):
     """`<video_id>.h5` with the dataset `heatmap` and one per member, uncompressed and contiguous."""
 
     suffix = ".h5"

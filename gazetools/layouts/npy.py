@@ -18,7 +18,7 @@ from gazetools.io.atomic import atomic_folder, sha256_of_file
 from gazetools.io.npz import Npz
 from gazetools.io.space import blocks
 from gazetools.layouts.axes import FRAME_ORDERS, AxisOrder
-from gazetools.layouts.base import Indices, Layout, MapStream, SideMembers, StoredMaps, Written
+from gazetools.layouts.base import DatasetLayout, Indices, MapStream, SideMembers, StoredMaps, Written
 from gazetools.layouts.choosing import frame_order
 from gazetools.layouts.npz import npy_header, write_members
 from gazetools.schemas.dataset import INDEX_NPZ
@@ -31,7 +31,7 @@ _FEWEST_FRAMES = 3
 """So many single maps in numbered files are those of frames, not of videos."""
 
 
-class NpyFolder(Layout):
+class NpyFolder(DatasetLayout):
     """`<video_id>/frame_000000.npy` ... with the members in `index.npz`; the number is the index of the frame."""
 
     suffix = ""

@@ -18,7 +18,7 @@ from gazetools.io.arrays import AnyArray, ArrayHeader
 from gazetools.io.atomic import atomic_path, sha256_while_synced
 from gazetools.io.npz import Npz
 from gazetools.io.parallel import ahead
-from gazetools.layouts.base import FileMaps, Layout, MapStream, MemoryMaps, SideMembers, StoredMaps, Written
+from gazetools.layouts.base import DatasetLayout, FileMaps, MapStream, MemoryMaps, SideMembers, StoredMaps, Written
 from gazetools.schemas.dataset import HEATMAP_MEMBER
 
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -26,7 +26,7 @@ _ALIGNMENT = 64
 _ALIGNMENT_FIELD = 0xD935  # id of the extra field that Android's zipalign pads with; readers skip it
 
 
-class NpzLayout(Layout):
+class NpzLayout(DatasetLayout):
     """`<video_id>.npz`, uncompressed, with `heatmap` first, at a multiple of 64 bytes so that any tool may map it."""
 
     suffix = ".npz"

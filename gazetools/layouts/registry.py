@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from gazetools.layouts.base import Layout
+from gazetools.layouts.base import DatasetLayout, Layout
 from gazetools.layouts.foreign import (
     UNREAD_FORMATS,
     ForeignFrames,
@@ -26,7 +26,7 @@ def _unread(suffix: str, why: str) -> Callable[[ArrayChoice], ForeignLayout]:
     return lambda choice: UnreadFormat(suffix, why)
 
 
-LAYOUTS: dict[str, Layout] = {"npz": NpzLayout(), "npy": NpyFolder(), "hdf5": Hdf5Layout()}
+LAYOUTS: dict[str, DatasetLayout] = {"npz": NpzLayout(), "npy": NpyFolder(), "hdf5": Hdf5Layout()}
 """The layouts by name; `schemas.dataset.LAYOUT_NAMES` has the same names for settings."""
 FOREIGN: dict[str, Callable[[ArrayChoice], ForeignLayout]] = {
     "": ForeignFrames,
@@ -37,7 +37,7 @@ FOREIGN: dict[str, Callable[[ArrayChoice], ForeignLayout]] = {
 """Suffix (empty for a folder of frames) -> the layout of other tools' heatmaps, which no manifest describes."""
 
 
-def register(name: str, layout: Layout) -> None:
+def register(name: str, layout: DatasetLayout) -> None:
     """Add a layout from outside the package for every command. Raises ValueError where name or suffix are taken."""
     if layout.suffix in {other.suffix for other in LAYOUTS.values()} | {".npy"}:
         raise ValueError(f"the suffix {layout.suffix!r} is taken by another layout")

@@ -15,7 +15,7 @@ import numpy as np
 from gazetools.heatmaps.values import UINT8_SCALE
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps, write_bytes_atomic
 from gazetools.io.parallel import SharedProgress, each
-from gazetools.layouts.base import Layout, MapStream
+from gazetools.layouts.base import DatasetLayout, MapStream
 from gazetools.layouts.registry import LAYOUTS
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.progress import NoProgress, Progress
@@ -72,7 +72,7 @@ class Place:
     source_sha256: str
 
     @property
-    def _layout(self) -> Layout:
+    def _layout(self) -> DatasetLayout:
         return LAYOUTS[self.draft.options.layout]
 
     @property

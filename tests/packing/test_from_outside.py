@@ -17,7 +17,7 @@ from gazetools.heatmaps.normalise import NORMALISATIONS, Maps, Normalisation
 from gazetools.io.arrays import AnyArray, ArrayHeader
 from gazetools.io.atomic import atomic_path, sha256_of_file
 from gazetools.layouts import registry
-from gazetools.layouts.base import MEMBER_TYPES, Layout, MapStream, SideMembers, Written
+from gazetools.layouts.base import MEMBER_TYPES, DatasetLayout, MapStream, SideMembers, Written
 from gazetools.schemas.dataset import INVERSE_MEMBERS, LAYOUT_NAMES, NORMALISATION_NAMES, SUM_TO_ONE
 from gazetools.validation import validate
 from tests.helpers.command_line import run_cli
@@ -54,7 +54,7 @@ class _Members:
         pass
 
 
-class ToyLayout(Layout):
+class ToyLayout(DatasetLayout):
     """`<video_id>.toy`: no more than what the interface asks for."""
 
     suffix = ".toy"
