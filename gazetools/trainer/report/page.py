@@ -103,7 +103,7 @@ def _band_charts(document: dict[str, Any], figure: str) -> list[str]:
     ]
     if len(rows) < 2 or any(row["low"] is None for row in rows):
         return []
-    label = f"{primary['contrast']}, {primary['task']} {figure} (points; band over all horizons)"
+    label = f"{primary['contrast']}, {primary['task']} {figure} (points)"
     drawn = interval_lines(rows, x="seconds", y="difference")
     return [lines(drawn, x_label="seconds before the action", y_label=label, level=("no difference", 0.0))]
 
