@@ -63,7 +63,7 @@ def test_arms_of_another_fusion_share_the_rest(study: Study, tmp_path: Path) -> 
 
 
 def test_moved_trunks_still_share(study: Study, tmp_path: Path) -> None:
-    """`Module.to` gives parameters new data in place, whichever module moves first, and leaves what is there already."""
+    """`Module.to` gives parameters new data in place, whichever module moves first, and leaves what is there."""
     trunks = make_trunks(study, tmp_path, "heatmap")
     before = [parameters_of(trunk) for trunk in trunks]
     for trunk in trunks:

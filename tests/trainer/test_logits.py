@@ -106,7 +106,7 @@ def test_nan_is_no_hit_for_any_k(row: list[float], label: int, classes: int) -> 
     """Neither in the metrics that choose the epoch nor in the report, also where k is above the number of classes."""
     metrics = MetricSet({"action": classes})
     logits, labels = {"action": torch.tensor([row])}, {"action": torch.tensor([label])}
-    metrics.count(0.0, {task: judged.numpy() for task, judged in metrics.judge(logits, labels).items()})
+    metrics.update(0.0, logits, labels)
     assert {value for name, value in metrics.values().items() if name.startswith("action_")} == {0.0}
     log = PredictionLog(top=classes)
     log.add([0], logits, labels)

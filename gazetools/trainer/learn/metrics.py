@@ -132,6 +132,10 @@ class MetricSet:
             metrics.add(state)
         return metrics
 
+    def update(self, loss: float, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> None:
+        """Count a batch; `loss` is the batch's (summed) loss."""
+        self.count(loss, {task: values.cpu().numpy() for task, values in self.judge(logits, labels).items()})
+
     def judge(self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Ranks and labels of a batch, int64 [2, B] by task, on the device and without waiting for it."""
         return {task: one.judge(logits[task], labels[task]) for task, one in self.tasks.items()}
