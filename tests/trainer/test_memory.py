@@ -27,6 +27,8 @@ CLASSES = {"verb": 97, "noun": 300, "action": 3806}
 """EPIC-KITCHENS-100."""
 GPU_BYTES = 80e9
 """What "80 GB" promises at the least; an H100 of that name shows 85.5e9."""
+ACTIVATIONS = {"ViT-L": 2.9e9, "ViT-g": 3.9e9}
+"""One model's for two clips, by benchmarks/step_activations.py; ViT-g with use_activation_checkpointing."""
 RELEASED = {"ViT-L": "vitl", "ViT-g": "vitg-384"}
 
 
@@ -51,7 +53,7 @@ def test_the_guides_study_fits_eight_gpus_of_80_gb_and_the_table_says_these_numb
     model = guides_study(name, part)
     assert len(model["learners"]) == 80
     plans = [plan_memory(model, processes=n, shard="auto") for n in (1, 8, 64)]
-    assert plans[1].sharded and plans[1].total < 0.95 * GPU_BYTES, "some is left for activations"
+    assert plans[1].sharded and plans[1].total + ACTIVATIONS[name] < 0.98 * GPU_BYTES
     trained = model["bytes"]["gradients"] // 4
     assert plans[1].optimizer == trained, "two moments of 4 bytes, in eight parts"
     assert plans[0].total == model["weight_and_optimizer_bytes"]
