@@ -12,13 +12,15 @@ from torch import nn
 
 from gazetools.trainer import train
 from gazetools.trainer.learn.frozen import FrozenWeights
+from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.learn.trunk import Trunk, build_trunks
 from gazetools.trainer.models.build import HEATMAP_PREFIXES, load_pretrained
 from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.processes.world import World
-from tests.helpers.runs import assert_same, final_state
+from tests.helpers.runs import Listener, assert_same, final_state
 from tests.trainer.conftest import Study
+from tests.trainer.test_distributed import run_together
 
 CLASSES = {"verb": 2, "noun": 2, "action": 3}
 ARMS: list[Any] = ["none", "estimated", {"name": "added", "fusion": "add"}]
@@ -134,3 +136,42 @@ def test_weights_of_a_run_that_trained_them_all_start_another_that_trains_none(
     for part in ("predictors", "learners"):
         found = [final_state(tmp_path / name)[part]["estimated"] for name in ("second", "alone")]
         assert_same(*found, part)
+
+
+@pytest.mark.slow
+def test_an_arm_that_is_dropped_or_interrupted_leaves_the_shared_weights_to_the_others(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`added` shares with an arm that fails, and averages change places: resumed or alone it is the same to the bit."""
+    tiny["arms"] = ["estimated", {"name": "added", "fusion": "add"}]
+    tiny["experiment"]["optimization"] |= {"train": "heatmap", "ema": {"decay": 0.9}, "batch_size": 1}
+    true = Learner.step_loss
+
+    def poisoned(self: Learner, device: torch.device) -> torch.Tensor:
+        step = int(next(iter(self.optimizer.state.values()))["step"]) if self.optimizer.state else 0
+        return true(self, device) * (float("nan") if self.name == "estimated" and step == 2 else 1.0)
+
+    monkeypatch.setattr(Learner, "step_loss", poisoned)
+    assert "estimated" in train(tiny).failed
+    stopped = {**tiny, "folder": str(tmp_path / "stopped")}
+    assert train(stopped, progress=Listener(signal_after_steps=4)).status == "interrupted"
+    train(stopped)
+    train({**tiny, "arms": tiny["arms"][1:], "folder": str(tmp_path / "alone")})
+    for part in ("predictors", "learners"):
+        states = [final_state(tmp_path / name)[part]["added"] for name in ("run", "stopped", "alone")]
+        assert_same(states[0], states[1], part)
+        assert_same(states[0], states[2], part)
+
+
+@pytest.mark.slow
+def test_two_processes_with_sharded_states_share_too(study: Study, tmp_path: Path) -> None:
+    """The arm of a run of three is that of a run alone; each process writes whole predictors for all of them."""
+    config = study.config(tmp_path / "run")
+    config["experiment"]["optimization"] |= {"train": "heatmap", "batch_size": 1, "num_epochs": 1}
+    for folder, arms in (("run", ARMS), ("alone", ARMS[2:])):
+        own = {**config, "arms": arms, "folder": str(tmp_path / folder)}
+        assert run_together(own, ["experiment.optimization.shard_optimizer=on"]) == [0, 0]
+    states = [final_state(tmp_path / name) for name in ("run", "alone")]
+    for part in ("predictors", "learners"):
+        assert_same(states[0][part]["added"], states[1][part]["added"], part)
+    assert all(FROZEN_ALWAYS in weights for weights in states[0]["predictors"].values())
