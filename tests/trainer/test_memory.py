@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
-from gazetools.trainer.learn.trunk import build_trunks
+from gazetools.trainer.learn.trunk import Trunk, build_trunks
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.checks import check_memory
@@ -24,8 +25,10 @@ from tests.trainer.conftest import Study
 ROOT = Path(__file__).parents[2]
 CLASSES = {"verb": 97, "noun": 300, "action": 3806}
 """EPIC-KITCHENS-100."""
-GPU_BYTES = 81_559 * 2**20
-"""What nvidia-smi shows for an H100 with "80 GB"."""
+GPU_BYTES = 80e9
+"""What "80 GB" promises at the least; an H100 of that name shows 85.5e9."""
+ACTIVATIONS = {"ViT-L": 2.9e9, "ViT-g": 3.9e9}
+"""One model's for two clips, by benchmarks/step_activations.py; ViT-g with use_activation_checkpointing."""
 RELEASED = {"ViT-L": "vitl", "ViT-g": "vitg-384"}
 
 
@@ -50,7 +53,7 @@ def test_the_guides_study_fits_eight_gpus_of_80_gb_and_the_table_says_these_numb
     model = guides_study(name, part)
     assert len(model["learners"]) == 80
     plans = [plan_memory(model, processes=n, shard="auto") for n in (1, 8, 64)]
-    assert plans[1].sharded and plans[1].total < 0.95 * GPU_BYTES, "some is left for activations"
+    assert plans[1].sharded and plans[1].total + ACTIVATIONS[name] < 0.98 * GPU_BYTES
     trained = model["bytes"]["gradients"] // 4
     assert plans[1].optimizer == trained, "two moments of 4 bytes, in eight parts"
     assert plans[0].total == model["weight_and_optimizer_bytes"]
@@ -110,7 +113,46 @@ def test_the_arithmetic_is_what_the_models_have_and_the_dry_run_shows_it(many: d
     counts = result.data["classes"]
     trunks = build_trunks(plan_learners(config), load_pretrained(config), counts, 5, world=World())
     trained = sum(p.numel() for t in trunks for x in t.learners for p in x.parameters)
-    weights = sum(p.numel() for t in trunks for x in t.learners for p in x.probe.parameters())
-    weights += sum(p.numel() for t in trunks if t.wrapper.predictor for p in t.wrapper.predictor.parameters())
-    weights += sum(p.numel() for p in trunks[0].wrapper.encoder.parameters())
-    assert (shown["gradients"], shown["optimizer"], shown["weights"]) == (4 * trained, 8 * trained, 4 * weights)
+    assert (shown["gradients"], shown["optimizer"]) == (4 * trained, 8 * trained)
+    assert shown["weights"] == held_bytes(trunks)
+
+
+def held_bytes(trunks: Sequence[Trunk]) -> int:
+    """Bytes of all weights and buffers, each piece of memory once, wherever modules hold it."""
+    modules = [t.wrapper for t in trunks] + [x.probe for t in trunks for x in t.learners]
+    tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+ARM_CASES = {
+    # four arms whose heatmap part trains: every head has a trunk
+    "heatmap": ["none", "estimated", "shuffled", "zeros"],
+    # nothing of any predictor trains, the heatmap part of three is drawn alike
+    "probe": ["none", "estimated", "shuffled", {"name": "other", "source": "more"}],
+    # interface layers are all that does not train
+    "predictor": ["none", {"name": "estimated", "seeds": [0, 1]}],
+    "all_but_encoder": ["none", "estimated"],
+    # arms of several fusions: the heatmap part of one trains
+    "mixed": [
+        {"name": "added", "fusion": "add", "train": "heatmap"},
+        {"name": "frozen", "fusion": "add", "train": "probe"},
+        {"name": "crossed", "fusion": "cross_attention", "train": "probe"},
+        {"name": "whole", "train": "all_but_encoder"},
+    ],
+}
+
+
+@pytest.mark.parametrize("case", ARM_CASES)
+def test_weights_are_counted_as_they_are_held(study: Study, tmp_path: Path, case: str) -> None:
+    values = study.config(tmp_path, heatmap_sources={"more": {"path": str(study.heatmaps)}})
+    values["arms"] = ARM_CASES[case]
+    optimization = values["experiment"]["optimization"]
+    optimization |= {"multihead_kwargs": [{"lr": 1e-3}, {"lr": 3e-3}], "train": "probe" if case == "mixed" else case}
+    config = load_config(values)
+    model = describe_model(config, CLASSES)
+    trunks = build_trunks(plan_learners(config), load_pretrained(config), CLASSES, 5, world=World())
+    held, counted = held_bytes(trunks), model["bytes"]["weights"]
+    if case == "mixed":  # biases that begin at zero in both arms are shared as well
+        assert 0 <= counted - held < 1e-4 * counted
+    else:
+        assert held == counted

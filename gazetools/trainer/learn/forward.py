@@ -81,7 +81,7 @@ def encode_future(wrapper: AnticipativeWrapperHeatmap, batch: Batch, device: tor
     if batch.future is None or batch.future_known is None:
         return None
     tokens = wrapper.encode(batch.future.to(device, non_blocking=True))
-    known = batch.future_known.to(device, non_blocking=True)
+    known = batch.future_known.nonzero().flatten().to(device, non_blocking=True)  # found on the CPU, without waiting
     return FutureTokens(tokens=tokens[:, -wrapper.predicted_count :], known=known)
 
 

@@ -92,7 +92,7 @@ class Learner:
         weights = self.spec.config.experiment.optimization.losses
         with torch.set_grad_enabled(weights.classification > 0):
             own = self._weights_on(context.device)
-            logits, summed = self.judge(context, labels, weights=own, all_known=True)
+            logits, summed = self.judge(context, labels, weights=own, known={})  # training has no other classes
         total = summed if weights.classification == 1 else summed * weights.classification
         if jepa is not None:
             total = total + weights.jepa * jepa.sum()
@@ -108,14 +108,14 @@ class Learner:
         labels: dict[str, Tensor],
         *,
         weights: Mapping[str, Tensor] | None = None,
-        all_known: bool = False,
+        known: Mapping[str, Tensor] | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits and the loss summed over clips; `all_known`: every label is a class of training.
+        """Logits and the loss summed over clips; `known` as for `task_loss`.
 
         Without `weights` of classes where something is measured.
         """
         logits = self.predict(context)
-        loss = task_loss(self.loss, logits, labels, weights, all_known=all_known)
+        loss = task_loss(self.loss, logits, labels, weights, known=known)
         return logits, loss * len(context) if self.loss.is_mean else loss
 
     def _weights_on(self, device: torch.device) -> Mapping[str, Tensor] | None:

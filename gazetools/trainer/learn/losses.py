@@ -96,19 +96,20 @@ def task_loss(
     labels: Mapping[str, Tensor],
     weights: Mapping[str, Tensor] | None = None,
     *,
-    all_known: bool = False,
+    known: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
     """The sum of a loss over tasks, a float32 scalar; `weights` [classes] by task multiply the loss of each clip.
 
     A label that is not below a task's number of classes (one that only validation has) adds nothing to that task.
-    With `all_known` no label is (training's are not), and nothing waits for the device to find out.
+    `known` has the places int64 [K] of the others for each task with such labels, so that nothing waits for the device
+    to find them; None: they are looked for.
     """
     losses = []
     for task, values in logits.items():
         truth, scores = labels[task], values.float()
-        if not all_known:
-            known = truth < scores.shape[1]
-            scores, truth = scores[known], truth[known]
+        chosen = truth < scores.shape[1] if known is None else known.get(task)
+        if chosen is not None:
+            scores, truth = scores[chosen], truth[chosen]
         if weights is None:
             losses.append(loss(scores, truth))
         else:
@@ -144,7 +145,7 @@ class FutureTokens:
     """The true future of a batch, which the JEPA loss compares predictions with."""
 
     tokens: Tensor  # [B, N, D] of the frozen encoder, for the positions that the predictor predicts
-    known: Tensor  # bool [B]: whether the video goes that far
+    known: Tensor  # int64 [K]: places of the clips whose video goes that far
 
 
 def jepa_loss(predicted: Tensor, future: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ class OptimizerShard:
 
     AdamW treats every value by itself, so that a sharded step has the bits of a whole one. torch's
     ZeroRedundancyOptimizer gives the same numbers (a test compares them), but it balances each model by itself and
-    sends one message per model and process, and a step that is not finite would have to be found before it.
+    sends one message per model and process, and a step that is not finite would have to be found before it
+    (docs/training.md, "Memory of many models").
     """
 
     def __init__(

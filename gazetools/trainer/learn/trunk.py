@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gazetools.trainer.learn.controls import maps_for
+from gazetools.trainer.learn.frozen import FrozenWeights
 from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.learn.losses import FutureTokens, jepa_loss
 from gazetools.trainer.learn.schedules import steps_per_epoch
@@ -21,8 +22,16 @@ from gazetools.trainer.processes.world import World
 class Trunk:
     """A predictor behind the shared encoder, and the learners that read it."""
 
-    def __init__(self, wrapper: AnticipativeWrapperHeatmap, learners: Sequence[Learner], *, rank: int = 0) -> None:
+    def __init__(
+        self,
+        wrapper: AnticipativeWrapperHeatmap,
+        learners: Sequence[Learner],
+        *,
+        frozen: FrozenWeights,
+        rank: int = 0,
+    ) -> None:
         self.wrapper = wrapper.eval()
+        self._frozen = frozen  # of the predictors of all trunks
         self.learners = list(learners)
         self.spec = learners[0].spec
         self.name = self.spec.trunk
@@ -48,7 +57,7 @@ class Trunk:
         heatmap = maps_for(sources, source=self.spec.source, control=self.spec.control)
         if training and heatmap is not None and self.dropout > 0:
             kept = torch.rand(len(heatmap), generator=self.generator) >= self.dropout
-            heatmap = heatmap * kept.to(heatmap.device).view(-1, 1, 1, 1)
+            heatmap = heatmap * kept.to(heatmap.device, non_blocking=True).view(-1, 1, 1, 1)
         with torch.set_grad_enabled(training and self.trains):
             return self.wrapper.anticipate(tokens, anticipation_seconds, heatmap)
 
@@ -56,7 +65,8 @@ class Trunk:
         """JEPA loss of every clip with a known future; None where it would train nothing here."""
         if future is None or not self.trains or not self.wrapper.predicted_count:
             return None
-        return jepa_loss(context[:, -self.wrapper.predicted_count :], future.tokens)[future.known]
+        each = jepa_loss(context[:, -self.wrapper.predicted_count :], future.tokens)
+        return each.index_select(0, future.known)
 
     def predictor_weights(self) -> dict[str, Tensor]:
         """Weights of the predictor; empty without one."""
@@ -64,9 +74,9 @@ class Trunk:
         return predictor.state_dict() if predictor is not None else {}
 
     def load_predictor(self, weights: Mapping[str, Tensor]) -> None:
-        """Load what `predictor_weights` returned."""
+        """Load what `predictor_weights` returned; other trunks keep their weights, also those that were shared."""
         if self.wrapper.predictor is not None:
-            self.wrapper.predictor.load_state_dict(dict(weights))
+            self._frozen.load(self.wrapper.predictor, weights)
 
 
 def build_trunks(
@@ -81,11 +91,13 @@ def build_trunks(
 ) -> list[Trunk]:
     """One trunk per predictor; where the predictor does not train, all probes of an arm and seed read the same one.
 
+    Weights of predictors that do not train are held once where they are equal.
     With `sharded` every process holds the optimizer's state of a part of the parameters. `class_counts` (task ->
     training clips of each class) are needed for `class_weights`.
     """
     owners = Owners(world.size) if sharded and world.size > 1 else None
     steps = steps_per_epoch(specs[0].config, train_clips, world.size)
+    frozen = FrozenWeights()
     by_trunk: dict[str, list[LearnerSpec]] = {}
     for spec in specs:
         by_trunk.setdefault(spec.trunk, []).append(spec)
@@ -94,6 +106,8 @@ def build_trunks(
         own = members[0].config
         wrapper = build_wrapper(own, shared, seed=members[0].seed)
         trained = choose_trained(wrapper.predictor, trained_part(own))
+        if wrapper.predictor is not None:
+            frozen.share(wrapper.predictor)
         learners = [
             Learner(
                 spec,
@@ -107,5 +121,5 @@ def build_trunks(
             )
             for spec in members
         ]
-        trunks.append(Trunk(wrapper, learners, rank=world.rank))
+        trunks.append(Trunk(wrapper, learners, frozen=frozen, rank=world.rank))
     return trunks

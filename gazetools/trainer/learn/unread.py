@@ -33,7 +33,14 @@ class Unread:
 
 def read_together(steps: Sequence[Unread]) -> Iterator[npt.NDArray[np.float64]]:
     """The numbers of several steps, tensor by tensor as `Unread.tensors` has them: the device is waited for once."""
-    tensors = [tensor for step in steps for tensor in step.tensors()]
+    yield from read_tensors([tensor for step in steps for tensor in step.tensors()])
+
+
+def read_tensors(tensors: Sequence[Tensor]) -> Iterator[npt.NDArray[np.float64]]:
+    """The numbers of tensors in their shapes and order, waiting for the device once.
+
+    Whole numbers must be below 2^53; float32 and narrower keep their value.
+    """
     if not tensors:
         return
     flat = torch.cat([tensor.reshape(-1).double() for tensor in tensors]).cpu().numpy()

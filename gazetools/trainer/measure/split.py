@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from gazetools.trainer.data.batch import Batch, Unreadable
 from gazetools.trainer.data.clips import ClipDataset
@@ -15,6 +17,7 @@ from gazetools.trainer.folder.predictions import PredictionLog
 from gazetools.trainer.learn.feed import count_batch, explained_out_of_memory, validation_batches
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.learn.metrics import MetricSet
+from gazetools.trainer.learn.unread import read_tensors
 from gazetools.trainer.processes.world import add_trees
 
 _VALIDATION_EPOCH = 2**31  # an order that no training epoch has
@@ -79,11 +82,41 @@ def validate(loop: Loop, dataset: ClipDataset, *, logs: Mapping[str, PredictionL
     return Measured(values=values, counts=counts, logs={name: [part[name] for part in gathered] for name in logs})
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What one learner made of a batch, on the device."""
+
+    learner: str
+    numbers: dict[str, Tensor]  # `loss` and the judged tasks; empty without labels
+    logits: dict[str, Tensor]  # empty where nobody logs them
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [*self.numbers.values(), *self.logits.values()]
+
+
 def _judge(
     loop: Loop, batch: Batch, dataset: ClipDataset, metrics: Mapping[str, MetricSet], logs: Mapping[str, PredictionLog]
 ) -> None:
-    """Count a batch in the metrics and logs of every learner."""
-    seen = loop.forward.encode(batch, dataset)
+    """Count a batch in the metrics and logs of every learner, waiting for the device once for all of them."""
+    answers = _answers(loop, batch, dataset, metrics, logs)
+    values = read_tensors([tensor for answer in answers for tensor in answer.tensors])
+    for answer in answers:
+        found = {name: next(values) for name in answer.numbers}
+        if found:
+            loss = float(found.pop("loss"))
+            metrics[answer.learner].count(loss, {task: judged.astype(np.int64) for task, judged in found.items()})
+        if answer.logits:
+            logits = {task: torch.from_numpy(next(values)).float() for task in answer.logits}
+            logs[answer.learner].add(batch.clips, logits, batch.labels)
+
+
+def _answers(
+    loop: Loop, batch: Batch, dataset: ClipDataset, metrics: Mapping[str, MetricSet], logs: Mapping[str, PredictionLog]
+) -> list[_Answer]:
+    """The answers of all learners that are measured or logged; nothing waits for the device."""
+    seen, answers = loop.forward.encode(batch, dataset), []
+    known = _known_places(batch.labels, loop.learners[0].num_classes, loop.device)
     with loop.forward.autocast():
         for trunk in loop.trunks:
             judged = [learner for learner in trunk.alive if learner.name in metrics or learner.name in logs]
@@ -92,10 +125,22 @@ def _judge(
             context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=False)
             for learner in judged:
                 learner.probe.eval()
+                numbers = {}
                 if dataset.split.labelled:
-                    logits, loss = learner.judge(context, seen.labels)
-                    metrics[learner.name].update(float(loss), logits, seen.labels)
+                    logits, loss = learner.judge(context, seen.labels, known=known)
+                    numbers = {"loss": loss} | metrics[learner.name].judge(logits, seen.labels)
                 else:
                     logits = learner.predict(context)
-                if learner.name in logs:
-                    logs[learner.name].add(batch.clips, logits, seen.labels)
+                logged = logits if learner.name in logs else {}
+                answers.append(_Answer(learner=learner.name, numbers=numbers, logits=logged))
+    return answers
+
+
+def _known_places(
+    labels: Mapping[str, Tensor], num_classes: Mapping[str, int], device: torch.device
+) -> dict[str, Tensor]:
+    """Places int64 [K] of the labels [B] that are classes of training, for tasks with others; found on the CPU."""
+    known = {task: values < num_classes[task] for task, values in labels.items()}
+    return {
+        task: mask.nonzero().flatten().to(device, non_blocking=True) for task, mask in known.items() if not mask.all()
+    }

@@ -105,6 +105,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         *,
         mask_index: int | None = None,
         target_time_offset: Tensor | None = None,
+        reach: float | None = None,
     ) -> Tensor:
         """Tokens [B, Ny, embed_dim] at `masks_y`, in its order.
 
@@ -115,10 +116,11 @@ class VisionTransformerPredictorHeatmap(nn.Module):
             heatmap: [B, T, H, W] in 0..1 of the context's frames, the first at time step 0; None: V-JEPA 2 itself.
             mask_index: which mask token, modulo their number; None: the one given at construction.
             target_time_offset: fractions of a time step [B] added to the targets' times.
+            reach: the last time step of all targets, where it is known; None: read from them, waiting for a GPU.
 
         Raises UsageError where a target lies beyond `num_frames`, or a heatmap is given to a predictor without one.
         """
-        self._check_reach(masks_y, target_time_offset)
+        self._check_reach(_reach(masks_y, target_time_offset, self.grid) if reach is None else reach)
         context_count = masks_x.shape[1]
         token = self.mask_tokens[(self.mask_index if mask_index is None else mask_index) % len(self.mask_tokens)]
         embedded = self.predictor_embed(x)
@@ -164,8 +166,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
             video_ids=masks_x,
         )
 
-    def _check_reach(self, masks_y: Tensor, offset: Tensor | None) -> None:
-        last_step = int(masks_y.max()) // (self.grid * self.grid) + (float(offset.max()) if offset is not None else 0.0)
+    def _check_reach(self, last_step: float) -> None:
         if last_step > self.steps - 1:
             raise UsageError(
                 f"The prediction reaches time step {last_step:g}, but the predictor's {self.steps} steps end at "
@@ -182,6 +183,11 @@ def _square_side(img_size: int | Sequence[int], patch_size: int) -> int:
             hint="Change experiment.data.resolution or model_kwargs.pretrain_kwargs.encoder.patch_size.",
         )
     return height
+
+
+def _reach(masks_y: Tensor, offset: Tensor | None, grid: int) -> float:
+    """The last time step of position ids, with the largest fraction of a step that is added."""
+    return int(masks_y.max()) // (grid * grid) + (float(offset.max()) if offset is not None else 0.0)
 
 
 def _take(values_bnd: Tensor, order_bn: Tensor) -> Tensor:

@@ -102,13 +102,16 @@ class AnticipativeWrapperHeatmap(nn.Module):
         predicted_count = cells * (self.num_output_frames // self.tubelet_size)
         device = context.device
         masks_x = torch.arange(count, device=device).expand(batch, -1)
-        first = (count + cells * whole_steps).to(device)
-        fraction = None if fraction is None else fraction.to(device)
+        # What is known on the host is computed there, and copied without waiting for what the device computes.
+        last_step = (count + predicted_count) // cells + int(whole_steps.max()) - 1
+        reach = last_step + (0.0 if fraction is None else float(fraction.max()))
+        first = (count + cells * whole_steps).to(device, non_blocking=True)
+        fraction = None if fraction is None else fraction.to(device, non_blocking=True)
         masks_y = torch.arange(predicted_count, device=device) + first[:, None]
         outputs = [] if self.no_encoder else [context]
         window, maps = context, heatmap
         for _ in range(self.num_steps):
-            predicted = self.predictor(window, masks_x, masks_y, maps, target_time_offset=fraction)
+            predicted = self.predictor(window, masks_x, masks_y, maps, target_time_offset=fraction, reach=reach)
             outputs.append(predicted)
             window = torch.cat([window[:, predicted_count:], predicted.to(window.dtype)], dim=1)
             if maps is not None:

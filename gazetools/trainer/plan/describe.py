@@ -21,6 +21,7 @@ from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.sizes import encoder_size
 from gazetools.trainer.plan.arms import plan_learners
+from gazetools.trainer.plan.memory import held_values
 
 
 def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[str, Any]:
@@ -34,11 +35,12 @@ def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[
         probe = build_probe(config, num_classes, encoder.embed_dim)
     size = vars(encoder_size(encoder_settings))
     specs = plan_learners(config)
-    arms = {spec.arm: _describe_arm(spec.config, encoder, probe) for spec in specs}
+    configs = {spec.arm: spec.config for spec in specs}
+    predictors = {arm: _predictor(own, encoder.embed_dim) for arm, own in configs.items()}
+    arms = {arm: _describe_arm(own, encoder, predictors[arm], probe) for arm, own in configs.items()}
     encoder_bytes = _count(encoder) * (2 if encoder_settings.dtype == "bfloat16" else 4)
-    trunks = {spec.trunk: arms[spec.arm]["predictor_parameters"] for spec in specs}
     trained = sum(arms[spec.arm]["trained_parameters"] for spec in specs)
-    weights = encoder_bytes + 4 * (sum(trunks.values()) + len(specs) * _count(probe))
+    weights = encoder_bytes + 4 * (held_values(specs, predictors) + len(specs) * _count(probe))
     return {
         "encoder": {"name": encoder_settings.model_name, **size, "parameters": _count(encoder)},
         "probe_parameters": _count(probe),
@@ -59,10 +61,24 @@ def _steps(config: TrainingConfig) -> int:
     return config.experiment.data.frames_per_clip // config.model_kwargs.pretrain_kwargs.encoder.tubelet_size
 
 
-def _describe_arm(config: TrainingConfig, encoder: VideoEncoder, probe: AttentiveClassifier) -> dict[str, Any]:
-    settings, part, steps = config.model_kwargs.wrapper_kwargs, trained_part(config), _steps(config)
-    with torch.device("meta"):
-        predictor = None if settings.no_predictor else build_predictor(config, encoder.embed_dim, {})
+def _predictor(config: TrainingConfig, encoder_width: int) -> VisionTransformerPredictorHeatmap | None:
+    """The predictor on the meta device, with gradients where it trains."""
+    predictor = None
+    if not config.model_kwargs.wrapper_kwargs.no_predictor:
+        with torch.device("meta"):
+            predictor = build_predictor(config, encoder_width, {})
+        predictor.requires_grad_(False)
+    choose_trained(predictor, trained_part(config))
+    return predictor
+
+
+def _describe_arm(
+    config: TrainingConfig,
+    encoder: VideoEncoder,
+    predictor: VisionTransformerPredictorHeatmap | None,
+    probe: AttentiveClassifier,
+) -> dict[str, Any]:
+    settings, steps = config.model_kwargs.wrapper_kwargs, _steps(config)
     cells = (config.experiment.data.resolution // encoder.patch_size) ** 2
     tokens = 0 if settings.no_encoder else steps * cells
     flops = {"encoder": encoder_flops(encoder, steps * cells)}
@@ -71,16 +87,15 @@ def _describe_arm(config: TrainingConfig, encoder: VideoEncoder, probe: Attentiv
         flops["predictor"] = settings.num_steps * predictor_flops(predictor, steps=steps, predicted_steps=predicted)
         tokens += settings.num_steps * predicted * cells
     flops["probe"] = probe_flops(probe, tokens)
-    trained = choose_trained(predictor, part)
+    own = list(predictor.named_parameters()) if predictor is not None else []
     heatmap = predictor.heatmap_tokens if predictor is not None else None
     per_step = heatmap.tokens_per_step if heatmap is not None else 0
-    new = [p for n, p in predictor.named_parameters() if n.startswith(HEATMAP_PREFIXES)] if predictor else []
     return {
         "fusion": predictor.fusion if predictor is not None else "none",
-        "train": part,
+        "train": trained_part(config),
         "predictor_parameters": _count(predictor) if predictor is not None else 0,
-        "heatmap_parameters": sum(p.numel() for p in new),
-        "trained_parameters": sum(p.numel() for group in trained.values() for p in group) + _count(probe),
+        "heatmap_parameters": sum(p.numel() for name, p in own if name.startswith(HEATMAP_PREFIXES)),
+        "trained_parameters": sum(p.numel() for _, p in own if p.requires_grad) + _count(probe),
         "heatmap_tokens": steps * per_step,
         "tokens_per_step": {
             "video": cells,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from torch import nn
+
+from gazetools.trainer.models.build import HEATMAP_PREFIXES
+from gazetools.trainer.plan.arms import LearnerSpec
 from gazetools.trainer.processes.exchange import BUCKET_BYTES
 
 _AUTO_BYTES = 2**30
@@ -19,7 +23,7 @@ class MemoryPlan:
 
     processes: int
     sharded: bool  # whether processes hold parts of the optimizers' states
-    weights: int  # the encoder's and all predictors' and probes'
+    weights: int  # the encoder's, all probes' and all predictors'; what equal predictors do not train counts once
     gradients: int
     optimizer: int  # two AdamW moments; of the process with the most
     buckets: int
@@ -49,3 +53,26 @@ def plan_memory(model: Mapping[str, Any], *, processes: int, shard: Literal["aut
         buckets=buckets,
         total=weights + gradients + optimizer + buckets,
     )
+
+
+def held_values(specs: Sequence[LearnerSpec], predictors: Mapping[str, nn.Module | None]) -> int:
+    """Numbers that a process holds for the predictors of all trunks, as `learn.frozen` shares them.
+
+    `predictors` has the predictor of every arm, with gradients where it trains. What trains counts per trunk, the
+    checkpoint's other weights once for the run. Heatmap weights that do not train count once per seed and settings
+    that they are drawn from; a few that begin at the same value whatever they are drawn from are counted too often.
+    """
+    held: dict[tuple[object, str], int] = {}
+    for spec in {spec.trunk: spec for spec in specs}.values():
+        predictor = predictors[spec.arm]
+        if predictor is None:
+            continue
+        drawn = (spec.seed, spec.config.model_kwargs.pretrain_kwargs.predictor.model_dump_json())
+        for name, parameter in predictor.named_parameters():
+            holder: object = None
+            if parameter.requires_grad:
+                holder = spec.trunk
+            elif name.startswith(HEATMAP_PREFIXES):
+                holder = drawn
+            held[holder, name] = parameter.numel()
+    return sum(held.values())
