@@ -49,7 +49,7 @@ def main() -> int:
     ray.init(address=given.address)
     task: Any = ray.remote(num_cpus=given.cpus, num_gpus=given.gpus, max_calls=1, max_retries=2)(train_seed)
     config = str(Path(given.config).resolve())
-    started = {seed: task.remote(os.getcwd(), config, given.overrides, seed) for seed in given.seeds}
+    started = {seed: task.remote(str(Path.cwd()), config, given.overrides, seed) for seed in given.seeds}
     codes = []
     for seed, future in started.items():
         try:

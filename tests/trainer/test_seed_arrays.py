@@ -1,4 +1,4 @@
-"""The seeds of a study as tasks of a real Slurm array and of a real Ray cluster: one killed, resumed alone, all equal."""
+"""The seeds of a study as a real Slurm array and on a real Ray cluster: one killed, resumed alone, all equal."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def _chance(logit: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 @pytest.mark.parametrize("videos", [5, 30])
 def test_the_interval_of_a_recall_holds_the_truth(videos: int) -> None:
-    """A percentile bootstrap over 5 videos holds it in 78 to 83 % of such studies; here at least 92 %, promised 95 %."""
+    """A percentile bootstrap over 5 videos holds it in 78 to 83 % of such studies; here in 92 or more."""
     random = np.random.default_rng(1)
     easy = random.normal(-0.5, 1, CLASSES)
     truth = 100 * float(np.mean([_chance(one + random.normal(0, SPREAD, 20_000)).mean() for one in easy]))
