@@ -30,7 +30,7 @@ from tests.trainer.conftest import Study
 
 ROOT = Path(__file__).parents[2]
 SLURM, RAY = ROOT / "examples" / "slurm_seeds.sh", ROOT / "examples" / "ray_seeds.py"
-SEEDS = [0, 1, 2]
+SEEDS, EPOCHS = [0, 1, 2], 12
 TOKEN = "6" * 64
 pytestmark = pytest.mark.slow
 needs_slurm = pytest.mark.skipif(
@@ -45,7 +45,7 @@ def _study(study: Study, folder: Path) -> Path:
     """The config of three trainings, long enough to be killed amid one; its file."""
     config: dict[str, Any] = study.config(folder)
     config |= {"arms": ["none", "estimated"], "seeds": len(SEEDS), "checkpoint_every": 1}
-    config["experiment"]["optimization"] |= {"num_epochs": 12, "batch_size": 1}
+    config["experiment"]["optimization"] |= {"num_epochs": EPOCHS, "batch_size": 1}
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.parent / "study.json"
     path.write_text(json.dumps(config))
@@ -63,6 +63,15 @@ def one_after_the_other(study: Study, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+def _losses(path: Path) -> list[dict[str, float]]:
+    """Epoch and losses of every line of a history, of all arms."""
+    found = [
+        {key: value for key, value in row.items() if key == "epoch" or key.endswith("_loss")} for row in lines(path)
+    ]
+    assert len(found) == EPOCHS and all(len(row) > len(SEEDS) for row in found)
+    return found
+
+
 def _assert_equal_and_joined(folder: Path, alone: Path, out: Path) -> None:
     """Weights, history of losses and every predicted score are equal to the bit; one report reads the folder."""
     document = json.loads((folder / "result.json").read_text())
@@ -78,10 +87,8 @@ def _assert_equal_and_joined(folder: Path, alone: Path, out: Path) -> None:
                 assert set(first.files) == set(second.files)
                 for key in first.files:
                     assert np.array_equal(first[key], second[key]), (seed, name, key)
-        losses = [
-            [(row["epoch"], row["train_loss"]) for row in lines(path / "metrics.jsonl")] for path in (mine, theirs)
-        ]
-        assert losses[0] == losses[1], seed
+        histories = [_losses(path / "metrics.jsonl") for path in (mine, theirs)]
+        assert histories[0] == histories[1], seed
     found = report([folder], output=out, k=1, examples=0)
     assert found["primary"]["seeds"] == len(SEEDS) and found["statistics"]["varies"] == "training"
 
@@ -148,7 +155,7 @@ def test_a_slurm_array_trains_the_seeds_of_one_study(
         os.kill(_training_in(folder / "seed_1"), signal.SIGKILL)
     codes = _exit_codes(slurm, array)
     assert codes["0"] == codes["2"] == "0:0", codes
-    assert codes["1"] == ("0:15" if way == "cancelled" else "137:0"), codes
+    assert codes["1"] == "137:0" if way == "killed" else codes["1"] != "0:0", codes
     assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
     before = {seed: (folder / f"seed_{seed}" / "result.json").read_bytes() for seed in (0, 2)}
     again = _submit(slurm, config, "1")
