@@ -148,7 +148,7 @@ def test_folders_of_other_settings_or_other_things_are_refused(tmp_path: Path, s
 
 
 WRONG = [
-    (["--clips", "3"], "18 kitchens"),
+    (["--clips", "3"], "24 kitchens"),
     (["--seconds", "5"], "needs about 3 s"),
     (["--seed", "1000000"], "seed"),
     (["--model", "gazelle_tyni"], "did you mean gazelle_tiny"),
@@ -237,7 +237,7 @@ def _demo(folder: Path, *options: str) -> list[str]:
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_the_same_answer(tiny_model: Path, tmp_path: Path) -> None:
     options = [
-        "--clips", "18", "--seconds", "8", "--epochs", "3", "--model", str(tiny_model), "--json",
+        "--clips", "24", "--seconds", "8", "--epochs", "3", "--model", str(tiny_model), "--json",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     whole = subprocess.run(_demo(tmp_path / "a", *options), env=environment, capture_output=True, check=False)
