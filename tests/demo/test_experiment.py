@@ -133,6 +133,7 @@ def test_the_page_stands_alone(finished: DemoResult) -> None:
     for command in finished.document["commands"]:
         assert command in html.unescape(page)
     assert finished.document["text"] in html.unescape(page)
+    assert "Epochs were chosen" not in finished.document["text"], "nothing is chosen on the kitchens that are reported"
 
 
 def test_folders_of_other_settings_or_other_things_are_refused(tmp_path: Path, small_plan: DemoPlan) -> None:
@@ -176,6 +177,8 @@ def test_the_plans_are_sound(plan: DemoPlan, tmp_path: Path) -> None:
     assert 1.0 + seen <= plan.scenes.lead_seconds[0] + 0.11 and plan.scenes.reach_seconds < 1.0
     assert len(plan.seeds) >= 3 and plan.held_out_participants >= 5, "else there is no verdict"
     assert len(FULL.seeds) == 5 and len(FULL.horizons) == 3
+    evaluation, (head,) = config.experiment.evaluation, config.experiment.optimization.multihead_kwargs
+    assert evaluation.choose == "last" and head.final_lr == 0.0, "no epoch is chosen, by chance or on validation"
 
 
 def _answer(verdict: str, contrast: float) -> dict[str, Any]:
