@@ -135,7 +135,7 @@ def lines(
                 'stroke-width="1.5" opacity=".7"/>'
             )
         legend.append(f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>')
-    if level:  # named here, since beside its line it would lie on points that are near it
+    if level:  # next to its line the name could hide a point
         legend.append(f'<span><i class="level"></i>{html.escape(level[0])}</span>')
     return _svg(parts, height, f"{y_label} against {x_label}") + f'<p class="legend">{"".join(legend)}</p>'
 
