@@ -25,7 +25,7 @@ _SCENES = SceneSettings(
     fps=5,
     keyframe_every=5,
     people=(1, 2),
-    participants=18,
+    participants=24,
     lead_seconds=(1.7, 2.3),
     idle_seconds=(0.3, 0.6),
     act_seconds=0.6,
@@ -46,7 +46,7 @@ class DemoPlan:
     model: str = "gazelle_tiny"
     batch_size: int = 16
     horizons: tuple[float, ...] = (0.5, 1.0, 2.0)
-    held_out_participants: int = 6  # number of kitchens, the last ones, that are not in the training data
+    held_out_participants: int = 10  # number of kitchens, the last ones, that are not in the training data
     showcase_seconds: float = 4.0  # length of the clip at full size and rate for the overlay video
     overridden: tuple[str, ...] = ()  # options of the command line that changed this plan, for printing
     scenes: SceneSettings = field(default=_SCENES)
@@ -70,7 +70,7 @@ class DemoPlan:
         return TEST_SEED + 50_000 + self.seed
 
     def held_out(self, video_id: str) -> bool:
-        """Whether a clip is for validation: it shows one of the last kitchens (P13 to P18 of P01..P18)."""
+        """Whether a clip is for validation: it shows one of the last kitchens (P15 to P24 of P01..P24)."""
         first = self.scenes.participants - self.held_out_participants + 1
         return int(video_id[1:3]) >= first
 
@@ -83,17 +83,16 @@ class DemoPlan:
         }
 
 
-DEFAULT = DemoPlan(name="default", clips=36, seconds=20.0, epochs=16, seeds=(0, 1, 2))
+DEFAULT = DemoPlan(name="default", clips=40, seconds=20.0, epochs=10, seeds=(0, 1, 2, 3))
 FULL = DemoPlan(
     name="full",
     clips=72,
     seconds=30.0,
-    epochs=16,
+    epochs=10,
     seeds=(0, 1, 2, 3, 4),
-    batch_size=32,
-    held_out_participants=8,
+    held_out_participants=12,
     # More kitchens to learn from, since the same objects lie at other places in each, and more unseen ones.
-    scenes=dataclasses.replace(_SCENES, participants=24),
+    scenes=dataclasses.replace(_SCENES, participants=30),
 )
 
 

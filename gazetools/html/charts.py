@@ -103,7 +103,7 @@ def forest(
 def lines(
     series: Mapping[str, Line], *, x_label: str, y_label: str, level: tuple[str, float] | None = None, height: int = 270
 ) -> str:
-    """Chart with one line per name and a legend below; `level` (name, value) is a dashed horizontal line."""
+    """Chart with one line per name; `level` (name, value) is a dashed horizontal one. The legend below names all."""
     ys = [y for line in series.values() for _, y in line.points]
     ys += [end for line in series.values() for bar in line.bars for end in bar] + ([level[1]] if level else [])
     low, high = _widened(ys)
@@ -120,7 +120,6 @@ def lines(
     if level:
         at = y(level[1])
         parts.append(f'<line x1="{left}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}" class="level"/>')
-        parts.append(_tick(right, at - 5, level[0], anchor="end"))
     legend = []
     for number, (name, line) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
@@ -136,6 +135,8 @@ def lines(
                 'stroke-width="1.5" opacity=".7"/>'
             )
         legend.append(f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>')
+    if level:  # next to its line the name could hide a point
+        legend.append(f'<span><i class="level"></i>{html.escape(level[0])}</span>')
     return _svg(parts, height, f"{y_label} against {x_label}") + f'<p class="legend">{"".join(legend)}</p>'
 
 

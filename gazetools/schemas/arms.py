@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, GetJsonSchemaHandler, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    FiniteFloat,
+    GetJsonSchemaHandler,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 
 from gazetools.schemas.base import StrictModel, matching
@@ -81,11 +90,13 @@ _Level = Annotated[int, Field(ge=0, le=5)]
 
 
 class EvaluationSettings(StrictModel):
-    """`experiment.evaluation`: how the best epoch is chosen and what is measured with it."""
+    """`experiment.evaluation`: how the epoch that counts is chosen and what is measured with it."""
 
+    choose: Literal["best", "last"] = "best"
+    """The epoch that counts: each model's best one on the held-out videos, or the last one, which nothing chooses."""
     held_out: Annotated[FiniteFloat, Field(ge=0, lt=1)] = 0.1
     """Share of the training videos that only chooses the best epoch; 0 chooses on validation itself, whose figures are
-    then too good."""
+    then too good, except where the last epoch counts."""
     horizons: list[Annotated[FiniteFloat, Field(ge=0)]] = Field(default=[])
     """Anticipation times in seconds at which the chosen weights are measured, on the same clips at each."""
     epic_sls: tuple[_Level, _Level, _Level] | None = None
@@ -100,3 +111,14 @@ class EvaluationSettings(StrictModel):
         if len(set(value)) != len(value):
             raise ValueError(f"horizons {value} are not all different")
         return sorted(value)
+
+    @property
+    def chosen_on_validation(self) -> bool:
+        """Whether the epoch is chosen on the clips that are reported."""
+        return self.choose == "best" and self.held_out == 0
+
+    @model_serializer(mode="wrap")
+    def _without_unset_choice(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a `choose` that is not set, so that configs in results and checkpoints are those without it."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if (key, value) != ("choose", "best")}

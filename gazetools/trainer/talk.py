@@ -61,7 +61,7 @@ class Talk:
                 f"{plan.data.shared_videos} video(s) are in training and in validation: it shows scenes that were "
                 "trained on."
             )
-        if plan.selecting is None:
+        if plan.config.experiment.evaluation.chosen_on_validation:
             self.note("The best epoch is chosen on the validation set that is reported (evaluation.held_out=0).")
         for name, arm in plan.model["arms"].items():
             trains = "probe" if arm["train"] == "probe" else f"{arm['train']} + probe"

@@ -140,7 +140,7 @@ def _compare_with_the_table(report: dict[str, Any], page: str) -> None:
 @pytest.mark.slow
 def test_the_commands_pages_lines_run_on_a_small_demo(tmp_path: Path) -> None:
     """With few clips and epochs: what they find is nothing, that they run is what is tested."""
-    small = _run("gazetools demo -o demo --clips 18 --seconds 9 --epochs 2", tmp_path)
+    small = _run("gazetools demo -o demo --clips 24 --seconds 9 --epochs 2", tmp_path)
     assert small.returncode in (0, 1), small.stderr
     commands = _console_commands(ROOT / "docs" / "commands.md")
     assert {c.split()[1] for c in commands} >= {"extract", "preview", "validate", "pack", "convert", "train", "report"}

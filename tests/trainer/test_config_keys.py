@@ -162,6 +162,7 @@ ELSEWHERE: dict[str, str] = {
     "log_every": "test_keys_of_a_whole_run",
     "checkpoint_every": "test_keys_of_a_whole_run",
     "experiment.evaluation.save_top": "test_keys_of_a_whole_run",
+    "experiment.evaluation.choose": "test_the_last_epoch_counts_where_the_config_says_so",
     "val_only": "test_validation_alone_repeats_the_numbers_of_training",
     "classifier_checkpoint": "test_released_probes_are_imported_strictly",
     **{f"experiment.wandb.{key}": WANDB for key in (

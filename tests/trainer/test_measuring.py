@@ -36,6 +36,21 @@ def test_the_best_epoch_is_chosen_on_held_out_videos_and_both_numbers_are_shown(
         train({**tiny, "folder": str(tmp_path / "one")}, overrides=["experiment.data.max_train_clips=1"])
 
 
+def test_the_last_epoch_counts_where_the_config_says_so(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Its figures are those at the end, and no held-out videos are needed for an honest one."""
+    tiny["experiment"]["evaluation"] = {"choose": "last", "held_out": 0}
+    tiny["experiment"]["optimization"]["num_epochs"] = 3
+    listener = Listener()
+    result = train(tiny, progress=listener)
+    assert result.best is not None and (result.best["metric"], result.best["epoch"]) == ("epoch", 3)
+    last = lines(tmp_path / "run" / "metrics.jsonl")[-1]
+    assert result.final["main"]["val_start"]["loss"] == pytest.approx(last["val_start_loss"], rel=1e-6)
+    assert not any("held_out=0" in line for line in listener.said), "nothing was chosen on validation"
+    other = train({**tiny, "folder": str(tmp_path / "best")}, overrides=["experiment.evaluation.choose=best"])
+    assert other.best is not None and other.best["metric"].startswith("val_start_action_recall")
+    assert "choose" not in other.config["experiment"]["evaluation"], "configs without the key stay as they were"
+
+
 def test_horizons_measure_the_same_clips_and_beyond_the_reach_is_exit_2(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["experiment"]["evaluation"] = {"held_out": 0, "horizons": [1.5, 0.25]}
     tiny["experiment"]["optimization"]["num_epochs"] = 1

@@ -9,6 +9,7 @@ import jinja2
 import pytest
 import yaml
 
+from gazetools.html.charts import Line, lines
 from gazetools.html.frame import environment, render
 
 ROOT = Path(__file__).parents[2]
@@ -45,3 +46,14 @@ def test_templates_and_style_sheet_are_installed_with_the_package() -> None:
     assert found <= installed
     others = {"html/base.html.jinja", "html/style.css", "trainer/starting/config.yaml.jinja"}
     assert {str(path.relative_to(package)) for path in found} == others | {f"{room}/page.html.jinja" for room in PAGES}
+
+
+@pytest.mark.parametrize("last", [0.0, 0.5, 40.0], ids=["on the line", "close to it", "far away"])
+def test_the_name_of_a_level_lies_on_no_point(last: float) -> None:
+    """It stands in the legend: next to the dashed line it would hide the last point wherever that is near."""
+    drawn = lines({"a": Line(points=[(0.5, 20.0), (2.0, last)])}, x_label="s", y_label="y", level=("no gain", 0.0))
+    chart, legend = drawn.split("</svg>")
+    assert 'class="level"' in chart and "no gain" not in chart
+    assert legend.endswith('<span><i class="level"></i>no gain</span></p>')
+    without = lines({"a": Line(points=[(0.5, 20.0), (2.0, last)])}, x_label="s", y_label="y")
+    assert "level" not in without

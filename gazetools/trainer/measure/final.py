@@ -95,7 +95,10 @@ def prefix(loop: Loop, name: str) -> str:
 
 
 def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> list[str]:
-    """Note every learner's best class-mean action recall on `selecting`. Returns the names of those that improved."""
+    """Note every learner's best class-mean action recall on `selecting`, or its last epoch where that is to count.
+
+    Returns the names of those that improved.
+    """
     improved, split = [], split_key(selecting)
     for learner in loop.learners:
         if not learner.learns:
@@ -104,8 +107,9 @@ def note_best(loop: Loop, entry: Mapping[str, Any], selecting: ClipDataset) -> l
         metric = next(name for name in entry if name.startswith(f"{start}{split}_action_recall"))
         best = {"epoch": entry["epoch"], "metric": metric.removeprefix(start), "value": entry[metric]}
         best["loss"] = entry[f"{start}{split}_loss"]
-        if learner.spec.config.experiment.optimization.losses.classification == 0:
-            # Labels judge nothing that has trained: the last epoch counts.
+        experiment = learner.spec.config.experiment
+        if experiment.evaluation.choose == "last" or experiment.optimization.losses.classification == 0:
+            # Without the probe's loss labels judge nothing that has trained.
             best |= {"metric": "epoch", "value": entry["epoch"]}
         # Equal recall, as with fewer classes than k, is decided by the loss.
         if learner.best is None or (best["value"], -best["loss"]) > (learner.best["value"], -learner.best["loss"]):

@@ -87,7 +87,8 @@ def answer_of(contrasts: Contrasts, rows: list[dict[str, Any]], saturation: dict
         return None
     arm, baseline, split, task = primary.key
     floor = noise_floor(comparison.recall_by_training(baseline, split, task))
-    held_out = [run["config"]["experiment"]["evaluation"]["held_out"] for run in study.runs.values()]
+    evaluations = [run["config"]["experiment"]["evaluation"] for run in study.runs.values()]
+    chosen_here = any(one["held_out"] == 0 and one.get("choose") != "last" for one in evaluations)
     needed = None
     gain = primary.margin if primary.margin is not None else abs(found.estimate.value)
     if (var_seeds := found.estimate.var_seeds) is not None and gain > 0:
@@ -104,7 +105,7 @@ def answer_of(contrasts: Contrasts, rows: list[dict[str, Any]], saturation: dict
         unit=comparison.level, margin=primary.margin, planned_gain=gain, seeds_needed=needed, floor=floor,
         control=_control(contrasts), largest_k=saturation["largest_k"], classes=saturation["classes"],
         verdict=verdict_of(found.estimate, margin=primary.margin, saturated=full, varies=found.varies),
-        chosen_here=0 in held_out, declared=primary.declared, p_holm=row["p_holm"],
+        chosen_here=chosen_here, declared=primary.declared, p_holm=row["p_holm"],
     )  # fmt: skip
     lead, rest = answer_text(answer)
     own = {key: value for key, value in row.items() if key not in ("primary", "arm", "p_strict")}

@@ -16,6 +16,7 @@ _PROTOCOL = (
     "experiment.data.resolution",
     "experiment.data.frames_per_clip",
     "experiment.data.frames_per_second",
+    "experiment.evaluation.choose",
     "experiment.evaluation.held_out",
     "model_kwargs.checkpoint",
     "model_kwargs.pretrain_kwargs.encoder",
