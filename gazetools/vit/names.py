@@ -31,6 +31,13 @@ _TRANSFORMERS_DINOV3 = (  # transformers 4.56 to 5.23: models/dinov3_vit/modelin
 )
 _MLP = {"gate_proj": ("gate", "gate"), "up_proj": ("value", "fc1"), "down_proj": ("out", "fc2")}
 """transformers' name -> name in a gated MLP, name in a plain one."""
+_TO_HUB = (
+    (r"^patch_embed\.", "patch_embed.proj."),
+    (r"\.attention\.proj\.", ".attn.proj."),
+    (r"\.scale([12])\.gamma$", r".ls\1.gamma"),
+)
+_QUERY = re.compile(r"^(.*)\.attention\.query\.(weight|bias)$")
+_KEY_VALUE = re.compile(r"^.*\.attention\.(?:key|value)\.(?:weight|bias)$")
 _QKV = re.compile(r"^(.*)\.attn\.qkv\.(weight|bias)$")
 
 
@@ -55,6 +62,18 @@ def from_hub(tensors: Mapping[str, Tensor], *, key_bias: bool = True) -> dict[st
                     found[f"{match[1]}.attention.{name}.{match[2]}"] = part
         else:
             found[_renamed(key, _HUB)] = tensor
+    return found
+
+
+def to_hub(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a DINOv2 `ImageTower` -> the names of Meta's hub, with queries, keys and values in one tensor."""
+    found: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        if match := _QUERY.match(key):
+            parts = [tensors[f"{match[1]}.attention.{name}.{match[2]}"] for name in ("query", "key", "value")]
+            found[f"{match[1]}.attn.qkv.{match[2]}"] = torch.cat(parts)
+        elif not _KEY_VALUE.match(key):
+            found[_renamed(key, _TO_HUB)] = tensor
     return found
 
 

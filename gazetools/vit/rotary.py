@@ -20,7 +20,7 @@ class Rotation:
     cos: Tensor
     """float32, broadcasts to [B, heads, N - prefix, D]."""
     sin: Tensor
-    """Of the shape of `cos`."""
+    """The shape is that of `cos`."""
     pairs: Pairs
     prefix: int = 0
     """Number of tokens at the start (class token, registers) that do not turn."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from gazetools.gazemodels.gazelle.config import GazelleConfig
 from gazetools.gazemodels.gazelle.preprocess import resize_antialiased
+from gazetools.vit.blocks import Mlp
 
 LAYER_NORM_EPS = 1e-5
 """Epsilon of the blocks that the released weights were trained with (timm up to 1.0.15; later it would be 1e-6)."""
@@ -53,19 +54,6 @@ class SelfAttention(nn.Module):
         q, k, v = self.qkv(x_bnc).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).flatten(2))
-
-
-class Mlp(nn.Module):
-    """Two linear layers with the exact (erf) GELU between."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x_bnc: torch.Tensor) -> torch.Tensor:
-        """[B, N, C] -> [B, N, C]."""
-        return self.fc2(F.gelu(self.fc1(x_bnc)))
 
 
 class Block(nn.Module):
