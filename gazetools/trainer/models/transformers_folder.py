@@ -69,7 +69,7 @@ def transformers_folder(checkpoint: str) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         raise EnvironmentLacksError(
-            f"model_kwargs.checkpoint = {checkpoint} is a name on the Hugging Face hub, whose package is not installed.",
+            f"model_kwargs.checkpoint = {checkpoint} is a name on the hub, but huggingface_hub is not installed.",
             hint="pip install 'gazetools[transformers]', or give the folder of the downloaded model.",
         ) from None
     config = try_to_load_from_cache(checkpoint, CONFIG_NAME)
