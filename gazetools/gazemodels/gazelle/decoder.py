@@ -108,6 +108,14 @@ class InoutHead(nn.Module):
         return torch.sigmoid(self.get_submodule("3")(hidden)).squeeze(1)
 
 
+def _token(dim: int) -> nn.Embedding:
+    """One learned token, with the first weights of nn.Embedding."""
+    weight = torch.empty(1, dim)
+    if not weight.is_meta:  # normal_ on the meta device imports torch's compiler, which takes over a second
+        nn.init.normal_(weight)
+    return nn.Embedding.from_pretrained(weight, freeze=False)
+
+
 class GazeDecoder(nn.Module):
     """From backbone features and head maps to heatmaps and in/out scores; one row per person."""
 
@@ -119,8 +127,8 @@ class GazeDecoder(nn.Module):
         self.grid, self.out_size = config.grid, config.out_size
         self.register_buffer("pos_embed", torch.empty(dim, *config.grid))
         self.linear = nn.Conv2d(config.backbone.embed_dim, dim, 1)
-        self.head_token = nn.Embedding(1, dim)
-        self.inout_token = nn.Embedding(1, dim) if config.inout else None
+        self.head_token = _token(dim)
+        self.inout_token = _token(dim) if config.inout else None
         blocks = (Block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers))
         self.transformer = nn.Sequential(*blocks)
         self.heatmap_head = HeatmapHead(dim)
