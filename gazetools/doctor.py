@@ -18,13 +18,13 @@ from gazetools._version import __version__
 # module to import -> (package to install, what it is for, needed by every command?)
 _PACKAGES = {
     "torch": ("torch", "models", True),
-    "transformers": ("transformers", "backbones", True),
     "numpy": ("numpy", "arrays", True),
     "h5py": ("h5py", "stores", True),
     "av": ("av", "video decoding", True),
     "cv2": ("opencv-python (or opencv-python-headless where libGL is missing)", "drawing and resizing", True),
     "decord": ("decord", "--backend decord", False),
     "trackers": ("'gazetools[detect]'", "gazetools heads, --heads detect", False),
+    "transformers": ("'gazetools[transformers]'", "detectors, encoders by a hub name, exports in its format", False),
     "scipy": ("'gazetools[report]'", "gazetools report, the demo's report", False),
     "sklearn": ("'gazetools[evaluate]'", "gaze metrics", False),
     "submitit": ("'gazetools[slurm]'", "extract --engine slurm", False),

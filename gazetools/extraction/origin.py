@@ -81,5 +81,5 @@ def build_provenance(tools: WorkerTools, video: VideoWork, tally: VideoTally, *,
 @functools.cache  # parsing the packages' metadata takes milliseconds, for every video
 def _library_versions() -> dict[str, str]:
     """Versions of the libraries that the numbers depend on."""
-    names = ("torch", "transformers", "numpy", "h5py", "av")
+    names = ("torch", "numpy", "h5py", "av")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}

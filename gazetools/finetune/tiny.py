@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gazetools.gazemodels.gazelle.backbone import build_backbone, hub_shapes, transformers_key_table
+from gazetools.gazemodels.gazelle.backbone import build_backbone, hub_shapes
 from gazetools.gazemodels.gazelle.config import TINY_MODEL, GazelleConfig
 from gazetools.gazemodels.gazelle.decoder import Block, GazeDecoder, sincos_position_embedding
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
 from gazetools.io.atomic import atomic_path
+from gazetools.vit.names import to_hub
 
 AUXILIARY = {"head": 1, "axes": 3, "offset": 2, "inside": 1, "object": 1}
 """Channels of each output of the auxiliary layer, a linear one on every token: whether a head or an object is in its
@@ -36,13 +37,13 @@ class TrainingNetwork(nn.Module):
 
     def tokens(self, images_bchw: torch.Tensor, keep_bk: torch.Tensor | None = None) -> torch.Tensor:
         """Normalised patch tokens [B, K, C] of all cells, or of the cells `keep_bk` alone (others are not computed)."""
-        hidden = self.backbone.get_submodule("embeddings")(images_bchw)
+        hidden = self.backbone.embed(images_bchw)
         if keep_bk is not None:
             cells = torch.cat((torch.zeros_like(keep_bk[:, :1]), keep_bk + 1), dim=1)  # the class token stays
             hidden = hidden.gather(1, cells[..., None].expand(-1, -1, hidden.shape[2]))
-        for layer in self.backbone.get_submodule("encoder.layer").children():
-            hidden = layer(hidden)
-        return self.backbone.get_submodule("layernorm")(hidden)[:, 1:]
+        for block in self.backbone.blocks:
+            hidden = block(hidden)
+        return self.backbone.finish(hidden)
 
     def auxiliary_answers(self, tokens_bkc: torch.Tensor) -> dict[str, torch.Tensor]:
         """Output of the auxiliary layer per token, [B, K, n] for each name of AUXILIARY."""
@@ -76,14 +77,10 @@ def _sharpen(decoder: GazeDecoder) -> None:
         block.attn.qkv.weight[: 2 * block.attn.proj.in_features].mul_(2)  # queries and keys
 
 
-def checkpoint_tensors(shipped: dict[str, torch.Tensor], config: GazelleConfig) -> dict[str, torch.Tensor]:
+def checkpoint_tensors(shipped: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """float16 tensors by the names of fkryan/gazelle's checkpoints that include a backbone."""
-    table = transformers_key_table(config.backbone, nested_attention=False)
-    parts: dict[str, list[torch.Tensor]] = {}
-    for key, (hub_key, _) in table.items():
-        if (tensor := shipped.get(f"backbone.{key}")) is not None:
-            parts.setdefault(BACKBONE_PREFIX + hub_key, []).append(tensor)
-    tensors = {key: torch.cat(values) for key, values in parts.items()}  # queries, keys and values are one tensor
+    tower = {k.removeprefix("backbone."): v for k, v in shipped.items() if k.startswith("backbone.")}
+    tensors = {BACKBONE_PREFIX + key: value for key, value in to_hub(tower).items()}
     tensors |= {k.removeprefix("decoder."): v for k, v in shipped.items() if k.startswith("decoder.")}
     return {key: tensors[key].detach().to(torch.float16).contiguous() for key in sorted(tensors)}
 
@@ -93,7 +90,7 @@ def write_checkpoint(path: Path, shipped: dict[str, torch.Tensor], config: Gazel
     from safetensors.torch import save_file
 
     with atomic_path(path) as temp:
-        save_file(checkpoint_tensors(shipped, config), temp, metadata=config.to_metadata())
+        save_file(checkpoint_tensors(shipped), temp, metadata=config.to_metadata())
 
 
 def _first_backbone(config: GazelleConfig) -> dict[str, torch.Tensor]:

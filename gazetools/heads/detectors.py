@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from gazetools.heads.geometry import head_from_face, head_from_keypoints, inside_frame
 from gazetools.io.atomic import sha256_of_file
-from gazetools.schemas.errors import UsageError
+from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 from gazetools.schemas.heads import DETECTORS, DetectOptions
 
 
@@ -100,6 +101,11 @@ def load_detector(options: DetectOptions, *, offline: bool | None = None) -> Hea
         raise UsageError(
             f"Unknown detector {name!r}.",
             hint=f"Use {', '.join(DETECTORS)}, OWNER/MODEL of the Hugging Face hub, a model folder or a YuNet .onnx.",
+        )
+    if importlib.util.find_spec("transformers") is None:
+        raise EnvironmentLacksError(
+            f"--heads detect:{name} needs the package transformers, which is not installed.",
+            hint="pip install 'gazetools[detect]', or detect faces only: --heads detect:yunet",
         )
     person_folder = model_folder(DETECTORS.get(name, name), option="--heads detect:", offline=offline)
     pose_folder = model_folder(options.pose, option="--pose ", offline=offline)

@@ -17,12 +17,12 @@ from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.learn.trunk import build_trunks
 from gazetools.trainer.learn.unread import read_together
-from gazetools.trainer.models.blocks import CoordinateRotaryAttention
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.settle import settle
 from gazetools.trainer.processes.world import World
+from gazetools.vit.blocks import Attention
 from tests.helpers.clips import write_clip
 from tests.helpers.models import to_upstream
 from tests.helpers.stores import make_piece, make_provenance, make_store
@@ -78,9 +78,9 @@ def models(config: TrainingConfig) -> str:
         wrapper = trunk.wrapper
         parts.append([wrapper.encode_dtype, wrapper.encoder.state_dict(), trunk.predictor_weights()])
         for module in wrapper.modules():
-            if isinstance(module, CoordinateRotaryAttention):
-                parts.append(module.config._attn_implementation)
-            parts.append([getattr(module, "recompute", None), getattr(module, "steps", None)])
+            if isinstance(module, Attention):
+                parts.append(module.sdpa)
+            parts.append([getattr(module, "checkpointing", None), getattr(module, "steps", None)])
         tokens, tau, maps = seen(config, wrapper)
         context = trunk.context(tokens, tau, maps, training=False)
         parts.append([context, *(learner.probe(context) for learner in trunk.learners)])

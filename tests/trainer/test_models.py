@@ -11,6 +11,7 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.models.blocks import VideoBlocks
 from gazetools.trainer.models.checks import check_model_settings
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.heatmap_tokens import pool_tubelets
@@ -81,15 +82,13 @@ def test_a_later_frame_of_the_heatmap_matters_at_its_own_time() -> None:
 
 
 def test_heatmap_tokens_precede_their_steps_video_tokens_at_the_same_positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    import gazetools.trainer.models.predictor as module
-
     seen: list[torch.Tensor] = []
 
     def record(blocks: Any, tokens: torch.Tensor, positions: torch.Tensor, **steering: Any) -> torch.Tensor:
         seen.append(positions)
         return tokens
 
-    monkeypatch.setattr(module, "run_blocks", record)
+    monkeypatch.setattr(VideoBlocks, "run", record)
     predictor()(*context(1), blob(8, 8, batch=1))
     positions = seen[0][0]
     cells = GRID * GRID

@@ -1,4 +1,4 @@
-"""The DINOv2 backbone: transformers' Dinov2Model with the hub's position embedding resampled at load time."""
+"""The DINOv2 backbone: a tower with the hub's weights, and its position embedding resampled at load time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from gazetools.gazemodels.gazelle.config import BackboneConfig
+from gazetools.vit.image import ImageTower, ImageTowerShape
+from gazetools.vit.names import from_hub
 
 
 def resample_position_embedding(
@@ -34,44 +36,33 @@ def resample_position_embedding(
     return torch.cat((stored_1nc[:, :1], resampled.flatten(2).transpose(1, 2)), dim=1)
 
 
-def build_backbone(config: BackboneConfig, in_size: tuple[int, int], hub_tensors: dict[str, torch.Tensor]) -> nn.Module:
-    """A Dinov2Model for inputs of `in_size` (height, width) that takes over tensors with the hub's key names.
+def build_backbone(
+    config: BackboneConfig, in_size: tuple[int, int], hub_tensors: dict[str, torch.Tensor]
+) -> ImageTower:
+    """A tower for inputs of `in_size` (height, width) that takes over tensors with the hub's key names.
 
     All must be there but the mask token. No weight is initialised or copied.
     """
-    from transformers import Dinov2Config, Dinov2Model
-    from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
-
-    class FixedGridEmbeddings(Dinov2Embeddings):
-        """Embeddings for one input size, so that nothing is resampled at run time, non-square grids included."""
-
-        def interpolate_pos_encoding(self, embeddings: torch.Tensor, height: int, width: int) -> torch.Tensor:
-            return self.position_embeddings
-
     grid_hw = (in_size[0] // config.patch_size, in_size[1] // config.patch_size)
-    settings = Dinov2Config(
-        hidden_size=config.embed_dim,
-        num_hidden_layers=config.depth,
-        num_attention_heads=config.num_heads,
-        mlp_ratio=config.mlp_ratio,
-        layer_norm_eps=config.layer_norm_eps,
-        image_size=tuple(in_size),
+    shape = ImageTowerShape(
+        width=config.embed_dim,
+        depth=config.depth,
+        num_heads=config.num_heads,
+        hidden=config.embed_dim * config.mlp_ratio,
         patch_size=config.patch_size,
-        use_mask_token=False,
-        attn_implementation="sdpa",
+        learned_grid_hw=grid_hw,
+        eps=config.layer_norm_eps,
     )
     with torch.device("meta"):
-        model = Dinov2Model(settings)
-        model.embeddings = FixedGridEmbeddings(settings)
+        tower = ImageTower(shape)
     resampled = resample_position_embedding(hub_tensors["pos_embed"], config, grid_hw)
-    tensors = hub_tensors | {"pos_embed": resampled}
-    model.load_state_dict(_transformers_names(tensors, config, set(model.state_dict())), strict=True, assign=True)
-    return model.eval().requires_grad_(False)
+    tower.load_state_dict(from_hub(hub_tensors | {"pos_embed": resampled}), strict=True, assign=True)
+    return tower.eval().requires_grad_(False)
 
 
-def patch_features(model: nn.Module, images_bchw: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
+def patch_features(tower: nn.Module, images_bchw: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
     """Normalised patch tokens [B, C, rows, columns] (the hub's `x_norm_patchtokens`) of preprocessed images."""
-    tokens_bnc = model(pixel_values=images_bchw).last_hidden_state[:, 1:]
+    tokens_bnc: torch.Tensor = tower(images_bchw)
     return tokens_bnc.transpose(1, 2).unflatten(2, grid_hw)
 
 
@@ -135,16 +126,3 @@ def transformers_key_table(config: BackboneConfig, *, nested_attention: bool) ->
         for n in (1, 2):
             table[f"{theirs}layer_scale{n}.lambda1"] = (f"{ours}ls{n}.gamma", None)
     return table
-
-
-def _transformers_names(
-    hub_tensors: dict[str, torch.Tensor], config: BackboneConfig, wanted: set[str]
-) -> dict[str, torch.Tensor]:
-    """`hub_tensors` under the names that the installed transformers uses."""
-    nested = any(".attention.attention." in key for key in wanted)
-    renamed = {}
-    for key, (hub_key, third) in transformers_key_table(config, nested_attention=nested).items():
-        if hub_key != "mask_token":
-            tensor = hub_tensors[hub_key]
-            renamed[key] = tensor if third is None else tensor.chunk(3)[third]
-    return renamed

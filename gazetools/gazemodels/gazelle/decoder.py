@@ -13,6 +13,7 @@ from torch import nn
 
 from gazetools.gazemodels.gazelle.config import GazelleConfig
 from gazetools.gazemodels.gazelle.preprocess import resize_antialiased
+from gazetools.vit.blocks import Mlp
 
 LAYER_NORM_EPS = 1e-5
 """Epsilon of the blocks that the released weights were trained with (timm up to 1.0.15; later it would be 1e-6)."""
@@ -53,19 +54,6 @@ class SelfAttention(nn.Module):
         q, k, v = self.qkv(x_bnc).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).flatten(2))
-
-
-class Mlp(nn.Module):
-    """Two linear layers with the exact (erf) GELU between."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x_bnc: torch.Tensor) -> torch.Tensor:
-        """[B, N, C] -> [B, N, C]."""
-        return self.fc2(F.gelu(self.fc1(x_bnc)))
 
 
 class Block(nn.Module):
@@ -120,6 +108,14 @@ class InoutHead(nn.Module):
         return torch.sigmoid(self.get_submodule("3")(hidden)).squeeze(1)
 
 
+def _token(dim: int) -> nn.Embedding:
+    """One learned token, with the first weights of nn.Embedding."""
+    weight = torch.empty(1, dim)
+    if not weight.is_meta:  # normal_ on the meta device imports torch's compiler, which takes over a second
+        nn.init.normal_(weight)
+    return nn.Embedding.from_pretrained(weight, freeze=False)
+
+
 class GazeDecoder(nn.Module):
     """From backbone features and head maps to heatmaps and in/out scores; one row per person."""
 
@@ -131,8 +127,8 @@ class GazeDecoder(nn.Module):
         self.grid, self.out_size = config.grid, config.out_size
         self.register_buffer("pos_embed", torch.empty(dim, *config.grid))
         self.linear = nn.Conv2d(config.backbone.embed_dim, dim, 1)
-        self.head_token = nn.Embedding(1, dim)
-        self.inout_token = nn.Embedding(1, dim) if config.inout else None
+        self.head_token = _token(dim)
+        self.inout_token = _token(dim) if config.inout else None
         blocks = (Block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers))
         self.transformer = nn.Sequential(*blocks)
         self.heatmap_head = HeatmapHead(dim)

@@ -19,7 +19,7 @@ from gazetools.io.folders import below
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.schemas.training_data import FeatureCacheSettings
-from gazetools.trainer.models.blocks import CoordinateRotaryAttention
+from gazetools.vit.blocks import Attention
 
 _FORMAT = 1
 _SUFFIX = ".safetensors"
@@ -180,12 +180,12 @@ def encoder_facts(encoder: nn.Module, *, autocast: bool, device: torch.device, c
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     on_cuda, cpu = device.type == "cuda", torch.backends.cpu.get_cpu_capability()
-    attention = next((part for part in encoder.modules() if isinstance(part, CoordinateRotaryAttention)), None)
+    attention = next((part for part in encoder.modules() if isinstance(part, Attention)), None)
     return {
         "weights_sha256": sha.hexdigest(),
         "structure": str(encoder),
-        "heads": attention.num_attention_heads if attention is not None else None,
-        "attention": attention.config._attn_implementation if attention is not None else None,
+        "heads": attention.num_heads if attention is not None else None,
+        "attention": None if attention is None else ("sdpa" if attention.sdpa else "eager"),
         "autocast": autocast,
         "compiled": compiled,
         "torch": torch.__version__,

@@ -1,122 +1,67 @@
-"""V-JEPA 2's transformer block (from transformers) with rotary positions given as (time, row, column) coordinates."""
+"""V-JEPA 2's blocks in a row, at (time, row, column) positions, and how they are initialised."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers.models.vjepa2.configuration_vjepa2 import VJEPA2Config
-from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Layer, VJEPA2RopeAttention
+
+from gazetools.vit.blocks import Attention, Mlp, VitBlock
+from gazetools.vit.rotary import video_rotation
 
 NORM_EPS = 1e-6
 """LayerNorm epsilon of V-JEPA 2's encoder and predictor (that of the attentive probe is 1e-5)."""
 
 
-class BiasedPositions(NamedTuple):
-    """Positions [B or 1, N, 3], and a bias for the attention logit of every key [B, heads, N]."""
+class VideoBlocks(nn.ModuleList):
+    """Blocks of one width that share the rotary positions of their tokens."""
 
-    tyx: Tensor
-    bias: Tensor
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        sdpa: bool = True,
+        checkpointing: bool = False,
+    ) -> None:
+        """`checkpointing` computes activations again in the backward pass instead of keeping them."""
+        super().__init__()
+        for _ in range(depth):
+            Attention(width, num_heads)  # its draws keep the weights of a seed equal to those of version 0.1
+            mlp = Mlp(width, int(width * mlp_ratio))
+            attention = Attention(width, num_heads, sdpa=sdpa)
+            self.append(VitBlock(width, attention, mlp, eps=NORM_EPS, layer_scale=False))
+        self.head_dim = width // num_heads
+        self.checkpointing = checkpointing
 
+    def run(
+        self,
+        tokens: Tensor,
+        positions_tyx: Tensor,
+        *,
+        key_bias: Tensor | None = None,
+        after: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """The output of all blocks for `tokens` [B, N, D] at `positions_tyx` [B or 1, N, 3].
 
-class CoordinateRotaryAttention(VJEPA2RopeAttention):
-    """transformers' rotary attention with positions [B or 1, N, 3] instead of flat ids of one square grid.
-
-    transformers derives rows and columns from config.crop_size, which is silently wrong for other clip sizes and
-    cannot place a token between cells, which coarser heatmap grids need.
-    """
-
-    def get_position_ids(self, x: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Time, row and column of every token, each [B or 1, 1, N], from positions `masks` [B or 1, N, 3]."""
-        if masks is None or masks.shape[-1] != 3:
-            raise ValueError("positions [B, N, 3] are needed")
-        time, row, column = masks.unsqueeze(1).unbind(-1)
-        return time, row, column
-
-    def apply_rotary_embeddings(self, qk: Tensor, pos_ids: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Rotate `qk` [B, heads, N, head_dim]; positions are converted to its dtype, as upstream's integer ids are."""
-        return super().apply_rotary_embeddings(qk, tuple(p.to(qk.dtype) for p in pos_ids))
-
-    def forward(self, hidden_states: Tensor, position_mask: Tensor | BiasedPositions | None = None) -> tuple[Any, Any]:
-        """(attention output [B, N, D], None); BiasedPositions add a number per key to the logits."""
-        if not isinstance(position_mask, BiasedPositions):
-            return super().forward(hidden_states, position_mask)
-        tyx, bias = position_mask
-        return self._attend(hidden_states, tyx, hidden_states, tyx, bias.unsqueeze(2)), None
-
-    def cross(self, queries: Tensor, query_tyx: Tensor, keys: Tensor, key_tyx: Tensor) -> Tensor:
-        """`queries` [B, N, D] attend to `keys` [B, M, D], each with positions [B or 1, N or M, 3]."""
-        return self._attend(queries, query_tyx, keys, key_tyx, None)
-
-    def _attend(self, queries: Tensor, query_tyx: Tensor, keys: Tensor, key_tyx: Tensor, bias: Tensor | None) -> Tensor:
-        q, k, v = (
-            split_heads(part, self.num_attention_heads)
-            for part in (self.query(queries), self.key(keys), self.value(keys))
-        )
-        q = self.apply_rotary_embeddings(q, self.get_position_ids(queries, query_tyx))
-        k = self.apply_rotary_embeddings(k, self.get_position_ids(keys, key_tyx))
-        mask = None if bias is None else bias.to(q.dtype)
-        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scaling)
-        return self.proj(attended.transpose(1, 2).flatten(2))
-
-
-def split_heads(x: Tensor, num_heads: int) -> Tensor:
-    """[..., N, heads * head_dim] -> [..., heads, N, head_dim]."""
-    return x.unflatten(-1, (num_heads, -1)).transpose(-3, -2)
-
-
-def block_config(*, mlp_ratio: float = 4.0, sdpa: bool = True) -> VJEPA2Config:
-    """The parts of transformers' config that a block reads."""
-    return VJEPA2Config(
-        layer_norm_eps=NORM_EPS,
-        mlp_ratio=mlp_ratio,
-        hidden_act="gelu",
-        qkv_bias=True,
-        attn_implementation="sdpa" if sdpa else "eager",
-    )
-
-
-def build_blocks(
-    *, width: int, depth: int, num_heads: int, mlp_ratio: float = 4.0, sdpa: bool = True, checkpointing: bool = False
-) -> nn.ModuleList:
-    """`depth` V-JEPA 2 blocks of `width` channels that take positions [B or 1, N, 3]."""
-    config = block_config(mlp_ratio=mlp_ratio, sdpa=sdpa)
-    blocks = nn.ModuleList()
-    for _ in range(depth):
-        block = VJEPA2Layer(config, hidden_size=width, num_attention_heads=num_heads, mlp_ratio=mlp_ratio)
-        block.attention = CoordinateRotaryAttention(config, width, num_heads)
-        block.recompute = checkpointing
-        blocks.append(block)
-    return blocks
-
-
-def run_blocks(
-    blocks: nn.ModuleList,
-    tokens: Tensor,
-    positions_tyx: Tensor,
-    *,
-    key_bias: Tensor | None = None,
-    after: Callable[[int, Tensor], Tensor] | None = None,
-) -> Tensor:
-    """The output of all blocks for `tokens` [B, N, D] at `positions_tyx` [B or 1, N, 3].
-
-    Args:
-        key_bias: added to the attention logits, [B, depth, heads, N].
-        after: called with the number and the output of each block; its result goes on to the next block.
-    """
-    for number, block in enumerate(blocks):
-        places = positions_tyx if key_bias is None else BiasedPositions(positions_tyx, key_bias[:, number])
-        if block.recompute and torch.is_grad_enabled():
-            tokens = torch.utils.checkpoint.checkpoint(block, tokens, places, use_reentrant=False)[0]
-        else:
-            tokens = block(tokens, places)[0]
-        if after is not None:
-            tokens = after(number, tokens)
-    return tokens
+        Args:
+            key_bias: added to the attention logits, [B, depth, heads, N].
+            after: called with the number and the output of each block; its result goes on to the next block.
+        """
+        rotation = video_rotation(positions_tyx, self.head_dim)
+        for number, block in enumerate(self):
+            bias = None if key_bias is None else key_bias[:, number]
+            if self.checkpointing and torch.is_grad_enabled():
+                tokens = torch.utils.checkpoint.checkpoint(block, tokens, rotation, bias, use_reentrant=False)
+            else:
+                tokens = block(tokens, rotation, bias)
+            if after is not None:
+                tokens = after(number, tokens)
+        return tokens
 
 
 def init_like_upstream(

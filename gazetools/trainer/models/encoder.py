@@ -1,12 +1,23 @@
-"""The V-JEPA 2 video encoder: transformers' patch embedding and blocks, right for every clip size."""
+"""The V-JEPA 2 video encoder: patch embedding and blocks."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
-from transformers.models.vjepa2.configuration_vjepa2 import VJEPA2Config
-from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2PatchEmbeddings3D
 
-from gazetools.trainer.models.blocks import NORM_EPS, build_blocks, grid_positions, init_like_upstream, run_blocks
+from gazetools.trainer.models.blocks import NORM_EPS, VideoBlocks, grid_positions, init_like_upstream
+
+
+class TubeletEmbedding(nn.Module):
+    """One linear map of every tubelet of pixels: [B, 3, T, H, W] -> [B, steps * rows * columns, D]."""
+
+    def __init__(self, embed_dim: int, *, patch_size: int, tubelet_size: int) -> None:
+        super().__init__()
+        size = (tubelet_size, patch_size, patch_size)
+        self.proj = nn.Conv3d(3, embed_dim, kernel_size=size, stride=size)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Tokens of `video`, whose sides are multiples of the tubelet."""
+        return self.proj(video).flatten(2).transpose(1, 2)
 
 
 class VideoEncoder(nn.Module):
@@ -30,9 +41,8 @@ class VideoEncoder(nn.Module):
         self.embed_dim = embed_dim
         self.patch_size = patch_size
         self.tubelet_size = tubelet_size
-        embedding_config = VJEPA2Config(patch_size=patch_size, tubelet_size=tubelet_size)
-        self.patch_embed = VJEPA2PatchEmbeddings3D(embedding_config, hidden_size=embed_dim)
-        self.blocks = build_blocks(width=embed_dim, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, sdpa=sdpa)
+        self.patch_embed = TubeletEmbedding(embed_dim, patch_size=patch_size, tubelet_size=tubelet_size)
+        self.blocks = VideoBlocks(width=embed_dim, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, sdpa=sdpa)
         self.norm = nn.LayerNorm(embed_dim, eps=NORM_EPS)
         init_like_upstream(self, self.blocks)
 
@@ -44,4 +54,4 @@ class VideoEncoder(nn.Module):
         steps, rows, columns = (side // size for side, size in zip(video.shape[2:], patch, strict=True))
         tokens = self.patch_embed(video.to(self.patch_embed.proj.weight.dtype))
         positions = grid_positions(steps, rows, columns, device=tokens.device).unsqueeze(0)
-        return self.norm(run_blocks(self.blocks, tokens, positions))
+        return self.norm(self.blocks.run(tokens, positions))

@@ -11,8 +11,10 @@ from torch.nn import functional
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training_model import FUSION_NAMES, Fusion, HeatmapPositions, Temporal
-from gazetools.trainer.models.blocks import NORM_EPS, CoordinateRotaryAttention, block_config, grid_positions
+from gazetools.trainer.models.blocks import NORM_EPS, grid_positions
 from gazetools.trainer.models.heatmap_tokens import HeatmapGrid
+from gazetools.vit.blocks import Attention
+from gazetools.vit.rotary import video_rotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,7 @@ class HeatmapFusion(nn.Module):
         return None
 
     def block_arguments(self, maps: HeatmapInput, order: Tensor, positions: Tensor) -> dict[str, Any]:
-        """Arguments of `run_blocks` by which the heatmap acts inside the blocks.
+        """Arguments of `VideoBlocks.run` by which the heatmap acts inside the blocks.
 
         Args:
             order: int64 [B, N]: which token stands at each place of the sequence; video tokens are 0..Nx-1.
@@ -164,11 +166,15 @@ class _GatedCrossAttention(nn.Module):
         super().__init__()
         self.norm_tokens = nn.LayerNorm(width, eps=NORM_EPS)
         self.norm_heat = nn.LayerNorm(width, eps=NORM_EPS)
-        self.attention = CoordinateRotaryAttention(block_config(), width, num_heads)
+        self.attention = Attention(width, num_heads)
+        self.head_dim = width // num_heads
         self.gate = nn.Parameter(torch.zeros(1))
 
     def forward(self, tokens: Tensor, positions: Tensor, heat: Tensor, heat_positions: Tensor) -> Tensor:
-        attended = self.attention.cross(self.norm_tokens(tokens), positions, self.norm_heat(heat), heat_positions)
+        queries, keys = self.norm_tokens(tokens), self.norm_heat(heat)
+        attended = self.attention.cross(
+            queries, keys, video_rotation(positions, self.head_dim), video_rotation(heat_positions, self.head_dim)
+        )
         return tokens + self.gate * attended
 
 

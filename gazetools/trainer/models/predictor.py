@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training_model import Fusion, HeatmapPositions, Temporal
-from gazetools.trainer.models.blocks import NORM_EPS, build_blocks, init_like_upstream, run_blocks
+from gazetools.trainer.models.blocks import NORM_EPS, VideoBlocks, init_like_upstream
 from gazetools.trainer.models.fusion import FUSIONS, HeatmapFusion, HeatmapInput, check_fusion
 from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
 
@@ -70,7 +70,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         width = predictor_embed_dim
         self.predictor_embed = nn.Linear(embed_dim, width)
         self.mask_tokens = nn.ParameterList(torch.zeros(1, 1, width) for _ in range(num_mask_tokens))
-        self.predictor_blocks = build_blocks(
+        self.predictor_blocks = VideoBlocks(
             width=width, depth=depth, num_heads=num_heads, sdpa=use_sdpa, checkpointing=use_activation_checkpointing
         )
         self.predictor_norm = nn.LayerNorm(width, eps=NORM_EPS)
@@ -143,7 +143,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         sequence = _take(torch.cat(tokens, dim=1), order)
         places = _take(torch.cat(positions, dim=1), order)
         steering = {} if maps is None or fusion is None else fusion.block_arguments(maps, order, places)
-        sequence = run_blocks(self.predictor_blocks, sequence, places, **steering)
+        sequence = self.predictor_blocks.run(sequence, places, **steering)
         sequence = _take(self.predictor_norm(sequence), torch.argsort(order, dim=1))
         return self.predictor_proj(sequence[:, context_count : context_count + masks_y.shape[1]])
 

@@ -10,20 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gazetools.schemas.errors import UsageError
-from gazetools.trainer.models.blocks import init_like_upstream, split_heads
+from gazetools.trainer.models.blocks import init_like_upstream
+from gazetools.vit.blocks import Mlp, split_heads
 
 PROBE_NORM_EPS = 1e-5
 TASKS = ("verb", "noun", "action")
-
-
-class _Mlp(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(functional.gelu(self.fc1(x)))
 
 
 class _SelfAttention(nn.Module):
@@ -44,7 +35,7 @@ class _SelfAttentionBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=PROBE_NORM_EPS)
         self.attn = _SelfAttention(width, num_heads)
         self.norm2 = nn.LayerNorm(width, eps=PROBE_NORM_EPS)
-        self.mlp = _Mlp(width)
+        self.mlp = Mlp(width, 4 * width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
@@ -72,7 +63,7 @@ class _CrossAttentionBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=PROBE_NORM_EPS)
         self.xattn = _CrossAttention(width, num_heads)
         self.norm2 = nn.LayerNorm(width, eps=PROBE_NORM_EPS)
-        self.mlp = _Mlp(width)
+        self.mlp = Mlp(width, 4 * width)
 
     def forward(self, queries: Tensor, x: Tensor) -> Tensor:
         queries = queries + self.xattn(queries, self.norm1(x))

@@ -65,8 +65,13 @@ def transformers_folder(checkpoint: str) -> Path | None:
     named = _HUB_NAME.match(checkpoint) and not checkpoint.endswith(_FILE_SUFFIXES)
     if checkpoint == RANDOM_WEIGHTS or path.exists() or not named:
         return None
-    from huggingface_hub import try_to_load_from_cache
-
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        raise EnvironmentLacksError(
+            f"model_kwargs.checkpoint = {checkpoint} is a name on the hub, but huggingface_hub is not installed.",
+            hint="pip install 'gazetools[transformers]', or give the folder of the downloaded model.",
+        ) from None
     config = try_to_load_from_cache(checkpoint, CONFIG_NAME)
     folder = Path(config).parent if isinstance(config, str) else None
     if folder is None or not any((folder / name).exists() for name in (WEIGHTS_NAME, SHARDS_NAME)):
