@@ -1,0 +1,94 @@
+"""What `gazetools models` shows: one line per model, and everything about a few."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Column, Table
+from rich.text import Text
+
+from gazetools.cli.tables import Cell, text_table
+
+if TYPE_CHECKING:
+    from gazetools.gazemodels.model_list import ListedModel
+    from gazetools.schemas.model_facts import ModelFacts
+
+_FIGURES = {
+    "GazeFollow AUC, min L2, avg L2": ("gazefollow_auc", "gazefollow_min_l2", "gazefollow_avg_l2"),
+    "VideoAttentionTarget AUC, L2, in/out AP": ("vat_auc", "vat_l2", "vat_ap"),
+    "ChildPlay AUC, L2, AP": ("childplay_auc", "childplay_l2", "childplay_ap"),
+}
+
+
+def all_models(models: Sequence[ListedModel]) -> Table:
+    """Two lines per model, narrow enough for a terminal of 80 columns."""
+    columns = (
+        Column("--model", no_wrap=True),
+        Column("input\nparameters", no_wrap=True),
+        Column("published", no_wrap=True),
+        Column("weights and their licence", overflow="fold"),
+    )
+    caption = (
+        "GF: GazeFollow AUC, min L2, avg L2. VAT: VideoAttentionTarget AUC, L2, in/out AP. All are the authors' own.\n"
+        "Source, licences, origin and command of one: gazetools models NAME"
+    )
+    return text_table(columns, [_line(model) for model in models], title="gaze models", caption=caption)
+
+
+def _line(model: ListedModel) -> Sequence[Cell]:
+    facts = model.facts
+    if facts is None:
+        return (model.name, "", "", Text(f"those of the package with {model.loader}", style="cyan"))
+    gazefollow, vat = (_figures(facts, names) for names in list(_FIGURES.values())[:2])
+    published = [f"{word} {shown}" for word, shown in (("GF ", gazefollow), ("VAT", vat)) if shown]
+    licence = f"\n{facts.weights_licence}" if facts.weights != "none" else ""
+    size = f"{_size(facts.in_size)}\n{_parameters(facts)}"
+    return (model.name, size, "\n".join(published), Text.assemble(_presence(model), licence))
+
+
+def _presence(model: ListedModel) -> Text:
+    assert model.facts is not None, "models of other packages have a line of their own"
+    if model.facts.weights == "none":
+        return Text("none needed", style="green")
+    if model.present:
+        return Text("present", style="green")
+    return Text("your own file" if model.facts.weights == "own file" else "absent", style="yellow")
+
+
+def one_model(model: ListedModel) -> Table:
+    """Everything about one model."""
+    facts = model.facts
+    rows: list[Sequence[Cell]] = []
+    if facts is not None:
+        rows += [
+            ("family", facts.family),
+            ("input", f"{_size(facts.in_size)} (height x width), grid {_size(facts.grid)}"),
+            ("heatmap", f"{_size(facts.out_size)}{', and in/out' if facts.inout else ''}"),
+            ("people without a head box", "get no map" if facts.needs_boxes else "are possible"),
+            ("parameters", _parameters(facts)),
+            *((what, shown) for what, names in _FIGURES.items() if (shown := _figures(facts, names))),
+            *([("published in", facts.figures.source)] if facts.figures else []),
+            ("licence of the code", facts.code_licence),
+            ("licence of the weights", facts.weights_licence),
+            ("page", facts.home),
+            ("weights", _presence(model)),
+        ]
+    rows += [("loader", model.loader), ("from", model.origin)]
+    rows += [("in the cache as", "\n".join(model.files))] if model.files else []
+    rows += [("command", model.command)]
+    columns = (Column(no_wrap=True), Column(overflow="fold"))
+    return text_table(columns, rows, title=model.name, show_header=False)
+
+
+def _figures(facts: ModelFacts, names: Sequence[str]) -> str:
+    values = [getattr(facts.figures, name, None) for name in names]
+    return " ".join(f"{value:.3f}".lstrip("0") for value in values if value is not None)
+
+
+def _parameters(facts: ModelFacts) -> str:
+    return f"{facts.parameters / 1e6:.1f} M" if facts.parameters else "-"
+
+
+def _size(height_width: tuple[int, int]) -> str:
+    return "x".join(map(str, height_width))
