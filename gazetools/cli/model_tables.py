@@ -1,4 +1,4 @@
-"""What `gazetools models` shows: one line per model, and everything about a few."""
+"""What `gazetools models` shows: one line per model, everything about a few, number types against float32."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from gazetools.cli.tables import Cell, text_table
+from gazetools.schemas.precision import FLAT_TOLERANCE, INOUT_TOLERANCE, LEAST_ROWS
 
 if TYPE_CHECKING:
     from gazetools.gazemodels.model_list import ListedModel
     from gazetools.schemas.model_facts import ModelFacts
+    from gazetools.schemas.precision import PrecisionReport, TypeAgreement
 
 _FIGURES = {
     "GazeFollow AUC, min L2, avg L2": ("gazefollow_auc", "gazefollow_min_l2", "gazefollow_avg_l2"),
@@ -79,6 +81,35 @@ def one_model(model: ListedModel) -> Table:
     rows += [("command", model.command)]
     columns = (Column(no_wrap=True), Column(overflow="fold"))
     return text_table(columns, rows, title=model.name, show_header=False)
+
+
+def number_types(report: PrecisionReport) -> Table:
+    """One row per number type that was compared with float32."""
+    rows: list[Sequence[Cell]] = [("float32", "", "", "", f"{report.float32_milliseconds_per_frame:.1f}", "")]
+    for one in report.compared:
+        verdict = Text("agrees", style="green") if one.agrees else Text(_what_differs(one), style="red")
+        inout = "-" if one.inout_difference is None else f"{one.inout_difference:.4f}"
+        peaks = f"{one.moved_peaks} of {one.peak_rows}"
+        figures = (peaks, str(one.farthest_cells), inout, f"{one.milliseconds_per_frame:.1f}")
+        rows.append((one.dtype, *(figures if one.refused is None else ("", "", "", "")), verdict))
+    columns = ("number type", "peaks moved", "farthest, cells", "in/out differs by", "ms per frame", "")
+    title = f"{report.model} on {report.device}, {report.frames} frames of {report.video}"
+    flat = max((one.flat_rows for one in report.compared), default=0)
+    caption = f"{flat} maps without a peak were compared value by value" if flat else None
+    return text_table(columns, rows, title=title, caption=caption)
+
+
+def _what_differs(one: TypeAgreement) -> str:
+    if one.refused is not None:
+        return one.refused
+    if one.peak_rows < LEAST_ROWS:
+        return f"too little to compare: {one.peak_rows} maps with a peak, {LEAST_ROWS} are needed"
+    found = [
+        (one.moved_peaks, "peaks move"),
+        ((one.inout_difference or 0) > INOUT_TOLERANCE, f"in/out differs by over {INOUT_TOLERANCE:g}"),
+        (one.flat_difference > FLAT_TOLERANCE, f"flat maps differ by {one.flat_difference:.3f}"),
+    ]
+    return ", ".join(words for wrong, words in found if wrong)
 
 
 def _figures(facts: ModelFacts, names: Sequence[str]) -> str:

@@ -77,8 +77,11 @@ class ExtractOptions(BoxFileOptions):
     """Weights of the named model (default: the cache, else the download)."""
     backbone: Annotated[str | None, _Model] = None
     """DINOv2 weights (.pth, .safetensors, Hugging Face folder) where the checkpoint has none."""
-    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], _Model] = "auto"
-    """`auto`, `float32`, `bfloat16` or `float16`."""
+    dtype: Annotated[Literal["auto", "float32", "tf32", "bfloat16", "float16"], _Model] = "auto"
+    """`auto`, `float32`, `tf32` (CUDA), `bfloat16` or `float16`.
+
+    `auto` is the fastest that gives the same gaze as float32 on the first frames: docs/models.md says what that means.
+    Several runs into one store keep its choice."""
     backend: Annotated[str, BACKEND_NAMES, _Model] = "gazetools"
     """`gazetools`, or `upstream`: an importable package `gazelle`."""
     preprocess: Annotated[Literal["exact", "fast"], _Model] = "exact"

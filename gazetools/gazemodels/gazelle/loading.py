@@ -68,7 +68,7 @@ def load_model(
         backbone: DINOv2 weights: the hub's .pth, .safetensors of the same names, or a folder of transformers. Without
             it those inside the checkpoint are used, else the released file from the cache or a download.
         device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
-        dtype: `auto` is float32 on the CPU and bfloat16 on CUDA.
+        dtype: `auto` is float32; `gazetools models NAME --check-precision VIDEO` shows which other one may be used.
         in_size: (height, width) of the model input, multiples of 14; default as released, (448, 448).
         offline: True never touches the network; None asks `$GAZETOOLS_OFFLINE`.
         preprocess: `exact` or `fast`, see `gazetools.gazemodels.gazelle.preprocess.preprocess`.
