@@ -16,7 +16,7 @@ from gazetools.schemas.precision import PrecisionOptions
 
 @options(PrecisionOptions)
 def models_command(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models to show in full.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Models to show in full.")] = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Download the weights of the named models now.")] = False,
     check_precision: Annotated[
         Path | None,

@@ -11,8 +11,8 @@ _SIZES = {  # repository -> parameters of both towers and the decoder, nine publ
     "vitb": (187_305_729, (0.966, 0.029, 0.081, 0.969, 0.068, 0.945, 0.973, 0.070, 0.997)),
     "vithplus": (1_697_432_321, (0.966, 0.029, 0.080, 0.972, 0.064, 0.951, 0.975, 0.069, 0.995)),
 }
-_FIGURES = ("gazefollow_auc", "gazefollow_min_l2", "gazefollow_avg_l2", "vat_auc", "vat_l2", "vat_ap")
-_FIGURES += ("childplay_auc", "childplay_l2", "childplay_ap")
+_GAZEFOLLOW = ("gazefollow_auc", "gazefollow_min_l2", "gazefollow_avg_l2")
+_FIGURES = (*_GAZEFOLLOW, "vat_auc", "vat_l2", "vat_ap", "childplay_auc", "childplay_l2", "childplay_ap")
 
 FACTS = tuple(
     ModelFacts(

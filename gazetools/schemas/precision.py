@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gazetools.schemas.base import StrictModel, matching
+from gazetools.schemas.extract import SmallHeads
+from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import BoxFileOptions
 
 NumberType = Literal["float32", "tf32", "float16", "bfloat16"]
@@ -20,6 +22,7 @@ FLAT_TOLERANCE = 0.01
 LEAST_ROWS = 8
 """Maps with a peak that a comparison needs to be evidence."""
 _TYPES = r"(tf32|float16|bfloat16)"
+_Compared = Flag(panel="Comparison of number types (--check-precision)")
 _LIST = matching(rf"{_TYPES}(,{_TYPES})*", "must be tf32, float16, bfloat16 or several, separated by commas")
 
 
@@ -32,7 +35,7 @@ class TypeAgreement(StrictModel):
     rows: int = Field(default=0, ge=0)
     """Maps that were compared."""
     flat_rows: int = Field(default=0, ge=0)
-    """Of these, maps that have no peak in float32."""
+    """Maps among `rows` that have no peak in float32."""
     moved_peaks: int = Field(default=0, ge=0)
     """Maps whose peak lies more than `PEAK_CELLS` away."""
     farthest_cells: int = Field(default=0, ge=0)
@@ -67,6 +70,8 @@ class PrecisionChoice(StrictModel):
     schema_version: Literal[1] = 1
     dtype: NumberType
     reason: str
+    asked_for: str
+    """What `--model` said."""
     model: str
     weights_sha256: dict[str, str]
     implementation: str
@@ -106,17 +111,17 @@ class PrecisionReport(StrictModel):
 class PrecisionOptions(BoxFileOptions):
     """How `gazetools models NAME --check-precision VIDEO` compares number types."""
 
-    heads: str = "whole"
+    heads: Annotated[str, _Compared] = "whole"
     """Head boxes as for extract: file:PATH, detect[:NAME] or whole."""
-    small_heads: Literal["grow", "crop", "none"] = "grow"
+    small_heads: Annotated[SmallHeads, _Compared] = "grow"
     """Heads below one cell of the model's grid: `grow`, `crop` or `none`."""
-    checkpoint: str | None = None
+    checkpoint: Annotated[str | None, _Compared] = None
     """Weights of the model (default: the cache)."""
-    backbone: str | None = None
+    backbone: Annotated[str | None, _Compared] = None
     """DINOv2 weights where the checkpoint has none."""
-    device: Annotated[str, matching(r"auto|cpu|cuda(:\d+)?", "must be auto, cpu, cuda or cuda:N")] = "auto"
+    device: Annotated[str, matching(r"auto|cpu|cuda(:\d+)?", "must be auto, cpu, cuda or cuda:N"), _Compared] = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
-    dtypes: Annotated[str, _LIST] | None = None
+    dtypes: Annotated[Annotated[str, _LIST] | None, _Compared] = None
     """Number types to compare with float32, separated by commas (default: all that the device computes)."""
-    frames: int = Field(default=36, ge=1, le=2000)
+    frames: Annotated[int, _Compared] = Field(default=36, ge=1, le=256)
     """Frames with people to compare, spread over the first 256 that have some."""

@@ -38,7 +38,7 @@ class PeopleFrames:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class TypeComparison:
     """Number types against float32 on the same frames."""
 
     float32_milliseconds_per_frame: float
@@ -95,7 +95,7 @@ def computable_types(device: torch.device) -> list[NumberType]:
 
 def compare_types(
     exact: BatchRunner, make: MakeRunner, words: Sequence[NumberType], sample: PeopleFrames
-) -> Comparison:
+) -> TypeComparison:
     """Run the frames through `exact`, a runner in float32, and through one of each other type.
 
     A type that the model refuses, or in which it gives NaN, is listed as refused.
@@ -109,7 +109,7 @@ def compare_types(
             compared.append(TypeAgreement(dtype=word, refused=error.message))
             continue
         compared.append(agreement(word, expected, found, milliseconds_per_frame=took))
-    return Comparison(float32_milliseconds_per_frame=round(exact_time, 3), compared=compared)
+    return TypeComparison(float32_milliseconds_per_frame=round(exact_time, 3), compared=compared)
 
 
 def milliseconds_of_a_frame(runner: BatchRunner, sample: PeopleFrames) -> float:

@@ -95,11 +95,11 @@ def type_of_finished(store: Path, video_ids: list[str], model: GazeModel) -> tup
     return None
 
 
-def guessed_type(store: Path, model_name: str, device: torch.device) -> NumberType | None:
-    """The number type that a choice names for a model of this name: spares loading it twice, must be verified."""
+def guessed_type(store: Path, asked_for: str, device: torch.device) -> NumberType | None:
+    """The number type of a choice for the same `--model`: spares loading it twice, and must be verified."""
     kind = device_kind(device)
     for choice in [*_all_in(store / PRECISION_FOLDER), *_all_in(choice_folder())]:
-        if choice.model == model_name and choice.device_type == device.type and choice.device == kind:
+        if choice.asked_for == asked_for and choice.device_type == device.type and choice.device == kind:
             return choice.dtype
     return None
 

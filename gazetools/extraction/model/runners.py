@@ -70,14 +70,15 @@ class RunnerChoice:
         runner = load_runner(options, guess or "auto", progress)
         choice = self._known(runner)
         if choice is not None:
-            return self._in_type(runner, keep_for_store(self._store, runner.model, choice))
+            choice = keep_for_store(self._store, runner.model, choice)
+            return self._in_type(runner, choice.dtype, choice)
         if guess is not None:
             runner = load_runner(options, "auto", progress)
         if not options.overwrite and runner.model.weights_sha256:
             made = type_of_finished(self._store, video_ids, runner.model)
             if made is not None:
                 word, precision = made
-                return runner if word == runner.word else load_runner(options, word, progress, precision=precision)
+                return self._in_type(runner, word, precision)
         self.undecided = bool(worthwhile_types(runner.model))
         return runner
 
@@ -91,21 +92,23 @@ class RunnerChoice:
         choice = self._known(self.runner) or self._found(sample)
         choice = keep_for_store(self._store, model, choice)
         self._progress.say(f"--dtype auto is {choice.dtype} for {model.name} on {choice.device}: {choice.reason}")
-        self.runner, self.undecided = self._in_type(self.runner, choice), False
+        self.runner, self.undecided = self._in_type(self.runner, choice.dtype, choice), False
         return self.runner
 
     def _known(self, runner: BatchRunner) -> PrecisionChoice | None:
         return choice_of_store(self._store, runner.model) or choice_of_machine(runner.model)
 
-    def _in_type(self, runner: BatchRunner, choice: PrecisionChoice) -> BatchRunner:
-        if runner.word == choice.dtype:
-            return BatchRunner(runner.model, self._options.batch_size, word=choice.dtype, precision=choice)
-        return load_runner(self._options, choice.dtype, self._progress, precision=choice)
+    def _in_type(self, runner: BatchRunner, word: str, precision: PrecisionChoice | None) -> BatchRunner:
+        """The model in the number type `word`, loaded anew only where `runner` has it in another one."""
+        if runner.word == word or (word == "tf32" and runner.word == "float32"):
+            return BatchRunner(runner.model, self._options.batch_size, word=word, precision=precision)
+        return load_runner(self._options, word, self._progress, precision=precision)
 
     def _found(self, sample: PeopleFrames) -> PrecisionChoice:
         """Compare on the frames of `sample`, and remember what is evidence."""
         runner, model = self.runner, self.runner.model
         facts = {
+            "asked_for": self._options.model,
             "model": model.name,
             "weights_sha256": model.weights_sha256,
             "implementation": model.implementation,
