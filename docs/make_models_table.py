@@ -33,7 +33,8 @@ def _cells(facts: ModelFacts) -> list[str]:
     figures = {} if facts.figures is None else facts.figures.model_dump(exclude={"source"})
     shown = {name: f"{value:.4f}".rstrip("0") for name, value in figures.items() if value is not None}
     groups = [" ".join(shown[name] for name in shown if name.startswith(kind)) for kind in ("gaze", "vat", "child")]
-    parameters = f"{facts.parameters / 1e6:.1f} M" if facts.parameters else "-"
+    millions = facts.parameters / 1e6
+    parameters = f"{millions:.{2 if millions < 10 else 1}f} M" if facts.parameters else "-"
     return [f"`{facts.name}`", sizes, parameters, *groups, facts.weights_licence, _WEIGHTS[facts.weights]]
 
 

@@ -24,16 +24,16 @@ _FIGURES = {
 
 
 def all_models(models: Sequence[ListedModel]) -> Table:
-    """Two lines per model, narrow enough for a terminal of 80 columns."""
+    """A few lines per model, narrow enough for a terminal of 80 columns."""
     columns = (
-        Column("--model", no_wrap=True),
-        Column("input\nparameters", no_wrap=True),
+        Column("--model\nlicence of its weights", min_width=max(len(model.name) for model in models), ratio=1),
+        Column("input\nparams", no_wrap=True),
         Column("published", no_wrap=True),
-        Column("weights and their licence", overflow="fold"),
+        Column("weights", no_wrap=True),
     )
     caption = (
         "GF: GazeFollow AUC, min L2, avg L2. VAT: VideoAttentionTarget AUC, L2, in/out AP. All are the authors' own.\n"
-        "Source, licences, origin and command of one: gazetools models NAME"
+        "Source, licences in full, origin and command of one: gazetools models NAME"
     )
     return text_table(columns, [_line(model) for model in models], title="gaze models", caption=caption)
 
@@ -41,21 +41,21 @@ def all_models(models: Sequence[ListedModel]) -> Table:
 def _line(model: ListedModel) -> Sequence[Cell]:
     facts = model.facts
     if facts is None:
-        return (model.name, "", "", Text(f"those of the package with {model.loader}", style="cyan"))
+        return (f"{model.name}\n  from {model.loader}", "", "", "")
     gazefollow, vat = (_figures(facts, names) for names in list(_FIGURES.values())[:2])
     published = [f"{word} {shown}" for word, shown in (("GF ", gazefollow), ("VAT", vat)) if shown]
-    licence = f"\n{facts.weights_licence}" if facts.weights != "none" else ""
+    licence = f"\n  {facts.weights_licence.split(' (')[0]}" if facts.weights != "none" else ""
     size = f"{_size(facts.in_size)}\n{_parameters(facts)}"
-    return (model.name, size, "\n".join(published), Text.assemble(_presence(model), licence))
+    return (f"{facts.name}{licence}", size, "\n".join(published), _presence(model))
 
 
 def _presence(model: ListedModel) -> Text:
     assert model.facts is not None, "models of other packages have a line of their own"
     if model.facts.weights == "none":
-        return Text("none needed", style="green")
+        return Text("none", style="green")
     if model.present:
         return Text("present", style="green")
-    return Text("your own file" if model.facts.weights == "own file" else "absent", style="yellow")
+    return Text("own file" if model.facts.weights == "own file" else "absent", style="yellow")
 
 
 def one_model(model: ListedModel) -> Table:
@@ -118,7 +118,8 @@ def _figures(facts: ModelFacts, names: Sequence[str]) -> str:
 
 
 def _parameters(facts: ModelFacts) -> str:
-    return f"{facts.parameters / 1e6:.1f} M" if facts.parameters else "-"
+    millions = facts.parameters / 1e6
+    return f"{millions:.{2 if millions < 10 else 1}f} M" if facts.parameters else "-"
 
 
 def _size(height_width: tuple[int, int]) -> str:

@@ -71,8 +71,7 @@ class ExtractOptions(BoxFileOptions):
     end: Annotated[float | None, _Video] = None
     """End time in seconds (pts), not included."""
     model: Annotated[str, _Model] = "gazelle_dinov2_vitb14_inout"
-    """gazelle_dinov2_{vitb14,vitl14}[_inout], the path of a self-describing .safetensors, `centre-prior`,
-    `head-direction` or a registered name (`gazetools.gazemodels`)."""
+    """A name that `gazetools models` lists, or the path of a self-describing .safetensors."""
     checkpoint: Annotated[str | None, _Model] = None
     """Weights of the named model (default: the cache, else the download)."""
     backbone: Annotated[str | None, _Model] = None

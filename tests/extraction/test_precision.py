@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -242,15 +243,45 @@ def test_a_finished_store_without_a_choice_keeps_its_type(
 
 def test_who_comes_first_decides_for_all_workers(fake: type[_Model], tmp_path: Path) -> None:
     model = fake(LoadSettings(name="fake", dtype="float32"))
-    facts = dict.fromkeys(("reason", "asked_for", "model", "implementation", "device", "torch", "video_id"), "")
-    facts |= {"weights_sha256": {}, "device_type": "cpu", "frames": 1}  # type: ignore[dict-item]
-    first, second = (PrecisionChoice(dtype=word, **facts) for word in ("float16", "float32"))  # type: ignore[arg-type]
+    first, second = _choice("float16"), _choice("float32")
     assert keep_for_store(tmp_path, model, first) == first  # type: ignore[arg-type]
     assert keep_for_store(tmp_path, model, second) == first  # type: ignore[arg-type]
     (path,) = (tmp_path / PRECISION_FOLDER).iterdir()
     path.write_text("{}")
     with pytest.raises(FaultError, match="Remove it"):
         keep_for_store(tmp_path, model, second)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+def test_workers_at_the_same_moment_get_one_choice(
+    links: bool, fake: type[_Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+        monkeypatch.setattr(precision_records.os, "link", _no_links)
+    model = fake(LoadSettings(name="fake", dtype="float32"))
+    words = ["float32", "float16", "bfloat16"] * 4
+
+    def keep(word: str) -> PrecisionChoice:
+        return keep_for_store(tmp_path, model, _choice(word))  # type: ignore[arg-type]
+
+    if links:
+        with ThreadPoolExecutor(len(words)) as pool:
+            kept = list(pool.map(keep, words))
+    else:
+        kept = [keep(word) for word in words]
+    assert len({one.dtype for one in kept}) == 1
+    assert len(list((tmp_path / PRECISION_FOLDER).iterdir())) == 1, "no temporary file stays"
+
+
+def _no_links(*_: object) -> None:
+    raise OSError("not supported")
+
+
+def _choice(word: str) -> PrecisionChoice:
+    facts = dict.fromkeys(("reason", "asked_for", "model", "implementation", "device", "torch", "video_id"), "")
+    return PrecisionChoice.model_validate(
+        {**facts, "dtype": word, "weights_sha256": {}, "device_type": "cpu", "frames": 1}
+    )
 
 
 def test_a_cache_that_can_not_be_written_costs_the_record_alone(
