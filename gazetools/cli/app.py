@@ -35,6 +35,7 @@ COMMANDS = {
     "report": "Tables, intervals and curves of finished training runs.",
     "preview": "Overlay heatmaps on frames: a picture or a video.",
     "demo": "All of it, offline, on synthetic scenes.",
+    "models": "Which gaze models there are, and what this machine has of them.",
     "doctor": "What this machine has and lacks.",
 }
 

@@ -104,7 +104,7 @@ def plan_of(options: DemoOptions) -> DemoPlan:
         raise UsageError(
             f"--model {model}: there is no gaze model of that name and no file there"
             + (f"; did you mean {near}?" if near else "."),
-            hint=f"Known models: {', '.join(names)}; or give the path of a .safetensors file.",
+            hint="`gazetools models` lists all; or give the path of a .safetensors file.",
         )
     given = options.model_dump(exclude={"full"}, exclude_none=True)
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]

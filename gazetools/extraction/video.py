@@ -97,7 +97,7 @@ def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) 
     began = time.monotonic()
     item, store = task.item, tools.store
     ahead = None if ahead == item.path else ahead
-    head_files = _head_files(tools, item)
+    head_files = head_files_of(tools, item)
     box_file = (head_files or {}).get(item.video_id)
     heads_sha256 = heads_digest(tools.options, box_file) if box_file else None
     key = options_key(tools.options, tools.runner, item.path, heads_sha256)
@@ -143,7 +143,7 @@ def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) 
         )
 
 
-def _head_files(tools: WorkerTools, item: VideoItem) -> dict[str, Path] | None:
+def head_files_of(tools: WorkerTools, item: VideoItem) -> dict[str, Path] | None:
     """The worker's box files, with what is known only once a video's turn has come."""
     if tools.detection is not None:
         with tools.clock.stage("detect"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gazetools.extraction.decoding.decoder import Decoder
 from gazetools.extraction.tasks import Task, failure
@@ -17,6 +18,10 @@ from gazetools.schemas.errors import UsageError
 from gazetools.schemas.extract import ItemResult, StageTimes
 from gazetools.store.lock import BusyError
 
+if TYPE_CHECKING:
+    from gazetools.extraction.model.runners import RunnerChoice
+    from gazetools.extraction.video import StoreWrite
+
 T = TypeVar("T")
 
 
@@ -26,7 +31,7 @@ class Worker(Closing):
     def __init__(self, order: WorkOrder, progress: Progress) -> None:
         decoder = Decoder(order.decoding)  # its imports overlap with those of torch
         try:
-            self._tools = _load(order, decoder, progress)
+            self._tools, self._choice = load_tools(order, decoder, progress)
         except BaseException:
             decoder.close()
             raise
@@ -42,9 +47,9 @@ class Worker(Closing):
         What is wrong with one video alone is its result (None: another process holds it); faults and missing weights
         raise, here or from the future. `ahead` probably follows. At most one future should be outstanding.
         """
-        from gazetools.extraction.video import StoreWrite, extract_video
+        from gazetools.extraction.video import StoreWrite
 
-        made = self._decided(task, partial(extract_video, self._tools, task, ahead=ahead))
+        made = self._decided(task, partial(self._compute, task, ahead))
         if isinstance(made, StoreWrite):
             return self._tools.store_writer.submit(self._decided, task, made.commit)
         finished: Future[ItemResult | None] = Future()
@@ -60,6 +65,17 @@ class Worker(Closing):
         """Time of this worker by stage since its model was loaded."""
         return self._tools.clock.times()
 
+    def _compute(self, task: Task, ahead: Path | None) -> ItemResult | StoreWrite:
+        """Make what is missing of a video; before the first one its frames may have to choose the number type."""
+        from gazetools.extraction.model.number_types import CHECK_FRAMES
+        from gazetools.extraction.people_frames import people_frames
+        from gazetools.extraction.video import extract_video
+
+        if self._choice.undecided:
+            sample = people_frames(self._tools, task.item, CHECK_FRAMES)
+            self._tools = replace(self._tools, runner=self._choice.decide(sample))
+        return extract_video(self._tools, task, ahead=ahead)
+
     def _decided(self, task: Task, step: Callable[[], T]) -> T | ItemResult | None:
         """The value of a step: None while another process holds the video, a failed item where it can't be done."""
         try:
@@ -72,29 +88,28 @@ class Worker(Closing):
             return failure(task.item, str(error))
 
 
-def _load(order: WorkOrder, decoder: Decoder, progress: Progress) -> WorkerTools:
-    """Load the model, and the detector where one is asked for."""
+def load_tools(order: WorkOrder, decoder: Decoder, progress: Progress) -> tuple[WorkerTools, RunnerChoice]:
+    """Load the model, and the detector where one is asked for; also what may still choose the number type."""
     from gazetools.extraction.clock import StageClock
-    from gazetools.extraction.model.batches import BatchRunner
-    from gazetools.gazemodels import load_gaze_model
+    from gazetools.extraction.model.runners import RunnerChoice
     from gazetools.heads.detection import HeadDetection
     from gazetools.heads.spec import open_heads
 
     options = order.options
     head_files = open_heads(options, order.video_ids)
     progress.start("loading model", None, unit="steps")
-    names = ("checkpoint", "backbone", "device", "dtype", "preprocess", "backend")
-    model = load_gaze_model(options.model, **{name: getattr(options, name) for name in names}, progress=progress)
+    choice = RunnerChoice(options, order.store, order.video_ids, progress)
     detection = HeadDetection.load(detect, hdr=options.hdr) if (detect := options.detection()) is not None else None
     progress.finish("loading model")
-    return WorkerTools(
+    tools = WorkerTools(
         store=order.store,
         options=options,
         head_files=head_files,
-        runner=BatchRunner(model, options.batch_size),
+        runner=choice.runner,
         decoder=decoder,
         detection=detection,
         clock=StageClock(),
         progress=progress,
         store_writer=ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer"),
     )
+    return tools, choice

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -36,9 +38,42 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The torch dtype for `auto`, `float32`, `bfloat16` or `float16` on `device`; else UsageError."""
+    """The torch dtype for `auto`, `float32`, `bfloat16` or `float16` on `device`; else UsageError.
+
+    `auto` is float32: only frames can show that another type gives the same gaze, and `extract` has frames.
+    """
     if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
+        return torch.float32
     if dtype not in DTYPES:
         raise UsageError(f"dtype={dtype!r} is unknown.", hint=f"Use auto, {', '.join(DTYPES)}.")
     return DTYPES[dtype]
+
+
+def device_kind(device: torch.device) -> str:
+    """The kind of device, on which equal programs compute equal numbers: a GPU's name, or a CPU's instructions."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}{' bfloat16' if cpu_computes_bfloat16() else ''}"
+
+
+def cpu_computes_bfloat16() -> bool:
+    """Whether this CPU has instructions for products of bfloat16 (AVX512-BF16, AMX); without them it is far slower."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@contextmanager
+def products_in(word: str, device: torch.device) -> Iterator[None]:
+    """In the block, CUDA computes products of float32 as `word` says: exactly for `float32`, rounded for `tf32`.
+
+    Other words and devices change nothing. By itself torch rounds in convolutions but not in matrix products.
+    """
+    if device.type != "cuda" or word not in ("float32", "tf32"):
+        yield
+        return
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = word == "tf32"
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

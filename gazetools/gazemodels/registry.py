@@ -8,8 +8,10 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gazetools.gazemodels.gazelle.config import RELEASED_MODELS, TINY_MODEL, config_from_metadata
+from gazetools.gazemodels.facts_own import CONTROL
+from gazetools.gazemodels.gazelle.config import config_from_metadata
 from gazetools.gazemodels.interface import Backend, Loader, LoadSettings
+from gazetools.gazemodels.model_table import GAZE_MODELS
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.schemas.extract import BACKEND_NAMES
 
@@ -24,12 +26,6 @@ USUAL_SHAPE = (64, 64)
 """(H, W) of the heatmaps of the released models and of the controls."""
 
 _GAZELLE = "gazetools.gazemodels.gazelle.loading:load"
-_BUILT_IN = {
-    "centre-prior": "gazetools.gazemodels.baselines:CentrePrior.load",
-    "head-direction": "gazetools.gazemodels.baselines:HeadDirection.load",
-}
-"""Name -> where its `Loader` is, imported at the first use. Entry points may take over Gaze-LLE's names, not these."""
-
 _LOADERS: dict[str, Loader] = {}
 """What `register` added."""
 
@@ -64,8 +60,13 @@ def register_backend(name: str, backend: Backend) -> None:
 
 def model_names() -> list[str]:
     """Every name that `load_gaze_model` takes in addition to paths, ours first."""
-    ours = (*RELEASED_MODELS, TINY_MODEL.name, *_BUILT_IN, *_LOADERS)
-    return list(dict.fromkeys([*ours, *(each.name for each in _installed())]))
+    return list(dict.fromkeys([*GAZE_MODELS, *_LOADERS, *(each.name for each in _installed())]))
+
+
+def added_models() -> dict[str, str]:
+    """Name -> `module:function` of the models that other packages add or take over, for lists of models."""
+    registered = {name: f"{loader.__module__}:{loader.__qualname__}" for name, loader in _LOADERS.items()}
+    return {name: place for name, place in (_entry_points() | registered).items() if not _is_control(name)}
 
 
 def load_gaze_model(
@@ -101,7 +102,9 @@ def load_gaze_model(
 
 
 def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
-    """(H, W) of a model's heatmaps without loading it: exact for a self-describing file, else `USUAL_SHAPE`."""
+    """(H, W) of a model's heatmaps without loading it: `USUAL_SHAPE` for models that other packages add."""
+    if name_or_path in GAZE_MODELS:
+        return GAZE_MODELS[name_or_path].out_size
     path = Path(name_or_path)
     if path.suffix.lower() == ".safetensors" and path.is_file():
         from gazetools.gazemodels.gazelle.checkpoints import read_metadata
@@ -113,11 +116,24 @@ def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
 
 
 def _find(name: str) -> Loader:
-    """Loader of `name`: ours, then entry points, else Gaze-LLE, which also takes paths and reports unknown names."""
+    """Loader of `name`: what was registered, entry points, our table, else Gaze-LLE's, which takes paths too.
+
+    Entry points may take over the names of models with weights, not those of the controls. Gaze-LLE's loader reports
+    unknown names.
+    """
     if name in _LOADERS:
         return _LOADERS[name]
-    installed = {entry.name: entry.value for entry in reversed(list(_installed()))}  # the first of a name counts
-    return _loader_at((installed | _BUILT_IN).get(name, _GAZELLE))
+    ours = {facts.name: facts.loader for facts in GAZE_MODELS.values()}
+    places = _entry_points() | ours if _is_control(name) else ours | _entry_points()
+    return _loader_at(places.get(name, _GAZELLE))
+
+
+def _is_control(name: str) -> bool:
+    return name in GAZE_MODELS and GAZE_MODELS[name].family == CONTROL
+
+
+def _entry_points() -> dict[str, str]:
+    return {entry.name: entry.value for entry in reversed(list(_installed()))}  # the first of a name counts
 
 
 def _loader_at(place: str) -> Loader:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from gazetools.gazemodels.devices import resolve_device
+from gazetools.gazemodels.facts_gazelle import DECODER_URLS
 from gazetools.gazemodels.gazelle.checkpoints import read_weight_file
-from gazetools.gazemodels.gazelle.config import DECODER_URLS, RELEASED_MODELS, released_config
+from gazetools.gazemodels.gazelle.config import RELEASED_MODELS, released_config
 from gazetools.gazemodels.gazelle.preprocess import as_tensor, preprocess
 from gazetools.gazemodels.gazelle.prompts import check_box
 from gazetools.gazemodels.interface import Boxes, GazeOutput, Images, LoadSettings

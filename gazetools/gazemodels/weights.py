@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
 import re
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gazetools.gazemodels.download import DownloadError, download
 from gazetools.gazemodels.without_weights import RUNS_NOW
-from gazetools.io.atomic import atomic_path, sha256_of_file, write_bytes_atomic
+from gazetools.io.atomic import sha256_of_file, write_bytes_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import EnvironmentLacksError
 
 CACHE_VARIABLE = "GAZETOOLS_CACHE"
 OFFLINE_VARIABLE = "GAZETOOLS_OFFLINE"
-TIMEOUT_SECONDS = 30.0
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -31,10 +24,19 @@ class RemoteFile:
     url: str
     option: str
     """`--checkpoint` or `--backbone`."""
+    folder: str = ""
+    """Folder below the cache, for files whose own name is that of many; empty: the cache itself."""
+    licence: str = ""
+    """Named before the download; empty: its licence does not ask for that."""
 
     @property
     def file_name(self) -> str:
         return self.url.rsplit("/", 1)[-1]
+
+    @property
+    def cached(self) -> Path:
+        """Where it is kept, present or not."""
+        return cache_folder() / self.folder / self.file_name
 
 
 def cache_folder() -> Path:
@@ -61,13 +63,36 @@ def obtain(
     broke off and for a file that changed since its first use; FaultError where the cache cannot be written.
     """
     progress = progress or NoProgress()
-    folder = cache_folder()
-    absent = [file for file in files if not (folder / file.file_name).is_file()]
+    absent = [file for file in files if not file.cached.is_file()]
     if absent and is_offline(offline):
         raise _lacking(absent, "this run is offline")
     for position, file in enumerate(absent):
-        _download(file, folder / file.file_name, progress, still_absent=absent[position:])
-    return [(folder / file.file_name, _verified_sha256(folder / file.file_name)) for file in files]
+        _download(file, progress, still_absent=absent[position:])
+    return [(file.cached, _verified_sha256(file.cached)) for file in files]
+
+
+def obtain_if_published(
+    file: RemoteFile,
+    *,
+    needed_next: tuple[RemoteFile, ...] = (),
+    offline: bool | None = None,
+    progress: Progress | None = None,
+) -> tuple[Path, str] | None:
+    """As `obtain` for one file, but None where the server answers that it has no such file.
+
+    An error names `needed_next` too, which the caller is about to obtain.
+    """
+    if not file.cached.is_file():
+        absent = [file, *(one for one in needed_next if not one.cached.is_file())]
+        if is_offline(offline):
+            raise _lacking(absent, "this run is offline")
+        try:
+            _download(file, progress or NoProgress(), still_absent=absent)
+        except EnvironmentLacksError as error:
+            if isinstance(error.__cause__, DownloadError) and error.__cause__.absent:
+                return None
+            raise
+    return file.cached, _verified_sha256(file.cached)
 
 
 def _verified_sha256(path: Path) -> str:
@@ -95,53 +120,26 @@ def _write_record(path: Path, digest: str) -> None:
     write_bytes_atomic(_record_of(path), f"{digest}  {path.name}\n".encode())
 
 
-def _download(file: RemoteFile, target: Path, progress: Progress, *, still_absent: list[RemoteFile]) -> None:
-    """Stream to a temporary file, compare its length with the announced one, record the sha256, then commit."""
-    digest, received = hashlib.sha256(), 0
-    # Errors of the network are OSErrors too; they must not reach atomic_path, which reports those of the disk.
-    with atomic_path(target) as temp:
-        with _network(file, still_absent, "could not be opened"):
-            response: http.client.HTTPResponse = urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS)
-        try:
-            announced = response.headers.get("Content-Length")
-            total = int(announced) if announced and announced.isdigit() else None
-            progress.start(file.file_name, total, unit="bytes")
-            with temp.open("wb") as out:
-                while True:
-                    with _network(file, still_absent, "broke off"):
-                        block = response.read(_BLOCK_BYTES)
-                    if not block:
-                        break
-                    out.write(block)
-                    digest.update(block)
-                    received += len(block)
-                    progress.advance(file.file_name, len(block))
-        finally:
-            response.close()
-            progress.finish(file.file_name)
-        if received == 0 or (total is not None and received != total):
-            raise _lacking(still_absent, f"{file.url} broke off after {received} of {total} bytes")
-        _write_record(target, digest.hexdigest())
-    progress.say(f"{target} sha256 {digest.hexdigest()}")
-
-
-@contextmanager
-def _network(file: RemoteFile, still_absent: list[RemoteFile], what: str) -> Iterator[None]:
-    """Turn errors of the network into an EnvironmentLacksError that says `what` happened to the file's address."""
+def _download(file: RemoteFile, progress: Progress, *, still_absent: list[RemoteFile]) -> None:
+    """Fetch one file into the cache and record its sha256; its licence is named first."""
+    target = file.cached
+    if file.licence:
+        progress.say(f"{target}: licence of these weights: {file.licence}")
     try:
-        yield
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error or type(error).__name__
-        raise _lacking(still_absent, f"{file.url} {what}: {reason}") from error
+        digest = download(file.url, target, progress)
+    except DownloadError as error:
+        raise _lacking(still_absent, str(error)) from error
+    _write_record(target, digest)
+    progress.say(f"{target} sha256 {digest}")
 
 
 def _lacking(files: list[RemoteFile], why: str) -> EnvironmentLacksError:
-    folder = cache_folder()
     names = " and ".join(file.file_name for file in files)
-    commands = [f"curl -L --create-dirs -o '{folder / file.file_name}' {file.url}" for file in files]
-    options = " ".join(f"{file.option} FILE" for file in files)
+    folders = " and ".join(dict.fromkeys(str(file.cached.parent) for file in files))
+    commands = [f"curl -L --create-dirs -o '{file.cached}' {file.url}" for file in files]
+    options = " ".join(dict.fromkeys(f"{file.option} FILE" for file in files))
     return EnvironmentLacksError(
-        f"The weights {names} are not in {folder}, and {why}.",
+        f"The weights {names} are not in {folders}, and {why}.",
         hint="Fetch them where there is a network:\n  "
         + "\n  ".join(commands)
         + f"\nor give local copies: {options}\n{RUNS_NOW}",

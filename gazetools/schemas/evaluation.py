@@ -27,7 +27,7 @@ class EvaluateOptions(ArrayChoice):
     device: Annotated[str, _Pictures] = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], _Pictures] = "auto"
-    """`auto`, `float32`, `bfloat16` or `float16`."""
+    """`auto` (float32), `float32`, `bfloat16` or `float16`."""
     examples: int = Field(default=4, ge=0, le=50)
     """Best and worst frames on the page, each."""
     resamples: int = Field(default=1000, ge=0, le=100_000)

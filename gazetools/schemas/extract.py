@@ -71,14 +71,16 @@ class ExtractOptions(BoxFileOptions):
     end: Annotated[float | None, _Video] = None
     """End time in seconds (pts), not included."""
     model: Annotated[str, _Model] = "gazelle_dinov2_vitb14_inout"
-    """gazelle_dinov2_{vitb14,vitl14}[_inout], the path of a self-describing .safetensors, `centre-prior`,
-    `head-direction` or a registered name (`gazetools.gazemodels`)."""
+    """A name that `gazetools models` lists, or the path of a self-describing .safetensors."""
     checkpoint: Annotated[str | None, _Model] = None
     """Weights of the named model (default: the cache, else the download)."""
     backbone: Annotated[str | None, _Model] = None
     """DINOv2 weights (.pth, .safetensors, Hugging Face folder) where the checkpoint has none."""
-    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], _Model] = "auto"
-    """`auto`, `float32`, `bfloat16` or `float16`."""
+    dtype: Annotated[Literal["auto", "float32", "tf32", "bfloat16", "float16"], _Model] = "auto"
+    """`auto`, `float32`, `tf32` (CUDA), `bfloat16` or `float16`.
+
+    `auto` is the fastest that gives the same gaze as float32 on the first frames: docs/models.md says what that means.
+    Several runs into one store keep its choice."""
     backend: Annotated[str, BACKEND_NAMES, _Model] = "gazetools"
     """`gazetools`, or `upstream`: an importable package `gazelle`."""
     preprocess: Annotated[Literal["exact", "fast"], _Model] = "exact"

@@ -9,6 +9,7 @@ from pydantic_core import PydanticSerializationError
 
 from gazetools.schemas.base import StrictModel
 from gazetools.schemas.excerpt import writable
+from gazetools.schemas.precision import PrecisionChoice
 
 MAX_PROVENANCE_BYTES = 32 * 1024
 GROUND_TRUTH = "groundtruth"
@@ -72,6 +73,8 @@ class ModelRecord(StrictModel):
     device: str
     implementation: str
     """`gazetools <version>` or `upstream gazelle`."""
+    precision: PrecisionChoice | None = None
+    """Why `--dtype auto` chose this dtype; None: it was given, or there was nothing to choose."""
 
 
 class HeadSource(StrictModel):

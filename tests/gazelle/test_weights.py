@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gazetools.gazemodels import weights
+from gazetools.gazemodels import download
 from gazetools.gazemodels.gazelle import loading
 from gazetools.gazemodels.gazelle.config import RELEASED_MODELS
 from gazetools.gazemodels.gazelle.loading import load_model
@@ -220,4 +220,4 @@ def test_importing_the_cache_and_the_registry_does_not_import_torch() -> None:
         "p.box_cells((0, 0, 1, 1), (4, 4)); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert weights.TIMEOUT_SECONDS > 0
+    assert download.TIMEOUT_SECONDS > 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gazetools.gazemodels.facts_gazelle import DECODER_URLS
 from gazetools.gazemodels.gazelle.backbone import hub_shapes
-from gazetools.gazemodels.gazelle.config import DECODER_URLS, DINOV2_BACKBONES, RELEASED_MODELS
+from gazetools.gazemodels.gazelle.config import DINOV2_BACKBONES, RELEASED_MODELS
 from gazetools.gazemodels.gazelle.decoder import decoder_shapes
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
 from tests.parity.conftest import Golden

@@ -13,10 +13,12 @@ import torch
 
 from gazetools.extraction.model.crops import box_in_crop, crop_around, cut, map_into_frame
 from gazetools.extraction.model.staging import staging_for
+from gazetools.gazemodels.devices import products_in
 from gazetools.gazemodels.gazelle.prompts import BoxXyxy, box_cells, grow_to_cell, is_empty
 from gazetools.gazemodels.interface import GazeModel
 from gazetools.heads.prompts import FramePrompts
 from gazetools.schemas.errors import FaultError
+from gazetools.schemas.precision import PrecisionChoice
 
 _AUTO_BATCH = {"cpu": 4, "cuda": 32}
 
@@ -41,8 +43,18 @@ class Pending(Protocol):
 class BatchRunner:
     """A gaze model with the batch size that fits."""
 
-    def __init__(self, model: GazeModel, batch_size: int | Literal["auto"]) -> None:
+    def __init__(
+        self,
+        model: GazeModel,
+        batch_size: int | Literal["auto"],
+        *,
+        word: str | None = None,
+        precision: PrecisionChoice | None = None,
+    ) -> None:
+        """`word`: number type as `--dtype` names it; None: the model's. `precision`: the evidence that chose it."""
         self.model = model
+        self.word = word or str(model.dtype).removeprefix("torch.")
+        self.precision = precision
         self.batch_size: int = _AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else batch_size
         self.fitting_batch_size = self.batch_size
         """`batch_size`, halved each time that memory ran out."""
@@ -80,7 +92,7 @@ class BatchRunner:
                 if self.fitting_batch_size == 1:
                     raise FaultError(
                         f"Out of memory on {self.model.device} with one frame per batch.",
-                        hint="Use --dtype bfloat16, a smaller model or another --device.",
+                        hint="Use --dtype float16, a smaller model or another --device.",
                     ) from error
                 self.fitting_batch_size //= 2
                 torch.cuda.empty_cache()
@@ -123,7 +135,8 @@ class BatchRunner:
         self, images: list[npt.NDArray[np.uint8]] | torch.Tensor, boxes: Sequence[Sequence[BoxXyxy | None]]
     ) -> _Pass:
         """Submit one batch to the device: frames, or the tensor that `preprocess` made of them."""
-        out = self.model(images if isinstance(images, torch.Tensor) else self._placed(images), boxes)
+        with products_in(self.word, self.model.device):
+            out = self.model(images if isinstance(images, torch.Tensor) else self._placed(images), boxes)
         finite = torch.isfinite(out.heatmap).all()
         inout = None if out.inout is None else out.inout.float()
         return _Pass(self.model, finite, out.heatmap.to(torch.float16), inout)
@@ -142,7 +155,7 @@ class BatchRunner:
             "in_size": model.in_size,
             "out_size": model.out_size,
             "inout": model.has_inout,
-            "dtype": str(model.dtype).removeprefix("torch."),
+            "dtype": self.word,
             "device": model.device.type,
         }
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
+from gazetools.gazemodels.facts_gazelle import BACKBONE_URLS
+from gazetools.gazemodels.model_table import GAZE_MODELS
 from gazetools.gazemodels.without_weights import CONTROLS, RUNS_NOW, TINY
 from gazetools.schemas.base import StrictModel, explain_validation_error, nearest_name
 from gazetools.schemas.errors import CheckpointError, UsageError
@@ -118,19 +120,6 @@ TINY_MODEL = GazelleConfig(
 )
 """Our own model, trained from scratch on the synthetic kitchens of `gazetools.scenes`; part of the package."""
 
-_GAZELLE_RELEASE = "https://github.com/fkryan/gazelle/releases/download/v1.0.0"
-_DINOV2_RELEASE = "https://dl.fbaipublicfiles.com/dinov2"
-
-DECODER_URLS = {  # from fkryan/gazelle's hubconf.py
-    "gazelle_dinov2_vitb14": f"{_GAZELLE_RELEASE}/gazelle_dinov2_vitb14_hub.pt",
-    "gazelle_dinov2_vitl14": f"{_GAZELLE_RELEASE}/gazelle_dinov2_vitl14.pt",
-    "gazelle_dinov2_vitb14_inout": f"{_GAZELLE_RELEASE}/gazelle_dinov2_vitb14_inout.pt",
-    "gazelle_dinov2_vitl14_inout": f"{_GAZELLE_RELEASE}/gazelle_dinov2_vitl14_inout.pt",
-}
-BACKBONE_URLS = {
-    "dinov2_vitb14": f"{_DINOV2_RELEASE}/dinov2_vitb14/dinov2_vitb14_pretrain.pth",
-    "dinov2_vitl14": f"{_DINOV2_RELEASE}/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
-}
 RELEASED_MODELS = {
     f"gazelle_{backbone}{suffix}": GazelleConfig(
         name=f"gazelle_{backbone}{suffix}", backbone=DINOV2_BACKBONES[backbone], inout=bool(suffix)
@@ -145,15 +134,14 @@ def released_config(name: str) -> GazelleConfig:
     """The released model called `name`; UsageError with the nearest name where there is none."""
     if name in RELEASED_MODELS:
         return RELEASED_MODELS[name]
-    names = known_names()
-    near = nearest_name(name.replace("_", "-"), list(CONTROLS)) or nearest_name(name, names)
+    near = nearest_name(name.replace("_", "-"), list(CONTROLS)) or nearest_name(name, known_names())
     raise UsageError(
         f"There is no model named {name!r} and no file of that name" + (f"; did you mean {near}?" if near else "."),
-        hint=f"Known models: {', '.join(names)}; or give the path of a self-describing .safetensors file. {RUNS_NOW}",
+        hint=f"`gazetools models` lists all; or give the path of a self-describing .safetensors file. {RUNS_NOW}",
         model=name,
     )
 
 
 def known_names() -> list[str]:
-    """The names of our models: released ones, the small one, controls."""
-    return [*RELEASED_MODELS, TINY_MODEL.name, *CONTROLS]
+    """The names of all models of the table, those of Gaze-LLE first."""
+    return list(dict.fromkeys([*RELEASED_MODELS, *GAZE_MODELS]))

@@ -11,6 +11,7 @@ from typing import TypeAlias, cast
 import torch
 
 from gazetools.gazemodels.devices import DtypeName, resolve_device, resolve_dtype
+from gazetools.gazemodels.facts_gazelle import BACKBONE_URLS, DECODER_URLS
 from gazetools.gazemodels.gazelle.backbone import build_backbone
 from gazetools.gazemodels.gazelle.checkpoints import (
     WeightFile,
@@ -19,14 +20,11 @@ from gazetools.gazemodels.gazelle.checkpoints import (
     read_weight_file,
 )
 from gazetools.gazemodels.gazelle.config import (
-    BACKBONE_URLS,
     CONFIG_METADATA_KEY,
-    DECODER_URLS,
     RELEASED_MODELS,
     TINY_MODEL,
     GazelleConfig,
     config_from_metadata,
-    known_names,
     released_config,
 )
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
@@ -70,7 +68,7 @@ def load_model(
         backbone: DINOv2 weights: the hub's .pth, .safetensors of the same names, or a folder of transformers. Without
             it those inside the checkpoint are used, else the released file from the cache or a download.
         device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
-        dtype: `auto` is float32 on the CPU and bfloat16 on CUDA.
+        dtype: `auto` is float32; `gazetools models NAME --check-precision VIDEO` shows which other one may be used.
         in_size: (height, width) of the model input, multiples of 14; default as released, (448, 448).
         offline: True never touches the network; None asks `$GAZETOOLS_OFFLINE`.
         preprocess: `exact` or `fast`, see `gazetools.gazemodels.gazelle.preprocess.preprocess`.
@@ -161,7 +159,7 @@ def _self_describing(path: Path, checkpoint: Path | None) -> tuple[GazelleConfig
         )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        hint = f"Give a .safetensors file, or one of the names {', '.join(known_names())}. {RUNS_NOW}"
+        hint = f"Give a .safetensors file, or a name that `gazetools models` lists. {RUNS_NOW}"
         raise CheckpointError(f"The model file {path} {what}.", hint=hint)
     config = config_from_metadata(read_metadata(path), path=str(path))
     if config is None:
