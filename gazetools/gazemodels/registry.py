@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gazetools.gazemodels.gazelle.config import RELEASED_MODELS, TINY_MODEL, config_from_metadata
 from gazetools.gazemodels.interface import Backend, Loader, LoadSettings
+from gazetools.gazemodels.page.config import PAGE_MODELS, page_config_from_metadata
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.schemas.extract import BACKEND_NAMES
 
@@ -24,7 +25,9 @@ USUAL_SHAPE = (64, 64)
 """(H, W) of the heatmaps of the released models and of the controls."""
 
 _GAZELLE = "gazetools.gazemodels.gazelle.loading:load"
+_PAGE = "gazetools.gazemodels.page.loading:load"
 _BUILT_IN = {
+    **dict.fromkeys(PAGE_MODELS, _PAGE),
     "centre-prior": "gazetools.gazemodels.baselines:CentrePrior.load",
     "head-direction": "gazetools.gazemodels.baselines:HeadDirection.load",
 }
@@ -79,7 +82,9 @@ def load_gaze_model(
     backend: str = "gazetools",
     progress: Progress | None = None,
 ) -> GazeModel:
-    """Load any gaze model: Gaze-LLE by name or path, or one of `model_names()`; the rest as in `gazetools.load_model`.
+    """Load any gaze model: Gaze-LLE or PaGE by name or path, or one of `model_names()`.
+
+    The other arguments are those of `gazetools.load_model`.
 
     `backend` is a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle).
 
@@ -107,17 +112,31 @@ def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
         from gazetools.gazemodels.gazelle.checkpoints import read_metadata
 
         with suppress(CheckpointError):  # loading reports it
-            if config := config_from_metadata(read_metadata(path), path=name_or_path):
+            metadata = read_metadata(path)
+            if config := config_from_metadata(metadata, path=name_or_path):
                 return config.out_size
+            if page := page_config_from_metadata(metadata, path=name_or_path):
+                return page.out_size
     return USUAL_SHAPE
 
 
 def _find(name: str) -> Loader:
-    """Loader of `name`: ours, then entry points, else Gaze-LLE, which also takes paths and reports unknown names."""
+    """Loader of `name`: registered, entry points, ours, PaGE for its files, else Gaze-LLE, which reports unknown names."""
     if name in _LOADERS:
         return _LOADERS[name]
     installed = {entry.name: entry.value for entry in reversed(list(_installed()))}  # the first of a name counts
-    return _loader_at((installed | _BUILT_IN).get(name, _GAZELLE))
+    if (place := (installed | _BUILT_IN).get(name)) is None:
+        place = _PAGE if _means_page(name) else _GAZELLE
+    return _loader_at(place)
+
+
+def _means_page(name: str) -> bool:
+    """Whether a name that no table has means PaGE: a file or folder of its weights, or a misspelt size."""
+    if not Path(name).exists():
+        return name.lower().startswith(("page_", "page-")) and not Path(name).suffix
+    from gazetools.gazemodels.page.checkpoints import is_page_place
+
+    return is_page_place(Path(name))
 
 
 def _loader_at(place: str) -> Loader:
