@@ -121,7 +121,7 @@ def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
 
 
 def _find(name: str) -> Loader:
-    """Loader of `name`: registered, entry points, ours, PaGE for its files, else Gaze-LLE, which reports unknown names."""
+    """Loader of `name`: registered, ours, entry points, PaGE for its files, else Gaze-LLE, which reports the rest."""
     if name in _LOADERS:
         return _LOADERS[name]
     installed = {entry.name: entry.value for entry in reversed(list(_installed()))}  # the first of a name counts
