@@ -52,7 +52,9 @@ def _upstream(folder: Path, config: PageConfig, tensors: dict[str, torch.Tensor]
             for size in (config.scene_in_size, config.head_in_size)
         ]
     model = PaGE(*sides, inout=True)
-    renamed = {key.replace("_branch_backbone.model.", "_branch_backbone.backbone.model."): tensors[key] for key in tensors}
+    renamed = {
+        key.replace("_branch_backbone.model.", "_branch_backbone.backbone.model."): tensors[key] for key in tensors
+    }
     model.load_state_dict(renamed, strict=True)
     return model.eval()
 
@@ -117,7 +119,7 @@ def main() -> None:
                 if turn:
                     taken.setdefault((name, people), []).append(spent)
                 first = first or maps
-                difference = max(difference, max(float(np.abs(a - b).max()) for a, b in zip(first, maps, strict=True)))
+                difference = max(difference, *(float(np.abs(a - b).max()) for a, b in zip(first, maps, strict=True)))
     seconds = {key: [statistics.median(column) for column in zip(*times, strict=True)] for key, times in taken.items()}
     rows = [
         {

@@ -19,7 +19,7 @@ from gazetools.schemas.errors import CheckpointError
 
 _PICKLE_SUFFIXES = {".pt", ".pth", ".bin"}
 WEIGHT_SUFFIXES = (".safetensors", *sorted(_PICKLE_SUFFIXES))
-_CODE = re.compile(r"Unsupported (?:global: GLOBAL|class) (\S+)")
+_CODE = re.compile(r"unsupported (?:global: GLOBAL|GLOBAL|class) ([\w.]+)", re.IGNORECASE)
 """What torch.load says of an object that a state dict has no need for, with its name."""
 _PRINTED_TYPES = {b"<": "an HTML or XML page", b"version https://git-lfs": "a Git LFS pointer, not the file itself"}
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gazetools.gazemodels.families import is_page_key
 from gazetools.gazemodels.gazelle.checkpoints import (
     WEIGHT_SUFFIXES,
     WeightFile,
@@ -20,7 +21,7 @@ from gazetools.gazemodels.gazelle.checkpoints import (
 )
 from gazetools.gazemodels.gazelle.matching import describe_tensors
 from gazetools.gazemodels.page.config import PAGE_MODELS, PageConfig, page_config_from_metadata
-from gazetools.gazemodels.page.names import TOWERS, canonical, in_one_layout, is_page_key, model_shapes
+from gazetools.gazemodels.page.names import TOWERS, canonical, in_one_layout, model_shapes
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import CheckpointError, UsageError
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from gazetools.gazemodels.families import is_page_key
 from gazetools.gazemodels.page.config import PageConfig, PageTowerConfig
 from gazetools.schemas.errors import CheckpointError
 from gazetools.vit.names import from_transformers_dinov3
@@ -32,11 +33,6 @@ _BLOCK = (  # timm's names, as OctopusWen/PaGE page/rope_self_attention.py has t
     (r"^inout_head\.0\.", "inout.0."),
     (r"^inout_head\.3\.", "inout.2."),
 )
-
-
-def is_page_key(key: str) -> bool:
-    """Whether a tensor of this name belongs to one of PaGE's towers."""
-    return key.startswith(("scene_branch_backbone.", "head_branch_backbone."))
 
 
 def canonical(key: str) -> str:
