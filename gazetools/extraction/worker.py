@@ -63,7 +63,7 @@ class Worker(Closing):
 
     def times(self) -> StageTimes:
         """Time of this worker by stage since its model was loaded."""
-        return self._tools.clock.times()
+        return self._tools.clock.times(peak_device_memory=self._tools.runner.peak_device_memory)
 
     def _compute(self, task: Task, ahead: Path | None) -> ItemResult | StoreWrite:
         """Make what is missing of a video; before the first one its frames may have to choose the number type."""
@@ -92,6 +92,7 @@ def load_tools(order: WorkOrder, decoder: Decoder, progress: Progress) -> tuple[
     """Load the model, and the detector where one is asked for; also what may still choose the number type."""
     from gazetools.extraction.clock import StageClock
     from gazetools.extraction.model.runners import RunnerChoice
+    from gazetools.gazemodels.interface import needs_boxes
     from gazetools.heads.detection import HeadDetection
     from gazetools.heads.spec import open_heads
 
@@ -101,6 +102,12 @@ def load_tools(order: WorkOrder, decoder: Decoder, progress: Progress) -> tuple[
     choice = RunnerChoice(options, order.store, order.video_ids, progress)
     detection = HeadDetection.load(detect, hdr=options.hdr) if (detect := options.detection()) is not None else None
     progress.finish("loading model")
+    model = choice.runner.model
+    if needs_boxes(model) and options.heads == "whole":
+        raise UsageError(
+            f"{model.name} sees a crop of each head, and --heads whole has no boxes.",
+            hint="Give --heads file:PATH, or --heads detect to find them, or use a model of Gaze-LLE.",
+        )
     tools = WorkerTools(
         store=order.store,
         options=options,

@@ -12,6 +12,7 @@ from gazetools.gazemodels.facts_own import CONTROL
 from gazetools.gazemodels.gazelle.config import config_from_metadata
 from gazetools.gazemodels.interface import Backend, Loader, LoadSettings
 from gazetools.gazemodels.model_table import GAZE_MODELS
+from gazetools.gazemodels.page.config import page_config_from_metadata
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.schemas.extract import BACKEND_NAMES
 
@@ -26,6 +27,8 @@ USUAL_SHAPE = (64, 64)
 """(H, W) of the heatmaps of the released models and of the controls."""
 
 _GAZELLE = "gazetools.gazemodels.gazelle.loading:load"
+_PAGE = "gazetools.gazemodels.page.loading:load"
+
 _LOADERS: dict[str, Loader] = {}
 """What `register` added."""
 
@@ -80,7 +83,9 @@ def load_gaze_model(
     backend: str = "gazetools",
     progress: Progress | None = None,
 ) -> GazeModel:
-    """Load any gaze model: Gaze-LLE by name or path, or one of `model_names()`; the rest as in `gazetools.load_model`.
+    """Load any gaze model: Gaze-LLE or PaGE by name or path, or one of `model_names()`.
+
+    The other arguments are those of `gazetools.load_model`.
 
     `backend` is a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle).
 
@@ -110,22 +115,27 @@ def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
         from gazetools.gazemodels.gazelle.checkpoints import read_metadata
 
         with suppress(CheckpointError):  # loading reports it
-            if config := config_from_metadata(read_metadata(path), path=name_or_path):
+            metadata = read_metadata(path)
+            if config := config_from_metadata(metadata, path=name_or_path):
                 return config.out_size
+            if page := page_config_from_metadata(metadata, path=name_or_path):
+                return page.out_size
     return USUAL_SHAPE
 
 
 def _find(name: str) -> Loader:
-    """Loader of `name`: what was registered, entry points, our table, else Gaze-LLE's, which takes paths too.
+    """Loader of `name`: what was registered, entry points, our table, PaGE's for its files, else Gaze-LLE's.
 
-    Entry points may take over the names of models with weights, not those of the controls. Gaze-LLE's loader reports
-    unknown names.
+    Entry points may take over the names of models with weights, not those of the controls. Gaze-LLE's loader takes its
+    own files and reports unknown names.
     """
     if name in _LOADERS:
         return _LOADERS[name]
     ours = {facts.name: facts.loader for facts in GAZE_MODELS.values()}
     places = _entry_points() | ours if _is_control(name) else ours | _entry_points()
-    return _loader_at(places.get(name, _GAZELLE))
+    if (place := places.get(name)) is None:
+        place = _PAGE if _means_page(name) else _GAZELLE
+    return _loader_at(place)
 
 
 def _is_control(name: str) -> bool:
@@ -134,6 +144,15 @@ def _is_control(name: str) -> bool:
 
 def _entry_points() -> dict[str, str]:
     return {entry.name: entry.value for entry in reversed(list(_installed()))}  # the first of a name counts
+
+
+def _means_page(name: str) -> bool:
+    """Whether a name that no table has means PaGE: a file or folder of its weights, or a misspelt size."""
+    if not Path(name).exists():
+        return name.lower().startswith(("page_", "page-")) and not Path(name).suffix
+    from gazetools.gazemodels.page.checkpoints import is_page_place
+
+    return is_page_place(Path(name))
 
 
 def _loader_at(place: str) -> Loader:

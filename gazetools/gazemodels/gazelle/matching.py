@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from gazetools.gazemodels.families import is_page_key
 from gazetools.gazemodels.gazelle.backbone import hub_shapes, transformers_key_table
 from gazetools.gazemodels.gazelle.checkpoints import WeightFile, shorten
 from gazetools.gazemodels.gazelle.config import DINOV2_BACKBONES, RELEASED_MODELS, BackboneConfig, GazelleConfig
@@ -34,6 +35,12 @@ def decoder_and_backbone(
             inside[key.removeprefix(BACKBONE_PREFIX)] = tensor
         else:
             decoder[key] = tensor
+    if any(map(is_page_key, checkpoint.tensors)):
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit {config.name}: it has {describe_tensors(checkpoint.tensors)}.",
+            hint="Name the model that the file belongs to.",
+            path=str(checkpoint.path),
+        )
     if not inside and backbone is None:
         raise CheckpointError(
             f"{checkpoint.path} has no backbone weights ({BACKBONE_PREFIX}*) and none are given.",
@@ -109,6 +116,8 @@ def describe_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     for name, released in RELEASED_MODELS.items():
         if decoder == decoder_shapes(released):
             return f"decoder of {name}" + (" with a backbone" if len(decoder) < len(shapes) else "")
+    if any(map(is_page_key, shapes)):
+        return "weights of PaGE, for --model page_vits and its like or the path itself"
     if "heatmap_head.0.weight" in shapes:
         width = shapes.get("linear.weight", (0, "?"))[1]
         inout = "with" if "inout_token.weight" in shapes else "without"
