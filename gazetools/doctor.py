@@ -102,9 +102,9 @@ def _weights() -> Check:
     files = sorted(path.name for path in folder.glob("**/*") if path.suffix in {".pt", ".pth", ".safetensors"})
     if not files:
         return Check(
-            name="Gaze-LLE weights",
+            name="gaze weights",
             status="optional",
             found=f"none in {folder}",
-            remedy="extract downloads them at first use, or pass --checkpoint and --backbone",
+            remedy="gazetools models NAME --fetch, or pass --checkpoint and --backbone",
         )
-    return Check(name="Gaze-LLE weights", status="ok", found=f"{folder}: {', '.join(files)}")
+    return Check(name="gaze weights", status="ok", found=f"{folder}: {', '.join(files)}")

@@ -8,8 +8,8 @@ from gazetools.schemas.model_facts import ModelFacts, PublishedFigures
 
 _HOME = "https://github.com/PINTO0309/gazelle-dinov3/releases/tag/weights"
 _SOURCE = "README of https://github.com/PINTO0309/gazelle-dinov3"
-_DINOV3 = "MIT of the repository; derived from DINOv3, so treat as under the DINOv3 License (not stated there)"
-_MIT = "MIT of the repository (nothing else stated there)"
+_DINOV3 = "MIT; derived from DINOv3 (so treat as under the DINOv3 License; not stated there)"
+_MIT = "MIT (of the repository; nothing else stated there)"
 
 
 class _Size(NamedTuple):
