@@ -62,7 +62,7 @@ def test_people_without_a_usable_box_are_counted_and_have_no_row(
     assert item["frames_without_people"] == 2, "frame 1 has only a person who can't be evaluated"
     assert "2 people have no head box that page_test can take" in item["notes"][0]
     with open_store(tmp_path / "s" / "clip.h5") as store:
-        assert (store.row_track.tolist(), store.row_prompt.tolist()) == ([1, 2], [Prompt.GIVEN] * 2)
+        assert (store.rows().track_id.tolist(), store.row_prompt.tolist()) == ([1, 2], [Prompt.GIVEN] * 2)
         assert store.provenance.heads.counts == {"left out, no box that the model can take": 2.0}
         assert store.provenance.heads.rows == 4
     again = item_of(extract(tmp_path / "s", clip, page_file, some, "--end", "0.1", "--json"))
@@ -118,10 +118,14 @@ def test_profile_tells_people_and_memory(clip: Path, page_file: Path, tmp_path: 
 
 def test_deep_validation_and_packing(clip: Path, boxes: Path, page_file: Path, tmp_path: Path, some: Path) -> None:
     item_of(extract(tmp_path / "s", clip, page_file, boxes, "--json"))
-    deep = run_cli("validate", str(tmp_path / "s"), "--deep", "--model", str(page_file), "--videos", str(clip.parent))
+    deep = run_cli(
+        "validate", str(tmp_path / "s"), "--deep", "4", "--model", str(page_file), "--videos", str(clip.parent)
+    )
     assert deep.exit_code == 0, deep.stdout + deep.stderr
     packed = run_cli("pack", str(tmp_path / "s"), "-o", str(tmp_path / "d"))
     assert packed.exit_code == 0, packed.stderr
     assert (tmp_path / "d" / "clip.npz").is_file()
-    deep = run_cli("validate", str(tmp_path / "d"), "--deep", "--model", str(page_file), "--videos", str(clip.parent))
+    deep = run_cli(
+        "validate", str(tmp_path / "d"), "--deep", "4", "--model", str(page_file), "--videos", str(clip.parent)
+    )
     assert deep.exit_code == 0, deep.stdout + deep.stderr
