@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gazetools.gazemodels.facts_own import CONTROL
 from gazetools.gazemodels.gazelle.config import config_from_metadata
+from gazetools.gazemodels.gazelle_dinov3.variants_dinov3 import DINOV3_METADATA_KEY, dinov3_config_from_metadata
 from gazetools.gazemodels.interface import Backend, Loader, LoadSettings
 from gazetools.gazemodels.model_table import GAZE_MODELS
 from gazetools.gazemodels.page.config import page_config_from_metadata
@@ -28,6 +29,7 @@ USUAL_SHAPE = (64, 64)
 
 _GAZELLE = "gazetools.gazemodels.gazelle.loading:load"
 _PAGE = "gazetools.gazemodels.page.loading:load"
+_DINOV3 = "gazetools.gazemodels.gazelle_dinov3.loading:load"
 
 _LOADERS: dict[str, Loader] = {}
 """What `register` added."""
@@ -107,20 +109,25 @@ def load_gaze_model(
 
 
 def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
-    """(H, W) of a model's heatmaps without loading it: `USUAL_SHAPE` for models that other packages add."""
+    """(H, W) of a model's heatmaps without loading it: exact for files and names that state it, else `USUAL_SHAPE`."""
     if name_or_path in GAZE_MODELS:
         return GAZE_MODELS[name_or_path].out_size
-    path = Path(name_or_path)
-    if path.suffix.lower() == ".safetensors" and path.is_file():
-        from gazetools.gazemodels.gazelle.checkpoints import read_metadata
-
-        with suppress(CheckpointError):  # loading reports it
-            metadata = read_metadata(path)
-            if config := config_from_metadata(metadata, path=name_or_path):
+    with suppress(CheckpointError):  # loading reports it
+        metadata = _metadata_of(name_or_path)
+        for read_config in (config_from_metadata, dinov3_config_from_metadata, page_config_from_metadata):
+            if config := read_config(metadata, path=name_or_path):
                 return config.out_size
-            if page := page_config_from_metadata(metadata, path=name_or_path):
-                return page.out_size
     return USUAL_SHAPE
+
+
+def _metadata_of(name: str) -> dict[str, str]:
+    """The text metadata of a .safetensors file; empty where `name` is no such file."""
+    path = Path(name)
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
+        return {}
+    from gazetools.gazemodels.gazelle.checkpoints import read_metadata
+
+    return read_metadata(path)
 
 
 def _find(name: str) -> Loader:
@@ -133,9 +140,7 @@ def _find(name: str) -> Loader:
         return _LOADERS[name]
     ours = {facts.name: facts.loader for facts in GAZE_MODELS.values()}
     places = _entry_points() | ours if _is_control(name) else ours | _entry_points()
-    if (place := places.get(name)) is None:
-        place = _PAGE if _means_page(name) else _GAZELLE
-    return _loader_at(place)
+    return _loader_at(places.get(name) or _place_of_file(name))
 
 
 def _is_control(name: str) -> bool:
@@ -146,13 +151,16 @@ def _entry_points() -> dict[str, str]:
     return {entry.name: entry.value for entry in reversed(list(_installed()))}  # the first of a name counts
 
 
-def _means_page(name: str) -> bool:
-    """Whether a name that no table has means PaGE: a file or folder of its weights, or a misspelt size."""
+def _place_of_file(name: str) -> str:
+    """Where the loader is of a name that no table has: a file or folder of weights, or a misspelt name."""
     if not Path(name).exists():
-        return name.lower().startswith(("page_", "page-")) and not Path(name).suffix
+        return _PAGE if name.lower().startswith(("page_", "page-")) and not Path(name).suffix else _GAZELLE
+    with suppress(CheckpointError):  # loading reports it
+        if DINOV3_METADATA_KEY in _metadata_of(name):
+            return _DINOV3
     from gazetools.gazemodels.page.checkpoints import is_page_place
 
-    return is_page_place(Path(name))
+    return _PAGE if is_page_place(Path(name)) else _GAZELLE
 
 
 def _loader_at(place: str) -> Loader:

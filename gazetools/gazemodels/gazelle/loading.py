@@ -12,6 +12,7 @@ import torch
 
 from gazetools.gazemodels.devices import DtypeName, resolve_device, resolve_dtype
 from gazetools.gazemodels.facts_gazelle import BACKBONE_URLS, DECODER_URLS
+from gazetools.gazemodels.families import other_family
 from gazetools.gazemodels.gazelle.backbone import build_backbone
 from gazetools.gazemodels.gazelle.checkpoints import (
     WeightFile,
@@ -143,7 +144,7 @@ def _find_decoder(
         return _self_describing(Path(name), checkpoint)
     config = released_config(name)
     if checkpoint is not None:
-        return config, read_weight_file(checkpoint)
+        return config, read_weight_file(checkpoint, entry="model")
     wanted = [RemoteFile(DECODER_URLS[name], "--checkpoint")]
     if backbone is None:
         # Both at once, so that the message on a machine without network names both.
@@ -179,6 +180,8 @@ def _find_backbone(
         return read_transformers_folder(backbone, config.backbone) if backbone.is_dir() else read_weight_file(backbone)
     if any(key.startswith(BACKBONE_PREFIX) for key in checkpoint.tensors):
         return None
+    if other_family(checkpoint.tensors, "Gaze-LLE"):
+        return None  # decoder_and_backbone refuses it; nothing is downloaded for it
     url = BACKBONE_URLS.get(config.backbone.name)
     if url is None or "heatmap_head.0.weight" not in checkpoint.tensors:
         return None  # decoder_and_backbone then says what is missing; nothing is downloaded for a file of another kind

@@ -131,8 +131,6 @@ _TOWERS = {  # DINOv3 ViT-S, S+, B and H+; heads of 64 channels
 }  # fmt: skip
 PAGE_MODELS = {name: PageConfig(name=name, tower=tower) for name, tower in _TOWERS.items()}
 """The released sizes by name."""
-HUB_REPOSITORIES = {name: "Octopus1/" + name.replace("_", "-") for name in PAGE_MODELS}
-"""Where each is published on the Hugging Face hub (README of OctopusWen/PaGE)."""
 
 
 def released_page_config(name: str) -> PageConfig:
