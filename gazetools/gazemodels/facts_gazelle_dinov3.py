@@ -40,6 +40,11 @@ _SIZES = (
 )
 
 
+def _file(size: _Size, suffix: str) -> str:
+    """Name of the released file: those on HGNetV2 were distilled."""
+    return f"gazelle_{size.name}{suffix}{'_distill' if 'hgnetv2' in size.name else ''}.pt"
+
+
 def _figures(size: _Size, inout: bool) -> PublishedFigures:
     if inout:
         auc, l2, ap = size.vat
@@ -62,7 +67,8 @@ FACTS = tuple(
         code_licence="MIT (Katsuya Hyodo); parts under the DINOv3 License",
         weights_licence=_MIT if "hgnetv2" in size.name else _DINOV3,
         weights="own file",
-        file_name=f"gazelle_{size.name}{suffix}{'_distill' if 'hgnetv2' in size.name else ''}.pt",
+        file_name=_file(size, suffix),
+        fetched_by=f"curl -L -O {_HOME.replace('/tag/', '/download/')}/{_file(size, suffix)}",
         home=_HOME,
     )
     for size in _SIZES

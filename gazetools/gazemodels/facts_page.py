@@ -28,8 +28,9 @@ FACTS = tuple(
         figures=PublishedFigures(**dict(zip(_FIGURES, figures, strict=True)), source=_SOURCE),
         code_licence="MIT (Zhoutong Ye)",
         weights_licence="decoder MIT; towers DINOv3 License (commercial use allowed, its text travels with copies)",
-        weights="download",
-        repository=f"Octopus1/page-{size}",
+        weights="own file",
+        file_name=f"page-{size}",
+        fetched_by=f"hf download Octopus1/page-{size} --local-dir page-{size}",
         home=f"https://huggingface.co/Octopus1/page-{size}",
     )
     for size, (parameters, figures) in _SIZES.items()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazetools.gazemodels.hub_repository import WEIGHTS, cached_weights, obtain_repository, repository_file
 from gazetools.gazemodels.weights import RemoteFile, obtain
+from gazetools.gazemodels.without_weights import RUNS_NOW
 from gazetools.progress import Progress
 from gazetools.schemas.errors import EnvironmentLacksError
 from gazetools.schemas.model_facts import ModelFacts
@@ -33,7 +33,7 @@ def weights_presence(facts: ModelFacts) -> WeightsPresence:
         origin = "part of gazetools" if facts.weights == "package" else "no weights"
         return WeightsPresence(present=True, files=(), origin=origin, command=runs)
     if facts.weights == "own file":
-        origin, command = f"{facts.home} ({facts.file_name})", f"{runs} --checkpoint {facts.file_name}"
+        origin, command = f"{facts.home} ({facts.file_name})", f"{facts.fetched_by} && {runs} --checkpoint {facts.file_name}"
         return WeightsPresence(present=False, files=(), origin=origin, command=command)
     files = _remote_files(facts)
     present = all(file.cached.is_file() for file in files)
@@ -53,8 +53,6 @@ def fetch_weights(facts: ModelFacts, progress: Progress) -> list[tuple[Path, str
     """
     if facts.weights == "own file":
         raise own_file_needed(facts)
-    if facts.repository is not None:
-        return list(obtain_repository(facts.repository, licence=facts.weights_licence, progress=progress).weights)
     return obtain(_remote_files(facts), progress=progress) if facts.urls else []
 
 
@@ -62,13 +60,13 @@ def own_file_needed(facts: ModelFacts) -> EnvironmentLacksError:
     """The message for a model whose weights only the user may fetch."""
     return EnvironmentLacksError(
         f"The weights of {facts.name} are not fetched by gazetools (licence: {facts.weights_licence}).",
-        hint=f"Download {facts.file_name} from {facts.home} and give the file: --checkpoint {facts.file_name}",
+        hint=f"Read the licence at {facts.home}, fetch them where there is a network:\n  {facts.fetched_by}\n"
+        f"and give them: --checkpoint {facts.file_name}\n{RUNS_NOW}",
         model=facts.name,
+        commands=[facts.fetched_by],
     )
 
 
 def _remote_files(facts: ModelFacts) -> list[RemoteFile]:
-    if facts.repository is not None:
-        return cached_weights(facts.repository) or [repository_file(facts.repository, WEIGHTS)]
     options = ("--checkpoint", "--backbone")
     return [RemoteFile(url, option) for url, option in zip(facts.urls, options, strict=False)]

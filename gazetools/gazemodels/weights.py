@@ -24,10 +24,6 @@ class RemoteFile:
     url: str
     option: str
     """`--checkpoint` or `--backbone`."""
-    folder: str = ""
-    """Folder below the cache, for files whose own name is that of many; empty: the cache itself."""
-    licence: str = ""
-    """Named before the download; empty: its licence does not ask for that."""
 
     @property
     def file_name(self) -> str:
@@ -36,7 +32,7 @@ class RemoteFile:
     @property
     def cached(self) -> Path:
         """Where it is kept, present or not."""
-        return cache_folder() / self.folder / self.file_name
+        return cache_folder() / self.file_name
 
 
 def cache_folder() -> Path:
@@ -71,30 +67,6 @@ def obtain(
     return [(file.cached, _verified_sha256(file.cached)) for file in files]
 
 
-def obtain_if_published(
-    file: RemoteFile,
-    *,
-    needed_next: tuple[RemoteFile, ...] = (),
-    offline: bool | None = None,
-    progress: Progress | None = None,
-) -> tuple[Path, str] | None:
-    """As `obtain` for one file, but None where the server answers that it has no such file.
-
-    An error names `needed_next` too, which the caller is about to obtain.
-    """
-    if not file.cached.is_file():
-        absent = [file, *(one for one in needed_next if not one.cached.is_file())]
-        if is_offline(offline):
-            raise _lacking(absent, "this run is offline")
-        try:
-            _download(file, progress or NoProgress(), still_absent=absent)
-        except EnvironmentLacksError as error:
-            if isinstance(error.__cause__, DownloadError) and error.__cause__.absent:
-                return None
-            raise
-    return file.cached, _verified_sha256(file.cached)
-
-
 def _verified_sha256(path: Path) -> str:
     digest = sha256_of_file(path)
     record = _record_of(path)
@@ -121,10 +93,8 @@ def _write_record(path: Path, digest: str) -> None:
 
 
 def _download(file: RemoteFile, progress: Progress, *, still_absent: list[RemoteFile]) -> None:
-    """Fetch one file into the cache and record its sha256; its licence is named first."""
+    """Fetch one file into the cache and record its sha256."""
     target = file.cached
-    if file.licence:
-        progress.say(f"{target}: licence of these weights: {file.licence}")
     try:
         digest = download(file.url, target, progress)
     except DownloadError as error:

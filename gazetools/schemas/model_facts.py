@@ -58,20 +58,20 @@ class ModelFacts(StrictModel):
     weights: WeightsSource
     urls: tuple[str, ...] = ()
     """download: addresses of the files, the checkpoint first, then the backbone."""
-    repository: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
-    """download: OWNER/NAME on huggingface.co, in place of `urls`."""
     home: str
     """Page where the model, and for `own file` its weights, are found."""
     file_name: str | None = None
-    """own file: name of the file at `home`."""
+    """own file: name of the file, or of the folder, that the user gets from `home`."""
+    fetched_by: str | None = None
+    """own file: the command that gets it."""
 
     @model_validator(mode="after")
     def _has_a_source(self) -> ModelFacts:
-        given = [bool(self.urls), self.repository is not None, self.file_name is not None]
-        wanted = {"download": [given[0], not given[0], False], "own file": [False, False, True]}
+        given = [bool(self.urls), self.file_name is not None, self.fetched_by is not None]
+        wanted = {"download": [True, False, False], "own file": [False, True, True]}
         if given != wanted.get(self.weights, [False, False, False]):
             raise ValueError(
-                f"{self.name}: weights {self.weights!r} do not fit urls={self.urls}, repository={self.repository}, "
-                f"file_name={self.file_name}: download takes urls or a repository, own file a file_name"
+                f"{self.name}: weights {self.weights!r} do not fit urls={self.urls}, file_name={self.file_name}, "
+                f"fetched_by={self.fetched_by}: download takes urls, own file a file_name and what fetches it"
             )
         return self

@@ -13,13 +13,11 @@ from gazetools.gazemodels.gazelle_dinov3.variants_dinov3 import (
     DINOV3_MODELS,
     Dinov3GazeConfig,
     dinov3_config_from_metadata,
-    release_file,
 )
 from gazetools.gazemodels.interface import LoadSettings
-from gazetools.gazemodels.without_weights import RUNS_NOW
-from gazetools.schemas.errors import EnvironmentLacksError, UsageError
-
-_RELEASE = "https://github.com/PINTO0309/gazelle-dinov3/releases"
+from gazetools.gazemodels.model_table import GAZE_MODELS
+from gazetools.gazemodels.presence import own_file_needed
+from gazetools.schemas.errors import UsageError
 
 
 def load(settings: LoadSettings) -> GazelleModel:
@@ -61,7 +59,7 @@ def _find(settings: LoadSettings) -> tuple[Dinov3GazeConfig, WeightFile]:
     name, checkpoint = settings.name, settings.checkpoint
     if name in DINOV3_MODELS:
         if checkpoint is None:
-            raise _lacking(name)
+            raise own_file_needed(GAZE_MODELS[name])
         return DINOV3_MODELS[name], read_weight_file(Path(checkpoint), entry="model")
     if checkpoint is not None:
         raise UsageError(
@@ -72,15 +70,3 @@ def _find(settings: LoadSettings) -> tuple[Dinov3GazeConfig, WeightFile]:
     if config is None:
         raise UsageError(f"There is no gazelle-dinov3 model {name!r}.", hint=f"Known: {', '.join(DINOV3_MODELS)}.")
     return config, read_weight_file(Path(name))
-
-
-def _lacking(name: str) -> EnvironmentLacksError:
-    file = release_file(name)
-    command = f"curl -L -o '{file}' {_RELEASE}/download/weights/{file}"
-    return EnvironmentLacksError(
-        f"The weights {file} of {name} are not given, and gazetools never fetches them: their licence is not stated "
-        "(read it first; those on DINOv3 towers derive from weights under the DINOv3 License).",
-        hint=f"Fetch them from {_RELEASE}/tag/weights where there is a network:\n  {command}\n"
-        f"and give --checkpoint '{file}'\n{RUNS_NOW}",
-        commands=[command],
-    )

@@ -11,15 +11,14 @@ from gazetools.gazemodels.devices import DtypeName, resolve_device, resolve_dtyp
 from gazetools.gazemodels.gazelle.checkpoints import WeightFile
 from gazetools.gazemodels.gazelle.packed import PackKind, pack_linears, pays
 from gazetools.gazemodels.gazelle.preprocess import PreprocessKind
-from gazetools.gazemodels.hub_repository import obtain_repository
 from gazetools.gazemodels.interface import LoadSettings
 from gazetools.gazemodels.model_table import GAZE_MODELS
+from gazetools.gazemodels.presence import own_file_needed
 from gazetools.gazemodels.page.checkpoints import checked_tensors, config_of, read_page_weights
 from gazetools.gazemodels.page.config import PAGE_MODELS, PageConfig, released_page_config
 from gazetools.gazemodels.page.decoder import PageDecoder
 from gazetools.gazemodels.page.model import PageModel
 from gazetools.gazemodels.page.names import TOWERS, decoder_state, tower_state
-from gazetools.progress import Progress
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.vit.image import ImageTower, ImageTowerShape
 
@@ -32,27 +31,24 @@ def load_page(
     dtype: DtypeName = "auto",
     preprocess: PreprocessKind = "exact",
     pack: PackKind = "auto",
-    progress: Progress | None = None,
 ) -> PageModel:
     """Load a PaGE model for inference.
 
     Args:
         name_or_path: `page_vits`, `page_vitsplus`, `page_vitb` or `page_vithplus`, or a file or folder with weights.
         checkpoint: weights of a named size: .safetensors, .pt or a folder as the hub has it, whole or in shards.
-            Without it they are taken from the cache or downloaded.
         device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
         dtype: `auto` is float32 on the CPU and bfloat16 on CUDA.
         preprocess: `exact` or `fast`, see `gazetools.gazemodels.gazelle.preprocess.preprocess`.
         pack: oneDNN's layout for the wide linear layers on the CPU; `auto` where it pays, see
             `gazetools.gazemodels.gazelle.packed`.
-        progress: shows downloads.
 
     Raises CheckpointError for weights that do not fit, UsageError for an unknown name or device (exit 2),
     EnvironmentLacksError without weights or the device, with the remedy (exit 3).
     """
     torch_device = resolve_device(device)
     torch_dtype = resolve_dtype(dtype, torch_device)
-    config, file = _find(name_or_path, None if checkpoint is None else Path(checkpoint), progress)
+    config, file = _find(name_or_path, None if checkpoint is None else Path(checkpoint))
     tensors = checked_tensors(file, config)
     with torch.device("meta"):
         decoder, *towers = PageDecoder(config), *(ImageTower(tower_shape(config)) for _ in TOWERS)
@@ -87,7 +83,6 @@ def load(settings: LoadSettings) -> PageModel:
         device=settings.device,
         dtype=cast(DtypeName, settings.dtype),  # resolve_dtype refuses other words
         preprocess=settings.preprocess,
-        progress=settings.progress,
     )
 
 
@@ -109,7 +104,7 @@ def tower_shape(config: PageConfig) -> ImageTowerShape:
     )
 
 
-def _find(name: str, checkpoint: Path | None, progress: Progress | None) -> tuple[PageConfig, WeightFile]:
+def _find(name: str, checkpoint: Path | None) -> tuple[PageConfig, WeightFile]:
     if name not in PAGE_MODELS and Path(name).exists():
         if checkpoint is not None:
             raise UsageError(
@@ -120,10 +115,7 @@ def _find(name: str, checkpoint: Path | None, progress: Progress | None) -> tupl
         return config_of(file), file
     wanted = released_page_config(name)
     if checkpoint is None:
-        facts = GAZE_MODELS[name]
-        assert facts.repository is not None, "every size of PaGE has one"
-        files = obtain_repository(facts.repository, licence=facts.weights_licence, progress=progress)
-        checkpoint = files.weights[0][0].parent
+        raise own_file_needed(GAZE_MODELS[name])
     file = read_page_weights(checkpoint)
     config = config_of(file)
     if config.name != wanted.name:
