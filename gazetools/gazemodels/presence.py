@@ -33,7 +33,8 @@ def weights_presence(facts: ModelFacts) -> WeightsPresence:
         origin = "part of gazetools" if facts.weights == "package" else "no weights"
         return WeightsPresence(present=True, files=(), origin=origin, command=runs)
     if facts.weights == "own file":
-        origin, command = f"{facts.home} ({facts.file_name})", f"{facts.fetched_by} && {runs} --checkpoint {facts.file_name}"
+        origin = f"{facts.home} ({facts.file_name})"
+        command = f"{facts.fetched_by} && {runs} --checkpoint {facts.file_name}"
         return WeightsPresence(present=False, files=(), origin=origin, command=command)
     files = _remote_files(facts)
     present = all(file.cached.is_file() for file in files)

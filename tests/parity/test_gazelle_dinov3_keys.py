@@ -8,6 +8,7 @@ import pytest
 
 from gazetools.gazemodels.gazelle_dinov3.reading_dinov3 import dinov3_shapes
 from gazetools.gazemodels.gazelle_dinov3.variants_dinov3 import DINOV3_MODELS
+from gazetools.gazemodels.model_table import GAZE_MODELS
 from tests.parity.conftest import Golden
 
 pytestmark = pytest.mark.golden("gazelle_dinov3_keys")
@@ -47,3 +48,8 @@ def test_sizes(golden: Golden) -> None:
                 ours = getattr(config, field)
                 assert (list(ours) if isinstance(ours, tuple) else ours) == recorded[field], (model, field)
             assert config.feature_channels == recorded["backbone_dim"], model
+
+
+def test_the_table_of_models_names_the_released_files(golden: Golden) -> None:
+    for name, files in golden.spec["checkpoint"]["released_names"].items():
+        assert [GAZE_MODELS[model].file_name for model in (name, f"{name}_inout")] == files.split(" / ")

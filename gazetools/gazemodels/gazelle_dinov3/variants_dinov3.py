@@ -209,8 +209,3 @@ DINOV3_MODELS = {
     for name, (backbone, in_side, out_side) in _SIZES.items()
 }
 """The released models (PINTO0309/gazelle-dinov3, release tag `weights`) by name."""
-
-
-def release_file(name: str) -> str:
-    """The name of a released model's file; those on HGNetV2 were distilled."""
-    return f"{name}_distill.pt" if "hgnetv2" in name else f"{name}.pt"

@@ -13,12 +13,12 @@ from gazetools.gazemodels.gazelle.packed import PackKind, pack_linears, pays
 from gazetools.gazemodels.gazelle.preprocess import PreprocessKind
 from gazetools.gazemodels.interface import LoadSettings
 from gazetools.gazemodels.model_table import GAZE_MODELS
-from gazetools.gazemodels.presence import own_file_needed
 from gazetools.gazemodels.page.checkpoints import checked_tensors, config_of, read_page_weights
 from gazetools.gazemodels.page.config import PAGE_MODELS, PageConfig, released_page_config
 from gazetools.gazemodels.page.decoder import PageDecoder
 from gazetools.gazemodels.page.model import PageModel
 from gazetools.gazemodels.page.names import TOWERS, decoder_state, tower_state
+from gazetools.gazemodels.presence import own_file_needed
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.vit.image import ImageTower, ImageTowerShape
 
