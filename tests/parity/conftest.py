@@ -48,6 +48,12 @@ class Golden:
         found = {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
         return {key: found[key] for key in self.spec.get("state_dict_keys", found)}
 
+    def state_dict_of(self, part: str) -> dict[str, torch.Tensor]:
+        """Recorded parameters of the `encoder` or `predictor` of a file that has both."""
+        state = self.state_dict(self.spec[f"{part}_state_dict_prefix"])
+        assert list(state) == self.spec.get(f"{part}_keys", list(state)) or set(state) == set(self.spec[f"{part}_keys"])
+        return state
+
 
 def golden_files(family: str, *, other: str | None = None) -> list[Golden]:
     """Every case file of `family` (`FAMILY.json` and `FAMILY_*.json`) in the folder, by name.

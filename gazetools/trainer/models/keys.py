@@ -38,15 +38,23 @@ def from_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, what: str, new: tuple[str, ...] = ()) -> list[str]:
     """Load `state` (own names) into `module`; every key must match in name and shape.
 
+    Arguments and errors as of `refuse_misfit`; nothing is loaded where it raises.
+
+    Returns the keys that were not loaded; all begin with a prefix of `new`.
+    """
+    refuse_misfit(module, state, what=what, new=new)
+    module.load_state_dict(dict(state), strict=False)
+    return [k for k in module.state_dict() if k not in state]
+
+
+def refuse_misfit(module: nn.Module, state: Mapping[str, Tensor], *, what: str, new: tuple[str, ...] = ()) -> None:
+    """Raise CheckpointError with the missing, unexpected and mis-shaped keys of `state` (own names) for `module`.
+
     Args:
         what: name of the weights in the error, such as `encoder weights of FILE`.
         new: prefixes of keys that `state` may lack (the heatmap part of a pretrained predictor).
-
-    Returns the keys that were not loaded; all begin with a prefix of `new`. Raises CheckpointError with the missing,
-    unexpected and mis-shaped keys; nothing is loaded then.
     """
     own = module.state_dict()
-    kept = [k for k in own if k not in state and k.startswith(new)]
     missing = [k for k in own if k not in state and not k.startswith(new)]
     unexpected = [k for k in state if k not in own]
     shapes = [
@@ -64,8 +72,6 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, what: str, ne
             unexpected=unexpected,
             mis_shaped=shapes,
         )
-    module.load_state_dict(dict(state), strict=False)
-    return kept
 
 
 def _some(keys: list[str], limit: int = 6) -> str:

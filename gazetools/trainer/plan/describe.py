@@ -16,7 +16,7 @@ from gazetools.trainer.models.build import (
     choose_trained,
     trained_part,
 )
-from gazetools.trainer.models.encoder import VideoEncoder
+from gazetools.trainer.models.encoder21 import AnyVideoEncoder
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.sizes import encoder_size
@@ -30,9 +30,9 @@ def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[
     """
     encoder_settings, data = config.model_kwargs.pretrain_kwargs.encoder, config.experiment.data
     with torch.device("meta"):
-        encoder = build_encoder(encoder_settings)
+        encoder = build_encoder(config.model_kwargs)
         probe = build_probe(config, num_classes, encoder.embed_dim)
-    size = vars(encoder_size(encoder_settings))
+    size = vars(encoder_size(encoder_settings, use_v2_1=config.model_kwargs.pretrain_kwargs.use_v2_1))
     specs = plan_learners(config)
     arms = {spec.arm: _describe_arm(spec.config, encoder, probe) for spec in specs}
     encoder_bytes = _count(encoder) * (2 if encoder_settings.dtype == "bfloat16" else 4)
@@ -40,7 +40,12 @@ def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[
     trained = sum(arms[spec.arm]["trained_parameters"] for spec in specs)
     weights = encoder_bytes + 4 * (sum(trunks.values()) + len(specs) * _count(probe))
     return {
-        "encoder": {"name": encoder_settings.model_name, **size, "parameters": _count(encoder)},
+        "encoder": {
+            "name": encoder_settings.model_name,
+            **size,
+            "output_width": encoder.output_width,
+            "parameters": _count(encoder),
+        },
         "probe_parameters": _count(probe),
         **arms[specs[0].arm],
         "learners": {spec.name: {"arm": spec.arm, "seed": spec.seed, "head": spec.head} for spec in specs},
@@ -59,7 +64,7 @@ def _steps(config: TrainingConfig) -> int:
     return config.experiment.data.frames_per_clip // config.model_kwargs.pretrain_kwargs.encoder.tubelet_size
 
 
-def _describe_arm(config: TrainingConfig, encoder: VideoEncoder, probe: AttentiveClassifier) -> dict[str, Any]:
+def _describe_arm(config: TrainingConfig, encoder: AnyVideoEncoder, probe: AttentiveClassifier) -> dict[str, Any]:
     settings, part, steps = config.model_kwargs.wrapper_kwargs, trained_part(config), _steps(config)
     with torch.device("meta"):
         predictor = None if settings.no_predictor else build_predictor(config, encoder.embed_dim, {})
@@ -95,7 +100,7 @@ def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def encoder_flops(encoder: VideoEncoder, video_tokens: int) -> int:
+def encoder_flops(encoder: AnyVideoEncoder, video_tokens: int) -> int:
     """Operations of the encoder for a clip of `video_tokens`."""
     width = encoder.embed_dim
     patch_values = 3 * encoder.tubelet_size * encoder.patch_size**2
@@ -111,7 +116,8 @@ def predictor_flops(predictor: VisionTransformerPredictorHeatmap, *, steps: int,
     heat = steps * heatmap.tokens_per_step if heatmap is not None else 0
     sequence = context + targets + (heat if fusion is not None and fusion.lengthens else 0)
     depth = len(predictor.predictor_blocks)
-    total = 2 * (context + targets) * width * predictor.embed_dim
+    embed = sum(part.weight.numel() for part in predictor.predictor_embed.modules() if isinstance(part, nn.Linear))
+    total = 2 * context * embed + 2 * targets * width * predictor.output_width
     hidden = len(predictor.predictor_blocks[0].get_parameter("mlp.fc1.weight"))
     total += depth * _block(sequence, width, hidden)
     if heatmap is not None:
