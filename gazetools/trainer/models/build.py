@@ -149,7 +149,11 @@ def build_encoder(model: ModelSettings) -> AnyVideoEncoder:
     """The encoder with initial weights. Of V-JEPA 2.1, it gives the levels that the predictor reads, or the last."""
     pretrain, settings = model.pretrain_kwargs, model.pretrain_kwargs.encoder
     size = vars(encoder_size(settings, use_v2_1=pretrain.use_v2_1))
-    same = {"patch_size": settings.patch_size, "tubelet_size": settings.tubelet_size, "sdpa": settings.use_sdpa}
+    same: dict[str, Any] = {
+        "patch_size": settings.patch_size,
+        "tubelet_size": settings.tubelet_size,
+        "sdpa": settings.use_sdpa,
+    }
     if not pretrain.use_v2_1:
         return VideoEncoder(**size, **same)
     return VideoEncoder21(

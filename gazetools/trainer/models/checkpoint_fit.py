@@ -36,13 +36,12 @@ def refuse_other_predictor(
     """Raise CheckpointError where a V-JEPA 2.1 predictor has other levels or another output than the config says."""
     wanted = settings.predictor.n_output_distillation
     found = 4 if "predictor_embed.0.weight" in predictor else 1
-    if "predictor_embed.weight" in predictor or "predictor_embed.0.weight" in predictor:
-        if found != wanted:
-            raise CheckpointError(
-                f"The predictor of {path} reads {found} level(s) of the encoder, "
-                f"{_PRETRAIN}.predictor.n_output_distillation is {wanted}.",
-                hint=f"Set it to {found}: 1 for ViT-B and ViT-L, 4 for ViT-g and ViT-G.",
-            )
+    if ("predictor_embed.weight" in predictor or "predictor_embed.0.weight" in predictor) and found != wanted:
+        raise CheckpointError(
+            f"The predictor of {path} reads {found} level(s) of the encoder, "
+            f"{_PRETRAIN}.predictor.n_output_distillation is {wanted}.",
+            hint=f"Set it to {found}: 1 for ViT-B and ViT-L, 4 for ViT-g and ViT-G.",
+        )
     head = predictor.get("predictor_proj.weight")
     given = settings.predictor.teacher_embed_dim
     if head is not None and head.shape[0] != (given or wanted * encoder_width):

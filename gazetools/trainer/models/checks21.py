@@ -72,8 +72,8 @@ def check_version_of_jepa(config: TrainingConfig) -> None:
     if losses.jepa and pretrain.use_v2_1 and predictor.teacher_embed_dim is not None and encoder_levels(config) == 1:
         raise UsageError(
             f"optimization.losses.jepa needs the features that the predictor predicts: {predictor.teacher_embed_dim} "
-            "channels of ViT-G, its teacher. Which of ViT-G's features these are is in no public code, and the config's "
-            "encoder does not compute them.",
+            "channels of ViT-G, its teacher. Which of ViT-G's features these are is in no public code, and the "
+            "config's encoder does not compute them.",
             hint="Set losses.jepa=0, or use ViT-g or ViT-G, whose predictor predicts its own encoder's levels.",
         )
     if losses.jepa_context and not (pretrain.use_v2_1 and predictor.return_all_tokens):
@@ -88,7 +88,9 @@ def version_notes(config: TrainingConfig) -> list[str]:
     pretrain, notes = config.model_kwargs.pretrain_kwargs, []
     if not pretrain.use_v2_1:
         return []
-    states = [f"{part} {'on' if getattr(pretrain, part).interpolate_rope else 'off'}" for part in ("encoder", "predictor")]
+    states = [
+        f"{part} {'on' if getattr(pretrain, part).interpolate_rope else 'off'}" for part in ("encoder", "predictor")
+    ]
     notes.append(
         f"V-JEPA 2.1, {encoder_levels(config)} level(s). interpolate_rope: {', '.join(states)}. (V-JEPA 2's training: "
         "both on; its hub loader: encoder on, predictor off; its EPIC-KITCHENS configs: both off. At 256 pixels they "
@@ -101,7 +103,7 @@ def version_notes(config: TrainingConfig) -> list[str]:
     given = pretrain.predictor.teacher_embed_dim
     if given is not None and encoder_levels(config) == 1 and not config.model_kwargs.wrapper_kwargs.no_predictor:
         notes.append(
-            f"The predictor predicts {given} channels of its teacher; probes read the last {size.embed_dim} of them, as "
-            "V-JEPA 2's code cuts them: a slice, not a projection."
+            f"The predictor predicts {given} channels of its teacher; probes read the last {size.embed_dim} of them, "
+            "as V-JEPA 2's code cuts them: a slice, not a projection."
         )
     return notes

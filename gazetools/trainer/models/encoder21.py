@@ -152,7 +152,9 @@ class VideoEncoder21(nn.Module):
         def after(number: int, output: Tensor) -> Tensor:
             # Depths below 4, for trials, have several levels after one block.
             if self.hierarchical:
-                found.extend(norm(output) for norm, at in zip(self.norms_block, self.levels, strict=True) if at == number)
+                found.extend(
+                    norm(output) for norm, at in zip(self.norms_block, self.levels, strict=True) if at == number
+                )
             return output
 
         last = self.blocks.run(tokens, positions, after=after)

@@ -80,9 +80,7 @@ class VisionTransformerPredictorHeatmap21(VisionTransformerPredictorHeatmap):
     def _make_embed(self, width: int) -> nn.Module:
         if self._levels == 1:
             return nn.Linear(self.embed_dim, width)
-        return nn.Sequential(
-            nn.Linear(self.input_width, self.embed_dim), nn.GELU(), nn.Linear(self.embed_dim, width)
-        )
+        return nn.Sequential(nn.Linear(self.input_width, self.embed_dim), nn.GELU(), nn.Linear(self.embed_dim, width))
 
     def _modality(self, *, image: bool) -> Tensor | None:
         return self.img_mod_embed if image else self.video_mod_embed

@@ -36,8 +36,8 @@ ENCODER_SIZES = {
 }
 
 
-# facebookresearch/vjepa2 204698b, app/vjepa_2_1/models/vision_transformer.py. Version 2.0 misspelt the keyword there, so
-# that its ViT-G has 4.0.
+# facebookresearch/vjepa2 204698b, app/vjepa_2_1/models/vision_transformer.py. Version 2.0 misspells the keyword: its
+# ViT-G has 4.0.
 _MLP_RATIOS_OF_2_1 = {"vit_gigantic": 64 / 13, "vit_gigantic_xformers": 64 / 13}
 
 
