@@ -42,7 +42,8 @@ _FREE_KEYS = (
     "experiment.data.dataset_train", "experiment.data.dataset_val", "experiment.data.dataset_test",
     "experiment.data.official_lists", "experiment.data.ego4d_videos", "experiment.data.index_cache",
     "experiment.data.feature_cache.folder", "experiment.data.feature_cache.budget_gib",
-    "experiment.data.takes_file", "experiment.data.past_end", "experiment.data.heatmap_sources.*.path",
+    "experiment.data.takes_file", "experiment.data.video_info_path", "experiment.data.past_end",
+    "experiment.data.heatmap_sources.*.path",
 )  # fmt: skip
 """Config keys that a resumed run may change: they only say where and how it is carried out."""
 _PER_PROCESS = ("experiment.optimization.batch_size", "experiment.optimization.accumulation_steps")

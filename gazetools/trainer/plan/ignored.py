@@ -24,6 +24,7 @@ _HEATMAP_KEYS = (
     "heatmap_inout", "heatmap_random_resize_scale", "heatmap_key", "heatmap_axes", "heatmap_first_frame", "missing",
     "allow_future",
 )  # fmt: skip
+_PICTURE_KEYS = ("video_info_path", "frame_template", "frame_index_offset")
 _CHOICE_KEYS = ("key", "axes", "first_frame")
 _CLUSTER_KEYS = ("nodes", "tasks_per_node", "cpus_per_task", "mem_per_gpu")
 _CROP_KEYS = ("random_resize_scale", "random_resize_aspect_ratio", "random_horizontal_flip")
@@ -101,6 +102,16 @@ def _general_rules(config: TrainingConfig, device: torch.device) -> _Rules:
         ("only with CUDA", on_cpu and optimization.use_bfloat16, [f"{_OPTIMIZATION}.use_bfloat16"]),
         *_option_rules(config),
         *_version_rules(config),
+        (
+            "only with input_format: frames",
+            is_file := data.input_format == "video",
+            [f"{_DATA}.{k}" for k in _PICTURE_KEYS],
+        ),
+        (
+            "folders of pictures are looked for by video id",
+            not is_file,
+            [f"{_DATA}.file_format", f"{_DATA}.index_cache"],
+        ),
         ("loss names one", optimization.loss is not None, [f"{_OPTIMIZATION}.use_focal_loss"]),
         ("the frozen encoder keeps no activations", recomputes, [f"{_ENCODER}.use_activation_checkpointing"]),
         (f"checkpoint: {checkpoint} is no file with several models", not has_several, names),
