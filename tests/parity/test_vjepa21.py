@@ -12,11 +12,10 @@ from gazetools.schemas.training_model import ModelSettings
 from gazetools.trainer.models.blocks import NORM_EPS
 from gazetools.trainer.models.build import build_encoder
 from gazetools.trainer.models.encoder21 import VideoEncoder21, level_blocks, native_grid
-from gazetools.trainer.models.keys import from_upstream, load_strict
+from gazetools.trainer.models.keys import from_upstream, load_strict, to_upstream
 from gazetools.trainer.models.predictor21 import VisionTransformerPredictorHeatmap21
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 from gazetools.vit.rotary import video_rotation
-from tests.helpers.models import to_upstream
 from tests.parity.conftest import Golden
 
 ENCODER_KEYS = ("embed_dim", "depth", "num_heads", "mlp_ratio", "patch_size", "tubelet_size")

@@ -21,11 +21,11 @@ from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.schemas.training import EncoderSettings
 from gazetools.trainer import load_config
 from gazetools.trainer.models.build import build_encoder
+from gazetools.trainer.models.keys import to_upstream
 from gazetools.trainer.starting.encoders import find_encoder
 from gazetools.trainer.starting.template import Draft, text_of
 from tests.helpers.clips import write_clip
 from tests.helpers.command_line import Done, run_cli
-from tests.helpers.models import to_upstream
 
 ROOT = Path(__file__).parents[2]
 VIDEOS = [f"P{person:02d}_{video:02d}" for person in range(1, 5) for video in (1, 2)]

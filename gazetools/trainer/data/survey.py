@@ -103,8 +103,8 @@ def plan_data(
 
     Raises UsageError or DataFileError (exit 2) for: annotations that do not parse, takes whose cameras are in both
     splits, videos not found, actions past the end of their video (`past_end: error`), broken or future-filled heatmaps,
-    0 % heatmap coverage, missing heatmaps under `missing: error`, and no clips left. With `compat: vjepa2` or `jfaa` clips
-    with nothing to observe are kept: the first frame stands for all times before the video, as in V-JEPA 2.
+    0 % heatmap coverage, missing heatmaps under `missing: error`, and no clips left. With a `compat` clips with nothing
+    to observe are kept: the first frame stands for all times before the video, as in V-JEPA 2.
     `index_cache` is a folder in which frame indexes of an earlier run may lie; `progress` receives videos looked at.
     """
     kept = KeptVideos.of(data)

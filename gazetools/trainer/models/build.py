@@ -258,7 +258,7 @@ def choose_trained(
     """Switch gradients on for the part of the predictor that trains in addition to the probe.
 
     `heatmap`: heatmap tokens and fusion. `predictor`: also the predictor's blocks, norm and output layer.
-    `all_but_encoder`: also the predictor's input layer and mask tokens. The encoder never trains.
+    `all_but_encoder`: also the predictor's input layer, mask tokens and modality embeddings. The encoder never trains.
 
     Returns the trained parameters of each group, `heatmap` and `predictor`; groups without parameters are left out.
     """
@@ -272,7 +272,7 @@ def choose_trained(
             hint="Set experiment.data.use_heatmap=true, or optimization.train=probe or predictor.",
         )
     groups: dict[str, list[nn.Parameter]] = {}
-    interface = ("predictor_embed.", "mask_tokens.")
+    interface = ("predictor_embed.", "mask_tokens.", "video_mod_embed", "img_mod_embed")
     for name, parameter in predictor.named_parameters():
         is_heatmap = name.startswith(HEATMAP_PREFIXES)
         if is_heatmap or part == "all_but_encoder" or (part == "predictor" and not name.startswith(interface)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from gazetools.schemas.errors import CheckpointError
@@ -13,6 +14,9 @@ _PREFIXES = re.compile(r"^(?:(?:module|backbone)\.)+")
 # Released checkpoints may hold these; with rotary positions nothing reads them.
 _UNUSED = {"pos_embed", "predictor_pos_embed"}
 _QKV = ("query", "key", "value")
+_OWN_QUERY = re.compile(r"^((?:predictor_)?blocks\.\d+\.)attention\.query\.(weight|bias)$")
+_OWN_KEY_VALUE = re.compile(r"^(?:predictor_)?blocks\.\d+\.attention\.(?:key|value)\.")
+_ADDED = ("heatmap_tokens.", "heatmap_fusion.")
 _UPSTREAM_QKV = re.compile(r"^((?:predictor_)?blocks\.\d+\.)attn\.qkv\.(weight|bias)$")
 
 
@@ -32,6 +36,22 @@ def from_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 result[f"{match[1]}attention.{name}.{match[2]}"] = part
         else:
             result[key.replace(".attn.proj.", ".attention.proj.")] = value
+    return result
+
+
+def to_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Encoder or predictor weights under this package's names -> V-JEPA 2's (query, key and value fused).
+
+    Heatmap weights, which V-JEPA 2 does not have, keep their names.
+    """
+    result: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if match := _OWN_QUERY.match(key):
+            parts = [state[f"{match[1]}attention.{name}.{match[2]}"] for name in _QKV]
+            result[f"{match[1]}attn.qkv.{match[2]}"] = torch.cat(parts, dim=0)
+        elif not _OWN_KEY_VALUE.match(key):
+            name = key if key.startswith(_ADDED) else key.replace(".attention.proj.", ".attn.proj.")
+            result[name] = value
     return result
 
 
