@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gazetools.schemas.training_model import ModelSettings
 from gazetools.trainer.models.blocks import NORM_EPS
 from gazetools.trainer.models.build import build_encoder
-from gazetools.trainer.models.encoder21 import VideoEncoder21, level_blocks, native_grid
+from gazetools.trainer.models.encoder21 import EncoderOptions21, VideoEncoder21, level_blocks, native_grid
 from gazetools.trainer.models.keys import from_upstream, load_strict, to_upstream
 from gazetools.trainer.models.predictor21 import VisionTransformerPredictorHeatmap21
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
@@ -31,10 +31,12 @@ def encoder_of(config: dict[str, Any], *, interpolate: bool, hierarchical: bool)
     assert AS_BUILT.items() >= {key: config[key] for key in AS_BUILT if key in config}.items()
     return VideoEncoder21(
         **{key: config[key] for key in ENCODER_KEYS},
-        images=config.get("img_temporal_dim_size") is not None,
-        modality_embedding=config.get("modality_embedding", True),
-        interpolate_rope=interpolate,
-        hierarchical=hierarchical,
+        options=EncoderOptions21(
+            images=config.get("img_temporal_dim_size") is not None,
+            modality_embedding=config.get("modality_embedding", True),
+            interpolate_rope=interpolate,
+            hierarchical=hierarchical,
+        ),
     ).eval()
 
 

@@ -126,10 +126,9 @@ EFFECTS: dict[str, Effect] = {
         "img_temporal_dim_size": ("1", *V2_1), "modality_embedding": ("false", *V2_1),
         "interpolate_rope": ("true", *V2_1),
     }),
-    **by(accepted, ENCODER, {"n_output_distillation": ("1", *V2_1)}),
     **by(models, PREDICTOR, {
         "img_temporal_dim_size": ("1", *V2_1), "modality_embedding": ("false", *V2_1_VECTORS),
-        "interpolate_rope": ("true", *V2_1), "n_output_distillation": ("1", *V2_1),
+        "interpolate_rope": ("true", *V2_1, DRAWN_MASKS), "n_output_distillation": ("1", *V2_1),
         "teacher_embed_dim": ("40", *V2_1, f"{PREDICTOR}.n_output_distillation=1"),
         "return_all_tokens": ("true", *V2_1),
     }),
@@ -164,6 +163,7 @@ EFFECTS: dict[str, Effect] = {
 WANDB = "test_what_weights_and_biases_is_told"
 PRIMARY = "test_the_primary_contrast_is_declared_before_training_or_named_as_chosen_after"
 CACHED = "test_results_are_those_without_a_cache_to_the_bit_and_clips_are_encoded_once"
+REFUSED = "test_settings_that_mean_nothing_are_refused"
 ELSEWHERE: dict[str, str] = {
     "seeds": "test_every_training_is_a_whole_run_with_its_own_seed",
     "primary.contrast": PRIMARY,
@@ -207,9 +207,10 @@ ELSEWHERE: dict[str, str] = {
     f"{DATA}.video_info_path": "test_what_is_not_there_is_named",
     f"{DATA}.frame_template": "test_broken_folders",
     f"{DATA}.frame_index_offset": "test_broken_folders",
-    **{key: "test_settings_that_mean_nothing_are_refused" for key in (
-        f"{ENCODER}.n_registers", f"{PREDICTOR}.n_registers", f"{PREDICTOR}.chop_last_n_tokens",
-    )},
+    f"{ENCODER}.n_output_distillation": REFUSED,
+    f"{ENCODER}.n_registers": REFUSED,
+    f"{PREDICTOR}.n_registers": REFUSED,
+    f"{PREDICTOR}.chop_last_n_tokens": REFUSED,
     f"{OPTIMIZATION}.losses.jepa_context": "test_the_context_part_of_the_loss_is_its_formula",
     f"{OPTIMIZATION}.losses.jepa": "test_the_predictor_trains_without_labels",
     f"{OPTIMIZATION}.shard_optimizer": "test_a_step_sends_one_message_of_numbers_and_one_of_gradients",

@@ -16,7 +16,7 @@ from gazetools.trainer.learn.losses import jepa_loss
 from gazetools.trainer.models.build import build_encoder
 from gazetools.trainer.models.checks import check_model_settings
 from gazetools.trainer.models.checks21 import version_notes
-from gazetools.trainer.models.encoder21 import VideoEncoder21, level_blocks
+from gazetools.trainer.models.encoder21 import EncoderOptions21, VideoEncoder21, level_blocks
 from gazetools.trainer.models.fusion import FUSIONS
 from gazetools.trainer.models.predictor21 import VisionTransformerPredictorHeatmap21
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
@@ -43,6 +43,10 @@ def predictor_with(fusion: Fusion = "interleave", **changed: Any) -> VisionTrans
             if (vector := getattr(predictor, name)) is not None:
                 vector.normal_(std=0.5)
     return predictor
+
+
+def encoder_with(depth: int = 4, **options: bool) -> VideoEncoder21:
+    return VideoEncoder21(embed_dim=D, depth=depth, num_heads=2, options=EncoderOptions21(**options))
 
 
 def inputs(levels: int = 4, *, heat: int = 16 * GRID) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -148,7 +152,7 @@ def test_a_fusion_that_has_learned_changes_the_prediction(fusion: Fusion) -> Non
 @pytest.mark.parametrize("fusion", ALL_FUSIONS)
 def test_half_precision(fusion: Fusion) -> None:
     """bfloat16 by autocast and by weights: positions stay float32, results stay near those of float32."""
-    encoder = VideoEncoder21(embed_dim=D, depth=4, num_heads=2, interpolate_rope=True, hierarchical=True).eval()
+    encoder = encoder_with(interpolate_rope=True, hierarchical=True).eval()
     predictor = predictor_with(fusion, interpolate_rope=True)
     video = torch.randn(2, 3, 4, 16 * GRID, 16 * GRID, generator=torch.Generator().manual_seed(3))
     wrapper = AnticipativeWrapperHeatmap(encoder, predictor, frames_per_second=4, crop_size=16 * GRID).eval()
@@ -169,7 +173,7 @@ def test_half_precision(fusion: Fusion) -> None:
 
 def test_positions_are_not_rounded_to_the_tokens_precision() -> None:
     """24 cells at 15 / 23: bfloat16 would move them by up to 0.03 cells."""
-    encoder = VideoEncoder21(embed_dim=D, depth=4, num_heads=2, interpolate_rope=True).eval().to(torch.bfloat16)
+    encoder = encoder_with(interpolate_rope=True).eval().to(torch.bfloat16)
     caught: list[Tensor] = []
     run = encoder.blocks.run
 
@@ -185,7 +189,7 @@ def test_positions_are_not_rounded_to_the_tokens_precision() -> None:
 
 
 def test_a_video_that_is_not_square_is_refused_where_its_places_would_be_misread() -> None:
-    encoder = VideoEncoder21(embed_dim=D, depth=4, num_heads=2, hierarchical=True)
+    encoder = encoder_with(hierarchical=True)
     wrapper = AnticipativeWrapperHeatmap(encoder, predictor_with(), frames_per_second=4, crop_size=16 * GRID)
     with pytest.raises(UsageError, match="grid of 4x4 patches, the video has 2x8"):
         wrapper(torch.zeros(1, 3, 4, 32, 128), torch.tensor([0.5]))
@@ -198,7 +202,7 @@ def test_the_levels_of_other_depths_are_at_quarters() -> None:
         (2, 5, 8, 11), (5, 11, 17, 23), (9, 19, 29, 39), (11, 23, 37, 47),
     ]  # fmt: skip
     assert level_blocks(8) == (1, 3, 5, 7) and level_blocks(1) == (0, 0, 0, 0)
-    encoder = VideoEncoder21(embed_dim=D, depth=2, num_heads=2, hierarchical=True)
+    encoder = encoder_with(depth=2, hierarchical=True)
     assert encoder(torch.zeros(1, 3, 2, 32, 32)).shape == (1, 4, 4 * D)
 
 
@@ -222,9 +226,9 @@ def test_the_target_of_four_levels_is_normalised_level_by_level() -> None:
 def test_cached_features_are_of_one_structure() -> None:
     """Interpolation, levels and the rotary form change tokens without changing weights: all are in the key."""
 
-    def facts(**changed: Any) -> dict[str, Any]:
+    def facts(**changed: bool) -> dict[str, Any]:
         torch.manual_seed(0)
-        encoder = VideoEncoder21(embed_dim=D, depth=4, num_heads=2, **changed)
+        encoder = encoder_with(**changed)
         return encoder_facts(encoder, autocast=False, device=torch.device("cpu"), compiled=False)
 
     plain = facts()

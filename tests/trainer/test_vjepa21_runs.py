@@ -21,12 +21,15 @@ from gazetools.trainer.models.build import check_file, load_pretrained
 from gazetools.trainer.models.keys import to_upstream
 from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.config import load_config
+from gazetools.trainer.plan.describe import describe_model
 from gazetools.trainer.processes.world import World
 from tests.helpers.command_line import run_cli
 from tests.helpers.models import build_model
 from tests.helpers.runs import Listener, assert_same, final_state
+from tests.trainer.conftest import Study
 from tests.trainer.effects import seen
 
+ROOT = Path(__file__).parents[2]
 PRETRAIN = "model_kwargs.pretrain_kwargs"
 D, TEACHER = 24, 40
 
@@ -87,6 +90,29 @@ def test_a_run_with_every_fusion(tiny: dict[str, Any], tmp_path: Path, levels: i
     assert f"V-JEPA 2.1, {levels} level(s). interpolate_rope: encoder on, predictor off." in done.stderr
     assert ("channels of its teacher" in done.stderr) == (levels == 1)
     assert json.loads(done.stdout)["status"] == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*2_1/*.yaml")), ids=lambda p: p.parent.name)
+def test_shipped_configs_pass_a_dry_run(study: Study, tmp_path: Path, path: Path) -> None:
+    """At their real size without memory, and with the study's data and tiny sizes through --dry-run and a run."""
+    described = describe_model(load_config(path), {"verb": 97, "noun": 300, "action": 3806})
+    later = load_config(path).model_kwargs.pretrain_kwargs.predictor.n_output_distillation
+    assert described["encoder"]["output_width"] == later * described["encoder"]["embed_dim"]
+    assert described["heatmap_tokens"] == 16 * 144 and described["video_tokens"] == 16 * 576
+    data, tiny = study.config(tmp_path)["experiment"]["data"], {"depth": 4, "embed_dim": 32, "num_heads": 2}
+    changed = [f"folder={tmp_path}", "device=cpu", "model_kwargs.checkpoint=random", "experiment.data.resolution=64",
+               "experiment.evaluation={held_out: 0, horizons: []}", "experiment.optimization.num_epochs=1",
+               f"{PRETRAIN}.predictor.depth=2", f"{PRETRAIN}.predictor.predictor_embed_dim=24",
+               f"{PRETRAIN}.predictor.num_heads=2"]  # fmt: skip
+    changed += [f"{PRETRAIN}.encoder.{key}={value}" for key, value in tiny.items()]
+    changed += [f"experiment.data.{key}={data[key]}" for key in (
+        "base_path", "dataset_train", "dataset_val", "heatmap_base_path", "frames_per_clip", "frames_per_second",
+        "train_anticipation_time_sec", "num_workers",
+    )]  # fmt: skip
+    for more in (["--dry-run"], []):
+        done = run_cli("train", "--config", str(path), *changed, *more, "--json")
+        assert done.exit_code == 0, done.stderr
 
 
 def test_a_cache_of_features_has_the_width_of_all_levels(tiny: dict[str, Any], tmp_path: Path) -> None:

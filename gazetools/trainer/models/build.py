@@ -20,7 +20,7 @@ from gazetools.trainer.models.checkpoint_fit import (
 )
 from gazetools.trainer.models.checks import check_model_settings, uses_heatmap
 from gazetools.trainer.models.encoder import VideoEncoder
-from gazetools.trainer.models.encoder21 import AnyVideoEncoder, VideoEncoder21
+from gazetools.trainer.models.encoder21 import AnyVideoEncoder, EncoderOptions21, VideoEncoder21
 from gazetools.trainer.models.keys import from_upstream, load_strict, refuse_misfit
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.predictor21 import VisionTransformerPredictorHeatmap21
@@ -159,10 +159,12 @@ def build_encoder(model: ModelSettings) -> AnyVideoEncoder:
     return VideoEncoder21(
         **size,
         **same,
-        images=settings.img_temporal_dim_size is not None,
-        modality_embedding=settings.modality_embedding,
-        interpolate_rope=settings.interpolate_rope,
-        hierarchical=pretrain.predictor.n_output_distillation > 1 and not model.wrapper_kwargs.no_predictor,
+        options=EncoderOptions21(
+            images=settings.img_temporal_dim_size is not None,
+            modality_embedding=settings.modality_embedding,
+            interpolate_rope=settings.interpolate_rope,
+            hierarchical=pretrain.predictor.n_output_distillation > 1 and not model.wrapper_kwargs.no_predictor,
+        ),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -56,18 +58,26 @@ def interpolation_factor(cells: int, patch_size: int) -> float:
     return (native_grid(patch_size) - 1) / (cells - 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions21:
+    """What a V-JEPA 2.1 encoder may have, in addition to its size."""
+
+    images: bool = True
+    """Whether single frames have their own embedding (`img_temporal_dim_size: 1`)."""
+    modality_embedding: bool = True
+    """Whether a learned vector is added to all tokens, one for videos and one for images."""
+    interpolate_rope: bool = False
+    """Scale rows and columns to the positions of the native grid (16 cells for patches of 16)."""
+    hierarchical: bool = False
+    """Whether the output has all levels."""
+
+
 class VideoEncoder21(nn.Module):
     """Video or image [B, 3, T, H, W] (normalised) -> tokens [B, N, output_width] in (t, row, column) order.
 
     A single frame (T = 1) goes through a patch embedding of its own and is one time step; T, H and W of a video may be
     any multiples of the tubelet and patch size. With `hierarchical` the output has the tokens at four levels, each
     normalised by itself, one after the other along the channels [B, N, 4 D], the last level last; else the last level.
-
-    Args:
-        images: whether single frames have their own embedding (`img_temporal_dim_size: 1`).
-        modality_embedding: whether a learned vector is added to all tokens, one for videos and one for images.
-        interpolate_rope: scale rows and columns to the positions of the native grid (16 cells for patches of 16).
-        hierarchical: whether the output has all levels.
     """
 
     def __init__(
@@ -80,22 +90,21 @@ class VideoEncoder21(nn.Module):
         patch_size: int = 16,
         tubelet_size: int = 2,
         sdpa: bool = True,
-        images: bool = True,
-        modality_embedding: bool = True,
-        interpolate_rope: bool = False,
-        hierarchical: bool = False,
+        options: EncoderOptions21,
     ) -> None:
         super().__init__()
         self.embed_dim, self.patch_size, self.tubelet_size = embed_dim, patch_size, tubelet_size
-        self.interpolate_rope, self.hierarchical = interpolate_rope, hierarchical
+        self.interpolate_rope, self.hierarchical = options.interpolate_rope, options.hierarchical
         self.levels = level_blocks(depth)
         self.img_mod_embed: nn.Parameter | None = None
         self.video_mod_embed: nn.Parameter | None = None
-        if modality_embedding:
+        if options.modality_embedding:
             self.img_mod_embed = nn.Parameter(torch.empty(1, 1, embed_dim).normal_(std=_MODALITY_STD))
             self.video_mod_embed = nn.Parameter(torch.empty(1, 1, embed_dim).normal_(std=_MODALITY_STD))
         self.patch_embed = TubeletEmbedding(embed_dim, patch_size=patch_size, tubelet_size=tubelet_size)
-        self.patch_embed_img = TubeletEmbedding(embed_dim, patch_size=patch_size, tubelet_size=1) if images else None
+        self.patch_embed_img: TubeletEmbedding | None = None
+        if options.images:
+            self.patch_embed_img = TubeletEmbedding(embed_dim, patch_size=patch_size, tubelet_size=1)
         self.blocks = VideoBlocks(
             width=embed_dim, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, sdpa=sdpa, interleaved=True
         )

@@ -76,22 +76,15 @@ class VisionTransformerPredictorHeatmap(nn.Module):
     ) -> None:
         super().__init__()
         side = _square_side(img_size, patch_size)
-        self.embed_dim = embed_dim
+        self.embed_dim, self.mask_index, width = embed_dim, mask_index, predictor_embed_dim
         self.tubelet_size, self.patch_size = tubelet_size, patch_size
-        self.grid = side // patch_size
-        self.steps = num_frames // tubelet_size
-        self.mask_index = mask_index
-        width = predictor_embed_dim
+        self.grid, self.steps = side // patch_size, num_frames // tubelet_size
         self.predictor_embed = self._make_embed(width)
         self.mask_tokens = nn.ParameterList(torch.zeros(1, 1, width) for _ in range(num_mask_tokens))
         self.predictor_blocks = VideoBlocks(
-            width=width,
-            depth=depth,
-            num_heads=num_heads,
-            sdpa=use_sdpa,
-            checkpointing=use_activation_checkpointing,
+            width=width, depth=depth, num_heads=num_heads, sdpa=use_sdpa, checkpointing=use_activation_checkpointing,
             interleaved=self.interleaved,
-        )
+        )  # fmt: skip
         self.predictor_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.predictor_proj = nn.Linear(width, self.output_width)
         self.fusion: Fusion = fusion if use_heatmap else "none"
