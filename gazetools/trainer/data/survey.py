@@ -177,7 +177,11 @@ def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]
             f"{len(absent)} of {len(absent) + len(videos)} annotated videos are not below {data.base_path}: "
             f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}"
             f"{broken_links(Path(data.base_path), absent[:100], data.file_format)}.",
-            hint=(f"{pictures} Or set" if pictures else "Set")
+            hint=(
+                f"Set input_format=frames and video_info_path to read pictures. {pictures} Or set"
+                if pictures
+                else "Set"
+            )
             + " experiment.data.base_path and file_format"
             + (", or experiment.data.missing_videos=skip to train on the others." if videos else "."),
             videos=absent[:1000],
