@@ -51,9 +51,9 @@ def report_command(
         document = {**document, "exported": exported}
     TERMINAL.result(document, tables.arms(document))
     TERMINAL.say(f"Wrote {output / 'report.html'}.")
-    for kind in ("weights", "model_file", "epic"):
+    for kind, what in (("weights", "weights"), ("model_file", "encoder and predictor"), ("epic", "epic")):
         if kind in exported:
-            TERMINAL.say(f"Wrote {exported[kind]} ({kind} of {exported['model']}).")
+            TERMINAL.say(f"Wrote {exported[kind]} ({what} of {exported['model']}).")
     verdict = document["primary"]["verdict"] if document["primary"] else None
     if options.require is not None and verdict not in options.require.split(","):
         TERMINAL.say(f"The verdict is {verdict or 'none: the runs lack the primary contrast'}, not {options.require}.")

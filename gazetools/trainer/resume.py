@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from gazetools.schemas.base import default_at
 from gazetools.schemas.errors import CheckpointError, UsageError
+from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.folder.checkpoints import (
     TRAINING_FORMAT,
     WEIGHTS_FORMAT,
@@ -186,8 +188,12 @@ def _check_heatmaps(state: Mapping[str, Any], name: Path, current: Mapping[str, 
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Dotted keys of two dumped configs whose values differ, without those that a resumed run may change."""
+    """Dotted keys of two dumped configs whose values differ, without those that a resumed run may change.
+
+    A key that `old` lacks, since its version did not know it, has its default there.
+    """
     flat_old, flat_new = _flatten(old), _flatten(new)
+    flat_old = {key: default_at(TrainingConfig, key) for key in flat_new} | flat_old
     keys = sorted(key for key in {*flat_old, *flat_new} if flat_old.get(key) != flat_new.get(key))
     return [key for key in keys if not any(fnmatchcase(key, free) or key.startswith(f"{free}.") for free in _FREE_KEYS)]
 

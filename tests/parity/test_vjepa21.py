@@ -30,7 +30,7 @@ AS_BUILT = {"use_rope": True, "uniform_power": True, "use_mask_tokens": True, "u
 def encoder_of(config: dict[str, Any], *, interpolate: bool, hierarchical: bool) -> VideoEncoder21:
     assert AS_BUILT.items() >= {key: config[key] for key in AS_BUILT if key in config}.items()
     return VideoEncoder21(
-        **{key: config[key] for key in ENCODER_KEYS},
+        **{key: config[key] for key in ENCODER_KEYS if key in config},
         options=EncoderOptions21(
             images=config.get("img_temporal_dim_size") is not None,
             modality_embedding=config.get("modality_embedding", True),

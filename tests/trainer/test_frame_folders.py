@@ -94,6 +94,15 @@ def test_where_a_video_s_folder_may_be(tiny: dict[str, Any], pictures: Path, tmp
     assert (opened.frame_count, opened.rate, opened.info.width) == (FRAMES, RATE, 64)
 
 
+def test_an_id_with_folders_in_it(pictures: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copytree(pictures / "P01" / "P01_01", tmp_path / "day" / "cam01")
+    (tmp_path / "info.csv").write_text("video_id,fps,num_frames\nday/cam01,15,120\ncam01,99,1\n")
+    folders = FrameFolders.of(load_config(with_pictures(tiny, tmp_path)).experiment.data)
+    assert folders is not None
+    opened = folders.open(folders.find(["day/cam01"])["day/cam01"])
+    assert (opened.rate, opened.frame_count) == (15, 120)
+
+
 # Sampling
 
 

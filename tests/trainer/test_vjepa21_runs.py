@@ -79,6 +79,7 @@ def test_a_run_with_every_fusion(tiny: dict[str, Any], tmp_path: Path, levels: i
     values["experiment"]["optimization"]["num_epochs"] = 1
     if levels == 4:
         values["experiment"]["optimization"]["losses"] = {"jepa": 0.5, "jepa_context": 0.5}
+        values["model_kwargs"]["pretrain_kwargs"]["encoder"]["dtype"] = "bfloat16"
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(values))
     planned = run_cli("train", "--config", str(path), "--dry-run", "--json")

@@ -29,7 +29,7 @@ class VideoRate:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFolders:
-    """Folders of pictures, opened by their path, whose last part is the video's id."""
+    """Folders of pictures, opened by their path, which ends in the video's id."""
 
     base_path: Path
     template: str
@@ -72,7 +72,8 @@ class FrameFolders:
 
     def open(self, path: Path) -> FrameFolder:
         """The pictures in the folder `path`. Raises VideoError where its first or last picture is not there."""
-        facts = self.rates[path.name]
+        ends = ("/".join(path.parts[first:]) for first in range(len(path.parts)))
+        facts = self.rates[next(end for end in ends if end in self.rates)]
         return FrameFolder(path, facts.rate, self.template, self.offset, facts.frame_count)
 
 

@@ -31,12 +31,12 @@ def check_version(config: TrainingConfig) -> None:
             hint="Use Meta's .pt file (such as vjepa2_1_vitl_dist_vitG_384.pt), or set use_v2_1=false.",
         )
     depth = encoder_size(pretrain.encoder, use_v2_1=True).depth
-    if depth not in LEVEL_DEPTHS and model.checkpoint != RANDOM_WEIGHTS:
+    if depth not in LEVEL_DEPTHS and model.checkpoint != RANDOM_WEIGHTS and pretrain.encoder.depth is None:
         raise UsageError(
             f"V-JEPA 2.1 has levels for encoders of {', '.join(map(str, LEVEL_DEPTHS))} blocks, not {depth} "
             f"({pretrain.encoder.model_name}); there is no such checkpoint.",
             hint="Use vit_base, vit_large, vit_giant_xformers or vit_gigantic_xformers; other depths are for "
-            "checkpoint: random.",
+            "checkpoint: random, or are set by encoder.depth.",
         )
     cells = config.experiment.data.resolution // pretrain.encoder.patch_size
     if pretrain.encoder.interpolate_rope or pretrain.predictor.interpolate_rope:
