@@ -99,7 +99,9 @@ def version_notes(config: TrainingConfig) -> list[str]:
     size = encoder_size(pretrain.encoder, use_v2_1=True)
     if size.depth not in LEVEL_DEPTHS:
         after = ", ".join(str(block) for block in level_blocks(size.depth))
-        notes.append(f"V-JEPA 2.1 has no levels for {size.depth} blocks; here they are after the blocks {after}.")
+        notes.append(
+            f"V-JEPA 2.1 has no levels for {size.depth} blocks; here they are after the blocks {after} (from 0)."
+        )
     given = pretrain.predictor.teacher_embed_dim
     if given is not None and encoder_levels(config) == 1 and not config.model_kwargs.wrapper_kwargs.no_predictor:
         notes.append(
