@@ -30,11 +30,12 @@ def _only_zero(reason: str) -> AfterValidator:
 
 _Registers = Annotated[int, _only_zero("no released model has register tokens")]
 _Chopped = Annotated[int, _only_zero("it would cut the end of the sequence, where targets and heatmap tokens stand")]
-_LATER_ENCODER = (
+LATER_ENCODER_KEYS = (
     "img_temporal_dim_size", "modality_embedding", "interpolate_rope", "n_output_distillation", "n_registers",
     "has_cls_first",
 )  # fmt: skip
-_LATER_PREDICTOR = (*_LATER_ENCODER, "teacher_embed_dim", "return_all_tokens", "chop_last_n_tokens")
+LATER_PREDICTOR_KEYS = (*LATER_ENCODER_KEYS, "teacher_embed_dim", "return_all_tokens", "chop_last_n_tokens")
+"""Keys of both parts that only V-JEPA 2.1 has."""
 
 RANDOM_WEIGHTS = "random"
 """Value of `model_kwargs.checkpoint` for seeded random weights."""
@@ -135,7 +136,7 @@ class PretrainSettings(StrictModel):
 
     @model_validator(mode="after")
     def _version(self) -> PretrainSettings:
-        later = {"encoder": _LATER_ENCODER, "predictor": _LATER_PREDICTOR}
+        later = {"encoder": LATER_ENCODER_KEYS, "predictor": LATER_PREDICTOR_KEYS}
         changed = [
             f"{part}.{key}"
             for part, keys in later.items()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from gazetools.schemas.errors import CheckpointError
 from gazetools.schemas.training_model import ModelSettings
 from gazetools.trainer.models.blocks import NORM_EPS
-from gazetools.trainer.models.build import build_encoder
+from gazetools.trainer.models.build import build_encoder, check_file
+from gazetools.trainer.models.checks import check_model_settings
 from gazetools.trainer.models.encoder21 import EncoderOptions21, VideoEncoder21, level_blocks, native_grid
 from gazetools.trainer.models.keys import from_upstream, load_strict, to_upstream
 from gazetools.trainer.models.predictor21 import VisionTransformerPredictorHeatmap21
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
+from gazetools.trainer.plan.config import load_config
 from gazetools.vit.rotary import video_rotation
 from tests.parity.conftest import Golden
+from tests.trainer.test_config import vjepa2_config
 
 ENCODER_KEYS = ("embed_dim", "depth", "num_heads", "mlp_ratio", "patch_size", "tubelet_size")
 PREDICTOR_KEYS = (
@@ -247,6 +252,36 @@ def test_released_predictors(golden: Golden) -> None:
         own = shapes_of(released_predictor(recorded, settings_of(recorded)))
         absent = recorded["ek100_yaml"]["predictor_keys_absent_from_that_model"]
         assert sorted(set(recorded["predictor"]) - set(own)) == sorted(absent), name
+
+
+@pytest.mark.golden("vjepa21_keys")
+def test_released_files_fit_their_configs_and_no_other(golden: Golden, tmp_path: Path) -> None:
+    """Files of the released keys, shapes, entries and prefixes; all numbers share one place, so they are small."""
+
+    def wrapped(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
+        return {f"module.backbone.{key}": torch.zeros(1).expand(shape) for key, shape in shapes.items()}
+
+    configs = {}
+    for name, recorded in golden.spec["models"].items():
+        path = tmp_path / recorded["checkpoint_file"]
+        entries = (recorded["checkpoint_encoder_key"], recorded["checkpoint_predictor_key"])
+        torch.save(
+            {entry: wrapped(recorded[part]) for entry, part in zip(entries, ("encoder", "predictor"), strict=True)},
+            path,
+        )
+        assert path.stat().st_size < 2 << 20
+        values = vjepa2_config()
+        values["experiment"]["data"]["resolution"] = recorded["resolution"]
+        values["model_kwargs"] = {**settings_of(recorded).model_dump(), "checkpoint": str(path)}
+        configs[name] = load_config(values)
+        check_model_settings(configs[name])
+        check_file(configs[name])
+    for name, config in configs.items():
+        for other, theirs in configs.items():
+            if other != name:
+                model = config.model_kwargs.model_copy(update={"checkpoint": theirs.model_kwargs.checkpoint})
+                with pytest.raises(CheckpointError):
+                    check_file(config.model_copy(update={"model_kwargs": model}))
 
 
 def released_predictor(recorded: dict[str, Any], settings: ModelSettings) -> VisionTransformerPredictorHeatmap21:

@@ -360,6 +360,13 @@ def test_settings_that_mean_nothing_are_refused(overrides: list[str], message: s
     assert message in str(caught.value)
 
 
+def test_keys_of_the_later_version_at_their_defaults_are_told() -> None:
+    """Written with the value that they would have anyway, they contradict nothing and do nothing."""
+    config = load_config(vjepa2_config(), [f"{PRETRAIN}.encoder.interpolate_rope=false"])
+    told = ignored_keys(config, torch.device("cuda"))
+    assert told["only V-JEPA 2.1 has them: use_v2_1 is false"] == [f"{PRETRAIN}.encoder.interpolate_rope"]
+
+
 def test_the_context_part_of_the_loss_needs_its_head() -> None:
     values = official("vit_giant_xformers", width_out=None, depth=24)
     losses = ["experiment.optimization.losses={jepa: 1, jepa_context: 0.5}"]

@@ -9,6 +9,7 @@ import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
+from gazetools.schemas.training_model import LATER_ENCODER_KEYS, LATER_PREDICTOR_KEYS
 from gazetools.trainer.data.maps.build import is_foreign, source_kinds, source_settings
 from gazetools.trainer.models.build import trained_part
 from gazetools.trainer.models.checks import uses_heatmap
@@ -132,7 +133,11 @@ def _option_rules(config: TrainingConfig) -> _Rules:
 def _version_rules(config: TrainingConfig) -> _Rules:
     pretrain, no_predictor = config.model_kwargs.pretrain_kwargs, config.model_kwargs.wrapper_kwargs.no_predictor
     keys = ("n_output_distillation", "teacher_embed_dim", "return_all_tokens", "interpolate_rope")
-    no_vector = pretrain.use_v2_1 and pretrain.predictor.img_temporal_dim_size is None
+    later = [f"{_ENCODER}.{key}" for key in LATER_ENCODER_KEYS]
+    later += [f"{_PREDICTOR}.{key}" for key in LATER_PREDICTOR_KEYS]
+    if not pretrain.use_v2_1:
+        return [("only V-JEPA 2.1 has them: use_v2_1 is false", True, later)]
+    no_vector = pretrain.predictor.img_temporal_dim_size is None
     return [
         ("the predictor reads one level", encoder_levels(config) == 1, [f"{_ENCODER}.n_output_distillation"]),
         ("no_predictor leaves it out", no_predictor, [f"{_PREDICTOR}.{key}" for key in keys]),
