@@ -102,8 +102,11 @@ def version_notes(config: TrainingConfig) -> list[str]:
         notes.append(
             f"V-JEPA 2.1 has no levels for {size.depth} blocks; here they are after the blocks {after} (from 0)."
         )
+    has_predictor = not config.model_kwargs.wrapper_kwargs.no_predictor
+    if has_predictor and not pretrain.predictor.return_all_tokens:
+        notes.append("return_all_tokens: false leaves out the predictor's head for context tokens, a checkpoint's too.")
     given = pretrain.predictor.teacher_embed_dim
-    if given is not None and encoder_levels(config) == 1 and not config.model_kwargs.wrapper_kwargs.no_predictor:
+    if has_predictor and given is not None and encoder_levels(config) == 1:
         notes.append(
             f"The predictor predicts {given} channels of its teacher; probes read the last {size.embed_dim} of them, "
             "as V-JEPA 2's code cuts them: a slice, not a projection."
