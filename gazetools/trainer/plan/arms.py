@@ -74,7 +74,8 @@ def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
     if config.experiment.optimization.losses.jepa and all(trained_part(own) == "probe" for *_, own in arms):
         problems.append("optimization.losses.jepa trains the predictor, but no model trains it (optimization.train).")
     for text, names in of_arms.items():  # what all arms share is not of one of them
-        problems += [text] if len(names) == len(arms) else [f"arm {name}: {text}" for name in names]
+        is_shared = len(names) == len(arms) and len(config.arms) != 1
+        problems += [text] if is_shared else [f"arm {name}: {text}" for name in names]
     if problems:
         raise UsageError(" ".join(problems), problems=problems)
     return specs
