@@ -42,17 +42,18 @@ def report_command(
     with TERMINAL.progress() as progress:
         document = report(runs, output=output, options=options, progress=progress)
     exported: dict[str, Any] = {}
-    if exports.export_epic is not None or exports.export_weights is not None:
+    if any(path is not None for path in (exports.export_epic, exports.export_weights, exports.export_model)):
         exported = export(
             runs, arm=exports.export_arm, seed=exports.export_seed, epic=exports.export_epic, levels=levels,
-            weights=exports.export_weights, split=exports.export_split or options.split,
+            weights=exports.export_weights, model_path=exports.export_model,
+            split=exports.export_split or options.split,
         )  # fmt: skip
         document = {**document, "exported": exported}
     TERMINAL.result(document, tables.arms(document))
     TERMINAL.say(f"Wrote {output / 'report.html'}.")
-    for kind in ("weights", "epic"):
+    for kind, what in (("weights", "weights"), ("model_file", "encoder and predictor"), ("epic", "epic")):
         if kind in exported:
-            TERMINAL.say(f"Wrote {exported[kind]} ({kind} of {exported['model']}).")
+            TERMINAL.say(f"Wrote {exported[kind]} ({what} of {exported['model']}).")
     verdict = document["primary"]["verdict"] if document["primary"] else None
     if options.require is not None and verdict not in options.require.split(","):
         TERMINAL.say(f"The verdict is {verdict or 'none: the runs lack the primary contrast'}, not {options.require}.")

@@ -89,6 +89,18 @@ def _known_keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> l
     return [*model.model_fields, *(field.alias for field in model.model_fields.values() if field.alias)]
 
 
+def default_at(model: type[BaseModel], key: str) -> Any:
+    """Default of the setting at the dotted `key` below `model`; None where it has none, or a part is no setting."""
+    *parts, last = key.split(".")
+    for part in parts:
+        inner = _inner_model(model.model_fields[part].annotation) if part in model.model_fields else None
+        if inner is None:
+            return None
+        model = inner
+    field = model.model_fields.get(last)
+    return None if field is None or field.is_required() else field.get_default()
+
+
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation

@@ -68,6 +68,10 @@ class ExportOptions(StrictModel):
 
     export_weights: Path | None = None
     """Folder for the weights of one model: model.safetensors and model.json."""
+    export_model: Path | None = None
+    """Encoder and trained predictor of one model: a new folder in transformers' layout, or a file .pt in Meta's.
+
+    transformers knows V-JEPA 2.0; V-JEPA 2.1 goes to a .pt."""
     export_epic: Path | None = None
     """JSON file for the predictions of one model, as EPIC-KITCHENS' challenge asks."""
     epic_sls: Annotated[str | None, Flag(metavar="PT,TL,TD")] = None

@@ -90,7 +90,8 @@ class TrainingConfig(StudyKeys):
     mem_per_gpu: str | int | None = None
     device: Annotated[str, _DEVICE, Field(json_schema_extra={"pattern": r"^(auto|cpu|cuda(:\d+)?)$"})] = "auto"
     compat: Compat = "none"
-    """`vjepa2`: anticipation times are cut to whole tubelets as V-JEPA 2 does; none: exact times."""
+    """`vjepa2`: frames are chosen by EPIC's frame numbers and anticipation times cut to whole tubelets, as in V-JEPA 2;
+    `jfaa`: as in JFAA, which rounds the step and the anticipated frames; none: exact times."""
     log_every: PositiveInt = 10
     """Steps between progress lines."""
     checkpoint_every: PositiveInt = 500

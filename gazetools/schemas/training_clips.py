@@ -8,12 +8,13 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, field_vali
 
 from gazetools.schemas.base import conflict
 from gazetools.schemas.training_data import Range, ViewSettings, check_range, check_template
+from gazetools.schemas.training_frames import FrameFolderSettings
 
 Anchor = Literal["start", "end"]
 MissingPolicy = Literal["zero", "error", "skip"]
 PastEndPolicy = Literal["error", "drop", "keep"]
 InOutUse = Literal["keep", "gate", "weight"]
-Compat = Literal["none", "vjepa2"]
+Compat = Literal["none", "vjepa2", "jfaa"]
 _ORDERED = check_range(lambda low, high: low <= high, "the first number must not be above the second")
 _Seconds = Annotated[Range, _ORDERED, check_range(lambda low, _: low >= 0, "anticipation times must be >= 0 seconds")]
 _POINTS = "anticipation points lie in 0 (action end) .. 1 (action start)"
@@ -22,7 +23,7 @@ _SHARE = check_range(lambda low, high: 0 < low <= high <= 1, "a share of the fra
 _RATIO = check_range(lambda low, _: low > 0, "aspect ratios must be > 0")
 
 
-class DataSettings(ViewSettings):
+class DataSettings(ViewSettings, FrameFolderSettings):
     """`experiment.data`: annotations, clips, heatmaps and transforms."""
 
     dataset: str = "EK100"
@@ -108,6 +109,12 @@ class DataSettings(ViewSettings):
         if self.train_transform == "evaluation" and any(drawn.values()):
             names = " and ".join(f"{{{name}}}" for name, on in drawn.items() if on)
             raise conflict(f"{{train_transform}}: evaluation augments nothing, but {names} is set; remove one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_camera(self) -> DataSettings:
+        if self.input_format == "frames" and self.video_view is not None:
+            raise conflict("{input_format}: frames has no cameras of takes; remove {video_view}")
         return self
 
     @property

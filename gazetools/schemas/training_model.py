@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from gazetools.schemas.base import Choices, StrictModel, conflict
 
@@ -13,6 +13,29 @@ FUSION_NAMES = Choices("interleave", "add", "cross_attention", "attention_bias",
 Fusion = Annotated[str, FUSION_NAMES]
 Temporal = Literal["tubelet", "frame", "conv"]
 HeatmapPositions = Literal["shared", "own"]
+
+Levels = Literal[1, 4]
+
+
+def _only_zero(reason: str) -> AfterValidator:
+    """The check of a number whose only value is 0, with the reason why."""
+
+    def check(value: int) -> int:
+        if value != 0:
+            raise ValueError(f"must be 0: {reason}")
+        return value
+
+    return AfterValidator(check)
+
+
+_Registers = Annotated[int, _only_zero("no released model has register tokens")]
+_Chopped = Annotated[int, _only_zero("it would cut the end of the sequence, where targets and heatmap tokens stand")]
+LATER_ENCODER_KEYS = (
+    "img_temporal_dim_size", "modality_embedding", "interpolate_rope", "n_output_distillation", "n_registers",
+    "has_cls_first",
+)  # fmt: skip
+LATER_PREDICTOR_KEYS = (*LATER_ENCODER_KEYS, "teacher_embed_dim", "return_all_tokens", "chop_last_n_tokens")
+"""Keys of both parts that only V-JEPA 2.1 has."""
 
 RANDOM_WEIGHTS = "random"
 """Value of `model_kwargs.checkpoint` for seeded random weights."""
@@ -39,6 +62,17 @@ class EncoderSettings(StrictModel):
     use_silu: Literal[False] = False
     wide_silu: bool = False
     use_activation_checkpointing: bool = False
+    img_temporal_dim_size: Literal[1] | None = None
+    """V-JEPA 2.1: 1 gives single frames a patch embedding of their own, as every release has it."""
+    modality_embedding: bool = True
+    """V-JEPA 2.1: whether a learned vector is added to all tokens."""
+    interpolate_rope: bool = False
+    """V-JEPA 2.1: scale rows and columns to the grid of 256-pixel images. Upstream's training configs and hub loader
+    set it, its EPIC-KITCHENS configs do not: at 384 pixels these are different models."""
+    n_output_distillation: Levels = 4
+    """V-JEPA 2.1: levels that the encoder can give; how many it gives follows from the predictor's key."""
+    n_registers: _Registers = 0
+    has_cls_first: Literal[False] = False
 
 
 class PredictorSettings(StrictModel):
@@ -75,13 +109,52 @@ class PredictorSettings(StrictModel):
     use_silu: Literal[False] = False
     wide_silu: bool = False
     use_activation_checkpointing: bool = False
+    img_temporal_dim_size: Literal[1] | None = None
+    """V-JEPA 2.1: 1 gives the predictor its modality embeddings, as every release has them."""
+    modality_embedding: bool = True
+    """V-JEPA 2.1: whether a learned vector is added to context and mask tokens."""
+    interpolate_rope: bool = False
+    """V-JEPA 2.1: as the encoder's key, for the predictor."""
+    n_output_distillation: Levels = 4
+    """V-JEPA 2.1: levels that the predictor reads and predicts: 1 for ViT-B and ViT-L, 4 for ViT-g and ViT-G."""
+    teacher_embed_dim: PositiveInt | None = None
+    """V-JEPA 2.1: channels of the predicted tokens, 1664 for ViT-B and ViT-L; None: those that are read."""
+    return_all_tokens: bool = False
+    """V-JEPA 2.1: whether the predictor has a head for context tokens; false leaves out the checkpoint's."""
+    n_registers: _Registers = 0
+    has_cls_first: Literal[False] = False
+    chop_last_n_tokens: _Chopped = 0
 
 
 class PretrainSettings(StrictModel):
     """`model_kwargs.pretrain_kwargs`."""
 
+    use_v2_1: bool = False
+    """Whether encoder and predictor are V-JEPA 2.1's."""
     encoder: EncoderSettings = EncoderSettings()
     predictor: PredictorSettings = PredictorSettings()
+
+    @model_validator(mode="after")
+    def _version(self) -> PretrainSettings:
+        later = {"encoder": LATER_ENCODER_KEYS, "predictor": LATER_PREDICTOR_KEYS}
+        changed = [
+            f"{part}.{key}"
+            for part, keys in later.items()
+            for key in keys
+            if getattr(getattr(self, part), key) != type(getattr(self, part)).model_fields[key].default
+        ]
+        if changed and not self.use_v2_1:
+            raise conflict(
+                f"model_kwargs.pretrain_kwargs: {', '.join(changed)} only V-JEPA 2.1 has; set use_v2_1: true, or "
+                "remove them"
+            )
+        if self.use_v2_1 and self.encoder.n_output_distillation < self.predictor.n_output_distillation:
+            raise conflict(
+                f"model_kwargs.pretrain_kwargs: predictor.n_output_distillation is "
+                f"{self.predictor.n_output_distillation}, but the encoder gives {self.encoder.n_output_distillation} "
+                "level(s); set both to 4, or the predictor's to 1"
+            )
+        return self
 
 
 class WrapperSettings(StrictModel):

@@ -64,11 +64,15 @@ class LossSettings(StrictModel):
     """Weight of the probe's loss; 0 trains the predictor without labels."""
     jepa: NonNegativeFloat = 0.0
     """Weight of the L1 between predicted tokens and the frozen encoder's layer-normed tokens of the true future."""
+    jepa_context: NonNegativeFloat = 0.0
+    """V-JEPA 2.1: weight, within the JEPA loss, of the L1 at the observed tokens; upstream trained with 0.5."""
 
     @model_validator(mode="after")
     def _something_left(self) -> LossSettings:
         if self.classification == 0 and self.jepa == 0:
             raise conflict("{classification} and {jepa} are both 0; nothing would train: set one above 0")
+        if self.jepa_context > 0 and self.jepa == 0:
+            raise conflict("{jepa_context} is a part of the JEPA loss, but {jepa} is 0; set {jepa} above 0")
         return self
 
 

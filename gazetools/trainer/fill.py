@@ -140,7 +140,7 @@ def _with_held_out(train: SplitPlan, selecting: SplitPlan | None) -> SplitPlan:
 
 
 def _tokens_bytes(plan: RunPlan, dtype: torch.dtype) -> int:
-    return plan.model["video_tokens"] * plan.model["encoder"]["embed_dim"] * dtype.itemsize
+    return plan.model["video_tokens"] * plan.model["encoder"]["output_width"] * dtype.itemsize
 
 
 def _planned(plans: Sequence[RunPlan], say: Progress) -> FilledCache:

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from gazetools.schemas.base import default_at
 from gazetools.schemas.errors import CheckpointError, UsageError
+from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.folder.checkpoints import (
     TRAINING_FORMAT,
     WEIGHTS_FORMAT,
@@ -42,7 +44,8 @@ _FREE_KEYS = (
     "experiment.data.dataset_train", "experiment.data.dataset_val", "experiment.data.dataset_test",
     "experiment.data.official_lists", "experiment.data.ego4d_videos", "experiment.data.index_cache",
     "experiment.data.feature_cache.folder", "experiment.data.feature_cache.budget_gib",
-    "experiment.data.takes_file", "experiment.data.past_end", "experiment.data.heatmap_sources.*.path",
+    "experiment.data.takes_file", "experiment.data.video_info_path", "experiment.data.past_end",
+    "experiment.data.heatmap_sources.*.path",
 )  # fmt: skip
 """Config keys that a resumed run may change: they only say where and how it is carried out."""
 _PER_PROCESS = ("experiment.optimization.batch_size", "experiment.optimization.accumulation_steps")
@@ -185,8 +188,12 @@ def _check_heatmaps(state: Mapping[str, Any], name: Path, current: Mapping[str, 
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Dotted keys of two dumped configs whose values differ, without those that a resumed run may change."""
+    """Dotted keys of two dumped configs whose values differ, without those that a resumed run may change.
+
+    A key that `old` lacks, since its version did not know it, has its default there.
+    """
     flat_old, flat_new = _flatten(old), _flatten(new)
+    flat_old = {key: default_at(TrainingConfig, key) for key in flat_new} | flat_old
     keys = sorted(key for key in {*flat_old, *flat_new} if flat_old.get(key) != flat_new.get(key))
     return [key for key in keys if not any(fnmatchcase(key, free) or key.startswith(f"{free}.") for free in _FREE_KEYS)]
 

@@ -56,7 +56,7 @@ def _text(folder: Path, names: list[str]) -> str:
     source, remark = _source(folder, names)
     output = shlex.quote(f"{folder.name or 'video'}.mp4")
     return (
-        f"{folder} has {several}; folders of frames are not read yet. Make a video of them, without loss: "
+        f"{folder} has {several}; folders of frames are read by `train` alone. Make a video of them, without loss: "
         f"ffmpeg -framerate RATE {source} -c:v libx264rgb -crf 0 {output}. RATE is the true number of pictures per "
         f"second (such as 30000/1001): all times are counted by it.{remark}"
     )

@@ -40,13 +40,26 @@ class Golden:
         return json.loads(self.path.read_text(encoding="utf-8"))
 
     @cached_property
+    def own_tensors(self) -> dict[str, torch.Tensor]:
+        """Tensors of the file's own safetensors; {} where the committed set keeps all of them in another."""
+        path = self.path.with_suffix(".safetensors")
+        return load_file(path) if path.exists() or "shared_tensors" not in self.spec else {}
+
+    @cached_property
     def tensors(self) -> dict[str, torch.Tensor]:
-        return load_file(self.path.with_suffix(".safetensors"))
+        """`own_tensors` and, in the committed set, those of the file that `shared_tensors` names."""
+        shared = self.spec.get("shared_tensors")
+        return {**({} if shared is None else load_file(self.path.parent / shared)), **self.own_tensors}
 
     def state_dict(self, prefix: str = "sd.") -> dict[str, torch.Tensor]:
         """Recorded parameters by upstream's names, in the recorded order where there is one."""
         found = {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
         return {key: found[key] for key in self.spec.get("state_dict_keys", found)}
+
+    def state_dict_of(self, part: str) -> dict[str, torch.Tensor]:
+        """Recorded parameters of the `encoder` or `predictor` of a file that has both."""
+        state = self.state_dict(self.spec[f"{part}_state_dict_prefix"])
+        return {key: state[key] for key in self.spec[f"{part}_keys"]}
 
 
 def golden_files(family: str, *, other: str | None = None) -> list[Golden]:

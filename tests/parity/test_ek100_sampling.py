@@ -14,7 +14,7 @@ import pytest
 from gazetools.annotations.segments import read_segments
 from gazetools.schemas.training import DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan, NamedAnchor
-from gazetools.trainer.data.sampling import clip_frames_vjepa2
+from gazetools.trainer.data.sampling import NumberedClip, clip_frames_vjepa2
 from gazetools.trainer.data.survey import DataPlan, plan_data
 from tests.parity.conftest import Golden
 
@@ -87,13 +87,15 @@ def test_frame_indices_and_classes_of_every_clip(golden: Golden, tmp_path: Path)
             segment = segments[config["split"]][clip["narration_id"]]
             assert segment.frame_range == (clip["start_frame"], clip["stop_frame"])
             chosen = clip_frames_vjepa2(
-                start_frame=clip["start_frame"],
-                stop_frame=clip["stop_frame"],
-                video_fps=golden.spec["video_fps"][clip["video_id"]],
-                frames_per_clip=config["frames_per_clip"],
-                frames_per_second=config["fps"],
-                anticipation_seconds=float(drawn["at"][number]),
-                point=float(drawn["ap"][number]),
+                NumberedClip(
+                    start_frame=clip["start_frame"],
+                    stop_frame=clip["stop_frame"],
+                    video_fps=golden.spec["video_fps"][clip["video_id"]],
+                    frames_per_clip=config["frames_per_clip"],
+                    frames_per_second=config["fps"],
+                    anticipation_seconds=float(drawn["at"][number]),
+                    point=float(drawn["ap"][number]),
+                )
             )
             assert chosen.frame_indices.tolist() == drawn["indices"][number].tolist(), (name, clip)
             verb, noun = int(drawn["verb"][number]), int(drawn["noun"][number])

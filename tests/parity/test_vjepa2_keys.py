@@ -10,10 +10,9 @@ from torch import nn
 
 from gazetools.schemas.training import EncoderSettings
 from gazetools.trainer.models.encoder import VideoEncoder
-from gazetools.trainer.models.keys import from_upstream
+from gazetools.trainer.models.keys import from_upstream, to_upstream
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.sizes import encoder_size
-from tests.helpers.models import to_upstream
 from tests.parity.conftest import Golden
 
 pytestmark = pytest.mark.golden("vjepa2_keys")

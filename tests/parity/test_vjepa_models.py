@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from gazetools.trainer.models.encoder import VideoEncoder
-from gazetools.trainer.models.keys import from_upstream, load_strict
+from gazetools.trainer.models.keys import from_upstream, load_strict, to_upstream
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import PROBE_NORM_EPS, AttentiveClassifier
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
-from tests.helpers.models import to_upstream
 from tests.parity.conftest import Golden
 
 # Tolerances of the vectors' own documentation: 3-10 times the distance between float32 and float64.

@@ -18,13 +18,13 @@ from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.learn.trunk import build_trunks
 from gazetools.trainer.learn.unread import read_together
 from gazetools.trainer.models.build import load_pretrained
+from gazetools.trainer.models.keys import to_upstream
 from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.settle import settle
 from gazetools.trainer.processes.world import World
 from gazetools.vit.blocks import Attention
 from tests.helpers.clips import write_clip
-from tests.helpers.models import to_upstream
 from tests.helpers.stores import make_piece, make_provenance, make_store
 from tests.trainer.conftest import FRAMES, Study
 

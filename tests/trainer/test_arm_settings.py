@@ -35,6 +35,13 @@ def test_what_an_arm_cannot_be_is_said_for_all_arms_at_once(many: dict[str, Any]
             load_config({**many, "arms": wrong})
 
 
+def test_what_all_arms_share_is_said_once(many: dict[str, Any]) -> None:
+    many["model_kwargs"]["pretrain_kwargs"]["predictor"]["num_heads"] = 5
+    with pytest.raises(UsageError) as caught:
+        plan_learners(load_config(many))
+    assert str(caught.value).count("does not split into 5 heads") == 1 and "arm " not in str(caught.value)
+
+
 def test_an_arms_unknown_source_is_named(many: dict[str, Any]) -> None:
     many["arms"] = ["ground_truth"]
     with pytest.raises(UsageError, match="'ground_truth' is none of the data's: heatmap"):

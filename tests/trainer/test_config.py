@@ -148,6 +148,21 @@ def test_what_cannot_be_carried_out_is_refused_all_at_once_naming_each_key() -> 
         assert part in text
 
 
+def test_keys_that_an_older_version_did_not_write_had_their_defaults() -> None:
+    """A run of before V-JEPA 2.1 goes on; it does not where a new key is set, or a source added."""
+    new = load_config(vjepa2_config()).model_dump(mode="json")
+    old = copy.deepcopy(new)
+    for part in ("encoder", "predictor"):
+        del old["model_kwargs"]["pretrain_kwargs"][part]["interpolate_rope"]
+    del old["model_kwargs"]["pretrain_kwargs"]["use_v2_1"], old["experiment"]["data"]["frame_template"]
+    assert differing_keys(old, new) == []
+    new["model_kwargs"]["pretrain_kwargs"]["use_v2_1"] = True
+    new["experiment"]["data"]["heatmap_sources"] = {"more": {"kind": "auto"}}
+    assert differing_keys(old, new) == [
+        "experiment.data.heatmap_sources.more.kind", "model_kwargs.pretrain_kwargs.use_v2_1",
+    ]  # fmt: skip
+
+
 def test_a_resumed_runs_data_may_lie_elsewhere_but_not_mean_something_else() -> None:
     def dumped(path: str, people: str) -> dict[str, Any]:
         sources = f"experiment.data.heatmap_sources={{gaze: {{path: {path}, people: {people}}}}}"

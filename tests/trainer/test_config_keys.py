@@ -69,6 +69,9 @@ COUNTED = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/counted}}}}"
 STORE = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/store}}}}"
 GAZE = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/gaze.csv}}}}"
 ARM = "arms=[{name: a}]"
+V2_1 = (f"{PRETRAIN}.use_v2_1=true", f"{ENCODER}.patch_size=16", f"{ENCODER}.depth=4")
+V2_1_VECTORS = (*V2_1, f"{PREDICTOR}.img_temporal_dim_size=1")
+"""V-JEPA 2.1 of a tiny size; with the predictor's modality embeddings."""
 
 EFFECTS: dict[str, Effect] = {
     **by(clips, "", {"tag": "other", "folder": "{root}/other", "seed": "1"}),
@@ -118,6 +121,17 @@ EFFECTS: dict[str, Effect] = {
         "tubelet_size": ("4", "model_kwargs.wrapper_kwargs.num_output_frames=4"), "embed_dim": "36", "depth": "2",
         "num_heads": "3", "mlp_ratio": "2", "dtype": "bfloat16", "use_sdpa": "false",
     }),
+    **by(models, PRETRAIN, {"use_v2_1": ("true", f"{ENCODER}.patch_size=16", f"{ENCODER}.depth=4")}),
+    **by(models, ENCODER, {
+        "img_temporal_dim_size": ("1", *V2_1), "modality_embedding": ("false", *V2_1),
+        "interpolate_rope": ("true", *V2_1),
+    }),
+    **by(models, PREDICTOR, {
+        "img_temporal_dim_size": ("1", *V2_1), "modality_embedding": ("false", *V2_1_VECTORS),
+        "interpolate_rope": ("true", *V2_1, DRAWN_MASKS), "n_output_distillation": ("1", *V2_1),
+        "teacher_embed_dim": ("40", *V2_1, f"{PREDICTOR}.n_output_distillation=1"),
+        "return_all_tokens": ("true", *V2_1),
+    }),
     **by(accepted, PREDICTOR, {"model_name": "vit_predictor"}),
     **by(models, PREDICTOR, {
         "checkpoint_key": ("second", FROM_FILE), "num_frames": "20", "depth": "2", "num_heads": "4",
@@ -149,6 +163,7 @@ EFFECTS: dict[str, Effect] = {
 WANDB = "test_what_weights_and_biases_is_told"
 PRIMARY = "test_the_primary_contrast_is_declared_before_training_or_named_as_chosen_after"
 CACHED = "test_results_are_those_without_a_cache_to_the_bit_and_clips_are_encoded_once"
+REFUSED = "test_settings_that_mean_nothing_are_refused"
 ELSEWHERE: dict[str, str] = {
     "seeds": "test_every_training_is_a_whole_run_with_its_own_seed",
     "primary.contrast": PRIMARY,
@@ -189,6 +204,15 @@ ELSEWHERE: dict[str, str] = {
     f"{DATA}.feature_cache.dtype": "test_float16_tokens_give_the_same_run_whether_cached_or_not_yet",
     f"{ENCODER}.compile": "test_the_encoder_is_compiled_where_the_config_asks",
     f"{OPTIMIZATION}.use_bfloat16": "test_bfloat16_is_asked_for_on_cuda_alone",
+    f"{DATA}.input_format": "test_pictures_show_what_the_video_shows",
+    f"{DATA}.video_info_path": "test_what_is_not_there_is_named",
+    f"{DATA}.frame_template": "test_broken_folders",
+    f"{DATA}.frame_index_offset": "test_broken_folders",
+    f"{ENCODER}.n_output_distillation": REFUSED,
+    f"{ENCODER}.n_registers": REFUSED,
+    f"{PREDICTOR}.n_registers": REFUSED,
+    f"{PREDICTOR}.chop_last_n_tokens": REFUSED,
+    f"{OPTIMIZATION}.losses.jepa_context": "test_the_context_part_of_the_loss_is_its_formula",
     f"{OPTIMIZATION}.losses.jepa": "test_the_predictor_trains_without_labels",
     f"{OPTIMIZATION}.shard_optimizer": "test_a_step_sends_one_message_of_numbers_and_one_of_gradients",
     f"{OPTIMIZATION}.early_stopping.patience": "test_when_a_model_ends",

@@ -21,7 +21,7 @@ from gazetools.trainer.data.clips import Batch, ClipDataset, ClipOptions, Sample
 from gazetools.trainer.data.index_cache import load_index, open_indexed, save_index
 from gazetools.trainer.data.maps.build import build_sources
 from gazetools.trainer.data.order import batches, epoch_order
-from gazetools.trainer.data.sampling import clip_frames, clip_frames_vjepa2
+from gazetools.trainer.data.sampling import NumberedClip, clip_frames, clip_frames_vjepa2
 from gazetools.trainer.data.survey import plan_data
 from gazetools.trainer.learn.feed import training_steps, validation_batches
 from gazetools.trainer.learn.losses import build_loss, task_loss
@@ -264,8 +264,10 @@ def test_compat_refuses_rows_without_frame_numbers_and_rates_that_are_too_low(st
         make_dataset(study, tmp_path, compat="vjepa2")
     with pytest.raises(DataFileError, match="cannot take 8 frames per second"):
         clip_frames_vjepa2(
-            start_frame=9, stop_frame=19, video_fps=7.5, frames_per_clip=4, frames_per_second=8,
-            anticipation_seconds=1.0, point=1.0,
+            NumberedClip(
+                start_frame=9, stop_frame=19, video_fps=7.5, frames_per_clip=4, frames_per_second=8,
+                anticipation_seconds=1.0, point=1.0,
+            )
         )  # fmt: skip
 
 

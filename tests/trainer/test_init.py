@@ -18,14 +18,14 @@ import yaml
 
 from gazetools.cli import train as cli_train
 from gazetools.schemas.errors import CheckpointError, UsageError
-from gazetools.schemas.training import EncoderSettings
+from gazetools.schemas.training_model import ModelSettings
 from gazetools.trainer import load_config
 from gazetools.trainer.models.build import build_encoder
+from gazetools.trainer.models.keys import to_upstream
 from gazetools.trainer.starting.encoders import find_encoder
 from gazetools.trainer.starting.template import Draft, text_of
 from tests.helpers.clips import write_clip
 from tests.helpers.command_line import Done, run_cli
-from tests.helpers.models import to_upstream
 
 ROOT = Path(__file__).parents[2]
 VIDEOS = [f"P{person:02d}_{video:02d}" for person in range(1, 5) for video in (1, 2)]
@@ -223,9 +223,38 @@ def test_a_terminal_is_asked_for_what_is_not_given(here: Path, monkeypatch: pyte
     assert [question.split()[0] for question in asked] == ["Folder", "Heatmaps", "Encoder"]
 
 
+def model_settings(*, use_v2_1: bool = False, **encoder: Any) -> ModelSettings:
+    pretrain = {"use_v2_1": use_v2_1, "encoder": encoder}
+    return ModelSettings.model_validate({"checkpoint": "random", "pretrain_kwargs": pretrain})
+
+
+@pytest.mark.parametrize(("levels", "given"), [(1, 64), (4, 4 * 192)], ids=["distilled", "four levels"])
+def test_the_later_version_is_recognised_and_its_config_is_ready(levels: int, given: int, tmp_path: Path) -> None:
+    """V-JEPA 2.1: entry, levels, width of the predictions and the context's head come from the weights."""
+    encoder = build_encoder(model_settings(use_v2_1=True, model_name="vit_tiny"))
+    predictor = {
+        ("predictor_embed.0.weight" if levels == 4 else "predictor_embed.weight"): torch.zeros(8, levels * 192),
+        "predictor_proj.weight": torch.zeros(given, 8), "predictor_proj_context.weight": torch.zeros(given, 8),
+    }  # fmt: skip
+    path, key = tmp_path / "vitx-384.pt", "ema_encoder" if levels == 1 else "target_encoder"
+    torch.save({key: to_upstream(encoder.state_dict()), "predictor": predictor}, path)
+    found = find_encoder(str(path))
+    assert found.what.startswith("V-JEPA 2.1 vit_tiny, ") and found.checkpoint_key == key
+    assert found.tokens_bytes == 4 * levels * 192 * 24**2 * 16
+    draft = Draft(
+        path="x.yaml", name="x", videos="v", annotations="a", validation="a", heatmaps="h", view=None,
+        encoder=found, file_format=None, held_out=0.1, about_annotations="a",
+    )  # fmt: skip
+    pretrain = load_config(yaml.safe_load(text_of(draft))).model_kwargs.pretrain_kwargs
+    assert pretrain.use_v2_1 and pretrain.encoder.interpolate_rope and pretrain.encoder.img_temporal_dim_size == 1
+    own = pretrain.predictor
+    assert (own.n_output_distillation, own.teacher_embed_dim) == (levels, 64 if levels == 1 else None)
+    assert own.return_all_tokens and own.img_temporal_dim_size == 1
+
+
 @pytest.mark.parametrize(("name", "expected"), [("vit_tiny", "vit_tiny"), ("vit_tiny_test", "vit_tiny_test")])
 def test_metas_file_is_recognised_by_its_weights(name: str, expected: str, tmp_path: Path) -> None:
-    encoder = build_encoder(EncoderSettings(model_name=name))
+    encoder = build_encoder(model_settings(model_name=name))
     path = tmp_path / "vitx-384.pt"
     torch.save({"target_encoder": to_upstream(encoder.state_dict()), "predictor": {}}, path)
     found = find_encoder(str(path))
@@ -237,7 +266,9 @@ def test_metas_file_is_recognised_by_its_weights(name: str, expected: str, tmp_p
     with pytest.raises(CheckpointError, match="width 10 with 0 blocks, which is none of vit_tiny"):
         find_encoder(str(path))
     torch.save({"model": {}}, path)
-    with pytest.raises(CheckpointError, match="no weights under 'target_encoder' or 'encoder'; it has model"):
+    with pytest.raises(
+        CheckpointError, match="no weights under 'target_encoder', 'ema_encoder' or 'encoder'; it has model"
+    ):
         find_encoder(str(path))
 
 

@@ -15,11 +15,10 @@ from gazetools.trainer.models.blocks import VideoBlocks
 from gazetools.trainer.models.checks import check_model_settings
 from gazetools.trainer.models.encoder import VideoEncoder
 from gazetools.trainer.models.heatmap_tokens import pool_tubelets
-from gazetools.trainer.models.keys import from_upstream, load_strict, strip_prefixes
+from gazetools.trainer.models.keys import from_upstream, load_strict, strip_prefixes, to_upstream
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap, vit_heatmap_predictor
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
-from tests.helpers.models import to_upstream
 
 GRID, STEPS, WIDTH = 4, 3, 24
 

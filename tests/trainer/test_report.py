@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import csv
 import dataclasses
 import json
@@ -22,10 +23,12 @@ from gazetools.trainer import train
 from gazetools.trainer.data.clips import Sample
 from gazetools.trainer.folder.predictions import Predictions, read_predictions
 from gazetools.trainer.folder.records import csv_text
+from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.report import examples
 from gazetools.trainer.report.compare import Comparison, participants
 from gazetools.trainer.report.load import ModelOfRun, load_study
 from gazetools.trainer.report.load import Study as LoadedStudy
+from gazetools.trainer.report.protocol import check_one_protocol
 from gazetools.trainer.report.run import report
 from gazetools.trainer.report.tables import latex_text
 from tests.helpers.browser import find_browser
@@ -340,6 +343,18 @@ def test_runs_of_other_protocols_do_not_compare(gaze_run: Path, tiny: dict[str, 
     train(tiny, overrides=["experiment.optimization.num_epochs=1"])
     with pytest.raises(UsageError, match=r"different protocols: experiment\.data\.anticipation_time_sec is \[0\.25"):
         report([gaze_run, tmp_path / "run"], output=tmp_path / "out")
+
+
+def test_runs_of_versions_with_fewer_keys_compare_by_the_defaults(tiny: dict[str, Any]) -> None:
+    """An encoder's key that the older version did not have stands for its default; another value differs."""
+    new = load_config(tiny).model_dump(mode="json")
+    old = copy.deepcopy(new)
+    pretrain = old["model_kwargs"]["pretrain_kwargs"]
+    del pretrain["use_v2_1"], pretrain["encoder"]["interpolate_rope"]
+    check_one_protocol({"old": old, "new": new})
+    new["model_kwargs"]["pretrain_kwargs"]["encoder"]["interpolate_rope"] = True
+    with pytest.raises(UsageError, match=r"encoder\.interpolate_rope is False in the one and True in the other"):
+        check_one_protocol({"old": old, "new": new})
 
 
 def test_an_arm_that_was_not_measured_where_the_figures_lead_is_named(gaze_run: Path, tmp_path: Path) -> None:

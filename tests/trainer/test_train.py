@@ -16,8 +16,9 @@ from gazetools.trainer import train
 from gazetools.trainer.folder.checkpoints import load_checkpoint
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.models.build import read_checkpoint
+from gazetools.trainer.models.keys import to_upstream
 from gazetools.trainer.plan.config import load_config
-from tests.helpers.models import build_model, to_upstream
+from tests.helpers.models import build_model
 from tests.helpers.runs import Listener, assert_same, final_state, lines
 from tests.trainer.conftest import Study
 from tests.trainer.test_data import make_dataset

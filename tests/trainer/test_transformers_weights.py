@@ -13,8 +13,10 @@ from transformers import VJEPA2Config, VJEPA2Model
 
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.trainer import train
+from gazetools.trainer.folder.checkpoints import load_checkpoint
 from gazetools.trainer.models.transformers_folder import with_checkpoint_sizes
 from gazetools.trainer.plan.config import load_config
+from tests.helpers.command_line import run_cli
 from tests.helpers.models import build_model
 
 SIDE, FRAMES, PATCH = 32, 4, 8
@@ -212,3 +214,30 @@ def test_compile_without_a_compiler_is_exit_3(wanted: dict[str, Any], monkeypatc
     with pytest.raises(EnvironmentLacksError, match="no C\\+\\+ compiler found") as raised:
         train(wanted, overrides=["model_kwargs.pretrain_kwargs.encoder.compile=true"])
     assert "apt-get install g++" in (raised.value.hint or "")
+
+
+def test_what_was_trained_is_loaded_by_transformers(
+    wanted: dict[str, Any], upstream: tuple[Path, VJEPA2Model], tmp_path: Path
+) -> None:
+    """`report --export-model FOLDER`: VJEPA2Model loads it whole, and computes what the trained model computes."""
+    wanted["experiment"]["optimization"] |= {"train": "all_but_encoder", "num_epochs": 1}
+    result = train(wanted)
+    folder = tmp_path / "exported"
+    done = run_cli("report", result.folder, "-o", str(tmp_path / "report"), "--export-model", str(folder), "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["exported"]["layout"] == "transformers"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json", "gazetools.safetensors", "model.safetensors",
+    ]  # fmt: skip
+    theirs, loaded = VJEPA2Model.from_pretrained(folder, output_loading_info=True)
+    assert not loaded["missing_keys"] and not loaded["unexpected_keys"] and not loaded["mismatched_keys"]
+    assert theirs.config.to_dict().items() >= {"pred_hidden_size": 24, "pred_num_mask_tokens": 3}.items()
+    before, after = upstream[1].state_dict(), theirs.state_dict()
+    changed = {key.split(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed == {"predictor"}, "the encoder is as it was"
+    wanted["model_kwargs"]["checkpoint"] = str(folder)
+    ours = build_model(with_checkpoint_sizes(load_config(wanted))).wrapper
+    assert ours.predictor is not None
+    best = load_checkpoint(next((Path(result.folder) / "checkpoints" / "best").iterdir()))
+    assert all(torch.equal(value, ours.predictor.state_dict()[key]) for key, value in best["predictor"].items())
+    assert set(load_file(folder / "gazetools.safetensors")) == {f"probe.{key}" for key in best["probe"]}

@@ -53,10 +53,10 @@ def read_annotated(data: DataSettings, takes: Takes, *, compat: Compat = "none")
     for name, rows in ((data.dataset_train, train), (data.dataset_val, validation)):
         lists.check(Path(name), rows)
     lacking = [row for row in (*train, *validation, *test) if row.frame_range is None]
-    if compat == "vjepa2" and lacking:
+    if compat != "none" and lacking:
         such = f"{len(lacking)} row(s) such as {lacking[0].video_id!r}, row {lacking[0].row},"
         raise UsageError(
-            f"compat: vjepa2 anchors on frame numbers, and {such} have no start_frame and stop_frame.",
+            f"compat: {compat} anchors on frame numbers, and {such} have no start_frame and stop_frame.",
             hint="Use EPIC-KITCHENS' CSV files, or set compat=none.",
         )
     if not any(row.clip_uid for row in (*train, *validation, *test)):

@@ -20,6 +20,7 @@ from gazetools.schemas.errors import DataFileError, GazetoolsError
 from gazetools.schemas.training import DataSettings
 from gazetools.trainer.data.batch import SHUFFLED, WITHOUT_PARTNER, Batch, Sample, Unreadable, collate
 from gazetools.trainer.data.feature_cache import FeatureCache
+from gazetools.trainer.data.frame_folders import FrameFolders
 from gazetools.trainer.data.geometry import View, training_view, whole_view
 from gazetools.trainer.data.index_cache import open_indexed
 from gazetools.trainer.data.kept_videos import KeptVideos
@@ -47,7 +48,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         labels: the training set's classes.
         options: what is drawn and shown.
         heatmaps: sources by name (gazetools.trainer.data.maps.build.build_sources).
-        reader: opens a video; None: the exact reader, single-threaded inside a loader's worker.
+        reader: opens a video; None: the exact reader, single-threaded inside a loader's worker, or that of pictures.
         features: cache of encoder tokens; a clip that it has is not decoded.
     """
 
@@ -71,7 +72,8 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         """Set before each training epoch; validation keeps 0, so that its draws never change."""
         self.observer = Observer(split=split, data=data, options=options)
         self.index_cache = options.index_cache or (Path(data.index_cache) if data.index_cache else None)
-        self.reader = reader
+        pictures = FrameFolders.of(data)
+        self.reader = pictures.open if reader is None and pictures is not None else reader
         self.features = features if self.observer.repeats and not options.future_frames else None
         """None where clips differ between epochs."""
         self._videos: OpenFiles[Path, VideoSource] = OpenFiles(_OPEN_VIDEOS)

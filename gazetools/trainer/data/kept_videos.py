@@ -16,6 +16,7 @@ from gazetools.io.find_files import existing_path
 from gazetools.io.npz import Npz
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.training import DataSettings
+from gazetools.trainer.data.frame_folders import FrameFolders
 from gazetools.trainer.data.video_facts import VideoFacts
 from gazetools.trainer.data.videos import find_videos
 
@@ -90,7 +91,11 @@ def videos_or_kept(
     found = {} if kept is None else {name: one for name in dict.fromkeys(video_ids) if (one := kept.read(name))}
     there: dict[str, Path] = {}
     if not found or existing_path(base).is_dir():
-        there = find_videos(base, video_ids, data.file_format, notes, folders=folders)
+        pictures = FrameFolders.of(data)
+        if pictures is not None:
+            there = pictures.find(video_ids)
+        else:
+            there = find_videos(base, video_ids, data.file_format, notes, folders=folders)
     gone = {name: one for name, one in found.items() if name not in there}
     if gone and kept is not None:
         notes.append(f"{len(gone)} video(s) are not below {base}; their clips come from the features in {kept.root}.")

@@ -13,7 +13,15 @@ from gazetools.trainer.data.augment import Augmentation, draw_augmentation
 from gazetools.trainer.data.geometry import View, evaluation_view, shifted_views, training_view, whole_view
 from gazetools.trainer.data.maps.base import ClipFramesAsked
 from gazetools.trainer.data.order import clip_random
-from gazetools.trainer.data.sampling import ClipFrames, anchor_seconds, clip_frames, clip_frames_vjepa2, future_frames
+from gazetools.trainer.data.sampling import (
+    ClipFrames,
+    NumberedClip,
+    anchor_seconds,
+    clip_frames,
+    clip_frames_jfaa,
+    clip_frames_vjepa2,
+    future_frames,
+)
 from gazetools.trainer.data.split import Clip, SplitPlan
 from gazetools.trainer.data.video_facts import VideoFacts
 
@@ -28,7 +36,7 @@ class ClipOptions:
     """Random crops and flips; False: V-JEPA 2's evaluation transform."""
     seed: int
     compat: Compat = "none"
-    """`vjepa2` chooses frames as its released loader does."""
+    """`vjepa2` and `jfaa` choose frames as their released loaders do."""
     shuffled: tuple[str, ...] = ()
     """Sources whose maps are also given under SHUFFLED + name, those of another video's clip."""
     future_frames: int = 0
@@ -90,7 +98,7 @@ class Observer:
         point = float(random.uniform(*self.split.anchor.point))
         end = anchor_seconds(clip.segment.start_seconds, clip.segment.stop_seconds, point) - tau
         chosen = self._frames(clip, video, random, end=end, tau=tau, point=point)
-        if self.options.compat == "vjepa2":  # the observation ends with its last frame, whatever the clock says
+        if self.options.compat != "none":  # the observation ends with its last frame, whatever the clock says
             end = float(np.nextafter(video.pts_seconds[chosen.frame_indices[-1]] - video.pts_seconds[0], np.inf))
         views, photometric = self._views(video.frame_hw, len(chosen.frame_indices), random)
         return Observation(
@@ -136,9 +144,9 @@ class Observer:
         self, clip: Clip, video: VideoFacts, random: np.random.Generator, *, end: float, tau: float, point: float
     ) -> ClipFrames:
         data = self.data
-        if self.options.compat == "vjepa2" and clip.segment.frame_range is not None:
+        if self.options.compat != "none" and clip.segment.frame_range is not None:
             start_frame, stop_frame = clip.segment.frame_range
-            return clip_frames_vjepa2(
+            numbers = NumberedClip(
                 start_frame=start_frame,
                 stop_frame=stop_frame,
                 video_fps=float(video.rate),
@@ -147,6 +155,9 @@ class Observer:
                 anticipation_seconds=tau,
                 point=point,
             )
+            if self.options.compat == "jfaa":
+                return clip_frames_jfaa(numbers, frame_count=len(video.pts_seconds))
+            return clip_frames_vjepa2(numbers)
         context = self._context
         return clip_frames(
             video.pts_seconds,

@@ -17,6 +17,7 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import DataFileError, VideoError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.anchors import NamedAnchor
+from gazetools.trainer.data.frame_folders import FrameFolders
 from gazetools.trainer.data.index_cache import open_indexed
 from gazetools.trainer.data.sampling import MAX_GAP_SECONDS, anchor_seconds
 from gazetools.trainer.data.video_facts import VideoFacts
@@ -36,13 +37,13 @@ class ClipTimes:
     anchor: NamedAnchor
     anticipation_seconds: tuple[float, float]
     by_frame_numbers: bool = False
-    """`compat: vjepa2`: the frame numbers of the annotations index the file."""
+    """`compat: vjepa2` or `jfaa`: the frame numbers of the annotations index the file."""
 
     @classmethod
     def of(cls, data: DataSettings, anchor: NamedAnchor, compat: Compat, *, training: bool) -> ClipTimes:
         """The times of training or of validation under one anchor."""
         seconds = (data.train_anticipation_time_sec if training else None) or data.anticipation_time_sec
-        return cls(anchor=anchor, anticipation_seconds=seconds, by_frame_numbers=compat == "vjepa2")
+        return cls(anchor=anchor, anticipation_seconds=seconds, by_frame_numbers=compat != "none")
 
     def earliest_end(self, segment: Segment) -> float:
         """The earliest end of the observation that may be drawn."""
@@ -92,11 +93,12 @@ def find_ends(
     cache: Path | None,
     progress: Progress,
     gone: Mapping[str, VideoFacts] | None = None,
+    pictures: FrameFolders | None = None,
 ) -> VideoEnds:
     """The end of every video in `videos`: by its last packets, and by its frame index where a row is near that end.
 
     `cache` is a folder of frame indexes, from which they are read where they are; nothing is written. `gone` has the
-    facts of videos whose file is not there any more.
+    facts of videos whose file is not there any more. With `pictures` the videos are folders of them.
     """
     by_video: dict[str, list[Segment]] = {name: [] for name in videos}
     for row in rows:
@@ -111,6 +113,9 @@ def find_ends(
         try:
             if gone and name in gone:
                 return _end_of_times(gone[name].pts_seconds, float(gone[name].rate))
+            if pictures is not None:
+                opened = pictures.open(videos[name])
+                return _end_of_times(opened.pts_seconds, float(opened.rate))
             return _end_of(videos[name], by_video[name], cache)
         except (VideoError, OSError) as error:
             return str(error)

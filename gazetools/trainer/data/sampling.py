@@ -95,16 +95,21 @@ def future_frames(
     return None if wanted[-1] > times[-1] + _frame_period(times) else nearest_indices(times, wanted)
 
 
-def clip_frames_vjepa2(
-    *,
-    start_frame: int,
-    stop_frame: int,
-    video_fps: float,
-    frames_per_clip: int,
-    frames_per_second: float,
-    anticipation_seconds: float,
-    point: float,
-) -> ClipFrames:
+@dataclass(frozen=True, kw_only=True)
+class NumberedClip:
+    """A clip by EPIC's frame numbers, as released loaders choose its frames."""
+
+    start_frame: int
+    stop_frame: int
+    video_fps: float
+    frames_per_clip: int
+    frames_per_second: float
+    anticipation_seconds: float
+    point: float
+    """1 = the action's start, 0 = its end."""
+
+
+def clip_frames_vjepa2(clip: NumberedClip) -> ClipFrames:
     """The frames that V-JEPA 2's released loader reads (evals/action_anticipation_frozen/epickitchens.py, c2963a4).
 
     For `compat: vjepa2`, to reproduce published numbers. It differs from `clip_frames` in three ways: EPIC's frame
@@ -112,12 +117,29 @@ def clip_frames_vjepa2(
     the anchor is cut to a whole frame. Frames before the video become frame 0; for frames behind its end the reader
     raises. DataFileError where the video has fewer frames per second than are asked for (upstream divides by zero).
     """
-    step = int(video_fps / frames_per_second)
+    step = int(clip.video_fps / clip.frames_per_second)
     if step < 1:
         raise DataFileError(
-            f"compat: vjepa2 cannot take {frames_per_second:g} frames per second from a video of {video_fps:g}.",
+            f"compat: vjepa2 cannot take {clip.frames_per_second:g} frames per second from a video of "
+            f"{clip.video_fps:g}.",
             hint="Lower experiment.data.frames_per_second, or set compat=none.",
         )
-    end = int(start_frame * point + (1 - point) * stop_frame - int(anticipation_seconds * video_fps))
-    indices = np.arange(end - frames_per_clip * step, end, step, dtype=np.int64)
+    indices = _numbered(clip, step, ahead=int(clip.anticipation_seconds * clip.video_fps))
     return ClipFrames(frame_indices=np.maximum(indices, 0), frames_before_video=int((indices < 0).sum()))
+
+
+def clip_frames_jfaa(clip: NumberedClip, *, frame_count: int) -> ClipFrames:
+    """The frames that JFAA's loader of folders of pictures reads (CorrineQiu/JFAA 38482c8, epickitchens_frames.py).
+
+    For `compat: jfaa`. Like `clip_frames_vjepa2`, but the step is round(video_fps / fps), at least 1, and the
+    anticipation time is round(tau * video_fps) frames, halves to even; frames behind the end become the last one.
+    Example: 8 per second of 29.97 are every fourth frame, where V-JEPA 2's loader takes every third.
+    """
+    step = max(1, round(clip.video_fps / clip.frames_per_second))
+    indices = _numbered(clip, step, ahead=round(clip.anticipation_seconds * clip.video_fps))
+    return ClipFrames(frame_indices=np.clip(indices, 0, frame_count - 1), frames_before_video=int((indices < 0).sum()))
+
+
+def _numbered(clip: NumberedClip, step: int, *, ahead: int) -> npt.NDArray[np.int64]:
+    end = int(clip.start_frame * clip.point + (1 - clip.point) * clip.stop_frame - ahead)
+    return np.arange(end - clip.frames_per_clip * step, end, step, dtype=np.int64)

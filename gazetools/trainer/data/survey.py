@@ -16,6 +16,7 @@ from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import Compat, DataSettings
 from gazetools.trainer.data.anchors import AnchorPlan
 from gazetools.trainer.data.annotated import read_annotated
+from gazetools.trainer.data.frame_folders import LAYOUTS, FrameFolders
 from gazetools.trainer.data.kept_videos import KeptVideos, videos_or_kept
 from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
@@ -102,8 +103,8 @@ def plan_data(
 
     Raises UsageError or DataFileError (exit 2) for: annotations that do not parse, takes whose cameras are in both
     splits, videos not found, actions past the end of their video (`past_end: error`), broken or future-filled heatmaps,
-    0 % heatmap coverage, missing heatmaps under `missing: error`, and no clips left. With `compat: vjepa2` clips with
-    nothing to observe are kept: the first frame stands for all times before the video, as in V-JEPA 2.
+    0 % heatmap coverage, missing heatmaps under `missing: error`, and no clips left. With a `compat` clips with nothing
+    to observe are kept: the first frame stands for all times before the video, as in V-JEPA 2.
     `index_cache` is a folder in which frame indexes of an earlier run may lie; `progress` receives videos looked at.
     """
     kept = KeptVideos.of(data)
@@ -124,7 +125,9 @@ def plan_data(
             hint="Set experiment.data.train_views as it was when the cache was filled, or bring the videos back.",
         )
     cache = Path(data.index_cache) if data.index_cache else index_cache
-    ends = find_ends(rows, videos, cache=cache, progress=progress or NoProgress(), gone=gone)
+    ends = find_ends(
+        rows, videos, cache=cache, progress=progress or NoProgress(), gone=gone, pictures=FrameFolders.of(data)
+    )
     trained = ClipTimes.of(data, anchors.train, compat, training=True)
     measured = [ClipTimes.of(data, anchor, compat, training=False) for anchor in anchors.validation]
     files = [(data.dataset_train, train_rows, [trained]), (data.dataset_val, val_rows, measured)]
@@ -161,12 +164,24 @@ def _survey(data: DataSettings, rows: Sequence[Segment], takes: Takes) -> dict[s
 
 def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]) -> None:
     if absent and (data.missing_videos == "error" or not videos):
+        if data.input_format == "frames":
+            tried = ", ".join(layout.format(video=absent[0], participant=absent[0].split("_")[0]) for layout in LAYOUTS)
+            raise UsageError(
+                f"{len(absent)} of {len(absent) + len(videos)} annotated videos have no folder of pictures below "
+                f"{data.base_path}: {', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}. Tried: {tried}.",
+                hint="Correct experiment.data.base_path, or set input_format=video, or missing_videos=skip.",
+                videos=absent[:1000],
+            )
         pictures = next(filter(None, (about_pictures(Path(data.base_path) / name) for name in absent[:5])), None)
         raise UsageError(
             f"{len(absent)} of {len(absent) + len(videos)} annotated videos are not below {data.base_path}: "
             f"{', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}"
             f"{broken_links(Path(data.base_path), absent[:100], data.file_format)}.",
-            hint=(f"{pictures} Or set" if pictures else "Set")
+            hint=(
+                f"Set input_format=frames and video_info_path to read pictures. {pictures} Or set"
+                if pictures
+                else "Set"
+            )
             + " experiment.data.base_path and file_format"
             + (", or experiment.data.missing_videos=skip to train on the others." if videos else "."),
             videos=absent[:1000],

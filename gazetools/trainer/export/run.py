@@ -10,6 +10,7 @@ from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training_study import PRIMARY_ARM
 from gazetools.trainer.data.anchors import refuse_late_observation
 from gazetools.trainer.export.epic import SupervisionLevels, write_epic
+from gazetools.trainer.export.model import export_model
 from gazetools.trainer.folder.checkpoints import best_checkpoint
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.folder.weights import export_weights
@@ -25,10 +26,12 @@ def export(
     epic: str | Path | None = None,
     levels: SupervisionLevels | None = None,
     weights: str | Path | None = None,
+    model_path: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write the weights and the challenge's predictions of one model; returns what was written as plain values.
 
-    `epic` is a JSON file, with the supervision `levels`, `weights` a folder. None means for `arm` `estimated` or the
+    `epic` is a JSON file, with the supervision `levels`, `weights` a folder, `model_path` a folder or a file `.pt` for
+    encoder and predictor in V-JEPA 2's own layouts. None means for `arm` `estimated` or the
     only arm, for `seed` the one that was best where its epoch was chosen, for `split` (of the predictions) `val_start`
     or the first validation split. Raises UsageError where the model or the split is not there.
     """
@@ -46,14 +49,17 @@ def export(
             seen = study.runs[model.run]["data"]["test"]
             refuse_late_observation(seen["anchor"], seen["anticipation_time_sec"][0])
         written |= {"epic": str(epic), "split": name, "clips": write_epic(Path(epic), model.splits[name], levels)}
-    if weights is not None:
+    if weights is not None or model_path is not None:
         checkpoint = best_checkpoint(RunFolder(Path(model.run)).checkpoints, model.name)
         if checkpoint is None:
             raise UsageError(
                 f"The run {model.run} has no weights of {model.name}: it only measured them.",
                 hint="Export from the run that trained them.",
             )
-        written["weights"] = str(export_weights(checkpoint, Path(weights)))
+        if weights is not None:
+            written["weights"] = str(export_weights(checkpoint, Path(weights)))
+        if model_path is not None:
+            written |= export_model(checkpoint, Path(model_path))
     return written
 
 

@@ -184,10 +184,10 @@ class Loop:
                 if not trunk.learning:
                     continue
                 # Steps are computed from float64 times on the CPU, without waiting for the device.
-                context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=True)
-                jepa = trunk.jepa(context, future)
+                made = trunk.anticipate(seen.tokens, batch.anticipation_seconds, seen.sources, training=True)
+                jepa = trunk.jepa(made, seen.tokens, future)
                 for learner in trunk.learning:
-                    learner.learn(context, seen.labels, jepa)
+                    learner.learn(made.tokens, seen.labels, jepa)
 
     def read_numbers(self) -> None:
         """Read what steps left on the device, waiting for it once, and drop learners whose numbers are not finite.

@@ -144,15 +144,16 @@ def sigmoid_focal_loss(
 class FutureTokens:
     """The true future of a batch, which the JEPA loss compares predictions with."""
 
-    tokens: Tensor  # [B, N, D] of the frozen encoder, for the positions that the predictor predicts
+    tokens: Tensor  # [B, N, output_width] of the frozen encoder, for the positions that the predictor predicts
     known: Tensor  # int64 [K]: places of the clips whose video goes that far
 
 
-def jepa_loss(predicted: Tensor, future: Tensor) -> Tensor:
+def jepa_loss(predicted: Tensor, future: Tensor, *, levels: int = 1) -> Tensor:
     """V-JEPA's loss of every clip, float32 [B]: mean absolute difference over tokens and channels, both [B, N, D].
 
-    `future`, the frozen encoder's tokens of the true frames, is layer-normed without weights, as
-    facebookresearch/vjepa2 app/vjepa/train.py does before its loss (loss_exp 1).
+    `future`, the frozen encoder's tokens of the true frames, is layer-normed without weights, each of its `levels` by
+    itself, as facebookresearch/vjepa2 app/vjepa/train.py and app/vjepa_2_1/train.py do before their loss (loss_exp 1).
     """
-    wanted = functional.layer_norm(future.float(), future.shape[-1:])
+    parts = future.float().unflatten(-1, (levels, -1))
+    wanted = functional.layer_norm(parts, parts.shape[-1:]).flatten(-2)
     return (predicted.float() - wanted).abs().mean((1, 2))

@@ -13,7 +13,7 @@ from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.learn.losses import FutureTokens, jepa_loss
 from gazetools.trainer.learn.schedules import steps_per_epoch
 from gazetools.trainer.models.build import Pretrained, build_probe, build_wrapper, choose_trained, trained_part
-from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
+from gazetools.trainer.models.wrapper import Anticipation, AnticipativeWrapperHeatmap
 from gazetools.trainer.plan.arms import LearnerSpec
 from gazetools.trainer.processes.owners import Owners
 from gazetools.trainer.processes.world import World
@@ -36,6 +36,7 @@ class Trunk:
         self.spec = learners[0].spec
         self.name = self.spec.trunk
         self.trains = any(p.requires_grad for p in wrapper.parameters())
+        self.context_weight = self.spec.config.experiment.optimization.losses.jepa_context
         self.dropout = self.spec.config.model_kwargs.pretrain_kwargs.predictor.heatmap_dropout
         # What other arms and processes draw must not change what this one draws.
         self.generator = torch.Generator().manual_seed((self.spec.seed << 16) + rank)
@@ -54,18 +55,33 @@ class Trunk:
         self, tokens: Tensor, anticipation_seconds: Tensor, sources: Mapping[str, Tensor], *, training: bool
     ) -> Tensor:
         """Input of the probes [B, N, D] from the encoder's tokens, with control and heatmap dropout applied."""
+        return self.anticipate(tokens, anticipation_seconds, sources, training=training).tokens
+
+    def anticipate(
+        self, tokens: Tensor, anticipation_seconds: Tensor, sources: Mapping[str, Tensor], *, training: bool
+    ) -> Anticipation:
+        """Input of the probes as of `context`, and what the JEPA loss compares."""
         heatmap = maps_for(sources, source=self.spec.source, control=self.spec.control)
         if training and heatmap is not None and self.dropout > 0:
             kept = torch.rand(len(heatmap), generator=self.generator) >= self.dropout
             heatmap = heatmap * kept.to(heatmap.device, non_blocking=True).view(-1, 1, 1, 1)
-        with torch.set_grad_enabled(training and self.trains):
-            return self.wrapper.anticipate(tokens, anticipation_seconds, heatmap)
+        trains = training and self.trains
+        with torch.set_grad_enabled(trains):
+            return self.wrapper.anticipate(
+                tokens, anticipation_seconds, heatmap, with_context=trains and self.context_weight > 0
+            )
 
-    def jepa(self, context: Tensor, future: FutureTokens | None) -> Tensor | None:
-        """JEPA loss of every clip with a known future; None where it would train nothing here."""
-        if future is None or not self.trains or not self.wrapper.predicted_count:
+    def jepa(self, made: Anticipation, observed: Tensor, future: FutureTokens | None) -> Tensor | None:
+        """JEPA loss of every clip with a known future; None where it would train nothing here.
+
+        `observed` are the encoder's tokens of the observation, the targets of the context's own outputs.
+        """
+        if future is None or not self.trains or made.predicted is None:
             return None
-        each = jepa_loss(context[:, -self.wrapper.predicted_count :], future.tokens)
+        levels = observed.shape[-1] // self.wrapper.embed_dim
+        each = jepa_loss(made.predicted, future.tokens, levels=levels)
+        if made.context is not None:
+            each = each + self.context_weight * jepa_loss(made.context, observed, levels=levels)
         return each.index_select(0, future.known)
 
     def predictor_weights(self) -> dict[str, Tensor]:

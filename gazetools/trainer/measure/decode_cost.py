@@ -47,7 +47,8 @@ def measure_decoding(
     if plan.data.gone_videos:  # all features are kept
         return None
     dataset = plan.dataset(plan.data.train, training=True)
-    dataset.reader = partial(open_indexed, cache=dataset.index_cache, threads=1, save=False)
+    if dataset.reader is None:
+        dataset.reader = partial(open_indexed, cache=dataset.index_cache, threads=1, save=False)
     clips = plan.data.train.clips
     by_video = {clip.video_path: place for place, clip in enumerate(clips)}
     places = sorted(by_video.values())

@@ -163,10 +163,10 @@ class _Bench:
         with self.forward.autocast():
             future = encode_future(self.trunks[0].wrapper, batch, self.plan.device)
             for trunk in self.trunks:
-                context = trunk.context(seen.tokens, batch.anticipation_seconds, seen.sources, training=True)
-                jepa = trunk.jepa(context, future)
+                made = trunk.anticipate(seen.tokens, batch.anticipation_seconds, seen.sources, training=True)
+                jepa = trunk.jepa(made, seen.tokens, future)
                 for learner in trunk.learners:
-                    learner.learn(context, seen.labels, jepa)
+                    learner.learn(made.tokens, seen.labels, jepa)
         for learner in self.learners:
             learner.end_step(clips)
             learner.update_average()

@@ -27,8 +27,14 @@ class VideoBlocks(nn.ModuleList):
         mlp_ratio: float = 4.0,
         sdpa: bool = True,
         checkpointing: bool = False,
+        interleaved: bool = False,
     ) -> None:
-        """`checkpointing` computes activations again in the backward pass instead of keeping them."""
+        """Draw the weights.
+
+        Args:
+            checkpointing: compute activations again in the backward pass instead of keeping them.
+            interleaved: rotate as version 2.1 does; see `video_rotation`.
+        """
         super().__init__()
         for _ in range(depth):
             Attention(width, num_heads)  # its draws keep the weights of a seed equal to those of version 0.1
@@ -37,6 +43,7 @@ class VideoBlocks(nn.ModuleList):
             self.append(VitBlock(width, attention, mlp, eps=NORM_EPS, layer_scale=False))
         self.head_dim = width // num_heads
         self.checkpointing = checkpointing
+        self.interleaved = interleaved
 
     def run(
         self,
@@ -52,7 +59,7 @@ class VideoBlocks(nn.ModuleList):
             key_bias: added to the attention logits, [B, depth, heads, N].
             after: called with the number and the output of each block; its result goes on to the next block.
         """
-        rotation = video_rotation(positions_tyx, self.head_dim)
+        rotation = video_rotation(positions_tyx, self.head_dim, interleaved=self.interleaved)
         for number, block in enumerate(self):
             bias = None if key_bias is None else key_bias[:, number]
             if self.checkpointing and torch.is_grad_enabled():

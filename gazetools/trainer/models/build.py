@@ -11,11 +11,19 @@ from torch import Tensor, nn
 
 from gazetools.schemas.arms import TrainedPart
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
-from gazetools.schemas.training import RANDOM_WEIGHTS, EncoderSettings, TrainingConfig
+from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
+from gazetools.schemas.training_model import ModelSettings
+from gazetools.trainer.models.checkpoint_fit import (
+    refuse_other_predictor,
+    refuse_other_version,
+    without_context_head,
+)
 from gazetools.trainer.models.checks import check_model_settings, uses_heatmap
 from gazetools.trainer.models.encoder import VideoEncoder
-from gazetools.trainer.models.keys import from_upstream, load_strict
+from gazetools.trainer.models.encoder21 import AnyVideoEncoder, EncoderOptions21, VideoEncoder21
+from gazetools.trainer.models.keys import from_upstream, load_strict, refuse_misfit
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
+from gazetools.trainer.models.predictor21 import VisionTransformerPredictorHeatmap21
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.sizes import check_heads, encoder_size, replace_settings
 from gazetools.trainer.models.transformers_folder import read_folder, transformers_folder
@@ -25,6 +33,9 @@ from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 RELEASED_PREDICTOR_DEPTH = 12
 RELEASED_PREDICTOR_WIDTH = 384
 RELEASED_MASK_TOKENS = 10
+# Those of V-JEPA 2.1 (configs/eval_2_1/*/ek100.yaml), by number of levels.
+RELEASED_DEPTHS_2_1 = {1: 12, 4: 24}
+RELEASED_MASK_TOKENS_2_1 = 8
 HEATMAP_PREFIXES = ("heatmap_tokens.", "heatmap_fusion.")
 """Prefixes of the weights that gazetools adds to V-JEPA 2's predictor."""
 
@@ -33,7 +44,7 @@ HEATMAP_PREFIXES = ("heatmap_tokens.", "heatmap_fusion.")
 class Pretrained:
     """The part that all arms share: the frozen encoder, and the weights with which every arm's predictor starts."""
 
-    encoder: VideoEncoder
+    encoder: AnyVideoEncoder
     predictor: dict[str, Tensor]
     """Weights by this package's names; empty with no_predictor."""
     notes: list[str]
@@ -71,9 +82,32 @@ def read_weights(config: TrainingConfig) -> dict[str, dict[str, Tensor]]:
         return read_folder(folder)
     checkpoint, pretrain = read_checkpoint(Path(model.checkpoint)), model.pretrain_kwargs
     weights = {"encoder": _part(checkpoint, pretrain.encoder.checkpoint_key, model.checkpoint)}
+    refuse_other_version(weights["encoder"], use_v2_1=pretrain.use_v2_1, path=model.checkpoint)
     if not model.wrapper_kwargs.no_predictor:
-        weights["predictor"] = _part(checkpoint, pretrain.predictor.checkpoint_key, model.checkpoint)
+        predictor = _part(checkpoint, pretrain.predictor.checkpoint_key, model.checkpoint)
+        if pretrain.use_v2_1:
+            width = encoder_size(pretrain.encoder, use_v2_1=True).embed_dim
+            refuse_other_predictor(predictor, pretrain, encoder_width=width, path=model.checkpoint)
+        weights["predictor"] = without_context_head(predictor, pretrain)
     return weights
+
+
+def check_file(config: TrainingConfig) -> None:
+    """Raise CheckpointError where Meta's file does not fit the config's sizes; its weights are not read into memory.
+
+    Other checkpoints are checked when they are loaded.
+    """
+    model = config.model_kwargs
+    if model.checkpoint == RANDOM_WEIGHTS or not Path(model.checkpoint).is_file():
+        return
+    weights = read_weights(config)
+    with torch.device("meta"):
+        encoder = build_encoder(model)
+        refuse_misfit(encoder, weights["encoder"], what=f"encoder weights of {model.checkpoint}")
+        if "predictor" in weights:
+            plain = replace_settings(config, predictor={"fusion": "none"})
+            predictor = build_predictor(plain, encoder.embed_dim, weights["predictor"])
+            refuse_misfit(predictor, weights["predictor"], what=f"predictor weights of {model.checkpoint}")
 
 
 def _part(checkpoint: dict[str, Any], key: str, path: str) -> dict[str, Tensor]:
@@ -94,7 +128,7 @@ def load_pretrained(config: TrainingConfig) -> Pretrained:
     model, settings = config.model_kwargs, config.model_kwargs.pretrain_kwargs.encoder
     weights = {} if model.checkpoint == RANDOM_WEIGHTS else read_weights(config)
     torch.manual_seed(config.seed if model.random_seed is None else model.random_seed)
-    encoder = build_encoder(settings)
+    encoder = build_encoder(model)
     if weights:
         load_strict(encoder, weights["encoder"], what=f"encoder weights of {model.checkpoint}")
     encoder.requires_grad_(False)
@@ -111,10 +145,27 @@ def load_pretrained(config: TrainingConfig) -> Pretrained:
     return Pretrained(encoder=encoder.to(getattr(torch, settings.dtype)), predictor=predictor, notes=notes)
 
 
-def build_encoder(settings: EncoderSettings) -> VideoEncoder:
-    """The encoder with initial weights."""
-    size, patch_size, tubelet_size = encoder_size(settings), settings.patch_size, settings.tubelet_size
-    return VideoEncoder(**vars(size), patch_size=patch_size, tubelet_size=tubelet_size, sdpa=settings.use_sdpa)
+def build_encoder(model: ModelSettings) -> AnyVideoEncoder:
+    """The encoder with initial weights. Of V-JEPA 2.1, it gives the levels that the predictor reads, or the last."""
+    pretrain, settings = model.pretrain_kwargs, model.pretrain_kwargs.encoder
+    size = vars(encoder_size(settings, use_v2_1=pretrain.use_v2_1))
+    same: dict[str, Any] = {
+        "patch_size": settings.patch_size,
+        "tubelet_size": settings.tubelet_size,
+        "sdpa": settings.use_sdpa,
+    }
+    if not pretrain.use_v2_1:
+        return VideoEncoder(**size, **same)
+    return VideoEncoder21(
+        **size,
+        **same,
+        options=EncoderOptions21(
+            images=settings.img_temporal_dim_size is not None,
+            modality_embedding=settings.modality_embedding,
+            interpolate_rope=settings.interpolate_rope,
+            hierarchical=pretrain.predictor.n_output_distillation > 1 and not model.wrapper_kwargs.no_predictor,
+        ),
+    )
 
 
 def build_wrapper(config: TrainingConfig, shared: Pretrained, *, seed: int) -> AnticipativeWrapperHeatmap:
@@ -144,34 +195,44 @@ def build_predictor(
 ) -> VisionTransformerPredictorHeatmap:
     """The predictor, with sizes from the config, else from the shapes of `weights`, else from V-JEPA 2's release."""
     data, settings = config.experiment.data, config.model_kwargs.pretrain_kwargs.predictor
-    encoder = config.model_kwargs.pretrain_kwargs.encoder
+    encoder, later = config.model_kwargs.pretrain_kwargs.encoder, config.model_kwargs.pretrain_kwargs.use_v2_1
+    levels = settings.n_output_distillation
     blocks = {int(k.split(".")[1]) for k in weights if k.startswith("predictor_blocks.")}
-    embed = weights.get("predictor_embed.weight")
+    embed = weights.get("predictor_norm.weight")
     width = settings.predictor_embed_dim or (embed.shape[0] if embed is not None else RELEASED_PREDICTOR_WIDTH)
     check_heads("predictor", width, settings.num_heads)
-    return VisionTransformerPredictorHeatmap(
-        img_size=data.resolution,
-        patch_size=encoder.patch_size,
-        num_frames=settings.num_frames,
-        tubelet_size=encoder.tubelet_size,
-        embed_dim=encoder_width,
-        predictor_embed_dim=width,
-        depth=settings.depth or len(blocks) or RELEASED_PREDICTOR_DEPTH,
-        num_heads=settings.num_heads,
-        num_mask_tokens=settings.num_mask_tokens
-        or sum(k.startswith("mask_tokens.") for k in weights)
-        or RELEASED_MASK_TOKENS,
-        zero_init_mask_tokens=settings.zero_init_mask_tokens,
-        mask_index=settings.mask_index,
-        use_sdpa=settings.use_sdpa,
-        use_activation_checkpointing=settings.use_activation_checkpointing,
-        use_heatmap=uses_heatmap(config),
-        heatmap_resolution=data.heatmap_resolution,
-        heatmap_patch_size=settings.heatmap_patch_size,
-        fusion=settings.fusion or "interleave",
-        multiscale=settings.multiscale,
-        temporal=settings.temporal,
-        heatmap_positions=settings.heatmap_positions or "shared",
+    mask_tokens = settings.num_mask_tokens or sum(k.startswith("mask_tokens.") for k in weights)
+    same: dict[str, Any] = {
+        "img_size": data.resolution,
+        "patch_size": encoder.patch_size,
+        "num_frames": settings.num_frames,
+        "tubelet_size": encoder.tubelet_size,
+        "embed_dim": encoder_width,
+        "predictor_embed_dim": width,
+        "depth": settings.depth or len(blocks) or (RELEASED_DEPTHS_2_1[levels] if later else RELEASED_PREDICTOR_DEPTH),
+        "num_heads": settings.num_heads,
+        "num_mask_tokens": mask_tokens or (RELEASED_MASK_TOKENS_2_1 if later else RELEASED_MASK_TOKENS),
+        "zero_init_mask_tokens": settings.zero_init_mask_tokens,
+        "mask_index": settings.mask_index,
+        "use_sdpa": settings.use_sdpa,
+        "use_activation_checkpointing": settings.use_activation_checkpointing,
+        "use_heatmap": uses_heatmap(config),
+        "heatmap_resolution": data.heatmap_resolution,
+        "heatmap_patch_size": settings.heatmap_patch_size,
+        "fusion": settings.fusion or "interleave",
+        "multiscale": settings.multiscale,
+        "temporal": settings.temporal,
+        "heatmap_positions": settings.heatmap_positions or "shared",
+    }
+    if not later:
+        return VisionTransformerPredictorHeatmap(**same)
+    return VisionTransformerPredictorHeatmap21(
+        **same,
+        levels=levels,
+        teacher_embed_dim=settings.teacher_embed_dim,
+        return_all_tokens=settings.return_all_tokens,
+        modality_embedding=settings.modality_embedding and settings.img_temporal_dim_size is not None,
+        interpolate_rope=settings.interpolate_rope,
     )
 
 
@@ -199,7 +260,7 @@ def choose_trained(
     """Switch gradients on for the part of the predictor that trains in addition to the probe.
 
     `heatmap`: heatmap tokens and fusion. `predictor`: also the predictor's blocks, norm and output layer.
-    `all_but_encoder`: also the predictor's input layer and mask tokens. The encoder never trains.
+    `all_but_encoder`: also the predictor's input layer, mask tokens and modality embeddings. The encoder never trains.
 
     Returns the trained parameters of each group, `heatmap` and `predictor`; groups without parameters are left out.
     """
@@ -213,7 +274,7 @@ def choose_trained(
             hint="Set experiment.data.use_heatmap=true, or optimization.train=probe or predictor.",
         )
     groups: dict[str, list[nn.Parameter]] = {}
-    interface = ("predictor_embed.", "mask_tokens.")
+    interface = ("predictor_embed.", "mask_tokens.", "video_mod_embed", "img_mod_embed")
     for name, parameter in predictor.named_parameters():
         is_heatmap = name.startswith(HEATMAP_PREFIXES)
         if is_heatmap or part == "all_but_encoder" or (part == "predictor" and not name.startswith(interface)):

@@ -6,6 +6,7 @@ import math
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
+from gazetools.trainer.models.checks21 import check_version, check_version_of_jepa
 from gazetools.trainer.models.fusion import check_fusion
 from gazetools.trainer.models.predictor import NUM_FRAMES_KEY
 from gazetools.trainer.models.sizes import check_heads, encoder_size
@@ -19,7 +20,7 @@ def uses_heatmap(config: TrainingConfig) -> bool:
 def check_model_settings(config: TrainingConfig) -> None:
     """Check names, sizes, horizon and JEPA loss of a config; one UsageError has all problems."""
     problems: list[str] = []
-    for check in (_check_names, _check_sizes, _check_horizon, _check_jepa):
+    for check in (_check_names, _check_sizes, check_version, _check_horizon, _check_jepa):
         try:
             check(config)
         except UsageError as error:
@@ -57,7 +58,7 @@ def _check_names(config: TrainingConfig) -> None:
 
 def _check_sizes(config: TrainingConfig) -> None:
     data, pretrain = config.experiment.data, config.model_kwargs.pretrain_kwargs
-    size = encoder_size(pretrain.encoder)
+    size = encoder_size(pretrain.encoder, use_v2_1=pretrain.use_v2_1)
     for key, unit_key in (("resolution", "patch_size"), ("frames_per_clip", "tubelet_size")):
         value, unit = getattr(data, key), getattr(pretrain.encoder, unit_key)
         if value % unit:
@@ -88,7 +89,7 @@ def _check_horizon(config: TrainingConfig) -> None:
     trained, horizons = data.train_anticipation_time_sec or (), config.experiment.evaluation.horizons
     longest = max(*data.anticipation_time_sec, *trained, *horizons)
     ahead = longest * data.frames_per_second / tubelet
-    ahead = int(ahead) if config.compat == "vjepa2" else ahead
+    ahead = int(ahead) if config.compat != "none" else ahead
     needed = data.frames_per_clip // tubelet + ahead + max(model.wrapper_kwargs.num_output_frames // tubelet, 1)
     if needed > num_frames // tubelet:
         raise UsageError(
@@ -101,12 +102,13 @@ def _check_horizon(config: TrainingConfig) -> None:
 def _check_jepa(config: TrainingConfig) -> None:
     if config.experiment.optimization.losses.jepa == 0:
         return
+    check_version_of_jepa(config)
     wrapper, data = config.model_kwargs.wrapper_kwargs, config.experiment.data
     if wrapper.no_predictor:
         raise UsageError("optimization.losses.jepa needs the predictor, but wrapper_kwargs.no_predictor leaves it out.")
-    if config.compat == "vjepa2":
+    if config.compat != "none":
         raise UsageError(
-            "optimization.losses.jepa needs exact times, which compat: vjepa2 cuts to whole steps.",
+            f"optimization.losses.jepa needs exact times, which compat: {config.compat} cuts to whole steps.",
             hint="Set compat=none.",
         )
     needed = future_frame_count(config)

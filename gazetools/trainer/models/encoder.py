@@ -46,6 +46,11 @@ class VideoEncoder(nn.Module):
         self.norm = nn.LayerNorm(embed_dim, eps=NORM_EPS)
         init_like_upstream(self, self.blocks)
 
+    @property
+    def output_width(self) -> int:
+        """Channels of the tokens that `forward` returns."""
+        return self.embed_dim
+
     def forward(self, video: Tensor) -> Tensor:
         """Tokens of `video` [B, 3, T, H, W]. Raises ValueError where T, H or W is no multiple of its patch."""
         patch = (self.tubelet_size, self.patch_size, self.patch_size)

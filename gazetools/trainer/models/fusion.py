@@ -14,7 +14,7 @@ from gazetools.schemas.training_model import FUSION_NAMES, Fusion, HeatmapPositi
 from gazetools.trainer.models.blocks import NORM_EPS, grid_positions
 from gazetools.trainer.models.heatmap_tokens import HeatmapGrid
 from gazetools.vit.blocks import Attention
-from gazetools.vit.rotary import video_rotation
+from gazetools.vit.rotary import Rotation, video_rotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +29,18 @@ class HeatmapInput:
     """Whether the maps show another view, which shares only time with the video."""
     video_ids: Tensor
     """Position ids t * video_grid^2 + row * video_grid + column of the video tokens, int64 [B, Nx]."""
+    position_scale: float = 1.0
+    """What rows and columns in cells of the video are multiplied by (`interpolate_rope`)."""
+    interleaved: bool = False
+    """Whether positions rotate as in version 2.1; see `video_rotation`."""
 
     def placed(self) -> tuple[Tensor, Tensor, Tensor]:
         """All scales as one sequence, step by step, coarse scales after fine ones within a frame's place.
 
-        Returns tokens [B, M, D], positions (time, row, column) [1, M, 3] in the video's cells, and time steps int64
-        [M]. The tokens of a coarser grid have the centres of the cells that they cover; with `own_positions` all have
-        the middle of the frame, so that rotary positions tell only times and the tokens' own embedding tells places.
+        Returns tokens [B, M, D], positions (time, row, column) [1, M, 3] in the video's cells times
+        `position_scale`, and time steps int64 [M]. The tokens of a coarser grid have the centres of the cells that they
+        cover; with `own_positions` all have the middle of the frame, so that rotary positions tell only times and the
+        tokens' own embedding tells places.
         """
         tokens, positions, steps = [], [], []
         for heat in self.grids:
@@ -45,6 +50,8 @@ class HeatmapInput:
                 place[:, 1:] = (self.video_grid - 1) / 2
             else:
                 place[:, 1:] = (place[:, 1:] + 0.5) * (self.video_grid / heat.grid) - 0.5
+            if self.position_scale != 1.0:  # that of the video's grid, also for grids of other sizes
+                place[:, 1:] *= self.position_scale
             place = place.repeat(len(heat.times), 1)
             place[:, 0] = heat.times.repeat_interleave(cells)
             tokens.append(heat.tokens.flatten(1, 2))
@@ -167,14 +174,10 @@ class _GatedCrossAttention(nn.Module):
         self.norm_tokens = nn.LayerNorm(width, eps=NORM_EPS)
         self.norm_heat = nn.LayerNorm(width, eps=NORM_EPS)
         self.attention = Attention(width, num_heads)
-        self.head_dim = width // num_heads
         self.gate = nn.Parameter(torch.zeros(1))
 
-    def forward(self, tokens: Tensor, positions: Tensor, heat: Tensor, heat_positions: Tensor) -> Tensor:
-        queries, keys = self.norm_tokens(tokens), self.norm_heat(heat)
-        attended = self.attention.cross(
-            queries, keys, video_rotation(positions, self.head_dim), video_rotation(heat_positions, self.head_dim)
-        )
+    def forward(self, tokens: Tensor, heat: Tensor, turn: Rotation, heat_turn: Rotation) -> Tensor:
+        attended = self.attention.cross(self.norm_tokens(tokens), self.norm_heat(heat), turn, heat_turn)
         return tokens + self.gate * attended
 
 
@@ -186,7 +189,7 @@ class CrossAttendedHeatmap(HeatmapFusion):
 
     def __init__(self, *, width: int, num_heads: int, depth: int) -> None:
         super().__init__(width=width, num_heads=num_heads, depth=depth)
-        self.width = width
+        self.width, self.head_dim = width, width // num_heads
         self.layers = nn.ModuleList(_GatedCrossAttention(width, num_heads) for _ in range(depth))
 
     def reset(self) -> None:
@@ -197,9 +200,10 @@ class CrossAttendedHeatmap(HeatmapFusion):
     def block_arguments(self, maps: HeatmapInput, order: Tensor, positions: Tensor) -> dict[str, Any]:
         """Let the tokens read the heatmap after each block."""
         heat, heat_positions, _ = maps.placed()
+        turns = [video_rotation(p, self.head_dim, interleaved=maps.interleaved) for p in (positions, heat_positions)]
 
         def after(block: int, tokens: Tensor) -> Tensor:
-            return self.layers[block](tokens, positions, heat.to(tokens.dtype), heat_positions)
+            return self.layers[block](tokens, heat.to(tokens.dtype), *turns)
 
         return {"after": after}
 

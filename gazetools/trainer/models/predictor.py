@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,16 @@ from gazetools.trainer.models.fusion import FUSIONS, HeatmapFusion, HeatmapInput
 from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
 
 NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """Output of a predictor; W is its `output_width`."""
+
+    targets: Tensor
+    """[B, Ny, W] in the order of `masks_y`."""
+    context: Tensor | None
+    """[B, Nx, W] in the order of `masks_x`; None where the predictor has no head for them, or they are not wanted."""
 
 
 class VisionTransformerPredictorHeatmap(nn.Module):
@@ -35,6 +46,9 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         temporal: as for HeatmapTokens.
         heatmap_positions: as for HeatmapTokens.
     """
+
+    interleaved: ClassVar[bool] = False
+    """Rotary positions as version 2.1 has them; see `video_rotation`."""
 
     def __init__(
         self,
@@ -62,19 +76,17 @@ class VisionTransformerPredictorHeatmap(nn.Module):
     ) -> None:
         super().__init__()
         side = _square_side(img_size, patch_size)
-        self.embed_dim = embed_dim
-        self.tubelet_size = tubelet_size
-        self.grid = side // patch_size
-        self.steps = num_frames // tubelet_size
-        self.mask_index = mask_index
-        width = predictor_embed_dim
-        self.predictor_embed = nn.Linear(embed_dim, width)
+        self.embed_dim, self.mask_index, width = embed_dim, mask_index, predictor_embed_dim
+        self.tubelet_size, self.patch_size = tubelet_size, patch_size
+        self.grid, self.steps = side // patch_size, num_frames // tubelet_size
+        self.predictor_embed = self._make_embed(width)
         self.mask_tokens = nn.ParameterList(torch.zeros(1, 1, width) for _ in range(num_mask_tokens))
         self.predictor_blocks = VideoBlocks(
-            width=width, depth=depth, num_heads=num_heads, sdpa=use_sdpa, checkpointing=use_activation_checkpointing
-        )
+            width=width, depth=depth, num_heads=num_heads, sdpa=use_sdpa, checkpointing=use_activation_checkpointing,
+            interleaved=self.interleaved,
+        )  # fmt: skip
         self.predictor_norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.predictor_proj = nn.Linear(width, embed_dim)
+        self.predictor_proj = nn.Linear(width, self.output_width)
         self.fusion: Fusion = fusion if use_heatmap else "none"
         check_fusion(self.fusion, temporal=temporal, heatmap_positions=heatmap_positions)
         self.heatmap_tokens: HeatmapTokens | None = None
@@ -96,6 +108,38 @@ class VisionTransformerPredictorHeatmap(nn.Module):
             for token in self.mask_tokens:
                 nn.init.trunc_normal_(token, std=0.02)
 
+    @property
+    def input_width(self) -> int:
+        """Channels of the context tokens."""
+        return self.embed_dim
+
+    @property
+    def output_width(self) -> int:
+        """Channels of the predicted tokens."""
+        return self.embed_dim
+
+    @property
+    def position_scale(self) -> float:
+        """What rows and columns are multiplied by."""
+        return 1.0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the weights."""
+        return self.predictor_norm.weight.dtype
+
+    def _make_embed(self, width: int) -> nn.Module:
+        """The layer from context tokens to the width of the blocks."""
+        return nn.Linear(self.embed_dim, width)
+
+    def _modality(self, *, image: bool) -> Tensor | None:
+        """What is added to all tokens of the video, [1, 1, width]; None: nothing."""
+        return None
+
+    def _context_output(self, tokens: Tensor) -> Tensor | None:
+        """The head of context tokens [B, Nx, width]."""
+        return None
+
     def forward(
         self,
         x: Tensor,
@@ -107,16 +151,36 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         target_time_offset: Tensor | None = None,
         reach: float | None = None,
     ) -> Tensor:
-        """Tokens [B, Ny, embed_dim] at `masks_y`, in its order.
+        """The predicted tokens [B, Ny, output_width] at `masks_y`, in its order; arguments as for `predict`."""
+        return self.predict(
+            x, masks_x, masks_y, heatmap, mask_index=mask_index, target_time_offset=target_time_offset, reach=reach
+        ).targets
+
+    def predict(
+        self,
+        x: Tensor,
+        masks_x: Tensor,
+        masks_y: Tensor,
+        heatmap: Tensor | None = None,
+        *,
+        mask_index: int | None = None,
+        target_time_offset: Tensor | None = None,
+        reach: float | None = None,
+        image: bool = False,
+        with_context: bool = False,
+    ) -> Predicted:
+        """Tokens at `masks_y` and, where they are wanted and the predictor has a head for them, the context's own.
 
         Args:
-            x: context tokens [B, Nx, embed_dim].
+            x: context tokens [B, Nx, input_width].
             masks_x: their position ids t * grid^2 + row * grid + column, int64 [B, Nx].
             masks_y: position ids to predict, int64 [B, Ny].
             heatmap: [B, T, H, W] in 0..1 of the context's frames, the first at time step 0; None: V-JEPA 2 itself.
             mask_index: which mask token, modulo their number; None: the one given at construction.
             target_time_offset: fractions of a time step [B] added to the targets' times.
             reach: the last time step of all targets, where it is known; None: read from them, waiting for a GPU.
+            image: whether the context is a single image, which has a modality embedding of its own in version 2.1.
+            with_context: whether to compute the output at `masks_x`.
 
         Raises UsageError where a target lies beyond `num_frames`, or a heatmap is given to a predictor without one.
         """
@@ -129,27 +193,36 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         if target_time_offset is not None:
             positions_y[..., 0] += target_time_offset.to(positions_y)[:, None]
         maps, fusion = self._maps(heatmap, masks_x), self.heatmap_fusion
-        tokens, positions, step_keys = [embedded, targets], [self._positions(masks_x), positions_y], [masks_x, masks_y]
         if maps is not None and fusion is not None:
-            tokens[0] = fusion.change_context(embedded, maps)
-            if (extra := fusion.extra_tokens(maps)) is not None:
-                heat, heat_positions, heat_steps = extra
-                tokens.append(heat.to(embedded.dtype))
-                positions.append(heat_positions.expand(len(x), -1, -1))
-                # A key just below the step's first video token keeps a step's heatmap tokens in order before it.
-                fraction = torch.arange(heat.shape[1], device=x.device) / (heat.shape[1] + 1) - 1
-                step_keys.append((heat_steps.double() * self.grid**2 + fraction).expand(len(x), -1))
+            embedded = fusion.change_context(embedded, maps)
+        if (modality := self._modality(image=image)) is not None:
+            embedded, targets = (part + modality.to(part.dtype) for part in (embedded, targets))
+        tokens, positions, step_keys = [embedded, targets], [self._positions(masks_x), positions_y], [masks_x, masks_y]
+        if maps is not None and fusion is not None and (extra := fusion.extra_tokens(maps)) is not None:
+            heat, heat_positions, heat_steps = extra
+            tokens.append(heat.to(embedded.dtype))
+            positions.append(heat_positions.expand(len(x), -1, -1))
+            # A key just below the step's first video token keeps a step's heatmap tokens in order before it.
+            fraction = torch.arange(heat.shape[1], device=x.device) / (heat.shape[1] + 1) - 1
+            step_keys.append((heat_steps.double() * self.grid**2 + fraction).expand(len(x), -1))
         order = torch.argsort(torch.cat([key.double() for key in step_keys], dim=1), dim=1, stable=True)
         sequence = _take(torch.cat(tokens, dim=1), order)
         places = _take(torch.cat(positions, dim=1), order)
         steering = {} if maps is None or fusion is None else fusion.block_arguments(maps, order, places)
         sequence = self.predictor_blocks.run(sequence, places, **steering)
+        # Heatmap tokens are behind context and targets in this order, so that neither head sees them.
         sequence = _take(self.predictor_norm(sequence), torch.argsort(order, dim=1))
-        return self.predictor_proj(sequence[:, context_count : context_count + masks_y.shape[1]])
+        return Predicted(
+            targets=self.predictor_proj(sequence[:, context_count : context_count + masks_y.shape[1]]),
+            context=self._context_output(sequence[:, :context_count]) if with_context else None,
+        )
 
     def _positions(self, ids: Tensor) -> Tensor:
         cells = self.grid * self.grid
-        return torch.stack([ids // cells, ids % cells // self.grid, ids % self.grid], dim=-1).float()
+        places = torch.stack([ids // cells, ids % cells // self.grid, ids % self.grid], dim=-1).float()
+        if self.position_scale != 1.0:
+            places[..., 1:] *= self.position_scale
+        return places
 
     def _maps(self, heatmap: Tensor | None, masks_x: Tensor) -> HeatmapInput | None:
         if heatmap is None:
@@ -164,6 +237,8 @@ class VisionTransformerPredictorHeatmap(nn.Module):
             video_grid=self.grid,
             own_positions=self.heatmap_tokens.own_positions,
             video_ids=masks_x,
+            position_scale=self.position_scale,
+            interleaved=self.interleaved,
         )
 
     def _check_reach(self, last_step: float) -> None:

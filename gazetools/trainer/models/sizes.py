@@ -36,7 +36,12 @@ ENCODER_SIZES = {
 }
 
 
-def encoder_size(settings: EncoderSettings) -> EncoderSize:
+# facebookresearch/vjepa2 204698b, app/vjepa_2_1/models/vision_transformer.py. Version 2.0 misspells the keyword: its
+# ViT-G has 4.0.
+_MLP_RATIOS_OF_2_1 = {"vit_gigantic": 64 / 13, "vit_gigantic_xformers": 64 / 13}
+
+
+def encoder_size(settings: EncoderSettings, *, use_v2_1: bool = False) -> EncoderSize:
     """The size of `model_name` (with or without `_rope`), in which single keys of the config replace values.
 
     Raises UsageError for an unknown name and for a width that does not split into its heads.
@@ -50,6 +55,8 @@ def encoder_size(settings: EncoderSettings) -> EncoderSize:
             hint=f"Known: {', '.join(ENCODER_SIZES)}; embed_dim, depth, num_heads and mlp_ratio replace its sizes.",
         )
     known = ENCODER_SIZES[name]
+    if use_v2_1 and name in _MLP_RATIOS_OF_2_1:
+        known = replace(known, mlp_ratio=_MLP_RATIOS_OF_2_1[name])
     size = replace(known, **{key: value for key in vars(known) if (value := getattr(settings, key))})
     check_heads("encoder", size.embed_dim, size.num_heads)
     return size

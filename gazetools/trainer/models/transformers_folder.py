@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gazetools.io.json_files import read_json
@@ -156,6 +157,21 @@ def read_folder(folder: Path) -> dict[str, dict[str, Tensor]]:
         part, own = _PREFIXES[prefix]
         weights[part][own + name.removeprefix(prefix)] = value
     return weights
+
+
+def to_folder_names(weights: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Weights of `encoder` and `predictor` by this package's names -> those of VJEPA2Model, as `read_folder` reads."""
+    theirs = {(part, own): prefix for prefix, (part, own) in _PREFIXES.items()}
+    found: dict[str, Tensor] = {}
+    tokens: dict[int, Tensor] = {}
+    for part, tensors in weights.items():
+        for name, value in tensors.items():
+            if name.startswith("mask_tokens."):
+                tokens[int(name.rpartition(".")[2])] = value
+                continue
+            own = next(own for (owner, own) in theirs if owner == part and name.startswith(own))
+            found[theirs[part, own] + name.removeprefix(own)] = value
+    return found | {_MASK_TOKENS: torch.stack([tokens[number] for number in sorted(tokens)])}
 
 
 def _read_tensors(folder: Path) -> Mapping[str, Tensor]:

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import Compat
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anticipation:
+    """What probes read, and the predictor's whole output; W is the predictor's `output_width`."""
+
+    tokens: Tensor
+    """[B, N, D]: the encoder's (unless no_encoder), then those predicted in each step."""
+    predicted: Tensor | None = None
+    """[B, `predicted_count`, W] of all steps; None without a predictor."""
+    context: Tensor | None = None
+    """[B, Nx, W]: the first step's output at the observed tokens, where it was asked for and there is a head."""
 
 
 class AnticipativeWrapperHeatmap(nn.Module):
     """Encoder and predictor as one model whose output an attentive probe reads.
 
     It computes what facebookresearch/vjepa2 evals/action_anticipation_frozen/modelcustom/
-    vit_encoder_predictor_concat_ar.py does, with an optional heatmap. With `compat="vjepa2"` anticipation times are cut
-    to whole tubelets, as there, so that near times give equal outputs; otherwise the rotary time of the targets is
-    exact.
+    vit_encoder_predictor_concat_ar.py does, with an optional heatmap. With `compat` other than `none` anticipation
+    times are cut to whole tubelets, as there, so that near times give equal outputs; otherwise the rotary time of the
+    targets is exact.
+
+    Of an encoder and predictor with several levels (V-JEPA 2.1), the output has the last D channels. So it has of a
+    predictor of one level whose output is wider than D, which is a slice of its teacher's channels, as upstream. What a
+    further step reads are all channels with several levels, and the last D with one.
 
     Args:
-        encoder: video [B, 3, T, H, W] -> tokens [B, N, D]; has `embed_dim`.
+        encoder: video [B, 3, T, H, W] -> tokens [B, N, `output_width`]; has `embed_dim` D.
         predictor: the predictor; None only with `no_predictor`.
         num_output_frames: frames predicted per step, at least one tubelet.
         num_steps: predictions in a row, each with the previous one as input; tokens and heatmap move on in the window
@@ -50,7 +68,7 @@ class AnticipativeWrapperHeatmap(nn.Module):
         self.encoder = encoder
         self.predictor = predictor
         self.embed_dim: int = encoder.embed_dim  # type: ignore[assignment]
-        self.grid = crop_size // patch_size
+        self.grid, self.patch_size = crop_size // patch_size, patch_size
         self.tubelet_size = tubelet_size
         self.frames_per_second = frames_per_second
         self.no_predictor = no_predictor
@@ -72,10 +90,20 @@ class AnticipativeWrapperHeatmap(nn.Module):
             anticipation_times: seconds [B] from the end of the clip to what is predicted.
             heatmap: [B, T, H, W] in 0..1, one map per frame of the video; None: as V-JEPA 2.
         """
-        return self.anticipate(self.encode(video), anticipation_times, heatmap)
+        return self.anticipate(self.encode(video), anticipation_times, heatmap).tokens
 
     def encode(self, video: Tensor) -> Tensor:
-        """Encoder tokens [B, N, D]; no graph is recorded where the encoder is frozen."""
+        """Encoder tokens [B, N, output_width]; no graph is recorded where the encoder is frozen.
+
+        Raises UsageError for a video whose grid is not the predictor's square one.
+        """
+        grid = tuple(side // self.patch_size for side in video.shape[-2:])
+        if self.predictor is not None and not self.no_predictor and grid != (self.grid, self.grid):
+            raise UsageError(
+                f"The predictor counts positions on a grid of {self.grid}x{self.grid} patches, the video has "
+                f"{grid[0]}x{grid[1]}: it would read them at wrong places.",
+                hint="Give square clips of experiment.data.resolution pixels.",
+            )
         frozen = not any(p.requires_grad for p in self.encoder.parameters())
         with torch.no_grad() if frozen else nullcontext():
             tokens: Tensor = self.encoder(video)
@@ -85,13 +113,24 @@ class AnticipativeWrapperHeatmap(nn.Module):
     def encode_dtype(self) -> torch.dtype:
         """Dtype of encoded tokens: that of the predictor, since the encoder may have narrower weights."""
         if self.predictor is not None:
-            return self.predictor.predictor_embed.weight.dtype
+            return self.predictor.dtype
         return next(self.encoder.parameters()).dtype
 
-    def anticipate(self, context: Tensor, anticipation_times: Tensor, heatmap: Tensor | None = None) -> Tensor:
-        """Output tokens as of `forward`, from the encoder's tokens `context` [B, N, D]."""
+    def anticipate(
+        self,
+        context: Tensor,
+        anticipation_times: Tensor,
+        heatmap: Tensor | None = None,
+        *,
+        with_context: bool = False,
+    ) -> Anticipation:
+        """Tokens as of `forward`, and the whole predictions, from the encoder's tokens `context` [B, N, output_width].
+
+        Without a predictor the tokens are the encoder's as they are. `with_context` asks for the output at the observed
+        tokens, too.
+        """
         if self.no_predictor or self.predictor is None:
-            return context
+            return Anticipation(tokens=context)
         batch, count, _ = context.shape
         cells = self.grid * self.grid
         if count % cells:
@@ -108,16 +147,26 @@ class AnticipativeWrapperHeatmap(nn.Module):
         first = (count + cells * whole_steps).to(device, non_blocking=True)
         fraction = None if fraction is None else fraction.to(device, non_blocking=True)
         masks_y = torch.arange(predicted_count, device=device) + first[:, None]
-        outputs = [] if self.no_encoder else [context]
+        outputs = [] if self.no_encoder else [context[..., -self.embed_dim :]]
         window, maps = context, heatmap
-        for _ in range(self.num_steps):
-            predicted = self.predictor(window, masks_x, masks_y, maps, target_time_offset=fraction, reach=reach)
-            outputs.append(predicted)
-            window = torch.cat([window[:, predicted_count:], predicted.to(window.dtype)], dim=1)
+        predictions: list[Tensor] = []
+        of_context: Tensor | None = None
+        for step in range(self.num_steps):
+            wanted = with_context and step == 0
+            made = self.predictor.predict(
+                window, masks_x, masks_y, maps, target_time_offset=fraction, reach=reach, with_context=wanted
+            )
+            of_context = made.context if wanted else of_context
+            predictions.append(made.targets)
+            outputs.append(made.targets[..., -self.embed_dim :])
+            fed_back = made.targets[..., -self.predictor.input_width :].to(window.dtype)
+            window = torch.cat([window[:, predicted_count:], fed_back], dim=1)
             if maps is not None:
                 shifted = maps[..., self.num_output_frames // self.tubelet_size * self.tubelet_size :, :, :]
                 maps = shifted if shifted.shape[-3] else None
-        return torch.cat(outputs, dim=1)
+        return Anticipation(
+            tokens=torch.cat(outputs, dim=1), predicted=torch.cat(predictions, dim=1), context=of_context
+        )
 
     @property
     def predicted_count(self) -> int:
@@ -127,9 +176,9 @@ class AnticipativeWrapperHeatmap(nn.Module):
         return self.grid * self.grid * (self.num_output_frames // self.tubelet_size) * self.num_steps
 
     def anticipation_steps(self, anticipation_times: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Whole time steps int64 [B], and the fractions of a step float [B] (None with compat: vjepa2)."""
+        """Whole time steps int64 [B], and the fractions of a step float [B] (None with a `compat`)."""
         steps = anticipation_times * self.frames_per_second / self.tubelet_size
-        if self.compat == "vjepa2":
+        if self.compat != "none":
             return steps.to(torch.int64), None
         whole = torch.floor(steps)
         return whole.to(torch.int64), (steps - whole).float()

@@ -41,13 +41,16 @@ def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
     chosen = range(len(config.experiment.optimization.multihead_kwargs)) if heads is None else [heads]
     several_seeds = any(len(seeds) > 1 for _, seeds, _ in arms)
     known = list(dict.fromkeys([DEFAULT_SOURCE, *config.experiment.data.heatmap_sources]))
-    problems, specs = [], []
+    problems: list[str] = []
+    of_arms: dict[str, list[str]] = {}
+    specs = []
     for arm, seeds, own in arms:
         start = f"arm {arm.name}: "
         try:
             check_model_settings(own)
         except UsageError as error:
-            problems += [(start if config.arms else "") + text for text in error.details["problems"]]
+            for text in error.details["problems"]:
+                of_arms.setdefault(text, []).append(arm.name)
             continue
         reads = uses_heatmap(own)
         if arm.control is not None and not reads:
@@ -70,6 +73,9 @@ def plan_learners(config: TrainingConfig) -> list[LearnerSpec]:
                 )  # fmt: skip
     if config.experiment.optimization.losses.jepa and all(trained_part(own) == "probe" for *_, own in arms):
         problems.append("optimization.losses.jepa trains the predictor, but no model trains it (optimization.train).")
+    for text, names in of_arms.items():  # what all arms share is not of one of them
+        is_shared = len(names) == len(arms) and len(config.arms) != 1
+        problems += [text] if is_shared else [f"arm {name}: {text}" for name in names]
     if problems:
         raise UsageError(" ".join(problems), problems=problems)
     return specs

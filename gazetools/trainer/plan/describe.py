@@ -16,7 +16,7 @@ from gazetools.trainer.models.build import (
     choose_trained,
     trained_part,
 )
-from gazetools.trainer.models.encoder import VideoEncoder
+from gazetools.trainer.models.encoder21 import AnyVideoEncoder
 from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
 from gazetools.trainer.models.probe import AttentiveClassifier
 from gazetools.trainer.models.sizes import encoder_size
@@ -31,9 +31,9 @@ def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[
     """
     encoder_settings, data = config.model_kwargs.pretrain_kwargs.encoder, config.experiment.data
     with torch.device("meta"):
-        encoder = build_encoder(encoder_settings)
+        encoder = build_encoder(config.model_kwargs)
         probe = build_probe(config, num_classes, encoder.embed_dim)
-    size = vars(encoder_size(encoder_settings))
+    size = vars(encoder_size(encoder_settings, use_v2_1=config.model_kwargs.pretrain_kwargs.use_v2_1))
     specs = plan_learners(config)
     configs = {spec.arm: spec.config for spec in specs}
     predictors = {arm: _predictor(own, encoder.embed_dim) for arm, own in configs.items()}
@@ -42,7 +42,12 @@ def describe_model(config: TrainingConfig, num_classes: dict[str, int]) -> dict[
     trained = sum(arms[spec.arm]["trained_parameters"] for spec in specs)
     weights = encoder_bytes + 4 * (held_values(specs, predictors) + len(specs) * _count(probe))
     return {
-        "encoder": {"name": encoder_settings.model_name, **size, "parameters": _count(encoder)},
+        "encoder": {
+            "name": encoder_settings.model_name,
+            **size,
+            "output_width": encoder.output_width,
+            "parameters": _count(encoder),
+        },
         "probe_parameters": _count(probe),
         **arms[specs[0].arm],
         "learners": {spec.name: {"arm": spec.arm, "seed": spec.seed, "head": spec.head} for spec in specs},
@@ -74,7 +79,7 @@ def _predictor(config: TrainingConfig, encoder_width: int) -> VisionTransformerP
 
 def _describe_arm(
     config: TrainingConfig,
-    encoder: VideoEncoder,
+    encoder: AnyVideoEncoder,
     predictor: VisionTransformerPredictorHeatmap | None,
     probe: AttentiveClassifier,
 ) -> dict[str, Any]:
@@ -110,7 +115,7 @@ def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def encoder_flops(encoder: VideoEncoder, video_tokens: int) -> int:
+def encoder_flops(encoder: AnyVideoEncoder, video_tokens: int) -> int:
     """Operations of the encoder for a clip of `video_tokens`."""
     width = encoder.embed_dim
     patch_values = 3 * encoder.tubelet_size * encoder.patch_size**2
@@ -126,7 +131,8 @@ def predictor_flops(predictor: VisionTransformerPredictorHeatmap, *, steps: int,
     heat = steps * heatmap.tokens_per_step if heatmap is not None else 0
     sequence = context + targets + (heat if fusion is not None and fusion.lengthens else 0)
     depth = len(predictor.predictor_blocks)
-    total = 2 * (context + targets) * width * predictor.embed_dim
+    embed = sum(part.weight.numel() for part in predictor.predictor_embed.modules() if isinstance(part, nn.Linear))
+    total = 2 * context * embed + 2 * targets * width * predictor.output_width
     hidden = len(predictor.predictor_blocks[0].get_parameter("mlp.fc1.weight"))
     total += depth * _block(sequence, width, hidden)
     if heatmap is not None:

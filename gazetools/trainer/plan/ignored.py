@@ -9,9 +9,11 @@ import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
+from gazetools.schemas.training_model import LATER_ENCODER_KEYS, LATER_PREDICTOR_KEYS
 from gazetools.trainer.data.maps.build import is_foreign, source_kinds, source_settings
 from gazetools.trainer.models.build import trained_part
 from gazetools.trainer.models.checks import uses_heatmap
+from gazetools.trainer.models.checks21 import encoder_levels, version_notes
 from gazetools.trainer.models.transformers_folder import transformers_folder
 from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.named_options import named_options
@@ -23,6 +25,7 @@ _HEATMAP_KEYS = (
     "heatmap_inout", "heatmap_random_resize_scale", "heatmap_key", "heatmap_axes", "heatmap_first_frame", "missing",
     "allow_future",
 )  # fmt: skip
+_PICTURE_KEYS = ("video_info_path", "frame_template", "frame_index_offset")
 _CHOICE_KEYS = ("key", "axes", "first_frame")
 _CLUSTER_KEYS = ("nodes", "tasks_per_node", "cpus_per_task", "mem_per_gpu")
 _CROP_KEYS = ("random_resize_scale", "random_resize_aspect_ratio", "random_horizontal_flip")
@@ -35,6 +38,7 @@ def notes_of(config: TrainingConfig, device: torch.device) -> list[str]:
     notes = []
     if config.model_kwargs.checkpoint == RANDOM_WEIGHTS:
         notes.append(f"RANDOM WEIGHTS: encoder and predictor are untrained (seed {config.seed}); for trials only.")
+    notes += version_notes(config)
     notes += named_options(config.model_dump(mode="json"))
     data = config.experiment.data
     low, high = data.train_anticipation_time_sec or data.anticipation_time_sec
@@ -98,6 +102,17 @@ def _general_rules(config: TrainingConfig, device: torch.device) -> _Rules:
         ("only with CUDA", on_cpu and data.pin_memory, [f"{_DATA}.pin_memory"]),
         ("only with CUDA", on_cpu and optimization.use_bfloat16, [f"{_OPTIMIZATION}.use_bfloat16"]),
         *_option_rules(config),
+        *_version_rules(config),
+        (
+            "only with input_format: frames",
+            is_file := data.input_format == "video",
+            [f"{_DATA}.{k}" for k in _PICTURE_KEYS],
+        ),
+        (
+            "folders of pictures are looked for by video id",
+            not is_file,
+            [f"{_DATA}.file_format", f"{_DATA}.index_cache"],
+        ),
         ("loss names one", optimization.loss is not None, [f"{_OPTIMIZATION}.use_focal_loss"]),
         ("the frozen encoder keeps no activations", recomputes, [f"{_ENCODER}.use_activation_checkpointing"]),
         (f"checkpoint: {checkpoint} is no file with several models", not has_several, names),
@@ -112,6 +127,21 @@ def _option_rules(config: TrainingConfig) -> _Rules:
     return [
         ("only where something trains", config.val_only, options),
         ("only of effective_number", no_beta, [f"{_OPTIMIZATION}.class_weights.beta"]),
+    ]
+
+
+def _version_rules(config: TrainingConfig) -> _Rules:
+    pretrain, no_predictor = config.model_kwargs.pretrain_kwargs, config.model_kwargs.wrapper_kwargs.no_predictor
+    keys = ("n_output_distillation", "teacher_embed_dim", "return_all_tokens", "interpolate_rope")
+    later = [f"{_ENCODER}.{key}" for key in LATER_ENCODER_KEYS]
+    later += [f"{_PREDICTOR}.{key}" for key in LATER_PREDICTOR_KEYS]
+    if not pretrain.use_v2_1:
+        return [("only V-JEPA 2.1 has them: use_v2_1 is false", True, later)]
+    no_vector = pretrain.predictor.img_temporal_dim_size is None
+    return [
+        ("the predictor reads one level", encoder_levels(config) == 1, [f"{_ENCODER}.n_output_distillation"]),
+        ("no_predictor leaves it out", no_predictor, [f"{_PREDICTOR}.{key}" for key in keys]),
+        ("img_temporal_dim_size is null", no_vector, [f"{_PREDICTOR}.modality_embedding"]),
     ]
 
 

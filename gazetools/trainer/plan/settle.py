@@ -23,6 +23,7 @@ from gazetools.trainer.data.survey import DataPlan, SplitPlan, plan_data
 from gazetools.trainer.folder.checkpoints import list_checkpoints
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.logs.guarded import require_package
+from gazetools.trainer.models.build import check_file
 from gazetools.trainer.models.checks import future_frame_count
 from gazetools.trainer.plan.arms import LearnerSpec, plan_learners, shuffled_source
 from gazetools.trainer.plan.checks import Problems, check_memory, check_submission, check_weights_exist, choose_device
@@ -123,6 +124,8 @@ def settle(
         require_package("tensorboard", "experiment.tensorboard", wanted=experiment.tensorboard)
     with problems.gather():
         check_weights_exist(config)
+    with problems.gather():
+        check_file(config)
     with problems.gather():
         device = choose_device(config)
     with problems.gather():

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gazetools.schemas.base import default_at
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.training import EncoderSettings, TrainingConfig
 
 _PROTOCOL = (
     "compat",
@@ -19,7 +21,8 @@ _PROTOCOL = (
     "experiment.evaluation.choose",
     "experiment.evaluation.held_out",
     "model_kwargs.checkpoint",
-    "model_kwargs.pretrain_kwargs.encoder",
+    "model_kwargs.pretrain_kwargs.use_v2_1",
+    *(f"model_kwargs.pretrain_kwargs.encoder.{name}" for name in EncoderSettings.model_fields),
 )
 """Keys of the config: what a clip shows, when it ends, and who chose the epoch. Paths may differ between machines."""
 
@@ -39,7 +42,10 @@ def check_one_protocol(configs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key; its default where the run's version did not know the key."""
     found: Any = config
     for part in key.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
+        if not isinstance(found, Mapping) or part not in found:
+            return default_at(TrainingConfig, key)
+        found = found[part]
     return found

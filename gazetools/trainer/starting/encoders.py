@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,31 @@ _TINY = "vit_tiny_test"
 
 
 @dataclass(frozen=True, kw_only=True)
+class FoundVersion21:
+    """What the predictor's weights say of a V-JEPA 2.1 checkpoint."""
+
+    levels: int
+    """Levels of the encoder that the predictor reads."""
+    teacher_width: int | None
+    """Channels of the predicted tokens where they are not those that are read."""
+    context_head: bool
+
+    @staticmethod
+    def of(weights: Mapping[str, Tensor], predictor: Mapping[str, Tensor]) -> FoundVersion21 | None:
+        """From encoder and predictor by V-JEPA 2's names; None for version 2.0."""
+        if not any(key.startswith("norms_block.") for key in weights):
+            return None
+        levels = 4 if "predictor_embed.0.weight" in predictor else 1
+        read = levels * weights["patch_embed.proj.weight"].shape[0]
+        given = predictor["predictor_proj.weight"].shape[0] if "predictor_proj.weight" in predictor else read
+        return FoundVersion21(
+            levels=levels,
+            teacher_width=given if given != read else None,
+            context_head="predictor_proj_context.weight" in predictor,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoundEncoder:
     """An encoder and the clips that it reads."""
 
@@ -36,6 +62,8 @@ class FoundEncoder:
     model_name: str | None = None
     """Key of the config; None: the sizes come from the checkpoint's own config."""
     checkpoint_key: str | None = None
+    version21: FoundVersion21 | None = None
+    """None: V-JEPA 2.0."""
 
     @property
     def is_random(self) -> bool:
@@ -46,7 +74,8 @@ class FoundEncoder:
     def tokens_bytes(self) -> int:
         """Bytes of a clip's tokens in float32."""
         cells = (self.resolution // self.patch_size) ** 2
-        return 4 * self.embed_dim * cells * (self.frames_per_clip // self.tubelet_size)
+        levels = 1 if self.version21 is None else self.version21.levels
+        return 4 * levels * self.embed_dim * cells * (self.frames_per_clip // self.tubelet_size)
 
 
 def find_encoder(name: str) -> FoundEncoder:
@@ -94,11 +123,13 @@ def _of_folder(name: str, folder: Path) -> FoundEncoder:
 def _of_file(name: str) -> FoundEncoder:
     """Meta's file: the weights say width, depth and patches; the resolution is in the file's name or 256."""
     checkpoint = read_checkpoint(Path(name))
-    key = next((one for one in ("target_encoder", "encoder") if isinstance(checkpoint.get(one), dict)), None)
+    key = next(
+        (one for one in ("target_encoder", "ema_encoder", "encoder") if isinstance(checkpoint.get(one), dict)), None
+    )
     if key is None:
         there = ", ".join(map(str, [*checkpoint][:8]))
         raise CheckpointError(
-            f"{name} has no weights under 'target_encoder' or 'encoder'; it has {there}.",
+            f"{name} has no weights under 'target_encoder', 'ema_encoder' or 'encoder'; it has {there}.",
             hint="Pass a checkpoint of V-JEPA 2, such as vitl.pt.",
         )
     weights = strip_prefixes({k: v for k, v in checkpoint[key].items() if isinstance(v, Tensor)})
@@ -121,8 +152,11 @@ def _of_file(name: str) -> FoundEncoder:
             f"{name} has no weights under 'predictor', which anticipation needs.",
             hint="Pass the whole checkpoint of V-JEPA 2.",
         )
+    predictor = strip_prefixes({k: v for k, v in checkpoint["predictor"].items() if isinstance(v, Tensor)})
+    later = FoundVersion21.of(weights, predictor)
+    what = f"{'V-JEPA 2.1 ' if later else ''}{found}, width {width}, {depth} blocks, from its weights"
     return FoundEncoder(
-        checkpoint=name, what=f"{found}, width {width}, {depth} blocks, from its weights", embed_dim=width,
+        checkpoint=name, what=what, embed_dim=width, version21=later,
         resolution=384 if "384" in Path(name).stem else 256, frames_per_clip=32, patch_size=patches.shape[-1],
         tubelet_size=patches.shape[2], model_name=found, checkpoint_key=key,
     )  # fmt: skip
