@@ -11,6 +11,7 @@ from typing import TypeAlias, cast
 import torch
 
 from gazetools.gazemodels.devices import DtypeName, resolve_device, resolve_dtype
+from gazetools.gazemodels.families import is_page_key
 from gazetools.gazemodels.gazelle.backbone import build_backbone
 from gazetools.gazemodels.gazelle.checkpoints import (
     WeightFile,
@@ -182,6 +183,7 @@ def _find_backbone(
     if any(key.startswith(BACKBONE_PREFIX) for key in checkpoint.tensors):
         return None
     url = BACKBONE_URLS.get(config.backbone.name)
-    if url is None or "heatmap_head.0.weight" not in checkpoint.tensors:
+    other_family = "heatmap_head.0.weight" not in checkpoint.tensors or any(map(is_page_key, checkpoint.tensors))
+    if url is None or other_family:
         return None  # decoder_and_backbone then says what is missing; nothing is downloaded for a file of another kind
     return read_weight_file(*fetch([RemoteFile(url, "--backbone")])[0])
