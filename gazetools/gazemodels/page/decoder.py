@@ -11,7 +11,7 @@ from gazetools.vit.blocks import Attention, GatedMlp, VitBlock
 from gazetools.vit.rotary import Rotation, plane_rotation
 
 LAYER_NORM_EPS = 1e-6
-"""Of every LayerNorm of the decoder (those of the towers have 1e-5)."""
+"""Added to the variance in the LayerNorms of the decoder; in the towers it is 1e-5."""
 _MLP_RATIO = 4
 _INOUT_HIDDEN = 128
 
