@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training_optimization import OptimizationSettings
@@ -20,6 +19,8 @@ from gazetools.trainer.learn.losses import FutureTokens, build_loss, jepa_loss, 
 from gazetools.trainer.learn.trunk import Trunk, build_trunks
 from gazetools.trainer.measure import split
 from gazetools.trainer.models.build import load_pretrained
+from gazetools.trainer.models.predictor import Predicted
+from gazetools.trainer.models.wrapper import Anticipation
 from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.processes.world import World
@@ -50,9 +51,9 @@ def test_a_step_reads_no_value_of_the_device(study: Study, tmp_path: Path) -> No
         tokens = torch.empty(2, 32, 24, device=meta)
         maps = {"heatmap": torch.empty(2, 4, 32, 32, device=meta)}
         seconds = torch.tensor([0.6, 1.1], dtype=torch.float64)
-        context = trunk.context(tokens, seconds, maps, training=True)
+        made = trunk.context(tokens, seconds, maps, training=True)
         future = FutureTokens(tokens=torch.empty(2, 16, 24, device=meta), known=torch.tensor([1]).to(meta))
-        jepa = trunk.jepa(context, future)
+        jepa = trunk.jepa(made, tokens, future)
         assert jepa is not None and jepa.shape == (1,) and jepa.requires_grad
         jepa.sum().backward()
     with pytest.raises((RuntimeError, NotImplementedError)):
@@ -64,9 +65,9 @@ def test_the_reach_of_a_prediction_is_known_without_reading_it(study: Study, tmp
     wrapper = build_model(load_config(study.config(tmp_path))).wrapper
     predictor, messages = wrapper.predictor, []
     assert predictor is not None
-    true, given = predictor.forward, []
+    true, given = predictor.predict, []
 
-    def watched(*arguments: Any, **settings: Any) -> Tensor:
+    def watched(*arguments: Any, **settings: Any) -> Predicted:
         given.append(settings["reach"])
         outputs = []
         for reach in (settings.pop("reach"), None):
@@ -76,10 +77,10 @@ def test_the_reach_of_a_prediction_is_known_without_reading_it(study: Study, tmp
                 messages.append(str(error))
         if len(outputs) < 2:
             raise UsageError("refused")
-        assert torch.equal(*outputs)
+        assert torch.equal(outputs[0].targets, outputs[1].targets)
         return outputs[0]
 
-    predictor.forward = watched  # type: ignore[method-assign]
+    predictor.predict = watched  # type: ignore[method-assign]
     tokens = wrapper.encode(torch.randn(2, 3, 4, 32, 32))
     wrapper.anticipate(tokens, torch.tensor([0.3, 0.9], dtype=torch.float64))
     assert given[0] == pytest.approx(2 + 0.9 * 4 / 2, abs=1.0) and not messages
@@ -100,7 +101,8 @@ def test_the_loss_of_known_futures_has_the_bits_of_a_mask(study: Study, tmp_path
     assert future is not None
     start = torch.randn(5, 48, 24, generator=torch.Generator().manual_seed(1))
     contexts = [start.clone().requires_grad_() for _ in range(2)]
-    found = trunk.jepa(contexts[0], future)
+    made = Anticipation(contexts[0], contexts[0][:, -16:])
+    found = trunk.jepa(made, torch.zeros(5, 32, 24), future)
     expected = jepa_loss(contexts[1][:, -16:], future.tokens)[torch.tensor(known)]
     assert found is not None and torch.equal(found, expected) and torch.equal(found.sum(), expected.sum())
     for loss in (found, expected):
