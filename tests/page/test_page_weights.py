@@ -180,7 +180,7 @@ def _cases(folder: Path, tiny_gazelle: Path) -> dict[str, tuple[str, dict[str, s
         "a Gaze-LLE file as PaGE": (
             "page_vits", {"checkpoint": str(tiny_gazelle)}, "no weights of PaGE.*a Gaze-LLE decoder"),
         "PaGE as Gaze-LLE": (
-            "gazelle_dinov2_vitb14_inout", {"checkpoint": str(page_s)}, "holds weights of PaGE, another family than Gaze-LLE"),
+            "gazelle_dinov2_vitb14_inout", {"checkpoint": str(page_s)}, "holds weights of PaGE"),
         "another size": ("page_vitb", {"checkpoint": str(page_s)}, "has the weights of page_vits, not of page_vitb"),
         "mixed towers": (str(folder / "mixed.safetensors"), {}, "mixes towers.*not gated.*gated"),
         "a width of no size": (str(folder / "odd.safetensors"), {}, "no PaGE size is known"),

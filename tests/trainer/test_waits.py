@@ -51,7 +51,7 @@ def test_a_step_reads_no_value_of_the_device(study: Study, tmp_path: Path) -> No
         tokens = torch.empty(2, 32, 24, device=meta)
         maps = {"heatmap": torch.empty(2, 4, 32, 32, device=meta)}
         seconds = torch.tensor([0.6, 1.1], dtype=torch.float64)
-        made = trunk.context(tokens, seconds, maps, training=True)
+        made = trunk.anticipate(tokens, seconds, maps, training=True)
         future = FutureTokens(tokens=torch.empty(2, 16, 24, device=meta), known=torch.tensor([1]).to(meta))
         jepa = trunk.jepa(made, tokens, future)
         assert jepa is not None and jepa.shape == (1,) and jepa.requires_grad
@@ -101,7 +101,7 @@ def test_the_loss_of_known_futures_has_the_bits_of_a_mask(study: Study, tmp_path
     assert future is not None
     start = torch.randn(5, 48, 24, generator=torch.Generator().manual_seed(1))
     contexts = [start.clone().requires_grad_() for _ in range(2)]
-    made = Anticipation(contexts[0], contexts[0][:, -16:])
+    made = Anticipation(tokens=contexts[0], predicted=contexts[0][:, -16:])
     found = trunk.jepa(made, torch.zeros(5, 32, 24), future)
     expected = jepa_loss(contexts[1][:, -16:], future.tokens)[torch.tensor(known)]
     assert found is not None and torch.equal(found, expected) and torch.equal(found.sum(), expected.sum())
