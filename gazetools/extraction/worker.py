@@ -83,8 +83,13 @@ def _load(order: WorkOrder, decoder: Decoder, progress: Progress) -> WorkerTools
     options = order.options
     head_files = open_heads(options, order.video_ids)
     progress.start("loading model", None, unit="steps")
-    names = ("checkpoint", "backbone", "device", "dtype", "preprocess", "backend")
-    model = load_gaze_model(options.model, **{name: getattr(options, name) for name in names}, progress=progress)
+    names = ("checkpoint", "backbone", "device", "dtype", "preprocess")
+    model = load_gaze_model(
+        options.model,
+        **{name: getattr(options, name) for name in names},
+        backend=options.loaded_by,
+        progress=progress,
+    )
     detection = HeadDetection.load(detect, hdr=options.hdr) if (detect := options.detection()) is not None else None
     progress.finish("loading model")
     return WorkerTools(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gazetools.gazemodels.gazelle.config import RELEASED_MODELS, TINY_MODEL, config_from_metadata
 from gazetools.gazemodels.interface import Backend, Loader, LoadSettings
-from gazetools.schemas.errors import CheckpointError, UsageError
+from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.schemas.extract import BACKEND_NAMES
 
 if TYPE_CHECKING:
@@ -42,8 +44,36 @@ def _load_upstream(settings: LoadSettings, loader: Loader) -> GazeModel:
     return load_upstream(settings)
 
 
-BACKENDS: dict[str, Backend] = {"gazetools": lambda settings, loader: loader(settings), "upstream": _load_upstream}
-"""`--backend NAME` -> what loads a model."""
+def _load_on(runtime: str, settings: LoadSettings, loader: Loader) -> GazeModel:
+    """The model computed by another program; an .onnx file is run as it is."""
+    if is_onnx(settings.name):
+        from gazetools.gazemodels.runtimes.onnx_model import load_onnx
+
+        return load_onnx(settings, runtime)
+    from gazetools.gazemodels.runtimes.computed import load_on_runtime
+
+    return load_on_runtime(settings, loader, runtime)
+
+
+def _load_fastest(settings: LoadSettings, loader: Loader) -> GazeModel:
+    if is_onnx(settings.name):
+        raise UsageError(
+            f"--runtime auto compares programs with torch, which does not run {settings.name}.",
+            hint="Use --runtime onnxruntime or openvino.",
+        )
+    from gazetools.gazemodels.runtimes.choosing import load_fastest
+
+    return load_fastest(settings, loader)
+
+
+BACKENDS: dict[str, Backend] = {
+    "gazetools": lambda settings, loader: loader(settings),
+    "upstream": _load_upstream,
+    **{name: partial(_load_on, name) for name in ("onnxruntime", "openvino", "tensorrt")},
+    "auto": _load_fastest,
+    "traceable": lambda settings, loader: loader(replace(settings, device="cpu", dtype="float32", pack="off")),
+}
+"""`--backend NAME` and `--runtime NAME` -> what loads a model."""
 
 
 def register(name: str, loader: Loader) -> None:
@@ -81,7 +111,9 @@ def load_gaze_model(
 ) -> GazeModel:
     """Load any gaze model: Gaze-LLE by name or path, or one of `model_names()`; the rest as in `gazetools.load_model`.
 
-    `backend` is a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle).
+    `backend` is a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle),
+    `onnxruntime`, `openvino` and `tensorrt` compute it outside torch, `auto` takes the fastest; `traceable` is
+    float32 on the CPU with plain layers, as `export` writes it (docs/runtimes.md).
 
     Raises UsageError for an unknown name or options that the model can't use, CheckpointError for weights that do not
     fit, EnvironmentLacksError for missing weights, devices or packages.
@@ -103,6 +135,11 @@ def load_gaze_model(
 def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
     """(H, W) of a model's heatmaps without loading it: exact for a self-describing file, else `USUAL_SHAPE`."""
     path = Path(name_or_path)
+    if is_onnx(name_or_path) and path.is_file():
+        from gazetools.gazemodels.runtimes.onnx_model import heatmap_shape_of_onnx
+
+        with suppress(CheckpointError, EnvironmentLacksError):  # loading reports it
+            return heatmap_shape_of_onnx(path) or USUAL_SHAPE
     if path.suffix.lower() == ".safetensors" and path.is_file():
         from gazetools.gazemodels.gazelle.checkpoints import read_metadata
 
@@ -116,8 +153,15 @@ def _find(name: str) -> Loader:
     """Loader of `name`: ours, then entry points, else Gaze-LLE, which also takes paths and reports unknown names."""
     if name in _LOADERS:
         return _LOADERS[name]
+    if is_onnx(name):
+        return _loader_at("gazetools.gazemodels.runtimes.onnx_model:load_onnx")
     installed = {entry.name: entry.value for entry in reversed(list(_installed()))}  # the first of a name counts
     return _loader_at((installed | _BUILT_IN).get(name, _GAZELLE))
+
+
+def is_onnx(name: str) -> bool:
+    """Whether `name` is that of an ONNX file, which needs another program than torch."""
+    return name.lower().endswith(".onnx")
 
 
 def _loader_at(place: str) -> Loader:

@@ -17,6 +17,7 @@ ENGINE_NAMES = Choices("local", "slurm", "ray")
 SmallHeads = Literal["grow", "crop", "none"]
 BACKEND_NAMES = Choices("gazetools", "upstream")
 """Keys of `gazetools.gazemodels.registry.BACKENDS`."""
+RuntimeName = Literal["torch", "onnxruntime", "openvino", "tensorrt", "auto"]
 PIECE_FRAMES = 256
 """Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
 _Video, _Model = Flag(panel="Which frames and people"), Flag(panel="Model")
@@ -71,8 +72,8 @@ class ExtractOptions(BoxFileOptions):
     end: Annotated[float | None, _Video] = None
     """End time in seconds (pts), not included."""
     model: Annotated[str, _Model] = "gazelle_dinov2_vitb14_inout"
-    """gazelle_dinov2_{vitb14,vitl14}[_inout], the path of a self-describing .safetensors, `centre-prior`,
-    `head-direction` or a registered name (`gazetools.gazemodels`)."""
+    """gazelle_dinov2_{vitb14,vitl14}[_inout], the path of a self-describing .safetensors or of an .onnx file,
+    `centre-prior`, `head-direction` or a registered name (`gazetools.gazemodels`)."""
     checkpoint: Annotated[str | None, _Model] = None
     """Weights of the named model (default: the cache, else the download)."""
     backbone: Annotated[str | None, _Model] = None
@@ -81,6 +82,11 @@ class ExtractOptions(BoxFileOptions):
     """`auto`, `float32`, `bfloat16` or `float16`."""
     backend: Annotated[str, BACKEND_NAMES, _Model] = "gazetools"
     """`gazetools`, or `upstream`: an importable package `gazelle`."""
+    runtime: Annotated[RuntimeName | None, _Model] = None
+    """Program that computes the model: `torch` (default), `onnxruntime` (default for .onnx files), `openvino`,
+    `tensorrt`, or `auto`, which measures once and takes the fastest.
+
+    Numbers agree with torch within 1e-4 in float32 (docs/runtimes.md)."""
     preprocess: Annotated[Literal["exact", "fast"], _Model] = "exact"
     """`exact`, or `fast` (within one level of 255).
 
@@ -138,6 +144,10 @@ class ExtractOptions(BoxFileOptions):
             named = ", ".join(f"{{{name}}}" for name in sorted(given))
             says = "says" if len(given) == 1 else "say"
             raise conflict(f"{named} {says} how a box file is read; {{heads}} {self.heads} reads none")
+        if self.runtime == "torch" and self.model.lower().endswith(".onnx"):
+            raise conflict(f"{{runtime}} torch does not run the ONNX file {{model}} {self.model}; use onnxruntime")
+        if self.backend != "gazetools" and (self.runtime or "torch") != "torch":
+            raise conflict(f"{{backend}} {self.backend} computes in torch, not by {{runtime}} {self.runtime}")
         if self.detect_every > 1 and self.fill_gaps < self.detect_every - 1:
             raise conflict(
                 f"{{detect_every}} {self.detect_every} leaves frames without boxes; set {{fill_gaps}} to at least "
@@ -158,6 +168,11 @@ class ExtractOptions(BoxFileOptions):
             every=self.detect_every,
             device=self.devices[0],
         )
+
+    @property
+    def loaded_by(self) -> str:
+        """Key of `gazetools.gazemodels.registry.BACKENDS`: the backend, or the runtime where it is not torch."""
+        return self.backend if self.runtime in (None, "torch") else str(self.runtime)
 
     @property
     def devices(self) -> list[str]:
