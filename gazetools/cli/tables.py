@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gazetools.io.space import FreeSpace
     from gazetools.schemas.dataset import PackReport
     from gazetools.schemas.evaluation import Estimate, EvaluationReport
-    from gazetools.schemas.export import ExportReport
     from gazetools.schemas.extract import ExtractReport, StageTimes
     from gazetools.schemas.findings import ValidationReport
     from gazetools.schemas.groundtruth import GroundTruthReport
@@ -52,21 +51,6 @@ def _status(word: str, shown: str | None = None) -> Text:
 
 def _video_id() -> Column:
     return Column("video id", overflow="fold")  # never cut: it is what one copies
-
-
-def exported_files(report: ExportReport) -> Table:
-    """The written ONNX files with their inputs and outputs; the caption says how well they agree with PyTorch."""
-
-    def tensors(some: Mapping[str, Sequence[int | str]]) -> str:
-        return "\n".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in some.items())
-
-    rows = [(one.path, f"{one.bytes / 1e6:.1f} MB", tensors(one.inputs), tensors(one.outputs)) for one in report.files]
-    people = " and ".join(map(str, report.checked_people))
-    caption = (
-        f"Run by {report.checked_with} with {people} people: largest difference to PyTorch {report.max_difference:.1e}."
-    )
-    columns: list[str | Column] = [Column("file", overflow="fold"), "size", "inputs", "outputs"]
-    return text_table(columns, rows, title=f"{report.metadata.model} as ONNX", caption=caption)
 
 
 def checks(found: Sequence[Check]) -> Table:

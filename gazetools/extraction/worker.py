@@ -87,7 +87,7 @@ def _load(order: WorkOrder, decoder: Decoder, progress: Progress) -> WorkerTools
     model = load_gaze_model(
         options.model,
         **{name: getattr(options, name) for name in names},
-        backend=options.loaded_by,
+        backend=options.backend if options.runtime in (None, "torch") else options.runtime,
         progress=progress,
     )
     detection = HeadDetection.load(detect, hdr=options.hdr) if (detect := options.detection()) is not None else None

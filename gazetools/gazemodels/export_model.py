@@ -9,10 +9,10 @@ from gazetools.gazemodels.runtimes.exporting import export_onnx, output_paths
 from gazetools.gazemodels.runtimes.sessions import require
 from gazetools.progress import Progress
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.export import ExportOptions, ExportReport
+from gazetools.schemas.export import OnnxOptions, OnnxReport
 
 
-def export_named(name: str, path: Path, options: ExportOptions, *, progress: Progress) -> ExportReport:
+def export_named(name: str, path: Path, options: OnnxOptions, *, progress: Progress) -> OnnxReport:
     """Load the model called `name` as its graphs are written from, and write it; errors of loading and `export_onnx`.
 
     What can be refused without weights is refused before they are loaded.

@@ -15,7 +15,7 @@ METADATA_PREFIX = "gazetools."
 """Start of the keys of `OnnxMetadata` in a file's metadata."""
 
 
-class ExportOptions(OptionsModel):
+class OnnxOptions(OptionsModel):
     """How a gaze model becomes an ONNX file."""
 
     checkpoint: str | None = None
@@ -103,7 +103,7 @@ class OnnxMetadata(StrictModel):
             raise ValueError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
 
 
-class ExportedFile(StrictModel):
+class OnnxFile(StrictModel):
     """One ONNX file that `export` wrote."""
 
     path: str
@@ -116,13 +116,13 @@ class ExportedFile(StrictModel):
     outputs: dict[str, list[int | str]]
 
 
-class ExportReport(StrictModel):
+class OnnxReport(StrictModel):
     """What `export` wrote and how well it agrees with the PyTorch model."""
 
     schema_name: Literal["gazetools.export.report"] = "gazetools.export.report"
     schema_version: int = 1
     tool_version: str
-    files: list[ExportedFile]
+    files: list[OnnxFile]
     metadata: OnnxMetadata
     checked_with: str
     """Program that ran the files, such as `onnxruntime 1.32.0`."""

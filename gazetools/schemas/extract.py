@@ -170,11 +170,6 @@ class ExtractOptions(BoxFileOptions):
         )
 
     @property
-    def loaded_by(self) -> str:
-        """Key of `gazetools.gazemodels.registry.BACKENDS`: the backend, or the runtime where it is not torch."""
-        return self.backend if self.runtime in (None, "torch") else str(self.runtime)
-
-    @property
     def devices(self) -> list[str]:
         """One device per worker."""
         return self.device.split(",")

@@ -74,7 +74,7 @@ class RuntimeRecord(StrictModel):
     """Largest difference of heat maps and in/out scores to float32 in torch on the check's pictures; None: of a file
     that torch cannot run, or torch itself."""
     output_resize: str | None = None
-    """Of an ONNX file that another program made: mode of its last resize, such as `nearest`."""
+    """Mode of the last resize of an ONNX file that was given as the model, such as `nearest`."""
 
 
 class ModelRecord(StrictModel):

@@ -16,7 +16,7 @@ from gazetools.gazemodels.runtimes.sessions import RuntimePlace, open_session, r
 from gazetools.gazemodels.runtimes.tracing import data_path_of, write_graph
 from gazetools.io.atomic import check_writable_folder, sha256_while_synced, write_error
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.export import Compat, ExportedFile, ExportOptions, ExportReport, OnnxMetadata
+from gazetools.schemas.export import Compat, OnnxFile, OnnxMetadata, OnnxOptions, OnnxReport
 
 _CHECKER = RuntimePlace(runtime="onnxruntime", device="cpu", threads=1)
 
@@ -30,7 +30,7 @@ def export_onnx(
     compat: Compat = "exact",
     split: bool = False,
     overwrite: bool = False,
-) -> ExportReport:
+) -> OnnxReport:
     """Write a loaded model as one ONNX file, or as two; names, shapes and meaning are those of docs/runtimes.md.
 
     The files are run by onnxruntime with 1 and 3 people (or `people`) and compared with the model; only then do they
@@ -48,7 +48,7 @@ def export_onnx(
     Raises UsageError for a path or model that does not fit, EnvironmentLacksError without onnx and onnxruntime,
     FaultError where the numbers differ or the disk is full.
     """
-    options = ExportOptions(opset=opset, people=people, compat=compat, split=split, overwrite=overwrite)
+    options = OnnxOptions(opset=opset, people=people, compat=compat, split=split, overwrite=overwrite)
     targets = output_paths(Path(path), options)
     require("onnxruntime", what="export")
     form = form_of(model)
@@ -64,7 +64,7 @@ def export_onnx(
             files = [_commit(file, target) for file, target in zip(made, targets, strict=True)]
     except OSError as error:
         raise write_error(error, targets[0]) from error
-    return ExportReport(
+    return OnnxReport(
         tool_version=__version__,
         files=files,
         metadata=facts[0],
@@ -74,7 +74,7 @@ def export_onnx(
     )
 
 
-def output_paths(path: Path, options: ExportOptions) -> list[Path]:
+def output_paths(path: Path, options: OnnxOptions) -> list[Path]:
     """The files that `export_onnx` writes. UsageError: the name does not end in .onnx, or one is there already."""
     if path.suffix.lower() != ".onnx":
         raise UsageError(f"-o {path}: the name must end in .onnx.", hint=f"Use {path.with_suffix('.onnx').name}.")
@@ -99,7 +99,7 @@ def _check(
     return worst, sessions[0].program
 
 
-def _commit(made: Path, target: Path) -> ExportedFile:
+def _commit(made: Path, target: Path) -> OnnxFile:
     """Move a finished file, its data first, to its place."""
     found = describe_onnx(made)
     data = data_path_of(made) if "data" in found.sha256 else None
@@ -108,7 +108,7 @@ def _commit(made: Path, target: Path) -> ExportedFile:
         data.replace(data_path_of(target))
     digest, size = sha256_while_synced(made), made.stat().st_size
     made.replace(target)
-    return ExportedFile(
+    return OnnxFile(
         path=str(target),
         bytes=size,
         sha256=digest,
@@ -118,7 +118,7 @@ def _commit(made: Path, target: Path) -> ExportedFile:
     )
 
 
-def _metadata(model: GazeModel, form: GraphForm, graph: Graph, options: ExportOptions) -> OnnxMetadata:
+def _metadata(model: GazeModel, form: GraphForm, graph: Graph, options: OnnxOptions) -> OnnxMetadata:
     pixels = form.pixels
     return OnnxMetadata(
         gazetools_version=__version__,
