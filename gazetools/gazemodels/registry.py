@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gazetools.gazemodels.gazelle.config import RELEASED_MODELS, TINY_MODEL, config_from_metadata
+from gazetools.gazemodels.gazelle_dinov3.variants_dinov3 import (
+    DINOV3_METADATA_KEY,
+    DINOV3_MODELS,
+    dinov3_config_from_metadata,
+)
 from gazetools.gazemodels.interface import Backend, Loader, LoadSettings
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.schemas.extract import BACKEND_NAMES
@@ -26,6 +31,7 @@ USUAL_SHAPE = (64, 64)
 """(H, W) of the heatmaps of the released models and of the controls."""
 
 _GAZELLE = "gazetools.gazemodels.gazelle.loading:load"
+_DINOV3 = "gazetools.gazemodels.gazelle_dinov3.loading:load"
 _BUILT_IN = {
     "centre-prior": "gazetools.gazemodels.baselines:CentrePrior.load",
     "head-direction": "gazetools.gazemodels.baselines:HeadDirection.load",
@@ -94,7 +100,7 @@ def register_backend(name: str, backend: Backend) -> None:
 
 def model_names() -> list[str]:
     """Every name that `load_gaze_model` takes in addition to paths, ours first."""
-    ours = (*RELEASED_MODELS, TINY_MODEL.name, *_BUILT_IN, *_LOADERS)
+    ours = (*RELEASED_MODELS, *DINOV3_MODELS, TINY_MODEL.name, *_BUILT_IN, *_LOADERS)
     return list(dict.fromkeys([*ours, *(each.name for each in _installed())]))
 
 
@@ -133,20 +139,30 @@ def load_gaze_model(
 
 
 def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
-    """(H, W) of a model's heatmaps without loading it: exact for a self-describing file, else `USUAL_SHAPE`."""
-    path = Path(name_or_path)
-    if is_onnx(name_or_path) and path.is_file():
+    """(H, W) of a model's heatmaps without loading it: exact for files and names that state it, else `USUAL_SHAPE`."""
+    if name_or_path in DINOV3_MODELS:
+        return DINOV3_MODELS[name_or_path].out_size
+    if is_onnx(name_or_path) and Path(name_or_path).is_file():
         from gazetools.gazemodels.runtimes.onnx_model import heatmap_shape_of_onnx
 
         with suppress(CheckpointError, EnvironmentLacksError):  # loading reports it
-            return heatmap_shape_of_onnx(path) or USUAL_SHAPE
-    if path.suffix.lower() == ".safetensors" and path.is_file():
-        from gazetools.gazemodels.gazelle.checkpoints import read_metadata
-
-        with suppress(CheckpointError):  # loading reports it
-            if config := config_from_metadata(read_metadata(path), path=name_or_path):
+            return heatmap_shape_of_onnx(Path(name_or_path)) or USUAL_SHAPE
+    with suppress(CheckpointError):  # loading reports it
+        metadata_of_file = _metadata_of(name_or_path)
+        for read_config in (config_from_metadata, dinov3_config_from_metadata):
+            if config := read_config(metadata_of_file, path=name_or_path):
                 return config.out_size
     return USUAL_SHAPE
+
+
+def _metadata_of(name: str) -> dict[str, str]:
+    """The text metadata of a .safetensors file; empty where `name` is no such file."""
+    path = Path(name)
+    if path.suffix.lower() != ".safetensors" or not path.is_file():
+        return {}
+    from gazetools.gazemodels.gazelle.checkpoints import read_metadata
+
+    return read_metadata(path)
 
 
 def _find(name: str) -> Loader:
@@ -156,7 +172,12 @@ def _find(name: str) -> Loader:
     if is_onnx(name):
         return _loader_at("gazetools.gazemodels.runtimes.onnx_model:load_onnx")
     installed = {entry.name: entry.value for entry in reversed(list(_installed()))}  # the first of a name counts
-    return _loader_at((installed | _BUILT_IN).get(name, _GAZELLE))
+    taken = dict.fromkeys(DINOV3_MODELS, _DINOV3) | installed | _BUILT_IN
+    if name not in taken:
+        with suppress(CheckpointError):  # loading reports it
+            if DINOV3_METADATA_KEY in _metadata_of(name):
+                return _loader_at(_DINOV3)
+    return _loader_at(taken.get(name, _GAZELLE))
 
 
 def is_onnx(name: str) -> bool:

@@ -104,6 +104,12 @@ class ImageTower(nn.Module):
             tokens = block(tokens, rotation)
         return self.finish(tokens)
 
+    def features(self, images_bchw: Tensor) -> Tensor:
+        """The same tokens as a picture, [B, C, rows, columns]."""
+        rows, columns = (side // self.shape.patch_size for side in images_bchw.shape[-2:])
+        tokens: Tensor = self(images_bchw)
+        return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+
 
 def _block(shape: ImageTowerShape) -> VitBlock:
     mlp = (GatedMlp if shape.gated else Mlp)(shape.width, shape.hidden, activation=shape.activation)

@@ -14,7 +14,7 @@ from gazetools.gazemodels import GazeOutput
 from gazetools.gazemodels.gazelle.backbone import build_backbone, hub_shapes, resample_position_embedding
 from gazetools.gazemodels.gazelle.checkpoints import WeightFile
 from gazetools.gazemodels.gazelle.config import BackboneConfig, GazelleConfig
-from gazetools.gazemodels.gazelle.decoder import LAYER_NORM_EPS, GazeDecoder, decoder_shapes, sincos_position_embedding
+from gazetools.gazemodels.gazelle.decoder import GazeDecoder, decoder_shapes, sincos_position_embedding
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX, decoder_and_backbone
 from gazetools.gazemodels.gazelle.model import GazelleModel
 from gazetools.gazemodels.gazelle.prompts import head_maps
@@ -148,7 +148,7 @@ def test_trap_boxes_left_of_or_above_the_frame_are_cut_at_its_edge(golden: Golde
 def test_layer_norm_eps_of_the_decoder(golden: Golden) -> None:
     """The probe's tokens are so small (std 0.003) that another eps shows: 1e-6 is off by about 0.5."""
     block = model_of(golden).decoder.transformer[0]
-    assert golden.spec["decoder_layernorm_eps"] == LAYER_NORM_EPS
+    assert golden.spec["decoder_layernorm_eps"] == config_of(golden).variant.layer_norm_eps
     with torch.inference_mode():
         close(block(golden.tensors["eps_probe.in"]), golden.tensors["eps_probe.out"], 1e-4)
 

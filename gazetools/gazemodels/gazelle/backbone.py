@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from gazetools.gazemodels.gazelle.config import BackboneConfig
 from gazetools.vit.image import ImageTower, ImageTowerShape
@@ -58,12 +57,6 @@ def build_backbone(
     resampled = resample_position_embedding(hub_tensors["pos_embed"], config, grid_hw)
     tower.load_state_dict(from_hub(hub_tensors | {"pos_embed": resampled}), strict=True, assign=True)
     return tower.eval().requires_grad_(False)
-
-
-def patch_features(tower: nn.Module, images_bchw: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
-    """Normalised patch tokens [B, C, rows, columns] (the hub's `x_norm_patchtokens`) of preprocessed images."""
-    tokens_bnc: torch.Tensor = tower(images_bchw)
-    return tokens_bnc.transpose(1, 2).unflatten(2, grid_hw)
 
 
 def hub_shapes(config: BackboneConfig) -> dict[str, tuple[int, ...]]:

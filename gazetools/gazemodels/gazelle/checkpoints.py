@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,18 @@ import torch
 
 from gazetools.gazemodels.gazelle.config import BackboneConfig
 from gazetools.io.atomic import sha256_of_file
+from gazetools.io.inert_pickle import RefusedPickle, StoredTensor, read_inert
 from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import CheckpointError
 
 _PICKLE_SUFFIXES = {".pt", ".pth", ".bin"}
 _PRINTED_TYPES = {b"<": "an HTML or XML page", b"version https://git-lfs": "a Git LFS pointer, not the file itself"}
+
+_DAMAGED_HINT = "Fetch or copy the file again and compare its size and sha256."
+_REFUSED_HINT = (
+    "Nothing in it was run. Weights need no such object: ask where the file comes from; do not load it with other "
+    "programs."
+)
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,16 @@ class WeightFile:
     sha256: str = ""
 
 
-def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .pt, .pth, .bin (plain state dict, read without running pickled code) or .safetensors file.
+def load_tensors(path: Path, *, entry: str | None = None) -> dict[str, torch.Tensor]:
+    """The tensors of a .pt, .pth, .bin or .safetensors file, read without running pickled code.
 
-    Raises CheckpointError for no such file, a damaged one, another format, or anything but tensors inside.
+    Args:
+        path: a plain state dict, or with `entry` also a training checkpoint.
+        entry: name of a training checkpoint's state dict, such as `model`. Only its tensors are read; what lies next
+            to it may be arguments, numpy scalars or random states (see `gazetools.io.inert_pickle`).
+
+    Raises CheckpointError for no such file, a damaged one, another format, anything but tensors inside, or a pickle
+    with an object that could run code, which is named.
     """
     path = Path(path)
     if not path.is_file():
@@ -49,19 +63,43 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
 
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - this is the guarded place
+            content = _unpickle(path, entry)
     except Exception as error:
         raise CheckpointError(
             f"{path} cannot be read as {suffix} ({path.stat().st_size} bytes): {_first_line(error)}{_looks_like(path)}",
-            hint="Fetch or copy the file again and compare its size and sha256.",
+            hint=_REFUSED_HINT if isinstance(error, RefusedPickle) else _DAMAGED_HINT,
             path=str(path),
         ) from error
     return _plain_state_dict(content, path)
 
 
-def read_weight_file(path: Path, sha256: str | None = None) -> WeightFile:
-    """Tensors, safetensors metadata and sha256 (computed unless given) of one file."""
-    return WeightFile(path, load_tensors(path), read_metadata(path), sha256 or sha256_of_file(path))
+def _unpickle(path: Path, entry: str | None) -> Any:
+    """The content of a pickled file, or what it has under `entry`."""
+    try:
+        # Mapped, so that an optimizer's state next to the weights is never read.
+        mapped = entry is not None and zipfile.is_zipfile(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)  # noqa: TID251 - the guarded place
+    except pickle.UnpicklingError:
+        if not zipfile.is_zipfile(path):
+            raise
+        content = read_inert(path)
+    if entry is not None and isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
+        content = content[entry]
+    if not isinstance(content, Mapping):
+        return content
+    return {key: _in_memory(value) for key, value in content.items()}
+
+
+def _in_memory(value: object) -> object:
+    """Tensors with memory of their own, whatever becomes of the file; other values as they are."""
+    if isinstance(value, StoredTensor):
+        return value.read()
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def read_weight_file(path: Path, sha256: str | None = None, *, entry: str | None = None) -> WeightFile:
+    """Tensors, safetensors metadata and sha256 (computed unless given) of one file; `entry` as in `load_tensors`."""
+    return WeightFile(path, load_tensors(path, entry=entry), read_metadata(path), sha256 or sha256_of_file(path))
 
 
 def read_metadata(path: Path) -> dict[str, str]:

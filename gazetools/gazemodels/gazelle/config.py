@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
+from gazetools.gazemodels.gazelle.variants import GAZELLE_DECODER, DecoderVariant
 from gazetools.gazemodels.without_weights import CONTROLS, RUNS_NOW, TINY
 from gazetools.schemas.base import StrictModel, explain_validation_error, nearest_name
 from gazetools.schemas.errors import CheckpointError, UsageError
@@ -71,6 +72,21 @@ class GazelleConfig(StrictModel):
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of patches."""
         return self.in_size[0] // self.backbone.patch_size, self.in_size[1] // self.backbone.patch_size
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the backbone's features."""
+        return self.backbone.embed_dim
+
+    @property
+    def variant(self) -> DecoderVariant:
+        """What the decoder does as Gaze-LLE."""
+        return GAZELLE_DECODER
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the input is normalised with ImageNet's statistics: always."""
+        return True
 
     def with_in_size(self, in_size: tuple[int, int]) -> GazelleConfig:
         """The same model for another input size (height, width); UsageError where it does not fit the patches."""

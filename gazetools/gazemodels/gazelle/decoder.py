@@ -11,14 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gazetools.gazemodels.gazelle.config import GazelleConfig
-from gazetools.gazemodels.gazelle.preprocess import resize_antialiased
+from gazetools.gazemodels.gazelle.variants import PromptedConfig
 from gazetools.vit.blocks import Mlp
-
-LAYER_NORM_EPS = 1e-5
-"""Epsilon of the blocks that the released weights were trained with (timm up to 1.0.15; later it would be 1e-6)."""
-
-INOUT_HIDDEN = 128
 
 
 def sincos_position_embedding(dim: int, grid_hw: tuple[int, int]) -> torch.Tensor:
@@ -59,11 +53,11 @@ class SelfAttention(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: int) -> None:
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: int, *, eps: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attn = SelfAttention(dim, num_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, dim * mlp_ratio)
 
     def forward(self, x_bnc: torch.Tensor) -> torch.Tensor:
@@ -85,27 +79,37 @@ class HeatmapHead(nn.Module):
         self.add_module("0", nn.ConvTranspose2d(dim, dim, kernel_size=2, stride=2))
         self.add_module("1", nn.Conv2d(dim, 1, kernel_size=1, bias=False))
 
-    def forward(self, tokens_nkc: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
-        """Tokens row by row [N, rows * columns, dim] -> [N, 2 rows, 2 columns] in 0..1."""
+    def logits(self, tokens_nkc: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
+        """Tokens row by row [N, rows * columns, dim] -> [N, 2 rows, 2 columns], before the sigmoid."""
         projection_c = self.get_parameter("1.weight").view(-1)
         pixels_di = torch.einsum("dcij,c->dij", self.get_parameter("0.weight"), projection_c).flatten(1)
         logits_nki = tokens_nkc @ pixels_di + self.get_parameter("0.bias") @ projection_c
-        logits_n1hw = F.pixel_shuffle(logits_nki.transpose(1, 2).unflatten(2, grid_hw), 2)
-        return torch.sigmoid(logits_n1hw).squeeze(1)
+        return F.pixel_shuffle(logits_nki.transpose(1, 2).unflatten(2, grid_hw), 2).squeeze(1)
+
+    def forward(self, tokens_nkc: torch.Tensor, grid_hw: tuple[int, int]) -> torch.Tensor:
+        """Tokens row by row [N, rows * columns, dim] -> [N, 2 rows, 2 columns] in 0..1."""
+        return torch.sigmoid(self.logits(tokens_nkc, grid_hw))
 
 
 class InoutHead(nn.Module):
-    """Two linear layers with a ReLU between (and dropout in training), a sigmoid."""
+    """Two linear layers with a ReLU between (and dropout in training), or one linear layer; then a sigmoid."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, hidden: int | None) -> None:
         super().__init__()
-        self.add_module("0", nn.Linear(dim, INOUT_HIDDEN))
-        self.add_module("3", nn.Linear(INOUT_HIDDEN, 1))
+        self.add_module("0", nn.Linear(dim, hidden or 1))
+        if hidden is not None:
+            self.add_module("3", nn.Linear(hidden, 1))
+
+    def logits(self, token_nc: torch.Tensor) -> torch.Tensor:
+        """[N, dim] -> [N], before the sigmoid."""
+        out: torch.Tensor = self.get_submodule("0")(token_nc)
+        if "3" in self._modules:
+            out = self.get_submodule("3")(F.relu(out))
+        return out.squeeze(1)
 
     def forward(self, token_nc: torch.Tensor) -> torch.Tensor:
         """[N, dim] -> [N] in 0..1."""
-        hidden = F.relu(self.get_submodule("0")(token_nc))
-        return torch.sigmoid(self.get_submodule("3")(hidden)).squeeze(1)
+        return torch.sigmoid(self.logits(token_nc))
 
 
 def _token(dim: int) -> nn.Embedding:
@@ -121,18 +125,19 @@ class GazeDecoder(nn.Module):
 
     pos_embed: torch.Tensor
 
-    def __init__(self, config: GazelleConfig) -> None:
+    def __init__(self, config: PromptedConfig) -> None:
         super().__init__()
-        dim = config.dim
-        self.grid, self.out_size = config.grid, config.out_size
+        dim, variant = config.dim, config.variant
+        self.grid, self.out_size, self.antialias = config.grid, config.out_size, variant.antialias
         self.register_buffer("pos_embed", torch.empty(dim, *config.grid))
-        self.linear = nn.Conv2d(config.backbone.embed_dim, dim, 1)
+        self.linear = nn.Conv2d(config.feature_channels, dim, 1)
         self.head_token = _token(dim)
         self.inout_token = _token(dim) if config.inout else None
-        blocks = (Block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers))
+        eps = variant.layer_norm_eps
+        blocks = (Block(dim, config.num_heads, config.mlp_ratio, eps=eps) for _ in range(config.num_layers))
         self.transformer = nn.Sequential(*blocks)
         self.heatmap_head = HeatmapHead(dim)
-        self.inout_head = InoutHead(dim) if config.inout else None
+        self.inout_head = InoutHead(dim, variant.inout_hidden) if config.inout else None
 
     def scene_tokens(self, features_bchw: torch.Tensor) -> torch.Tensor:
         """Per image: projected features plus position embedding, [B, dim, rows, columns]."""
@@ -170,7 +175,14 @@ class GazeDecoder(nn.Module):
         """
         tokens = self.transformer(self.prompt(self.scene_tokens(features_bchw), image_index, head_maps_nhw))
         lowres_nhw, inout_n = self.heads(tokens)
-        return resize_antialiased(lowres_nhw.unsqueeze(1), self.out_size).squeeze(1), inout_n
+        return self.resize(lowres_nhw), inout_n
+
+    def resize(self, lowres_nhw: torch.Tensor) -> torch.Tensor:
+        """Maps at twice the grid [N, 2 rows, 2 columns] to [N, *out_size], bilinear."""
+        if tuple(lowres_nhw.shape[1:]) == tuple(self.out_size):
+            return lowres_nhw
+        maps_n1hw = lowres_nhw.unsqueeze(1)
+        return F.interpolate(maps_n1hw, size=self.out_size, mode="bilinear", antialias=self.antialias).squeeze(1)
 
     def to_dtype(self, dtype: torch.dtype) -> GazeDecoder:
         """Cast everything but the two heads, which stay float32."""
@@ -181,7 +193,7 @@ class GazeDecoder(nn.Module):
         return self
 
 
-def decoder_shapes(config: GazelleConfig) -> dict[str, tuple[int, ...]]:
+def decoder_shapes(config: PromptedConfig) -> dict[str, tuple[int, ...]]:
     """Key names and shapes of a decoder checkpoint, in the order of the released files."""
     with torch.device("meta"):
         return {key: tuple(value.shape) for key, value in GazeDecoder(config).state_dict().items()}

@@ -146,7 +146,7 @@ def _find_decoder(
         return _self_describing(Path(name), checkpoint)
     config = released_config(name)
     if checkpoint is not None:
-        return config, read_weight_file(checkpoint)
+        return config, read_weight_file(checkpoint, entry="model")
     wanted = [RemoteFile(DECODER_URLS[name], "--checkpoint")]
     if backbone is None:
         # Both at once, so that the message on a machine without network names both.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from gazetools.gazemodels.families import other_family
 from gazetools.gazemodels.gazelle.backbone import hub_shapes, transformers_key_table
 from gazetools.gazemodels.gazelle.checkpoints import WeightFile, shorten
 from gazetools.gazemodels.gazelle.config import DINOV2_BACKBONES, RELEASED_MODELS, BackboneConfig, GazelleConfig
@@ -28,6 +29,8 @@ def decoder_and_backbone(
 
     Raises CheckpointError that lists every missing, unexpected, mis-shaped and non-finite tensor of both files.
     """
+    if other := other_family(checkpoint.tensors, "Gaze-LLE"):
+        raise CheckpointError(f"{checkpoint.path} {other[0]}.", hint=other[1], path=str(checkpoint.path))
     decoder, inside = {}, {}
     for key, tensor in checkpoint.tensors.items():
         if key.startswith(BACKBONE_PREFIX):
@@ -44,7 +47,7 @@ def decoder_and_backbone(
     own_grid = _grid_of(decoder.get("pos_embed"), config)
     if other_grid_allowed and own_grid is not None:
         expected["pos_embed"] = (config.dim, *own_grid)
-    problems = _Problems()
+    problems = WeightProblems()
     problems.compare(decoder, expected)
     if inside:
         problems.compare(inside, hub_shapes(config.backbone), prefix=BACKBONE_PREFIX)
@@ -64,7 +67,7 @@ def decoder_and_backbone(
     return {k: v.float() for k, v in decoder.items()}, {k: v.float() for k, v in hub.items()}
 
 
-class _Problems:
+class WeightProblems:
     """What is wrong with the tensors of one or two files, collected for a single error."""
 
     def __init__(self) -> None:
@@ -74,6 +77,7 @@ class _Problems:
     def compare(
         self, found: Mapping[str, torch.Tensor], expected: Mapping[str, tuple[int, ...]], *, prefix: str = ""
     ) -> None:
+        """Collect what differs between `found` and `expected`, whose mask token may be missing."""
         missing, unexpected, misshapen, not_finite = self._keys.values()
         unexpected += [f"{prefix}{key}" for key in found if key not in expected]
         for key, shape in expected.items():
@@ -87,18 +91,25 @@ class _Problems:
             elif not bool(torch.isfinite(tensor).all()):
                 not_finite.append(f"{prefix}{key}")
 
+    def found(self) -> dict[str, list[str]]:
+        """The first thousand keys of each kind of problem that there is, by a word for it."""
+        return {name.replace("-", "_").split()[0]: keys[:1000] for name, keys in self._keys.items() if keys}
+
+    def in_words(self) -> str:
+        """Number and first keys of each kind of problem."""
+        return "; ".join(f"{len(keys)} {name}: {shorten(keys)}" for name, keys in self._keys.items() if keys)
+
     def raise_if_any(self, config: GazelleConfig, checkpoint: WeightFile, backbone: WeightFile | None) -> None:
-        groups = {name: keys for name, keys in self._keys.items() if keys}
-        if not groups:
+        """CheckpointError that names the files and every problem, if there is one."""
+        if not self.found():
             return
         files = [file for file in (checkpoint, backbone) if file is not None]
         given = " and ".join(f"{file.path} ({describe_tensors(file.tensors)})" for file in files)
-        lists = "; ".join(f"{len(keys)} {name}: {shorten(keys)}" for name, keys in groups.items())
         raise CheckpointError(
             f"The weights do not fit {config.name} on {config.backbone.name}, input {config.in_size}. "
-            f"Given: {given}. Tensors {lists}.",
+            f"Given: {given}. Tensors {self.in_words()}.",
             hint="Name the model that the files belong to, or give the files of this model.",
-            **{name.replace("-", "_").split()[0]: keys[:1000] for name, keys in groups.items()},
+            **self.found(),
         )
 
 
@@ -124,7 +135,7 @@ def describe_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     return f"{len(shapes)} tensors of no known model"
 
 
-def _hub_names(file: WeightFile, config: BackboneConfig, problems: _Problems) -> dict[str, torch.Tensor]:
+def _hub_names(file: WeightFile, config: BackboneConfig, problems: WeightProblems) -> dict[str, torch.Tensor]:
     """Backbone tensors under the hub's names; differences go to `problems` under the file's own names."""
     shapes = hub_shapes(config)
     if not any(key.startswith(("embeddings.", "encoder.layer.")) for key in file.tensors):

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
 
 from gazetools._version import __version__
-from gazetools.gazemodels.gazelle.backbone import patch_features
-from gazetools.gazemodels.gazelle.config import GazelleConfig
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
 from gazetools.gazemodels.gazelle.preprocess import PreprocessKind, as_tensor, check_frames, preprocess
 from gazetools.gazemodels.gazelle.prompts import CellsXyxy, box_cells, check_box, head_maps
+from gazetools.gazemodels.gazelle.variants import PromptedConfig
 from gazetools.gazemodels.interface import Boxes, GazeOutput, Images
 from gazetools.schemas.errors import UsageError
+
+
+class PictureBackbone(Protocol):
+    """What a backbone has beyond `nn.Module`."""
+
+    def features(self, images_bchw: torch.Tensor) -> torch.Tensor:
+        """Features [B, C, rows, columns] of preprocessed images."""
 
 
 class GazelleModel:
@@ -26,7 +32,7 @@ class GazelleModel:
 
     def __init__(
         self,
-        config: GazelleConfig,
+        config: PromptedConfig,
         backbone: nn.Module,
         decoder: GazeDecoder,
         *,
@@ -59,12 +65,13 @@ class GazelleModel:
     @torch.inference_mode()
     def preprocess(self, images: Images) -> torch.Tensor:
         """uint8 RGB frames [B, H, W, 3] to model input: float32 [B, 3, *in_size] on the model's device."""
-        return preprocess(as_tensor(images).to(self.device), self.in_size, kind=self.preprocess_kind)
+        frames = as_tensor(images).to(self.device)
+        return preprocess(frames, self.in_size, kind=self.preprocess_kind, normalised=self.config.normalised)
 
     @torch.inference_mode()
     def encode(self, inputs: torch.Tensor) -> torch.Tensor:
         """Backbone features [B, C, rows, columns] of preprocessed images [B, 3, *in_size]."""
-        return patch_features(self.backbone, inputs.to(self.device, self.dtype), self.grid)
+        return cast(PictureBackbone, self.backbone).features(inputs.to(self.device, self.dtype))
 
     @torch.inference_mode()
     def decode(self, features: torch.Tensor, image_index: torch.Tensor, head_maps_nhw: torch.Tensor) -> GazeOutput:

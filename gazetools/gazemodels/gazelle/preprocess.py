@@ -22,7 +22,9 @@ _CHUNK_PIXELS = {"cpu": 1 << 21, "cuda": 1 << 23}
 CPU one 1080p frame: its 25 MB are taken from memory that is there, those of four are asked of the kernel every time."""
 
 
-def preprocess(images_bhwc: torch.Tensor, in_size: tuple[int, int], *, kind: PreprocessKind = "exact") -> torch.Tensor:
+def preprocess(
+    images_bhwc: torch.Tensor, in_size: tuple[int, int], *, kind: PreprocessKind = "exact", normalised: bool = True
+) -> torch.Tensor:
     """Model input for uint8 RGB frames.
 
     The public transform is ToTensor, Normalize(ImageNet), Resize(in_size, bilinear with antialiasing) on floats. The
@@ -32,17 +34,15 @@ def preprocess(images_bhwc: torch.Tensor, in_size: tuple[int, int], *, kind: Pre
     From uint8 [B, H, W, 3] of any size to float32 [B, 3, height, width] on the same device; errors as `check_frames`.
     `exact` resizes floats: within 3e-5 of float64. `fast` resizes the uint8 values on the CPU, rounded to levels:
     within one level of 255 (at most 0.018 after normalising, mean 0.004), five times as fast for large frames. On a GPU
-    `fast` is computed as `exact`, which costs little there.
+    `fast` is computed as `exact`, which costs little there. Not `normalised`, the result stays in 0..1.
     """
     check_frames(images_bhwc)
     batch, height, width, _ = images_bhwc.shape
     out = torch.empty((batch, 3, *in_size), dtype=torch.float32, device=images_bhwc.device)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if normalised else ((0.0,) * 3, (1.0,) * 3)
     scale, shift = (
         torch.tensor(channel_values).view(3, 1, 1).to(out.device, non_blocking=True)  # blocking would end all overlap
-        for channel_values in (
-            [1 / (255 * s) for s in IMAGENET_STD],
-            [-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)],
-        )
+        for channel_values in ([1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)])
     )
     step = max(1, _CHUNK_PIXELS.get(images_bhwc.device.type, 1 << 23) // max(height * width, 1))
     resize_levels = kind == "fast" and images_bhwc.device.type == "cpu"

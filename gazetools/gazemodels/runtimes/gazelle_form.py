@@ -1,18 +1,17 @@
-"""Gaze-LLE and models with its decoder as graphs: picture and boxes in, heat maps and in/out scores out."""
+"""Gaze-LLE and gazelle-dinov3 as graphs: picture and boxes in, heat maps and in/out scores out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gazetools.gazemodels.gazelle.backbone import patch_features
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
-from gazetools.gazemodels.gazelle.model import GazelleModel
-from gazetools.gazemodels.gazelle.preprocess import IMAGENET_MEAN, IMAGENET_STD, resize_antialiased
+from gazetools.gazemodels.gazelle.model import GazelleModel, PictureBackbone
+from gazetools.gazemodels.gazelle.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from gazetools.gazemodels.runtimes.gazelle_sessions import GazelleOnSessions
 from gazetools.gazemodels.runtimes.graphs import (
     EXAMPLE_FRAMES,
@@ -30,7 +29,7 @@ LEVEL = 0.003921569
 
 
 class FixedResize(nn.Module):
-    """A resize of maps [N, h, w] between two fixed sizes as two matrix products, exact for any linear resize.
+    """The bilinear resize of maps [N, h, w] between two fixed sizes as two matrix products.
 
     ONNX knows no antialiased resize before operator set 18.
     """
@@ -38,15 +37,13 @@ class FixedResize(nn.Module):
     rows: torch.Tensor
     columns: torch.Tensor
 
-    def __init__(
-        self, from_hw: tuple[int, int], to_hw: tuple[int, int], resize: Callable[..., torch.Tensor] = resize_antialiased
-    ) -> None:
-        """`resize(images_bchw, size_hw)` is what is imitated; it must treat rows and columns separately."""
+    def __init__(self, from_hw: tuple[int, int], to_hw: tuple[int, int], *, antialias: bool) -> None:
         super().__init__()
         (h, w), (out_h, out_w) = from_hw, to_hw
         self.same = from_hw == to_hw
-        self.register_buffer("rows", resize(torch.eye(h)[None, None], (out_h, h))[0, 0], persistent=False)
-        self.register_buffer("columns", resize(torch.eye(w)[None, None], (w, out_w))[0, 0], persistent=False)
+        resize = partial(F.interpolate, mode="bilinear", align_corners=False, antialias=antialias)
+        self.register_buffer("rows", resize(torch.eye(h)[None, None], size=(out_h, h))[0, 0], persistent=False)
+        self.register_buffer("columns", resize(torch.eye(w)[None, None], size=(w, out_w))[0, 0], persistent=False)
 
     def forward(self, maps_nhw: torch.Tensor) -> torch.Tensor:
         """[N, h, w] -> [N, out_h, out_w]."""
@@ -70,11 +67,11 @@ class SceneGraph(nn.Module):
 
     def __init__(self, model: GazelleModel) -> None:
         super().__init__()
-        self.backbone, self.decoder, self.grid = model.backbone, model.decoder, model.grid
+        self.backbone, self.decoder = model.backbone, model.decoder
 
     def forward(self, images_bchw: torch.Tensor) -> torch.Tensor:
         """Backbone, projection and position embedding."""
-        return self.decoder.scene_tokens(patch_features(self.backbone, images_bchw, self.grid))
+        return self.decoder.scene_tokens(cast(PictureBackbone, self.backbone).features(images_bchw))
 
 
 class PeopleGraph(nn.Module):
@@ -172,13 +169,14 @@ class OneFrame(nn.Module):
 
 
 class GazelleForm:
-    """`GraphForm` of Gaze-LLE; names and meaning of the files are those that gazelle-dinov3 publishes."""
+    """`GraphForm` of Gaze-LLE and gazelle-dinov3; the files have the interface of those that the latter publishes."""
 
     family = "gazelle"
 
     def __init__(self, model: GazelleModel) -> None:
         self._model = model
-        self.pixels = PixelFacts("BGR", "0..255", IMAGENET_MEAN, IMAGENET_STD)
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if model.config.normalised else ((0.0,) * 3, (1.0,) * 3)
+        self.pixels = PixelFacts("BGR", "0..255", mean, std)
         self._scene = SceneGraph(model)
 
     def whole(self, compat: Compat) -> Graph:
@@ -223,7 +221,7 @@ class GazelleForm:
             inputs=(TensorSpec("images", ("frames", 3, *model.in_size)),),
             outputs=(TensorSpec("scene", scene_shape),),
             people_axis="",
-            example=partial(_normalised, model.in_size),
+            example=self._inputs,
         )
         people = Graph(
             part="people",
@@ -236,7 +234,7 @@ class GazelleForm:
             outputs=self._outputs("people"),
             people_axis="people",
             example=lambda n: (
-                _computed(self._scene, *_normalised(model.in_size, EXAMPLE_FRAMES)),
+                _computed(self._scene, *self._inputs(EXAMPLE_FRAMES)),
                 torch.arange(n) % EXAMPLE_FRAMES,
                 BoxMaps(model.grid)(_boxes(n)),
             ),
@@ -252,6 +250,11 @@ class GazelleForm:
     def on_sessions(self, frame: Session, people: Session, where: OnRuntime) -> GazelleOnSessions:
         return GazelleOnSessions(self._model, (frame, people), where)
 
+    def _inputs(self, frames: int) -> tuple[torch.Tensor]:
+        """So many different pictures, as the one input of the frame step."""
+        picture = PixelInput(self.pixels)(_picture(self._model.in_size))
+        return (torch.cat([picture.roll(37 * i, dims=3) for i in range(frames)]),)
+
     def _scene_shape(self) -> tuple[int, int, int]:
         return (len(self._model.decoder.pos_embed), *self._model.grid)
 
@@ -261,7 +264,9 @@ class GazelleForm:
 
     def _resize(self, compat: Compat) -> nn.Module:
         (rows, columns), out_size = self._model.grid, self._model.out_size
-        return NearestResize(out_size) if compat == "nearest" else FixedResize((2 * rows, 2 * columns), out_size)
+        if compat == "nearest":
+            return NearestResize(out_size)
+        return FixedResize((2 * rows, 2 * columns), out_size, antialias=self._model.decoder.antialias)
 
 
 def _picture(in_size: tuple[int, int]) -> torch.Tensor:
@@ -271,12 +276,6 @@ def _picture(in_size: tuple[int, int]) -> torch.Tensor:
     smooth = F.interpolate(coarse, size=in_size, mode="bilinear")
     noise = torch.rand((1, 3, *in_size), generator=generator)
     return torch.round((0.8 * smooth + 0.2 * noise) * 255)
-
-
-def _normalised(in_size: tuple[int, int], frames: int) -> tuple[torch.Tensor]:
-    """So many pictures, normalised, as the one input of a frame step."""
-    picture = PixelInput(PixelFacts("BGR", "0..255", IMAGENET_MEAN, IMAGENET_STD))(_picture(in_size))
-    return (torch.cat([picture.roll(37 * i, dims=3) for i in range(frames)]),)
 
 
 def _boxes(people: int) -> torch.Tensor:
