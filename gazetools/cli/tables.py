@@ -98,7 +98,9 @@ def extracted_videos(report: ExtractReport, output: Path) -> Table:
 
 
 def stage_times(times: StageTimes) -> Table:
-    """Where the time of an extraction went."""
+    """Where the time of an extraction went, and the memory that it took."""
+    from gazetools.io.space import size_text
+
     stages = {
         **({"detect heads": times.detect} if times.detect else {}),
         "open files": times.open,
@@ -116,6 +118,14 @@ def stage_times(times: StageTimes) -> Table:
     table.add_section()
     table.add_row("decoding, in parallel", f"{times.decode_busy:.2f}", "")
     table.add_row("writing, in parallel", f"{times.write_busy:.2f}", "")
+    table.add_section()
+    table.add_row("people", str(times.people), "")
+    if times.people_not_evaluated:
+        table.add_row("people not evaluated", str(times.people_not_evaluated), "")
+    if times.peak_memory:
+        table.add_row("largest memory", size_text(times.peak_memory), "")
+    if times.peak_device_memory:
+        table.add_row("largest memory of the GPU", size_text(times.peak_device_memory), "")
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ class StageClock:
         self.decode_busy = 0.0
         self.write_busy = 0.0
         self.frames = 0
+        self.people = 0
+        self.people_not_evaluated = 0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -28,7 +31,7 @@ class StageClock:
         finally:
             self.seconds[name] += time.perf_counter() - began
 
-    def times(self) -> StageTimes:
+    def times(self, *, peak_device_memory: int = 0) -> StageTimes:
         """Sums so far; `other` is the wall time outside all stages."""
         wall = time.perf_counter() - self._began
         return StageTimes(
@@ -37,6 +40,20 @@ class StageClock:
             frames=self.frames,
             decode_busy=self.decode_busy,
             write_busy=self.write_busy,
+            people=self.people,
+            people_not_evaluated=self.people_not_evaluated,
+            peak_memory=_peak_memory(),
+            peak_device_memory=peak_device_memory,
             other=max(wall - sum(self.seconds.values()), 0.0),
             **self.seconds,
         )
+
+
+def _peak_memory() -> int:
+    """Bytes of this process that were resident at most; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -25,3 +25,10 @@ def note_of_lost(frames: Sequence[int]) -> list[str]:
         return []
     left_out = f"damaged: {len(frames)} frames can't be decoded and are left out: {frame_runs(list(frames))}"
     return [f"{left_out}; the others have the times of the file"]
+
+
+def note_of_not_evaluated(people: int, model: str) -> list[str]:
+    """The line about people whom the model can't evaluate; none without such people."""
+    if not people:
+        return []
+    return [f"{people} people have no head box that {model} can take (at least one pixel); they have no row"]

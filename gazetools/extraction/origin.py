@@ -21,6 +21,9 @@ from gazetools.video.facts import probe_digest, source_video
 STORE_REVISION = 1
 """Part of every options key; increased whenever the same inputs would give other numbers."""
 
+NOT_EVALUATED = "left out, no box that the model can take"
+"""Count of the people whom a model that needs head boxes can't evaluate; they have no row."""
+
 
 def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads_sha256: str | None) -> str:
     """sha256 over everything that shapes the store of `video`; equal keys mean equal stores.
@@ -67,7 +70,7 @@ def build_provenance(tools: WorkerTools, video: VideoWork, tally: VideoTally, *,
             clipped_boxes=heads.table.clipped if heads.table else 0,
             small_heads=options.small_heads,
             prompts=tally.prompts,
-            counts=heads.counts,
+            counts=heads.counts | ({NOT_EVALUATED: float(tally.not_evaluated)} if tally.not_evaluated else {}),
             format=None if heads.table is None else heads.table.form,
             reading="" if heads.table is None else heads.table.reading,
             detector=heads.detector,

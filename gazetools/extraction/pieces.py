@@ -33,9 +33,13 @@ class VideoTally:
     resumed_frames: int = 0
     lost_frames: list[int] = field(default_factory=list)
     """Frames that were wanted and can't be decoded (`--allow-damaged`)."""
+    not_evaluated: int = 0
+    """People of the box file that have no row, since their box is none that the model could take."""
 
-    def add(self, number: int, piece: Piece, batch_size: int, *, wanted: npt.NDArray[np.int64]) -> None:
-        """Count a finished piece of the frames `wanted`; one made in little memory has less than the `batch_size`."""
+    def add(self, number: int, piece: Piece, video: VideoWork, batch_size: int) -> None:
+        """Count a finished piece of `video`; one made in little memory has less than the `batch_size`."""
+        wanted = video.parts[number]
+        self.not_evaluated += int(video.heads.people_in(piece.frame_index).sum()) - len(piece.rows)
         self.lost_frames += np.setdiff1d(wanted, piece.frame_index).tolist()
         self.rows += len(piece.rows)
         for kind in Prompt:
@@ -62,7 +66,7 @@ def make_pieces(
         if (piece := video.pieces.load_if_good(number)) is None:
             missing.append(number)
             continue
-        tally.add(number, piece, runner.batch_size, wanted=video.parts[number])
+        tally.add(number, piece, video, runner.batch_size)
         tally.resumed_frames += len(video.parts[number])
         progress.advance(name, len(video.parts[number]))
     wanted = np.concatenate([video.parts[number] for number in missing]) if missing else np.zeros(0, np.int64)
@@ -231,7 +235,11 @@ class _PieceMaker:
         with tools.clock.stage("prompt"):
             piece.add(frame)
             prompts = prompts_of_frame(
-                self.video.heads, frame.index, grid_hw=tools.runner.grid_hw, small_heads=tools.options.small_heads
+                self.video.heads,
+                frame.index,
+                grid_hw=tools.runner.grid_hw,
+                small_heads=tools.options.small_heads,
+                needs_boxes_in=(frame.rgb.shape[0], frame.rgb.shape[1]) if tools.runner.needs_boxes else None,
             )
         if len(prompts.track_id):
             piece.people.append((frame.index, prompts))
@@ -253,8 +261,10 @@ class _PieceMaker:
                 self.video.pieces.keep(gathered.number, piece)  # in memory, for the join that follows at once
             else:
                 self.writer.save(gathered.number, piece)
-            wanted = self.video.parts[gathered.number]
-            self.tally.add(gathered.number, piece, self.tools.runner.batch_size, wanted=wanted)
+            before = self.tally.not_evaluated
+            self.tally.add(gathered.number, piece, self.video, self.tools.runner.batch_size)
+            self.tools.clock.people += len(piece.rows)
+            self.tools.clock.people_not_evaluated += self.tally.not_evaluated - before
 
     def _submit(self, batch: list[tuple[Frame, FramePrompts]], results: list[BatchResult]) -> None:
         """Submit `batch` before collecting the previous result, so that a GPU is never idle."""

@@ -172,6 +172,8 @@ def merge_results(results: Sequence[ItemResult]) -> ItemResult:
     """The result of a video with several shares: the joined one, else a failure, else an open share, else the sum."""
     by_status = {result.status: result for result in reversed(results)}
     chosen = next((by_status[s] for s in ("done", "complete", "failed", "not_reached") if s in by_status), None)
-    summed = ("resumed_frames", "seconds") if chosen else ("frames", "rows", "small_heads", "resumed_frames", "seconds")
+    summed: tuple[str, ...] = ("resumed_frames", "seconds")
+    if chosen is None:
+        summed += ("frames", "rows", "small_heads", "people_not_evaluated")
     sums = {name: round(sum(getattr(result, name) for result in results), 3) for name in summed}
     return (chosen or results[0]).model_copy(update=sums)

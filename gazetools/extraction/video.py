@@ -11,7 +11,7 @@ from pathlib import Path
 from gazetools.extraction.detected import detected_boxes
 from gazetools.extraction.disk import check_space_for_video
 from gazetools.extraction.inputs import VideoItem
-from gazetools.extraction.notes import note_of_lost, notes_at_opening
+from gazetools.extraction.notes import note_of_lost, note_of_not_evaluated, notes_at_opening
 from gazetools.extraction.origin import build_provenance, options_key
 from gazetools.extraction.pieces import VideoTally, make_pieces
 from gazetools.extraction.tasks import Task
@@ -77,6 +77,7 @@ class StoreWrite:
             rows=sidecar.rows,
             frames_without_people=sidecar.frames_without_people,
             small_heads=self.tally.small_heads if heads.table else 0,
+            people_not_evaluated=self.tally.not_evaluated,
             clipped_boxes=heads.table.clipped if heads.table else 0,
             head_counts=heads.counts,
             head_notes=heads.notes,
@@ -126,6 +127,7 @@ def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) 
         with open_video(tools, item, head_files, pieces, key) as video, hashing(item.path) as video_sha256:
             tally = _make_missing(tools, video, range(len(video.parts)), name=item.video_id, ahead=ahead)
             lost = note_of_lost(sorted(tally.lost_frames))
+            lost += note_of_not_evaluated(tally.not_evaluated, tools.runner.model.name)
             for note in lost:
                 tools.progress.say(f"{item.video_id}: {note}")
             with tools.clock.stage("join"):
@@ -203,5 +205,6 @@ def _make_share(tools: WorkerTools, video: VideoWork, task: Task, ahead: Path | 
         frames=sum(len(video.parts[number]) for number in numbers),
         rows=tally.rows,
         small_heads=tally.small_heads if video.heads.table else 0,
+        people_not_evaluated=tally.not_evaluated,
         resumed_frames=tally.resumed_frames,
     )

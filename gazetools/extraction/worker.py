@@ -58,7 +58,7 @@ class Worker(Closing):
 
     def times(self) -> StageTimes:
         """Time of this worker by stage since its model was loaded."""
-        return self._tools.clock.times()
+        return self._tools.clock.times(peak_device_memory=self._tools.runner.peak_device_memory)
 
     def _decided(self, task: Task, step: Callable[[], T]) -> T | ItemResult | None:
         """The value of a step: None while another process holds the video, a failed item where it can't be done."""
@@ -77,6 +77,7 @@ def _load(order: WorkOrder, decoder: Decoder, progress: Progress) -> WorkerTools
     from gazetools.extraction.clock import StageClock
     from gazetools.extraction.model.batches import BatchRunner
     from gazetools.gazemodels import load_gaze_model
+    from gazetools.gazemodels.interface import needs_boxes
     from gazetools.heads.detection import HeadDetection
     from gazetools.heads.spec import open_heads
 
@@ -92,6 +93,11 @@ def _load(order: WorkOrder, decoder: Decoder, progress: Progress) -> WorkerTools
     )
     detection = HeadDetection.load(detect, hdr=options.hdr) if (detect := options.detection()) is not None else None
     progress.finish("loading model")
+    if needs_boxes(model) and options.heads == "whole":
+        raise UsageError(
+            f"{model.name} sees a crop of each head, and --heads whole has no boxes.",
+            hint="Give --heads file:PATH, or --heads detect to find them, or use a model of Gaze-LLE.",
+        )
     return WorkerTools(
         store=order.store,
         options=options,

@@ -32,6 +32,7 @@ class _Baseline(abc.ABC):
     out_size = (64, 64)
     grid = (64, 64)
     has_inout = False
+    needs_boxes = False
     settings: dict[str, Any]
 
     def __init__(self, device: torch.device) -> None:

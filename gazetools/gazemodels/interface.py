@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from gazetools.progress import Progress
 
 Images: TypeAlias = "np.ndarray | torch.Tensor"
+Pictures: TypeAlias = "Images | Sequence[Images]"
+"""uint8 RGB frames [B, H, W, 3], or several [H, W, 3] of their own sizes."""
 Boxes: TypeAlias = Sequence[Sequence[Sequence[float] | None]]
 """Per image a list of boxes (x0, y0, x1, y1) in 0..1, None for a person without a known head; a list may be empty."""
 
@@ -69,6 +71,15 @@ class GazeModel(Protocol):
     def has_inout(self) -> bool: ...
 
     @property
+    def needs_boxes(self) -> bool:
+        """Whether it sees a crop of each head, so that it can't evaluate a person without a box.
+
+        The pipeline then passes uint8 frames at full resolution, perhaps several of their own sizes, never the result
+        of `preprocess`; every box holds a pixel of its frame; and a small head stays as it is instead of growing to a
+        cell. A model of another package that lacks this attribute counts as False.
+        """
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Everything except the weights that shapes its numbers, as JSON values."""
 
@@ -105,3 +116,8 @@ Loader: TypeAlias = Callable[[LoadSettings], GazeModel]
 
 Backend: TypeAlias = Callable[[LoadSettings, Loader], GazeModel]
 """Makes a model that another program computes; receives also the loader that would make it here."""
+
+
+def needs_boxes(model: GazeModel) -> bool:
+    """`model.needs_boxes`, False for a model of another package that was written before there was such a thing."""
+    return bool(getattr(model, "needs_boxes", False))

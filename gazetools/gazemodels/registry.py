@@ -17,6 +17,7 @@ from gazetools.gazemodels.gazelle_dinov3.variants_dinov3 import (
     dinov3_config_from_metadata,
 )
 from gazetools.gazemodels.interface import Backend, Loader, LoadSettings
+from gazetools.gazemodels.page.config import PAGE_MODELS, page_config_from_metadata
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.schemas.extract import BACKEND_NAMES
 
@@ -32,7 +33,9 @@ USUAL_SHAPE = (64, 64)
 
 _GAZELLE = "gazetools.gazemodels.gazelle.loading:load"
 _DINOV3 = "gazetools.gazemodels.gazelle_dinov3.loading:load"
+_PAGE = "gazetools.gazemodels.page.loading:load"
 _BUILT_IN = {
+    **dict.fromkeys(PAGE_MODELS, _PAGE),
     "centre-prior": "gazetools.gazemodels.baselines:CentrePrior.load",
     "head-direction": "gazetools.gazemodels.baselines:HeadDirection.load",
 }
@@ -115,7 +118,9 @@ def load_gaze_model(
     backend: str = "gazetools",
     progress: Progress | None = None,
 ) -> GazeModel:
-    """Load any gaze model: Gaze-LLE by name or path, or one of `model_names()`; the rest as in `gazetools.load_model`.
+    """Load any gaze model: Gaze-LLE or PaGE by name or path, or one of `model_names()`.
+
+    The other arguments are those of `gazetools.load_model`.
 
     `backend` is a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle),
     `onnxruntime`, `openvino` and `tensorrt` compute it outside torch, `auto` takes the fastest; `traceable` is
@@ -149,7 +154,7 @@ def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
             return heatmap_shape_of_onnx(Path(name_or_path)) or USUAL_SHAPE
     with suppress(CheckpointError):  # loading reports it
         metadata_of_file = _metadata_of(name_or_path)
-        for read_config in (config_from_metadata, dinov3_config_from_metadata):
+        for read_config in (config_from_metadata, dinov3_config_from_metadata, page_config_from_metadata):
             if config := read_config(metadata_of_file, path=name_or_path):
                 return config.out_size
     return USUAL_SHAPE
@@ -166,7 +171,7 @@ def _metadata_of(name: str) -> dict[str, str]:
 
 
 def _find(name: str) -> Loader:
-    """Loader of `name`: ours, then entry points, else Gaze-LLE, which also takes paths and reports unknown names."""
+    """Loader of `name`: registered, ours, entry points, PaGE for its files, else Gaze-LLE, which reports the rest."""
     if name in _LOADERS:
         return _LOADERS[name]
     if is_onnx(name):
@@ -177,7 +182,18 @@ def _find(name: str) -> Loader:
         with suppress(CheckpointError):  # loading reports it
             if DINOV3_METADATA_KEY in _metadata_of(name):
                 return _loader_at(_DINOV3)
-    return _loader_at(taken.get(name, _GAZELLE))
+    if (place := taken.get(name)) is None:
+        place = _PAGE if _means_page(name) else _GAZELLE
+    return _loader_at(place)
+
+
+def _means_page(name: str) -> bool:
+    """Whether a name that no table has means PaGE: a file or folder of its weights, or a misspelt size."""
+    if not Path(name).exists():
+        return name.lower().startswith(("page_", "page-")) and not Path(name).suffix
+    from gazetools.gazemodels.page.checkpoints import is_page_place
+
+    return is_page_place(Path(name))
 
 
 def is_onnx(name: str) -> bool:

@@ -26,6 +26,7 @@ class UpstreamModel:
     """
 
     implementation = "upstream gazelle"
+    needs_boxes = False
 
     def __init__(
         self, network: Any, settings: LoadSettings, *, weights_sha256: dict[str, str], device: torch.device

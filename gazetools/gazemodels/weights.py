@@ -70,6 +70,29 @@ def obtain(
     return [(folder / file.file_name, _verified_sha256(folder / file.file_name)) for file in files]
 
 
+def hub_folder(repository: str, *, option: str) -> Path:
+    """The folder of the cache with the weights of `OWNER/NAME` of the Hugging Face hub, whole or in shards.
+
+    Files are fetched by the user, with the command of the error: a licence may have to be accepted there first. The
+    sha256 of each weight file is recorded at its first use, as `obtain` does.
+
+    Raises EnvironmentLacksError where it is not there, or a file changed since its first use.
+    """
+    folder = cache_folder() / repository.replace("/", "--")
+    found = sorted(folder.glob("*.safetensors"))
+    if not found:
+        command = f"hf download {repository} --local-dir '{folder}'"
+        raise EnvironmentLacksError(
+            f"The weights {repository} are not in {folder}.",
+            hint=f"Fetch them where there is a network (pip install huggingface_hub):\n  {command}\n"
+            f"or give a local copy: {option} FOLDER\n{RUNS_NOW}",
+            commands=[command],
+        )
+    for path in found:
+        _verified_sha256(path)
+    return folder
+
+
 def _verified_sha256(path: Path) -> str:
     digest = sha256_of_file(path)
     record = _record_of(path)

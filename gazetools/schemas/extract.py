@@ -52,7 +52,8 @@ class ExtractOptions(BoxFileOptions):
     """Heads below one cell of the model's grid: `grow`, `crop` or `none`.
 
     `grow` to one cell; `crop`: the model sees an enlarged part of the frame around the head, and its map is put back
-    into the frame; `none`: no prompt. Each row records which it was."""
+    into the frame; `none`: no prompt. Each row records which it was. PaGE, which sees a crop of every head, takes small
+    ones as they are with `grow`, and leaves them out with `none`."""
     fill_gaps: Annotated[int, _Video] = Field(default=0, ge=0)
     """Interpolate boxes over up to so many missing frames.
 
@@ -72,8 +73,9 @@ class ExtractOptions(BoxFileOptions):
     end: Annotated[float | None, _Video] = None
     """End time in seconds (pts), not included."""
     model: Annotated[str, _Model] = "gazelle_dinov2_vitb14_inout"
-    """gazelle_dinov2_{vitb14,vitl14}[_inout], the path of a self-describing .safetensors or of an .onnx file,
-    `centre-prior`, `head-direction` or a registered name (`gazetools.gazemodels`)."""
+    """gazelle_dinov2_{vitb14,vitl14}[_inout], page_{vits,vitsplus,vitb,vithplus}, the path of a self-describing
+    .safetensors, of PaGE's weights or of an .onnx file, `centre-prior`, `head-direction`, a registered name
+    (`gazetools.gazemodels`)."""
     checkpoint: Annotated[str | None, _Model] = None
     """Weights of the named model (default: the cache, else the download)."""
     backbone: Annotated[str | None, _Model] = None
@@ -204,6 +206,8 @@ class ItemResult(StrictModel):
     frames_without_people: int = 0
     small_heads: int = 0
     """Rows whose box rounded to no cell of the model's grid."""
+    people_not_evaluated: int = 0
+    """People without a box that the model can take, where it needs one; they have no row."""
     clipped_boxes: int = 0
     head_counts: dict[str, float] = Field(default_factory=dict)
     """Counts by the source of the head boxes, such as frames without a box by reason (`--heads calib`)."""
@@ -241,6 +245,14 @@ class StageTimes(StrictModel):
     other: float
     decode_busy: float
     write_busy: float
+    people: int = 0
+    """People computed by this run."""
+    people_not_evaluated: int = 0
+    """People whom the model could not evaluate, since they have no box that it can take."""
+    peak_memory: int = 0
+    """Bytes: largest resident memory of the workers' processes, added up; 0 where the system does not tell."""
+    peak_device_memory: int = 0
+    """Bytes: most memory of a CUDA device that each worker held, added up; 0 on a CPU."""
 
     def __add__(self, more: StageTimes) -> StageTimes:
         return StageTimes(**{name: getattr(self, name) + getattr(more, name) for name in StageTimes.model_fields})

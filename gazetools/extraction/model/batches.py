@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import torch
 from gazetools.extraction.model.crops import box_in_crop, crop_around, cut, map_into_frame
 from gazetools.extraction.model.staging import staging_for
 from gazetools.gazemodels.gazelle.prompts import BoxXyxy, box_cells, grow_to_cell, is_empty
-from gazetools.gazemodels.interface import GazeModel
+from gazetools.gazemodels.interface import GazeModel, Images, Pictures, needs_boxes
 from gazetools.heads.prompts import FramePrompts
 from gazetools.schemas.errors import FaultError
 
@@ -46,12 +46,19 @@ class BatchRunner:
         self.batch_size: int = _AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else batch_size
         self.fitting_batch_size = self.batch_size
         """`batch_size`, halved each time that memory ran out."""
+        self.needs_boxes = needs_boxes(model)
+        """Whether people without a head box can't be evaluated."""
         self._staging = staging_for(model.device)
 
     @property
     def works_in_parallel(self) -> bool:
         """Whether the device still computes when `begin` returns; a CPU has finished by then."""
         return self._staging is not None
+
+    @property
+    def peak_device_memory(self) -> int:
+        """Bytes of the CUDA device that were held at most; 0 on a CPU."""
+        return torch.cuda.max_memory_reserved(self.model.device) if self.model.device.type == "cuda" else 0
 
     @property
     def heatmap_shape(self) -> tuple[int, int]:
@@ -89,7 +96,7 @@ class BatchRunner:
     def _with_crops(self, images: list[npt.NDArray[np.uint8]], prompts: list[FramePrompts]) -> Pending:
         """One pass over the frames for heads large enough for the grid, further passes over crops for the others."""
         if not any(frame.small for frame in prompts):
-            return self._forward(images, [frame.prompt_boxes for frame in prompts])
+            return self._forward(self._placed(images), [frame.prompt_boxes for frame in prompts])
         people = [(i, place) for i, frame in enumerate(prompts) for place in range(len(frame.prompt_boxes))]
         small = [(i, place) for i, place in people if place in prompts[i].small]
         others = [(i, place) for i, place in people if place not in prompts[i].small]
@@ -98,7 +105,7 @@ class BatchRunner:
             boxes: list[list[BoxXyxy | None]] = [[] for _ in images]
             for i, place in others:
                 boxes[i].append(prompts[i].prompt_boxes[place])
-            passes.append(self._forward(images, boxes))
+            passes.append(self._forward(self._placed(images), boxes))
         for start in range(0, len(small), len(images)):  # as many crops as frames fit
             some = small[start : start + len(images)]
             passes.append(self._forward_crops([(images[i], prompts[i].prompt_boxes[place]) for i, place in some]))
@@ -107,23 +114,27 @@ class BatchRunner:
 
     def _forward_crops(self, heads: list[tuple[npt.NDArray[np.uint8], BoxXyxy | None]]) -> _Pass:
         """One person per frame and box, each in a crop of its own; maps relative to the whole frame."""
-        inputs, boxes, crops = [], [], []
+        pictures, boxes, crops = [], [], []
         for rgb, box in heads:
             assert box is not None, "a person with a crop has a box"
             crop = crop_around(box, self.grid_hw, (rgb.shape[0], rgb.shape[1]))
             inside = box_in_crop(box, crop)
-            if is_empty(box_cells(inside, self.grid_hw)):  # smaller than even the smallest crop enlarges
+            if not self.needs_boxes and is_empty(
+                box_cells(inside, self.grid_hw)
+            ):  # smaller than even the smallest crop enlarges
                 inside = grow_to_cell(inside, self.grid_hw)
-            inputs.append(self.model.preprocess(self._placed([cut(rgb, crop)])))
+            pictures.append(self._placed([cut(rgb, crop)]))
             boxes.append([inside])
             crops.append(crop)
-        return replace(self._forward(torch.cat(inputs), boxes), crops=crops)
+        if self.needs_boxes:  # it cuts heads from the pixels, so that no result of `preprocess` would do
+            shown: Pictures = [picture[0] for picture in pictures]
+        else:
+            shown = torch.cat([self.model.preprocess(picture) for picture in pictures])
+        return replace(self._forward(shown, boxes), crops=crops)
 
-    def _forward(
-        self, images: list[npt.NDArray[np.uint8]] | torch.Tensor, boxes: Sequence[Sequence[BoxXyxy | None]]
-    ) -> _Pass:
-        """Submit one batch to the device: frames, or the tensor that `preprocess` made of them."""
-        out = self.model(images if isinstance(images, torch.Tensor) else self._placed(images), boxes)
+    def _forward(self, images: Pictures, boxes: Sequence[Sequence[BoxXyxy | None]]) -> _Pass:
+        """Submit one batch to the device, in a form that the model takes."""
+        out = self.model(cast(Images, images), boxes)  # several sizes go only to models that need boxes
         finite = torch.isfinite(out.heatmap).all()
         inout = None if out.inout is None else out.inout.float()
         return _Pass(self.model, finite, out.heatmap.to(torch.float16), inout)

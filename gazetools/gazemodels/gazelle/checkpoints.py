@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from gazetools.io.json_files import read_json
 from gazetools.schemas.errors import CheckpointError
 
 _PICKLE_SUFFIXES = {".pt", ".pth", ".bin"}
+WEIGHT_SUFFIXES = (".safetensors", *sorted(_PICKLE_SUFFIXES))
+_CODE = re.compile(r"Unsupported (?:global: GLOBAL|class) (\S+)")
+"""What torch.load says of an object that a state dict has no need for, with its name."""
 _PRINTED_TYPES = {b"<": "an HTML or XML page", b"version https://git-lfs": "a Git LFS pointer, not the file itself"}
 
 _DAMAGED_HINT = "Fetch or copy the file again and compare its size and sha256."
@@ -65,6 +69,12 @@ def load_tensors(path: Path, *, entry: str | None = None) -> dict[str, torch.Ten
         else:
             content = _unpickle(path, entry)
     except Exception as error:
+        if suffix != ".safetensors" and (code := _CODE.search(str(error))):
+            raise CheckpointError(
+                f"{path} holds more than tensors: {code[1]}, which could run code. Nothing in it was run.",
+                hint="Use a .safetensors file, or a plain state dict saved by torch.save(model.state_dict(), ...).",
+                path=str(path),
+            ) from error
         raise CheckpointError(
             f"{path} cannot be read as {suffix} ({path.stat().st_size} bytes): {_first_line(error)}{_looks_like(path)}",
             hint=_REFUSED_HINT if isinstance(error, RefusedPickle) else _DAMAGED_HINT,
@@ -116,6 +126,60 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise CheckpointError(f"{path} is not a .safetensors file: {reason}", path=str(path)) from error
 
 
+def keys_of_file(path: Path) -> list[str]:
+    """Names of the tensors of one file; of .safetensors its header alone is read. Errors as `load_tensors`."""
+    if Path(path).suffix.lower() != ".safetensors":
+        return list(load_tensors(path))
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a .safetensors file: {_first_line(error)}", path=str(path)) from error
+
+
+def weights_in_folder(folder: Path) -> Path | None:
+    """`model.safetensors`, else the index of its shards, else None."""
+    names = ("model.safetensors", "model.safetensors.index.json")
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def read_weight_folder(folder: Path) -> WeightFile:
+    """`model.safetensors` of a folder as transformers and the hub have it, whole or in shards.
+
+    Raises CheckpointError without any, with the names of shards that are missing, or where a shard and the index
+    disagree about its tensors.
+    """
+    place = weights_in_folder(folder)
+    if place is None:
+        missing = "neither model.safetensors nor model.safetensors.index.json"
+        raise CheckpointError(f"{folder} has {missing}.", path=str(folder))
+    if place.suffix == ".safetensors":
+        whole = read_weight_file(place)
+        return WeightFile(folder, whole.tensors, whole.metadata, whole.sha256)
+    listed = read_json(place).get("weight_map", {})
+    names = sorted({Path(str(name)).name for name in listed.values()}) if isinstance(listed, dict) else []
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent or not names:
+        what = f"{len(absent)} of {len(names)} are not there: {shorten(absent)}" if names else "it names none"
+        raise CheckpointError(
+            f"{place} names the shards of a model, and {what}.",
+            hint="Fetch or copy the whole folder again.",
+            path=str(folder),
+        )
+    shards = [read_weight_file(folder / name) for name in names]
+    tensors = {key: value for shard in shards for key, value in shard.tensors.items()}
+    if different := sorted(tensors.keys() ^ listed.keys()):
+        raise CheckpointError(
+            f"{place} and its shards name different tensors: {shorten(different)}.",
+            hint="Fetch or copy the whole folder again.",
+            path=str(folder),
+        )
+    digest = hashlib.sha256("".join(f"{s.sha256}  {s.path.name}\n" for s in shards).encode()).hexdigest()
+    return WeightFile(folder, tensors, shards[0].metadata, digest)
+
+
 def read_transformers_folder(folder: Path, config: BackboneConfig) -> WeightFile:
     """A DINOv2 folder as transformers saves it: config.json with model.safetensors, whole or in shards.
 
@@ -140,16 +204,7 @@ def read_transformers_folder(folder: Path, config: BackboneConfig) -> WeightFile
             hint=f"Give a folder of {config.name}, or name the model that goes with this backbone.",
             path=str(folder),
         )
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        return read_weight_file(single)
-    if not index.is_file():
-        raise CheckpointError(f"{folder} has neither {single.name} nor {index.name}.", path=str(folder))
-    names = sorted({Path(str(name)).name for name in dict(read_json(index).get("weight_map", {})).values()})
-    shards = [read_weight_file(folder / name) for name in names]
-    tensors = {key: value for shard in shards for key, value in shard.tensors.items()}
-    digest = hashlib.sha256("".join(f"{s.sha256}  {s.path.name}\n" for s in shards).encode()).hexdigest()
-    return WeightFile(folder, tensors, {}, digest)
+    return read_weight_folder(folder)
 
 
 def _plain_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:

@@ -120,6 +120,8 @@ def describe_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     for name, released in RELEASED_MODELS.items():
         if decoder == decoder_shapes(released):
             return f"decoder of {name}" + (" with a backbone" if len(decoder) < len(shapes) else "")
+    if any(key.startswith(("scene_branch_backbone.", "head_branch_backbone.")) for key in shapes):
+        return "weights of PaGE, for --model page_vits and its like or the path itself"
     if "heatmap_head.0.weight" in shapes:
         width = shapes.get("linear.weight", (0, "?"))[1]
         inout = "with" if "inout_token.weight" in shapes else "without"

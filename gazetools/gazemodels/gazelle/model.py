@@ -30,6 +30,8 @@ class GazelleModel:
     The backbone runs once per image that has people, the decoder once for all people of the batch.
     """
 
+    needs_boxes = False
+
     def __init__(
         self,
         config: PromptedConfig,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.gazemodels.gazelle.prompts import grow_to_cell
+from gazetools.gazemodels.interface import needs_boxes
 from gazetools.heads.prompts import prompts_of_frame
 from gazetools.heads.spec import heads_for_video, open_heads, track_roles
 from gazetools.heatmaps.normalise import normalise
@@ -206,7 +207,13 @@ def _people_by_frame(
         raise NoSamples(f"--people {deep.people} names nobody of {deep.heads}, which has the tracks {listed}.")
     found = {}
     for frame in frames:
-        people = prompts_of_frame(boxes, frame, grid_hw=model.grid, small_heads="grow")
+        people = prompts_of_frame(
+            boxes,
+            frame,
+            grid_hw=model.grid,
+            small_heads="grow",
+            needs_boxes_in=(info.height, info.width) if needs_boxes(model) else None,
+        )
         pairs = zip(people.track_id.tolist(), people.prompt_boxes, strict=True)
         if chosen := [(track, box) for track, box in pairs if wanted is None or track in wanted]:
             found[frame] = _People(tuple(track for track, _ in chosen), tuple(box for _, box in chosen))
