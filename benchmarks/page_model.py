@@ -52,7 +52,9 @@ def _upstream(folder: Path, config: PageConfig, tensors: dict[str, torch.Tensor]
             for size in (config.scene_in_size, config.head_in_size)
         ]
     model = PaGE(*sides, inout=True)
-    renamed = {key.replace("_branch_backbone.model.", "_branch_backbone.backbone.model."): tensors[key] for key in tensors}
+    renamed = {
+        key.replace("_branch_backbone.model.", "_branch_backbone.backbone.model."): tensors[key] for key in tensors
+    }
     model.load_state_dict(renamed, strict=True)
     return model.eval()
 

@@ -24,7 +24,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not
 
 from gazetools.gazemodels.runtimes import agreement, tracing  # noqa: E402
 from gazetools.gazemodels.runtimes.exporting import export_onnx  # noqa: E402
-from gazetools.gazemodels.runtimes.gazelle_form import FixedResize  # noqa: E402
+from gazetools.gazemodels.runtimes.fixed_resize import FixedResize  # noqa: E402
 from gazetools.gazemodels.runtimes.onnx_file import describe_onnx  # noqa: E402
 
 RNG = np.random.default_rng(3)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from gazetools.gazemodels.gazelle.model import GazelleModel
 from gazetools.gazemodels.interface import GazeModel
+from gazetools.gazemodels.page.model import PageModel
 from gazetools.gazemodels.runtimes.gazelle_form import GazelleForm
+from gazetools.gazemodels.runtimes.page_form import PageForm
 from gazetools.schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +25,9 @@ def form_of(model: GazeModel) -> GraphForm:
         return form
     if isinstance(model, GazelleModel):
         return GazelleForm(model)
+    if isinstance(model, PageModel):
+        return PageForm(model)
     raise UsageError(
         f"The model {model.name} ({model.implementation}) cannot be written as ONNX: it has no form for it.",
-        hint="Gaze-LLE models can; a registered model offers one by a method graph_form() (docs/runtimes.md).",
+        hint="Gaze-LLE, gazelle-dinov3 and PaGE can; a plugin offers a form by graph_form() (docs/runtimes.md).",
     )

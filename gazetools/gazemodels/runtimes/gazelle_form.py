@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from gazetools.gazemodels.gazelle.decoder import GazeDecoder
 from gazetools.gazemodels.gazelle.model import GazelleModel, PictureBackbone
 from gazetools.gazemodels.gazelle.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from gazetools.gazemodels.runtimes.fixed_resize import FixedResize, NearestResize
 from gazetools.gazemodels.runtimes.gazelle_sessions import GazelleOnSessions
 from gazetools.gazemodels.runtimes.graphs import (
     EXAMPLE_FRAMES,
@@ -22,44 +21,11 @@ from gazetools.gazemodels.runtimes.graphs import (
     Session,
     TensorSpec,
 )
+from gazetools.gazemodels.runtimes.pictures import example_boxes, example_picture
 from gazetools.schemas.export import Compat
 
 LEVEL = 0.003921569
 """1 / 255 as the files of gazelle-dinov3 write it."""
-
-
-class FixedResize(nn.Module):
-    """The bilinear resize of maps [N, h, w] between two fixed sizes as two matrix products.
-
-    ONNX knows no antialiased resize before operator set 18.
-    """
-
-    rows: torch.Tensor
-    columns: torch.Tensor
-
-    def __init__(self, from_hw: tuple[int, int], to_hw: tuple[int, int], *, antialias: bool) -> None:
-        super().__init__()
-        (h, w), (out_h, out_w) = from_hw, to_hw
-        self.same = from_hw == to_hw
-        resize = partial(F.interpolate, mode="bilinear", align_corners=False, antialias=antialias)
-        self.register_buffer("rows", resize(torch.eye(h)[None, None], size=(out_h, h))[0, 0], persistent=False)
-        self.register_buffer("columns", resize(torch.eye(w)[None, None], size=(w, out_w))[0, 0], persistent=False)
-
-    def forward(self, maps_nhw: torch.Tensor) -> torch.Tensor:
-        """[N, h, w] -> [N, out_h, out_w]."""
-        return maps_nhw if self.same else self.rows @ maps_nhw @ self.columns
-
-
-class NearestResize(nn.Module):
-    """The nearest-neighbour resize of the files that gazelle-dinov3 publishes."""
-
-    def __init__(self, to_hw: tuple[int, int]) -> None:
-        super().__init__()
-        self.to_hw = to_hw
-
-    def forward(self, maps_nhw: torch.Tensor) -> torch.Tensor:
-        """[N, h, w] -> [N, out_h, out_w]."""
-        return F.interpolate(maps_nhw.unsqueeze(1), size=self.to_hw, mode="nearest").squeeze(1)
 
 
 class SceneGraph(nn.Module):
@@ -188,7 +154,7 @@ class GazelleForm:
             inputs=(frame.inputs[0], people.inputs[1]),
             outputs=people.outputs,
             people_axis="heads",
-            example=lambda n: (_picture(self._model.in_size), _boxes(n)),
+            example=lambda n: (example_picture(self._model.in_size), example_boxes(n)),
         )
 
     def split(self, compat: Compat) -> tuple[Graph, Graph]:
@@ -201,7 +167,7 @@ class GazelleForm:
             inputs=(TensorSpec("image_bgr", (1, 3, *model.in_size)),),
             outputs=(TensorSpec("scene", scene_shape),),
             people_axis="",
-            example=lambda n: (_picture(model.in_size),),
+            example=lambda n: (example_picture(model.in_size),),
         )
         people = Graph(
             part="people",
@@ -209,7 +175,7 @@ class GazelleForm:
             inputs=(TensorSpec("scene", scene_shape), TensorSpec("bboxes_x1y1x2y2", (1, "heads", 4))),
             outputs=self._outputs("heads"),
             people_axis="heads",
-            example=lambda n: (_computed(scene, _picture(model.in_size)), _boxes(n)),
+            example=lambda n: (_computed(scene, example_picture(model.in_size)), example_boxes(n)),
         )
         return frame, people
 
@@ -236,14 +202,14 @@ class GazelleForm:
             example=lambda n: (
                 _computed(self._scene, *self._inputs(EXAMPLE_FRAMES)),
                 torch.arange(n) % EXAMPLE_FRAMES,
-                BoxMaps(model.grid)(_boxes(n)),
+                BoxMaps(model.grid)(example_boxes(n)),
             ),
         )
         return frame, people
 
     def answer(self, people: int) -> Arrays:
-        frame_hwc = _picture(self._model.in_size)[0].flip(0).permute(1, 2, 0).to(torch.uint8).contiguous()
-        out = self._model(frame_hwc.unsqueeze(0), _boxes(people).tolist())
+        frame_hwc = example_picture(self._model.in_size)[0].flip(0).permute(1, 2, 0).to(torch.uint8).contiguous()
+        out = self._model(frame_hwc.unsqueeze(0), example_boxes(people).tolist())
         found = {"heatmap": out.heatmap.float().cpu().numpy()}
         return found if out.inout is None else found | {"inout": out.inout.cpu().numpy()}
 
@@ -252,7 +218,7 @@ class GazelleForm:
 
     def _inputs(self, frames: int) -> tuple[torch.Tensor]:
         """So many different pictures, as the one input of the frame step."""
-        picture = PixelInput(self.pixels)(_picture(self._model.in_size))
+        picture = PixelInput(self.pixels)(example_picture(self._model.in_size))
         return (torch.cat([picture.roll(37 * i, dims=3) for i in range(frames)]),)
 
     def _scene_shape(self) -> tuple[int, int, int]:
@@ -267,21 +233,6 @@ class GazelleForm:
         if compat == "nearest":
             return NearestResize(out_size)
         return FixedResize((2 * rows, 2 * columns), out_size, antialias=self._model.decoder.antialias)
-
-
-def _picture(in_size: tuple[int, int]) -> torch.Tensor:
-    """A smooth picture with noise, BGR in 0..255, [1, 3, *in_size]; always the same."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand((1, 3, 4, 4), generator=generator)
-    smooth = F.interpolate(coarse, size=in_size, mode="bilinear")
-    noise = torch.rand((1, 3, *in_size), generator=generator)
-    return torch.round((0.8 * smooth + 0.2 * noise) * 255)
-
-
-def _boxes(people: int) -> torch.Tensor:
-    """So many boxes [1, N, 4] in different places of the frame."""
-    corners = torch.rand((1, people, 2), generator=torch.Generator().manual_seed(1)) * 0.7
-    return torch.cat((corners, corners + torch.tensor([0.2, 0.25])), dim=2)
 
 
 def _computed(module: nn.Module, *tensors: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch
 from gazetools.gazemodels.runtimes.graphs import Graph
 from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import FaultError
+from gazetools.schemas.excerpt import shortened
 from gazetools.schemas.export import METADATA_PREFIX
 
 ONE_FILE_BYTES = 1_900_000_000
@@ -51,8 +52,8 @@ def write_graph(
             else:
                 onnx.save(model, str(path))
             onnx.checker.check_model(str(path))
-        except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
-            raise FaultError(f"The graph cannot be written as ONNX: {error}") from error
+        except (onnx.checker.ValidationError, AssertionError, RuntimeError, ValueError) as error:
+            raise FaultError(f"The graph cannot be written as ONNX: {shortened(error, 400)}.") from error
 
 
 def _fixed(graph: Graph, people: int) -> Graph:
