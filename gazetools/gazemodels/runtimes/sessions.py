@@ -124,6 +124,7 @@ class OpenVinoSession:
     """A file in OpenVINO's CPU plugin, in float32 or in a shorter type that this CPU computes in."""
 
     def __init__(self, path: Path, place: RuntimePlace) -> None:
+        import onnx
         import openvino
 
         self.program = f"openvino {openvino.__version__.split('-')[0]}"
@@ -143,7 +144,8 @@ class OpenVinoSession:
             self._model = core.compile_model(core.read_model(str(path)), "CPU", settings)
         except Exception as error:
             raise _refused(path, self.program, error) from error
-        self._outputs = [output.get_any_name() for output in self._model.outputs]
+        # OpenVINO gives a tensor several names; the file's own are those of its interface.
+        self._outputs = [output.name for output in onnx.load(str(path), load_external_data=False).graph.output]
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """All outputs by name. Raises FaultError where OpenVINO fails."""
