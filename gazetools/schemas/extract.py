@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from gazetools.schemas.base import Choices, StrictModel, conflict, matching
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, BoxFileOptions, DetectOptions, FirstRow
+from gazetools.schemas.left_out import LeftOutFiles
 from gazetools.schemas.video import HdrRule
 
 ENGINE_NAMES = Choices("local", "slurm", "ray")
@@ -86,9 +87,7 @@ class ExtractOptions(BoxFileOptions):
     """`gazetools`, or `upstream`: an importable package `gazelle`."""
     runtime: Annotated[RuntimeName | None, _Model] = None
     """Program that computes the model: `torch` (default), `onnxruntime` (default for .onnx files), `openvino`,
-    `tensorrt`, or `auto`, which measures once and takes the fastest.
-
-    Numbers agree with torch within 1e-4 in float32 (docs/runtimes.md)."""
+    `tensorrt`, or `auto`, which measures once and takes the fastest."""
     preprocess: Annotated[Literal["exact", "fast"], _Model] = "exact"
     """`exact`, or `fast` (within one level of 255).
 
@@ -268,16 +267,6 @@ class StageTimes(StrictModel):
         waits = {"decode": self.decode_wait, "model": self.model + self.prompt, "write": self.write_wait + self.join}
         waits |= {"detect": self.detect, "open": self.open, "other": self.other}
         return max(waits, key=lambda stage: waits[stage])
-
-
-class LeftOutFiles(StrictModel):
-    """Files and folders in the inputs that were not taken for videos, for one reason."""
-
-    reason: str
-    """suffix, hidden, broken-link, loop, again (other links have led to the folder), unreadable or special."""
-    count: int
-    first: list[str]
-    """The first of them."""
 
 
 class ExtractReport(StrictModel):
