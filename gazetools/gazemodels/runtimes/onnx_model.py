@@ -29,6 +29,8 @@ _PATCH = 16
 class OnnxGazeModel:
     """A `GazeModel` of one ONNX file: one frame and its people per call of the file."""
 
+    needs_boxes = False
+
     def __init__(self, found: OnnxDescription, session: Session, place: RuntimePlace) -> None:
         self.name = found.path.stem if found.metadata is None else found.metadata.model
         self.backbone_name = "in the ONNX file" if found.metadata is None else found.metadata.backbone
