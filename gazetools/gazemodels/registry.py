@@ -78,11 +78,15 @@ def _load_fastest(settings: LoadSettings, loader: Loader) -> GazeModel:
 BACKENDS: dict[str, Backend] = {
     "gazetools": lambda settings, loader: loader(settings),
     "upstream": _load_upstream,
+}
+"""`--backend NAME` -> what loads a model."""
+
+RUNTIMES: dict[str, Backend] = {
     **{name: partial(_load_on, name) for name in ("onnxruntime", "openvino", "tensorrt")},
     "auto": _load_fastest,
     "traceable": lambda settings, loader: loader(replace(settings, device="cpu", dtype="float32", pack="off")),
 }
-"""`--backend NAME` and `--runtime NAME` -> what loads a model."""
+"""`--runtime NAME`, other than torch -> what loads a model; `traceable` is what `export` loads."""
 
 
 def register(name: str, loader: Loader) -> None:
@@ -122,15 +126,16 @@ def load_gaze_model(
 
     The other arguments are those of `gazetools.load_model`.
 
-    `backend` is a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle),
+    `backend` is a key of `BACKENDS` or `RUNTIMES`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle),
     `onnxruntime`, `openvino` and `tensorrt` compute it outside torch, `auto` takes the fastest; `traceable` is
     float32 on the CPU with plain layers, as `export` writes it (docs/runtimes.md).
 
     Raises UsageError for an unknown name or options that the model can't use, CheckpointError for weights that do not
     fit, EnvironmentLacksError for missing weights, devices or packages.
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"Unknown backend {backend!r}.", hint=f"Use {', '.join(BACKENDS)}.")
+    known = RUNTIMES | BACKENDS
+    if backend not in known:
+        raise UsageError(f"Unknown backend {backend!r}.", hint=f"Use {', '.join(known)}.")
     settings = LoadSettings(
         name=name_or_path,
         checkpoint=checkpoint,
@@ -140,7 +145,7 @@ def load_gaze_model(
         preprocess=preprocess,
         progress=progress,
     )
-    return BACKENDS[backend](settings, _find(name_or_path))
+    return known[backend](settings, _find(name_or_path))
 
 
 def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
