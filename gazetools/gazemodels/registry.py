@@ -126,9 +126,9 @@ def load_gaze_model(
 
     The other arguments are those of `gazetools.load_model`.
 
-    `backend` is a key of `BACKENDS` or `RUNTIMES`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle),
-    `onnxruntime`, `openvino` and `tensorrt` compute it outside torch, `auto` takes the fastest; `traceable` is
-    float32 on the CPU with plain layers, as `export` writes it (docs/runtimes.md).
+    `backend` is a key of `BACKENDS` or `RUNTIMES`; `upstream` runs a Gaze-LLE by the importable package `gazelle`
+    (fkryan/gazelle), `onnxruntime`, `openvino` and `tensorrt` compute it outside torch, `auto` takes the fastest;
+    `traceable` is float32 on the CPU with plain layers, as `export` writes it (docs/runtimes.md).
 
     Raises UsageError for an unknown name or options that the model can't use, CheckpointError for weights that do not
     fit, EnvironmentLacksError for missing weights, devices or packages.
