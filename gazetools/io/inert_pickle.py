@@ -196,7 +196,7 @@ def _check_opcodes(content: bytes) -> None:
     """RefusedPickle for a memo index that would make the unpickler ask for gigabytes, and for extension codes."""
     try:
         for opcode, argument, _ in pickletools.genops(content):
-            if opcode.name in {"PUT", "BINPUT", "LONG_BINPUT"} and argument > len(content):
+            if opcode.name in {"PUT", "BINPUT", "LONG_BINPUT"} and int(argument or 0) > len(content):
                 raise RefusedPickle(f"its pickle has an entry numbered {argument}")
             if opcode.name in {"EXT1", "EXT2", "EXT4", "BYTEARRAY8", "NEXT_BUFFER"}:
                 raise RefusedPickle(f"its pickle has the unusual instruction {opcode.name}")

@@ -89,7 +89,8 @@ def _unpickle(path: Path, entry: str | None) -> Any:
         # Mapped, so that an optimizer's state next to the weights is never read.
         mapped = entry is not None and zipfile.is_zipfile(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)  # noqa: TID251 - the guarded place
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, TypeError, ValueError, LookupError, AttributeError):
+        # Not only refusals: torch also calls its own functions with whatever arguments stand in the file.
         if not zipfile.is_zipfile(path):
             raise
         content = read_inert(path)
@@ -104,7 +105,11 @@ def _in_memory(value: object) -> object:
     """Tensors with memory of their own, whatever becomes of the file; other values as they are."""
     if isinstance(value, StoredTensor):
         return value.read()
-    return value.clone() if isinstance(value, torch.Tensor) else value
+    if not isinstance(value, torch.Tensor):
+        return value
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise RefusedPickle(f"a tensor {list(value.shape)} has more numbers than its storage")
+    return value.clone()
 
 
 def read_weight_file(path: Path, sha256: str | None = None, *, entry: str | None = None) -> WeightFile:

@@ -11,6 +11,7 @@ from typing import TypeAlias, cast
 import torch
 
 from gazetools.gazemodels.devices import DtypeName, resolve_device, resolve_dtype
+from gazetools.gazemodels.families import other_family
 from gazetools.gazemodels.gazelle.backbone import build_backbone
 from gazetools.gazemodels.gazelle.checkpoints import (
     WeightFile,
@@ -182,6 +183,8 @@ def _find_backbone(
         return read_transformers_folder(backbone, config.backbone) if backbone.is_dir() else read_weight_file(backbone)
     if any(key.startswith(BACKBONE_PREFIX) for key in checkpoint.tensors):
         return None
+    if other_family(checkpoint.tensors, "Gaze-LLE"):
+        return None  # decoder_and_backbone refuses it; nothing is downloaded for it
     url = BACKBONE_URLS.get(config.backbone.name)
     if url is None or "heatmap_head.0.weight" not in checkpoint.tensors:
         return None  # decoder_and_backbone then says what is missing; nothing is downloaded for a file of another kind
