@@ -29,6 +29,8 @@ _PACKAGES = {
     "sklearn": ("'gazetools[evaluate]'", "gaze metrics", False),
     "submitit": ("'gazetools[slurm]'", "extract --engine slurm", False),
     "ray": ("'gazetools[ray]'", "extract --engine ray", False),
+    "onnxruntime": ("'gazetools[onnx]'", "gazetools export, extract --runtime onnxruntime", False),
+    "openvino": ("'gazetools[openvino]'", "extract --runtime openvino", False),
     "wandb": ("'gazetools[wandb]'", "logging to Weights & Biases", False),
     "tensorboard": ("'gazetools[tensorboard]'", "logging to TensorBoard", False),
 }

@@ -58,7 +58,12 @@ def build_provenance(tools: WorkerTools, video: VideoWork, tally: VideoTally, *,
             remarks=[*source.remarks, *source.damage],
             lost_frames=sorted(tally.lost_frames),
         ),
-        model=ModelRecord(**runner.describe(), implementation=runner.model.implementation, precision=runner.precision),
+        model=ModelRecord(
+            **runner.describe(),
+            implementation=runner.model.implementation,
+            precision=runner.precision,
+            runtime=getattr(runner.model, "runtime", None),
+        ),
         heads=HeadSource(
             spec=heads.spec,
             sha256=heads.sha256,

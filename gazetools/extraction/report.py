@@ -15,7 +15,8 @@ from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.tasks import failure, merge_results
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.schemas.errors import DataFileError
-from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, LeftOutFiles, StageTimes
+from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
+from gazetools.schemas.left_out import LeftOutFiles
 from gazetools.schemas.store import REPORT_NAME
 from gazetools.store.lock import BusyError, locked
 

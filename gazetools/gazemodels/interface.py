@@ -105,6 +105,8 @@ class LoadSettings:
     device: str = "auto"
     dtype: str = "auto"
     preprocess: Literal["exact", "fast"] = "exact"
+    pack: Literal["auto", "off"] = "auto"
+    """`off`: layers stay as they are, so that they can be traced."""
     progress: Progress | None = None
     """Shows downloads."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -14,7 +16,7 @@ from gazetools.gazemodels.gazelle_dinov3.variants_dinov3 import DINOV3_METADATA_
 from gazetools.gazemodels.interface import Backend, Loader, LoadSettings
 from gazetools.gazemodels.model_table import GAZE_MODELS
 from gazetools.gazemodels.page.config import page_config_from_metadata
-from gazetools.schemas.errors import CheckpointError, UsageError
+from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from gazetools.schemas.extract import BACKEND_NAMES
 
 if TYPE_CHECKING:
@@ -43,8 +45,40 @@ def _load_upstream(settings: LoadSettings, loader: Loader) -> GazeModel:
     return load_upstream(settings)
 
 
-BACKENDS: dict[str, Backend] = {"gazetools": lambda settings, loader: loader(settings), "upstream": _load_upstream}
+def _load_on(runtime: str, settings: LoadSettings, loader: Loader) -> GazeModel:
+    """The model computed by another program; an .onnx file is run as it is."""
+    if is_onnx(settings.name):
+        from gazetools.gazemodels.runtimes.onnx_model import load_onnx
+
+        return load_onnx(settings, runtime)
+    from gazetools.gazemodels.runtimes.computed import load_on_runtime
+
+    return load_on_runtime(settings, loader, runtime)
+
+
+def _load_fastest(settings: LoadSettings, loader: Loader) -> GazeModel:
+    if is_onnx(settings.name):
+        raise UsageError(
+            f"--runtime auto compares programs with torch, which does not run {settings.name}.",
+            hint="Use --runtime onnxruntime or openvino.",
+        )
+    from gazetools.gazemodels.runtimes.choosing import load_fastest
+
+    return load_fastest(settings, loader)
+
+
+BACKENDS: dict[str, Backend] = {
+    "gazetools": lambda settings, loader: loader(settings),
+    "upstream": _load_upstream,
+}
 """`--backend NAME` -> what loads a model."""
+
+RUNTIMES: dict[str, Backend] = {
+    **{name: partial(_load_on, name) for name in ("onnxruntime", "openvino", "tensorrt")},
+    "auto": _load_fastest,
+    "traceable": lambda settings, loader: loader(replace(settings, device="cpu", dtype="float32", pack="off")),
+}
+"""`--runtime NAME`, other than torch -> what loads a model; `traceable` is what `export` loads."""
 
 
 def register(name: str, loader: Loader) -> None:
@@ -89,13 +123,16 @@ def load_gaze_model(
 
     The other arguments are those of `gazetools.load_model`.
 
-    `backend` is a key of `BACKENDS`; `upstream` runs a Gaze-LLE by the importable package `gazelle` (fkryan/gazelle).
+    `backend` is a key of `BACKENDS` or `RUNTIMES`; `upstream` runs a Gaze-LLE by the importable package `gazelle`
+    (fkryan/gazelle), `onnxruntime`, `openvino` and `tensorrt` compute it outside torch, `auto` takes the fastest;
+    `traceable` is float32 on the CPU with plain layers, as `export` writes it (docs/runtimes.md).
 
     Raises UsageError for an unknown name or options that the model can't use, CheckpointError for weights that do not
     fit, EnvironmentLacksError for missing weights, devices or packages.
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"Unknown backend {backend!r}.", hint=f"Use {', '.join(BACKENDS)}.")
+    known = RUNTIMES | BACKENDS
+    if backend not in known:
+        raise UsageError(f"Unknown backend {backend!r}.", hint=f"Use {', '.join(known)}.")
     settings = LoadSettings(
         name=name_or_path,
         checkpoint=checkpoint,
@@ -105,13 +142,18 @@ def load_gaze_model(
         preprocess=preprocess,
         progress=progress,
     )
-    return BACKENDS[backend](settings, _find(name_or_path))
+    return known[backend](settings, _find(name_or_path))
 
 
 def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
     """(H, W) of a model's heatmaps without loading it: exact for files and names that state it, else `USUAL_SHAPE`."""
     if name_or_path in GAZE_MODELS:
         return GAZE_MODELS[name_or_path].out_size
+    if is_onnx(name_or_path) and Path(name_or_path).is_file():
+        from gazetools.gazemodels.runtimes.onnx_model import heatmap_shape_of_onnx
+
+        with suppress(CheckpointError, EnvironmentLacksError):  # loading reports it
+            return heatmap_shape_of_onnx(Path(name_or_path)) or USUAL_SHAPE
     with suppress(CheckpointError):  # loading reports it
         metadata = _metadata_of(name_or_path)
         for read_config in (config_from_metadata, dinov3_config_from_metadata, page_config_from_metadata):
@@ -138,6 +180,8 @@ def _find(name: str) -> Loader:
     """
     if name in _LOADERS:
         return _LOADERS[name]
+    if is_onnx(name):
+        return _loader_at("gazetools.gazemodels.runtimes.onnx_model:load_onnx")
     ours = {facts.name: facts.loader for facts in GAZE_MODELS.values()}
     places = _entry_points() | ours if _is_control(name) else ours | _entry_points()
     return _loader_at(places.get(name) or _place_of_file(name))
@@ -161,6 +205,11 @@ def _place_of_file(name: str) -> str:
     from gazetools.gazemodels.page.checkpoints import is_page_place
 
     return _PAGE if is_page_place(Path(name)) else _GAZELLE
+
+
+def is_onnx(name: str) -> bool:
+    """Whether `name` is that of an ONNX file, which needs another program than torch."""
+    return name.lower().endswith(".onnx")
 
 
 def _loader_at(place: str) -> Loader:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gazetools.schemas.extract import LeftOutFiles
+from gazetools.schemas.left_out import LeftOutFiles
 from gazetools.schemas.video_id import check_video_id
 
 _SHOWN = 3

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from gazetools.schemas.base import Choices, StrictModel, conflict, matching
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, BoxFileOptions, DetectOptions, FirstRow
+from gazetools.schemas.left_out import LeftOutFiles
 from gazetools.schemas.video import HdrRule
 
 ENGINE_NAMES = Choices("local", "slurm", "ray")
@@ -17,6 +18,7 @@ ENGINE_NAMES = Choices("local", "slurm", "ray")
 SmallHeads = Literal["grow", "crop", "none"]
 BACKEND_NAMES = Choices("gazetools", "upstream")
 """Keys of `gazetools.gazemodels.registry.BACKENDS`."""
+RuntimeName = Literal["torch", "onnxruntime", "openvino", "tensorrt", "auto"]
 PIECE_FRAMES = 256
 """Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
 _Video, _Model = Flag(panel="Which frames and people"), Flag(panel="Model")
@@ -72,7 +74,7 @@ class ExtractOptions(BoxFileOptions):
     end: Annotated[float | None, _Video] = None
     """End time in seconds (pts), not included."""
     model: Annotated[str, _Model] = "gazelle_dinov2_vitb14_inout"
-    """A name that `gazetools models` lists, or the path of a self-describing .safetensors or of PaGE's weights."""
+    """A name that `gazetools models` lists, or the path of a self-describing .safetensors, of PaGE or of an .onnx."""
     checkpoint: Annotated[str | None, _Model] = None
     """Weights of the named model (default: the cache, else the download)."""
     backbone: Annotated[str | None, _Model] = None
@@ -84,6 +86,9 @@ class ExtractOptions(BoxFileOptions):
     Several runs into one store keep its choice."""
     backend: Annotated[str, BACKEND_NAMES, _Model] = "gazetools"
     """`gazetools`, or `upstream`: an importable package `gazelle`."""
+    runtime: Annotated[RuntimeName | None, _Model] = None
+    """Program that computes the model: `torch` (default), `onnxruntime` (default for .onnx files), `openvino`,
+    `tensorrt`, or `auto`, which measures once and takes the fastest."""
     preprocess: Annotated[Literal["exact", "fast"], _Model] = "exact"
     """`exact`, or `fast` (within one level of 255).
 
@@ -141,6 +146,10 @@ class ExtractOptions(BoxFileOptions):
             named = ", ".join(f"{{{name}}}" for name in sorted(given))
             says = "says" if len(given) == 1 else "say"
             raise conflict(f"{named} {says} how a box file is read; {{heads}} {self.heads} reads none")
+        if self.runtime == "torch" and self.model.lower().endswith(".onnx"):
+            raise conflict(f"{{runtime}} torch does not run the ONNX file {{model}} {self.model}; use onnxruntime")
+        if self.backend != "gazetools" and (self.runtime or "torch") != "torch":
+            raise conflict(f"{{backend}} {self.backend} computes in torch, not by {{runtime}} {self.runtime}")
         if self.detect_every > 1 and self.fill_gaps < self.detect_every - 1:
             raise conflict(
                 f"{{detect_every}} {self.detect_every} leaves frames without boxes; set {{fill_gaps}} to at least "
@@ -259,16 +268,6 @@ class StageTimes(StrictModel):
         waits = {"decode": self.decode_wait, "model": self.model + self.prompt, "write": self.write_wait + self.join}
         waits |= {"detect": self.detect, "open": self.open, "other": self.other}
         return max(waits, key=lambda stage: waits[stage])
-
-
-class LeftOutFiles(StrictModel):
-    """Files and folders in the inputs that were not taken for videos, for one reason."""
-
-    reason: str
-    """suffix, hidden, broken-link, loop, again (other links have led to the folder), unreadable or special."""
-    count: int
-    first: list[str]
-    """The first of them."""
 
 
 class ExtractReport(StrictModel):

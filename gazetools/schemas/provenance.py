@@ -57,6 +57,27 @@ class SourceVideo(StrictModel):
     decoder: str
 
 
+class RuntimeRecord(StrictModel):
+    """The program that computed a model instead of torch, or that was found to be the fastest."""
+
+    name: str
+    """`torch`, `onnxruntime`, `openvino` or `tensorrt`."""
+    program: str
+    """With its version, such as `openvino 2026.4.1`."""
+    threads: int = Field(ge=1)
+    chosen: Literal["named", "measured"] = "named"
+    """measured: `--runtime auto` found it to be the fastest here."""
+    milliseconds: dict[str, float] = Field(default_factory=dict)
+    """Runtime -> time of one frame with one person, where they were measured."""
+    left_out: dict[str, str] = Field(default_factory=dict)
+    """Runtime -> why it was not measured or not taken."""
+    max_difference: float | None = None
+    """Largest difference of heat maps and in/out scores to float32 in torch on the check's pictures; None: of a file
+    that torch cannot run, or torch itself."""
+    output_resize: str | None = None
+    """Mode of the last resize of an ONNX file that was given as the model, such as `nearest`."""
+
+
 class ModelRecord(StrictModel):
     """The model that made the heatmaps."""
 
@@ -72,9 +93,11 @@ class ModelRecord(StrictModel):
     dtype: str
     device: str
     implementation: str
-    """`gazetools <version>` or `upstream gazelle`."""
+    """`gazetools <version>` or `upstream gazelle`, then the program that computes it where that is not torch."""
     precision: PrecisionChoice | None = None
     """Why `--dtype auto` chose this dtype; None: it was given, or there was nothing to choose."""
+    runtime: RuntimeRecord | None = None
+    """None: torch, as named or by default, and in files of versions that knew no other."""
 
 
 class HeadSource(StrictModel):

@@ -78,9 +78,9 @@ class ImageTower(nn.Module):
     def embed(self, images_bchw: Tensor) -> Tensor:
         """Tokens before the first block, [B, prefix + rows * columns, C]."""
         patches = self.patch_embed(images_bchw.to(self.patch_embed.weight.dtype)).flatten(2).transpose(1, 2)
-        front = [self.cls_token.expand(len(patches), -1, -1)]
+        front = [self.cls_token.expand(patches.shape[0], -1, -1)]
         if self.registers is not None:
-            front.append(self.registers.expand(len(patches), -1, -1))
+            front.append(self.registers.expand(patches.shape[0], -1, -1))
         tokens = torch.cat((*front, patches), dim=1)
         return tokens if self.shape.positions == "rotary" else tokens + self.pos_embed
 

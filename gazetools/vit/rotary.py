@@ -90,5 +90,5 @@ def plane_rotation(rows_bn: Tensor, columns_bn: Tensor, head_dim: int, *, base: 
     quarter = head_dim // 4
     omega = base ** (-2 * torch.arange(quarter, dtype=torch.float32, device=rows_bn.device) / (head_dim / 2))
     angles = torch.cat((rows_bn.float().unsqueeze(-1) * omega, columns_bn.float().unsqueeze(-1) * omega), dim=-1)
-    angles = angles.repeat_interleave(2, dim=-1).unsqueeze(1)  # [B, 1, N, head_dim]
+    angles = torch.stack((angles, angles), dim=-1).flatten(-2).unsqueeze(1)  # [B, 1, N, head_dim]; ONNX can trace it
     return Rotation(angles.cos(), angles.sin(), "adjacent", prefix)

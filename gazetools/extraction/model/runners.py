@@ -24,6 +24,7 @@ from gazetools.extraction.model.precision_records import (
 )
 from gazetools.gazemodels import load_gaze_model
 from gazetools.gazemodels.devices import device_kind, resolve_device
+from gazetools.gazemodels.registry import is_onnx
 from gazetools.progress import Progress
 from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.schemas.extract import ExtractOptions
@@ -43,7 +44,7 @@ def load_runner(
         device=options.device,
         dtype="float32" if word == "tf32" else word,
         preprocess=options.preprocess,
-        backend=options.backend,
+        backend=options.backend if options.runtime in (None, "torch") else options.runtime,
         progress=progress,
     )
     named = word if word == "tf32" and model.weights_sha256 else None
@@ -64,8 +65,8 @@ class RunnerChoice:
 
     def _load(self, video_ids: list[str]) -> BatchRunner:
         options, progress = self._options, self._progress
-        if options.dtype != "auto":
-            return load_runner(options, options.dtype, progress)
+        if options.dtype != "auto" or options.runtime not in (None, "torch") or is_onnx(options.model):
+            return load_runner(options, options.dtype, progress)  # other programs have number types of their own
         guess = guessed_type(self._store, options.model, resolve_device(options.devices[0]))
         runner = load_runner(options, guess or "auto", progress)
         choice = self._known(runner)

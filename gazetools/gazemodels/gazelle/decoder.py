@@ -151,7 +151,7 @@ class GazeDecoder(nn.Module):
         head_nchw = head_maps_nhw.unsqueeze(1) * self.head_token.weight[0].view(1, -1, 1, 1)
         tokens_nkc = (scene_bchw[image_index] + head_nchw).flatten(2).transpose(1, 2)
         if self.inout_token is not None:
-            tokens_nkc = torch.cat((self.inout_token.weight.expand(len(tokens_nkc), 1, -1), tokens_nkc), dim=1)
+            tokens_nkc = torch.cat((self.inout_token.weight.expand(tokens_nkc.shape[0], 1, -1), tokens_nkc), dim=1)
         return tokens_nkc
 
     def heads(self, tokens_nkc: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -124,6 +124,7 @@ def load(settings: LoadSettings) -> GazelleModel:
         device=settings.device,
         dtype=cast(DtypeName, settings.dtype),  # resolve_dtype refuses other words
         preprocess=settings.preprocess,
+        pack=settings.pack,
         progress=settings.progress,
     )
 

@@ -49,7 +49,7 @@ def load(settings: LoadSettings) -> GazelleModel:
         dtype=dtype,
         preprocess_kind=settings.preprocess,
     )
-    if pays("auto", device, dtype):
+    if pays(settings.pack, device, dtype):
         pack_linears(model.backbone)
         pack_linears(model.decoder.transformer)
     return model

@@ -71,11 +71,15 @@ class PageDecoder(nn.Module):
             scene_ntd, head_ntd = layer(scene_ntd, head_ntd, scene_rotation, own_rotation, placed_rotation)
         return scene_ntd, head_ntd
 
-    def heatmap_logits(self, scene_ntd: Tensor) -> Tensor:
-        """float32 [N, *out_size], before the sigmoid, which the original applies after the resize."""
+    def lowres_logits(self, scene_ntd: Tensor) -> Tensor:
+        """float32 [N, 1, 2 rows, 2 columns] of the scene's grid."""
         rows, columns = self.config.grid
         cells = self.heatmap(scene_ntd[:, self.config.front :]).float()
-        maps = F.pixel_shuffle(cells.transpose(1, 2).unflatten(2, (rows, columns)), 2)
+        return F.pixel_shuffle(cells.transpose(1, 2).unflatten(2, (rows, columns)), 2)
+
+    def heatmap_logits(self, scene_ntd: Tensor) -> Tensor:
+        """float32 [N, *out_size], before the sigmoid, which the original applies after the resize."""
+        maps = self.lowres_logits(scene_ntd)
         if tuple(maps.shape[-2:]) != self.config.out_size:
             maps = F.interpolate(maps, self.config.out_size, mode="bilinear", align_corners=False, antialias=True)
         return maps[:, 0]
@@ -155,7 +159,7 @@ def _block(config: PageConfig) -> VitBlock:
 
 
 def _with_front(front: Tensor, patches: Tensor) -> Tensor:
-    return torch.cat((front.expand(len(patches), -1, -1), patches), dim=1)
+    return torch.cat((front.expand(patches.shape[0], -1, -1), patches), dim=1)
 
 
 def _grid_cells(grid_hw: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:

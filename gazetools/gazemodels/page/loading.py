@@ -83,6 +83,7 @@ def load(settings: LoadSettings) -> PageModel:
         device=settings.device,
         dtype=cast(DtypeName, settings.dtype),  # resolve_dtype refuses other words
         preprocess=settings.preprocess,
+        pack=settings.pack,
     )
 
 
