@@ -91,7 +91,7 @@ def _load(order: WorkOrder, decoder: Decoder, progress: Progress) -> WorkerTools
         store=order.store,
         options=options,
         head_files=head_files,
-        runner=BatchRunner(model, options.batch_size),
+        runner=BatchRunner(model, options.batch_size, token_grid=options.kept_token_grid),
         decoder=decoder,
         detection=detection,
         clock=StageClock(),

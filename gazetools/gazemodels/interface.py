@@ -27,18 +27,25 @@ class GazeOutput:
     """float32 [N], probability that the gaze target is inside the frame; None where the model has no such head."""
     image_index: torch.Tensor
     """int64 [N], the image that each row belongs to."""
+    tokens: torch.Tensor | None = None
+    """float [N, rows, columns, C] over `grid`: what the heatmap is computed from; None: the model gives none."""
 
     def __post_init__(self) -> None:
         n = len(self.image_index)
         if self.heatmap.ndim != 3 or len(self.heatmap) != n or (self.inout is not None and self.inout.shape != (n,)):
             raise AssertionError(f"rows differ: {self.heatmap.shape}, {self.inout}, {self.image_index.shape}")
+        if self.tokens is not None and (self.tokens.ndim != 4 or len(self.tokens) != n):
+            raise AssertionError(f"rows differ: tokens {self.tokens.shape}, {self.image_index.shape}")
 
     def __len__(self) -> int:
         return len(self.image_index)
 
 
 class GazeModel(Protocol):
-    """Frames and head boxes in, one heatmap per person out. `GazelleModel` of Gaze-LLE is one."""
+    """Frames and head boxes in, one heatmap per person out. `GazelleModel` of Gaze-LLE is one.
+
+    A model that also gives scene tokens (`GazeOutput.tokens`) has `token_channels`, their C; see `token_channels_of`.
+    """
 
     device: torch.device
     dtype: torch.dtype
@@ -82,6 +89,12 @@ class GazeModel(Protocol):
         that lie there, and reads the result only after it has submitted the next batch: a call that waits for the
         device is right, but slower.
         """
+
+
+def token_channels_of(model: GazeModel) -> int | None:
+    """C of the scene tokens that `model` gives with every heatmap; None for a model without that ability."""
+    channels: int | None = getattr(model, "token_channels", None)
+    return channels
 
 
 @dataclass(frozen=True, kw_only=True)

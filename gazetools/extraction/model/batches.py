@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from gazetools.extraction.model.crops import box_in_crop, crop_around, cut, map_into_frame
+from gazetools.extraction.model.crops import box_in_crop, cell_weights, crop_around, cut, map_into_frame
 from gazetools.extraction.model.staging import staging_for
 from gazetools.gazemodels.gazelle.prompts import BoxXyxy, box_cells, grow_to_cell, is_empty
-from gazetools.gazemodels.interface import GazeModel
+from gazetools.gazemodels.interface import GazeModel, token_channels_of
 from gazetools.heads.prompts import FramePrompts
-from gazetools.schemas.errors import FaultError
+from gazetools.schemas.errors import FaultError, UsageError
 
 _AUTO_BATCH = {"cpu": 4, "cuda": 32}
+_WHOLE: BoxXyxy = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,8 @@ class BatchResult:
     """[N, H, W] in 0..1."""
     inout: npt.NDArray[np.float32]
     """[N], NaN where the model has none."""
+    tokens: npt.NDArray[np.float16] | None = None
+    """[N, G, G, C] scene tokens over the whole frame; None where they are not kept."""
 
 
 class Pending(Protocol):
@@ -39,10 +42,17 @@ class Pending(Protocol):
 
 
 class BatchRunner:
-    """A gaze model with the batch size that fits."""
+    """A gaze model with the batch size that fits.
 
-    def __init__(self, model: GazeModel, batch_size: int | Literal["auto"]) -> None:
+    Args:
+        token_grid: cells per side to which scene tokens are averaged; None: they are not kept. UsageError for a model
+            that gives none, or whose grid is coarser.
+    """
+
+    def __init__(self, model: GazeModel, batch_size: int | Literal["auto"], *, token_grid: int | None = None) -> None:
         self.model = model
+        self.tokens_shape = None if token_grid is None else _tokens_shape(model, token_grid)
+        """(G, G, C) of kept scene tokens; None: they are not kept."""
         self.batch_size: int = _AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else batch_size
         self.fitting_batch_size = self.batch_size
         """`batch_size`, halved each time that memory ran out."""
@@ -117,16 +127,24 @@ class BatchRunner:
             inputs.append(self.model.preprocess(self._placed([cut(rgb, crop)])))
             boxes.append([inside])
             crops.append(crop)
-        return replace(self._forward(torch.cat(inputs), boxes), crops=crops)
+        return self._forward(torch.cat(inputs), boxes, crops=crops)
 
     def _forward(
-        self, images: list[npt.NDArray[np.uint8]] | torch.Tensor, boxes: Sequence[Sequence[BoxXyxy | None]]
+        self,
+        images: list[npt.NDArray[np.uint8]] | torch.Tensor,
+        boxes: Sequence[Sequence[BoxXyxy | None]],
+        *,
+        crops: Sequence[BoxXyxy] = (),
     ) -> _Pass:
-        """Submit one batch to the device: frames, or the tensor that `preprocess` made of them."""
+        """Submit one batch to the device: frames, or the tensor that `preprocess` made of frames or `crops`."""
         out = self.model(images if isinstance(images, torch.Tensor) else self._placed(images), boxes)
         finite = torch.isfinite(out.heatmap).all()
         inout = None if out.inout is None else out.inout.float()
-        return _Pass(self.model, finite, out.heatmap.to(torch.float16), inout)
+        tokens = None
+        if self.tokens_shape is not None and out.tokens is not None:
+            tokens = _over_frames(out.tokens, crops or [_WHOLE] * len(out), self.tokens_shape[0])
+            finite = finite & torch.isfinite(tokens).all()
+        return _Pass(self.model, finite, out.heatmap.to(torch.float16), inout, tokens=tokens, crops=crops)
 
     def _placed(self, frames: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8] | torch.Tensor:
         """Frames of one size as one batch: on the CUDA device of the model, or as an array."""
@@ -159,6 +177,8 @@ class _Pass:
     finite: torch.Tensor
     heatmap: torch.Tensor
     inout: torch.Tensor | None
+    tokens: torch.Tensor | None = None
+    """float16 [N, G, G, C], relative to the whole frame."""
     crops: Sequence[BoxXyxy] = ()
     """Part of the frame that each map shows; empty: all maps show whole frames."""
 
@@ -166,7 +186,9 @@ class _Pass:
         """Copy the maps from the device, and put those of crops back into their frames."""
         if not bool(self.finite):
             raise FaultError(
-                f"The model {self.model.name} gave NaN or inf in a heatmap ({self.model.dtype}).",
+                f"The model {self.model.name} gave NaN or inf in a heatmap"
+                + ("" if self.tokens is None else " or in scene tokens as float16")
+                + f" ({self.model.dtype}).",
                 hint="Check the weights, or use --dtype float32.",
             )
         maps = self.heatmap.cpu().numpy()
@@ -174,7 +196,7 @@ class _Pass:
         if self.crops:
             pairs = zip(maps.astype(np.float32), self.crops, strict=True)
             maps = np.stack([map_into_frame(one, crop) for one, crop in pairs]).astype(np.float16)
-        return BatchResult(heatmap=maps, inout=inout)
+        return BatchResult(heatmap=maps, inout=inout, tokens=None if self.tokens is None else self.tokens.cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -188,4 +210,38 @@ class _Several:
         """Wait for all passes."""
         found = [one.result() for one in self.passes]
         maps, inouts = np.concatenate([one.heatmap for one in found]), np.concatenate([one.inout for one in found])
-        return BatchResult(heatmap=maps[self.order], inout=inouts[self.order])
+        tokens = [one.tokens for one in found if one.tokens is not None]
+        return BatchResult(
+            heatmap=maps[self.order],
+            inout=inouts[self.order],
+            tokens=np.concatenate(tokens)[self.order] if tokens else None,
+        )
+
+
+def _tokens_shape(model: GazeModel, token_grid: int) -> tuple[int, int, int]:
+    """(G, G, C) of a model's kept tokens; UsageError where it gives none, or none as fine as that."""
+    channels = token_channels_of(model)
+    if channels is None:
+        raise UsageError(
+            f"The model {model.name} ({model.implementation}) gives no scene tokens, which --keep tokens asks for.",
+            hint="Use a Gaze-LLE model (gazelle_dinov2_*), or leave out --keep tokens.",
+        )
+    if token_grid > min(model.grid):
+        raise UsageError(
+            f"--token-grid {token_grid} is finer than the grid of {model.name}, {model.grid[0]} x {model.grid[1]} "
+            "cells: averaging can't add detail.",
+            hint=f"Use --token-grid {min(model.grid)} or less.",
+        )
+    return token_grid, token_grid, channels
+
+
+def _over_frames(tokens_nrcd: torch.Tensor, crops: Sequence[BoxXyxy], cells: int) -> torch.Tensor:
+    """Tokens [N, rows, columns, C] over crops, averaged by area to float16 [N, cells, cells, C] over their frames."""
+    grid = (tokens_nrcd.shape[1], tokens_nrcd.shape[2])
+    known = {crop: cell_weights(grid, crop, cells) for crop in dict.fromkeys(crops)}
+    along_y, along_x = (
+        torch.from_numpy(np.stack([known[crop][axis] for crop in crops])).to(tokens_nrcd.device, non_blocking=True)
+        for axis in (0, 1)
+    )
+    averaged = torch.einsum("nyr,nrcd->nycd", along_y, tokens_nrcd.float())
+    return torch.einsum("nxc,nycd->nyxd", along_x, averaged).to(torch.float16)

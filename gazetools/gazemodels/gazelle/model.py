@@ -41,6 +41,7 @@ class GazelleModel:
         self.out_size: tuple[int, int] = config.out_size
         self.grid = config.grid
         self.has_inout = config.inout
+        self.token_channels = config.dim
         self.settings: dict[str, Any] = config.model_dump()
         self.backbone = backbone.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.decoder = decoder.to(device).to_dtype(dtype).eval().requires_grad_(False)
@@ -70,8 +71,10 @@ class GazelleModel:
     def decode(self, features: torch.Tensor, image_index: torch.Tensor, head_maps_nhw: torch.Tensor) -> GazeOutput:
         """Heatmaps for people with head maps [N, rows, columns] (0/1) in the images of `features`."""
         image_index = self._soon(image_index)
-        heatmap, inout = self.decoder(features, image_index, self._soon(head_maps_nhw).to(self.dtype))
-        return GazeOutput(heatmap, inout, image_index)
+        heatmap, inout, tokens = self.decoder.with_tokens(
+            features, image_index, self._soon(head_maps_nhw).to(self.dtype)
+        )
+        return GazeOutput(heatmap, inout, image_index, tokens)
 
     @torch.inference_mode()
     def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
@@ -106,6 +109,7 @@ class GazelleModel:
                 heatmap=torch.empty((0, *self.out_size), device=self.device),
                 inout=torch.empty(0, device=self.device) if self.has_inout else None,
                 image_index=torch.empty(0, dtype=torch.int64, device=self.device),
+                tokens=torch.empty((0, *self.grid, self.token_channels), device=self.device, dtype=self.dtype),
             )
         if len(used) < len(frames):
             frames = frames[torch.tensor(used).to(frames.device, non_blocking=True)]
@@ -114,7 +118,8 @@ class GazelleModel:
         feature_index = torch.tensor([row_of_image[image] for image, _ in people])
         maps = head_maps([box for _, box in people], self.grid)
         out = self.decode(self.encode(inputs), feature_index, maps)
-        return GazeOutput(out.heatmap, out.inout, self._soon(torch.tensor([image for image, _ in people])))
+        index = self._soon(torch.tensor([image for image, _ in people]))
+        return GazeOutput(out.heatmap, out.inout, index, out.tokens)
 
     def _soon(self, small: torch.Tensor) -> torch.Tensor:
         """Copy a small tensor to the device without waiting for the work that the device is doing."""
