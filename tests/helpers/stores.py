@@ -102,7 +102,7 @@ def make_piece(
     seed: int = 0,
     tokens_shape: tuple[int, int, int] | None = None,
 ) -> Piece:
-    """Processed `frames` and one random map, with random scene tokens on request, for each (frame, track_id) of `rows`."""
+    """Processed `frames` and one random map, with scene tokens on request, for each (frame, track_id) of `rows`."""
     rng = np.random.default_rng(seed)
     n = len(rows)
     return Piece(
