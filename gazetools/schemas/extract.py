@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from gazetools.schemas.base import Choices, StrictModel, conflict, matching
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, BoxFileOptions, DetectOptions, FirstRow
+from gazetools.schemas.tokens import TokenOptions
 from gazetools.schemas.video import HdrRule
 
 ENGINE_NAMES = Choices("local", "slurm", "ray")
@@ -19,8 +20,6 @@ BACKEND_NAMES = Choices("gazetools", "upstream")
 """Keys of `gazetools.gazemodels.registry.BACKENDS`."""
 PIECE_FRAMES = 256
 """Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
-USUAL_TOKEN_GRID = 8
-"""Cells per side of kept scene tokens where no other number is given: 32 KiB a row at 256 channels in float16."""
 _Video, _Model = Flag(panel="Which frames and people"), Flag(panel="Model")
 _Run, _Scale = Flag(panel="Run"), Flag(panel="Many videos and machines")
 _HEADS = matching(r"whole|calib|detect|(file|detect):.+", "must be detect[:NAME], calib, file:PATH or whole")
@@ -28,7 +27,7 @@ _PEOPLE = matching(r"all|largest|wearer|-?\d+(,-?\d+)*", "must be all, largest, 
 _DEVICES = matching(r"[^,]*|(cpu|cuda(:\d+)?)(,(cpu|cuda(:\d+)?))*", "several devices are written like cuda:0,cuda:1")
 
 
-class ExtractOptions(BoxFileOptions):
+class ExtractOptions(BoxFileOptions, TokenOptions):
     """How videos become raw heatmaps."""
 
     heads: Annotated[str, _HEADS, _Video] = "whole"
@@ -81,12 +80,6 @@ class ExtractOptions(BoxFileOptions):
     """DINOv2 weights (.pth, .safetensors, Hugging Face folder) where the checkpoint has none."""
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], _Model] = "auto"
     """`auto`, `float32`, `bfloat16` or `float16`."""
-    keep: Annotated[list[Literal["tokens"]], _Model] = Field(default=[])
-    """`tokens`: keep the scene tokens of each row, too, which `fusion: gaze_tokens` of training reads.
-
-    They are what the gaze decoder's heatmap head reads, after its last block: scene tokens that know the person."""
-    token_grid: Annotated[int | None, _Model] = Field(default=None, ge=1, le=64)
-    """With --keep tokens: cells per side to which they are averaged by area (default: 8)."""
     backend: Annotated[str, BACKEND_NAMES, _Model] = "gazetools"
     """`gazetools`, or `upstream`: an importable package `gazelle`."""
     preprocess: Annotated[Literal["exact", "fast"], _Model] = "exact"
@@ -146,8 +139,6 @@ class ExtractOptions(BoxFileOptions):
             named = ", ".join(f"{{{name}}}" for name in sorted(given))
             says = "says" if len(given) == 1 else "say"
             raise conflict(f"{named} {says} how a box file is read; {{heads}} {self.heads} reads none")
-        if self.token_grid is not None and "tokens" not in self.keep:
-            raise conflict(f"{{token_grid}} ({self.token_grid}) is the grid of kept tokens; set {{keep}} to tokens too")
         if self.detect_every > 1 and self.fill_gaps < self.detect_every - 1:
             raise conflict(
                 f"{{detect_every}} {self.detect_every} leaves frames without boxes; set {{fill_gaps}} to at least "
@@ -170,11 +161,6 @@ class ExtractOptions(BoxFileOptions):
         )
 
     @property
-    def kept_token_grid(self) -> int | None:
-        """Cells per side of the scene tokens that are kept; None: they are not."""
-        return (self.token_grid or USUAL_TOKEN_GRID) if "tokens" in self.keep else None
-
-    @property
     def devices(self) -> list[str]:
         """One device per worker."""
         return self.device.split(",")
@@ -191,8 +177,7 @@ class ExtractOptions(BoxFileOptions):
         names += ["first_row"] if self.heads == "calib" else []
         # a default that came later: without its name, keys and stores of before stay equal
         names += ["hdr"] if self.hdr != "tonemap" else []
-        kept = {} if self.kept_token_grid is None else {"keep": ["tokens"], "token_grid": self.kept_token_grid}
-        return {**{name: getattr(self, name) for name in names}, **kept, **self.shaping_of_boxes()}
+        return {**{name: getattr(self, name) for name in names}, **self.shaping_of_tokens(), **self.shaping_of_boxes()}
 
 
 class ItemResult(StrictModel):

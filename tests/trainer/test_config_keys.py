@@ -92,7 +92,7 @@ EFFECTS: dict[str, Effect] = {
         "max_train_clips": "2", "max_val_clips": "2", "evaluation_crop": "whole", "context_sec": "[0.4, 0.4]",
         "train_context_sec": "[0.4, 0.4]", "keep_unseen_classes": ("true", MORE_ROWS), "index_cache": "{root}/kept",
     }),
-    **by(clips, f"{DATA}.gaze_tokens", {"store": ("{root}/other_tokens", TOKENS), "people": ("2", TOKENS)}),
+    **by(clips, f"{DATA}.gaze_tokens", {"store": ("{root}/other_tokens", TOKENS), "people": ("wearer", TOKENS)}),
     **by(accepted, f"{DATA}.gaze_tokens", {"size": ("[9, 9]", TOKENS, "arms=[gaze_tokens]")}),
     **by(accepted, DATA, {
         "missing_videos": ("skip", f"{DATA}.dataset_val={{root}}/absent.csv"),

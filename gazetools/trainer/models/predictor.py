@@ -87,13 +87,9 @@ class VisionTransformerPredictorHeatmap(nn.Module):
             self.heatmap_tokens = SceneTokens(dim=width, size=scene_tokens, tubelet_size=tubelet_size)
         elif self.fusion != "none":
             self.heatmap_tokens = HeatmapTokens(
-                dim=width,
-                resolution=heatmap_resolution or side,
-                patch_sizes=multiscale or [heatmap_patch_size or patch_size],
-                tubelet_size=tubelet_size,
-                temporal=temporal,
-                positions=heatmap_positions,
-            )
+                dim=width, resolution=heatmap_resolution or side, tubelet_size=tubelet_size, temporal=temporal,
+                patch_sizes=multiscale or [heatmap_patch_size or patch_size], positions=heatmap_positions,
+            )  # fmt: skip
         if self.fusion != "none":
             self.heatmap_fusion = FUSIONS[fusion](width=width, num_heads=num_heads, depth=depth)
         init_like_upstream(self, self.predictor_blocks)
