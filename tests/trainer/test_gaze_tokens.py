@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,6 +34,8 @@ from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.describe import predictor_flops
 from gazetools.trainer.plan.ignored import ignored_keys
+from gazetools.trainer.report.examples import _map_of
+from tests.helpers.command_line import run_cli
 from tests.helpers.runs import Listener, assert_same, learner_state
 from tests.helpers.stores import make_piece, make_provenance, make_store
 from tests.trainer.conftest import FRAMES, Study
@@ -316,4 +320,39 @@ def test_a_key_of_tokens_is_told_where_no_arm_reads_them_and_of_maps_where_none_
     assert not {"every arm reads scene tokens", "no arm has fusion: gaze_tokens"} & ignored_keys(both, cpu).keys()
     (spec,) = [one for one in plan_learners(both) if one.arm == "gaze_tokens"]
     assert spec.source == "gaze_tokens"
+    assert _map_of(spec, {"gaze_tokens": torch.ones(4, 3, 15)}) == (None, "scene tokens, not drawn"), "in the report"
     assert spec.config.experiment.data.gaze_tokens is not None and spec.config.experiment.data.gaze_tokens.size == SIZE
+
+
+@pytest.mark.slow
+def test_from_videos_to_a_report_of_maps_and_tokens_by_the_command_line(
+    study: Study, tiny_model: Path, tmp_path: Path
+) -> None:
+    made = tmp_path / "store"
+    command = ["extract", str(study.root / "videos"), "-o", str(made), "--model", str(tiny_model), "--fps", "10"]
+    refused = run_cli(*command, "--token-grid", "4")
+    assert refused.exit_code == 2 and "set --keep to tokens too" in refused.stderr
+    done = run_cli(*command, "--keep", "tokens", "--token-grid", "4", "--device", "cpu")
+    assert done.exit_code == 0, done.stderr
+    checked = run_cli("validate", str(made), "--videos", str(study.root / "videos"), "--deep", "4", "--json")
+    findings = json.loads(checked.stdout)["findings"]
+    assert not [one for one in findings if one["severity"] == "error"], findings
+    arms = ["none", {"name": "heatmap", "fusion": "interleave"}, *ARMS[2:4]]
+    config = with_tokens(study.config(tmp_path / "run"), made, arms, heatmap_base_path=str(made))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    dry = run_cli("train", "--config", str(tmp_path / "config.yaml"), "--dry-run", "--json")
+    assert dry.exit_code == 0, dry.stderr
+    planned = json.loads(dry.stdout)
+    assert planned["model"]["arms"]["gaze_tokens"]["tokens_per_step"]["heatmap"] == 16
+    assert planned["step"]["fits"]
+    trained = run_cli("train", "--config", str(tmp_path / "config.yaml"), "--json")
+    assert trained.exit_code == 0, trained.stderr
+    final = json.loads(trained.stdout)["final"]
+    assert set(final) == {"none", "heatmap", "gaze_tokens", "no_tokens"}
+    for figures in final.values():
+        assert figures["val_start"]["heatmap_missing_gaze_tokens"] == 0
+    losses = {name: figures["val_start"]["loss"] for name, figures in final.items()}
+    assert len(set(losses.values())) == 4, "every arm saw something else"
+    page = run_cli("report", str(tmp_path / "run"), "-o", str(tmp_path / "report"))
+    assert page.exit_code == 0, page.stderr
+    assert "no_tokens" in (tmp_path / "report" / "report.html").read_text()
