@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ class GazeOutput:
     image_index: torch.Tensor
     """int64 [N], the image that each row belongs to."""
     tokens: torch.Tensor | None = None
-    """float [N, rows, columns, C] over `grid`: what the heatmap is computed from; None: the model gives none."""
+    """float [N, rows, columns, C] over `grid`: what the heatmap is computed from; None: not asked for."""
 
     def __post_init__(self) -> None:
         n = len(self.image_index)
@@ -44,7 +44,7 @@ class GazeOutput:
 class GazeModel(Protocol):
     """Frames and head boxes in, one heatmap per person out. `GazelleModel` of Gaze-LLE is one.
 
-    A model that also gives scene tokens (`GazeOutput.tokens`) has `token_channels`, their C; see `token_channels_of`.
+    A `TokenModel` can also give the scene tokens that its heatmaps are computed from.
     """
 
     device: torch.device
@@ -91,10 +91,19 @@ class GazeModel(Protocol):
         """
 
 
-def token_channels_of(model: GazeModel) -> int | None:
-    """C of the scene tokens that `model` gives with every heatmap; None for a model without that ability."""
-    channels: int | None = getattr(model, "token_channels", None)
-    return channels
+class TokenModel(GazeModel, Protocol):
+    """A gaze model that gives scene tokens with its heatmaps where it is asked for them."""
+
+    token_channels: int
+    """C of `GazeOutput.tokens`."""
+
+    def __call__(self, images: Images, boxes: Boxes, *, tokens: bool = False) -> GazeOutput:
+        """As `GazeModel`; with `tokens` the output has them, too."""
+
+
+def token_model(model: GazeModel) -> TokenModel | None:
+    """The same model where it can give scene tokens, which `token_channels` tells; else None."""
+    return cast("TokenModel", model) if getattr(model, "token_channels", None) is not None else None
 
 
 @dataclass(frozen=True, kw_only=True)

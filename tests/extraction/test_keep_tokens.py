@@ -57,6 +57,14 @@ def test_kept_tokens_through_the_heatmap_head_give_the_stored_heatmaps(store: Pa
         assert np.abs(again[::-1] - stored).max() > 2e-3, "rows are not in another order"
 
 
+def test_the_model_gives_tokens_to_those_who_ask_alone(tiny_model: Path) -> None:
+    model, frame = load_model(tiny_model), np.zeros((1, 30, 40, 3), np.uint8)
+    assert model(frame, [[None]]).tokens is None, "a caller who keeps outputs does not keep a megabyte a person"
+    for people in ([None, None], []):
+        asked = model(frame, [people], tokens=True).tokens
+        assert asked is not None and asked.shape == (len(people), GRID, GRID, model.token_channels)
+
+
 def test_coarser_tokens_are_means_of_finer_ones(
     store: Path, clip: Path, boxes: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -165,12 +173,13 @@ class _Showing:
         levels = torch.from_numpy(np.asarray(images)).float().mean(dim=3, keepdim=True).permute(0, 3, 1, 2) / 255
         return torch.nn.functional.interpolate(levels, size=(64, 64), mode="area")
 
-    def __call__(self, images: Any, boxes: Any) -> GazeOutput:
+    def __call__(self, images: Any, boxes: Any, *, tokens: bool) -> GazeOutput:
+        assert tokens
         inputs = images if isinstance(images, torch.Tensor) else self.preprocess(images)
         index = [i for i, people in enumerate(boxes) for _ in people]
         assert not [None for people in boxes for box in people if box_cells(box, self.grid) is None]
-        tokens = torch.nn.functional.avg_pool2d(inputs, 2)[index].permute(0, 2, 3, 1)
-        return GazeOutput(inputs[index, 0], torch.zeros(len(index)), torch.tensor(index), tokens)
+        cells = torch.nn.functional.avg_pool2d(inputs, 2)[index].permute(0, 2, 3, 1)
+        return GazeOutput(inputs[index, 0], torch.zeros(len(index)), torch.tensor(index), cells)
 
 
 def test_tokens_of_a_crop_lie_where_their_heatmap_lies_and_rows_keep_their_order() -> None:

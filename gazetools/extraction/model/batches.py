@@ -14,7 +14,7 @@ import torch
 from gazetools.extraction.model.crops import box_in_crop, cell_weights, crop_around, cut, map_into_frame
 from gazetools.extraction.model.staging import staging_for
 from gazetools.gazemodels.gazelle.prompts import BoxXyxy, box_cells, grow_to_cell, is_empty
-from gazetools.gazemodels.interface import GazeModel, token_channels_of
+from gazetools.gazemodels.interface import GazeModel, TokenModel, token_model
 from gazetools.heads.prompts import FramePrompts
 from gazetools.schemas.errors import FaultError, UsageError
 
@@ -51,8 +51,11 @@ class BatchRunner:
 
     def __init__(self, model: GazeModel, batch_size: int | Literal["auto"], *, token_grid: int | None = None) -> None:
         self.model = model
-        self.tokens_shape = None if token_grid is None else _tokens_shape(model, token_grid)
+        self._token_model = None if token_grid is None else _with_tokens(model, token_grid)
+        self.tokens_shape: tuple[int, int, int] | None = None
         """(G, G, C) of kept scene tokens; None: they are not kept."""
+        if self._token_model is not None and token_grid is not None:
+            self.tokens_shape = token_grid, token_grid, self._token_model.token_channels
         self.batch_size: int = _AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else batch_size
         self.fitting_batch_size = self.batch_size
         """`batch_size`, halved each time that memory ran out."""
@@ -137,7 +140,8 @@ class BatchRunner:
         crops: Sequence[BoxXyxy] = (),
     ) -> _Pass:
         """Submit one batch to the device: frames, or the tensor that `preprocess` made of frames or `crops`."""
-        out = self.model(images if isinstance(images, torch.Tensor) else self._placed(images), boxes)
+        placed = images if isinstance(images, torch.Tensor) else self._placed(images)
+        out = self._token_model(placed, boxes, tokens=True) if self._token_model else self.model(placed, boxes)
         finite = torch.isfinite(out.heatmap).all()
         inout = None if out.inout is None else out.inout.float()
         tokens = None
@@ -218,10 +222,10 @@ class _Several:
         )
 
 
-def _tokens_shape(model: GazeModel, token_grid: int) -> tuple[int, int, int]:
-    """(G, G, C) of a model's kept tokens; UsageError where it gives none, or none as fine as that."""
-    channels = token_channels_of(model)
-    if channels is None:
+def _with_tokens(model: GazeModel, token_grid: int) -> TokenModel:
+    """The model, which gives scene tokens; UsageError where it gives none, or none as fine as `token_grid`."""
+    able = token_model(model)
+    if able is None:
         raise UsageError(
             f"The model {model.name} ({model.implementation}) gives no scene tokens, which --keep tokens asks for.",
             hint="Use a Gaze-LLE model (gazelle_dinov2_*), or leave out --keep tokens.",
@@ -232,7 +236,7 @@ def _tokens_shape(model: GazeModel, token_grid: int) -> tuple[int, int, int]:
             "cells: averaging can't add detail.",
             hint=f"Use --token-grid {min(model.grid)} or less.",
         )
-    return token_grid, token_grid, channels
+    return able
 
 
 def _over_frames(tokens_nrcd: torch.Tensor, crops: Sequence[BoxXyxy], cells: int) -> torch.Tensor:
