@@ -12,7 +12,8 @@ import numpy as np
 from gazetools.extraction.decoding.costs import Declared
 from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
 from gazetools.extraction.inputs import VideoItem
-from gazetools.gazemodels.registry import heatmap_shape_of, usual_token_channels
+from gazetools.gazemodels.registry import heatmap_shape_of
+from gazetools.gazemodels.token_channels import usual_token_channels
 from gazetools.heads.files import read_heads
 from gazetools.progress import Progress
 from gazetools.schemas.errors import HeadsError, UsageError

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gazetools.gazemodels.gazelle.config import RELEASED_MODELS, TINY_MODEL, GazelleConfig, config_from_metadata
+from gazetools.gazemodels.gazelle.config import RELEASED_MODELS, TINY_MODEL, config_from_metadata
 from gazetools.gazemodels.interface import Backend, Loader, LoadSettings
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.schemas.extract import BACKEND_NAMES
@@ -22,8 +22,6 @@ ENTRY_POINTS = "gazetools.gaze_models"
 
 USUAL_SHAPE = (64, 64)
 """(H, W) of the heatmaps of the released models and of the controls."""
-USUAL_CHANNELS = 256
-"""Channels of the scene tokens of the released models."""
 
 _GAZELLE = "gazetools.gazemodels.gazelle.loading:load"
 _BUILT_IN = {
@@ -104,26 +102,14 @@ def load_gaze_model(
 
 def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
     """(H, W) of a model's heatmaps without loading it: exact for a self-describing file, else `USUAL_SHAPE`."""
-    config = _described(name_or_path)
-    return USUAL_SHAPE if config is None else config.out_size
-
-
-def usual_token_channels(name_or_path: str) -> int:
-    """C of a model's scene tokens without loading it: exact for a self-describing file, else the released models'."""
-    config = TINY_MODEL if name_or_path == TINY_MODEL.name else _described(name_or_path)
-    return USUAL_CHANNELS if config is None else config.dim
-
-
-def _described(name_or_path: str) -> GazelleConfig | None:
-    """What a self-describing file says of its model; None for names and other files."""
     path = Path(name_or_path)
-    if path.suffix.lower() != ".safetensors" or not path.is_file():
-        return None
-    from gazetools.gazemodels.gazelle.checkpoints import read_metadata
+    if path.suffix.lower() == ".safetensors" and path.is_file():
+        from gazetools.gazemodels.gazelle.checkpoints import read_metadata
 
-    with suppress(CheckpointError):  # loading reports it
-        return config_from_metadata(read_metadata(path), path=name_or_path)
-    return None
+        with suppress(CheckpointError):  # loading reports it
+            if config := config_from_metadata(read_metadata(path), path=name_or_path):
+                return config.out_size
+    return USUAL_SHAPE
 
 
 def _find(name: str) -> Loader:
