@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.training import DataSettings
-from gazetools.schemas.training_data import GazeTokensSettings
+from gazetools.schemas.training_data import GazeTokensSettings, HeatmapSourceSettings
 from gazetools.store import open_store
 from gazetools.trainer import train
 from gazetools.trainer.data.anchors import resolve_anchors
@@ -104,6 +104,17 @@ def test_a_store_is_of_one_size_and_says_which_file_is_not(store: Path, tmp_path
     assert "[2, 2, 5]" in survey.broken["b"] and "no tokens" in survey.broken["c"]
     with pytest.raises(DataFileError, match="--keep tokens"):
         source(tmp_path).maps_of("b", asked([0], count=1))
+
+
+def test_boxes_that_were_filled_from_later_frames_show_the_future(store: Path, tmp_path: Path) -> None:
+    heads = make_provenance("a").heads.model_copy(update={"counts": {"filled_boxes": 3}})
+    for video_id, changes in (("a", {"heads": heads}), ("b", {})):
+        provenance = make_provenance(video_id).model_copy(update=changes)
+        piece = make_piece([0], [(0, 1)], tokens_shape=(3, 3, 5))
+        make_store(tmp_path, video_id, pieces=[piece], roles={1: "other"}, provenance=provenance)
+    settings = HeatmapSourceSettings(path=str(tmp_path))
+    for one in (source(tmp_path), StoreMaps(tmp_path, settings, missing="zero", inout="keep")):
+        assert one.survey(["a", "b"]).uses_future == ("a",)
 
 
 VIEWS: list[tuple[View, str]] = [

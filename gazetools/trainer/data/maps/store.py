@@ -51,7 +51,9 @@ class StoreMaps:
         with open_store(entry.payload) as store:
             self._rows_of_people(store)
             content = store.sidecar.payload_sha256 if store.sidecar is not None else None
-            return KnownMaps(content=content, has_inout=not np.isnan(store.row_inout).all())
+            # a box filled between two seen ones follows the later one
+            filled = store.provenance.heads.counts.get("filled_boxes", 0) > 0
+            return KnownMaps(content=content, has_inout=not np.isnan(store.row_inout).all(), uses_future=filled)
 
     def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
         """Maps of the frames asked for, one for all people of a frame."""
