@@ -10,12 +10,13 @@ from gazetools.extraction.disk_estimate import (
     MARGIN_BYTES,
     MARGIN_FILES,
     PlannedRun,
+    RowShapes,
     estimate_space,
     file_size,
     fingerprints_of,
+    row_shapes,
 )
 from gazetools.extraction.work import VideoWork, WorkerTools
-from gazetools.gazemodels.registry import heatmap_shape_of
 from gazetools.io.space import FreeSpace, blocks, check_space, free_space, size_text
 from gazetools.progress import Progress
 from gazetools.schemas.extract import PIECE_FRAMES
@@ -56,8 +57,7 @@ def _surely_fits(run: PlannedRun, free: FreeSpace) -> bool:
     if run.head_files and run.options.heads.startswith("file:"):
         box_bytes = sum(map(file_size, run.head_files.values()))
         rows = box_bytes // _LEAST_BOX_BYTES * (1 + run.options.fill_gaps)
-    shape = heatmap_shape_of(run.options.model)
-    stored = store_file_bytes(frames=frames, rows=rows, fingerprints=frames, heatmap_shape=shape)
+    stored = store_file_bytes(frames=frames, rows=rows, fingerprints=frames, **row_shapes(run.options))
     most_bytes = 2 * stored + len(run.items) * MARGIN_BYTES  # in pieces, then in store files
     most_files = frames // PIECE_FRAMES + len(run.items) * MARGIN_FILES
     return 2 * most_bytes < free.bytes and (free.files is None or 2 * most_files < free.files)
@@ -72,8 +72,11 @@ class SpaceNeed:
     rows: int
 
 
-def need_of_video(video: VideoWork, store: Path, heatmap_shape: tuple[int, int]) -> SpaceNeed:
+def need_of_video(
+    video: VideoWork, store: Path, heatmap_shape: tuple[int, int], tokens_shape: tuple[int, int, int] | None = None
+) -> SpaceNeed:
     """The need of `video`: all its missing pieces are made before its store file; an only piece stays in memory."""
+    shapes: RowShapes = {"heatmap_shape": heatmap_shape, "tokens_shape": tokens_shape}
     sizes = [
         {
             "frames": len(part),
@@ -84,8 +87,8 @@ def need_of_video(video: VideoWork, store: Path, heatmap_shape: tuple[int, int])
     ]
     missing = [size for number, size in enumerate(sizes) if len(sizes) > 1 and not video.pieces.exists(number)]
     whole = {name: sum(size[name] for size in sizes) for name in ("frames", "rows", "fingerprints")}
-    pieces_bytes = sum(blocks(piece_file_bytes(**size, heatmap_shape=heatmap_shape)) for size in missing)
-    store_bytes = blocks(store_file_bytes(**whole, heatmap_shape=heatmap_shape))
+    pieces_bytes = sum(blocks(piece_file_bytes(**size, **shapes)) for size in missing)
+    store_bytes = blocks(store_file_bytes(**whole, **shapes))
     final = path_of_id(store, video.item.video_id, STORE_SUFFIX)
     folders = [folder for folder in (*final.parents, video.pieces.path) if not folder.exists()]
     return SpaceNeed(
@@ -97,11 +100,11 @@ def need_of_video(video: VideoWork, store: Path, heatmap_shape: tuple[int, int])
 
 def check_space_for_video(tools: WorkerTools, video: VideoWork) -> None:
     """Raise FaultError where `video` has no room; on a nearly full disk, wait for the previous store file first."""
-    store, heatmap_shape = tools.store, tools.runner.heatmap_shape
-    need = need_of_video(video, store, heatmap_shape)
+    store, runner = tools.store, tools.runner
+    need = need_of_video(video, store, runner.heatmap_shape, runner.tokens_shape)
     if free_space(store).bytes < 2 * need.bytes + _PLENTY_BYTES:
         tools.wait_for_store_writer()
-    height, width = heatmap_shape
+    height, width = runner.heatmap_shape
     check_space(
         store,
         needed_bytes=need.bytes,

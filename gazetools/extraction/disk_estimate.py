@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TypedDict
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from gazetools.extraction.decoding.costs import Declared
 from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
 from gazetools.extraction.inputs import VideoItem
 from gazetools.gazemodels.registry import heatmap_shape_of
+from gazetools.gazemodels.token_channels import usual_token_channels
 from gazetools.heads.files import read_heads
 from gazetools.progress import Progress
 from gazetools.schemas.errors import HeadsError, UsageError
@@ -52,6 +54,14 @@ class PlannedRun:
     """Share of each video that this run makes; the whole video where none is given."""
     workers: int = 1
     """Videos in progress at a time."""
+
+
+class RowShapes(TypedDict):
+    """Shapes of what a row of a store holds."""
+
+    heatmap_shape: tuple[int, int]
+    tokens_shape: tuple[int, int, int] | None
+    """(G, G, C); None: scene tokens are not kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +146,7 @@ def _probe(videos: Mapping[str, _Video], run: PlannedRun, progress: Progress) ->
         return {}
     by_size = sorted(videos.values(), key=lambda video: (video.size_bytes, video.item.video_id))
     count = min(len(by_size), MOST_PROBES)
-    shape = heatmap_shape_of(run.options.model)
+    shapes = row_shapes(run.options)
     probed: dict[str, _Guess | None] = {}
     progress.start("estimating space", count, unit="videos")
     with Decoder(run.decoding) as decoder:
@@ -148,7 +158,7 @@ def _probe(videos: Mapping[str, _Video], run: PlannedRun, progress: Progress) ->
                 probed[video_id] = None
             elif declared.frames:  # a container may state nothing; then it is taken to be like the others
                 box_file = (run.head_files or {}).get(video_id)
-                probed[video_id] = _guess(declared, video.size_bytes, run.options, box_file, shape)
+                probed[video_id] = _guess(declared, video.size_bytes, run.options, box_file, shapes)
             progress.advance("estimating space")
     progress.finish("estimating space")
     return probed
@@ -169,7 +179,7 @@ def _extrapolated(videos: Mapping[str, _Video], probed: Mapping[str, _Guess | No
 
 
 def _guess(
-    declared: Declared, size: int, options: ExtractOptions, box_file: Path | None, shape: tuple[int, int]
+    declared: Declared, size: int, options: ExtractOptions, box_file: Path | None, shapes: RowShapes
 ) -> _Guess | None:
     """One video's frames and store file; None where no frame is chosen or its boxes can't be read."""
     frames = min(declared.frames, size // LEAST_FRAME_BYTES)
@@ -185,7 +195,7 @@ def _guess(
             return None
         low, high = np.searchsorted(table.frame, [first, stop])
         rows = int(high - low) * kept / max(stop - first, 1)
-    stored = store_file_bytes(frames=kept, rows=round(rows), fingerprints=fingerprints_of(kept), heatmap_shape=shape)
+    stored = store_file_bytes(frames=kept, rows=round(rows), fingerprints=fingerprints_of(kept), **shapes)
     return _Guess(frames=kept, stored_bytes=stored)
 
 
@@ -202,6 +212,13 @@ def chosen_frames(frames: int, seconds: float, options: ExtractOptions) -> tuple
     if options.fps is not None:
         kept = min(kept, int((stop - first) / rate * options.fps) + 1)
     return first, stop, kept
+
+
+def row_shapes(options: ExtractOptions) -> RowShapes:
+    """Shapes of what a row holds, by the name of the model alone."""
+    grid, model = options.kept_token_grid, options.model
+    tokens = None if grid is None else (grid, grid, usual_token_channels(model))
+    return {"heatmap_shape": heatmap_shape_of(model), "tokens_shape": tokens}
 
 
 def fingerprints_of(frames: int) -> int:

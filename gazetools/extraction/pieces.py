@@ -165,9 +165,13 @@ class _Gathered:
         self.frame_index.append(frame.index)
         self.pts_seconds.append(frame.pts_seconds)
 
-    def as_piece(self, heatmap_shape: tuple[int, int]) -> Piece:
-        """The finished piece; `heatmap_shape` is [H, W], for a piece without people."""
+    def as_piece(self, heatmap_shape: tuple[int, int], tokens_shape: tuple[int, int, int] | None) -> Piece:
+        """The finished piece; the shapes of a row's map and tokens (None: not kept) are for a piece without people."""
         people, results = self.people, self.results
+        tokens = None
+        if tokens_shape is not None:
+            kept = [result.tokens for result in results if result.tokens is not None]
+            tokens = np.concatenate([np.zeros((0, *tokens_shape), np.float16), *kept])
         rows = Rows(
             frame=np.repeat([f for f, _ in people], [len(p.track_id) for _, p in people]).astype(np.int64),
             track_id=np.concatenate([np.zeros(0, np.int32), *(p.track_id for _, p in people)]),
@@ -175,6 +179,7 @@ class _Gathered:
             inout=np.concatenate([np.zeros(0, np.float32), *(r.inout for r in results)]),
             prompt=np.concatenate([np.zeros(0, np.uint8), *(p.prompt for _, p in people)]),
             heatmap=np.concatenate([np.zeros((0, *heatmap_shape), np.float16), *(r.heatmap for r in results)]),
+            tokens=tokens,
         )
         return Piece(
             frame_index=np.array(self.frame_index, np.int64),
@@ -256,7 +261,7 @@ class _PieceMaker:
                 results.append(pending.result())
         if self._ending is not None:
             gathered, self._ending = self._ending, None
-            piece = gathered.as_piece(self.tools.runner.heatmap_shape)
+            piece = gathered.as_piece(self.tools.runner.heatmap_shape, self.tools.runner.tokens_shape)
             if len(self.video.parts) == 1:
                 self.video.pieces.keep(gathered.number, piece)  # in memory, for the join that follows at once
             else:

@@ -64,6 +64,7 @@ class StoreWrite:
                         pieces=[partial(pieces.load, number) for number in range(len(self.video.parts))],
                         track_roles=track_roles(heads),
                         heatmap_shape=self.tools.runner.heatmap_shape,
+                        tokens_shape=self.tools.runner.tokens_shape,
                     ),
                 )
                 pieces.remove()

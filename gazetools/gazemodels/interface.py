@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,18 +29,25 @@ class GazeOutput:
     """float32 [N], probability that the gaze target is inside the frame; None where the model has no such head."""
     image_index: torch.Tensor
     """int64 [N], the image that each row belongs to."""
+    tokens: torch.Tensor | None = None
+    """float [N, rows, columns, C] over `grid`: what the heatmap is computed from; None: not asked for."""
 
     def __post_init__(self) -> None:
         n = len(self.image_index)
         if self.heatmap.ndim != 3 or len(self.heatmap) != n or (self.inout is not None and self.inout.shape != (n,)):
             raise AssertionError(f"rows differ: {self.heatmap.shape}, {self.inout}, {self.image_index.shape}")
+        if self.tokens is not None and (self.tokens.ndim != 4 or len(self.tokens) != n):
+            raise AssertionError(f"rows differ: tokens {self.tokens.shape}, {self.image_index.shape}")
 
     def __len__(self) -> int:
         return len(self.image_index)
 
 
 class GazeModel(Protocol):
-    """Frames and head boxes in, one heatmap per person out. `GazelleModel` of Gaze-LLE is one."""
+    """Frames and head boxes in, one heatmap per person out. `GazelleModel` of Gaze-LLE is one.
+
+    A `TokenModel` can also give the scene tokens that its heatmaps are computed from.
+    """
 
     device: torch.device
     dtype: torch.dtype
@@ -93,6 +100,21 @@ class GazeModel(Protocol):
         that lie there, and reads the result only after it has submitted the next batch: a call that waits for the
         device is right, but slower.
         """
+
+
+class TokenModel(GazeModel, Protocol):
+    """A gaze model that gives scene tokens with its heatmaps where it is asked for them."""
+
+    token_channels: int
+    """C of `GazeOutput.tokens`."""
+
+    def __call__(self, images: Images, boxes: Boxes, *, tokens: bool = False) -> GazeOutput:
+        """As `GazeModel`; with `tokens` the output has them, too."""
+
+
+def token_model(model: GazeModel) -> TokenModel | None:
+    """The same model where it can give scene tokens, which `token_channels` tells; else None."""
+    return cast("TokenModel", model) if getattr(model, "token_channels", None) is not None else None
 
 
 @dataclass(frozen=True, kw_only=True)

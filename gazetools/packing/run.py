@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,14 @@ def pack(
         raise UsageError(f"workers = {workers} is no number of videos at a time.", hint="Give at least 1.")
     store, dataset = Path(store), Path(output)
     notes = SearchNotes()
-    chosen = {entry.video_id: partial(_pack_entry, entry) for entry in _chosen_entries(store, videos, notes)}
+    entries = _chosen_entries(store, videos, notes)
+    chosen = {entry.video_id: partial(_pack_entry, entry) for entry in entries}
     progress = progress or NoProgress()
+    if _keeps_tokens(entries):
+        progress.say(
+            f"{store} keeps scene tokens, which are not packed: training reads them from there "
+            "(experiment.data.gaze_tokens.store)"
+        )
     if options.temperature != 1.0 and options.normalize in WITHOUT_TEMPERATURE:
         progress.say(
             f"--temperature {options.temperature:g} has no effect with --normalize {options.normalize}; it is for "
@@ -183,6 +190,15 @@ def _chosen_entries(store: Path, videos: Sequence[str] | None, notes: SearchNote
                 hint="Ids are the paths of the .h5 files below the store, without their suffix.",
             )
     return [known[video_id] for video_id in dict.fromkeys(videos)]
+
+
+def _keeps_tokens(entries: Sequence[StoreEntry]) -> bool:
+    """Whether the first video that can be read has scene tokens, as all of one extraction have."""
+    for entry in entries:
+        if entry.problem is None:
+            with suppress(DataFileError), open_store(entry.payload) as store:
+                return store.tokens_shape is not None
+    return False
 
 
 def _stored_size(options: PackOptions, model_size: tuple[int, int], video_size: tuple[int, int]) -> tuple[int, int]:

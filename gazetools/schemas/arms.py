@@ -28,6 +28,7 @@ DEFAULT_SOURCE = "heatmap"
 _SHORTHANDS: dict[str, dict[str, Any]] = {
     "none": {"fusion": "none"},
     "estimated": {},
+    "gaze_tokens": {"fusion": "gaze_tokens"},
     **{control: {"control": control} for control in ("zeros", "shuffled", "time_shifted", "centre")},
     **{source: {"source": source} for source in ("ground_truth", "head_box")},
 }
@@ -45,15 +46,16 @@ FolderName = Annotated[
 class ArmSettings(StrictModel):
     """One variant; keys that are None take the value in the rest of the config.
 
-    A name alone stands for itself: none, estimated, zeros, shuffled, time_shifted, centre, ground_truth, head_box.
+    A name alone stands for itself: none, estimated, gaze_tokens, zeros, shuffled, time_shifted, centre, ground_truth,
+    head_box.
     """
 
     name: FolderName
     source: str = DEFAULT_SOURCE
-    """Name of the heatmap source that it sees."""
+    """Name of the heatmap source that it sees; with `fusion: gaze_tokens` it sees `experiment.data.gaze_tokens`."""
     control: Control | None = None
-    """Change to these heatmaps: zeros; `shuffled`: those of a clip of another video; `time_shifted`: rolled by half the
-    clip; `centre`: a blob in the middle of the crop."""
+    """Change to these heatmaps (or scene tokens): zeros; `shuffled`: those of a clip of another video; `time_shifted`:
+    rolled by half the clip; `centre`: a blob in the middle of the crop."""
     fusion: Fusion | None = None
     heatmap_patch_size: PositiveInt | None = None
     multiscale: Annotated[list[PositiveInt], Field(min_length=1)] | None = None

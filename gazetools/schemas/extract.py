@@ -11,6 +11,7 @@ from gazetools.schemas.base import Choices, StrictModel, conflict, matching
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, BoxFileOptions, DetectOptions, FirstRow
 from gazetools.schemas.left_out import LeftOutFiles
+from gazetools.schemas.tokens import TokenOptions
 from gazetools.schemas.video import HdrRule
 
 ENGINE_NAMES = Choices("local", "slurm", "ray")
@@ -28,7 +29,7 @@ _PEOPLE = matching(r"all|largest|wearer|-?\d+(,-?\d+)*", "must be all, largest, 
 _DEVICES = matching(r"[^,]*|(cpu|cuda(:\d+)?)(,(cpu|cuda(:\d+)?))*", "several devices are written like cuda:0,cuda:1")
 
 
-class ExtractOptions(BoxFileOptions):
+class ExtractOptions(BoxFileOptions, TokenOptions):
     """How videos become raw heatmaps."""
 
     heads: Annotated[str, _HEADS, _Video] = "whole"
@@ -90,9 +91,7 @@ class ExtractOptions(BoxFileOptions):
     """Program that computes the model: `torch` (default), `onnxruntime` (default for .onnx files), `openvino`,
     `tensorrt`, or `auto`, which measures once and takes the fastest."""
     preprocess: Annotated[Literal["exact", "fast"], _Model] = "exact"
-    """`exact`, or `fast` (within one level of 255).
-
-    `fast` resizes 8-bit values on the CPU, several times faster at 1080p."""
+    """`exact`, or `fast`: resizes 8-bit values on the CPU, within one level of 255, several times faster at 1080p."""
     device: Annotated[str, _DEVICES, _Run] = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`; several like cuda:0,cuda:1 give one worker process each."""
     batch_size: Annotated[int | Literal["auto"], _Run] = "auto"
@@ -188,7 +187,7 @@ class ExtractOptions(BoxFileOptions):
         names += ["first_row"] if self.heads == "calib" else []
         # a default that came later: without its name, keys and stores of before stay equal
         names += ["hdr"] if self.hdr != "tonemap" else []
-        return {**{name: getattr(self, name) for name in names}, **self.shaping_of_boxes()}
+        return {**{name: getattr(self, name) for name in names}, **self.shaping_of_tokens(), **self.shaping_of_boxes()}
 
 
 class ItemResult(StrictModel):

@@ -55,9 +55,12 @@ class Rows:
     """[N] a `Prompt` each."""
     heatmap: npt.NDArray[np.float16]
     """[N, H, W] in 0..1, relative to the whole frame."""
+    tokens: npt.NDArray[np.float16] | None = None
+    """[N, G, G, C] scene tokens over the whole frame, row by row (`extract --keep tokens`); None: not kept."""
 
     def __post_init__(self) -> None:
-        lengths = {name: len(getattr(self, name)) for name in self.__dataclass_fields__}
+        columns = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        lengths = {name: len(values) for name, values in columns.items() if values is not None}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"columns of different lengths: {lengths}")
 

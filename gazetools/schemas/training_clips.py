@@ -125,6 +125,6 @@ class DataSettings(ViewSettings, FrameFolderSettings):
 
     @model_validator(mode="after")
     def _heatmap_path(self) -> DataSettings:
-        if self.use_heatmap and not self.heatmap_base_path and not self.heatmap_sources:
+        if self.use_heatmap and not (self.heatmap_base_path or self.heatmap_sources or self.gaze_tokens):
             raise conflict("{use_heatmap} is true, but {heatmap_base_path} is not set; set it, or use_heatmap=false")
         return self

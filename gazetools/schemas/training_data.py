@@ -20,6 +20,10 @@ EvaluationCrop = Literal["centre", "whole"]
 
 PRIMARY_SOURCE = "heatmap"
 """Name of the source that `heatmap_base_path` makes."""
+TOKEN_SOURCE = "gaze_tokens"
+"""Name of the source that `experiment.data.gaze_tokens` makes."""
+HOW_TO_KEEP_TOKENS = "gazetools extract VIDEOS -o STORE --keep tokens"
+"""The command that makes what `experiment.data.gaze_tokens.store` names."""
 TEMPLATE_FIELDS = ("video_id", "participant", "take", "camera")
 _SOURCE_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -100,6 +104,24 @@ class HeatmapSourceSettings(StrictModel):
     points: GazePointSettings = GazePointSettings()
 
 
+class GazeTokensSettings(StrictModel):
+    """`experiment.data.gaze_tokens`: the scene tokens of a gaze model, which arms with `fusion: gaze_tokens` read."""
+
+    store: str
+    """Store that `gazetools extract --keep tokens` made."""
+    people: PeopleRule = "mean"
+    """People of a frame whose tokens are shown: the `mean` of all, the `wearer`, or a track id."""
+    size: tuple[PositiveInt, PositiveInt] | None = None
+    """Cells per side and channels of the tokens; None: as the store has them."""
+
+    @field_validator("people")
+    @classmethod
+    def _averages(cls, value: str) -> str:
+        if value == "max":
+            raise ValueError("must be mean, wearer or a track id: the largest of several people's tokens means nothing")
+        return value
+
+
 class FeatureCacheSettings(StrictModel):
     """`experiment.data.feature_cache`: the frozen encoder's tokens of clips that every epoch shows alike, on disk."""
 
@@ -133,6 +155,8 @@ class ViewSettings(StrictModel):
     """Training; None takes `context_sec`."""
     heatmap_sources: dict[str, HeatmapSourceSettings] = Field(default={})
     """Several sources by name; `heatmap_base_path` adds one named `heatmap`, the first."""
+    gaze_tokens: GazeTokensSettings | None = None
+    """Scene tokens, in addition to or in place of heatmaps; None: no arm can have `fusion: gaze_tokens`."""
     heatmap_key: str | None = Field(default=None, min_length=1, max_length=200)
     """Array of another tool's .npz that holds the heatmaps; None: the only one that fits."""
     heatmap_axes: Axes | None = None
@@ -161,9 +185,10 @@ class ViewSettings(StrictModel):
     @classmethod
     def _names(cls, value: dict[str, HeatmapSourceSettings]) -> dict[str, HeatmapSourceSettings]:
         for name in value:
-            if not _SOURCE_NAME.match(name) or name == PRIMARY_SOURCE:
+            if not _SOURCE_NAME.match(name) or name in (PRIMARY_SOURCE, TOKEN_SOURCE):
                 raise ValueError(
-                    f"{name!r} is no name for a source: a letter, then letters, digits, _ and -; not {PRIMARY_SOURCE!r}"
+                    f"{name!r} is no name for a source: a letter, then letters, digits, _ and -; not "
+                    f"{PRIMARY_SOURCE!r} or {TOKEN_SOURCE!r}"
                 )
         return value
 

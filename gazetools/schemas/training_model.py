@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, Positiv
 
 from gazetools.schemas.base import Choices, StrictModel, conflict
 
-FUSION_NAMES = Choices("interleave", "add", "cross_attention", "attention_bias", "none")
-"""How heatmap tokens enter the predictor; `trainer.models.fusion.FUSIONS` has their classes."""
+FUSION_NAMES = Choices("interleave", "add", "cross_attention", "attention_bias", "gaze_tokens", "none")
+"""How heatmap tokens, or scene tokens, enter the predictor; `trainer.models.fusion.FUSIONS` has their classes."""
 Fusion = Annotated[str, FUSION_NAMES]
 Temporal = Literal["tubelet", "frame", "conv"]
 HeatmapPositions = Literal["shared", "own"]
@@ -93,7 +93,8 @@ class PredictorSettings(StrictModel):
     heatmap_patch_size: PositiveInt | None = None
     """Pixels per heatmap token; None: the encoder's patch_size."""
     fusion: Fusion | None = None
-    """How heatmap tokens enter the predictor. None: `interleave` with use_heatmap, else `none`."""
+    """How heatmap tokens enter the predictor; `gaze_tokens`: the scene tokens of `experiment.data.gaze_tokens` enter in
+    their place. None: `interleave` with use_heatmap, else `none`."""
     multiscale: Annotated[list[PositiveInt], Field(min_length=1)] | None = None
     """Patch sizes of several heatmap grids, such as [16, 32, 64], instead of heatmap_patch_size."""
     temporal: Temporal = "tubelet"

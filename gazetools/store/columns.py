@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gazetools.schemas.store import FINGERPRINT_SIZE
+from gazetools.schemas.store import EXTRA_GROUP, FINGERPRINT_SIZE
 
 _CHUNK_EXTRA_BYTES = 32
 """Bytes of a chunk next to its values: its fletcher32 and its entry in the index."""
@@ -56,6 +56,12 @@ TRACKS = (Column("id", "tracks/id", "int32"), Column("role", "tracks/role", "obj
 COLUMNS = (*ROWS, *FRAMES, *FINGERPRINTS, *TRACKS)
 
 
+def tokens_column(shape: tuple[int, int, int]) -> Column:
+    """The column of scene tokens (G, G, C), one entry per row, which only a store with kept tokens has."""
+    # 8 rows: 256 KiB a chunk at 8 x 8 cells of 256 channels, as the heatmaps' chunks
+    return Column("tokens", f"{EXTRA_GROUP}/tokens", "float16", shape, chunk_rows=8)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SizedColumn:
     """A column with its shape in one video's file."""
@@ -81,22 +87,51 @@ class SizedColumn:
         return -(-self.shape[0] // self.chunks[0]) * (chunk_bytes + _CHUNK_EXTRA_BYTES)
 
 
-def sized_columns(*, frames: int, rows: int, fingerprints: int, heatmap_shape: tuple[int, int]) -> list[SizedColumn]:
-    """The chunked columns of a video with so many processed frames, rows and fingerprints; heatmaps [H, W]."""
+def sized_columns(
+    *,
+    frames: int,
+    rows: int,
+    fingerprints: int,
+    heatmap_shape: tuple[int, int],
+    tokens_shape: tuple[int, int, int] | None = None,
+) -> list[SizedColumn]:
+    """The chunked columns of a video with so many processed frames, rows and fingerprints.
+
+    Heatmaps are [H, W]; scene tokens, where there are any, [G, G, C].
+    """
+    tokens = () if tokens_shape is None else (tokens_column(tokens_shape),)
     return [
         SizedColumn(column=column, shape=(count, *(heatmap_shape if column.tail is None else column.tail)))
-        for columns, count in ((ROWS, rows), (FRAMES, frames), (FINGERPRINTS, fingerprints))
+        for columns, count in ((ROWS, rows), (FRAMES, frames), (FINGERPRINTS, fingerprints), (tokens, rows))
         for column in columns
     ]
 
 
-def store_file_bytes(*, frames: int, rows: int, fingerprints: int, heatmap_shape: tuple[int, int]) -> int:
-    """What `write_store` will write for a video without extra columns, or a little less than this."""
-    columns = sized_columns(frames=frames, rows=rows, fingerprints=fingerprints, heatmap_shape=heatmap_shape)
+def store_file_bytes(
+    *,
+    frames: int,
+    rows: int,
+    fingerprints: int,
+    heatmap_shape: tuple[int, int],
+    tokens_shape: tuple[int, int, int] | None = None,
+) -> int:
+    """What `write_store` will write for a video without other extra columns, or a little less than this."""
+    columns = sized_columns(
+        frames=frames, rows=rows, fingerprints=fingerprints, heatmap_shape=heatmap_shape, tokens_shape=tokens_shape
+    )
     return sum(column.stored_bytes for column in columns) + _FILE_EXTRA_BYTES
 
 
-def piece_file_bytes(*, frames: int, rows: int, fingerprints: int, heatmap_shape: tuple[int, int]) -> int:
+def piece_file_bytes(
+    *,
+    frames: int,
+    rows: int,
+    fingerprints: int,
+    heatmap_shape: tuple[int, int],
+    tokens_shape: tuple[int, int, int] | None = None,
+) -> int:
     """What `PieceFolder.save` will write for a piece, or a little less than this."""
-    columns = sized_columns(frames=frames, rows=rows, fingerprints=fingerprints, heatmap_shape=heatmap_shape)
+    columns = sized_columns(
+        frames=frames, rows=rows, fingerprints=fingerprints, heatmap_shape=heatmap_shape, tokens_shape=tokens_shape
+    )
     return sum(column.value_bytes for column in columns) + _PIECE_EXTRA_BYTES

@@ -15,6 +15,7 @@ from gazetools.schemas.store import WORK_FOLDER, Piece, Rows
 from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS
 
 _COLOURS = "colours"
+_TOKENS = "tokens"
 UNCHANGED = "none"
 """Colours of SDR video, whose pieces don't state any; versions up to 0.2 knew no others."""
 
@@ -58,6 +59,8 @@ class PieceFolder:
         """Commit one piece atomically. The zip's CRC32 finds damage on load."""
         columns = {column.name: getattr(piece.rows, column.name) for column in ROWS}
         columns |= {column.name: getattr(piece, column.name) for column in (*FRAMES, *FINGERPRINTS)}
+        if piece.rows.tokens is not None:
+            columns[_TOKENS] = piece.rows.tokens
         columns["batch_size"] = np.int64(piece.batch_size)
         if self.colours != UNCHANGED:
             columns[_COLOURS] = np.array(self.colours)
@@ -71,7 +74,7 @@ class PieceFolder:
             colours = str(archive[_COLOURS]) if _COLOURS in archive else UNCHANGED
             if colours != self.colours:
                 raise ValueError(f"{self.piece_path(number)} has the colours {colours}, not {self.colours}")
-            rows = Rows(**{column.name: archive[column.name] for column in ROWS})
+            rows = Rows(**{column.name: archive[column.name] for column in ROWS}, tokens=archive.get(_TOKENS))
             frames = {column.name: archive[column.name] for column in (*FRAMES, *FINGERPRINTS)}
             return Piece(rows=rows, batch_size=int(archive["batch_size"]), **frames)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from gazetools.schemas.errors import DataFileError, FrameRangeError
 from gazetools.schemas.provenance import MAX_PROVENANCE_BYTES, Provenance
 from gazetools.schemas.store import EXTRA_GROUP, SIDECAR_SUFFIX, Rows
 from gazetools.store.chunks import ChunkedRows
-from gazetools.store.columns import COLUMNS, ROWS, TRACKS
+from gazetools.store.columns import COLUMNS, ROWS, TRACKS, tokens_column
 from gazetools.store.listing import read_sidecar
 
 # HDF5 filter numbers: deflate 1, shuffle 2, fletcher32 3. Others would make HDF5 load plugins.
 _ALLOWED_FILTERS = {1, 2, 3}
+_TOKENS = tokens_column((0, 0, 0)).dataset
 _MAX_EXPANSION = 2000
 """Largest ratio of a dataset's logical size to its stored bytes; more is a decompression bomb."""
 
@@ -90,6 +92,30 @@ class StoreReader(Closing):
             return self._direct.read(start, stop)
         return self._read("rows/heatmap", slice(start, stop))
 
+    @functools.cached_property
+    def tokens_shape(self) -> tuple[int, int, int] | None:
+        """(G, G, C) of a row's scene tokens, None: the store keeps none; DataFileError for a column that is none."""
+        if not self._has_extra("tokens"):
+            return None
+        self._check_dataset(_TOKENS, "float16", 4)
+        count, rows, columns, channels = self._datasets[_TOKENS].shape
+        if count != len(self) or rows != columns or not rows * channels:
+            found = (count, rows, columns, channels)
+            raise DataFileError(f"{self.path}: {_TOKENS} has the shape {found}, not [{len(self)}, G, G, C].")
+        return rows, columns, channels
+
+    def read_tokens(self, start: int, stop: int) -> npt.NDArray[np.float16]:
+        """Scene tokens of rows [start, stop), float16 [n, G, G, C]; DataFileError where the store keeps none."""
+        if self.tokens_shape is None:
+            raise DataFileError(
+                f"{self.path} keeps no scene tokens.",
+                hint="Make it by gazetools extract VIDEOS -o STORE --keep tokens.",
+                path=str(self.path),
+            )
+        if not 0 <= start <= stop <= len(self):
+            raise FrameRangeError(f"Rows [{start}, {stop}) are outside the {len(self)} rows of {self.path}.")
+        return self._read(_TOKENS, slice(start, stop))
+
     def rows(self, start: int = 0, stop: int | None = None, *, frame: int | None = None) -> Rows:
         """Rows [start, stop) in the order of (frame, track_id), or all rows of one decoded `frame` (maybe none)."""
         if frame is not None:
@@ -118,7 +144,7 @@ class StoreReader(Closing):
     def extra(self, name: str) -> npt.NDArray[Any] | None:
         """The further column `extra/<name>`, one entry per row; None where the store has none of that name."""
         full = f"{EXTRA_GROUP}/{name}"
-        if self._file.get(EXTRA_GROUP, getlink=True) is None or name not in self._linked(EXTRA_GROUP):
+        if not self._has_extra(name):
             return None
         column = self._linked(full)
         if not isinstance(column, h5py.Dataset):
@@ -152,6 +178,9 @@ class StoreReader(Closing):
         shape = self._datasets["rows/heatmap"].shape
         self.heatmap_shape = int(shape[1]), int(shape[2])
         """(H, W) of every heatmap."""
+
+    def _has_extra(self, name: str) -> bool:
+        return self._file.get(EXTRA_GROUP, getlink=True) is not None and name in self._linked(EXTRA_GROUP)
 
     def _check_dataset(self, name: str, dtype: str, rank: int) -> None:
         dataset = self._linked(name)

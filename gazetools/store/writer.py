@@ -34,6 +34,8 @@ class StoreContent:
     """Track id -> `wearer` or `other`, for every id in the rows."""
     heatmap_shape: tuple[int, int]
     """(H, W) of every heatmap."""
+    tokens_shape: tuple[int, int, int] | None = None
+    """(G, G, C) of the scene tokens in the pieces' rows; None: they have none."""
     extras: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """Further columns, one entry per row; `StoreReader.extra(name)` reads them."""
     outline: Sequence[Callable[[], Piece]] | None = None
@@ -122,6 +124,7 @@ def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
         rows=counts.rows,
         fingerprints=counts.fingerprints,
         heatmap_shape=content.heatmap_shape,
+        tokens_shape=content.tokens_shape,
     )
     blocks = {}
     for each in sized:
@@ -133,6 +136,9 @@ def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
         piece = load()
         for column in ROWS:
             blocks[column.name].append(getattr(piece.rows, column.name))
+        if content.tokens_shape is not None:
+            assert piece.rows.tokens is not None, "every piece of a store with tokens has some"
+            blocks["tokens"].append(piece.rows.tokens)
         for column in (*FRAMES, *FINGERPRINTS):
             blocks[column.name].append(getattr(piece, column.name))
     for waiting in blocks.values():

@@ -45,7 +45,7 @@ _FREE_KEYS = (
     "experiment.data.official_lists", "experiment.data.ego4d_videos", "experiment.data.index_cache",
     "experiment.data.feature_cache.folder", "experiment.data.feature_cache.budget_gib",
     "experiment.data.takes_file", "experiment.data.video_info_path", "experiment.data.past_end",
-    "experiment.data.heatmap_sources.*.path",
+    "experiment.data.heatmap_sources.*.path", "experiment.data.gaze_tokens.store",
 )  # fmt: skip
 """Config keys that a resumed run may change: they only say where and how it is carried out."""
 _PER_PROCESS = ("experiment.optimization.batch_size", "experiment.optimization.accumulation_steps")

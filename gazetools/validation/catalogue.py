@@ -91,6 +91,7 @@ CATALOGUE: dict[str, Code] = {
     # values
     "nan-values": error("Maps with NaN.", _HALF),
     "inf-values": error("Maps with infinities.", _HALF),
+    "tokens-not-finite": error("Scene tokens with NaN or infinities.", EXTRACT_AGAIN),
     "negative-values": error("Maps with values below 0.", "Store probabilities, not logits."),
     "above-one": error("Maps with values above 1.", "Make them again; raw and packed maps lie in 0..1."),
     "scale-unknown": warning(

@@ -77,6 +77,10 @@ def _load_store(subject: Subject) -> None:
         starts = range(0, len(store), _BLOCK_ROWS)
         blocks = (store.read_heatmaps(start, min(start + _BLOCK_ROWS, len(store))) for start in starts)
         subject.stats = MapStats.of(blocks, 1.0)
+        if store.tokens_shape is not None:
+            parts = (store.read_tokens(start, min(start + _BLOCK_ROWS, len(store))) for start in starts)
+            bad = [~np.isfinite(part).all(axis=(1, 2, 3)) for part in parts]
+            subject.bad_tokens = np.concatenate([np.zeros(0, np.bool_), *bad])
 
 
 def _is_cut_off(subject: Subject, path: Path) -> bool:

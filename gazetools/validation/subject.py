@@ -138,6 +138,8 @@ class Subject:
     stats: MapStats | None = None
     """One entry per row of a store, per grid row of a dataset."""
     size_hw: tuple[int, int] | None = None
+    bad_tokens: Bools | None = None
+    """[N] rows of a store whose scene tokens are not finite; None: it keeps none."""
     valid: Bools | None = None
     inout: npt.NDArray[np.float32] | None = None
     pts_seconds: Floats | None = None

@@ -148,7 +148,7 @@ def test_on_a_nearly_full_disk_the_store_file_before_must_be_there_first(
             settled.append(1)
             pretend_free(monkeypatch, free_bytes=free_after)
 
-        runner = SimpleNamespace(heatmap_shape=(64, 64))
+        runner = SimpleNamespace(heatmap_shape=(64, 64), tokens_shape=None)
         tools: Any = SimpleNamespace(store=tmp_path, runner=runner, wait_for_store_writer=settle)
         check_space_for_video(tools, video)
         return len(settled)

@@ -100,8 +100,9 @@ def make_piece(
     fps: float = 30.0,
     shape: tuple[int, int] = (8, 8),
     seed: int = 0,
+    tokens_shape: tuple[int, int, int] | None = None,
 ) -> Piece:
-    """Processed `frames` and one random map for each (frame, track_id) of `rows`."""
+    """Processed `frames` and one random map, with scene tokens on request, for each (frame, track_id) of `rows`."""
     rng = np.random.default_rng(seed)
     n = len(rows)
     return Piece(
@@ -116,6 +117,7 @@ def make_piece(
             inout=rng.random(n).astype(np.float32),
             prompt=np.zeros(n, np.uint8),
             heatmap=rng.random((n, *shape)).astype(np.float16),
+            tokens=None if tokens_shape is None else rng.normal(size=(n, *tokens_shape)).astype(np.float16),
         ),
         batch_size=4,
     )
@@ -137,10 +139,12 @@ def make_store(
             make_piece(list(range(6)), [r for r in rows if r[0] < 6], shape=shape, seed=1),
             make_piece(list(range(6, 10)), [r for r in rows if r[0] >= 6], shape=shape, seed=2),
         ]
+    tokens = pieces[0].rows.tokens
     write_store(
         root,
         video_id,
         StoreContent(
+            tokens_shape=None if tokens is None else tokens.shape[1:],  # type: ignore[arg-type]
             provenance=provenance or make_provenance(video_id),
             pieces=[lambda piece=piece: piece for piece in pieces],  # type: ignore[misc]
             track_roles=roles if roles is not None else {1: "wearer", 2: "other"},

@@ -136,11 +136,13 @@ def make_place(study: Study, root: Path) -> Path:
         np.save(root / "counted" / "P01_01" / f"{number}.npy", one)
     np.savez(root / "mixed" / "P01_01.npz", **members)
     (root / "mixed" / "P01_01.csv").write_text("frame,x,y\n" + "".join(f"{i},0.5,0.5\n" for i in range(FRAMES)))
-    rows = "".join(f"P01_01,{i},0.3,0.2,{i % 20 / 19}\n" for i in range(0, FRAMES, 10))
-    (root / "gaze.csv").write_text("video_id,frame,x,y,confidence\n" + rows)
+    lines = "".join(f"P01_01,{i},0.3,0.2,{i % 20 / 19}\n" for i in range(0, FRAMES, 10))
+    (root / "gaze.csv").write_text("video_id,frame,x,y,confidence\n" + lines)
     frames = list(range(0, FRAMES, 5))
-    piece = make_piece(frames, [(frame, track) for frame in frames for track in (1, 2)])
-    make_store(root / "store", "P01_01", pieces=[piece], provenance=make_provenance("P01_01", frame_count=FRAMES))
+    rows = [(frame, track) for frame in frames for track in (1, 2)]
+    for seed, folder in enumerate(("store", "other_tokens")):
+        piece = make_piece(frames, rows, tokens_shape=(2, 2, 3), seed=seed)
+        make_store(root / folder, "P01_01", pieces=[piece], provenance=make_provenance("P01_01", frame_count=FRAMES))
     torch.save(_checkpoint(study, root), root / "vitx.pt")
     return root
 

@@ -67,6 +67,7 @@ WEIGHTED = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/weighted}}}}"
 SEVERAL = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/several}}}}"
 COUNTED = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/counted}}}}"
 STORE = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/store}}}}"
+TOKENS = f"{DATA}.gaze_tokens={{store: {{root}}/store}}"
 GAZE = f"{DATA}.heatmap_sources={{more: {{path: {{root}}/gaze.csv}}}}"
 ARM = "arms=[{name: a}]"
 V2_1 = (f"{PRETRAIN}.use_v2_1=true", f"{ENCODER}.patch_size=16", f"{ENCODER}.depth=4")
@@ -94,6 +95,8 @@ EFFECTS: dict[str, Effect] = {
         "max_train_clips": "2", "max_val_clips": "2", "evaluation_crop": "whole", "context_sec": "[0.4, 0.4]",
         "train_context_sec": "[0.4, 0.4]", "keep_unseen_classes": ("true", MORE_ROWS), "index_cache": "{root}/kept",
     }),
+    **by(clips, f"{DATA}.gaze_tokens", {"store": ("{root}/other_tokens", TOKENS), "people": ("wearer", TOKENS)}),
+    **by(accepted, f"{DATA}.gaze_tokens", {"size": ("[9, 9]", TOKENS, "arms=[gaze_tokens]")}),
     **by(accepted, DATA, {
         "missing_videos": ("skip", f"{DATA}.dataset_val={{root}}/absent.csv"),
         "heatmap_first_frame": ("1", f"{DATA}.heatmap_base_path={{root}}/counted"),

@@ -266,4 +266,4 @@ def test_a_fusion_from_outside_trains_from_the_command_line(config_file: Path, s
 def test_an_unknown_fusion_is_refused_with_the_known_ones(config_file: Path) -> None:
     done = run_cli("train", "--config", str(config_file), "model_kwargs.pretrain_kwargs.predictor.fusion=scaled")
     assert done.exit_code == 2
-    assert "'interleave', 'add', 'cross_attention', 'attention_bias' or 'none'" in done.stderr
+    assert "'interleave', 'add', 'cross_attention', 'attention_bias', 'gaze_tokens' or 'none'" in done.stderr

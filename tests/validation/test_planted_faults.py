@@ -17,6 +17,7 @@ from gazetools.packing import pack
 from gazetools.schemas.findings import Finding
 from gazetools.validation import validate
 from gazetools.validation.catalogue import CATALOGUE, finding
+from tests.helpers.runs import Listener
 from tests.helpers.stores import make_video
 from tests.validation.faults import (
     cut,
@@ -33,6 +34,18 @@ from tests.validation.faults import (
 
 PEOPLE = {frame: [1, 2] if frame % 2 else [1] for frame in range(12)}
 Plant = Callable[[Path], None]
+
+
+def _keep_tokens(nan_at: tuple[int, ...] | None) -> Callable[[h5py.File], None]:
+    """Scene tokens of 2 x 2 cells for every row, one number of which is NaN."""
+
+    def change(file: h5py.File) -> None:
+        tokens = np.ones((len(file["rows/frame"]), 2, 2, 4), np.float16)
+        if nan_at is not None:
+            tokens[nan_at] = np.nan
+        file.create_dataset("extra/tokens", data=tokens)
+
+    return change
 
 
 def _alarms(findings: list[Finding]) -> list[Finding]:
@@ -134,6 +147,12 @@ STORE_FAULTS: dict[str, tuple[Plant, str, list[int] | None]] = {
     "provenance of another": (lambda r: edit_provenance(r, lambda p: p.update(video_id="other")), "id-mismatch", None),
     "nan": (lambda r: edit_store(r, put("rows/heatmap", (4, 0, 0), np.nan)), "nan-values", [3]),
     "inf": (lambda r: edit_store(r, put("rows/heatmap", (4, 0, 0), np.inf)), "inf-values", [3]),
+    "nan in tokens": (lambda r: edit_store(r, _keep_tokens((4, 1, 0, 2))), "tokens-not-finite", [3]),
+    "tokens of other rows": (
+        lambda r: edit_store(r, lambda f: f.create_dataset("extra/tokens", data=np.zeros((3, 2, 2, 4), np.float16))),
+        "file-unreadable",
+        None,
+    ),
     "negative": (lambda r: edit_store(r, put("rows/heatmap", (0, 1, 1), -0.25)), "negative-values", [0]),
     "above one": (lambda r: edit_store(r, put("rows/heatmap", (17, 1, 1), 1.5)), "above-one", [11]),
     "zero map": (lambda r: edit_store(r, put("rows/heatmap", 2, 0)), "zero-maps", [1]),
@@ -323,6 +342,16 @@ def test_planted_fault_is_found(spoilt: Path, kind: str, name: str) -> None:
     # the other video of the folder stays clean
     others = [f for f in _alarms(report.findings) if f.video_id in ("take/cam01", "b") and kind != "foreign"]
     assert others == []
+
+
+def test_good_tokens_raise_no_alarm_and_are_not_packed(spoilt: Path, tmp_path: Path) -> None:
+    edit_store(spoilt / "store", _keep_tokens(None))
+    assert _alarms(validate(spoilt / "store").findings) == []
+    told = Listener()
+    assert not pack(spoilt / "store", tmp_path / "packed", progress=told).failed
+    assert [line for line in told.said if "scene tokens, which are not packed" in line]
+    with np.load(tmp_path / "packed" / "clip.npz") as packed:
+        assert "tokens" not in packed.files
 
 
 def test_sums_that_are_off_are_found(spoilt: Path) -> None:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from gazetools.extraction.model.crops import box_in_crop, crop_around, cut, map_into_frame
+from gazetools.extraction.model.crops import box_in_crop, cell_weights, crop_around, cut, map_into_frame
 from gazetools.extraction.model.staging import staging_for
 from gazetools.gazemodels.devices import products_in
 from gazetools.gazemodels.gazelle.prompts import BoxXyxy, box_cells, grow_to_cell, is_empty
-from gazetools.gazemodels.interface import GazeModel, Images, Pictures, needs_boxes
+from gazetools.gazemodels.interface import GazeModel, Images, Pictures, TokenModel, needs_boxes, token_model
 from gazetools.heads.prompts import FramePrompts
-from gazetools.schemas.errors import FaultError
+from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.schemas.precision import PrecisionChoice
 
 _AUTO_BATCH = {"cpu": 4, "cuda": 32}
+_WHOLE: BoxXyxy = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class BatchResult:
     """[N, H, W] in 0..1."""
     inout: npt.NDArray[np.float32]
     """[N], NaN where the model has none."""
+    tokens: npt.NDArray[np.float16] | None = None
+    """[N, G, G, C] scene tokens over the whole frame; None where they are not kept."""
 
 
 class Pending(Protocol):
@@ -41,7 +44,14 @@ class Pending(Protocol):
 
 
 class BatchRunner:
-    """A gaze model with the batch size that fits."""
+    """A gaze model with the batch size that fits.
+
+    Args:
+        word: number type as `--dtype` names it; None: the model's.
+        precision: the evidence that chose it.
+        token_grid: cells per side to which scene tokens are averaged; None: they are not kept. UsageError for a model
+            that gives none, or whose grid is coarser.
+    """
 
     def __init__(
         self,
@@ -50,11 +60,16 @@ class BatchRunner:
         *,
         word: str | None = None,
         precision: PrecisionChoice | None = None,
+        token_grid: int | None = None,
     ) -> None:
-        """`word`: number type as `--dtype` names it; None: the model's. `precision`: the evidence that chose it."""
         self.model = model
         self.word = word or str(model.dtype).removeprefix("torch.")
         self.precision = precision
+        self._token_model = None if token_grid is None else _with_tokens(model, token_grid)
+        self.tokens_shape: tuple[int, int, int] | None = None
+        """(G, G, C) of kept scene tokens; None: they are not kept."""
+        if self._token_model is not None and token_grid is not None:
+            self.tokens_shape = token_grid, token_grid, self._token_model.token_channels
         self.batch_size: int = _AUTO_BATCH.get(model.device.type, 4) if batch_size == "auto" else batch_size
         self.fitting_batch_size = self.batch_size
         """`batch_size`, halved each time that memory ran out."""
@@ -142,15 +157,22 @@ class BatchRunner:
             shown: Pictures = [picture[0] for picture in pictures]
         else:
             shown = torch.cat([self.model.preprocess(picture) for picture in pictures])
-        return replace(self._forward(shown, boxes), crops=crops)
+        return self._forward(shown, boxes, crops=crops)
 
-    def _forward(self, images: Pictures, boxes: Sequence[Sequence[BoxXyxy | None]]) -> _Pass:
-        """Submit one batch to the device, in a form that the model takes."""
+    def _forward(
+        self, images: Pictures, boxes: Sequence[Sequence[BoxXyxy | None]], *, crops: Sequence[BoxXyxy] = ()
+    ) -> _Pass:
+        """Submit one batch of frames or `crops` to the device, in a form that the model takes."""
+        shown = cast(Images, images)  # several sizes go only to models that need boxes
         with products_in(self.word, self.model.device):
-            out = self.model(cast(Images, images), boxes)  # several sizes go only to models that need boxes
+            out = self._token_model(shown, boxes, tokens=True) if self._token_model else self.model(shown, boxes)
         finite = torch.isfinite(out.heatmap).all()
         inout = None if out.inout is None else out.inout.float()
-        return _Pass(self.model, finite, out.heatmap.to(torch.float16), inout)
+        tokens = None
+        if self.tokens_shape is not None and out.tokens is not None:
+            tokens = _over_frames(out.tokens, crops or [_WHOLE] * len(out), self.tokens_shape[0])
+            finite = finite & torch.isfinite(tokens).all()
+        return _Pass(self.model, finite, out.heatmap.to(torch.float16), inout, tokens=tokens, crops=crops)
 
     def _placed(self, frames: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8] | torch.Tensor:
         """Frames of one size as one batch: on the CUDA device of the model, or as an array."""
@@ -183,6 +205,8 @@ class _Pass:
     finite: torch.Tensor
     heatmap: torch.Tensor
     inout: torch.Tensor | None
+    tokens: torch.Tensor | None = None
+    """float16 [N, G, G, C], relative to the whole frame."""
     crops: Sequence[BoxXyxy] = ()
     """Part of the frame that each map shows; empty: all maps show whole frames."""
 
@@ -190,7 +214,9 @@ class _Pass:
         """Copy the maps from the device, and put those of crops back into their frames."""
         if not bool(self.finite):
             raise FaultError(
-                f"The model {self.model.name} gave NaN or inf in a heatmap ({self.model.dtype}).",
+                f"The model {self.model.name} gave NaN or inf in a heatmap"
+                + ("" if self.tokens is None else " or in scene tokens as float16")
+                + f" ({self.model.dtype}).",
                 hint="Check the weights, or use --dtype float32.",
             )
         maps = self.heatmap.cpu().numpy()
@@ -198,7 +224,7 @@ class _Pass:
         if self.crops:
             pairs = zip(maps.astype(np.float32), self.crops, strict=True)
             maps = np.stack([map_into_frame(one, crop) for one, crop in pairs]).astype(np.float16)
-        return BatchResult(heatmap=maps, inout=inout)
+        return BatchResult(heatmap=maps, inout=inout, tokens=None if self.tokens is None else self.tokens.cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -212,4 +238,38 @@ class _Several:
         """Wait for all passes."""
         found = [one.result() for one in self.passes]
         maps, inouts = np.concatenate([one.heatmap for one in found]), np.concatenate([one.inout for one in found])
-        return BatchResult(heatmap=maps[self.order], inout=inouts[self.order])
+        tokens = [one.tokens for one in found if one.tokens is not None]
+        return BatchResult(
+            heatmap=maps[self.order],
+            inout=inouts[self.order],
+            tokens=np.concatenate(tokens)[self.order] if tokens else None,
+        )
+
+
+def _with_tokens(model: GazeModel, token_grid: int) -> TokenModel:
+    """The model, which gives scene tokens; UsageError where it gives none, or none as fine as `token_grid`."""
+    able = token_model(model)
+    if able is None:
+        raise UsageError(
+            f"The model {model.name} ({model.implementation}) gives no scene tokens, which --keep tokens asks for.",
+            hint="Use a Gaze-LLE model (gazelle_dinov2_*), or leave out --keep tokens.",
+        )
+    if token_grid > min(model.grid):
+        raise UsageError(
+            f"--token-grid {token_grid} is finer than the grid of {model.name}, {model.grid[0]} x {model.grid[1]} "
+            "cells: averaging can't add detail.",
+            hint=f"Use --token-grid {min(model.grid)} or less.",
+        )
+    return able
+
+
+def _over_frames(tokens_nrcd: torch.Tensor, crops: Sequence[BoxXyxy], cells: int) -> torch.Tensor:
+    """Tokens [N, rows, columns, C] over crops, averaged by area to float16 [N, cells, cells, C] over their frames."""
+    grid = (tokens_nrcd.shape[1], tokens_nrcd.shape[2])
+    known = {crop: cell_weights(grid, crop, cells) for crop in dict.fromkeys(crops)}
+    along_y, along_x = (
+        torch.from_numpy(np.stack([known[crop][axis] for crop in crops])).to(tokens_nrcd.device, non_blocking=True)
+        for axis in (0, 1)
+    )
+    averaged = torch.einsum("nyr,nrcd->nycd", along_y, tokens_nrcd.float())
+    return torch.einsum("nxc,nycd->nyxd", along_x, averaged).to(torch.float16)

@@ -65,10 +65,29 @@ def map_into_frame(map_hw: npt.NDArray[np.float32], crop: BoxXyxy) -> npt.NDArra
     return (along_y @ map_hw.astype(np.float64) @ along_x.T).astype(np.float32)
 
 
-def _overlap(pixels: int, low: float, high: float) -> npt.NDArray[np.float64]:
-    """[pixels of the frame, pixels of the crop]: the share of each frame pixel that each crop pixel covers."""
+def cell_weights(
+    grid_hw: tuple[int, int], crop: BoxXyxy, cells: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Matrices [cells, rows] and [cells, columns] that average a grid over `crop` to cells x cells over the frame.
+
+    Each cell of the frame becomes the mean, by area, of what the crop shows of it; one outside the crop becomes zero.
+
+    >>> cell_weights((4, 4), (0, 0, 1, 1), 2)[0].tolist()
+    [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
+    """
+    shares = _overlap(cells, crop[1], crop[3], grid_hw[0]), _overlap(cells, crop[0], crop[2], grid_hw[1])
+    along_y, along_x = (share / np.maximum(share.sum(axis=1, keepdims=True), 1e-9) for share in shares)
+    return along_y.astype(np.float32), along_x.astype(np.float32)
+
+
+def _overlap(pixels: int, low: float, high: float, crop_pixels: int | None = None) -> npt.NDArray[np.float64]:
+    """[pixels of the frame, pixels of the crop]: the share of each frame pixel that each crop pixel covers.
+
+    `crop_pixels` None: as many as the frame has.
+    """
+    count = pixels if crop_pixels is None else crop_pixels
     frame_edges = np.arange(pixels + 1) / pixels
-    crop_edges = low + (high - low) * np.arange(pixels + 1) / pixels
+    crop_edges = low + (high - low) * np.arange(count + 1) / count
     left = np.maximum(frame_edges[:-1, None], crop_edges[None, :-1])
     right = np.minimum(frame_edges[1:, None], crop_edges[None, 1:])
     return np.asarray(np.clip(right - left, 0, None) * pixels)

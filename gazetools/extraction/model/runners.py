@@ -24,6 +24,7 @@ from gazetools.extraction.model.precision_records import (
 )
 from gazetools.gazemodels import load_gaze_model
 from gazetools.gazemodels.devices import device_kind, resolve_device
+from gazetools.gazemodels.interface import GazeModel
 from gazetools.gazemodels.registry import is_onnx
 from gazetools.progress import Progress
 from gazetools.schemas.errors import FaultError, UsageError
@@ -48,7 +49,14 @@ def load_runner(
         progress=progress,
     )
     named = word if word == "tf32" and model.weights_sha256 else None
-    return BatchRunner(model, options.batch_size, word=named, precision=precision)
+    return _runner(model, options, word=named, precision=precision)
+
+
+def _runner(
+    model: GazeModel, options: ExtractOptions, *, word: str | None, precision: PrecisionChoice | None = None
+) -> BatchRunner:
+    """A runner with what the options say of batches and kept tokens."""
+    return BatchRunner(model, options.batch_size, word=word, precision=precision, token_grid=options.kept_token_grid)
 
 
 class RunnerChoice:
@@ -102,7 +110,7 @@ class RunnerChoice:
     def _in_type(self, runner: BatchRunner, word: str, precision: PrecisionChoice | None) -> BatchRunner:
         """The model in the number type `word`, loaded anew only where `runner` has it in another one."""
         if runner.word == word or (word == "tf32" and runner.word == "float32"):
-            return BatchRunner(runner.model, self._options.batch_size, word=word, precision=precision)
+            return _runner(runner.model, self._options, word=word, precision=precision)
         return load_runner(self._options, word, self._progress, precision=precision)
 
     def _found(self, sample: PeopleFrames) -> PrecisionChoice:
@@ -144,5 +152,5 @@ class RunnerChoice:
 
     def _other(self, word: NumberType) -> BatchRunner:
         if word == "tf32":
-            return BatchRunner(self.runner.model, self._options.batch_size, word=word)
+            return _runner(self.runner.model, self._options, word=word)
         return load_runner(self._options, word, self._progress)

@@ -173,9 +173,16 @@ class GazeDecoder(nn.Module):
 
         `image_index` [N] is the image of each in `features_bchw`; the 0/1 head maps have the decoder's dtype.
         """
+        return self.with_tokens(features_bchw, image_index, head_maps_nhw)[:2]
+
+    def with_tokens(
+        self, features_bchw: torch.Tensor, image_index: torch.Tensor, head_maps_nhw: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """As `forward`, with the tokens that the heatmap head reads, [N, rows, columns, dim] in the decoder's dtype."""
         tokens = self.transformer(self.prompt(self.scene_tokens(features_bchw), image_index, head_maps_nhw))
         lowres_nhw, inout_n = self.heads(tokens)
-        return self.resize(lowres_nhw), inout_n
+        cells = tokens if self.inout_token is None else tokens[:, 1:]
+        return self.resize(lowres_nhw), inout_n, cells.unflatten(1, self.grid)
 
     def resize(self, lowres_nhw: torch.Tensor) -> torch.Tensor:
         """Maps at twice the grid [N, 2 rows, 2 columns] to [N, *out_size], bilinear."""

@@ -49,6 +49,7 @@ class GazelleModel:
         self.out_size: tuple[int, int] = config.out_size
         self.grid = config.grid
         self.has_inout = config.inout
+        self.token_channels: int | None = config.dim
         self.settings: dict[str, Any] = config.model_dump()
         self.backbone = backbone.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.decoder = decoder.to(device).to_dtype(dtype).eval().requires_grad_(False)
@@ -76,20 +77,23 @@ class GazelleModel:
         return cast(PictureBackbone, self.backbone).features(inputs.to(self.device, self.dtype))
 
     @torch.inference_mode()
-    def decode(self, features: torch.Tensor, image_index: torch.Tensor, head_maps_nhw: torch.Tensor) -> GazeOutput:
-        """Heatmaps for people with head maps [N, rows, columns] (0/1) in the images of `features`."""
-        image_index = self._soon(image_index)
-        heatmap, inout = self.decoder(features, image_index, self._soon(head_maps_nhw).to(self.dtype))
-        return GazeOutput(heatmap, inout, image_index)
+    def decode(
+        self, features: torch.Tensor, image_index: torch.Tensor, head_maps_nhw: torch.Tensor, *, tokens: bool = False
+    ) -> GazeOutput:
+        """Heatmaps, and scene tokens if asked, for people with head maps [N, rows, columns] in images of `features`."""
+        image_index, head_maps_nhw = self._soon(image_index), self._soon(head_maps_nhw).to(self.dtype)
+        heatmap, inout, cells = self.decoder.with_tokens(features, image_index, head_maps_nhw)
+        return GazeOutput(heatmap, inout, image_index, cells if tokens else None)
 
     @torch.inference_mode()
-    def __call__(self, images: Images, boxes: Boxes) -> GazeOutput:
+    def __call__(self, images: Images, boxes: Boxes, *, tokens: bool = False) -> GazeOutput:
         """Heatmaps of where each person looks.
 
         Args:
             images: uint8 [B, H, W, 3] RGB of any size (numpy or torch), or float [B, 3, *in_size], preprocessed.
             boxes: for each image a list, maybe empty, of head boxes (x0, y0, x1, y1) as fractions of the frame, or None
                 for a person without a known head. A box is cut at the frame's edge; one without cells acts as None.
+            tokens: whether the output has the scene tokens, too: some 1 MB a person.
 
         Raises UsageError for images of another shape or type, or a box that is swapped, NaN or in pixels.
         """
@@ -115,6 +119,7 @@ class GazelleModel:
                 heatmap=torch.empty((0, *self.out_size), device=self.device),
                 inout=torch.empty(0, device=self.device) if self.has_inout else None,
                 image_index=torch.empty(0, dtype=torch.int64, device=self.device),
+                tokens=torch.empty((0, *self.grid, self.token_channels), device=self.device) if tokens else None,
             )
         if len(used) < len(frames):
             frames = frames[torch.tensor(used).to(frames.device, non_blocking=True)]
@@ -122,8 +127,9 @@ class GazelleModel:
         row_of_image = {image: row for row, image in enumerate(used)}
         feature_index = torch.tensor([row_of_image[image] for image, _ in people])
         maps = head_maps([box for _, box in people], self.grid)
-        out = self.decode(self.encode(inputs), feature_index, maps)
-        return GazeOutput(out.heatmap, out.inout, self._soon(torch.tensor([image for image, _ in people])))
+        out = self.decode(self.encode(inputs), feature_index, maps, tokens=tokens)
+        index = self._soon(torch.tensor([image for image, _ in people]))
+        return GazeOutput(out.heatmap, out.inout, index, out.tokens)
 
     def _soon(self, small: torch.Tensor) -> torch.Tensor:
         """Copy a small tensor to the device without waiting for the work that the device is doing."""

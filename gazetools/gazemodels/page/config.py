@@ -141,6 +141,6 @@ def released_page_config(name: str) -> PageConfig:
     raise UsageError(
         f"There is no PaGE model named {name!r} and no file of that name"
         + (f"; did you mean {near}?" if near else "."),
-        hint=f"PaGE's sizes: {', '.join(PAGE_MODELS)}; `gazetools models` lists all models. A path of PaGE's weights works too.",
+        hint=f"PaGE's sizes: {', '.join(PAGE_MODELS)}; `gazetools models` lists all. Paths of weights work too.",
         model=name,
     )

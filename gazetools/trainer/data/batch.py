@@ -22,7 +22,8 @@ class Sample:
     video: Tensor
     """float32 [3, T, side, side]; T is 0 where `features` are there, which need no frames."""
     heatmaps: dict[str, Tensor]
-    """Source name -> float32 [T, heatmap side, heatmap side] in 0..1, zeros where the clip has none."""
+    """Source name -> float32 [T, heatmap side, heatmap side] in 0..1, zeros where the clip has none; `gaze_tokens`:
+    scene tokens [T, G, G * C]."""
     anticipation_seconds: float
     labels: dict[str, int]
     counts: dict[str, int]

@@ -26,10 +26,11 @@ from gazetools.trainer.data.index_cache import open_indexed
 from gazetools.trainer.data.kept_videos import KeptVideos
 from gazetools.trainer.data.labels import LabelSpace
 from gazetools.trainer.data.maps.base import MapSource
+from gazetools.trainer.data.maps.tokens import StoreTokens
 from gazetools.trainer.data.observation import ClipOptions, Observation, Observer
 from gazetools.trainer.data.order import partners_of
 from gazetools.trainer.data.split import Clip, SplitPlan
-from gazetools.trainer.data.transforms import erase, transform_frames, transform_heatmaps
+from gazetools.trainer.data.transforms import erase, transform_frames, transform_heatmaps, transform_tokens
 from gazetools.trainer.data.video_facts import VideoFacts
 from gazetools.video.source import VideoSource
 
@@ -193,14 +194,25 @@ class ClipDataset(Dataset[Sample | Unreadable]):
 
     def _maps_of(self, clip: Clip, name: str, seen: Observation) -> tuple[Tensor, int]:
         """One source's maps as the clip shows them, zeros where it has none, and how many of them are invalid."""
-        side = self.data.heatmap_resolution or self.data.resolution
         video_id = clip.heatmap_ids.get(name)
         if video_id is None:
-            return torch.zeros(len(seen.asked.indices), side, side), 0
+            return self._no_maps(name, len(seen.asked.indices)), 0
         same = video_id == clip.segment.video_id
-        maps = self.heatmaps[name].maps_of(video_id, dataclasses.replace(seen.asked, same_video=same))
+        source = self.heatmaps[name]
+        maps = source.maps_of(video_id, dataclasses.replace(seen.asked, same_video=same))
         views = seen.views if same else self._other_view((maps.maps_thw.shape[1], maps.maps_thw.shape[2]), seen.random)
+        if isinstance(source, StoreTokens):
+            return transform_tokens(maps.maps_thw, views), maps.invalid_frames
+        side = self.data.heatmap_resolution or self.data.resolution
         return transform_heatmaps(maps.maps_thw, views, side), maps.invalid_frames
+
+    def _no_maps(self, name: str, count: int) -> Tensor:
+        """Zeros for `count` frames, in the shape of the source's maps."""
+        source, side = self.heatmaps[name], self.data.heatmap_resolution or self.data.resolution
+        if isinstance(source, StoreTokens):
+            grid, channels = source.size
+            return torch.zeros(count, grid, grid * channels)
+        return torch.zeros(count, side, side)
 
     def _other_view(self, map_hw: tuple[int, int], random: np.random.Generator) -> View:
         """Another camera's maps have nothing to do with the frames' crop: the whole map, or a crop of its own."""
@@ -221,8 +233,7 @@ class ClipDataset(Dataset[Sample | Unreadable]):
         partner = int(self._partners.get((name, self.epoch), draw)[place])
         counts[f"{WITHOUT_PARTNER}{name}"] = int(partner < 0 and name in clips[place].heatmap_ids)
         if partner < 0:
-            side = self.data.heatmap_resolution or self.data.resolution
-            return torch.zeros(self.data.frames_per_clip, side, side)
+            return self._no_maps(name, self.data.frames_per_clip)
         other = clips[partner]
         seen = self.observer.observe(other, self._facts_of(other), epoch=self.epoch)
         return self._maps_of(other, name, seen)[0]

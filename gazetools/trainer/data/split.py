@@ -174,8 +174,8 @@ class SplitBuilder:
         if empty := [source for source, coverage in plan.coverages.items() if coverage == 0]:
             none = f"None of the {len(clips)} {name} clips has a heatmap"
             raise UsageError(
-                f"{none} in {source_settings(data)[empty[0]].path}: the run would train on zeros.",
-                hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
+                f"{none} in {(wanted := source_settings(data)[empty[0]]).path}: the run would train on zeros.",
+                hint=f"Correct {wanted.key}, or set use_heatmap=false.",
             )
         return plan
 

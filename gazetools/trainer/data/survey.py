@@ -19,7 +19,7 @@ from gazetools.trainer.data.annotated import read_annotated
 from gazetools.trainer.data.frame_folders import LAYOUTS, FrameFolders
 from gazetools.trainer.data.kept_videos import KeptVideos, videos_or_kept
 from gazetools.trainer.data.labels import LabelSpace
-from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource
+from gazetools.trainer.data.maps.base import HeatmapSurvey, MapSource, WantedSource
 from gazetools.trainer.data.maps.build import build_sources, source_settings
 from gazetools.trainer.data.past_end import ClipTimes, end_notes, find_ends, refuse_past_end
 from gazetools.trainer.data.split import SourceOfRun, SplitBuilder, SplitPlan
@@ -157,7 +157,7 @@ def _survey(data: DataSettings, rows: Sequence[Segment], takes: Takes) -> dict[s
     for name, source in build_sources(data).items():
         ids = {row.video_id: heatmap_video_id(row, settings[name].view, takes) for row in rows}
         survey = source.survey({heatmap_id for heatmap_id in ids.values() if heatmap_id is not None})
-        _check_survey(settings[name].path, source, survey, allow_future=data.allow_future)
+        _check_survey(settings[name], source, survey, allow_future=data.allow_future)
         found[name] = SourceOfRun(source=source, survey=survey, ids=ids)
     return found
 
@@ -188,7 +188,7 @@ def _check_videos(data: DataSettings, absent: list[str], videos: dict[str, Path]
         )
 
 
-def _check_survey(path: Path, source: MapSource, survey: HeatmapSurvey, *, allow_future: bool) -> None:
+def _check_survey(wanted: WantedSource, source: MapSource, survey: HeatmapSurvey, *, allow_future: bool) -> None:
     if survey.broken:
         first, reason = next(iter(survey.broken.items()))
         raise DataFileError(
@@ -205,8 +205,9 @@ def _check_survey(path: Path, source: MapSource, survey: HeatmapSurvey, *, allow
     such = ", ".join(survey.missing[:5])
     if not survey.present:
         raise UsageError(
-            f"{path} has heatmaps for none of the {len(survey.missing)} videos ({such}): the run would train on zeros.",
-            hint="Correct experiment.data.heatmap_base_path, or set use_heatmap=false.",
+            f"{wanted.path} has heatmaps for none of the {len(survey.missing)} videos ({such}): the run would train on "
+            "zeros.",
+            hint=f"Correct {wanted.key}, or set use_heatmap=false.",
         )
     if survey.missing and source.missing == "error":
         raise UsageError(

@@ -135,6 +135,16 @@ def transform_heatmaps(heatmaps_thw: npt.NDArray[np.float32], view: View | Seque
     return torch.cat([_sampled(part, one, side) for part, (one, _) in zip(parts, runs, strict=True)])
 
 
+def transform_tokens(tokens: npt.NDArray[np.float32], view: View | Sequence[View]) -> Tensor:
+    """Scene tokens [T, G, G * C] of the whole frame -> float32 of the same views, each channel as a map."""
+    count, grid, row = tokens.shape
+    channels = row // grid
+    planes = tokens.reshape(count, grid, grid, channels).transpose(0, 3, 1, 2).reshape(-1, grid, grid)
+    views = [view] * count if isinstance(view, View) else view
+    seen = transform_heatmaps(planes, [one for one in views for _ in range(channels)], grid)
+    return seen.view(count, channels, grid, grid).permute(0, 2, 3, 1).reshape(count, grid, row)
+
+
 def _sampled(maps: Tensor, view: View, side: int) -> Tensor:
     centres = (np.arange(side, dtype=np.float64) + 0.5) / side
     matrix = view.matrix()

@@ -14,6 +14,7 @@ import torch
 
 from gazetools.metrics.verdicts import Planning
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
+from gazetools.schemas.training_data import TOKEN_SOURCE
 from gazetools.trainer.data.batch import SHUFFLED, Batch
 from gazetools.trainer.learn.feed import explained_out_of_memory
 from gazetools.trainer.learn.forward import Forward, encode_future
@@ -184,6 +185,15 @@ def _random_batch(plan: RunPlan, clips: int) -> Batch:
     random = torch.Generator().manual_seed(0)
     names = {spec.source for spec in plan.learners if spec.source is not None}
     names |= {f"{SHUFFLED}{source}" for spec in plan.learners if (source := shuffled_source(spec)) is not None}
+    tokens = next(
+        (spec.config.experiment.data.gaze_tokens for spec in plan.learners if spec.source == TOKEN_SOURCE), None
+    )
+
+    def shape_of(name: str) -> tuple[int, int]:
+        if tokens is None or tokens.size is None or name.removeprefix(SHUFFLED) != TOKEN_SOURCE:
+            return side, side
+        return tokens.size[0], tokens.size[0] * tokens.size[1]
+
     shape = (clips, 3, data.frames_per_clip, data.resolution, data.resolution)
     losses = plan.config.experiment.optimization.losses
     wants_future = losses.jepa > 0 and future_frame_count(plan.config) > 0
@@ -193,7 +203,7 @@ def _random_batch(plan: RunPlan, clips: int) -> Batch:
         anticipation_seconds=torch.full((clips,), data.anticipation_time_sec[0], dtype=torch.float64),
         labels={task: torch.zeros(clips, dtype=torch.int64) for task in plan.data.labels.counts},
         counts={},
-        heatmaps={name: torch.rand((clips, data.frames_per_clip, side, side), generator=random) for name in names},
+        heatmaps={name: torch.rand((clips, data.frames_per_clip, *shape_of(name)), generator=random) for name in names},
         future=torch.randn(shape, generator=random) if wants_future else None,
         future_known=torch.ones(clips, dtype=torch.bool) if wants_future else None,
     )

@@ -223,6 +223,7 @@ def build_predictor(
         "multiscale": settings.multiscale,
         "temporal": settings.temporal,
         "heatmap_positions": settings.heatmap_positions or "shared",
+        "scene_tokens": data.gaze_tokens.size if data.gaze_tokens is not None else None,
     }
     if not later:
         return VisionTransformerPredictorHeatmap(**same)

@@ -6,8 +6,9 @@ import math
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import TrainingConfig
+from gazetools.schemas.training_data import HOW_TO_KEEP_TOKENS
 from gazetools.trainer.models.checks21 import check_version, check_version_of_jepa
-from gazetools.trainer.models.fusion import check_fusion
+from gazetools.trainer.models.fusion import check_fusion, reads_scene_tokens
 from gazetools.trainer.models.predictor import NUM_FRAMES_KEY
 from gazetools.trainer.models.sizes import check_heads, encoder_size
 
@@ -52,8 +53,22 @@ def _check_names(config: TrainingConfig) -> None:
             )
         if config.model_kwargs.wrapper_kwargs.no_predictor:
             raise UsageError("use_heatmap is true, but no_predictor leaves out the part that reads it.")
-    if predictor.fusion not in (None, "none") and not config.experiment.data.use_heatmap:
+    if reads_scene_tokens(predictor.fusion):
+        _check_scene_tokens(config)
+    elif predictor.fusion not in (None, "none") and not config.experiment.data.use_heatmap:
         raise UsageError(f"fusion: {predictor.fusion} needs a heatmap.", hint="Set experiment.data.use_heatmap=true.")
+
+
+def _check_scene_tokens(config: TrainingConfig) -> None:
+    """UsageError where the data of a model with `fusion: gaze_tokens` has no scene tokens."""
+    data, fusion = config.experiment.data, config.model_kwargs.pretrain_kwargs.predictor.fusion
+    if not data.use_heatmap or data.gaze_tokens is None:
+        raise UsageError(
+            f"fusion: {fusion} needs a gaze model's scene tokens: experiment.data.gaze_tokens "
+            f"{'is not set' if data.gaze_tokens is None else 'is set, but use_heatmap is false'}.",
+            hint=f"Make a store with them ({HOW_TO_KEEP_TOKENS}) and set experiment.data.gaze_tokens.store to it "
+            "(experiment.data.gaze_tokens.people chooses whose), and experiment.data.use_heatmap=true.",
+        )
 
 
 def _check_sizes(config: TrainingConfig) -> None:
@@ -65,7 +80,8 @@ def _check_sizes(config: TrainingConfig) -> None:
             raise UsageError(f"experiment.data.{key} {value} is not a multiple of {unit_key} {unit}.")
     heatmap_side = data.heatmap_resolution or data.resolution
     patches = pretrain.predictor.multiscale or [pretrain.predictor.heatmap_patch_size or pretrain.encoder.patch_size]
-    for heatmap_patch in patches if uses_heatmap(config) else ():
+    reads_maps = uses_heatmap(config) and not reads_scene_tokens(pretrain.predictor.fusion)
+    for heatmap_patch in patches if reads_maps else ():
         if heatmap_side % heatmap_patch:
             raise UsageError(
                 f"The heatmap's {heatmap_side} pixels are not a multiple of heatmap_patch_size {heatmap_patch}.",

@@ -92,6 +92,8 @@ class HeatmapFusion(nn.Module):
     """Whether maps go onto the video's own tokens, which needs one map per time step, in the video's view."""
     lengthens: ClassVar[bool] = False
     """Whether the heatmap tokens stand in the sequence of the blocks, which then costs that much more."""
+    reads_scene_tokens: ClassVar[bool] = False
+    """Whether its tokens are made of a gaze model's scene tokens instead of its heatmaps."""
 
     def __init__(self, *, width: int, num_heads: int, depth: int) -> None:
         super().__init__()
@@ -143,6 +145,22 @@ class InterleavedHeatmap(HeatmapFusion):
     def extra_tokens(self, maps: HeatmapInput) -> tuple[Tensor, Tensor, Tensor] | None:
         """All heatmap tokens."""
         return maps.placed()
+
+
+class InterleavedSceneTokens(InterleavedHeatmap):
+    """Scene tokens stand before the video tokens of their time step, as interleaved heatmap tokens do."""
+
+    reads_scene_tokens = True
+
+    @classmethod
+    def check(cls, name: str, *, temporal: Temporal, heatmap_positions: HeatmapPositions) -> None:
+        """UsageError for settings that only heatmaps have."""
+        if temporal != "tubelet" or heatmap_positions == "own":
+            given = f"temporal: {temporal}" if temporal != "tubelet" else "heatmap_positions: own"
+            raise UsageError(
+                f"fusion: {name} shows the mean of each time step in the video's own view, but {given} is set.",
+                hint="Set temporal: tubelet and heatmap_positions: shared for this arm.",
+            )
 
 
 class AddedHeatmap(HeatmapFusion):
@@ -245,6 +263,7 @@ FUSIONS: dict[str, type[HeatmapFusion]] = {
     "add": AddedHeatmap,
     "cross_attention": CrossAttendedHeatmap,
     "attention_bias": HeatmapAttentionBias,
+    "gaze_tokens": InterleavedSceneTokens,
 }
 """Class of each fusion of `schemas.training_model.FUSION_NAMES`, except `none`: no heatmap enters."""
 
@@ -253,6 +272,11 @@ def register(name: str, fusion: type[HeatmapFusion]) -> None:
     """Add a fusion from outside the package. Raises ValueError where the name is taken."""
     FUSION_NAMES.add(name)
     FUSIONS[name] = fusion
+
+
+def reads_scene_tokens(fusion: Fusion | None) -> bool:
+    """Whether models of this fusion read a gaze model's scene tokens (`experiment.data.gaze_tokens`)."""
+    return fusion in FUSIONS and FUSIONS[fusion].reads_scene_tokens
 
 
 def check_fusion(fusion: Fusion, *, temporal: Temporal, heatmap_positions: HeatmapPositions) -> None:

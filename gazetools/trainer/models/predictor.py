@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training_model import Fusion, HeatmapPositions, Temporal
 from gazetools.trainer.models.blocks import NORM_EPS, VideoBlocks, init_like_upstream
-from gazetools.trainer.models.fusion import FUSIONS, HeatmapFusion, HeatmapInput, check_fusion
+from gazetools.trainer.models.fusion import FUSIONS, HeatmapFusion, HeatmapInput, check_fusion, reads_scene_tokens
 from gazetools.trainer.models.heatmap_tokens import HeatmapTokens
+from gazetools.trainer.models.scene_tokens import SceneTokens
 
 NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
 
@@ -45,6 +46,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         multiscale: patch sizes of several grids, instead of `heatmap_patch_size`.
         temporal: as for HeatmapTokens.
         heatmap_positions: as for HeatmapTokens.
+        scene_tokens: cells per side and channels of a gaze model's tokens, for a fusion that reads them.
     """
 
     interleaved: ClassVar[bool] = False
@@ -73,6 +75,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         multiscale: Sequence[int] | None = None,
         temporal: Temporal = "tubelet",
         heatmap_positions: HeatmapPositions = "shared",
+        scene_tokens: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         side = _square_side(img_size, patch_size)
@@ -89,17 +92,17 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         self.predictor_proj = nn.Linear(width, self.output_width)
         self.fusion: Fusion = fusion if use_heatmap else "none"
         check_fusion(self.fusion, temporal=temporal, heatmap_positions=heatmap_positions)
-        self.heatmap_tokens: HeatmapTokens | None = None
+        self.heatmap_tokens: HeatmapTokens | SceneTokens | None = None
         self.heatmap_fusion: HeatmapFusion | None = None
-        if self.fusion != "none":
+        if reads_scene_tokens(self.fusion):
+            assert scene_tokens is not None, "the plan of the arms has settled their size"
+            self.heatmap_tokens = SceneTokens(dim=width, size=scene_tokens, tubelet_size=tubelet_size)
+        elif self.fusion != "none":
             self.heatmap_tokens = HeatmapTokens(
-                dim=width,
-                resolution=heatmap_resolution or side,
-                patch_sizes=multiscale or [heatmap_patch_size or patch_size],
-                tubelet_size=tubelet_size,
-                temporal=temporal,
-                positions=heatmap_positions,
-            )
+                dim=width, resolution=heatmap_resolution or side, tubelet_size=tubelet_size, temporal=temporal,
+                patch_sizes=multiscale or [heatmap_patch_size or patch_size], positions=heatmap_positions,
+            )  # fmt: skip
+        if self.fusion != "none":
             self.heatmap_fusion = FUSIONS[fusion](width=width, num_heads=num_heads, depth=depth)
         init_like_upstream(self, self.predictor_blocks)
         if self.heatmap_fusion is not None:
@@ -175,7 +178,8 @@ class VisionTransformerPredictorHeatmap(nn.Module):
             x: context tokens [B, Nx, input_width].
             masks_x: their position ids t * grid^2 + row * grid + column, int64 [B, Nx].
             masks_y: position ids to predict, int64 [B, Ny].
-            heatmap: [B, T, H, W] in 0..1 of the context's frames, the first at time step 0; None: V-JEPA 2 itself.
+            heatmap: [B, T, H, W] in 0..1 of the context's frames, the first at time step 0; None: V-JEPA 2 itself. For
+                `fusion: gaze_tokens` scene tokens as `SceneTokens` receives them.
             mask_index: which mask token, modulo their number; None: the one given at construction.
             target_time_offset: fractions of a time step [B] added to the targets' times.
             reach: the last time step of all targets, where it is known; None: read from them, waiting for a GPU.

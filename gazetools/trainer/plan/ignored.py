@@ -9,6 +9,7 @@ import torch
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import RANDOM_WEIGHTS, TrainingConfig
+from gazetools.schemas.training_data import TOKEN_SOURCE
 from gazetools.schemas.training_model import LATER_ENCODER_KEYS, LATER_PREDICTOR_KEYS
 from gazetools.trainer.data.maps.build import is_foreign, source_kinds, source_settings
 from gazetools.trainer.models.build import trained_part
@@ -23,7 +24,7 @@ _ENCODER, _PREDICTOR = "model_kwargs.pretrain_kwargs.encoder", "model_kwargs.pre
 _HEATMAP_KEYS = (
     "heatmap_base_path", "heatmap_sources", "heatmap_view", "heatmap_resolution", "heatmap_frame_tolerance",
     "heatmap_inout", "heatmap_random_resize_scale", "heatmap_key", "heatmap_axes", "heatmap_first_frame", "missing",
-    "allow_future",
+    "allow_future", "gaze_tokens",
 )  # fmt: skip
 _PICTURE_KEYS = ("video_info_path", "frame_template", "frame_index_offset")
 _CHOICE_KEYS = ("key", "axes", "first_frame")
@@ -169,6 +170,18 @@ def _heatmap_rules(config: TrainingConfig) -> _Rules:
         (no_choice, not foreign, [f"{_DATA}.heatmap_{key}" for key in _CHOICE_KEYS]),
         (other_view, not any(views), [f"{_DATA}.heatmap_random_resize_scale"]),
         ("multiscale replaces it", bool(predictor.multiscale), [f"{_PREDICTOR}.heatmap_patch_size"]),
+        *_token_rules(config),
+    ]
+
+
+def _token_rules(config: TrainingConfig) -> _Rules:
+    """Keys of scene tokens where no arm reads them, and of heatmaps where no arm reads those."""
+    sources = {spec.source for spec in plan_learners(config) if spec.source is not None}
+    of_maps = [f"{_DATA}.{key}" for key in ("heatmap_base_path", "heatmap_sources", "heatmap_resolution")]
+    of_maps += [f"{_PREDICTOR}.{key}" for key in ("heatmap_patch_size", "multiscale")]
+    return [
+        ("no arm has fusion: gaze_tokens", TOKEN_SOURCE not in sources, [f"{_DATA}.gaze_tokens"]),
+        ("every arm reads scene tokens", sources == {TOKEN_SOURCE}, of_maps),
     ]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gazetools.preview.overlay import PersonOverlay, draw_overlay
 from gazetools.schemas.errors import GazetoolsError
+from gazetools.schemas.training_data import TOKEN_SOURCE
 from gazetools.schemas.training_study import PRIMARY_TASK
 from gazetools.trainer.data.anchors import resolve_anchors
 from gazetools.trainer.data.clips import ClipDataset, ClipOptions
@@ -159,6 +160,8 @@ def _map_of(spec: LearnerSpec, heatmaps: dict[str, Tensor]) -> tuple[npt.NDArray
     """The arm's map [h, w] at the last frame, None where there is none to draw, and what it is."""
     if spec.source is None:
         return None, "no heatmap"
+    if spec.source == TOKEN_SOURCE:
+        return None, "scene tokens, not drawn"
     maps = heatmaps.get(spec.source, next(iter(heatmaps.values())))
     if spec.control in ("zeros", "shuffled"):
         return None, "zeros" if spec.control == "zeros" else "another video's map, not drawn"

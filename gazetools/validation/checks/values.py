@@ -28,6 +28,8 @@ def check_finite(subject: Subject) -> Iterator[Finding]:
     infinite = (np.isinf(stats.low) | np.isinf(stats.high)) & ~nan
     yield from subject.about_rows("nan-values", nan, "maps have NaN.")
     yield from subject.about_rows("inf-values", infinite, "maps have infinities.")
+    if subject.bad_tokens is not None:
+        yield from subject.about_rows("tokens-not-finite", subject.bad_tokens, "rows have tokens that are not finite.")
 
 
 def check_range(subject: Subject) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.training import DataSettings, InOutUse, MissingPolicy
-from gazetools.schemas.training_data import HeatmapSourceSettings
+from gazetools.schemas.training_data import PRIMARY_SOURCE, TOKEN_SOURCE, HeatmapSourceSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class ClipHeatmaps:
     """The maps of one clip."""
 
     maps_thw: npt.NDArray[np.float32]
-    """float32 [n, h, w] in 0..1, of the whole frame."""
+    """float32 [n, h, w] in 0..1, of the whole frame; scene tokens: [n, G, G * C], the C channels of a cell in a row."""
     invalid_frames: int
     """How many of them stand for frames without a map of their own."""
 
@@ -118,3 +118,9 @@ class WantedSource:
     """Camera of the maps; None: the video's own."""
     settings: HeatmapSourceSettings
     data: DataSettings
+
+    @property
+    def key(self) -> str:
+        """The config key that names its path."""
+        own = {PRIMARY_SOURCE: "heatmap_base_path", TOKEN_SOURCE: "gaze_tokens.store"}
+        return f"experiment.data.{own.get(self.name, f'heatmap_sources.{self.name}.path')}"

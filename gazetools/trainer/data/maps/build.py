@@ -12,11 +12,18 @@ from gazetools.schemas.errors import UsageError
 from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.training import DataSettings
-from gazetools.schemas.training_data import PRIMARY_SOURCE, SOURCE_KINDS, HeatmapSourceSettings
+from gazetools.schemas.training_data import (
+    HOW_TO_KEEP_TOKENS,
+    PRIMARY_SOURCE,
+    SOURCE_KINDS,
+    TOKEN_SOURCE,
+    HeatmapSourceSettings,
+)
 from gazetools.trainer.data.maps.base import MapSource, WantedSource
 from gazetools.trainer.data.maps.dataset import DatasetMaps
 from gazetools.trainer.data.maps.points import PointMaps
 from gazetools.trainer.data.maps.store import StoreMaps
+from gazetools.trainer.data.maps.tokens import StoreTokens
 
 _LISTED = 10_000
 """Entries of a folder whose names decide its kind; folders of single frames may hold millions."""
@@ -32,6 +39,7 @@ SOURCES: dict[str, Callable[[WantedSource], MapSource]] = {
     ),
     "store": lambda wanted: StoreMaps(wanted.path, wanted.settings, missing=wanted.missing, inout=wanted.inout),
     "gaze_points": PointMaps.from_config,
+    TOKEN_SOURCE: StoreTokens,
 }
 """Kind of source -> what builds it."""
 
@@ -43,11 +51,14 @@ def register(kind: str, build: Callable[[WantedSource], MapSource]) -> None:
 
 
 def source_settings(data: DataSettings) -> dict[str, WantedSource]:
-    """Every source of a config by name, its own keys before those of all; models that name no source see the first."""
+    """Every source of a config by name, its own keys before those of all; models that name no source see the first.
+
+    Scene tokens, where there are any, come last.
+    """
     if not data.use_heatmap:
         return {}
     own = {PRIMARY_SOURCE: HeatmapSourceSettings(path=data.heatmap_base_path)} if data.heatmap_base_path else {}
-    return {
+    wanted = {
         name: WantedSource(
             name=name,
             path=Path(settings.path),
@@ -64,6 +75,18 @@ def source_settings(data: DataSettings) -> dict[str, WantedSource]:
         )
         for name, settings in {**own, **data.heatmap_sources}.items()
     }
+    if (tokens := data.gaze_tokens) is not None:
+        wanted[TOKEN_SOURCE] = WantedSource(
+            name=TOKEN_SOURCE,
+            path=Path(tokens.store),
+            missing=data.missing,
+            inout="keep",
+            choice=ArrayChoice(),
+            view=None,
+            settings=HeatmapSourceSettings(path=tokens.store, people=tokens.people),
+            data=data,
+        )
+    return wanted
 
 
 def source_kinds(data: DataSettings) -> dict[str, str]:
@@ -92,8 +115,10 @@ def _kind_of(wanted: WantedSource) -> str:
     """The kind that the config names, else the one that file or folder looks like."""
     path = wanted.path
     if not path.exists():
-        key = "heatmap_base_path" if wanted.name == PRIMARY_SOURCE else f"heatmap_sources.{wanted.name}.path"
-        raise UsageError(f"The heatmap folder {path} does not exist.", hint=f"Set experiment.data.{key}, or pack one.")
+        made = f"make it: {HOW_TO_KEEP_TOKENS}" if wanted.name == TOKEN_SOURCE else "pack one"
+        raise UsageError(f"The heatmap folder {path} does not exist.", hint=f"Set {wanted.key}, or {made}.")
+    if wanted.name == TOKEN_SOURCE:
+        return TOKEN_SOURCE
     if wanted.settings.kind != "auto":
         return wanted.settings.kind
     if path.is_file():

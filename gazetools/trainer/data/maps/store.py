@@ -51,14 +51,16 @@ class StoreMaps:
         with open_store(entry.payload) as store:
             self._rows_of_people(store)
             content = store.sidecar.payload_sha256 if store.sidecar is not None else None
-            return KnownMaps(content=content, has_inout=not np.isnan(store.row_inout).all())
+            # a box filled between two seen ones follows the later one
+            filled = store.provenance.heads.counts.get("filled_boxes", 0) > 0
+            return KnownMaps(content=content, has_inout=not np.isnan(store.row_inout).all(), uses_future=filled)
 
     def maps_of(self, video_id: str, asked: ClipFramesAsked) -> ClipHeatmaps:
         """Maps of the frames asked for, one for all people of a frame."""
         store = self._stores.get(video_id, lambda: open_store(place_of_id(self.root, video_id, STORE_SUFFIX)))
         shown = _shown_frames(store, asked)
         unique, inverse = np.unique(shown, return_inverse=True)
-        maps = np.zeros((len(unique), *store.heatmap_shape), dtype=np.float32)
+        maps = np.zeros((len(unique), *self._shape(store)), dtype=np.float32)
         found = np.zeros(len(unique), dtype=np.bool_)
         rows = self._rows_of_people(store)
         starts, stops = (np.searchsorted(store.row_frame[rows], unique + after) for after in (0, 1))
@@ -66,6 +68,9 @@ class StoreMaps:
             if stop > start:  # frame -1 and frames without people have no rows
                 maps[place], found[place] = self._frame(store, rows[start:stop]), True
         return ClipHeatmaps(maps_thw=maps[inverse], invalid_frames=int((~found[inverse]).sum()))
+
+    def _shape(self, store: StoreReader) -> tuple[int, int]:
+        return store.heatmap_shape
 
     def _frame(self, store: StoreReader, people: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         if self.settings.shows == "head_box":
