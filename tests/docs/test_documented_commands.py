@@ -18,6 +18,7 @@ import pytest
 
 from gazetools.cli.app import COMMANDS, _load
 from gazetools.cli.common import TERMINAL
+from tests.helpers.clips import write_boxes, write_clip
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -77,6 +78,35 @@ def test_the_quick_starts_commands_run_on_the_real_clip(tmp_path: Path) -> None:
         done = _run(command, tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stderr}{done.stdout}"
     assert (tmp_path / "quickstart" / "runs" / "tiny" / "result.json").exists()
+
+
+@pytest.mark.slow
+def test_models_of_2026_run_from_weights_to_a_training(tmp_path: Path) -> None:
+    """docs/models.md as it stands, on the real clip where it is at hand, else on a committed one."""
+    page, media = ROOT / "docs" / "models.md", os.environ.get("GAZETOOLS_DATA")
+    folder = tmp_path / "models2026"
+    (folder / "videos").mkdir(parents=True)
+    if media:
+        shutil.copy(Path(media) / "real" / "two_people_1080p.mp4", folder / "videos" / "clip.mp4")
+        shutil.copy(Path(media) / "real" / "two_people_1080p.heads.csv", folder / "heads.csv")
+    else:
+        write_clip(folder / "videos" / "clip.mp4", frames=101, width=320, height=180, fps=24)
+        write_boxes(folder / "heads.csv", frames=range(101), width=320, height=180)
+    for name in ("tests", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    table = re.search(r"```csv\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    assert table
+    (folder / "actions.csv").write_text(table[1])
+    section = page.read_text().split("## From weights to a training")[1].split("\n## ")[0]
+    commands = re.findall(r"^\$ (.+)$", section, flags=re.MULTILINE)
+    assert len(commands) == 9
+    for command in commands:
+        done = _run(command, tmp_path)
+        # random weights give maps that may deserve a warning, never an error
+        assert done.returncode in ((0, 1) if "validate" in command else (0,)), f"{command}\n{done.stderr}{done.stdout}"
+        assert "validate" not in command or " 0 errors" in done.stdout, done.stdout
+    result = json.loads((folder / "runs" / "two_gaze_models" / "result.json").read_text())
+    assert result["status"] == "done"
 
 
 @pytest.mark.slow

@@ -1,7 +1,11 @@
-"""Seeded random weights of PaGE in the published layouts, of any shape."""
+"""Seeded random weights of PaGE in the published layouts, of any shape.
+
+python tests/helpers/page_weights.py --model page_vits --depth 2 --seed 0 -o FILE.safetensors
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from pathlib import Path
@@ -70,3 +74,18 @@ def write_page_shards(folder: Path, config: PageConfig, *, seed: int = 0, shards
         save_file({key: tensors[key] for key in tensors if place[key] == name}, folder / name, config.to_metadata())
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": place}))
     return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=list(PAGE_MODELS), default="page_vits")
+    parser.add_argument("--depth", type=int, help="layers of each tower (default: the size's own)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--out", type=Path, required=True, help="a .safetensors file")
+    given = parser.parse_args()
+    config = PAGE_MODELS[given.model] if given.depth is None else shallow(given.model, depth=given.depth)
+    print(f"{write_page_file(given.out, config, seed=given.seed)}: random weights of {config.name}, seed {given.seed}")
+
+
+if __name__ == "__main__":
+    main()

@@ -119,7 +119,7 @@ class GazelleModel:
                 heatmap=torch.empty((0, *self.out_size), device=self.device),
                 inout=torch.empty(0, device=self.device) if self.has_inout else None,
                 image_index=torch.empty(0, dtype=torch.int64, device=self.device),
-                tokens=torch.empty((0, *self.grid, self.token_channels), device=self.device) if tokens else None,
+                tokens=torch.empty((0, *self.grid, self.config.dim), device=self.device) if tokens else None,
             )
         if len(used) < len(frames):
             frames = frames[torch.tensor(used).to(frames.device, non_blocking=True)]
