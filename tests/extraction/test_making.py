@@ -53,6 +53,8 @@ class _Runner:
     batch_size = fitting_batch_size = BATCH
     heatmap_shape = (2, 2)
     grid_hw = (4, 4)
+    needs_boxes = False
+    tokens_shape = None
 
     def __init__(self, log: list[Any], *, works_in_parallel: bool) -> None:
         self.log = log

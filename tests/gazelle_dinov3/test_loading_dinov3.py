@@ -18,6 +18,7 @@ from gazetools.gazemodels.gazelle.checkpoints import WeightFile
 from gazetools.gazemodels.gazelle_dinov3.hgnet import ConvUnit, Hgnet
 from gazetools.gazemodels.gazelle_dinov3.reading_dinov3 import build_dinov3
 from gazetools.gazemodels.gazelle_dinov3.variants_dinov3 import DINOV3_METADATA_KEY, DINOV3_MODELS, Dinov3GazeConfig
+from gazetools.gazemodels.model_table import GAZE_MODELS
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 from tests.helpers.random_checkpoints import random_model_tensors, tiny_config
 from tests.helpers.random_dinov3 import (
@@ -38,6 +39,9 @@ def config(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> D
     config: Dinov3GazeConfig = request.param
     monkeypatch.setitem(DINOV3_MODELS, "gazelle_dinov3_test_inout", config)
     monkeypatch.setitem(DINOV3_MODELS, "gazelle_dinov3_test", config.model_copy(update={"inout": False}))
+    for name in ("gazelle_dinov3_test_inout", "gazelle_dinov3_test"):
+        facts = GAZE_MODELS["gazelle_dinov3_vits16"].model_copy(update={"name": name})
+        monkeypatch.setitem(GAZE_MODELS, name, facts)
     return config
 
 
@@ -218,8 +222,8 @@ def test_without_weights_the_message_says_where_to_get_them() -> None:
             load_gaze_model(name)
         assert caught.value.exit_code == 3
         assert f"releases/download/weights/{file}" in str(caught.value.hint)
-        assert f"--checkpoint '{file}'" in str(caught.value.hint)
-        assert "never fetches" in str(caught.value)
+        assert f"--checkpoint {file}" in str(caught.value.hint)
+        assert "not fetched by gazetools" in str(caught.value)
 
 
 def test_options_that_make_no_sense(config: Dinov3GazeConfig, tensors: Tensors, tmp_path: Path) -> None:

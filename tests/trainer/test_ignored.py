@@ -40,7 +40,9 @@ def test_v_jepa_2s_own_config_says_which_of_its_keys_mean_nothing_here() -> None
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: p.name)
 def test_this_projects_own_configs_set_nothing_in_vain(path: Path, tmp_path: Path) -> None:
-    config = load_config(path, [f"{DATA}.heatmap_base_path={tmp_path}"])
+    sources = load_config(path).experiment.data.heatmap_sources
+    places = [f"{DATA}.heatmap_sources.{name}.path={tmp_path}" for name in sources]
+    config = load_config(path, places or [f"{DATA}.heatmap_base_path={tmp_path}"])
     assert ignored_keys(config, CUDA) == {}
 
 

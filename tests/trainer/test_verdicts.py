@@ -180,7 +180,7 @@ def test_the_band_of_the_horizons_holds_all_of_them_at_once(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"compat": "vjepa2"}, r"different protocols: compat is None in the one and vjepa2 in the other"),
+        ({"compat": "vjepa2"}, r"different protocols: compat is none in the one and vjepa2 in the other"),
         ({"primary": {"contrast": "shuffled - none"}}, "declares the primary contrast 'estimated - none' and"),
         ({"seed": 0}, "both runs with seed: 0"),
     ],

@@ -17,7 +17,7 @@ from gazetools.trainer.models.build import build_encoder
 from gazetools.trainer.models.checks import check_model_settings
 from gazetools.trainer.models.checks21 import version_notes
 from gazetools.trainer.models.encoder21 import EncoderOptions21, VideoEncoder21, level_blocks
-from gazetools.trainer.models.fusion import FUSIONS
+from gazetools.trainer.models.fusion import FUSIONS, reads_scene_tokens
 from gazetools.trainer.models.predictor21 import VisionTransformerPredictorHeatmap21
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 from gazetools.trainer.plan.config import load_config
@@ -27,7 +27,7 @@ from tests.trainer.test_config import vjepa2_config
 
 PRETRAIN, DATA = "model_kwargs.pretrain_kwargs", "experiment.data"
 GRID, WIDTH, D = 4, 36, 24
-ALL_FUSIONS = list(FUSIONS)
+ALL_FUSIONS = [name for name in FUSIONS if not reads_scene_tokens(name)]
 
 
 def predictor_with(fusion: Fusion = "interleave", **changed: Any) -> VisionTransformerPredictorHeatmap21:
