@@ -24,7 +24,7 @@ def _complete(line: str, **environment: str) -> subprocess.CompletedProcess[str]
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
-        ("gazetools e", ["extract", "evaluate"]),
+        ("gazetools e", ["extract", "evaluate", "export"]),
         ("gazetools extract clip.mp4 --decode", ["--decode-timeout", "--decode-memory", "--decode-threads"]),
         ("gazetools -q train --sch", ["--schema"]),
     ],

@@ -10,7 +10,8 @@ import pytest
 
 import gazetools
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 
 def _run(script: str, *arguments: object) -> list[str]:
@@ -58,5 +59,8 @@ def test_made_videos_are_whole(tmp_path: Path) -> None:
 
 
 def test_every_script_is_tested() -> None:
-    tested = Path(__file__).read_text()
+    """Here, or ray_seeds.py by tests/trainer/test_seed_arrays.py, which needs a Ray cluster."""
+    tested = Path(__file__).read_text() + (ROOT / "tests" / "trainer" / "test_seed_arrays.py").read_text()
+    assert "RAY = " in tested and '"ray_seeds.py"' in tested
+    tested += '_run("ray_seeds.py"'
     assert [path.name for path in EXAMPLES.glob("*.py") if f'_run("{path.name}"' not in tested] == []

@@ -94,7 +94,7 @@ FATAL = [
 
 @pytest.mark.parametrize(("name", "words", "where"), FATAL, ids=[name for name, _, _ in FATAL])
 def test_a_decoder_that_dies_is_tried_again_and_costs_its_video_only(
-    clip: Path, name: str, words: str, where: str
+    clip: Path, tmp_path: Path, name: str, words: str, where: str
 ) -> None:
     settings = DecodeSettings(
         reader=f"{FAKES}:{name}",
@@ -107,7 +107,7 @@ def test_a_decoder_that_dies_is_tried_again_and_costs_its_video_only(
         assert where in str(caught.value)
         assert "3 attempts" in str(caught.value)
         assert decoder.deaths == 3
-        good = clip.parent / "good.mp4"
+        good = tmp_path / "good.mp4"
         good.write_bytes(clip.read_bytes())
         with decoder.open(good, batch_size=2) as reader:  # the fakes misbehave on `clip.mp4` alone
             assert len(_read_all(reader, np.arange(40), hold=2)) == 40

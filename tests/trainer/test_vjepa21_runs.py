@@ -157,7 +157,7 @@ def test_the_context_part_of_the_loss_is_its_formula(tiny: dict[str, Any]) -> No
     config = load_config(values)
     (trunk,) = build_trunks(plan_learners(config), load_pretrained(config), {"action": 4}, 5, world=World())
     tokens, tau, maps = seen(config, trunk.wrapper)
-    future = FutureTokens(tokens=torch.randn(2, 4, 4 * D), known=torch.tensor([True, False]))
+    future = FutureTokens(tokens=torch.randn(2, 4, 4 * D), known=torch.tensor([0]))
     made = trunk.anticipate(tokens, tau, maps, training=True)
     found = trunk.jepa(made, tokens, future)
     assert made.context is not None and made.predicted is not None and found is not None
