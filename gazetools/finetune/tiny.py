@@ -13,8 +13,8 @@ from gazetools.gazemodels.gazelle.backbone import build_backbone, hub_shapes
 from gazetools.gazemodels.gazelle.config import TINY_MODEL, GazelleConfig
 from gazetools.gazemodels.gazelle.decoder import Block, GazeDecoder, sincos_position_embedding
 from gazetools.gazemodels.gazelle.matching import BACKBONE_PREFIX
+from gazetools.gazemodels.vit.names import to_hub
 from gazetools.io.atomic import atomic_path
-from gazetools.vit.names import to_hub
 
 AUXILIARY = {"head": 1, "axes": 3, "offset": 2, "inside": 1, "object": 1}
 """Channels of each output of the auxiliary layer, a linear one on every token: whether a head or an object is in its

@@ -23,7 +23,7 @@ from gazetools.gazemodels.gazelle_dinov3.variants_dinov3 import (
     HgnetStage,
     VitShape,
 )
-from gazetools.vit.rotary import image_periods
+from gazetools.gazemodels.vit.rotary import image_periods
 
 Tensors = dict[str, torch.Tensor]
 

@@ -28,8 +28,8 @@ from gazetools.gazemodels.page.names import (
     tower_state,
 )
 from gazetools.gazemodels.page.preprocess import head_input, scene_input
+from gazetools.gazemodels.vit.image import ImageTower
 from gazetools.schemas.errors import UsageError
-from gazetools.vit.image import ImageTower
 from tests.parity.conftest import Golden
 
 TINY = pytest.mark.golden("page_tiny")

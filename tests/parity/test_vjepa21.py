@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gazetools.gazemodels.vit.rotary import video_rotation
 from gazetools.schemas.errors import CheckpointError
 from gazetools.schemas.training_model import ModelSettings
 from gazetools.trainer.models.blocks import NORM_EPS
@@ -19,7 +20,6 @@ from gazetools.trainer.models.keys import from_upstream, load_strict, to_upstrea
 from gazetools.trainer.models.predictor21 import VisionTransformerPredictorHeatmap21
 from gazetools.trainer.models.wrapper import AnticipativeWrapperHeatmap
 from gazetools.trainer.plan.config import load_config
-from gazetools.vit.rotary import video_rotation
 from tests.parity.conftest import Golden
 from tests.trainer.test_config import vjepa2_config
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gazetools.gazemodels.vit.blocks import Attention
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.learn.trunk import build_trunks
@@ -23,7 +24,6 @@ from gazetools.trainer.plan.arms import plan_learners
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.settle import settle
 from gazetools.trainer.processes.world import World
-from gazetools.vit.blocks import Attention
 from tests.helpers.clips import write_clip
 from tests.helpers.stores import make_piece, make_provenance, make_store
 from tests.trainer.conftest import FRAMES, Study

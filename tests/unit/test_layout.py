@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = Package(ROOT, "gazetools")
 LAYERS = (
     ("_version", "schemas", "progress", "sampling", "html"),
-    ("io", "metrics", "vit"),
+    ("io", "metrics"),
     ("annotations", "egoexo", "layouts", "scenes", "store", "video"),
     ("gazemodels", "heatmaps"),
     ("doctor", "finetune", "heads", "packing", "preview", "torch"),

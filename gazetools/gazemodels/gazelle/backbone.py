@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from gazetools.gazemodels.gazelle.config import BackboneConfig
-from gazetools.vit.image import ImageTower, ImageTowerShape
-from gazetools.vit.names import from_hub
+from gazetools.gazemodels.vit.image import ImageTower, ImageTowerShape
+from gazetools.gazemodels.vit.names import from_hub
 
 
 def resample_position_embedding(

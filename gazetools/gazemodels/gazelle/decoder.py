@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gazetools.gazemodels.gazelle.variants import PromptedConfig
-from gazetools.vit.blocks import Mlp
+from gazetools.gazemodels.vit.blocks import Mlp
 
 
 def sincos_position_embedding(dim: int, grid_hw: tuple[int, int]) -> torch.Tensor:

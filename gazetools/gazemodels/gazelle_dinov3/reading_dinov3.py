@@ -16,9 +16,9 @@ from gazetools.gazemodels.gazelle_dinov3.variants_dinov3 import (
     HgnetShape,
     VitShape,
 )
+from gazetools.gazemodels.vit.image import ImageTower, ImageTowerShape
+from gazetools.gazemodels.vit.names import from_hub
 from gazetools.schemas.errors import CheckpointError
-from gazetools.vit.image import ImageTower, ImageTowerShape
-from gazetools.vit.names import from_hub
 
 _BACKBONE = "backbone."
 _PREFIX = {"hub": "backbone.dinov3.", "small": "backbone.dinov3._model."}

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gazetools.gazemodels.page.config import PageConfig
-from gazetools.vit.blocks import Attention, GatedMlp, VitBlock
-from gazetools.vit.rotary import Rotation, plane_rotation
+from gazetools.gazemodels.vit.blocks import Attention, GatedMlp, VitBlock
+from gazetools.gazemodels.vit.rotary import Rotation, plane_rotation
 
 LAYER_NORM_EPS = 1e-6
 """For every LayerNorm of the decoder (those of the towers have 1e-5)."""

@@ -19,8 +19,8 @@ from gazetools.gazemodels.page.decoder import PageDecoder
 from gazetools.gazemodels.page.model import PageModel
 from gazetools.gazemodels.page.names import TOWERS, decoder_state, tower_state
 from gazetools.gazemodels.presence import own_file_needed
+from gazetools.gazemodels.vit.image import ImageTower, ImageTowerShape
 from gazetools.schemas.errors import CheckpointError, UsageError
-from gazetools.vit.image import ImageTower, ImageTowerShape
 
 
 def load_page(

@@ -14,8 +14,8 @@ from gazetools.gazemodels.interface import Boxes, GazeOutput, Pictures
 from gazetools.gazemodels.page.config import PageConfig
 from gazetools.gazemodels.page.decoder import PageDecoder, head_rects
 from gazetools.gazemodels.page.preprocess import as_pictures, head_input, pixel_box, scene_input
+from gazetools.gazemodels.vit.image import ImageTower
 from gazetools.schemas.errors import UsageError
-from gazetools.vit.image import ImageTower
 
 T = TypeVar("T")
 _AT_ONCE = {"cpu": 4, "cuda": 64}

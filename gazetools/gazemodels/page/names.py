@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gazetools.gazemodels.families import is_page_key
 from gazetools.gazemodels.page.config import PageConfig, PageTowerConfig
+from gazetools.gazemodels.vit.names import from_transformers_dinov3
+from gazetools.gazemodels.vit.rotary import image_periods
 from gazetools.schemas.errors import CheckpointError
-from gazetools.vit.names import from_transformers_dinov3
-from gazetools.vit.rotary import image_periods
 
 TOWERS = ("scene", "head")
 _TOWER_KEY = re.compile(r"^(scene|head)_branch_backbone\.(?:backbone\.)?model\.(.*)$")

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from gazetools._version import __version__
+from gazetools.gazemodels.vit.blocks import Attention
 from gazetools.io.atomic import remove_stale_temps, write_bytes_atomic
 from gazetools.io.folders import below
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.schemas.errors import FaultError, UsageError
 from gazetools.schemas.training_data import FeatureCacheSettings
-from gazetools.vit.blocks import Attention
 
 _FORMAT = 1
 _SUFFIX = ".safetensors"

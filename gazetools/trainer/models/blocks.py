@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from gazetools.vit.blocks import Attention, Mlp, VitBlock
-from gazetools.vit.rotary import video_rotation
+from gazetools.gazemodels.vit.blocks import Attention, Mlp, VitBlock
+from gazetools.gazemodels.vit.rotary import video_rotation
 
 NORM_EPS = 1e-6
 """LayerNorm epsilon of V-JEPA 2's encoder and predictor (that of the attentive probe is 1e-5)."""

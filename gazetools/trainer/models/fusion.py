@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gazetools.gazemodels.vit.blocks import Attention
+from gazetools.gazemodels.vit.rotary import Rotation, video_rotation
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training_model import FUSION_NAMES, Fusion, HeatmapPositions, Temporal
 from gazetools.trainer.models.blocks import NORM_EPS, grid_positions
 from gazetools.trainer.models.heatmap_tokens import HeatmapGrid
-from gazetools.vit.blocks import Attention
-from gazetools.vit.rotary import Rotation, video_rotation
 
 
 @dataclass(frozen=True, kw_only=True)

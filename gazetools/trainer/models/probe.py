@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gazetools.gazemodels.vit.blocks import Mlp, split_heads
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer.models.blocks import init_like_upstream
-from gazetools.vit.blocks import Mlp, split_heads
 
 PROBE_NORM_EPS = 1e-5
 TASKS = ("verb", "noun", "action")

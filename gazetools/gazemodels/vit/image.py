@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gazetools.vit.blocks import Activation, Attention, GatedMlp, Mlp, VitBlock
-from gazetools.vit.rotary import Rotation, image_periods, image_rotation
+from gazetools.gazemodels.vit.blocks import Activation, Attention, GatedMlp, Mlp, VitBlock
+from gazetools.gazemodels.vit.rotary import Rotation, image_periods, image_rotation
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTowerShape:
-    """What determines the layers of a tower; weights for it are loaded by `gazetools.vit.names`."""
+    """What determines the layers of a tower; weights for it are loaded by `gazetools.gazemodels.vit.names`."""
 
     width: int
     depth: int

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gazetools.vit.rotary import Rotation
+from gazetools.gazemodels.vit.rotary import Rotation
 
 Activation = Literal["gelu", "silu"]
 """`gelu` is the exact (erf) one."""
