@@ -68,11 +68,12 @@ def test_the_reach_of_a_prediction_is_known_without_reading_it(study: Study, tmp
     true, given = predictor.predict, []
 
     def watched(*arguments: Any, **settings: Any) -> Predicted:
-        given.append(settings["reach"])
+        times = settings.pop("times")
+        given.append(times.last_step)
         outputs = []
-        for reach in (settings.pop("reach"), None):
+        for last_step in (times.last_step, None):
             try:
-                outputs.append(true(*arguments, **settings, reach=reach))
+                outputs.append(true(*arguments, **settings, times=replace(times, last_step=last_step)))
             except UsageError as error:
                 messages.append(str(error))
         if len(outputs) < 2:

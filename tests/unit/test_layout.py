@@ -32,7 +32,6 @@ LAYERS = (
 MANY_PARAMETERS = {
     "load_model": "the public interface of the README",
     "VisionTransformerPredictorHeatmap.__init__": "the names are keys of V-JEPA 2's YAML files",
-    "VisionTransformerPredictorHeatmap.predict": "what V-JEPA 2's predictor takes, and the heatmap",
     "AnticipativeWrapperHeatmap.__init__": "the names are keys of V-JEPA 2's YAML files",
 }
 """Function -> why its parameters are not fields of a dataclass."""

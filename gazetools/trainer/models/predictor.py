@@ -20,6 +20,16 @@ NUM_FRAMES_KEY = "model_kwargs.pretrain_kwargs.predictor.num_frames"
 
 
 @dataclass(frozen=True, kw_only=True)
+class TargetTimes:
+    """Where in time the targets of a prediction lie, next to their position ids."""
+
+    offset: Tensor | None = None
+    """Fractions of a time step [B] added to the targets' times; None: whole steps."""
+    last_step: float | None = None
+    """The last time step of all targets, where it is known on the host; None: read from them, waiting for a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Predicted:
     """Output of a predictor; W is its `output_width`."""
 
@@ -155,9 +165,8 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         reach: float | None = None,
     ) -> Tensor:
         """The predicted tokens [B, Ny, output_width] at `masks_y`, in its order; arguments as for `predict`."""
-        return self.predict(
-            x, masks_x, masks_y, heatmap, mask_index=mask_index, target_time_offset=target_time_offset, reach=reach
-        ).targets
+        times = TargetTimes(offset=target_time_offset, last_step=reach)
+        return self.predict(x, masks_x, masks_y, heatmap, mask_index=mask_index, times=times).targets
 
     def predict(
         self,
@@ -167,8 +176,7 @@ class VisionTransformerPredictorHeatmap(nn.Module):
         heatmap: Tensor | None = None,
         *,
         mask_index: int | None = None,
-        target_time_offset: Tensor | None = None,
-        reach: float | None = None,
+        times: TargetTimes = TargetTimes(),
         image: bool = False,
         with_context: bool = False,
     ) -> Predicted:
@@ -181,21 +189,20 @@ class VisionTransformerPredictorHeatmap(nn.Module):
             heatmap: [B, T, H, W] in 0..1 of the context's frames, the first at time step 0; None: V-JEPA 2 itself. For
                 `fusion: gaze_tokens` scene tokens as `SceneTokens` receives them.
             mask_index: which mask token, modulo their number; None: the one given at construction.
-            target_time_offset: fractions of a time step [B] added to the targets' times.
-            reach: the last time step of all targets, where it is known; None: read from them, waiting for a GPU.
+            times: fractions of a time step, and the last step where it is known.
             image: whether the context is a single image, which has a modality embedding of its own in version 2.1.
             with_context: whether to compute the output at `masks_x`.
 
         Raises UsageError where a target lies beyond `num_frames`, or a heatmap is given to a predictor without one.
         """
-        self._check_reach(_reach(masks_y, target_time_offset, self.grid) if reach is None else reach)
+        self._check_reach(_last_step(masks_y, times, self.grid))
         context_count = masks_x.shape[1]
         token = self.mask_tokens[(self.mask_index if mask_index is None else mask_index) % len(self.mask_tokens)]
         embedded = self.predictor_embed(x)
         targets = token.to(embedded.dtype).expand(len(x), masks_y.shape[1], -1)
         positions_y = self._positions(masks_y)
-        if target_time_offset is not None:
-            positions_y[..., 0] += target_time_offset.to(positions_y)[:, None]
+        if times.offset is not None:
+            positions_y[..., 0] += times.offset.to(positions_y)[:, None]
         maps, fusion = self._maps(heatmap, masks_x), self.heatmap_fusion
         if maps is not None and fusion is not None:
             embedded = fusion.change_context(embedded, maps)
@@ -264,9 +271,11 @@ def _square_side(img_size: int | Sequence[int], patch_size: int) -> int:
     return height
 
 
-def _reach(masks_y: Tensor, offset: Tensor | None, grid: int) -> float:
+def _last_step(masks_y: Tensor, times: TargetTimes, grid: int) -> float:
     """The last time step of position ids, with the largest fraction of a step that is added."""
-    return int(masks_y.max()) // (grid * grid) + (float(offset.max()) if offset is not None else 0.0)
+    if times.last_step is not None:
+        return times.last_step
+    return int(masks_y.max()) // (grid * grid) + (float(times.offset.max()) if times.offset is not None else 0.0)
 
 
 def _take(values_bnd: Tensor, order_bn: Tensor) -> Tensor:

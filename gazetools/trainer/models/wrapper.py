@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.training import Compat
-from gazetools.trainer.models.predictor import VisionTransformerPredictorHeatmap
+from gazetools.trainer.models.predictor import TargetTimes, VisionTransformerPredictorHeatmap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +142,11 @@ class AnticipativeWrapperHeatmap(nn.Module):
         device = context.device
         masks_x = torch.arange(count, device=device).expand(batch, -1)
         # What is known on the host is computed there, and copied without waiting for what the device computes.
-        last_step = (count + predicted_count) // cells + int(whole_steps.max()) - 1
-        reach = last_step + (0.0 if fraction is None else float(fraction.max()))
+        last_whole_step = (count + predicted_count) // cells + int(whole_steps.max()) - 1
+        last_step = last_whole_step + (0.0 if fraction is None else float(fraction.max()))
         first = (count + cells * whole_steps).to(device, non_blocking=True)
-        fraction = None if fraction is None else fraction.to(device, non_blocking=True)
+        offset = None if fraction is None else fraction.to(device, non_blocking=True)
+        times = TargetTimes(offset=offset, last_step=last_step)
         masks_y = torch.arange(predicted_count, device=device) + first[:, None]
         outputs = [] if self.no_encoder else [context[..., -self.embed_dim :]]
         window, maps = context, heatmap
@@ -153,9 +154,7 @@ class AnticipativeWrapperHeatmap(nn.Module):
         of_context: Tensor | None = None
         for step in range(self.num_steps):
             wanted = with_context and step == 0
-            made = self.predictor.predict(
-                window, masks_x, masks_y, maps, target_time_offset=fraction, reach=reach, with_context=wanted
-            )
+            made = self.predictor.predict(window, masks_x, masks_y, maps, times=times, with_context=wanted)
             of_context = made.context if wanted else of_context
             predictions.append(made.targets)
             outputs.append(made.targets[..., -self.embed_dim :])
