@@ -48,15 +48,20 @@ class Terminal:
         if not self.json:
             from rich.console import Console
 
-            Console(highlight=False).print(renderable, soft_wrap=isinstance(renderable, str))
+            console = Console(highlight=False)
+            console.on_broken_pipe = self.reader_is_gone  # type: ignore[method-assign]  # rich would exit with 1
+            console.print(renderable, soft_wrap=isinstance(renderable, str))
 
     def emit(self, document: Any) -> None:
         """The one JSON document on stdout; nothing without --json."""
         if self.json:
             out = self.document or sys.stdout
             text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-            out.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")  # names that are no UTF-8
-            out.flush()
+            try:
+                out.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")  # names that are no UTF-8
+                out.flush()
+            except BrokenPipeError:  # here, because typer would exit with 1
+                self.reader_is_gone()
 
     def result(self, document: Any, renderable: RenderableType) -> None:
         """The result of a command: one JSON document under --json, else something for people."""

@@ -22,7 +22,7 @@ from gazetools.progress import Progress
 from gazetools.schemas.extract import PIECE_FRAMES
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.video_id import path_of_id
-from gazetools.store.columns import piece_file_bytes, store_file_bytes
+from gazetools.store.columns import ContentSizes
 
 _LEAST_BOX_BYTES = 12
 """Bytes of the shortest line in a box file."""
@@ -57,7 +57,8 @@ def _surely_fits(run: PlannedRun, free: FreeSpace) -> bool:
     if run.head_files and run.options.heads.startswith("file:"):
         box_bytes = sum(map(file_size, run.head_files.values()))
         rows = box_bytes // _LEAST_BOX_BYTES * (1 + run.options.fill_gaps)
-    stored = store_file_bytes(frames=frames, rows=rows, fingerprints=frames, **row_shapes(run.options))
+    sizes = ContentSizes(frames=frames, rows=rows, fingerprints=frames, **row_shapes(run.options))
+    stored = sizes.store_file_bytes()
     most_bytes = 2 * stored + len(run.items) * MARGIN_BYTES  # in pieces, then in store files
     most_files = frames // PIECE_FRAMES + len(run.items) * MARGIN_FILES
     return 2 * most_bytes < free.bytes and (free.files is None or 2 * most_files < free.files)
@@ -87,8 +88,8 @@ def need_of_video(
     ]
     missing = [size for number, size in enumerate(sizes) if len(sizes) > 1 and not video.pieces.exists(number)]
     whole = {name: sum(size[name] for size in sizes) for name in ("frames", "rows", "fingerprints")}
-    pieces_bytes = sum(blocks(piece_file_bytes(**size, **shapes)) for size in missing)
-    store_bytes = blocks(store_file_bytes(**whole, **shapes))
+    pieces_bytes = sum(blocks(ContentSizes(**size, **shapes).piece_file_bytes()) for size in missing)
+    store_bytes = blocks(ContentSizes(**whole, **shapes).store_file_bytes())
     final = path_of_id(store, video.item.video_id, STORE_SUFFIX)
     folders = [folder for folder in (*final.parents, video.pieces.path) if not folder.exists()]
     return SpaceNeed(

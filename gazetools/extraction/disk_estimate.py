@@ -19,7 +19,7 @@ from gazetools.progress import Progress
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
 from gazetools.schemas.store import WORK_FOLDER
-from gazetools.store.columns import store_file_bytes
+from gazetools.store.columns import ContentSizes
 from gazetools.store.listing import seems_complete
 from gazetools.video.fingerprint import FINGERPRINT_EVERY
 
@@ -195,8 +195,8 @@ def _guess(
             return None
         low, high = np.searchsorted(table.frame, [first, stop])
         rows = int(high - low) * kept / max(stop - first, 1)
-    stored = store_file_bytes(frames=kept, rows=round(rows), fingerprints=fingerprints_of(kept), **shapes)
-    return _Guess(frames=kept, stored_bytes=stored)
+    sizes = ContentSizes(frames=kept, rows=round(rows), fingerprints=fingerprints_of(kept), **shapes)
+    return _Guess(frames=kept, stored_bytes=sizes.store_file_bytes())
 
 
 def chosen_frames(frames: int, seconds: float, options: ExtractOptions) -> tuple[int, int, int]:

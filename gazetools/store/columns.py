@@ -87,51 +87,32 @@ class SizedColumn:
         return -(-self.shape[0] // self.chunks[0]) * (chunk_bytes + _CHUNK_EXTRA_BYTES)
 
 
-def sized_columns(
-    *,
-    frames: int,
-    rows: int,
-    fingerprints: int,
-    heatmap_shape: tuple[int, int],
-    tokens_shape: tuple[int, int, int] | None = None,
-) -> list[SizedColumn]:
-    """The chunked columns of a video with so many processed frames, rows and fingerprints.
+@dataclass(frozen=True, kw_only=True)
+class ContentSizes:
+    """How much a store file or a piece holds."""
 
-    Heatmaps are [H, W]; scene tokens, where there are any, [G, G, C].
-    """
-    tokens = () if tokens_shape is None else (tokens_column(tokens_shape),)
-    return [
-        SizedColumn(column=column, shape=(count, *(heatmap_shape if column.tail is None else column.tail)))
-        for columns, count in ((ROWS, rows), (FRAMES, frames), (FINGERPRINTS, fingerprints), (tokens, rows))
-        for column in columns
-    ]
+    frames: int
+    rows: int
+    fingerprints: int
+    heatmap_shape: tuple[int, int]
+    """[H, W] of a heatmap."""
+    tokens_shape: tuple[int, int, int] | None = None
+    """[G, G, C] of a row's scene tokens; None: none are kept."""
 
+    def columns(self) -> list[SizedColumn]:
+        """The chunked columns with their shapes."""
+        tokens = () if self.tokens_shape is None else (tokens_column(self.tokens_shape),)
+        counted = ((ROWS, self.rows), (FRAMES, self.frames), (FINGERPRINTS, self.fingerprints), (tokens, self.rows))
+        return [
+            SizedColumn(column=column, shape=(count, *(self.heatmap_shape if column.tail is None else column.tail)))
+            for columns, count in counted
+            for column in columns
+        ]
 
-def store_file_bytes(
-    *,
-    frames: int,
-    rows: int,
-    fingerprints: int,
-    heatmap_shape: tuple[int, int],
-    tokens_shape: tuple[int, int, int] | None = None,
-) -> int:
-    """What `write_store` will write for a video without other extra columns, or a little less than this."""
-    columns = sized_columns(
-        frames=frames, rows=rows, fingerprints=fingerprints, heatmap_shape=heatmap_shape, tokens_shape=tokens_shape
-    )
-    return sum(column.stored_bytes for column in columns) + _FILE_EXTRA_BYTES
+    def store_file_bytes(self) -> int:
+        """What `write_store` will write for content without other extra columns, or a little less than this."""
+        return sum(column.stored_bytes for column in self.columns()) + _FILE_EXTRA_BYTES
 
-
-def piece_file_bytes(
-    *,
-    frames: int,
-    rows: int,
-    fingerprints: int,
-    heatmap_shape: tuple[int, int],
-    tokens_shape: tuple[int, int, int] | None = None,
-) -> int:
-    """What `PieceFolder.save` will write for a piece, or a little less than this."""
-    columns = sized_columns(
-        frames=frames, rows=rows, fingerprints=fingerprints, heatmap_shape=heatmap_shape, tokens_shape=tokens_shape
-    )
-    return sum(column.value_bytes for column in columns) + _PIECE_EXTRA_BYTES
+    def piece_file_bytes(self) -> int:
+        """What `PieceFolder.save` will write for a piece of this size, or a little less than this."""
+        return sum(column.value_bytes for column in self.columns()) + _PIECE_EXTRA_BYTES

@@ -18,7 +18,7 @@ from gazetools.io.raw_file import ErrorHidingFile
 from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.store import EXTRA_GROUP, SIDECAR_SUFFIX, STORE_SUFFIX, Piece, Sidecar
 from gazetools.schemas.video_id import path_of_id
-from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS, TRACKS, sized_columns
+from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS, TRACKS, ContentSizes
 
 _BLOCK_BYTES = 1 << 20
 
@@ -119,7 +119,7 @@ class _Counts:
 
 def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
     file.attrs["provenance"] = content.provenance.to_text()
-    sized = sized_columns(
+    sizes = ContentSizes(
         frames=counts.frames,
         rows=counts.rows,
         fingerprints=counts.fingerprints,
@@ -127,7 +127,7 @@ def _fill(file: h5py.File, content: StoreContent, counts: _Counts) -> None:
         tokens_shape=content.tokens_shape,
     )
     blocks = {}
-    for each in sized:
+    for each in sizes.columns():
         column, chunks = each.column, each.chunks
         checked = chunks is not None  # fletcher32 (chunked only) finds a flipped bit on read
         dataset = file.create_dataset(column.dataset, each.shape, column.dtype, chunks=chunks, fletcher32=checked)

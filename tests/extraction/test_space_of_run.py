@@ -24,7 +24,7 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.sampling import choose_frames
 from gazetools.schemas.errors import FaultError
 from gazetools.schemas.extract import ExtractOptions
-from gazetools.store.columns import store_file_bytes
+from gazetools.store.columns import ContentSizes
 from gazetools.store.pieces import PieceFolder
 from tests.helpers.clips import write_boxes, write_clip, write_clips
 from tests.helpers.command_line import run_cli
@@ -50,7 +50,8 @@ def _planned(videos: Path, store: Path, options: ExtractOptions, **more: Any) ->
 
 
 def _one_file(frames: int, rows: int) -> int:
-    return store_file_bytes(frames=frames, rows=rows, fingerprints=-(-frames // 16), heatmap_shape=(64, 64))
+    sizes = ContentSizes(frames=frames, rows=rows, fingerprints=-(-frames // 16), heatmap_shape=(64, 64))
+    return sizes.store_file_bytes()
 
 
 @pytest.fixture(scope="module")

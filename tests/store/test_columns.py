@@ -9,7 +9,7 @@ import pytest
 
 from gazetools.schemas.store import Piece, Rows
 from gazetools.store import StoreContent, write_store
-from gazetools.store.columns import piece_file_bytes, store_file_bytes
+from gazetools.store.columns import ContentSizes
 from gazetools.store.pieces import PieceFolder
 from tests.helpers.stores import provenance_of
 
@@ -38,10 +38,11 @@ def test_what_is_written_is_at_most_what_was_said_and_hardly_less(
         heatmap_shape=shape,
     )
     written = write_store(tmp_path, "clip", content).payload_bytes
-    counts = {"frames": frames, "rows": frames * people, "fingerprints": len(piece.fingerprint)}
-    said = store_file_bytes(**counts, heatmap_shape=shape)
+    prints = len(piece.fingerprint)
+    sizes = ContentSizes(frames=frames, rows=frames * people, fingerprints=prints, heatmap_shape=shape)
+    said = sizes.store_file_bytes()
     assert written <= said <= 1.02 * written + (48 << 10), why
-    piece_said = piece_file_bytes(**counts, heatmap_shape=shape)
+    piece_said = sizes.piece_file_bytes()
     assert pieces.piece_path(0).stat().st_size <= piece_said <= pieces.piece_path(0).stat().st_size + (4 << 10), why
 
 

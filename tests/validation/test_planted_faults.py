@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -360,11 +359,7 @@ def test_sums_that_are_off_are_found(spoilt: Path) -> None:
     assert (found.code, found.frames) == ("normalisation-off", [3])
 
 
-def test_every_code_is_documented_and_findings_are_capped() -> None:
-    docs = Path(__file__).parents[2] / "docs"
-    table = runpy.run_path(str(docs / "make_validation_table.py"))["table"]()
-    text = (docs / "validation.md").read_text(encoding="utf-8")
-    assert table in text, "docs/validation.md and validation/catalogue.py differ: run docs/make_validation_table.py"
+def test_the_frames_of_a_finding_are_capped() -> None:
     assert len(finding("nan-values", "x", frames=range(500)).frames or []) == 100
 
 

@@ -1,6 +1,6 @@
-"""Write the table of all gaze models into docs/models.md from gazetools/gazemodels/model_table.py.
+"""Write the tables that the code states into the pages: gaze models, codes of findings.
 
-python docs/make_models_table.py
+python docs/make_tables.py
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from pathlib import Path
 
 from gazetools.gazemodels.model_table import GAZE_MODELS
 from gazetools.schemas.model_facts import ModelFacts
+from gazetools.validation.catalogue import CATALOGUE
 
-PAGE = Path(__file__).with_name("models.md")
-_HEAD = (
+_MODELS_HEAD = (
     "| `--model` | input, grid, map | parameters | GazeFollow AUC, min L2, avg L2 | VAT AUC, L2, AP "
     "| ChildPlay AUC, L2, AP | licence of the weights | weights |\n|---|---|---|---|---|---|---|---|\n"
 )
+_CODES_HEAD = "| code | severity | cause | cure |\n|---|---|---|---|\n"
 _WEIGHTS = {
     "none": "none",
     "package": "part of gazetools",
@@ -23,9 +24,9 @@ _WEIGHTS = {
 }
 
 
-def table() -> str:
+def models_table() -> str:
     """All models as a Markdown table, one line each."""
-    return _HEAD + "".join(f"| {' | '.join(_cells(facts))} |\n" for facts in GAZE_MODELS.values())
+    return _MODELS_HEAD + "".join(f"| {' | '.join(_cells(facts))} |\n" for facts in GAZE_MODELS.values())
 
 
 def _cells(facts: ModelFacts) -> list[str]:
@@ -38,13 +39,26 @@ def _cells(facts: ModelFacts) -> list[str]:
     return [f"`{facts.name}`", sizes, parameters, *groups, facts.weights_licence, _WEIGHTS[facts.weights]]
 
 
+def codes_table() -> str:
+    """The catalogue of findings as a Markdown table, one line per code."""
+    rows = (f"| `{code}` | {row.severity} | {row.cause} | {row.cure} |\n" for code, row in CATALOGUE.items())
+    return _CODES_HEAD + "".join(rows)
+
+
+TABLES = {"models.md": models_table, "validation.md": codes_table}
+"""Page -> what makes its table, whose first two lines mark the place."""
+
+
 def main() -> None:
-    """Replace the table in the page."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(_HEAD)
-    lines = rest.splitlines(keepends=True)
-    while lines and lines[0].startswith("|"):
-        del lines[0]
-    PAGE.write_text(before + table() + "".join(lines), encoding="utf-8")
+    """Replace the table of every page."""
+    for name, make in TABLES.items():
+        page, table = Path(__file__).with_name(name), make()
+        head = "".join(table.splitlines(keepends=True)[:2])
+        before, _, rest = page.read_text(encoding="utf-8").partition(head)
+        lines = rest.splitlines(keepends=True)
+        while lines and lines[0].startswith("|"):
+            del lines[0]
+        page.write_text(before + table + "".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
