@@ -1,0 +1,3 @@
+"""Other tools' formats, in and out."""
+
+from __future__ import annotations
