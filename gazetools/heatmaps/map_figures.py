@@ -40,12 +40,15 @@ class MapFigures:
 
 
 def map_figures(maps: Maps) -> MapFigures:
-    """The figures of float32 maps [n, H, W], n may be 0; sums are taken in float32 along one axis, then in float64."""
+    """The figures of float32 maps [n, H, W], n may be 0; sums are taken in float32 along one axis, then in float64.
+
+    The figures of a map do not depend on the others of the block, not in the last bit.
+    """
     count, height, width = maps.shape
     flat = maps.reshape(count, height * width)
     with np.errstate(invalid="ignore", over="ignore"):
         along_x = maps.sum(axis=1).astype(np.float64)
-        along_y = (maps @ np.ones(width, np.float32)).astype(np.float64)
+        along_y = maps.sum(axis=2).astype(np.float64)
     total = along_x.sum(axis=1)
     first = flat.argmax(axis=1)
     peak = flat[np.arange(count), first]
@@ -72,6 +75,6 @@ def _moments(marginal: Floats, usable: npt.NDArray[np.bool_]) -> tuple[Floats, F
     places = (np.arange(marginal.shape[1]) + 0.5) / marginal.shape[1]
     share = np.full_like(marginal, np.nan)
     share[usable] = marginal[usable] / marginal[usable].sum(axis=1, keepdims=True)
-    mean = share @ places
+    mean = np.einsum("nk,k->n", share, places)
     variance = np.einsum("nk,nk->n", share, (places - mean[:, None]) ** 2)
     return mean, np.sqrt(variance)

@@ -19,7 +19,7 @@ def add_csv(draft: AreaDraft, *, first: int, units: Literal["pixels", "fraction"
     """
     table = read_table(draft.source, required=("name", *_BOX), optional=("frame", "video_id"))
     columns = [table.floats(name) for name in _BOX]
-    frames = table.integers("frame", empty=first + FIXED) if "frame" in table else None
+    frames = table.integers("frame", empty=FIXED) if "frame" in table else None
     videos = table.columns.get("video_id")
     largest = max((float(column.max()) for column in columns if len(column)), default=0.0)
     if units == "pixels" and len(table) and largest <= 1:
@@ -35,8 +35,8 @@ def add_csv(draft: AreaDraft, *, first: int, units: Literal["pixels", "fraction"
             path=str(draft.source),
         )
     for row, (name, *box) in enumerate(zip(table.columns["name"], *(c.tolist() for c in columns), strict=True)):
-        frame = FIXED if frames is None else int(frames[row]) - first
-        if frame < FIXED:
+        frame = FIXED if frames is None or not table.columns["frame"][row] else int(frames[row]) - first
+        if frame < 0 and frames is not None and table.columns["frame"][row]:
             raise table.error(row, "frame", f"{table.columns['frame'][row]} comes before the first frame, {first}")
         draft.add(
             name,

@@ -68,6 +68,8 @@ def add_ego4d(draft: AreaDraft, document: Any) -> None:
             video = str(one.get("video_uid") or one["video_id"])
             size = float(metadata[video]["frame_width"]), float(metadata[video]["frame_height"])
             frame = int(one["frame"])
+            if frame < 0:
+                raise ValueError(f"the frame {frame} is below 0")
             objects = one.get("objects") or []
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise draft.error(

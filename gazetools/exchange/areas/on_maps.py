@@ -108,7 +108,7 @@ def _without_overlap(frame: Ints, column: Ints, box: Floats) -> tuple[Ints, Ints
 def _relative(areas: AreaBoxes, rows: Ints, video: VideoFrames) -> Floats:
     """Boxes [n, 4] in 0..1 of the frame."""
     size = areas.size_wh[rows]
-    unknown = np.isnan(size).any(axis=1)
+    unknown: npt.NDArray[np.bool_] = np.asarray(np.isnan(size).any(axis=1))
     if unknown.any():
         if video.size_wh is None:
             raise DataFileError(
