@@ -177,16 +177,30 @@ def test_every_format_gives_the_same_masses(
                 assert mass == pytest.approx(_expected(store, frame, track, box), abs=1e-5)
 
 
-def test_a_track_moves_linearly_between_key_frames_and_stays_until_it_is_outside(tmp_path: Path) -> None:
-    """Reference: CVAT's interpolation between key frames, at thirds of the way."""
-    shown = [(0, (0, 0, 30, 30), 0), (3, (30, 60, 60, 90), 0), (5, (99, 99, 99.5, 99.5), 1)]
+def test_frames_that_a_track_does_not_list_have_no_box_and_are_counted(tmp_path: Path) -> None:
+    """CVAT lists every frame of a track; what lies between listed frames is not invented."""
+    shown = [(0, (0, 0, 30, 30), 0), (3, (30, 60, 60, 90), 0), (4, (9, 9, 19, 19), 1), (9, (9, 9, 19, 19), 0)]
     boxes = [_box_xml(box, f'frame="{frame}" outside="{outside}"') for frame, box, outside in shown]
     path = tmp_path / "a.xml"
-    path.write_text(f'<annotations><track id="0" label="cup">{"".join(reversed(boxes))}</track></annotations>')
+    path.write_text(f'<annotations><track id="0" label="cup">{"".join(boxes)}</track></annotations>')
     areas = read_areas(path, TableOptions(areas="x"))
-    assert areas.frame.tolist() == [0, 1, 2, 3, 4]
-    assert areas.box_xyxy[1:3].tolist() == [[10, 20, 40, 50], [20, 40, 50, 70]]
-    assert areas.box_xyxy[4].tolist() == [30, 60, 60, 90]
+    assert areas.frame.tolist() == [0, 3, 9]
+    assert areas.left_out == {"gaps in tracks, whose frames have no box": 1}
+
+
+def test_folders_in_the_names_of_pictures_are_videos_where_there_are_several(tmp_path: Path) -> None:
+    """As the exporters of frames write them: take/cam01/frame_000001.jpg."""
+    for video_id in ("take/cam01", "take/cam02"):
+        make_video(tmp_path / "store", video_id, frame_count=3)
+    images = [
+        {"id": cam * 10 + f, "file_name": f"take/cam0{cam}/frame_{f:06d}.jpg", "width": 96, "height": 64}
+        for cam in (1, 2) for f in range(3)
+    ]  # fmt: skip
+    annotations = [{"id": 1, "image_id": 22, "category_id": 1, "bbox": [0, 0, 96, 64]}]
+    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "all"}]}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    table = gaze_table(tmp_path / "store", areas=str(tmp_path / "a.json"))
+    assert np.flatnonzero(~np.isnan(table["mass_all"])).tolist() == [5]
 
 
 def test_boxes_of_one_area_count_once_where_they_overlap_and_the_whole_frame_is_one(
@@ -248,6 +262,7 @@ def _two_pictures(**second: Any) -> str:
             "no number from 0",
         ),
         ("a.xml", '<annotations><track id="0" label="x"><box frame="1" xtl="a"/></track></annotations>', {}, "lacks"),
+        ("a.xml", '<annotations><track id="0" task_id="1"/><track id="1" task_id="2"/></annotations>', {}, "2 tasks"),
         ("a.csv", "name,xmin,ymin,xmax\n", {}, "lacks the column(s) ymax"),
         ("a.csv", "name,xmin,ymin,xmax,ymax\n", {}, "no box that can be used"),
         ("a.csv", "name,xmin,ymin,xmax,ymax\ncup,0.1,0.1,0.5,0.5\n", {}, "--areas-units fraction"),

@@ -161,3 +161,8 @@ def number_in(name: str) -> int | None:
     """
     found = _NUMBER.findall(re.split(r"[/\\]", name)[-1].rsplit(".", 1)[0])
     return int(found[-1]) if found else None
+
+
+def folder_of(name: str) -> str:
+    """The folder in a picture's name, such as `take/cam01`; empty where it has none."""
+    return name.replace("\\", "/").rpartition("/")[0]

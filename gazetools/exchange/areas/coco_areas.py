@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import re
 from typing import Any
 
-from gazetools.exchange.areas.area_boxes import FIXED, AreaDraft, number_in
+from gazetools.exchange.areas.area_boxes import FIXED, AreaDraft, folder_of, number_in
 from gazetools.schemas.excerpt import excerpt
+
+_FRAME = ("frame_id", "frame_index", "frame_number", "frame")
+"""Keys of an image that say its frame, as CVAT, TAO and CocoVID write them."""
 
 
 def add_coco(draft: AreaDraft, document: Any, *, first: int) -> None:
     """Add the annotations, named by their category, at the size of their image.
 
-    A file with one image holds for all frames. Else an image's frame is its `frame_id` or `frame_index`, which count
-    from 0, or the last number in its `file_name` less `first`; its video is the name of its `video_id` in `videos`.
-    Raises DataFileError for documents of another form and images without a frame.
+    A file with one image holds for all frames. Else an image's frame is its `frame_id` (or another of `_FRAME`), or the
+    last number in its `file_name`, less `first`; its video is the name of its `video_id` in `videos`, or the folder in
+    its `file_name` where there are several. Raises DataFileError for documents of another form and images without a
+    frame.
     """
     if not isinstance(document, dict) or not all(
         isinstance(document.get(key, []), list) for key in ("images", "annotations", "categories", "videos")
@@ -23,7 +27,8 @@ def add_coco(draft: AreaDraft, document: Any, *, first: int) -> None:
     names = {entry.get("id"): str(entry.get("name", "")) for entry in _objects(document, "categories")}
     videos = {entry.get("id"): str(entry.get("name", "")) for entry in _objects(document, "videos")}
     images = {entry.get("id"): entry for entry in _objects(document, "images")}
-    places = {key: _place(draft, image, videos, first, alone=len(images) == 1) for key, image in images.items()}
+    folders = {folder_of(str(image.get("file_name", ""))) for image in images.values()}
+    places = {key: _place(draft, image, first, alone=len(images) == 1) for key, image in images.items()}
     for number, one in enumerate(_objects(document, "annotations")):
         where = f"annotation {excerpt(one.get('id', number), 40)}"
         box = one.get("bbox")
@@ -38,12 +43,15 @@ def add_coco(draft: AreaDraft, document: Any, *, first: int) -> None:
             x, y, width, height = (float(value) for value in box)
         except (TypeError, ValueError):
             raise draft.error(f"{where}: the bbox {excerpt(box)} has something that is no number") from None
-        frame, video, size = places[one["image_id"]]
+        frame, size = places[one["image_id"]]
+        image = images[one["image_id"]]
+        folder = folder_of(str(image.get("file_name", ""))) if len(folders) > 1 else ""
+        video = videos.get(image.get("video_id")) or folder or None
         draft.add(
             names[one["category_id"]],
             (x, y, x + width, y + height),
             where=where,
-            video=video,
+            video=None if video is None else re.sub(r"\.\w{2,4}$", "", video),
             frame=frame,
             size_wh=size,
         )
@@ -53,10 +61,8 @@ def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return [entry for entry in document.get(key, []) if isinstance(entry, dict)]
 
 
-def _place(
-    draft: AreaDraft, image: dict[str, Any], videos: dict[Any, str], first: int, *, alone: bool
-) -> tuple[int, str | None, tuple[float, float]]:
-    """(frame, video, size) of an image."""
+def _place(draft: AreaDraft, image: dict[str, Any], first: int, *, alone: bool) -> tuple[int, tuple[float, float]]:
+    """(frame, size) of an image."""
     name = str(image.get("file_name", ""))
     where = f"image {excerpt(name or image.get('id'), 60)}"
     try:
@@ -65,16 +71,12 @@ def _place(
         raise draft.error(f"{where}: it has no width and height in numbers") from None
     if not (size[0] > 0 and size[1] > 0):
         raise draft.error(f"{where}: its size {size[0]:g}x{size[1]:g} is none")
-    video = videos.get(image.get("video_id")) or None
     if alone:
-        return FIXED, video, size
-    given = image.get("frame_index", image.get("frame_id"))
-    if isinstance(given, int):
-        frame = given
-    elif (number := number_in(name)) is not None:
-        frame = number - first
-    else:
+        return FIXED, size
+    given = next((image[key] for key in _FRAME if isinstance(image.get(key), int)), None)
+    number = number_in(name) if given is None else given
+    if number is None:
         raise draft.error(f"{where}: no number in its name says which frame it is")
-    if frame < 0:
-        raise draft.error(f"{where}: frame {frame + first} comes before the first frame, {first}")
-    return frame, PurePosixPath(video).with_suffix("").as_posix() if video else None, size
+    if number < first:
+        raise draft.error(f"{where}: frame {number} comes before the first frame, {first}")
+    return number - first, size
