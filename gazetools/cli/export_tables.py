@@ -26,4 +26,6 @@ def exported_videos(report: ExportReport) -> Table:
         rows += [("", line) for line in (item.reason, *item.warnings) if line]
     title = f"{report.output} ({report.layout})"
     caption = escape("\n".join(report.notes)) or None
-    return text_table(("video id", "status", "frames", "rows", "MB", "s"), rows, title=title, caption=caption)
+    return text_table(
+        ("video id", "status", "frames", "rows", "MB", "s"), rows, title=title, caption=caption, caption_justify="left"
+    )

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from gazetools.exchange.coco_out import COCO
+from gazetools.exchange.cvat_out import CVAT
+from gazetools.exchange.exporting import export_boxes
+from gazetools.exchange.label_studio_out import LABEL_STUDIO
 from gazetools.progress import Progress
 from gazetools.schemas.convert import ConvertOptions, ExportReport
 
@@ -15,5 +20,5 @@ Raises UsageError for folders or options that can't work, before any work. An er
 FaultError (disk full) stops the run, and finished files are kept.
 """
 
-EXPORTS: dict[str, Export] = {}
+EXPORTS: dict[str, Export] = {layout.name: partial(export_boxes, layout) for layout in (COCO, CVAT, LABEL_STUDIO)}
 """The exports by name; `schemas.convert.EXPORT_NAMES` has the same names for settings."""

@@ -75,14 +75,14 @@ def convert(
     FaultError where the disk is full; finished videos are kept.
     """
     source, dataset = Path(source), Path(output)
+    if dataset.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"The folder {dataset} would lie inside {source}.", hint="Choose a folder outside of it.")
     if layout in EXPORTS:
         (choice or ArrayChoice()).refuse_for(f"--layout {layout}")
         settings = {"layout": layout, "dtype": dtype, "overwrite": overwrite, "workers": workers}
         wanted = parse_settings(ConvertOptions, settings, what="convert")
         return EXPORTS[layout](source, dataset, wanted, progress or NoProgress())
     options, videos = _plan(source, layout, dtype, choice or ArrayChoice(), progress or NoProgress())
-    if dataset.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"The dataset {dataset} would lie inside {source}.", hint="Choose a folder outside of it.")
     chosen = {video.video_id: video.pack for video in sorted(videos, key=lambda video: video.video_id)}
     return pack_videos(chosen, dataset, options, overwrite=overwrite, workers=workers, progress=progress)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from gazetools.schemas.base import Choices, OptionsModel, StrictModel
 from gazetools.schemas.dataset import LAYOUT_NAMES, PackDtype
 
-EXPORT_NAMES = Choices()
+EXPORT_NAMES = Choices("coco", "cvat", "label-studio")
 """Names in `gazetools.exchange.registry.EXPORTS`: files of other tools instead of a packed dataset."""
 _TARGETS = Choices(others=(LAYOUT_NAMES, EXPORT_NAMES))
 
@@ -18,7 +18,10 @@ class ConvertOptions(OptionsModel):
     """What a dataset is rewritten as; its numbers stay."""
 
     layout: Annotated[str, _TARGETS] = "npz"
-    """`npz` or `hdf5` (one file a video), or `npy` (one file a frame)."""
+    """Maps as `npz`, `npy` or `hdf5`; boxes and gaze points as `coco`, `cvat` or `label-studio`.
+
+    `npz` and `hdf5` are one file a video, `npy` one a frame. The others need a store, and write one file a video for
+    that tool, which `--heads file:FOLDER` reads again."""
     dtype: PackDtype | None = None
     """Another tool's maps: `float16`, `float32` or `uint8` (default: theirs).
 
@@ -26,7 +29,7 @@ class ConvertOptions(OptionsModel):
     workers: int | None = Field(default=None, ge=0)
     """Videos at a time (default: one per core, at most 4)."""
     overwrite: bool = False
-    """Replace a dataset with other options."""
+    """Replace a dataset with other options, or files that were changed since they were written."""
 
 
 class ExportedItem(StrictModel):
@@ -62,3 +65,30 @@ class ExportReport(StrictModel):
     def exit_code(self) -> int:
         """1 with any failed video, else 0."""
         return int(bool(self.failed))
+
+
+class ExportedVideo(StrictModel):
+    """One video's entry in the manifest of an export."""
+
+    file: str
+    """Relative to the folder."""
+    frames: int = Field(ge=0)
+    boxes: int = Field(ge=0)
+    gaze_points: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    source_sha256: str
+    """sha256 of the store payload."""
+    tool_version: str
+
+
+class ExportManifest(StrictModel):
+    """`OUTPUT/manifest.json` of an export of boxes."""
+
+    schema_name: Literal["gazetools.export"] = "gazetools.export"
+    schema_version: Literal[1] = 1
+    tool_version: str
+    layout: str
+    notes: list[str]
+    """What the files do not keep, and how they are loaded."""
+    videos: dict[str, ExportedVideo]
