@@ -24,16 +24,19 @@ _SIDES = ("xtl", "ytl", "xbr", "ybr")
 def _write(file: TextIO, people: StoredPeople) -> None:
     file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n')
     file.write(_meta(people))
-    number = 0
-    for track in np.unique(people.track_id).tolist():
+    tracks = np.unique(people.track_id).tolist()
+    for number, track in enumerate(tracks):
         rows = people.rows_of(track)
-        for label, kept in ((_HEAD, np.ones(len(rows), np.bool_)), (_GAZE, people.gaze_inside[rows])):
+        of_gaze = max(tracks) + 1 + number
+        for label, name, kept in (
+            (_HEAD, track, np.ones(len(rows), np.bool_)),
+            (_GAZE, of_gaze, people.gaze_inside[rows]),
+        ):
             if not kept.any():
                 continue
-            file.write(f'  <track id="{number}" label="{label}" source="auto">\n')
+            file.write(f'  <track id="{name}" label="{label}" source="auto">\n')
             file.writelines(_shapes(people, rows[kept], label, track))
             file.write("  </track>\n")
-            number += 1
     file.write("</annotations>\n")
 
 

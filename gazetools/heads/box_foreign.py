@@ -47,7 +47,9 @@ def _is_json(file: BoxFile) -> bool:
     return file.text.opening.startswith("{") or bool(re.match(r'\[\s*[\[{"\d\]-]', file.text.opening))
 
 
-_is_labelstudio = _json_with(r'"(video)?rectangle(labels)?"', r'"from_name"', r'"sequence"\s*:', r'"was_cancelled"')
+_is_labelstudio = _json_with(
+    r'"(video)?rectangle(labels)?"', r'"from_name"', r'"sequence"\s*:', r'"was_cancelled"', r'"data"\s*:\s*\{\s*"video"'
+)
 _is_labelme = _json_with(r'"shapes"\s*:', r'"imagePath"\s*:')
 _is_via = _json_with(r'"_via_', r'"shape_attributes"\s*:')
 _is_supervisely = _json_with(r'"points"\s*:\s*\{\s*"exterior"')
