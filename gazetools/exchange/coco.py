@@ -28,6 +28,7 @@ from gazetools.schemas.excerpt import excerpt
 
 _PERSON = ("track_id", "instance_id", "tracking_id", "person_id", "object_id")
 _FRAME = ("frame_id", "frame_index", "frame_number", "frame")
+_KEYS, _NUMBERS = frozenset((int, str)), frozenset((int, float))
 FIRST_FRAME = "first_frame"
 """Key of `info` in files of ours: number of the video's first frame."""
 
@@ -107,7 +108,7 @@ def _take_part(path: Path, parts: _Parts, key: str, value: Any) -> None:
 
 
 def _is_key(value: object) -> bool:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
+    return type(value) in _KEYS  # of JSON: never a subclass, and bool is none of them
 
 
 def _add_annotation(path: Path, columns: _Columns, entry: Any) -> None:
@@ -136,7 +137,7 @@ def _add_annotation(path: Path, columns: _Columns, entry: Any) -> None:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) in _NUMBERS and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _person_of(entry: Mapping[str, Any]) -> object:
@@ -144,7 +145,7 @@ def _person_of(entry: Mapping[str, Any]) -> object:
     attributes = entry.get("attributes")
     for source in (entry, attributes if isinstance(attributes, dict) else {}):
         for name in _PERSON:
-            if _is_key(value := source.get(name)):
+            if name in source and _is_key(value := source[name]):
                 return value
     return None
 

@@ -6,6 +6,7 @@ which lists every frame of a track, keyframes and those between, with coordinate
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +146,7 @@ class CvatEvents:
             self.boxes.leave_out("marked outside")
             self._last = None
             return
-        if _number(attributes.get("rotation", "0")) not in {0.0, 360.0}:
+        if "rotation" in attributes and _number(attributes["rotation"]) not in {0.0, 360.0}:
             raise self._error(f"is turned by {excerpt(attributes['rotation'])} degrees; a head's box is upright")
         sides = [_number(attributes.get(side)) for side in _SIDES]
         box = [side for side in sides if side is not None]
@@ -175,7 +176,7 @@ def _number(text: str | None) -> float | None:
         value = float(text or "")
     except ValueError:
         return None
-    return value if np.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 def read_cvat(path: Path, wanted: Wanted) -> ForeignBoxes:
