@@ -33,13 +33,15 @@ PERSON = "head-"
 """What ids of regions of ours begin with, before the person's number."""
 FRAMES_FROM = 1
 _REGION = "videorectangle"
+_MAX_TASK = 256 << 20
+"""Characters of one task, which is read whole: about 1.4 million keyframes."""
 _SIDES = ("x", "y", "width", "height")
 
 
 def read_label_studio(path: Path, wanted: Wanted) -> ForeignBoxes:
     """The boxes of one video in every frame, from 1. HeadsError or DataFileError for what is wrong."""
     tasks: dict[str, Mapping[str, Any]] = {}
-    for key, task in stream_json(path, max_bytes=MAX_BYTES, max_item=MAX_BYTES):
+    for key, task in stream_json(path, max_bytes=MAX_BYTES, max_item=_MAX_TASK):
         if key or not isinstance(task, dict) or not task.keys() & {"annotations", "predictions"}:
             raise HeadsError(
                 f"{path} is JSON like Label Studio's, but no list of tasks with 'annotations' or 'predictions'.",
@@ -195,5 +197,5 @@ def _in_every_frame(keys: npt.NDArray[np.float64], last: int) -> tuple[npt.NDArr
 
 def label_studio_videos(path: Path) -> list[str]:
     """Names of the videos of a file. DataFileError where it can't be read."""
-    tasks = (task for key, task in stream_json(path, max_bytes=MAX_BYTES, max_item=MAX_BYTES) if not key)
+    tasks = (task for key, task in stream_json(path, max_bytes=MAX_BYTES, max_item=_MAX_TASK) if not key)
     return list(dict.fromkeys(_video_of(task) for task in tasks if isinstance(task, dict)))

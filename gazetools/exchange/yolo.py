@@ -20,6 +20,7 @@ from gazetools.schemas.excerpt import excerpt
 
 _WIDTHS = (5, 6, 7)
 _MAX_LINE_FILE = 8 << 20
+_FILES_LOOKED_AT = 5
 _Line = tuple[int, list[float], str]
 """Frame, numbers of the line from the class on, where it stands."""
 
@@ -51,9 +52,22 @@ def label_place(folder: Path, video_id: str, *, alone: bool) -> Path | None:
         pattern = inner / f"{last}_*.txt"
         if inner.is_dir() and label_files(pattern):
             return pattern
-        if alone and inner.is_dir() and label_files(inner):
+        if alone and inner.is_dir() and _are_labels(label_files(inner)):
             return inner
     return None
+
+
+def _are_labels(files: Sequence[Path]) -> bool:
+    """Whether the first lines of numbered texts are those of label files: their names do not say so."""
+    for path in files[:_FILES_LOOKED_AT]:
+        with path.open("rb") as file:
+            cells = file.readline(1000).decode("utf-8", errors="replace").split()
+        try:
+            if cells and not is_label_line([float(cell) for cell in cells]):
+                return False
+        except ValueError:
+            return False
+    return bool(files)
 
 
 def read_label_files(place: Path, wanted: Wanted) -> ForeignBoxes:

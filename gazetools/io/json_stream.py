@@ -14,6 +14,9 @@ from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.excerpt import excerpt
 
 _CHUNK = 1 << 20
+_OF_NUMBERS = "0123456789.eE+-"
+_LONGEST_END = 5
+"""Characters in which a number that is cut can differ from a shorter one: `1.` and `1e+`, and one that ends it."""
 
 
 def stream_json(path: Path, *, max_bytes: int, max_item: int = 64 << 20) -> Iterator[tuple[str, Any]]:
@@ -94,7 +97,8 @@ class _Text:
                 if not self._more():
                     raise ValueError(error.msg) from None
                 continue
-            if end < len(self._text) or not self._more():  # a number at the end of the chunk may go on
+            cut = not self._text[end : end + _LONGEST_END].strip(_OF_NUMBERS) and end + _LONGEST_END > len(self._text)
+            if not cut or not self._more():  # a number at the end of what is read may go on: 1 of 1.5e3
                 self._place = end
                 return value
 
