@@ -1,3 +1,1 @@
-"""Other tools' formats, in and out."""
-
-from __future__ import annotations
+"""Files of other tools: boxes read from them, boxes and gaze points written for them; gaze as a table."""

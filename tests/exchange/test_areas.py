@@ -252,9 +252,9 @@ def _two_pictures(**second: Any) -> str:
 @pytest.mark.parametrize(
     ("name", "text", "options", "words"),
     [
-        ("a.xml", _BOMB, {}, "DTD or entities"),
-        ("a.xml", _EXTERNAL, {}, "DTD or entities"),
-        ("a.xml", "<annotations><track", {}, "no XML of CVAT"),
+        ("a.xml", _BOMB, {}, "document type or entities"),
+        ("a.xml", _EXTERNAL, {}, "document type or entities"),
+        ("a.xml", "<annotations><track", {}, "is not valid XML"),
         (
             "a.xml",
             '<annotations><track id="0" label="x"><box frame="-1"/></track></annotations>',

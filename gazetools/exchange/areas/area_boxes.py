@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,6 @@ FIXED = -1
 """Frame of a box that holds for all frames."""
 VIDEO_SIZE = (math.nan, math.nan)
 """Width and height of boxes in pixels of the video, whatever its size is."""
-_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,18 +149,3 @@ class AreaDraft:
         if both:
             raise self.error(f"area {min(both)!r} has boxes for all frames and boxes for single frames")
         return boxes
-
-
-def number_in(name: str) -> int | None:
-    """The last number in a picture's name without its suffix; None where there is none.
-
-    >>> number_in("take/frame_0000000012.jpg")
-    12
-    """
-    found = _NUMBER.findall(re.split(r"[/\\]", name)[-1].rsplit(".", 1)[0])
-    return int(found[-1]) if found else None
-
-
-def folder_of(name: str) -> str:
-    """The folder in a picture's name, such as `take/cam01`; empty where it has none."""
-    return name.replace("\\", "/").rpartition("/")[0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gazetools.exchange.areas.area_boxes import FIXED, AreaDraft, folder_of, number_in
+from gazetools.exchange.areas.area_boxes import FIXED, AreaDraft
+from gazetools.exchange.names import folder_of, last_number
 from gazetools.schemas.excerpt import excerpt
 
 _FRAME = ("frame_id", "frame_index", "frame_number", "frame")
@@ -74,7 +75,7 @@ def _place(draft: AreaDraft, image: dict[str, Any], first: int, *, alone: bool) 
     if alone:
         return FIXED, size
     given = next((image[key] for key in _FRAME if isinstance(image.get(key), int)), None)
-    number = number_in(name) if given is None else given
+    number = last_number(name) if given is None else given
     if number is None:
         raise draft.error(f"{where}: no number in its name says which frame it is")
     if number < first:

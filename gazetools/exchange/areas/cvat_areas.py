@@ -5,28 +5,31 @@ Elements as in docs.cvat.ai/docs/dataset_management/formats/format-cvat; an expo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-from xml.etree.ElementTree import ParseError
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from gazetools.exchange.areas.area_boxes import FIXED, AreaDraft, folder_of, number_in
-from gazetools.schemas.errors import DataFileError
+from gazetools.exchange.areas.area_boxes import FIXED, AreaDraft
+from gazetools.exchange.names import folder_of, last_number
+from gazetools.io.guarded_xml import read_xml
 from gazetools.schemas.excerpt import excerpt
 
 _CORNERS = ("xtl", "ytl", "xbr", "ybr")
-_SHAPES = ("polygon", "polyline", "points", "mask", "cuboid", "ellipse", "skeleton")
+_SHAPES = {"polygon", "polyline", "points", "mask", "cuboid", "ellipse", "skeleton"}
 _MAX_BYTES = 1 << 30
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Picture:
+class _DrawnPicture:
     name: str
     size_wh: tuple[float, float]
-    boxes: list[tuple[str, tuple[float, ...]]]
+    boxes: list[tuple[str, Box]]
     """Label and corners of each."""
+
+    @property
+    def where(self) -> str:
+        return f"image {excerpt(self.name, 60)}"
 
 
 def add_cvat(draft: AreaDraft, *, first: int) -> None:
@@ -37,115 +40,95 @@ def add_cvat(draft: AreaDraft, *, first: int) -> None:
     several; a file with one picture holds for all frames. Raises DataFileError for damaged files, those with a DTD or
     entities, whatever they contain, and those of several tasks.
     """
-    size, tasks = [np.nan, np.nan], set()
-    pictures: list[_Picture] = []
-    for element in _elements(draft):
-        if element.tag == "original_size":
-            size = [float(element.findtext(name, "nan")) for name in ("width", "height")]
-            continue
-        tasks.add(element.get("task_id", ""))
-        if element.tag == "track":
-            _add_track(draft, element, (size[0], size[1]))
-        else:
-            pictures.append(_picture(draft, element))
-    if len(tasks) > 1:
-        raise draft.error(f"it has {len(tasks)} tasks, whose frames have the same numbers: export each by itself")
+    events = _AreaEvents(draft)
+    read_xml(draft.source, events, max_bytes=_MAX_BYTES)
+    if len(events.tasks) > 1:
+        raise draft.error(
+            f"it has {len(events.tasks)} tasks, whose frames have the same numbers: export each by itself"
+        )
+    pictures = events.pictures
     folders = {folder_of(picture.name) for picture in pictures}
     for picture in pictures:
-        number = number_in(picture.name)
+        number = last_number(picture.name)
         frame = FIXED if len(pictures) == 1 else -2 if number is None else number - first
-        where = f"image {excerpt(picture.name, 60)}"
         if len(pictures) > 1 and frame < 0:
-            raise draft.error(f"{where}: no number in its name says which frame it is, counted from {first}")
+            raise draft.error(f"{picture.where}: no number in its name says which frame it is, counted from {first}")
         video = folder_of(picture.name) if len(folders) > 1 else None
         for label, box in picture.boxes:
-            draft.add(
-                label,
-                (box[0], box[1], box[2], box[3]),
-                where=where,
-                video=video,
-                frame=frame,
-                size_wh=picture.size_wh,
-            )
+            draft.add(label, box, where=picture.where, video=video, frame=frame, size_wh=picture.size_wh)
 
 
-def _elements(draft: AreaDraft) -> Iterator[Any]:
-    """Finished tracks and images right below the root, and the video's size; their content is freed afterwards."""
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import iterparse
+@dataclass
+class _AreaEvents:
+    """Adds the boxes of tracks to the draft as they come, and keeps those of pictures until all names are known."""
 
-    if draft.source.stat().st_size > _MAX_BYTES:
-        raise draft.error(f"it has more than {_MAX_BYTES >> 20} MiB")
-    depth = 0
-    root: Any = None
-    try:
-        for event, element in iterparse(draft.source, events=("start", "end"), forbid_dtd=True):
-            if event == "start":
-                root = element if root is None else root
-                depth += 1
-                continue
-            depth -= 1
-            if element.tag == "original_size" or (depth == 1 and element.tag in ("track", "image")):
-                yield element
-            if depth == 1:
-                element.clear()
-                root.clear()
-    except DefusedXmlException as error:
-        raise DataFileError(
-            f"{draft.source} declares a DTD or entities, which are refused ({type(error).__name__}).",
-            hint="Export it again from CVAT, which writes none.",
-            path=str(draft.source),
-        ) from None
-    except (ParseError, ValueError) as error:
-        raise DataFileError(f"{draft.source} is no XML of CVAT: {error}.", path=str(draft.source)) from None
+    draft: AreaDraft
+    tasks: set[str] = field(default_factory=set)
+    pictures: list[_DrawnPicture] = field(default_factory=list)
+    _size: list[float] = field(default_factory=lambda: [math.nan, math.nan])
+    """Width and height of the video, which stand before the tracks."""
+    _track: Mapping[str, str] | None = None
+    _last: int | None = None
+    """Frame of the track's previous box; None: it was not visible."""
 
+    def start(self, path: tuple[str, ...], attributes: Mapping[str, str]) -> None:
+        """An element begins."""
+        name = path[-1]
+        if len(path) == 2 and name in ("track", "image"):
+            self.tasks.add(attributes.get("task_id", ""))
+            self._track, self._last = (attributes if name == "track" else None), None
+            if name == "image":
+                self.pictures.append(self._picture(attributes))
+        elif len(path) == 3 and name in _SHAPES:
+            self.draft.left_out[name] += 1
+        elif len(path) == 3 and name == "box" and path[1] == "track":
+            self._add_shown(attributes)
+        elif len(path) == 3 and name == "box" and path[1] == "image" and self._upright(attributes):
+            picture = self.pictures[-1]
+            picture.boxes.append((attributes.get("label", ""), self._corners(attributes, picture.where)))
 
-def _picture(draft: AreaDraft, element: Any) -> _Picture:
-    name = element.get("name", "")
-    where = f"image {excerpt(name, 60)}"
-    try:
-        size_wh = float(element.get("width", "")), float(element.get("height", ""))
-    except ValueError:
-        raise draft.error(f"{where}: it has no width and height in numbers") from None
-    boxes = [(one.get("label", ""), _corners(draft, one, where)) for one in element.iter("box") if _upright(draft, one)]
-    _count_shapes(draft, element)
-    return _Picture(name=name, size_wh=size_wh, boxes=boxes)
+    def end(self, path: tuple[str, ...], text: str) -> None:
+        """An element ends."""
+        if path[-2:-1] == ("original_size",) and path[-1] in ("width", "height"):
+            try:
+                self._size[("width", "height").index(path[-1])] = float(text)
+            except ValueError:
+                raise self.draft.error(f"its {path[-1]} {excerpt(text, 40)!r} is no number") from None
 
+    def _picture(self, attributes: Mapping[str, str]) -> _DrawnPicture:
+        name = attributes.get("name", "")
+        try:
+            size_wh = float(attributes.get("width", "")), float(attributes.get("height", ""))
+        except ValueError:
+            where = f"image {excerpt(name, 60)}"
+            raise self.draft.error(f"{where}: it has no width and height in numbers") from None
+        return _DrawnPicture(name=name, size_wh=size_wh, boxes=[])
 
-def _add_track(draft: AreaDraft, track: Any, size_wh: tuple[float, float]) -> None:
-    where = f"track {excerpt(track.get('id', ''), 40)}"
-    last: int | None = None
-    for one in track.iter("box"):
-        text = one.get("frame", "")
+    def _add_shown(self, box: Mapping[str, str]) -> None:
+        """Add a track's box unless it is outside."""
+        track = self._track or {}
+        where, text = f"track {excerpt(track.get('id', ''), 40)}", box.get("frame", "")
         if not text.isdecimal():
-            raise draft.error(f"{where}: a box has the frame {excerpt(text, 40)!r}, no number from 0")
-        if one.get("outside", "0") == "1" or not _upright(draft, one):
-            last = None
-            continue
-        if last is not None and int(text) > last + 1:
-            draft.left_out["gaps in tracks, whose frames have no box"] += 1
-        last = int(text)
-        box = _corners(draft, one, where)
-        draft.add(track.get("label", ""), (box[0], box[1], box[2], box[3]), where=where, frame=last, size_wh=size_wh)
-    _count_shapes(draft, track)
+            raise self.draft.error(f"{where}: a box has the frame {excerpt(text, 40)!r}, no number from 0")
+        if box.get("outside", "0") == "1" or not self._upright(box):
+            self._last = None
+            return
+        if self._last is not None and int(text) > self._last + 1:
+            self.draft.left_out["gaps in tracks, whose frames have no box"] += 1
+        self._last, size = int(text), (self._size[0], self._size[1])
+        corners = self._corners(box, where)
+        self.draft.add(track.get("label", ""), corners, where=where, frame=self._last, size_wh=size)
 
+    def _upright(self, box: Mapping[str, str]) -> bool:
+        """Whether a box is not rotated; rotated ones are counted."""
+        if box.get("rotation", "0") in ("0", "0.0", "0.00"):
+            return True
+        self.draft.left_out["rotated boxes"] += 1
+        return False
 
-def _count_shapes(draft: AreaDraft, element: Any) -> None:
-    for shape in _SHAPES:
-        if found := len(element.findall(shape)):
-            draft.left_out[shape] += found
-
-
-def _upright(draft: AreaDraft, box: Any) -> bool:
-    """Whether a box is not rotated; rotated ones are counted."""
-    if box.get("rotation", "0") in ("0", "0.0", "0.00"):
-        return True
-    draft.left_out["rotated boxes"] += 1
-    return False
-
-
-def _corners(draft: AreaDraft, box: Any, where: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(box.get(name, "")) for name in _CORNERS)
-    except ValueError:
-        raise draft.error(f"{where}: a box lacks one of {', '.join(_CORNERS)} as a number") from None
+    def _corners(self, box: Mapping[str, str], where: str) -> Box:
+        try:
+            x0, y0, x1, y1 = (float(box.get(name, "")) for name in _CORNERS)
+        except ValueError:
+            raise self.draft.error(f"{where}: a box lacks one of {', '.join(_CORNERS)} as a number") from None
+        return x0, y0, x1, y1
