@@ -19,6 +19,7 @@ _PUBLIC = {
     "convert": "gazetools.packing.convert",
     "evaluate": "gazetools.evaluation",
     "extract": "gazetools.extraction.run",
+    "gaze_table": "gazetools.exchange.table",
     "load_model": "gazetools.gazemodels.gazelle.loading",
     "open_store": "gazetools.store",
     "pack": "gazetools.packing",
@@ -35,6 +36,7 @@ __all__ = [
     "convert",
     "evaluate",
     "extract",
+    "gaze_table",
     "load_model",
     "open_store",
     "pack",
@@ -45,6 +47,7 @@ __all__ = [
 if TYPE_CHECKING:
     from gazetools import trainer
     from gazetools.evaluation import evaluate
+    from gazetools.exchange.table import gaze_table
     from gazetools.extraction.run import extract
     from gazetools.gazemodels.gazelle.loading import load_model
     from gazetools.heatmaps import HeatmapReader

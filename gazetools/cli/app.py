@@ -32,6 +32,7 @@ COMMANDS = {
     "train": "Train the heatmap-conditioned predictor.",
     "groundtruth": "Gaze heatmaps from eye tracking (Ego-Exo4D, Ego4D).",
     "evaluate": "Score heatmaps against ground truth: AUC, L2, in/out AP, angle.",
+    "table": "Gaze as CSV or Parquet: peak, spread, angles, areas, who looks at whom.",
     "report": "Tables, intervals and curves of finished training runs.",
     "preview": "Overlay heatmaps on frames: a picture or a video.",
     "export": "A gaze model as an ONNX file for other programs.",

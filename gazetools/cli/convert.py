@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gazetools.cli import tables
+from gazetools.cli import export_tables, tables
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
 from gazetools.schemas.convert import ConvertOptions
@@ -28,8 +28,10 @@ def convert_command(
     Example: gazetools convert results -o dataset --layout hdf5
     """
     from gazetools.packing import convert
+    from gazetools.schemas.dataset import PackReport
 
     with TERMINAL.progress() as progress:
         report = convert(source, output, choice=choice, progress=progress, **options.model_dump())
-    TERMINAL.result(report.model_dump(mode="json"), tables.packed_videos(report))
+    shown = tables.packed_videos(report) if isinstance(report, PackReport) else export_tables.exported_videos(report)
+    TERMINAL.result(report.model_dump(mode="json"), shown)
     return report.exit_code

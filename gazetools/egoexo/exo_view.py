@@ -48,6 +48,19 @@ def exo_view(
     The track has the poses at `sample_times_us` in addition. Raises HeadsError or DataFileError: why the geometry can't
     be trusted, or which files are missing.
     """
+    take, camera = exo_camera(video, width=width, height=height, rotation_degrees=rotation_degrees)
+    track = wearer_track(
+        take, frame_count, graph_uid=camera.graph_uid, first_row=first_row, sample_times_us=sample_times_us
+    )
+    return ExoView(take=take, camera=camera, track=track, boxes=head_boxes(camera, track.cpf, track.known))
+
+
+def exo_camera(video: Path, *, width: int, height: int, rotation_degrees: int = 0) -> tuple[Take, StaticCamera]:
+    """The take of an exo video and its calibrated camera, at the decoded size and orientation.
+
+    Raises UsageError outside an Ego-Exo4D root, HeadsError for an ego or unusable camera, DataFileError for a
+    calibration that is missing or can't be trusted.
+    """
     take = take_of_video(video)
     found = next((camera for camera in take.cameras if camera.name == video.stem), None)
     if found is None:
@@ -66,10 +79,7 @@ def exo_view(
         camera = camera.turned(rotation_degrees)
     lens = camera.lens.scaled(width=width, height=height, name=f"{take.name}/{found.name}")
     camera = replace(camera, lens=lens)
-    track = wearer_track(
-        take, frame_count, graph_uid=camera.graph_uid, first_row=first_row, sample_times_us=sample_times_us
-    )
-    return ExoView(take=take, camera=camera, track=track, boxes=head_boxes(camera, track.cpf, track.known))
+    return take, camera
 
 
 def source_sha256(take: Take) -> dict[str, str]:

@@ -158,7 +158,7 @@ def _probe(videos: Mapping[str, _Video], run: PlannedRun, progress: Progress) ->
                 probed[video_id] = None
             elif declared.frames:  # a container may state nothing; then it is taken to be like the others
                 box_file = (run.head_files or {}).get(video_id)
-                probed[video_id] = _guess(declared, video.size_bytes, run.options, box_file, shapes)
+                probed[video_id] = _guess(declared, video, run.options, box_file, shapes)
             progress.advance("estimating space")
     progress.finish("estimating space")
     return probed
@@ -179,17 +179,17 @@ def _extrapolated(videos: Mapping[str, _Video], probed: Mapping[str, _Guess | No
 
 
 def _guess(
-    declared: Declared, size: int, options: ExtractOptions, box_file: Path | None, shapes: RowShapes
+    declared: Declared, video: _Video, options: ExtractOptions, box_file: Path | None, shapes: RowShapes
 ) -> _Guess | None:
     """One video's frames and store file; None where no frame is chosen or its boxes can't be read."""
-    frames = min(declared.frames, size // LEAST_FRAME_BYTES)
+    frames = min(declared.frames, video.size_bytes // LEAST_FRAME_BYTES)
     first, stop, kept = chosen_frames(frames, declared.seconds, options)
     if not kept:
         return None
     rows: float = kept
     if box_file is not None and options.heads.startswith("file:"):
         try:
-            table = read_heads(box_file, options.box_files(), settle=False)
+            table = read_heads(box_file, options.box_files(), video_id=video.item.video_id, settle=False)
             table = table.fill_gaps(options.fill_gaps).choose(options.people)
         except HeadsError:
             return None

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gazetools.heads.box_file import COLUMNS, HEADER, NEEDED, BoxFile, is_number, last_number
+from gazetools.exchange.names import last_number
+from gazetools.heads.box_file import COLUMNS, HEADER, NEEDED, BoxFile, is_number
 from gazetools.schemas.base import nearest_name
 from gazetools.schemas.errors import HeadsError
 from gazetools.schemas.excerpt import excerpt, excerpt_of_names

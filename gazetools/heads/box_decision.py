@@ -120,13 +120,14 @@ def _first_difference(readings: list[Reading]) -> int:
 def _ambiguous(possible: list[Reading], out: list[str]) -> HeadsError:
     text = possible[0].text
     differ = _first_difference(possible)
-    line = int(possible[0].line[differ])
-    row = next(cells for number, cells in text.lines if number == line)
+    line, word = int(possible[0].line[differ]), possible[0].found.row_word
+    row = next((cells for number, cells in text.lines if number == line), []) if word == "line" else []
+    quoted = f", {excerpt(','.join(row))}," if row else ""
     lines = [f"  {' '.join(_options(one, possible))}: {one.row_words(differ)} [{one.form.words}]" for one in possible]
     more = [f"  and {len(lines) - _MAX_SHOWN} more"] if len(lines) > _MAX_SHOWN else []
     return HeadsError(
-        f"{text.path} can be read in {len(possible)} ways, and neither its header nor its numbers tell which. Line "
-        f"{line}, {excerpt(','.join(row))}, is\n"
+        f"{text.path} can be read in {len(possible)} ways, and neither its header nor its numbers tell which. "
+        f"{word.capitalize()} {line}{quoted} is\n"
         + "\n".join([*lines[:_MAX_SHOWN], *more])
         + (f"\n  ({'; '.join(out)})" if out else "")
         + "\nThe options before each colon choose it.",

@@ -11,6 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from gazetools.io.delimited import comma_hint, encoding_of, form_of, sample_of, table_lines
 from gazetools.schemas.errors import HeadsError
 from gazetools.schemas.excerpt import excerpt
@@ -112,6 +115,12 @@ class FoundInRows:
     """What the times count from, where rows carry times."""
     units: str | None = None
     """Unit that the header names; None: it names none."""
+    counts: tuple[int, ...] | None = None
+    """Numbers that the first frame may have in this file; None: as the format says."""
+    picture: tuple[int, int] | None = None
+    """Width and height of the pictures that pixels are of; None: those of the video."""
+    row_word: str = "line"
+    """What a row is called in messages."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,8 @@ class BoxFile:
     text: BoxText
     options: BoxFileOptions
     found: FoundInRows = field(default_factory=FoundInRows)
+    video_id: str | None = None
+    """The video whose boxes are wanted, for files of several; None: not known."""
 
     @property
     def roles(self) -> dict[int, str]:
@@ -201,8 +212,8 @@ class BoxFormat:
 
     recognise: Callable[[BoxFile], bool]
     """Whether the file may be of this format; several may say so of one file, see `read_heads`."""
-    rows: Callable[[BoxFile], Iterable[BoxRow]]
-    """Raises HeadsError naming file and line for anything that the format does not allow."""
+    rows: Callable[[BoxFile], Iterable[BoxRow] | npt.NDArray[np.float64]]
+    """Rows one by one or as an array [N, 7]. HeadsError names file and line of what the format does not allow."""
     suffixes: tuple[str, ...] = (".csv", ".txt")
     """Suffixes of files that are looked for in a folder."""
     words: str = ""
@@ -213,6 +224,8 @@ class BoxFormat:
     """Whether the file is read so even where its numbers allow other readings too."""
     own: bool = False
     """Whether this is our own format, of which nothing needs to be said."""
+    videos: Callable[[Path], list[str]] | None = None
+    """Names of the videos in a file; None: a file of this format has one."""
 
 
 def is_number(cell: str) -> bool:
@@ -221,13 +234,6 @@ def is_number(cell: str) -> bool:
         return math.isfinite(float(cell))
     except ValueError:
         return False
-
-
-def last_number(name: str) -> int | None:
-    """The last number in a picture's name without its folder and suffix, such as 12 of `clip2/frame_000012.jpg`."""
-    stem = re.sub(r"\.[A-Za-z]\w{1,4}$", "", name.replace("\\", "/").rsplit("/", 1)[-1])
-    found = re.findall(r"\d+", stem)
-    return int(found[-1]) if found and len(found[-1]) < 10 else None
 
 
 def _without_comments(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:

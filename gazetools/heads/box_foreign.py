@@ -1,4 +1,4 @@
-"""Files of other tools that are no table of boxes: recognised by their first bytes, with what to export instead."""
+"""Box files of other tools that are no tables, recognised by their first 64 KiB: read, or refused by name."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gazetools.heads.box_file import NEEDED, BoxFile, BoxFormat, BoxRow, is_number, last_number
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.exchange.boxes import ForeignBoxes, Wanted
+from gazetools.exchange.coco import coco_videos, read_coco
+from gazetools.exchange.cvat import cvat_videos, read_cvat
+from gazetools.exchange.label_studio import label_studio_videos, read_label_studio
+from gazetools.exchange.names import last_number
+from gazetools.exchange.wider import is_face_list, read_face_list
+from gazetools.exchange.yolo import is_label_line, read_framed_labels, read_label_files
+from gazetools.heads.box_file import NEEDED, BoxFile, BoxFormat, BoxRow, is_number
 from gazetools.io.find_files import files_with
-from gazetools.schemas.errors import HeadsError
+from gazetools.schemas.errors import DataFileError, HeadsError
 
 _MAGIC = (
     (b"PK\x03\x04", "a zip archive, as Excel and LibreOffice save their sheets"),
@@ -37,14 +47,17 @@ def _is_json(file: BoxFile) -> bool:
     return file.text.opening.startswith("{") or bool(re.match(r'\[\s*[\[{"\d\]-]', file.text.opening))
 
 
-_is_labelstudio = _json_with(r'"(video)?rectangle(labels)?"', r'"from_name"', r'"sequence"\s*:')
+_is_labelstudio = _json_with(
+    r'"(video)?rectangle(labels)?"', r'"from_name"', r'"sequence"\s*:', r'"was_cancelled"', r'"data"\s*:\s*\{\s*"video"'
+)
 _is_labelme = _json_with(r'"shapes"\s*:', r'"imagePath"\s*:')
 _is_via = _json_with(r'"_via_', r'"shape_attributes"\s*:')
 _is_supervisely = _json_with(r'"points"\s*:\s*\{\s*"exterior"')
 
 
 def _is_coco(file: BoxFile) -> bool:
-    return _json_with(r'"image_id"\s*:', r'"bbox"\s*:', r'"categories"\s*:')(file) and not _is_labelstudio(file)
+    keys = (r'"image_id"\s*:', r'"bbox"\s*:', r'"categories"\s*:', r'"images"\s*:', r'"file_name"\s*:')
+    return _json_with(*keys)(file) and not _is_labelstudio(file)
 
 
 def _is_xml(file: BoxFile) -> bool:
@@ -55,18 +68,23 @@ def _is_cvat(file: BoxFile) -> bool:
     return _is_xml(file) and bool(re.search(r"<annotations>|<track[ >]|\bxtl=", file.text.opening))
 
 
+def is_label_place(path: Path) -> bool:
+    """Whether `path` stands for YOLO's label files, one per frame: a folder, or a pattern in one."""
+    return "*" in path.name or path.is_dir()
+
+
 def _is_yolo(file: BoxFile) -> bool:
-    """Lines `class cx cy w h [confidence or track]`, separated by spaces, relative to the picture."""
+    """Lines `class cx cy w h [confidence] [track]`, separated by spaces, relative to the picture."""
+    if is_label_place(file.path):
+        return True
     if not file.is_text or file.text.separator != " ":
         return False
     rows = [cells for _, cells in file.lines[:1000]]
-    return all(
-        len(cells) in {5, 6, 7}
-        and all(map(is_number, cells))
-        and float(cells[0]).is_integer()
-        and all(0 <= float(cell) <= 1 for cell in cells[1:5])
-        for cells in rows
-    )
+    return all(all(map(is_number, cells)) and is_label_line([float(cell) for cell in cells]) for cells in rows)
+
+
+def _is_face_list(file: BoxFile) -> bool:
+    return file.is_text and is_face_list(file.text.opening.splitlines()[:20])
 
 
 def _other_json(file: BoxFile) -> str:
@@ -108,48 +126,91 @@ def _refused(what: Callable[[BoxFile], str]) -> Callable[[BoxFile], Iterator[Box
     return rows
 
 
-def _cvat(file: BoxFile) -> str:
-    kind = "images" if re.search(r"<image[ >]", file.text.opening) else "video"
-    return (
-        f"XML of CVAT 1.1 for {kind}, which is not read. Its boxes are xtl, ytl, xbr, ybr in pixels, frames from 0: "
-        "they are xmin, ymin, xmax, ymax. CVAT's export 'MOT 1.1' (its gt.txt) is read as it is."
+def _read(reader: Callable[[Path, Wanted], ForeignBoxes]) -> Callable[[BoxFile], npt.NDArray[np.float64]]:
+    """Rows of a format that `reader` reads: [N, 7]."""
+
+    def rows(file: BoxFile) -> npt.NDArray[np.float64]:
+        first = file.options.heads_first_frame or 0
+        try:
+            boxes = reader(file.path, Wanted(video_id=file.video_id, label=file.options.heads_label, first_frame=first))
+        except DataFileError as error:
+            raise HeadsError(error.message, hint=error.hint or NEEDED) from None
+        found = file.found
+        found.columns, found.row_word, found.units = boxes.columns, boxes.row_word, boxes.units
+        found.counts, found.in_row_order = boxes.counts, not boxes.counts
+        found.picture, found.left_out = boxes.picture, boxes.left_out
+        found.notes += boxes.notes
+        return boxes.rows
+
+    return rows
+
+
+def _read_yolo(path: Path, wanted: Wanted) -> ForeignBoxes:
+    if is_label_place(path):
+        return read_label_files(path, wanted)
+    raise HeadsError(
+        f"{path} is a label file of YOLO, one picture's: class, x and y of the centre, width, height, all 0..1. A "
+        "video has one for each frame.",
+        hint="Pass the folder with all of them, named by their frames (clip_000001.txt); for one text with the frame "
+        f"in front of each line pass --heads-format yolo-frames. {NEEDED}",
     )
 
 
 FOREIGN_FORMATS = {
     "coco": BoxFormat(
         recognise=_is_coco,
-        rows=_refused(
-            lambda _: (
-                "JSON in COCO's form, which is not read. Its bbox is x,y,width,height in pixels (xmax = x + width, "
-                "ymax = y + height), and its image_id is no frame number: the name in its images tells the frame."
-            )
-        ),
+        rows=_read(read_coco),
         suffixes=(".json",),
+        words="COCO's JSON",
+        counts_from=None,
+        settled=lambda _: False,
+        videos=coco_videos,
     ),
     "labelstudio": BoxFormat(
         recognise=_is_labelstudio,
-        rows=_refused(
-            lambda _: (
-                "JSON of Label Studio, which is not read. Its x, y, width, height are percent of the picture "
-                "(xmax = (x + width) / 100 * picture width) and its frames count from 1."
-            )
-        ),
+        rows=_read(read_label_studio),
         suffixes=(".json",),
+        words="Label Studio's JSON",
+        counts_from=1,
+        videos=label_studio_videos,
     ),
-    "cvat": BoxFormat(recognise=_is_cvat, rows=_refused(_cvat), suffixes=(".xml",)),
+    "cvat": BoxFormat(
+        recognise=_is_cvat,
+        rows=_read(read_cvat),
+        suffixes=(".xml",),
+        words="CVAT's XML",
+        counts_from=None,
+        settled=lambda _: False,
+        videos=cvat_videos,
+    ),
+    "wider": BoxFormat(
+        recognise=_is_face_list,
+        rows=_read(read_face_list),
+        suffixes=(".txt",),
+        words="a list of faces like WIDER FACE's",
+        counts_from=None,
+        settled=lambda _: False,
+    ),
     "yolo": BoxFormat(
         recognise=_is_yolo,
-        rows=_refused(
-            lambda _: (
-                "a label file of YOLO, one per picture: class, x and y of the centre, width, height, all 0..1. It is "
-                "not read: write one row per frame and box, xmin = (x - width / 2) * picture width."
-            )
-        ),
+        rows=_read(_read_yolo),
+        suffixes=(".txt",),
+        words="YOLO's label files",
+        counts_from=None,
+        settled=lambda _: False,
+    ),
+    "yolo-frames": BoxFormat(
+        recognise=lambda file: file.options.heads_format == "yolo-frames",  # numbers alone: it may be something else
+        rows=_read(read_framed_labels),
+        suffixes=(".txt",),
+        words="YOLO's lines behind the frame",
+        counts_from=None,
+        settled=lambda _: False,
     ),
     "other": BoxFormat(recognise=_is_other, rows=_refused(_other), suffixes=(".json", ".xml")),
 }
-"""Formats that are recognised and refused by name; `other`: any other JSON, XML or binary file."""
+"""Formats that are recognised by their content; an earlier one is asked first. `other`, which is refused by name: any
+other JSON, XML or binary file."""
 
 
 def hint_of_folder(folder: Path) -> str:
@@ -162,6 +223,6 @@ def hint_of_folder(folder: Path) -> str:
     if len(numbered) < 10 or len(numbered) < 0.9 * len(texts):
         return ""
     return (
-        " Its files end in numbers, as YOLO writes one per frame (class, centre, size in 0..1); such folders are not "
-        f"read. {NEEDED}"
+        " Its files end in numbers, as YOLO writes one per frame: their names must begin with that of the video, or "
+        "lie in a folder of its name."
     )

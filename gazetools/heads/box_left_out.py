@@ -5,7 +5,7 @@ from __future__ import annotations
 from gazetools.heads.box_columns import Places
 from gazetools.heads.box_file import BoxFile, is_number
 from gazetools.schemas.errors import HeadsError
-from gazetools.schemas.excerpt import excerpt_of_names
+from gazetools.schemas.excerpt import excerpt, excerpt_of_names
 from gazetools.schemas.video import VIDEO_SUFFIXES
 
 _NO_VALUE = {"", "nan", "na", "n/a", "null", "none", "-"}
@@ -39,6 +39,11 @@ def reason_left_out(places: Places, classes: set[str], cells: list[str]) -> str 
 def heads_among(file: BoxFile, places: Places) -> set[str]:
     """The classes of heads in a column that has other classes too; empty where there is nothing to choose."""
     classes = set() if places.label is None else _values(file, places.label)
+    if (asked := file.options.heads_label) is not None:
+        if asked.lower() not in classes:
+            has = excerpt_of_names(sorted(classes)) if classes else "no column of classes"
+            raise HeadsError(f"{file.path} has no class {excerpt(asked)}; it has {has}.", hint="Correct --heads-label.")
+        return {asked.lower()}
     return classes & _HEADS if len(classes) > 1 else set()
 
 

@@ -19,6 +19,8 @@ from gazetools.schemas.heads import BoxFileOptions
 
 MAX_WRONG = 0.1
 """A reading under which more than this share of the boxes can't be is out; fewer are mistakes in single rows."""
+_OTHER_SHAPE = 0.01
+"""Relative difference of width by height from which on pictures are not those of the video: sizes are rounded."""
 
 
 class VideoSize(TypedDict):
@@ -104,7 +106,7 @@ class Reading:
         """How the columns are read, for people."""
         start = "rows in frame order" if self.found.in_row_order else f"frames from {self.counts_from}"
         start = self.found.start or start
-        kept = f"line {self.line[0]} is {self.first_row}" if len(self.line) else self.first_row
+        kept = f"{self.found.row_word} {self.line[0]} is {self.first_row}" if len(self.line) else self.first_row
         return f"{self.form.words or self.name}: {self.found.columns}; {start}; {self.units}; {kept}"
 
     def table(self, notes: tuple[str, ...] = ()) -> HeadTable:
@@ -112,13 +114,19 @@ class Reading:
         if len(self.frame) and self.form.counts_from and self.frame.min() < 0:
             row = int(np.argmin(self.frame))
             raise HeadsError(
-                f"{self.text.path}, line {self.line[row]}: {self.objection(None)}.",
+                f"{self.text.path}, {self.found.row_word} {self.line[row]}: {self.objection(None)}.",
                 hint=f"Number the frames from {self.counts_from}, or pass --heads-count-from 0.",
                 line=int(self.line[row]),
             )
-        roles = self.found.roles
         table = HeadTable.from_columns(
-            str(self.text.path), self.frame, self.track_id, self.box_xyxy, self.line, roles, what=self.found.columns
+            str(self.text.path),
+            self.frame,
+            self.track_id,
+            self.box_xyxy,
+            self.line,
+            self.found.roles,
+            what=self.found.columns,
+            row_word=self.found.row_word,
         )
         return dataclasses.replace(
             table,
@@ -131,14 +139,21 @@ class Reading:
 
 
 def readings_of(
-    text: BoxText, options: BoxFileOptions, forms: Mapping[str, BoxFormat], video: BoxVideo | None
+    text: BoxText,
+    options: BoxFileOptions,
+    forms: Mapping[str, BoxFormat],
+    video: BoxVideo | None,
+    video_id: str | None = None,
 ) -> list[Reading]:
     """Every way in which one of `forms` reads the file; the HeadsError of the first one where none can read it."""
     found, first_error = [], None
     for name, form in forms.items():
-        file = BoxFile(text, options)
+        file = BoxFile(text, options, video_id=video_id)
         try:
-            rows = np.array(list(form.rows(file)), dtype=np.float64).reshape(-1, 7)
+            listed = form.rows(file)
+            listed = listed if isinstance(listed, np.ndarray) else list(listed)
+            rows = np.array(listed, dtype=np.float64).reshape(-1, 7)
+            _fit_to_video(file, rows, video)
             if file.found.in_time:
                 rows[:, 0] = _frames_of_times(file, rows[:, 0].astype(np.int64), video)
         except HeadsError as error:
@@ -171,6 +186,24 @@ def readings_of(
     return found
 
 
+def _fit_to_video(file: BoxFile, rows: npt.NDArray[np.float64], video: BoxVideo | None) -> None:
+    """Scale pixels of pictures of another size to those of the video, in place; HeadsError for another shape."""
+    if file.found.picture is None or video is None or file.found.picture == (video["width"], video["height"]):
+        return
+    width, height = file.found.picture
+    across, down = video["width"] / width, video["height"] / height
+    if abs(across / down - 1) > _OTHER_SHAPE:
+        raise HeadsError(
+            f"{file.path} is of pictures of {width}x{height}, but the video has {video['width']}x{video['height']}, "
+            "another shape.",
+            hint="Is it of another video, or of frames that were turned or cut?",
+        )
+    rows[:, 2:6] *= [across, down, across, down]
+    file.found.notes.append(
+        f"its pictures have {width}x{height}: boxes are scaled to the video's {video['width']}x{video['height']}"
+    )
+
+
 def _frames_of_times(
     file: BoxFile, microseconds: npt.NDArray[np.int64], video: BoxVideo | None
 ) -> npt.NDArray[np.int64]:
@@ -188,6 +221,8 @@ def _counts(form: BoxFormat, file: BoxFile, options: BoxFileOptions) -> tuple[in
         return (0,)
     if options.heads_count_from is not None:
         return (options.heads_count_from,)
+    if file.found.counts is not None:
+        return file.found.counts
     return (0, 1) if form.counts_from is None else (form.counts_from,)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from gazetools.exchange.names import last_number
 from gazetools.heads.box_columns import CORNERS, Places, Shape, places_of
-from gazetools.heads.box_file import COLUMNS, HEADER, NEEDED, BoxFile, BoxRow, last_number
+from gazetools.heads.box_file import COLUMNS, HEADER, NEEDED, BoxFile, BoxRow
 from gazetools.heads.box_left_out import heads_among, note_on_classes, reason_left_out, refuse_several_videos
 from gazetools.heads.box_times import microseconds_of
 from gazetools.schemas.errors import HeadsError

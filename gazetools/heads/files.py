@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gazetools.exchange.names import matching_videos
 from gazetools.heads.box_decision import decide
 from gazetools.heads.box_file import BoxFile, BoxFormat, BoxRow, BoxText
-from gazetools.heads.box_foreign import FOREIGN_FORMATS
+from gazetools.heads.box_foreign import FOREIGN_FORMATS, is_label_place
 from gazetools.heads.box_reading import BoxVideo, readings_of
 from gazetools.heads.box_tables import TABLE_FORMATS
 from gazetools.heads.table import HeadTable
-from gazetools.schemas.errors import HeadsError
+from gazetools.schemas.errors import DataFileError, HeadsError
+from gazetools.schemas.excerpt import excerpt, excerpt_of_names
 from gazetools.schemas.heads import HEADS_FORMATS, BoxFileOptions
 
 __all__ = [
@@ -30,22 +32,30 @@ _BUILT_IN = frozenset(BOX_FORMATS)
 
 
 def read_heads(
-    path: Path, options: BoxFileOptions | None = None, *, video: BoxVideo | None = None, settle: bool = True
+    path: Path,
+    options: BoxFileOptions | None = None,
+    *,
+    video: BoxVideo | None = None,
+    video_id: str | None = None,
+    settle: bool = True,
 ) -> HeadTable:
     """Head boxes as they stand in the file, not yet relative to the video.
 
     Every format that recognises the file reads it; all rows, and the size and length of the `video` where it is known,
     say which readings are possible. HeadsError names file and line of what is wrong, or, where several readings stay
     possible, each one's first row and the option that decides; with `settle` False one of them is taken, for callers
-    who do not know the video and need no more than the number of rows.
+    who do not know the video and need no more than the number of rows. `video_id` chooses among the videos of a file.
     """
     options = options or BoxFileOptions()
+    if is_label_place(path):
+        forms = {"yolo": BOX_FORMATS["yolo"]}
+        return decide(readings_of(BoxText(path), options, forms, video, video_id), video, settle=settle)
     text = BoxText(path, comments=True)
     added = _added_format(BoxFile(text, options))
     if added is None:
         text = BoxText(path)
     forms = _candidates(text, options) if added is None else {added: BOX_FORMATS[added]}
-    return decide(readings_of(text, options, forms, video), video, settle=settle)
+    return decide(readings_of(text, options, forms, video, video_id), video, settle=settle)
 
 
 def _added_format(file: BoxFile) -> str | None:
@@ -70,6 +80,32 @@ def _candidates(text: BoxText, options: BoxFileOptions) -> dict[str, BoxFormat]:
         first = next(iter(found))
         return {first: found[first]}
     return {name: form for name in TABLE_FORMATS if (form := BOX_FORMATS[name]).recognise(file)}
+
+
+def of_videos(path: Path, options: BoxFileOptions, video_ids: list[str]) -> list[str] | None:
+    """Those of `video_ids` that a file has boxes of; None where it is of one video and there are several.
+
+    HeadsError where its videos are none of these.
+    """
+    if len(video_ids) == 1:
+        return video_ids
+    (name, form), *others = _candidates(BoxText(path), options).items() or [("", None)]
+    if form is None or form.videos is None or others:
+        return None
+    try:
+        names = form.videos(path)
+    except DataFileError as error:
+        raise HeadsError(error.message, hint=error.hint) from None
+    found = [video_id for video_id in video_ids if len(matching_videos(names, video_id)) == 1]
+    if not found and len(names) < 2:
+        return None
+    if not found:
+        raise HeadsError(
+            f"{path} ({name}) has boxes of {excerpt_of_names(names)}, none of which is one of the {len(video_ids)} "
+            f"videos, such as {excerpt(video_ids[0])}.",
+            hint="Give the videos their ids as names there, or one file for each video in a folder.",
+        )
+    return found
 
 
 def box_suffixes() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.heads.box_foreign import hint_of_folder
+from gazetools.exchange.yolo import label_files, label_place
+from gazetools.heads.box_foreign import hint_of_folder, is_label_place
 from gazetools.heads.box_reading import size_of
 from gazetools.heads.calib import calib_digest, calib_heads
 from gazetools.heads.detection import read_record
-from gazetools.heads.files import BoxVideo, box_suffixes, read_heads
+from gazetools.heads.files import BoxVideo, box_suffixes, of_videos, read_heads
 from gazetools.heads.table import FoundBoxes, HeadTable
 from gazetools.io.atomic import sha256_of_file
 from gazetools.io.find_files import FileLookup, existing_path, files_with, target_of
@@ -59,7 +61,8 @@ class HeadKind:
     """Path that the boxes of each video id come from: a box file, or the video itself."""
     digest: Callable[[ExtractOptions, Path], str]
     """sha256 over everything that the boxes come from."""
-    read: Callable[[ExtractOptions, Path, BoxVideo], FoundBoxes]
+    read: Callable[[ExtractOptions, Path, BoxVideo, str], FoundBoxes]
+    """The boxes of the video of that id."""
     fills_gaps: bool = True
     """Whether the option `fill_gaps` applies."""
 
@@ -78,17 +81,22 @@ def _find_box_files(options: ExtractOptions, video_ids: list[str], _: Mapping[st
     """One file for one video, or a folder with files by video id."""
     path = box_place(options.heads)
     if path.is_file():
-        if len(video_ids) > 1:
+        known = of_videos(path, options.box_files(), video_ids)
+        if known is None:
             raise UsageError(
                 f"--heads {options.heads} is one file, but there are {len(video_ids)} videos.",
                 hint="Give a folder with one box file per video id.",
             )
-        read_heads(path, options.box_files(), settle=False)  # fail before the work, not after
-        return {video_ids[0]: path}
+        read_heads(path, options.box_files(), video_id=known[0], settle=False)  # fail before the work, not after
+        return dict.fromkeys(known, path)
     if not path.is_dir():
         raise UsageError(f"The head boxes {path} do not exist.", hint="Check the path after --heads file:.")
     files = FileLookup(path, [ending + suffix for suffix in box_suffixes() for ending in ("", ".heads")])
     found = {video_id: match for video_id in video_ids if (match := files.find(video_id)) is not None}
+    alone = len(video_ids) == 1
+    for video_id in video_ids:
+        if video_id not in found and (place := label_place(path, video_id, alone=alone)) is not None:
+            found[video_id] = place
     if not found:
         raise UsageError(
             f"The folder {path} has no box file for any of the {len(video_ids)} videos"
@@ -104,8 +112,8 @@ def _instead(folder: Path) -> str:
     return f"; it has {excerpt_of_names(names)}, and names must be those of the videos" if names else ""
 
 
-def _read_box_file(options: ExtractOptions, path: Path, video: BoxVideo) -> FoundBoxes:
-    table = read_heads(path, options.box_files(), video=video)
+def _read_box_file(options: ExtractOptions, path: Path, video: BoxVideo, video_id: str) -> FoundBoxes:
+    table = read_heads(path, options.box_files(), video=video, video_id=video_id)
     twins = (
         []
         if box_place(options.heads).is_file()
@@ -119,14 +127,22 @@ def _read_box_file(options: ExtractOptions, path: Path, video: BoxVideo) -> Foun
     return FoundBoxes(table=table, counts=counts, detector=detector, notes=notes)
 
 
-_FILE = HeadKind(find=_find_box_files, digest=lambda _, path: sha256_of_file(path), read=_read_box_file)
+def _digest_of_boxes(path: Path) -> str:
+    """sha256 of a box file, or of the names and digests of a folder's label files."""
+    if not is_label_place(path):
+        return sha256_of_file(path)
+    lines = [f"{sha256_of_file(file)}  {file.name}\n" for file in label_files(path)]
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+_FILE = HeadKind(find=_find_box_files, digest=lambda _, path: _digest_of_boxes(path), read=_read_box_file)
 HEAD_KINDS = {
     "file": _FILE,
     "detect": replace(_FILE, find=lambda *_: {}),
     "calib": HeadKind(
         find=lambda _, __, videos: dict(videos),
         digest=lambda options, path: calib_digest(path, options.first_row),
-        read=lambda options, path, video: calib_heads(path, **size_of(video), first_row=options.first_row),
+        read=lambda options, path, video, _: calib_heads(path, **size_of(video), first_row=options.first_row),
         fills_gaps=False,
     ),
 }
@@ -172,7 +188,7 @@ def heads_for_video(
     video = BoxVideo(width=width, height=height, frame_count=frame_count)
     if pts_seconds is not None:
         video["pts_seconds"] = pts_seconds
-    found = kind.read(options, path, video)
+    found = kind.read(options, path, video, video_id)
     table, counts = found.table.normalised(**size_of(video)), found.counts
     counts = counts | {f"left out, {reason}": float(rows) for reason, rows in table.left_out.items()}
     if kind.fills_gaps and options.fill_gaps:

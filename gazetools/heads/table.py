@@ -41,7 +41,9 @@ class HeadTable:
     box_xyxy: npt.NDArray[np.float64]
     """[N, 4] xmin, ymin, xmax, ymax: pixels as read, 0..1 after `normalised`."""
     line: npt.NDArray[np.int64]
-    """[N] line number in the file, from 1."""
+    """[N] number of the row in the file, from 1."""
+    row_word: str = "line"
+    """What a row of the file is called: `line`, `annotation` ..."""
     roles: dict[int, str] = field(default_factory=dict)
     """track id -> `wearer` or `other`."""
     units: str = "pixels"
@@ -72,12 +74,21 @@ class HeadTable:
         roles: dict[int, str] | None = None,
         *,
         what: str = "xmin, ymin, xmax, ymax",
+        row_word: str = "line",
     ) -> HeadTable:
         """Sort, and refuse what is wrong for any video: NaN, swapped corners, two boxes of one person in a frame.
 
-        `what` says in messages what the columns of a row are.
+        `what` says in messages what the columns of a row are, `row_word` what a row is.
         """
-        table = cls(source=source, frame=frame, track_id=track_id, box_xyxy=box_xyxy, line=line, roles=roles or {})
+        table = cls(
+            source=source,
+            frame=frame,
+            track_id=track_id,
+            box_xyxy=box_xyxy,
+            line=line,
+            roles=roles or {},
+            row_word=row_word,
+        )
         for wrong, rule in (
             (~np.isfinite(box_xyxy).all(axis=1), "is not finite"),
             ((box_xyxy[:, 2:] <= box_xyxy[:, :2]).any(axis=1), "has xmax <= xmin or ymax <= ymin (swapped corners?)"),
@@ -109,7 +120,7 @@ class HeadTable:
         elif (self.track_id == 0).all():
             what += "; all boxes are of track 0"
             hint = "Add a column track_id with one id per person, the same in all frames."
-        raise HeadsError(f"{self.source}, lines {first} and {second}: {what}.", hint=hint, line=second)
+        raise HeadsError(f"{self.source}, {self.row_word}s {first} and {second}: {what}.", hint=hint, line=second)
 
     def _rows(self, places: npt.NDArray[np.intp]) -> HeadTable:
         columns = {name: getattr(self, name)[places] for name in ("frame", "track_id", "box_xyxy", "line")}
@@ -149,7 +160,7 @@ class HeadTable:
             row = int(np.argmax(wrong))
             line, box = int(self.line[row]), self.box_xyxy[row].tolist()
             text = what.format(box=box, frame=self.frame[row], count=int(wrong.sum()))
-            raise HeadsError(f"{self.source}, line {line}: {text}.", hint=hint, line=line)
+            raise HeadsError(f"{self.source}, {self.row_word} {line}: {text}.", hint=hint, line=line)
 
     def fill_gaps(self, max_frames: int) -> HeadTable:
         """The table with boxes added, on straight lines, where a track is missing for 1 to `max_frames` frames.

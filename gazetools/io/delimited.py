@@ -56,8 +56,13 @@ def form_of(path: Path, *, numbers: bool = False, comments: bool = False) -> Tex
 
 def sample_of(path: Path, size: int = _SAMPLE_BYTES) -> bytes:
     """The first bytes of a file, unpacked where its name ends in `.gz`."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with open_unpacked(path) as file:
         return file.read(size)
+
+
+def open_unpacked(path: Path) -> IO[bytes]:
+    """The bytes of a file, unpacked where its name ends in `.gz`."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def encoding_of(sample: bytes) -> str:

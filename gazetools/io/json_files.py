@@ -41,8 +41,8 @@ def read_json(
             raise DataFileError(f"{path} has {size} bytes; at most {max_bytes} are allowed for this JSON file.")
         return json.loads(
             path.read_bytes().decode("utf-8-sig"),
-            parse_constant=_refuse_constant,
-            object_pairs_hook=pairs_hook or _refuse_duplicate_keys,
+            parse_constant=refuse_constant,
+            object_pairs_hook=pairs_hook or refuse_duplicate_keys,
         )
     except OSError as error:
         raise DataFileError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from error
@@ -52,11 +52,13 @@ def read_json(
         raise DataFileError(f"{path} is not valid JSON: {error}.", path=str(path)) from error
 
 
-def _refuse_constant(name: str) -> Any:
+def refuse_constant(name: str) -> Any:
+    """Raise ValueError for NaN and the infinities, which JSON does not have."""
     raise ValueError(f"the constant {name} is not JSON")
 
 
-def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs. Raises ValueError where a key stands twice."""
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("an object has the same key twice")

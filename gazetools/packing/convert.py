@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gazetools.exchange.registry import EXPORTS
 from gazetools.heatmaps.values import scale_of, to_float32, to_stored
 from gazetools.io.arrays import AnyArray
 from gazetools.io.find_files import files_with
@@ -25,12 +26,12 @@ from gazetools.packing.one_video import Place, pack_videos
 from gazetools.packing.origin import moved_origin
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import parse_settings
+from gazetools.schemas.convert import ConvertOptions, ExportReport
 from gazetools.schemas.dataset import (
     CONVERTED_FROM,
     INVERSE_MEMBERS,
     MANIFEST_NAME,
     ORIGIN_SUFFIX,
-    LayoutName,
     PackDtype,
     PackedItem,
     PackedVideo,
@@ -49,21 +50,21 @@ def convert(
     source: str | Path,
     output: str | Path,
     *,
-    layout: LayoutName = "npz",
+    layout: str = "npz",
     dtype: PackDtype | None = None,
     overwrite: bool = False,
     workers: int | None = None,
     choice: ArrayChoice | None = None,
     progress: Progress | None = None,
-) -> PackReport:
-    """Copy heatmaps into a dataset of another layout; the numbers stay as they are.
+) -> PackReport | ExportReport:
+    """Copy heatmaps into a dataset of another layout; the numbers stay as they are. Or write files of another tool.
 
     Args:
         source: a dataset (its options, provenance and members are kept), or a folder of another tool's heatmaps:
             `<id>.npz` under any key, `<id>.npy`, `<id>/gaze.npy` or folders of numbered .npy, values in 0..1. The
-            rule in `gazetools.layouts.choosing` decides which array is read.
-        output: folder of the new dataset.
-        layout: layout of the new dataset.
+            rule in `gazetools.layouts.choosing` decides which array is read. For files of other tools also a store.
+        output: folder of the new dataset or files.
+        layout: layout of the new dataset, or a name in `gazetools.exchange.registry.EXPORTS`.
         dtype: type of the stored numbers; None: as in the source.
         overwrite: replace what is there already.
         workers: videos at the same time; None: one per core, at most 4.
@@ -74,15 +75,20 @@ def convert(
     FaultError where the disk is full; finished videos are kept.
     """
     source, dataset = Path(source), Path(output)
-    options, videos = _plan(source, layout, dtype, choice or ArrayChoice(), progress or NoProgress())
     if dataset.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"The dataset {dataset} would lie inside {source}.", hint="Choose a folder outside of it.")
+        raise UsageError(f"The folder {dataset} would lie inside {source}.", hint="Choose a folder outside of it.")
+    if layout in EXPORTS:
+        (choice or ArrayChoice()).refuse_for(f"--layout {layout}")
+        settings = {"layout": layout, "dtype": dtype, "overwrite": overwrite, "workers": workers}
+        wanted = parse_settings(ConvertOptions, settings, what="convert")
+        return EXPORTS[layout](source, dataset, wanted, progress or NoProgress())
+    options, videos = _plan(source, layout, dtype, choice or ArrayChoice(), progress or NoProgress())
     chosen = {video.video_id: video.pack for video in sorted(videos, key=lambda video: video.video_id)}
     return pack_videos(chosen, dataset, options, overwrite=overwrite, workers=workers, progress=progress)
 
 
 def _plan(
-    source: Path, layout: LayoutName, dtype: PackDtype | None, choice: ArrayChoice, progress: Progress
+    source: Path, layout: str, dtype: PackDtype | None, choice: ArrayChoice, progress: Progress
 ) -> tuple[PackOptions, list[_StoredVideo]]:
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder.", hint="Pass a dataset or a folder of heatmaps.")

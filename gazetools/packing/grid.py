@@ -14,6 +14,7 @@ from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import InOut, PackOptions
 from gazetools.schemas.errors import DataFileError, VideoError
 from gazetools.store import StoreReader
+from gazetools.store.order import check_order
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -57,7 +58,7 @@ class Grid:
 
 def plan_grid(store: StoreReader, options: PackOptions, warnings: list[str]) -> Grid:
     """The grid of `store`; adds to `warnings`. DataFileError where person or inout lack, or columns contradict."""
-    _check_columns(store)
+    check_order(store)
     chosen = _chosen_rows(store, options.people)
     weights = _weights(store, chosen, options.inout)
     shown, pts = _shown_frames(store, options, warnings)
@@ -83,26 +84,6 @@ def plan_grid(store: StoreReader, options: PackOptions, warnings: list[str]) -> 
         blend=blend,
         uses_future=bool((filled & (after > np.arange(len(start)))).any()),
     )
-
-
-def _check_columns(store: StoreReader) -> None:
-    index, pts = store.frames.index, store.frames.pts_seconds
-    count = store.provenance.video.frame_count
-    problem = None
-    if (np.diff(index) <= 0).any():
-        problem = "frames/index is not ascending"
-    elif len(index) and (index[0] < 0 or index[-1] >= count):
-        problem = f"frames/index reaches {index[-1]}, but the video has {count} frames"
-    elif not np.isfinite(pts).all() or (np.diff(pts) < 0).any():
-        problem = "frames/pts_seconds is not ascending"
-    elif (np.diff(store.row_frame) < 0).any():
-        problem = "rows/frame is not ascending"
-    elif not np.isin(store.row_frame, index).all():
-        problem = "rows/frame names frames that were not processed"
-    if problem:
-        raise DataFileError(
-            f"{store.path}: {problem}.", hint="Run gazetools validate, then extract this video again with --overwrite."
-        )
 
 
 def _chosen_rows(store: StoreReader, people: str) -> Ints:

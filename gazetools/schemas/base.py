@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
@@ -34,16 +35,18 @@ class Choices:
     words is a `Literal`, whose message for other words this class repeats.
     """
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, others: Iterable[Choices] = ()) -> None:
+        """Accept `names`, and what `others` accept now and later."""
         self._names = dict.fromkeys(names)
+        self._others = tuple(others)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return chain(self._names, *self._others)
 
     def add(self, name: str) -> None:
         """Accept `name` from now on. Raises ValueError where it is taken."""
-        if name in self._names:
-            raise ValueError(f"{name!r} is taken; known: {', '.join(self._names)}")
+        if name in self:
+            raise ValueError(f"{name!r} is taken; known: {', '.join(self)}")
         self._names[name] = None
 
     def remove(self, name: str) -> None:
@@ -52,8 +55,8 @@ class Choices:
 
     def check(self, value: str) -> str:
         """`value` itself. Raises pydantic's `literal_error` for a word that is not known."""
-        if value not in self._names:
-            *most, last = map(repr, self._names)
+        if value not in self:
+            *most, last = map(repr, self)
             expected = f"{', '.join(most)} or {last}" if most else last
             raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
         return value
@@ -62,7 +65,7 @@ class Choices:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(schema), "enum": list(self._names)}
+        return {**handler(schema), "enum": list(self)}
 
 
 def matching(pattern: str, rule: str) -> AfterValidator:

@@ -25,9 +25,10 @@ YUNET_URL = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection
 
 HEADS_FORMATS = Choices(
     *("auto", "csv", "csv-xyxy", "csv-xywh", "csv-cxcywh", "mot", "mot-gt", "atd", "atd-names"),
-    *("coco", "cvat", "labelstudio", "yolo"),
+    *("coco", "cvat", "labelstudio", "yolo", "yolo-frames", "wider"),
 )
 """Words of `BoxFileOptions.heads_format`; their objects are `gazetools.heads.files.BOX_FORMATS`."""
+_NEWER = ("heads_format", "heads_count_from", "heads_units", "heads_label")
 _Boxes = Flag(panel="Box files (--heads file:PATH)")
 
 
@@ -35,29 +36,34 @@ class BoxFileOptions(OptionsModel):
     """How box files are read, where neither their header nor their numbers tell."""
 
     heads_format: Annotated[str, HEADS_FORMATS, _Boxes] = "auto"
-    """`auto` recognises it; else csv, csv-xyxy, csv-xywh, csv-cxcywh, mot, mot-gt, atd or atd-names.
+    """`auto` recognises it; else csv, mot, coco, cvat, labelstudio, yolo or another of docs/formats-read.md.
 
     `csv` is our own header; `csv-xyxy`, `csv-xywh` and `csv-cxcywh` are other tables of corners, corner and size,
     centre and size; `mot` MOTChallenge, `mot-gt` its ground truth; `atd` attention-target-detection's rows in frame
-    order, `atd-names` with frames from the numbers in the pictures' names. coco, cvat, labelstudio and yolo are
-    recognised, and the error says what to export instead."""
+    order, `atd-names` with frames from the numbers in the pictures' names. `coco` and `labelstudio` are JSON, `cvat`
+    XML for videos or images, `yolo` a folder of label files, `yolo-frames` one text with the frame in front of each
+    line, `wider` a list of faces like WIDER FACE's."""
     heads_count_from: Annotated[int | None, _Boxes] = Field(default=None, ge=0, le=1)
     """Number that the file gives the video's first frame, 0 or 1 (default: as its format says)."""
     heads_units: Annotated[Literal["auto", "pixels", "percent", "fraction"], _Boxes] = "auto"
     """`auto`, `pixels`, `percent` of the picture's sides, or `fraction` (0..1)."""
+    heads_label: Annotated[str | None, Flag(panel=_Boxes.panel, metavar="NAME")] = Field(
+        default=None, min_length=1, max_length=200
+    )
+    """Label (class, category) of heads, where a file has several and none is called head or face."""
     heads_first_frame: Annotated[int | None, _Boxes] = Field(default=None, ge=0)
     """Frame of the first row of a headerless box file (`IMAGE_NAME,left,top,right,bottom`)."""
 
     def box_files(self) -> BoxFileOptions:
-        """These four options alone."""
+        """These options alone."""
         return BoxFileOptions(**{name: getattr(self, name) for name in BoxFileOptions.model_fields})
 
     def shaping_of_boxes(self) -> dict[str, Any]:
-        """Those of the four that are not the default, and `heads_first_frame`, for provenance and keys.
+        """Those of them that are not the default, and `heads_first_frame`, for provenance and keys.
 
         Stores of earlier releases have no more, so that their keys stay the same.
         """
-        new = {name: getattr(self, name) for name in ("heads_format", "heads_count_from", "heads_units")}
+        new = {name: getattr(self, name) for name in _NEWER}
         given = {name: value for name, value in new.items() if value not in (None, "auto")}
         return {"heads_first_frame": self.heads_first_frame, **given}
 

@@ -16,7 +16,7 @@ from gazetools.io.atomic import sha256_of_file
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import DataFileError, FrameRangeError
 from gazetools.schemas.provenance import MAX_PROVENANCE_BYTES, Provenance
-from gazetools.schemas.store import EXTRA_GROUP, SIDECAR_SUFFIX, Rows
+from gazetools.schemas.store import EXTRA_GROUP, SIDECAR_SUFFIX, Prompt, Rows
 from gazetools.store.chunks import ChunkedRows
 from gazetools.store.columns import COLUMNS, ROWS, TRACKS, tokens_column
 from gazetools.store.listing import read_sidecar
@@ -83,6 +83,12 @@ class StoreReader(Closing):
 
     def __len__(self) -> int:
         return len(self.row_frame)
+
+    @property
+    def row_has_head(self) -> npt.NDArray[np.bool_]:
+        """[N] whether a row's box is a head; without head boxes it stands for the frame."""
+        whole = (self.row_box == (0, 0, 1, 1)).all(axis=1)
+        return np.asarray(~(whole & (self.row_prompt == Prompt.NONE)), dtype=np.bool_)
 
     def read_heatmaps(self, start: int, stop: int) -> npt.NDArray[np.float16]:
         """Heatmaps of rows [start, stop), float16 [n, H, W] in 0..1."""

@@ -72,10 +72,11 @@ def test_the_reserved_ids_are_listed() -> None:
 
 
 def test_the_formats_of_box_files_are_listed() -> None:
-    read, refused = _table("Head boxes", "`--heads-format`"), _table("Head boxes", "refused by name")
+    read, tools = _table("Head boxes", "`--heads-format`"), _table("Head boxes", "annotation tools")
+    refused = _table("Head boxes", "refused by name")
     assert sorted(read) == sorted(TABLE_FORMATS)
-    assert sorted(refused) == sorted(FOREIGN_FORMATS)
-    assert {"auto", *read, *refused} - {"other"} == set(HEADS_FORMATS)
+    assert sorted(tools + refused) == sorted(FOREIGN_FORMATS)
+    assert {"auto", *read, *tools} == set(HEADS_FORMATS)
     intro = _section("Head boxes").split("| `--heads-format` |")[0]
     assert all(f"`{suffix}`" in intro for suffix in box_suffixes())
 

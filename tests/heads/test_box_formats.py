@@ -388,17 +388,12 @@ def test_a_header_alone_is_no_error_but_said(tmp_path: Path) -> None:
 
 
 FOREIGN = [
-    ("coco", '{"images":[],"annotations":[{"image_id":3,"bbox":[1,2,3,4]}]}', ["JSON", "COCO", "x,y,width,height"]),
-    ("coco's results", '[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', ["COCO"]),
-    ("label studio", '[{"id":1,"annotations":[{"result":[{"from_name":"box"}]}]}]', ["Label Studio", "percent"]),
+    ("coco without images", '{"annotations":[{"image_id":3,"bbox":[1,2,3,4]}]}', ["JSON", "COCO", "x,y,width,height"]),
     ("labelme", '{"version": "5.0", "shapes": [], "imagePath": "a.jpg"}', ["JSON", "LabelMe"]),
     ("json lines", '{"frame": 0}\n{"frame": 1}\n', ["JSON"]),
-    ("cvat", '<?xml version="1.0"?>\n<annotations><version>1.1</version><track id="0">', ["CVAT", "video", "MOT 1.1"]),
-    ("cvat's images", '<annotations><image id="0" name="a"><box xtl="1"/></image></annotations>', ["CVAT", "images"]),
     ("pascal", "<annotation><object><bndbox><xmin>1</xmin></bndbox></object></annotation>", ["Pascal VOC"]),
     ("a page", "<!DOCTYPE html><html><body>Sign in</body></html>", ["HTML", "login"]),
-    ("yolo", "0 0.31 0.2 0.1 0.15\n0 0.6 0.2 0.1 0.15\n", ["YOLO", "0..1"]),
-    ("yolo with ids", "0 0.31 0.2 0.1 0.15 4\n", ["YOLO"]),
+    ("one label file", "0 0.31 0.2 0.1 0.15\n0 0.6 0.2 0.1 0.15\n", ["YOLO", "0..1"]),
     ("excel", b"PK\x03\x04" + bytes(200), ["zip archive", "Excel"]),
     ("numpy", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8'", ["NumPy"]),
     ("any bytes", bytes(range(256)) * 8, ["binary file"]),
@@ -412,11 +407,14 @@ def test_files_of_other_tools_are_named(tmp_path: Path, text: str | bytes, words
     assert [word for word in [*words, OWN] if word not in str(caught.value)] == []
 
 
-def test_a_folder_with_a_label_file_per_frame_is_named(tmp_path: Path, clip: Path) -> None:
+def test_a_folder_with_label_files_of_another_video_is_named(tmp_path: Path, clip: Path) -> None:
+    (tmp_path / "v").mkdir()
+    for name in ("clip", "second"):
+        (tmp_path / "v" / f"{name}.mp4").symlink_to(clip)
     for number in range(12):
-        _write(tmp_path / f"clip_{number:06d}.txt", "0 0.5 0.5 0.1 0.1\n")
+        _write(tmp_path / f"take_{number:06d}.txt", "0 0.5 0.5 0.1 0.1\n")
     common = ["-o", str(tmp_path / "st"), "--model", "centre-prior", "--heads"]
-    result = run_cli("extract", str(clip), *common, f"file:{tmp_path}")
+    result = run_cli("extract", str(tmp_path / "v"), *common, f"file:{tmp_path}")
     assert (result.exit_code, "YOLO" in result.stderr) == (2, True), result.stderr
 
 
