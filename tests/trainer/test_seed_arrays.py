@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from gazetools.trainer import train
 from gazetools.trainer.processes.one_run import only_run_in
 from gazetools.trainer.processes.world import World
 from gazetools.trainer.report.run import report
+from tests.engines.ray_cluster import TOKEN, running_ray
 from tests.engines.slurm_cluster import SlurmCluster, missing_programs, running_slurm
 from tests.helpers.runs import assert_same, final_state, lines
 from tests.trainer.conftest import Study
@@ -31,7 +31,6 @@ from tests.trainer.conftest import Study
 ROOT = Path(__file__).parents[2]
 SLURM, RAY = ROOT / "examples" / "slurm_seeds.sh", ROOT / "examples" / "ray_seeds.py"
 SEEDS, EPOCHS = [0, 1, 2], 12
-TOKEN = "6" * 64
 pytestmark = pytest.mark.slow
 needs_slurm = pytest.mark.skipif(
     bool(missing_programs()), reason="Slurm is not installed: apt-get install slurm-wlm munge (one node is enough)"
@@ -150,6 +149,8 @@ def test_a_slurm_array_trains_the_seeds_of_one_study(
     array = _submit(slurm, config, "0-2")
     slurm.wait_until(lambda: _amid(folder, 1), seconds=200, what="seed 1 has a checkpoint")
     if way == "cancelled":
+        # Halted, so that it can't end before the signal comes; Slurm itself lets it go on with the signal.
+        os.kill(_training_in(folder / "seed_1"), signal.SIGSTOP)
         slurm.run("scancel", f"{array}_1")
     else:
         os.kill(_training_in(folder / "seed_1"), signal.SIGKILL)
@@ -193,27 +194,10 @@ def test_wrong_tasks_of_an_array_end_with_two(slurm: SlurmCluster, study: Study,
     assert not list(folder.glob("seed_*/checkpoints/*"))
 
 
-@contextmanager
-def _ray_cluster(cpus: int) -> Iterator[str]:
-    """Address of a head without CPUs and one node, with a token."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("RAY_AUTH_MODE", "token"), ("RAY_AUTH_TOKEN", TOKEN), ("RAY_USAGE_STATS_ENABLED", "0")):
-            patch.setenv(name, value)
-        patch.setenv("PYTHONPATH", str(ROOT))
-        from ray.cluster_utils import Cluster  # reads the environment
-
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        try:
-            cluster.add_node(num_cpus=cpus)
-            yield str(cluster.address)
-        finally:
-            cluster.shutdown()
-
-
 @pytest.fixture(scope="module")
 def ray_address() -> Iterator[str]:
-    with _ray_cluster(2) as address:
-        yield address
+    with running_ray(2, PYTHONPATH=str(ROOT)) as nodes:
+        yield nodes.address
 
 
 def _ray(address: str, config: Path, seeds: list[int]) -> subprocess.Popen[str]:
