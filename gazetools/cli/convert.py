@@ -31,7 +31,7 @@ def convert_command(
     from gazetools.schemas.dataset import PackReport
 
     with TERMINAL.progress() as progress:
-        report = convert(source, output, choice=choice, progress=progress, **options.model_dump())
+        report = convert(source, output, options=options, choice=choice, progress=progress)
     shown = tables.packed_videos(report) if isinstance(report, PackReport) else export_tables.exported_videos(report)
     TERMINAL.result(report.model_dump(mode="json"), shown)
     return report.exit_code

@@ -53,6 +53,8 @@ class ForeignBoxes:
     notes: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     """Reason -> boxes of the file that are not used."""
+    interpolated: int = 0
+    """Number of boxes that lie between two keyframes, so that they depend on a later frame."""
 
 
 class BoxCollector:
@@ -63,7 +65,7 @@ class BoxCollector:
         self.left_out: dict[str, int] = {}
         self._frame, self._number = array("q"), array("q")
         self._person, self._label = array("q"), array("q")
-        self._box = array("d")
+        self._box, self._interpolated = array("d"), array("q")
         self._people: dict[object, int] = {}
         self._labels: dict[str, int] = {}
 
@@ -74,7 +76,16 @@ class BoxCollector:
         """Count boxes that are not used."""
         self.left_out[reason] = self.left_out.get(reason, 0) + count
 
-    def add(self, frame: int, person: object, label: str, box: Sequence[float], number: int) -> None:
+    def add(
+        self,
+        frame: int,
+        person: object,
+        label: str,
+        box: Sequence[float],
+        number: int,
+        *,
+        interpolated: bool = False,
+    ) -> None:
         """One box [xmin, ymin, xmax, ymax]; `person` may be anything hashable, None: the file does not say."""
         if len(self._frame) >= MAX_BOXES:
             raise HeadsError(f"{self.path} has more than {MAX_BOXES:,} boxes.", hint="Write one file for each video.")
@@ -83,6 +94,7 @@ class BoxCollector:
         self._label.append(self._labels.setdefault(label, len(self._labels)))
         self._box.extend(box)
         self._number.append(number)
+        self._interpolated.append(interpolated)
 
     def rename_labels(self, name_of: Callable[[str], str]) -> None:
         """Replace every label, where their names are known only after the boxes."""
@@ -110,6 +122,7 @@ class BoxCollector:
         self._number = array("q", np.array(self._number, np.int64)[stays].tobytes())
         self._person = array("q", np.array(self._person, np.int64)[stays].tobytes())
         self._label = array("q", np.array(self._label, np.int64)[stays].tobytes())
+        self._interpolated = array("q", np.array(self._interpolated, np.int64)[stays].tobytes())
 
     def table(self, wanted: Wanted, columns: str, *, person_word: str) -> ForeignBoxes:
         """The boxes of the chosen label. HeadsError where several labels are possible or a person is not said."""
@@ -122,7 +135,12 @@ class BoxCollector:
         rows = rows[kept]
         rows[:, 1] = numbers[person] if len(person) else 0
         return ForeignBoxes(
-            rows=rows, row_word=self.row_word, columns=columns, notes=[*notes, *more], left_out=self.left_out
+            rows=rows,
+            row_word=self.row_word,
+            columns=columns,
+            notes=[*notes, *more],
+            left_out=self.left_out,
+            interpolated=int(np.array(self._interpolated, np.int64)[kept].sum()),
         )
 
     def _chosen(self, wanted: Wanted) -> tuple[npt.NDArray[np.bool_], list[str]]:

@@ -59,6 +59,7 @@ class _Shape:
     box: list[float]
     task: str
     number: int
+    interpolated: bool
 
 
 @dataclass
@@ -116,7 +117,7 @@ class CvatEvents:
         elif name == "box" and self._shape is not None:
             shape, self._shape = self._shape, None
             place = self.places.setdefault(shape.task, len(self.places)) << _TASK_BITS | shape.frame
-            self.boxes.add(place, shape.person, shape.label, shape.box, shape.number)
+            self.boxes.add(place, shape.person, shape.label, shape.box, shape.number, interpolated=shape.interpolated)
         elif name == "track":
             self._track = None
         elif name == "image":
@@ -165,6 +166,7 @@ class CvatEvents:
             box=box,
             task=owner.get("task_id", ""),
             number=self._number,
+            interpolated=self._track is not None and attributes.get("keyframe") == "0",
         )
 
     def _error(self, what: str) -> HeadsError:
@@ -197,6 +199,8 @@ def read_cvat(path: Path, wanted: Wanted) -> ForeignBoxes:
             hint="Export the pictures of one video.",
         )
     boxes.picture = next(iter(sizes), None)
+    if boxes.interpolated:
+        boxes.notes.append(f"{boxes.interpolated} of its boxes lie between keyframes, as CVAT filled them in")
     if events.gaps:
         boxes.notes.append(
             f"tracks go on in {events.gaps} places after frames that are not listed, which have no box: --fill-gaps "

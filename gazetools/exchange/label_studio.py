@@ -59,15 +59,14 @@ def read_label_studio(path: Path, wanted: Wanted) -> ForeignBoxes:
     name, notes = chosen_video(path, tasks, wanted)
     collector = BoxCollector(path, "keyframe")
     regions, more = _regions(path, tasks[name])
-    filled = 0
     for region, label in regions:
-        filled += _add_region(collector, region, label)
+        _add_region(collector, region, label)
     boxes = collector.table(wanted, "x, y, width, height", person_word="region")
     boxes.units, boxes.counts = "percent", (FRAMES_FROM,)
     boxes.notes = [*notes, *more, *boxes.notes]
-    if filled:
+    if boxes.interpolated:
         boxes.notes.append(
-            f"{filled} of its boxes lie between keyframes, on straight lines, as Label Studio shows them"
+            f"{boxes.interpolated} of its boxes lie between keyframes, on straight lines, as Label Studio shows them"
         )
     return boxes
 
@@ -123,8 +122,8 @@ def _dicts(value: object) -> Iterator[Mapping[str, Any]]:
     return (one for one in (value if isinstance(value, list) else []) if isinstance(one, dict))
 
 
-def _add_region(collector: BoxCollector, region: Mapping[str, Any], label: str) -> int:
-    """Add the boxes of one region in every frame; the number of those between keyframes."""
+def _add_region(collector: BoxCollector, region: Mapping[str, Any], label: str) -> None:
+    """Add the boxes of one region in every frame."""
     value = region.get("value")
     person = region.get("id")
     if isinstance(person, str) and person.startswith(PERSON) and whole_number(person.removeprefix(PERSON)) is not None:
@@ -133,17 +132,17 @@ def _add_region(collector: BoxCollector, region: Mapping[str, Any], label: str) 
         raise HeadsError(f"{collector.path}: the region {excerpt(person)} has no 'sequence' of keyframes.")
     keys = _keyframes(collector, value["sequence"], person)
     if not len(keys):
-        return 0
+        return
     last = whole_number(value.get("framesCount")) or int(keys[-1, 0])
     frames, boxes = _in_every_frame(keys, last)
     if len(collector) + len(frames) > MAX_BOXES:
         raise HeadsError(f"{collector.path} has more than {MAX_BOXES:,} boxes (framesCount is {last:,}).")
-    place = len(collector)
-    for number, (frame, (x, y, width, height)) in enumerate(zip(frames.tolist(), boxes.tolist(), strict=True), 1):
-        collector.add(
-            frame, None if person is None else str(person), label, (x, y, x + width, y + height), place + number
-        )
-    return len(frames) - len(keys)
+    place, own = len(collector), np.isin(frames, keys[:, 0])
+    key = None if person is None else str(person)
+    for number, (frame, (x, y, width, height), is_key) in enumerate(
+        zip(frames.tolist(), boxes.tolist(), own.tolist(), strict=True), place + 1
+    ):
+        collector.add(frame, key, label, (x, y, x + width, y + height), number, interpolated=not is_key)
 
 
 def _keyframes(collector: BoxCollector, sequence: list[Any], person: object) -> npt.NDArray[np.float64]:

@@ -119,6 +119,8 @@ class FoundInRows:
     """Numbers that the first frame may have in this file; None: as the format says."""
     picture: tuple[int, int] | None = None
     """Width and height of the pictures that pixels are of; None: those of the video."""
+    interpolated: int = 0
+    """Number of rows that lie between two others, so that they depend on a later frame."""
     row_word: str = "line"
     """What a row is called in messages."""
 

@@ -138,7 +138,7 @@ def _read(reader: Callable[[Path, Wanted], ForeignBoxes]) -> Callable[[BoxFile],
         found = file.found
         found.columns, found.row_word, found.units = boxes.columns, boxes.row_word, boxes.units
         found.counts, found.in_row_order = boxes.counts, not boxes.counts
-        found.picture, found.left_out = boxes.picture, boxes.left_out
+        found.picture, found.left_out, found.interpolated = boxes.picture, boxes.left_out, boxes.interpolated
         found.notes += boxes.notes
         return boxes.rows
 

@@ -135,6 +135,7 @@ class Reading:
             reading="" if self.form.own else self.sentence,
             notes=(*self.found.notes, *notes),
             left_out=self.found.left_out,
+            interpolated=self.found.interpolated,
         )
 
 

@@ -121,7 +121,8 @@ def _read_box_file(options: ExtractOptions, path: Path, video: BoxVideo, video_i
     )
     notes = tuple(f"{twin.name} next to {path.name} is not read" for twin in twins if twin.is_file())
     if (record := read_record(path)) is None:  # not made by `gazetools heads` or a first pass
-        return FoundBoxes(table=table, notes=notes)
+        counts = {"filled_boxes": float(table.interpolated)} if table.interpolated else {}
+        return FoundBoxes(table=table, counts=counts, notes=notes)
     counts = {"tracks": float(record.tracks), "people_without_head": float(record.people_without_head)}
     detector = {"options": record.options, "weights_sha256": record.weights_sha256}
     return FoundBoxes(table=table, counts=counts, detector=detector, notes=notes)
@@ -193,7 +194,7 @@ def heads_for_video(
     counts = counts | {f"left out, {reason}": float(rows) for reason, rows in table.left_out.items()}
     if kind.fills_gaps and options.fill_gaps:
         table = table.fill_gaps(options.fill_gaps)
-        counts = counts | {"filled_boxes": table.filled}
+        counts = counts | {"filled_boxes": counts.get("filled_boxes", 0.0) + table.filled}
     table, sha256 = table.choose(options.people), kind.digest(options, path)
     return VideoHeads(
         spec=options.heads,

@@ -56,6 +56,8 @@ class HeadTable:
     """What the user should know of the file."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Reason -> rows that the file itself marks as not to be used."""
+    interpolated: int = 0
+    """Number of boxes that the file's tool put between two keyframes."""
     clipped: int = 0
     """Number of boxes that were cut at the frame's edge; `filled`: made by `fill_gaps`."""
     filled: int = 0

@@ -25,14 +25,13 @@ from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.one_video import Place, pack_videos
 from gazetools.packing.origin import moved_origin
 from gazetools.progress import NoProgress, Progress
-from gazetools.schemas.base import parse_settings
+from gazetools.schemas.base import given_or_parsed, parse_settings
 from gazetools.schemas.convert import ConvertOptions, ExportReport
 from gazetools.schemas.dataset import (
     CONVERTED_FROM,
     INVERSE_MEMBERS,
     MANIFEST_NAME,
     ORIGIN_SUFFIX,
-    PackDtype,
     PackedItem,
     PackedVideo,
     PackOptions,
@@ -50,12 +49,10 @@ def convert(
     source: str | Path,
     output: str | Path,
     *,
-    layout: str = "npz",
-    dtype: PackDtype | None = None,
-    overwrite: bool = False,
-    workers: int | None = None,
+    options: ConvertOptions | None = None,
     choice: ArrayChoice | None = None,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> PackReport | ExportReport:
     """Copy heatmaps into a dataset of another layout; the numbers stay as they are. Or write files of another tool.
 
@@ -64,10 +61,8 @@ def convert(
             `<id>.npz` under any key, `<id>.npy`, `<id>/gaze.npy` or folders of numbered .npy, values in 0..1. The
             rule in `gazetools.layouts.choosing` decides which array is read. For files of other tools also a store.
         output: folder of the new dataset or files.
-        layout: layout of the new dataset, or a name in `gazetools.exchange.registry.EXPORTS`.
-        dtype: type of the stored numbers; None: as in the source.
-        overwrite: replace what is there already.
-        workers: videos at the same time; None: one per core, at most 4.
+        options: layout of the new dataset or files, and more; or pass its fields as `settings`, such as
+            `layout="hdf5"`. A layout in `gazetools.exchange.registry.EXPORTS` writes files of another tool.
         choice: array, axes and first number of another tool's heatmaps, where the rule leaves them open.
         progress: receives videos done.
 
@@ -75,27 +70,26 @@ def convert(
     FaultError where the disk is full; finished videos are kept.
     """
     source, dataset = Path(source), Path(output)
+    options = given_or_parsed(options, ConvertOptions, settings, what="convert options")
     if dataset.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"The folder {dataset} would lie inside {source}.", hint="Choose a folder outside of it.")
-    if layout in EXPORTS:
-        (choice or ArrayChoice()).refuse_for(f"--layout {layout}")
-        settings = {"layout": layout, "dtype": dtype, "overwrite": overwrite, "workers": workers}
-        wanted = parse_settings(ConvertOptions, settings, what="convert")
-        return EXPORTS[layout](source, dataset, wanted, progress or NoProgress())
-    options, videos = _plan(source, layout, dtype, choice or ArrayChoice(), progress or NoProgress())
+    if options.layout in EXPORTS:
+        (choice or ArrayChoice()).refuse_for(f"--layout {options.layout}")
+        return EXPORTS[options.layout](source, dataset, options, progress or NoProgress())
+    packed, videos = _plan(source, options, choice or ArrayChoice(), progress or NoProgress())
     chosen = {video.video_id: video.pack for video in sorted(videos, key=lambda video: video.video_id)}
-    return pack_videos(chosen, dataset, options, overwrite=overwrite, workers=workers, progress=progress)
+    return pack_videos(chosen, dataset, packed, overwrite=options.overwrite, workers=options.workers, progress=progress)
 
 
 def _plan(
-    source: Path, layout: str, dtype: PackDtype | None, choice: ArrayChoice, progress: Progress
+    source: Path, wanted: ConvertOptions, choice: ArrayChoice, progress: Progress
 ) -> tuple[PackOptions, list[_StoredVideo]]:
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder.", hint="Pass a dataset or a folder of heatmaps.")
     if (source / MANIFEST_NAME).exists():
         choice.refuse_for(f"The dataset {source}")
         manifest = read_manifest(source)
-        if dtype not in (None, manifest.options.dtype):
+        if wanted.dtype not in (None, manifest.options.dtype):
             raise UsageError(
                 f"The dataset {source} is {manifest.options.dtype}; convert does not change its numbers.",
                 hint="Pack the store again with --dtype.",
@@ -105,7 +99,9 @@ def _plan(
             _StoredVideo(video_id, stored, path_of_id(source, video_id, stored.suffix), source, entry)
             for video_id, entry in manifest.videos.items()
         ]
-        options = parse_settings(PackOptions, {**manifest.options.model_dump(), "layout": layout}, what="convert")
+        options = parse_settings(
+            PackOptions, {**manifest.options.model_dump(), "layout": wanted.layout}, what="convert"
+        )
     else:
         videos = []
         for video_id, (path, *others) in list_foreign(source).items():
@@ -120,7 +116,9 @@ def _plan(
             if any(files_with(source, STORE_SUFFIX)):
                 hint = f"It is a store, which is packed: gazetools pack {source} -o DATASET"
             raise UsageError(f"{source} holds no .npz and no .npy.", hint=hint)
-        options = parse_settings(PackOptions, {"layout": layout, "dtype": dtype or "float32"}, what="convert")
+        options = parse_settings(
+            PackOptions, {"layout": wanted.layout, "dtype": wanted.dtype or "float32"}, what="convert"
+        )
     return options, videos
 
 

@@ -266,6 +266,12 @@ def test_one_file_of_several_videos_serves_each_of_them(tmp_path: Path) -> None:
         boxes = heads_for_video(options, found, video_id, **SIZE).table
         assert boxes is not None
         assert (len(boxes), {*boxes.track_id.tolist()}) == (12, {person})
+    path.write_text(json.dumps([task("a.mp4", [region("1", _FEW), region("g", _FEW[:1], label="gaze")])]))
+    filled = heads_for_video(options, {"a": path}, "a", **SIZE)
+    assert filled.counts["filled_boxes"] == 10, "they depend on later frames, as those of --fill-gaps"
+    path.write_text(cvat_video(LEFT))
+    assert heads_for_video(options, {"a": path}, "a", **SIZE).counts["filled_boxes"] == 9
+    path.write_text(json.dumps(tasks))
     with pytest.raises(HeadsError, match="No head-box file for video 'x'"):
         heads_for_video(options, found, "x", **SIZE)
     with pytest.raises(HeadsError, match=r"boxes of s3://x/a.mp4, .* none of which is one of the 2 videos"):
