@@ -19,7 +19,7 @@ _PUBLIC = {
     "convert": "gazetools.packing.convert",
     "evaluate": "gazetools.evaluation",
     "extract": "gazetools.extraction.run",
-    "load_model": "gazetools.gazemodels.gazelle.loading",
+    "load_model": "gazetools.gazemodels.any_model",
     "open_store": "gazetools.store",
     "pack": "gazetools.packing",
     "validate": "gazetools.validation",
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gazetools import trainer
     from gazetools.evaluation import evaluate
     from gazetools.extraction.run import extract
-    from gazetools.gazemodels.gazelle.loading import load_model
+    from gazetools.gazemodels.any_model import load_model
     from gazetools.heatmaps import HeatmapReader
     from gazetools.packing import pack
     from gazetools.packing.convert import convert
