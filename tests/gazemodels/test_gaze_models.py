@@ -319,3 +319,12 @@ def test_load_model_refuses_what_a_family_does_not_have(
     with pytest.raises(error) as caught:
         gazetools.load_model(name, **options)
     assert says in str(caught.value)
+
+
+def test_loading_a_model_imports_no_compiler(tmp_path: Path) -> None:
+    """Operations on "meta" tensors can make torch import sympy and dynamo: 800 modules, 1 s and 70 MiB."""
+    program = "import sys; from gazetools.gazemodels import load_gaze_model\n"
+    program += "".join(f"load_gaze_model({str(write(tmp_path))!r})\n" for write in (_gazelle, _page, _dinov3))
+    program += "print([name for name in ('sympy', 'torch._dynamo', 'torch.onnx') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
