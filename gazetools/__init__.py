@@ -20,7 +20,7 @@ _PUBLIC = {
     "evaluate": "gazetools.evaluation",
     "extract": "gazetools.extraction.run",
     "gaze_table": "gazetools.exchange.table",
-    "load_model": "gazetools.gazemodels.gazelle.loading",
+    "load_model": "gazetools.gazemodels.any_model",
     "open_store": "gazetools.store",
     "pack": "gazetools.packing",
     "validate": "gazetools.validation",
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from gazetools.evaluation import evaluate
     from gazetools.exchange.table import gaze_table
     from gazetools.extraction.run import extract
-    from gazetools.gazemodels.gazelle.loading import load_model
+    from gazetools.gazemodels.any_model import load_model
     from gazetools.heatmaps import HeatmapReader
     from gazetools.packing import pack
     from gazetools.packing.convert import convert

@@ -43,8 +43,8 @@ def _written_files(report: OnnxReport) -> Table:
 
     rows = [(one.path, f"{one.bytes / 1e6:.1f} MB", tensors(one.inputs), tensors(one.outputs)) for one in report.files]
     people = " and ".join(map(str, report.checked_people))
-    caption = (
-        f"Run by {report.checked_with} with {people} people: largest difference to PyTorch {report.max_difference:.1e}."
-    )
+    shown = f" on {report.checked_frames} frames of the video and a made picture" if report.checked_frames else ""
+    worst = f"largest difference to PyTorch {report.max_difference:.1e}"
+    caption = f"Run by {report.checked_with} with {people} people{shown}: {worst}."
     columns: list[str | Column] = [Column("file", overflow="fold"), "size", "inputs", "outputs"]
     return text_table(columns, rows, title=f"{report.metadata.model} as ONNX", caption=caption)

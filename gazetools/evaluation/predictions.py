@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.annotations.gazefollow import BenchmarkPicture
+from gazetools.gazemodels.head_crops import has_pixels
+from gazetools.gazemodels.interface import needs_boxes
 from gazetools.io.npz import Npz
 from gazetools.layouts.registry import foreign_layout
 from gazetools.schemas.errors import DataFileError, UsageError, VideoError
@@ -29,12 +31,15 @@ def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(picture, np.uint8)[:, :, ::-1])
 
 
-def predictions(source: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
-    """The predictions of each picture's heads, in order.
+def predictions(
+    source: str, pictures: list[BenchmarkPicture], options: EvaluateOptions
+) -> Iterator[list[Prediction | None]]:
+    """The predictions of each picture's heads, in order; None for a head whose box the model can't take.
 
     `source` is an .npz with heatmaps [N, h, w] (found by the rule in `layouts.choosing`) and optionally `inout` [N],
     one entry per annotated head in the order of the annotations; or `model:NAME_OR_PATH`, which is loaded with the
-    options' checkpoint and runs on the pictures.
+    options' checkpoint and runs on the pictures. A model that sees a crop of each head can't take a box without a whole
+    pixel of its picture, as in extraction.
     Raises UsageError or DataFileError for sources that don't fit.
     """
     if source.startswith("model:"):
@@ -47,7 +52,7 @@ def predictions(source: str, pictures: list[BenchmarkPicture], options: Evaluate
     )
 
 
-def _from_npz(path: Path, pictures: list[BenchmarkPicture], choice: ArrayChoice) -> Iterator[list[Prediction]]:
+def _from_npz(path: Path, pictures: list[BenchmarkPicture], choice: ArrayChoice) -> Iterator[list[Prediction | None]]:
     heads = sum(len(picture.heads) for picture in pictures)
     layout = foreign_layout(path, choice)
     with Npz(path) as archive, layout.open(path, archive) as stored:
@@ -64,7 +69,9 @@ def _from_npz(path: Path, pictures: list[BenchmarkPicture], choice: ArrayChoice)
         yield [(heatmap.astype(np.float32), score) for heatmap, score in itertools.islice(rows, len(picture.heads))]
 
 
-def _from_model(name: str, pictures: list[BenchmarkPicture], options: EvaluateOptions) -> Iterator[list[Prediction]]:
+def _from_model(
+    name: str, pictures: list[BenchmarkPicture], options: EvaluateOptions
+) -> Iterator[list[Prediction | None]]:
     if options.images is None:
         raise UsageError("A model needs the pictures.", hint="Pass --images ROOT of the benchmark.")
     from gazetools.gazemodels import load_gaze_model
@@ -77,6 +84,9 @@ def _from_model(name: str, pictures: list[BenchmarkPicture], options: EvaluateOp
             yield []
             continue
         rgb = read_picture(Path(options.images), picture.path)
-        out = model(rgb[None], [[head.box_xyxy for head in picture.heads]])
-        scores = [float("nan")] * len(picture.heads) if out.inout is None else out.inout.cpu().tolist()
-        yield list(zip(out.heatmap.cpu().float().numpy(), scores, strict=True))
+        frame_hw = (rgb.shape[0], rgb.shape[1])
+        usable = [not needs_boxes(model) or has_pixels(head.box_xyxy, frame_hw) for head in picture.heads]
+        out = model(rgb[None], [[head.box_xyxy for head, fits in zip(picture.heads, usable, strict=True) if fits]])
+        scores = [float("nan")] * len(out) if out.inout is None else out.inout.cpu().tolist()
+        rows = zip(out.heatmap.cpu().float().numpy(), scores, strict=True)
+        yield [next(rows) if fits else None for fits in usable]

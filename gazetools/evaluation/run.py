@@ -63,6 +63,8 @@ def evaluate(
         protocol = _score_pictures(str(predicted), truth_path, options, tally, progress)
     if not tally.rows:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(tally.failed.items())[:3])
+        if missed := tally.counts["people_not_evaluated"]:
+            reasons = f"The model can take none of the {missed} head boxes."
         raise UsageError(
             f"Nothing of {predicted} could be scored against {truth}. {reasons}".strip(),
             hint="Check that both are of the same videos.",
@@ -121,7 +123,11 @@ def _score_pictures(
     pictures = pictures[: options.limit]
     progress.start("evaluate", len(pictures), unit="pictures")
     for number, (picture, results) in enumerate(zip(pictures, predictions(predicted, pictures, options), strict=True)):
-        for head, (heatmap, inout_score) in zip(picture.heads, results, strict=True):
+        for head, result in zip(picture.heads, results, strict=True):
+            if result is None:
+                tally.counts["people_not_evaluated"] += 1
+                continue
+            heatmap, inout_score = result
             row = HeadScore(
                 video_id=picture.path,
                 frame=number,
@@ -158,4 +164,6 @@ def _notes(protocol: Protocol, counts: Counter[str]) -> list[str]:
     ]
     if counts["depth_unknown"] or counts["depth_assumed"]:
         notes.append("Rows without a measured depth are left out of AUC, L2 and the angle.")
+    if missed := counts["people_not_evaluated"]:
+        notes.append(f"Heads not evaluated: {missed}. The model sees a crop of each, and their box has no pixel.")
     return notes

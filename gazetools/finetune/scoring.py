@@ -1,7 +1,8 @@
 """Score a gaze model on held-out kitchens against priors: python -m gazetools.finetune.scoring.
 
-The exit code is 1 below the bounds. The frames have seeds that training does not use, 796x448 pixels, the camera's blur
-and noise and the artefacts of JPEG; the model receives them through its own preprocessing, as in `extract`.
+The exit code is 1 below the bounds, or that of an error. The frames have seeds that training does not use, 796x448
+pixels, the camera's blur and noise and the artefacts of JPEG; the model receives them through its own preprocessing, as
+in `extract`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.gazemodels import load_gaze_model
-from gazetools.gazemodels.interface import GazeModel
+from gazetools.gazemodels.gazelle.prompts import BoxXyxy
+from gazetools.gazemodels.head_crops import has_pixels
+from gazetools.gazemodels.interface import GazeModel, needs_boxes
 from gazetools.io.json_files import write_json_atomic
 from gazetools.metrics.gaze import predicted_point
 from gazetools.scenes.effects import CameraEffects
 from gazetools.scenes.picture import Scene
 from gazetools.scenes.poses import PersonTruth
 from gazetools.scenes.settings import GENERATOR_VERSION, HEIGHT, NOUNS, TEST_SEED, WIDTH, SceneSettings
+from gazetools.schemas.errors import GazetoolsError, UsageError
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,12 +57,13 @@ class HeldOutScores:
 
     frames: int
     people: int
+    people_not_evaluated: int  # without a box that the model can take
     l2: float
     l2_centre: float  # prior: everybody looks at the frame's middle
     l2_mean_target: float  # prior: everybody looks at the mean target of training scenes
     l2_head_direction: float  # prior: the control `head-direction`, from the head towards the middle
     l2_head_box: float  # prior: regression from the head box to the target, fitted on training scenes
-    l2_whole_frame: float  # prior: the model itself without a head prompt
+    l2_whole_frame: float | None  # prior: the model itself without a head prompt; None: it needs a head
     object_hits: float  # share of looks at objects whose object is the one nearest to the peak
     object_chance: float  # the larger of 1 / nouns and the best prior's share
     swaps: int  # pairs of a person and the prompt of another person who looks at another place
@@ -68,7 +73,8 @@ class HeldOutScores:
     @property
     def best_prior(self) -> float:
         """The smallest distance of the priors, none of which reads the prompted head."""
-        return min(getattr(self, f"l2_{name}") for name in _PRIORS)
+        distances = (getattr(self, f"l2_{name}") for name in _PRIORS)
+        return min(distance for distance in distances if distance is not None)
 
     @property
     def verdicts(self) -> dict[str, bool]:
@@ -110,12 +116,20 @@ def held_out_frames(count: int, *, first_seed: int = TEST_SEED) -> Iterator[Held
 
 
 def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -> HeldOutScores:
-    """Run `model` on held-out frames, with right prompts and with none, and compare it with the priors."""
+    """Run `model` on held-out frames, with right prompts and with none, and compare it with the priors.
+
+    Raises UsageError where the model can take no box of anybody.
+    """
     rows: list[dict[str, Any]] = []
     followed: list[bool] = []
+    seen = 0
+    priors = [name for name in _PRIORS if name != "whole_frame" or not needs_boxes(model)]
     left = held_out_frames(frames, first_seed=first_seed)
     prior, direction = _box_prior(), load_gaze_model("head-direction", device="cpu")
     while batch := list(itertools.islice(left, _BATCH)):
+        seen += sum(len(frame.people) for frame in batch)
+        if needs_boxes(model):
+            batch = [_with_usable_boxes(frame) for frame in batch]
         for people in _batch_rows(model, direction, prior, batch):
             rows += people
             followed += [
@@ -124,6 +138,10 @@ def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -
                 for a, b in itertools.permutations(people, 2)
                 if a["inside"] and b["inside"] and np.linalg.norm(a["gaze"] - b["gaze"]) >= _APART
             ]
+    if not rows:
+        raise UsageError(
+            f"The model can take no box of the {seen} people in {frames} frames.", hint="Use more --frames."
+        )
     inside = [row for row in rows if row["inside"]]
     looks = [row for row in inside if row["object"] is not None]
 
@@ -135,13 +153,15 @@ def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -
         nearest = [int(np.linalg.norm(way, axis=1).argmin()) for way in ways]
         return float(np.mean([number == row["object"] for number, row in zip(nearest, looks, strict=True)]))
 
+    distances: dict[str, Any] = {f"l2_{name}": distance(name) if name in priors else None for name in _PRIORS}
     return HeldOutScores(
         frames=frames,
         people=len(rows),
+        people_not_evaluated=seen - len(rows),
         l2=distance("peak"),
-        **{f"l2_{name}": distance(name) for name in _PRIORS},
+        **distances,
         object_hits=hits("peak"),
-        object_chance=max(1 / len(NOUNS), *map(hits, _PRIORS)),
+        object_chance=max(1 / len(NOUNS), *map(hits, priors)),
         swaps=len(followed),
         swap_follows=float(np.mean(followed)) if followed else float("nan"),
         inout_auc=_rank_auc(np.array([row["inside"] for row in rows]), np.array([row["inout"] for row in rows])),
@@ -158,7 +178,8 @@ def _batch_rows(
     out = model(pictures, boxes)
     peaks, directions = _peaks(out.heatmap), _peaks(direction(pictures, boxes).heatmap)
     own = zip(peaks, directions, [np.nan] * len(peaks) if out.inout is None else out.inout.tolist(), strict=True)
-    for frame, whole in zip(batch, _peaks(model(pictures, [[None] for _ in batch]).heatmap), strict=True):
+    wholes = [None] * len(batch) if needs_boxes(model) else _peaks(model(pictures, [[None] for _ in batch]).heatmap)
+    for frame, whole in zip(batch, wholes, strict=True):
         yield [
             {
                 "inside": person.inside,
@@ -175,6 +196,17 @@ def _batch_rows(
             }
             for person, (peak, direction_peak, probability) in zip(frame.people, own, strict=False)
         ]
+
+
+def _with_usable_boxes(frame: HeldOutFrame) -> HeldOutFrame:
+    """The frame with only those people whose box a model can cut from it."""
+    size = (frame.picture.shape[0], frame.picture.shape[1])
+    return replace(frame, people=[person for person in frame.people if has_pixels(_box(person), size)])
+
+
+def _box(person: PersonTruth) -> BoxXyxy:
+    x0, y0, x1, y1 = person.box_xyxy
+    return x0, y0, x1, y1
 
 
 def _box_prior() -> tuple[Floats, Floats]:
@@ -213,12 +245,17 @@ def main() -> None:
     from rich.table import Table
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="gazelle_tiny")
+    parser.add_argument("--model", default="gazelle_tiny", help="a name or path that `gazetools extract` takes")
+    parser.add_argument("--checkpoint", help="weights for a name")
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("-o", "--output", type=Path, default=Path("gazelle_tiny_scores.json"))
     options = parser.parse_args()
-    model = load_gaze_model(options.model, device="cpu")
-    scores = score(model, frames=options.frames)
+    try:
+        model = load_gaze_model(options.model, checkpoint=options.checkpoint, device="cpu")
+        scores = score(model, frames=options.frames)
+    except GazetoolsError as error:
+        Console(stderr=True).print(f"Error: {error}", markup=False)
+        sys.exit(error.exit_code)
     document = {"model": options.model, "weights_sha256": model.weights_sha256, **scores.document()}
     write_json_atomic(options.output, document)
     table = Table("score", "value", title=f"{options.model} on {scores.frames} held-out frames, {scores.people} people")

@@ -142,7 +142,7 @@ def load_gaze_model(
         preprocess=preprocess,
         progress=progress,
     )
-    return known[backend](settings, _find(name_or_path))
+    return known[backend](settings, find_loader(name_or_path))
 
 
 def heatmap_shape_of(name_or_path: str) -> tuple[int, int]:
@@ -172,7 +172,7 @@ def _metadata_of(name: str) -> dict[str, str]:
     return read_metadata(path)
 
 
-def _find(name: str) -> Loader:
+def find_loader(name: str) -> Loader:
     """Loader of `name`: what was registered, entry points, our table, PaGE's for its files, else Gaze-LLE's.
 
     Entry points may take over the names of models with weights, not those of the controls. Gaze-LLE's loader takes its

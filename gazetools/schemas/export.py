@@ -33,6 +33,8 @@ class OnnxOptions(OptionsModel):
     """ONNX operator set."""
     overwrite: bool = False
     """Replace files that are there."""
+    check_video: str | None = None
+    """A video: the files are compared with PyTorch on three of its frames, too, not on a made picture alone."""
 
     @field_validator("people")
     @classmethod
@@ -128,5 +130,7 @@ class OnnxReport(StrictModel):
     """Program that ran the files, such as `onnxruntime 1.32.0`."""
     checked_people: list[int]
     """Numbers of people that the files were run with."""
+    checked_frames: int = 0
+    """Frames of `--check-video` that they were run with, in addition to a made picture."""
     max_difference: float
     """Largest difference of heat maps and in/out scores to the PyTorch model."""

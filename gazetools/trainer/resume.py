@@ -1,4 +1,4 @@
-"""Saving and restoring a run: its own checkpoints, and weights given by path; what does not fit is refused."""
+"""Saving and restoring a run by its own checkpoints; what does not fit is refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gazetools.schemas.base import default_at
 from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.schemas.training import TrainingConfig
@@ -17,20 +15,13 @@ from gazetools.trainer.folder.checkpoints import (
     TRAINING_FORMAT,
     WEIGHTS_FORMAT,
     FoundCheckpoint,
-    best_checkpoint,
     load_checkpoint,
     load_latest,
     save_best,
 )
-from gazetools.trainer.folder.paths import BEST_NAME, RunFolder
 from gazetools.trainer.folder.shard_files import TreePath
-from gazetools.trainer.folder.weights import is_export, load_exported
 from gazetools.trainer.folder.writing import CheckpointWriter
-from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.learn.loop import Loop
-from gazetools.trainer.learn.trunk import Trunk
-from gazetools.trainer.models.build import read_checkpoint
-from gazetools.trainer.models.keys import load_strict, strip_prefixes
 from gazetools.trainer.plan.settle import RunPlan
 from gazetools.trainer.processes.world import World
 
@@ -93,7 +84,7 @@ def find_state(plan: RunPlan, *, world: World, note: Callable[[str], None]) -> F
     for reason in found.rejected:
         note(f"{reason} Going on from {found.path.name}, the one before.")
     wrote = len(found.state["processes"])
-    _check_state(found.state, found.path, plan, whole_config=True, free=_PER_PROCESS if wrote != world.size else ())
+    check_state(found.state, found.path, plan, whole_config=True, free=_PER_PROCESS if wrote != world.size else ())
     if wrote != world.size:
         _check_clips_per_step(found, plan, wrote=wrote, processes=world.size)
         note(
@@ -137,7 +128,7 @@ def _check_clips_per_step(found: FoundCheckpoint, plan: RunPlan, *, wrote: int, 
     )
 
 
-def _check_state(
+def check_state(
     state: Mapping[str, Any], name: Path, plan: RunPlan, *, whole_config: bool, free: Sequence[str] = ()
 ) -> None:
     """Raise CheckpointError or UsageError where classes, clips, heatmaps or settings are not the checkpoint's.
@@ -203,94 +194,3 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
-
-
-def load_given_weights(loop: Loop, plan: RunPlan, path: Path) -> str:
-    """Load all learners from a run folder, a checkpoint folder, an export, or V-JEPA 2's released probe file.
-
-    Returns a note for the user. Raises CheckpointError where a learner has no weights there.
-    """
-    if path.is_file():
-        return _load_released_probes(loop, path)
-    own = RunFolder(path).checkpoints
-    folder = own if own.is_dir() else path
-    whole: dict[str, Any] | None = None
-    if is_export(path):
-        if len(loop.learners) != 1:
-            raise UsageError(
-                f"The export {path} holds one model, this run has {len(loop.learners)}.",
-                hint="Use a config with one arm, seed and probe, or pass a run folder.",
-            )
-        whole = load_exported(path).as_state()
-        text = f"Predictor and probe of {whole['learner']} from the export {path}."
-    elif (folder / BEST_NAME).is_dir():
-        text = f"Predictor and probe from {path} (best epoch)."
-    else:
-        latest = load_latest(folder) if folder != path else None
-        path, whole = (path, load_checkpoint(path)) if latest is None else (latest.path, latest.state)
-        text = f"Predictor and probe from {path}."
-    for trunk in loop.trunks:
-        for learner in trunk.learners:
-            state = load_checkpoint(_best_of(folder, learner)) if whole is None else whole
-            _check_state(state, path, plan, whole_config=False)
-            _load_learner(state, trunk, learner, path, keep_best=plan.config.val_only)
-    return text
-
-
-def load_best(loop: Loop, plan: RunPlan) -> None:
-    """Load the weights of every learner's best epoch."""
-    for trunk in loop.trunks:
-        for learner in trunk.alive:
-            best = _best_of(plan.folder.checkpoints, learner)
-            _load_learner(load_checkpoint(best), trunk, learner, best)
-
-
-def _best_of(folder: Path, learner: Learner) -> Path:
-    best = best_checkpoint(folder, learner.name)
-    if best is None:
-        raise CheckpointError(
-            f"{folder} has no best weights of {learner.name!r}.",
-            hint=f"It has: {', '.join(sorted(p.name for p in (folder / BEST_NAME).glob('*')))}.",
-        )
-    return best
-
-
-def _load_learner(
-    state: Mapping[str, Any], trunk: Trunk, learner: Learner, path: Path, *, keep_best: bool = False
-) -> None:
-    """Load weights and, with `keep_best`, the epoch and value that chose them."""
-    own = state
-    if state["format"] == TRAINING_FORMAT:
-        if learner.name not in state["learners"] or trunk.name not in state["predictors"]:
-            raise CheckpointError(
-                f"{path} has no weights of {learner.name!r}; it has {', '.join(state['learners'])}.",
-                hint="Use the arms that it was trained with.",
-            )
-        own = {**state["learners"][learner.name], "predictor": state["predictors"][trunk.name]}
-    trunk.load_predictor(own["predictor"])
-    learner.probe.load_state_dict(own["probe"])
-    if keep_best:
-        learner.best = own["best"]
-
-
-def _load_released_probes(loop: Loop, path: Path) -> str:
-    """Load V-JEPA 2's evaluation checkpoint: `classifiers`, one state dict per entry of multihead_kwargs."""
-    classifiers = read_checkpoint(path).get("classifiers")
-    if not isinstance(classifiers, list) or not classifiers:
-        raise CheckpointError(
-            f"{path} has no list of probes under 'classifiers'.",
-            hint="Pass a run folder, a checkpoint folder, or a probe file that V-JEPA 2's evaluation saved.",
-        )
-    for learner in loop.learners:
-        head = learner.spec.head
-        if head >= len(classifiers):
-            raise CheckpointError(
-                f"{path} has {len(classifiers)} probe(s), but probe {head} is wanted.",
-                hint=f"Set experiment.optimization.head=0..{len(classifiers) - 1}.",
-            )
-        tensors = {key: value for key, value in classifiers[head].items() if isinstance(value, torch.Tensor)}
-        load_strict(learner.probe, strip_prefixes(tensors), what=f"probe {head} of {path}")
-    return (
-        f"Probes from {path}, which does not say which actions its outputs mean: the sorted order of (verb, noun) is "
-        "assumed; a file written by V-JEPA 2 may have another order."
-    )

@@ -18,6 +18,7 @@ from gazetools.trainer.data.split import SplitPlan
 from gazetools.trainer.folder.checkpoints import FoundCheckpoint
 from gazetools.trainer.folder.records import write_metrics, write_steps
 from gazetools.trainer.folder.writing import CheckpointWriter
+from gazetools.trainer.given_weights import load_best, load_given_weights
 from gazetools.trainer.learn.averaging import shown
 from gazetools.trainer.learn.forward import open_feature_cache
 from gazetools.trainer.learn.loop import Loop
@@ -48,8 +49,6 @@ from gazetools.trainer.publish import Publisher, needs_publishing
 from gazetools.trainer.resume import (
     differing_keys,
     find_state,
-    load_best,
-    load_given_weights,
     save_best_weights,
     save_state,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,6 +53,48 @@ def test_an_oracle_is_right_and_a_blind_one_is_not() -> None:
         first_seed=TEST_SEED + 900,
     )
     assert not any(scores.verdicts.values())
+
+
+def test_a_model_that_needs_heads_is_scored_without_the_prior_of_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """People without a pixel are counted and not passed; the model never receives a person without a box."""
+    monkeypatch.setattr(scoring, "_PRIOR_SCENES", 5)
+    frames = list(scoring.held_out_frames(2, first_seed=TEST_SEED + 900))
+    first = frames[0].people[0]
+    frames[0].people[0] = replace(first, box_xyxy=(0.5, 0.5, 0.5, 0.6))
+    monkeypatch.setattr(scoring, "held_out_frames", lambda count, first_seed: iter(frames))
+    oracle = _Oracle(2, TEST_SEED + 900)
+    passed = [box for frame in frames for box in (person.box_xyxy for person in frame.people)][1:]
+
+    def model(images: Any, boxes: Sequence[Sequence[Any]]) -> GazeOutput:
+        assert [box for some in boxes for box in some] == passed
+        return oracle(images, boxes)
+
+    monkeypatch.setattr(scoring, "needs_boxes", lambda of: True)
+    scores = scoring.score(model, frames=2, first_seed=0)  # type: ignore[arg-type]
+    assert (scores.people, scores.people_not_evaluated) == (len(passed), 1)
+    assert scores.l2 < 0.02
+    assert scores.l2_whole_frame is None
+    others = [scores.l2_centre, scores.l2_mean_target, scores.l2_head_direction, scores.l2_head_box]
+    assert scores.best_prior == min(others)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "says"),
+    [
+        (["--model", "page_vits"], 3, "page_vits"),
+        (["--model", "no-such-model"], 2, "no-such-model"),
+        (["--model", "page_vits", "--checkpoint", "missing.safetensors"], 2, "missing.safetensors"),
+    ],
+    ids=["no weights", "no such model", "no such file"],
+)
+def test_scoring_ends_with_the_code_of_the_error(
+    flags: list[str], code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["scoring", *flags])
+    with pytest.raises(SystemExit) as ended:
+        scoring.main()
+    assert ended.value.code == code
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("frames", [24, pytest.param(400, marks=pytest.mark.slow)])

@@ -15,12 +15,14 @@ from gazetools.annotations.gazefollow import read_benchmark
 from gazetools.evaluation import evaluate
 from gazetools.evaluation.scores import HeadScore, estimates, extremes
 from gazetools.gazemodels.baselines import CentrePrior
+from gazetools.gazemodels.page.loading import load_page
 from gazetools.groundtruth import groundtruth
 from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l2
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.store import Piece, Rows
 from gazetools.store import StoreContent, open_store, write_store
 from tests.helpers.command_line import run_cli
+from tests.helpers.page_weights import TINY_PAGE, write_page_file
 from tests.helpers.synthetic_takes import TAKES, write_root
 
 TAKE = TAKES[1]
@@ -341,6 +343,30 @@ def test_a_model_looks_at_the_pictures(tmp_path: Path, tiny_model: Path) -> None
     report = evaluate(f"model:{tiny_model}", prepared, images=str(tmp_path), resamples=0)
     assert report.overall["auc"].count == 3
     assert evaluate(f"model:{tiny_model}", prepared, images=str(tmp_path), limit=1).counts["scored"] == 1
+
+
+def test_heads_that_a_model_of_crops_cannot_take_are_counted(tmp_path: Path) -> None:
+    """The head at the left of b.jpg has no pixel inside: the other two are scored, each with its own map."""
+    _, prepared = _gazefollow(tmp_path)
+    items = json.loads(prepared.read_text())
+    items[1]["heads"][0]["bbox_norm"] = [1.0, 0.1, 1.0, 0.5]
+    prepared.write_text(json.dumps(items))
+    file = write_page_file(tmp_path / "page.safetensors", TINY_PAGE)
+    report = evaluate(f"model:{file}", prepared, images=str(tmp_path), resamples=0)
+    assert report.counts == {"people_not_evaluated": 1, "scored": 2}
+    assert any("Heads not evaluated: 1" in note for note in report.notes)
+    model, expected = load_page(str(file)), []
+    for item, head in ((items[0], items[0]["heads"][0]), (items[1], items[1]["heads"][1])):
+        picture = np.full((1, item["height"], item["width"], 3), 90, np.uint8)
+        heatmap = model(picture, [[head["bbox_norm"]]]).heatmap[0].numpy()
+        expected.append(gazefollow_l2(heatmap, head["gazex_norm"], head["gazey_norm"])[0])
+    assert report.overall["avg_l2"].value == pytest.approx(np.mean(expected), abs=1e-6)
+    for item in items:
+        for head in item["heads"]:
+            head["bbox_norm"] = [0.2, 0.2, 0.2, 0.4]
+    prepared.write_text(json.dumps(items))
+    done = run_cli("evaluate", f"model:{file}", "--truth", str(prepared), "--images", str(tmp_path))
+    assert (done.exit_code, "can take none of the 3 head boxes" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize("name", ["centre-prior", "head-direction", "gazelle_tiny", "toy"])

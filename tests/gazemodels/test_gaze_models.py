@@ -7,10 +7,12 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import gazetools
 from gazetools.gazemodels import (
@@ -33,6 +35,9 @@ from gazetools.schemas.extract import BACKEND_NAMES
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
 from tests.helpers.command_line import run_cli
+from tests.helpers.page_weights import TINY_PAGE, write_page_file
+from tests.helpers.random_checkpoints import write_tiny_gazelle
+from tests.helpers.random_dinov3 import TINY_VIT, random_dinov3_tensors
 
 FRAMES = np.zeros((2, 60, 80, 3), np.uint8)
 CPU = torch.device("cpu")
@@ -263,3 +268,63 @@ def test_what_upstream_can_not_do_is_said(
     name = settings.pop("name_or_path", "gazelle_dinov2_vitb14_inout")
     with pytest.raises(kind, match=words):
         load_gaze_model(name, backend="upstream", **settings)  # type: ignore[arg-type]
+
+
+def _gazelle(folder: Path) -> Path:
+    return write_tiny_gazelle(folder / "tiny.safetensors")
+
+
+def _page(folder: Path) -> Path:
+    return write_page_file(folder / "page.safetensors", TINY_PAGE)
+
+
+def _dinov3(folder: Path) -> Path:
+    path = folder / "dinov3.safetensors"
+    save_file(random_dinov3_tensors(TINY_VIT, 0), path, TINY_VIT.to_metadata())
+    return path
+
+
+@pytest.mark.parametrize("write", [_gazelle, _page, _dinov3], ids=["Gaze-LLE", "PaGE", "gazelle-dinov3"])
+def test_load_model_takes_every_family(write: Any, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    frames, boxes = np.zeros((1, 60, 80, 3), np.uint8), [[(0.1, 0.1, 0.5, 0.6)]]
+    out = gazetools.load_model(path, pack="off", offline=True)(frames, boxes)
+    assert torch.equal(out.heatmap, load_gaze_model(str(path), device="cpu")(frames, boxes).heatmap)
+
+
+def test_load_model_takes_controls_and_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[LoadSettings] = []
+    monkeypatch.setitem(registry._LOADERS, "toy", lambda settings: received.append(settings) or CentrePrior(CPU))
+    assert isinstance(gazetools.load_model("toy", dtype="float32"), CentrePrior)
+    assert (received[0].name, received[0].device, received[0].dtype) == ("toy", "cpu", "float32")
+    assert isinstance(gazetools.load_model("head-direction"), HeadDirection)
+    with pytest.raises(UsageError, match=r"offline=True can't be passed to 'toy', which tests\.gazemodels"):
+        gazetools.load_model("toy", offline=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "says"),
+    [
+        ("page_vits", {}, EnvironmentLacksError, "page_vits"),
+        ("page_vits", {"in_size": (448, 448)}, UsageError, "in_size=(448, 448) is for Gaze-LLE"),
+        ("page_vits", {"pack": "on"}, UsageError, "pack='on' is for Gaze-LLE"),
+        ("page_vits", {"backbone": "dinov2.pth"}, UsageError, "both towers"),
+        ("gazelle_dinov3_vits16", {"in_size": (448, 448)}, UsageError, "in_size=(448, 448) is for Gaze-LLE"),
+        ("page_vit", {}, UsageError, "page_vits"),
+    ],
+)
+def test_load_model_refuses_what_a_family_does_not_have(
+    name: str, options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error) as caught:
+        gazetools.load_model(name, **options)
+    assert says in str(caught.value)
+
+
+def test_loading_a_model_imports_no_compiler(tmp_path: Path) -> None:
+    """Operations on "meta" tensors can make torch import sympy and dynamo: 800 modules, 1 s and 70 MiB."""
+    program = "import sys; from gazetools.gazemodels import load_gaze_model\n"
+    program += "".join(f"load_gaze_model({str(write(tmp_path))!r})\n" for write in (_gazelle, _page, _dinov3))
+    program += "print([name for name in ('sympy', 'torch._dynamo', 'torch.onnx') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

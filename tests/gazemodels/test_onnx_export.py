@@ -14,8 +14,10 @@ from gazetools.gazemodels import load_gaze_model
 from gazetools.gazemodels.baselines import CentrePrior
 from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.gazemodels.gazelle.packed import pack_linears
+from gazetools.gazemodels.gazelle.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from gazetools.schemas.errors import EnvironmentLacksError, FaultError, UsageError
 from gazetools.schemas.export import OnnxMetadata
+from gazetools.video import VideoReader
 from tests.helpers.command_line import run_cli
 from tests.helpers.random_checkpoints import write_tiny_gazelle
 
@@ -26,6 +28,7 @@ from gazetools.gazemodels.runtimes import agreement, tracing  # noqa: E402
 from gazetools.gazemodels.runtimes.exporting import export_onnx  # noqa: E402
 from gazetools.gazemodels.runtimes.fixed_resize import FixedResize  # noqa: E402
 from gazetools.gazemodels.runtimes.onnx_file import describe_onnx  # noqa: E402
+from gazetools.gazemodels.runtimes.sessions import OnnxRuntimeSession  # noqa: E402
 
 RNG = np.random.default_rng(3)
 BOXES = [(0.1, 0.1, 0.4, 0.5), (0.5, 0.0, 0.8, 0.3), (0.3, 0.55, 0.6, 0.9), (0.13, 0.13, 0.62, 0.62)]
@@ -232,3 +235,31 @@ def test_without_the_packages_the_command_is_named(
     done = run_cli("export", str(tiny_model), "-o", str(tmp_path / "m.onnx"))
     assert done.exit_code == 3
     assert "pip install 'gazetools[onnx]'" in done.stderr
+
+
+@pytest.mark.parametrize("settings", [{}, {"split": True}, {"compat": "nearest"}], ids=["whole", "split", "nearest"])
+def test_frames_of_a_video_are_compared_too(
+    settings: dict[str, Any], tiny_model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames 10, 20 and 29 of 40, as the model's own preprocessing shows them but for the rounding to whole levels."""
+    model: Any = load_gaze_model(str(tiny_model))
+    seen: list[Any] = []
+    run = OnnxRuntimeSession.run
+    monkeypatch.setattr(OnnxRuntimeSession, "run", lambda self, inputs: (seen.append(inputs), run(self, inputs))[1])
+    report = export_onnx(model, tmp_path / "m.onnx", check_video=str(clip), **settings)
+    assert (report.checked_frames, report.checked_people) == (3, [1, 3])
+    pictures = [inputs["image_bgr"] for inputs in seen if "image_bgr" in inputs]
+    assert len(pictures) == 4 * 2 and len({picture.tobytes() for picture in pictures}) == 4
+    with VideoReader(clip) as reader:
+        frames = model.preprocess(reader.read([10, 20, 29]))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    for picture, frame in zip(pictures[2::2], frames, strict=True):
+        rgb = torch.from_numpy(np.ascontiguousarray(picture[:, ::-1])) / 255
+        assert float(((rgb - mean) / std - frame).abs().max()) < 0.05
+
+
+def test_a_video_that_is_none_is_refused_before_anything_is_written(tiny_model: Path, tmp_path: Path) -> None:
+    flags = ["--check-video", str(tmp_path / "none.mp4")]
+    done = run_cli("export", str(tiny_model), "-o", str(tmp_path / "m.onnx"), *flags)
+    assert (done.exit_code, "none.mp4" in done.stderr) == (2, True), done.stderr
+    assert not list(tmp_path.iterdir())

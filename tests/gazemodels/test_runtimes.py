@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +389,23 @@ def test_tensorrt_asks_for_its_packages_and_providers(monkeypatch: pytest.Monkey
 def test_openvino_is_for_the_cpu() -> None:
     with pytest.raises(UsageError, match="runs on the CPU, not on cuda:0"):
         RuntimePlace(runtime="openvino", device="cuda:0").check()
+
+
+def test_a_signal_is_handled_after_openvino_models_are_freed(tiny_model: Path) -> None:
+    """OpenVINO moves the stack of signal handlers; it must not leave the process with one that is freed."""
+    _needs("openvino")
+    program = f"""
+import gc, os, signal
+from gazetools.gazemodels import load_gaze_model
+for _ in range(2):
+    model = load_gaze_model({str(tiny_model)!r}, backend="openvino")  # two files, and no other model stays
+    del model
+    gc.collect()
+signal.signal(signal.SIGUSR1, lambda number, frame: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_openvino_says_where_the_cpu_has_no_bfloat16(tiny_model: Path) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from gazetools.schemas.errors import CheckpointError, UsageError
 from gazetools.trainer import train
+from gazetools.trainer.folder.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
+from gazetools.trainer.folder.shard_files import tensors_of, with_tensors, without_tensors
 from gazetools.trainer.learn.frozen import FrozenWeights
 from gazetools.trainer.learn.learner import Learner
 from gazetools.trainer.learn.trunk import Trunk, build_trunks
@@ -136,6 +141,99 @@ def test_weights_of_a_run_that_trained_them_all_start_another_that_trains_none(
     for part in ("predictors", "learners"):
         found = [final_state(tmp_path / name)[part]["estimated"] for name in ("second", "alone")]
         assert_same(*found, part)
+
+
+def test_probes_that_share_a_predictor_do_not_start_from_heads_with_one_each(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """Where heads trained a predictor each, the weights of one of them are named; nothing is overwritten silently."""
+    optimization = tiny["experiment"]["optimization"]
+    optimization |= {"num_epochs": 1, "train": "heatmap", "multihead_kwargs": [{"lr": 1e-2}, {"lr": 3e-2}]}
+    train(tiny)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    best = {name: load_checkpoint(checkpoints / "best" / name) for name in ("main.h0", "main.h1")}
+    differing = [
+        name
+        for name, value in best["main.h0"]["predictor"].items()
+        if not torch.equal(value, best["main.h1"]["predictor"][name])
+    ]
+    assert differing
+    start = ["experiment.optimization.train=probe", f"folder={tmp_path / 'second'}"]
+    for given in (tmp_path / "run", list_checkpoints(checkpoints)[0]):
+        with pytest.raises(UsageError) as refused:
+            train(tiny, overrides=[*start, f"classifier_checkpoint={given}"])
+        assert "main.h0 and main.h1 have predictors of their own" in str(refused.value)
+        assert f"classifier_checkpoint={checkpoints / 'best' / 'main.h1'}" in str(refused.value)
+        assert refused.value.exit_code == 2
+    own = [f"classifier_checkpoint={checkpoints / 'best' / 'main.h1'}", f"folder={tmp_path / 'one'}"]
+    train(tiny, overrides=[*start, "experiment.optimization.head=1", *own])
+    assert_same(final_state(tmp_path / "one")["predictors"]["main"], best["main.h1"]["predictor"])
+
+
+def payload_of(checkpoint: Path) -> int:
+    """Bytes of all tensors in the files of a checkpoint, without their headers."""
+    files = [path.read_bytes() for path in checkpoint.glob("shard-*.safetensors")]
+    return sum(len(content) - 8 - int.from_bytes(content[:8], "little") for content in files)
+
+
+def test_shared_weights_are_written_once(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Three arms that train their heatmap part: the rest of the predictor is in the file once."""
+    tiny["arms"] = ARMS
+    tiny["experiment"]["optimization"] |= {"train": "heatmap", "num_epochs": 1}
+    assert train(tiny, progress=Listener(signal_after_steps=1)).status == "interrupted"
+    (found,) = list_checkpoints(tmp_path / "run" / "checkpoints")
+    state = load_checkpoint(found)
+    everything = sum(tensor.nbytes for _, tensor in tensors_of(state))
+    rest = {name: tensor.nbytes for name, tensor in state["predictors"]["none"].items()}
+    assert not any(name.startswith(HEATMAP_PREFIXES) for name in rest)
+    assert payload_of(found) == everything - (len(ARMS) - 1) * sum(rest.values())
+    assert json.loads((found / "manifest.json").read_text())["schema_version"] == 4
+    (file,) = found.glob("shard-*.safetensors")
+    kept = load_file(file)
+    kept.pop(f"predictors/none/{FROZEN_ALWAYS}")
+    save_file(kept, file)
+    with pytest.raises(CheckpointError, match=FROZEN_ALWAYS):
+        load_checkpoint(found, compare=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("older", [False, True], ids=["written once", "as versions before"])
+def test_a_run_resumes_to_the_bit_however_shared_weights_were_written(
+    tiny: dict[str, Any], tmp_path: Path, older: bool
+) -> None:
+    tiny["arms"] = ARMS
+    tiny["experiment"]["optimization"] |= {"train": "heatmap", "num_epochs": 1}
+    train({**tiny, "folder": str(tmp_path / "whole")})
+    assert train(tiny, progress=Listener(signal_after_steps=2)).status == "interrupted"
+    if older:
+        (found,) = list_checkpoints(tmp_path / "run" / "checkpoints")
+        before = load_checkpoint(found)
+        before = with_tensors(without_tensors(before), {path: tensor.clone() for path, tensor in tensors_of(before)})
+        written = save_checkpoint(found.parent, before, step=2)
+        assert payload_of(written) == sum(tensor.nbytes for _, tensor in tensors_of(before))
+        assert json.loads((written / "manifest.json").read_text())["schema_version"] == 3
+    train(tiny)
+    for part in ("predictors", "learners"):
+        assert_same(final_state(tmp_path / "run")[part], final_state(tmp_path / "whole")[part], part)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("newest", [True, False], ids=["a step folder", "the run folder"])
+def test_heads_with_a_predictor_each_start_from_probes_that_shared_one(
+    tiny: dict[str, Any], tmp_path: Path, newest: bool
+) -> None:
+    optimization = tiny["experiment"]["optimization"]
+    optimization |= {"num_epochs": 1, "train": "probe", "multihead_kwargs": [{"lr": 1e-2}, {"lr": 3e-2}]}
+    train(tiny)
+    run = tmp_path / "run"
+    shared = final_state(run)["predictors"]["main"]
+    given = list_checkpoints(run / "checkpoints")[0] if newest else run
+    start = ["experiment.optimization.train=heatmap", "experiment.optimization.multihead_kwargs=[{lr: 0}, {lr: 0}]"]
+    train(tiny, overrides=[*start, f"classifier_checkpoint={given}", f"folder={tmp_path / 'second'}"])
+    found = final_state(tmp_path / "second")["predictors"]
+    assert found.keys() == {"main.h0", "main.h1"}
+    for weights in found.values():
+        assert_same(weights, shared)
 
 
 @pytest.mark.slow

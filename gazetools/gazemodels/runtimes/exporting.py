@@ -6,12 +6,15 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from gazetools._version import __version__
 from gazetools.gazemodels.interface import GazeModel
 from gazetools.gazemodels.runtimes.agreement import PEOPLE, check_files
 from gazetools.gazemodels.runtimes.forms import form_of
-from gazetools.gazemodels.runtimes.graphs import Graph, GraphForm
+from gazetools.gazemodels.runtimes.graphs import Graph, GraphForm, Session
 from gazetools.gazemodels.runtimes.onnx_file import describe_onnx
+from gazetools.gazemodels.runtimes.pictures import video_pictures
 from gazetools.gazemodels.runtimes.sessions import RuntimePlace, open_session, require
 from gazetools.gazemodels.runtimes.tracing import data_path_of, write_graph
 from gazetools.io.atomic import check_writable_folder, sha256_while_synced, write_error
@@ -30,6 +33,7 @@ def export_onnx(
     compat: Compat = "exact",
     split: bool = False,
     overwrite: bool = False,
+    check_video: str | None = None,
 ) -> OnnxReport:
     """Write a loaded model as one ONNX file, or as two; names, shapes and meaning are those of docs/runtimes.md.
 
@@ -44,14 +48,16 @@ def export_onnx(
         compat: `nearest`: the last resize as in the files that gazelle-dinov3 publishes.
         split: two files, PATH's stem with .frame.onnx and .people.onnx.
         overwrite: replace files that are there.
+        check_video: a video, on three of whose frames the files are compared, too.
 
-    Raises UsageError for a path or model that does not fit, EnvironmentLacksError without onnx and onnxruntime,
+    Raises UsageError for a path, model or video that does not fit, EnvironmentLacksError without onnx and onnxruntime,
     FaultError where the numbers differ or the disk is full.
     """
     options = OnnxOptions(opset=opset, people=people, compat=compat, split=split, overwrite=overwrite)
     targets = output_paths(Path(path), options)
     require("onnxruntime", what="export")
     form = form_of(model)
+    shown = [None, *_frames_to_check(form, model, check_video)]
     graphs = form.split(compat) if split else (form.whole(compat),)
     facts = [_metadata(model, form, graph, options) for graph in graphs]
     try:
@@ -60,7 +66,8 @@ def export_onnx(
             for graph, file, fact in zip(graphs, made, facts, strict=True):
                 write_graph(graph, file, opset=opset, people=people, entries=fact.to_entries())
             counts = PEOPLE if people == "dynamic" else (int(people),)
-            worst, program = _check(form, graphs, made, counts, compat)
+            sessions = [open_session(file, _CHECKER) for file in made]
+            worst = max(_check(form, graphs, sessions, counts, compat, picture) for picture in shown)
             files = [_commit(file, target) for file, target in zip(made, targets, strict=True)]
     except OSError as error:
         raise write_error(error, targets[0]) from error
@@ -68,8 +75,9 @@ def export_onnx(
         tool_version=__version__,
         files=files,
         metadata=facts[0],
-        checked_with=program,
+        checked_with=sessions[0].program,
         checked_people=list(counts),
+        checked_frames=len(shown) - 1,
         max_difference=worst,
     )
 
@@ -88,15 +96,32 @@ def output_paths(path: Path, options: OnnxOptions) -> list[Path]:
     return paths
 
 
+def _frames_to_check(form: GraphForm, model: GazeModel, video: str | None) -> list[torch.Tensor]:
+    """Frames of `--check-video` as the form shows them; none without one."""
+    if video is None:
+        return []
+    if not hasattr(form, "picture"):
+        raise UsageError(
+            f"The graphs of {model.name} cannot be checked on --check-video {video}: their form shows a made picture.",
+            hint="Leave out --check-video, or give its GraphForm the attribute `picture`.",
+        )
+    return video_pictures(Path(video), model.in_size)
+
+
 def _check(
-    form: GraphForm, graphs: tuple[Graph, ...], files: list[Path], counts: tuple[int, ...], compat: Compat
-) -> tuple[float, str]:
-    """Largest difference to PyTorch, and the program that was used."""
-    sessions = [open_session(file, _CHECKER) for file in files]
+    form: GraphForm,
+    graphs: tuple[Graph, ...],
+    sessions: list[Session],
+    counts: tuple[int, ...],
+    compat: Compat,
+    picture: torch.Tensor | None,
+) -> float:
+    """Largest difference to PyTorch on a picture; None: the made one."""
+    if picture is not None:
+        form.picture = picture
     nearest = form.whole(compat) if compat == "nearest" else None  # which the model itself does not compute
     wanted = form.answer if nearest is None else lambda n: nearest.run(nearest.example(n))
-    worst = check_files(graphs, sessions, wanted, counts)
-    return worst, sessions[0].program
+    return check_files(graphs, sessions, wanted, counts)
 
 
 def _commit(made: Path, target: Path) -> OnnxFile:

@@ -141,6 +141,7 @@ class GazelleForm:
 
     def __init__(self, model: GazelleModel) -> None:
         self._model = model
+        self.picture: torch.Tensor | None = None
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if model.config.normalised else ((0.0,) * 3, (1.0,) * 3)
         self.pixels = PixelFacts("BGR", "0..255", mean, std)
         self._scene = SceneGraph(model)
@@ -154,7 +155,7 @@ class GazelleForm:
             inputs=(frame.inputs[0], people.inputs[1]),
             outputs=people.outputs,
             people_axis="heads",
-            example=lambda n: (example_picture(self._model.in_size), example_boxes(n)),
+            example=lambda n: (self._shown(), example_boxes(n)),
         )
 
     def split(self, compat: Compat) -> tuple[Graph, Graph]:
@@ -167,7 +168,7 @@ class GazelleForm:
             inputs=(TensorSpec("image_bgr", (1, 3, *model.in_size)),),
             outputs=(TensorSpec("scene", scene_shape),),
             people_axis="",
-            example=lambda n: (example_picture(model.in_size),),
+            example=lambda n: (self._shown(),),
         )
         people = Graph(
             part="people",
@@ -175,7 +176,7 @@ class GazelleForm:
             inputs=(TensorSpec("scene", scene_shape), TensorSpec("bboxes_x1y1x2y2", (1, "heads", 4))),
             outputs=self._outputs("heads"),
             people_axis="heads",
-            example=lambda n: (_computed(scene, example_picture(model.in_size)), example_boxes(n)),
+            example=lambda n: (_computed(scene, self._shown()), example_boxes(n)),
         )
         return frame, people
 
@@ -208,7 +209,7 @@ class GazelleForm:
         return frame, people
 
     def answer(self, people: int) -> Arrays:
-        frame_hwc = example_picture(self._model.in_size)[0].flip(0).permute(1, 2, 0).to(torch.uint8).contiguous()
+        frame_hwc = self._shown()[0].flip(0).permute(1, 2, 0).to(torch.uint8).contiguous()
         out = self._model(frame_hwc.unsqueeze(0), example_boxes(people).tolist())
         found = {"heatmap": out.heatmap.float().cpu().numpy()}
         return found if out.inout is None else found | {"inout": out.inout.cpu().numpy()}
@@ -216,9 +217,12 @@ class GazelleForm:
     def on_sessions(self, frame: Session, people: Session, where: OnRuntime) -> GazelleOnSessions:
         return GazelleOnSessions(self._model, (frame, people), where)
 
+    def _shown(self) -> torch.Tensor:
+        return example_picture(self._model.in_size) if self.picture is None else self.picture
+
     def _inputs(self, frames: int) -> tuple[torch.Tensor]:
         """So many different pictures, as the one input of the frame step."""
-        picture = PixelInput(self.pixels)(example_picture(self._model.in_size))
+        picture = PixelInput(self.pixels)(self._shown())
         return (torch.cat([picture.roll(37 * i, dims=3) for i in range(frames)]),)
 
     def _scene_shape(self) -> tuple[int, int, int]:

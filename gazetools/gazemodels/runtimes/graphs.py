@@ -97,6 +97,8 @@ class GraphForm(Protocol):
     family: str
     """Interface of the exported files, as docs/runtimes.md names it."""
     pixels: PixelFacts
+    picture: torch.Tensor | None
+    """What examples and answers show, BGR in 0..255 [1, 3, *in_size]; None: a made picture, always the same."""
 
     def whole(self, compat: Compat) -> Graph:
         """The graph of one exported file: one frame and its people."""

@@ -95,6 +95,7 @@ class PageForm:
 
     def __init__(self, model: PageModel) -> None:
         self._model = model
+        self.picture: torch.Tensor | None = None
         self._scene, self._people = PageScene(model), PagePeople(model)
 
     def whole(self, compat: Compat) -> Graph:
@@ -170,7 +171,8 @@ class PageForm:
 
     def _uint8(self) -> torch.Tensor:
         """The example's frame, RGB [H, W, 3], of the input's size."""
-        return example_picture(self._model.in_size)[0].flip(0).permute(1, 2, 0).to(torch.uint8).contiguous()
+        picture = example_picture(self._model.in_size) if self.picture is None else self.picture
+        return picture[0].flip(0).permute(1, 2, 0).to(torch.uint8).contiguous()
 
     def _frames(self, count: int) -> torch.Tensor:
         frames = [self._uint8().roll(37 * i, dims=1)[None] for i in range(count)]

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ class OpenVinoSession:
         import openvino
 
         self.program = f"openvino {openvino.__version__.split('-')[0]}"
-        core = openvino.Core()
+        core = _openvino_core()
         ability = _OPENVINO_ABILITIES.get(place.dtype)
         if ability and ability not in (has := core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")):
             raise EnvironmentLacksError(
@@ -154,6 +155,19 @@ class OpenVinoSession:
         except Exception as error:
             raise _failed(self.program, error) from error
         return {name: found[name] for name in self._outputs}
+
+
+@cache
+def _openvino_core() -> Any:
+    """The one Core of this process, which is never freed.
+
+    Each Core gives its thread a stack for signal handlers, and puts back the one that it found when it is freed. Two
+    Cores that are freed in the order of their making leave the thread with a stack that is freed, and the next signal
+    with a handler, such as SIGCHLD after torch's DataLoader, ends the process by a segmentation fault (2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 _OPENERS: dict[str, Callable[[Path, RuntimePlace], Session]] = {

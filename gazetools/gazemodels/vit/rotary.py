@@ -78,7 +78,9 @@ def image_rotation(grid_hw: tuple[int, int], periods: Tensor, *, prefix: int) ->
 
 def image_periods(head_dim: int, base: float = 100.0) -> Tensor:
     """DINOv3's periods base^(2i / (head_dim / 2)), float32 [head_dim / 4], for files that do not store them."""
-    return base ** (2 * torch.arange(head_dim // 4, dtype=torch.float32) / (head_dim // 2))
+    # Always on the CPU: on "meta", where models are built, torch would import sympy and its compiler for it (70 MiB).
+    steps = torch.arange(head_dim // 4, dtype=torch.float32, device="cpu")
+    return base ** (2 * steps / (head_dim // 2))
 
 
 def plane_rotation(rows_bn: Tensor, columns_bn: Tensor, head_dim: int, *, base: float = 100.0, prefix: int) -> Rotation:

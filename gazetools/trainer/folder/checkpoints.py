@@ -1,7 +1,8 @@
 """Checkpoints of a run: staged folders with checksums. The last two and the best are kept, a broken one is never used.
 
-`step-*` hold everything a resumed run needs: plain values in state.pt, tensors in one file per process. Versions before
-had all in state.pt. `best/<learner>` has the weights of one model at its best epoch, in one file.
+`step-*` hold everything a resumed run needs: plain values in state.pt, tensors in one file per process, those that
+several models share once. Versions before had all in state.pt, or shared tensors in every place. `best/<learner>` has
+the weights of one model at its best epoch, in one file.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from gazetools.io.json_files import dumps, read_json
 from gazetools.io.raw_file import ErrorHidingFile
 from gazetools.schemas.errors import CheckpointError, DataFileError, FaultError
 from gazetools.trainer.folder.paths import BEST_NAME, MANIFEST_NAME, STATE_NAME
-from gazetools.trainer.folder.shard_files import add_tensors, shard_names, tensors_of, without_tensors, write_shard
+from gazetools.trainer.folder.shard_files import (
+    SAME_KEY,
+    add_tensors,
+    put_same,
+    shard_names,
+    tensors_of,
+    without_tensors,
+    write_shard,
+)
 from gazetools.trainer.processes.world import World
 
 KEEP_LAST = 2
@@ -133,7 +142,7 @@ def _write(stage: Path, state: dict[str, Any], step: int, *, checksums: Mapping[
     sums = {STATE_NAME: sha256_of_file(stage / STATE_NAME), **checksums}
     manifest = {
         "schema_name": "gazetools.checkpoint",
-        "schema_version": 3 if checksums else 2,
+        "schema_version": (4 if SAME_KEY in state else 3) if checksums else 2,
         "step": step,
         "files": {name: {"sha256": value} for name, value in sums.items()},
     }
@@ -189,6 +198,7 @@ def load_checkpoint(path: Path, *, compare: bool = True) -> dict[str, Any]:
         state = torch.load(state_path, map_location="cpu", weights_only=True)  # noqa: TID251
         if isinstance(state, dict):
             add_tensors(state, path)
+            put_same(state)
     except Exception as error:
         raise CheckpointError(f"The checkpoint {state_path} cannot be read: {str(error)[:300]}.") from None
     if not isinstance(state, dict) or state.get("format") not in (TRAINING_FORMAT, WEIGHTS_FORMAT):

@@ -16,6 +16,8 @@ from gazetools.trainer.processes.world import World
 SHARD_PATTERN = "shard-*.safetensors"
 TreePath = tuple[str | int, ...]
 """Keys from the root of nested mappings and lists to a value."""
+SAME_KEY = "same_tensors"
+"""Key of a saved state: path of a tensor -> path of the equal one that was written for both."""
 
 
 def tensors_of(tree: Any, path: TreePath = ()) -> Iterator[tuple[TreePath, Tensor]]:
@@ -41,9 +43,10 @@ def own_copies(tree: Any, *, world: World, shared: Callable[[TreePath], bool]) -
     """Copies on the CPU of the tensors that this process writes.
 
     Tensors that all processes have (`shared` is true of their path) are divided among them by their bytes; the others
-    are written by the process that has them.
+    are written by the process that has them. Of those that `same_tensors` names nothing is written.
     """
-    found = list(tensors_of(tree))
+    repeated = same_tensors(tree, shared=shared)
+    found = [(path, tensor) for path, tensor in tensors_of(tree) if path not in repeated]
     everywhere = [(path, tensor) for path, tensor in found if shared(path)]
     total = sum(tensor.nbytes for _, tensor in everywhere)
     chosen, begun = [(path, tensor) for path, tensor in found if not shared(path)], 0
@@ -53,6 +56,34 @@ def own_copies(tree: Any, *, world: World, shared: Callable[[TreePath], bool]) -
         begun += tensor.nbytes
     # Contiguous and never shared: training goes on changing the originals while the copies are written.
     return {path: tensor.detach().to("cpu", copy=True).contiguous() for path, tensor in chosen}
+
+
+def same_tensors(tree: Any, *, shared: Callable[[TreePath], bool]) -> dict[TreePath, TreePath]:
+    """Path -> path of an earlier tensor that is the same memory seen in the same way, as frozen weights of trunks are.
+
+    Only tensors that all processes have count: every process then finds the same ones.
+    """
+    first: dict[Any, TreePath] = {}
+    found = {}
+    for path, tensor in tensors_of(tree):
+        if tensor.nbytes and shared(path):
+            seen = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+            earlier = first.setdefault(seen, path)
+            if earlier != path:
+                found[path] = earlier
+    return found
+
+
+def same_as_text(same: Mapping[TreePath, TreePath]) -> dict[str, str]:
+    """What `same_tensors` found, as the plain value that a state keeps under `SAME_KEY`."""
+    return {_text_of(path): _text_of(earlier) for path, earlier in same.items()}
+
+
+def put_same(state: dict[str, Any]) -> None:
+    """Put the tensors that were written once in all their places, and remove `SAME_KEY`. KeyError where one lacks."""
+    written = dict(tensors_of(state))
+    same = {_path_of(path): written[_path_of(earlier)] for path, earlier in state.pop(SAME_KEY, {}).items()}
+    with_tensors(state, same)
 
 
 def write_shard(folder: Path, tensors: dict[TreePath, Tensor], world: World) -> None:

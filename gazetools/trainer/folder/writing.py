@@ -9,7 +9,15 @@ from typing import Any
 
 from gazetools.schemas.errors import FaultError
 from gazetools.trainer.folder.checkpoints import new_place, save_checkpoint
-from gazetools.trainer.folder.shard_files import TreePath, own_copies, with_tensors, without_tensors
+from gazetools.trainer.folder.shard_files import (
+    SAME_KEY,
+    TreePath,
+    own_copies,
+    same_as_text,
+    same_tensors,
+    with_tensors,
+    without_tensors,
+)
 from gazetools.trainer.processes.world import World
 
 _PATIENCE_SECONDS = 60.0  # for a checkpoint that is half written when a run ends by an error
@@ -41,6 +49,8 @@ class CheckpointWriter:
             raise problem
         copies = own_copies(state, world=self._world, shared=shared)
         own = with_tensors(without_tensors(dict(state)) if self._world.leads else {}, copies)
+        if self._world.leads and (same := same_tensors(state, shared=shared)):
+            own[SAME_KEY] = same_as_text(same)
 
         def write() -> None:
             try:
