@@ -30,6 +30,6 @@ def convert_command(
     from gazetools.packing import convert
 
     with TERMINAL.progress() as progress:
-        report = convert(source, output, choice=choice, progress=progress, **options.model_dump())
+        report = convert(source, output, options=options, choice=choice, progress=progress)
     TERMINAL.result(report.model_dump(mode="json"), tables.packed_videos(report))
     return report.exit_code

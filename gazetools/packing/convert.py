@@ -15,23 +15,23 @@ import numpy.typing as npt
 from gazetools.heatmaps.values import scale_of, to_float32, to_stored
 from gazetools.io.arrays import AnyArray
 from gazetools.io.find_files import files_with
-from gazetools.layouts.base import Layout, MapStream, StoredMaps, load_side
+from gazetools.layouts.base import Layout, StoredMaps, load_side
 from gazetools.layouts.foreign import ForeignLayout
 from gazetools.layouts.locate import duplicate_heatmaps, list_foreign, list_unread, read_manifest
 from gazetools.layouts.npy import NpyFolder
 from gazetools.layouts.registry import LAYOUTS, foreign_layout
+from gazetools.layouts.stream import MapStream
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.one_video import Place, pack_videos
 from gazetools.packing.origin import moved_origin
 from gazetools.progress import NoProgress, Progress
-from gazetools.schemas.base import parse_settings
+from gazetools.schemas.base import given_or_parsed, parse_settings
+from gazetools.schemas.convert import ConvertOptions
 from gazetools.schemas.dataset import (
     CONVERTED_FROM,
     INVERSE_MEMBERS,
     MANIFEST_NAME,
     ORIGIN_SUFFIX,
-    LayoutName,
-    PackDtype,
     PackedItem,
     PackedVideo,
     PackOptions,
@@ -49,12 +49,10 @@ def convert(
     source: str | Path,
     output: str | Path,
     *,
-    layout: LayoutName = "npz",
-    dtype: PackDtype | None = None,
-    overwrite: bool = False,
-    workers: int | None = None,
+    options: ConvertOptions | None = None,
     choice: ArrayChoice | None = None,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> PackReport:
     """Copy heatmaps into a dataset of another layout; the numbers stay as they are.
 
@@ -63,10 +61,7 @@ def convert(
             `<id>.npz` under any key, `<id>.npy`, `<id>/gaze.npy` or folders of numbered .npy, values in 0..1. The
             rule in `gazetools.layouts.choosing` decides which array is read.
         output: folder of the new dataset.
-        layout: layout of the new dataset.
-        dtype: type of the stored numbers; None: as in the source.
-        overwrite: replace what is there already.
-        workers: videos at the same time; None: one per core, at most 4.
+        options: layout of the new dataset and more; or pass its fields as `settings`, such as `layout="hdf5"`.
         choice: array, axes and first number of another tool's heatmaps, where the rule leaves them open.
         progress: receives videos done.
 
@@ -74,22 +69,24 @@ def convert(
     FaultError where the disk is full; finished videos are kept.
     """
     source, dataset = Path(source), Path(output)
-    options, videos = _plan(source, layout, dtype, choice or ArrayChoice(), progress or NoProgress())
+    options = given_or_parsed(options, ConvertOptions, settings, what="convert options")
+    packed, videos = _plan(source, options, choice or ArrayChoice(), progress or NoProgress())
     if dataset.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"The dataset {dataset} would lie inside {source}.", hint="Choose a folder outside of it.")
     chosen = {video.video_id: video.pack for video in sorted(videos, key=lambda video: video.video_id)}
-    return pack_videos(chosen, dataset, options, overwrite=overwrite, workers=workers, progress=progress)
+    return pack_videos(chosen, dataset, packed, overwrite=options.overwrite, workers=options.workers, progress=progress)
 
 
 def _plan(
-    source: Path, layout: LayoutName, dtype: PackDtype | None, choice: ArrayChoice, progress: Progress
+    source: Path, wanted: ConvertOptions, choice: ArrayChoice, progress: Progress
 ) -> tuple[PackOptions, list[_StoredVideo]]:
+    shards = {"layout": wanted.layout, "shard_size": wanted.shard_size, "license": wanted.license}
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder.", hint="Pass a dataset or a folder of heatmaps.")
     if (source / MANIFEST_NAME).exists():
         choice.refuse_for(f"The dataset {source}")
         manifest = read_manifest(source)
-        if dtype not in (None, manifest.options.dtype):
+        if wanted.dtype not in (None, manifest.options.dtype):
             raise UsageError(
                 f"The dataset {source} is {manifest.options.dtype}; convert does not change its numbers.",
                 hint="Pack the store again with --dtype.",
@@ -99,7 +96,7 @@ def _plan(
             _StoredVideo(video_id, stored, path_of_id(source, video_id, stored.suffix), source, entry)
             for video_id, entry in manifest.videos.items()
         ]
-        options = parse_settings(PackOptions, {**manifest.options.model_dump(), "layout": layout}, what="convert")
+        options = parse_settings(PackOptions, {**manifest.options.model_dump(), **shards}, what="convert")
     else:
         videos = []
         for video_id, (path, *others) in list_foreign(source).items():
@@ -114,7 +111,7 @@ def _plan(
             if any(files_with(source, STORE_SUFFIX)):
                 hint = f"It is a store, which is packed: gazetools pack {source} -o DATASET"
             raise UsageError(f"{source} holds no .npz and no .npy.", hint=hint)
-        options = parse_settings(PackOptions, {"layout": layout, "dtype": dtype or "float32"}, what="convert")
+        options = parse_settings(PackOptions, {**shards, "dtype": wanted.dtype or "float32"}, what="convert")
     return options, videos
 
 
@@ -158,6 +155,7 @@ class _StoredVideo:
                     blocks=self._blocks(maps, dtype),
                     member_names=tuple(sides),
                     members=lambda: sides,
+                    rows=lambda start, stop: {name: array[start:stop] for name, array in sides.items()},
                 )
             )
         if self.entry is not None:
