@@ -53,10 +53,10 @@ class HuggingFaceLayout(ShardedLayout):
             _MAP: _nested(maps),
         }
         data = pa.record_batch(columns).serialize()
-        written, wanted = memoryview(data).cast("B"), maps.data.cast("B")
+        written, wanted = np.frombuffer(data, np.uint8), maps.reshape(-1).view(np.uint8)
         for alignment in (8, 64):  # a writer of Arrow may pad buffers to either
             start = data.size - -(-maps.nbytes // alignment) * alignment
-            if start >= 0 and written[start : start + maps.nbytes] == wanted:
+            if start >= 0 and np.array_equal(written[start : start + maps.nbytes], wanted):
                 return EncodedBlock(data=data.to_pybytes(), maps_at=start)
         raise FaultError("This pyarrow does not put the maps at the end of a batch.", hint="Install pyarrow 26.")
 

@@ -29,7 +29,7 @@ _PLACE, _BLOCKS, _TYPE = "place", "blocks", "map_type"
 _COLUMNS = 7
 _OPEN_SHARDS = 8
 _MAX_SHARD = 10**6
-AGAIN = "Copy the folder again, or make it again with gazetools convert or pack."
+AGAIN = "Copy the file again, or remove it and run the same gazetools convert or pack again."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -118,11 +117,10 @@ class ShardRun:
         if self._rows:
             self._close_shard()
         self._wait()
-        listed = ShardIndexFile(shardlist=[self._known[number] for number in range(self._number)])
-        for path in self._layout.shards_in(self._dataset) - {self._dataset / one.url for one in listed.shardlist}:
+        listed = ShardIndexFile(shards=[self._known[number] for number in range(self._number)])
+        for path in self._layout.shards_in(self._dataset) - {self._dataset / one.file for one in listed.shards}:
             path.unlink()
-        text = json.dumps(listed.model_dump(by_alias=True), indent=1, sort_keys=True, ensure_ascii=False)
-        path, data = self._dataset / SHARD_INDEX_NAME, (text + "\n").encode()
+        path, data = self._dataset / SHARD_INDEX_NAME, listed.text().encode()
         if not path.is_file() or path.read_bytes() != data:
             write_bytes_atomic(path, data)
 
@@ -228,8 +226,8 @@ class ShardRun:
             sha256, size = shard.finish()
         finally:
             shard.discard()
-        url = shard.final.relative_to(self._dataset).as_posix()
-        entry = ShardEntry(url=url, nsamples=len(rows), filesize=size, sha256=sha256, blocks=rows)
+        name = shard.final.relative_to(self._dataset).as_posix()
+        entry = ShardEntry(file=name, bytes=size, sha256=sha256, blocks=rows)
         self._record(number, entry)
         self._known[number] = entry
 
@@ -261,16 +259,16 @@ class ShardRun:
         found: list[ShardEntry] = []
         with suppress(DataFileError, ValidationError):
             value = read_json(self._dataset / SHARD_INDEX_NAME, max_bytes=MAX_SHARD_INDEX_BYTES)
-            found += ShardIndexFile.model_validate(value).shardlist
+            found += ShardIndexFile.model_validate(value).shards
         for path in sorted(self._journal.glob("*.json")):
             with suppress(DataFileError, ValidationError):
                 found.append(ShardEntry.model_validate(read_json(path)))
         known: dict[int, ShardEntry] = {}
         places = {self._layout.shard(Path(), number).as_posix(): number for number in range(len(found) + 1)}
         for entry in found:
-            path = self._dataset / entry.url
-            if entry.url in places and path.is_file() and path.stat().st_size == entry.filesize:
-                known[places[entry.url]] = entry
+            path = self._dataset / entry.file
+            if entry.file in places and path.is_file() and path.stat().st_size == entry.bytes:
+                known[places[entry.file]] = entry
         return known
 
     def _write_journal(self) -> None:

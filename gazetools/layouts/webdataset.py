@@ -47,7 +47,7 @@ class WebDatasetLayout(ShardedLayout):
             f"Or with webdataset alone: `webdataset.WebDataset('{SHARD_FOLDER}/maps-{{000000..N}}.tar', "
             "shardshuffle=False).decode()`; each sample has `npy`, maps `[n,H,W]` as they are stored, and `json` with "
             "`video_id`, `first_row`, `rows`, `pts_seconds`, `valid`, `inout` and the normalisation. `index.json` "
-            "lists the shards with their sha256, and is read by webdataset's `wids` too."
+            "lists the shards with their sha256 and their blocks."
         )
 
 

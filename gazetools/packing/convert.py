@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,16 +132,29 @@ class _StoredVideo:
         if not self.path.exists():
             raise DataFileError(f"{self.path} does not exist.", hint="Run gazetools validate on the source.")
         check_below(self.path, self.root, self.video_id)
-        reading = self.layout.reading(self.path) if isinstance(self.layout, ForeignLayout) else {}
-        found = self.layout.sha256(self.path)
-        if self.entry is not None and found != self.entry.sha256:
+        with ThreadPoolExecutor(1) as hashing:
+            # a dataset's file is hashed while it is copied; nothing is committed before both are done and agree
+            found = hashing.submit(self.layout.sha256, self.path)
+            try:
+                return self._copy(draft, found)
+            except DataFileError:
+                self._check_source(found)  # the better reason where both are true
+                raise
+
+    def _check_source(self, found: Future[str]) -> None:
+        """Raise DataFileError where the checksum of a dataset's file is not the one that its manifest states."""
+        if self.entry is not None and found.result() != self.entry.sha256:
             raise DataFileError(
                 f"The sha256 of {self.path} is not its manifest's.", hint="Run gazetools validate on the source."
             )
-        place = Place(
-            draft=draft, video_id=self.video_id, source_sha256=self.entry.source_sha256 if self.entry else found
-        )
+
+    def _copy(self, draft: ManifestDraft, found: Future[str]) -> PackedItem:
+        """Copy the maps and members; `found` is the checksum of the source."""
+        reading = self.layout.reading(self.path) if isinstance(self.layout, ForeignLayout) else {}
+        source_sha256 = self.entry.source_sha256 if self.entry else found.result()
+        place = Place(draft=draft, video_id=self.video_id, source_sha256=source_sha256)
         if (unchanged := place.unchanged(reading)) is not None:
+            self._check_source(found)
             return unchanged
         with self.layout.open(self.path) as maps:
             if self.entry is None:
@@ -148,13 +162,18 @@ class _StoredVideo:
             kept = maps.dtype.name in ("float16", "float32", "uint8") and draft.options.dtype == "float32"
             dtype = np.dtype(maps.dtype.name if kept or self.entry else draft.options.dtype)
             sides = self._sides(maps)
+
+            def members() -> dict[str, npt.NDArray[Any]]:
+                self._check_source(found)
+                return sides
+
             fields = place.write(
                 MapStream(
                     shape=maps.shape,
                     dtype=dtype,
                     blocks=self._blocks(maps, dtype),
                     member_names=tuple(sides),
-                    members=lambda: sides,
+                    members=members,
                     rows=lambda start, stop: {name: array[start:stop] for name, array in sides.items()},
                 )
             )
@@ -166,7 +185,7 @@ class _StoredVideo:
             "people": "unknown",
             "valid_frames": int(sides["valid"].sum()),
             "uses_future": False,
-            "provenance": {CONVERTED_FROM: str(self.path), "sha256": found, **reading},
+            "provenance": {CONVERTED_FROM: str(self.path), "sha256": source_sha256, **reading},
         }
         gaps = int((~sides["valid"]).sum()) if isinstance(self.layout, NpyFolder) else 0
         warnings = [f"{gaps} of {maps.shape[0]} frames have no file; their rows are not valid"] if gaps else []

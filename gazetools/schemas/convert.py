@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gazetools.schemas.base import OptionsModel
-from gazetools.schemas.dataset import LayoutName, License, PackDtype
+from gazetools.schemas.dataset import LayoutName, License, PackDtype, check_shard_options
 
 
 class ConvertOptions(OptionsModel):
@@ -25,3 +25,8 @@ class ConvertOptions(OptionsModel):
     """MB of a shard of `webdataset` or `hf` (default: 256)."""
     license: License | None = None
     """Licence of the maps as the Hugging Face hub names it, for the card of `hf` (default: unknown)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ConvertOptions:
+        check_shard_options(self.layout, self.shard_size, self.license)
+        return self

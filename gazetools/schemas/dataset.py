@@ -69,6 +69,14 @@ PeopleRule = Annotated[str, _PEOPLE]
 """The people whose maps make a frame's one map: `max` or `mean` of all, the `wearer`, or a track id."""
 
 
+def check_shard_options(layout: str, shard_size: int | None, license: str | None) -> None:
+    """Raise pydantic's conflict for options of shards with a layout that has none."""
+    if shard_size is not None and layout not in SHARDED:
+        raise conflict(f"{{shard_size}} is for {{layout}} {' and '.join(SHARDED)}, not {layout}")
+    if license is not None and layout != "hf":
+        raise conflict(f"{{license}} is for {{layout}} hf, not {layout}")
+
+
 class PackOptions(OptionsModel):
     """How raw heatmaps become a dataset."""
 
@@ -111,10 +119,7 @@ class PackOptions(OptionsModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> PackOptions:
-        if self.shard_size is not None and self.layout not in SHARDED:
-            raise conflict(f"{{shard_size}} is for {{layout}} {' and '.join(SHARDED)}, not {self.layout}")
-        if self.license is not None and self.layout != "hf":
-            raise conflict(f"{{license}} is for {{layout}} hf, not {self.layout}")
+        check_shard_options(self.layout, self.shard_size, self.license)
         if self.resize_on_load and self.size != "video":
             raise conflict("{resize_on_load} needs {size} video; HxW is always resized")
         if self.dtype == "uint8" and self.normalize in SUM_TO_ONE:
