@@ -24,6 +24,7 @@ from gazetools.layouts.stream import VideoWriter
 from gazetools.schemas.dataset import HEATMAP_MEMBER, PackOptions
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.shards import SHARD_INDEX_NAME
+from gazetools.schemas.video_id import check_below
 
 _CHUNK = 8 << 20
 
@@ -51,9 +52,18 @@ class ShardedLayout(ShardFormat, PackedLayout):
         return ShardRun(self, dataset, options)
 
     def shards_of(self, path: Path, index: VideoIndex) -> dict[int, Path]:
-        """Number and file of each shard that holds rows of the video with the index at `path`."""
+        """Number and file of each shard that holds rows of the video with the index at `path`.
+
+        Raises DataFileError for a shard that is a link out of the dataset.
+        """
         root = index.root(path.absolute())
-        return {number: self.shard(root, number) for number in sorted({block.shard for block in index.blocks})}
+        shards = {number: self.shard(root, number) for number in sorted({block.shard for block in index.blocks})}
+        for shard in shards.values():
+            try:
+                check_below(shard, root, path.stem)
+            except UsageError as error:
+                raise DataFileError(error.message, hint=error.hint) from None
+        return shards
 
     def open_members(self, path: Path, *, required: bool) -> IndexMembers:
         return IndexMembers(path)

@@ -22,6 +22,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 FRAMES, RATE = 30, 30.0
 
 
+def _run(script: str, *arguments: object) -> list[str]:
+    """The lines that the script prints."""
+    command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 def _map(frame: int, track: int) -> np.ndarray[Any, Any]:
     """The peak of person 1 is top left, then bottom right from frame 10 on; that of person 2 in the centre."""
     heatmap = np.full((9, 12), 0.1)
@@ -67,10 +75,10 @@ REQUIRED = {
 def test_elan_gets_intervals_in_the_form_of_its_schema(store: MadeVideo, tmp_path: Path) -> None:
     video = tmp_path / "a clip.mp4"
     path = tmp_path / "clip.eaf"
-    command = [str(EXAMPLES / "elan_gaze.py"), str(tmp_path / "store" / "take" / "clip.h5"), str(path), str(video)]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["person 1: 5 intervals", "person 2: 1 intervals"]
+    assert _run("elan_gaze.py", tmp_path / "store" / "take" / "clip.h5", path, video) == [
+        "person 1: 5 intervals",
+        "person 2: 1 intervals",
+    ]
     root = Xml.parse(path).getroot()
     for element in root.iter():
         order = CHILDREN.get(element.tag, ())
@@ -139,7 +147,7 @@ class _Recorder(ModuleType):
         return [(args, keywords) for called, args, keywords in self.calls if called == name]
 
 
-def _run(script: str, package: _Recorder, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+def _run_with(script: str, package: _Recorder, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     monkeypatch.setitem(sys.modules, package.__name__, package)
     monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
     runpy.run_path(str(EXAMPLES / script), run_name="__main__")
@@ -149,7 +157,9 @@ def test_rerun_receives_every_frame_at_its_time(
     store: MadeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rerun = _Recorder("rerun")
-    _run("rerun_gaze.py", rerun, monkeypatch, tmp_path / "store" / "take" / "clip.h5", tmp_path / "x.rrd", "clip.mp4")
+    _run_with(
+        "rerun_gaze.py", rerun, monkeypatch, tmp_path / "store" / "take" / "clip.h5", tmp_path / "x.rrd", "clip.mp4"
+    )
     times = [keywords["duration"] for _, keywords in rerun.named("set_time")]
     assert times == store.pts_seconds.tolist()
     logged = Counter(args[0] for args, _ in rerun.named("log"))
@@ -166,10 +176,8 @@ def test_rerun_receives_every_frame_at_its_time(
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("rerun") is None, reason="the package rerun-sdk is not installed")
 def test_rerun_writes_a_recording(store: MadeVideo, tmp_path: Path) -> None:
-    command = [str(EXAMPLES / "rerun_gaze.py"), str(tmp_path / "store" / "take" / "clip.h5"), str(tmp_path / "x.rrd")]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"{tmp_path / 'x.rrd'}: {FRAMES} frames"
+    lines = _run("rerun_gaze.py", tmp_path / "store" / "take" / "clip.h5", tmp_path / "x.rrd")
+    assert lines[-1] == f"{tmp_path / 'x.rrd'}: {FRAMES} frames"
     assert (tmp_path / "x.rrd").read_bytes()[:4] == b"RRF2"
 
 
@@ -177,7 +185,7 @@ def test_fiftyone_receives_frames_counted_from_one(
     store: MadeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fiftyone = _Recorder("fiftyone")
-    _run("fiftyone_gaze.py", fiftyone, monkeypatch, tmp_path / "store", "kitchen")
+    _run_with("fiftyone_gaze.py", fiftyone, monkeypatch, tmp_path / "store", "kitchen")
     assert fiftyone.named("Dataset") == [(("kitchen",), {"persistent": True})]
     ((sample,), _) = fiftyone.named("add_sample")[0]
     assert sample.keywords == {"filepath": "/nowhere/take/clip.mp4", "video_id": "take/clip"}

@@ -303,6 +303,16 @@ def test_a_bad_shard_is_named(
         assert not repaired.failed and _alarms(out) == []
 
 
+def test_a_shard_that_is_a_link_out_of_the_dataset_is_refused(foreign: Path, tmp_path: Path) -> None:
+    convert(foreign, tmp_path / "out", layout="webdataset")
+    (shard,) = _shards(tmp_path / "out")
+    shard.rename(tmp_path / "elsewhere.tar")
+    shard.symlink_to(tmp_path / "elsewhere.tar")
+    with pytest.raises(DataFileError, match="leads outside"):
+        HeatmapReader(tmp_path / "out", "a")
+    assert run_cli("validate", str(tmp_path / "out")).exit_code == 1
+
+
 @BOTH
 def test_a_damaged_index_is_named(foreign: Path, tmp_path: Path, layout: str) -> None:
     convert(foreign, tmp_path / "out", layout=layout)
