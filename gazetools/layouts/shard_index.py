@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -176,6 +176,16 @@ class ShardMaps(StoredMaps):
         """Raises DataFileError where a shard has been cut or removed since the maps were opened."""
         maps = np.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
         buffer = maps.reshape(-1).view(np.uint8).data
+        pieces = list(self._pieces(indices))
+        if len(pieces) > 1:
+            for shard, offset, _, length in pieces:
+                self._file(shard).advise(offset, length, "POSIX_FADV_WILLNEED")
+        for shard, offset, start, length in pieces:
+            self._file(shard).read_into(buffer[start : start + length], offset)
+        return maps
+
+    def _pieces(self, indices: Indices) -> Iterator[tuple[int, int, int, int]]:
+        """(shard, byte in it, byte of the result, length) of each run of maps that lie next to each other."""
         size = self._map_bytes
         for position, first, count in runs_of(indices):
             done = 0
@@ -183,10 +193,8 @@ class ShardMaps(StoredMaps):
                 block = self._blocks[bisect_right(self._starts, first + done) - 1]
                 skipped = first + done - block.first_row
                 taken = min(count - done, block.rows - skipped)
-                start = (position + done) * size
-                self._file(block.shard).read_into(buffer[start : start + taken * size], block.maps_at + skipped * size)
+                yield block.shard, block.maps_at + skipped * size, (position + done) * size, taken * size
                 done += taken
-        return maps
 
     def _file(self, shard: int) -> PositionedFile:
         return self._files.get(shard, lambda: open_shard(self._shards[shard]))
@@ -198,7 +206,9 @@ class ShardMaps(StoredMaps):
 def open_shard(path: Path) -> PositionedFile:
     """A shard for reading. Raises DataFileError where it is missing."""
     try:
-        return PositionedFile(path, hint=AGAIN)
+        file = PositionedFile(path, hint=AGAIN)
+        file.advise(0, 0, "POSIX_FADV_RANDOM")
+        return file
     except OSError as error:
         raise DataFileError(f"Cannot read the shard {path}: {error.strerror}.", hint=AGAIN, path=str(path)) from error
 

@@ -87,6 +87,7 @@ class ShardedLayout(ShardFormat, PackedLayout):
 
     def _check_blocks(self, shard: Path, blocks: Sequence[ShardBlock], path: Path) -> None:
         with open_shard(shard) as file:
+            file.advise(0, 0, "POSIX_FADV_SEQUENTIAL")
             buffer = bytearray(_CHUNK)
             for block in blocks:
                 crc = 0

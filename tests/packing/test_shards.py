@@ -313,6 +313,21 @@ def test_a_shard_that_is_a_link_out_of_the_dataset_is_refused(foreign: Path, tmp
     assert run_cli("validate", str(tmp_path / "out")).exit_code == 1
 
 
+def test_a_snapshot_in_the_hubs_cache_is_read(foreign: Path, tmp_path: Path) -> None:
+    """There every file is a link to a blob of the same repository, as huggingface_hub downloads it."""
+    convert(foreign, tmp_path / "out", layout="webdataset", shard_size=1)
+    repository = tmp_path / "datasets--org--gaze"
+    (repository / "blobs").mkdir(parents=True)
+    snapshot = repository / "snapshots" / "0123"
+    for number, path in enumerate(sorted(p for p in (tmp_path / "out").rglob("*") if p.is_file())):
+        link = snapshot / path.relative_to(tmp_path / "out")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, repository / "blobs" / str(number))
+        link.symlink_to(os.path.relpath(repository / "blobs" / str(number), link.parent))
+    ours, theirs = (HeatmapReader(root, "c").read(range(ROWS)) for root in (tmp_path / "out", snapshot))
+    np.testing.assert_array_equal(ours, theirs)
+
+
 @BOTH
 def test_a_damaged_index_is_named(foreign: Path, tmp_path: Path, layout: str) -> None:
     convert(foreign, tmp_path / "out", layout=layout)
