@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -15,8 +15,10 @@ from gazetools.io.atomic import temp_path_for, write_error
 from gazetools.io.folders import make_folder
 
 _CHUNK = 8 << 20
-_HASHED_LATER = 4
+_HASHED_LATER = 8
 """So many blocks may wait for their hash: memory stays bounded where the disk is faster."""
+_SENT_BYTES = 16 << 20
+"""After so many bytes the kernel is asked to write them: it would begin at the fsync, when all hashing is over."""
 
 
 class OpenShard:
@@ -33,6 +35,7 @@ class OpenShard:
         self._temp = temp_path_for(final)
         self._digest = hashlib.sha256()
         self._waiting: deque[Future[None]] = deque()
+        self._hashed = self._sent = 0
         with self._faults():
             make_folder(final.parent)
             self._file: IO[bytes] = self._temp.open("w+b")
@@ -41,7 +44,7 @@ class OpenShard:
         """Append `data`."""
         with self._faults():
             self._file.write(data)
-        self._waiting.append(self._hashing.submit(self._digest.update, data))
+        self._waiting.append(self._hashing.submit(self._take_in, data))
         if len(self._waiting) > _HASHED_LATER:
             self._waiting.popleft().result()
 
@@ -55,6 +58,7 @@ class OpenShard:
         """Cut everything behind the first `size` bytes."""
         self._settle()
         self._digest = hashlib.sha256()
+        self._hashed = self._sent = size
         with self._faults():
             self._file.truncate(size)
             self._file.seek(0)
@@ -74,9 +78,18 @@ class OpenShard:
 
     def discard(self) -> None:
         """Remove the file, unless it was finished; may be called twice."""
+        wait(self._waiting)
         with suppress(OSError):
             self._file.close()
         self._temp.unlink(missing_ok=True)
+
+    def _take_in(self, data: bytes) -> None:
+        """Hash the next bytes and, now and then, let the kernel write what was hashed; called by the hashing thread."""
+        self._digest.update(data)
+        self._hashed += len(data)
+        if self._hashed - self._sent >= _SENT_BYTES and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file.fileno(), self._sent, self._hashed - self._sent, os.POSIX_FADV_DONTNEED)
+            self._sent = self._hashed
 
     def _settle(self) -> None:
         while self._waiting:
