@@ -55,6 +55,8 @@ def _read_rounds(root: Path, frames: int, rounds: int, *, cold: bool) -> dict[st
     npz, folder = root / "npz" / "clip.npz", root / "npy" / "clip"
     ours = HeatmapReader(root / "npz", "clip")
     ours_folder = HeatmapReader(root / "npy", "clip")
+    ours_shards = HeatmapReader(root / "webdataset", "clip")
+    shards = sorted((root / "webdataset" / "shards").iterdir())
     times: dict[str, list[float]] = {}
     for number in range(rounds + 1):
         wanted = _positions(frames, number)
@@ -73,10 +75,12 @@ def _read_rounds(root: Path, frames: int, rounds: int, *, cold: bool) -> dict[st
             "HeatmapReader npz, opening alone": lambda: HeatmapReader(root / "npz", "clip"),
             "HeatmapReader npz, opened anew": lambda wanted=wanted: HeatmapReader(root / "npz", "clip").read(wanted),
             "HeatmapReader npy folder": lambda wanted=wanted: ours_folder.read(wanted),
+            "HeatmapReader webdataset": lambda wanted=wanted: ours_shards.read(wanted),
+            "HeatmapReader webdataset, opening alone": lambda: HeatmapReader(root / "webdataset", "clip"),
         }
         for name, work in contenders.items():
             if cold:
-                _drop_from_cache(npz, *(folder / f"frame_{index:06d}.npy" for index in wanted))
+                _drop_from_cache(npz, *shards, *(folder / f"frame_{index:06d}.npy" for index in wanted))
             elapsed = 1e3 * _seconds(work)
             if number:  # the first round warms up imports and caches
                 times.setdefault(name, []).append(elapsed)
@@ -101,6 +105,7 @@ def main() -> None:
         make_video(root / "store", frame_count=options.frames, size_hw=(64, 64))
         pack(root / "store", root / "npz")
         pack(root / "store", root / "npy", layout="npy")
+        pack(root / "store", root / "webdataset", layout="webdataset", shard_size=32)
         for state, cold in (("warm", False), ("cold", True)):
             times = _read_rounds(root, options.frames, options.rounds, cold=cold)
             results[f"read_{state}_ms"] = {k: statistics.median(v) for k, v in times.items()}
@@ -110,6 +115,7 @@ def main() -> None:
                     times, "np.load(npz)[key][idx]", "HeatmapReader npz, opened anew"
                 ),
                 "npz vs np.load of .npy": _ratio(times, "np.load of 32 .npy", "HeatmapReader npz"),
+                "webdataset vs npz": _ratio(times, "HeatmapReader npz", "HeatmapReader webdataset"),
                 "npy folder vs np.load of .npy": _ratio(times, "np.load of 32 .npy", "HeatmapReader npy folder"),
             }
     if options.json:

@@ -31,6 +31,8 @@ _PACKAGES = {
     "ray": ("'gazetools[ray]'", "extract --engine ray", False),
     "onnxruntime": ("'gazetools[onnx]'", "gazetools export, extract --runtime onnxruntime", False),
     "openvino": ("'gazetools[openvino]'", "extract --runtime openvino", False),
+    "pyarrow": ("'gazetools[hub]'", "pack and convert --layout hf", False),
+    "huggingface_hub": ("'gazetools[hub]'", "gazetools push", False),
     "wandb": ("'gazetools[wandb]'", "logging to Weights & Biases", False),
     "tensorboard": ("'gazetools[tensorboard]'", "logging to TensorBoard", False),
 }

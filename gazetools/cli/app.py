@@ -29,6 +29,7 @@ COMMANDS = {
     "validate": "Is every heatmap aligned with its frames, and whole?",
     "pack": "Normalise, resample and pack heatmaps for training.",
     "convert": "Another layout, or another tool's heatmaps into a dataset.",
+    "push": "Upload a dataset to the Hugging Face hub.",
     "train": "Train the heatmap-conditioned predictor.",
     "groundtruth": "Gaze heatmaps from eye tracking (Ego-Exo4D, Ego4D).",
     "evaluate": "Score heatmaps against ground truth: AUC, L2, in/out AP, angle.",

@@ -42,5 +42,10 @@ class Recent(Generic[KeyT, ValueT]):
 class OpenFiles(Recent[KeyT, FileT]):
     """Keeps the last `limit` files open and closes the one used longest ago; a pickled copy opens its own."""
 
+    def clear(self) -> None:
+        """Close all files; a later `get` opens them again."""
+        while self._values:
+            self._values.popitem()[1].close()
+
     def _drop(self, value: FileT) -> None:
         value.close()

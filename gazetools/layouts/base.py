@@ -1,12 +1,11 @@
-"""The interface of layouts: `Layout`, the `MapStream` that it writes and the `StoredMaps` that it reads."""
+"""The interface of layouts: `Layout`, `PackedLayout` that is written too, and the `StoredMaps` that are read."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -19,12 +18,11 @@ from gazetools.io.atomic import sha256_of_file
 from gazetools.io.closing import Closing
 from gazetools.io.positioned import PositionedFile
 from gazetools.io.space import check_space
-from gazetools.schemas.dataset import MANIFEST_NAME
+from gazetools.layouts.stream import MapStream, Shape, VideoWriter, Written
+from gazetools.schemas.dataset import MANIFEST_NAME, Manifest, PackOptions
 from gazetools.schemas.errors import DataFileError, UsageError
 
 Indices = npt.NDArray[np.int64]
-Shape = tuple[int, int, int]
-"""(T, H, W)"""
 MEMBER_TYPES: dict[str, np.dtype[Any]] = {
     "valid": np.dtype(np.bool_),
     "inout": np.dtype(np.float32),
@@ -33,28 +31,6 @@ MEMBER_TYPES: dict[str, np.dtype[Any]] = {
     "norm_offset": np.dtype(np.float32),
 }
 """Type of each array [T] that may lie next to the maps."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MapStream:
-    """One video on its way into a dataset."""
-
-    shape: Shape
-    dtype: np.dtype[Any]
-    blocks: Iterator[npt.NDArray[np.generic]]
-    """The maps in order, in blocks [n, H, W] of `dtype`; n sums to T."""
-    member_names: tuple[str, ...]
-    """Names of the arrays [T] next to the maps, keys of MEMBER_TYPES."""
-    members: Callable[[], dict[str, npt.NDArray[Any]]]
-    """Returns these arrays in this order; called once, after the last block. Where it raises, nothing is committed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """Checksum and size of a committed video."""
-
-    sha256: str
-    bytes: int
 
 
 class StoredMaps(Closing):
@@ -179,12 +155,46 @@ class Layout(ABC):
                 )
 
 
-class DatasetLayout(Layout):
+class PackedLayout(Layout):
     """A layout that datasets are written in."""
+
+    in_order = False
+    """Videos must be written one after the other in the order of their ids, and each run must have all of them."""
+
+    @abstractmethod
+    def begin(self, dataset: Path, options: PackOptions, *, may_replace: bool) -> VideoWriter:
+        """The writer of one run. UsageError where it would replace files of others and `may_replace` is False."""
+
+    def shared_files(self, dataset: Path) -> set[Path]:
+        """Files of the dataset that belong to several videos."""
+        return set()
+
+    def front_matter(self, manifest: Manifest, members: Sequence[str]) -> list[str]:
+        """Lines that the README begins with; `members` are the names of the arrays [T] next to the maps."""
+        return []
+
+
+class DatasetLayout(PackedLayout):
+    """A layout with one file or folder per video; the object itself is the `VideoWriter` of every run."""
 
     @abstractmethod
     def write(self, path: Path, stream: MapStream) -> Written:
         """Commit the video at `path`: the maps as `heatmap`, then the members; equal input gives equal bytes."""
+
+    def begin(self, dataset: Path, options: PackOptions, *, may_replace: bool) -> VideoWriter:
+        return self
+
+    def keep(self, path: Path) -> bool:
+        return True
+
+    def drop(self, path: Path) -> bool:
+        return False
+
+    def commit(self) -> None:
+        """Do nothing: every video is committed by `write`."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is left open."""
 
 
 def thw(shape: tuple[int, ...], where: str) -> Shape:
@@ -249,7 +259,7 @@ class FileMaps(StoredMaps):
         maps = np.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
         buffer = maps.reshape(-1).view(np.uint8).data
         size = self._frame_bytes
-        runs = _runs_of(indices)
+        runs = runs_of(indices)
         if len(runs) > 1:
             for _, first, count in runs:
                 self._file.advise(self._offset + first * size, count * size, "POSIX_FADV_WILLNEED")
@@ -261,7 +271,7 @@ class FileMaps(StoredMaps):
         self._file.close()
 
 
-def _runs_of(indices: Indices) -> list[tuple[int, int, int]]:
+def runs_of(indices: Indices) -> list[tuple[int, int, int]]:
     """(position, first index, count) of each run of consecutive indices."""
     listed = indices.tolist()  # clips are short: numpy would take ten times as long
     starts = [at for at in range(len(listed)) if at == 0 or listed[at] != listed[at - 1] + 1]

@@ -11,7 +11,8 @@ from gazetools.io.arrays import AnyArray, ArrayHeader
 from gazetools.io.atomic import atomic_path, sha256_while_synced
 from gazetools.io.parallel import ahead
 from gazetools.io.raw_file import ErrorHidingFile
-from gazetools.layouts.base import MEMBER_TYPES, DatasetLayout, MapStream, SideMembers, Written
+from gazetools.layouts.base import MEMBER_TYPES, DatasetLayout, SideMembers
+from gazetools.layouts.stream import MapStream, Written
 from gazetools.schemas.dataset import HEATMAP_MEMBER
 from gazetools.schemas.errors import DataFileError
 

@@ -18,9 +18,10 @@ from gazetools.io.atomic import atomic_folder, sha256_of_file
 from gazetools.io.npz import Npz
 from gazetools.io.space import blocks
 from gazetools.layouts.axes import FRAME_ORDERS, AxisOrder
-from gazetools.layouts.base import DatasetLayout, Indices, MapStream, SideMembers, StoredMaps, Written
+from gazetools.layouts.base import DatasetLayout, Indices, SideMembers, StoredMaps
 from gazetools.layouts.choosing import frame_order
 from gazetools.layouts.npz import npy_header, write_members
+from gazetools.layouts.stream import MapStream, Written
 from gazetools.schemas.dataset import INDEX_NPZ
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.foreign import ArrayChoice

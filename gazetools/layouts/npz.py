@@ -18,7 +18,8 @@ from gazetools.io.arrays import AnyArray, ArrayHeader
 from gazetools.io.atomic import atomic_path, sha256_while_synced
 from gazetools.io.npz import Npz
 from gazetools.io.parallel import ahead
-from gazetools.layouts.base import DatasetLayout, FileMaps, MapStream, MemoryMaps, SideMembers, StoredMaps, Written
+from gazetools.layouts.base import DatasetLayout, FileMaps, MemoryMaps, SideMembers, StoredMaps
+from gazetools.layouts.stream import MapStream, Written
 from gazetools.schemas.dataset import HEATMAP_MEMBER
 
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)

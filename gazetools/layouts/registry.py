@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from gazetools.layouts.base import DatasetLayout, Layout
+from gazetools.layouts.base import Layout, PackedLayout
 from gazetools.layouts.foreign import (
     UNREAD_FORMATS,
     ForeignFrames,
@@ -15,8 +15,10 @@ from gazetools.layouts.foreign import (
     UnreadFormat,
 )
 from gazetools.layouts.hdf5 import Hdf5Layout
+from gazetools.layouts.huggingface import HuggingFaceLayout
 from gazetools.layouts.npy import NpyFolder
 from gazetools.layouts.npz import NpzLayout
+from gazetools.layouts.webdataset import WebDatasetLayout
 from gazetools.schemas.dataset import LAYOUT_NAMES
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.foreign import ArrayChoice
@@ -26,7 +28,13 @@ def _unread(suffix: str, why: str) -> Callable[[ArrayChoice], ForeignLayout]:
     return lambda choice: UnreadFormat(suffix, why)
 
 
-LAYOUTS: dict[str, DatasetLayout] = {"npz": NpzLayout(), "npy": NpyFolder(), "hdf5": Hdf5Layout()}
+LAYOUTS: dict[str, PackedLayout] = {
+    "npz": NpzLayout(),
+    "npy": NpyFolder(),
+    "hdf5": Hdf5Layout(),
+    "webdataset": WebDatasetLayout(),
+    "hf": HuggingFaceLayout(),
+}
 """The layouts by name; `schemas.dataset.LAYOUT_NAMES` has the same names for settings."""
 FOREIGN: dict[str, Callable[[ArrayChoice], ForeignLayout]] = {
     "": ForeignFrames,
@@ -37,7 +45,7 @@ FOREIGN: dict[str, Callable[[ArrayChoice], ForeignLayout]] = {
 """Suffix (empty for a folder of frames) -> the layout of other tools' heatmaps, which no manifest describes."""
 
 
-def register(name: str, layout: DatasetLayout) -> None:
+def register(name: str, layout: PackedLayout) -> None:
     """Add a layout from outside the package for every command. Raises ValueError where name or suffix are taken."""
     if layout.suffix in {other.suffix for other in LAYOUTS.values()} | {".npy"}:
         raise ValueError(f"the suffix {layout.suffix!r} is taken by another layout")

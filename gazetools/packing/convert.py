@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from gazetools.exchange.registry import EXPORTS
 from gazetools.heatmaps.values import scale_of, to_float32, to_stored
 from gazetools.io.arrays import AnyArray
 from gazetools.io.find_files import files_with
-from gazetools.layouts.base import Layout, MapStream, StoredMaps, load_side
+from gazetools.layouts.base import Layout, StoredMaps, load_side
 from gazetools.layouts.foreign import ForeignLayout
 from gazetools.layouts.locate import duplicate_heatmaps, list_foreign, list_unread, read_manifest
 from gazetools.layouts.npy import NpyFolder
 from gazetools.layouts.registry import LAYOUTS, foreign_layout
+from gazetools.layouts.stream import MapStream
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.one_video import Place, pack_videos
 from gazetools.packing.origin import moved_origin
@@ -84,6 +86,7 @@ def convert(
 def _plan(
     source: Path, wanted: ConvertOptions, choice: ArrayChoice, progress: Progress
 ) -> tuple[PackOptions, list[_StoredVideo]]:
+    shards = {"layout": wanted.layout, "shard_size": wanted.shard_size, "license": wanted.license}
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder.", hint="Pass a dataset or a folder of heatmaps.")
     if (source / MANIFEST_NAME).exists():
@@ -99,9 +102,7 @@ def _plan(
             _StoredVideo(video_id, stored, path_of_id(source, video_id, stored.suffix), source, entry)
             for video_id, entry in manifest.videos.items()
         ]
-        options = parse_settings(
-            PackOptions, {**manifest.options.model_dump(), "layout": wanted.layout}, what="convert"
-        )
+        options = parse_settings(PackOptions, {**manifest.options.model_dump(), **shards}, what="convert")
     else:
         videos = []
         for video_id, (path, *others) in list_foreign(source).items():
@@ -116,9 +117,7 @@ def _plan(
             if any(files_with(source, STORE_SUFFIX)):
                 hint = f"It is a store, which is packed: gazetools pack {source} -o DATASET"
             raise UsageError(f"{source} holds no .npz and no .npy.", hint=hint)
-        options = parse_settings(
-            PackOptions, {"layout": wanted.layout, "dtype": wanted.dtype or "float32"}, what="convert"
-        )
+        options = parse_settings(PackOptions, {**shards, "dtype": wanted.dtype or "float32"}, what="convert")
     return options, videos
 
 
@@ -138,16 +137,29 @@ class _StoredVideo:
         if not self.path.exists():
             raise DataFileError(f"{self.path} does not exist.", hint="Run gazetools validate on the source.")
         check_below(self.path, self.root, self.video_id)
-        reading = self.layout.reading(self.path) if isinstance(self.layout, ForeignLayout) else {}
-        found = self.layout.sha256(self.path)
-        if self.entry is not None and found != self.entry.sha256:
+        with ThreadPoolExecutor(1) as hashing:
+            # a dataset's file is hashed while it is copied; nothing is committed before both are done and agree
+            found = hashing.submit(self.layout.sha256, self.path)
+            try:
+                return self._copy(draft, found)
+            except DataFileError:
+                self._check_source(found)  # the better reason where both are true
+                raise
+
+    def _check_source(self, found: Future[str]) -> None:
+        """Raise DataFileError where the checksum of a dataset's file is not the one that its manifest states."""
+        if self.entry is not None and found.result() != self.entry.sha256:
             raise DataFileError(
                 f"The sha256 of {self.path} is not its manifest's.", hint="Run gazetools validate on the source."
             )
-        place = Place(
-            draft=draft, video_id=self.video_id, source_sha256=self.entry.source_sha256 if self.entry else found
-        )
+
+    def _copy(self, draft: ManifestDraft, found: Future[str]) -> PackedItem:
+        """Copy the maps and members; `found` is the checksum of the source."""
+        reading = self.layout.reading(self.path) if isinstance(self.layout, ForeignLayout) else {}
+        source_sha256 = self.entry.source_sha256 if self.entry else found.result()
+        place = Place(draft=draft, video_id=self.video_id, source_sha256=source_sha256)
         if (unchanged := place.unchanged(reading)) is not None:
+            self._check_source(found)
             return unchanged
         with self.layout.open(self.path) as maps:
             if self.entry is None:
@@ -155,13 +167,19 @@ class _StoredVideo:
             kept = maps.dtype.name in ("float16", "float32", "uint8") and draft.options.dtype == "float32"
             dtype = np.dtype(maps.dtype.name if kept or self.entry else draft.options.dtype)
             sides = self._sides(maps)
+
+            def members() -> dict[str, npt.NDArray[Any]]:
+                self._check_source(found)
+                return sides
+
             fields = place.write(
                 MapStream(
                     shape=maps.shape,
                     dtype=dtype,
                     blocks=self._blocks(maps, dtype),
                     member_names=tuple(sides),
-                    members=lambda: sides,
+                    members=members,
+                    rows=lambda start, stop: {name: array[start:stop] for name, array in sides.items()},
                 )
             )
         if self.entry is not None:
@@ -172,7 +190,7 @@ class _StoredVideo:
             "people": "unknown",
             "valid_frames": int(sides["valid"].sum()),
             "uses_future": False,
-            "provenance": {CONVERTED_FROM: str(self.path), "sha256": found, **reading},
+            "provenance": {CONVERTED_FROM: str(self.path), "sha256": source_sha256, **reading},
         }
         gaps = int((~sides["valid"]).sum()) if isinstance(self.layout, NpyFolder) else 0
         warnings = [f"{gaps} of {maps.shape[0]} frames have no file; their rows are not valid"] if gaps else []

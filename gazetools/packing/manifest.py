@@ -48,6 +48,8 @@ class ManifestDraft:
             if manifest.options.key() != options.key():
                 self._check_may_replace(manifest, overwrite=overwrite)
         self._take_journal()
+        self.writer = LAYOUTS[options.layout].begin(dataset, options, may_replace=self.may_replace)
+        """What writes the videos of this run."""
 
     @property
     def video_ids(self) -> set[str]:
@@ -75,8 +77,17 @@ class ManifestDraft:
             durable=False,
         )
 
+    def failed(self, video_id: str) -> None:
+        """Forget a video that can't be packed now, unless what an earlier run wrote of it can stay."""
+        path = path_of_id(self.dataset, video_id, LAYOUTS[self.options.layout].suffix)
+        if self.writer.drop(path):
+            path_of_id(self.dataset, video_id, ORIGIN_SUFFIX).unlink(missing_ok=True)
+            with self._lock:
+                self._entries.pop(video_id, None)
+
     def commit(self) -> None:
-        """Write the manifest unless it is up to date, and README.md; then delete the journal."""
+        """Finish the files and write the manifest unless it is up to date, and README.md; then delete the journal."""
+        self.writer.commit()
         videos = {video_id: self._entries[video_id] for video_id in sorted(self._entries.keys() - self._replaced)}
         manifest = Manifest(tool_version=__version__, layout=self.options.layout, options=self.options, videos=videos)
         text = dumps(manifest.model_dump(mode="json", by_alias=True))
@@ -85,12 +96,18 @@ class ManifestDraft:
         path, readme_text = self.dataset / README_NAME, readme(manifest).encode("utf-8")
         old = path.read_bytes() if path.is_file() else None
         # a README.md that is not of gazetools stays
-        if old != readme_text and (old is None or old.startswith(README_HEADING)):
+        if old != readme_text and (old is None or README_HEADING in old):
             write_bytes_atomic(path, readme_text, durable=False)
         shutil.rmtree(self._work, ignore_errors=True)
 
     def allow_only(self, video_ids: set[str]) -> None:
-        """Raise UsageError where packing with new options would leave videos of the old ones in the dataset."""
+        """Raise UsageError where a run for these videos would leave others that can't stay as they are."""
+        if LAYOUTS[self.options.layout].in_order and (left := sorted(self.video_ids - video_ids)):
+            raise UsageError(
+                f"{self.dataset} holds {len(left)} videos that this run does not have, such as {left[0]!r}; shards "
+                "are filled in the order of all videos.",
+                hint="Pack all videos at once, or into another folder.",
+            )
         if left := sorted(self._replaced - video_ids):
             raise UsageError(
                 f"{self.dataset} was packed with other options and holds {len(left)} videos that this run would not "

@@ -115,6 +115,10 @@ class PackedMaps:
         arrays = (self.grid.valid, self.grid.inout, self.grid.pts_seconds, *(row.copy() for row in inverse))
         return dict(zip(self.member_names, arrays, strict=False))
 
+    def rows(self, start: int, stop: int) -> dict[str, npt.NDArray[Any]]:
+        """Rows start to stop (not included) of the members, once `blocks` has passed them."""
+        return {name: array[start:stop] for name, array in self.members().items()}
+
     def _laid_out(self, maps: npt.NDArray[np.floating], sources: Ints, block: slice) -> npt.NDArray[np.floating]:
         """The rows of a block: their own maps, filled ones, zeros."""
         before, after, blend = self.grid.before[block], self.grid.after[block], self.grid.blend[block]

@@ -15,8 +15,9 @@ import numpy as np
 from gazetools.heatmaps.values import UINT8_SCALE
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps, write_bytes_atomic
 from gazetools.io.parallel import SharedProgress, each
-from gazetools.layouts.base import DatasetLayout, MapStream
+from gazetools.layouts.base import PackedLayout
 from gazetools.layouts.registry import LAYOUTS
+from gazetools.layouts.stream import MapStream
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.dataset import ORIGIN_SUFFIX, PackedItem, PackedVideo, PackOptions, PackReport
@@ -41,8 +42,7 @@ def pack_videos(
     check_writable_folder(dataset, option="-o")
     remove_stale_temps(dataset)
     draft = ManifestDraft(dataset, options, overwrite=overwrite)
-    draft.allow_only(set(videos))
-    LAYOUTS[options.layout].check_ids(set(videos) | draft.video_ids)
+    layout = LAYOUTS[options.layout]
     progress.start("videos", len(videos), unit="videos")
 
     def one(video_id: str) -> PackedItem:
@@ -53,13 +53,20 @@ def pack_videos(
         except UsageError as error:
             progress.say(f"failed: {video_id}: {error}")
             item = PackedItem(video_id=video_id, status="failed", reason=str(error))
+            draft.failed(video_id)
         progress.finish(video_id)
         progress.advance("videos")
         return item
 
-    items = each(one, list(videos), workers=workers or min(4, os.cpu_count() or 1))
-    progress.finish("videos")
-    draft.commit()
+    try:
+        draft.allow_only(set(videos))
+        layout.check_ids(set(videos) | draft.video_ids)
+        ordered = sorted(videos) if layout.in_order else list(videos)
+        items = each(one, ordered, workers=1 if layout.in_order else workers or min(4, os.cpu_count() or 1))
+        progress.finish("videos")
+        draft.commit()
+    finally:
+        draft.writer.close()
     return PackReport(output=str(dataset), items=items)
 
 
@@ -72,7 +79,7 @@ class Place:
     source_sha256: str
 
     @property
-    def _layout(self) -> DatasetLayout:
+    def _layout(self) -> PackedLayout:
         return LAYOUTS[self.draft.options.layout]
 
     @property
@@ -85,7 +92,11 @@ class Place:
         The provenance of its entry must have all keys of `stated` with these values.
         """
         entry = self.draft.unchanged(self.video_id, self.source_sha256)
-        if entry is not None and all(entry.provenance.get(key) == value for key, value in stated.items()):
+        if (
+            entry is not None
+            and all(entry.provenance.get(key) == value for key, value in stated.items())
+            and self.draft.writer.keep(self._path)
+        ):
             return self._item("unchanged", entry)
         if self._path.exists() and not self.draft.may_replace:
             raise UsageError(
@@ -97,7 +108,7 @@ class Place:
     def write(self, stream: MapStream) -> dict[str, Any]:
         """Commit the maps and return the fields of PackedVideo that follow. FaultError first where there is no room."""
         self._layout.check_space(self._path, stream.shape, stream.dtype)
-        written = self._layout.write(self._path, stream)
+        written = self.draft.writer.write(self._path, stream)
         return {
             "file": self.video_id + self._layout.suffix,
             **dict(zip("THW", stream.shape, strict=True)),

@@ -26,6 +26,7 @@ def readme(manifest: Manifest) -> str:
     if options.resize_on_load:
         size = "stored at the model's size; `HeatmapReader` resizes to the video's."
     lines = [
+        *layout.front_matter(manifest, ("valid", "inout", "pts_seconds", *rule.members)),
         README_HEADING.decode().strip(),
         "",
         f"{len(videos)} videos, {rows} maps of {sizes} ({options.dtype}), {valid} computed from their own frame.",
@@ -63,9 +64,19 @@ def readme(manifest: Manifest) -> str:
         "Heatmaps are data derived from the videos and from the weights of the gaze model. The licences of both",
         "(Ego4D, Ego-Exo4D and EPIC-KITCHENS need an agreement; DINOv2 and Gaze-LLE have their own) hold for this",
         "folder too: check them before you pass it on.",
+        *_stated_licence(manifest),
         "",
     ]
     return "\n".join(lines)
+
+
+def _stated_licence(manifest: Manifest) -> list[str]:
+    """What the card of a dataset that may be published says about its own licence."""
+    if manifest.layout != "hf":
+        return []
+    if manifest.options.license is None:
+        return ["The licence of this folder is unknown: whoever made it did not state one (`--license`)."]
+    return [f"Whoever made this folder states the licence `{manifest.options.license}` for it."]
 
 
 def _model_of(provenance: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gazetools.io.atomic import sha256_of_file
 from gazetools.io.find_files import SearchNotes
 from gazetools.io.json_files import dumps
-from gazetools.layouts.base import MapStream
+from gazetools.layouts.stream import MapStream
 from gazetools.packing.grid import plan_grid
 from gazetools.packing.manifest import ManifestDraft
 from gazetools.packing.maps import PackedMaps
@@ -157,6 +157,7 @@ def _pack_store(payload: Path, check_source: Callable[[], None], place: Place, p
                 blocks=blocks(),
                 member_names=maps.member_names,
                 members=members,
+                rows=maps.rows,
             )
         )
         origin = origin_of(store, grid, place.draft.dataset)

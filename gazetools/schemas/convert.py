@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gazetools.schemas.base import Choices, OptionsModel, StrictModel
-from gazetools.schemas.dataset import LAYOUT_NAMES, PackDtype
+from gazetools.schemas.dataset import LAYOUT_NAMES, License, PackDtype, check_shard_options
 
 EXPORT_NAMES = Choices("coco", "cvat", "label-studio")
 """Names in `gazetools.exchange.registry.EXPORTS`: files of other tools instead of a packed dataset."""
@@ -18,10 +18,10 @@ class ConvertOptions(OptionsModel):
     """What a dataset is rewritten as; its numbers stay."""
 
     layout: Annotated[str, _TARGETS] = "npz"
-    """Maps as `npz`, `npy` or `hdf5`; boxes and gaze points as `coco`, `cvat` or `label-studio`.
+    """Maps as `npz` or `hdf5` (one file a video), `npy` (one file a frame), `webdataset` or `hf` (shards of many
+    videos); boxes and gaze points as `coco`, `cvat` or `label-studio`.
 
-    `npz` and `hdf5` are one file a video, `npy` one a frame. The others need a store, and write one file a video for
-    that tool, which `--heads file:FOLDER` reads again."""
+    The last three need a store, and write one file a video for that tool, which `--heads file:FOLDER` reads again."""
     dtype: PackDtype | None = None
     """Another tool's maps: `float16`, `float32` or `uint8` (default: theirs).
 
@@ -30,6 +30,15 @@ class ConvertOptions(OptionsModel):
     """Videos at a time (default: one per core, at most 4)."""
     overwrite: bool = False
     """Replace a dataset with other options, or files that were changed since they were written."""
+    shard_size: int | None = Field(default=None, ge=1, le=100_000)
+    """MB of a shard of `webdataset` or `hf` (default: 256)."""
+    license: License | None = None
+    """Licence of the maps as the Hugging Face hub names it, for the card of `hf` (default: unknown)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ConvertOptions:
+        check_shard_options(self.layout, self.shard_size, self.license)
+        return self
 
 
 class ExportedItem(StrictModel):

@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gazetools.schemas.base import Choices, OptionsModel, StrictModel, conflict, matching
 from gazetools.schemas.flags import Flag
@@ -39,8 +39,12 @@ INDEX_NPZ = "index.npz"
 PACK_RULES_VERSION = 2
 """Part of `PackOptions.key`; a version that packs other numbers for the same options raises it."""
 
-LAYOUT_NAMES = Choices("npz", "npy", "hdf5")
+LAYOUT_NAMES = Choices("npz", "npy", "hdf5", "webdataset", "hf")
 """Names in `gazetools.layouts.registry.LAYOUTS`, whose `register` adds others."""
+SHARDED = ("webdataset", "hf")
+"""The layouts that put the blocks of all videos into files of one size."""
+SHARD_MB = 256
+"""Size of a shard where none is given, in units of 10^6 bytes."""
 LayoutName = Annotated[str, LAYOUT_NAMES]
 NORMALISATION_NAMES = Choices("none", "max", "sum", "minmax", "softmax")
 """Names in `gazetools.heatmaps.normalise.NORMALISATIONS`, whose `register` adds others."""
@@ -53,20 +57,31 @@ Align = Literal["video", "native"]
 Missing = Literal["zero", "hold", "interpolate"]
 InOut = Literal["keep", "gate", "weight"]
 PackDtype = Literal["float16", "float32", "uint8"]
-_Maps, _Rows = Flag(panel="Maps"), Flag(panel="Rows")
+_Maps, _Rows, _Shards = Flag(panel="Maps"), Flag(panel="Rows"), Flag(panel="Shards")
 
 
 _SIZE = matching(r"[1-9]\d{0,3}x[1-9]\d{0,3}|video", "must be HEIGHTxWIDTH such as 64x64, or video")
 _PEOPLE = matching(r"max|mean|wearer|-?\d{1,9}", "must be 'max', 'mean', 'wearer' or a track id such as 3")
+_LICENSE = matching(r"[a-z0-9][a-z0-9.+-]{0,59}", "must be an identifier of the hub such as cc-by-4.0 or other")
+License = Annotated[str, _LICENSE]
+"""Identifier of a licence, such as `cc-by-4.0`."""
 PeopleRule = Annotated[str, _PEOPLE]
 """The people whose maps make a frame's one map: `max` or `mean` of all, the `wearer`, or a track id."""
+
+
+def check_shard_options(layout: str, shard_size: int | None, license: str | None) -> None:
+    """Raise pydantic's conflict for options of shards with a layout that has none."""
+    if shard_size is not None and layout not in SHARDED:
+        raise conflict(f"{{shard_size}} is for {{layout}} {' and '.join(SHARDED)}, not {layout}")
+    if license is not None and layout != "hf":
+        raise conflict(f"{{license}} is for {{layout}} hf, not {layout}")
 
 
 class PackOptions(OptionsModel):
     """How raw heatmaps become a dataset."""
 
     layout: LayoutName = "npz"
-    """`npz` or `hdf5` (one file a video), or `npy` (one file a frame)."""
+    """`npz` or `hdf5` (one file a video), `npy` (one file a frame), `webdataset` or `hf` (shards of many videos)."""
     normalize: Annotated[Normalise, _Maps] = "none"
     """Per frame: `none`, `max`, `sum`, `minmax` or `softmax`.
 
@@ -95,9 +110,16 @@ class PackOptions(OptionsModel):
     """With --size video: stored small, resized by readers to the video's size, which the manifest records."""
     dtype: Annotated[PackDtype, _Maps] = "float16"
     """`float16`, `float32` or `uint8` (at most 1/510 off)."""
+    shard_size: Annotated[int | None, _Shards] = Field(default=None, ge=1, le=100_000)
+    """MB of a shard of `webdataset` or `hf` (default: 256).
+
+    A shard is closed before the block that would make it larger. MB are 10^6 bytes."""
+    license: Annotated[License | None, _Shards] = None
+    """Licence of the maps as the Hugging Face hub names it, for the card of `hf` (default: unknown)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> PackOptions:
+        check_shard_options(self.layout, self.shard_size, self.license)
         if self.resize_on_load and self.size != "video":
             raise conflict("{resize_on_load} needs {size} video; HxW is always resized")
         if self.dtype == "uint8" and self.normalize in SUM_TO_ONE:
@@ -107,9 +129,15 @@ class PackOptions(OptionsModel):
             )
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out options of shards that are not given: manifests and keys of older versions have none."""
+        fields: dict[str, Any] = serialize(self)
+        return {k: v for k, v in fields.items() if v is not None or k not in ("shard_size", "license")}
+
     def key(self) -> str:
-        """sha256 of all options and PACK_RULES_VERSION; equal keys and equal sources give equal bytes."""
-        text = json.dumps({"rules": PACK_RULES_VERSION, **self.model_dump()}, sort_keys=True)
+        """sha256 of PACK_RULES_VERSION and all options that change the maps' files; equal sources give equal bytes."""
+        text = json.dumps({"rules": PACK_RULES_VERSION, **self.model_dump(exclude={"license"})}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

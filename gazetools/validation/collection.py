@@ -148,7 +148,7 @@ def _dataset(root: Path) -> Collection:
         foreign = _foreign(root)
         foreign.findings.insert(0, finding("manifest-unreadable", f"{root / MANIFEST_NAME}: {message}"))
         return foreign
-    known = {root / MANIFEST_NAME, root / README_NAME}
+    known = {root / MANIFEST_NAME, root / README_NAME, *LAYOUTS[options.layout].shared_files(root)}
     for video_id, value in manifest["videos"].items():
         try:
             entry = PackedVideo.model_validate(value)

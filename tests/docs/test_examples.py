@@ -59,8 +59,9 @@ def test_made_videos_are_whole(tmp_path: Path) -> None:
 
 
 def test_every_script_is_tested() -> None:
-    """Here, or ray_seeds.py by tests/trainer/test_seed_arrays.py, which needs a Ray cluster."""
+    """Here, those for other tools next to it, or ray_seeds.py by tests/trainer/test_seed_arrays.py (a Ray cluster)."""
     tested = Path(__file__).read_text() + (ROOT / "tests" / "trainer" / "test_seed_arrays.py").read_text()
     assert "RAY = " in tested and '"ray_seeds.py"' in tested
-    tested += '_run("ray_seeds.py"'
-    assert [path.name for path in EXAMPLES.glob("*.py") if f'_run("{path.name}"' not in tested] == []
+    tested += '("ray_seeds.py"'
+    tested += Path(__file__).with_name("test_examples_for_other_tools.py").read_text()
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'("{path.name}"' not in tested] == []
