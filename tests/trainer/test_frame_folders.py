@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,15 @@ import torch
 import yaml
 
 from gazetools.schemas.errors import DataFileError, UsageError, VideoError
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.trainer import train
 from gazetools.trainer.data.clips import Sample
-from gazetools.trainer.data.frame_folders import FrameFolders, read_rates
+from gazetools.trainer.data.frame_folders import FrameFolders
 from gazetools.trainer.data.sampling import NumberedClip, clip_frames_jfaa, clip_frames_vjepa2
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.settle import settle
 from gazetools.video import VideoReader
+from gazetools.video.frame_clock import read_rates
 from gazetools.video.frame_folder import FrameFolder
 from tests.helpers.command_line import run_cli
 from tests.trainer.conftest import FRAMES, RATE, Study
@@ -197,8 +198,11 @@ def test_broken_folders(pictures: Path, tmp_path: Path) -> None:
     folder = tmp_path / "P01_01"
     shutil.copytree(pictures / "P01" / "P01_01", folder)
 
-    def opened(**changed: Any) -> FrameFolder:
-        return FrameFolder(folder, Fraction(RATE), **{"template": TEMPLATE, **changed})
+    def opened(*, offset: int = 1, promised_count: int | None = None, path: Path = folder) -> FrameFolder:
+        rates = tmp_path / "rates.csv"
+        rates.write_text(f"video_id,fps,num_frames\n{path.name},{RATE},{promised_count or ''}\n")
+        times = PictureTimes(frame_rate=str(rates))
+        return FrameFolders(base_path=tmp_path, template=TEMPLATE, offset=offset, times=times).open(path)
 
     with pytest.raises(VideoError, match=r"picture frame_000000\.png is not there, although 150 are counted"):
         opened(offset=0)
@@ -219,7 +223,7 @@ def test_broken_folders(pictures: Path, tmp_path: Path) -> None:
     assert next(iter(reader.frames(np.array([11])))).pts_seconds == pytest.approx(11 / RATE)
     (tmp_path / "none").mkdir()
     with pytest.raises(VideoError, match="holds no pictures"):
-        FrameFolder(tmp_path / "none", Fraction(30))
+        opened(path=tmp_path / "none")
 
 
 def test_a_missing_picture_costs_its_clips_only(tiny: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
