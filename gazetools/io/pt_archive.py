@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gazetools.io.inert_pickle import StoredTensor
 
 _MAX_RANK, _MAX_ENTRIES, _MAX_DEPTH = 4, 256, 3
+_WHAT = "file of PyTorch"
 _HINT = (
     "Save a tensor, or a dict of tensors: torch.save({'heatmap': MAPS}, 'VIDEO.pt'), MAPS [T,H,W]; or "
     "numpy.savez('VIDEO.npz', heatmap=MAPS)."
@@ -36,7 +37,7 @@ class PtArchive(Closing):
         from gazetools.io.inert_pickle import RefusedPickle, read_inert
 
         self.path = path
-        with guard(path):
+        with guard(path, _WHAT):
             try:
                 content = read_inert(path)
             except RefusedPickle as reason:
@@ -71,7 +72,7 @@ class PtArchive(Closing):
     def element_offset(self, name: str) -> int:
         """Offset in the file of the first element of a tensor that lies in order."""
         tensor = self._tensor(name)
-        with guard(self.path), zipfile.ZipFile(self.path) as archive, self.path.open("rb") as file:
+        with guard(self.path, _WHAT), zipfile.ZipFile(self.path) as archive, self.path.open("rb") as file:
             info = archive.getinfo(tensor.member)
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != tensor.numel * tensor.dtype.itemsize:
                 raise zipfile.BadZipFile(f"its part {tensor.member} is compressed or has another size than stated")
@@ -89,7 +90,7 @@ class PtArchive(Closing):
                 f"{MAX_LOADED_BYTES} are allowed.",
                 hint="Save it contiguous, in float32 or float16, so that maps can be read one by one.",
             )
-        with guard(self.path):
+        with guard(self.path, _WHAT):
             try:
                 numbers = tensor.read()
             except RefusedPickle as reason:

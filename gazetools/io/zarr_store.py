@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gazetools.io.arrays import MAX_LOADED_BYTES, AnyArray, ArrayHeader, guard
+from gazetools.io.arrays import MAX_LOADED_BYTES, AnyArray, ArrayHeader
 from gazetools.io.closing import Closing
 from gazetools.io.npz import INFLATION_CHECKED_BYTES
 from gazetools.schemas.errors import DataFileError, EnvironmentLacksError, GazetoolsError
@@ -126,8 +126,7 @@ class ZarrStore(Closing):
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:
         try:
-            with guard(self.path):
-                yield
+            yield
         except GazetoolsError:
             raise
         except Exception as error:  # the codecs and parsers of zarr raise what they like

@@ -123,6 +123,11 @@ def zarr_cases() -> tuple[dict[str, Folder], dict[str, Folder]]:
         for chunk in (root / "v.zarr").glob("?.0.0"):
             chunk.write_bytes(pickle.dumps(Runs()))
 
+    def base64(root: Path) -> None:
+        array(MAPS, 2)(root)
+        place = root / "v.zarr" / ".zarray"
+        place.write_text(json.dumps(json.loads(place.read_text()) | {"compressor": {"id": "base64"}}))
+
     def cut(root: Path) -> None:
         array(MAPS, 3)(root)
         chunk = root / "v.zarr" / "c" / "1" / "0" / "0"
@@ -148,7 +153,10 @@ def zarr_cases() -> tuple[dict[str, Folder], dict[str, Folder]]:
             array(turned, 3, dimension_names=("y", "x", "time")), says=("names its axes y, x, time", "--axes ORDER")
         ),
         "no chunk": Folder(empty, says=("not one chunk",), code="file-unreadable"),
-        "chunks of pickles": Folder(pickled, says=("pickle", "could run code"), code="format-not-read"),
+        "chunks of pickles": Folder(pickled, says=("cannot be opened", "pickle"), code="file-unreadable"),
+        "a codec that is not on the list": Folder(
+            base64, says=("by the codecs base64", "could run code"), code="format-not-read"
+        ),
         "a cut chunk": Folder(cut, says=("damaged chunks in 5..9",), code="file-unreadable"),
         "no store": Folder(
             lambda root: (root / "v.zarr").mkdir(), says=("cannot be opened as a zarr store",), code="file-unreadable"
