@@ -88,6 +88,8 @@ def _jpeg(data: bytes) -> PictureHeader:
             place += 1 if marker == 0xFF else 2
             continue
         size = struct.unpack_from(">H", data, place + 2)[0]
+        if place + 2 + size > len(data):
+            break
         body = data[place + 4 : place + 2 + size]
         if marker in _FRAME_MARKERS:
             form = _jpeg_form(body)

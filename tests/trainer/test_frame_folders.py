@@ -70,6 +70,30 @@ def test_pictures_show_what_the_video_shows(tiny: dict[str, Any], pictures: Path
         assert torch.equal(left.heatmaps["heatmap"], right.heatmaps["heatmap"])
 
 
+def test_rates_of_a_run_and_of_its_folders(tiny: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
+    """`frame_rate`, `frame_times` and a file in each folder say what the CSV of video_info_path says."""
+    expected = [one.video for one in shown(with_pictures(tiny, pictures))]
+    root = tmp_path / "pictures"
+    shutil.copytree(pictures, root)
+    (tmp_path / "times").mkdir()
+    for video_id in ("P01_01", "P01_02", "P02_01"):
+        rows = "".join(f"{frame},{frame / RATE}\n" for frame in range(FRAMES))
+        (tmp_path / "times" / f"{video_id}.csv").write_text(f"frame,seconds\n{rows}")
+    none = {"video_info_path": None}
+    for given in (
+        {"frame_rate": RATE},
+        {"frame_rate": str(root / "info.csv")},
+        {"frame_times": str(tmp_path / "times")},
+    ):
+        found = [one.video for one in shown(with_pictures(tiny, root, **none, **given))]
+        assert all(torch.equal(left, right) for left, right in zip(expected, found, strict=True)), given
+        tiny["experiment"]["data"] |= {"frame_rate": None, "frame_times": None}
+    for picture in list(root.rglob(TEMPLATE.format(1))):
+        (picture.parent / "frame_rate.txt").write_text(str(RATE))
+    found = [one.video for one in shown(with_pictures(tiny, root, **none))]
+    assert all(torch.equal(left, right) for left, right in zip(expected, found, strict=True))
+
+
 @pytest.mark.slow
 def test_a_whole_run_on_pictures(tiny: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
     """Trained from the command line, with a cache of features and loader processes."""
@@ -172,6 +196,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"input_format": "pictures"}, "'video' or 'frames'"),
     ({"video_view": "ego"}, "has no cameras of takes"),
     ({"video_info_path": "/nowhere.csv"}, "/nowhere.csv does not exist"),
+    ({"frame_rate": 30}, "give one of them"),
+    (
+        {"input_format": "video", "video_info_path": None, "frame_rate": 30},
+        "is for experiment.data.input_format: frames",
+    ),
 ]
 
 
