@@ -12,13 +12,13 @@ from gazetools.heads.box_foreign import FOREIGN_FORMATS
 from gazetools.heads.box_tables import TABLE_FORMATS
 from gazetools.heads.files import box_suffixes
 from gazetools.io.npz import MAX_MEMBERS
-from gazetools.layouts.foreign import UNREAD_FORMATS
 from gazetools.io.picture_names import PICTURE_SUFFIXES
+from gazetools.layouts.foreign import UNREAD_FORMATS
 from gazetools.schemas.dataset import LAYOUT_NAMES
 from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.heads import HEADS_FORMATS, BoxFileOptions, FirstRow
-from gazetools.schemas.training_data import SOURCE_KINDS
 from gazetools.schemas.picture_times import PictureTimes
+from gazetools.schemas.training_data import SOURCE_KINDS
 from gazetools.schemas.video import VIDEO_SUFFIXES, HdrRule
 from gazetools.schemas.video_id import _RESERVED
 from gazetools.validation.catalogue import CATALOGUE
