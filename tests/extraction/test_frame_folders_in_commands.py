@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from gazetools import VideoReader
+from gazetools.annotations.ego4d import ego4d_videos_with_gaze
+from gazetools.extraction.inputs import plan_inputs
 from gazetools.heads.detection import HeadDetection, detect_heads
 from gazetools.schemas.heads import DetectOptions
 from tests.heads.tiny_detectors import SquareDetector
@@ -160,3 +162,25 @@ def test_a_plan_of_frames_knows_their_number(footage: Path, tiny_model: Path, tm
     by_file = extracted(footage / "file", tmp_path / "store", tiny_model, "--dry-run")
     needed = [json.loads(one.stdout)["space"]["needed_bytes"] for one in (done, by_file)]
     assert needed[0] == needed[1]
+
+
+def test_ego4d_s_and_ego_exo4d_s_videos_may_be_folders_of_frames(footage: Path, tmp_path: Path) -> None:
+    """In the place of the file, without its suffix; a file that is there goes first."""
+    (tmp_path / "gaze").mkdir()
+    for uid in ("one", "two"):
+        (tmp_path / "gaze" / f"{uid}.csv").write_text("")
+        shutil.copytree(footage / "frames" / "v", tmp_path / "full_scale" / uid)
+    shutil.copy(footage / "file" / "v.mp4", tmp_path / "full_scale" / "two.mp4")
+    found = {uid: video for uid, video, _ in ego4d_videos_with_gaze(tmp_path)}
+    assert found == {"one": tmp_path / "full_scale" / "one", "two": tmp_path / "full_scale" / "two.mp4"}
+    root = tmp_path / "egoexo"
+    shutil.copytree(footage / "frames" / "v", root / "takes" / "t" / "frame_aligned_videos" / "cam01")
+    relative = "frame_aligned_videos/cam01.mp4"
+    take = {
+        "take_name": "t", "take_uid": "u", "root_dir": "takes/t",
+        "capture": {"capture_name": "t", "cameras": [{"cam_id": "cam01", "is_ego": False}]},
+        "frame_aligned_videos": {"cam01": {"0": {"cam_id": "cam01", "stream_id": "0", "relative_path": relative}}},
+    }  # fmt: skip
+    (root / "takes.json").write_text(json.dumps([take]))
+    (item,) = plan_inputs([root])
+    assert (item.video_id, item.path) == ("t/cam01", root / "takes" / "t" / relative.removesuffix(".mp4"))
