@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from gazetools.annotations.segment import Segment
 from gazetools.io.find_files import FileLookup
 from gazetools.io.json_files import read_json
+from gazetools.io.picture_names import holds_pictures
 from gazetools.io.tables import read_table
 from gazetools.io.video_files import lookup_videos
 from gazetools.schemas.downloads import ego4d_command
@@ -204,7 +206,10 @@ def _video_lookups(folder: Path) -> list[FileLookup]:
 
 
 def _video(lookups: list[FileLookup], uid: str) -> Path | None:
-    return next((video for lookup in lookups if (video := lookup.find(uid)) is not None), None)
+    """The file of a video, else its folder of frames."""
+    files = (video for lookup in lookups if (video := lookup.find(uid)) is not None)
+    folders = (folder for lookup in lookups if holds_pictures(folder := lookup.root / uid))
+    return next(itertools.chain(files, folders), None)
 
 
 def missing_ego4d(root: Path, folder: Path, wanted: str | None = None) -> dict[str, list[tuple[str, str]]]:

@@ -15,7 +15,7 @@ from gazetools.schemas.heads import DetectOptions
 
 @options(DetectOptions)
 def heads_command(
-    video: Annotated[Path, typer.Argument(help="The video file.")],
+    video: Annotated[Path, typer.Argument(help="The video file, or a folder of frames.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="CSV of head boxes; its record goes next to it.")],
     options: DetectOptions,
     allow_damaged: Annotated[bool, typer.Option("--allow-damaged", help="Take what decodes of a broken file.")] = False,
@@ -29,19 +29,21 @@ def heads_command(
     """
     from gazetools.heads.detection import HeadDetection, detect_heads
     from gazetools.io.find_files import existing_path
+    from gazetools.io.picture_names import holds_pictures
+    from gazetools.video import VideoReader
     from gazetools.video.picture_folders import about_pictures
-    from gazetools.video.probe import open_container
 
     video = existing_path(video)
-    if video.is_dir():
+    if video.is_dir() and not holds_pictures(video):
         about = about_pictures(video) or "Name one video in it; for all of them: gazetools extract ... --heads detect."
         raise VideoError(f"{video} is a folder, not a video file.", hint=about)
-    if not video.is_file():
+    if not video.exists():
         raise VideoError(f"The video {video} does not exist.", hint="Check the path.")
     if output.is_dir() or output.suffix.lower() != ".csv":
         what = "is a folder" if output.is_dir() else "does not end in .csv"
         raise UsageError(f"-o {output} {what}; the boxes are one CSV file.", hint=f"Write -o {video.stem}.csv.")
-    open_container(video).close()  # what is no video is wrong usage, whether or not there are weights
+    # what is no video is wrong usage, whether or not there are weights
+    VideoReader(video, **options.for_reader()).close()
     with TERMINAL.progress() as progress:
         found = detect_heads(
             video,

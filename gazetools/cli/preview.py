@@ -9,15 +9,15 @@ import typer
 
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
-from gazetools.schemas.foreign import ArrayChoice
+from gazetools.schemas.preview import PreviewOptions
 
 
-@options(ArrayChoice)
+@options(PreviewOptions)
 def preview_command(
-    video: Annotated[Path, typer.Argument(help="The video file.")],
+    video: Annotated[Path, typer.Argument(help="The video file, or a folder of frames.")],
     heatmaps: Annotated[Path, typer.Option(help="Store, dataset or heatmap folder.")],
     output: Annotated[Path, typer.Option("-o", "--output", help=".png (contact sheet) or .mp4 (every frame).")],
-    choice: ArrayChoice,
+    options: PreviewOptions,
     video_id: Annotated[str | None, typer.Option("--id", help="Video id in --heatmaps [default: the stem].")] = None,
     frames: Annotated[int, typer.Option(min=1, max=100, help="Frames on a contact sheet.")] = 6,
 ) -> int:
@@ -28,6 +28,15 @@ def preview_command(
     from gazetools.preview import preview
 
     with TERMINAL.progress() as progress:
-        drawn = preview(video, heatmaps, output, video_id=video_id, frames=frames, choice=choice, progress=progress)
+        drawn = preview(
+            video,
+            heatmaps,
+            output,
+            video_id=video_id,
+            frames=frames,
+            choice=options.chosen,
+            times=options.of_pictures(),
+            progress=progress,
+        )
     TERMINAL.result({"output": str(output), "frames": drawn}, f"{output}: {drawn} frames drawn")
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from gazetools.egoexo.take import RGB_STREAM, CameraVideo, Take, UnusableTake, aria_of_vrs
 from gazetools.io.json_files import read_json
+from gazetools.io.picture_names import holds_pictures
 from gazetools.schemas.downloads import egoexo_command
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.excerpt import excerpt, excerpt_of_names
@@ -200,9 +201,11 @@ def _camera(camera_id: str, relative: Any, folder: Path | None, *, ego: bool, pr
         if folder is not None:
             path = place_of_id(folder, relative, "")
             if not path.is_file():
+                frames = path.with_suffix("")
                 found = (folder / "frame_aligned_videos/downscaled").glob(f"*/{path.name}")
                 smaller = (one for one in found if one.parent.name.isdigit())
                 path = max(smaller, key=lambda one: int(one.parent.name), default=None)
+                path = frames if path is None and holds_pictures(frames) else path
     except UsageError as error:
         name, problem = camera_id, problem or error.message.rstrip(".")
     return CameraVideo(

@@ -16,10 +16,12 @@ from gazetools.preview.overlay import draw_overlay
 from gazetools.preview.rows import StoreOverlays
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.evaluation import EvaluationReport, Scored
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.schemas.video_id import place_of_id
 from gazetools.store import open_store
 from gazetools.video import VideoReader
+from gazetools.video.frame_clock import times_or_recorded
 
 METRICS = {
     "auc": "AUC",
@@ -74,13 +76,14 @@ def _picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
         source = find_source(store.provenance.video, folder_of_id(store.path, store.video_id))
         if source is None or not source.is_same:
             raise OSError(not_there(store.provenance.video))
+        times = times_or_recorded(source.path, PictureTimes(), store.provenance.video)
         targets = store.extra("target_xy")
         if targets is None:
             raise OSError("the ground truth has no targets")
         target = targets[np.flatnonzero(store.row_frame == one.frame)[0]]
     with StoreOverlays(place_of_id(Path(report.predicted), one.video_id, STORE_SUFFIX)) as overlays:
         people = overlays.people(one.frame)
-    with VideoReader(source.path) as reader:
+    with VideoReader(source.path, **times.for_reader()) as reader:
         rgb = reader.read([one.frame])[0]
     height = max(1, round(rgb.shape[0] * (_WIDTH / rgb.shape[1])))
     drawn = draw_overlay(cv2.resize(rgb, (_WIDTH, height), interpolation=cv2.INTER_AREA), people)

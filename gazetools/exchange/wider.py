@@ -12,9 +12,9 @@ from pathlib import Path
 from gazetools.exchange.boxes import MAX_BYTES, BoxCollector, ForeignBoxes, Wanted, chosen_video, frames_of_pictures
 from gazetools.exchange.names import folder_of, last_number
 from gazetools.io.delimited import encoding_of, open_unpacked, sample_of
+from gazetools.io.picture_names import PICTURE_SUFFIXES
 from gazetools.schemas.errors import HeadsError
 from gazetools.schemas.excerpt import excerpt
-from gazetools.video.picture_folders import PICTURE_SUFFIXES
 
 _SUFFIXES = tuple(sorted(PICTURE_SUFFIXES))
 _INVALID = 7

@@ -15,6 +15,7 @@ from gazetools.extraction.inputs import VideoItem
 from gazetools.gazemodels.registry import heatmap_shape_of
 from gazetools.gazemodels.token_channels import usual_token_channels
 from gazetools.heads.files import read_heads
+from gazetools.io.source_digest import source_bytes
 from gazetools.progress import Progress
 from gazetools.schemas.errors import HeadsError, UsageError
 from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
@@ -227,8 +228,8 @@ def fingerprints_of(frames: int) -> int:
 
 
 def file_size(path: Path) -> int:
-    """Bytes of the file; 0 where it can't be read, which is reported when it is opened."""
+    """Bytes of the file or folder of pictures; 0 where it can't be read, which is reported when it is opened."""
     try:
-        return path.stat().st_size
+        return source_bytes(path)
     except OSError:
         return 0

@@ -1,4 +1,4 @@
-"""Expand files, folders, globs, lists and Ego-Exo4D roots into videos with their ids."""
+"""Expand files, folders (also of frames), globs, lists and Ego-Exo4D roots into videos with their ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from gazetools.egoexo.takes_file import TAKES_NAME
 from gazetools.io.find_files import SearchNotes
 from gazetools.io.video_files import VideoFile, find_videos, merged
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.schemas.video_id import refuse_duplicate_ids, reserved_reason
+from gazetools.video.frame_clock import clock_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,21 @@ def plan_inputs(
     refuse_duplicate_ids((item.video_id, item.path) for item in planned)
     planned.sort(key=lambda item: item.problem is not None)
     return planned + [_item(found) for found in unusable.values()]
+
+
+def refuse_untimed(items: Sequence[VideoItem], times: PictureTimes) -> None:
+    """Raise UsageError where nothing says when the pictures of a folder were taken: of no rate is a default."""
+    untimed: list[UsageError] = []
+    for item in items:
+        if item.problem is None and item.path.is_dir():
+            try:
+                clock_of(item.path, times)
+            except UsageError as error:
+                untimed.append(error)
+    if untimed:
+        first, others = untimed[0], len(untimed) - 1
+        more = f" The same holds for {others} other folder(s)." if others else ""
+        raise UsageError(f"{first.message}{more}", hint=first.hint, **first.details)
 
 
 def _item(found: VideoFile) -> VideoItem:

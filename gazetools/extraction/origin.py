@@ -37,7 +37,7 @@ def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads
         "piece_frames": PIECE_FRAMES,
         "batch_size": runner.batch_size,
         "model": runner.identity(),
-        "video": probe_digest(video),
+        "video": probe_digest(video, options.of_pictures()),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -16,7 +16,7 @@ from gazetools.extraction.decoding.costs import cost_by_size
 from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
 from gazetools.extraction.disk import check_space_for_run
 from gazetools.extraction.disk_estimate import PlannedRun
-from gazetools.extraction.inputs import VideoItem, plan_inputs
+from gazetools.extraction.inputs import VideoItem, plan_inputs, refuse_untimed
 from gazetools.extraction.pool.dispatch import Dispatch, WorkerPool
 from gazetools.extraction.pool.local import LocalPool
 from gazetools.extraction.report import Reporter, not_reached
@@ -34,12 +34,13 @@ from gazetools.extraction.worker import Worker
 from gazetools.heads.spec import heads_for_video, open_heads
 from gazetools.io.atomic import check_writable_folder, remove_stale_temps
 from gazetools.io.find_files import SearchNotes
+from gazetools.io.picture_names import is_picture
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import FaultError, UsageError, VideoError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
 from gazetools.store.attempts import forget_attempts
-from gazetools.video.picture_folders import about_pictures, is_picture
+from gazetools.video.picture_folders import about_pictures
 
 _BUSY_WAIT_SECONDS = 0.5
 OnResult = Callable[[ItemResult, bool], None]
@@ -144,7 +145,8 @@ def _videos_of(listed: Sequence[str | Path], options: ExtractOptions, notes: Sea
         if about is None:
             raise
         raise UsageError(error.message, hint=about, **error.details) from None
-    if items and all(is_picture(item.path) for item in items):
+    refuse_untimed(items, options)
+    if items and all(is_picture(item.path.name) and item.path.is_file() for item in items):
         about = about_pictures(items[0].path)
         raise UsageError(f"The input is {len(items)} picture(s), and no video.", hint=about, path=str(items[0].path))
     return items
@@ -250,6 +252,7 @@ def decode_settings(options: ExtractOptions) -> DecodeSettings:
         memory_bytes=None if options.decode_memory is None else int(options.decode_memory * 2**30),
         threads=options.decode_threads,
         hdr=options.hdr,
+        times=options.of_pictures().anywhere(),
         allow_damaged=options.allow_damaged,
     )
 

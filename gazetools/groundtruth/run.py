@@ -107,7 +107,7 @@ def _render(
     if video.path is None or video.targets is None:
         raise DataFileError(video.lacking)
     began = time.monotonic()
-    with VideoReader(video.path) as reader:
+    with VideoReader(video.path, **options.for_reader()) as reader:
         frames = choose_frames(reader.pts_seconds, fps=options.fps, stride=options.stride)
         targets = video.targets(reader, frames)
         for note in targets.warnings:

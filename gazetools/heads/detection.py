@@ -74,7 +74,7 @@ class HeadDetection:
             "options": self.options.shaping(),
             "weights": self.detector.weights_sha256,
             "device": self.detector.device,
-            "video": probe_digest(video),
+            "video": probe_digest(video, self.options.of_pictures()),
             **({} if self.hdr == "tonemap" else {"hdr": self.hdr}),  # boxes of earlier releases keep their key
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -114,7 +114,8 @@ def detect_heads(
             f"{output} exists and was not made from {video.name} with this detector and these options.",
             hint="Pass --overwrite to replace it, or choose another file.",
         )
-    with closing((open_video or partial(VideoReader, allow_damaged=allow_damaged))(video)) as reader:
+    own_reader = partial(VideoReader, allow_damaged=allow_damaged, **detection.options.for_reader())
+    with closing((open_video or own_reader)(video)) as reader:
         if reader.damage and not allow_damaged:
             raise VideoError(
                 f"{video} is not whole: {'; '.join(reader.damage)}.",

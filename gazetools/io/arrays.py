@@ -162,7 +162,7 @@ def _read_exactly(stream: IO[bytes], size: int, *, where: str) -> bytearray:
 
 
 @contextmanager
-def guard(path: Path) -> Iterator[None]:
+def guard(path: Path, what: str = ".npz archive") -> Iterator[None]:
     """Turn what reading a damaged file can raise into a DataFileError that names it."""
     try:
         yield
@@ -173,5 +173,5 @@ def guard(path: Path) -> Iterator[None]:
     # RuntimeError: zipfile's answer to encrypted members; NotImplementedError (a RuntimeError): to unknown methods
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, struct.error, OverflowError) as error:
         raise DataFileError(
-            f"{path} is damaged or not a usable .npz archive: {error}.", hint="Copy or make it again.", path=str(path)
+            f"{path} is damaged or not a usable {what}: {error}.", hint="Copy or make it again.", path=str(path)
         ) from error

@@ -19,9 +19,10 @@ _SHOWN = 3
 _KEPT = 20
 """Names of each reason in a report."""
 _LONGEST_NAME = 80
-Reason = Literal["suffix", "hidden", "broken-link", "loop", "again", "unreadable", "special"]
+Reason = Literal["suffix", "pictures", "hidden", "broken-link", "loop", "again", "unreadable", "special"]
 _WORDS: dict[Reason, str] = {
     "suffix": "without the suffix of a video",
+    "pictures": "picture(s) that are not frames of one video in a folder of their own",
     "hidden": "hidden (the name begins with a dot)",
     "broken-link": "broken link(s)",
     "loop": "link(s) to a folder that contains the link",
@@ -75,7 +76,7 @@ class SearchNotes:
 
     def faults(self) -> list[str]:
         """As `lines`, only about what is probably a mistake: broken links, loops and folders that can't be read."""
-        odd = {reason: group for reason, group in self.groups.items() if reason not in ("suffix", "hidden")}
+        odd = {reason: group for reason, group in self.groups.items() if reason not in ("suffix", "pictures", "hidden")}
         return [f"{group.count} {_WORDS[reason]}: {_named(group)}" for reason, group in odd.items()]
 
 

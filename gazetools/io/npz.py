@@ -64,14 +64,7 @@ class Npz(Closing):
         """Offset in the file of a stored member's first element, by its *local* header: lengths may differ there."""
         info = self._info(name)
         with guard(self.path):
-            self._file.seek(info.header_offset)
-            local = self._file.read(30)
-            if len(local) != 30 or local[:4] != b"PK\x03\x04":
-                raise zipfile.BadZipFile(f"no local header at byte {info.header_offset}")
-            name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
-            start = info.header_offset + 30 + name_bytes + extra_bytes
-            if start + info.file_size > self._zip.start_dir:
-                raise zipfile.BadZipFile(f"member {name!r} reaches beyond the archive's data")
+            start = local_data_start(self._file, info, self._zip.start_dir)
         return start + self.layout(name).data_offset
 
     def load(self, name: str) -> AnyArray:
@@ -132,6 +125,19 @@ class Npz(Closing):
                     raise zipfile.BadZipFile(what)
             members[name[:-4]] = info
         return members
+
+
+def local_data_start(file: IO[bytes], info: zipfile.ZipInfo, end: int) -> int:
+    """Offset of a stored member's bytes by its local header; BadZipFile where they reach `end`, the directory."""
+    file.seek(info.header_offset)
+    local = file.read(30)
+    if len(local) != 30 or local[:4] != b"PK\x03\x04":
+        raise zipfile.BadZipFile(f"no local header at byte {info.header_offset}")
+    name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
+    start: int = info.header_offset + 30 + name_bytes + extra_bytes
+    if start + info.file_size > end:
+        raise zipfile.BadZipFile(f"member {info.filename!r} reaches beyond the archive's data")
+    return start
 
 
 def _check_directory_size(file: IO[bytes], size: int) -> None:

@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from gazetools.io.atomic import sha256_of_file
+from gazetools.io.source_digest import is_source, source_bytes, source_sha256
 from gazetools.schemas.provenance import SourceVideo
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """A file at one of the places that the provenance names."""
+    """A file, or a folder of pictures, at one of the places that the provenance names."""
 
     path: Path
     is_same: bool
@@ -47,12 +47,12 @@ def find_source(video: SourceVideo, folder: Path) -> SourceFile | None:
     with its sha256, from `folder` and its parents. Where all files differ, the first is returned with `is_same` False.
     """
     there = _distinct(_recorded_places(video, folder))
-    right = [path for path in there if path.stat().st_size == video.size_bytes]
+    right = [path for path in there if source_bytes(path) == video.size_bytes]
     if len(right) == 1:
         return SourceFile(path=right[0], is_same=True)
-    guesses = [path for path in _distinct(_guesses(video, folder)) if path.stat().st_size == video.size_bytes]
+    guesses = [path for path in _distinct(_guesses(video, folder)) if source_bytes(path) == video.size_bytes]
     for path in (*right, *guesses):
-        if sha256_of_file(path) == video.sha256:
+        if source_sha256(path) == video.sha256:
             return SourceFile(path=path, is_same=True)
     return SourceFile(path=there[0], is_same=False) if there else None
 
@@ -78,11 +78,11 @@ def _guesses(video: SourceVideo, folder: Path) -> list[Path]:
 
 
 def _distinct(places: list[Path]) -> list[Path]:
-    """The places that are files, without other names of one file."""
+    """The places that are files or folders of pictures, without other names of one."""
     found: dict[str, Path] = {}
     for place in places:
         try:
-            if place.is_file():
+            if is_source(place):
                 found.setdefault(os.path.realpath(place), place)
         except OSError:  # a folder on the way can't be entered
             continue

@@ -1,9 +1,10 @@
-"""Find videos for every command: files, folders, globs and `@list.txt` become files with ids, or with what is wrong."""
+"""Find videos for every command: files, folders (also of frames), globs and `@list.txt` become videos with ids."""
 
 from __future__ import annotations
 
 import fnmatch
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from gazetools.io.find_files import (
     SearchNotes,
     composed,
     existing_path,
+    names_in,
     printable,
     same_names,
     target_of,
     walk,
 )
+from gazetools.io.picture_names import are_frames, holds_pictures, is_picture
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.excerpt import excerpt
 from gazetools.schemas.video import VIDEO_SUFFIXES
@@ -31,7 +34,7 @@ _LONGEST_ENTRY = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFile:
-    """A file that was given or found, with the id that it has there."""
+    """A file or a folder of frames that was given or found, with the id that it has there."""
 
     video_id: str
     """In NFC; where `problem` is set, the name as it can be printed."""
@@ -43,7 +46,8 @@ class VideoFile:
 def find_videos(given: str | Path, notes: SearchNotes) -> list[VideoFile]:
     """The videos of one input: a file, a folder (at any depth), a glob or `@list.txt`, sorted by path.
 
-    The id of a file is its stem; below a folder (or the fixed part of a glob) it is the path without suffix. A list
+    The id of a file is its stem; below a folder (or the fixed part of a glob) it is the path without suffix. A folder
+    of numbered pictures without video files is one video; its id is its name, or its path below the input. A list
     names one input per line (`#` comments), relative to the working folder or, failing that, to the list. `notes`
     receives what is left out. UsageError for an input that does not exist or has no video.
     """
@@ -88,7 +92,8 @@ def list_videos(root: Path, notes: SearchNotes) -> list[VideoFile]:
     """The videos of a file or folder as `find_videos` has them; none is no error."""
     if root.is_file():
         return [_named(root, root.stem)]
-    return _of_folder(root, notes)
+    found = _of_folder(root, notes)
+    return found if found or not holds_pictures(root) else [_frames(root, root)]
 
 
 def lookup_videos(root: Path) -> FileLookup:
@@ -119,17 +124,30 @@ def _below(path: Path, root: Path) -> VideoFile:
 
 
 def _of_folder(folder: Path, notes: SearchNotes) -> list[VideoFile]:
+    """The videos below `folder`; a folder without video files whose pictures have one numbering is one video."""
     found = []
-    for path in walk(folder, notes):
-        if is_video_name(path.name):
-            found.append(path)
-        else:
-            notes.leave_out("suffix", path)
-    return _noting_twins([_below(path, folder) for path in sorted(found)], notes)
+    for parent, group in itertools.groupby(walk(folder, notes), key=lambda path: path.parent):
+        files = list(group)
+        videos = [path for path in files if is_video_name(path.name)]
+        found += [_below(path, folder) for path in videos]
+        if not videos and are_frames(path.name for path in files):
+            found.append(_frames(parent, folder))
+            continue
+        for path in files:
+            if not is_video_name(path.name):
+                notes.leave_out("pictures" if is_picture(path.name) else "suffix", path)
+    return _noting_twins(sorted(found, key=lambda video: video.path), notes)
+
+
+def _frames(path: Path, root: Path) -> VideoFile:
+    """The folder of pictures `path` as a video; its id is its path below `root`, or its own name."""
+    return _named(path, path.resolve().name if path == root else path.relative_to(root).as_posix())
 
 
 def _from_folder(folder: Path, notes: SearchNotes) -> list[VideoFile]:
     found = _of_folder(folder, notes)
+    if not found and holds_pictures(folder):  # what keeps them from being a video is said when they are opened
+        return [_frames(folder, folder)]
     if not found:
         faults = "; ".join(notes.faults())
         raise UsageError(
@@ -148,7 +166,7 @@ def _from_glob(pattern: str, notes: SearchNotes) -> list[VideoFile]:
     any_suffix = not glob.has_magic(parts[-1]) or (suffix != "" and not glob.has_magic(suffix))
     found = []
     for path in sorted(set(_matches(root, parts[fixed:], notes))):
-        if any_suffix or is_video_name(path.name):
+        if any_suffix or path.is_dir() or is_video_name(path.name):
             found.append(path)
         else:
             notes.leave_out("suffix", path)
@@ -158,7 +176,7 @@ def _from_glob(pattern: str, notes: SearchNotes) -> list[VideoFile]:
             hint="Check the path; upper and lower case count in patterns.",
             path=pattern,
         )
-    return _noting_twins([_below(path, root) for path in found], notes)
+    return _noting_twins([(_frames if path.is_dir() else _below)(path, root) for path in found], notes)
 
 
 def _matches(folder: Path, parts: tuple[str, ...], notes: SearchNotes) -> Iterator[Path]:
@@ -183,6 +201,8 @@ def _matches(folder: Path, parts: tuple[str, ...], notes: SearchNotes) -> Iterat
         if name.startswith(".") and not first.startswith("."):
             notes.leave_out("hidden", path)
         elif path.is_dir():
+            if not rest and are_frames(names_in(path)):
+                yield path
             yield from _matches(path, rest, notes) if rest else ()
         elif path.is_file() and not rest:
             yield path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,62 @@ class ForeignLayout(Layout):
         return {}
 
 
-class ForeignNpz(ForeignLayout, NpzLayout):
+class ForeignArchive(ForeignLayout):
+    """A file or folder with several named arrays of another tool, one of which holds the heatmaps."""
+
+    @abstractmethod
+    def archive(self, path: Path) -> SideMembers:
+        """The arrays at `path`, for the caller to close. Raises DataFileError."""
+
+    @abstractmethod
+    def maps(self, path: Path, archive: SideMembers, chosen: Chosen) -> StoredMaps:
+        """The maps in the open `archive`, which may be closed afterwards unless `open` is replaced."""
+
+    def open_members(self, path: Path, *, required: bool) -> SideMembers:
+        return self.archive(path)
+
+    def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
+        """Type and shape (T, H, W) of the chosen array."""
+        with self._opened(path, members) as archive:
+            chosen = self.chosen(path, archive)
+        return chosen.as_thw, f"{path}:{chosen.name}" if chosen.name else str(path)
+
+    def open(self, path: Path, members: SideMembers | None = None) -> StoredMaps:
+        """Arrays that do not lie in order are read whole."""
+        with self._opened(path, members) as archive:
+            return self.maps(path, archive, self.chosen(path, archive))
+
+    def reading(self, path: Path, members: SideMembers | None = None) -> dict[str, Any]:
+        with self._opened(path, members) as archive:
+            chosen = self.chosen(path, archive)
+        return ({"array": chosen.name} if chosen.name else {}) | {"axes": chosen.order.letters}
+
+    def others(self, members: SideMembers) -> dict[str, ArrayHeader | None]:
+        arrays = _arrays_in(members)
+        del arrays[choose_array(arrays, self.choice, "").name]
+        return arrays
+
+    def chosen(self, path: Path, members: SideMembers) -> Chosen:
+        """The array that holds the heatmaps. Raises DataFileError where the one rule does not say."""
+        arrays, choice = _arrays_in(members), self.choice
+        if list(arrays) == [""]:  # a file that is one array has no names
+            choice = choice.model_copy(update={"key": None})
+        return choose_array(arrays, choice, str(path))
+
+    @contextmanager
+    def _opened(self, path: Path, members: SideMembers | None) -> Iterator[SideMembers]:
+        """`members`, or the arrays at `path` until the block is left."""
+        if members is not None:
+            yield members
+            return
+        archive = self.archive(path)
+        try:
+            yield archive
+        finally:
+            archive.close()
+
+
+class ForeignNpz(ForeignArchive):
     """`<id>.npz` of another tool."""
 
     suffix = ".npz"
@@ -43,28 +99,20 @@ class ForeignNpz(ForeignLayout, NpzLayout):
     def __init__(self, choice: ArrayChoice) -> None:
         self.choice = choice
 
-    def header(self, path: Path, members: SideMembers | None = None) -> tuple[ArrayHeader, str]:
-        """Type and shape (T, H, W) of the chosen array."""
-        if members is None:
-            with Npz(path) as archive:
-                return self.header(path, archive)
-        chosen = self._chosen(path, members)
-        return chosen.as_thw, f"{path}:{chosen.name}"
+    def archive(self, path: Path) -> Npz:
+        return Npz(path)
 
-    def open(self, path: Path, members: SideMembers | None = None) -> StoredMaps:
+    def maps(self, path: Path, archive: SideMembers, chosen: Chosen) -> StoredMaps:
         """Arrays that are compressed, in Fortran order or with other axes first are read whole."""
-        if not isinstance(members, Npz):
-            with Npz(path) as archive:
-                return self.open(path, archive)
-        chosen = self._chosen(path, members)
-        if members.is_stored(chosen.name) and _lies_in_order(chosen):
-            return FileMaps(path, chosen.as_thw, members.element_offset(chosen.name))
-        return MemoryMaps(chosen.order.arranged(members.load(chosen.name)), where=f"{path}:{chosen.name}")
+        assert isinstance(archive, Npz)
+        if archive.is_stored(chosen.name) and _lies_in_order(chosen):
+            return FileMaps(path, chosen.as_thw, archive.element_offset(chosen.name))
+        return MemoryMaps(chosen.order.arranged(archive.load(chosen.name)), where=f"{path}:{chosen.name}")
 
     def blocks(self, path: Path, rows: int, members: SideMembers | None = None) -> Iterator[AnyArray]:
         """Compares the CRC at the end."""
         with Npz(path) as archive:
-            chosen = self._chosen(path, archive)
+            chosen = self.chosen(path, archive)
             if _lies_in_order(chosen) and chosen.order.letters.startswith("T"):
                 for block in archive.iter_blocks(chosen.name, rows):
                     yield chosen.order.arranged(block)
@@ -72,20 +120,8 @@ class ForeignNpz(ForeignLayout, NpzLayout):
             whole = chosen.order.arranged(archive.load(chosen.name))
         yield from (whole[start : start + rows] for start in range(0, len(whole), rows))
 
-    def reading(self, path: Path, members: SideMembers | None = None) -> dict[str, Any]:
-        if members is None:
-            with Npz(path) as archive:
-                return self.reading(path, archive)
-        chosen = self._chosen(path, members)
-        return {"array": chosen.name, "axes": chosen.order.letters}
-
-    def others(self, members: SideMembers) -> dict[str, ArrayHeader | None]:
-        arrays = _arrays_in(members)
-        del arrays[choose_array(arrays, self.choice, "").name]
-        return arrays
-
-    def _chosen(self, path: Path, members: SideMembers) -> Chosen:
-        return choose_array(_arrays_in(members), self.choice, str(path))
+    def readme(self, file: str) -> str:
+        return NpzLayout().readme(file)
 
 
 class ForeignNpy(ForeignLayout):
@@ -207,13 +243,13 @@ class UnreadFormat(ForeignLayout):
 
 _PICKLED = "a file of pickled objects, which could run code"
 UNREAD_FORMATS = {
-    ".pt": f"PyTorch's format, {_PICKLED}",
-    ".pth": f"PyTorch's format, {_PICKLED}",
     ".pkl": _PICKLED,
     ".pickle": _PICKLED,
     ".mat": "a MATLAB file",
 }
 """Suffix -> what such a file is."""
+WITHOUT_MAPS = "PyTorch's, and nothing in it can be heatmaps"
+"""What a .pt file next to other heatmaps is."""
 
 
 def _lies_in_order(chosen: Chosen) -> bool:

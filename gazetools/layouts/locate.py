@@ -17,14 +17,20 @@ from gazetools.io.folders import below
 from gazetools.io.json_files import read_json
 from gazetools.layouts.base import Layout
 from gazetools.layouts.foreign import UNREAD_FORMATS
-from gazetools.layouts.npy import holds_npz_frames, is_frame_folder
-from gazetools.layouts.registry import foreign_layout, layout_named
+from gazetools.layouts.npy import holds_archive_frames, is_frame_folder
+from gazetools.layouts.registry import foreign_layout, foreign_suffix, layout_named
 from gazetools.schemas.base import explain_validation_error, parse_settings
 from gazetools.schemas.dataset import MANIFEST_NAME, MANIFEST_SCHEMA_VERSION, MAX_MANIFEST_BYTES, Manifest, PackedVideo
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.video_id import check_below, check_video_id
 
+FILE_SUFFIXES = (".npz", ".npy", ".pt", ".pth", ".zarr.zip")
+"""Suffixes of files with the heatmaps of one video that other tools write."""
+TENSORS = (".pt", ".pth")
+"""Suffixes of PyTorch files, which may be heatmaps or anything else."""
+_FRAMES = (".npy", ".npz", *TENSORS)
+"""Suffixes of files that may be the numbered frames of a folder."""
 _WHOLE_ARRAY_IN_FOLDER = "gaze.npy"  # as the public prototype writes it
 
 
@@ -42,8 +48,9 @@ def locate(dataset: Path, video_id: str, choice: ArrayChoice | None = None) -> L
     """The heatmaps of `video_id` in `dataset`, None where there are none.
 
     With a manifest its entry decides; without one `<id>.npz`, `<id>.npy`, `<id>/gaze.npy` or the folder `<id>` with
-    numbered .npy files is taken, as `choice` says. Raises DataFileError for a bad id, dataset or manifest, and where
-    two of these exist; UsageError for a choice in a dataset with a manifest.
+    numbered .npy files is taken, or `<id>.pt`, `<id>.pth`, `<id>.zarr` or `<id>.zarr.zip`, as `choice` says.
+    Raises DataFileError for a bad id, dataset or manifest, and where two of these exist; UsageError for a choice in a
+    dataset with a manifest.
     """
     choice = choice or ArrayChoice()
     if not dataset.is_dir():
@@ -82,9 +89,11 @@ def _stated_location(dataset: Path, video_id: str) -> Location | None:
 def _foreign_location(dataset: Path, video_id: str, choice: ArrayChoice) -> Location | None:
     """Heatmaps without a manifest: the only one of the known places that exists."""
     folder = _as_written(dataset, video_id)
-    files = [_with_suffix(dataset, video_id, suffix) for suffix in (".npz", ".npy")]
+    files = [_with_suffix(dataset, video_id, suffix) for suffix in FILE_SUFFIXES]
     files.append(folder / _WHOLE_ARRAY_IN_FOLDER)
     paths = [path for path in files if path.is_file()]
+    if (store := _as_written(dataset, f"{video_id}.zarr")).is_dir():
+        paths.append(store)
     if folder.is_dir() and is_frame_folder(folder):
         paths.append(folder)
     if not paths and video_id == _composed(dataset.resolve().name) and is_frame_folder(dataset):
@@ -121,7 +130,7 @@ def duplicate_heatmaps(video_id: str, paths: list[Path]) -> DataFileError:
 
 
 def list_foreign(root: Path) -> dict[str, list[Path]]:
-    """Id in NFC -> paths of its heatmaps below `root`: .npz, folders of numbered .npy, other .npy; no hidden ones.
+    """Id in NFC -> paths of its heatmaps below `root`: .npz, .pt, zarr, folders of numbered .npy, other .npy.
 
     Folders that are links out of `root` count as one video, so that they are refused by name, and so do files of
     formats that are not read where there is nothing else.
@@ -129,19 +138,23 @@ def list_foreign(root: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     folders: set[Path] = set()
     checked: set[tuple[Path, str]] = set()
-    for path in sorted(path for path in _shown(root) if path.suffix.lower() in (".npy", ".npz") and path.is_file()):
-        place, named = path, path.with_suffix("")
+    for path in sorted(path for path in _shown(root) if _may_hold_maps(path)):
+        suffix = foreign_suffix(path)
+        place, named = path, path.with_name(path.name[: len(path.name) - len(suffix)])
         if path.name == _WHOLE_ARRAY_IN_FOLDER and path.parent != root:
             named = path.parent
         elif path.parent in folders:
             continue
-        elif (kind := (path.parent, path.suffix.lower())) not in checked:
+        elif suffix in _FRAMES and (kind := (path.parent, suffix)) not in checked:
             checked.add(kind)
-            if (is_frame_folder if kind[1] == ".npy" else holds_npz_frames)(path.parent):
+            if is_frame_folder(path.parent) if suffix == ".npy" else holds_archive_frames(path.parent, suffix):
                 folders.add(path.parent)
                 place = named = path.parent
         name = root.resolve().name if named == root else named.relative_to(root).as_posix()
         found.setdefault(_composed(name), []).append(place)
+    tensors = {name: paths for name, paths in found.items() if all(one.suffix.lower() in TENSORS for one in paths)}
+    if len(tensors) < len(found):  # next to other heatmaps a checkpoint of a model is no video
+        found = {n: p for n, p in found.items() if n not in tensors or not all(map(_holds_no_maps, p))}
     for path in [] if found else list_unread(root):
         found.setdefault(_composed(path.relative_to(root).with_suffix("").as_posix()), []).append(path)
     for path in _folders_out(root):
@@ -149,19 +162,37 @@ def list_foreign(root: Path) -> dict[str, list[Path]]:
     return found
 
 
+def _holds_no_maps(path: Path) -> bool:
+    """Whether nothing in the PyTorch file `path` can be heatmaps, as in a checkpoint of a model."""
+    try:
+        foreign_layout(path, ArrayChoice()).header(path)
+    except DataFileError as error:
+        return error.details.get("finding") != "maps-ambiguous"
+    return False
+
+
+def _may_hold_maps(path: Path) -> bool:
+    """Whether the name is that of another tool's heatmaps; what lies inside of a zarr store is part of it."""
+    if any(parent.name.lower().endswith(".zarr") for parent in path.parents):
+        return False
+    suffix = foreign_suffix(path)
+    return path.is_dir() if suffix == ".zarr" else suffix in FILE_SUFFIXES and path.is_file()
+
+
 def _folders_out(root: Path) -> list[Path]:
-    """Links below `root` to folders with .npz or .npy outside of it, which are not followed."""
+    """Links below `root` to folders with heatmaps outside of it, which are not followed."""
     inside, found = root.resolve(), []
     for folder, names, _ in os.walk(root):
         names[:] = sorted(name for name in names if not name.startswith("."))
         links = [path for path in (Path(folder, name) for name in names) if path.is_symlink()]
-        found += [p for p in links if not p.resolve().is_relative_to(inside) and any(files_with(p, ".npy", ".npz"))]
+        found += [p for p in links if not p.resolve().is_relative_to(inside) and any(files_with(p, *FILE_SUFFIXES))]
     return found
 
 
 def list_unread(root: Path) -> list[Path]:
-    """The files below `root` that may be heatmaps in a format that is not read, such as .pt; without hidden ones."""
-    return sorted(path for path in _shown(root) if path.suffix.lower() in UNREAD_FORMATS and path.is_file())
+    """The files below `root` in formats that are not read, such as .mat, and .pt without heatmaps; no hidden ones."""
+    files = [path for path in _shown(root) if path.suffix.lower() in (*UNREAD_FORMATS, *TENSORS) and path.is_file()]
+    return sorted(path for path in files if path.suffix.lower() in UNREAD_FORMATS or _holds_no_maps(path))
 
 
 def _shown(root: Path) -> Iterator[Path]:

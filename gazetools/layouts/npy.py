@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gazetools.io.arrays import AnyArray, ArrayHeader, load_npy, npy_layout
 from gazetools.io.atomic import atomic_folder, sha256_of_file
 from gazetools.io.npz import Npz
+from gazetools.io.pt_archive import PtArchive
 from gazetools.io.space import blocks
 from gazetools.layouts.axes import FRAME_ORDERS, AxisOrder
 from gazetools.layouts.base import DatasetLayout, Indices, SideMembers, StoredMaps
@@ -164,11 +165,11 @@ class FolderMaps(StoredMaps):
 def is_frame_folder(folder: Path) -> bool:
     """Whether the first numbered .npy in `folder` is one map ([H,W], [1,H,W], [H,W,1]), as one that can't be read.
 
-    Also where there are only numbered .npz with one map each, so that they are refused as one video.
+    Also where there are only numbered .npz or .pt with one map each, so that they are refused as one video.
     """
     names = sorted(p.name for p in folder.iterdir() if _NUMBERED_FRAME.match(p.name) and not p.name.startswith("."))
     if not names:
-        return holds_npz_frames(folder)
+        return any(holds_archive_frames(folder, suffix) for suffix in (".npz", ".pt", ".pth"))
     try:
         shape = npy_layout(folder / names[0]).shape
     except DataFileError:
@@ -212,15 +213,15 @@ def frames_of_other_formats(folder: Path) -> dict[int, str]:
     return {int(match[2]): match.string for match in found if match[1] in starts or not starts}
 
 
-def holds_npz_frames(folder: Path) -> bool:
-    """Whether `folder` has one .npz for each frame: names that differ in a number that counts up, one map each."""
-    others = {number: name for number, name in frames_of_other_formats(folder).items() if name.lower().endswith(".npz")}
-    starts = {re.sub(r"\d+\.npz$", "", name, flags=re.IGNORECASE) for name in others.values()}
+def holds_archive_frames(folder: Path, suffix: str = ".npz") -> bool:
+    """Whether `folder` has one .npz or .pt for each frame: names with a number that counts up, one map each."""
+    others = {number: name for number, name in frames_of_other_formats(folder).items() if name.lower().endswith(suffix)}
+    starts = {re.sub(rf"\d+\{suffix}$", "", name, flags=re.IGNORECASE) for name in others.values()}
     if len(others) < _FEWEST_FRAMES or len(starts) > 1 or max(others) - min(others) >= len(others):
         return False
     for name in (others[min(others)], others[max(others)]):
         try:
-            with Npz(folder / name) as archive:
+            with Npz(folder / name) if suffix == ".npz" else PtArchive(folder / name) as archive:
                 headers = [archive.layout(member) for member in archive.names]
         except DataFileError:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from gazetools.layouts.base import Layout, PackedLayout
@@ -14,6 +15,7 @@ from gazetools.layouts.foreign import (
     ForeignNpz,
     UnreadFormat,
 )
+from gazetools.layouts.foreign_tensors import ForeignPt, ForeignZarr
 from gazetools.layouts.hdf5 import Hdf5Layout
 from gazetools.layouts.huggingface import HuggingFaceLayout
 from gazetools.layouts.npy import NpyFolder
@@ -40,6 +42,8 @@ FOREIGN: dict[str, Callable[[ArrayChoice], ForeignLayout]] = {
     "": ForeignFrames,
     ".npz": ForeignNpz,
     ".npy": ForeignNpy,
+    **{suffix: partial(ForeignPt, suffix=suffix) for suffix in (".pt", ".pth")},
+    **{suffix: partial(ForeignZarr, suffix=suffix) for suffix in (".zarr", ".zarr.zip")},
     **{suffix: _unread(suffix, why) for suffix, why in UNREAD_FORMATS.items()},
 }
 """Suffix (empty for a folder of frames) -> the layout of other tools' heatmaps, which no manifest describes."""
@@ -61,10 +65,20 @@ def layout_at(path: Path) -> Layout:
 
 def foreign_layout(path: Path, choice: ArrayChoice) -> ForeignLayout:
     """The layout of another tool's file or folder `path`, read by `choice`. DataFileError for other suffixes."""
-    suffix = "" if path.is_dir() else path.suffix.lower()
+    suffix = foreign_suffix(path)
     if suffix not in FOREIGN:
-        raise DataFileError(f"{path} is neither a store file nor in a manifest, nor an .npz or .npy of another tool.")
+        raise DataFileError(
+            f"{path} is neither a store file nor in a manifest, nor an .npz, .npy, .pt or .zarr of another tool."
+        )
     return FOREIGN[suffix](choice.chosen)
+
+
+def foreign_suffix(path: Path) -> str:
+    """Key of FOREIGN for another tool's file or folder: a suffix in lower case, or the empty text for a folder."""
+    name = path.name.lower()
+    if found := next((suffix for suffix in (".zarr.zip", ".zarr") if name.endswith(suffix)), None):
+        return found
+    return "" if path.is_dir() else path.suffix.lower()
 
 
 def layout_named(video_id: str, file: str) -> Layout | None:

@@ -18,7 +18,7 @@ from gazetools.heatmaps.values import scale_of, to_float32, to_stored
 from gazetools.io.arrays import AnyArray
 from gazetools.io.find_files import files_with
 from gazetools.layouts.base import Layout, StoredMaps, load_side
-from gazetools.layouts.foreign import ForeignLayout
+from gazetools.layouts.foreign import UNREAD_FORMATS, WITHOUT_MAPS, ForeignLayout
 from gazetools.layouts.locate import duplicate_heatmaps, list_foreign, list_unread, read_manifest
 from gazetools.layouts.npy import NpyFolder
 from gazetools.layouts.registry import LAYOUTS, foreign_layout
@@ -111,12 +111,12 @@ def _plan(
             videos.append(_StoredVideo(video_id, foreign_layout(path, choice), path, source, None))
         for path in list_unread(source):
             if all(path != video.path for video in videos):
-                progress.say(f"not read: {path}: {path.suffix} files are not read; store the maps with numpy.savez")
+                progress.say(f"not read: {path} is {UNREAD_FORMATS.get(path.suffix.lower(), WITHOUT_MAPS)}")
         if not videos:
             hint = "Pass a dataset or a folder of heatmaps."
             if any(files_with(source, STORE_SUFFIX)):
                 hint = f"It is a store, which is packed: gazetools pack {source} -o DATASET"
-            raise UsageError(f"{source} holds no .npz and no .npy.", hint=hint)
+            raise UsageError(f"{source} holds no .npz, .npy, .pt or .zarr.", hint=hint)
         options = parse_settings(PackOptions, {**shards, "dtype": wanted.dtype or "float32"}, what="convert")
     return options, videos
 

@@ -12,7 +12,8 @@ from gazetools.heatmaps.people import chosen_tracks, weight
 from gazetools.io.source_file import find_source, folder_of_id, not_there
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import InOut, PackOptions
-from gazetools.schemas.errors import DataFileError, VideoError
+from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.store import StoreReader
 from gazetools.store.order import check_order
 
@@ -143,6 +144,7 @@ def _pts_of_decoded_frames(store: StoreReader, warnings: list[str]) -> Floats:
     if not missing:
         return pts
     from gazetools.video import VideoReader
+    from gazetools.video.frame_clock import times_or_recorded
 
     source = find_source(video, folder_of_id(store.path, store.video_id))
     path = Path(video.path) if source is None else source.path
@@ -152,14 +154,15 @@ def _pts_of_decoded_frames(store: StoreReader, warnings: list[str]) -> Floats:
         elif not source.is_same:
             reason = f"{path} has changed since it was extracted"
         else:
-            with VideoReader(path, stream_index=video.stream_index) as reader:
+            times = times_or_recorded(path, PictureTimes(), video).for_reader()
+            with VideoReader(path, stream_index=video.stream_index, **times) as reader:
                 found = np.asarray(reader.pts_seconds, dtype=np.float64)
             if len(found) == len(pts) and np.allclose(
                 found[store.frames.index], store.frames.pts_seconds, rtol=0, atol=_PTS_TOLERANCE_SECONDS
             ):
                 return found
             reason = f"{path} now has other frames"
-    except (VideoError, OSError) as error:
+    except (UsageError, OSError) as error:
         reason = f"{path} can't be read ({error})"
     warnings.append(f"{missing} frames were not processed and have no time (NaN): {reason}.")
     return pts

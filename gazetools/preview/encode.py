@@ -70,6 +70,9 @@ def _sound(
     video: Path, container: Any, start_seconds: float, progress: Progress
 ) -> Iterator[Callable[[float], Iterator[Any]]]:
     """A function that returns the packets of sound up to a time of the video; time 0 is that of its first frame."""
+    if video.is_dir():  # pictures have no sound
+        yield lambda until_seconds: iter(())
+        return
     with av.open(str(video)) as source:
         audio = next(iter(source.streams.audio), None)
         copy = None

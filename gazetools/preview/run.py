@@ -17,9 +17,9 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.sampling import spread
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.foreign import ArrayChoice
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.schemas.video import Frame
 from gazetools.video import VideoReader
-from gazetools.video.probe import open_container
 
 _TILE_WIDTH = 640
 
@@ -32,30 +32,36 @@ def preview(
     video_id: str | None = None,
     frames: int = 6,
     choice: ArrayChoice | None = None,
+    times: PictureTimes | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Draw heatmaps over their frames into `output` and return the number of frames drawn.
 
     Args:
-        video: the video file.
+        video: the video file, or a folder of frames.
         heatmaps: store file or folder, dataset, or another tool's heatmap folder; row i belongs to decoded frame i.
         output: `.png`: a contact sheet of `frames` frames spread over those that have maps; `.mp4`, `.mkv`, `.mov`:
             every frame, with the video's own sound where it has any.
         video_id: id in `heatmaps`; the video's stem by default.
         choice: array, axes and first number of another tool's heatmaps, where the rule leaves them open.
+        times: when the frames of a folder were taken, unless a file in it says so.
 
     Raises UsageError for another suffix, no maps for this video, or files that do not exist.
     """
     video, output = existing_path(Path(video)), Path(output)
-    open_container(video).close()
+    reader = VideoReader(video, **(times or PictureTimes()).for_reader())
     if output.exists() and output.samefile(video):
         raise UsageError(f"The output {output} is the video itself.", hint="Choose another file for -o.")
     if output.suffix.lower() not in {".png", ".mp4", ".mkv", ".mov"}:
         raise UsageError(f"The output {output} must end in .png, .mp4, .mkv or .mov.", hint="Change -o.")
-    with open_overlays(Path(heatmaps), video_id or video.stem, choice) as source, VideoReader(video) as reader:
+    with reader, open_overlays(Path(heatmaps), video_id or _id_of(video), choice) as source:
         if output.suffix.lower() == ".png":
             return _contact_sheet(reader, source, output, frames)
         return write_overlay_video(reader, lambda frame: _draw(frame, source), output, progress or NoProgress())
+
+
+def _id_of(video: Path) -> str:
+    return video.resolve().name if video.is_dir() else video.stem
 
 
 def _draw(frame: Frame, source: OverlaySource) -> npt.NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from gazetools.schemas.base import Choices, StrictModel, conflict, matching
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import DEFAULT_DETECTOR, DEFAULT_POSE, BoxFileOptions, DetectOptions, FirstRow
 from gazetools.schemas.left_out import LeftOutFiles
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.schemas.tokens import TokenOptions
 from gazetools.schemas.video import HdrRule
 
@@ -19,7 +20,6 @@ ENGINE_NAMES = Choices("local", "slurm", "ray")
 SmallHeads = Literal["grow", "crop", "none"]
 BACKEND_NAMES = Choices("gazetools", "upstream")
 """Keys of `gazetools.gazemodels.registry.BACKENDS`."""
-RuntimeName = Literal["torch", "onnxruntime", "openvino", "tensorrt", "auto"]
 PIECE_FRAMES = 256
 """Processed frames per piece: what a killed run can lose, and what bounds memory (8 MiB of maps per person)."""
 _Video, _Model = Flag(panel="Which frames and people"), Flag(panel="Model")
@@ -29,7 +29,7 @@ _PEOPLE = matching(r"all|largest|wearer|-?\d+(,-?\d+)*", "must be all, largest, 
 _DEVICES = matching(r"[^,]*|(cpu|cuda(:\d+)?)(,(cpu|cuda(:\d+)?))*", "several devices are written like cuda:0,cuda:1")
 
 
-class ExtractOptions(BoxFileOptions, TokenOptions):
+class ExtractOptions(BoxFileOptions, TokenOptions, PictureTimes):
     """How videos become raw heatmaps."""
 
     heads: Annotated[str, _HEADS, _Video] = "whole"
@@ -87,7 +87,7 @@ class ExtractOptions(BoxFileOptions, TokenOptions):
     Several runs into one store keep its choice."""
     backend: Annotated[str, BACKEND_NAMES, _Model] = "gazetools"
     """`gazetools`, or `upstream`: an importable package `gazelle`."""
-    runtime: Annotated[RuntimeName | None, _Model] = None
+    runtime: Annotated[Literal["torch", "onnxruntime", "openvino", "tensorrt", "auto"] | None, _Model] = None
     """Program that computes the model: `torch` (default), `onnxruntime` (default for .onnx files), `openvino`,
     `tensorrt`, or `auto`, which measures once and takes the fastest."""
     preprocess: Annotated[Literal["exact", "fast"], _Model] = "exact"
@@ -168,6 +168,7 @@ class ExtractOptions(BoxFileOptions, TokenOptions):
             low_score=min(0.1, self.detect_score),
             every=self.detect_every,
             device=self.devices[0],
+            **self.of_pictures().model_dump(),
         )
 
     @property

@@ -9,12 +9,13 @@ from pydantic import Field, model_validator
 from gazetools.schemas.base import OptionsModel, StrictModel, conflict
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.heads import FirstRow
+from gazetools.schemas.picture_times import PictureTimes
 
 UnknownDepth = Literal["epipolar", "fixed", "points", "skip"]
 _Which, _Gaze = Flag(panel="Which videos and frames"), Flag(panel="Gaze")
 
 
-class GroundTruthOptions(OptionsModel):
+class GroundTruthOptions(OptionsModel, PictureTimes):
     """How eye tracking becomes heatmaps."""
 
     view: Literal["exo", "ego"] = "exo"
@@ -59,7 +60,7 @@ class GroundTruthOptions(OptionsModel):
 
     def shaping(self) -> dict[str, Any]:
         """The options that shape the numbers or the choice of frames."""
-        return self.model_dump(exclude={"takes", "cameras", "overwrite"})
+        return self.model_dump(exclude={"takes", "cameras", "overwrite", "frame_rate", "frame_times"})
 
 
 class GroundTruthItem(StrictModel):

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from gazetools.schemas.base import Choices, OptionsModel, StrictModel, conflict
 from gazetools.schemas.flags import Flag
+from gazetools.schemas.picture_times import PictureTimes
 
 DETECTORS = {
     "rtdetr": "PekingU/rtdetr_r50vd",
@@ -68,7 +69,7 @@ class BoxFileOptions(OptionsModel):
         return {"heads_first_frame": self.heads_first_frame, **given}
 
 
-class DetectOptions(OptionsModel):
+class DetectOptions(OptionsModel, PictureTimes):
     """How people and their heads are found and followed."""
 
     detector: str = DEFAULT_DETECTOR
@@ -97,8 +98,8 @@ class DetectOptions(OptionsModel):
         return self
 
     def shaping(self) -> dict[str, Any]:
-        """The options that shape the boxes; batch size and device do not."""
-        return self.model_dump(exclude={"batch_size", "device"})
+        """The options that shape the boxes; batch size and device do not, and times are part of what the video is."""
+        return self.model_dump(exclude={"batch_size", "device", "frame_rate", "frame_times"})
 
 
 class HeadsRecord(StrictModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -9,7 +10,9 @@ from pydantic_core import PydanticSerializationError
 
 from gazetools.schemas.base import StrictModel
 from gazetools.schemas.excerpt import writable
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.schemas.precision import PrecisionChoice
+from gazetools.schemas.video import PictureFacts
 
 MAX_PROVENANCE_BYTES = 32 * 1024
 GROUND_TRUTH = "groundtruth"
@@ -55,6 +58,15 @@ class SourceVideo(StrictModel):
     """Counted by decoding, see `counted_by`."""
     counted_by: Literal["decoding", "index"]
     decoder: str
+    pictures: PictureFacts | None = None
+    """How a folder of pictures became this video; None: it is a file."""
+
+    def own_times(self) -> PictureTimes:
+        """The times of a folder of pictures as they were when the heatmaps were made; nothing for a file."""
+        if self.pictures is None:
+            return PictureTimes()
+        path = self.pictures.times_path
+        return PictureTimes(frame_rate=self.rate) if path is None else PictureTimes(frame_times=Path(path))
 
 
 class RuntimeRecord(StrictModel):

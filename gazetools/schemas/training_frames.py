@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gazetools.schemas.base import StrictModel, conflict
+from gazetools.schemas.base import conflict
+from gazetools.schemas.picture_times import PictureTimes
 
 
-class FrameFolderSettings(StrictModel):
+class FrameFolderSettings(PictureTimes):
     """Where a clip's frames come from: video files, or folders of pictures as EPIC-KITCHENS releases them."""
 
     input_format: Literal["video", "frames"] = "video"
@@ -17,7 +18,7 @@ class FrameFolderSettings(StrictModel):
     base_path (V: the video id, P: its part before the first `_`)."""
     video_info_path: str | None = None
     """CSV with the columns video_id and fps, such as EPIC_100_video_info.csv, for `input_format: frames`; a column
-    num_frames replaces counting the pictures."""
+    num_frames replaces counting the pictures. Without it: frame_rate, frame_times, or a file in each folder."""
     frame_template: str = "frame_{:010d}.jpg"
     """Name of a picture, with one number in Python's notation."""
     frame_index_offset: int = Field(default=1, ge=0)
@@ -35,9 +36,11 @@ class FrameFolderSettings(StrictModel):
         return value
 
     @model_validator(mode="after")
-    def _needs_rates(self) -> FrameFolderSettings:
-        if self.input_format == "frames" and self.video_info_path is None:
-            raise conflict(
-                "{input_format}: frames needs {video_info_path}, a CSV with video_id and fps: pictures have no times"
-            )
+    def _one_source_of_times(self) -> FrameFolderSettings:
+        if self.video_info_path is not None and (self.frame_rate is not None or self.frame_times is not None):
+            given = "frame_times" if self.frame_rate is None else "frame_rate"
+            raise conflict(f"{{video_info_path}} and {{{given}}} both say when pictures were taken; give one of them")
+        if self.input_format == "video" and (self.frame_rate is not None or self.frame_times is not None):
+            given = "frame_times" if self.frame_rate is None else "frame_rate"
+            raise conflict(f"{{{given}}} is for {{input_format}}: frames; files of videos have their own times")
         return self

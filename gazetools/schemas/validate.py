@@ -9,11 +9,12 @@ from gazetools.schemas.dataset import PeopleRule
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.heads import BoxFileOptions
+from gazetools.schemas.picture_times import PictureTimes
 
 _Content = Flag(panel="Content")
 
 
-class ValidateOptions(BoxFileOptions, ArrayChoice):
+class ValidateOptions(BoxFileOptions, ArrayChoice, PictureTimes):
     """What heatmaps are compared with, and how those of other tools are read."""
 
     videos: Path | None = None

@@ -38,6 +38,23 @@ Where several files have one id and one of them must be chosen, it is that with 
 
 
 @dataclass(frozen=True, kw_only=True)
+class PictureFacts:
+    """How a folder of pictures became a video."""
+
+    pattern: str
+    """Names of the pictures, such as `frame_%010d.jpg`; empty where a CSV gives their order."""
+    first_number: int | None
+    """Number of frame 0; None where a CSV gives the order."""
+    missing_numbers: int
+    """Numbers without a picture between the first and the last one."""
+    timed_by: str
+    """Option or file that states the times."""
+    times_path: str | None = None
+    """The CSV of times; None: a rate."""
+    times_sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoInfo:
     """Facts of one video stream; width and height are those of the returned pixels, after rotation."""
 
@@ -74,6 +91,8 @@ class VideoInfo:
     """The container's claim, None where it makes none; often wrong, so frames are counted by decoding."""
     decoder: str
     """Back end and library versions, such as `pyav 18.1.0 (libavcodec 62.11.100)`."""
+    pictures: PictureFacts | None = None
+    """None: the video is a file."""
 
     @property
     def colour_handling(self) -> str:

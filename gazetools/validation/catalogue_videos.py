@@ -87,6 +87,9 @@ VIDEO_CODES: dict[str, Code] = {
     "video-empty-chunks": note(
         "AVI chunks without data: the recorder dropped frames and kept the clock.", "Nothing; " + _USE_PTS
     ),
+    "video-files-left-out": note(
+        "A folder of frames has other files next to them.", "Nothing, if they are no frames; else number them."
+    ),
     "video-hdr": note("HDR video (PQ or HLG).", "Nothing, where its maps were made from tone-mapped pictures."),
     "video-hdr-raw": warning(
         "Maps of an HDR video that the model saw washed out: no tone mapping was recorded.",

@@ -11,9 +11,9 @@ from gazetools.io.atomic import TEMP_MARK
 from gazetools.io.find_files import SearchNotes, files_with
 from gazetools.io.folders import below
 from gazetools.io.json_files import read_json
-from gazetools.layouts.foreign import UNREAD_FORMATS
+from gazetools.layouts.foreign import UNREAD_FORMATS, WITHOUT_MAPS
 from gazetools.layouts.locate import list_foreign, list_unread, raw_manifest
-from gazetools.layouts.registry import LAYOUTS, layout_named
+from gazetools.layouts.registry import FOREIGN, LAYOUTS, foreign_suffix, layout_named
 from gazetools.schemas.base import explain_validation_error
 from gazetools.schemas.dataset import MANIFEST_NAME, ORIGIN_SUFFIX, README_NAME, PackedVideo, PackOptions
 from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
@@ -64,7 +64,7 @@ def collect(path: Path, choice: ArrayChoice) -> Collection:
 
 def _collected(path: Path) -> Collection:
     try:
-        if path.is_file():
+        if path.is_file() or foreign_suffix(path) == ".zarr":
             return _single(path)
         names = {entry.name for entry in path.iterdir()}
     except OSError as error:
@@ -79,7 +79,7 @@ def _collected(path: Path) -> Collection:
         collection = _foreign(path)
     if not collection.subjects and not collection.findings:
         raise UsageError(
-            f"{path} holds no heatmaps: no store (.h5), no dataset ({MANIFEST_NAME}), no .npz and no .npy.",
+            f"{path} holds no heatmaps: no store (.h5), no dataset ({MANIFEST_NAME}), and no .npz, .npy, .pt or .zarr.",
             hint="Pass the folder of extract -o or pack -o, or a folder of heatmaps.",
         )
     _report_unfinished(collection)
@@ -93,10 +93,12 @@ def _single(path: Path) -> Collection:
         sidecar = path.with_suffix(SIDECAR_SUFFIX)
         subject = Subject(kind="store", video_id=_id_of_single_store(path, sidecar), path=path, sidecar=sidecar)
         return Collection(kind="store", root=path.parent, subjects=[subject], is_one_file=True)
-    if suffix in (".npz", ".npy", *UNREAD_FORMATS):
-        subject = Subject(kind="foreign", video_id=path.stem, path=path)
+    if (suffix := foreign_suffix(path)) in FOREIGN:
+        subject = Subject(kind="foreign", video_id=path.name[: len(path.name) - len(suffix)], path=path)
         return Collection(kind="foreign", root=path.parent, subjects=[subject], is_one_file=True)
-    raise UsageError(f"{path} is no heatmap file (.h5, .npz, .npy).", hint="Pass a store, a dataset or a folder.")
+    raise UsageError(
+        f"{path} is no heatmap file (.h5, .npz, .npy, .pt, .zarr).", hint="Pass a store, a dataset or a folder."
+    )
 
 
 def _id_of_single_store(path: Path, sidecar: Path) -> str:
@@ -172,7 +174,7 @@ def _dataset(root: Path) -> Collection:
 
 
 def _foreign(root: Path) -> Collection:
-    """Every .npz, every folder of numbered .npy files, every other .npy is one video."""
+    """Every .npz, .pt, .zarr, every folder of numbered .npy files, every other .npy is one video."""
     collection = Collection(kind="foreign", root=root)
     for name, paths in list_foreign(root).items():
         subject = Subject(kind="foreign", video_id=name, path=paths[0])
@@ -182,7 +184,7 @@ def _foreign(root: Path) -> Collection:
     read = {subject.path for subject in collection.subjects}
     for path in list_unread(root):
         if path not in read:
-            message = f"{path} is not read: {path.suffix} is {UNREAD_FORMATS[path.suffix.lower()]}."
+            message = f"{path} is not read: {path.suffix} is {UNREAD_FORMATS.get(path.suffix.lower(), WITHOUT_MAPS)}."
             collection.findings.append(finding("file-not-read", message))
     return collection
 

@@ -81,6 +81,7 @@ def validate(
     clips, without_maps = match_clips(annotated, [subject.video_id for subject in collection.subjects])
     for subject in collection.subjects:
         subject.deep, subject.clips = deep, clips.get(subject.video_id, [])
+        subject.times = options.of_pictures()
     gallery = None if options.html is None else Gallery(collection.root)
 
     traits: list[Traits] = []

@@ -20,6 +20,7 @@ from gazetools.schemas.dataset import PackedVideo, PackOptions, SampledRow
 from gazetools.schemas.findings import Finding
 from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.heads import BoxFileOptions
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.schemas.provenance import GROUND_TRUTH, Provenance
 from gazetools.schemas.video import Remark, VideoInfo
 from gazetools.validation.catalogue import finding
@@ -154,6 +155,8 @@ class Subject:
     """The folder that was given, which links may not leave; None where it is a store or one file."""
     choice: ArrayChoice = field(default_factory=ArrayChoice)
     """Array, axes and first number of another tool's heatmaps."""
+    times: PictureTimes = field(default_factory=PictureTimes)
+    """Options for the times of a folder of frames."""
     deep: DeepCheck | None = None
     content: Verdict | None = None
     """How the content lies against the video's frames; None where it was not compared."""

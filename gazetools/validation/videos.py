@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gazetools.egoexo.takes import is_egoexo_root, read_takes
-from gazetools.io.atomic import sha256_of_file
 from gazetools.io.find_files import SearchNotes, composed, existing_path
+from gazetools.io.source_digest import source_sha256
 from gazetools.io.source_file import find_source, folder_of_id, not_there
 from gazetools.io.video_files import list_videos, preference
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.findings import Finding, frame_runs
 from gazetools.validation.catalogue import finding
 from gazetools.validation.subject import Subject, VideoTruth
+from gazetools.video.frame_clock import times_or_recorded
 from gazetools.video.picture_folders import about_pictures
 
 if TYPE_CHECKING:
@@ -152,8 +153,10 @@ def open_video(subject: Subject, path: Path) -> VideoReader:
     """
     from gazetools.video import VideoReader
 
-    if (provenance := subject.provenance) is None:
-        return VideoReader(path, threads=1)
+    provenance = subject.provenance
+    times = times_or_recorded(path, subject.times, None if provenance is None else provenance.video).for_reader()
+    if provenance is None:
+        return VideoReader(path, threads=1, **times)
     mapped = provenance.video.tone_mapping not in (None, "none")
     return VideoReader(
         path,
@@ -161,6 +164,7 @@ def open_video(subject: Subject, path: Path) -> VideoReader:
         threads=1,
         hdr="tonemap" if mapped else "raw",
         allow_damaged=bool(provenance.options.get("allow_damaged")),
+        **times,
     )
 
 
@@ -180,7 +184,7 @@ def decode(subject: Subject, path: Path) -> None:
                 damage=(*reader.damage, *_lost(reader)),
                 declared_frames=reader.info.declared_frame_count,
                 rate=reader.info.rate,
-                sha256=None if subject.provenance is None else sha256_of_file(path),
+                sha256=None if subject.provenance is None else source_sha256(path),
                 info=reader.info,
                 remarks=reader.remarks,
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,14 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-from gazetools.io.atomic import sha256_of_file
+from gazetools.io.source_digest import quick_digest, source_sha256
 from gazetools.io.source_file import path_seen_from
 from gazetools.schemas.errors import VideoError
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.schemas.provenance import SourceVideo
+from gazetools.video.frame_clock import clock_digest
 from gazetools.video.source import VideoSource
-
-_PROBE_BYTES = 1 << 20
-
 
 _MOST_RANGES, _MOST_REMARKS, _LONGEST_REMARK = 200, 10, 500
 """Limits that keep provenance short."""
@@ -50,33 +48,32 @@ def source_video(
         remarks=[remark[:_LONGEST_REMARK] for remark in remarks[:_MOST_REMARKS]],
         lost_frames=[(first, last + 1) for first, last in zip(firsts, lasts, strict=True)][:_MOST_RANGES],
         lost_frame_count=len(lost),
-        sha256=sha256 or sha256_of_file(Path(info.path)),
+        sha256=sha256 or source_sha256(Path(info.path)),
         rate=f"{info.rate.numerator}/{info.rate.denominator}",
         frame_count=reader.frame_count,
         counted_by=counted_by,
     )
 
 
-def probe_digest(video: Path) -> str:
-    """Size and sha256 of the first and last MiB, so that thousands of finished videos need not be read whole."""
+def probe_digest(video: Path, times: PictureTimes) -> str:
+    """What tells one video from another without reading it whole: see `gazetools.io.source_digest.quick_digest`.
+
+    For a folder of pictures also their times. Raises VideoError where it can't be read, UsageError as `clock_of`.
+    """
     try:
-        with video.open("rb") as file:
-            size = video.stat().st_size
-            digest = hashlib.sha256(file.read(_PROBE_BYTES))
-            file.seek(max(size - _PROBE_BYTES, 0))
-            digest.update(file.read(_PROBE_BYTES))
+        digest = quick_digest(video)
     except OSError as error:
         hint = "Check the path and its permissions."
         raise VideoError(f"Cannot read {video}: {error.strerror}.", hint=hint) from None
-    return f"{size}:{digest.hexdigest()}"
+    return f"{digest}:{clock_digest(video, times)}" if video.is_dir() else digest
 
 
 @contextmanager
 def hashing(path: Path) -> Iterator[Callable[[], str]]:
-    """Compute the sha256 of the whole file in a thread; yields a function that waits for it."""
+    """Compute the sha256 of the whole file or folder in a thread; yields a function that waits for it."""
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="source-sha256")
     try:
-        digest = pool.submit(sha256_of_file, path)
+        digest = pool.submit(source_sha256, path)
 
         def wait() -> str:
             try:

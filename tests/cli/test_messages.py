@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
 
 from gazetools import extract, pack
 from gazetools.preview.rows import open_overlays
-from gazetools.video import VideoReader
 from tests.helpers.clips import write_clip
 from tests.helpers.command_line import run_cli
 
@@ -36,8 +33,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "other.csv").write_text("video,start_time,end_time\na,0.1,0.2\n")
     (root / "order.csv").write_text(f"{TIMES}\na,0.3,0.1\na,-1,0.2\na,nan,0.2\n")
     numbered = [root / "frames" / "a" / f"frame_{number:06d}.jpg" for number in range(10)]
-    numbered += [root / "from_one" / f"f{number}.png" for number in (1, 2, 4)]
-    numbered += [root / "cut" / f"{number}.jpg" for number in (7, 8, 9)]
     numbered += [root / "named" / f"{name}.png" for name in ("left", "right")]
     for number, path in enumerate(numbered):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +40,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-FFMPEG = "ffmpeg -framerate RATE"
 WRONG = {
     # two options that exclude or need each other: both flags, as they are typed
     "extract {}/v -o {}/x --fps 5 --stride 2": (2, ["--fps (5) and --stride (2) exclude each other"]),
@@ -92,16 +86,14 @@ WRONG = {
     "evaluate {}/store --truth {}/store --html {}/empty": (2, ["--html", "is a folder"]),
     "evaluate {}/store --truth {}/empty": (2, ["neither store files (.h5) nor", "gazetools groundtruth"]),
     "validate {}/ds --for-training {}/text.txt": (2, ["must hold a mapping", "holds text", "key: value"]),
-    # pictures for videos: the command that makes a video of them
-    "extract {}/frames -o {}/x": (2, ["10 pictures", f"{FFMPEG} -start_number 0 -i", "frame_%06d.jpg", "true number"]),
-    "extract {}/frames/a/*.jpg -o {}/x": (2, ["10 picture(s), and no video", FFMPEG]),
-    "extract {}/frames/a/frame_000003.jpg -o {}/x": (2, ["1 picture(s), and no video", FFMPEG]),
-    "extract {}/from_one -o {}/x": (2, ["1 numbers are missing, the first after 2", "-pattern_type glob"]),
-    "extract {}/cut -o {}/x": (2, ["-start_number 7 -i", "%d.jpg", "Number 7 becomes frame 0"]),
-    "extract {}/named -o {}/x": (2, ["-pattern_type glob", "in the order of their names"]),
-    "heads {}/frames/a -o {}/b.csv": (2, ["is a folder, not a video file", FFMPEG]),
-    "preview {}/frames/a --heatmaps {}/store -o {}/p.png": (2, ["is a folder, not a video file", FFMPEG]),
-    "validate {}/ds --videos {}/frames": (1, ["has no video 'a'", FFMPEG]),
+    # folders of pictures, whose times nothing states
+    "extract {}/frames -o {}/x": (2, ["a folder of pictures, and nothing says when", "Give --frame-rate RATE"]),
+    "extract {}/frames/a/*.jpg -o {}/x": (2, ["10 picture(s), and no video", "name the folder", "--frame-rate RATE"]),
+    "extract {}/frames/a/frame_000003.jpg -o {}/x": (2, ["1 picture(s), and no video", "--frame-times CSV"]),
+    "extract {}/named -o {}/x": (2, ["nothing says when they were taken", "frame_rate.txt"]),
+    "heads {}/frames/a -o {}/b.csv": (2, ["nothing says when they were taken", "--frame-rate RATE"]),
+    "preview {}/frames/a --heatmaps {}/store -o {}/p.png": (2, ["nothing says when they were taken"]),
+    "validate {}/ds --videos {}/frames": (1, ["nothing says when they were taken", "--frame-rate RATE"]),
     # annotations
     "validate {}/ds --annotations {}/empty.csv": (2, ["has no header"]),
     "validate {}/ds --annotations {}/header.csv": (2, ["has no rows below its header"]),
@@ -132,26 +124,6 @@ def test_a_message_has_the_value_the_rule_and_the_next_step(
     assert not [word for word in FOREIGN if word in said], said
     if code != 1:
         assert document["error"]["hint"], said
-
-
-def test_the_printed_command_makes_the_video_that_is_then_read(place: Path, tmp_path: Path) -> None:
-    """Its arguments, given to PyAV's encoder: the pictures without loss, in the order of their numbers."""
-    done = run_cli("extract", str(place / "frames"), "-o", str(tmp_path / "x"), "--json")
-    hint = json.loads(done.stdout)["error"]["hint"]
-    command = hint[hint.index("ffmpeg") : hint.index("a.mp4") + 5].replace("RATE", "10").split()
-    at = {word: command[command.index(word) + 1] for word in ("-framerate", "-start_number", "-i", "-c:v", "-crf")}
-    assert (at["-framerate"], at["-start_number"], at["-c:v"], at["-crf"]) == ("10", "0", "libx264rgb", "0")
-    assert [Path(at["-i"] % number).exists() for number in (0, 9, 10)] == [True, True, False]
-    with av.open(str(tmp_path / "a.mp4"), "w") as container:
-        stream = container.add_stream(at["-c:v"], rate=Fraction(at["-framerate"]), options={"crf": at["-crf"]})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
-        for number in range(10):
-            picture = cv2.imread(at["-i"] % number)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
-        container.mux(stream.encode(None))
-    with VideoReader(tmp_path / "a.mp4") as reader:
-        assert reader.frame_count == 10 and reader.pts_seconds[-1] == pytest.approx(0.9)
-        assert np.array_equal(reader.read([9])[0], cv2.imread(at["-i"] % 9)[:, :, ::-1])
 
 
 def test_a_preview_draws_no_head_where_the_prompt_was_the_whole_frame(place: Path, tmp_path: Path) -> None:

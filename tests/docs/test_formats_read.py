@@ -12,15 +12,16 @@ from gazetools.heads.box_foreign import FOREIGN_FORMATS
 from gazetools.heads.box_tables import TABLE_FORMATS
 from gazetools.heads.files import box_suffixes
 from gazetools.io.npz import MAX_MEMBERS
+from gazetools.io.picture_names import PICTURE_SUFFIXES
 from gazetools.layouts.foreign import UNREAD_FORMATS
 from gazetools.schemas.dataset import LAYOUT_NAMES
 from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.heads import HEADS_FORMATS, BoxFileOptions, FirstRow
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.schemas.training_data import SOURCE_KINDS
 from gazetools.schemas.video import VIDEO_SUFFIXES, HdrRule
 from gazetools.schemas.video_id import _RESERVED
 from gazetools.validation.catalogue import CATALOGUE
-from gazetools.video.picture_folders import PICTURE_SUFFIXES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "formats-read.md").read_text(encoding="utf-8")
@@ -95,7 +96,7 @@ def test_the_unread_formats_of_heatmaps_are_listed() -> None:
 
 
 def test_the_options_that_decide_are_listed() -> None:
-    assert _options_of("Videos") == {"--hdr", "--allow-damaged"}
+    assert _options_of("Videos") == {"--hdr", "--allow-damaged", *_flags(*PictureTimes.model_fields)}
     assert _options_of("Head boxes") == _flags(*BoxFileOptions.model_fields)
     assert _options_of("Heatmaps of other tools") == _flags(*ArrayChoice.model_fields)
     keys = {f"heatmap_{name}" for name in ArrayChoice.model_fields}

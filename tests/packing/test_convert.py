@@ -125,7 +125,7 @@ def test_a_damaged_dataset_is_not_passed_on(tmp_path: Path, store: Path) -> None
 
 USAGE: dict[str, tuple[list[str], str]] = {
     "no such folder": (["nowhere", "-o", "{tmp}/x"], "is not a folder"),
-    "nothing in it": (["{tmp}/empty", "-o", "{tmp}/x"], "holds no .npz and no .npy"),
+    "nothing in it": (["{tmp}/empty", "-o", "{tmp}/x"], "holds no .npz, .npy, .pt or .zarr"),
     "into itself": (["{tmp}/data", "-o", "{tmp}/data/x"], "would lie inside"),
     "other numbers": (["{tmp}/data", "-o", "{tmp}/x", "--dtype", "uint8"], "does not change its numbers"),
     "unknown layout": (["{tmp}/data", "-o", "{tmp}/x", "--layout", "zarr"], "'layout' = 'zarr'"),

@@ -210,6 +210,8 @@ ELSEWHERE: dict[str, str] = {
     f"{DATA}.input_format": "test_pictures_show_what_the_video_shows",
     f"{DATA}.video_info_path": "test_what_is_not_there_is_named",
     f"{DATA}.frame_template": "test_broken_folders",
+    f"{DATA}.frame_rate": "test_rates_of_a_run_and_of_its_folders",
+    f"{DATA}.frame_times": "test_rates_of_a_run_and_of_its_folders",
     f"{DATA}.frame_index_offset": "test_broken_folders",
     f"{ENCODER}.n_output_distillation": REFUSED,
     f"{ENCODER}.n_registers": REFUSED,

@@ -339,7 +339,7 @@ def test_a_kept_index_gives_the_same_frames_without_reading_the_packets(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the index was built again")
 
-    monkeypatch.setattr("gazetools.video.reader.build_index", refuse)
+    monkeypatch.setattr("gazetools.video.file_stream.build_index", refuse)
     again = open_indexed(path, cache, threads=1)
     np.testing.assert_array_equal(again.read([0, 17, 39]), frames)
     np.testing.assert_array_equal(again.pts_seconds, first.pts_seconds)

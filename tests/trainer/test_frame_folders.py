@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,15 @@ import torch
 import yaml
 
 from gazetools.schemas.errors import DataFileError, UsageError, VideoError
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.trainer import train
 from gazetools.trainer.data.clips import Sample
-from gazetools.trainer.data.frame_folders import FrameFolders, read_rates
+from gazetools.trainer.data.frame_folders import FrameFolders
 from gazetools.trainer.data.sampling import NumberedClip, clip_frames_jfaa, clip_frames_vjepa2
 from gazetools.trainer.plan.config import load_config
 from gazetools.trainer.plan.settle import settle
 from gazetools.video import VideoReader
+from gazetools.video.frame_clock import read_rates
 from gazetools.video.frame_folder import FrameFolder
 from tests.helpers.command_line import run_cli
 from tests.trainer.conftest import FRAMES, RATE, Study
@@ -67,6 +68,30 @@ def test_pictures_show_what_the_video_shows(tiny: dict[str, Any], pictures: Path
     for left, right in zip(shown(tiny), shown(with_pictures(tiny, pictures)), strict=True):
         assert torch.equal(left.video, right.video) and left.video.std() > 0.1
         assert torch.equal(left.heatmaps["heatmap"], right.heatmaps["heatmap"])
+
+
+def test_rates_of_a_run_and_of_its_folders(tiny: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
+    """`frame_rate`, `frame_times` and a file in each folder say what the CSV of video_info_path says."""
+    expected = [one.video for one in shown(with_pictures(tiny, pictures))]
+    root = tmp_path / "pictures"
+    shutil.copytree(pictures, root)
+    (tmp_path / "times").mkdir()
+    for video_id in ("P01_01", "P01_02", "P02_01"):
+        rows = "".join(f"{frame},{frame / RATE}\n" for frame in range(FRAMES))
+        (tmp_path / "times" / f"{video_id}.csv").write_text(f"frame,seconds\n{rows}")
+    none = {"video_info_path": None}
+    for given in (
+        {"frame_rate": RATE},
+        {"frame_rate": str(root / "info.csv")},
+        {"frame_times": str(tmp_path / "times")},
+    ):
+        found = [one.video for one in shown(with_pictures(tiny, root, **none, **given))]
+        assert all(torch.equal(left, right) for left, right in zip(expected, found, strict=True)), given
+        tiny["experiment"]["data"] |= {"frame_rate": None, "frame_times": None}
+    for picture in list(root.rglob(TEMPLATE.format(1))):
+        (picture.parent / "frame_rate.txt").write_text(str(RATE))
+    found = [one.video for one in shown(with_pictures(tiny, root, **none))]
+    assert all(torch.equal(left, right) for left, right in zip(expected, found, strict=True))
 
 
 @pytest.mark.slow
@@ -171,6 +196,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"input_format": "pictures"}, "'video' or 'frames'"),
     ({"video_view": "ego"}, "has no cameras of takes"),
     ({"video_info_path": "/nowhere.csv"}, "/nowhere.csv does not exist"),
+    ({"frame_rate": 30}, "give one of them"),
+    (
+        {"input_format": "video", "video_info_path": None, "frame_rate": 30},
+        "is for experiment.data.input_format: frames",
+    ),
 ]
 
 
@@ -197,8 +227,11 @@ def test_broken_folders(pictures: Path, tmp_path: Path) -> None:
     folder = tmp_path / "P01_01"
     shutil.copytree(pictures / "P01" / "P01_01", folder)
 
-    def opened(**changed: Any) -> FrameFolder:
-        return FrameFolder(folder, Fraction(RATE), **{"template": TEMPLATE, **changed})
+    def opened(*, offset: int = 1, promised_count: int | None = None, path: Path = folder) -> FrameFolder:
+        rates = tmp_path / "rates.csv"
+        rates.write_text(f"video_id,fps,num_frames\n{path.name},{RATE},{promised_count or ''}\n")
+        times = PictureTimes(frame_rate=str(rates))
+        return FrameFolders(base_path=tmp_path, template=TEMPLATE, offset=offset, times=times).open(path)
 
     with pytest.raises(VideoError, match=r"picture frame_000000\.png is not there, although 150 are counted"):
         opened(offset=0)
@@ -219,7 +252,7 @@ def test_broken_folders(pictures: Path, tmp_path: Path) -> None:
     assert next(iter(reader.frames(np.array([11])))).pts_seconds == pytest.approx(11 / RATE)
     (tmp_path / "none").mkdir()
     with pytest.raises(VideoError, match="holds no pictures"):
-        FrameFolder(tmp_path / "none", Fraction(30))
+        opened(path=tmp_path / "none")
 
 
 def test_a_missing_picture_costs_its_clips_only(tiny: dict[str, Any], pictures: Path, tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ print("end")
 def test_a_change_of_size_is_named(made: Path) -> None:
     with VideoReader(made / "h264_bframes.mp4") as reader:
         # As if the first frame had been wider than the later ones.
-        reader.info = replace(reader.info, width=128)
+        reader._file.info = replace(reader.info, width=128)
         with pytest.raises(VideoError, match="frame 4 is 96x64 pixels, the first frame 128x64"):
             reader.read([4])
 

@@ -105,10 +105,11 @@ class _Child:
             return  # the same error is raised, and reported, when these frames are requested
         self._ahead = ahead
 
-    def _do_estimate(self, path: str) -> None:
+    def _do_estimate(self, path: str, times: dict[str, str]) -> None:
         from gazetools.extraction.decoding.costs import declared
+        from gazetools.schemas.picture_times import PictureTimes
 
-        send(self._channel, **{"is": "estimate", **asdict(declared(Path(path)))})
+        send(self._channel, **{"is": "estimate", **asdict(declared(Path(path), PictureTimes(**times)))})
 
     def _do_frames(self, slots: int) -> None:
         """Send the frames whose int64 indices follow as bytes; each frame waits for a free slot."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gazetools.extraction.decoding.process import DecoderDied, DecodingProcess
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import VideoError
-from gazetools.schemas.video import Frame, VideoInfo
+from gazetools.schemas.video import Frame, PictureFacts, VideoInfo
 
 _ATTEMPTS = 3
 """Number of deaths of the decoding process at one place of a video at which the video is given up."""
@@ -110,6 +110,7 @@ class ChildReader(Closing):
                 self._count(death, self._deaths[-1][0] if self._deaths else -1)
         info = facts["info"]
         info |= {name: Fraction(info[name]) for name in ("rate", "time_base")}
+        info["pictures"] = None if info.get("pictures") is None else PictureFacts(**info["pictures"])
         self.info, self.pts_seconds = VideoInfo(**info), pts
         self.counted_by, self.damage = facts["counted_by"], tuple(facts["damage"])
         self.remarks = tuple(facts["remarks"])

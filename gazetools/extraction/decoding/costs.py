@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gazetools.io.source_digest import source_bytes
+from gazetools.schemas.picture_times import PictureTimes
+
 _PIXELS_PER_BYTE = 60
 """Decoded pixels per byte of H.264 from cameras (0.13 bit per pixel); used only for files that state no length."""
 
@@ -22,8 +25,13 @@ class Declared:
     """FFmpeg's name of the transfer function."""
 
 
-def declared(path: Path) -> Declared:
-    """Read what a container declares, decoding nothing, in the child; VideoError where it can't be opened."""
+def declared(path: Path, times: PictureTimes) -> Declared:
+    """Read what a container declares, decoding nothing, in the child; VideoError where it can't be opened.
+
+    Of a folder of pictures, their number and what the first one shows, which are true.
+    """
+    if path.is_dir():
+        return _of_folder(path, times)
     from gazetools.video.colour import colour_tags, describe_light
     from gazetools.video.probe import choose_stream, open_container
 
@@ -38,9 +46,17 @@ def declared(path: Path) -> Declared:
     return Declared(frames=frames, pixels=pixels, seconds=seconds, transfer=transfer)
 
 
+def _of_folder(path: Path, times: PictureTimes) -> Declared:
+    from gazetools.video.frame_folder import FrameFolder
+
+    folder = FrameFolder.open(path, times)
+    seconds = float(folder.pts_seconds[-1] - folder.pts_seconds[0]) + 1 / float(folder.info.rate)
+    return Declared(frames=folder.frame_count, pixels=folder.info.width * folder.info.height, seconds=seconds)
+
+
 def cost_by_size(path: Path) -> int:
     """Cost by file size, at least 1; for a file whose container declares nothing or can't be opened."""
     try:
-        return max(path.stat().st_size * _PIXELS_PER_BYTE, 1)
+        return max(source_bytes(path) * _PIXELS_PER_BYTE, 1)
     except OSError:
         return 1

@@ -79,7 +79,7 @@ class Decoder(Closing):
     def declared(self, path: Path) -> Declared | None:
         """The facts that a container declares; None where it can't be opened."""
         try:
-            self._present.ask(do="estimate", path=str(path))
+            self._present.ask(do="estimate", path=str(path), times=self.settings.times.for_reader())
             answer = self._present.answer(self.settings.timeout_seconds)
         except (DecoderDied, UsageError):
             return None

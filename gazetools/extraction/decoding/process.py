@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from gazetools.extraction.decoding.child import OUT_OF_MEMORY_EXIT
 from gazetools.io.child_process import end_process, how_it_ended, receive, send, start_child
 from gazetools.schemas.errors import ERRORS_BY_CODE, VideoError
+from gazetools.schemas.picture_times import PictureTimes
 from gazetools.schemas.video import HdrRule
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeSettings:
-    """Settings of decoding; only `hdr` changes pixels, and only those of HDR video."""
+    """Settings of decoding; only `hdr` changes pixels, and only those of HDR video; `times` those of folders."""
 
     timeout_seconds: float = 60.0
     """Longest wait for one frame; opening a large file may take longer."""
@@ -35,6 +36,8 @@ class DecodeSettings:
     threads: int = 0
     """Number of decoder threads; 0: one per core."""
     hdr: HdrRule = "tonemap"
+    times: PictureTimes = field(default_factory=PictureTimes)
+    """When the pictures in folders of frames were taken; its tables are absolute paths."""
     allow_damaged: bool = False
     """Whether frames that can't be decoded are left out, instead of ending the video."""
     reader: str = "gazetools.video:VideoReader"
@@ -45,7 +48,7 @@ class DecodeSettings:
     def of_reader(self) -> dict[str, Any]:
         """The keyword arguments for the reader that differ from their defaults."""
         found: dict[str, Any] = {} if self.hdr == "tonemap" else {"hdr": self.hdr}
-        return found | ({"allow_damaged": True} if self.allow_damaged else {})
+        return found | dict(self.times.for_reader()) | ({"allow_damaged": True} if self.allow_damaged else {})
 
 
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
