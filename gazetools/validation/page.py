@@ -31,10 +31,11 @@ def write_html(path: Path, report: ValidationReport, portraits: list[Portrait]) 
     page = render(
         "validation/page.html.jinja",
         title=f"gazetools validate: {report.summary['path']}",
+        command="validate",
+        version=__version__,
         runs=lambda frames: frame_runs(frames).replace("-", "\u2011"),  # no line breaks at these hyphens
         area_path=area_path,
         bars_path=bars_path,
-        version=__version__,
         summary=report.summary,
         tiles=_tiles(report.summary),
         verdict=_verdict(report),

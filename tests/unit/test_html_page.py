@@ -8,6 +8,7 @@ from pathlib import Path
 import jinja2
 import pytest
 import yaml
+from markupsafe import escape
 
 from gazetools.html.charts import Line, lines
 from gazetools.html.frame import environment, render
@@ -18,8 +19,10 @@ PAGES = ["demo", "evaluation", "trainer/report", "validation"]
 
 @pytest.mark.parametrize(("with_video", "media"), [(False, ""), (True, " media-src data:;")])
 def test_the_policy_lets_nothing_in_but_what_the_page_holds(with_video: bool, media: str) -> None:
-    page = render("html/base.html.jinja", title="a <b>", with_video=with_video)
-    assert f"content=\"default-src 'none'; img-src data:;{media} style-src 'unsafe-inline'\"" in page
+    page = render("html/base.html.jinja", title="a <b>", command="<c>", version="1", with_video=with_video)
+    policy = f"default-src 'none'; img-src data:;{media} style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    assert f'content="{policy}"' in page
+    assert "<b>gazetools</b> &lt;c&gt;" in page, "the header says which command wrote the page"
     assert "<title>a &lt;b&gt;</title>" in page and "* { box-sizing:border-box }" in page
 
 
@@ -51,9 +54,10 @@ def test_templates_and_style_sheet_are_installed_with_the_package() -> None:
 @pytest.mark.parametrize("last", [0.0, 0.5, 40.0], ids=["on the line", "close to it", "far away"])
 def test_the_name_of_a_level_lies_on_no_point(last: float) -> None:
     """It stands in the legend: next to the dashed line it would hide the last point wherever that is near."""
-    drawn = lines({"a": Line(points=[(0.5, 20.0), (2.0, last)])}, x_label="s", y_label="y", level=("no gain", 0.0))
+    series = {"a": Line(points=[(0.5, 20.0), (2.0, last)])}
+    drawn = escape(lines(series, x_label="s", y_label="y", level=("no gain", 0.0)))
     chart, legend = drawn.split("</svg>")
     assert 'class="level"' in chart and "no gain" not in chart
     assert legend.endswith('<span><i class="level"></i>no gain</span></p>')
-    without = lines({"a": Line(points=[(0.5, 20.0), (2.0, last)])}, x_label="s", y_label="y")
+    without = escape(lines(series, x_label="s", y_label="y"))
     assert "level" not in without

@@ -20,7 +20,7 @@ from gazetools.trainer.report.examples import Example, examples_of
 from gazetools.trainer.report.figures import Figures
 from gazetools.trainer.report.load import Study, load_study
 from gazetools.trainer.report.official import official_of
-from gazetools.trainer.report.page import render_page, saturation_warnings
+from gazetools.trainer.report.page import plots_of, render_page, saturation_warnings
 from gazetools.trainer.report.primary import answer_of, primary_of
 from gazetools.trainer.report.summary import summary_of
 from gazetools.trainer.report.tables import latex_text
@@ -69,7 +69,7 @@ def report(
         text = latex_text(document[name], caption=f"{name} ({split})")
         write_bytes_atomic(folder / f"{name}.tex", text.encode())
     write_json_atomic(folder / "report.json", document)
-    page = render_page(document, pictures=[picture for _, picture in examples])
+    page = render_page(document, plots_of(document), pictures=[picture for _, picture in examples])
     write_bytes_atomic(folder / "report.html", page.encode())
     return document
 
