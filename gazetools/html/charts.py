@@ -11,6 +11,7 @@ from typing import Any
 from gazetools.html.drawing import COLOURS, Drawing, colour_class
 
 _WIDTH = 420  # in a chart's own units: few of them keep text readable on a phone
+_MARGIN = 10.0  # around a chart in a file
 _LETTER = 7.9  # mean width of a letter of 14 units
 _WIDEST_NAME = 180.0
 _FEW = 8  # Most places on the x axis that are named one by one, and most points of a line that are drawn as dots
@@ -54,9 +55,7 @@ class Chart:
         return f'{self.drawing.in_page()}<p class="legend">{entries}</p>'
 
     def whole(self) -> Drawing:
-        """The drawing of a file, which has the legend in it."""
-        if not self.legend:
-            return self.drawing
+        """The drawing of a file, which has the legend in it and a margin around it."""
         drawing = replace(self.drawing, shapes=list(self.drawing.shapes))
         at, y = 0.0, drawing.height + 16
         for name, colour in self.legend:
@@ -69,7 +68,7 @@ class Chart:
                 drawing.mark((at, y - 4), (at + 22, y - 4), colour, width=4)
             drawing.label(name, (at + 28, y), "name")
             at += width
-        return replace(drawing, height=y + 10)
+        return replace(drawing, height=y + 4 if self.legend else drawing.height).framed(_MARGIN)
 
 
 def interval_lines(rows: Sequence[Mapping[str, Any]], *, x: str, y: str) -> dict[str, Line]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Tag = Literal["line", "rect", "circle", "polyline", "text"]
@@ -15,6 +15,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a5c00", "#56b4e9", "#3
 MUTED = "#4f5d75"
 """Colour of rows that are not the main ones."""
 FONT = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
+_COORDINATES = ("x", "y", "x1", "x2", "y1", "y2", "cx", "cy")
 _INK, _SOFT = "#17212b", "#5a6672"
 LOOKS: dict[str, dict[str, Value]] = {
     "grid": {"stroke": "#e3e7ec"},
@@ -25,8 +26,8 @@ LOOKS: dict[str, dict[str, Value]] = {
     "strong": {"fill": _INK, "font-size": 14, "font-weight": "bold"},
     "tick": {"fill": _SOFT, "font-size": 13},
 }
-"""Look of a shape -> its attributes in SVG. In a page the style sheet's class of that name goes before them, which makes
-the dark colours; a file has no style sheet."""
+"""Look of a shape -> its attributes in SVG. In a page the style sheet's class of that name goes before them and has dark
+colours too; a file has no style sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,12 @@ class Drawing:
             f"{''.join(shape.svg() for shape in self.shapes)}</svg>"
         )
 
+    def framed(self, margin: float) -> Drawing:
+        """The same drawing with an empty margin around it."""
+        moved = [replace(shape, place=_moved(shape.place, margin)) for shape in self.shapes]
+        wide, high = self.width + 2 * margin, self.height + 2 * margin
+        return Drawing(width=wide, height=high, title=self.title, shapes=moved)
+
     def as_file(self) -> str:
         """A whole SVG file: every colour and font is in it, on white, 1.5 pixels per unit."""
         wide, high = _number(self.width), _number(self.height)
@@ -141,6 +148,15 @@ def _classes(colour: str, kind: str) -> str:
 
 def _ends(start_xy: tuple[float, float], stop_xy: tuple[float, float]) -> dict[str, Value]:
     return {"x1": start_xy[0], "x2": stop_xy[0], "y1": start_xy[1], "y2": stop_xy[1]}
+
+
+def _moved(place: dict[str, Value], by: float) -> dict[str, Value]:
+    """A place `by` units further to the right and down."""
+    moved = {name: float(value) + by if name in _COORDINATES else value for name, value in place.items()}
+    if "points" in moved:
+        pairs = [pair.split(",") for pair in str(moved["points"]).split()]
+        moved["points"] = " ".join(f"{float(x) + by:.1f},{float(y) + by:.1f}" for x, y in pairs)
+    return moved
 
 
 def _opacity(share: float) -> dict[str, Value]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-
 from markupsafe import escape
 
 from gazetools.html.charts import IntervalMark, Line, area_path, bars_path, forest, lines, ticks

@@ -33,9 +33,14 @@ class Plots:
     training: dict[str, Chart]
 
     @property
+    def early(self) -> dict[str, Chart]:
+        """The charts against the seconds before the action."""
+        return self.bands | self.horizons
+
+    @property
     def by_name(self) -> dict[str, Chart]:
         """All charts in the order of the page."""
-        return self.differences | self.bands | self.horizons | self.training
+        return self.differences | self.early | self.training
 
 
 def plots_of(document: dict[str, Any]) -> Plots:
@@ -49,8 +54,17 @@ def plots_of(document: dict[str, Any]) -> Plots:
     )
 
 
-def render_page(document: dict[str, Any], plots: Plots, *, pictures: Sequence[str | None] = ()) -> str:
-    """The page of what `report` returns; `pictures`: base64 of a JPEG or None for each of its examples."""
+def render_page(
+    document: dict[str, Any], plots: Plots, *, pictures: Sequence[str | None] = (), plot_suffix: str | None = ".svg"
+) -> str:
+    """The page of what `report` returns.
+
+    Args:
+        document: what `report` returns.
+        plots: its charts.
+        pictures: base64 of a JPEG, or None, for each of its examples.
+        plot_suffix: suffix of the files of the charts, which the page's Markdown links; None: there are none.
+    """
     low, high = document["anticipation_time_sec"]
     seconds = f"{low:g} s" if low == high else f"{low:g} to {high:g} s"
     figure = _figure(document)
@@ -65,7 +79,7 @@ def render_page(document: dict[str, Any], plots: Plots, *, pictures: Sequence[st
         unit=document["statistics"]["cluster"],
         warnings=_warnings(document),
         plots=plots,
-        plot_file=plot_file,
+        plot_file=lambda name: "" if plot_suffix is None else plot_file(name, plot_suffix),
         arm_tables=_arm_tables(document["arms"], figure),
         shown_examples=list(zip(document["examples"], pictures, strict=True)),
         group_tables=_group_tables(document["groups"], figure),
@@ -77,8 +91,8 @@ def render_page(document: dict[str, Any], plots: Plots, *, pictures: Sequence[st
     )
 
 
-def plot_file(name: str, suffix: str = ".svg") -> str:
-    """File of a chart, seen from the report's folder: `plots/<name>.svg`."""
+def plot_file(name: str, suffix: str) -> str:
+    """File of a chart, seen from the report's folder: `plots/<name><suffix>`."""
     return f"plots/{name}{suffix}"
 
 
