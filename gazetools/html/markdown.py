@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import quote
 
-_VOID = {"br", "img", "meta", "link", "hr"}
+_VOID = {"br", "img", "meta", "wbr"}
 _BLOCKS = {"p", "div", "section", "table", "ul", "details", "figure", "pre", "h1", "h2", "h3", "h4", "main", "footer"}
 _HEADINGS = {"h1": "#", "h2": "##", "h3": "###", "h4": "####"}
 _LEFT_OUT = {"head", "style", "svg", "video", "header"}

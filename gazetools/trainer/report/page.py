@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from gazetools._version import __version__
 from gazetools.html.charts import Chart, IntervalMark, Line, forest, interval_lines, lines
 from gazetools.html.drawing import COLOURS, MUTED
@@ -86,6 +88,7 @@ def render_page(
         official_tables=_group_tables(document["official"]["rows"], FIGURE) if document["official"] else [],
         max_classes=MAX_CLASSES,
         columns_of=columns_of,
+        breakable=lambda name: Markup("_<wbr>").join(name.split("_")),
         shown=shown,
         json=lambda value: json.dumps(value, indent=1, ensure_ascii=False),
     )
