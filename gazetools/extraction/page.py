@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gazetools._version import __version__
 from gazetools.extraction.forecast import Forecast
-from gazetools.extraction.samples import Sample
+from gazetools.extraction.samples import SamplePicture
 from gazetools.html.frame import render
 from gazetools.schemas.extract import ExtractReport, ItemResult, StageTimes
 from gazetools.schemas.provenance import Provenance
@@ -38,11 +37,11 @@ class RunFacts:
     state: str
     """`finished`, `running`, or the words that ended it early."""
     provenance: Provenance | None = None
-    """Of one finished video; None: no video is finished."""
+    """Provenance of one finished video; None: no video is finished."""
     forecasts: Sequence[Forecast] = ()
     present: Forecast | None = None
     """The forecast of the page's moment; None: nothing to forecast."""
-    samples: Sequence[Sample] = field(default_factory=list)
+    samples: Sequence[SamplePicture] = field(default_factory=list)
 
 
 def page_of(report: ExtractReport, facts: RunFacts) -> str:
@@ -55,7 +54,6 @@ def page_of(report: ExtractReport, facts: RunFacts) -> str:
         "extraction/page.html.jinja",
         title=f"gazetools extract: {facts.store}",
         command="extract",
-        version=__version__,
         facts=facts,
         report=report,
         verdict=_verdict(report, facts, counts),

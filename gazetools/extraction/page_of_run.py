@@ -10,7 +10,7 @@ from pathlib import Path
 from gazetools.extraction.decoding.decoder import Decoder
 from gazetools.extraction.forecast import Forecasts
 from gazetools.extraction.page import RunFacts, page_of
-from gazetools.extraction.samples import Sample, draw_samples, samples_in_page
+from gazetools.extraction.samples import SamplePicture, draw_samples, samples_in_page
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.schemas.extract import ExtractReport, ItemResult
@@ -33,8 +33,8 @@ class PageOfRun:
         self._path = store / PAGE_NAME
         self._command = _shortened(words)
         self._began = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
-        self._earlier: list[Sample] = []
-        self._samples: list[Sample] = []
+        self._earlier: list[SamplePicture] = []
+        self._samples: list[SamplePicture] = []
         self._provenance: Provenance | None = None
         self.forecasts = Forecasts(costs)
 

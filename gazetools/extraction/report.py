@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from gazetools._version import __version__
 from gazetools.extraction.command import extract_words
-from gazetools.extraction.decoding.decoder import Decoder
+from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.page_of_run import PageOfRun
-from gazetools.extraction.tasks import WorkQueue, failure, merge_results
+from gazetools.extraction.tasks import Task, WorkQueue, failure, merge_results
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import Progress
 from gazetools.schemas.errors import DataFileError, FaultError
@@ -32,10 +32,20 @@ class Plan:
 
     inputs: Sequence[str | Path]
     digest: str
-    """Of the videos and their cuts, on which all shards of one run agree."""
+    """Hash of the videos and their cuts, on which all shards of one run agree."""
     costs: Mapping[str, float]
     """Video id -> its size among the videos of this process, in any unit."""
     left_out: Sequence[LeftOutFiles] = ()
+
+    @classmethod
+    def of(
+        cls, inputs: Sequence[str | Path], tasks: Sequence[Task], digest: str, left_out: Sequence[LeftOutFiles]
+    ) -> Plan:
+        """The plan of a run that does `tasks`."""
+        costs: dict[str, float] = defaultdict(float)
+        for task in tasks:
+            costs[task.item.video_id] += task.cost
+        return cls(inputs=inputs, digest=digest, costs=costs, left_out=left_out)
 
 
 SHARD_REPORTS = ".reports"
@@ -75,6 +85,11 @@ class Reporter:
     def draw(self, results: Sequence[ItemResult], decoder: Decoder) -> None:
         """Draw sample pictures for the page, in at most a hundredth of the run's time, or in half a second."""
         self._page.draw(results, decoder)
+
+    def draw_apart(self, results: Sequence[ItemResult], decoding: DecodeSettings) -> None:
+        """As `draw`, with a decoding process of its own: those of an engine's workers have ended."""
+        with Decoder(decoding) as decoder:
+            self._page.draw(results, decoder)
 
     def write(
         self, results: Sequence[ItemResult], profile: StageTimes | None = None, *, state: str = "finished"

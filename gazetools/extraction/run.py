@@ -111,11 +111,7 @@ def extract(
     if options.shard_index_and_count[0] == 0:  # the first shard reports what can't be worked on
         own_ids |= {item.video_id for item in items if item.problem is not None}
     queue = WorkQueue([item for item in items if item.video_id in own_ids], tasks)
-    costs: dict[str, float] = defaultdict(float)
-    for task in tasks:
-        costs[task.item.video_id] += task.cost
-    planned = Plan(inputs=_listed(inputs), digest=digest, costs=costs, left_out=notes.report())
-    reporter = Reporter(store, options, items, planned)
+    reporter = Reporter(store, options, items, Plan.of(_listed(inputs), tasks, digest, notes.report()))
 
     def on_result(result: ItemResult, video_ended: bool) -> None:
         if result.status == "failed":  # reported, so that the next run tries it again
@@ -131,8 +127,7 @@ def extract(
             profile = _run_here(order, queue, progress, on_result, reporter)
         elif tasks and workers:
             profile = _run_on(workers.start(order), store, queue, progress, on_result)
-            with Decoder(order.decoding) as decoder:
-                reporter.draw(queue.results(not_reached), decoder)
+            reporter.draw_apart(queue.results(not_reached), order.decoding)
     except BaseException as error:
         results = queue.results(partial(unfinished, queue, error))
         say_where_it_ended(reporter.write(results, state=what_ended(error)), progress)

@@ -32,7 +32,7 @@ _IN_PAGE = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class SamplePicture:
     """One frame with its maps drawn on it."""
 
     video_id: str
@@ -44,8 +44,13 @@ class Sample:
 
 
 def draw_samples(
-    store: Path, items: Sequence[ItemResult], *, decoder: Decoder | None, earlier: Sequence[Sample], seconds: float
-) -> list[Sample]:
+    store: Path,
+    items: Sequence[ItemResult],
+    *,
+    decoder: Decoder | None,
+    earlier: Sequence[SamplePicture],
+    seconds: float,
+) -> list[SamplePicture]:
     """At most two frames of at most 12 finished videos, evenly spread over `items`.
 
     Args:
@@ -57,7 +62,7 @@ def draw_samples(
     """
     until = time.monotonic() + seconds
     finished = [item for item in items if item.status in ("done", "complete") and item.rows]
-    found: list[Sample] = []
+    found: list[SamplePicture] = []
     for place in spread(len(finished), MOST_VIDEOS):
         item = finished[place]
         try:
@@ -73,7 +78,7 @@ def draw_samples(
     return found
 
 
-def samples_in_page(page: Path) -> list[Sample]:
+def samples_in_page(page: Path) -> list[SamplePicture]:
     """The samples of a page that this module's samples went into; none where there is no page."""
     try:
         if page.stat().st_size > _MOST_PAGE_BYTES:
@@ -82,14 +87,14 @@ def samples_in_page(page: Path) -> list[Sample]:
     except (OSError, ValueError):
         return []
     return [
-        Sample(
+        SamplePicture(
             video_id=html.unescape(key).rsplit(" ", 1)[0], key=html.unescape(key), caption=html.unescape(alt), jpeg=jpeg
         )
         for key, alt, jpeg in _IN_PAGE.findall(text)
     ]
 
 
-def _drawn(store: Path, item: ItemResult, decoder: Decoder, key: str) -> Iterator[Sample]:
+def _drawn(store: Path, item: ItemResult, decoder: Decoder, key: str) -> Iterator[SamplePicture]:
     import cv2
 
     from gazetools.preview.overlay import draw_overlay
@@ -110,7 +115,7 @@ def _drawn(store: Path, item: ItemResult, decoder: Decoder, key: str) -> Iterato
                 drawn = draw_overlay(small, people)
                 _, data = cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
                 who = f"{len(people)} {'person' if len(people) == 1 else 'people'}"
-                yield Sample(
+                yield SamplePicture(
                     video_id=item.video_id,
                     key=key,
                     caption=f"{item.video_id}, frame {frame.index} ({frame.pts_seconds:.2f} s), {who}",

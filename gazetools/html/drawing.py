@@ -26,12 +26,12 @@ LOOKS: dict[str, dict[str, Value]] = {
     "strong": {"fill": _INK, "font-size": 14, "font-weight": "bold"},
     "tick": {"fill": _SOFT, "font-size": 13},
 }
-"""Look of a shape -> its attributes in SVG. In a page the style sheet's class of that name goes before them and has dark
-colours too; a file has no style sheet."""
+"""Look of a shape -> its attributes in SVG. In a page the style sheet's class of that name, which has dark colours too,
+goes before them; a file has no style sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class DrawnShape:
     """One element of SVG."""
 
     tag: Tag
@@ -59,7 +59,7 @@ class Drawing:
     height: float
     title: str
     """What the drawing shows, in one line; plain, not escaped."""
-    shapes: list[Shape] = field(default_factory=list)
+    shapes: list[DrawnShape] = field(default_factory=list)
 
     def line(self, start_xy: tuple[float, float], stop_xy: tuple[float, float], look: str) -> None:
         """A straight line of a look in `LOOKS`."""
@@ -134,7 +134,7 @@ class Drawing:
         )
 
     def _add(self, tag: Tag, place: dict[str, Value], look: str, style: dict[str, Value], text: str = "") -> None:
-        self.shapes.append(Shape(tag=tag, place=place, look=look, style=style, text=text))
+        self.shapes.append(DrawnShape(tag=tag, place=place, look=look, style=style, text=text))
 
 
 def colour_class(colour: str) -> str:

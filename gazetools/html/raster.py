@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
-from gazetools.html.drawing import Drawing, Shape, Value
+from gazetools.html.drawing import Drawing, DrawnShape, Value
 from gazetools.schemas.errors import EnvironmentLacksError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def png_of(drawing: Drawing) -> bytes:
     return out.getvalue()
 
 
-def _artist(shape: Shape) -> Artist:
+def _artist(shape: DrawnShape) -> Artist:
     """The shape as matplotlib draws it, in the units of the drawing."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Circle, Rectangle
@@ -103,7 +103,7 @@ def _families() -> list[str]:
     return ["DejaVu Sans", *(name for name in _EAST_ASIAN if name in there)]
 
 
-def _points(shape: Shape) -> tuple[list[float], list[float]]:
+def _points(shape: DrawnShape) -> tuple[list[float], list[float]]:
     """x and y of the points of a line."""
     if shape.tag == "line":
         return [_float(shape.place[name]) for name in ("x1", "x2")], [
