@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 help:
 	@echo "make demo      the whole pipeline on synthetic scenes, offline"
 	@echo "make test      lint, types and the tests of every commit"
-	@echo "make test-all  also the slow tests, with wandb, tensorboard, onnxruntime and openvino; GAZETOOLS_PARITY and GAZETOOLS_DATA may point to the full sets"
+	@echo "make test-all  also the slow tests, with wandb, tensorboard, onnxruntime, openvino and weasyprint; GAZETOOLS_PARITY and GAZETOOLS_DATA may point to the full sets"
 	@echo "make fault     kills extraction at random 50 times or more; the store must come out the same"
 	@echo "make lint      ruff and mypy"
 	@echo "make docs      builds the documentation site into build/site; broken links and missing docstrings end it"
