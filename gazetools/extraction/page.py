@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from markupsafe import Markup, escape
 
 from gazetools.extraction.forecast import Forecast
 from gazetools.extraction.samples import SamplePicture
@@ -174,19 +175,15 @@ def _forecasts(facts: RunFacts) -> list[tuple[str, str, str, str]]:
     return found
 
 
-def _row(item: ItemResult) -> dict[str, Any]:
+def _row(item: ItemResult) -> Markup:
+    """The cells of a video; written here, since 10,000 rows of template code take a second."""
     covered = "" if not item.frames else f"{100 * (item.frames - item.frames_without_people) / item.frames:.1f} %"
     resumed = [f"{item.resumed_frames:,} frames taken over from an earlier run"] if item.resumed_frames else []
     reason = [item.reason] if item.reason and item.status == "failed" else []
-    return {
-        "id": item.video_id,
-        "kind": _KINDS[item.status],
-        "status": item.status.replace("_", " "),
-        "frames": item.frames,
-        "rows": item.rows,
-        "covered": covered,
-        "small": item.small_heads,
-        "clipped": item.clipped_boxes,
-        "seconds": f"{item.seconds:.1f}" if item.seconds else "",
-        "notes": "; ".join([*reason, *item.notes, *item.head_notes, *resumed]),
-    }
+    notes = escape("; ".join([*reason, *item.notes, *item.head_notes, *resumed]))
+    status = f'<span class="badge {_KINDS[item.status]}">{item.status.replace("_", " ")}</span>'
+    numbers = (item.frames, item.rows, covered, item.small_heads, item.clipped_boxes, f"{item.seconds:.1f}")
+    cells = "".join(f"<td>{number}</td>" for number in numbers)
+    return Markup(
+        f'<td class="id">{escape(item.video_id)}</td><td class="left">{status}</td>{cells}<td class="left">{notes}</td>'
+    )

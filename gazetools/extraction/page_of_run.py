@@ -39,7 +39,11 @@ class PageOfRun:
         self.forecasts = Forecasts(costs)
 
     def draw(self, results: Sequence[ItemResult], decoder: Decoder | None) -> None:
-        """Make the sample pictures; without a decoder only those of the store's present page are taken over."""
+        """Make the sample pictures; those of the store's present page are shown again.
+
+        New ones need a decoder, and a video that this run has computed: a run that finds all done is over at once.
+        """
+        decoder = decoder if any(item.status == "done" for item in results) else None
         seconds = max(_LEAST_SECONDS, _SHARE_OF_TIME * self.forecasts.seconds)
         self._earlier = self._earlier or samples_in_page(self._path)
         drawn = draw_samples(self._store, results, decoder=decoder, earlier=self._earlier, seconds=seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -99,14 +100,15 @@ def _block(element: _Element) -> Iterable[str]:
     elif tag == "table":
         yield _table(element)
     elif tag == "ul":
-        yield "\n".join(f"- {_line(item.children)}" for item in element.all("li"))
+        yield "\n".join(f"- {_paragraph(item.children)}" for item in element.all("li"))
     elif tag == "pre":
         text = "".join(_texts(element)).strip("\n")
         fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
         yield f"{fence}\n{text}\n{fence}"
     elif tag == "details":
         summary = next(iter(element.all("summary")))
-        yield f"<details><summary>{_line(summary.children)}</summary>"
+        said = " ".join("".join(_texts(summary)).split())  # up to the next empty line it is HTML, not Markdown
+        yield f"<details><summary>{html.escape(said)}</summary>"
         yield from _blocks(_Element("div", {}, [child for child in element.children if child is not summary]))
         yield "</details>"
     elif tag == "figure":
@@ -126,8 +128,8 @@ def _figure(figure: _Element) -> Iterable[str]:
     if file:
         yield f"![{escaped(shown)}]({quote(file)})"
     for caption in figure.all("figcaption"):
-        yield _line(caption.children)
-    yield from (_line(box.children) for box in figure.all("div"))
+        yield _paragraph(caption.children)
+    yield from (_paragraph(box.children) for box in figure.all("div"))
 
 
 def _table(table: _Element) -> str:
