@@ -57,7 +57,8 @@ class _Cells(HTMLParser):
 def test_a_text_stays_a_text(text: str, why: str) -> None:
     quoted = escape(text)
     page = (
-        f"<main><p>{quoted}</p><details><summary>{quoted}</summary></details><ul><li>{quoted}</li></ul><div class='scroll'><table><thead><tr><th>name</th>"
+        f"<main><p>{quoted}</p><details><summary>{quoted}</summary></details>"
+        f"<ul><li>{quoted}</li></ul><div class='scroll'><table><thead><tr><th>name</th>"
         f"<th>code</th></tr></thead><tr><td>{quoted}</td><td><code>{quoted}</code></td></tr></table></div></main>"
     )
     back = read_back(markdown_of(page))
@@ -83,9 +84,11 @@ def test_blocks_of_a_page() -> None:
     page = (
         "<head><title>t</title><style>p {}</style></head><header>gazetools</header><main><h1>One</h1>"
         '<p class="banner"><b>Lead.</b> rest <small>small</small></p>'
-        '<details><summary>More</summary><div class="scroll"><table><thead><tr><th>a</th><th class="left">b</th><th>c</th>'
+        '<details><summary>More</summary><div class="scroll"><table><thead><tr>'
+        '<th>a</th><th class="left">b</th><th>c</th>'
         "</tr></thead><tr><td>1</td><td>2</td><td>3</td></tr></table></div></details>"
-        '<figure data-file="plots/a b.svg"><svg aria-label="what"><text>no</text></svg><p class="legend">no</p></figure>'
+        '<figure data-file="plots/a b.svg"><svg aria-label="what"><text>no</text></svg>'
+        '<p class="legend">no</p></figure>'
         '<figure><img alt="only here" src="data:x"><figcaption>its caption</figcaption></figure>'
         "<pre>{\n  ```\n}</pre></main><footer><p>foot</p></footer>"
     )
