@@ -10,6 +10,8 @@ from gazetools.schemas.extract import ItemResult
 
 _MARKS = (0.1, 0.25, 0.5, 0.75)
 """Shares of the work at which a forecast is kept."""
+_LAST = 0.95
+"""Share of the work from which on a forecast is no feat."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,11 @@ class Forecasts:
             return
         self._done += cost
         present = self.present()
-        if present is not None and self._costs and _passed(present) > (_passed(self.kept[-1]) if self.kept else 0):
+        if (
+            present is not None
+            and present.share < _LAST
+            and _passed(present) > (_passed(self.kept[-1]) if self.kept else 0)
+        ):
             self.kept.append(present)
 
     def present(self) -> Forecast | None:

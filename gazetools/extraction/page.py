@@ -184,6 +184,5 @@ def _row(item: ItemResult) -> Markup:
     status = f'<span class="badge {_KINDS[item.status]}">{item.status.replace("_", " ")}</span>'
     numbers = (item.frames, item.rows, covered, item.small_heads, item.clipped_boxes, f"{item.seconds:.1f}")
     cells = "".join(f"<td>{number}</td>" for number in numbers)
-    return Markup(
-        f'<td class="id">{escape(item.video_id)}</td><td class="left">{status}</td>{cells}<td class="left">{notes}</td>'
-    )
+    video = f'<td class="id">{escape(item.video_id)}</td><td class="left">{status}</td>'
+    return Markup(f'{video}{cells}<td class="left long">{notes}</td>')

@@ -24,6 +24,7 @@ from gazetools.schemas.errors import FaultError
 from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult
 from gazetools.validation import validate
 from tests.helpers.command_line import run_cli
+from tests.helpers.page_shots import overhang, paper, shot
 from tests.helpers.stores import make_video
 
 HOSTILE = "a<img src=x onerror=alert(1)>&amp;\"'|b"
@@ -236,3 +237,15 @@ def test_forecasts_leave_out_what_was_complete_before(monkeypatch: pytest.Monkey
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.slow
+def test_a_browser_draws_the_page_light_dark_narrow_and_on_paper(mixed: Path, tmp_path: Path) -> None:
+    page = mixed / "extract_report.html"
+    light, dark = (shot(page, tmp_path, dark=dark) for dark in (False, True))
+    for pixels, ground, card in ((light, "f5f7f9", "ffffff"), (dark, "12161c", "1b2129")):
+        for colour, least in ((ground, 0.3), (card, 0.01)):
+            near = np.abs(pixels.astype(int) - [int(colour[i : i + 2], 16) for i in (0, 2, 4)]).max(axis=2) <= 2
+            assert near.mean() > least, colour
+    assert overhang(page, tmp_path, width=390) <= 0 and overhang(page, tmp_path, width=1280) <= 0
+    assert paper(page, tmp_path).startswith(b"%PDF-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def test_every_page_extends_the_one_frame(room: str) -> None:
     text = files("gazetools").joinpath(f"{room}/page.html.jinja").read_text(encoding="utf-8")
     assert text.startswith('{% extends "html/base.html.jinja" %}')
     assert "<style" not in text and "<script" not in text
+    own = [rule for rule in re.findall(r'style="([^"]*)"', text) if not re.fullmatch(r"width:[^;]*", rule)]
+    assert own == [], "a rule belongs into the one style sheet; only the length of a bar is the page's own"
+    assert "|safe" not in text and "autoescape" not in text, "what is from outside stays text; charts escape themselves"
 
 
 def test_templates_and_style_sheet_are_installed_with_the_package() -> None:
@@ -61,3 +65,26 @@ def test_the_name_of_a_level_lies_on_no_point(last: float) -> None:
     assert legend.endswith('<span><i class="level"></i>no gain</span></p>')
     without = escape(lines(series, x_label="s", y_label="y"))
     assert "level" not in without
+
+
+def test_the_style_sheet_is_whole() -> None:
+    """Each colour has a light and a dark value, every variable that is used exists, and paper is always light."""
+    style = files("gazetools").joinpath("html/style.css").read_text(encoding="utf-8")
+    light, dark = (
+        set(re.findall(r"(--[a-z]+):", part)) for part in re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)
+    )
+    assert light == dark and len(light) > 20
+    assert set(re.findall(r"var\((--[a-z]+)\)", style)) == light | {"--own"}
+    assert "@media screen and (prefers-color-scheme:dark)" in style and "@media print" in style
+    assert style.count("{") == style.count("}") and "url(" not in style and "@import" not in style
+
+
+def test_classes_of_templates_have_rules() -> None:
+    """A class without a rule is a misspelt one, or one whose rule has gone."""
+    style = files("gazetools").joinpath("html/style.css").read_text(encoding="utf-8")
+    known = set(re.findall(r"\.([a-z][a-z0-9-]*)", style))
+    for room in PAGES:
+        text = files("gazetools").joinpath(f"{room}/page.html.jinja").read_text(encoding="utf-8")
+        plain = re.sub(r"\{%.*?%\}|\{\{.*?\}\}", "", text)
+        used = {name for names in re.findall(r'class="([^"]*)"', plain) for name in names.split()}
+        assert used <= known, f"{room}: {used - known}"
