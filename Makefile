@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 help:
 	@echo "make demo      the whole pipeline on synthetic scenes, offline"
 	@echo "make test      lint, types and the tests of every commit"
-	@echo "make test-all  also the slow tests, with wandb, tensorboard, onnxruntime, openvino, pyarrow, webdataset, datasets and zarr; GAZETOOLS_PARITY and GAZETOOLS_DATA may point to the full sets"
+	@echo "make test-all  also the slow tests, with the extras that they need; GAZETOOLS_PARITY and GAZETOOLS_DATA may point to the full sets"
 	@echo "make fault     kills extraction at random 50 times or more; the store must come out the same"
 	@echo "make lint      ruff and mypy"
 	@echo "make docs      builds the documentation site into build/site; broken links and missing docstrings end it"
@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 $(SERVICES): $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[wandb,tensorboard,onnx,openvino,table,webdataset,hub,zarr]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[wandb,tensorboard,onnx,openvino,table,webdataset,hub,zarr,pdf]'
 	touch $(SERVICES)
 
 demo: $(READY)

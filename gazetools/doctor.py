@@ -26,6 +26,8 @@ _PACKAGES = {
     "trackers": ("'gazetools[detect]'", "gazetools heads, --heads detect", False),
     "transformers": ("'gazetools[transformers]'", "detectors, encoders by a hub name, exports in its format", False),
     "scipy": ("'gazetools[report]'", "gazetools report, the demo's report", False),
+    "matplotlib": ("'gazetools[report]'", "PNG files of the report's plots", False),
+    "weasyprint": ("'gazetools[pdf]'", "gazetools report --format pdf", False),
     "sklearn": ("'gazetools[evaluate]'", "gaze metrics", False),
     "submitit": ("'gazetools[slurm]'", "extract --engine slurm", False),
     "ray": ("'gazetools[ray]'", "extract --engine ray", False),

@@ -23,9 +23,11 @@ def report_command(
 ) -> int:
     """Compare the arms of finished runs: does gaze help? A verdict, contrasts with intervals, curves over horizons.
 
-    Writes report.html (self-contained), report.json, and CSV and LaTeX tables.
+    Writes report.html (self-contained), report.json, CSV and LaTeX tables, and every plot as SVG and PNG (plots).
 
     Example: gazetools report runs/arms -o report
+
+    Example: gazetools report runs/arms -o report --format html,md,pdf
 
     Example: gazetools report runs/arms -o report --export-epic epic.json --epic-sls 2,3,3 --export-weights weights
     """
@@ -50,7 +52,7 @@ def report_command(
         )  # fmt: skip
         document = {**document, "exported": exported}
     TERMINAL.result(document, tables.arms(document))
-    TERMINAL.say(f"Wrote {output / 'report.html'}.")
+    TERMINAL.say(f"Wrote {', '.join(str(output / f'report.{kind}') for kind in options.format)}.")
     for kind, what in (("weights", "weights"), ("model_file", "encoder and predictor"), ("epic", "epic")):
         if kind in exported:
             TERMINAL.say(f"Wrote {exported[kind]} ({what} of {exported['model']}).")

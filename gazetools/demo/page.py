@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gazetools._version import __version__
 from gazetools.demo.answer import controls_sentence, headline, sentence
 from gazetools.demo.commands import StepResult
 from gazetools.demo.plan import PRIMARY_ARM
-from gazetools.html.charts import COLOURS, IntervalMark, Line, forest, interval_lines, lines
+from gazetools.html.charts import IntervalMark, Line, forest, interval_lines, lines
+from gazetools.html.drawing import COLOURS
 from gazetools.html.frame import render
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import DataFileError
@@ -37,8 +37,8 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
     page = render(
         "demo/page.html.jinja",
         title="gazetools demo: does gaze tell the next action?",
+        command="demo",
         with_video=True,
-        version=__version__,
         answer=document,
         headline=headline(document),
         sentence=sentence(document),

@@ -43,14 +43,15 @@ class DemoResult:
 def run_demo(folder: Path, plan: DemoPlan, *, progress: Progress, quiet: bool = False) -> DemoResult:
     """Run the whole experiment in `folder`, which keeps what an earlier, interrupted call finished.
 
-    Raises EnvironmentLacksError without scipy, UsageError where the folder belongs to other settings, FaultError where
-    a command failed, KeyboardInterrupt where one was interrupted; the same call continues.
+    Raises EnvironmentLacksError without scipy or matplotlib, UsageError where the folder belongs to other settings,
+    FaultError where a command failed, KeyboardInterrupt where one was interrupted; the same call continues.
     """
     began = monotonic()
-    if find_spec("scipy") is None:  # before minutes of work: the report's step would find none
-        raise EnvironmentLacksError(
-            "The demo's report needs scipy, which is not installed.", hint="pip install 'gazetools[report]'"
-        )
+    for package in ("scipy", "matplotlib"):  # before minutes of work: the report's step would find none
+        if find_spec(package) is None:
+            raise EnvironmentLacksError(
+                f"The demo's report needs {package}, which is not installed.", hint="pip install 'gazetools[report]'"
+            )
     steps: list[StepResult] = []
     resumed = claim_folder(folder, plan)
     rest = demo_commands(folder, plan)

@@ -15,6 +15,7 @@ from typing import Any
 from gazetools.engines.paths import absolute_inputs, absolute_options
 from gazetools.engines.slurm_queue import QueueWatch
 from gazetools.engines.slurm_submit import LOG_FOLDER, import_lines, settled, submit
+from gazetools.extraction.command import extract_words
 from gazetools.extraction.disk import check_space_for_run
 from gazetools.extraction.disk_estimate import PlannedRun
 from gazetools.extraction.inputs import VideoItem
@@ -239,12 +240,5 @@ def script(inputs: Sequence[str], output: Path, options: ExtractOptions, setting
 
 def _command(job: ShardJob) -> str:
     """The `gazetools extract` command of a job, without its shard."""
-    defaults = ExtractOptions().model_dump()
-    words = [sys.executable, "-m", "gazetools", "extract", *job.inputs, "-o", job.output]
-    for name, value in job.options.items():
-        if value == defaults[name] or name in {"shard", "engine"}:
-            continue
-        words.append(("--no-" if value is False else "--") + name.replace("_", "-"))
-        if not isinstance(value, bool):
-            words.append(str(value))
-    return shlex.join(words)
+    words = extract_words(job.inputs, job.output, ExtractOptions(**job.options))
+    return shlex.join([sys.executable, "-m", "gazetools", *words])

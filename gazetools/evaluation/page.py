@@ -43,6 +43,7 @@ def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | No
     page = render(
         "evaluation/page.html.jinja",
         title="gazetools evaluation",
+        command="evaluate",
         report=report,
         tables=[(title, [_row(*member) for member in members.items()]) for title, members in tables.items()],
         galleries=[(title, [_figure(report, one, pictures_from) for one in rows]) for title, rows in galleries.items()],

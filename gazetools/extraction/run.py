@@ -19,14 +19,13 @@ from gazetools.extraction.disk_estimate import PlannedRun
 from gazetools.extraction.inputs import VideoItem, plan_inputs, refuse_untimed
 from gazetools.extraction.pool.dispatch import Dispatch, WorkerPool
 from gazetools.extraction.pool.local import LocalPool
-from gazetools.extraction.report import Reporter, not_reached
+from gazetools.extraction.report import Plan, Reporter, not_reached, say_where_it_ended, unfinished, what_ended
 from gazetools.extraction.tasks import (
     Task,
     WorkQueue,
     balanced_shard,
     cut_for_workers,
     cut_tasks,
-    failure,
     plan_digest,
 )
 from gazetools.extraction.work import WorkOrder
@@ -113,24 +112,26 @@ def extract(
     if options.shard_index_and_count[0] == 0:  # the first shard reports what can't be worked on
         own_ids |= {item.video_id for item in items if item.problem is not None}
     queue = WorkQueue([item for item in items if item.video_id in own_ids], tasks)
-    reporter = Reporter(store, options, items, digest, notes.report())
+    reporter = Reporter(store, options, items, Plan.of(_listed(inputs), tasks, digest, notes.report()))
 
     def on_result(result: ItemResult, video_ended: bool) -> None:
         if result.status == "failed":  # reported, so that the next run tries it again
             forget_attempts(store, [result.video_id])
         if video_ended:
             progress.advance("videos")
-        reporter.update(queue.results(not_reached))
+        reporter.update(queue.results(not_reached), result if video_ended else None)
 
     progress.start("videos", len({task.item.video_id for task in tasks}), unit="videos")
     profile = None
     try:
         if tasks and workers is None:
-            profile = _run_here(order, queue, progress, on_result)
+            profile = _run_here(order, queue, progress, on_result, reporter)
         elif tasks and workers:
             profile = _run_on(workers.start(order), store, queue, progress, on_result)
+            reporter.draw_apart(queue.results(not_reached), order.decoding)
     except BaseException as error:
-        _say_where_it_ended(reporter.write(queue.results(partial(_unfinished, queue, error))), progress)
+        results = queue.results(partial(unfinished, queue, error))
+        say_where_it_ended(reporter.write(results, state=what_ended(error)), progress)
         raise
     progress.finish("videos")
     return reporter.write(queue.results(not_reached), profile)
@@ -150,21 +151,6 @@ def _videos_of(listed: Sequence[str | Path], options: ExtractOptions, notes: Sea
         about = about_pictures(items[0].path)
         raise UsageError(f"The input is {len(items)} picture(s), and no video.", hint=about, path=str(items[0].path))
     return items
-
-
-def _unfinished(queue: WorkQueue, error: BaseException, item: VideoItem) -> ItemResult:
-    """The result of a video without one, in a run that `error` ended: at which it came about, or not reached."""
-    if isinstance(error, FaultError) and item.problem is None and item.video_id in queue.running_ids:
-        return failure(item, str(error))
-    return not_reached(item)
-
-
-def _say_where_it_ended(report: ExtractReport, progress: Progress) -> None:
-    """Say how far a run came that a signal or a fault ended; nothing where it had not begun."""
-    count, waiting, failed = len(report.items), len(report.not_reached), len(report.failed)
-    if waiting < count:
-        more = f", {failed} failed" if failed else ""
-        progress.say(f"{count - waiting - failed} of {count} videos done{more}, {waiting} not reached.")
 
 
 def _check_space(
@@ -195,7 +181,9 @@ def _check_space(
         raise
 
 
-def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result: OnResult) -> StageTimes:
+def _run_here(
+    order: WorkOrder, queue: WorkQueue, progress: Progress, on_result: OnResult, reporter: Reporter
+) -> StageTimes:
     """All tasks in this process, one after the other; a store file is written while the next task is computed."""
 
     def account(task: Task, result: ItemResult | None) -> None:
@@ -229,7 +217,9 @@ def _run_here(order: WorkOrder, queue: WorkQueue, progress: Progress, on_result:
                 with suppress(Exception):
                     account(pending[0], pending[1].result())
             raise
-        return worker.times()
+        times = worker.times()
+        reporter.draw(queue.results(not_reached), worker.decoder)
+        return times
 
 
 def _run_on(
@@ -274,6 +264,10 @@ def _plan_tasks(items: list[VideoItem], order: WorkOrder, progress: Progress, wo
     return balanced_shard(tasks, index, count), plan_digest(tasks)
 
 
+def _listed(inputs: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    return [inputs] if isinstance(inputs, str | Path) else inputs
+
+
 def plan(
     inputs: str | Path | Sequence[str | Path], options: ExtractOptions, notes: SearchNotes | None = None
 ) -> tuple[list[VideoItem], dict[str, Path] | None]:
@@ -281,8 +275,7 @@ def plan(
 
     `notes` receives what the search for videos leaves out.
     """
-    listed = [inputs] if isinstance(inputs, str | Path) else inputs
-    items = _videos_of(listed, options, notes)
+    items = _videos_of(_listed(inputs), options, notes)
     videos = {item.video_id: item.path for item in items if item.problem is None}
     head_files = open_heads(options, list(videos), videos=videos) if videos else None
     if head_files and len(items) == 1:  # the only box file must fit the only video

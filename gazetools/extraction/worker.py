@@ -36,6 +36,11 @@ class Worker(Closing):
             decoder.close()
             raise
 
+    @property
+    def decoder(self) -> Decoder:
+        """The decoding processes, which are free between two tasks."""
+        return self._tools.decoder
+
     def close(self) -> None:
         """Wait for the last store file, then end the decoding process."""
         self._tools.store_writer.shutdown()

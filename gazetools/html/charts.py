@@ -1,17 +1,19 @@
-"""Charts as inline SVG that scale with the page: differences with their intervals, lines, and bare timelines."""
+"""Charts of all pages: differences with their intervals, lines, and bare timelines."""
 
 from __future__ import annotations
 
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-# Okabe and Ito's palette without yellow, which is hard to see on white: colour-blind people can distinguish these
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a5c00", "#56b4e9", "#333333", "#e69f00")
-MUTED = "#4f5d75"  # rows that are not the main ones
+from gazetools.html.drawing import COLOURS, Drawing, colour_class
+
 _WIDTH = 420  # in a chart's own units: few of them keep text readable on a phone
+_MARGIN = 10.0  # around a chart in a file
+_LETTER = 7.9  # mean width of a letter of 14 units
+_WIDEST_NAME = 180.0
 _FEW = 8  # Most places on the x axis that are named one by one, and most points of a line that are drawn as dots
 
 
@@ -32,6 +34,41 @@ class Line:
 
     points: Sequence[tuple[float, float]]
     bars: Sequence[tuple[float, float]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A drawing and what its lines are called."""
+
+    drawing: Drawing
+    legend: Sequence[tuple[str, str | None]] = ()
+    """(name, colour) of each line; None: the dashed one."""
+
+    def __html__(self) -> str:
+        """The chart in a page: templates call this. The legend is text below it, which wraps on a phone."""
+        if not self.legend:
+            return self.drawing.in_page()
+        entries = "".join(
+            f'<span><i class="{"level" if colour is None else colour_class(colour)}"></i>{html.escape(name)}</span>'
+            for name, colour in self.legend
+        )
+        return f'{self.drawing.in_page()}<p class="legend">{entries}</p>'
+
+    def whole(self) -> Drawing:
+        """The drawing of a file, which has the legend in it and a margin around it."""
+        drawing = replace(self.drawing, shapes=list(self.drawing.shapes))
+        at, y = 0.0, drawing.height + 16
+        for name, colour in self.legend:
+            width = 28 + _LETTER * len(name) + 14
+            if at and at + width > _WIDTH + 14:
+                at, y = 0.0, y + 20
+            if colour is None:
+                drawing.line((at, y - 4), (at + 22, y - 4), "level")
+            else:
+                drawing.mark((at, y - 4), (at + 22, y - 4), colour, width=4)
+            drawing.label(name, (at + 28, y), "name")
+            at += width
+        return replace(drawing, height=y + 4 if self.legend else drawing.height).framed(_MARGIN)
 
 
 def interval_lines(rows: Sequence[Mapping[str, Any]], *, x: str, y: str) -> dict[str, Line]:
@@ -64,7 +101,7 @@ def forest(
     strong: str | None = None,
     colours: Mapping[str, str] | None = None,
     strip: float | None = None,
-) -> str:
+) -> Chart:
     """Chart with one row per name: a dot with its interval on a common axis, zero marked; `strong` is drawn bold.
 
     `strip` greys the values up to so far from zero: what is mere noise.
@@ -73,36 +110,32 @@ def forest(
     low, high = _widened([0.0, *edges, *(value for row in rows.values() for value in (row.low, row.high))])
     # a bold "+12.34, p 0.0012" takes 140 units, which leaves room for fewer ticks
     margin, about = (140, 4) if any(row.note for row in rows.values()) else (70, 5)
-    left, right, row_height, top = 112, _WIDTH - margin, 34, 12
+    left = min(max(112.0, 12 + _LETTER * max(map(len, rows), default=0)), _WIDEST_NAME)
+    right, row_height, top = _WIDTH - margin, 34, 12
     bottom = top + row_height * len(rows)
     x = _scale(low, high, left, right)
-    parts = []
+    drawing = Drawing(width=_WIDTH, height=bottom + 42, title=unit)
     if strip is not None:
-        wide = x(strip) - x(-strip)
-        parts.append(f'<rect x="{x(-strip):.1f}" width="{wide:.1f}" y="{top}" height="{bottom - top}" class="strip"/>')
-    for tick in ticks(low, high, about=about):
-        parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{bottom}" class="grid"/>')
-        parts.append(_tick(x(tick), bottom + 17, f"{tick:g}"))
-    parts.append(f'<line x1="{x(0):.1f}" x2="{x(0):.1f}" y1="{top - 6}" y2="{bottom}" class="zero"/>')
+        drawing.box((x(-strip), top), (x(strip) - x(-strip), bottom - top), "strip")
+    for tick in ticks(low, high, about=about if left == 112 else about - 1):
+        drawing.line((x(tick), top), (x(tick), bottom), "grid")
+        drawing.label(f"{tick:g}", (x(tick), bottom + 17), "tick", anchor="middle")
+    drawing.line((x(0), top - 6), (x(0), bottom), "zero")
     for number, (name, row) in enumerate(rows.items()):
         y = top + row_height * (number + 0.5)
-        kind = ' class="strong"' if name == strong else ""
+        look, width, radius = ("strong", 5, 7) if name == strong else ("name", 3, 5)
         colour = (colours or {}).get(name) or COLOURS[number % len(COLOURS)]
-        note = html.escape(row.note or f"{row.value:+.1f}")
-        parts.append(f'<text x="0" y="{y + 5:.1f}"{kind}>{html.escape(name)}</text>')
-        parts.append(
-            f'<line x1="{x(row.low):.1f}" x2="{x(row.high):.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" '
-            f'stroke-width="{5 if name == strong else 3}"/>'
-        )
-        parts.append(f'<circle cx="{x(row.value):.1f}" cy="{y:.1f}" r="{7 if name == strong else 5}" fill="{colour}"/>')
-        parts.append(f'<text x="{_WIDTH}" y="{y + 5:.1f}" text-anchor="end"{kind}>{note}</text>')
-    parts.append(_tick((left + right) / 2, bottom + 36, unit))
-    return _svg(parts, bottom + 42, unit)
+        drawing.label(_shortened(name, left - 8), (0, y + 5), look)
+        drawing.mark((x(row.low), y), (x(row.high), y), colour, width=width)
+        drawing.dot((x(row.value), y), colour, radius=radius)
+        drawing.label(row.note or f"{row.value:+.1f}", (_WIDTH, y + 5), look, anchor="end")
+    drawing.label(unit, ((left + right) / 2, bottom + 36), "tick", anchor="middle")
+    return Chart(drawing=drawing)
 
 
 def lines(
     series: Mapping[str, Line], *, x_label: str, y_label: str, level: tuple[str, float] | None = None, height: int = 270
-) -> str:
+) -> Chart:
     """Chart with one line per name; `level` (name, value) is a dashed horizontal one. The legend below names all."""
     ys = [y for line in series.values() for _, y in line.points]
     ys += [end for line in series.values() for bar in line.bars for end in bar] + ([level[1]] if level else [])
@@ -111,33 +144,30 @@ def lines(
     first, last = (xs[0], xs[-1]) if len(xs) > 1 else (xs[0] - 0.5, xs[0] + 0.5)
     left, right, top, bottom = 40, _WIDTH - 12, 26, height - 44
     x, y = _scale(first, last, left + 10, right - 10), _scale(low, high, bottom, top)
-    parts = [f'<text x="0" y="14" class="tick">{html.escape(y_label)}</text>']
+    drawing = Drawing(width=_WIDTH, height=height, title=f"{y_label} against {x_label}")
+    drawing.label(y_label, (0, 14), "tick")
     for tick in ticks(low, high):
-        parts.append(f'<line x1="{left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" class="grid"/>')
-        parts.append(_tick(left - 6, y(tick) + 4, f"{tick:g}", anchor="end"))
-    parts += [_tick(x(place), bottom + 18, f"{place:g}") for place in (xs if len(xs) <= _FEW else ticks(first, last))]
-    parts.append(_tick((left + right) / 2, bottom + 38, x_label))
+        drawing.line((left, y(tick)), (right, y(tick)), "grid")
+        drawing.label(f"{tick:g}", (left - 6, y(tick) + 4), "tick", anchor="end")
+    for place in xs if len(xs) <= _FEW else ticks(first, last):
+        drawing.label(f"{place:g}", (x(place), bottom + 18), "tick", anchor="middle")
+    drawing.label(x_label, ((left + right) / 2, bottom + 38), "tick", anchor="middle")
     if level:
-        at = y(level[1])
-        parts.append(f'<line x1="{left}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}" class="level"/>')
-    legend = []
+        drawing.line((left, y(level[1])), (right, y(level[1])), "level")
+    legend: list[tuple[str, str | None]] = []
     for number, (name, line) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
         aside = 3 * (number - (len(series) - 1) / 2) if line.bars else 0.0  # intervals of several lines stay apart
         places = [(x(a) + aside, y(b)) for a, b in line.points]
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
-        if len(places) <= _FEW:
-            parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="{colour}"/>' for a, b in places]
+        drawing.curve(places, colour, width=2.5)
+        for place_xy in places if len(places) <= _FEW else ():
+            drawing.dot(place_xy, colour, radius=4)
         for (at, _), (under, over) in zip(places if line.bars else (), line.bars, strict=True):
-            parts.append(
-                f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(under):.1f}" y2="{y(over):.1f}" stroke="{colour}" '
-                'stroke-width="1.5" opacity=".7"/>'
-            )
-        legend.append(f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>')
+            drawing.mark((at, y(under)), (at, y(over)), colour, width=1.5, share=0.7)
+        legend.append((name, colour))
     if level:  # next to its line the name could hide a point
-        legend.append(f'<span><i class="level"></i>{html.escape(level[0])}</span>')
-    return _svg(parts, height, f"{y_label} against {x_label}") + f'<p class="legend">{"".join(legend)}</p>'
+        legend.append((level[0], None))
+    return Chart(drawing=drawing, legend=legend)
 
 
 def area_path(values: Sequence[float | None]) -> str:
@@ -163,12 +193,7 @@ def _scale(low: float, high: float, start: float, stop: float) -> Callable[[floa
     return lambda value: start + (value - low) / (high - low) * (stop - start)
 
 
-def _tick(x: float, y: float, text: str, *, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="tick">{html.escape(text)}</text>'
-
-
-def _svg(parts: Sequence[str], height: float, title: str) -> str:
-    return (
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {height:g}" role="img" aria-label="{html.escape(title)}" '
-        f'preserveAspectRatio="xMidYMid meet">{"".join(parts)}</svg>'
-    )
+def _shortened(text: str, room: float) -> str:
+    """`text`, with dots in its middle where it is longer than `room` units."""
+    most = int(room / _LETTER)
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - most + most // 2 + 1 :]}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, FiniteFloat, field_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, field_validator
 
 from gazetools.schemas.base import StrictModel
 from gazetools.schemas.flags import Flag
@@ -21,7 +21,22 @@ Verdict = Literal[
     "no_evidence",
 ]
 """What a contrast may be called; the first that applies is given."""
+ReportFormat = Literal["html", "md", "pdf"]
+PlotFormat = Literal["svg", "png", "none"]
 ClusterLevel = Literal["auto", "participant", "take", "video"]
+
+
+def _split(value: Any) -> Any:
+    """Words that are separated by commas as single ones, each once: `html,pdf` and ["html", "pdf"] are alike."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)) or not all(isinstance(part, str) for part in given):
+        return value
+    return list(dict.fromkeys(word.strip() for part in given for word in part.split(",")))
+
+
+_several = BeforeValidator(_split)
+_HTML: list[ReportFormat] = ["html"]
+_BOTH: list[PlotFormat] = ["svg", "png"]
 
 
 class ReportOptions(StrictModel):
@@ -53,6 +68,12 @@ class ReportOptions(StrictModel):
     """Exit with 1 unless the verdict is one of these, such as gain,equivalent."""
     examples: int = Field(default=2, ge=0)
     """Clips with the largest gain, and with the largest loss, shown per arm."""
+    format: Annotated[list[ReportFormat], _several, Flag(metavar="md|html|pdf")] = Field(default_factory=lambda: _HTML)
+    """Files of the report: html, md and pdf; several may be given, also as html,pdf.
+
+    Markdown and PDF have the words, figures and tables of the page. PDF needs the extra `pdf`."""
+    plots: Annotated[list[PlotFormat], _several, Flag(metavar="svg|png|none")] = Field(default_factory=lambda: _BOTH)
+    """Files of each plot in the folder plots: svg and png, or none. png needs matplotlib, of the extra report."""
 
     @field_validator("require")
     @classmethod
@@ -60,6 +81,13 @@ class ReportOptions(StrictModel):
         known = get_args(Verdict)
         if unknown := [word for word in (value or known[0]).split(",") if word not in known]:
             raise ValueError(f"{unknown[0]!r} is no verdict; there are {', '.join(known)}")
+        return value
+
+    @field_validator("plots")
+    @classmethod
+    def _none_alone(cls, value: list[PlotFormat]) -> list[PlotFormat]:
+        if "none" in value and len(value) > 1:
+            raise ValueError(f"none goes with nothing else, but there is {', '.join(value)}")
         return value
 
 

@@ -18,7 +18,8 @@ STORE_SUFFIX = ".h5"
 SIDECAR_SUFFIX = ".json"
 REPORT_NAME = "extract_report.json"
 GROUND_TRUTH_REPORT_NAME = "groundtruth_report.json"
-REPORT_NAMES = (REPORT_NAME, GROUND_TRUTH_REPORT_NAME)
+PAGE_NAME = "extract_report.html"
+REPORT_NAMES = (REPORT_NAME, GROUND_TRUTH_REPORT_NAME, PAGE_NAME)
 """Reports at a store's top; no video has such an id."""
 EXTRA_GROUP = "extra"
 """Further columns per row, such as where a ground truth's targets come from; readers need not know them."""

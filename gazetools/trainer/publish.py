@@ -121,7 +121,7 @@ def publish_study(config: TrainingConfig, folder: RunFolder, say: Callable[[str]
 def _send_report(log: GuardedLog, folder: RunFolder, step: int, say: Callable[[str], None]) -> None:
     """Make the report of a finished run folder in it, and send its page, tables, examples and verdict."""
     try:
-        document = report([folder.path], output=folder.report)
+        document = report([folder.path], output=folder.report, plots="svg")  # PNG would need one more package
     except Exception as error:  # a fault here must not become one of the training, which is done
         say(f"No report for W&B: {error.message if isinstance(error, GazetoolsError) else type(error).__name__}")
         return

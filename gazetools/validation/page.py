@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from gazetools._version import __version__
 from gazetools.html.charts import area_path, bars_path
 from gazetools.html.frame import render
 from gazetools.io.atomic import write_bytes_atomic
@@ -31,10 +30,10 @@ def write_html(path: Path, report: ValidationReport, portraits: list[Portrait]) 
     page = render(
         "validation/page.html.jinja",
         title=f"gazetools validate: {report.summary['path']}",
+        command="validate",
         runs=lambda frames: frame_runs(frames).replace("-", "\u2011"),  # no line breaks at these hyphens
         area_path=area_path,
         bars_path=bars_path,
-        version=__version__,
         summary=report.summary,
         tiles=_tiles(report.summary),
         verdict=_verdict(report),

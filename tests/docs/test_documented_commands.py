@@ -21,7 +21,14 @@ from gazetools.cli.common import TERMINAL
 from tests.helpers.clips import write_boxes, write_clip
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+CHINESE = ROOT / "README.zh-CN.md"
+PAGES = [
+    ROOT / "README.md",
+    CHINESE,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def _console_commands(page: Path) -> list[str]:
@@ -58,6 +65,30 @@ def test_the_readmes_two_commands_are_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w[\w-]*)", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_the_chinese_readme_has_the_commands_of_the_english_pages() -> None:
+    """Line by line those that other tests run: README's and the quick start's, and the same table of actions."""
+    readme, quickstart = ROOT / "README.md", ROOT / "docs" / "quickstart.md"
+    assert _console_commands(CHINESE) == _console_commands(readme) + _console_commands(quickstart)
+    chinese = CHINESE.read_text()
+    blocks = r"```(csv|text|python)\n(.*?)```"
+    english = re.findall(blocks, readme.read_text() + quickstart.read_text(), flags=re.DOTALL)
+    assert sorted(map(_code, re.findall(blocks, chinese, flags=re.DOTALL))) == sorted(map(_code, english))
+    shell = [re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL) for page in (chinese, readme.read_text())]
+    shell = [[" ".join(re.sub("#.*", "", block).split()) for block in blocks] for blocks in shell]
+    assert shell[0] == shell[1] == ["make demo make test", "pip install '.[report]' gazetools doctor"]
+    tables = [
+        set(re.findall(r"^\| (`[^|]*) \|", page.replace("、", ", "), flags=re.MULTILINE))
+        for page in (chinese, readme.read_text())
+    ]
+    assert tables[0] == tables[1], "one table of commands"
+    assert "(README.zh-CN.md)" in readme.read_text() and "(README.md)" in chinese
+
+
+def _code(block: tuple[str, str]) -> str:
+    """A block without its comments, which are translated."""
+    return re.sub(r"  #.*", "", block[1])
 
 
 @pytest.mark.slow

@@ -77,7 +77,9 @@ def _assert_nothing_lost(report: dict[str, Any], store: Path, single: Path) -> N
     for name in FRAMES:
         assert_stores_equal(store / f"{name}.h5", single / f"{name}.h5")
     left = sorted(str(path.relative_to(store)) for path in store.rglob("*") if path.is_file())
-    assert left == sorted(["extract_report.json", *(f"{n}{s}" for n in FRAMES for s in (".h5", ".json"))])
+    assert left == sorted(
+        ["extract_report.html", "extract_report.json", *(f"{n}{s}" for n in FRAMES for s in (".h5", ".json"))]
+    )
 
 
 def _worker_processes() -> list[int]:

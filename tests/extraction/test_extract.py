@@ -122,7 +122,7 @@ def test_one_broken_video_costs_one_video(clip: Path, tiny_model: Path, tmp_path
     for item in result["items"]:
         assert (item["reason"] is None) == (item["status"] == "done")
     left = sorted(p.name for p in (tmp_path / "store").rglob("*") if p.is_file())
-    assert left == ["extract_report.json", "good.h5", "good.json"]
+    assert left == ["extract_report.html", "extract_report.json", "good.h5", "good.json"]
     report = json.loads((tmp_path / "store" / "extract_report.json").read_text())
     assert report["items"] == result["items"]
 

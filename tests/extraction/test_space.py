@@ -187,7 +187,8 @@ def test_a_video_without_room_stops_the_run_before_its_first_frame_and_the_same_
     for word in ("the same command", "finished videos", "-o", "--stride", "--fps", "--people", "--no-check-space"):
         assert word in error["hint"]
     assert error["details"][f"needed_{lacking}"] > error["details"][f"free_{lacking}"] > 0
-    assert sorted(p.name for p in store.rglob("*") if p.is_file()) == ["a.h5", "a.json", "extract_report.json"]
+    left = ["a.h5", "a.json", "extract_report.html", "extract_report.json"]
+    assert sorted(p.name for p in store.rglob("*") if p.is_file()) == left
     statuses = [item["status"] for item in json.loads(run_cli(*command).stdout)["items"]]
     assert statuses == ["complete", "done"]
 

@@ -6,10 +6,12 @@ import base64
 import copy
 import csv
 import dataclasses
+import html
 import json
 import re
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from markdown_it import MarkdownIt
 
+from gazetools.html import pdf, raster
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
 from gazetools.trainer.data.clips import Sample
@@ -227,6 +231,86 @@ def test_the_answer_and_the_summary_are_those_of_the_tables(gaze_run: Path, tmp_
     assert document["examples"] == []
 
 
+def test_every_plot_is_a_file_and_markdown_has_the_words_and_figures_of_the_page(
+    gaze_run: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "report"
+    document = report([gaze_run], output=output, k=1, format="html,md")
+    page, text = ((output / f"report.{kind}").read_text() for kind in ("html", "md"))
+    plots = {path.name for path in (output / "plots").iterdir()}
+    names = {Path(name).stem for name in plots}
+    assert plots == {f"{name}{suffix}" for name in names for suffix in (".svg", ".png")}
+    assert {"differences_action", "differences_noun", "horizons_action"} <= names and page.count("<svg") == len(names)
+    linked = re.findall(r"!\[[^\]]*\]\((plots/[^)]+)\)", text)
+    assert sorted(linked) == sorted(f"plots/{name}.svg" for name in names), "Markdown links every plot once"
+    cells = [html.unescape(re.sub("<[^>]+>", "", cell)) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page)]
+    back = MarkdownIt("gfm-like", {"linkify": False}).render(text)
+    assert cells == [html.unescape(cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", back)]
+    assert len(cells) > 300
+    primary = document["primary"]
+    assert f"> **{primary['lead']}**" in text, "the verdict in its fixed words"
+    for row in re.findall(r"<h2>(.*?)</h2>", page):
+        assert f"## {html.unescape(row)}" in text.replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    ("package", "option", "remedy"),
+    [
+        ("weasyprint", ("--format", "html,pdf"), "pip install 'gazetools[pdf]'"),
+        ("matplotlib", ("--plots", "png"), "pip install 'gazetools[report]', or choose --plots svg"),
+    ],
+)
+def test_a_missing_package_is_named_before_the_work(
+    gaze_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, option: tuple[str, str], remedy: str
+) -> None:
+    for module in (pdf, raster):
+        monkeypatch.setattr(module, "find_spec", lambda name: None if name == package else find_spec(name))
+    done = run_cli("report", str(gaze_run), "-o", str(tmp_path / "out"), *option)
+    assert done.exit_code == 3 and package in done.stderr and remedy in " ".join(done.stderr.split())
+    assert list((tmp_path / "out").iterdir()) == [], "nothing is half-written"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--format", "docx"), "--format"),
+        (("--plots", "none,svg"), "none goes with nothing else"),
+        (("--plots", "jpg"), "--plots"),
+    ],
+)
+def test_a_form_that_there_is_not_is_wrong_usage(gaze_run: Path, tmp_path: Path, given: Any, words: str) -> None:
+    done = run_cli("report", str(gaze_run), "-o", str(tmp_path / "out"), *given)
+    assert done.exit_code == 2 and words in done.stderr
+
+
+def test_several_flags_are_one_list_and_no_plots_need_no_package(
+    gaze_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raster, "find_spec", lambda name: None)
+    words = ("--format", "md", "--format", "html", "--plots", "none", "--examples", "0")
+    done = run_cli("report", str(gaze_run), "-o", str(tmp_path / "out"), *words)
+    assert done.exit_code == 0, done.stderr
+    assert {"report.md", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert not (tmp_path / "out" / "plots").exists()
+    assert "](plots" not in (tmp_path / "out" / "report.md").read_text(), "no link leads nowhere"
+
+
+@pytest.mark.slow
+def test_the_pdf_is_the_page_and_reads_no_file(told_run: Path, tmp_path: Path) -> None:
+    weasyprint = pytest.importorskip("weasyprint", reason="the extra [pdf] is not installed: pip install -e '.[pdf]'")
+    report([told_run], output=tmp_path, format="pdf", plots="svg")
+    data = (tmp_path / "report.pdf").read_bytes()
+    assert data.startswith(b"%PDF-") and not (tmp_path / "report.html").exists()
+    report([told_run], output=tmp_path, plots="none")
+    page = (tmp_path / "report.html").read_text()
+    pages = weasyprint.HTML(string=page).render().pages
+    wide = [one.width > one.height for one in pages]
+    assert 4 <= len(pages) < 40 and True in wide and False in wide, "wide tables are on landscape paper"
+    for address in ((tmp_path / "report.html").as_uri(), "http://localhost/x"):
+        with pytest.raises(ValueError, match="disallowed"):
+            pdf._fetcher(weasyprint).fetch(address)
+
+
 @pytest.fixture(scope="module")
 def told_run(gaze_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run with ranks as if `estimated` gained on clip 3, less on clip 8, and lost on clip 5."""
@@ -319,7 +403,7 @@ def test_a_browser_draws_the_page_within_its_width(told_run: Path, tmp_path: Pat
     dom = subprocess.run([*common, size, "--dump-dom", probe.as_uri()], check=True, capture_output=True, timeout=120)
     found = re.search(rb"<title>overflow (-?\d+)</title>", dom.stdout)
     assert found is not None and int(found[1]) <= 0
-    assert dom.stdout.count(b"<svg") >= 6 and dom.stdout.count(b"<figure>") >= 1
+    assert dom.stdout.count(b"<svg") >= 6 and dom.stdout.count(b"<figure") >= 7
 
 
 def test_report_from_the_command_line_and_what_it_refuses(gaze_run: Path, tmp_path: Path) -> None:

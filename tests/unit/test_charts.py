@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from markupsafe import escape
 
 from gazetools.html.charts import IntervalMark, Line, area_path, bars_path, forest, lines, ticks
 
@@ -24,32 +25,34 @@ def test_ticks_are_round_and_inside(low: float, high: float, expected: list[floa
 
 
 def test_charts_place_values_in_order() -> None:
-    drawn = forest(
+    chart = forest(
         {"a<b": IntervalMark(value=-5, low=-9, high=-1), "c": IntervalMark(value=7, low=2, high=12)},
         unit="points",
         strong="c",
     )
+    drawn = escape(chart)
     left, right = (float(x) for x in re.findall(r'circle cx="([\d.]+)"', drawn))
     (zero,) = (float(x) for x in re.findall(r'x1="([\d.]+)"[^>]*class="zero"', drawn))
     assert left < zero < right and "a&lt;b" in drawn and "+7.0" in drawn
-    curve = lines({"one": Line(points=[(1, 10.0), (2, 30.0)])}, x_label="epoch", y_label="%", level=("chance", 0.0))
+    chart = lines({"one": Line(points=[(1, 10.0), (2, 30.0)])}, x_label="epoch", y_label="%", level=("chance", 0.0))
+    curve = escape(chart)
     (first, second) = re.findall(r"[\d.]+,([\d.]+)", re.findall(r'polyline points="([^"]+)"', curve)[0])
     assert float(first) > float(second), "a higher value is drawn higher up"
     assert "chance" in curve
 
 
 def test_an_empty_chart_of_one_point_does_not_divide_by_zero() -> None:
-    assert "<svg" in lines({"one": Line(points=[(1.0, 5.0)])}, x_label="x", y_label="y")
+    assert "<svg" in escape(lines({"one": Line(points=[(1.0, 5.0)])}, x_label="x", y_label="y"))
 
 
 def test_a_note_stands_in_the_place_of_the_value() -> None:
-    drawn = forest({"a": IntervalMark(value=1.5, low=1, high=2, note="+1.50, p < 0.01")}, unit="points")
+    drawn = escape(forest({"a": IntervalMark(value=1.5, low=1, high=2, note="+1.50, p < 0.01")}, unit="points"))
     assert "+1.50, p &lt; 0.01" in drawn and "+1.5<" not in drawn
 
 
 def test_an_interval_stands_on_its_own_point() -> None:
     line = Line(points=[(0.0, 10.0), (1.0, 30.0)], bars=[(5.0, 15.0), (20.0, 40.0)])
-    drawn = lines({"one": line, "two": line}, x_label="s", y_label="%")
+    drawn = escape(lines({"one": line, "two": line}, x_label="s", y_label="%"))
     dots = re.findall(r'circle cx="([\d.]+)"', drawn)
     bars = re.findall(r'line x1="([\d.]+)" x2="\1" y1="[\d.]+" y2="[\d.]+" stroke=', drawn)
     assert bars == dots and len(set(dots)) == 4, "the intervals of two lines do not cover each other"
@@ -57,7 +60,7 @@ def test_an_interval_stands_on_its_own_point() -> None:
 
 @pytest.mark.parametrize("level", [-50.0, 90.0])
 def test_a_level_outside_the_values_is_inside_the_chart(level: float) -> None:
-    drawn = lines({"one": Line(points=[(1, 10.0), (2, 30.0)])}, x_label="x", y_label="y", level=("a<b", level))
+    drawn = escape(lines({"one": Line(points=[(1, 10.0), (2, 30.0)])}, x_label="x", y_label="y", level=("a<b", level)))
     (at,) = (float(y) for y in re.findall(r'y1="([-\d.]+)"[^>]*class="level"', drawn))
     assert 26 < at < 270 - 44 and "a&lt;b" in drawn
 

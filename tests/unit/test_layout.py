@@ -16,8 +16,8 @@ from tests.helpers.structure import Package, body_lines, circles, parameter_coun
 ROOT = Path(__file__).parents[2]
 PACKAGE = Package(ROOT, "gazetools")
 LAYERS = (
-    ("_version", "schemas", "progress", "sampling", "html"),
-    ("io", "metrics"),
+    ("_version", "schemas", "progress", "sampling"),
+    ("html", "io", "metrics"),
     ("annotations", "egoexo", "layouts", "scenes", "store", "video"),
     ("gazemodels", "heatmaps"),
     ("exchange",),

@@ -67,7 +67,7 @@ def test_the_report_is_complete_in_itself(report: Path) -> None:
     assert sources
     assert all(source and source.startswith("data:image/jpeg;base64,") for source in sources)
     (policy,) = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     text = " ".join(page.words)
     for part in ("above-one", "stray-file", "frames 30", "Not fit for use", "frame 30"):
         assert part in text

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from gazetools.html.charts import COLOURS, MUTED, IntervalMark, Line, forest, interval_lines, lines
+from markupsafe import Markup
+
+from gazetools.html.charts import Chart, IntervalMark, Line, forest, interval_lines, lines
+from gazetools.html.drawing import COLOURS, MUTED
 from gazetools.html.frame import render
 from gazetools.trainer.folder.records import columns_of
 from gazetools.trainer.report.official import FIGURE
@@ -19,32 +24,86 @@ MAX_CLASSES = 30
 Rows = Sequence[dict[str, Any]]
 
 
-def render_page(document: dict[str, Any], *, pictures: Sequence[str | None] = ()) -> str:
-    """The page of what `report` returns; `pictures`: base64 of a JPEG or None for each of its examples."""
+@dataclass(frozen=True, kw_only=True)
+class Plots:
+    """The charts of a report by section; each has the name of its files."""
+
+    differences: dict[str, Chart]
+    bands: dict[str, Chart]
+    horizons: dict[str, Chart]
+    training: dict[str, Chart]
+
+    @property
+    def early(self) -> dict[str, Chart]:
+        """The charts against the seconds before the action."""
+        return self.bands | self.horizons
+
+    @property
+    def by_name(self) -> dict[str, Chart]:
+        """All charts in the order of the page."""
+        return self.differences | self.early | self.training
+
+
+def plots_of(document: dict[str, Any]) -> Plots:
+    """The charts of what `report` returns."""
+    figure = _figure(document)
+    return Plots(
+        differences=_forests(document, figure),
+        bands=_band_charts(document, figure),
+        horizons=_horizon_charts(document["horizons"], figure),
+        training=_training_charts(document["curves"]),
+    )
+
+
+def render_page(
+    document: dict[str, Any], plots: Plots, *, pictures: Sequence[str | None] = (), plot_suffix: str | None = ".svg"
+) -> str:
+    """The page of what `report` returns.
+
+    Args:
+        document: what `report` returns.
+        plots: its charts.
+        pictures: base64 of a JPEG, or None, for each of its examples.
+        plot_suffix: suffix of the files of the charts, which the page's Markdown links; None: there are none.
+    """
     low, high = document["anticipation_time_sec"]
     seconds = f"{low:g} s" if low == high else f"{low:g} to {high:g} s"
-    figure = f"recall@{document['k']}"
+    figure = _figure(document)
     return render(
         "trainer/report/page.html.jinja",
         title="gazetools report",
+        command="report",
         **document,
         figure=figure,
         where=f"anticipating {seconds} ahead on {document['split']}",
         unit=document["statistics"]["cluster"],
         warnings=_warnings(document),
-        forests=_forests(document, figure),
-        band_charts=_band_charts(document, figure),
+        plots=plots,
+        plot_file=lambda name: "" if plot_suffix is None else plot_file(name, plot_suffix),
         arm_tables=_arm_tables(document["arms"], figure),
-        horizon_charts=_horizon_charts(document["horizons"], figure),
-        training_charts=_training_charts(document["curves"]),
         shown_examples=list(zip(document["examples"], pictures, strict=True)),
         group_tables=_group_tables(document["groups"], figure),
         official_tables=_group_tables(document["official"]["rows"], FIGURE) if document["official"] else [],
         max_classes=MAX_CLASSES,
         columns_of=columns_of,
+        breakable=lambda name: Markup("_<wbr>").join(name.split("_")),
         shown=shown,
         json=lambda value: json.dumps(value, indent=1, ensure_ascii=False),
     )
+
+
+def plot_file(name: str, suffix: str) -> str:
+    """File of a chart, seen from the report's folder: `plots/<name><suffix>`."""
+    return f"plots/{name}{suffix}"
+
+
+def _figure(document: dict[str, Any]) -> str:
+    return f"recall@{document['k']}"
+
+
+def _named(kind: str, name: str) -> str:
+    """`differences_action`: a name that every file system takes."""
+    return f"{kind}_{re.sub(r'[^a-zA-Z0-9]+', '_', name).strip('_') or 'all'}".lower()
 
 
 def _warnings(document: dict[str, Any]) -> list[str]:
@@ -74,9 +133,9 @@ def saturation_warnings(document: dict[str, Any]) -> list[str]:
     return texts
 
 
-def _forests(document: dict[str, Any], figure: str) -> list[str]:
+def _forests(document: dict[str, Any], figure: str) -> dict[str, Chart]:
     """A chart per task: the differences of all arms to the baseline, before the noise of its trainings."""
-    drawn, baseline = [], document["baseline"]
+    drawn, baseline = {}, document["baseline"]
     floors = {row["task"]: row["max_abs"] for row in document["noise_floors"] if row["arm"] == baseline}
     on_split = [row for row in document["contrasts"] if row["split"] == document["split"]]
     for task, rows in _by_task([row for row in on_split if row["baseline"] == baseline]):
@@ -89,11 +148,12 @@ def _forests(document: dict[str, Any], figure: str) -> list[str]:
         strong = next((row["arm"] for row in rows if row["primary"]), None)
         colours = {arm: COLOURS[0] if arm == strong else MUTED for arm in marks}
         unit = f"{task}: {figure} minus that of {baseline}, points"
-        drawn.append(forest(marks, unit=unit, strong=strong, colours=colours, strip=floors.get(task)))
+        chart = forest(marks, unit=unit, strong=strong, colours=colours, strip=floors.get(task))
+        drawn[_named("differences", task)] = chart
     return drawn
 
 
-def _band_charts(document: dict[str, Any], figure: str) -> list[str]:
+def _band_charts(document: dict[str, Any], figure: str) -> dict[str, Chart]:
     """The primary contrast against the seconds before the action, with its simultaneous band; none without one."""
     primary = document["primary"]
     rows = [
@@ -102,10 +162,11 @@ def _band_charts(document: dict[str, Any], figure: str) -> list[str]:
         if primary and (row["contrast"], row["task"]) == (primary["contrast"], primary["task"])
     ]
     if len(rows) < 2 or any(row["low"] is None for row in rows):
-        return []
+        return {}
     label = f"{primary['contrast']}, {primary['task']} {figure} (points)"
     drawn = interval_lines(rows, x="seconds", y="difference")
-    return [lines(drawn, x_label="seconds before the action", y_label=label, level=("no difference", 0.0))]
+    chart = lines(drawn, x_label="seconds before the action", y_label=label, level=("no difference", 0.0))
+    return {_named("band", primary["task"]): chart}
 
 
 def _arm_tables(rows: Rows, figure: str) -> list[tuple[str, Rows]]:
@@ -118,26 +179,26 @@ def _arm_tables(rows: Rows, figure: str) -> list[tuple[str, Rows]]:
     return [(task, [cells(row) for row in own]) for task, own in _by_task(rows)]
 
 
-def _horizon_charts(rows: Rows, figure: str) -> list[str]:
+def _horizon_charts(rows: Rows, figure: str) -> dict[str, Chart]:
     """A chart per task: the figure of every arm against the seconds before the action."""
-    label, drawn = "seconds before the action", []
+    label, drawn = "seconds before the action", {}
     for task, own in _by_task(rows):
         points = [{**row, "low": row["low"] or row[figure], "high": row["high"] or row[figure]} for row in own]
         chart = interval_lines(points, x="seconds", y=figure)
-        drawn.append(lines(chart, x_label=label, y_label=f"{task} {figure} (%)"))
+        drawn[_named("horizons", task)] = lines(chart, x_label=label, y_label=f"{task} {figure} (%)")
     return drawn
 
 
-def _training_charts(rows: Rows) -> list[str]:
+def _training_charts(rows: Rows) -> dict[str, Chart]:
     """A chart per measure against the epoch; none for fewer than two epochs."""
     if len({row["epoch"] for row in rows}) < 2:
-        return []
+        return {}
     keys = dict.fromkeys(key for row in rows for key in row if key not in ("arm", "seed", "epoch"))
     chosen = [key for key in keys if key == "train_loss" or (key.startswith("train_") and "recall" in key)]
     selecting = next((k.rsplit("_loss", 1)[0] for k in keys if k.startswith(("held_out", "val_")) and "_loss" in k), "")
     chosen += [key for key in keys if selecting and key.startswith(selecting)]
     seeds = Counter(arm for arm, _ in {(row["arm"], row["seed"]) for row in rows})
-    drawn = []
+    drawn = {}
     for key in chosen:
         by_model: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
@@ -145,7 +206,8 @@ def _training_charts(rows: Rows) -> list[str]:
             if key in row:
                 by_model.setdefault(name, []).append((row["epoch"], row[key]))
         series = {name: Line(points=points) for name, points in by_model.items()}
-        drawn.append(lines(series, x_label="epoch", y_label=key.replace("_", " "), height=220))
+        chart = lines(series, x_label="epoch", y_label=key.replace("_", " "), height=220)
+        drawn[_named("training", key)] = chart
     return drawn
 
 

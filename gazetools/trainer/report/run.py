@@ -18,9 +18,10 @@ from gazetools.trainer.plan.named_options import named_options
 from gazetools.trainer.report.contrasts import Contrasts
 from gazetools.trainer.report.examples import Example, examples_of
 from gazetools.trainer.report.figures import Figures
+from gazetools.trainer.report.files import plot_suffix, require_formats, write_pages, write_plots
 from gazetools.trainer.report.load import Study, load_study
 from gazetools.trainer.report.official import official_of
-from gazetools.trainer.report.page import render_page, saturation_warnings
+from gazetools.trainer.report.page import plots_of, render_page, saturation_warnings
 from gazetools.trainer.report.primary import answer_of, primary_of
 from gazetools.trainer.report.summary import summary_of
 from gazetools.trainer.report.tables import latex_text
@@ -35,16 +36,18 @@ def report(
     **settings: Any,
 ) -> dict[str, Any]:
     """Write `report.html`, `arms.csv`, `contrasts.csv`, `horizons.csv`, `.tex` of each and `report.json` to `output`,
-    and pictures of the examples to its folder `examples`.
+    pictures of the examples to its folder `examples`, and every plot to its folder `plots`.
 
     Where the annotations had released lists, `official.csv` has the challenge's figures. `runs` are folders on the same
     annotations; the fields of `options` may be given as keyword arguments, such as `k=1`. Returns the content of
-    report.json. Raises UsageError for runs that are not finished or do not compare.
+    report.json. Raises UsageError for runs that are not finished or do not compare, EnvironmentLacksError where a
+    package for PNG or PDF is missing.
     """
     options = given_or_parsed(options, ReportOptions, settings, what="report options")
     progress = progress or NoProgress()
     folder = Path(output)
     check_writable_folder(folder, option="--output")
+    require_formats(options)
     study = load_study([Path(run) for run in runs])
     split = _leading_split(study, options.split)
     figures = Figures(study=study, split=split, options=options)
@@ -69,8 +72,11 @@ def report(
         text = latex_text(document[name], caption=f"{name} ({split})")
         write_bytes_atomic(folder / f"{name}.tex", text.encode())
     write_json_atomic(folder / "report.json", document)
-    page = render_page(document, pictures=[picture for _, picture in examples])
-    write_bytes_atomic(folder / "report.html", page.encode())
+    plots = plots_of(document)
+    write_plots(folder, plots, options)
+    shown = [picture for _, picture in examples]
+    page = render_page(document, plots, pictures=shown, plot_suffix=plot_suffix(options))
+    write_pages(folder, page, options)
     return document
 
 
