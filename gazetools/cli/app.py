@@ -34,6 +34,7 @@ COMMANDS = {
     "evaluate": "Score heatmaps against ground truth: AUC, L2, in/out AP, angle.",
     "report": "Tables, intervals and curves of finished training runs.",
     "preview": "Overlay heatmaps on frames: a picture or a video.",
+    "view": "Videos with their heatmaps in the browser: play, step, compare.",
     "export": "A gaze model as an ONNX file for other programs.",
     "demo": "All of it, offline, on synthetic scenes.",
     "models": "Which gaze models there are, and what this machine has of them.",
