@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gazetools.heads.box_foreign import hint_of_folder
 from gazetools.heads.box_reading import size_of
 from gazetools.heads.calib import calib_digest, calib_heads
+from gazetools.heads.corrections import Corrections, read_corrections
 from gazetools.heads.detection import read_record
 from gazetools.heads.files import BoxVideo, box_suffixes, read_heads
 from gazetools.heads.table import FoundBoxes, HeadTable
@@ -112,11 +113,23 @@ def _read_box_file(options: ExtractOptions, path: Path, video: BoxVideo) -> Foun
         else [path.with_suffix(end) for end in _TWINS if end != path.suffix.lower()]
     )
     notes = tuple(f"{twin.name} next to {path.name} is not read" for twin in twins if twin.is_file())
+    if (made := read_corrections(path)) is not None:
+        return _corrected(table, made, notes)
     if (record := read_record(path)) is None:  # not made by `gazetools heads` or a first pass
         return FoundBoxes(table=table, notes=notes)
     counts = {"tracks": float(record.tracks), "people_without_head": float(record.people_without_head)}
     detector = {"options": record.options, "weights_sha256": record.weights_sha256}
     return FoundBoxes(table=table, counts=counts, detector=detector, notes=notes)
+
+
+def _corrected(table: HeadTable, made: Corrections, notes: tuple[str, ...]) -> FoundBoxes:
+    """Boxes that were corrected by hand; interpolated ones count as filled, since they depend on a later frame."""
+    base = made.begin.base
+    counts = {"corrections": float(made.save.edits)}
+    if filled := base.filled + made.save.interpolated:
+        counts["filled_boxes"] = float(filled)
+    what = f"corrected by hand ({made.save.edits} edits), begun with {Path(base.path).name} (sha256 {base.sha256[:12]})"
+    return FoundBoxes(table=table, counts=counts, detector=base.detector, notes=(*notes, what))
 
 
 _FILE = HeadKind(find=_find_box_files, digest=lambda _, path: sha256_of_file(path), read=_read_box_file)
@@ -177,7 +190,7 @@ def heads_for_video(
     counts = counts | {f"left out, {reason}": float(rows) for reason, rows in table.left_out.items()}
     if kind.fills_gaps and options.fill_gaps:
         table = table.fill_gaps(options.fill_gaps)
-        counts = counts | {"filled_boxes": table.filled}
+        counts = counts | {"filled_boxes": counts.get("filled_boxes", 0.0) + table.filled}
     table, sha256 = table.choose(options.people), kind.digest(options, path)
     return VideoHeads(
         spec=options.heads,

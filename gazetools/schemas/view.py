@@ -11,6 +11,8 @@ from gazetools.schemas.base import conflict
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.foreign import ArrayChoice
 
+CORRECTED_FOLDER = ".corrected"
+"""Folder of a store with corrected boxes, `<video_id>.csv` each; hidden, so that it has no videos."""
 _Export = Flag(panel="A page to share")
 
 
@@ -27,6 +29,8 @@ class ViewOptions(ArrayChoice):
     """Actions for the timeline: EPIC-KITCHENS style CSV, Ego-Exo4D keystep JSON or Ego4D fho_lta JSON."""
     findings: Path | None = None
     """Findings for the list and the timeline: a file with the output of gazetools validate --json."""
+    boxes: Path | None = None
+    """Folder for head boxes that are corrected on the page, one CSV per video (default: .corrected in the store)."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """Port on 127.0.0.1 (default: a free one)."""
     no_open: bool = False

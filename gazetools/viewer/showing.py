@@ -21,7 +21,7 @@ from gazetools.schemas.errors import DataFileError, GazetoolsError, VideoError
 from gazetools.schemas.findings import Finding, ValidationReport
 from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.video import HdrRule
-from gazetools.schemas.view import ViewOptions
+from gazetools.schemas.view import CORRECTED_FOLDER, ViewOptions
 from gazetools.viewer.find_video import VideoPlaces
 from gazetools.viewer.line_cache import VideoLines
 from gazetools.viewer.proxy import Proxies
@@ -55,6 +55,7 @@ class Showing(Closing):
         if options.compare is not None:
             self.roots.append(open_root(options.compare, options.chosen))
         self.first_video = options.video
+        self.boxes_folder = options.boxes or self.roots[0].path / CORRECTED_FOLDER
         self.places = VideoPlaces(options.videos)
         self.has_findings = options.findings is not None
         self.findings = {} if options.findings is None else _findings_by_id(options.findings)

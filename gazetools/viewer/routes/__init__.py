@@ -7,6 +7,12 @@ passed the token's check in `guard.py` when it arrives.
 
 from starlette.routing import Route
 
-from gazetools.viewer.routes import listing_routes, map_routes, page_routes, video_routes
+from gazetools.viewer.routes import box_routes, listing_routes, map_routes, page_routes, video_routes
 
-ROUTES: list[Route] = [*page_routes.ROUTES, *listing_routes.ROUTES, *video_routes.ROUTES, *map_routes.ROUTES]
+ROUTES: list[Route] = [
+    *page_routes.ROUTES,
+    *listing_routes.ROUTES,
+    *video_routes.ROUTES,
+    *map_routes.ROUTES,
+    *box_routes.ROUTES,
+]
