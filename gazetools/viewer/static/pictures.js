@@ -1,12 +1,13 @@
 // Where the pictures of frames come from: stills of the server, exact and for every video; while playing, the video.
 //
 //   await stills.get(frame)     ImageBitmap of exactly this frame, from a small cache
-//   film.play(fromFrame, onFrame, onEnd, onFail)   onFrame(index, image) for each picture that is shown
+//   await film.prepare(stillOfFrame0)              finds the browser's clock; throws where it can't be trusted
+//   film.play(fromFrame, {onFrame, onEnd, onFail}) onFrame(index, image) for each picture that is shown
 //
 // The index of a playing picture is that of the frame whose pts is nearest to the picture's own time. The time is read
 // from the very object that is painted (VideoFrame), where the browser has it; else from the callback's mediaTime.
 
-import { address, getBlob } from "./server.js";
+import { getBlob } from "./server.js";
 
 const KEPT = 48;
 const AROUND = [1, -1, 2, 3, -2];
@@ -70,41 +71,64 @@ export function nearest(times, seconds) {
   return low > 0 && seconds - times[low - 1] <= times[low] - seconds ? low - 1 : low;
 }
 
+// A video that the browser plays. `clocks`: pts in seconds at which the element's clock may have 0; browsers differ in
+// whether they count from the file's own zero, from its start or from the first frame.
 export class Film {
-  // `start`: pts in seconds at which the element's clock has 0.
-  constructor(element, id, times, path, start) {
-    Object.assign(this, { element, times, start });
+  constructor(element, address, times, clocks) {
+    Object.assign(this, { element, address, times, clocks });
+    this.start = null;
     this.strange = 0;
     this.run = 0;
-    element.src = address(path, { id });
-    element.preload = "auto";
+  }
+
+  // Load the file and find out which of the clocks it has. `first`: the still of frame 0, with which the browser's own
+  // first picture is compared: a turned, mirrored or different one must not be played. Throws an Error with words.
+  async prepare(first) {
+    const { element } = this;
+    await new Promise((resolve, reject) => {
+      element.onloadeddata = resolve;
+      element.onerror = () => reject(new Error("This browser can't play the file."));
+      element.preload = "auto";
+      element.muted = true;
+      element.src = this.address;
+    });
+    if (!element.requestVideoFrameCallback) throw new Error("This browser does not tell which frame it shows.");
+    const taken = await this.#firstPicture();
+    try {
+      const measured = this.times[0] - taken.seconds;
+      const found = this.clocks.find((clock) => Math.abs(clock - measured) < 0.4 * this.#period());
+      if (found === undefined) throw new Error("This browser's clock does not fit the times of the frames.");
+      if (first && !alike(taken.image, first)) throw new Error("This browser shows the first frame in another way.");
+      this.start = found;
+    } finally {
+      taken.close();
+    }
   }
 
   async play(frame, { rate, muted, onFrame, onEnd, onFail }) {
     const run = (this.run += 1);
+    const mine = () => run === this.run;
     const { element } = this;
     element.playbackRate = rate;
     element.muted = muted;
-    element.onerror = () => run === this.run && onFail("The browser can't decode this file.");
-    element.onended = () => run === this.run && onEnd();
-    // half a frame into the frame, so that rounding does not show the one before
+    element.onerror = () => mine() && onFail("This browser can't play the file to its end.");
+    element.onended = () => mine() && onEnd();
+    // a little into the frame, so that rounding does not show the one before
     const next = this.times[Math.min(frame + 1, this.times.length - 1)];
     const inside = Math.max(0, Math.min((next - this.times[frame]) / 2, 0.01));
     element.currentTime = Math.max(0, this.times[frame] - this.start + inside);
+    if (element.seeking) await new Promise((resolve) => element.addEventListener("seeked", resolve, { once: true }));
+    if (!mine()) return;
     const shown = (_, metadata) => {
-      if (run !== this.run) return;
+      if (!mine()) return;
       this.#show(metadata, onFrame, onFail);
       element.requestVideoFrameCallback(shown);
     };
-    if (!element.requestVideoFrameCallback) {
-      onFail("This browser does not tell which frame it shows.");
-      return;
-    }
     element.requestVideoFrameCallback(shown);
     try {
       await element.play();
     } catch (error) {
-      if (run === this.run && error.name !== "AbortError") onFail("The browser can't play this file.");
+      if (mine() && error.name !== "AbortError") onFail("This browser can't play the file.");
     }
   }
 
@@ -115,29 +139,55 @@ export class Film {
 
   close() {
     this.stop();
+    this.element.onerror = this.element.onended = this.element.onloadeddata = null;
     this.element.removeAttribute("src");
     this.element.load();
   }
 
-  #show(metadata, onFrame, onFail) {
-    let image = this.element;
-    let seconds = metadata.mediaTime;
-    let taken = null;
-    if (window.VideoFrame) {
-      try {
-        taken = new VideoFrame(this.element);
-        image = taken;
-        seconds = taken.timestamp / 1e6;
-      } catch {
-        taken = null; // no picture yet
-        return;
-      }
-    }
-    const index = nearest(this.times, seconds + this.start);
-    const period = (this.times[this.times.length - 1] - this.times[0]) / Math.max(1, this.times.length - 1);
-    this.strange = Math.abs(this.times[index] - seconds - this.start) > 0.4 * period ? this.strange + 1 : 0;
-    if (this.strange >= 3) onFail("The browser's times do not agree with those of the frames.");
-    else onFrame(index, image);
-    taken?.close();
+  #period() {
+    return (this.times[this.times.length - 1] - this.times[0]) / Math.max(1, this.times.length - 1) || 1;
   }
+
+  // The picture that the element shows, with its own time; without VideoFrame the time is that of the callback.
+  #taken(mediaTime) {
+    if (!window.VideoFrame) return { image: this.element, seconds: mediaTime, close: () => {} };
+    const frame = new VideoFrame(this.element);
+    return { image: frame, seconds: frame.timestamp / 1e6, close: () => frame.close() };
+  }
+
+  async #firstPicture() {
+    if (window.VideoFrame) return this.#taken(0);
+    const metadata = await new Promise((resolve) => {
+      this.element.requestVideoFrameCallback((_, found) => resolve(found));
+      this.element.currentTime = 0;
+    });
+    return this.#taken(metadata.mediaTime);
+  }
+
+  #show(metadata, onFrame, onFail) {
+    const taken = this.#taken(metadata.mediaTime);
+    try {
+      const seconds = taken.seconds + this.start;
+      const index = nearest(this.times, seconds);
+      this.strange = Math.abs(this.times[index] - seconds) > 0.4 * this.#period() ? this.strange + 1 : 0;
+      if (this.strange >= 3) onFail("This browser's times do not agree with those of the frames.");
+      else onFrame(index, taken.image);
+    } finally {
+      taken.close();
+    }
+  }
+}
+
+// Whether two pictures show the same, compared as small grey ones; colours and sharpness may differ a little.
+function alike(one, other) {
+  const [mine, yours] = [one, other].map((image) => {
+    const small = new OffscreenCanvas(24, 24).getContext("2d", { willReadFrequently: true });
+    small.drawImage(image, 0, 0, 24, 24);
+    const { data } = small.getImageData(0, 0, 24, 24);
+    return Array.from({ length: 576 }, (_, i) => (data[4 * i] + data[4 * i + 1] + data[4 * i + 2]) / 3);
+  });
+  const mean = yours.reduce((sum, value) => sum + value, 0) / 576;
+  const contrast = yours.reduce((sum, value) => sum + Math.abs(value - mean), 0) / 576;
+  const difference = mine.reduce((sum, value, i) => sum + Math.abs(value - yours[i]), 0) / 576;
+  return difference < 8 + 0.4 * contrast;
 }

@@ -21,7 +21,7 @@
 import { MapStream } from "./maps.js";
 import { paintBoxes, paintGaze, paintHeat } from "./paint.js";
 import { Film, Stills, nearest } from "./pictures.js";
-import { get, getBytes, post } from "./server.js";
+import { address, get, getBytes, post } from "./server.js";
 import { Stage } from "./stage.js";
 
 const HEIGHTS = [240, 360, 540, 720, 1080, 1440, 2160];
@@ -296,28 +296,42 @@ export class Player {
     else this.#playStills(first, turn);
   }
 
-  #playFilm(first, turn) {
+  async #playFilm(first, turn) {
     const direct = this.way === "direct";
-    const start = direct ? this.facts.video.start_seconds : this.times[0];
-    this.film ??= new Film(this.element, this.videoId, this.times, direct ? "/api/media" : "/api/proxy/file", start);
     const mine = () => turn === this.turn && this.playing;
+    const fail = (words) => {
+      if (!mine()) return;
+      this.film?.close();
+      this.film = null;
+      if (direct) this.#makeProxy(words);
+      else this.#onlyStills(words);
+      this.#playStills(this.frameIndex, turn);
+    };
+    try {
+      if (!this.film) {
+        const path = address(direct ? "/api/media" : "/api/proxy/file", { id: this.videoId });
+        const film = new Film(this.element, path, this.times, [0, this.facts.video.start_seconds, this.times[0]]);
+        const still = await this.stills.get(0);
+        await film.prepare(still);
+        if (!mine()) return;
+        this.film = film;
+      }
+    } catch (error) {
+      fail(error.message);
+      return;
+    }
     this.film.play(first, {
       rate: this.rate,
       muted: !this.sound,
       onFrame: (frame, image) => mine() && this.#draw(frame, image),
       onEnd: () => mine() && this.show(this.frameCount - 1),
-      onFail: (words) => {
-        if (!mine()) return;
-        this.film.close();
-        this.film = null;
-        if (direct) this.#makeProxy(words);
-        else {
-          this.way = "stills";
-          this.notice("way", `${words} Playing shows the server's stills, which may leave frames out.`, "warning");
-        }
-        this.#playStills(this.frameIndex, turn);
-      },
+      onFail: fail,
     });
+  }
+
+  #onlyStills(words) {
+    this.way = "stills";
+    this.notice("way", `${words} Playing shows the server's stills, which may leave frames out.`, "warning");
   }
 
   async #playStills(first, turn) {
@@ -369,8 +383,7 @@ export class Player {
       this.notice("way", `${why}. A copy is played, frame for frame; a still frame is always from the file itself.`);
     } catch (error) {
       if (id !== this.videoId) return;
-      this.way = "stills";
-      this.notice("way", `${why}. ${error.message} Playing shows the server's stills, which may leave frames out.`, "warning");
+      this.#onlyStills(`${why}. ${error.message}`);
     }
   }
 }
