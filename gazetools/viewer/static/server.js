@@ -26,7 +26,7 @@ async function answerOf(response) {
   } catch {
     // the words above are all there is
   }
-  throw new Error(words);
+  throw Object.assign(new Error(words), { status: response.status });
 }
 
 async function asked(path, options) {
