@@ -15,10 +15,9 @@ _Frame = Annotated[int, Field(ge=0, lt=_MOST_FRAMES)]
 _Track = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 NewTrack = Annotated[int, Field(ge=0, lt=2**31)]
 """An id that a person gives; box files may have others, which stay."""
-BoxPixels = Annotated[
-    tuple[float, float, float, float],
-    Field(description="xmin, ymin, xmax, ymax in pixels of the video"),
-]
+_Pixels = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+BoxPixels = tuple[_Pixels, _Pixels, _Pixels, _Pixels]
+"""xmin, ymin, xmax, ymax in pixels of the video"""
 BoxOrigin = Literal["given", "hand", "interpolated"]
 
 

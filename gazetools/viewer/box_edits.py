@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -143,14 +142,11 @@ class EditedBoxes:
 
     def _inside(self, box: Box, frame: int, track: int) -> Box:
         """The box cut at the frame's edges; HeadsError where too little is left of it."""
-        where = f"The box of id {track} in frame {frame}"
-        if not all(map(math.isfinite, box)):
-            raise HeadsError(f"{where} is {list(box)}, which is not finite.")
         limits = (self._width, self._height, self._width, self._height)
         cut = _four(round(min(max(side, 0.0), limit), _DECIMALS) for side, limit in zip(box, limits, strict=True))
         if cut[2] - cut[0] < LEAST_PIXELS or cut[3] - cut[1] < LEAST_PIXELS:
             raise HeadsError(
-                f"{where} is {list(box)}: less than {LEAST_PIXELS:g} pixels of a side lie in the "
+                f"The box of id {track} in frame {frame} is {list(box)}: less than {LEAST_PIXELS:g} pixels of a side lie in the "
                 f"{self._width}x{self._height} video."
             )
         return cut

@@ -48,7 +48,9 @@ def write_numbered_video(
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = TICK_SECONDS
         for index in range(frames):
-            picture = av.VideoFrame.from_ndarray(draw_barcode(index, width=size_wh[0], height=size_wh[1]), format="rgb24")
+            picture = av.VideoFrame.from_ndarray(
+                draw_barcode(index, width=size_wh[0], height=size_wh[1]), format="rgb24"
+            )
             seconds = start_seconds + (times or {}).get(index, index / rate)
             picture.pts, picture.time_base = round(seconds / TICK_SECONDS), TICK_SECONDS
             container.mux(stream.encode(picture))
@@ -102,7 +104,9 @@ def running_view(*arguments: object, cache: Path) -> Iterator[str]:
 @contextmanager
 def browser_page(address: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> Iterator[Any]:
     """A page of headless Chromium at `address`; an error in a script, or a message of the console, fails the test."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
     complaints: list[str] = []
     with playwright.sync_playwright() as tools:
         browser = tools.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
