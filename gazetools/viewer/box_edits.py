@@ -146,8 +146,8 @@ class EditedBoxes:
         cut = _four(round(min(max(side, 0.0), limit), _DECIMALS) for side, limit in zip(box, limits, strict=True))
         if cut[2] - cut[0] < LEAST_PIXELS or cut[3] - cut[1] < LEAST_PIXELS:
             raise HeadsError(
-                f"The box of id {track} in frame {frame} is {list(box)}: less than {LEAST_PIXELS:g} pixels of a side lie in the "
-                f"{self._width}x{self._height} video."
+                f"The box of id {track} in frame {frame} is {list(box)}: less than {LEAST_PIXELS:g} pixels of a side "
+                f"lie in the {self._width}x{self._height} video."
             )
         return cut
 

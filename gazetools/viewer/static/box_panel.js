@@ -51,7 +51,7 @@ export class BoxPanel {
     this.after = document.createElement("div");
     this.after.className = "box-after";
     element.append(this.merging, this.after);
-    document.getElementById("timeline").before(element);
+    document.querySelector(".controls").after(element);
   }
 
   focusId() {

@@ -19,6 +19,8 @@ export class BoxEditor {
     this.key = null;
     this.drag = null;
     this.busy = false;
+    this.hadBoxes = false;
+    this.stage = null;
     this.panel = new BoxPanel(this);
     this.button = document.createElement("button");
     this.button.type = "button";
@@ -92,12 +94,12 @@ export class BoxEditor {
   #switch(on) {
     this.on = on;
     this.button.setAttribute("aria-pressed", String(on));
-    if (on) {
-      this.hadBoxes ??= player.layers.boxes;
-      player.layers.boxes = false;
-    } else if (this.hadBoxes !== undefined) {
-      player.layers.boxes = this.hadBoxes;
-      this.hadBoxes = undefined;
+    if (on && player.layers.boxes) {
+      this.hadBoxes = true; // the store's own boxes would lie under the corrected ones
+      keys.press("b");
+    } else if (!on && this.hadBoxes) {
+      this.hadBoxes = false;
+      if (!player.layers.boxes) keys.press("b");
     }
     const stage = player.stages[0];
     stage?.layers.classList.toggle("editing", on);
@@ -119,8 +121,12 @@ export class BoxEditor {
     if (this.boxes) {
       const { edits } = this.boxes;
       const name = `boxes:${player.videoId}`;
-      if (edits.length) sessionStorage.setItem(name, JSON.stringify({ revision: this.facts.revision, edits }));
-      else sessionStorage.removeItem(name);
+      try {
+        if (edits.length) sessionStorage.setItem(name, JSON.stringify({ revision: this.facts.revision, edits }));
+        else sessionStorage.removeItem(name);
+      } catch {
+        player.notice("draft", "There are too many edits to keep for a reload of the page: save them.", "warning");
+      }
     }
     player.redraw();
     this.panel.show();
@@ -137,7 +143,7 @@ export class BoxEditor {
   }
 
   undo() {
-    const edit = this.boxes?.undo();
+    const edit = this.busy ? undefined : this.boxes?.undo();
     if (!edit) return;
     const frame = edit.frame ?? edit.first;
     if (frame !== player.frameIndex) player.show(frame);
@@ -221,8 +227,10 @@ export class BoxEditor {
     try {
       await post("/api/boxes/save", { id }, { revision: facts.revision, edits });
       sessionStorage.removeItem(`boxes:${id}`);
+      const later = boxes.edits.slice(edits.length); // made while the server was saving
       if (id === player.videoId) await this.#load(id);
       player.notice("boxes", "");
+      if (later.length && id === player.videoId) this.#putBack(later, "");
     } catch (error) {
       if (error.status === 409) this.panel.offerMerge();
       else player.notice("boxes", `Not saved. ${error.message}`, "error");
