@@ -20,7 +20,7 @@ for (const source of clip.sources) {
   source.canvas = document.createElement("canvas");
   source.canvas.className = "clip-canvas";
   const scale = Math.min(1, 1080 / clip.size[1]);
-  source.canvas.width = Math.max(240, Math.round(clip.size[0] * scale));
+  source.canvas.width = Math.max(720, Math.round(clip.size[0] * scale));
   source.canvas.height = Math.max(1, Math.round((source.canvas.width * clip.size[1]) / clip.size[0]));
   const caption = document.createElement("figcaption");
   caption.textContent = source.name;
