@@ -48,17 +48,18 @@ class Guard:
         asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         by_address = scope["path"] == "/" and self._is_token(asked)
 
+        refusal = self._refusal(scope["method"], headers, by_address=by_address)
+
         async def send_bound(message: Message) -> None:
             if message["type"] == "http.response.start":
                 found = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     found[name] = value
                 found.setdefault("cache-control", "no-store")
-                if by_address:
+                if by_address and refusal is None:
                     found.append("set-cookie", f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/")
             await send(message)
 
-        refusal = self._refusal(scope["method"], headers, by_address=by_address)
         await (refusal or self._app)(scope, receive, send_bound)
 
     def _refusal(self, method: str, headers: Headers, *, by_address: bool) -> PlainTextResponse | None:

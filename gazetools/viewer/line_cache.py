@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -20,49 +21,60 @@ from gazetools.schemas.errors import GazetoolsError
 from gazetools.viewer.roots import FileStamp, MapRoot, VideoLine
 
 _VERSION = 1
+_FIRST_LOOK_SECONDS = 1.0
+"""Where the disk knows the list, the first picture goes before the look at the folder."""
 _MOST_BYTES = 256 << 20
 
 
 class VideoLines(Closing):
-    """Stamp and line of every video of a root; `line` is None until the thread has read it."""
+    """Stamp and line of every video of a root.
+
+    What the disk has of an earlier call is there at once; a thread compares it with the folder and reads what is new.
+    """
 
     def __init__(self, root: MapRoot) -> None:
         self._root = root
         self._file = cache_folder().parent / "viewer" / f"{_name_of(root)}.json"
         self._lock = threading.Lock()
-        self._reading = threading.Lock()
-        """One reads the folder at a time."""
         self._stopped = threading.Event()
-        self._stamps: dict[str, FileStamp] = {}
         self._lines: dict[str, tuple[FileStamp, VideoLine]] = self._kept()
+        self._stamps = {video_id: stamp for video_id, (stamp, _) in self._lines.items()}
         self.version = 0
         """Grows whenever the list has changed."""
-        self._thread: threading.Thread | None = None
-        self.read_again()
+        if not self._stamps:
+            self._stamps = root.stamps()
+        self._looked, self._took = 0.0, 0.0
+        self._thread = threading.Thread()
+        self.look_again()
 
-    def read_again(self) -> None:
-        """Look which videos there are now; what is new or changed is read by the thread."""
-        with self._reading:
+    def look_again(self) -> None:
+        """Let a thread see which videos there are now and read what is new, unless one does or has just done so.
+
+        A folder is looked at during at most a twentieth of the time.
+        """
+        with self._lock:
+            if self._thread.is_alive() or time.monotonic() < self._looked + 20 * self._took:
+                return
+            self._thread = threading.Thread(target=self._look, name="gazetools-list", daemon=True)
+            self._thread.start()
+
+    def _look(self) -> None:
+        if self._lines and not self._looked:
+            self._stopped.wait(_FIRST_LOOK_SECONDS)
+        begin = time.monotonic()
+        try:
             stamps = self._root.stamps()
-            with self._lock:
-                changed, self._stamps = stamps != self._stamps, stamps
-                self.version += changed
-            if self._missing() and (self._thread is None or not self._thread.is_alive()):
-                self._thread = threading.Thread(target=self._fill, name="gazetools-list", daemon=True)
-                self._thread.start()
-
-    def ids(self) -> list[str]:
-        """All ids, in no order."""
+        except GazetoolsError:  # such as a manifest that is being written: the next look will see it
+            stamps = self._stamps
         with self._lock:
-            return list(self._stamps)
-
-    def line(self, video_id: str) -> VideoLine | None:
-        """The line of a video; None: not read yet."""
-        with self._lock:
-            return self._line(video_id)
+            self.version += stamps != self._stamps
+            self._stamps = stamps
+        self._fill()
+        self._looked = time.monotonic()
+        self._took = self._looked - begin
 
     def lines(self) -> dict[str, VideoLine | None]:
-        """All lines by id."""
+        """All lines by id, in no order; None: not read yet."""
         with self._lock:
             return {video_id: self._line(video_id) for video_id in self._stamps}
 
@@ -73,7 +85,7 @@ class VideoLines(Closing):
     def close(self) -> None:
         """Stop reading."""
         self._stopped.set()
-        if self._thread is not None:
+        if self._thread.is_alive():
             self._thread.join()
 
     def _line(self, video_id: str) -> VideoLine | None:
@@ -85,20 +97,19 @@ class VideoLines(Closing):
             return [video_id for video_id in self._stamps if self._line(video_id) is None]
 
     def _fill(self) -> None:
-        for video_id in self._missing():
+        missing = self._missing()
+        for video_id in missing:
             if self._stopped.is_set():
                 return
-            stamp = self._stamps.get(video_id)
-            if stamp is None:
-                continue
             try:
                 line = self._root.line(video_id)
             except GazetoolsError as error:
                 line = VideoLine(problem=error.message)
             with self._lock:
-                self._lines[video_id] = (stamp, line)
+                self._lines[video_id] = (self._stamps[video_id], line)
                 self.version += 1
-        self._write()
+        if missing:
+            self._write()
 
     def _write(self) -> None:
         with self._lock:
@@ -124,4 +135,6 @@ def _entries(items: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, tuple[File
 
 def _name_of(root: MapRoot) -> str:
     """A file name of its own for each root and kind."""
-    return hashlib.sha256(f"{root.kind}:{root.path.resolve()}".encode(errors="surrogateescape")).hexdigest()[:32]
+    return hashlib.sha256(
+        f"{root.kind}:{root.only}:{root.path.resolve()}".encode(errors="surrogateescape")
+    ).hexdigest()[:32]

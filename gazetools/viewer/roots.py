@@ -51,8 +51,9 @@ class MapRoot(ABC):
     kind: str
     """`store`, `dataset` or `other`, for words on the page."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, only: str | None = None) -> None:
+        self.path, self.only = path, only
+        """`only`: the one video that is shown; None: all."""
 
     @abstractmethod
     def stamps(self) -> dict[str, FileStamp]:
@@ -76,22 +77,21 @@ class StoreRoot(MapRoot):
 
     kind = "store"
 
-    def __init__(self, path: Path, *, only: str | None = None) -> None:
-        super().__init__(path)
-        self._only = only
-
     def stamps(self) -> dict[str, FileStamp]:
-        if self._only is not None:
-            found = self.stamp(self._only)
-            return {} if found is None else {self._only: found}
-        stamps: dict[str, FileStamp] = {}
-        root = str(self.path)
+        if self.only is not None:
+            found = self.stamp(self.only)
+            return {} if found is None else {self.only: found}
+        names: set[str] = set()
+        skipped = len(str(self.path)) + (not str(self.path).endswith(os.sep))
         for path in walk(self.path, SearchNotes()):
-            name = str(path)[len(root) :].lstrip(os.sep)
-            if path.suffix in (STORE_SUFFIX, SIDECAR_SUFFIX) and name not in REPORT_NAMES:
-                video_id = composed(name.rsplit(".", 1)[0])
-                if path.suffix == SIDECAR_SUFFIX or video_id not in stamps:
-                    stamps[video_id] = _stamp_of(path) or FileStamp(0, 0)
+            name = str(path)[skipped:]
+            if name.endswith((STORE_SUFFIX, SIDECAR_SUFFIX)) and name not in REPORT_NAMES:
+                names.add(name)
+        stamps = {}
+        for name in names:
+            stem, dot, suffix = name.rpartition(".")
+            if dot + suffix == SIDECAR_SUFFIX or stem + SIDECAR_SUFFIX not in names:
+                stamps[composed(stem)] = _stamp_of(self.path / name) or FileStamp(0, 0)
         return stamps
 
     def stamp(self, video_id: str) -> FileStamp | None:
@@ -173,13 +173,13 @@ class OtherRoot(MapRoot):
     kind = "other"
 
     def __init__(self, path: Path, choice: ArrayChoice, *, only: str | None = None) -> None:
-        super().__init__(path)
-        self._choice, self._only = choice, only
+        super().__init__(path, only=only)
+        self._choice = choice
         self._paths: dict[str, Path] = {}
 
     def stamps(self) -> dict[str, FileStamp]:
         listed = list_foreign(self.path)
-        self._paths = {name: paths[0] for name, paths in listed.items() if self._only in (None, name)}
+        self._paths = {name: paths[0] for name, paths in listed.items() if self.only in (None, name)}
         return {name: _stamp_of(path) or FileStamp(0, 0) for name, path in self._paths.items()}
 
     def stamp(self, video_id: str) -> FileStamp | None:

@@ -84,10 +84,10 @@ class Showing(Closing):
 
     def _opened(self, source: int, video_id: str) -> VideoMaps:
         maps = self.roots[source].open(video_id, None)
-        if maps.follows_video or self._file(video_id, maps.provenance).path is None:
+        if maps.follows_video or (file := self._file(video_id, maps.provenance)).path is None:
             return maps
         maps.close()  # its rows become frames by the times of the video
-        return self.roots[source].open(video_id, self.times(video_id))
+        return self.roots[source].open(video_id, self._times_of(video_id, file))
 
     def video(self, video_id: str) -> ShownVideo:
         """Where the video is."""
@@ -106,17 +106,21 @@ class Showing(Closing):
 
     def stills(self, video_id: str) -> Stills:
         """The open video. Raises VideoError where it is missing or can't be opened."""
-        video = self.video(video_id)
-        if video.path is None:
+        return self._stills_of(video_id, self.video(video_id))
+
+    def _stills_of(self, video_id: str, video: ShownVideo) -> Stills:
+        if (path := video.path) is None:
             raise VideoError(video.problem)
-        path = video.path
         with self._video_lock:
             return self._videos.get(video_id, lambda: Stills(path, stream_index=video.stream_index, hdr=video.hdr))
 
     def times(self, video_id: str) -> npt.NDArray[np.float64]:
         """The pts of the video's frames in seconds; kept, since learning them reads the whole file once."""
+        return self._times_of(video_id, self.video(video_id))
+
+    def _times_of(self, video_id: str, video: ShownVideo) -> npt.NDArray[np.float64]:
         if video_id not in self._times:
-            self._times[video_id] = self.stills(video_id).times()
+            self._times[video_id] = self._stills_of(video_id, video).times()
         return self._times[video_id]
 
     def segments(self, video_id: str) -> list[Segment]:

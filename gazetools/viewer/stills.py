@@ -18,11 +18,13 @@ from gazetools.schemas.errors import GazetoolsError, VideoError
 from gazetools.schemas.video import HdrRule, VideoInfo
 from gazetools.video import VideoReader
 
-_AHEAD, _BEHIND = 32, 48
+_AHEAD, _BEHIND = 32, 120
 """Frames around the last one asked for that are decoded before somebody asks; going back costs a whole stretch from a
 keyframe, so more of it is kept."""
+_PASSED = 12
+"""Frames before one that is decoded far from all others, which are kept since the decoder passes them."""
 _QUALITY = 90
-_MOST_BYTES = 128 << 20
+_MOST_BYTES, _MOST_RAW_BYTES = 160 << 20, 96 << 20
 
 
 class Stills(Closing):
@@ -38,6 +40,8 @@ class Stills(Closing):
         self._state = threading.Condition()
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._bytes = 0
+        self._passed: dict[tuple[int, int], npt.NDArray[np.uint8]] = {}
+        """Decoded and not yet written as JPEG: the frames before the last one that was decoded far from all others."""
         self._waiting = 0
         """Requests that wait for the decoder; the neighbours wait for them."""
         self._place: tuple[int, int] | None = None
@@ -67,8 +71,7 @@ class Stills(Closing):
             self._waiting += 1
         try:
             with self._decoding:
-                if (data := self._found(key)) is None:
-                    data = self._keep(key, self._reader.read([frame])[0])
+                data = self._found(key) or self._decoded(key)
         finally:
             with self._state:
                 self._waiting -= 1
@@ -96,6 +99,26 @@ class Stills(Closing):
         if data is not None:
             self._kept.move_to_end(key)
         return data
+
+    def _decoded(self, key: tuple[int, int]) -> bytes:
+        """The JPEG of a frame that is not kept; called by the one that decodes."""
+        if (rgb := self._passed.pop(key, None)) is not None:
+            return self._keep(key, rgb)
+        frame, height = key
+        room = min(_PASSED, _MOST_RAW_BYTES // (self.info.width * self.info.height * 3))
+        first = frame
+        while first > max(0, frame - room) and (first - 1, height) not in self._kept:
+            first -= 1
+        if first == frame or frame >= self._reader.frame_count:
+            return self._keep(key, self._reader.read([frame])[0])
+        self._passed = {}
+        try:
+            for found in self._reader.frames(range(first, frame + 1)):
+                self._passed[found.index, height] = found.rgb
+        except VideoError:  # one of those before may be damaged
+            self._passed = {}
+            return self._keep(key, self._reader.read([frame])[0])
+        return self._keep(key, self._passed.pop(key))
 
     def _keep(self, key: tuple[int, int], rgb: npt.NDArray[np.uint8]) -> bytes:
         data = _jpeg(rgb, key[1])
@@ -125,9 +148,11 @@ class Stills(Closing):
         """Decode what is missing ahead, then behind; stop as soon as somebody waits or has gone elsewhere."""
         with self._decoding:
             count = self._reader.frame_count
+        while self._write_passed() and not self._interrupted(frame):
+            pass
         ahead = self._missing(range(frame + 1, min(frame + 1 + _AHEAD, count)), height)
         behind = self._missing(range(max(0, frame - _BEHIND), frame), height)
-        parts = [ahead] if len(ahead) > _AHEAD // 2 or (ahead and ahead[0] - frame < _AHEAD // 4) else []
+        parts = [ahead] if ahead and ahead[0] - frame <= _AHEAD // 2 else []
         if behind and frame - behind[-1] <= _BEHIND // 2:
             parts.append(behind)
         for part in parts:
@@ -136,6 +161,14 @@ class Stills(Closing):
                     self._keep((found.index, height), found.rgb)
                     if self._interrupted(frame):
                         return
+
+    def _write_passed(self) -> bool:
+        """Write the latest of the passed frames as JPEG; False: there is none."""
+        with self._decoding:
+            if not self._passed:
+                return False
+            self._keep(*self._passed.popitem())
+        return True
 
     def _missing(self, frames: range, height: int) -> list[int]:
         with self._state:

@@ -48,9 +48,8 @@ def write_numbered_video(
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = TICK_SECONDS
         for index in range(frames):
-            picture = av.VideoFrame.from_ndarray(
-                draw_barcode(index, width=size_wh[0], height=size_wh[1]), format="rgb24"
-            )
+            drawn = draw_barcode(index, width=size_wh[0], height=size_wh[1])
+            picture = av.VideoFrame.from_ndarray(drawn, format="rgb24")
             seconds = start_seconds + (times or {}).get(index, index / rate)
             picture.pts, picture.time_base = round(seconds / TICK_SECONDS), TICK_SECONDS
             container.mux(stream.encode(picture))
@@ -104,9 +103,8 @@ def running_view(*arguments: object, cache: Path) -> Iterator[str]:
 @contextmanager
 def browser_page(address: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> Iterator[Any]:
     """A page of headless Chromium at `address`; an error in a script, or a message of the console, fails the test."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
+    missing = "playwright is not installed: pip install playwright"
+    playwright = pytest.importorskip("playwright.sync_api", reason=missing)
     complaints: list[str] = []
     with playwright.sync_playwright() as tools:
         browser = tools.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
@@ -140,7 +138,8 @@ async () => {
     const { picture, layers } = player.stages[source];
     const own = picture.getContext('2d').getImageData(0, 0, picture.width, picture.height);
     const unit = picture.height / player.size.height * 16;
-    const bit = (row, column) => own.data[4 * (Math.round((row + 0.5) * unit) * own.width + Math.round((column + 0.5) * unit))] > 128;
+    const middle = (number) => Math.round((number + 0.5) * unit);
+    const bit = (row, column) => own.data[4 * (middle(row) * own.width + middle(column))] > 128;
     let number = 0, whole = true;
     for (let i = 0; i < 6; i += 1) {
       number += (bit(0, i) ? 1 : 0) * 2 ** i + (bit(1, i) ? 1 : 0) * 2 ** (6 + i);
@@ -159,7 +158,10 @@ async () => {
   player.layers.boxes = player.layers.gaze = false;
   player.opacity = 1;
   player.setHidden(2, true);
-  player.on('frame', () => window.seen.push({ ...window.readStage(), loaded: player.rows(0) !== null, playing: player.playing }));
+  player.on('frame', () => {
+    const { playing } = player;
+    window.seen.push({ ...window.readStage(), loaded: player.rows(0) !== null, playing });
+  });
 }
 """
 """Gives the page `player`, `readStage()` (frame, number in the picture, highest cell of the overlay) and `seen`, the

@@ -53,11 +53,11 @@ def videos(request: Request) -> Response:
 def changes(request: Request) -> Response:
     """`?id=`: `{"version", "waiting", "stamps"}`: the list's version, and a stamp of each source's heatmaps (or null).
 
-    The page asks every few seconds; the answer looks at the folder again.
+    The page asks every few seconds; with `list=1` the folder is looked at again, for a later answer.
     """
     showing = showing_of(request)
     if request.query_params.get("list") == "1":
-        showing.lines.read_again()
+        showing.lines.look_again()
     stamps: list[str | None] = []
     for number in range(len(showing.roots)) if request.query_params.get("id") else ():
         try:
