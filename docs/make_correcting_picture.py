@@ -40,7 +40,8 @@ def main() -> None:
             page.mouse.down()
             page.mouse.move(area["x"] + 0.85 * WIDTH * across, area["y"] + 0.42 * HEIGHT * down, steps=4)
             page.mouse.up()
-            page.screenshot(path=str(OUTPUT), type="jpeg", quality=80)
+            whole = {"x": 0, "y": 0, "width": 1280, "height": 890}  # without the paths of this machine
+            page.screenshot(path=str(OUTPUT), type="jpeg", quality=80, clip=whole)
             page.keyboard.press("u")
             page.keyboard.press("u")
 

@@ -13,7 +13,7 @@ _HAND = ORIGINS.index("hand")
 LEAST_PIXELS = 2.0
 """Shortest side of a box that is drawn by hand."""
 _DECIMALS = 2
-"""Of the pixels of drawn boxes; the other boxes keep all their digits."""
+"""Decimals of the pixels of drawn boxes; the other boxes keep all their digits."""
 Box = tuple[float, float, float, float]
 
 
