@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib.resources import files
 from typing import Any
 
@@ -56,10 +56,14 @@ def write_clip_page(showing: Showing, options: ViewOptions, progress: Progress) 
     task = f"writing {output.name}"
     progress.start(task, high - low)
     clip = _Clip(seconds, low)
-    pictures = showing.stills(video_id).pictures(range(low, high), _HEIGHT) if has_video else _no_pictures(high - low)
-    for picture in pictures:
-        clip.add_picture(picture)
-        progress.advance(task)
+    wanted = range(low, high)
+    opened = (
+        showing.stills(video_id).pictures(wanted, _HEIGHT) if has_video else nullcontext(iter([None] * len(wanted)))
+    )
+    with opened as pictures:
+        for picture in pictures:
+            clip.add_picture(picture)
+            progress.advance(task)
     sources = []
     for number in range(len(stamps)):
         with showing.maps(number, video_id) as maps:
@@ -144,10 +148,6 @@ def _size_of(showing: Showing, video_id: str, sources: list[dict[str, Any]]) -> 
     except GazetoolsError:
         return list(sources[0]["size"])
     return [info.width, info.height]
-
-
-def _no_pictures(count: int) -> Iterator[None]:
-    return iter([None] * count)
 
 
 def _too_long(what: str, seconds: npt.NDArray[np.float64], low: int) -> UsageError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,11 @@ class Stills(Closing):
                 self._state.notify_all()
         return data
 
-    def pictures(self, frames: range, height: int) -> Iterator[bytes]:
-        """The JPEGs of ascending frames, for an export; nothing is kept."""
-        with self._decoding:
-            for frame in self._reader.frames(frames):
-                yield _jpeg(frame.rgb, min(height, self.info.height))
+    @contextmanager
+    def pictures(self, frames: range, height: int) -> Iterator[Iterator[bytes]]:
+        """The JPEGs of ascending frames in the block, for an export; nothing is kept, nobody else decodes."""
+        with self._decoding, closing(_generator(self._reader.frames(frames))) as found:
+            yield (_jpeg(frame.rgb, min(height, self.info.height)) for frame in found)
 
     def close(self) -> None:
         """End the thread and close the video."""

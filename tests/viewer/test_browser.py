@@ -202,6 +202,7 @@ def test_as_a_person_uses_it(kitchen: Path, tmp_path: Path, width: int) -> None:
         )
         assert names == [], "every control has a name"
         agree(page.evaluate("seen"))
+        until(page, "location.hash === '#video=take_03&frame=61'")
         page.reload()
         until(page, "document.querySelector('#place').textContent.startsWith('frame 61')")
 

@@ -78,7 +78,7 @@ def test_long_clips_are_refused_before_anything_is_written(
     monkeypatch.setattr("gazetools.viewer.clip_page._MOST_FRAMES", 20)
     with pytest.raises(UsageError, match="The clip has 40 frames, a page holds at most 20"):
         export_clip(numbered / "store", options)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.html"))
 
 
 def test_the_settings_of_an_export_go_together() -> None:

@@ -34,15 +34,20 @@ function placeInAddress() {
   return { id: place.get("video"), frame: Number(place.get("frame")) || 0 };
 }
 
+// At most every 400 ms, since browsers limit how often an address may change; the last place is always kept.
 let addressTimer = 0;
 function keepPlace() {
-  clearTimeout(addressTimer);
-  addressTimer = setTimeout(() => {
-    if (player.videoId === null) return;
-    const place = new URLSearchParams({ video: player.videoId, frame: player.frameIndex });
-    history.replaceState(null, "", `${location.pathname}#${place}`);
-  }, 200);
+  addressTimer ||= setTimeout(writePlace, 400);
 }
+
+function writePlace() {
+  clearTimeout(addressTimer);
+  addressTimer = 0;
+  if (player.videoId === null) return;
+  const place = new URLSearchParams({ video: player.videoId, frame: player.frameIndex });
+  history.replaceState(null, "", `${location.pathname}#${place}`);
+}
+window.addEventListener("pagehide", writePlace);
 
 window.addEventListener("hashchange", () => {
   const { id, frame } = placeInAddress();
