@@ -112,4 +112,6 @@ def save_boxes(path: Path, video_id: str, source: BoxSource, asked: BoxSave) -> 
         lines.append(save.model_dump_json())
         write_bytes_atomic(history_path(path), ("\n".join(lines) + "\n").encode())
         write_bytes_atomic(path, data)
-        return present_boxes(path, source)
+        begun = HistoryBegin.model_validate_json(lines[0])
+        made = Corrections(begin=begun, save=save, lines=tuple(lines))
+        return PresentBoxes(revision=save.csv_sha256, boxes=boxes, base=begun.base, corrections=made)
