@@ -76,7 +76,7 @@ class QuantisedMaps:
 
     @staticmethod
     def none(height: int, width: int) -> QuantisedMaps:
-        """Of no rows."""
+        """The maps of no rows."""
         empty = np.zeros((0, 2), np.float32)
         return QuantisedMaps(stored=np.zeros((0, height, width), np.uint8), top=empty[:, 0], peak_xy=empty, damaged=0)
 

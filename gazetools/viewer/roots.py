@@ -21,7 +21,7 @@ from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.store import REPORT_NAMES, SIDECAR_SUFFIX, STORE_SUFFIX
 from gazetools.schemas.video_id import check_video_id, place_of_id
 from gazetools.store.listing import read_sidecar
-from gazetools.viewer.video_maps import ReaderMaps, StoreMaps, VideoMaps
+from gazetools.viewer.video_maps import ReaderMaps, StoreVideoMaps, VideoMaps
 
 
 class FileStamp(NamedTuple):
@@ -118,7 +118,7 @@ class StoreRoot(MapRoot):
         return VideoLine(frames=stated.frames, people=stated.tracks, coverage=coverage, problem=problem)
 
     def open(self, video_id: str, video_pts: npt.NDArray[np.float64] | None) -> VideoMaps:
-        return StoreMaps(existing_path(self._files(video_id)[0]))
+        return StoreVideoMaps(existing_path(self._files(video_id)[0]))
 
     def _files(self, video_id: str) -> tuple[Path, Path]:
         """The video's file and its sidecar, as they are written on the disk."""

@@ -65,7 +65,7 @@ class VideoMaps(Closing):
         """Maps float32 [n, H, W] of some rows of the table; not all are finite in damaged files."""
 
 
-class StoreMaps(VideoMaps):
+class StoreVideoMaps(VideoMaps):
     """Heatmaps of a store file."""
 
     def __init__(self, path: Path) -> None:

@@ -103,7 +103,7 @@ def running_view(*arguments: object, cache: Path) -> Iterator[str]:
 @contextmanager
 def browser_page(address: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> Iterator[Any]:
     """A page of headless Chromium at `address`; an error in a script, or a message of the console, fails the test."""
-    missing = "playwright is not installed: pip install playwright"
+    missing = "the extra [browser] is not installed: pip install -e '.[browser]'"
     playwright = pytest.importorskip("playwright.sync_api", reason=missing)
     complaints: list[str] = []
     with playwright.sync_playwright() as tools:
