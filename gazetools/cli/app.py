@@ -36,6 +36,7 @@ COMMANDS = {
     "table": "Gaze as CSV or Parquet: peak, spread, angles, areas, who looks at whom.",
     "report": "Tables, intervals and curves of finished training runs.",
     "preview": "Overlay heatmaps on frames: a picture or a video.",
+    "view": "Videos with their heatmaps in the browser: play, step, compare.",
     "export": "A gaze model as an ONNX file for other programs.",
     "demo": "All of it, offline, on synthetic scenes.",
     "models": "Which gaze models there are, and what this machine has of them.",

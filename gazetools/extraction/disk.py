@@ -86,7 +86,8 @@ def need_of_video(
         }
         for part in video.parts
     ]
-    missing = [size for number, size in enumerate(sizes) if len(sizes) > 1 and not video.pieces.exists(number)]
+    on_disk = len(sizes) > 1 or video.earlier is not None
+    missing = [size for number, size in enumerate(sizes) if on_disk and not video.pieces.exists(number)]
     whole = {name: sum(size[name] for size in sizes) for name in ("frames", "rows", "fingerprints")}
     pieces_bytes = sum(blocks(ContentSizes(**size, **shapes).piece_file_bytes()) for size in missing)
     store_bytes = blocks(ContentSizes(**whole, **shapes).store_file_bytes())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gazetools.extraction.decoding.child_reader import ChildReader
 from gazetools.schemas.findings import frame_runs
+from gazetools.schemas.provenance import TakenOver
 from gazetools.schemas.video import HDR_TRANSFERS
 
 
@@ -32,3 +33,11 @@ def note_of_not_evaluated(people: int, model: str) -> list[str]:
     if not people:
         return []
     return [f"{people} people have no head box that {model} can take (at least one pixel); they have no row"]
+
+
+def note_of_taken_over(origin: TakenOver | None, frames: int) -> list[str]:
+    """The line about frames that a store with other head boxes had already; none without such a store."""
+    if origin is None:
+        return []
+    again = frames - origin.frames
+    return [f"head boxes changed: {origin.frames} of {frames} frames taken over, {again} computed again"]

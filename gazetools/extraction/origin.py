@@ -7,14 +7,15 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gazetools._version import __version__
 from gazetools.extraction.model.batches import BatchRunner
 from gazetools.extraction.pieces import VideoTally
 from gazetools.extraction.work import VideoWork, WorkerTools
-from gazetools.schemas.extract import PIECE_FRAMES, ExtractOptions
+from gazetools.schemas.extract import PIECE_FRAMES
 from gazetools.schemas.provenance import HeadSource, ModelRecord, Provenance
 from gazetools.video.facts import probe_digest, source_video
 
@@ -25,14 +26,15 @@ NOT_EVALUATED = "left out, no box that the model can take"
 """Count of the people whom a model that needs head boxes can't evaluate; they have no row."""
 
 
-def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads_sha256: str | None) -> str:
+def options_key(shaping: Mapping[str, Any], runner: BatchRunner, video: Path, heads_sha256: str | None) -> str:
     """sha256 over everything that shapes the store of `video`; equal keys mean equal stores.
 
+    `shaping` are the options that do so, as `ExtractOptions.shaping` returns them.
     Of the video only its size and its first and last MiB, so that a second run does not read finished files whole.
     """
     parts = {
         "revision": STORE_REVISION,
-        "options": options.shaping(),
+        "options": dict(shaping),
         "heads": "whole" if heads_sha256 is None else heads_sha256,
         "piece_frames": PIECE_FRAMES,
         "batch_size": runner.batch_size,
@@ -45,7 +47,8 @@ def options_key(options: ExtractOptions, runner: BatchRunner, video: Path, heads
 def build_provenance(tools: WorkerTools, video: VideoWork, tally: VideoTally, *, video_sha256: str) -> Provenance:
     """Provenance of one video's heatmaps: video, model, boxes, options and libraries."""
     source, heads, options, runner = video.source, video.heads, tools.options, tools.runner
-    decoded = sum(map(len, video.parts)) == source.frame_count and not tally.resumed_frames
+    reused = tally.resumed_frames or tally.taken_over is not None
+    decoded = sum(map(len, video.parts)) == source.frame_count and not reused
     counted_by: Literal["decoding", "index"] = "decoding" if decoded or source.counted_by == "decoding" else "index"
     return Provenance(
         video_id=video.item.video_id,
@@ -83,6 +86,7 @@ def build_provenance(tools: WorkerTools, video: VideoWork, tally: VideoTally, *,
         options=options.shaping(),
         options_key=video.key,
         libraries=dict(_library_versions()),
+        taken_over=tally.taken_over,
     )
 
 

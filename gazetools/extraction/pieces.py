@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.extraction.clock import StageClock
+from gazetools.extraction.earlier import KnownPart, in_frame_order
 from gazetools.extraction.model.batches import BatchResult, Pending
+from gazetools.extraction.piece_writer import PieceWriter
 from gazetools.extraction.work import VideoWork, WorkerTools
 from gazetools.heads.prompts import FramePrompts, prompts_of_frame
+from gazetools.schemas.provenance import TakenOver
 from gazetools.schemas.store import FINGERPRINT_SIZE, Piece, Prompt, Rows
 from gazetools.schemas.video import Frame
-from gazetools.store.pieces import PieceFolder
 from gazetools.video.fingerprint import FINGERPRINT_EVERY, fingerprint
 
 
@@ -35,6 +34,8 @@ class VideoTally:
     """Frames that were wanted and can't be decoded (`--allow-damaged`)."""
     not_evaluated: int = 0
     """People of the box file that have no row, since their box is none that the model could take."""
+    taken_over: TakenOver | None = None
+    """The finished store with other boxes that frames and rows were copied from, with their numbers."""
 
     def add(self, number: int, piece: Piece, video: VideoWork, batch_size: int) -> None:
         """Count a finished piece of `video`; one made in little memory has less than the `batch_size`."""
@@ -47,6 +48,9 @@ class VideoTally:
                 self.prompts[kind.name.lower()] += count
         if piece.batch_size < batch_size:
             self.backoffs.append({"piece": number, "batch_size": piece.batch_size})
+        if (more := piece.taken_over) is not None:
+            sums = {name: getattr(more, name) + getattr(self.taken_over, name, 0) for name in ("frames", "rows")}
+            self.taken_over = more.model_copy(update=sums)
 
     @property
     def small_heads(self) -> int:
@@ -69,11 +73,11 @@ def make_pieces(
         tally.add(number, piece, video, runner.batch_size)
         tally.resumed_frames += len(video.parts[number])
         progress.advance(name, len(video.parts[number]))
-    wanted = np.concatenate([video.parts[number] for number in missing]) if missing else np.zeros(0, np.int64)
-    frames = _Frames(video.source.frames(wanted))
-    busy_before = video.source.decode_seconds
     with PieceWriter(video.pieces, tools.clock) as writer:
         maker = _PieceMaker(tools=tools, video=video, writer=writer, tally=tally, name=name)
+        wanted = [np.zeros(0, np.int64), *(video.parts[number][maker.computed(number)] for number in missing)]
+        frames = _Frames(video.source.frames(np.concatenate(wanted)))
+        busy_before = video.source.decode_seconds
         try:
             for number in missing:
                 fitted = runner.fitting_batch_size
@@ -107,42 +111,6 @@ class _Frames:
         return frame
 
 
-class PieceWriter:
-    """Writes pieces in order, one at a time; leaving the block waits for the last, and the first error is raised."""
-
-    def __init__(self, pieces: PieceFolder, clock: StageClock) -> None:
-        self._pieces = pieces
-        self._clock = clock
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="piece-writer")
-        self._previous: Future[None] | None = None
-
-    def __enter__(self) -> PieceWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._wait()
-        finally:
-            self._pool.shutdown()
-
-    def save(self, number: int, piece: Piece) -> None:
-        """Begin to write a piece. Raises FaultError where the previous one could not be written."""
-        self._wait()
-        self._previous = self._pool.submit(self._write, number, piece)
-
-    def _wait(self) -> None:
-        if self._previous is not None:
-            with self._clock.stage("write_wait"):
-                self._previous.result()
-            self._previous = None
-
-    def _write(self, number: int, piece: Piece) -> None:
-        began = time.perf_counter()
-        self._pieces.save(number, piece)
-        self._clock.write_busy += time.perf_counter() - began
-
-
 @dataclass
 class _Gathered:
     """The frames, people and maps of one piece so far."""
@@ -158,12 +126,23 @@ class _Gathered:
     results: list[BatchResult] = field(default_factory=list)
     """Maps in the order of `people`."""
 
+    known: KnownPart | None = None
+    """What an earlier store knows of this piece; its rows join those of `results`."""
+
     def add(self, frame: Frame) -> None:
-        """Note a frame of the piece."""
+        """Note a decoded frame of the piece."""
+        self._note(frame.index, frame.pts_seconds, lambda: fingerprint(frame.rgb))
+
+    def add_known(self, index: int, known: KnownPart) -> None:
+        """Note the frame `index` of the piece, which comes next and is not decoded."""
+        position = len(self.frame_index)
+        self._note(index, float(known.pts_seconds[position]), lambda: known.fingerprints[index])
+
+    def _note(self, index: int, pts_seconds: float, make_print: Callable[[], npt.NDArray[np.uint8]]) -> None:
         if len(self.frame_index) % FINGERPRINT_EVERY == 0:
-            self.prints.append(fingerprint(frame.rgb))
-        self.frame_index.append(frame.index)
-        self.pts_seconds.append(frame.pts_seconds)
+            self.prints.append(make_print())
+        self.frame_index.append(index)
+        self.pts_seconds.append(pts_seconds)
 
     def as_piece(self, heatmap_shape: tuple[int, int], tokens_shape: tuple[int, int, int] | None) -> Piece:
         """The finished piece; the shapes of a row's map and tokens (None: not kept) are for a piece without people."""
@@ -181,6 +160,8 @@ class _Gathered:
             heatmap=np.concatenate([np.zeros((0, *heatmap_shape), np.float16), *(r.heatmap for r in results)]),
             tokens=tokens,
         )
+        if self.known is not None:
+            rows = in_frame_order(rows, self.known.rows)
         return Piece(
             frame_index=np.array(self.frame_index, np.int64),
             pts_seconds=np.array(self.pts_seconds, np.float64),
@@ -188,6 +169,7 @@ class _Gathered:
             fingerprint_index=np.array(self.frame_index[::FINGERPRINT_EVERY], np.int64),
             rows=rows,
             batch_size=self.batch_size,
+            taken_over=None if self.known is None or not self.known.origin.frames else self.known.origin,
         )
 
 
@@ -205,6 +187,26 @@ class _PieceMaker:
     _ending: _Gathered | None = None
     """The previous piece, whose last batch is the pending one."""
 
+    def computed(self, number: int) -> npt.NDArray[np.bool_]:
+        """[F] which frames of piece `number` must be decoded: all, but for those that an earlier store still fits."""
+        part, earlier = self.video.parts[number], self.video.earlier
+        return np.ones(len(part), bool) if earlier is None else earlier.changed(part, self._people(part))
+
+    def _people(self, part: npt.NDArray[np.int64]) -> list[FramePrompts]:
+        """The people of each frame of a piece: [F]."""
+        info = self.video.source.info
+        return [self._prompts(index, (info.height, info.width)) for index in part.tolist()]
+
+    def _prompts(self, index: int, size_hw: tuple[int, int]) -> FramePrompts:
+        runner = self.tools.runner
+        return prompts_of_frame(
+            self.video.heads,
+            index,
+            grid_hw=runner.grid_hw,
+            small_heads=self.tools.options.small_heads,
+            needs_boxes_in=size_hw if runner.needs_boxes else None,
+        )
+
     def make(self, number: int, frames: _Frames, *, ahead: Path | None) -> None:
         """Read the frames of piece `number` and submit those with people in batches; `ahead` opens after the first.
 
@@ -214,38 +216,45 @@ class _PieceMaker:
         piece = _Gathered(number)
         batch: list[tuple[Frame, FramePrompts]] = []
         part = self.video.parts[number]
+        piece.known = known = self._known(number)
         for position, index in enumerate(part.tolist()):
-            with tools.clock.stage("decode_wait"):
-                frame = frames.take(index)
+            if known is not None and not known.computed[position]:
+                piece.add_known(index, known)
+            else:
+                self._read(index, frames, piece, batch)
             if position == 0 and ahead is not None:
                 tools.open_ahead(ahead)
-            if frame is not None:
-                self._add(frame, piece, batch)
             if len(batch) == runner.batch_size or (batch and position == len(part) - 1):
                 self._submit(batch, piece.results)
             if self._ending is not None and position + 1 >= runner.batch_size:  # few people: don't put it off
                 self.finish()
-            tools.clock.frames += 1
             tools.progress.advance(self.name)
         if self._ending is not None:  # this piece is shorter than a batch and has nobody
             self.finish()
-        piece.batch_size = runner.fitting_batch_size
+        piece.batch_size = min(runner.fitting_batch_size, known.batch_size if known else runner.batch_size)
         self._ending = piece
         if self._pending is None or not runner.works_in_parallel:
             self.finish()
 
-    def _add(self, frame: Frame, piece: _Gathered, batch: list[tuple[Frame, FramePrompts]]) -> None:
-        """Note the frame in its piece, and put it into the batch where it has people."""
+    def _known(self, number: int) -> KnownPart | None:
+        """What an earlier store knows of piece `number`; None: there is none."""
+        if (earlier := self.video.earlier) is None:
+            return None
+        part = self.video.parts[number]
+        people = self._people(part)
+        return earlier.part(number, part, people, earlier.changed(part, people))
+
+    def _read(self, index: int, frames: _Frames, piece: _Gathered, batch: list[tuple[Frame, FramePrompts]]) -> None:
+        """Note the next frame in its piece, and put it into the batch where it has people."""
         tools = self.tools
+        tools.clock.frames += 1
+        with tools.clock.stage("decode_wait"):
+            frame = frames.take(index)
+        if frame is None:
+            return
         with tools.clock.stage("prompt"):
             piece.add(frame)
-            prompts = prompts_of_frame(
-                self.video.heads,
-                frame.index,
-                grid_hw=tools.runner.grid_hw,
-                small_heads=tools.options.small_heads,
-                needs_boxes_in=(frame.rgb.shape[0], frame.rgb.shape[1]) if tools.runner.needs_boxes else None,
-            )
+            prompts = self._prompts(frame.index, (frame.rgb.shape[0], frame.rgb.shape[1]))
         if len(prompts.track_id):
             piece.people.append((frame.index, prompts))
             batch.append((frame, prompts))
@@ -262,13 +271,13 @@ class _PieceMaker:
         if self._ending is not None:
             gathered, self._ending = self._ending, None
             piece = gathered.as_piece(self.tools.runner.heatmap_shape, self.tools.runner.tokens_shape)
-            if len(self.video.parts) == 1:
+            if len(self.video.parts) == 1 and piece.taken_over is None:
                 self.video.pieces.keep(gathered.number, piece)  # in memory, for the join that follows at once
             else:
                 self.writer.save(gathered.number, piece)
             before = self.tally.not_evaluated
             self.tally.add(gathered.number, piece, self.video, self.tools.runner.batch_size)
-            self.tools.clock.people += len(piece.rows)
+            self.tools.clock.people += len(piece.rows) - (piece.taken_over.rows if piece.taken_over else 0)
             self.tools.clock.people_not_evaluated += self.tally.not_evaluated - before
 
     def _submit(self, batch: list[tuple[Frame, FramePrompts]], results: list[BatchResult]) -> None:

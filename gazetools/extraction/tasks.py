@@ -174,6 +174,6 @@ def merge_results(results: Sequence[ItemResult]) -> ItemResult:
     chosen = next((by_status[s] for s in ("done", "complete", "failed", "not_reached") if s in by_status), None)
     summed: tuple[str, ...] = ("resumed_frames", "seconds")
     if chosen is None:
-        summed += ("frames", "rows", "small_heads", "people_not_evaluated")
+        summed += ("frames", "rows", "small_heads", "people_not_evaluated", "taken_over_frames")
     sums = {name: round(sum(getattr(result, name) for result in results), 3) for name in summed}
     return (chosen or results[0]).model_copy(update=sums)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from gazetools.extraction.detected import detected_boxes
 from gazetools.extraction.disk import check_space_for_video
 from gazetools.extraction.inputs import VideoItem
-from gazetools.extraction.notes import note_of_lost, note_of_not_evaluated, notes_at_opening
+from gazetools.extraction.notes import note_of_lost, note_of_not_evaluated, note_of_taken_over, notes_at_opening
 from gazetools.extraction.origin import build_provenance, options_key
 from gazetools.extraction.pieces import VideoTally, make_pieces
+from gazetools.extraction.takeover import differs_in_boxes, earlier_rows
 from gazetools.extraction.tasks import Task
 from gazetools.extraction.work import VideoWork, WorkerTools, open_video
 from gazetools.heads.spec import heads_digest, track_roles
+from gazetools.io.atomic import sha256_of_file
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.extract import ItemResult
 from gazetools.schemas.provenance import Provenance
@@ -83,6 +86,7 @@ class StoreWrite:
             head_counts=heads.counts,
             head_notes=heads.notes,
             resumed_frames=self.resumed_frames,
+            taken_over_frames=self.tally.taken_over.frames if self.tally.taken_over else 0,
             seconds=round(time.monotonic() - self.began, 3),
             notes=self.notes,
         )
@@ -102,7 +106,7 @@ def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) 
     head_files = head_files_of(tools, item)
     box_file = (head_files or {}).get(item.video_id)
     heads_sha256 = heads_digest(tools.options, box_file) if box_file else None
-    key = options_key(tools.options, tools.runner, item.path, heads_sha256)
+    key = options_key(tools.options.shaping(), tools.runner, item.path, heads_sha256)
     if (done := _already_done(tools, item, key)) is not None:
         return done
     pieces = PieceFolder(store, item.video_id, key)
@@ -126,9 +130,11 @@ def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) 
             return done
         held.enter_context(attempted(store, item.video_id, "whole", key=key, finished=pieces.finished))
         with open_video(tools, item, head_files, pieces, key) as video, hashing(item.path) as video_sha256:
-            tally = _make_missing(tools, video, range(len(video.parts)), name=item.video_id, ahead=ahead)
+            every = range(len(video.parts))
+            tally = _make_missing(tools, video, every, video_sha256, name=item.video_id, ahead=ahead)
             lost = note_of_lost(sorted(tally.lost_frames))
             lost += note_of_not_evaluated(tally.not_evaluated, tools.runner.model.name)
+            lost += note_of_taken_over(tally.taken_over, sum(map(len, video.parts)))
             for note in lost:
                 tools.progress.say(f"{item.video_id}: {note}")
             with tools.clock.stage("join"):
@@ -162,10 +168,11 @@ def _already_done(tools: WorkerTools, item: VideoItem, key: str) -> ItemResult |
     if not done or (tools.options.overwrite and (done.options_key != key or _saw_raw_hdr(tools, item))):
         return None
     if done.options_key != key:
-        raise UsageError(
-            f"The store already has {item.video_id!r}, made from another file, or with other options or weights.",
-            hint="Pass --overwrite to replace it, or choose another -o.",
-        )
+        what, hint = "made from another file, or with other options or weights", "Pass --overwrite to replace it"
+        if differs_in_boxes(tools, item, done):
+            what = "made with other head boxes"
+            hint += ", which computes only the frames whose boxes have changed"
+        raise UsageError(f"The store already has {item.video_id!r}, {what}.", hint=f"{hint}; or choose another -o.")
     return ItemResult(
         video_id=item.video_id,
         path=str(item.path),
@@ -188,17 +195,28 @@ def _saw_raw_hdr(tools: WorkerTools, item: VideoItem) -> bool:
     return tools.options.hdr == "tonemap" and declared is not None and declared.transfer in HDR_TRANSFERS
 
 
-def _make_missing(tools: WorkerTools, video: VideoWork, numbers: range, *, name: str, ahead: Path | None) -> VideoTally:
+def _make_missing(
+    tools: WorkerTools,
+    video: VideoWork,
+    numbers: range,
+    video_sha256: Callable[[], str],
+    *,
+    name: str,
+    ahead: Path | None,
+) -> VideoTally:
     """Make those of the pieces `numbers` that are missing, once there is room for the whole video."""
-    if tools.options.check_space:
-        check_space_for_video(tools, video)
-    return make_pieces(tools, video, numbers, name=name, ahead=ahead)
+    with earlier_rows(tools, video, numbers, video_sha256) as earlier:
+        video = replace(video, earlier=earlier)
+        if tools.options.check_space:
+            check_space_for_video(tools, video)
+        return make_pieces(tools, video, numbers, name=name, ahead=ahead)
 
 
 def _make_share(tools: WorkerTools, video: VideoWork, task: Task, ahead: Path | None) -> ItemResult:
     """Make the pieces of one share."""
     numbers = task.pieces_of(len(video.parts))
-    tally = _make_missing(tools, video, numbers, name=task.name, ahead=ahead)
+    whole_file = partial(sha256_of_file, task.item.path)
+    tally = _make_missing(tools, video, numbers, whole_file, name=task.name, ahead=ahead)
     return ItemResult(
         video_id=task.item.video_id,
         path=str(task.item.path),
@@ -208,4 +226,5 @@ def _make_share(tools: WorkerTools, video: VideoWork, task: Task, ahead: Path | 
         small_heads=tally.small_heads if video.heads.table else 0,
         people_not_evaluated=tally.not_evaluated,
         resumed_frames=tally.resumed_frames,
+        taken_over_frames=tally.taken_over.frames if tally.taken_over else 0,
     )

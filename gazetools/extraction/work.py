@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gazetools.extraction.decoding.child_reader import ChildReader
 from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings, ReadAhead
+from gazetools.extraction.earlier import EarlierRows
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.notes import notes_at_opening
 from gazetools.heads.spec import VideoHeads, heads_for_video
@@ -89,6 +90,8 @@ class VideoWork:
     pieces: PieceFolder
     key: str
     """Options key of its store file."""
+    earlier: EarlierRows | None = None
+    """Finished store made with other head boxes, whose rows are kept where they fit; None: there is none."""
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from gazetools.exchange.yolo import label_files, label_place
 from gazetools.heads.box_foreign import hint_of_folder, is_label_place
 from gazetools.heads.box_reading import size_of
 from gazetools.heads.calib import calib_digest, calib_heads
+from gazetools.heads.corrections import Corrections, read_corrections
 from gazetools.heads.detection import read_record
 from gazetools.heads.files import BoxVideo, box_suffixes, of_videos, read_heads
 from gazetools.heads.table import FoundBoxes, HeadTable
@@ -120,12 +121,24 @@ def _read_box_file(options: ExtractOptions, path: Path, video: BoxVideo, video_i
         else [path.with_suffix(end) for end in _TWINS if end != path.suffix.lower()]
     )
     notes = tuple(f"{twin.name} next to {path.name} is not read" for twin in twins if twin.is_file())
+    if (made := read_corrections(path)) is not None:
+        return _corrected(table, made, notes)
     if (record := read_record(path)) is None:  # not made by `gazetools heads` or a first pass
         counts = {"filled_boxes": float(table.interpolated)} if table.interpolated else {}
         return FoundBoxes(table=table, counts=counts, notes=notes)
     counts = {"tracks": float(record.tracks), "people_without_head": float(record.people_without_head)}
     detector = {"options": record.options, "weights_sha256": record.weights_sha256}
     return FoundBoxes(table=table, counts=counts, detector=detector, notes=notes)
+
+
+def _corrected(table: HeadTable, made: Corrections, notes: tuple[str, ...]) -> FoundBoxes:
+    """Boxes that were corrected by hand; interpolated ones count as filled, since they depend on a later frame."""
+    base = made.begin.base
+    counts = {"corrections": float(made.save.edits)}
+    if filled := base.filled + made.save.interpolated:
+        counts["filled_boxes"] = float(filled)
+    what = f"corrected by hand ({made.save.edits} edits), begun with {Path(base.path).name} (sha256 {base.sha256[:12]})"
+    return FoundBoxes(table=table, counts=counts, detector=base.detector, notes=(*notes, what))
 
 
 def _digest_of_boxes(path: Path) -> str:

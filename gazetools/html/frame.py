@@ -28,8 +28,13 @@ def environment() -> jinja2.Environment:
     found = jinja2.Environment(
         loader=jinja2.FunctionLoader(_text), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    found.globals["style"] = Markup(_text("html/style.css"))
+    found.globals["style"] = Markup(style_sheet())
     return found
+
+
+def style_sheet() -> str:
+    """The one style sheet of all pages."""
+    return _text("html/style.css")
 
 
 def _text(name: str) -> str:

@@ -32,6 +32,11 @@ class Recent(Generic[KeyT, ValueT]):
         self._values.move_to_end(key)
         return self._values[key]
 
+    def clear(self) -> None:
+        """Drop all values."""
+        while self._values:
+            self._drop(self._values.popitem()[1])
+
     def _drop(self, value: ValueT) -> None:
         """Called with a value that is no longer kept."""
 

@@ -197,9 +197,8 @@ class ItemResult(StrictModel):
     video_id: str
     path: str
     status: Literal["done", "complete", "part", "failed", "not_reached"]
-    """done: extracted now. complete: was already there with the same options. part: this shard's share of a long video
-    is finished; the shard that finishes last joins it. failed: see `reason`. not_reached: the run has not come to it;
-    the same command goes on with it."""
+    """done: extracted now. complete: was there with the same options. part: this shard's share of a long video is
+    finished; the last shard joins it. failed: see `reason`. not_reached: the same command goes on with it."""
     reason: str | None = None
     frames: int = 0
     rows: int = 0
@@ -215,6 +214,8 @@ class ItemResult(StrictModel):
     """How the box file was read where it is not in our own format, and doubts about it."""
     resumed_frames: int = 0
     """Frames taken over from pieces of an earlier, interrupted run."""
+    taken_over_frames: int = 0
+    """Frames taken over from the finished store with other head boxes that this one replaces."""
     seconds: float = 0.0
     notes: list[str] = Field(default_factory=list)
     """What is worth telling about a video that was done: HDR, gaps in its clock, frames that can't be decoded."""

@@ -135,6 +135,24 @@ class HeadSource(StrictModel):
     """Choices that were made, such as between several glasses of an Ego-Exo4D capture."""
 
 
+class TakenOver(StrictModel):
+    """Rows that were copied from a finished store of the same video and model, which had other head boxes."""
+
+    frames: int = Field(ge=0)
+    """Frames that were not computed again, also those without people."""
+    rows: int = Field(ge=0)
+    payload_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """sha256 of the store file that they were copied from."""
+    options_key: str
+    heads_sha256: str | None
+    """sha256 of the boxes of that store; None: it had none."""
+    tool_version: str
+    libraries: dict[str, str]
+    """Versions of the program that wrote that store."""
+    corrections: int = Field(ge=1)
+    """How often boxes were replaced in this way since all frames were computed."""
+
+
 class Provenance(StrictModel):
     """Origin of one store file, kept as one JSON text under 32 KB in its root attribute `provenance`."""
 
@@ -156,6 +174,8 @@ class Provenance(StrictModel):
     options_key: str
     """sha256 over everything that shapes the result; equal keys give equal stores."""
     libraries: dict[str, str]
+    taken_over: TakenOver | None = None
+    """Rows from a store with other head boxes; None: all rows were computed from these boxes."""
 
     @field_validator("video_id")
     @classmethod

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from gazetools.schemas.provenance import TakenOver
+
 STORE_SUFFIX = ".h5"
 SIDECAR_SUFFIX = ".json"
 REPORT_NAME = "extract_report.json"
@@ -101,6 +103,8 @@ class Piece:
     rows: Rows
     batch_size: int
     """Smallest batch size used; below the run's where memory ran out."""
+    taken_over: TakenOver | None = None
+    """The finished store that some frames and rows were copied from; None: all were computed."""
 
     def __post_init__(self) -> None:
         if len(self.frame_index) != len(self.pts_seconds):

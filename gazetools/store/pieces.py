@@ -11,11 +11,13 @@ import numpy as np
 
 from gazetools.io.atomic import atomic_path
 from gazetools.io.folders import remove_if_empty
+from gazetools.schemas.provenance import TakenOver
 from gazetools.schemas.store import WORK_FOLDER, Piece, Rows
 from gazetools.store.columns import FINGERPRINTS, FRAMES, ROWS
 
 _COLOURS = "colours"
 _TOKENS = "tokens"
+_TAKEN_OVER = "taken_over"
 UNCHANGED = "none"
 """Colours of SDR video, whose pieces don't state any; versions up to 0.2 knew no others."""
 
@@ -62,6 +64,8 @@ class PieceFolder:
         if piece.rows.tokens is not None:
             columns[_TOKENS] = piece.rows.tokens
         columns["batch_size"] = np.int64(piece.batch_size)
+        if piece.taken_over is not None:
+            columns[_TAKEN_OVER] = np.array(piece.taken_over.model_dump_json())
         if self.colours != UNCHANGED:
             columns[_COLOURS] = np.array(self.colours)
         with atomic_path(self.piece_path(number)) as temp, temp.open("wb") as file:
@@ -76,7 +80,9 @@ class PieceFolder:
                 raise ValueError(f"{self.piece_path(number)} has the colours {colours}, not {self.colours}")
             rows = Rows(**{column.name: archive[column.name] for column in ROWS}, tokens=archive.get(_TOKENS))
             frames = {column.name: archive[column.name] for column in (*FRAMES, *FINGERPRINTS)}
-            return Piece(rows=rows, batch_size=int(archive["batch_size"]), **frames)
+            text = archive.get(_TAKEN_OVER)
+            origin = None if text is None else TakenOver.model_validate_json(str(text))
+            return Piece(rows=rows, batch_size=int(archive["batch_size"]), taken_over=origin, **frames)
 
     def remove(self) -> None:
         """Remove all pieces; called after the store file is committed."""

@@ -51,7 +51,7 @@ def test_every_row_is_the_models_answer_for_its_frame_and_box(
     assert result["items"][0] | {"seconds": 0} == {
         "video_id": "clip", "path": str(clip), "status": "done", "reason": None, "frames": 40, "rows": 70,
         "frames_without_people": 5, "small_heads": 0, "people_not_evaluated": 0, "clipped_boxes": 0,
-        "resumed_frames": 0, "seconds": 0,
+        "resumed_frames": 0, "taken_over_frames": 0, "seconds": 0,
         "head_counts": {}, "head_notes": [], "notes": [],
     }  # fmt: skip
     model = gazetools.load_model(str(tiny_model))

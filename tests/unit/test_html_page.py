@@ -50,8 +50,9 @@ def test_templates_and_style_sheet_are_installed_with_the_package() -> None:
     package = ROOT / "gazetools"
     installed = {path for pattern in patterns for path in package.glob(pattern)}
     found = {path for kind in ("*.jinja", "*.css") for path in package.rglob(kind)}
-    assert found <= installed
+    assert found | set(package.rglob("*.js")) <= installed
     others = {"html/base.html.jinja", "html/style.css", "trainer/starting/config.yaml.jinja"}
+    others |= {"viewer/clip.html.jinja", "viewer/static/page.html.jinja", "viewer/static/viewer.css"}
     assert {str(path.relative_to(package)) for path in found} == others | {f"{room}/page.html.jinja" for room in PAGES}
 
 

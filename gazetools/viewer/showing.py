@@ -1,0 +1,154 @@
+"""What one call of `view` shows: its heatmaps, videos, findings and actions, opened when somebody looks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gazetools.annotations.segment import Segment
+from gazetools.annotations.segments import read_segments
+from gazetools.io.closing import Closing
+from gazetools.io.json_files import read_json
+from gazetools.io.open_files import OpenFiles
+from gazetools.schemas.base import parse_settings
+from gazetools.schemas.errors import DataFileError, GazetoolsError, VideoError
+from gazetools.schemas.findings import Finding, ValidationReport
+from gazetools.schemas.provenance import Provenance
+from gazetools.schemas.video import HdrRule
+from gazetools.schemas.view import CORRECTED_FOLDER, ViewOptions
+from gazetools.viewer.find_video import VideoPlaces
+from gazetools.viewer.line_cache import VideoLines
+from gazetools.viewer.proxy import Proxies
+from gazetools.viewer.roots import FileStamp, MapRoot, open_root
+from gazetools.viewer.stills import Stills
+from gazetools.viewer.video_maps import VideoMaps
+
+_OPEN_VIDEOS = 3
+_OPEN_MAPS = 8
+_MOST_REPORT_BYTES = 256 << 20
+
+
+class ShownVideo(NamedTuple):
+    """The file of a video, and how its heatmaps' model saw it."""
+
+    path: Path | None
+    problem: str
+    """Where it was looked for; empty where it is there."""
+    stream_index: int | None
+    hdr: HdrRule
+
+
+class Showing(Closing):
+    """Everything that the routes answer from. Safe for several threads.
+
+    Raises UsageError and DataFileError for heatmaps, annotations or findings that can't be read.
+    """
+
+    def __init__(self, path: Path, options: ViewOptions) -> None:
+        self.roots: list[MapRoot] = [open_root(path, options.chosen)]
+        if options.compare is not None:
+            self.roots.append(open_root(options.compare, options.chosen))
+        self.first_video = options.video
+        self.boxes_folder = options.boxes or self.roots[0].path / CORRECTED_FOLDER
+        self.places = VideoPlaces(options.videos)
+        self.has_findings = options.findings is not None
+        self.findings = {} if options.findings is None else _findings_by_id(options.findings)
+        self._segments = {} if options.annotations is None else _segments_by_id(options.annotations)
+        self.lines = VideoLines(self.roots[0])
+        self.proxies = Proxies()
+        self._videos: OpenFiles[str, Stills] = OpenFiles(_OPEN_VIDEOS)
+        self._maps: OpenFiles[tuple[int, str, FileStamp], VideoMaps] = OpenFiles(_OPEN_MAPS)
+        self._times: dict[str, npt.NDArray[np.float64]] = {}
+        self._video_lock, self._map_lock = threading.RLock(), threading.RLock()
+
+    def stamp(self, source: int, video_id: str) -> FileStamp:
+        """The stamp of a video's heatmaps now. Raises DataFileError where there are none."""
+        found = self.roots[source].stamp(video_id)
+        if found is None:
+            where = self.roots[source].path
+            raise DataFileError(f"{where} has no heatmaps of the video {video_id!r}.", video_id=video_id)
+        return found
+
+    @contextmanager
+    def maps(self, source: int, video_id: str) -> Iterator[VideoMaps]:
+        """The open heatmaps of a video in root `source`, for this thread alone in the block; reopened once changed."""
+        with self._map_lock:
+            key = (source, video_id, self.stamp(source, video_id))
+            yield self._maps.get(key, lambda: self._opened(source, video_id))
+
+    def _opened(self, source: int, video_id: str) -> VideoMaps:
+        maps = self.roots[source].open(video_id, None)
+        if maps.follows_video or (file := self._file(video_id, maps.provenance)).path is None:
+            return maps
+        maps.close()  # its rows become frames by the times of the video
+        return self.roots[source].open(video_id, self._times_of(video_id, file))
+
+    def video(self, video_id: str) -> ShownVideo:
+        """Where the video is."""
+        provenance = None
+        with suppress(GazetoolsError), self.maps(0, video_id) as maps:  # a broken file may still have a video
+            provenance = maps.provenance
+        return self._file(video_id, provenance)
+
+    def _file(self, video_id: str, provenance: Provenance | None) -> ShownVideo:
+        path, problem = self.places.find(video_id, provenance, self.roots[0].path)
+        stream, hdr = None, "tonemap"
+        if provenance is not None:
+            stream = provenance.video.stream_index
+            hdr = "raw" if provenance.video.tone_mapping in (None, "none") else "tonemap"
+        return ShownVideo(path, problem, stream, "raw" if hdr == "raw" else "tonemap")
+
+    def stills(self, video_id: str) -> Stills:
+        """The open video. Raises VideoError where it is missing or can't be opened."""
+        return self._stills_of(video_id, self.video(video_id))
+
+    def _stills_of(self, video_id: str, video: ShownVideo) -> Stills:
+        if (path := video.path) is None:
+            raise VideoError(video.problem)
+        with self._video_lock:
+            return self._videos.get(video_id, lambda: Stills(path, stream_index=video.stream_index, hdr=video.hdr))
+
+    def times(self, video_id: str) -> npt.NDArray[np.float64]:
+        """The pts of the video's frames in seconds; kept, since learning them reads the whole file once."""
+        return self._times_of(video_id, self.video(video_id))
+
+    def _times_of(self, video_id: str, video: ShownVideo) -> npt.NDArray[np.float64]:
+        if video_id not in self._times:
+            self._times[video_id] = self._stills_of(video_id, video).times()
+        return self._times[video_id]
+
+    def segments(self, video_id: str) -> list[Segment]:
+        """The actions of a video, those of its whole take included."""
+        take = video_id.rsplit("/", 1)[0]
+        of_take = [one for one in self._segments.get(take, []) if one.whole_take] if take != video_id else []
+        return self._segments.get(video_id, []) + of_take
+
+    def close(self) -> None:
+        """Close all files, end all threads, remove the copies."""
+        self.lines.close()
+        self.proxies.close()
+        self._videos.clear()
+        self._maps.clear()
+
+
+def _segments_by_id(path: Path) -> dict[str, list[Segment]]:
+    found: dict[str, list[Segment]] = {}
+    for segment in read_segments(path, labelled=False):
+        found.setdefault(segment.video_id, []).append(segment)
+    return found
+
+
+def _findings_by_id(path: Path) -> dict[str | None, list[Finding]]:
+    document = read_json(path, max_bytes=_MOST_REPORT_BYTES)
+    if not isinstance(document, dict) or "findings" not in document:
+        raise DataFileError(f"{path} is not a report of validate.", hint="Write one: gazetools validate PATH --json")
+    found: dict[str | None, list[Finding]] = {}
+    for finding in parse_settings(ValidationReport, document, what=str(path)).findings:
+        found.setdefault(finding.video_id, []).append(finding)
+    return found
