@@ -22,7 +22,8 @@ from gazetools.extraction.run import _run_here, decode_settings
 from gazetools.extraction.tasks import Task, WorkQueue
 from gazetools.extraction.work import WorkOrder
 from gazetools.progress import NoProgress
-from gazetools.schemas.extract import ExtractOptions, ItemResult, StageTimes
+from gazetools.schemas.extract import ExtractOptions, ItemResult
+from gazetools.schemas.stage_times import StageTimes
 from tests.helpers.clips import write_clip
 from tests.helpers.random_checkpoints import write_tiny_gazelle
 

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from gazetools.io.space import FreeSpace
     from gazetools.schemas.dataset import PackReport
     from gazetools.schemas.evaluation import Estimate, EvaluationReport
-    from gazetools.schemas.extract import ExtractReport, StageTimes
+    from gazetools.schemas.extract import ExtractReport
     from gazetools.schemas.findings import ValidationReport
     from gazetools.schemas.groundtruth import GroundTruthReport
+    from gazetools.schemas.stage_times import StageTimes
 
 _COLOURS = {
     **dict.fromkeys(("done", "packed", "ok"), "green"),

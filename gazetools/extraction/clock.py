@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gazetools.schemas.extract import StageTimes
+from gazetools.schemas.stage_times import StageTimes
 
 
 class StageClock:

@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from gazetools._version import __version__
@@ -17,7 +16,7 @@ from gazetools.extraction.pieces import VideoTally
 from gazetools.extraction.work import VideoWork, WorkerTools
 from gazetools.schemas.extract import PIECE_FRAMES
 from gazetools.schemas.provenance import HeadSource, ModelRecord, Provenance
-from gazetools.video.facts import probe_digest, source_video
+from gazetools.video.facts import source_video
 
 STORE_REVISION = 1
 """Part of every options key; increased whenever the same inputs would give other numbers."""
@@ -26,11 +25,11 @@ NOT_EVALUATED = "left out, no box that the model can take"
 """Count of the people whom a model that needs head boxes can't evaluate; they have no row."""
 
 
-def options_key(shaping: Mapping[str, Any], runner: BatchRunner, video: Path, heads_sha256: str | None) -> str:
-    """sha256 over everything that shapes the store of `video`; equal keys mean equal stores.
+def options_key(shaping: Mapping[str, Any], runner: BatchRunner, video_digest: str, heads_sha256: str | None) -> str:
+    """sha256 over everything that shapes the store of a video; equal keys mean equal stores.
 
-    `shaping` are the options that do so, as `ExtractOptions.shaping` returns them.
-    Of the video only its size and its first and last MiB, so that a second run does not read finished files whole.
+    `shaping` are the options that do so, as `ExtractOptions.shaping` returns them. `video_digest` is `probe_digest` of
+    the video, so that a second run does not read finished files whole.
     """
     parts = {
         "revision": STORE_REVISION,
@@ -39,7 +38,7 @@ def options_key(shaping: Mapping[str, Any], runner: BatchRunner, video: Path, he
         "piece_frames": PIECE_FRAMES,
         "batch_size": runner.batch_size,
         "model": runner.identity(),
-        "video": probe_digest(video, options.of_pictures()),
+        "video": video_digest,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

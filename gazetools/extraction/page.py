@@ -12,8 +12,9 @@ from markupsafe import Markup, escape
 from gazetools.extraction.forecast import Forecast
 from gazetools.extraction.samples import SamplePicture
 from gazetools.html.frame import render
-from gazetools.schemas.extract import ExtractReport, ItemResult, StageTimes
+from gazetools.schemas.extract import ExtractReport, ItemResult
 from gazetools.schemas.provenance import Provenance
+from gazetools.schemas.stage_times import StageTimes
 
 _MOST_ROWS = 20_000
 """Videos that the page lists one by one; about 5 MB."""

@@ -20,8 +20,9 @@ from gazetools.extraction.tasks import Task, WorkQueue, failure, merge_results
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.progress import Progress
 from gazetools.schemas.errors import DataFileError, FaultError
-from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
+from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult
 from gazetools.schemas.left_out import LeftOutFiles
+from gazetools.schemas.stage_times import StageTimes
 from gazetools.schemas.store import REPORT_NAME
 from gazetools.store.lock import BusyError, locked
 

@@ -37,7 +37,8 @@ from gazetools.io.picture_names import is_picture
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import FaultError, UsageError, VideoError
-from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult, StageTimes
+from gazetools.schemas.extract import ExtractOptions, ExtractReport, ItemResult
+from gazetools.schemas.stage_times import StageTimes
 from gazetools.store.attempts import forget_attempts
 from gazetools.video.picture_folders import about_pictures
 

@@ -20,6 +20,7 @@ from gazetools.schemas.store import STORE_SUFFIX, Sidecar
 from gazetools.schemas.video_id import path_of_id
 from gazetools.store import StoreReader, is_complete, open_store
 from gazetools.store.pieces import UNCHANGED
+from gazetools.video.facts import probe_digest
 from gazetools.video.fingerprint import FINGERPRINT_EVERY
 
 _CHOOSE_BOXES = {"people", "fill_gaps", "first_row", *BoxFileOptions.model_fields}
@@ -90,7 +91,8 @@ def _is_of_same_inputs(tools: WorkerTools, item: VideoItem, done: Sidecar, origi
     wanted = tools.options.shaping()
     if _without_boxes(origin.options) != _without_boxes(wanted):
         return False
-    return options_key(origin.options, tools.runner, item.path, origin.heads.sha256) == done.options_key
+    digest = probe_digest(item.path, tools.options.of_pictures())
+    return options_key(origin.options, tools.runner, digest, origin.heads.sha256) == done.options_key
 
 
 def _without_boxes(shaping: dict[str, Any]) -> dict[str, Any]:

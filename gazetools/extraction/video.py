@@ -32,7 +32,7 @@ from gazetools.store.listing import is_complete
 from gazetools.store.lock import locked
 from gazetools.store.pieces import PieceFolder
 from gazetools.store.writer import StoreContent, write_store
-from gazetools.video.facts import hashing
+from gazetools.video.facts import hashing, probe_digest
 
 _JOIN_WAIT_SECONDS = 600.0
 """How long the join of a split video waits for the other shares, whose pieces are all there, to release the lock."""
@@ -106,7 +106,8 @@ def extract_video(tools: WorkerTools, task: Task, *, ahead: Path | None = None) 
     head_files = head_files_of(tools, item)
     box_file = (head_files or {}).get(item.video_id)
     heads_sha256 = heads_digest(tools.options, box_file) if box_file else None
-    key = options_key(tools.options.shaping(), tools.runner, item.path, heads_sha256)
+    digest = probe_digest(item.path, tools.options.of_pictures())
+    key = options_key(tools.options.shaping(), tools.runner, digest, heads_sha256)
     if (done := _already_done(tools, item, key)) is not None:
         return done
     pieces = PieceFolder(store, item.video_id, key)

@@ -15,7 +15,8 @@ from gazetools.extraction.work import WorkerTools, WorkOrder
 from gazetools.io.closing import Closing
 from gazetools.progress import Progress
 from gazetools.schemas.errors import UsageError
-from gazetools.schemas.extract import ItemResult, StageTimes
+from gazetools.schemas.extract import ItemResult
+from gazetools.schemas.stage_times import StageTimes
 from gazetools.store.lock import BusyError
 
 if TYPE_CHECKING:

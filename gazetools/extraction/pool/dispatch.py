@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gazetools.extraction.tasks import Task, WorkQueue
-from gazetools.schemas.extract import ItemResult, StageTimes
+from gazetools.schemas.extract import ItemResult
+from gazetools.schemas.stage_times import StageTimes
 
 _BUSY_RETRY_SECONDS = 1.0
 MOST_EARLY_DEATHS = 3

@@ -12,7 +12,8 @@ from gazetools.extraction.pool.dispatch import Event
 from gazetools.extraction.tasks import Task
 from gazetools.progress import Progress
 from gazetools.schemas.errors import ERRORS_BY_CODE, FaultError
-from gazetools.schemas.extract import ItemResult, StageTimes
+from gazetools.schemas.extract import ItemResult
+from gazetools.schemas.stage_times import StageTimes
 
 _TASK = TypeAdapter(Task)
 
