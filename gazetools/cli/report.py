@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gazetools.cli import tables
+from gazetools.cli import training_tables
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
 from gazetools.schemas.errors import UsageError
@@ -51,7 +51,7 @@ def report_command(
             split=exports.export_split or options.split,
         )  # fmt: skip
         document = {**document, "exported": exported}
-    TERMINAL.result(document, tables.arms(document))
+    TERMINAL.result(document, training_tables.arms(document))
     TERMINAL.say(f"Wrote {', '.join(str(output / f'report.{kind}') for kind in options.format)}.")
     for kind, what in (("weights", "weights"), ("model_file", "encoder and predictor"), ("epic", "epic")):
         if kind in exported:

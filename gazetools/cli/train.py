@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gazetools.cli import tables
+from gazetools.cli import training_tables
 from gazetools.cli.common import TERMINAL
 from gazetools.cli.options import options
 from gazetools.schemas.errors import ExitCode, GazetoolsError, UsageError
@@ -142,7 +142,7 @@ def _start(starting: InitOptions, options: LaunchOptions, overrides: list[str]) 
     with TERMINAL.progress() as progress:
         made = init_config(wanted, options.config or Path("train.yaml"), progress=progress)
     document = made.as_dict()
-    TERMINAL.result(document, tables.new_config(document))
+    TERMINAL.result(document, training_tables.new_config(document))
     return int(ExitCode.OK)
 
 
@@ -185,7 +185,7 @@ def _train(options: LaunchOptions, values: list[str], *, processes: int | None =
             only_seed=options.only_seed,
         )
     document = result.as_dict()
-    TERMINAL.result(document, _dry_run_text(document) if options.dry_run else tables.trained_models(document))
+    TERMINAL.result(document, _dry_run_text(document) if options.dry_run else training_tables.trained_models(document))
     if result.status == "interrupted":
         TERMINAL.say(f"Interrupted at step {result.steps_done}; the state is saved, the same command goes on.")
     return int(result.exit_code)
@@ -200,7 +200,7 @@ def _fill(options: LaunchOptions, values: list[str]) -> int:
         filled = fill_cache(
             options.config, overrides=values, only_seed=options.only_seed, dry_run=options.dry_run, progress=progress
         )
-    TERMINAL.result(filled.as_dict(), tables.filled_cache(filled.as_dict()))
+    TERMINAL.result(filled.as_dict(), training_tables.filled_cache(filled.as_dict()))
     if filled.status == "interrupted":
         TERMINAL.say("Interrupted; what is encoded is kept, the same command goes on.")
     return int(filled.exit_code)

@@ -88,7 +88,7 @@ def test_the_chinese_readme_has_the_commands_of_the_english_pages() -> None:
 
 def _code(block: tuple[str, str]) -> str:
     """A block without its comments, which are translated."""
-    return re.sub(r"  #.*", "", block[1])
+    return re.sub(r"^#.*\n|  #.*", "", block[1], flags=re.MULTILINE)
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import gazetools
-from gazetools.exchange.table import blocks as table_blocks
 from gazetools.exchange.table import gaze_table, write_gaze_table
+from gazetools.exchange.table import row_blocks as table_blocks
 from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.table import DATASET_COLUMNS, PAIR_COLUMNS, STORE_COLUMNS, TableOptions
 from tests.exchange.tables import read_csv

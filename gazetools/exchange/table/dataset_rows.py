@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.exchange.areas.on_maps import VideoAreas, VideoFrames
-from gazetools.exchange.table.blocks import (
+from gazetools.exchange.table.row_blocks import (
     MAPS_AT_ONCE,
     ROWS_AT_ONCE,
     TableBlock,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools._version import __version__
-from gazetools.exchange.table.blocks import Block
+from gazetools.exchange.table.row_blocks import Block
 from gazetools.io.atomic import atomic_path, check_writable_folder
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
 from gazetools.schemas.table import TableColumn

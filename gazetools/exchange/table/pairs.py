@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.exchange.table.blocks import Block
+from gazetools.exchange.table.row_blocks import Block
 from gazetools.heatmaps.box_mass import mass_in_boxes
 from gazetools.heatmaps.map_figures import MapFigures
 from gazetools.metrics.social_gaze import in_boxes, inside_frame, looks_at, pairs_within, shares_target

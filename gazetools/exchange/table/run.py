@@ -15,8 +15,8 @@ from gazetools._version import __version__
 from gazetools.exchange.areas import read_areas
 from gazetools.exchange.areas.area_boxes import AreaBoxes
 from gazetools.exchange.areas.on_maps import areas_of_video
-from gazetools.exchange.table.blocks import TableBlock, VideoRows, joined
 from gazetools.exchange.table.files import TableFile, open_table, output_files
+from gazetools.exchange.table.row_blocks import TableBlock, VideoRows, joined
 from gazetools.exchange.table.sources import GazeSource, open_source
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed

@@ -10,8 +10,8 @@ from typing import Literal
 
 from gazetools.egoexo.exo_view import exo_camera
 from gazetools.egoexo.geometry import Fisheye
-from gazetools.exchange.table.blocks import VideoRows
 from gazetools.exchange.table.dataset_rows import DatasetRows
+from gazetools.exchange.table.row_blocks import VideoRows
 from gazetools.exchange.table.store_rows import StoreRows
 from gazetools.heatmaps import HeatmapReader
 from gazetools.io.atomic import sha256_of_file

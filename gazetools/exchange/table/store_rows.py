@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from gazetools.egoexo.geometry import Fisheye
 from gazetools.exchange.areas.on_maps import VideoAreas, VideoFrames
-from gazetools.exchange.table.blocks import (
+from gazetools.exchange.table.pairs import MapsOfPeople, pair_columns
+from gazetools.exchange.table.row_blocks import (
     MAPS_AT_ONCE,
     ROWS_AT_ONCE,
     Block,
@@ -23,7 +24,6 @@ from gazetools.exchange.table.blocks import (
     spread_radius,
     text_column,
 )
-from gazetools.exchange.table.pairs import MapsOfPeople, pair_columns
 from gazetools.heatmaps.map_figures import map_figures
 from gazetools.heatmaps.values import to_float32
 from gazetools.schemas.table import TableOptions
