@@ -62,7 +62,7 @@ def _gazetools(*words: str) -> dict[str, Any]:
 def _tabs(address: str, *sizes: tuple[int, int], touch: bool = False) -> Iterator[list[Any]]:
     """Tabs of one browser, which share their cookie. A refused save is the one message that the console may have."""
     playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+        "playwright.sync_api", reason="the extra [browser] is not installed: pip install -e '.[browser]'"
     )
     complaints: list[str] = []
     with playwright.sync_playwright() as tools:

@@ -151,8 +151,9 @@ export class Timeline {
       context.fillStyle = colour("map");
       curve.coverage.forEach((share, bin) => {
         if (share <= 0) return;
-        context.globalAlpha = 0.35 + 0.65 * share;
-        context.fillRect(bin * step, CURVE - tall - source * (tall + 1), Math.max(step, 1), tall);
+        const [left, right] = [Math.floor(bin * step), Math.ceil((bin + 1) * step)];
+        context.globalAlpha = share < 1 ? 0.35 + 0.5 * share : 1;
+        context.fillRect(left, CURVE - tall - source * (tall + 1), Math.max(right - left, 1), tall);
       });
       context.globalAlpha = 1;
       context.strokeStyle = colour(source ? "note" : "look");
