@@ -103,8 +103,9 @@ def running_view(*arguments: object, cache: Path) -> Iterator[str]:
 @contextmanager
 def browser_page(address: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> Iterator[Any]:
     """A page of headless Chromium at `address`; an error in a script, or a message of the console, fails the test."""
-    missing = "the extra [browser] is not installed: pip install -e '.[browser]'"
-    playwright = pytest.importorskip("playwright.sync_api", reason=missing)
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="the extra [browser] is not installed: pip install -e '.[browser]'"
+    )
     complaints: list[str] = []
     with playwright.sync_playwright() as tools:
         browser = tools.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
