@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from gazetools.io.find_files import SearchNotes, composed, existing_path, walk
 from gazetools.io.json_files import read_json
-from gazetools.layouts.locate import list_foreign, raw_manifest, read_manifest
-from gazetools.schemas.dataset import MANIFEST_NAME, MAX_ORIGIN_BYTES, ORIGIN_SUFFIX
+from gazetools.layouts.locate import list_foreign, raw_manifest
+from gazetools.schemas.base import parse_settings
+from gazetools.schemas.dataset import MANIFEST_NAME, MAX_ORIGIN_BYTES, ORIGIN_SUFFIX, PackOptions
 from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.provenance import Provenance
@@ -133,7 +134,7 @@ class DatasetRoot(MapRoot):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        read_manifest(path)
+        self._options()
 
     def stamps(self) -> dict[str, FileStamp]:
         stamp = _stamp_of(self.path / MANIFEST_NAME) or FileStamp(0, 0)
@@ -151,12 +152,18 @@ class DatasetRoot(MapRoot):
         return VideoLine(frames=rows, coverage=valid / rows if rows else 0.0)
 
     def open(self, video_id: str, video_pts: npt.NDArray[np.float64] | None) -> VideoMaps:
-        options = read_manifest(self.path).options
+        options = self._options()
         follows = options.align == "video" and options.fps is None
         return ReaderMaps(
             self.path, check_video_id(video_id), ArrayChoice(), provenance=self._provenance(video_id),
             follows_video=follows, video_pts=video_pts,
         )  # fmt: skip
+
+    def _options(self) -> PackOptions:
+        """How the dataset was packed; the entries of its videos are not all checked for this."""
+        return parse_settings(
+            PackOptions, raw_manifest(self.path).get("options", {}), what=str(self.path / MANIFEST_NAME)
+        )
 
     def _provenance(self, video_id: str) -> Provenance | None:
         """What the origin file states; None where there is none, or not a whole one."""

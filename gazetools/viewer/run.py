@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -30,8 +31,8 @@ def view(path: str | Path, options: ViewOptions, *, started: Callable[[str], Non
 
         def ready() -> None:
             started(address)
-            if not options.no_open:
-                webbrowser.open(address)
+            if not options.no_open:  # browsers that run in a terminal return only when they end
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
         serve(showing, listening, token, ready=ready)
 

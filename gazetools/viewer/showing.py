@@ -64,6 +64,7 @@ class Showing(Closing):
         self.proxies = Proxies()
         self._videos: OpenFiles[str, Stills] = OpenFiles(_OPEN_VIDEOS)
         self._maps: OpenFiles[tuple[int, str, FileStamp], VideoMaps] = OpenFiles(_OPEN_MAPS)
+        self._found: dict[tuple[str, FileStamp | None], ShownVideo] = {}
         self._times: dict[str, npt.NDArray[np.float64]] = {}
         self._video_lock, self._map_lock = threading.RLock(), threading.RLock()
 
@@ -90,11 +91,17 @@ class Showing(Closing):
         return self.roots[source].open(video_id, self._times_of(video_id, file))
 
     def video(self, video_id: str) -> ShownVideo:
-        """Where the video is."""
+        """Where the video is; a video that was found is not looked for again while its heatmaps stay as they are."""
+        key = (video_id, self.roots[0].stamp(video_id))
+        if (known := self._found.get(key)) is not None:
+            return known
         provenance = None
         with suppress(GazetoolsError), self.maps(0, video_id) as maps:  # a broken file may still have a video
             provenance = maps.provenance
-        return self._file(video_id, provenance)
+        found = self._file(video_id, provenance)
+        if found.path is not None:  # it may cost a sha256 of the whole file
+            self._found[key] = found
+        return found
 
     def _file(self, video_id: str, provenance: Provenance | None) -> ShownVideo:
         path, problem = self.places.find(video_id, provenance, self.roots[0].path)
