@@ -75,7 +75,8 @@ def test_the_page_has_no_script_of_its_own_and_escapes_names(
     make_video(tmp_path / hostile, hostile)
     client = client_of(tmp_path / hostile)
     page = client.get("/")
-    assert re.findall("<script[^>]*>[^<]*", page.text) == ['<script type="module" src="/static/page.js">']
+    scripts = [f'<script type="module" src="/static/{name}.js">' for name in ("page", "boxes")]
+    assert [one.strip() for one in re.findall("<script[^>]*>[^<]*", page.text)] == scripts
     assert "<b>" not in page.text
     assert not re.search(r"\son\w+=|style=|https?://", page.text)
     listed = client.get("/api/videos")
