@@ -101,4 +101,4 @@ def test_a_port_in_use_is_said_in_words(numbered: Path) -> None:
         result = run_cli("view", str(numbered / "store"), "--port", str(port), "--no-open")
         assert (result.exit_code, "Give another --port" in result.stderr) == (2, True)
     with bound_socket(None) as found:
-        assert found.getsockname()[0] == "127.0.0.1"
+        assert (found.getsockname()[0], found.proto) == ("127.0.0.1", socket.IPPROTO_TCP)
