@@ -21,6 +21,8 @@ from gazetools.video import VideoReader
 _AHEAD, _BEHIND = 32, 120
 """Frames around the last one asked for that are decoded before somebody asks; going back costs a whole stretch from a
 keyframe, so more of it is kept."""
+_STRETCH = 30
+"""Frames that are decoded in one go on the way back: each costs the way from a keyframe, and the nearest come last."""
 _PASSED = 12
 """Frames before one that is decoded far from all others, which are kept since the decoder passes them."""
 _QUALITY = 90
@@ -154,7 +156,7 @@ class Stills(Closing):
         behind = self._missing(range(max(0, frame - _BEHIND), frame), height)
         parts = [ahead] if ahead and ahead[0] - frame <= _AHEAD // 2 else []
         if behind and frame - behind[-1] <= _BEHIND // 2:
-            parts.append(behind)
+            parts += [behind[max(0, end - _STRETCH) : end] for end in range(len(behind), 0, -_STRETCH)]
         for part in parts:
             with self._decoding, closing(_generator(self._reader.frames(part))) as frames:
                 for found in frames:

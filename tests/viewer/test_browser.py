@@ -178,6 +178,7 @@ def test_as_a_person_uses_it(kitchen: Path, tmp_path: Path, width: int) -> None:
         page.click("text=Go to frame 60")
         until(page, "player.frameIndex === 60 && readStage().cell === 60")
         assert page.text_content(".finding.note") == "note inout-odd <img src=x onerror=alert(1)> Go to frame 60"
+        page.locator("#timeline").scroll_into_view_if_needed()
         bounds = page.locator("#timeline").bounding_box()
         page.mouse.click(bounds["x"] + bounds["width"] * 0.25, bounds["y"] + 10)
         until(page, "player.frameIndex === 30 && !player.showing")

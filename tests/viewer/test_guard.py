@@ -75,7 +75,8 @@ def test_the_page_has_no_script_of_its_own_and_escapes_names(
     make_video(tmp_path / hostile, hostile)
     client = client_of(tmp_path / hostile)
     page = client.get("/")
-    assert re.findall("<script[^>]*>[^<]*", page.text) == ['<script type="module" src="/static/page.js">']
+    scripts = [f'<script type="module" src="/static/{name}.js">' for name in ("page", "boxes")]
+    assert [one.strip() for one in re.findall("<script[^>]*>[^<]*", page.text)] == scripts
     assert "<b>" not in page.text
     assert not re.search(r"\son\w+=|style=|https?://", page.text)
     listed = client.get("/api/videos")
@@ -100,4 +101,4 @@ def test_a_port_in_use_is_said_in_words(numbered: Path) -> None:
         result = run_cli("view", str(numbered / "store"), "--port", str(port), "--no-open")
         assert (result.exit_code, "Give another --port" in result.stderr) == (2, True)
     with bound_socket(None) as found:
-        assert found.getsockname()[0] == "127.0.0.1"
+        assert (found.getsockname()[0], found.proto) == ("127.0.0.1", socket.IPPROTO_TCP)
