@@ -65,6 +65,8 @@ _OWN_MEANING = {
     "allnouns", "allnounclasses",
 }  # fmt: skip
 """EPIC-KITCHENS' columns that are never another one misspelt."""
+_MOST_NAMES = 500
+"""Columns of a header that are compared with those that are missing; a hostile header has many more."""
 _ALIKE = 0.55
 """Likeness from which on a name may be another one misspelt."""
 
@@ -178,7 +180,7 @@ def _nearest(missing: Sequence[str], header: list[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     known = {name for names in _OTHER_NAMES.values() for name in names} | _OWN_MEANING
-    free = {_plain(name): name for name in header}
+    free = {_plain(name): name for name in header[:_MOST_NAMES]}
     for name in missing:
         if usual := next((other for other in _OTHER_NAMES.get(name, ()) if other in free), None):
             found[name] = free.pop(usual)

@@ -10,17 +10,18 @@ from pydantic import Field, model_validator
 from gazetools.schemas.base import conflict
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.foreign import ArrayChoice
+from gazetools.schemas.picture_times import PictureTimes
 
 CORRECTED_FOLDER = ".corrected"
 """Folder of a store with corrected boxes, `<video_id>.csv` each; hidden, so that it has no videos."""
 _Export = Flag(panel="A page to share")
 
 
-class ViewOptions(ArrayChoice):
+class ViewOptions(ArrayChoice, PictureTimes):
     """What is shown next to the heatmaps, where the page is served, and the clip that is exported instead."""
 
     videos: Path | None = None
-    """Folder (or file) of videos (default: where the provenance says).
+    """Folder of videos or of folders of frames, or one of them (default: where the provenance says).
 
     Below a folder, the videos have their ids as paths."""
     compare: Path | None = None

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from gazetools.egoexo.takes import is_egoexo_root, read_takes
 from gazetools.io.find_files import FileLookup, existing_path
+from gazetools.io.picture_names import holds_pictures
 from gazetools.io.source_file import find_source, not_there
 from gazetools.io.video_files import lookup_videos
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.provenance import Provenance
+from gazetools.schemas.video_id import check_video_id
 
 
 class VideoPlaces:
@@ -23,7 +25,7 @@ class VideoPlaces:
         if root is None:
             return
         root = self._root = existing_path(root)
-        if root.is_file():
+        if root.is_file() or holds_pictures(root):
             self._file = root
         elif not root.is_dir():
             raise UsageError(f"The video root {root} does not exist.", hint="Pass a folder of videos, or one video.")
@@ -40,7 +42,7 @@ class VideoPlaces:
         if self._file is not None:
             return self._file, ""
         if self._lookup is not None:
-            found = self._takes.get(video_id) or self._lookup.find(video_id)
+            found = self._takes.get(video_id) or self._lookup.find(video_id) or self._pictures(video_id)
             return (found, "") if found else (None, f"{self._root} has no video {video_id!r}.")
         if provenance is None:
             return None, "These heatmaps do not say where their video is: give --videos."
@@ -50,6 +52,11 @@ class VideoPlaces:
         if not source.is_same:
             return None, f"{source.path} is another file than the one of the heatmaps: give --videos."
         return source.path, ""
+
+    def _pictures(self, video_id: str) -> Path | None:
+        assert self._root is not None
+        folder = self._root / check_video_id(video_id)
+        return folder if holds_pictures(folder) else None
 
     def _add_takes(self, root: Path) -> None:
         for take in read_takes(root)[0]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from gazetools.schemas.video import HDR_TRANSFERS, VideoInfo
 from gazetools.video.probe import import_av
@@ -34,6 +35,8 @@ class PlayPlan:
 
 def plan_for(info: VideoInfo) -> PlayPlan:
     """The plan for a file with these facts, by what browsers are known to play."""
+    if Path(info.path).is_dir():
+        return PlayPlan(way="proxy", words="browsers do not play folders of pictures", start_seconds=0.0)
     reasons = []
     if info.codec not in _CODECS:
         reasons.append(f"browsers do not all play the codec {info.codec}")

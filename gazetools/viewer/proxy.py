@@ -14,8 +14,8 @@ import numpy as np
 
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import GazetoolsError
-from gazetools.schemas.video import HdrRule
 from gazetools.video import VideoReader
+from gazetools.viewer.shown_video import ShownVideo
 
 _TICK_SECONDS = Fraction(1, 90_000)
 _HEIGHT = 720
@@ -47,7 +47,7 @@ class Proxies(Closing):
         """Copies are made one after the other."""
         self._stopped = threading.Event()
 
-    def start(self, video_id: str, path: Path, *, stream_index: int | None, hdr: HdrRule) -> ProxyState:
+    def start(self, video_id: str, video: ShownVideo) -> ProxyState:
         """Begin the copy of a video unless it was begun; returns how far it is."""
         with self._lock:
             if (known := self._states.get(video_id)) is not None:
@@ -55,7 +55,7 @@ class Proxies(Closing):
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="gazetools-view-", ignore_cleanup_errors=True)
             state = self._states[video_id] = ProxyState()
-            work = (state, path, self._file(len(self._states) - 1), stream_index, hdr)
+            work = (state, video, self._file(len(self._states) - 1))
             thread = threading.Thread(target=self._make, args=work, name="gazetools-proxy", daemon=True)
             self._threads.append(thread)
         thread.start()
@@ -84,9 +84,9 @@ class Proxies(Closing):
         assert self._folder is not None, "the folder is made with the first copy"
         return Path(self._folder.name) / f"{number}.mp4"
 
-    def _make(self, state: ProxyState, path: Path, copy: Path, stream_index: int | None, hdr: HdrRule) -> None:
+    def _make(self, state: ProxyState, video: ShownVideo, copy: Path) -> None:
         try:
-            with self._one, VideoReader(path, stream_index=stream_index, hdr=hdr) as reader:
+            with self._one, video.open() as reader:
                 self._encode(reader, copy, state)
         except (GazetoolsError, OSError, ValueError) as error:
             state.words, state.state = f"The copy can't be made: {error}", "failed"

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,31 +16,22 @@ from gazetools.io.closing import Closing
 from gazetools.io.json_files import read_json
 from gazetools.io.open_files import OpenFiles
 from gazetools.schemas.base import parse_settings
-from gazetools.schemas.errors import DataFileError, GazetoolsError, VideoError
+from gazetools.schemas.errors import DataFileError, GazetoolsError
 from gazetools.schemas.findings import Finding, ValidationReport
 from gazetools.schemas.provenance import Provenance
-from gazetools.schemas.video import HdrRule
 from gazetools.schemas.view import CORRECTED_FOLDER, ViewOptions
+from gazetools.video.frame_clock import times_or_recorded
 from gazetools.viewer.find_video import VideoPlaces
 from gazetools.viewer.line_cache import VideoLines
 from gazetools.viewer.proxy import Proxies
 from gazetools.viewer.roots import FileStamp, MapRoot, open_root
+from gazetools.viewer.shown_video import ShownVideo
 from gazetools.viewer.stills import Stills
 from gazetools.viewer.video_maps import VideoMaps
 
 _OPEN_VIDEOS = 3
 _OPEN_MAPS = 8
 _MOST_REPORT_BYTES = 256 << 20
-
-
-class ShownVideo(NamedTuple):
-    """The file of a video, and how its heatmaps' model saw it."""
-
-    path: Path | None
-    problem: str
-    """Where it was looked for; empty where it is there."""
-    stream_index: int | None
-    hdr: HdrRule
 
 
 class Showing(Closing):
@@ -57,6 +47,7 @@ class Showing(Closing):
         self.first_video = options.video
         self.boxes_folder = options.boxes or self.roots[0].path / CORRECTED_FOLDER
         self.places = VideoPlaces(options.videos)
+        self._picture_times = options.of_pictures()
         self.has_findings = options.findings is not None
         self.findings = {} if options.findings is None else _findings_by_id(options.findings)
         self._segments = {} if options.annotations is None else _segments_by_id(options.annotations)
@@ -105,21 +96,23 @@ class Showing(Closing):
 
     def _file(self, video_id: str, provenance: Provenance | None) -> ShownVideo:
         path, problem = self.places.find(video_id, provenance, self.roots[0].path)
-        stream, hdr = None, "tonemap"
-        if provenance is not None:
-            stream = provenance.video.stream_index
-            hdr = "raw" if provenance.video.tone_mapping in (None, "none") else "tonemap"
-        return ShownVideo(path, problem, stream, "raw" if hdr == "raw" else "tonemap")
+        source = None if provenance is None else provenance.video
+        times = self._picture_times if path is None else times_or_recorded(path, self._picture_times, source)
+        return ShownVideo(
+            path=path,
+            problem=problem,
+            stream_index=None if source is None else source.stream_index,
+            hdr="raw" if source is not None and source.tone_mapping in (None, "none") else "tonemap",
+            times=times,
+        )
 
     def stills(self, video_id: str) -> Stills:
         """The open video. Raises VideoError where it is missing or can't be opened."""
         return self._stills_of(video_id, self.video(video_id))
 
     def _stills_of(self, video_id: str, video: ShownVideo) -> Stills:
-        if (path := video.path) is None:
-            raise VideoError(video.problem)
         with self._video_lock:
-            return self._videos.get(video_id, lambda: Stills(path, stream_index=video.stream_index, hdr=video.hdr))
+            return self._videos.get(video_id, lambda: Stills(video.open(threads=2)))
 
     def times(self, video_id: str) -> npt.NDArray[np.float64]:
         """The pts of the video's frames in seconds; kept, since learning them reads the whole file once."""

@@ -6,7 +6,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from gazetools.io.closing import Closing
 from gazetools.schemas.errors import GazetoolsError, VideoError
-from gazetools.schemas.video import HdrRule, VideoInfo
+from gazetools.schemas.video import VideoInfo
 from gazetools.video import VideoReader
 
 _AHEAD, _BEHIND = 32, 120
@@ -32,12 +31,12 @@ _MOST_BYTES, _MOST_RAW_BYTES = 160 << 20, 96 << 20
 class Stills(Closing):
     """The frames of one open video as JPEG. Safe for several threads; one of its own decodes the neighbours.
 
-    A frame is the i-th decoded one in presentation order, as everywhere. Raises VideoError where the file can't be
-    opened; `still` raises it where a frame can't be decoded.
+    A frame is the i-th decoded one in presentation order, as everywhere. `still` raises VideoError where a frame can't
+    be decoded. `reader` is closed with this object.
     """
 
-    def __init__(self, path: Path, *, stream_index: int | None = None, hdr: HdrRule = "tonemap") -> None:
-        self._reader = VideoReader(path, stream_index=stream_index, hdr=hdr, threads=2)
+    def __init__(self, reader: VideoReader) -> None:
+        self._reader = reader
         self._decoding = threading.Lock()
         self._state = threading.Condition()
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()

@@ -86,8 +86,8 @@ def test_about_as_many_frames_are_counted_as_will_be_chosen(settings: dict[str, 
 # Small files are mostly headers: 48 KiB are put aside for each, a tenth of that is used.
 REAL = [
     ("*.mp4", {}, "B-frames, edit lists, rotation, variable rates; two files that can't be decoded"),
-    ("*.mp4", {"stride": 3}, "a third of the frames"),
-    ("*.mp4", {"start": 0.5, "end": 1.0}, "a part"),
+    pytest.param("*.mp4", {"stride": 3}, "a third of the frames", marks=pytest.mark.slow),
+    pytest.param("*.mp4", {"start": 0.5, "end": 1.0}, "a part", marks=pytest.mark.slow),
     ("*open_gop*.m*", {}, "Matroska next to MP4"),
 ]
 

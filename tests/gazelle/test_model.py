@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import gazetools
+from gazetools.gazemodels import any_model
 from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.gazemodels.gazelle.model import GazelleModel
 from gazetools.schemas.errors import EnvironmentLacksError, UsageError
@@ -38,7 +39,7 @@ def test_the_facts_of_a_model(model: GazelleModel) -> None:
     assert (model.device.type, model.dtype) == ("cpu", torch.float32)
     assert set(model.weights_sha256) == {"checkpoint"} and len(model.weights_sha256["checkpoint"]) == 64
     assert model.config.grid == model.grid
-    assert gazetools.load_model is load_model
+    assert gazetools.load_model is any_model.load_model
 
 
 def test_rows_follow_images_and_boxes(model: GazelleModel, frames: np.ndarray) -> None:

@@ -89,7 +89,11 @@ WAYS = [(_processes, "fork"), (_processes, "spawn"), (_threads, "")]
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.usefixtures("eager_threads")
 @pytest.mark.parametrize("function", [_lock_many, _lock_and_write, _share_many])
-@pytest.mark.parametrize(("way", "method"), WAYS, ids=["fork", "spawn", "threads"])
+@pytest.mark.parametrize(
+    ("way", "method"),
+    [WAYS[0], pytest.param(*WAYS[1], marks=pytest.mark.slow), pytest.param(*WAYS[2], marks=pytest.mark.slow)],
+    ids=["fork", "spawn", "threads"],
+)
 def test_no_lock_is_lost_to_a_race(way: Any, method: str, function: Callable[[Any], list[str]], tmp_path: Path) -> None:
     """Nobody else is near the store, so no lock is busy and none is a fault."""
     counts = {_lock_many: 1500, _lock_and_write: 250, _share_many: 600}

@@ -73,6 +73,7 @@ def messages(folder: Path, rank: int = 0) -> tuple[list[list[str]], int]:
     return found["sent"][::2], found["held"]
 
 
+@pytest.mark.slow
 def test_a_step_sends_one_message_of_numbers_and_one_of_gradients(study: Study, tmp_path: Path) -> None:
     """And the optimizers' states may be sharded: the same bits, half as much in each process."""
     once = ["experiment.optimization.num_epochs=1", "experiment.optimization.batch_size=1"]

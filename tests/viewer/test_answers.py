@@ -395,3 +395,25 @@ def test_converted_maps_are_shown_too(numbered: Path, tmp_path: Path, client_of:
     assert convert(_foreign_npz(numbered, tmp_path), tmp_path / "dataset", layout="hdf5").exit_code == 0
     found = block(client_of(tmp_path / "dataset"))
     assert [int(drawn.argmax()) for drawn in found["maps"]] == [frame % 256 for frame in found["frame"]]
+
+
+def test_a_folder_of_pictures_is_a_video(tmp_path: Path, numbered: Path, client_of: Clients) -> None:
+    """Stills are the pictures, times are those of the stated rate, and playing goes by a copy with as many frames."""
+    store = numbered / "store"
+    (tmp_path / "frames" / "clip").mkdir(parents=True)
+    with VideoReader(numbered / "videos" / "clip.mp4") as reader:
+        for frame in reader.frames(np.arange(FRAMES)):
+            path = tmp_path / "frames" / "clip" / f"frame_{frame.index + 1:010d}.png"
+            cv2.imwrite(str(path), frame.rgb[..., ::-1])
+            reader.release(frame)
+    client = client_of(store, videos=tmp_path / "frames", frame_rate="20")
+    times = np.frombuffer(client.get("/api/times", params={"id": "clip"}).content, "<f8")
+    assert times == pytest.approx(np.arange(FRAMES) / 20)
+    for frame in (FRAMES - 1, 0, 7):
+        shown = client.get("/api/still", params={"id": "clip", "frame": frame}).content
+        assert read_barcode(cv2.imdecode(np.frombuffer(shown, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]) == frame
+    facts = client.get("/api/video", params={"id": "clip"}).json()["video"]
+    assert (facts["way"], "pictures" in facts["words"]) == ("proxy", True)
+    assert client.get("/api/media", params={"id": "clip"}).status_code >= 400
+    without = client_of(store, videos=tmp_path / "frames")
+    assert "--frame-rate" in without.get("/api/times", params={"id": "clip"}).text

@@ -58,8 +58,8 @@ def media(request: Request) -> Response:
     """`?id=`: the video file, also by ranges of bytes."""
     showing, video_id = showing_of(request), asked_video(request)
     video = showing.video(video_id)
-    if video.path is None:
-        raise UsageError(video.problem)
+    if video.path is None or video.path.is_dir():
+        raise UsageError(video.problem or f"{video.path} is a folder of pictures, which browsers do not play.")
     kind = MEDIA_TYPES.get(video.path.suffix.lower(), "application/octet-stream")
     return FileResponse(video.path, media_type=kind, headers={"cache-control": "no-cache"})
 
@@ -70,7 +70,7 @@ def start_proxy(request: Request) -> Response:
     video = showing.video(video_id)
     if video.path is None:
         raise UsageError(video.problem)
-    showing.proxies.start(video_id, video.path, stream_index=video.stream_index, hdr=video.hdr)
+    showing.proxies.start(video_id, video)
     return proxy_state(request)
 
 
