@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gazetools._version import __version__
 from gazetools.demo.answer import controls_sentence, headline, sentence
 from gazetools.demo.commands import StepResult
 from gazetools.demo.plan import PRIMARY_ARM
@@ -38,6 +39,7 @@ def write_page(path: Path, folder: Path, document: Mapping[str, Any], steps: Seq
         "demo/page.html.jinja",
         title="gazetools demo: does gaze tell the next action?",
         command="demo",
+        version=__version__,
         with_video=True,
         answer=document,
         headline=headline(document),

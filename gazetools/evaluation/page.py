@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from gazetools._version import __version__
 from gazetools.html.frame import render
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.io.source_file import find_source, folder_of_id, not_there
@@ -44,6 +45,7 @@ def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | No
         "evaluation/page.html.jinja",
         title="gazetools evaluation",
         command="evaluate",
+        version=__version__,
         report=report,
         tables=[(title, [_row(*member) for member in members.items()]) for title, members in tables.items()],
         galleries=[(title, [_figure(report, one, pictures_from) for one in rows]) for title, rows in galleries.items()],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from gazetools._version import __version__
 from gazetools.extraction.forecast import Forecast
 from gazetools.extraction.samples import SamplePicture
 from gazetools.html.frame import render
@@ -56,6 +57,7 @@ def page_of(report: ExtractReport, facts: RunFacts) -> str:
         "extraction/page.html.jinja",
         title=f"gazetools extract: {facts.store}",
         command="extract",
+        version=__version__,
         facts=facts,
         report=report,
         verdict=_verdict(report, facts, counts),

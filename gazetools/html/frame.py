@@ -8,17 +8,15 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
-from gazetools._version import __version__
 
-
-def render(template: str, *, title: str, command: str, with_video: bool = False, **values: object) -> str:
+def render(template: str, *, title: str, command: str, version: str, with_video: bool = False, **values: object) -> str:
     """A whole page from a template of this package, named by its path such as `demo/page.html.jinja`.
 
     Values are escaped, except where the template marks them as safe. The page's policy makes the browser refuse all but
     the pictures, and with `with_video` the videos, that the page itself holds. Header and footer name `command`, which
-    writes the page, and the version. Raises jinja2.UndefinedError.
+    writes the page, and the `version` of gazetools. Raises jinja2.UndefinedError.
     """
-    known = {"title": title, "command": command, "version": __version__, "with_video": with_video}
+    known = {"title": title, "command": command, "version": version, "with_video": with_video}
     return environment().get_template(template).render(**known, **values)
 
 

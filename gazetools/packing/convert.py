@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.exchange.registry import EXPORTS
+from gazetools.exchange.exports import EXPORTS
 from gazetools.heatmaps.values import scale_of, to_float32, to_stored
 from gazetools.io.arrays import AnyArray
 from gazetools.io.find_files import files_with
@@ -64,7 +64,7 @@ def convert(
             rule in `gazetools.layouts.choosing` decides which array is read. For files of other tools also a store.
         output: folder of the new dataset or files.
         options: layout of the new dataset or files, and more; or pass its fields as `settings`, such as
-            `layout="hdf5"`. A layout in `gazetools.exchange.registry.EXPORTS` writes files of another tool.
+            `layout="hdf5"`. A layout in `gazetools.exchange.exports.EXPORTS` writes files of another tool.
         choice: array, axes and first number of another tool's heatmaps, where the rule leaves them open.
         progress: receives videos done.
 

@@ -10,7 +10,7 @@ from gazetools.schemas.base import Choices, OptionsModel, StrictModel
 from gazetools.schemas.dataset import LAYOUT_NAMES, License, PackDtype, check_shard_options
 
 EXPORT_NAMES = Choices("coco", "cvat", "label-studio")
-"""Names in `gazetools.exchange.registry.EXPORTS`: files of other tools instead of a packed dataset."""
+"""Names in `gazetools.exchange.exports.EXPORTS`: files of other tools instead of a packed dataset."""
 _TARGETS = Choices(others=(LAYOUT_NAMES, EXPORT_NAMES))
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from gazetools._version import __version__
 from gazetools.html.charts import area_path, bars_path
 from gazetools.html.frame import render
 from gazetools.io.atomic import write_bytes_atomic
@@ -31,6 +32,7 @@ def write_html(path: Path, report: ValidationReport, portraits: list[Portrait]) 
         "validation/page.html.jinja",
         title=f"gazetools validate: {report.summary['path']}",
         command="validate",
+        version=__version__,
         runs=lambda frames: frame_runs(frames).replace("-", "\u2011"),  # no line breaks at these hyphens
         area_path=area_path,
         bars_path=bars_path,

@@ -126,7 +126,7 @@ def _ego4d(path: Path) -> None:
     path.write_text(json.dumps(document))
 
 
-FORMATS: list[tuple[str, Callable[[Path], None], dict[str, Any], str, dict[str, int]]] = [
+WAYS_IN: list[tuple[str, Callable[[Path], None], dict[str, Any], str, dict[str, int]]] = [
     ("pixels.csv", _csv, {}, "csv", {}),
     ("fractions.csv", _fractions, {"areas_units": "fraction", "areas_count_from": 1}, "csv", {}),
     ("coco.json", _coco, {}, "coco", {"annotations without a bbox": 1}),
@@ -158,7 +158,7 @@ def _expected(store: Path, frame: int, track: int, box: tuple[float, ...]) -> fl
     return float(values[y0:y1, x0:x1].sum() / values.sum())
 
 
-@pytest.mark.parametrize(("name", "write", "options", "form", "left_out"), FORMATS, ids=[one[0] for one in FORMATS])
+@pytest.mark.parametrize(("name", "write", "options", "form", "left_out"), WAYS_IN, ids=[one[0] for one in WAYS_IN])
 def test_every_format_gives_the_same_masses(
     store: Path, tmp_path: Path, name: str, write: Any, options: Any, form: str, left_out: dict[str, int]
 ) -> None:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import gazetools
-from gazetools.exchange.registry import EXPORTS
+from gazetools.exchange.exports import EXPORTS
 from gazetools.heads.files import BoxVideo, read_heads
 from gazetools.schemas.convert import EXPORT_NAMES, ExportReport
 from gazetools.schemas.errors import HeadsError, UsageError

@@ -21,14 +21,13 @@ import pytest
 import torch
 from markdown_it import MarkdownIt
 
-from gazetools.html import pdf, raster
 from gazetools.schemas.errors import UsageError
 from gazetools.trainer import train
 from gazetools.trainer.data.clips import Sample
 from gazetools.trainer.folder.predictions import Predictions, read_predictions
 from gazetools.trainer.folder.records import csv_text
 from gazetools.trainer.plan.config import load_config
-from gazetools.trainer.report import examples
+from gazetools.trainer.report import examples, pdf, raster
 from gazetools.trainer.report.compare import Comparison, participants
 from gazetools.trainer.report.load import ModelOfRun, load_study
 from gazetools.trainer.report.load import Study as LoadedStudy

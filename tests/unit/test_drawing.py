@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
-from gazetools.html import raster
 from gazetools.html.charts import Chart, IntervalMark, Line, forest, lines
 from gazetools.html.drawing import COLOURS
 from gazetools.html.frame import environment
-from gazetools.html.raster import png_of
 from gazetools.schemas.errors import EnvironmentLacksError, ExitCode
+from gazetools.trainer.report import raster
+from gazetools.trainer.report.raster import png_of
 
 HOSTILE = 'a<b>&"$x_1$'
 NEEDED = {"line": "stroke", "polyline": "stroke", "rect": "fill", "circle": "fill", "text": "fill"}

@@ -20,7 +20,7 @@ PAGES = ["demo", "evaluation", "extraction", "trainer/report", "validation"]
 
 @pytest.mark.parametrize(("with_video", "media"), [(False, ""), (True, " media-src data:;")])
 def test_the_policy_lets_nothing_in_but_what_the_page_holds(with_video: bool, media: str) -> None:
-    page = render("html/base.html.jinja", title="a <b>", command="<c>", with_video=with_video)
+    page = render("html/base.html.jinja", title="a <b>", command="<c>", version="1", with_video=with_video)
     policy = f"default-src 'none'; img-src data:;{media} style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     assert f'content="{policy}"' in page
     assert "<b>gazetools</b> &lt;c&gt;" in page, "the header says which command wrote the page"

@@ -16,8 +16,8 @@ from tests.helpers.structure import Package, body_lines, circles, parameter_coun
 ROOT = Path(__file__).parents[2]
 PACKAGE = Package(ROOT, "gazetools")
 LAYERS = (
-    ("_version", "schemas", "progress", "sampling"),
-    ("html", "io", "metrics"),
+    ("_version", "schemas", "progress", "sampling", "html"),
+    ("io", "metrics"),
     ("annotations", "egoexo", "layouts", "scenes", "store", "video"),
     ("gazemodels", "heatmaps"),
     ("exchange",),
@@ -36,8 +36,8 @@ MANY_PARAMETERS = {
     "AnticipativeWrapperHeatmap.__init__": "the names are keys of V-JEPA 2's YAML files",
 }
 """Function -> why its parameters are not fields of a dataclass."""
-SHARED_FILE_NAMES = {"__init__.py", "run.py", "page.py", "registry.py"}
-"""The face of a room, its main path, its HTML page, its table of kinds; other names stay telling by being rare."""
+SHARED_FILE_NAMES = {"__init__.py", "run.py", "page.py"}
+"""The face of a room, its main path, its HTML page; other names stay telling by being rare."""
 VAGUE = re.compile(
     r"\b(beside|besides|is told|are told|told of|is given back|holds by|let go of|all the same)\b", re.IGNORECASE
 )

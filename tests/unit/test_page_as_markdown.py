@@ -100,5 +100,5 @@ def test_blocks_of_a_page() -> None:
 
 
 def test_the_frame_itself_gives_its_footer_only() -> None:
-    text = markdown_of(render("html/base.html.jinja", title="t", command="x"))
+    text = markdown_of(render("html/base.html.jinja", title="t", command="x", version="1"))
     assert text.startswith("Written by `gazetools x`, version ") and "{" not in text

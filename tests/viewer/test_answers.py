@@ -108,7 +108,7 @@ def _foreign_frames(store: Path, output: Path) -> Path:
     return output
 
 
-FORMATS: dict[str, Callable[[Path, Path], Path]] = {
+WAYS_IN: dict[str, Callable[[Path, Path], Path]] = {
     "store": lambda store, output: store,
     "store file": lambda store, output: store / "clip.h5",
     "npz": lambda store, output: _packed(store, output, people="1"),
@@ -122,11 +122,11 @@ FORMATS: dict[str, Callable[[Path, Path], Path]] = {
 }
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", WAYS_IN)
 def test_every_format_shows_the_maps_of_its_frames(
     tmp_path: Path, numbered: Path, client_of: Clients, name: str
 ) -> None:
-    path = FORMATS[name](numbered / "store", tmp_path / "made")
+    path = WAYS_IN[name](numbered / "store", tmp_path / "made")
     client = client_of(path, videos=numbered / "videos")
     assert [one["id"] for one in client.get("/api/videos").json()["videos"]] == ["clip"]
     facts = client.get("/api/video", params={"id": "clip"}).json()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from gazetools.html.markdown import markdown_of
-from gazetools.html.pdf import pdf_of, require_pdf
-from gazetools.html.raster import png_of, require_png
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.report import ReportOptions
 from gazetools.trainer.report.page import Plots, plot_file
+from gazetools.trainer.report.pdf import pdf_of, require_pdf
+from gazetools.trainer.report.raster import png_of, require_png
 
 
 def require_formats(options: ReportOptions) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from gazetools._version import __version__
 from gazetools.html.charts import Chart, IntervalMark, Line, forest, interval_lines, lines
 from gazetools.html.drawing import COLOURS, MUTED
 from gazetools.html.frame import render
@@ -73,6 +74,7 @@ def render_page(
         "trainer/report/page.html.jinja",
         title="gazetools report",
         command="report",
+        version=__version__,
         **document,
         figure=figure,
         where=f"anticipating {seconds} ahead on {document['split']}",
