@@ -1,7 +1,7 @@
 #!/bin/bash
 # One training run on several machines: sbatch examples/slurm_train.sh CONFIG [key=value ...]
-# Five minutes before the time limit, or when the job is preempted, gazetools saves the state (exit 130). The job is
-# queued again, and continues from that state.
+# Five minutes before the time limit gazetools saves the state (exit 130), and the job is queued again and continues from
+# that state. It also saves when the job is preempted, which Slurm itself queues again, or cancelled, which ends it.
 #SBATCH --job-name=gazetools-train
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -23,14 +23,16 @@ srun --kill-on-bad-exit=0 bash -c 'exec gazetools train --config "$@" --gpus all
   _ "$config" "$@" &
 work=$!
 # The batch shell receives the signal; srun forwards it to gazetools on every machine.
-trap 'kill -USR1 "$work"' USR1 TERM
+warned=
+trap 'warned=1; kill -USR1 "$work"' USR1
+trap 'kill -USR1 "$work"' TERM  # by scancel or preemption
 code=0
 wait "$work" || code=$?
 while kill -0 "$work" 2>/dev/null; do  # the signal ended the wait early
   code=0
   wait "$work" || code=$?
 done
-if [ "$code" -eq 130 ]; then
+if [ "$code" -eq 130 ] && [ -n "$warned" ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"
