@@ -18,6 +18,7 @@ from gazetools.exchange.coco import read_coco
 from gazetools.exchange.cvat import read_cvat
 from gazetools.exchange.label_studio import read_label_studio
 from gazetools.exchange.wider import is_face_list, read_face_list
+from gazetools.exchange.yolo import read_label_files
 from gazetools.schemas.errors import DataFileError, GazetoolsError, HeadsError
 from gazetools.schemas.table import AreaFormat, TableOptions
 
@@ -164,3 +165,9 @@ def test_a_picture_without_a_size_has_no_areas(height: str, tmp_path: Path) -> N
     path.write_text(CVAT.format("1", "0", "1").replace("<height>50", f"<height>{height}"))
     with pytest.raises(DataFileError, match="which is none"):
         _areas("cvat", path)
+
+
+def test_a_label_file_with_nan_says_so(tmp_path: Path) -> None:
+    (tmp_path / "clip_0.txt").write_text("0 nan 0.5 0.1 0.1 0.9 1\n")
+    with pytest.raises(HeadsError, match="a number is not finite"):
+        read_label_files(tmp_path, Wanted())
