@@ -21,6 +21,9 @@ MAX_BYTES = 512 << 20
 MAX_BOXES = 20_000_000
 _ID_LIMIT = 2**31
 _NO_FRAME = -(1 << 62)
+_KEYS, _NUMBERS = frozenset((int, str)), frozenset((int, float))
+_FAR = 1e100
+"""No coordinate is as large; sums of smaller ones stay finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +199,16 @@ class BoxCollector:
         listed = [f"{numbers[place]} is {excerpt(str(values[place]), 40)}" for place in sorted(values)[:4]]
         more = f" and {len(values) - 4} more" if len(values) > 4 else ""
         return numbers, [f"its {word} is a text, so people are numbered in their order: {', '.join(listed)}{more}"]
+
+
+def is_key(value: object) -> bool:
+    """Whether a value of JSON can be an id: a whole number or a text."""
+    return type(value) in _KEYS  # of JSON: never a subclass, and bool is none of them
+
+
+def is_coordinate(value: object) -> bool:
+    """Whether a value of JSON is a number that a box can have: finite, also where it is a whole one of 400 digits."""
+    return type(value) in _NUMBERS and abs(value) < _FAR  # type: ignore[arg-type]
 
 
 def whole_number(value: object) -> int | None:

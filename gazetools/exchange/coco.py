@@ -5,7 +5,6 @@ Keys as in cocodataset.org/#format-data; `track_id`, `instance_id` and `videos` 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,8 @@ from gazetools.exchange.boxes import (
     Wanted,
     chosen_video,
     frames_of_pictures,
+    is_coordinate,
+    is_key,
     whole_number,
 )
 from gazetools.exchange.names import folder_of
@@ -28,7 +29,6 @@ from gazetools.schemas.excerpt import excerpt
 
 _PERSON = ("track_id", "instance_id", "tracking_id", "person_id", "object_id")
 _FRAME = ("frame_id", "frame_index", "frame_number", "frame")
-_KEYS, _NUMBERS = frozenset((int, str)), frozenset((int, float))
 FIRST_FRAME = "first_frame"
 """Key of `info` in files of ours: number of the video's first frame."""
 
@@ -91,14 +91,14 @@ def _take_part(path: Path, parts: _Parts, key: str, value: Any) -> None:
         parts.first_frame = value[FIRST_FRAME]
     if key not in {"images", "categories", "videos"}:
         return
-    if not isinstance(value, dict) or "id" not in value or not _is_key(value["id"]):
+    if not isinstance(value, dict) or "id" not in value or not is_key(value["id"]):
         raise HeadsError(f"{path}: an entry of '{key}' is {excerpt(value)}, no object with an 'id'.")
     if key == "images":
         sizes = tuple(whole_number(value.get(side)) or 0 for side in ("width", "height"))
         numbers = [number for name in _FRAME if (number := whole_number(value.get(name))) is not None]
         parts.pictures[value["id"]] = _Picture(
             name=str(value.get("file_name", "")),
-            video=value["video_id"] if _is_key(value.get("video_id")) else None,
+            video=value["video_id"] if is_key(value.get("video_id")) else None,
             size=(sizes[0], sizes[1]) if min(sizes) > 0 else None,
             frame=numbers[0] if numbers else None,
         )
@@ -107,20 +107,16 @@ def _take_part(path: Path, parts: _Parts, key: str, value: Any) -> None:
         names[value["id"]] = str(value.get("name", value.get("file_name", value["id"])))
 
 
-def _is_key(value: object) -> bool:
-    return type(value) in _KEYS  # of JSON: never a subclass, and bool is none of them
-
-
 def _add_annotation(path: Path, columns: _Columns, entry: Any) -> None:
     """One annotation; its category id stands for the label and its image's place for the frame until all is read."""
     number = columns.count
-    if not isinstance(entry, dict) or not _is_key(entry.get("image_id")):
+    if not isinstance(entry, dict) or not is_key(entry.get("image_id")):
         raise HeadsError(f"{path}, annotation {number} is {excerpt(entry)}, no object with an image_id.")
     box = entry.get("bbox")
     if box is None or box == []:
         columns.boxes.leave_out("without a bbox")
         return
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_coordinate, box)):
         raise HeadsError(f"{path}, annotation {number}: bbox is {excerpt(box)}, not [x, y, width, height].")
     if entry.get("iscrowd") == 1:
         columns.boxes.leave_out("of crowds (iscrowd)")
@@ -136,16 +132,12 @@ def _add_annotation(path: Path, columns: _Columns, entry: Any) -> None:
     )
 
 
-def _is_finite(value: object) -> bool:
-    return type(value) in _NUMBERS and math.isfinite(value)  # type: ignore[arg-type]
-
-
 def _person_of(entry: Mapping[str, Any]) -> object:
     """The person that an annotation, or its `attributes`, names; None: none."""
     attributes = entry.get("attributes")
     for source in (entry, attributes if isinstance(attributes, dict) else {}):
         for name in _PERSON:
-            if name in source and _is_key(value := source[name]):
+            if name in source and is_key(value := source[name]):
                 return value
     return None
 

@@ -8,7 +8,6 @@ itself and ends the box until the next one; the last one otherwise holds until `
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from gazetools.exchange.boxes import (
     ForeignBoxes,
     Wanted,
     chosen_video,
+    is_coordinate,
     whole_number,
 )
 from gazetools.io.json_stream import stream_json
@@ -153,7 +153,7 @@ def _keyframes(collector: BoxCollector, sequence: list[Any], person: object) -> 
         if frame is None:
             raise HeadsError(f"{collector.path}, region {excerpt(person)}: the keyframe {excerpt(entry)} has no frame.")
         sides = [entry.get(side) for side in _SIDES]
-        if not all(isinstance(side, (int, float)) and math.isfinite(side) for side in sides):
+        if not all(map(is_coordinate, sides)):
             raise HeadsError(
                 f"{collector.path}, region {excerpt(person)}, frame {frame}: x, y, width, height are {excerpt(sides)}, "
                 "not four numbers."

@@ -26,7 +26,7 @@ def is_face_list(lines: Iterable[str]) -> bool:
     """Whether a text begins with a picture's name, a number alone and a line of numbers."""
     first, count, face = [line.strip() for line, _ in zip((*lines, "", "", ""), range(3), strict=False)]
     named = first.lower().endswith(_SUFFIXES) and last_number(first) is not None
-    return named and count.isdigit() and len(face.split()) >= 4 and all(map(_is_number, face.split()))
+    return named and _is_count(count) and len(face.split()) >= 4 and all(map(_is_number, face.split()))
 
 
 def read_face_list(path: Path, wanted: Wanted) -> ForeignBoxes:
@@ -42,7 +42,7 @@ def read_face_list(path: Path, wanted: Wanted) -> ForeignBoxes:
         place = places[name] = len(places)
         pictures.setdefault(folder_of(name), {})[place] = name
         line, count = next(lines, (number, ""))
-        if not count.isdigit():
+        if not _is_count(count):
             raise HeadsError(
                 f"{path}, line {line} is {excerpt(count)}, not the number of faces of {excerpt(name, 80)}."
             )
@@ -74,6 +74,10 @@ def _add_face(collector: BoxCollector, place: int, face: str, line: int, *, expe
         collector.leave_out("marked invalid")
         return
     collector.add(place, None, _LABEL, (x, y, x + width, y + height), line)
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def _is_number(cell: str) -> bool:

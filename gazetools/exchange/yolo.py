@@ -108,7 +108,9 @@ def _lines(path: Path, frame: int, *, least: int = 5) -> Iterator[_Line]:
                     numbers = [float(cell) for cell in cells]
                 except ValueError:
                     raise HeadsError(f"{where} is {excerpt(line.strip())}, not numbers alone.") from None
-                if not least <= len(numbers) <= least + 2 or not all(map(math.isfinite, numbers)):
+                if not all(map(math.isfinite, numbers)):
+                    raise HeadsError(f"{where} is {excerpt(line.strip())}: a number is not finite.")
+                if not least <= len(numbers) <= least + 2:
                     raise HeadsError(
                         f"{where} has {len(numbers)} cells; label files have {least} to {least + 2}: "
                         "class x y width height [confidence] [track]."

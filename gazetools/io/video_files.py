@@ -124,8 +124,12 @@ def _below(path: Path, root: Path) -> VideoFile:
 
 
 def _of_folder(folder: Path, notes: SearchNotes) -> list[VideoFile]:
-    """The videos below `folder`; a folder without video files whose pictures have one numbering is one video."""
-    found = []
+    """The videos below `folder`; a folder without video files whose pictures have one numbering is one video.
+
+    Pictures in `folder` itself are not noted where nothing is found: the folder is then taken for a video.
+    """
+    found: list[VideoFile] = []
+    own: list[Path] = []
     for parent, group in itertools.groupby(walk(folder, notes), key=lambda path: path.parent):
         files = list(group)
         videos = [path for path in files if is_video_name(path.name)]
@@ -134,8 +138,13 @@ def _of_folder(folder: Path, notes: SearchNotes) -> list[VideoFile]:
             found.append(_frames(parent, folder))
             continue
         for path in files:
-            if not is_video_name(path.name):
+            if is_picture(path.name) and parent == folder:
+                own.append(path)
+            elif not is_video_name(path.name):
                 notes.leave_out("pictures" if is_picture(path.name) else "suffix", path)
+    if found:
+        for path in own:
+            notes.leave_out("pictures", path)
     return _noting_twins(sorted(found, key=lambda video: video.path), notes)
 
 

@@ -452,3 +452,14 @@ def test_an_arm_that_was_not_measured_where_the_figures_lead_is_named(gaze_run: 
     with pytest.raises(UsageError, match=r"late_estimated.* were not measured on val_start\."):
         report([gaze_run, other], output=tmp_path / "out")
     assert report([gaze_run, other], output=tmp_path / "out", split="held_out")["split"] == "held_out"
+
+
+@pytest.mark.parametrize("text", ['{"trainings": 5}', '{"trainings": [5]}', "[]"])
+def test_a_result_of_something_else_is_no_run(text: str, tmp_path: Path) -> None:
+    """The folder of `gazetools demo` has a result.json, too, with its number of trainings."""
+    (tmp_path / "result.json").write_text(text)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "result.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"no result\.json of a training") as caught:
+        load_study([tmp_path])
+    assert str(tmp_path / "run") in str(caught.value)

@@ -201,3 +201,13 @@ def test_a_glob_takes_the_suffix_that_it_names_and_else_those_of_videos(tmp_path
 def test_names_that_cannot_be_written_are_escaped(tmp_path: Path) -> None:
     assert printable("a\nb\udcff") == "a\\nb\\udcff"
     assert printable(f"{NFC} {NFD}") == f"{NFC} {NFD}"
+
+
+@pytest.mark.parametrize("with_video", [True, False])
+def test_a_folder_that_is_taken_as_one_picture_is_not_said_to_be_left_out(tmp_path: Path, with_video: bool) -> None:
+    (tmp_path / "frame_0001.jpg").touch()
+    if with_video:
+        (tmp_path / "a.mp4").touch()
+    notes = SearchNotes()
+    assert [video.video_id for video in find_videos(str(tmp_path), notes)] == ["a" if with_video else tmp_path.name]
+    assert bool(notes.lines()) == with_video

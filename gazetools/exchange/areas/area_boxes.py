@@ -16,6 +16,7 @@ from gazetools.schemas.table import AreaFormat, TableAreas
 
 MAX_AREAS = 1000
 """Columns that a table may have for areas."""
+_FRAME_LIMIT = 2**31
 FIXED = -1
 """Frame of a box that holds for all frames."""
 VIDEO_SIZE = (math.nan, math.nan)
@@ -110,8 +111,14 @@ class AreaDraft:
         x0, y0, x1, y1 = box_xyxy
         if not all(map(math.isfinite, box_xyxy)):
             raise self.error(f"{where}: the box {list(box_xyxy)} has a coordinate that is no finite number")
-        if not (name := name.strip()):
+        if not (name := " ".join(name.split())):  # a column's name is one line
             raise self.error(f"{where}: the area has no name")
+        if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise self.error(f"{where}: the name {excerpt(name)} has half of a character, which no file can hold")
+        if any(size <= 0 or math.isinf(size) for size in size_wh):
+            raise self.error(f"{where}: its picture has the size {size_wh[0]:g}x{size_wh[1]:g}, which is none")
+        if frame >= _FRAME_LIMIT:
+            raise self.error(f"{where}: the frame {excerpt(frame, 40)} is above every frame of a video")
         if x1 <= x0 or y1 <= y0:
             self.left_out["boxes without an area"] += 1
             return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 from gazetools.exchange.areas.area_boxes import FIXED, AreaDraft
+from gazetools.exchange.boxes import is_key, whole_number
 from gazetools.exchange.names import folder_of, last_number
 from gazetools.schemas.excerpt import excerpt
 
@@ -25,9 +27,9 @@ def add_coco(draft: AreaDraft, document: Any, *, first: int) -> None:
         isinstance(document.get(key, []), list) for key in ("images", "annotations", "categories", "videos")
     ):
         raise draft.error("no COCO document: images, annotations and categories are lists")
-    names = {entry.get("id"): str(entry.get("name", "")) for entry in _objects(document, "categories")}
-    videos = {entry.get("id"): str(entry.get("name", "")) for entry in _objects(document, "videos")}
-    images = {entry.get("id"): entry for entry in _objects(document, "images")}
+    names = {key: str(entry.get("name", "")) for key, entry in _by_id(draft, document, "categories").items()}
+    videos = {key: str(entry.get("name", "")) for key, entry in _by_id(draft, document, "videos").items()}
+    images = _by_id(draft, document, "images")
     folders = {folder_of(str(image.get("file_name", ""))) for image in images.values()}
     places = {key: _place(draft, image, first, alone=len(images) == 1) for key, image in images.items()}
     for number, one in enumerate(_objects(document, "annotations")):
@@ -36,18 +38,19 @@ def add_coco(draft: AreaDraft, document: Any, *, first: int) -> None:
         if not isinstance(box, list) or len(box) != 4:
             draft.left_out["annotations without a bbox"] += 1
             continue
-        if one.get("image_id") not in places:
+        if not is_key(one.get("image_id")) or one["image_id"] not in places:
             raise draft.error(f"{where}: its image {excerpt(one.get('image_id'), 40)} is not listed")
-        if one.get("category_id") not in names:
+        if not is_key(one.get("category_id")) or one["category_id"] not in names:
             raise draft.error(f"{where}: its category {excerpt(one.get('category_id'), 40)} is not listed")
         try:
             x, y, width, height = (float(value) for value in box)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise draft.error(f"{where}: the bbox {excerpt(box)} has something that is no number") from None
         frame, size = places[one["image_id"]]
         image = images[one["image_id"]]
         folder = folder_of(str(image.get("file_name", ""))) if len(folders) > 1 else ""
-        video = videos.get(image.get("video_id")) or folder or None
+        named = videos.get(image["video_id"]) if is_key(image.get("video_id")) else None
+        video = named or folder or None
         draft.add(
             names[one["category_id"]],
             (x, y, x + width, y + height),
@@ -62,19 +65,28 @@ def _objects(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return [entry for entry in document.get(key, []) if isinstance(entry, dict)]
 
 
+def _by_id(draft: AreaDraft, document: dict[str, Any], key: str) -> dict[object, dict[str, Any]]:
+    found: dict[object, dict[str, Any]] = {}
+    for entry in _objects(document, key):
+        if not is_key(entry.get("id")):
+            raise draft.error(f"an entry of '{key}' is {excerpt(entry)}, which has no id")
+        found[entry["id"]] = entry
+    return found
+
+
 def _place(draft: AreaDraft, image: dict[str, Any], first: int, *, alone: bool) -> tuple[int, tuple[float, float]]:
     """(frame, size) of an image."""
     name = str(image.get("file_name", ""))
     where = f"image {excerpt(name or image.get('id'), 60)}"
     try:
         size = float(image["width"]), float(image["height"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise draft.error(f"{where}: it has no width and height in numbers") from None
-    if not (size[0] > 0 and size[1] > 0):
+    if not all(0 < side < math.inf for side in size):
         raise draft.error(f"{where}: its size {size[0]:g}x{size[1]:g} is none")
     if alone:
         return FIXED, size
-    given = next((image[key] for key in _FRAME if isinstance(image.get(key), int)), None)
+    given = next((frame for key in _FRAME if (frame := whole_number(image.get(key))) is not None), None)
     number = last_number(name) if given is None else given
     if number is None:
         raise draft.error(f"{where}: no number in its name says which frame it is")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gazetools.exchange.areas.area_boxes import FIXED, AreaDraft
+from gazetools.exchange.boxes import whole_number
 from gazetools.exchange.names import folder_of, last_number
 from gazetools.io.guarded_xml import read_xml
 from gazetools.schemas.excerpt import excerpt
@@ -108,14 +109,14 @@ class _AreaEvents:
         """Add a track's box unless it is outside."""
         track = self._track or {}
         where, text = f"track {excerpt(track.get('id', ''), 40)}", box.get("frame", "")
-        if not text.isdecimal():
+        if (frame := whole_number(text)) is None or frame < 0:
             raise self.draft.error(f"{where}: a box has the frame {excerpt(text, 40)!r}, no number from 0")
         if box.get("outside", "0") == "1" or not self._upright(box):
             self._last = None
             return
-        if self._last is not None and int(text) > self._last + 1:
+        if self._last is not None and frame > self._last + 1:
             self.draft.left_out["gaps in tracks, whose frames have no box"] += 1
-        self._last, size = int(text), (self._size[0], self._size[1])
+        self._last, size = frame, (self._size[0], self._size[1])
         corners = self._corners(box, where)
         self.draft.add(track.get("label", ""), corners, where=where, frame=self._last, size_wh=size)
 

@@ -6,6 +6,7 @@ import ast
 from typing import Any
 
 from gazetools.exchange.areas.area_boxes import AreaDraft
+from gazetools.exchange.boxes import is_key, whole_number
 from gazetools.io.tables import read_table
 from gazetools.schemas.excerpt import excerpt
 
@@ -41,7 +42,7 @@ def _boxes_in(draft: AreaDraft, cell: str, line: int) -> list[tuple[float, ...]]
     try:
         value: Any = ast.literal_eval(cell) if len(cell) <= _MAX_CELL else None
         boxes = [tuple(float(number) for number in box) for box in value]
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
         boxes = [()]
     if any(len(box) != 4 for box in boxes):
         raise draft.error(f"line {line}: bounding_boxes is {excerpt(cell, 60)}, no list of (top, left, height, width)")
@@ -55,23 +56,26 @@ def add_ego4d(draft: AreaDraft, document: Any) -> None:
 
     `info.video_metadata` has each video's size, `noun_categories` the names. Raises DataFileError for other documents.
     """
-    metadata = document.get("info", {}).get("video_metadata") if isinstance(document, dict) else None
-    annotations = document.get("annotations") if isinstance(document, dict) else None
+    document = document if isinstance(document, dict) else {}
+    info, annotations, nouns = (document.get(key) for key in ("info", "annotations", "noun_categories"))
+    metadata = info.get("video_metadata") if isinstance(info, dict) else None
     if not isinstance(metadata, dict) or not isinstance(annotations, list):
         raise draft.error("no fho_sta document: info.video_metadata and annotations are missing")
+    if not isinstance(nouns or [], list):
+        raise draft.error(f"noun_categories is {excerpt(nouns)}, no list")
     names = {
-        one.get("id"): str(one.get("name", "")) for one in document.get("noun_categories", []) if isinstance(one, dict)
+        one["id"]: str(one.get("name", "")) for one in nouns or [] if isinstance(one, dict) and is_key(one.get("id"))
     }
     for number, one in enumerate(annotations):
         where = f"annotation {number}"
         try:
             video = str(one.get("video_uid") or one["video_id"])
             size = float(metadata[video]["frame_width"]), float(metadata[video]["frame_height"])
-            frame = int(one["frame"])
-            if frame < 0:
-                raise ValueError(f"the frame {frame} is below 0")
-            objects = one.get("objects") or []
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            frame = whole_number(one["frame"])
+            if frame is None or frame < 0:
+                raise ValueError(f"the frame {one['frame']} is no whole number from 0")
+            objects = list(one.get("objects") or [])
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise draft.error(
                 f"{where}: {type(error).__name__} {excerpt(error, 60)} in its video, size or frame"
             ) from None
@@ -81,7 +85,9 @@ def add_ego4d(draft: AreaDraft, document: Any) -> None:
             try:
                 x0, y0, x1, y1 = (float(value) for value in thing["box"])
                 noun = thing["noun_category_id"]
-            except (KeyError, TypeError, ValueError):
+                if not is_key(noun):
+                    raise TypeError("no id")
+            except (KeyError, TypeError, ValueError, OverflowError):
                 raise draft.error(f"{where}: an object has no box of four numbers, or no noun") from None
             name = names.get(noun, str(noun))
             draft.add(name, (x0, y0, x1, y1), where=where, video=video, frame=frame, size_wh=size)

@@ -106,13 +106,14 @@ def load_study(folders: list[Path]) -> Study:
 def _trainings(folder: Path) -> list[Path]:
     """The folders of the trainings of `folder`, or the folder itself."""
     path = RunFolder(folder)
-    if not path.result.is_file():
+    document = read_json(path.result) if path.result.is_file() else None
+    trainings = (document.get("trainings") or []) if isinstance(document, dict) else None
+    if not isinstance(trainings, list) or not all(isinstance(one, dict) and "seed" in one for one in trainings):
         below = sorted(one.parent for one in folder.glob("*/result.json")) if folder.is_dir() else []
         hint = (
             f"It has runs below it: pass {' '.join(map(str, below[:3]))} ..." if below else "Pass the folder of a run."
         )
-        raise UsageError(f"{folder} is no run folder: it has no result.json.", hint=hint)
-    trainings = read_json(path.result).get("trainings") or []
+        raise UsageError(f"{folder} is no run folder: it has no result.json of a training.", hint=hint)
     return [path.training(training["seed"]) for training in trainings] or [folder]
 
 
