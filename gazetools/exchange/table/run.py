@@ -110,7 +110,8 @@ def gaze_table(
     video that can't be used.
 
     >>> table = gazetools.gaze_table("STORE")                   # doctest: +SKIP
-    >>> table["peak_x"][table["track_id"] == 1]                 # doctest: +SKIP
+    >>> of_one = table["track_id"] == 1                         # doctest: +SKIP
+    >>> table["peak_x"].compress(of_one)                        # doctest: +SKIP
     array([0.4609375, 0.4609375, 0.4765625])
     """
     options = given_or_parsed(options, TableOptions, settings, what="table options")
