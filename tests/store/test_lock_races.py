@@ -96,7 +96,7 @@ WAYS = [(_processes, "fork"), (_processes, "spawn"), (_threads, "")]
 )
 def test_no_lock_is_lost_to_a_race(way: Any, method: str, function: Callable[[Any], list[str]], tmp_path: Path) -> None:
     """Nobody else is near the store, so no lock is busy and none is a fault."""
-    counts = {_lock_many: 1500, _lock_and_write: 250, _share_many: 600}
+    counts = {_lock_many: 500, _lock_and_write: 250, _share_many: 600}
     work = [(tmp_path / "store", f"v{worker}_", counts[function]) for worker in range(4)]
     assert [wrong for part in way(function, work, method) for wrong in part] == []
     assert list(below(tmp_path)) == [] or list(below(tmp_path)) == [tmp_path / "store"]

@@ -98,6 +98,7 @@ def compare(tmp_path: Path) -> None:
     assert len(list_checkpoints(tmp_path / "killed" / "checkpoints")) == 2
 
 
+@pytest.mark.slow
 def test_two_kills(study: Study, tiny: dict[str, Any], tmp_path: Path) -> None:
     check(study, tiny, tmp_path, kills=2, seed=1)
 

@@ -44,6 +44,7 @@ def test_extract_runs(environment: dict[str, str], clip: Path, boxes: Path, tiny
     assert "transformers" not in json.dumps(sidecar), "no number depends on its version"
 
 
+@pytest.mark.slow
 def test_training_runs_and_an_encoder_by_a_hub_name_says_what_to_install(
     environment: dict[str, str],
     tiny: dict[str, Any],
