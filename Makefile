@@ -55,12 +55,12 @@ bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 gazelle-tiny: $(READY)
-	$(BIN)/python -m gazetools.finetune.run gazelle_tiny_run
-	$(BIN)/python -m gazetools.finetune.scoring --model gazelle_tiny_run/gazelle_tiny.safetensors \
+	$(BIN)/python -m gazetools.trainer.finetune.tiny.run gazelle_tiny_run
+	$(BIN)/python -m gazetools.trainer.finetune.tiny.scoring --model gazelle_tiny_run/gazelle_tiny.safetensors \
 		-o gazelle_tiny_run/scores.json
 
 gazelle-tiny-eval: $(READY)
-	$(BIN)/python -m gazetools.finetune.scoring -o gazelle_tiny_scores.json
+	$(BIN)/python -m gazetools.trainer.finetune.tiny.scoring -o gazelle_tiny_scores.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo demo_full

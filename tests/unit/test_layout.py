@@ -21,7 +21,7 @@ LAYERS = (
     ("annotations", "egoexo", "layouts", "scenes", "store", "video"),
     ("gazemodels", "heatmaps"),
     ("exchange",),
-    ("doctor", "finetune", "heads", "packing", "preview", "torch"),
+    ("doctor", "heads", "packing", "preview", "torch"),
     ("extraction", "groundtruth"),
     ("demo", "engines", "evaluation", "validation", "viewer"),
     ("trainer",),

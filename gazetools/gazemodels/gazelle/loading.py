@@ -40,7 +40,7 @@ from gazetools.progress import Progress
 from gazetools.schemas.errors import CheckpointError, EnvironmentLacksError, UsageError
 
 TINY_WEIGHTS = Path(__file__).parent / "weights_tiny" / "gazelle_tiny.safetensors"
-"""Package data; made by `gazetools.finetune`, described in docs/gazelle-tiny.md."""
+"""Package data; made by `gazetools.trainer.finetune.tiny`, described in docs/gazelle-tiny.md."""
 
 _Obtain: TypeAlias = Callable[[list[RemoteFile]], list[tuple[Path, str]]]
 

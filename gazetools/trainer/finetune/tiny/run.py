@@ -1,4 +1,4 @@
-"""Train `gazelle_tiny` from nothing: python -m gazetools.finetune.run FOLDER; the same command resumes.
+"""Train `gazelle_tiny` from nothing: python -m gazetools.trainer.finetune.tiny.run FOLDER; the same command resumes.
 
 There are two phases. First the backbone alone learns where heads point, on the cells of heads and objects only; then
 the whole model learns Gaze-LLE's task, while the auxiliary losses fade. Samples and order are functions of (seed,
@@ -21,13 +21,13 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from gazetools.finetune.losses import heads_only_loss, make_batch, whole_loss
-from gazetools.finetune.recipe import TrainingSettings
-from gazetools.finetune.samples import GazeSample, SamplePool, make_sample
-from gazetools.finetune.state import TrainingState
-from gazetools.finetune.tiny import TrainingNetwork
 from gazetools.gazemodels.gazelle.config import TINY_MODEL
 from gazetools.schemas.errors import FaultError
+from gazetools.trainer.finetune.tiny.auxiliary import heads_only_loss, make_batch, whole_loss
+from gazetools.trainer.finetune.tiny.network import TrainingNetwork
+from gazetools.trainer.finetune.tiny.recipe import TrainingSettings
+from gazetools.trainer.finetune.tiny.samples import GazeSample, SamplePool, make_sample
+from gazetools.trainer.finetune.tiny.state import TrainingState
 
 
 class _Samples(Dataset[list[GazeSample]]):
@@ -139,7 +139,7 @@ def _one_thread(worker: int) -> None:
 def _start_ranks(ranks: int) -> int:
     """Run this command once per rank and wait; the first failure ends the others. Returns the exit code."""
     with tempfile.TemporaryDirectory() as name:
-        command = [sys.executable, "-m", "gazetools.finetune.run", *sys.argv[1:]]
+        command = [sys.executable, "-m", "gazetools.trainer.finetune.tiny.run", *sys.argv[1:]]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         command += ["--meeting", f"{name}/meeting", "--rank"]
         running = [

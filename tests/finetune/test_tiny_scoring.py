@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from gazetools.finetune import scoring
 from gazetools.gazemodels import GazeOutput, load_gaze_model
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.scenes.settings import TEST_SEED
+from gazetools.trainer.finetune.tiny import scoring
 
 
 class _Oracle:

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from gazetools.finetune.samples import GazeSample
-from gazetools.finetune.tiny import AUXILIARY, TrainingNetwork, binary_loss, target_maps
 from gazetools.gazemodels.gazelle.preprocess import preprocess
 from gazetools.gazemodels.gazelle.prompts import BoxXyxy, head_maps
+from gazetools.trainer.finetune.tiny.network import AUXILIARY, TrainingNetwork, binary_loss, target_maps
+from gazetools.trainer.finetune.tiny.samples import GazeSample
 
 HEADS_WEIGHTS = {"head": 0.3, "object": 0.1, "axes": 2.0, "offset": 0.0, "inside": 0.0}
 """Weights of the auxiliary losses in the first phase; what needs directions first would only be noise."""

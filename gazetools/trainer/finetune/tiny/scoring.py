@@ -1,4 +1,4 @@
-"""Score a gaze model on held-out kitchens against priors: python -m gazetools.finetune.scoring.
+"""Score a gaze model on held-out kitchens against priors: python -m gazetools.trainer.finetune.tiny.scoring.
 
 The exit code is 1 below the bounds, or that of an error. The frames have seeds that training does not use, 796x448
 pixels, the camera's blur and noise and the artefacts of JPEG; the model receives them through its own preprocessing, as

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from gazetools.finetune.recipe import TrainingSettings
-from gazetools.finetune.tiny import TrainingNetwork, write_checkpoint
 from gazetools.gazemodels.gazelle.checkpoints import read_metadata, read_weight_file
 from gazetools.gazemodels.gazelle.config import TINY_MODEL
 from gazetools.io.atomic import atomic_path
 from gazetools.scenes.settings import GENERATOR_VERSION
 from gazetools.schemas.errors import UsageError
+from gazetools.trainer.finetune.tiny.network import TrainingNetwork, write_checkpoint
+from gazetools.trainer.finetune.tiny.recipe import TrainingSettings
 
 STATE, WEIGHTS, LOG = "state.safetensors", "gazelle_tiny.safetensors", "log.jsonl"
 

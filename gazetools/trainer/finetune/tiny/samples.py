@@ -1,6 +1,6 @@
 """Training samples: frames of a pool of kitchens, augmented as in fkryan/gazelle; each is a function of its index.
 
-`python -m gazetools.finetune.samples FOLDER` draws the pool's pictures before a training.
+`python -m gazetools.trainer.finetune.tiny.samples FOLDER` draws the pool's pictures before a training.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.finetune.crowds import add_heads, head_bank
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.scenes.effects import CameraEffects
 from gazetools.scenes.picture import Scene
 from gazetools.scenes.poses import PersonTruth
 from gazetools.scenes.settings import TEST_SEED, SceneSettings
+from gazetools.trainer.finetune.tiny.crowds import add_heads, head_bank
 
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]

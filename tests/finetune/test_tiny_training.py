@@ -10,19 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gazetools.finetune import crowds
-from gazetools.finetune.crowds import add_heads
-from gazetools.finetune.losses import make_batch
-from gazetools.finetune.recipe import TrainingSettings
-from gazetools.finetune.run import train
-from gazetools.finetune.samples import GazeSample, SamplePool, make_sample
-from gazetools.finetune.state import STATE, WEIGHTS
-from gazetools.finetune.tiny import TrainingNetwork, checkpoint_tensors, target_maps, write_checkpoint
 from gazetools.gazemodels.gazelle.config import TINY_MODEL
 from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.gazemodels.gazelle.prompts import head_maps
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.schemas.errors import UsageError
+from gazetools.trainer.finetune.tiny import crowds
+from gazetools.trainer.finetune.tiny.auxiliary import make_batch
+from gazetools.trainer.finetune.tiny.crowds import add_heads
+from gazetools.trainer.finetune.tiny.network import TrainingNetwork, checkpoint_tensors, target_maps, write_checkpoint
+from gazetools.trainer.finetune.tiny.recipe import TrainingSettings
+from gazetools.trainer.finetune.tiny.run import train
+from gazetools.trainer.finetune.tiny.samples import GazeSample, SamplePool, make_sample
+from gazetools.trainer.finetune.tiny.state import STATE, WEIGHTS
 
 SIDE = TINY_MODEL.in_size[0]
 SHORT = TrainingSettings(
