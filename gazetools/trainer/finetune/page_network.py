@@ -50,7 +50,7 @@ class PageNetwork(GazeNetwork):
                 f"{config.name} keeps its decoder and in/out head.", hint="Set model.decoder and inout_head to kept."
             )
         self.settings, self.config = settings, config
-        self.name, self.in_size, self.out_size = config.name, config.in_size, config.out_size
+        self.name, self.in_size, self.out_size = config.name, model.in_size, config.out_size
         self.target_sigma = target_sigma(config.out_size)
         self.tower_scene: ImageTower = model.scene_tower
         self.tower_head: ImageTower = model.head_tower

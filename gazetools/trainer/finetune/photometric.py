@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from gazetools.trainer.finetune.head_sample import Pixels
 
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Distortion:
@@ -114,7 +112,7 @@ def _from_hsv(hue: Pixels, saturation: Pixels, value: Pixels) -> Pixels:
     rest = sixths - sector
     share, high = saturation.astype(np.float32) / 255, value.astype(np.float32)
 
-    def level(factor: Floats) -> Floats:
+    def level(factor: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         return np.clip(np.floor(high * factor + np.float32(0.5)), 0, 255)
 
     low, falling, rising = level(1 - share), level(1 - share * rest), level(1 - share * (1 - rest))

@@ -27,7 +27,7 @@ from gazetools.trainer.finetune.gaze_network import (
     TowerFeatures,
     shared_pictures,
 )
-from gazetools.trainer.finetune.head_sample import HeadSample
+from gazetools.trainer.finetune.head_sample import HeadSample, Pixels
 from gazetools.trainer.finetune.lora import add_lora, merged_state
 from gazetools.trainer.finetune.map_losses import GazeAnswer
 
@@ -135,5 +135,5 @@ def _branches(decoder: GazeDecoder) -> list[nn.Module]:
     return [branch for block in blocks for branch in (block.attn, block.mlp)]
 
 
-def _tensor(picture: np.ndarray) -> torch.Tensor:  # type: ignore[type-arg]
+def _tensor(picture: Pixels) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(picture))[None]

@@ -24,7 +24,8 @@ def unfreeze(tower: nn.Module, settings: UnfreezeSettings | None, epoch: int) ->
 
     As PINTO0309/gazelle-dinov3: HGNetV2 has no blocks, and all of it trains.
     """
-    depth = len(tower.blocks) if isinstance(getattr(tower, "blocks", None), nn.ModuleList) else 0
+    blocks = getattr(tower, "blocks", None)
+    depth = len(blocks) if isinstance(blocks, nn.ModuleList) else 0
     if settings is None or depth == 0:
         tower.requires_grad_(True)
         return
