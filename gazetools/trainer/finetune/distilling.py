@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
-from gazetools.schemas.finetune_learning import MapDistillation
+from gazetools.schemas.finetune_learning import MapDistillation, TokenDistillation
 
 
 def temperature_at(settings: MapDistillation, step: int, steps: int) -> float:
@@ -35,3 +36,16 @@ def token_distance(student_ntd: torch.Tensor, teacher_ntd: torch.Tensor) -> torc
     """Mean absolute difference plus 1 minus the mean cosine of the tokens [N, T, D] (OctopusWen/PaGE)."""
     cosine = F.cosine_similarity(student_ntd, teacher_ntd, dim=-1).mean()
     return F.l1_loss(student_ntd, teacher_ntd) + 1 - cosine
+
+
+def token_loss(
+    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], settings: TokenDistillation
+) -> torch.Tensor:
+    """scene + p scene' + h (head + p head') of OctopusWen/PaGE's distillation.
+
+    Both hold scene and head tokens after the interaction, then scene and head patches after the projection; the weights
+    are `head_weight` h and `projection_weight` p.
+    """
+    scene, head, scene_patches, head_patches = map(token_distance, student, teacher)
+    own_scene = scene + settings.projection_weight * scene_patches
+    return own_scene + settings.head_weight * (head + settings.projection_weight * head_patches)

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from gazetools.io.atomic import atomic_path
 from gazetools.schemas.finetune_model import FinetuneModel
 from gazetools.trainer.finetune.head_sample import HeadSample
 from gazetools.trainer.finetune.map_losses import GazeAnswer
@@ -91,8 +92,20 @@ class GazeNetwork(nn.Module, ABC):
         """Maps and in/out of the heads of `inputs`, whose pictures (and crops) are read from `features` alone."""
 
     @abstractmethod
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All weights by the names of the family's checkpoints, low-rank changes merged."""
+
+    @abstractmethod
+    def metadata(self) -> dict[str, str]:
+        """The description that a .safetensors file of these tensors carries."""
+
     def write_weights(self, path: Path) -> None:
-        """Write a self-describing .safetensors file for `load_model(path)` and `extract --model`."""
+        """Write a self-describing float32 .safetensors file for `load_model(path)` and `extract --model`."""
+        from safetensors.torch import save_file
+
+        plain = {key: value.detach().cpu().contiguous().clone() for key, value in sorted(self.tensors().items())}
+        with atomic_path(path) as temp:
+            save_file(plain, temp, metadata=self.metadata())
 
     def forward(self, inputs: NetworkInputs, domain: Domain = "logits") -> GazeAnswer:
         """Maps and in/out of N heads."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from gazetools.gazemodels.page.names import canonical_tensors
 from gazetools.gazemodels.page.preprocess import head_input, pixel_box, scene_input
 from gazetools.gazemodels.vit.blocks import VitBlock
 from gazetools.gazemodels.vit.image import ImageTower
-from gazetools.io.atomic import atomic_path
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.finetune_model import FinetuneModel
 from gazetools.trainer.finetune.dropping import Dropping, drop_paths
@@ -120,13 +118,15 @@ class PageNetwork(GazeNetwork):
     def tokens(
         self, inputs: NetworkInputs, features: TowerFeatures
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Scene and head tokens [N, T, D] after the interaction, then those after each projection, [P or N, T, D]."""
-        decoder = self.decoder
+        """Scene and head tokens after the interaction [N, T, D], then patches after each projection [P or N, K, D]."""
+        decoder, front = self.decoder, self.config.front
         assert features.heads is not None
-        scenes = decoder.scene_self(projected_scenes := decoder.scene_tokens(features.pictures.float()))
-        heads = decoder.head_self(projected_heads := decoder.head_tokens(features.heads.float()))
-        scene, head = decoder.interact(scenes[inputs.picture_index], heads, inputs.prompts)
-        return scene, head, projected_scenes, projected_heads
+        scenes = decoder.scene_tokens(features.pictures.float())
+        heads = decoder.head_tokens(features.heads.float())
+        scene, head = decoder.interact(
+            decoder.scene_self(scenes)[inputs.picture_index], decoder.head_self(heads), inputs.prompts
+        )
+        return scene, head, scenes[:, front:], heads[:, front:]
 
     def _heatmap_logits(self, scene_ntd: torch.Tensor) -> torch.Tensor:
         """The transposed 2x2 convolution of stride 2 and the 1x1 convolution, then the resize, float32 [N, H, W]."""
@@ -138,16 +138,15 @@ class PageNetwork(GazeNetwork):
             maps = F.interpolate(maps, self.out_size, mode="bilinear", align_corners=False, antialias=True)
         return maps[:, 0]
 
-    def write_weights(self, path: Path) -> None:
-        """float32 tensors in the layout of the hub's files."""
-        from safetensors.torch import save_file
-
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All weights in the layout of the hub's files."""
         head = {"0.weight": self.up_weight, "0.bias": self.up_bias, "1.weight": self.score_weight}
         towers = {"scene": merged_state(self.tower_scene), "head": merged_state(self.tower_head)}
-        tensors = canonical_tensors(self.config, self.decoder.state_dict(), head, towers)
-        plain = {key: value.detach().cpu().contiguous().clone() for key, value in sorted(tensors.items())}
-        with atomic_path(path) as temp:
-            save_file(plain, temp, metadata=self.config.to_metadata())
+        return canonical_tensors(self.config, self.decoder.state_dict(), head, towers)
+
+    def metadata(self) -> dict[str, str]:
+        """The description that a file of these tensors carries."""
+        return self.config.to_metadata()
 
 
 def target_sigma(out_size: tuple[int, int]) -> int:

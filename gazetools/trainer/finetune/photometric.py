@@ -88,16 +88,14 @@ def _to_hsv(picture: Pixels) -> tuple[Pixels, Pixels, Pixels]:
     red, green, blue = (picture[:, :, channel].astype(np.float32) for channel in range(3))
     most, least = picture.max(axis=2), picture.min(axis=2)
     high = most.astype(np.float32)
-    span = np.maximum(high - least, 1)
-    from_red, from_green, from_blue = ((high - channel) / span for channel in (red, green, blue))
-    sixths = np.where(
-        red == high,
-        from_blue - from_green,
-        np.where(green == high, 2 + from_red - from_blue, 4 + from_green - from_red),
-    )
-    hue = np.fmod(sixths / np.float32(6) + 1, 1)
+    span = np.maximum(high - least, np.float32(1))
+    # single precision with the steps in double precision where Convert.c has them: one step of the hue is 6 levels
+    from_red, from_green, from_blue = (((high - c) / span).astype(np.float64) for c in (red, green, blue))
+    not_red = np.where(green == high, 2 + from_red - from_blue, 4 + from_green - from_red)
+    sixths = np.where(red == high, from_blue - from_green, not_red).astype(np.float32).astype(np.float64)
+    hue = np.fmod(sixths / 6 + 1, 1).astype(np.float32).astype(np.float64)
     grey = most == least
-    saturation = (high - least) / np.maximum(high, 1)
+    saturation = ((high - least) / np.maximum(high, np.float32(1))).astype(np.float64)
     return (
         np.where(grey, 0, hue * 255).astype(np.uint8),
         np.where(grey, 0, saturation * 255).astype(np.uint8),
@@ -107,13 +105,13 @@ def _to_hsv(picture: Pixels) -> tuple[Pixels, Pixels, Pixels]:
 
 def _from_hsv(hue: Pixels, saturation: Pixels, value: Pixels) -> Pixels:
     """The RGB picture of hue, saturation and value."""
-    sixths = hue.astype(np.float32) * np.float32(6 / 255)
+    sixths = hue.astype(np.float64) * 6 / 255
     sector = np.floor(sixths)
     rest = sixths - sector
-    share, high = saturation.astype(np.float32) / 255, value.astype(np.float32)
+    share, high = saturation.astype(np.float64) / 255, value.astype(np.float64)
 
-    def level(factor: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-        return np.clip(np.floor(high * factor + np.float32(0.5)), 0, 255)
+    def level(factor: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.clip(np.floor(high * factor + 0.5), 0, 255)
 
     low, falling, rising = level(1 - share), level(1 - share * rest), level(1 - share * (1 - rest))
     corners = [  # (red, green, blue) of each sixth of the circle

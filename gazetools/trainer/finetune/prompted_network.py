@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -16,7 +15,6 @@ from gazetools.gazemodels.gazelle.model import GazelleModel, PictureBackbone
 from gazetools.gazemodels.gazelle.preprocess import preprocess
 from gazetools.gazemodels.gazelle.prompts import head_maps
 from gazetools.gazemodels.gazelle.variants import PromptedConfig
-from gazetools.io.atomic import atomic_path
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.finetune_model import FinetuneModel
 from gazetools.trainer.finetune.dropping import Dropping, drop_paths
@@ -38,7 +36,7 @@ TowerTensors = Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 class PromptedNetwork(GazeNetwork):
     """A model whose scene tokens are prompted with a head map.
 
-    `tower_tensors` gives the tower's part of a written file, `describe` its metadata.
+    `tower_tensors` gives the tower's part of a written file, which `metadata` describes.
     """
 
     def __init__(
@@ -106,14 +104,13 @@ class PromptedNetwork(GazeNetwork):
         maps = decoder.heatmap_head.logits(tokens, self.config.grid)
         return GazeAnswer(maps=decoder.resize(torch.sigmoid(maps) if domain == "probabilities" else maps), inout=inout)
 
-    def write_weights(self, path: Path) -> None:
-        """float32 tensors by the names of the family's checkpoints, backbone included."""
-        from safetensors.torch import save_file
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All weights, backbone included, by the names of the family's checkpoints."""
+        return self._tower_tensors(merged_state(self.tower)) | self.decoder.state_dict()
 
-        tensors = self._tower_tensors(merged_state(self.tower)) | self.decoder.state_dict()
-        plain = {key: value.detach().cpu().contiguous().clone() for key, value in sorted(tensors.items())}
-        with atomic_path(path) as temp:
-            save_file(plain, temp, metadata=self._metadata)
+    def metadata(self) -> dict[str, str]:
+        """The description that a file of these tensors carries."""
+        return dict(self._metadata)
 
 
 def _decoder(loaded: GazeDecoder, config: PromptedConfig, settings: FinetuneModel) -> GazeDecoder:
