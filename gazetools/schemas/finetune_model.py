@@ -37,6 +37,15 @@ class UnfreezeSettings(StrictModel):
     """Epochs between two further blocks."""
 
 
+class RopeRescaleSettings(StrictModel):
+    """`model.rope_rescale`: rotary coordinates of DINOv3 towers stretched by a random factor in training."""
+
+    largest: Annotated[FiniteFloat, Field(gt=1, le=16)] = 2.0
+    """Largest factor; the least is its inverse."""
+    per: Literal["block", "pass"] = "block"
+    """What has a factor of its own: each block (Meta's code, gazelle-dinov3), or each pass of a tower (PaGE)."""
+
+
 class FinetuneModel(StrictModel):
     """`model`: the gaze model to start from, and what of it learns."""
 
@@ -61,6 +70,8 @@ class FinetuneModel(StrictModel):
     """Probability with which a hidden value of the in/out head is zero in training."""
     feature_dropout: Probability = 0.0
     """Probability with which a channel of PaGE's tower features is zero in training; other families have none."""
+    rope_rescale: RopeRescaleSettings | None = None
+    """Stretched positions of DINOv3 towers, frozen ones too; None: positions as in inference."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> FinetuneModel:

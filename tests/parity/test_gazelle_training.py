@@ -1,6 +1,6 @@
 """Targets, augmentations and losses against recordings of the three public training scripts.
 
-Families `gazelle_training_{targets,augment,losses}` and the same with `dinov3_` and `page_`; every size, draw and case is
+Families `gazelle_training_{targets,augment,losses}`, also with `dinov3_` and `page_`; every size, draw and case is
 read from the files. Where upstream stops or gives NaN our rule stands: parts are cut at the picture, losses are 0.
 """
 

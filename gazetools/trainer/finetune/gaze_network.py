@@ -68,6 +68,8 @@ class GazeNetwork(nn.Module, ABC):
     """Standard deviation of a target's blob, in cells."""
     needs_boxes: bool = False
     """Whether a head box must have pixels."""
+    rope_varies: bool = False
+    """Whether the towers' positions are stretched at random in training."""
     settings: FinetuneModel
 
     @property
@@ -110,6 +112,11 @@ class GazeNetwork(nn.Module, ABC):
     def forward(self, inputs: NetworkInputs, domain: Domain = "logits") -> GazeAnswer:
         """Maps and in/out of N heads."""
         return self.answer(inputs, self.features(inputs), domain)
+
+    @property
+    def features_vary(self) -> bool:
+        """Whether equal inputs have other features in another step, so that features can't be kept."""
+        return self.tower_learns or self.rope_varies
 
     @property
     def tower_learns(self) -> bool:

@@ -30,6 +30,7 @@ from gazetools.trainer.finetune.gaze_network import (
 from gazetools.trainer.finetune.head_sample import HeadSample
 from gazetools.trainer.finetune.lora import add_lora, merged_state
 from gazetools.trainer.finetune.map_losses import GazeAnswer
+from gazetools.trainer.finetune.rope_rescaling import stretched_towers
 
 _CPU = torch.device("cpu")
 
@@ -61,6 +62,7 @@ class PageNetwork(GazeNetwork):
         if settings.trains == "lora":
             for tower in self.towers():
                 add_lora(tower.get_submodule("blocks"), settings.lora)
+        self.rope_varies = stretched_towers(self.towers(), settings.rope_rescale, lambda: self.training)
         self.start_epoch(0)
 
     def _add_drops(self) -> None:

@@ -28,6 +28,7 @@ from gazetools.trainer.finetune.gaze_network import (
 from gazetools.trainer.finetune.head_sample import HeadSample, Pixels
 from gazetools.trainer.finetune.lora import add_lora, merged_state
 from gazetools.trainer.finetune.map_losses import GazeAnswer
+from gazetools.trainer.finetune.rope_rescaling import stretched_towers
 
 TowerTensors = Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 """From a tower's state dict to the tensors of a checkpoint, with their prefix."""
@@ -66,6 +67,7 @@ class PromptedNetwork(GazeNetwork):
                     hint="Set model.trains to decoder.",
                 )
             add_lora(blocks, settings.lora)
+        self.rope_varies = stretched_towers(self.towers(), settings.rope_rescale, lambda: self.training)
         self.start_epoch(0)
 
     @property
