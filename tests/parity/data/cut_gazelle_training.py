@@ -1,6 +1,6 @@
 """Cut the committed set of training vectors out of the full one; how the small files were made.
 
-Losses and the two steps of gazelle-dinov3 are whole, with their images; of targets and augmentations some cases are kept, as they are:
+Losses and the two steps of gazelle-dinov3 are whole, with their images; of targets and augmentations some cases:
 
     python cut_gazelle_training.py FULL_SET -o FOLDER
 """
