@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import dataclasses
 import hashlib
 import json
@@ -27,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gazetools.scenes.clips import render_scenes
-from gazetools.scenes.settings import SceneSettings
+from gazetools.scenes.settings import HEIGHT, WIDTH, SceneSettings
 from gazetools.schemas.store import Piece
 from gazetools.store import StoreContent, open_store, write_store
 from tests.helpers.true_gaze import store_true_gaze
@@ -55,7 +56,9 @@ SHOWN = (VIEW, COMPARE, CORRECT, EXTRACT, VALIDATE, REPORT, EVALUATE)
 """Commands that docs/gallery.md shows, and that make what is photographed."""
 
 _DEMO = "gazetools demo -o demo --clips 24 --seconds 12 --epochs 6"  # the smallest one whose report has every part
-_DIRECTIONS = "gazetools extract kitchens/videos -o kitchens/directions --model head-direction --heads file:kitchens/heads"
+_DIRECTIONS = (
+    "gazetools extract kitchens/videos -o kitchens/directions --model head-direction --heads file:kitchens/heads"
+)
 _FINDINGS = "gazetools validate kitchens/store --videos kitchens/videos --json"
 _UNSEEN = {"clip.js", "keys.js", "maps.js", "server.js"}
 """Scripts of the viewer that draw nothing on these pages."""
@@ -85,7 +88,9 @@ def main() -> None:
     """Make all pictures into --output and write the record next to them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=OUTPUT)
-    parser.add_argument("--work", type=Path, help="folder for stores and pages, which is kept (default: a temporary one)")
+    parser.add_argument(
+        "--work", type=Path, help="folder for stores and pages, which is kept (default: a temporary one)"
+    )
     arguments = parser.parse_args()
     before = digests()
     with contextlib.ExitStack() as stack:
@@ -162,8 +167,8 @@ def photograph_viewer(work: Path) -> dict[str, Picture]:
     with _viewer(COMPARE, work) as address, browser_page(address, **WIDE) as page:
         _go(page, FRAME)
         pictures["compare.webp"] = _photograph(page)
-    with _viewer(CORRECT, work) as address, browser_page(address, **{**WIDE, "height": 890}) as page:
-        _correct(page)
+    with _viewer(CORRECT, work) as address, browser_page(address, **{**WIDE, "height": 950}) as page:
+        _correct(page, work / "kitchens" / "heads" / "P01_01.csv")
         pictures["correcting.webp"] = _photograph(page)
         for _ in range(2):
             page.keyboard.press("u")  # a page with edits asks before it closes
@@ -203,8 +208,8 @@ def _go(page: Any, frame: int) -> None:
     _wait(page, frame)
 
 
-def _correct(page: Any) -> None:
-    """Interpolate the second person's boxes between two frames, and draw one of a new person."""
+def _correct(page: Any, heads: Path) -> None:
+    """Interpolate the boxes of person 1 up to `FRAME`, and drag a corner of person 3's box at an earlier frame."""
     until(page, "document.querySelector('#place').textContent.startsWith('frame')")
     page.click("#correct")
     until(page, "document.querySelector('#box-words').textContent.includes('edits')")
@@ -213,11 +218,14 @@ def _correct(page: Any) -> None:
     _go(page, FRAME)
     page.keyboard.press("f")
     _go(page, FRAME - 20)
+    with heads.open(newline="", encoding="utf-8") as file:
+        (box,) = [row for row in csv.DictReader(file) if (row["frame"], row["track_id"]) == (str(FRAME - 20), "3")]
     area = page.locator(".layers").first.bounding_box()
-    across, down = area["width"], area["height"]
-    page.mouse.move(area["x"] + 0.75 * across, area["y"] + 0.2 * down)
+    x = area["x"] + float(box["xmin"]) * area["width"] / WIDTH
+    y = area["y"] + float(box["ymin"]) * area["height"] / HEIGHT
+    page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(area["x"] + 0.85 * across, area["y"] + 0.42 * down, steps=4)
+    page.mouse.move(x - 12, y - 12, steps=4)
     page.mouse.up()
 
 
