@@ -1,6 +1,7 @@
 """Make the pictures of docs/gallery.md: the viewer and the pages, of synthetic kitchens, photographed in Chromium.
 
-PYTHONPATH=. python docs/make_gallery.py    (some minutes; needs playwright and Chromium)
+PYTHONPATH=. python docs/make_gallery.py                  (some minutes; needs playwright and Chromium)
+PYTHONPATH=. python docs/make_gallery.py --only-record    (for a change that no picture shows)
 
 `made_of.json` next to the pictures has their sizes and the sha256 of each file that decides how they look. A test
 compares it with these files, so that no picture shows a page of yesterday.
@@ -60,7 +61,7 @@ _DIRECTIONS = (
     "gazetools extract kitchens/videos -o kitchens/directions --model head-direction --heads file:kitchens/heads"
 )
 _FINDINGS = "gazetools validate kitchens/store --videos kitchens/videos --json"
-_UNSEEN = {"clip.js", "keys.js", "maps.js", "server.js"}
+_UNSEEN = {"box_edits.js", "clip.js", "keys.js", "maps.js", "pictures.js", "server.js"}
 """Scripts of the viewer that draw nothing on these pages."""
 
 
@@ -88,22 +89,30 @@ def main() -> None:
     """Make all pictures into --output and write the record next to them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=OUTPUT)
+    parser.add_argument("--work", type=Path, help="folder for stores and pages, kept (default: a temporary one)")
     parser.add_argument(
-        "--work", type=Path, help="folder for stores and pages, which is kept (default: a temporary one)"
+        "--only-record", action="store_true", help="keep the pictures: for a change that none of them shows"
     )
     arguments = parser.parse_args()
+    record = arguments.output / RECORD
+    if arguments.only_record:
+        _write_record(record, json.loads(record.read_text(encoding="utf-8"))["pictures"], digests())
+        return
     before = digests()
     with contextlib.ExitStack() as stack:
         work = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        work.mkdir(parents=True, exist_ok=True)
         prepare(work)
         pictures = {**photograph_viewer(work), **photograph_pages(work)}
     arguments.output.mkdir(parents=True, exist_ok=True)
-    sizes = {}
     for name, picture in pictures.items():
         (arguments.output / name).write_bytes(_webp(picture))
-        sizes[name] = [picture.shape[1], picture.shape[0]]
-    record = {"pictures": sizes, "made_of": before}
-    (arguments.output / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    _write_record(record, {name: f"{one.shape[1]}x{one.shape[0]}" for name, one in pictures.items()}, before)
+
+
+def _write_record(path: Path, sizes: dict[str, str], made_of: dict[str, str]) -> None:
+    record = {"pictures": sizes, "made_of": made_of}
+    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def prepare(work: Path) -> None:
