@@ -14,6 +14,7 @@ import contextlib
 import csv
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import os
 import shlex
@@ -27,11 +28,13 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from gazetools.scenes.clips import render_scenes
 from gazetools.scenes.settings import HEIGHT, WIDTH, SceneSettings
 from gazetools.schemas.store import Piece
 from gazetools.store import StoreContent, open_store, write_store
+from tests.helpers.browser import find_browser
 from tests.helpers.true_gaze import store_true_gaze
 from tests.helpers.viewing import browser_page, running_view, until
 
@@ -98,16 +101,29 @@ def main() -> None:
     if arguments.only_record:
         _write_record(record, json.loads(record.read_text(encoding="utf-8"))["pictures"], digests())
         return
+    _check_tools()
     before = digests()
     with contextlib.ExitStack() as stack:
         work = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         work.mkdir(parents=True, exist_ok=True)
+        if any(work.iterdir()):
+            raise SystemExit(f"--work {work} is not empty: the pictures are made from nothing. Name a new folder.")
         prepare(work)
         pictures = {**photograph_viewer(work), **photograph_pages(work)}
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
         (arguments.output / name).write_bytes(_webp(picture))
     _write_record(record, {name: f"{one.shape[1]}x{one.shape[0]}" for name, one in pictures.items()}, before)
+
+
+def _check_tools() -> None:
+    """End with a message where playwright or a browser is missing, before minutes of work."""
+    try:
+        find_browser()
+    except pytest.skip.Exception as missing:
+        raise SystemExit(str(missing)) from None
+    if importlib.util.find_spec("playwright") is None:
+        raise SystemExit("playwright is not installed: pip install -e '.[browser]'")
 
 
 def _write_record(path: Path, sizes: dict[str, str], made_of: dict[str, str]) -> None:
