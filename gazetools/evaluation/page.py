@@ -63,7 +63,8 @@ def _row(name: str, found: dict[str, Any]) -> tuple[str, list[tuple[str, str]], 
 
 
 def _figure(report: EvaluationReport, one: Scored, truth: Path | None) -> tuple[str | None, str]:
-    caption = f"{one.video_id}, frame {one.frame}: L2 {one.avg_l2:.3f}"
+    person = "" if one.track_id is None else f", id {one.track_id}"
+    caption = f"{one.video_id}, frame {one.frame}{person}: L2 {one.avg_l2:.3f}"
     caption += "" if one.auc is None else f", AUC {one.auc:.3f}"
     if truth is None:
         return None, caption
@@ -74,7 +75,7 @@ def _figure(report: EvaluationReport, one: Scored, truth: Path | None) -> tuple[
 
 
 def _picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
-    """JPEG of the frame with the predicted heatmap, the head box, and the true target as a green ring."""
+    """JPEG of the frame with heatmap and head box of the scored person; a green ring is round the true target."""
     with open_store(place_of_id(truth, one.video_id, STORE_SUFFIX)) as store:
         source = find_source(store.provenance.video, folder_of_id(store.path, store.video_id))
         if source is None or not source.is_same:
@@ -83,9 +84,10 @@ def _picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
         targets = store.extra("target_xy")
         if targets is None:
             raise OSError("the ground truth has no targets")
-        target = targets[np.flatnonzero(store.row_frame == one.frame)[0]]
+        (row,) = np.flatnonzero((store.row_frame == one.frame) & (store.row_track_id == one.true_track_id))
+        target = targets[row]
     with StoreOverlays(place_of_id(Path(report.predicted), one.video_id, STORE_SUFFIX)) as overlays:
-        people = overlays.people(one.frame)
+        people = [person for person in overlays.people(one.frame) if person.track_id == one.track_id]
     with VideoReader(source.path, **times.for_reader()) as reader:
         rgb = reader.read([one.frame])[0]
     height = max(1, round(rgb.shape[0] * (_WIDTH / rgb.shape[1])))

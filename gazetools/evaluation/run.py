@@ -144,7 +144,7 @@ def _score_pictures(
     return protocol
 
 
-def _metrics(protocol: Protocol, picture: BenchmarkPicture, head: Head, heatmap: Any) -> dict[str, float]:
+def _metrics(protocol: Protocol, picture: BenchmarkPicture, head: Head, heatmap: Any) -> dict[str, Any]:
     """AUC and L2 by the benchmark's definitions; empty for a target outside a frame of VideoAttentionTarget."""
     if protocol == "gazefollow":
         average, minimum = gazefollow_l2(heatmap, head.gaze_x, head.gaze_y)

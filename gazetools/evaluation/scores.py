@@ -23,6 +23,8 @@ class HeadScore:
 
     video_id: str
     frame: int
+    track_id: int | None = None  # the person in the prediction; None: a picture of a benchmark
+    true_track_id: int | None = None  # the same person in the ground truth
     block: str  # rows of one block are drawn together, because neighbouring frames are nearly copies of each other
     groups: dict[str, str] = field(default_factory=dict)  # kind of group -> group; all rows have the same kinds
     auc: float = math.nan
@@ -84,7 +86,14 @@ def _distinct(rows: Iterable[HeadScore], count: int) -> list[Scored]:
             break
         if row.block not in chosen:
             auc = row.auc if math.isfinite(row.auc) else None
-            chosen[row.block] = Scored(video_id=row.video_id, frame=row.frame, avg_l2=row.avg_l2, auc=auc)
+            chosen[row.block] = Scored(
+                video_id=row.video_id,
+                frame=row.frame,
+                track_id=row.track_id,
+                true_track_id=row.true_track_id,
+                avg_l2=row.avg_l2,
+                auc=auc,
+            )
     return list(chosen.values())
 
 

@@ -383,6 +383,7 @@ export class BoxEditor {
     const people = new Map(this.boxes.at(frameIndex));
     const { drag } = this;
     if (drag?.box && drag.frame === frameIndex) people.set(drag.track, { box: drag.box, origin: HAND, fresh: true });
+    const plates = [];
     for (const [track, { box, origin, fresh }] of people) {
       const [x, y, wide, high] = [box[0] * across, box[1] * down, (box[2] - box[0]) * across, (box[3] - box[1]) * down];
       const chosen = track === this.selected || track === drag?.track;
@@ -397,7 +398,7 @@ export class BoxEditor {
       context.setLineDash([]);
       if (chosen) this.#drawHandles(context, x, y, wide, high);
       const made = origin === HAND ? " ✎" : origin === INTERPOLATED ? " ⋯" : fresh ? " ✎" : "";
-      paintLabel(context, `id ${track}${made}${fresh ? " unsaved" : ""}`, x, y, colourOf(track), width);
+      paintLabel(context, `id ${track}${made}${fresh ? " unsaved" : ""}`, x, y, colourOf(track), width, plates);
     }
   }
 

@@ -142,6 +142,7 @@ keys.add({ key: ["j", "k"], words: "Next and previous video: arrow keys in the l
 function showHelp() {
   keys.describe(element("help-keys"));
   element("help").showModal();
+  element("help").scrollTop = 0; // the focus goes to the button at the end
 }
 keys.add({ key: "?", words: "This help", act: showHelp, group: "Other" });
 element("show-help").addEventListener("click", showHelp);
