@@ -1,4 +1,4 @@
-"""Labelled gaze as all readers return it: pictures with their heads, and what was left out or mended, by file and row."""
+"""Labelled gaze as all readers return it: pictures with their heads, and rows that were left out or mended."""
 
 from __future__ import annotations
 
