@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from gazetools.annotations.gazefollow import BenchmarkPicture
+from gazetools.annotations.gaze_labels import BenchmarkPicture
 from gazetools.gazemodels.head_crops import has_pixels
 from gazetools.gazemodels.interface import needs_boxes
 from gazetools.io.npz import Npz

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gazetools._version import __version__
-from gazetools.annotations.gazefollow import BenchmarkPicture, Head, Protocol, read_benchmark
-from gazetools.evaluation.predictions import predictions, read_picture
+from gazetools.annotations.gaze_labels import BenchmarkPicture, Head
+from gazetools.annotations.label_files import read_labels
+from gazetools.evaluation.predictions import predictions
 from gazetools.evaluation.scores import HeadScore, Tally, estimates, extremes, group_estimates
 from gazetools.evaluation.stores import score_video
 from gazetools.io.find_files import files_with
@@ -18,6 +19,7 @@ from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.base import given_or_parsed
 from gazetools.schemas.errors import DataFileError, UsageError
 from gazetools.schemas.evaluation import EvaluateOptions, EvaluationReport
+from gazetools.schemas.gaze_labels import Protocol
 from gazetools.schemas.store import STORE_SUFFIX
 from gazetools.store.listing import list_store
 
@@ -109,17 +111,10 @@ def _score_stores(predicted: Path, truth: Path, options: EvaluateOptions, tally:
 def _score_pictures(
     predicted: str, truth: Path, options: EvaluateOptions, tally: Tally, progress: Progress
 ) -> Protocol:
-    def size_of(name: str) -> tuple[int, int]:
-        if options.images is None:
-            raise UsageError(
-                "Annotations as released don't have the sizes of the pictures.", hint="Pass --images ROOT."
-            )
-        height, width = read_picture(Path(options.images), name).shape[:2]
-        return width, height
-
     if predicted.startswith("model:"):
         options.refuse_for(f"The heatmap of {predicted[:100]}")
-    protocol, pictures = read_benchmark(truth, size_of)
+    labels = read_labels(truth, images=None if options.images is None else Path(options.images))
+    protocol, pictures = labels.protocol, labels.pictures
     pictures = pictures[: options.limit]
     progress.start("evaluate", len(pictures), unit="pictures")
     for number, (picture, results) in enumerate(zip(pictures, predictions(predicted, pictures, options), strict=True)):

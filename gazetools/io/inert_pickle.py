@@ -122,7 +122,7 @@ def read_inert(path: Path) -> Any:
         order = [info for info in archive.infolist() if info.filename == f"{folder}byteorder"]
         if order and archive.read(order[0]).strip() != b"little":
             raise RefusedPickle("its numbers are not little-endian")
-    _check_opcodes(content)
+    check_opcodes(content)
     try:
         return _InertUnpickler(content, path, folder).load()
     except RefusedPickle:
@@ -192,7 +192,7 @@ def _placeholder(full: str) -> Any:
     return type("Placeholder", (), {"__new__": make, "stands_for": full, **dict.fromkeys(names, _ignore)})
 
 
-def _check_opcodes(content: bytes) -> None:
+def check_opcodes(content: bytes) -> None:
     """RefusedPickle for a memo index that would make the unpickler ask for gigabytes, and for extension codes."""
     try:
         for opcode, argument, _ in pickletools.genops(content):

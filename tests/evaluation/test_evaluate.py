@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gazetools.annotations.gazefollow import read_benchmark
+from gazetools.annotations.label_files import read_labels
 from gazetools.evaluation import evaluate
 from gazetools.evaluation.page import write_html
 from gazetools.evaluation.scores import HeadScore, estimates, extremes
@@ -346,9 +346,9 @@ def _vat(root: Path) -> tuple[Path, Path, np.ndarray[Any, Any]]:
 
 def test_videoattentiontarget_in_both_forms(tmp_path: Path) -> None:
     text, prepared, truths = _vat(tmp_path)
-    sizes = lambda name: (200, 100)  # noqa: E731
-    kinds, pictures = zip(*(read_benchmark(form, sizes) for form in (text, prepared)), strict=True)
-    assert set(kinds) == {"videoattentiontarget"}
+    both = [read_labels(form, images=tmp_path) for form in (text, prepared)]
+    assert {labels.protocol for labels in both} == {"videoattentiontarget"}
+    pictures = [labels.pictures for labels in both]
     assert [p.path for p in pictures[0]] == [p.path for p in pictures[1]]
     for ours, theirs in zip(*pictures, strict=True):
         for a, b in zip(ours.heads, theirs.heads, strict=True):
@@ -409,8 +409,7 @@ def test_every_name_of_a_model_is_taken(tmp_path: Path, name: str, monkeypatch: 
     report = evaluate(f"model:{name}", prepared, images=str(tmp_path), resamples=0)
     assert report.overall["auc"].count == 3
     if name in ("centre-prior", "toy"):
-        _, pictures = read_benchmark(prepared, lambda _: (200, 100))
-        heads = [head for picture in pictures for head in picture.heads]
+        heads = [head for _, head in read_labels(prepared).heads]
         nearest = [min(np.hypot(np.subtract(head.gaze_x, 0.5), np.subtract(head.gaze_y, 0.5))) for head in heads]
         assert report.overall["min_l2"].value == pytest.approx(np.mean(nearest), abs=0.02)
     with pytest.raises(UsageError, match="did you mean centre-prior"):
@@ -439,7 +438,7 @@ def test_a_truth_behind_links_is_a_store(tmp_path: Path) -> None:
 def test_broken_annotations_are_named(tmp_path: Path, name: str, content: str, says: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(UsageError, match=says):
-        read_benchmark(tmp_path / name, lambda _: (10, 10))
+        read_labels(tmp_path / name)
 
 
 def test_intervals_come_from_blocks_not_rows() -> None:
