@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from gazetools.schemas.finetune_augment import AugmentSettings
-from gazetools.trainer.finetune.head_sample import HeadSample
+from gazetools.trainer.finetune.head_sample import Box, HeadSample, Teaching
 from gazetools.trainer.finetune.photometric import Distortion, distorted
 
 JITTER = 0.2
@@ -88,8 +89,10 @@ def cropped(sample: HeadSample, draws: Draws) -> HeadSample:
     top = draws.integer(0, _first(min(ys), height))
     right = draws.integer(_last(max(xs), left, width), width)
     bottom = draws.integer(_last(max(ys), top, height), height)
+    region = (left / width, top / height, right / width, bottom / height)
     return replace(
         sample,
+        teaching=None if sample.teaching is None else cut_teaching(sample.teaching, region),
         picture=sample.picture[top:bottom, left:right],
         box_xyxy=(x0 - left, y0 - top, x1 - left, y1 - top),
         gaze_xy=tuple((x - left, y - top) for x, y in sample.gaze_xy),
@@ -109,7 +112,11 @@ def flipped(sample: HeadSample) -> HeadSample:
     width, _ = sample.size_wh
     x0, y0, x1, y1 = sample.box_xyxy
     points = tuple((width - x, y) for x, y in sample.gaze_xy) if sample.inside else sample.gaze_xy
-    return replace(sample, picture=sample.picture[:, ::-1], box_xyxy=(width - x1, y0, width - x0, y1), gaze_xy=points)
+    teaching = sample.teaching
+    if teaching is not None:
+        teaching = replace(teaching, heatmap=teaching.heatmap[:, ::-1])
+    box = (width - x1, y0, width - x0, y1)
+    return replace(sample, picture=sample.picture[:, ::-1], box_xyxy=box, gaze_xy=points, teaching=teaching)
 
 
 def jittered(sample: HeadSample, draws: Draws) -> HeadSample:
@@ -124,6 +131,18 @@ def jittered(sample: HeadSample, draws: Draws) -> HeadSample:
     moved_y0, moved_y1 = (y + move * (y1 - y0) for y, move in zip((y0, y1), moves[2:], strict=True))
     box = (_cut(moved_x0, width), _cut(moved_y0, height), _cut(moved_x1, width), _cut(moved_y1, height))
     return replace(sample, box_xyxy=box)
+
+
+def cut_teaching(teaching: Teaching, region_shares: Box) -> Teaching:
+    """The part of a teacher's map that shows `region_shares` of the picture, at the map's own size, bilinear."""
+    heatmap = teaching.heatmap
+    height, width = heatmap.shape
+    x0, y0, x1, y1 = region_shares
+    across = ((x0 + (x1 - x0) * (np.arange(width) + 0.5) / width) * width - 0.5).astype(np.float32)
+    down = ((y0 + (y1 - y0) * (np.arange(height) + 0.5) / height) * height - 0.5).astype(np.float32)
+    grid_x, grid_y = np.meshgrid(across, down)
+    cut = cv2.remap(np.ascontiguousarray(heatmap), grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return replace(teaching, heatmap=np.asarray(cut, np.float32))
 
 
 def _cut(value: float, side: int) -> float:

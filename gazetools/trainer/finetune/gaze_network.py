@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
@@ -54,6 +54,12 @@ class TowerFeatures:
     """[N, ...]; None for families without head crops."""
 
 
+class MakesInputs(Protocol):
+    """Makes the inputs of a family's networks; can be sent to another process."""
+
+    def __call__(self, samples: Sequence[HeadSample]) -> NetworkInputs: ...
+
+
 class GazeNetwork(nn.Module, ABC):
     """A gaze model in training: towers, and a decoder that always learns.
 
@@ -82,8 +88,12 @@ class GazeNetwork(nn.Module, ABC):
         """The towers, of which images become features."""
 
     @abstractmethod
+    def preprocessing(self) -> MakesInputs:
+        """What makes inputs, for another process: it has no weights."""
+
     def inputs(self, samples: Sequence[HeadSample]) -> NetworkInputs:
         """Preprocess samples, on the CPU. Samples that share a picture (the same object) share its tensor."""
+        return self.preprocessing()(samples)
 
     @abstractmethod
     def features(self, inputs: NetworkInputs) -> TowerFeatures:

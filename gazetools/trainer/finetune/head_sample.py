@@ -8,8 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teaching:
+    """What a teacher says about one head."""
+
+    heatmap: Floats
+    """float32 [h, w] in 0..1, relative to the whole picture."""
+    inout: float | None
+    """Probability that the target is in the picture; None where the teacher does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +35,8 @@ class HeadSample:
     """Gaze points of all annotators, at least one; the first is learnt from. Any value where `inside` is False."""
     inside: bool
     """Whether the gaze target is in the picture; heads without are learnt from by the in/out loss alone."""
+    teaching: Teaching | None = None
+    """A teacher's answer, in place of a person's label; the first gaze point is then its peak."""
 
     @property
     def size_wh(self) -> tuple[int, int]:

@@ -44,6 +44,8 @@ def gaze_loss(
     inside_n: torch.Tensor,
     settings: GazeLossSettings,
     counts: Counts | None = None,
+    *,
+    inout_targets_n: torch.Tensor | None = None,
 ) -> GazeLoss:
     """Binary cross-entropy: mean over all cells of in-frame heads, plus `inout_weight` times the mean over all heads.
 
@@ -56,6 +58,7 @@ def gaze_loss(
         inside_n: bool [N].
         settings: weights, and whether `answer` holds probabilities or logits.
         counts: denominators of the means; None: the numbers of this batch.
+        inout_targets_n: float32 [N] in 0..1, a teacher's scores; None: `inside_n`.
     """
     losses = F.binary_cross_entropy if settings.on == "probabilities" else F.binary_cross_entropy_with_logits
     counts = counts or Counts(inside=float(inside_n.sum()), heads=float(len(inside_n)))
@@ -64,6 +67,7 @@ def gaze_loss(
     heatmap = losses(maps, targets_nhw[inside_n], reduction="sum") / max(counts.inside * cells, 1)
     if answer.inout is None or settings.inout_weight == 0:
         return GazeLoss(total=heatmap, heatmap=heatmap, inout=None)
-    inout = losses(answer.inout.float(), inside_n.to(answer.maps.device, torch.float32), reduction="sum")
+    wanted = inside_n.float() if inout_targets_n is None else inout_targets_n
+    inout = losses(answer.inout.float(), wanted.to(answer.maps.device), reduction="sum")
     inout = inout / max(counts.heads, 1)
     return GazeLoss(total=heatmap + settings.inout_weight * inout, heatmap=heatmap, inout=inout)

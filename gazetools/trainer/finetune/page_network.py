@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -33,6 +34,32 @@ from gazetools.trainer.finetune.map_losses import GazeAnswer
 from gazetools.trainer.finetune.rope_rescaling import stretched_towers
 
 _CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageInputs:
+    """Makes inputs of PaGE's networks."""
+
+    in_size: tuple[int, int]
+    head_in_size: tuple[int, int]
+    grid_hw: tuple[int, int]
+
+    def __call__(self, samples: Sequence[HeadSample]) -> NetworkInputs:
+        """Pictures, head crops, and rectangles [N, 4] on the scene's grid. UsageError for a box without a pixel."""
+        firsts, index = shared_pictures(samples)
+        frames = [torch.from_numpy(np.ascontiguousarray(sample.picture))[None] for sample in firsts]
+        crops, boxes = [], []
+        for sample, number in zip(samples, index.tolist(), strict=True):
+            width, height = sample.size_wh
+            pixels = pixel_box(sample.box_shares, (height, width), where="head box")
+            crops.append(head_input(frames[number], [pixels], self.head_in_size, _CPU))
+            boxes.append(relative(pixels, (height, width)))
+        return NetworkInputs(
+            pictures=torch.cat([scene_input([frame], self.in_size, _CPU, "exact") for frame in frames]),
+            picture_index=index,
+            prompts=head_rects(boxes, self.grid_hw),
+            heads=torch.cat(crops),
+        )
 
 
 class PageNetwork(GazeNetwork):
@@ -85,22 +112,9 @@ class PageNetwork(GazeNetwork):
         """Those of scene and head."""
         return [self.tower_scene, self.tower_head]
 
-    def inputs(self, samples: Sequence[HeadSample]) -> NetworkInputs:
-        """Pictures, head crops, and rectangles [N, 4] on the scene's grid. UsageError for a box without a pixel."""
-        firsts, index = shared_pictures(samples)
-        frames = [torch.from_numpy(np.ascontiguousarray(sample.picture))[None] for sample in firsts]
-        crops, boxes = [], []
-        for sample, number in zip(samples, index.tolist(), strict=True):
-            width, height = sample.size_wh
-            pixels = pixel_box(sample.box_shares, (height, width), where="head box")
-            crops.append(head_input(frames[number], [pixels], self.config.head_in_size, _CPU))
-            boxes.append(relative(pixels, (height, width)))
-        return NetworkInputs(
-            pictures=torch.cat([scene_input([frame], self.in_size, _CPU, "exact") for frame in frames]),
-            picture_index=index,
-            prompts=head_rects(boxes, self.config.grid),
-            heads=torch.cat(crops),
-        )
+    def preprocessing(self) -> PageInputs:
+        """Pictures, head crops, and rectangles [N, 4] on the scene's grid."""
+        return PageInputs(in_size=self.in_size, head_in_size=self.config.head_in_size, grid_hw=self.config.grid)
 
     def features(self, inputs: NetworkInputs) -> TowerFeatures:
         """Patch tokens [P, T, C] of pictures and [N, T', C] of heads."""

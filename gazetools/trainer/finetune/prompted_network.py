@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -32,6 +33,22 @@ from gazetools.trainer.finetune.rope_rescaling import stretched_towers
 
 TowerTensors = Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 """From a tower's state dict to the tensors of a checkpoint, with their prefix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptedInputs:
+    """Makes inputs of networks that are prompted with head maps."""
+
+    in_size: tuple[int, int]
+    grid_hw: tuple[int, int]
+    normalised: bool
+
+    def __call__(self, samples: Sequence[HeadSample]) -> NetworkInputs:
+        """Pictures, and head maps [N, rows, columns]."""
+        firsts, index = shared_pictures(samples)
+        pictures = [preprocess(_tensor(one.picture), self.in_size, normalised=self.normalised) for one in firsts]
+        maps = head_maps([sample.box_shares for sample in samples], self.grid_hw)
+        return NetworkInputs(pictures=torch.cat(pictures), picture_index=index, prompts=maps)
 
 
 class PromptedNetwork(GazeNetwork):
@@ -79,14 +96,9 @@ class PromptedNetwork(GazeNetwork):
         """The one tower."""
         return [self.tower]
 
-    def inputs(self, samples: Sequence[HeadSample]) -> NetworkInputs:
+    def preprocessing(self) -> PromptedInputs:
         """Pictures, and head maps [N, rows, columns]."""
-        firsts, index = shared_pictures(samples)
-        pictures = [
-            preprocess(_tensor(sample.picture), self.in_size, normalised=self.config.normalised) for sample in firsts
-        ]
-        maps = head_maps([sample.box_shares for sample in samples], self.config.grid)
-        return NetworkInputs(pictures=torch.cat(pictures), picture_index=index, prompts=maps)
+        return PromptedInputs(in_size=self.in_size, grid_hw=self.config.grid, normalised=self.config.normalised)
 
     def features(self, inputs: NetworkInputs) -> TowerFeatures:
         """[P, C, rows, columns]."""
