@@ -88,15 +88,17 @@ class GazeLearner:
         with self._autocast():
             return self.network(batch.inputs.to(self._device), self._learning.loss.on)
 
-    def loss_of(self, answer: GazeAnswer, batch: GazeBatch) -> torch.Tensor:
-        """The loss of an answer, sums over the batch's own counts."""
-        return gaze_loss(
-            answer,
-            batch.targets_nhw.to(self._device),
-            batch.inside_n.to(self._device),
-            self._learning.loss,
-            inout_targets_n=batch.inout_n,
-        ).total
+    def losses_of_each(self, answer: GazeAnswer, batch: GazeBatch) -> list[float]:
+        """The loss of every head of a batch by itself."""
+        targets, inside = batch.targets_nhw.to(self._device), batch.inside_n.to(self._device)
+        losses = []
+        for row in range(len(batch.places)):
+            part = slice(row, row + 1)
+            alone = GazeAnswer(maps=answer.maps[part], inout=None if answer.inout is None else answer.inout[part])
+            scores = None if batch.inout_n is None else batch.inout_n[part]
+            loss = gaze_loss(alone, targets[part], inside[part], self._learning.loss, inout_targets_n=scores)
+            losses.append(float(loss.total))
+        return losses
 
     def _losses(self, batch: GazeBatch, place: StepPlace, counts: Counts) -> dict[str, torch.Tensor]:
         """Parts of the loss by name, with their weights, as shares of the whole batch of all processes."""
