@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,13 +18,14 @@ from gazetools.trainer.finetune.held_out import HeldOut, HeldOutFigures
 from gazetools.trainer.finetune.labelled import LabelledHead
 from gazetools.trainer.finetune.learner import GazeLearner, StepPlace
 from gazetools.trainer.finetune.logs import FinetuneLogs
+from gazetools.trainer.finetune.networks import open_network
 from gazetools.trainer.finetune.outcome import FinetuneResult
 from gazetools.trainer.finetune.saved import FinetuneProgress, load_state, save_state
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.world import World
 
-STATE, BEST, LAST, FIGURES = "state.safetensors", "best.safetensors", "last.safetensors", "held_out.json"
+STATE, BEST, LAST = "state.safetensors", "best.safetensors", "last.safetensors"
 
 
 class Training:
@@ -58,7 +58,7 @@ class Training:
         self._logs: FinetuneLogs | None = None
 
     def begin(self, *, resume: bool) -> None:
-        """Start, or go on from the saved state. Raises UsageError for a state that is not wanted or of other settings."""
+        """Start, or go on from the saved state; UsageError for one that is not wanted or of other settings."""
         state = self.folder.path / STATE
         if state.exists():
             if not resume:
@@ -218,16 +218,9 @@ class Training:
 
     def _load_best(self) -> None:
         """Put the best epoch's weights into the network, for its pictures."""
-        from gazetools.trainer.finetune.networks import open_network
-
         settings = self.config.model.model_copy(
             update={"name": str(self.folder.path / BEST), "checkpoint": None, "decoder": "kept", "inout_head": "kept"}
             | {"backbone": None, "trains": "decoder", "unfreeze": None}
         )
         device = next(self.learner.network.parameters()).device
         self.learner.network = open_network(settings).to(device)
-
-    @property
-    def path(self) -> Path:
-        """The run folder."""
-        return self.folder.path

@@ -46,8 +46,8 @@ def finetune(
     `overrides` are `key.path=value` texts. The same call continues an interrupted training to the bit; `resume` False
     refuses a folder with a saved state. A `dry_run` reads labels and model, and writes nothing but drawn kitchens.
 
-    The best epoch is chosen by held-out heads alone, never by a benchmark's test set. SIGINT and SIGTERM save the state;
-    the result has the status `interrupted` then.
+    The best epoch is chosen by held-out heads alone, never by a benchmark's test set. SIGINT and SIGTERM save the
+    state; the result has the status `interrupted` then.
 
     Raises UsageError for wrong settings, labels or weights (exit code 2), EnvironmentLacksError for what this machine
     lacks (3), FaultError for a loss that is not finite, or a full disk (4).
