@@ -1,4 +1,4 @@
-"""YAML files: safe_load only, no aliases, a size cap, numbers such as 1e-4 read as numbers."""
+"""YAML files: safe_load only, no aliases, a size cap, numbers such as 1e-4 read as numbers, keys as texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ _MAX_BYTES = 1 << 20
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses aliases (bombs) and duplicate keys and knows `1e-4`, which YAML 1.1 takes for text."""
+    """SafeLoader that refuses aliases (bombs) and duplicate keys.
+
+    It knows `1e-4`, which YAML 1.1 takes for text, and the keys `on`, `off`, `yes` and `no`, which YAML 1.1 takes for
+    truth values.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -23,6 +27,9 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if len(set(map(str, keys))) != len(keys):
             raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
