@@ -1,4 +1,4 @@
-"""YAML files: safe_load only, no aliases, a size cap, numbers such as 1e-4 read as numbers, keys as texts."""
+"""YAML files: safe_load only, no aliases, a size cap, numbers such as 1e-4 read as numbers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ _MAX_BYTES = 1 << 20
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses aliases (bombs) and duplicate keys.
-
-    It knows `1e-4`, which YAML 1.1 takes for text, and the keys `on`, `off`, `yes` and `no`, which YAML 1.1 takes for
-    truth values.
-    """
+    """SafeLoader that refuses aliases (bombs) and duplicate keys and knows `1e-4`, which YAML 1.1 takes for text."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -27,9 +23,6 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:bool":
-                key.tag = "tag:yaml.org,2002:str"
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if len(set(map(str, keys))) != len(keys):
             raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.schemas.finetune_augment import AugmentSettings
 from gazetools.store import open_store
-from gazetools.trainer.data.order import epoch_order
 from gazetools.trainer.finetune.augment import SeededDraws, augmented
+from gazetools.trainer.finetune.feature_shelf import FeatureShelf, is_mirrored, is_whole
 from gazetools.trainer.finetune.gaze_network import GazeNetwork, MakesInputs, NetworkInputs
 from gazetools.trainer.finetune.head_sample import Floats, HeadSample, Pixels, Teaching
 from gazetools.trainer.finetune.labelled import LabelledHead, PicturePlace
@@ -36,6 +35,8 @@ class GazeBatch:
     """float32 [N]: a teacher's in/out scores; None: `inside_n` says it."""
     places: list[int]
     """Place of each head in the set."""
+    kept: torch.Tensor | None = None
+    """Kept features of K pictures [K, ...], which `inputs.picture_index` counts after the P of `inputs.pictures`."""
     teacher_inputs: NetworkInputs | None = None
     """The same heads as a teacher takes them; None: there is none, or it takes what the network takes."""
 
@@ -51,25 +52,60 @@ class BatchMaker:
         *,
         seed: int,
         teacher: GazeNetwork | None = None,
+        shelf: FeatureShelf | None = None,
     ) -> None:
-        self._heads, self._augment, self._seed = heads, augment, seed
+        self._heads, self._augment, self._seed, self._shelf = heads, augment, seed, shelf
         self._inputs: MakesInputs = network.preprocessing()
         self._teacher_inputs = None if teacher is None else teacher.preprocessing()
         self._size_hw, self._sigma = network.out_size, network.target_sigma
         self._pictures: Pictures | None = None
 
     def make(self, places: Sequence[int], epoch: int) -> GazeBatch:
-        """The batch of these heads in `epoch`. Raises VideoError for a picture that can't be read."""
+        """The batch of these heads in `epoch`; those with kept features come last.
+
+        Raises VideoError for a picture that can't be read.
+        """
+        if self._shelf is not None:
+            return self._with_kept(self._shelf, places, epoch)
         read: dict[PicturePlace, Pixels] = {}
         samples = [self._sample(place, epoch, read) for place in places]
+        return self._batch(samples, places, self._inputs(samples))
+
+    def _with_kept(self, shelf: FeatureShelf, places: Sequence[int], epoch: int) -> GazeBatch:
+        """Pictures are read for the samples that show a part of them; of the others the tower's features are read."""
+        whole: list[tuple[int, HeadSample]] = []
+        read: dict[PicturePlace, Pixels] = {}
+        parts: list[tuple[int, HeadSample]] = []
+        for place in places:
+            head = self._heads[place]
+            outline = shelf.outline(head.place)
+            sample = self._augmented(place, epoch, outline)
+            if is_whole(sample, outline):
+                whole.append((place, sample))
+            else:
+                parts.append((place, self._sample(place, epoch, read)))
+        numbers: dict[tuple[PicturePlace, bool], int] = {}
+        for place, sample in whole:
+            numbers.setdefault((self._heads[place].place, is_mirrored(sample)), len(numbers))
+        samples = [sample for _, sample in (*parts, *whole)]
+        inputs = self._inputs([*(sample for _, sample in parts), *_shown_nothing([sample for _, sample in whole])])
+        if whole:  # the last picture of `inputs` stands for all of them
+            pictures = inputs.pictures[:-1]
+            index = [len(pictures) + numbers[self._heads[place].place, is_mirrored(one)] for place, one in whole]
+            computed = inputs.picture_index[: len(parts)]
+            inputs = replace(inputs, pictures=pictures, picture_index=torch.cat([computed, torch.tensor(index)]))
+        batch = self._batch(samples, [place for place, _ in (*parts, *whole)], inputs)
+        kept = [shelf.read(place, mirrored=mirrored) for place, mirrored in numbers]
+        return replace(batch, kept=torch.stack(kept) if kept else None)
+
+    def _batch(self, samples: Sequence[HeadSample], places: Sequence[int], inputs: NetworkInputs) -> GazeBatch:
         targets = torch.stack([torch.from_numpy(self._target(sample)) for sample in samples])
         taught = [sample.teaching.inout for sample in samples if sample.teaching is not None]
-        scores = None if not taught else torch.tensor([1.0 if one is None else one for one in taught])
         return GazeBatch(
-            inputs=self._inputs(samples),
+            inputs=inputs,
             targets_nhw=targets,
             inside_n=torch.tensor([sample.inside for sample in samples], dtype=torch.bool),
-            inout_n=scores,
+            inout_n=None if not taught else torch.tensor([1.0 if one is None else one for one in taught]),
             places=list(places),
             teacher_inputs=None if self._teacher_inputs is None else self._teacher_inputs(samples),
         )
@@ -79,7 +115,10 @@ class BatchMaker:
         if head.place not in read:
             self._pictures = self._pictures or Pictures()
             read[head.place] = self._pictures.read(head.place)
-        sample = _sample_of(head, read[head.place])
+        return self._augmented(place, epoch, read[head.place])
+
+    def _augmented(self, place: int, epoch: int, picture: Pixels) -> HeadSample:
+        sample = _sample_of(self._heads[place], picture)
         return augmented(sample, SeededDraws(self._seed, epoch, place), self._augment)
 
     def _target(self, sample: HeadSample) -> Floats:
@@ -92,6 +131,12 @@ class BatchMaker:
 
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_pictures": None}  # open videos stay in their process
+
+
+def _shown_nothing(samples: Sequence[HeadSample]) -> list[HeadSample]:
+    """The samples on one picture of a single pixel: of their inputs only what says where the heads are is wanted."""
+    pixel = np.zeros((1, 1, 3), np.uint8)
+    return [replace(sample, picture=pixel, box_xyxy=sample.box_shares) for sample in samples]
 
 
 def _sample_of(head: LabelledHead, picture: Pixels) -> HeadSample:
@@ -119,62 +164,3 @@ def _peak(teaching: Teaching) -> tuple[float, float]:
     height, width = teaching.heatmap.shape
     row, column = divmod(int(teaching.heatmap.argmax()), width)
     return (column + 0.5) / width, (row + 0.5) / height
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepPlaces:
-    """The heads of one step: those of this process, in parts."""
-
-    parts: tuple[tuple[int, ...], ...]
-
-
-def epoch_steps(
-    count: int, *, seed: int, epoch: int, batch_size: int, parts: int, rank: int, ranks: int
-) -> list[StepPlaces]:
-    """The steps of an epoch: a permutation of all heads, cut into batches, the last one smaller.
-
-    Each process takes every `ranks`-th head of a batch, so that the batch does not depend on the number of processes.
-    """
-    order = epoch_order(count, seed=seed, epoch=epoch)
-    steps = []
-    for start in range(0, count, batch_size):
-        own = order[start : start + batch_size][rank::ranks].tolist()
-        size = max(1, -(-len(own) // parts))
-        steps.append(StepPlaces(parts=tuple(tuple(own[at : at + size]) for at in range(0, len(own), size))))
-    return steps
-
-
-class _Parts(Dataset[GazeBatch]):
-    """Item k: the batch of the k-th part of some steps."""
-
-    def __init__(self, maker: BatchMaker, parts: Sequence[tuple[int, ...]], epoch: int) -> None:
-        self._maker, self._parts, self._epoch = maker, parts, epoch
-
-    def __len__(self) -> int:
-        return len(self._parts)
-
-    def __getitem__(self, item: int) -> GazeBatch:
-        return self._maker.make(self._parts[item], self._epoch)
-
-
-def load_batches(
-    maker: BatchMaker, parts: Sequence[tuple[int, ...]], *, epoch: int, workers: int
-) -> Iterator[GazeBatch]:
-    """The batches of `parts`, in their order, made ahead by `workers` processes (0: by this one)."""
-    loader: DataLoader[GazeBatch] = DataLoader(
-        _Parts(maker, parts, epoch),
-        batch_size=None,
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
-        prefetch_factor=3 if workers else None,
-        worker_init_fn=_one_thread,
-        generator=torch.Generator(),  # its own: the global one must not depend on how often loading begins
-    )
-    return iter(loader)
-
-
-def _one_thread(worker: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)

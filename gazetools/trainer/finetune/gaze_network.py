@@ -99,6 +99,11 @@ class GazeNetwork(nn.Module, ABC):
     def features(self, inputs: NetworkInputs) -> TowerFeatures:
         """Run the towers; without gradients where they are frozen."""
 
+    def tower_features(self, pictures: torch.Tensor) -> torch.Tensor:
+        """What a network without head crops makes of preprocessed pictures [P, 3, H, W]."""
+        none = torch.empty(0, device=pictures.device)
+        return self.features(NetworkInputs(pictures=pictures, picture_index=none, prompts=none)).pictures
+
     @abstractmethod
     def answer(self, inputs: NetworkInputs, features: TowerFeatures, domain: Domain) -> GazeAnswer:
         """Maps and in/out of the heads of `inputs`, whose pictures (and crops) are read from `features` alone."""

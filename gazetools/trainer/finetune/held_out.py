@@ -11,7 +11,9 @@ import torch
 
 from gazetools.metrics.gaze import inout_average_precision, predicted_point
 from gazetools.progress import Progress
-from gazetools.trainer.finetune.batches import NO_AUGMENTATION, BatchMaker, load_batches
+from gazetools.trainer.finetune.batch_loading import LoadedItems, MakesParts
+from gazetools.trainer.finetune.batches import NO_AUGMENTATION, BatchMaker
+from gazetools.trainer.finetune.feature_shelf import FeatureShelf
 from gazetools.trainer.finetune.head_sample import Floats
 from gazetools.trainer.finetune.labelled import LabelledHead
 from gazetools.trainer.finetune.learner import GazeLearner
@@ -55,21 +57,29 @@ class HeldOut:
     """The held-out heads of a run, measured by all processes together."""
 
     def __init__(
-        self, heads: Sequence[LabelledHead], learner: GazeLearner, *, workers: int, world: World, progress: Progress
+        self,
+        heads: Sequence[LabelledHead],
+        learner: GazeLearner,
+        *,
+        workers: int,
+        world: World,
+        progress: Progress,
+        shelf: FeatureShelf | None = None,
     ) -> None:
         self._heads, self._learner, self._world, self._progress = heads, learner, world, progress
-        self._workers = workers
-        self._maker = BatchMaker(heads, learner.network, NO_AUGMENTATION, seed=0)
+        own = range(world.rank, len(heads), world.size)
+        self._count = len(own)
+        parts = [tuple(own[start : start + _BATCH]) for start in range(0, len(own), _BATCH)]
+        maker = BatchMaker(heads, learner.network, NO_AUGMENTATION, seed=0, shelf=shelf)
+        self._batches = LoadedItems(MakesParts(maker=maker, parts=parts), range(len(parts)), workers=workers)
 
     @torch.no_grad()
     def measure(self) -> HeldOutFigures:
         """The figures with the learner's present weights, in eval mode."""
-        own = range(self._world.rank, len(self._heads), self._world.size)
-        parts = [tuple(own[start : start + _BATCH]) for start in range(0, len(own), _BATCH)]
         network = self._learner.network.eval()
-        self._progress.start("held-out heads", len(own), unit="heads")
+        self._progress.start("held-out heads", self._count, unit="heads")
         found: list[HeadFigures] = []
-        for batch in load_batches(self._maker, parts, epoch=0, workers=self._workers):
+        for batch in self._batches:
             answer = self._learner.answer(batch)
             maps = answer.maps.float().cpu().numpy()
             scores = [math.nan] * len(maps) if answer.inout is None else answer.inout.float().cpu().tolist()
@@ -82,6 +92,10 @@ class HeldOut:
         network.train()
         together = sorted((one for some in self._world.gather(found) for one in some), key=lambda one: one.place)
         return self._means(together)
+
+    def close(self) -> None:
+        """End the workers."""
+        self._batches.close()
 
     def _distance(self, place: int, heatmap: Floats) -> float:
         x, y = predicted_point(heatmap)

@@ -15,7 +15,7 @@ from gazetools.schemas.finetune_learning import FinetuneLearning, MapDistillatio
 from gazetools.schemas.finetune_model import FinetuneModel
 from gazetools.trainer.finetune.batches import GazeBatch
 from gazetools.trainer.finetune.distilling import map_divergence, temperature_at, token_loss
-from gazetools.trainer.finetune.gaze_network import GazeNetwork, NetworkInputs
+from gazetools.trainer.finetune.gaze_network import GazeNetwork, NetworkInputs, TowerFeatures
 from gazetools.trainer.finetune.map_losses import Counts, GazeAnswer, gaze_loss
 from gazetools.trainer.finetune.networks import open_network
 from gazetools.trainer.finetune.page_network import PageNetwork
@@ -63,13 +63,13 @@ class GazeLearner:
         inside, heads = self._world.sum(own)
         counts = Counts(inside=inside, heads=heads)
         self.optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, float] = {}
+        sums = dict.fromkeys(self._parts_of_loss(), 0.0)  # also where other processes have all heads of the batch
         for batch in batches:
             parts = self._losses(batch, place, counts)
             total = torch.stack(list(parts.values())).sum()
             total.backward()
             for name, part in parts.items():
-                sums[name] = sums.get(name, 0.0) + float(part.detach())
+                sums[name] += float(part.detach())
         values = dict(zip(sums, self._world.sum(list(sums.values())), strict=True))
         values = {"loss": sum(values.values()), **values}
         if not math.isfinite(values["loss"]):
@@ -85,8 +85,8 @@ class GazeLearner:
 
     def answer(self, batch: GazeBatch) -> GazeAnswer:
         """What the network says, in the domain of the loss."""
-        with self._autocast():
-            return self.network(batch.inputs.to(self._device), self._learning.loss.on)
+        with self.autocast():
+            return self._answered(batch, batch.inputs.to(self._device))
 
     def losses_of_each(self, answer: GazeAnswer, batch: GazeBatch) -> list[float]:
         """The loss of every head of a batch by itself."""
@@ -100,13 +100,32 @@ class GazeLearner:
             losses.append(float(loss.total))
         return losses
 
+    def _answered(self, batch: GazeBatch, inputs: NetworkInputs) -> GazeAnswer:
+        if batch.kept is None:
+            answer: GazeAnswer = self.network(inputs, self._learning.loss.on)
+            return answer
+        kept = batch.kept.to(self._device)
+        if len(inputs.pictures):
+            computed = self.network.features(inputs).pictures
+            kept = torch.cat([computed, kept.to(computed.dtype)])
+        return self.network.answer(inputs, TowerFeatures(pictures=kept), self._learning.loss.on)
+
+    def _parts_of_loss(self) -> list[str]:
+        learning = self._learning
+        if isinstance(learning.distil, TokenDistillation):
+            return ["distil"]
+        names = ["heatmap"]
+        if self.network.has_inout and learning.loss.inout_weight:
+            names.append("inout")
+        return [*names, "distil"] if isinstance(learning.distil, MapDistillation) else names
+
     def _losses(self, batch: GazeBatch, place: StepPlace, counts: Counts) -> dict[str, torch.Tensor]:
         """Parts of the loss by name, with their weights, as shares of the whole batch of all processes."""
         distil, inputs = self._learning.distil, batch.inputs.to(self._device)
         if isinstance(distil, TokenDistillation):
             return {"distil": self._token_loss(batch, distil) * len(batch.places) / counts.heads}
-        with self._autocast():
-            answer = self.network(inputs, self._learning.loss.on)
+        with self.autocast():
+            answer = self._answered(batch, inputs)
         loss = gaze_loss(
             answer,
             batch.targets_nhw.to(self._device),
@@ -130,7 +149,7 @@ class GazeLearner:
         network, teacher = self.network, self.teacher
         assert isinstance(network, PageNetwork) and isinstance(teacher, PageNetwork), "checked when it was opened"
         inputs = batch.inputs.to(self._device)
-        with self._autocast():
+        with self.autocast():
             own = network.tokens(inputs, network.features(inputs))
         with torch.no_grad():
             theirs = self._teacher_inputs(batch)
@@ -150,7 +169,8 @@ class GazeLearner:
                 parameter.grad = torch.zeros_like(parameter)
         sum_tensors(self._world, [parameter.grad for parameter in parameters if parameter.grad is not None])
 
-    def _autocast(self) -> Any:
+    def autocast(self) -> Any:
+        """The context in which the network runs: products in `learning.dtype`."""
         if self._learning.dtype == "float32":
             return nullcontext()
         return torch.autocast(self._device.type, dtype=torch.bfloat16)
