@@ -102,13 +102,13 @@ class GazeLearner:
 
     def _answered(self, batch: GazeBatch, inputs: NetworkInputs) -> GazeAnswer:
         if batch.kept is None:
-            answer: GazeAnswer = self.network(inputs, self._learning.loss.on)
+            answer: GazeAnswer = self.network(inputs, self._learning.loss.domain)
             return answer
         kept = batch.kept.to(self._device)
         if len(inputs.pictures):
             computed = self.network.features(inputs).pictures
             kept = torch.cat([computed, kept.to(computed.dtype)])
-        return self.network.answer(inputs, TowerFeatures(pictures=kept), self._learning.loss.on)
+        return self.network.answer(inputs, TowerFeatures(pictures=kept), self._learning.loss.domain)
 
     def _parts_of_loss(self) -> list[str]:
         learning = self._learning
