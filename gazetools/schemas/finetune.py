@@ -10,7 +10,7 @@ from pydantic import Field, FiniteFloat, PositiveInt, model_validator
 from gazetools.schemas.base import StrictModel, matching
 from gazetools.schemas.finetune_augment import AugmentSettings
 from gazetools.schemas.finetune_data import FinetuneData
-from gazetools.schemas.finetune_learning import FinetuneLearning
+from gazetools.schemas.finetune_learning import FinetuneLearning, MapDistillation, TokenDistillation
 from gazetools.schemas.finetune_model import FinetuneModel
 from gazetools.schemas.flags import Flag
 from gazetools.schemas.training import WandbSettings
@@ -63,12 +63,12 @@ class FinetuneConfig(StrictModel):
         held_out = bool(self.data.validation) or self.data.held_out > 0
         if self.selection.patience is not None and not held_out:
             raise ValueError("selection.patience watches held-out heads: set data.held_out or data.validation")
-        if self.data.keep_features and not self.augment.keeps_pictures:
-            raise ValueError(
-                "data.keep_features needs pictures that stay as they are: set augment.crop, flip and photometric to 0"
-            )
+        if self.data.keep_features and self.augment.photometric:
+            raise ValueError("data.keep_features needs pictures that keep their colours: set augment.photometric to 0")
         if self.data.keep_features and (self.model.trains != "decoder" or self.model.rope_rescale is not None):
             raise ValueError("data.keep_features needs a tower that gives equal features: model.trains=decoder")
+        if self.data.keep_features and isinstance(self.learning.distil, MapDistillation | TokenDistillation):
+            raise ValueError("data.keep_features leaves pictures out, which the teacher of learning.distil needs")
         return self
 
 

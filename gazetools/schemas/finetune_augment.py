@@ -22,8 +22,3 @@ class AugmentSettings(StrictModel):
     """Left and right exchanged."""
     jitter: Chance = 0.5
     """Edges of the head box moved by up to a fifth of its sides."""
-
-    @property
-    def keeps_pictures(self) -> bool:
-        """Whether pictures stay as they are, so that features of a frozen tower can be kept."""
-        return not (self.photometric or self.crop or self.flip)

@@ -14,23 +14,23 @@ from gazetools.schemas.errors import GazetoolsError
 from gazetools.trainer.data.order import epoch_order
 from gazetools.trainer.finetune.batches import BatchMaker, GazeBatch
 
-ItemT = TypeVar("ItemT", covariant=True)
+Item_co = TypeVar("Item_co", covariant=True)
 
 
-class MakesItems(Protocol[ItemT]):
+class MakesItems(Protocol[Item_co]):
     """Makes item k; can be sent to another process."""
 
-    def __call__(self, item: int) -> ItemT: ...
+    def __call__(self, item: int) -> Item_co: ...
 
 
-class LoadedItems(Generic[ItemT]):
+class LoadedItems(Generic[Item_co]):
     """Items that `workers` processes make ahead (0: this process makes them).
 
     The workers live until `close`, so that they start once in a training.
     """
 
-    def __init__(self, make: MakesItems[ItemT], items: Sequence[int], *, workers: int) -> None:
-        self._loader: DataLoader[ItemT | GazetoolsError] = DataLoader(
+    def __init__(self, make: MakesItems[Item_co], items: Sequence[int], *, workers: int) -> None:
+        self._loader: DataLoader[Item_co | GazetoolsError] = DataLoader(
             _Items(make, stop=max(items, default=-1) + 1),
             batch_size=None,
             sampler=items,
@@ -41,9 +41,9 @@ class LoadedItems(Generic[ItemT]):
             worker_init_fn=_begin_worker,
             generator=torch.Generator(),  # its own: the global one must not depend on how often loading begins
         )
-        self._open: Iterator[ItemT | GazetoolsError] | None = None
+        self._open: Iterator[Item_co | GazetoolsError] | None = None
 
-    def __iter__(self) -> Iterator[ItemT]:
+    def __iter__(self) -> Iterator[Item_co]:
         """All items from the first one on. Raises what a worker met, such as VideoError for a damaged picture."""
         self._open = iter(self._loader)
         for found in self._open:
@@ -57,16 +57,16 @@ class LoadedItems(Generic[ItemT]):
         self._loader._iterator = None  # persistent workers live as long as this
 
 
-class _Items(Dataset[ItemT | GazetoolsError]):
+class _Items(Dataset[Item_co | GazetoolsError]):
     """Item k, or the error that it met: torch would put a traceback into its message."""
 
-    def __init__(self, make: MakesItems[ItemT], *, stop: int) -> None:
+    def __init__(self, make: MakesItems[Item_co], *, stop: int) -> None:
         self._make, self._stop = make, stop
 
     def __len__(self) -> int:
         return self._stop
 
-    def __getitem__(self, item: int) -> ItemT | GazetoolsError:
+    def __getitem__(self, item: int) -> Item_co | GazetoolsError:
         try:
             return self._make(item)
         except GazetoolsError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,10 +12,13 @@ from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import Progress
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.finetune import FinetuneConfig
-from gazetools.trainer.finetune.batches import BatchMaker, StepPlaces, epoch_steps, load_batches
+from gazetools.trainer.finetune.batch_loading import LoadedItems, MakesSteps, StepOrder
+from gazetools.trainer.finetune.batches import BatchMaker, GazeBatch
+from gazetools.trainer.finetune.feature_shelf import FeatureShelf
 from gazetools.trainer.finetune.gaze_network import GazeNetwork
 from gazetools.trainer.finetune.held_out import HeldOut, HeldOutFigures
-from gazetools.trainer.finetune.labelled import LabelledHead
+from gazetools.trainer.finetune.kept_features import FeatureKeeper
+from gazetools.trainer.finetune.labelled import LabelledHead, digest_of
 from gazetools.trainer.finetune.learner import GazeLearner, StepPlace
 from gazetools.trainer.finetune.logs import FinetuneLogs
 from gazetools.trainer.finetune.networks import open_network
@@ -25,7 +28,7 @@ from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.world import World
 
-STATE, BEST, LAST = "state.safetensors", "best.safetensors", "last.safetensors"
+STATE, BEST, LAST, FEATURES = "state.safetensors", "best.safetensors", "last.safetensors", "features"
 
 
 class Training:
@@ -47,12 +50,25 @@ class Training:
         self.config, self.folder, self._world = config, folder, world
         self._say, self._interruption = progress, interruption
         self.learner = GazeLearner(network, config.learning, device=device, world=world, seed=config.seed)
-        self._train = train
-        self._maker = BatchMaker(train, network, config.augment, seed=config.seed, teacher=self.learner.teacher)
+        shelves = self._shelves(train, held_out) if config.data.keep_features else (None, None)
+        teacher = self.learner.teacher
+        self._maker = BatchMaker(train, network, config.augment, seed=config.seed, teacher=teacher, shelf=shelves[0])
+        self._order = StepOrder(
+            heads=len(train),
+            seed=config.seed,
+            batch_size=config.learning.batch_size,
+            parts=config.learning.parts,
+            rank=world.rank,
+            ranks=world.size,
+        )
+        self._loaded: LoadedItems[list[GazeBatch]] | None = None
         self._held_out = None
         if held_out:
             workers = min(config.data.workers, 1)
-            self._held_out = HeldOut(held_out, self.learner, workers=workers, world=world, progress=progress)
+            self._held_out = HeldOut(
+                held_out, self.learner, workers=workers, world=world, progress=progress, shelf=shelves[1]
+            )
+        self._labels = digest_of([*train, *held_out])
         self.progress = FinetuneProgress()
         self.figures: HeldOutFigures | None = None
         self._logs: FinetuneLogs | None = None
@@ -66,7 +82,7 @@ class Training:
                     f"{self.folder.path} holds a training, and --no-resume was given.",
                     hint="Choose another folder, or leave --no-resume out to go on.",
                 )
-            self.progress = load_state(state, self.learner, self.config)
+            self.progress = load_state(state, self.learner, self.config, self._labels)
             self._say.say(f"Resumed at step {self.progress.step}.")
         if self._world.leads:
             self.folder.path.mkdir(parents=True, exist_ok=True)
@@ -75,8 +91,13 @@ class Training:
 
     def go(self) -> bool:
         """Train the epochs that are left; False where a signal came. The state is saved in both cases."""
-        while self.progress.epoch < self.config.learning.epochs and not self._has_ended():
-            if not self._epoch():
+        config, progress, steps = self.config, self.progress, self._order.steps_per_epoch
+        left = range(progress.epoch * steps + progress.step_in_epoch, config.learning.epochs * steps)
+        workers = config.data.workers if left and not self._has_ended() else 0
+        self._loaded = LoadedItems(MakesSteps(maker=self._maker, order=self._order), left, workers=workers)
+        batches = iter(self._loaded)
+        while progress.epoch < config.learning.epochs and not self._has_ended():
+            if not self._epoch(batches):
                 self._save()
                 return False
             self._end_epoch()
@@ -103,74 +124,84 @@ class Training:
             curve=list(curve),
         )
 
-    def best_figures(self) -> HeldOutFigures | None:
-        """Held-out figures of the weights that are the result; None where nothing is held out."""
-        if self._held_out is None:
-            return None
-        if self.progress.best_epoch not in (None, self.progress.epoch) or self.figures is None:
-            self._load_best()
+    def measure_best(self) -> None:
+        """Measure the weights that are the result, all processes together, where the last epoch's are others."""
+        if self._held_out is not None and (self.progress.best_epoch != self.progress.epoch or self.figures is None):
+            if self.progress.best_epoch is not None:
+                self._load_best()
             self.figures = self._held_out.measure()
-        return self.figures
 
     def close(self, exit_code: int) -> None:
-        """Close the logs."""
+        """Close the logs, and end the workers."""
+        for loaded in (self._loaded, self._held_out):
+            if loaded is not None:
+                loaded.close()
         if self._logs is not None:
             final = (self.progress.history or [{}])[-1]
             self._logs.finish(final, step=self.progress.step, exit_code=exit_code)
 
-    def _epoch(self) -> bool:
-        """Take the steps that are left of the epoch; False where a signal came between two of them."""
-        config, progress = self.config, self.progress
-        learning, world = config.learning, self._world
-        steps = epoch_steps(
-            len(self._train),
-            seed=config.seed,
-            epoch=progress.epoch,
-            batch_size=learning.batch_size,
-            parts=learning.parts,
-            rank=world.rank,
-            ranks=world.size,
+    def _shelves(
+        self, train: Sequence[LabelledHead], held_out: Sequence[LabelledHead]
+    ) -> tuple[FeatureShelf | None, FeatureShelf | None]:
+        """Kept features of training and held-out pictures."""
+        keeper = FeatureKeeper(
+            folder=self.folder.path / FEATURES,
+            network=self.learner.network,
+            autocast=self.learner.autocast,
+            workers=self.config.data.workers,
+            world=self._world,
+            progress=self._say,
+            stopped=lambda: self._world.any(self._interruption.requested()),
         )
+        mirrored = self.config.augment.flip > 0
+        own = keeper.shelf(train, mirrored=mirrored)
+        return own, keeper.shelf(held_out, mirrored=False) if held_out else None
+
+    def _epoch(self, batches: Iterator[list[GazeBatch]]) -> bool:
+        """Take the steps that are left of the epoch; False where a signal came between two of them."""
+        progress, steps = self.progress, self._order.steps_per_epoch
         if progress.step_in_epoch == 0:
             progress.losses = {}
         self.learner.network.start_epoch(progress.epoch)
         self.learner.network.train()
-        task = f"epoch {progress.epoch + 1}/{learning.epochs}"
-        self._say.start(task, len(steps), unit="steps")
+        task = f"epoch {progress.epoch + 1}/{self.config.learning.epochs}"
+        self._say.start(task, steps, unit="steps")
         self._say.advance(task, progress.step_in_epoch)
-        left = steps[progress.step_in_epoch :]
-        parts = [part for step in left for part in step.parts]
-        batches = load_batches(self._maker, parts, epoch=progress.epoch, workers=config.data.workers)
         try:
-            for step in left:
-                if world.any(self._interruption.requested()):
+            while progress.step_in_epoch < steps:
+                if self._world.any(self._interruption.requested()):
                     return False
-                self._step(step, [next(batches) for _ in step.parts], steps=len(steps))
+                self._step(next(batches))
                 self._say.advance(task)
         finally:
             self._say.finish(task)
         return True
 
-    def _step(self, step: StepPlaces, batches: list[Any], *, steps: int) -> None:
+    def _step(self, batches: list[GazeBatch]) -> None:
         progress, config = self.progress, self.config
+        steps, epochs = self._order.steps_per_epoch, config.learning.epochs
         place = StepPlace(
             epoch=progress.epoch,
             step_in_epoch=progress.step_in_epoch,
             step=progress.step,
-            steps=steps * config.learning.epochs,
-            epochs=config.learning.epochs,
+            steps=steps * epochs,
+            epochs=epochs,
         )
         values = self.learner.step(batches, place)
         progress.step += 1
         progress.step_in_epoch += 1
         for name, value in values.items():
             progress.losses[name] = progress.losses.get(name, 0.0) + value
-        if self._logs is not None and progress.step % config.log_every == 0:
-            rates = {group["part"]: group["lr"] for group in self.learner.optimizer.param_groups}
-            named = {f"train_{name}": value for name, value in values.items()}
-            self._logs.write({**named, **{f"lr_{part}": rate for part, rate in rates.items()}}, step=progress.step)
-        if progress.step % config.checkpoint_every == 0:
+        ends = progress.step_in_epoch == steps  # services take one entry a step: the epoch's
+        if self._logs is not None and progress.step % config.log_every == 0 and not ends:
+            self._logs.write(
+                {f"train_{name}": value for name, value in values.items()} | self._rates(), step=progress.step
+            )
+        if progress.step % config.checkpoint_every == 0 and not ends:
             self._save()
+
+    def _rates(self) -> dict[str, float]:
+        return {f"lr_{group['part']}": group["lr"] for group in self.learner.optimizer.param_groups}
 
     def _end_epoch(self) -> None:
         """Measure, keep the best and the last weights, then save: a kill in between repeats this end alone."""
@@ -190,7 +221,7 @@ class Training:
             if better:
                 self.learner.network.write_weights(path / BEST)
             if self._logs is not None:
-                self._logs.write(entry, step=progress.step)
+                self._logs.write(entry | self._rates(), step=progress.step)
         progress.epoch += 1
         progress.step_in_epoch, progress.losses = 0, {}
         self._save()
@@ -213,7 +244,7 @@ class Training:
         if self._world.leads:
             if self._logs is not None:
                 self._logs.flush()
-            save_state(self.folder.path / STATE, self.learner, self.progress, self.config)
+            save_state(self.folder.path / STATE, self.learner, self.progress, self.config, self._labels)
         self._world.barrier()
 
     def _load_best(self) -> None:

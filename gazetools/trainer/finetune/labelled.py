@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,15 @@ class HeadSet:
     def in_words(self) -> list[str]:
         """One line per reason for which heads were left out."""
         return [f"{count} {reason} (first: {self.examples[reason]})" for reason, count in sorted(self.left_out.items())]
+
+
+def digest_of(heads: Sequence[LabelledHead]) -> str:
+    """A digest of labels, by which a training that goes on knows that they are the same; files may have moved."""
+    digest = hashlib.sha256()
+    for head in heads:
+        facts = (head.place.path.name, head.place.frame, head.box_shares, head.gaze_shares, head.inside, head.video)
+        digest.update(repr(facts).encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()
 
 
 def groups_of(heads: Sequence[LabelledHead], group: str) -> list[str]:

@@ -47,7 +47,7 @@ class _Shown:
 def write_page(training: Training, result: FinetuneResult, held_out: Sequence[LabelledHead]) -> None:
     """Write report.html into the run folder in one commit."""
     history = training.progress.history
-    figures = training.best_figures()
+    figures = training.figures
     each = [] if figures is None else [one for one in figures.each if math.isfinite(one.l2)]
     ordered = sorted(each, key=lambda one: one.l2)
     page = render(

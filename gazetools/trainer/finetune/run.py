@@ -68,7 +68,10 @@ def finetune(
         heads = read_heads(settings, folder, world, say_to)
         torch.manual_seed(settings.seed)  # first weights of random parts
         network = open_network(settings.model, say_to)
-        _refuse_unfit(settings, network)
+        heads = _learnable(settings, network, heads)
+        for line in (*heads.train.in_words(), *heads.held_out.in_words()):
+            say_to.say(f"left out: {line}")
+        _refuse_unfit(settings, network, heads)
         if dry_run:
             return _described("dry_run", settings, network, heads)
         with only_run_in(folder, world):
@@ -95,22 +98,38 @@ def read_heads(settings: FinetuneConfig, folder: Path, world: World, progress: P
     The first process reads first, so that kitchens are drawn once. Raises UsageError for labels that can't be used and
     for videos, pictures or persons in both sets.
     """
-    data, taught = settings.data, isinstance(settings.learning.distil, StoreDistillation)
+    data, distil = settings.data, settings.learning.distil
+    taught = distil if isinstance(distil, StoreDistillation) else None
+    least = data.least_head_pixels
     if not world.leads:
         world.barrier()
     scenes = folder / "scenes"
-    whole = read_sources(data.train, scenes=scenes, taught=taught, progress=progress)
+    whole = read_sources(data.train, scenes=scenes, least_pixels=least, taught=taught, progress=progress)
     if data.validation:
-        held_out = read_sources(data.validation, scenes=scenes, taught=False, progress=progress)
+        held_out = read_sources(data.validation, scenes=scenes, least_pixels=least, taught=None, progress=progress)
         train = whole
     else:
         train, held_out = split_heads(whole, share=data.held_out, group=data.group, seed=settings.seed)
     if world.leads:
         world.barrier()
     refuse_leaks(train.heads, held_out.heads, data.group)
-    for line in (*train.in_words(), *held_out.in_words()):
-        progress.say(f"left out: {line}")
     return RunHeads(train=train, held_out=held_out)
+
+
+def _learnable(settings: FinetuneConfig, network: GazeNetwork, heads: RunHeads) -> RunHeads:
+    """Without heads that look outside, where only an in/out head could learn from them: they would thin out batches."""
+    learning = settings.learning
+    if (network.has_inout and learning.loss.inout_weight) or learning.distil is not None:
+        return heads
+    train = heads.train.chosen(head for head in heads.train.heads if head.inside)
+    for head in heads.train.heads:
+        if not head.inside:
+            train.leave_out("outside_and_no_inout_head", head.row)
+    if not train.heads:
+        raise UsageError(
+            "No training head looks at a place in the picture, and nothing else is learnt.", hint="Check data.train."
+        )
+    return RunHeads(train=train, held_out=heads.held_out)
 
 
 class _Run:
@@ -133,10 +152,13 @@ class _Run:
         settings, points = self.settings, []
         for share in sorted(set(settings.learning_curve) - {1.0}):
             part = share_of_groups(heads.train, share, group=settings.data.group, seed=settings.seed)
-            self.progress.say(f"Learning curve: {share:g} of the training groups, {len(part.heads)} heads.")
+            # As many steps as with all heads: a model that saw less in less time would say nothing about labels.
+            times = max(1, round(len(heads.train.heads) / len(part.heads)))
+            told = f"{len(part.heads)} heads, {times} times in an epoch"
+            self.progress.say(f"Learning curve: {share:g} of the training groups, {told}.")
             torch.manual_seed(settings.seed)
             network = open_network(settings.model, self.progress)
-            own = RunHeads(train=part, held_out=heads.held_out)
+            own = RunHeads(train=part.chosen(part.heads * times), held_out=heads.held_out)
             result = self.train(self.folder / "curve" / f"share_{share:g}", own, network, resume=True, curve=[])
             if result.status == "interrupted":
                 return None
@@ -167,6 +189,8 @@ class _Run:
             result = training.result(done, curve=curve)
             if finished and settings.learning_curve:
                 result.curve.append(_curve_point(1.0, heads.train, result))
+            if finished:
+                training.measure_best()
             if self.world.leads:
                 if finished:
                     write_page(training, result, heads.held_out.heads)
@@ -223,14 +247,22 @@ def _notes(settings: FinetuneConfig) -> list[str]:
     return notes
 
 
-def _refuse_unfit(settings: FinetuneConfig, network: GazeNetwork) -> None:
-    learning = settings.learning
+def _refuse_unfit(settings: FinetuneConfig, network: GazeNetwork, heads: RunHeads) -> None:
+    learning, metric = settings.learning, settings.selection.metric
+    inside = [head.inside for head in heads.held_out.heads if head.teacher_row is None]
+    lacks = {"l2": not any(inside), "inout_ap": len(set(inside)) < 2, "loss": False}
+    if heads.held_out.heads and lacks[metric]:
+        wanted = {"l2": "labelled to look at a place in the picture", "inout_ap": "labelled to look in and out"}
+        raise UsageError(
+            f"selection.metric is {metric}, which needs held-out heads that are {wanted[metric]}; there are none.",
+            hint="Give data.validation, hold out more, or set selection.metric=loss.",
+        )
     if isinstance(learning.distil, TokenDistillation) and not network.needs_boxes:
         raise UsageError(
             f"learning.distil of kind tokens is PaGE's; {network.name} has no head tower.",
             hint="Use kind maps, or a model page_*.",
         )
-    if settings.selection.metric == "inout_ap" and not network.has_inout:
+    if metric == "inout_ap" and not network.has_inout:
         raise UsageError(
             f"selection.metric is inout_ap, and {network.name} has no in/out head.",
             hint="Set model.inout_head to random, or selection.metric to l2.",

@@ -35,8 +35,10 @@ class FinetuneProgress:
     """Sums over the steps of the current epoch."""
 
 
-def save_state(path: Path, learner: GazeLearner, progress: FinetuneProgress, config: FinetuneConfig) -> None:
-    """Write weights that learn, the optimizer's moments and the progress."""
+def save_state(
+    path: Path, learner: GazeLearner, progress: FinetuneProgress, config: FinetuneConfig, labels: str
+) -> None:
+    """Write weights that learn, the optimizer's moments and the progress; `labels` is a digest of all heads."""
     from safetensors.torch import save_file
 
     tensors: dict[str, torch.Tensor] = {}
@@ -45,18 +47,24 @@ def save_state(path: Path, learner: GazeLearner, progress: FinetuneProgress, con
         for key, value in learner.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value, dtype=torch.float32)
     metadata = {"progress": json.dumps(vars(progress)), "config": json.dumps(_compared(config))}
+    metadata["labels"] = labels
     plain = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temp:
         save_file(plain, temp, metadata=metadata)
 
 
-def load_state(path: Path, learner: GazeLearner, config: FinetuneConfig) -> FinetuneProgress:
-    """Put the saved state into the learner. Raises UsageError where it belongs to another config."""
+def load_state(path: Path, learner: GazeLearner, config: FinetuneConfig, labels: str) -> FinetuneProgress:
+    """Put the saved state into the learner. Raises UsageError where it belongs to another config or other labels."""
     metadata = read_metadata(path)
     if changed := _differences(json.loads(metadata["config"]), _compared(config)):
         raise UsageError(
             f"{path.parent} holds a training with other settings: {', '.join(changed[:8])}.",
             hint="Give its settings, or another folder.",
+        )
+    if metadata.get("labels") != labels:
+        raise UsageError(
+            f"{path.parent} holds a training on other labels: their files have changed, or pictures are missing.",
+            hint="Restore them, or choose another folder.",
         )
     tensors = read_weight_file(path).tensors
     for name, parameter in learner.network.learning().items():

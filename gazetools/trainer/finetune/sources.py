@@ -11,21 +11,31 @@ import numpy as np
 
 from gazetools.annotations.gaze_labels import BenchmarkPicture, Head
 from gazetools.annotations.label_files import read_labels
+from gazetools.io.picture_size import picture_size
 from gazetools.io.source_file import find_source, folder_of_id, not_there
 from gazetools.io.video_files import lookup_videos
 from gazetools.progress import Progress
 from gazetools.schemas.errors import DataFileError, UsageError, VideoError
 from gazetools.schemas.finetune_data import LabelSource, Source, StoreSource
+from gazetools.schemas.finetune_learning import StoreDistillation
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
 from gazetools.store.listing import StoreEntry, list_store
 from gazetools.store.reader import StoreReader
 from gazetools.trainer.finetune.kitchens import kitchen_heads
 from gazetools.trainer.finetune.labelled import HeadSet, LabelledHead, PicturePlace
+from gazetools.video import VideoReader
 
 
-def read_sources(sources: Sequence[Source], *, scenes: Path, taught: bool, progress: Progress) -> HeadSet:
-    """The heads of all sources, in their order.
+def read_sources(
+    sources: Sequence[Source],
+    *,
+    scenes: Path,
+    least_pixels: float,
+    taught: StoreDistillation | None,
+    progress: Progress,
+) -> HeadSet:
+    """The heads of all sources, in their order, whose boxes have no side shorter than `least_pixels`.
 
     `scenes` is the folder for drawn kitchens; `taught`: stores hold a teacher's heatmaps, not people's labels. Raises
     UsageError for a source that can't be read, and where nothing is left.
@@ -33,9 +43,9 @@ def read_sources(sources: Sequence[Source], *, scenes: Path, taught: bool, progr
     found = HeadSet()
     for source in sources:
         if isinstance(source, LabelSource):
-            found.add(_labels(source))
+            found.add(_labels(source, least_pixels))
         elif isinstance(source, StoreSource):
-            found.add(_store(source, taught=taught, progress=progress))
+            found.add(_store(source, least_pixels, taught=taught, progress=progress))
         else:
             found.add(kitchen_heads(source, Path(source.folder or scenes), progress))
     if not found.heads:
@@ -44,7 +54,7 @@ def read_sources(sources: Sequence[Source], *, scenes: Path, taught: bool, progr
     return found
 
 
-def _labels(source: LabelSource) -> HeadSet:
+def _labels(source: LabelSource, least_pixels: float) -> HeadSet:
     path = Path(source.path).expanduser()
     root = Path(source.images).expanduser() if source.images else path.parent
     labels = read_labels(path, kind=source.form, images=root, split=source.split, check_pictures=True).for_training()
@@ -57,7 +67,12 @@ def _labels(source: LabelSource) -> HeadSet:
             for head in picture.heads:
                 found.leave_out("video_missing", head.place)
             continue
-        found.heads += [_head(picture, head, place) for head in picture.heads]
+        size = (picture.width, picture.height) if picture.width else _size(place)
+        for head in picture.heads:
+            if _shortest_side(head.box_xyxy, size) < least_pixels:
+                found.leave_out("head_too_small", head.place)
+            else:
+                found.heads.append(_head(picture, head, place))
     return found
 
 
@@ -88,6 +103,20 @@ def _place(picture: BenchmarkPicture, root: Path) -> PicturePlace | None:
     return PicturePlace(path=path, frame=picture.frame)
 
 
+def _size(place: PicturePlace) -> tuple[int, int]:
+    """(width, height) in pixels."""
+    if place.frame is None:
+        return picture_size(place.path)
+    with VideoReader(place.path, threads=1) as reader:
+        return reader.info.width, reader.info.height
+
+
+def _shortest_side(box_shares: Sequence[float], size_wh: tuple[int, int]) -> float:
+    """Pixels of the shorter side of a box."""
+    x0, y0, x1, y1 = box_shares
+    return min((x1 - x0) * size_wh[0], (y1 - y0) * size_wh[1])
+
+
 def _head(picture: BenchmarkPicture, head: Head, place: PicturePlace) -> LabelledHead:
     video = picture.video or picture.clip or picture.path
     person = head.person if head.person and picture.video else head.place
@@ -102,7 +131,9 @@ def _head(picture: BenchmarkPicture, head: Head, place: PicturePlace) -> Labelle
     )
 
 
-def _store(source: StoreSource, *, taught: bool, progress: Progress) -> HeadSet:
+def _store(
+    source: StoreSource, least_pixels: float, *, taught: StoreDistillation | None, progress: Progress
+) -> HeadSet:
     root = Path(source.path).expanduser()
     found = HeadSet()
     entries = list_store(root)
@@ -111,7 +142,7 @@ def _store(source: StoreSource, *, taught: bool, progress: Progress) -> HeadSet:
         try:
             if entry.problem is not None:
                 raise DataFileError(f"it is incomplete: {entry.problem}")
-            found.add(_video_of_store(entry, source, taught=taught))
+            found.add(_video_of_store(entry, source, least_pixels, taught=taught))
         except (DataFileError, VideoError) as error:
             found.leave_out("video_not_usable", f"{entry.video_id}: {error.message}")
         progress.advance("labels")
@@ -119,7 +150,9 @@ def _store(source: StoreSource, *, taught: bool, progress: Progress) -> HeadSet:
     return found
 
 
-def _video_of_store(entry: StoreEntry, source: StoreSource, *, taught: bool) -> HeadSet:
+def _video_of_store(
+    entry: StoreEntry, source: StoreSource, least_pixels: float, *, taught: StoreDistillation | None
+) -> HeadSet:
     found = HeadSet()
     with open_store(entry.payload) as store:
         path = _video_file(store, source)
@@ -134,12 +167,8 @@ def _video_of_store(entry: StoreEntry, source: StoreSource, *, taught: bool) -> 
             if frame not in frames:
                 continue
             where = f"{entry.payload}, row {row}"
-            inout = float(store.row_inout[row])
-            if store.row_prompt[row] == Prompt.NONE:
-                found.leave_out("head_not_in_picture", where)
-                continue
-            if not taught and math.isnan(inout):
-                found.leave_out("inout_unknown", where)
+            if reason := _unusable(store, row, least_pixels, taught):
+                found.leave_out(reason, where)
                 continue
             x, y = (-1.0, -1.0) if targets is None else (float(value) for value in targets[row])
             found.heads.append(
@@ -147,14 +176,29 @@ def _video_of_store(entry: StoreEntry, source: StoreSource, *, taught: bool) -> 
                     place=PicturePlace(path=path, frame=frame),
                     box_shares=_box(store.row_box[row].tolist()),
                     gaze_shares=((x, y),),
-                    inside=taught or inout == 1,
-                    video=entry.video_id,
+                    inside=bool(taught) or store.row_inout[row] == 1,
+                    # Cameras of one take show the same moments: `take/camera` are one group.
+                    video=entry.video_id if taught else entry.video_id.split("/")[0],
                     person=f"{entry.video_id}#{int(store.row_track_id[row])}",
                     row=where,
                     teacher_row=(entry.payload, row) if taught else None,
                 )
             )
     return found
+
+
+def _unusable(store: StoreReader, row: int, least_pixels: float, taught: StoreDistillation | None) -> str | None:
+    """Why a row is left out; None: it is used."""
+    video = store.provenance.video
+    if store.row_prompt[row] == Prompt.NONE:
+        return "head_not_in_picture"
+    if _shortest_side(store.row_box[row].tolist(), (video.width, video.height)) < least_pixels:
+        return "head_too_small"
+    if taught is None:
+        return "inout_unknown" if math.isnan(float(store.row_inout[row])) else None
+    if taught.least_peak and float(store.read_heatmaps(row, row + 1).max()) < taught.least_peak:
+        return "teacher_sees_no_gaze"
+    return None
 
 
 def _box(sides: list[float]) -> tuple[float, float, float, float]:
