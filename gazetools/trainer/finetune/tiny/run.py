@@ -61,13 +61,14 @@ def train_from_nothing(config: FromNothingConfig, *, dry_run: bool, progress: Pr
 
 def _result(config: FromNothingConfig, status: Any, step: int) -> FinetuneResult:
     settings = config.from_nothing
+    parameters = sum(tensor.numel() for tensor in TrainingNetwork(seed=settings.seed).shipped().values())
     return FinetuneResult(
         status=status,
         folder=config.folder,
         model={
             "name": TINY_MODEL.name,
-            "parameters": 0,
-            "parameters_that_learn": 0,
+            "parameters": parameters,
+            "parameters_that_learn": parameters,
             "in_size": list(TINY_MODEL.in_size),
             "out_size": list(TINY_MODEL.out_size),
             "has_inout": TINY_MODEL.inout,
