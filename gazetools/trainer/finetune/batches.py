@@ -61,10 +61,7 @@ class BatchMaker:
         self._pictures: Pictures | None = None
 
     def make(self, places: Sequence[int], epoch: int) -> GazeBatch:
-        """The batch of these heads in `epoch`; those with kept features come last.
-
-        Raises VideoError for a picture that can't be read.
-        """
+        """The batch of these heads in `epoch`. Raises VideoError for a picture that can't be read."""
         if self._shelf is not None:
             return self._with_kept(self._shelf, places, epoch)
         read: dict[PicturePlace, Pixels] = {}
@@ -73,30 +70,31 @@ class BatchMaker:
 
     def _with_kept(self, shelf: FeatureShelf, places: Sequence[int], epoch: int) -> GazeBatch:
         """Pictures are read for the samples that show a part of them; of the others the tower's features are read."""
-        whole: list[tuple[int, HeadSample]] = []
         read: dict[PicturePlace, Pixels] = {}
-        parts: list[tuple[int, HeadSample]] = []
-        for place in places:
-            head = self._heads[place]
-            outline = shelf.outline(head.place)
+        samples, parts, whole = [], [], []  # the last two are numbers of samples
+        numbers: dict[tuple[PicturePlace, bool], int] = {}
+        kept_of: list[int] = []
+        for number, place in enumerate(places):
+            picture = self._heads[place].place
+            outline = shelf.outline(picture)
             sample = self._augmented(place, epoch, outline)
             if is_whole(sample, outline):
-                whole.append((place, sample))
+                whole.append(number)
+                kept_of.append(numbers.setdefault((picture, is_mirrored(sample)), len(numbers)))
             else:
-                parts.append((place, self._sample(place, epoch, read)))
-        numbers: dict[tuple[PicturePlace, bool], int] = {}
-        for place, sample in whole:
-            numbers.setdefault((self._heads[place].place, is_mirrored(sample)), len(numbers))
-        samples = [sample for _, sample in (*parts, *whole)]
-        inputs = self._inputs([*(sample for _, sample in parts), *_shown_nothing([sample for _, sample in whole])])
-        if whole:  # the last picture of `inputs` stands for all of them
-            pictures = inputs.pictures[:-1]
-            index = [len(pictures) + numbers[self._heads[place].place, is_mirrored(one)] for place, one in whole]
-            computed = inputs.picture_index[: len(parts)]
-            inputs = replace(inputs, pictures=pictures, picture_index=torch.cat([computed, torch.tensor(index)]))
-        batch = self._batch(samples, [place for place, _ in (*parts, *whole)], inputs)
+                parts.append(number)
+                sample = self._sample(place, epoch, read)
+            samples.append(sample)
+        shown = [*(samples[number] for number in parts), *_showing_nothing([samples[number] for number in whole])]
+        inputs = self._inputs(shown)
+        pictures = inputs.pictures[:-1] if whole else inputs.pictures  # the last one stands for all that are kept
+        index = torch.cat(
+            [inputs.picture_index[: len(parts)], len(pictures) + torch.tensor(kept_of, dtype=torch.int64)]
+        )
+        back = torch.tensor([*parts, *whole]).argsort()
+        inputs = replace(inputs, pictures=pictures, picture_index=index[back], prompts=inputs.prompts[back])
         kept = [shelf.read(place, mirrored=mirrored) for place, mirrored in numbers]
-        return replace(batch, kept=torch.stack(kept) if kept else None)
+        return replace(self._batch(samples, places, inputs), kept=torch.stack(kept) if kept else None)
 
     def _batch(self, samples: Sequence[HeadSample], places: Sequence[int], inputs: NetworkInputs) -> GazeBatch:
         targets = torch.stack([torch.from_numpy(self._target(sample)) for sample in samples])
@@ -133,7 +131,7 @@ class BatchMaker:
         return {**vars(self), "_pictures": None}  # open videos stay in their process
 
 
-def _shown_nothing(samples: Sequence[HeadSample]) -> list[HeadSample]:
+def _showing_nothing(samples: Sequence[HeadSample]) -> list[HeadSample]:
     """The samples on one picture of a single pixel: of their inputs only what says where the heads are is wanted."""
     pixel = np.zeros((1, 1, 3), np.uint8)
     return [replace(sample, picture=pixel, box_xyxy=sample.box_shares) for sample in samples]

@@ -60,7 +60,7 @@ def gaze_loss(
         counts: denominators of the means; None: the numbers of this batch.
         inout_targets_n: float32 [N] in 0..1, a teacher's scores; None: `inside_n`.
     """
-    losses = F.binary_cross_entropy if settings.domain == "probabilities" else F.binary_cross_entropy_with_logits
+    losses = _of_probabilities if settings.domain == "probabilities" else F.binary_cross_entropy_with_logits
     counts = counts or Counts(inside=float(inside_n.sum()), heads=float(len(inside_n)))
     cells = targets_nhw.shape[1] * targets_nhw.shape[2]
     maps = answer.maps[inside_n].float()
@@ -71,3 +71,8 @@ def gaze_loss(
     inout = losses(answer.inout.float(), wanted.to(answer.maps.device), reduction="sum")
     inout = inout / max(counts.heads, 1)
     return GazeLoss(total=heatmap + settings.inout_weight * inout, heatmap=heatmap, inout=inout)
+
+
+def _of_probabilities(values: torch.Tensor, targets: torch.Tensor, *, reduction: str) -> torch.Tensor:
+    """As `F.binary_cross_entropy`; NaN gives NaN, where torch raises, on CUDA by a fault that ends the process."""
+    return F.binary_cross_entropy(values.nan_to_num(0.5), targets, reduction=reduction) + 0 * values.sum()
