@@ -32,12 +32,15 @@ def finetune_command(
 
     Example: gazetools finetune --config recipes/own.yaml --dry-run
     """
+    from gazetools.trainer.finetune.config_file import processes_of
     from gazetools.trainer.processes.launch import devices_for, is_worker, launch
 
     values, processes = list(overrides or []), 1
     if options.gpus is not None:
         processes, device = devices_for(options.gpus)
         values.append(f"device={device}")
+    if options.gpus is None:
+        processes = processes_of(options.config, values)
     processes = options.processes or processes
     if is_worker():
         return _work(options, values)

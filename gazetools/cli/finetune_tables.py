@@ -28,5 +28,5 @@ def trained_gaze_model(result: Mapping[str, Any]) -> Table:
         best = result["best"]
         rows.append((f"best epoch {best['epoch']}, {best['metric']}", f"{best['value']:.4f}"))
     rows += [(name, f"{value:.4f}") for name, value in result["metrics"].items()]
-    rows += [("weights", result["weights"]), ("page", result["page"])] if result["weights"] else []
+    rows += [(name, result[name]) for name in ("weights", "page") if result[name]]
     return text_table(("what", "value"), [(name, str(value)) for name, value in rows], title=result["folder"])

@@ -59,17 +59,18 @@ class ShiftedCamera:
     def truth(self, person: PersonTruth) -> PersonTruth | None:
         """The person in this camera's picture; None where less than 70 % of the head's box is in it."""
         x0, y0, x1, y1 = person.box_xyxy
-        corners = self._seen(np.array([(x0, y0), (x1, y0), (x0, y1), (x1, y1)]))
+        corners = self.points(np.array([(x0, y0), (x1, y0), (x0, y1), (x1, y1)]))
         # A tilted head is about as large as before: the box around its tilted box would be too large.
         centre, half = corners.mean(axis=0), np.array([x1 - x0, y1 - y0]) / 2 * np.sqrt(abs(np.linalg.det(self._turn)))
         whole = np.concatenate((centre - half, centre + half))
         cut = whole.clip(0, 1)
         if np.prod(cut[2:] - cut[:2]) < _LEAST_SHARE * np.prod(whole[2:] - whole[:2]):
             return None
-        gaze = self._seen(np.array([person.gaze_xy]))[0]
+        gaze = self.points(np.array([person.gaze_xy]))[0]
         inside = bool(person.inside and (gaze >= 0).all() and (gaze < 1).all())
         x, y = (float(gaze[0]), float(gaze[1])) if inside else (-1.0, -1.0)
         return replace(person, box_xyxy=tuple(cut.tolist()), gaze_xy=(x, y), inside=inside)
 
-    def _seen(self, points_n2: Floats) -> Floats:
+    def points(self, points_n2: Floats) -> Floats:
+        """Where this camera sees points [N, 2] of the straight picture; both are shares."""
         return np.asarray(points_n2 @ self._turn.T + self._shift)

@@ -14,7 +14,7 @@ Rate = Annotated[FiniteFloat, Field(gt=0, le=1)]
 class GazeLossSettings(StrictModel):
     """`learning.loss`: binary cross-entropy of heatmap cells of in-frame heads, plus that of in/out of all heads."""
 
-    on: Literal["probabilities", "logits"] = "probabilities"
+    domain: Literal["probabilities", "logits"] = "probabilities"
     """What is resized to the heatmap and compared: values after the sigmoid (Gaze-LLE), or before it (others)."""
     inout_weight: NonNegativeFloat = 1.0
     """Weight of the in/out loss; 0 leaves it out."""

@@ -200,7 +200,7 @@ def test_losses_and_gradients(golden: Golden) -> None:
     for case in label_cases(golden):
         probabilities = golden.name.endswith("training_losses") or case["name"].endswith("_sigmoid")
         settings = GazeLossSettings(
-            on="probabilities" if probabilities else "logits", inout_weight=case.get("lambda", 0.0)
+            domain="probabilities" if probabilities else "logits", inout_weight=case.get("lambda", 0.0)
         )
         kind = "prob" if probabilities else "logit"
         maps = golden.tensors[f"pred_{kind}"].clone().requires_grad_()

@@ -204,7 +204,7 @@ class Run:
         optimizer = optimizer_for(network.learning(), recipe.optimizer)
         total = len(golden.spec["loss_of_step"])
         epochs = total // recipe.batches
-        settings = GazeLossSettings(on=recipe.domain, inout_weight=recipe.inout_weight)
+        settings = GazeLossSettings(domain=recipe.domain, inout_weight=recipe.inout_weight)
         torch.manual_seed(0)  # as upstream's main does; the towers' positions are drawn from it
         for step in range(total):
             epoch, within = divmod(step, recipe.batches)
@@ -350,7 +350,7 @@ def test_a_step_with_the_recorded_drops(golden: Golden, tmp_path: Path) -> None:
     torch.testing.assert_close(answer.maps, golden.tensors["drop.heatmap"], atol=1e-5, rtol=0)
     if "drop.inout" in golden.tensors:
         torch.testing.assert_close(answer.inout, golden.tensors["drop.inout"], atol=1e-5, rtol=0)
-    settings = GazeLossSettings(on=run.recipe.domain, inout_weight=run.recipe.inout_weight)
+    settings = GazeLossSettings(domain=run.recipe.domain, inout_weight=run.recipe.inout_weight)
     loss = gaze_loss(answer, *run.targets(0), settings)
     assert loss.total.item() == pytest.approx(recorded["loss"], abs=1e-5)
     loss.total.backward()

@@ -86,7 +86,7 @@ class GazeLearner:
     def answer(self, batch: GazeBatch) -> GazeAnswer:
         """What the network says, in the domain of the loss."""
         with self._autocast():
-            return self.network(batch.inputs.to(self._device), self._learning.loss.on)
+            return self.network(batch.inputs.to(self._device), self._learning.loss.domain)
 
     def losses_of_each(self, answer: GazeAnswer, batch: GazeBatch) -> list[float]:
         """The loss of every head of a batch by itself."""
@@ -106,7 +106,7 @@ class GazeLearner:
         if isinstance(distil, TokenDistillation):
             return {"distil": self._token_loss(batch, distil) * len(batch.places) / counts.heads}
         with self._autocast():
-            answer = self.network(inputs, self._learning.loss.on)
+            answer = self.network(inputs, self._learning.loss.domain)
         loss = gaze_loss(
             answer,
             batch.targets_nhw.to(self._device),

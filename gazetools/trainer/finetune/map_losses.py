@@ -60,7 +60,7 @@ def gaze_loss(
         counts: denominators of the means; None: the numbers of this batch.
         inout_targets_n: float32 [N] in 0..1, a teacher's scores; None: `inside_n`.
     """
-    losses = F.binary_cross_entropy if settings.on == "probabilities" else F.binary_cross_entropy_with_logits
+    losses = F.binary_cross_entropy if settings.domain == "probabilities" else F.binary_cross_entropy_with_logits
     counts = counts or Counts(inside=float(inside_n.sum()), heads=float(len(inside_n)))
     cells = targets_nhw.shape[1] * targets_nhw.shape[2]
     maps = answer.maps[inside_n].float()

@@ -15,6 +15,7 @@ from gazetools.io.json_files import write_json_atomic
 from gazetools.progress import NoProgress, Progress
 from gazetools.schemas.errors import ExitCode, GazetoolsError, UsageError
 from gazetools.schemas.finetune import FinetuneConfig
+from gazetools.schemas.finetune_from_nothing import FromNothingConfig
 from gazetools.schemas.finetune_learning import StoreDistillation, TokenDistillation
 from gazetools.trainer.finetune.config_file import load_finetune_config
 from gazetools.trainer.finetune.epochs import Training
@@ -26,6 +27,7 @@ from gazetools.trainer.finetune.outcome import FinetuneResult
 from gazetools.trainer.finetune.page import write_page
 from gazetools.trainer.finetune.sources import read_sources
 from gazetools.trainer.finetune.splits import refuse_leaks, share_of_groups, split_heads
+from gazetools.trainer.finetune.tiny.run import train_from_nothing
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.processes.interruption import Interruption
 from gazetools.trainer.processes.launch import accept_warnings
@@ -56,6 +58,8 @@ def finetune(
     {'epoch': 2, 'metric': 'l2', 'value': 0.121}
     """
     settings = load_finetune_config(config, overrides)
+    if isinstance(settings, FromNothingConfig):
+        return train_from_nothing(settings, dry_run=dry_run, progress=progress or NoProgress())
     require_log_packages(settings)
     device = resolve_device(settings.device)
     folder = Path(settings.folder).expanduser()
