@@ -114,6 +114,6 @@ class FinetuneLearning(StrictModel):
 
     @model_validator(mode="after")
     def _maps_are_logits(self) -> FinetuneLearning:
-        if isinstance(self.distil, MapDistillation) and self.loss.on != "logits":
-            raise ValueError("distil.kind maps takes softmaxes of logits: set loss.on to logits")
+        if isinstance(self.distil, MapDistillation) and self.loss.domain != "logits":
+            raise ValueError("distil.kind maps takes softmaxes of logits: set loss.domain to logits")
         return self

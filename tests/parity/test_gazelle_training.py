@@ -270,6 +270,6 @@ def test_temperatures(golden: Golden) -> None:
 
 def test_map_distillation_asks_for_logits() -> None:
     distil = MapDistillation(kind="maps", teacher="t")
-    with pytest.raises(ValueError, match=r"set loss\.on to logits"):
+    with pytest.raises(ValueError, match=r"set loss\.domain to logits"):
         FinetuneLearning(distil=distil)
-    assert FinetuneLearning(distil=distil, loss=GazeLossSettings(on="logits")).distil == distil
+    assert FinetuneLearning(distil=distil, loss=GazeLossSettings(domain="logits")).distil == distil

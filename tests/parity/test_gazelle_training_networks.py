@@ -85,7 +85,7 @@ def test_a_batch_without_an_in_frame_head_has_loss_and_gradients_of_zero(golden:
     network, inputs = opened(golden, tmp_path)
     answer = network(inputs)
     outside = torch.zeros(len(answer.maps), dtype=torch.bool)
-    loss = gaze_loss(answer, torch.rand_like(answer.maps), outside, GazeLossSettings(on="logits", inout_weight=1))
+    loss = gaze_loss(answer, torch.rand_like(answer.maps), outside, GazeLossSettings(domain="logits", inout_weight=1))
     assert loss.heatmap == 0
     loss.total.backward()
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
@@ -125,7 +125,7 @@ def test_bfloat16_products_are_near_and_train(golden: Any, tmp_path: Path) -> No
     assert near.maps.dtype == torch.float32
     assert (near.maps - exact).abs().max() < 0.05 * exact.abs().max()
     inside = torch.ones(len(exact), dtype=torch.bool)
-    gaze_loss(near, torch.rand_like(exact), inside, GazeLossSettings(on="logits")).total.backward()
+    gaze_loss(near, torch.rand_like(exact), inside, GazeLossSettings(domain="logits")).total.backward()
     for name, parameter in network.named_parameters():
         if parameter.grad is not None:
             assert parameter.dtype == torch.float32 and bool(torch.isfinite(parameter.grad).all()), name
