@@ -111,3 +111,9 @@ class FinetuneLearning(StrictModel):
         None
     )
     """What a teacher adds; None: labels alone."""
+
+    @model_validator(mode="after")
+    def _maps_are_logits(self) -> FinetuneLearning:
+        if isinstance(self.distil, MapDistillation) and self.loss.domain != "logits":
+            raise ValueError("distil.kind maps takes softmaxes of logits: set loss.domain to logits")
+        return self

@@ -15,7 +15,7 @@ import torch
 
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.schemas.finetune_augment import AugmentSettings
-from gazetools.schemas.finetune_learning import GazeLossSettings, MapDistillation, TokenDistillation
+from gazetools.schemas.finetune_learning import FinetuneLearning, GazeLossSettings, MapDistillation, TokenDistillation
 from gazetools.trainer.finetune.augment import augmented, cropped, flipped, jittered
 from gazetools.trainer.finetune.distilling import map_divergence, temperature_at, token_distance, token_loss
 from gazetools.trainer.finetune.head_sample import HeadSample
@@ -216,7 +216,7 @@ def test_losses_and_gradients(golden: Golden) -> None:
             else:
                 expected = case[name]
             assert part is not None
-            assert float(part) == pytest.approx(expected, rel=1e-6, abs=1e-12), case["name"]
+            assert part.item() == pytest.approx(expected, rel=1e-6, abs=1e-12), case["name"]
         loss.total.backward()
         assert maps.grad is not None and bool(torch.isfinite(maps.grad).all())
         for tensor, name in ((maps, "heatmap"), (scores, "inout")):
@@ -266,3 +266,10 @@ def test_temperatures(golden: Golden) -> None:
     steps = schedule["total_steps"]
     found = [temperature_at(settings, step, steps) for step in range(steps)]
     np.testing.assert_allclose(found, schedule["temperature_of_step"], rtol=1e-12)
+
+
+def test_map_distillation_asks_for_logits() -> None:
+    distil = MapDistillation(kind="maps", teacher="t")
+    with pytest.raises(ValueError, match=r"set loss\.domain to logits"):
+        FinetuneLearning(distil=distil)
+    assert FinetuneLearning(distil=distil, loss=GazeLossSettings(domain="logits")).distil == distil

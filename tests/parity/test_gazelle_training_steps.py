@@ -8,6 +8,7 @@ Drops are off, as in the recordings, except with the recorded factors.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from safetensors.torch import save_file
 from gazetools.gazemodels.gazelle.prompts import head_maps
 from gazetools.gazemodels.page.decoder import head_rects
 from gazetools.gazemodels.page.names import canonical
+from gazetools.gazemodels.vit.image import ImageTower
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.schemas.finetune_learning import (
     GazeLossSettings,
@@ -77,7 +79,8 @@ def recipe_of(golden: Golden) -> Recipe:
         if not golden.spec["towers_frozen"]:
             model = {"trains": "tower", "rope_rescale": RopeRescaleSettings(per="pass")}
         weight = golden.spec["inout_loss_lambda"]
-        return Recipe(model, "logits", weight, optimizer, schedule, batches=2, loaders=1)
+        steps = re.search(r"(\d+) steps an epoch", golden.spec["batch"])
+        return Recipe(model, "logits", weight, optimizer, schedule, batches=int(steps[1]) if steps else 1, loaders=1)
     vat = golden.spec["recipe"] == "train_vat"
     domain: Domain = "logits" if "_dinov3_" in golden.name else "probabilities"
     model = {} if vat else {"inout_head": "none"}
@@ -111,10 +114,8 @@ def network_of(golden: Golden, folder: Path, **changes: Any) -> tuple[GazeNetwor
     base = Golden(parity_folder() / f"{name}.json")
     module = {"gazelle_t": test_gazelle, "gazelle_d": test_gazelle_dinov3}.get(name[:9], test_page)
     config = module.config_of(base)
-    if "out_size (32, 32)" in golden.spec["model"]:
-        config = config.model_copy(update={"out_size": (32, 32)})
-    if "heatmap_out_size (64, 64)" in golden.spec["model"]:
-        config = config.model_copy(update={"out_size": (64, 64)})
+    if size := re.search(r"out_size \((\d+), (\d+)\)", golden.spec["model"]):
+        config = config.model_copy(update={"out_size": (int(size[1]), int(size[2]))})
     path = folder / "recorded.safetensors"
     save_file({key: value.contiguous() for key, value in base.state_dict().items()}, path, config.to_metadata())
     settings = FinetuneModel(name=str(path), **{**recipe_of(golden).model, **NO_DROPS, **changes})
@@ -213,6 +214,7 @@ class Run:
                 network.start_epoch(epoch)
             set_rates(optimizer, recipe.schedule, epoch=epoch, step_in_epoch=within, epochs=epochs)
             self.check_rates(optimizer, step)
+            self.check_what_learns(optimizer, step)
             targets, inside = self.targets(step)
             answer = network(self.inputs[within], recipe.domain)
             answer.maps.retain_grad()
@@ -243,6 +245,24 @@ class Run:
         expected = set(per_group[step]) if per_group else {spec["lr_of_step"][step]}
         assert sorted(found) == pytest.approx(sorted(expected & {*found} or expected), rel=1e-9)
 
+    def check_what_learns(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """How many numbers train in this step, and how many decay, where the recording says so.
+
+        Upstream has numbers that nothing reads, and ours has not: key biases of DINOv3's blocks in gazelle-dinov3
+        (masked to zero), and the mask tokens of PaGE's towers.
+        """
+        spec, learning = self.golden.spec, self.network.learning().values()
+        towers = [tower for tower in self.network.towers() if isinstance(tower, ImageTower)]
+        if "trainable_parameters_of_step" in spec:
+            found = sum(parameter.numel() for parameter in learning if parameter.requires_grad)
+            blocks = [block for block in towers[0].blocks if any(p.requires_grad for p in block.parameters())]
+            assert spec["trainable_parameters_of_step"][step] - found == len(blocks) * towers[0].shape.width
+        for decay, _, numbers in spec["optimiser"].get("groups_weight_decay_tensors_numbers", []):
+            groups = [group for group in optimizer.param_groups if group["weight_decay"] == decay]
+            found = sum(parameter.numel() for group in groups for parameter in group["params"])
+            masks = sum(tower.shape.width for tower in towers) if self.network.tower_learns and decay else 0
+            assert numbers - found == masks
+
     def check_first_gradients(self, answer: Any) -> None:
         tensors, page = self.golden.tensors, "_page_" in self.golden.name
         loose = 1e-3 if page else 1e-4
@@ -272,7 +292,7 @@ def test_steps(golden: Golden, tmp_path: Path) -> None:
     first_rate = max(max(group) for group in golden.spec.get("lr_of_epoch") or golden.spec.get("lr_of_step_per_group")
                      or [golden.spec["lr_of_step"]])  # fmt: skip
     gradients = {name: value.abs() for name, value in recorded_under(golden, "grad1.")}
-    tolerance = {"after1": 3e-5, "later": 1.2e-4 if golden.name.endswith("step_vat") else 3e-5}
+    tolerance = {"after1": 1e-6, "later": 2e-6}  # as strict as the strictest recording; found: 2.4e-7 at most
 
     def after(step: int, loss: Any, divergence: torch.Tensor) -> None:
         parts = {"loss": loss.total + divergence, "heatmap_loss": loss.heatmap, "inout_loss": loss.inout}
@@ -287,7 +307,7 @@ def test_steps(golden: Golden, tmp_path: Path) -> None:
         for name, expected in recorded_under(golden, f"after{step + 1}."):
             difference = (found[name].reshape(expected.shape) - expected).abs()
             small = (
-                gradients[name] < 1e-4 * gradients[name].max()
+                gradients[name].reshape(expected.shape) < 1e-7
                 if name in gradients
                 else torch.zeros(1, dtype=torch.bool)
             )
@@ -312,11 +332,10 @@ def assert_changes(golden: Golden, before: dict[str, torch.Tensor], found: dict[
             assert moved == pytest.approx(change["delta_max"], rel=0.02, abs=1e-7), own
 
 
-DROPS = [golden for golden in STEPS if "drop" in golden.spec]
-
-
-@pytest.mark.parametrize("golden", DROPS, ids=lambda golden: golden.name)
+@pytest.mark.parametrize("golden", STEPS or [None], ids=lambda golden: getattr(golden, "name", "no_step_file"))
 def test_a_step_with_the_recorded_drops(golden: Golden, tmp_path: Path) -> None:
+    if "drop" not in golden.spec:
+        return
     recorded = golden.spec["drop"]
     chances = {"drop_path": recorded["drop_path"], "inout_dropout": recorded["inout_dropout"]}
     network, base = network_of(golden, tmp_path, **chances)

@@ -127,6 +127,7 @@ class PageNetwork(GazeNetwork):
         scene, head, _, _ = self.tokens(inputs, features)
         maps = self._heatmap_logits(scene)
         inout = self.decoder.inout_logits(scene, head)
+        inout = None if inout is None else inout.float()
         if domain == "logits":
             return GazeAnswer(maps=maps, inout=inout)
         return GazeAnswer(maps=torch.sigmoid(maps), inout=None if inout is None else torch.sigmoid(inout))
@@ -148,7 +149,7 @@ class PageNetwork(GazeNetwork):
         """The transposed 2x2 convolution of stride 2 and the 1x1 convolution, then the resize, float32 [N, H, W]."""
         cells = scene_ntd[:, self.config.front :].float()
         pixels = torch.einsum("iokl,o->ikl", self.up_weight, self.score_weight.flatten()).flatten(1)
-        values = cells @ pixels + self.up_bias @ self.score_weight.flatten()
+        values = (cells @ pixels + self.up_bias @ self.score_weight.flatten()).float()  # resized in float32 only
         maps = F.pixel_shuffle(values.transpose(1, 2).unflatten(2, self.config.grid), 2)
         if tuple(maps.shape[-2:]) != self.out_size:
             maps = F.interpolate(maps, self.out_size, mode="bilinear", align_corners=False, antialias=True)

@@ -112,10 +112,11 @@ class PromptedNetwork(GazeNetwork):
         tokens = decoder.transformer(decoder.prompt(scene, inputs.picture_index, inputs.prompts)).float()
         inout = None
         if decoder.inout_head is not None:
-            scores = decoder.inout_head.logits(tokens[:, 0])
+            scores = decoder.inout_head.logits(tokens[:, 0]).float()
             inout = torch.sigmoid(scores) if domain == "probabilities" else scores
             tokens = tokens[:, 1:]
-        maps = decoder.heatmap_head.logits(tokens, self.config.grid)
+        # Antialiased resizing has no bfloat16 on CPUs, and losses are float32 in any case.
+        maps = decoder.heatmap_head.logits(tokens, self.config.grid).float()
         return GazeAnswer(maps=decoder.resize(torch.sigmoid(maps) if domain == "probabilities" else maps), inout=inout)
 
     def tensors(self) -> dict[str, torch.Tensor]:
