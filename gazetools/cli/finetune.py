@@ -51,7 +51,7 @@ def finetune_command(
     arguments += ["finetune", "--config", str(options.config), *values]
     arguments += [] if options.resume else ["--no-resume"]
     arguments += ["--json"] if TERMINAL.json else []
-    return launch(arguments, processes=processes, machines=LaunchOptions())
+    return launch(arguments, processes=processes, machines=LaunchOptions(), stdout=TERMINAL.stdout_of_child())
 
 
 def _work(options: FinetuneOptions, values: Sequence[str]) -> int:

@@ -217,7 +217,7 @@ def test_settings_that_do_not_fit(configure: Configure, changes: dict[str, Any],
 
 
 def test_leaks_between_splits_are_refused(configure: Configure, gaze_labels: Path, tmp_path: Path) -> None:
-    """The same set as validation; and a copy of the labels in which one video has another name, but the same pictures."""
+    """The same set as validation; and labels under another name of the video, but of the same pictures."""
     rows = read_rows(gaze_labels)
     for row in rows:
         row["video"] = "renamed"

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import gazetools
-from gazetools.gazemodels.page.config import TINY_PAGE
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.finetune_model import FinetuneModel
 from gazetools.trainer.finetune.config_file import load_finetune_config
@@ -20,7 +19,7 @@ from gazetools.trainer.finetune.head_sample import HeadSample
 from gazetools.trainer.finetune.networks import open_network
 from gazetools.trainer.finetune.run import finetune
 from tests.finetune.conftest import Configure
-from tests.helpers.page_weights import write_page_file
+from tests.helpers.page_weights import TINY_PAGE, write_page_file
 from tests.helpers.random_dinov3 import TINY_VIT, random_dinov3_tensors
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +54,9 @@ def test_written_weights_are_those_that_learnt(
     with torch.no_grad():
         inside = learnt(learnt.inputs([sample]), "probabilities")
     written = gazetools.load_model(result.weights, device="cpu", dtype="float32")
-    out, before = (m(picture[None], [[box]]) for m in (written, gazetools.load_model(str(models[family]), device="cpu")))
+    out, before = (
+        m(picture[None], [[box]]) for m in (written, gazetools.load_model(str(models[family]), device="cpu"))
+    )
     torch.testing.assert_close(out.heatmap, inside.maps, rtol=1e-3, atol=2e-4)
     assert not torch.allclose(out.heatmap, before.heatmap, atol=1e-3), "it has learnt"
 
@@ -110,11 +111,7 @@ def test_a_store_teaches_without_labels(
     configure: Configure, clip: Path, boxes: Path, tiny_model: Path, models: dict[str, Path], tmp_path: Path
 ) -> None:
     """A student of another family learns the maps that a teacher left in a store."""
-    from gazetools.schemas.extract import ExtractOptions
-
-    gazetools.extract(
-        [str(clip)], tmp_path / "store", ExtractOptions(model=str(tiny_model), heads=f"file:{boxes}", stride=4)
-    )
+    gazetools.extract(clip, tmp_path / "store", model=str(tiny_model), heads=f"file:{boxes}", stride=4)
     data = {"train": [{"kind": "store", "path": str(tmp_path / "store")}], "held_out": 0}
     learning = {"epochs": 8, "batch_size": 8, "optimizer": {"lr": 3e-3}, "distil": {"kind": "store"}, **LOGITS}
     model = {"name": str(models["dinov3"])}
