@@ -202,9 +202,11 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=1, help="heads in a picture")
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2, help="threads of both loops' training process")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=15, help="epochs over which computing features is counted")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     whole, jitter = AugmentSettings(), AugmentSettings(crop=0, flip=0)
     with tempfile.TemporaryDirectory() as name:
         heads = write_pictures(Path(name), pictures=options.pictures, heads=options.heads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,12 +20,32 @@ from gazetools.schemas.finetune import FinetuneOptions
 from gazetools.schemas.launch import LaunchOptions
 
 
+def _print_schema(value: bool) -> None:
+    if value:
+        from gazetools.schemas.finetune import FinetuneConfig
+        from gazetools.trainer.plan.config import json_schema
+
+        out = TERMINAL.document or sys.stdout
+        schema = json_schema(FinetuneConfig, title="gazetools finetune config")
+        out.write(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
+        raise typer.Exit
+
+
 @options(FinetuneOptions)
 def finetune_command(
     options: FinetuneOptions,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="key.path=value", help="Replace single values of the config.")
     ] = None,
+    schema: Annotated[
+        bool,
+        typer.Option(
+            "--schema",
+            help="Print the JSON schema of the config, for editors, and exit.",
+            callback=_print_schema,
+            is_eager=True,
+        ),
+    ] = False,
 ) -> int:
     """Train a gaze model on labelled heads. The same command resumes an interrupted training.
 
@@ -45,7 +66,7 @@ def finetune_command(
     if is_worker():
         return _work(options, values)
     if options.dry_run or processes == 1:
-        return _finetune(options, values)
+        return _finetune(options, values, processes=processes)
     _finetune(options.model_copy(update={"dry_run": True}), values, shown=False)  # wrong settings end here, once
     arguments = ["-q"] if TERMINAL.quiet else []
     arguments += ["finetune", "--config", str(options.config), *values]
@@ -74,12 +95,18 @@ def _work(options: FinetuneOptions, values: Sequence[str]) -> int:
     return code
 
 
-def _finetune(options: FinetuneOptions, values: Sequence[str], *, shown: bool = True) -> int:
+def _finetune(options: FinetuneOptions, values: Sequence[str], *, shown: bool = True, processes: int = 1) -> int:
     from gazetools.trainer.finetune.run import finetune
 
     with TERMINAL.progress() as progress:
         result = finetune(
-            options.config, overrides=values, resume=options.resume, dry_run=options.dry_run, progress=progress
+            options.config,
+            overrides=values,
+            resume=options.resume,
+            dry_run=options.dry_run,
+            measured=options.dry_run and shown,
+            processes=processes,
+            progress=progress,
         )
     document: dict[str, Any] = result.as_dict()
     if shown:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from gazetools.cli.tables import text_table
+from gazetools.io.space import size_text
 
 
 def trained_gaze_model(result: Mapping[str, Any]) -> Table:
@@ -24,6 +25,12 @@ def trained_gaze_model(result: Mapping[str, Any]) -> Table:
         rows.append((f"{name.replace('_', '-')} heads", f"{words}, {some['videos']} videos"))
         rows += [(f"left out, {reason}", str(count)) for reason, count in some["left_out"].items()]
     rows.append(("steps", f"{result['steps_done']} of {result['steps']}"))
+    if cost := result["cost"]:
+        fits = "" if cost["fits"] else ", more than there is"
+        few, hours = f"measured on {cost['measured_heads']} heads", cost["seconds_per_training"] / 3600
+        rows.append(("a step takes about", f"{cost['seconds_per_step']:.2f} s, {few}"))
+        rows.append(("all steps take about", f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"))
+        rows.append(("memory of a process", f"{size_text(cost['memory_bytes'])}{fits}, without its workers"))
     if result["best"]:
         best = result["best"]
         rows.append((f"best epoch {best['epoch']}, {best['metric']}", f"{best['value']:.4f}"))

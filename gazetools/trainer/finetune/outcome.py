@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from gazetools.schemas.errors import ExitCode
 
+MISSING = frozenset({"picture_missing", "video_missing", "video_not_usable"})
+"""Reasons for which heads are left out that are nothing of the labels' own."""
 RunStatus = Literal["done", "interrupted", "dry_run"]
 
 
@@ -33,13 +35,18 @@ class FinetuneResult:
     page: str | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)
     """Learning curve: share, heads and held-out figures of each training."""
+    cost: dict[str, Any] | None = None
+    """Time and memory that a dry run has measured on a few heads; None without."""
     notes: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> ExitCode:
-        """130 where it was interrupted, 1 where heads were left out for a reason to look at, else 0."""
-        return ExitCode.INTERRUPTED if self.status == "interrupted" else ExitCode.OK
+        """130 where it was interrupted, 1 where pictures or videos were missing, else 0."""
+        if self.status == "interrupted":
+            return ExitCode.INTERRUPTED
+        missing = any(MISSING & some["left_out"].keys() for some in self.data.values())
+        return ExitCode.FINDINGS if missing else ExitCode.OK
 
     def as_dict(self) -> dict[str, Any]:
         """JSON document."""

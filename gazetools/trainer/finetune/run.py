@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from gazetools.schemas.finetune_from_nothing import FromNothingConfig
 from gazetools.schemas.finetune_learning import StoreDistillation, TokenDistillation
 from gazetools.trainer.finetune.config_file import load_finetune_config
 from gazetools.trainer.finetune.epochs import Training
+from gazetools.trainer.finetune.estimate import estimated_cost
 from gazetools.trainer.finetune.gaze_network import GazeNetwork
 from gazetools.trainer.finetune.labelled import HeadSet, groups_of
 from gazetools.trainer.finetune.logs import require_log_packages
@@ -41,12 +43,15 @@ def finetune(
     overrides: Sequence[str] = (),
     resume: bool = True,
     dry_run: bool = False,
+    measured: bool = False,
+    processes: int = 1,
     progress: Progress | None = None,
 ) -> FinetuneResult:
     """Train the gaze model that a config (YAML file or mapping) describes, and write its run folder.
 
     `overrides` are `key.path=value` texts. The same call continues an interrupted training to the bit; `resume` False
-    refuses a folder with a saved state. A `dry_run` reads labels and model, and writes nothing but drawn kitchens.
+    refuses a folder with a saved state. A `dry_run` reads labels and model, and writes nothing but drawn kitchens; with
+    `measured` it takes a few steps, and says what a training in `processes` costs.
 
     The best epoch is chosen by held-out heads alone, never by a benchmark's test set. SIGINT and SIGTERM save the
     state; the result has the status `interrupted` then.
@@ -73,7 +78,11 @@ def finetune(
             say_to.say(f"left out: {line}")
         _refuse_unfit(settings, network, heads)
         if dry_run:
-            return _described("dry_run", settings, network, heads)
+            found = _described("dry_run", settings, network, heads)
+            if not measured:
+                return found
+            cost = estimated_cost(settings, network, heads.train.heads, device, processes=processes)
+            return dataclasses.replace(found, cost=cost)
         with only_run_in(folder, world):
             interruption.arm()
             accept_warnings()
