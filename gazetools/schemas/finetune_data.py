@@ -25,10 +25,10 @@ class LabelSource(StrictModel):
     split: str | None = None
     """Only this split of the labels; None: all of them."""
     every: PositiveInt = 1
-    """Of each clip's labelled frames every N-th, beginning with the first; single pictures are all used."""
+    """Every N-th labelled frame of each clip, beginning with the first; single pictures are all used."""
 
 
-class StoreSource(StrictModel):
+class GazeStoreSource(StrictModel):
     """A store: ground truth that `groundtruth` made, or a teacher's heatmaps for `learning.distil` of kind `store`."""
 
     kind: Literal["store"]
@@ -37,7 +37,7 @@ class StoreSource(StrictModel):
     videos: str | None = None
     """Root of the videos; None: where the store says that they lay."""
     every: PositiveInt = 1
-    """Of each video's frames with people every N-th."""
+    """Every N-th frame with people of each video."""
 
 
 class SceneSource(StrictModel):
@@ -54,7 +54,7 @@ class SceneSource(StrictModel):
     """Folder that keeps the pictures; None: `scenes` in the run folder."""
 
 
-Source = Annotated[LabelSource | StoreSource | SceneSource, Field(discriminator="kind")]
+Source = Annotated[LabelSource | GazeStoreSource | SceneSource, Field(discriminator="kind")]
 
 
 class FinetuneData(StrictModel):

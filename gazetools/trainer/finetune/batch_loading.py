@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gazetools.schemas.errors import GazetoolsError
 from gazetools.trainer.data.order import epoch_order
-from gazetools.trainer.finetune.batches import BatchMaker, GazeBatch
+from gazetools.trainer.finetune.batches import BatchMaker, HeadBatch
 
 Item_co = TypeVar("Item_co", covariant=True)
 
@@ -107,7 +107,7 @@ class MakesSteps:
     maker: BatchMaker
     order: StepOrder
 
-    def __call__(self, item: int) -> list[GazeBatch]:
+    def __call__(self, item: int) -> list[HeadBatch]:
         """One batch per part."""
         epoch, step = divmod(item, self.order.steps_per_epoch)
         return [self.maker.make(places, epoch) for places in self.order.places(epoch, step)]
@@ -120,7 +120,7 @@ class MakesParts:
     maker: BatchMaker
     parts: Sequence[Sequence[int]]
 
-    def __call__(self, item: int) -> GazeBatch:
+    def __call__(self, item: int) -> HeadBatch:
         """The batch, in epoch 0."""
         return self.maker.make(self.parts[item], 0)
 

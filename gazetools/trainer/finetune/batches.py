@@ -23,7 +23,7 @@ NO_AUGMENTATION = AugmentSettings(photometric=0, crop=0, flip=0, jitter=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GazeBatch:
+class HeadBatch:
     """N heads as a network and its loss take them."""
 
     inputs: NetworkInputs
@@ -60,7 +60,7 @@ class BatchMaker:
         self._size_hw, self._sigma = network.out_size, network.target_sigma
         self._pictures: Pictures | None = None
 
-    def make(self, places: Sequence[int], epoch: int) -> GazeBatch:
+    def make(self, places: Sequence[int], epoch: int) -> HeadBatch:
         """The batch of these heads in `epoch`. Raises VideoError for a picture that can't be read."""
         if self._shelf is not None:
             return self._with_kept(self._shelf, places, epoch)
@@ -68,7 +68,7 @@ class BatchMaker:
         samples = [self._sample(place, epoch, read) for place in places]
         return self._batch(samples, places, self._inputs(samples))
 
-    def _with_kept(self, shelf: FeatureShelf, places: Sequence[int], epoch: int) -> GazeBatch:
+    def _with_kept(self, shelf: FeatureShelf, places: Sequence[int], epoch: int) -> HeadBatch:
         """Pictures are read for the samples that show a part of them; of the others the tower's features are read."""
         read: dict[PicturePlace, Pixels] = {}
         samples, parts, whole = [], [], []  # the last two are numbers of samples
@@ -96,10 +96,10 @@ class BatchMaker:
         kept = [shelf.read(place, mirrored=mirrored) for place, mirrored in numbers]
         return replace(self._batch(samples, places, inputs), kept=torch.stack(kept) if kept else None)
 
-    def _batch(self, samples: Sequence[HeadSample], places: Sequence[int], inputs: NetworkInputs) -> GazeBatch:
+    def _batch(self, samples: Sequence[HeadSample], places: Sequence[int], inputs: NetworkInputs) -> HeadBatch:
         targets = torch.stack([torch.from_numpy(self._target(sample)) for sample in samples])
         taught = [sample.teaching.inout for sample in samples if sample.teaching is not None]
-        return GazeBatch(
+        return HeadBatch(
             inputs=inputs,
             targets_nhw=targets,
             inside_n=torch.tensor([sample.inside for sample in samples], dtype=torch.bool),

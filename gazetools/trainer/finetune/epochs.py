@@ -13,12 +13,12 @@ from gazetools.progress import Progress
 from gazetools.schemas.errors import UsageError
 from gazetools.schemas.finetune import FinetuneConfig
 from gazetools.trainer.finetune.batch_loading import LoadedItems, MakesSteps, StepOrder
-from gazetools.trainer.finetune.batches import BatchMaker, GazeBatch
+from gazetools.trainer.finetune.batches import BatchMaker, HeadBatch
 from gazetools.trainer.finetune.feature_shelf import FeatureShelf
 from gazetools.trainer.finetune.gaze_network import GazeNetwork
 from gazetools.trainer.finetune.held_out import HeldOut, HeldOutFigures
 from gazetools.trainer.finetune.kept_features import FeatureKeeper
-from gazetools.trainer.finetune.labelled import LabelledHead, digest_of
+from gazetools.trainer.finetune.labelled import LabelledHead, RunHeads, digest_of
 from gazetools.trainer.finetune.learner import GazeLearner, StepPlace
 from gazetools.trainer.finetune.logs import FinetuneLogs
 from gazetools.trainer.finetune.networks import open_network
@@ -38,8 +38,7 @@ class Training:
         self,
         config: FinetuneConfig,
         folder: RunFolder,
-        train: Sequence[LabelledHead],
-        held_out: Sequence[LabelledHead],
+        heads: RunHeads,
         network: GazeNetwork,
         *,
         device: torch.device,
@@ -48,6 +47,7 @@ class Training:
         interruption: Interruption,
     ) -> None:
         self.config, self.folder, self._world = config, folder, world
+        train, held_out = heads.train.heads, heads.held_out.heads
         self._say, self._interruption = progress, interruption
         self.learner = GazeLearner(network, config.learning, device=device, world=world, seed=config.seed)
         shelves = self._shelves(train, held_out) if config.data.keep_features else (None, None)
@@ -61,7 +61,7 @@ class Training:
             rank=world.rank,
             ranks=world.size,
         )
-        self._loaded: LoadedItems[list[GazeBatch]] | None = None
+        self._loaded: LoadedItems[list[HeadBatch]] | None = None
         self._held_out = None
         if held_out:
             workers = min(config.data.workers, 1)
@@ -157,7 +157,7 @@ class Training:
         own = keeper.shelf(train, mirrored=mirrored)
         return own, keeper.shelf(held_out, mirrored=False) if held_out else None
 
-    def _epoch(self, batches: Iterator[list[GazeBatch]]) -> bool:
+    def _epoch(self, batches: Iterator[list[HeadBatch]]) -> bool:
         """Take the steps that are left of the epoch; False where a signal came between two of them."""
         progress, steps = self.progress, self._order.steps_per_epoch
         if progress.step_in_epoch == 0:
@@ -177,7 +177,7 @@ class Training:
             self._say.finish(task)
         return True
 
-    def _step(self, batches: list[GazeBatch]) -> None:
+    def _step(self, batches: list[HeadBatch]) -> None:
         progress, config = self.progress, self.config
         steps, epochs = self._order.steps_per_epoch, config.learning.epochs
         place = StepPlace(

@@ -70,6 +70,14 @@ class HeadSet:
         return [f"{count} {reason} (first: {self.examples[reason]})" for reason, count in sorted(self.left_out.items())]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunHeads:
+    """Training and held-out heads of a run."""
+
+    train: HeadSet
+    held_out: HeadSet
+
+
 def digest_of(heads: Sequence[LabelledHead]) -> str:
     """A digest of labels, by which a training that goes on knows that they are the same; files may have moved."""
     digest = hashlib.sha256()

@@ -13,7 +13,7 @@ import torch
 from gazetools.schemas.errors import FaultError
 from gazetools.schemas.finetune_learning import FinetuneLearning, MapDistillation, TokenDistillation
 from gazetools.schemas.finetune_model import FinetuneModel
-from gazetools.trainer.finetune.batches import GazeBatch
+from gazetools.trainer.finetune.batches import HeadBatch
 from gazetools.trainer.finetune.distilling import map_divergence, temperature_at, token_loss
 from gazetools.trainer.finetune.gaze_network import GazeNetwork, NetworkInputs, TowerFeatures
 from gazetools.trainer.finetune.map_losses import Counts, GazeAnswer, gaze_loss
@@ -47,7 +47,7 @@ class GazeLearner:
         self._learning, self._device, self._world, self._seed = learning, device, world, seed
         self.teacher = open_teacher(learning, device)
 
-    def step(self, batches: Sequence[GazeBatch], place: StepPlace) -> dict[str, float]:
+    def step(self, batches: Sequence[HeadBatch], place: StepPlace) -> dict[str, float]:
         """Take one step on the parts of a batch; the losses of all processes. Raises FaultError for NaN."""
         learning, network = self._learning, self.network
         set_rates(
@@ -83,12 +83,12 @@ class GazeLearner:
         self.optimizer.step()
         return values
 
-    def answer(self, batch: GazeBatch) -> GazeAnswer:
+    def answer(self, batch: HeadBatch) -> GazeAnswer:
         """What the network says, in the domain of the loss."""
         with self.autocast():
             return self._answered(batch, batch.inputs.to(self._device))
 
-    def losses_of_each(self, answer: GazeAnswer, batch: GazeBatch) -> list[float]:
+    def losses_of_each(self, answer: GazeAnswer, batch: HeadBatch) -> list[float]:
         """The loss of every head of a batch by itself."""
         targets, inside = batch.targets_nhw.to(self._device), batch.inside_n.to(self._device)
         losses = []
@@ -100,7 +100,7 @@ class GazeLearner:
             losses.append(float(loss.total))
         return losses
 
-    def _answered(self, batch: GazeBatch, inputs: NetworkInputs) -> GazeAnswer:
+    def _answered(self, batch: HeadBatch, inputs: NetworkInputs) -> GazeAnswer:
         if batch.kept is None:
             answer: GazeAnswer = self.network(inputs, self._learning.loss.domain)
             return answer
@@ -119,7 +119,7 @@ class GazeLearner:
             names.append("inout")
         return [*names, "distil"] if isinstance(learning.distil, MapDistillation) else names
 
-    def _losses(self, batch: GazeBatch, place: StepPlace, counts: Counts) -> dict[str, torch.Tensor]:
+    def _losses(self, batch: HeadBatch, place: StepPlace, counts: Counts) -> dict[str, torch.Tensor]:
         """Parts of the loss by name, with their weights, as shares of the whole batch of all processes."""
         distil, inputs = self._learning.distil, batch.inputs.to(self._device)
         if isinstance(distil, TokenDistillation):
@@ -145,7 +145,7 @@ class GazeLearner:
             parts["distil"] = distil.weight * divergence * len(batch.places) / counts.heads
         return parts
 
-    def _token_loss(self, batch: GazeBatch, settings: TokenDistillation) -> torch.Tensor:
+    def _token_loss(self, batch: HeadBatch, settings: TokenDistillation) -> torch.Tensor:
         network, teacher = self.network, self.teacher
         assert isinstance(network, PageNetwork) and isinstance(teacher, PageNetwork), "checked when it was opened"
         inputs = batch.inputs.to(self._device)
@@ -156,7 +156,7 @@ class GazeLearner:
             taught = teacher.tokens(theirs, teacher.features(theirs))
         return token_loss([one.float() for one in own], [one.float() for one in taught], settings)
 
-    def _teacher_inputs(self, batch: GazeBatch) -> NetworkInputs:
+    def _teacher_inputs(self, batch: HeadBatch) -> NetworkInputs:
         return (batch.inputs if batch.teacher_inputs is None else batch.teacher_inputs).to(self._device)
 
     def _share_gradients(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from gazetools.trainer.finetune.config_file import load_finetune_config
 from gazetools.trainer.finetune.epochs import Training
 from gazetools.trainer.finetune.estimate import estimated_cost
 from gazetools.trainer.finetune.gaze_network import GazeNetwork
-from gazetools.trainer.finetune.labelled import HeadSet, groups_of
+from gazetools.trainer.finetune.labelled import HeadSet, RunHeads, groups_of
 from gazetools.trainer.finetune.logs import require_log_packages
 from gazetools.trainer.finetune.networks import open_network
 from gazetools.trainer.finetune.outcome import FinetuneResult
@@ -86,19 +85,11 @@ def finetune(
         with only_run_in(folder, world):
             interruption.arm()
             accept_warnings()
-            run = _Run(settings, folder, device, world, interruption, say_to)
+            run = _Trainings(settings, folder, device, world, interruption, say_to)
             curve = run.curve(heads)
             if curve is None:
                 return _described("interrupted", settings, network, heads)
             return run.train(folder, heads, network, resume=resume, curve=curve)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunHeads:
-    """Training and held-out heads of a run."""
-
-    train: HeadSet
-    held_out: HeadSet
 
 
 def read_heads(settings: FinetuneConfig, folder: Path, world: World, progress: Progress) -> RunHeads:
@@ -141,7 +132,7 @@ def _learnable(settings: FinetuneConfig, network: GazeNetwork, heads: RunHeads) 
     return RunHeads(train=train, held_out=heads.held_out)
 
 
-class _Run:
+class _Trainings:
     """What every training of one call shares."""
 
     def __init__(
@@ -182,8 +173,7 @@ class _Run:
         training = Training(
             settings,
             RunFolder(folder),
-            heads.train.heads,
-            heads.held_out.heads,
+            heads,
             network,
             device=self.device,
             world=self.world,

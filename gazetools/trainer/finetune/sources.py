@@ -16,7 +16,7 @@ from gazetools.io.source_file import find_source, folder_of_id, not_there
 from gazetools.io.video_files import lookup_videos
 from gazetools.progress import Progress
 from gazetools.schemas.errors import DataFileError, UsageError, VideoError
-from gazetools.schemas.finetune_data import LabelSource, Source, StoreSource
+from gazetools.schemas.finetune_data import GazeStoreSource, LabelSource, Source
 from gazetools.schemas.finetune_learning import StoreDistillation
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
@@ -44,7 +44,7 @@ def read_sources(
     for source in sources:
         if isinstance(source, LabelSource):
             found.add(_labels(source, least_pixels))
-        elif isinstance(source, StoreSource):
+        elif isinstance(source, GazeStoreSource):
             found.add(_store(source, least_pixels, taught=taught, progress=progress))
         else:
             found.add(kitchen_heads(source, Path(source.folder or scenes), progress))
@@ -77,7 +77,7 @@ def _labels(source: LabelSource, least_pixels: float) -> HeadSet:
 
 
 def _every(pictures: Sequence[BenchmarkPicture], every: int) -> list[BenchmarkPicture]:
-    """Of each clip every N-th labelled frame, counted in the clip; single pictures are kept."""
+    """Every N-th labelled frame of each clip, counted in the clip; single pictures are kept."""
     seen: dict[str, int] = defaultdict(int)
     kept = []
     for picture in pictures:
@@ -132,7 +132,7 @@ def _head(picture: BenchmarkPicture, head: Head, place: PicturePlace) -> Labelle
 
 
 def _store(
-    source: StoreSource, least_pixels: float, *, taught: StoreDistillation | None, progress: Progress
+    source: GazeStoreSource, least_pixels: float, *, taught: StoreDistillation | None, progress: Progress
 ) -> HeadSet:
     root = Path(source.path).expanduser()
     found = HeadSet()
@@ -151,7 +151,7 @@ def _store(
 
 
 def _video_of_store(
-    entry: StoreEntry, source: StoreSource, least_pixels: float, *, taught: StoreDistillation | None
+    entry: StoreEntry, source: GazeStoreSource, least_pixels: float, *, taught: StoreDistillation | None
 ) -> HeadSet:
     found = HeadSet()
     with open_store(entry.payload) as store:
@@ -206,7 +206,7 @@ def _box(sides: list[float]) -> tuple[float, float, float, float]:
     return x0, y0, x1, y1
 
 
-def _video_file(store: StoreReader, source: StoreSource) -> Path:
+def _video_file(store: StoreReader, source: GazeStoreSource) -> Path:
     recorded = store.provenance.video
     if source.videos is not None:
         files = lookup_videos(Path(source.videos).expanduser()).find_all(store.video_id)
