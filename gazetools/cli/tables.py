@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gazetools.extraction.disk_estimate import SpaceEstimate
     from gazetools.io.space import FreeSpace
     from gazetools.schemas.dataset import PackReport
-    from gazetools.schemas.evaluation import Estimate, EvaluationReport
+    from gazetools.schemas.evaluation import Estimate, EvaluationReport, EvaluationTable
     from gazetools.schemas.extract import ExtractReport
     from gazetools.schemas.findings import ValidationReport
     from gazetools.schemas.groundtruth import GroundTruthReport
@@ -154,11 +154,27 @@ def scores(report: EvaluationReport, metrics: Mapping[str, str]) -> Table:
     for kind, members in report.groups.items():
         names |= {f"{kind} {name}": found for name, found in members.items()}
     shown = {metric: heading for metric, heading in metrics.items() if metric in report.overall}
-    rows = [
-        (name, *(_score(found.get(one)) for one in shown), str(max((e.count for e in found.values()), default=0)))
-        for name, found in names.items()
-    ]
+    rows = [(name, *(_score(found.get(one)) for one in shown), str(_most_rows(found))) for name, found in names.items()]
     return text_table(("", *shown.values(), "rows"), rows, title=f"{report.predicted} against {report.truth}")
+
+
+def models_scores(table: EvaluationTable, metrics: Mapping[str, str]) -> Table:
+    """One row per model, and per further model its difference to the first; `metrics`: name -> heading."""
+    used = {name for report in table.reports for name in report.overall}
+    shown = {metric: heading for metric, heading in metrics.items() if metric in used}
+    rows = [
+        (report.predicted, *(_score(report.overall.get(one)) for one in shown), str(_most_rows(report.overall)))
+        for report in table.reports
+    ]
+    for name in dict.fromkeys(one.predicted for one in table.differences):
+        own = {one.metric: one.difference for one in table.differences if one.predicted == name}
+        cells = (_score(own.get(one)) for one in shown)
+        rows.append((f"{name} minus {table.reports[0].predicted}", *cells, str(_most_rows(own))))
+    return text_table(("", *shown.values(), "rows"), rows, title=f"{len(table.reports)} models against {table.truth}")
+
+
+def _most_rows(found: Mapping[str, Estimate]) -> int:
+    return max((one.count for one in found.values()), default=0)
 
 
 def _score(estimate: Estimate | None) -> str:

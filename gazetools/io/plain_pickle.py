@@ -77,7 +77,7 @@ class _StoredArray:
         self.values = stored.decoded(data, count).reshape(shape, order="F" if by_columns else "C")
 
 
-class _Answer:
+class _Stand:
     """A function of this module under a foreign name; nothing that the pickle sets on it has an effect."""
 
     __slots__ = ("_answer",)
@@ -124,7 +124,7 @@ class _PlainUnpickler(pickle.Unpickler):
         }
         if full not in answers:
             raise RefusedPickle(f"it contains {full[:120]!r}, which could run code")
-        return _Answer(answers[full])
+        return _Stand(answers[full])
 
     def persistent_load(self, pid: Any) -> Any:
         """Refuse references to other files."""
