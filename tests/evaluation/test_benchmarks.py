@@ -226,7 +226,11 @@ def test_groups_divide_the_heads(tmp_path: Path) -> None:
     right = report.groups["inout"]["outside"]["inout_accuracy"]
     outside = [INOUT[p.key] < 0.5 for p in PEOPLE if not p.inside]
     assert (right.count, right.value) == (len(outside), pytest.approx(np.mean(outside)))
-    assert "head_size" not in report.groups, "all heads are large: one group says nothing"
+    sizes = [math.sqrt((p.box[2] - p.box[0]) * (p.box[3] - p.box[1]) / WIDTH / HEIGHT) for p in PEOPLE]
+    assert {name: found["inout_accuracy"].count for name, found in report.groups["head_size"].items()} == {
+        "0.10-0.20": sum(0.1 <= size < 0.2 for size in sizes),
+        "0.20 and more": sum(size >= 0.2 for size in sizes),
+    }
 
 
 def _direction(p: Person) -> str:
