@@ -40,7 +40,7 @@ class Person:
 
 
 def made_up_people(seed: int = 0, *, frames: int = 6) -> list[Person]:
-    """People of four clips of two videos: two in each frame, a third from the third on; a fifth of them looks outside."""
+    """People of four clips of two videos: two per frame, a third from the third on; a fifth of them looks outside."""
     random = np.random.default_rng(seed)
     people = []
     for clip_number in range(4):
