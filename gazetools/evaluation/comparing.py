@@ -12,14 +12,15 @@ from gazetools.evaluation.scores import MEANS, HeadScore, blocks_of, mean_estima
 from gazetools.schemas.evaluation import Difference, EvaluationTable
 
 _Key = tuple[str, int, str]
+_OWN_HEADS = "p_head"
 
 
 def compared(scorings: Sequence[Scoring], *, resamples: int) -> EvaluationTable:
     """The reports in their order, and for every mean the difference of each further model to the first.
 
     A difference is taken over the heads that both models were scored on; its interval draws whole blocks, and the same
-    for both models, so that it is narrower than the two models' own intervals suggest. In/out AP is no mean over heads
-    and has no difference here.
+    for both models, so that it is narrower than the two models' own intervals suggest. In/out AP is no mean over heads,
+    and P.Head one over the heads that a model chooses itself: they have no difference here.
     """
     first, *others = scorings
     differences = [
@@ -40,7 +41,7 @@ def _differences(first: list[HeadScore], other: Scoring, *, resamples: int) -> l
         return []
     block = blocks_of([row for _, row in pairs])
     found = []
-    for metric in dict.fromkeys([*MEANS, *(name for _, row in pairs for name in row.more)]):
+    for metric in dict.fromkeys([*MEANS, *(name for _, row in pairs for name in row.more if name != _OWN_HEADS)]):
         values = np.array([row.value(metric) - base.value(metric) for base, row in pairs], np.float64)
         defined = np.isfinite(values)
         if defined.any():

@@ -17,15 +17,12 @@ from gazetools.io.atomic import write_bytes_atomic
 from gazetools.metrics.gaze_benchmarks import HIT_DISTANCES
 from gazetools.schemas.evaluation import Difference, Estimate, EvaluationTable, Reliability
 
-_ALWAYS = {
+METRICS = {
     "auc": "AUC",
     "avg_l2": "average L2",
     "min_l2": "minimum L2",
     "angle_deg": "angle (degrees)",
     "inout_ap": "in/out AP",
-}
-METRICS = {
-    **_ALWAYS,
     "auc_gaussian": "AUC (Gaussian > 0)",
     "p_head": "P.Head",
     "auc_5x5": "AUC (5x5)",
@@ -59,7 +56,7 @@ def write_html(
     """Write the page in one commit. `truth` is what was scored against, `images` the root of a benchmark's pictures."""
     reports = table.reports
     used = {name for report in reports for name in report.overall}
-    shown = {name: label for name, label in METRICS.items() if name in used or name in _ALWAYS}
+    shown = {name: label for name, label in METRICS.items() if name in used}
     sources = PictureSources(truth=truth if truth.is_dir() else None, images=images)
     first = reports[0]
     page = render(
@@ -126,5 +123,5 @@ def _text(one: Estimate) -> str:
 def _curve(found: Reliability) -> Chart:
     """The calibration curve: share inside against the mean score of each bin, with the line of perfect scores."""
     points = [(b.score, b.share_inside) for b in found.bins if b.score is not None and b.share_inside is not None]
-    series = {"measured": Line(points=points), "perfect": Line(points=[(0.0, 0.0), (1.0, 1.0)])}
+    series = {"measured": Line(points=points), "perfect": Line(points=[(n / 10, n / 10) for n in range(11)])}
     return lines(series, x_label="predicted probability of inside", y_label="share inside")
