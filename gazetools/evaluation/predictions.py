@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -29,6 +29,20 @@ def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
     if picture is None:
         raise VideoError(f"The picture {path} is missing or can't be read.", hint="Check --images.", path=str(path))
     return np.ascontiguousarray(np.asarray(picture, np.uint8)[:, :, ::-1])
+
+
+def check_sources(sources: Sequence[str]) -> None:
+    """Raise the error of a source that does not exist, before the first one takes hours."""
+    from gazetools.gazemodels.registry import load_gaze_model, model_names
+
+    for source in sources:
+        name = source.removeprefix("model:")
+        if Path(name).exists() or name in model_names():
+            continue
+        if source.startswith("model:"):
+            load_gaze_model(name)  # its error says which names are known
+        else:
+            raise UsageError(f"The predictions {source} do not exist.", hint="Check the path.")
 
 
 def predictions(

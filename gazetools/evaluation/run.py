@@ -11,6 +11,7 @@ from typing import Any
 from gazetools._version import __version__
 from gazetools.annotations.gaze_labels import Labels
 from gazetools.evaluation.pictures import ShownHead, label_notes, read_truth, score_pictures
+from gazetools.evaluation.predictions import check_sources
 from gazetools.evaluation.protocols import PROTOCOLS
 from gazetools.evaluation.published import published_scores
 from gazetools.evaluation.reliability import reliability
@@ -88,6 +89,8 @@ def evaluate_models(
         raise UsageError(f"{twice[0]} is given twice.", hint="Name each model once.")
     if truth_path.is_dir() and any(files_with(truth_path, STORE_SUFFIX)):
         return [_of_stores(one, truth_path, options, progress) for one in predicted]
+    if len(predicted) > 1:
+        check_sources(predicted)
     labels = read_truth(truth_path, options)
     return [_of_pictures(one, truth_path, labels, options, progress) for one in predicted]
 

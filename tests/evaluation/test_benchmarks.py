@@ -87,11 +87,11 @@ def _gaussian_auc(values: Any, target: Any) -> float:
 
 
 def _p_head(people: Sequence[Person], extra: bool) -> float:
-    """`extra`: with the boxes of the people that `write_childplay` adds in the first frame of each clip."""
+    """`extra`: with the box that `write_childplay` adds in every frame, of somebody whose gaze is not labelled."""
     found = []
     for p in (person for person in people if person.inside):
         boxes = [np.array(o.box) for o in people if (o.clip, o.frame) == (p.clip, p.frame)]
-        boxes += [np.array((150, 90, 155, 94))] if extra and p.frame == 0 else []
+        boxes += [np.array((100, 40, 158, 94))] if extra else []
         hit = [
             any(b[0] <= x <= b[2] and b[1] <= y <= b[3] for b in boxes)
             for x, y in (_peak(MAPS[p.key]) * (WIDTH, HEIGHT), p.gaze)
@@ -206,8 +206,8 @@ def test_the_table_equals_independent_numbers(form: str, tmp_path: Path) -> None
 def test_left_out_classes_of_childplay_are_counted_and_named(tmp_path: Path) -> None:
     report, _ = _evaluated(tmp_path, "childplay", resamples=0, examples=0)
     left_out = {note.reason: note.count for note in report.labels if not note.scored}
-    names = ("inside_occluded", "inside_uncertain", "gaze_shift", "eyes_closed")
-    assert left_out == {**{f"class_{name}": 4 for name in names}, "point_missing": 4}
+    once = ("class_inside_occluded", "class_inside_uncertain", "class_eyes_closed", "point_missing")
+    assert left_out == {**dict.fromkeys(once, 4), "class_gaze_shift": 4 * 6}
     assert "line " in report.labels[0].places[0]
     assert report.exit_code == 0
 
@@ -262,6 +262,11 @@ def test_intervals_draw_whole_clips(tmp_path: Path) -> None:
     assert l2.low is not None and l2.high is not None
     assert min(means) <= l2.low < l2.value < l2.high <= max(means)
     assert any("one clip" in note for note in report.notes)
+    alone = next((tmp_path / "annotations" / "test").glob("*.csv"))
+    heads = len(own[alone.stem]) + sum(p.clip == alone.stem and not p.inside for p in PEOPLE)
+    np.savez(tmp_path / "few.npz", heatmap=MAPS[:heads], inout=INOUT[:heads])
+    few = evaluate(str(tmp_path / "few.npz"), alone, images=str(tmp_path), resamples=100)
+    assert few.overall["avg_l2"].low is None, "one clip is one block, however many pictures it has"
 
 
 def test_several_models_in_one_table(tmp_path: Path) -> None:
@@ -294,7 +299,9 @@ def test_several_models_in_one_table(tmp_path: Path) -> None:
         assert words in text
     shown = run_cli("evaluate", *names, "--truth", str(path), "--images", str(tmp_path), "--resamples", "0")
     assert "2 models against" in shown.stdout
-    assert run_cli("evaluate", names[0], names[0], "--truth", str(path)).exit_code == 2
+    for wrong, says in ((names[0], "given twice"), ("model:gazelle_tin", "did you mean"), ("c.npz", "do not exist")):
+        done = run_cli("evaluate", names[0], wrong, "--truth", str(path), "--images", str(tmp_path))
+        assert (done.exit_code, says in done.stderr, "24/24" in done.stderr) == (2, True, False), done.stderr
 
 
 def test_published_figures_name_their_protocol(tmp_path: Path) -> None:

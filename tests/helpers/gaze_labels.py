@@ -119,9 +119,11 @@ def write_childplay(root: Path, people: list[Person]) -> tuple[Path, list[int]]:
             gaze = p.gaze if p.inside else (0, 0)
             said = "inside_visible" if p.inside else "outside_frame"
             rows.append(",".join(map(str, (clip, p.frame + 1, p.name, *box, said, *gaze, 1))))
-        for number, said in enumerate(("inside_occluded", "inside_uncertain", "gaze_shift", "eyes_closed")):
-            rows.append(f"{clip},1,{9 + number},150,90,5,4,{said},-1,-1,0")
-        rows.append(f"{clip},1,20,150,90,5,4,inside_visible,-1,-1,0")
+        frames = 1 + max(person.frame for person in people)
+        rows += [f"{clip},{frame},8,100,40,58,54,gaze_shift,-1,-1,0" for frame in range(1, frames + 1)]
+        for number, said in enumerate(("inside_occluded", "inside_uncertain", "eyes_closed")):
+            rows.append(f"{clip},1,{9 + number},100,40,58,54,{said},-1,-1,0")
+        rows.append(f"{clip},1,20,100,40,58,54,inside_visible,-1,-1,0")
         (folder / f"{clip}.csv").write_text("\n".join(rows) + "\n")
     write_pictures(root, {person.picture for person in people})
     order = sorted(people, key=lambda p: (p.clip, p.frame, p.name))
