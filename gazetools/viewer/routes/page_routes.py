@@ -20,9 +20,8 @@ def page(request: Request) -> Response:
     showing = showing_of(request)
     template = environment().get_template("viewer/static/page.html.jinja")
     roots = [{"kind": root.kind, "name": root.path.name or str(root.path)} for root in showing.roots]
-    return HTMLResponse(
-        template.render(token=request.app.state.token, roots=roots, first_video=showing.first_video or "")
-    )
+    text = template.render(token=request.app.state.token, roots=roots, first_video=showing.first_video or "")
+    return HTMLResponse(text.encode("utf-8", "replace"))  # names of folders may have stray bytes
 
 
 def static(request: Request) -> Response:
