@@ -43,6 +43,8 @@ def extract_command(store: Path, video: Path | None, video_id: str, source: BoxS
     """
     origin = source.provenance
     words = ["gazetools", "extract", *_inputs(video, video_id), "-o", str(store), "--heads", f"file:{csv}"]
+    for name, value in origin.video.own_times().for_reader().items():  # nothing for a file
+        words += [f"--{name.replace('_', '-')}", str(value)]
     known = _options_of_run(store, origin)
     known |= {name: origin.options[name] for name in _OF_FRAMES if name in origin.options}
     if source.base.kind == "file":  # the file has all people and no filled gaps, as the one that it replaces

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -95,6 +96,29 @@ def test_the_command_to_copy_runs_nothing_of_the_store(
     for name in ("hdr", "stride"):
         assert words[words.index(f"--{name}") + 1] == values[name]
     assert not list(tmp_path.rglob("ran"))
+
+
+FACTS = {"pattern": "f_%04d.jpg", "first_number": 0, "missing_numbers": 0, "timed_by": "--frame-rate 25"}
+TIMED: list[tuple[dict[str, Any], str | None, list[str]]] = [
+    # (what the provenance says of the pictures, the CSV of times, words of the command)
+    (FACTS, None, ["--frame-rate", "25/1"]),
+    (FACTS, "/a b/times.csv", ["--frame-times", "/a b/times.csv"]),
+]
+
+
+@pytest.mark.parametrize(("facts", "times", "wanted"), TIMED, ids=["a rate", "a CSV"])
+def test_the_command_says_when_the_pictures_of_a_folder_were_taken(
+    numbered: Path,
+    client_of: Callable[..., TestClient],
+    tmp_path: Path,
+    facts: dict[str, Any],
+    times: str | None,
+    wanted: list[str],
+) -> None:
+    pictures = {**facts, "times_path": times}
+    store = _changed_store(numbered, tmp_path, lambda _, made: made["video"].update(pictures=pictures, rate="25/1"))
+    words = shlex.split(client_of(store).get("/api/boxes?id=clip").json()["command"])
+    assert words[words.index(wanted[0]) :][:2] == wanted
 
 
 MANIFESTS = [
