@@ -27,6 +27,8 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 MOST_POSTED_BYTES = 32 << 20
+_USUAL_PORT = 80
+"""The port that browsers leave out."""
 
 
 class Guard:
@@ -34,7 +36,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, token: str, port: int) -> None:
         self._app, self._token = app, token
-        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+        names = {"127.0.0.1", "localhost", "[::1]"}
+        self._hosts = {f"{name}:{port}" for name in names} | (names if port == _USUAL_PORT else set())
         self._origins = {f"http://{host}" for host in self._hosts}
         self._cookie = f"gazetools-view-{port}"
 

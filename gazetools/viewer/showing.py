@@ -16,7 +16,7 @@ from gazetools.io.closing import Closing
 from gazetools.io.json_files import read_json
 from gazetools.io.open_files import OpenFiles
 from gazetools.schemas.base import parse_settings
-from gazetools.schemas.errors import DataFileError, GazetoolsError
+from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding, ValidationReport
 from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.view import CORRECTED_FOLDER, ViewOptions
@@ -47,6 +47,10 @@ class Showing(Closing):
             self.roots.append(open_root(options.compare, options.chosen))
         self.first_video = options.video
         self.boxes_folder = options.boxes or self.roots[0].path / CORRECTED_FOLDER
+        if self.boxes_folder.exists() and not self.boxes_folder.is_dir():
+            raise UsageError(
+                f"{self.boxes_folder} is no folder, so no boxes can be saved there.", hint="Change --boxes."
+            )
         self.places = VideoPlaces(options.videos)
         self._picture_times = options.of_pictures()
         self.has_findings = options.findings is not None

@@ -6,9 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 
 from gazetools.heads.corrections import read_corrected
+from gazetools.schemas.view import ViewOptions
+from gazetools.viewer import export_clip
 from tests.helpers.viewing import READ_STAGE, browser_page, running_view, store_numbered, until, write_numbered_video
 
 pytestmark = pytest.mark.slow
@@ -86,3 +90,14 @@ def test_a_video_that_is_replaced_is_shown_anew(own: Path, tmp_path: Path) -> No
         store_numbered(own / "store", own / "videos" / "clip.mp4", frames=60)
         until(page, f"{NOTICES}.includes('were written again')")
         assert page.evaluate("player.facts.sources[0].frame_count") == 60
+
+
+def test_maps_that_are_no_numbers_are_counted_once_on_the_page(own: Path, tmp_path: Path) -> None:
+    with h5py.File(own / "store" / "clip.h5", "r+") as file:
+        file["rows/heatmap"][:5, 0] = np.inf
+    with running_view(own / "store", cache=tmp_path) as address, browser_page(address) as page:
+        until(page, f"{NOTICES}.includes('5 of the heatmaps read so far have numbers that are not finite')")
+    output = tmp_path / "clip.html"
+    export_clip(own / "store", ViewOptions(video="clip", export=output, stop=0.2))
+    with browser_page(output.as_uri()) as page:
+        until(page, "document.querySelector('figcaption')?.textContent.includes('5 heatmaps have numbers that')")

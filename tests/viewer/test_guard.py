@@ -68,6 +68,17 @@ def test_who_may_ask_what(numbered: Path, client_of: Callable[..., TestClient], 
         assert {"HttpOnly", "SameSite=Strict"} <= set(re.split("; ?", answer.headers["set-cookie"]))
 
 
+def test_browsers_leave_out_the_usual_port(numbered: Path, client_of: Callable[..., TestClient]) -> None:
+    showing = client_of(numbered / "store", videos=numbered / "videos").showing  # type: ignore[attr-defined]
+    client = TestClient(build_app(showing, token=TOKEN, port=80), base_url="http://127.0.0.1")
+    own = {"cookie": f"gazetools-view-80={TOKEN}", "x-gazetools-token": TOKEN}
+    assert client.get("/", headers=own).status_code == 200
+    sent = {**own, "origin": "http://127.0.0.1"}
+    assert client.post("/api/proxy?id=clip", headers=sent).status_code == 200
+    for foreign in ("gaze.example", "127.0.0.1:8000"):
+        assert client.get("/", headers={**own, "host": foreign}).status_code == 421
+
+
 def test_the_page_has_no_script_of_its_own_and_escapes_names(
     tmp_path: Path, client_of: Callable[..., TestClient]
 ) -> None:

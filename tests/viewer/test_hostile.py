@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -20,7 +21,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from gazetools.schemas.dataset import MANIFEST_NAME
-from gazetools.schemas.errors import GazetoolsError
+from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.schemas.view import ViewOptions
 from gazetools.viewer import export_clip
 from gazetools.viewer.server import serve
@@ -58,6 +59,7 @@ STORES: list[tuple[str, Edit, bool]] = [
     ("rows in disorder", _put("rows/frame", 0, 30), False),
     ("half a box", _put("rows/box", (slice(None), 2), np.nan), True),
     ("a box without end", _put("rows/box", (slice(None), 3), np.inf), True),
+    ("maps without numbers", _put("rows/heatmap", (slice(None), 0), np.nan), True),
     ("scores that are none", _put("rows/inout", slice(None), np.inf), True),
 ]
 
@@ -78,6 +80,8 @@ def test_a_store_with_wild_numbers_is_shown_or_refused_in_words(
     options = ViewOptions(videos=numbered / "videos", video="clip", export=page, stop=0.2)
     if is_shown:
         assert export_clip(store, options) > 0
+        damaged = int(re.findall(r'"damaged":(\d+)', page.read_text())[0])
+        assert damaged == (12 if "map" in row[0] else 0), "of 6 frames with 2 people"
     else:
         with pytest.raises(GazetoolsError, match=r"clip\.h5"):
             export_clip(store, options)
@@ -222,6 +226,12 @@ def test_odd_files_in_the_place_of_saved_boxes_are_kept(
     assert saved.status_code == status, saved.text
     if status == 400:
         assert [(path.name, path.lstat()) for path in tmp_path.glob("clip.csv*")] == before
+
+
+def test_a_file_is_no_folder_of_boxes(numbered: Path, tmp_path: Path) -> None:
+    (tmp_path / "boxes").write_text("")
+    with pytest.raises(UsageError, match="is no folder"):
+        Showing(numbered / "store", ViewOptions(boxes=tmp_path / "boxes"))
 
 
 @pytest.mark.parametrize("body", [b"null", b"NaN", b"3", b'"edits"', b"[]", b"\xff", b""])

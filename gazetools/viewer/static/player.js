@@ -220,7 +220,13 @@ export class Player {
     const missing = this.streams.filter((stream) => stream.rows(frame) === null);
     if (missing.length) this.#awaitRows(frame, missing);
     for (const stream of this.streams) if (this.playing) stream.prefetch(frame, this.frameCount);
+    this.#sayDamaged();
     this.#tell("frame", { frameIndex: frame, seconds: this.times[frame] - this.times[0] });
+  }
+
+  #sayDamaged() {
+    const count = this.streams.reduce((sum, stream) => sum + stream.damaged, 0);
+    if (count) this.notice("damaged", `${count} of the heatmaps read so far have numbers that are not finite, which are drawn as 0.`, "warning");
   }
 
   async #awaitRows(frame, missing) {
@@ -231,6 +237,7 @@ export class Player {
       this.notice("rows", error.message, "error");
       return;
     }
+    this.#sayDamaged();
     if (frame === this.frameIndex) this.redraw();
     this.#tell("rows");
   }
