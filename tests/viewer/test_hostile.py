@@ -24,6 +24,7 @@ from gazetools.schemas.dataset import MANIFEST_NAME
 from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.schemas.view import ViewOptions
 from gazetools.viewer import export_clip
+from gazetools.viewer.guard import cookie_of
 from gazetools.viewer.server import serve
 from gazetools.viewer.showing import Showing
 from tests.helpers.viewing import store_numbered, write_numbered_video
@@ -270,7 +271,7 @@ def test_requests_in_progress_at_the_end_are_no_error(
         assert ready.wait(10)
         with socket.create_connection(("127.0.0.1", port)) as client:
             if sent != "nothing":
-                cookie = f"Cookie: gazetools-view-{port}={TOKEN}"
+                cookie = f"Cookie: {'='.join(cookie_of(TOKEN, port))}"
                 lines = [f"Host: 127.0.0.1:{port}", cookie, f"Origin: http://127.0.0.1:{port}"]
                 lines += [f"X-Gazetools-Token: {TOKEN}", "Content-Length: 500", "", "abc"]
                 client.sendall("\r\n".join(["POST /api/boxes/save?id=clip HTTP/1.1", *lines]).encode())
