@@ -114,7 +114,7 @@ def test_one_broken_video_costs_one_video(clip: Path, tiny_model: Path, tmp_path
     (videos / "empty.mp4").touch()
     (videos / "text.mp4").write_text("no video at all\n" * 50)
     (videos / "cut.mp4").write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
-    result = _extract(tmp_path / "store", videos, "--stride", "10", model=tiny_model)
+    result = _extract(tmp_path / "store", videos, "--stride", "10", "--dtype", "float32", model=tiny_model)
     assert result["code"] == 1
     assert {item["video_id"]: item["status"] for item in result["items"]} == {
         "cut": "failed", "empty": "failed", "good": "done", "text": "failed",

@@ -86,7 +86,8 @@ def test_the_page_says_what_ran_and_names_every_input(mixed: Path, tiny_model: P
     page, report = read(mixed), json.loads((mixed / "extract_report.json").read_text())
     assert "2 of 3 videos are done, 1 failed." in page.words
     assert page.row("command")[1] == (f"gazetools extract {videos} -o {mixed} --stride 10 --model {tiny_model}")
-    assert page.row("number type")[1] == "float32" and page.row("device")[1].startswith("cpu, batches of ")
+    assert page.row("number type")[1].split(" (")[0] == "float32"  # on some CPUs chosen by --dtype auto
+    assert page.row("device")[1].startswith("cpu, batches of ")
     for item in report["items"]:
         row = page.row(item["video_id"])
         assert row[1:4] == [item["status"], str(item["frames"]), str(item["rows"])]
