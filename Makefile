@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 $(SERVICES): $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[wandb,tensorboard,onnx,openvino,table,webdataset,hub,zarr,pdf,browser]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[wandb,tensorboard,onnx,openvino,table,webdataset,hub,zarr,pdf,browser,notebook]'
 	touch $(SERVICES)
 
 demo: $(READY)

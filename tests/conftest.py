@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,14 @@ import pytest
 from tests.helpers.clips import write_boxes, write_clip
 
 
-def pytest_configure() -> None:
-    """A shell ignores Ctrl-C in what it starts in the background, and children inherit that; tests send the signal."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Make tests independent of what started them, and of the cache of an earlier run.
+
+    A shell ignores Ctrl-C in what it starts in the background, and children inherit that; tests send the signal.
+    """
+    if "GAZETOOLS_CACHE" not in os.environ:
+        os.environ["GAZETOOLS_CACHE"] = cache = tempfile.mkdtemp(prefix="gazetools-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(cache, ignore_errors=True))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

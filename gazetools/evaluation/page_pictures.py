@@ -42,7 +42,7 @@ class PictureSources:
 
 def figure(scoring: Scoring, one: Scored, sources: PictureSources) -> tuple[str | None, str]:
     """(JPEG in base64 or None, caption) of a scored row; the caption says why there is no picture."""
-    person = f", person {one.person}" if one.person else ""
+    person = f", person {one.person}" if one.person else "" if one.track_id is None else f", id {one.track_id}"
     caption = f"{one.video_id}, frame {one.frame}{person}: L2 {one.avg_l2:.3f}"
     caption += "" if one.auc is None else f", AUC {one.auc:.3f}"
     shown = scoring.shown.get(one.place)
@@ -71,6 +71,7 @@ def _benchmark_picture(shown: ShownHead, images: Path) -> bytes:
 
 
 def _store_picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
+    """JPEG of the frame with heatmap and head box of the scored person; a green ring is round the true target."""
     with open_store(place_of_id(truth, one.video_id, STORE_SUFFIX)) as store:
         source = find_source(store.provenance.video, folder_of_id(store.path, store.video_id))
         if source is None or not source.is_same:
@@ -79,9 +80,10 @@ def _store_picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
         targets = store.extra("target_xy")
         if targets is None:
             raise OSError("the ground truth has no targets")
-        target = targets[np.flatnonzero(store.row_frame == one.frame)[0]]
+        (row,) = np.flatnonzero((store.row_frame == one.frame) & (store.row_track_id == one.true_track_id))
+        target = targets[row]
     with StoreOverlays(place_of_id(Path(report.predicted), one.video_id, STORE_SUFFIX)) as overlays:
-        people = overlays.people(one.frame)
+        people = [person for person in overlays.people(one.frame) if person.track_id == one.track_id]
     with VideoReader(source.path, **times.for_reader()) as reader:
         rgb = reader.read([one.frame])[0]
     return _jpeg(rgb, people, [(float(target[0]), float(target[1]))])

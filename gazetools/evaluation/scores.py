@@ -25,6 +25,8 @@ class HeadScore:
 
     video_id: str
     frame: int
+    track_id: int | None = None  # the person in the prediction; None: a picture of a benchmark
+    true_track_id: int | None = None  # the same person in the ground truth
     block: str  # rows of one block are drawn together, because neighbouring frames are nearly copies of each other
     groups: dict[str, str] = field(default_factory=dict)  # kind of group -> group; all rows have the same kinds
     auc: float = math.nan
@@ -94,7 +96,14 @@ def scored(row: HeadScore) -> Scored:
     """The entry of a row in the lists of best and worst."""
     auc = row.auc if math.isfinite(row.auc) else None
     return Scored(
-        video_id=row.video_id, frame=row.frame, avg_l2=row.avg_l2, auc=auc, person=row.person, place=row.place
+        video_id=row.video_id,
+        frame=row.frame,
+        track_id=row.track_id,
+        true_track_id=row.true_track_id,
+        avg_l2=row.avg_l2,
+        auc=auc,
+        person=row.person,
+        place=row.place,
     )
 
 

@@ -58,6 +58,8 @@ def score_video(video_id: str, predicted: Path, truth: Path, tally: Tally, *, de
                 HeadScore(
                     video_id=video_id,
                     frame=frame,
+                    track_id=int(guess.row_track_id[match]),
+                    true_track_id=int(true.row_track_id[row]),
                     block=f"{video_id}@{int(times.get(frame, 0.0))}",
                     groups={
                         "camera": video_id.rsplit("/", 1)[-1],

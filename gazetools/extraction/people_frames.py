@@ -9,7 +9,7 @@ from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.model.number_types import PeopleFrames
 from gazetools.extraction.video import head_files_of
 from gazetools.extraction.work import WorkerTools
-from gazetools.heads.prompts import FramePrompts, prompts_of_frame
+from gazetools.heads.prompts import FramePrompts
 from gazetools.heads.spec import heads_for_video
 from gazetools.sampling import choose_frames
 from gazetools.schemas.extract import PIECE_FRAMES
@@ -21,7 +21,7 @@ def people_frames(tools: WorkerTools, item: VideoItem, count: int) -> PeopleFram
     Neighbouring frames are nearly alike, so frames in a row would be poor evidence. Raises VideoError, HeadsError and
     UsageError as extraction itself would.
     """
-    options, grid = tools.options, tools.runner.grid_hw
+    options = tools.options
     head_files = head_files_of(tools, item)
     with tools.decoder.open(item.path, batch_size=tools.runner.batch_size) as source:
         heads = heads_for_video(
@@ -38,7 +38,7 @@ def people_frames(tools: WorkerTools, item: VideoItem, count: int) -> PeopleFram
         )
         found: dict[int, FramePrompts] = {}
         for index in chosen.tolist():
-            prompts = prompts_of_frame(heads, index, grid_hw=grid, small_heads=options.small_heads)
+            prompts = tools.prompts(heads, index, (source.info.height, source.info.width))
             if len(prompts.track_id):
                 found[index] = prompts
             if len(found) == PIECE_FRAMES:

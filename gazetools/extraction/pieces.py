@@ -15,7 +15,7 @@ from gazetools.extraction.earlier import KnownPart, in_frame_order
 from gazetools.extraction.model.batches import BatchResult, Pending
 from gazetools.extraction.piece_writer import PieceWriter
 from gazetools.extraction.work import VideoWork, WorkerTools
-from gazetools.heads.prompts import FramePrompts, prompts_of_frame
+from gazetools.heads.prompts import FramePrompts
 from gazetools.schemas.provenance import TakenOver
 from gazetools.schemas.store import FINGERPRINT_SIZE, Piece, Prompt, Rows
 from gazetools.schemas.video import Frame
@@ -195,17 +195,7 @@ class _PieceMaker:
     def _people(self, part: npt.NDArray[np.int64]) -> list[FramePrompts]:
         """The people of each frame of a piece: [F]."""
         info = self.video.source.info
-        return [self._prompts(index, (info.height, info.width)) for index in part.tolist()]
-
-    def _prompts(self, index: int, size_hw: tuple[int, int]) -> FramePrompts:
-        runner = self.tools.runner
-        return prompts_of_frame(
-            self.video.heads,
-            index,
-            grid_hw=runner.grid_hw,
-            small_heads=self.tools.options.small_heads,
-            needs_boxes_in=size_hw if runner.needs_boxes else None,
-        )
+        return [self.tools.prompts(self.video.heads, index, (info.height, info.width)) for index in part.tolist()]
 
     def make(self, number: int, frames: _Frames, *, ahead: Path | None) -> None:
         """Read the frames of piece `number` and submit those with people in batches; `ahead` opens after the first.
@@ -254,7 +244,7 @@ class _PieceMaker:
             return
         with tools.clock.stage("prompt"):
             piece.add(frame)
-            prompts = self._prompts(frame.index, (frame.rgb.shape[0], frame.rgb.shape[1]))
+            prompts = self.tools.prompts(self.video.heads, frame.index, (frame.rgb.shape[0], frame.rgb.shape[1]))
         if len(prompts.track_id):
             piece.people.append((frame.index, prompts))
             batch.append((frame, prompts))

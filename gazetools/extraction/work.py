@@ -17,6 +17,7 @@ from gazetools.extraction.decoding.decoder import Decoder, DecodeSettings, ReadA
 from gazetools.extraction.earlier import EarlierRows
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.notes import notes_at_opening
+from gazetools.heads.prompts import FramePrompts, prompts_of_frame
 from gazetools.heads.spec import VideoHeads, heads_for_video
 from gazetools.progress import Progress
 from gazetools.sampling import choose_frames
@@ -72,6 +73,16 @@ class WorkerTools:
             chosen = {name: getattr(options, name) for name in ("fps", "stride", "start", "end")}
             first = ReadAhead(frames=self.runner.batch_size, **chosen)
         self.decoder.open_ahead(path, first)
+
+    def prompts(self, heads: VideoHeads, frame_index: int, frame_hw: tuple[int, int]) -> FramePrompts:
+        """The people of one frame whom the model can take, perhaps none."""
+        return prompts_of_frame(
+            heads,
+            frame_index,
+            grid_hw=self.runner.grid_hw,
+            small_heads=self.options.small_heads,
+            needs_boxes_in=frame_hw if self.runner.needs_boxes else None,
+        )
 
     def wait_for_store_writer(self) -> None:
         """Return when the store file of the previous video is written, or has failed, which its own future reports."""

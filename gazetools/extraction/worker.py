@@ -77,9 +77,9 @@ class Worker(Closing):
         from gazetools.extraction.people_frames import people_frames
         from gazetools.extraction.video import extract_video
 
-        if self._choice.undecided:
-            sample = people_frames(self._tools, task.item, CHECK_FRAMES)
-            self._tools = replace(self._tools, runner=self._choice.decide(sample))
+        runner = self._choice.settled(lambda: people_frames(self._tools, task.item, CHECK_FRAMES))
+        if runner is not self._tools.runner:
+            self._tools = replace(self._tools, runner=runner)
         return extract_video(self._tools, task, ahead=ahead)
 
     def _decided(self, task: Task, step: Callable[[], T]) -> T | ItemResult | None:

@@ -38,6 +38,7 @@ def draw_overlay(
     height, width = rgb.shape[:2]
     picture = _blend(rgb, people) if people else rgb.copy()
     thickness = max(1, round(min(height, width) / 240))
+    plates: list[tuple[int, int, int, int]] = []
     for person in people:
         colour = _TRACK_COLOURS[(person.track_id or 0) % len(_TRACK_COLOURS)]
         start = None
@@ -45,14 +46,14 @@ def draw_overlay(
             x0, y0, x1, y1 = (person.box_xyxy * (width, height, width, height)).round().astype(int).tolist()
             cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness, cv2.LINE_AA)
             start = ((x0 + x1) // 2, (y0 + y1) // 2)
-            _label(picture, _name(person), (x0, y0 - thickness), colour, thickness)
+            _label(picture, _name(person), (x0, y0 - thickness), colour, thickness, plates)
         if float(np.max(person.heatmap)) > 0:
             x, y = peak_xy(person.heatmap)
             peak = (int(x * width), int(y * height))
             if start is not None:
                 cv2.line(picture, start, peak, colour, thickness, cv2.LINE_AA)
             cv2.drawMarker(picture, peak, colour, cv2.MARKER_CROSS, 10 * thickness, 2 * thickness, cv2.LINE_AA)
-    _label(picture, caption, (0, height), (255, 255, 255), thickness)
+    _label(picture, caption, (0, height), (255, 255, 255), thickness, plates)
     return picture
 
 
@@ -73,14 +74,31 @@ def _blend(picture: npt.NDArray[np.uint8], people: list[PersonOverlay]) -> npt.N
 
 
 def _label(
-    picture: npt.NDArray[np.uint8], text: str, place: tuple[int, int], colour: tuple[int, int, int], thickness: int
+    picture: npt.NDArray[np.uint8],
+    text: str,
+    place: tuple[int, int],
+    colour: tuple[int, int, int],
+    thickness: int,
+    plates: list[tuple[int, int, int, int]],
 ) -> None:
-    """Draw text on a dark plate whose lower left corner is `place`; a plate that would not fit is moved inside."""
+    """Draw text on a dark plate whose lower left corner is `place`, and add the plate to `plates`.
+
+    A plate that would not fit is moved inside; one that would cover another of `plates` (x0, y0, x1, y1), above it, or
+    else below it, where there is room.
+    """
     if not text:
         return
     font, scale, pad = cv2.FONT_HERSHEY_SIMPLEX, 0.42 * thickness, 2 * thickness
     (width, height), below = cv2.getTextSize(text, font, scale, thickness)
     x = max(0, min(place[0], picture.shape[1] - width - 2 * pad))
-    y = max(height + below + 2 * pad, min(place[1], picture.shape[0]))
-    cv2.rectangle(picture, (x, y - height - below - 2 * pad), (x + width + 2 * pad, y), (20, 20, 20), -1)
+    high, right = height + below + 2 * pad, x + width + 2 * pad
+    wanted = max(high, min(place[1], picture.shape[0]))
+    covered = [(top, bottom) for left, top, end, bottom in plates if x <= end and left <= right]
+    higher = sorted((top - 1 for top, _ in covered), reverse=True)
+    lower = sorted(bottom + high + 1 for _, bottom in covered)
+    places = [low for low in (wanted, *higher, *lower) if high <= low <= picture.shape[0]]
+    free = (low for low in places if all(low < top or bottom < low - high for top, bottom in covered))
+    y = next(free, wanted)
+    plates.append((x, y - high, right, y))
+    cv2.rectangle(picture, (x, y - high), (right, y), (20, 20, 20), -1)
     cv2.putText(picture, text, (x + pad, y - below - pad), font, scale, colour, thickness, cv2.LINE_AA)

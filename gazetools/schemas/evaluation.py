@@ -59,6 +59,10 @@ class Scored(StrictModel):
 
     video_id: str
     frame: int
+    track_id: int | None = None
+    """The person in the prediction; None: a picture of a benchmark."""
+    true_track_id: int | None = None
+    """The same person in the ground truth, whose ids are its own."""
     avg_l2: float
     auc: float | None
     person: str = ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,24 @@ import numpy as np
 import pytest
 
 from gazetools.annotations.label_files import read_labels
-from gazetools.evaluation import evaluate
+from gazetools.evaluation import compared, evaluate, evaluate_models
+from gazetools.evaluation.page import write_html
 from gazetools.evaluation.scores import HeadScore, estimates, extremes
+from gazetools.extraction.run import extract
 from gazetools.gazemodels.baselines import CentrePrior
 from gazetools.gazemodels.page.loading import load_page
 from gazetools.groundtruth import groundtruth
 from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l2
+from gazetools.scenes.clips import render_scenes
+from gazetools.scenes.settings import SceneSettings
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.evaluation import EvaluateOptions
 from gazetools.schemas.store import Piece, Rows
 from gazetools.store import StoreContent, open_store, write_store
 from tests.helpers.command_line import run_cli
 from tests.helpers.page_weights import TINY_PAGE, write_page_file
 from tests.helpers.synthetic_takes import TAKES, write_root
+from tests.helpers.true_gaze import store_true_gaze
 
 TAKE = TAKES[1]
 
@@ -166,6 +174,33 @@ def test_command_line_page_and_json(truth: Path, tmp_path: Path) -> None:
     assert "By camera" in text and "<script" not in text
     again = run_cli("evaluate", str(tmp_path / "store"), "--truth", str(truth), "--json")
     assert json.loads(again.stdout)["overall"] == document["overall"]  # the bootstrap is seeded
+
+
+def test_a_picture_shows_the_person_that_was_scored(tmp_path: Path) -> None:
+    """Of two people in one frame: the ring is round the target of the one whose score the caption names."""
+    settings = SceneSettings(people=(2, 2))
+    (video_id,) = render_scenes(tmp_path, clips=1, seconds=0.2, seed=3, settings=settings)
+    guess, truth = tmp_path / "store", tmp_path / "truth"
+    extract(tmp_path / "videos", guess, model="head-direction", heads=f"file:{tmp_path / 'heads'}", device="cpu")
+    store_true_gaze(tmp_path, guess, truth)
+    options = EvaluateOptions(resamples=0, examples=1)
+    scorings = evaluate_models([str(guess)], truth, options=options)
+    report = scorings[0].report
+    assert {one.true_track_id for one in (*report.best, *report.worst)} == {1, 2}, "the case has both people"
+    write_html(tmp_path / "scores.html", compared(scorings, resamples=0), scorings, truth=truth)
+    pictures = re.findall(r"base64,([^\"]+)", (tmp_path / "scores.html").read_text())
+    with open_store(truth / f"{video_id}.h5") as store:
+        rows, targets = store.rows(), store.extra("target_xy")
+    assert targets is not None
+    for one, encoded in zip((*report.best, *report.worst), pictures, strict=True):
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None
+        blue, green, red = np.moveaxis(picture.astype(int), 2, 0)
+        ring_y, ring_x = np.nonzero((green > 190) & (blue < 90) & (red < 90))
+        (target,) = targets[(rows.frame == one.frame) & (rows.track_id == one.true_track_id)]
+        expected = target * (picture.shape[1], picture.shape[0])
+        assert np.hypot(np.median(ring_x) - expected[0], np.median(ring_y) - expected[1]) < 5
+        assert one.track_id == one.true_track_id, "the truth was made of the predictions' rows"
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,11 @@ import torch
 import gazetools
 from gazetools.extraction.model import number_types, precision_records, runners
 from gazetools.extraction.model.precision_records import PRECISION_FOLDER, choice_folder, keep_for_store
+from gazetools.extraction.model.runners import RunnerChoice
 from gazetools.gazemodels import GazeOutput, LoadSettings
+from gazetools.progress import NoProgress
 from gazetools.schemas.errors import FaultError, UsageError
+from gazetools.schemas.extract import ExtractOptions
 from gazetools.schemas.precision import PrecisionChoice
 from gazetools.store import open_store
 from tests.extraction.conftest import ShiftingModel
@@ -65,6 +68,16 @@ def test_a_record_is_for_the_same_model_alone(
     assert shifting.loads == ["float16", "auto", "float16", "bfloat16", "float16"], (
         "the guess was wrong, so it is compared"
     )
+
+
+def test_loading_writes_nothing_into_the_store(
+    shifting: type[ShiftingModel], extract_clip: Callable[..., PrecisionChoice], tmp_path: Path
+) -> None:
+    """A run that is refused for lack of room has loaded the model; the type is known from an earlier run."""
+    extract_clip()
+    choice = RunnerChoice(ExtractOptions(model="fake"), tmp_path / "other", ["clip"], NoProgress())
+    assert choice.runner.word == "float16"
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_resumed_store_keeps_its_type(

@@ -81,11 +81,13 @@ def store_numbered(root: Path, video: Path, *, frames: int = FRAMES, people: int
 
 
 @contextmanager
-def running_view(*arguments: object, cache: Path) -> Iterator[str]:
+def running_view(*arguments: object, cache: Path, cwd: Path | None = None) -> Iterator[str]:
     """`gazetools view ARGUMENTS --no-open` in a process of its own; yields its address, ends it by Ctrl-C."""
     environment = dict(os.environ, GAZETOOLS_CACHE=str(cache), PYTHONPATH=str(Path(__file__).parents[2]))
     command = [sys.executable, "-m", "gazetools", "view", *map(str, arguments), "--no-open"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=cwd
+    )
     try:
         assert process.stdout is not None and process.stderr is not None
         address = process.stdout.readline().strip()
@@ -101,8 +103,13 @@ def running_view(*arguments: object, cache: Path) -> Iterator[str]:
 
 
 @contextmanager
-def browser_page(address: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> Iterator[Any]:
-    """A page of headless Chromium at `address`; an error in a script, or a message of the console, fails the test."""
+def browser_page(
+    address: str, *, width: int = 1280, height: int = 800, dark: bool = False, scale: float = 1.0
+) -> Iterator[Any]:
+    """A page of headless Chromium at `address`; an error in a script, or a message of the console, fails the test.
+
+    `width` and `height` are in CSS pixels, each of them `scale` pixels of the screen.
+    """
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="the extra [browser] is not installed: pip install -e '.[browser]'"
     )
@@ -111,7 +118,9 @@ def browser_page(address: str, *, width: int = 1280, height: int = 800, dark: bo
         browser = tools.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         try:
             page = browser.new_page(
-                viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+                viewport={"width": width, "height": height},
+                color_scheme="dark" if dark else "light",
+                device_scale_factor=scale,
             )
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("console", lambda message: message.type == "error" and complaints.append(message.text))

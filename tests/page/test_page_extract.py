@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gazetools.extraction.model import number_types
 from gazetools.extraction.model.crops import box_in_crop, crop_around, cut, map_into_frame
 from gazetools.gazemodels.page.model import PageModel
 from gazetools.schemas.store import Prompt
@@ -72,6 +73,18 @@ def test_people_without_a_usable_box_are_counted_and_have_no_row(
 def test_small_heads_without_a_prompt_are_left_out(clip: Path, page_file: Path, tmp_path: Path, some: Path) -> None:
     item = item_of(extract(tmp_path / "s", clip, page_file, some, "--end", "0.1", "--small-heads", "none", "--json"))
     assert (item["rows"], item["people_not_evaluated"]) == (1, 3)
+
+
+def test_number_types_are_compared_on_people_that_the_model_can_take(
+    clip: Path, page_file: Path, tmp_path: Path, some: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CPU with bfloat16 compares before the first frame; the small heads have no box that PaGE could be given."""
+    monkeypatch.setattr(number_types, "cpu_computes_bfloat16", lambda: True)
+    monkeypatch.setenv("GAZETOOLS_CACHE", str(tmp_path / "cache"))
+    item = item_of(extract(tmp_path / "s", clip, page_file, some, "--end", "0.1", "--small-heads", "none", "--json"))
+    assert (item["rows"], item["people_not_evaluated"]) == (1, 3)
+    (choice,) = (tmp_path / "s" / ".precision").glob("*.json")
+    assert json.loads(choice.read_text())["frames"] == 1
 
 
 def test_small_heads_by_crop(clip: Path, page_file: Path, page: PageModel, tmp_path: Path, some: Path) -> None:

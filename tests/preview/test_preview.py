@@ -41,6 +41,32 @@ def test_a_zero_map_changes_nothing() -> None:
     np.testing.assert_array_equal(draw_overlay(grey, [person]), grey)
 
 
+def _plates(picture: np.ndarray) -> np.ndarray:
+    """bool [H, W]: the dark ground of labels."""
+    return (picture == 20).all(axis=2)
+
+
+@pytest.mark.parametrize(
+    "second_box",
+    [
+        (0.42, 0.5, 0.6, 0.8),  # on one line with the first label: moved above it
+        (0.45, 0.53, 0.6, 0.8),  # a little lower
+        (0.4, 0.5, 0.6, 0.8),  # in the same place
+        (0.4, 0.02, 0.6, 0.3),  # at the upper edge, where nothing is covered
+    ],
+)
+@pytest.mark.parametrize("top", [0.5, 0.0])
+def test_a_label_never_covers_another(top: float, second_box: tuple[float, ...]) -> None:
+    grey = np.full((200, 400, 3), 100, np.uint8)
+    first, second = (
+        PersonOverlay(track_id=track, heatmap=np.zeros((8, 16), np.float32), box_xyxy=np.array(box), inout=0.5)
+        for track, box in ((1, (0.4, top, 0.6, 0.9)), (2, second_box))
+    )
+    both = _plates(draw_overlay(grey, [first, second])).sum()
+    singly = [_plates(draw_overlay(grey, [one])).sum() for one in (first, second)]
+    assert both == pytest.approx(sum(singly), rel=0.15), "the lines of a box may cross a label, a label may not"
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     frames = list(range(40))

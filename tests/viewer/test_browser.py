@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -25,6 +26,15 @@ from tests.helpers.viewing import (
 
 pytestmark = pytest.mark.slow
 OPENED = "document.querySelector('#place').textContent.startsWith('frame ')"
+LABELS = """
+async () => {
+  const { paintLabel } = await import('/static/paint.js');
+  const [context, plates] = [document.createElement('canvas').getContext('2d'), []];
+  for (const x of [50, 60, 55]) paintLabel(context, 'id 1  in 0.99', x, 60, '#fff', 390, plates);
+  return [11 * 1.45, ...plates.map((one) => one.bottom)];
+}
+"""
+"""Height of a label's plate, and the lower edges of three that would lie on each other."""
 UNEVEN = {frame: frame / 30 + (0.011 if frame % 3 else 0.0) for frame in range(FRAMES)}
 
 VIDEOS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -194,7 +204,11 @@ def test_as_a_person_uses_it(kitchen: Path, tmp_path: Path, width: int) -> None:
         assert page.evaluate("readStage().cell") is None
         page.keyboard.press("h")
         page.keyboard.press("?")
-        assert page.locator("dialog[open] kbd").count() > 10 and "Next finding" in page.text_content("#help")
+        marks = page.locator("dialog[open] kbd").all_text_contents()
+        assert "+" in marks and "" not in map(str.strip, marks) and "Next finding" in page.text_content("#help")
+        assert page.evaluate("document.querySelector('#help').scrollTop") == 0, "it opens at its beginning"
+        high, *bottoms = page.evaluate(LABELS)
+        assert min(abs(one - other) for one, other in itertools.combinations(bottoms, 2)) >= high - 1e-6, bottoms
         page.keyboard.press("Escape")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing is wider than the screen"
         names = page.evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -67,8 +68,8 @@ class RunnerChoice:
 
     def __init__(self, options: ExtractOptions, store: Path, video_ids: list[str], progress: Progress) -> None:
         self._options, self._store, self._progress = options, store, progress
-        self.undecided = False
-        """Whether `decide` must be called before the first video is computed."""
+        self._undecided = False  # whether frames must choose
+        self._unkept: PrecisionChoice | None = None  # choice of an earlier run that the store may not have yet
         self.runner = self._load(video_ids)
 
     def _load(self, video_ids: list[str]) -> BatchRunner:
@@ -77,9 +78,8 @@ class RunnerChoice:
             return load_runner(options, options.dtype, progress)  # other programs have number types of their own
         guess = guessed_type(self._store, options.model, resolve_device(options.devices[0]))
         runner = load_runner(options, guess or "auto", progress)
-        choice = self._known(runner)
-        if choice is not None:
-            choice = keep_for_store(self._store, runner.model, choice)
+        if (choice := self._known(runner)) is not None:
+            self._unkept = choice
             return self._in_type(runner, choice.dtype, choice)
         if guess is not None:
             runner = load_runner(options, "auto", progress)
@@ -88,21 +88,32 @@ class RunnerChoice:
             if made is not None:
                 word, precision = made
                 return self._in_type(runner, word, precision)
-        self.undecided = bool(worthwhile_types(runner.model))
+        self._undecided = bool(worthwhile_types(runner.model))
         return runner
 
-    def decide(self, sample: PeopleFrames) -> BatchRunner:
-        """The runner in the type that is the fastest of those that give float32's gaze on the frames of `sample`.
+    def settled(self, sample: Callable[[], PeopleFrames]) -> BatchRunner:
+        """The runner to compute with; to be called before a video is computed, as a run that does none writes nothing.
 
-        The first of several workers decides for the store. What was found is kept in the cache as well, so that later
-        runs need no frames; a cache that can't be written is named and costs only that.
+        At the first call the type of an earlier run is kept in the store, or frames of `sample` choose: the fastest
+        type that gives float32's gaze on them. The first of several workers decides for the store.
+        """
+        if self._unkept is not None:
+            choice = keep_for_store(self._store, self.runner.model, self._unkept)
+            self.runner, self._unkept = self._in_type(self.runner, choice.dtype, choice), None
+        elif self._undecided:
+            self.runner, self._undecided = self._decide(sample()), False
+        return self.runner
+
+    def _decide(self, sample: PeopleFrames) -> BatchRunner:
+        """Compare types on frames. What was found is kept in the cache as well, so that later runs need no frames.
+
+        A cache that can't be written is named and costs only that.
         """
         model = self.runner.model
         choice = self._known(self.runner) or self._found(sample)
         choice = keep_for_store(self._store, model, choice)
         self._progress.say(f"--dtype auto is {choice.dtype} for {model.name} on {choice.device}: {choice.reason}")
-        self.runner, self.undecided = self._in_type(self.runner, choice.dtype, choice), False
-        return self.runner
+        return self._in_type(self.runner, choice.dtype, choice)
 
     def _known(self, runner: BatchRunner) -> PrecisionChoice | None:
         return choice_of_store(self._store, runner.model) or choice_of_machine(runner.model)

@@ -61,7 +61,7 @@ class Keys {
 
 function nameOf(key) {
   const names = { " ": "space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
-  return key.split("+").map((part) => names[part] ?? part).join(" ") || "+";
+  return key === "+" ? key : key.split("+").map((part) => names[part] ?? part).join(" ");
 }
 
 export const keys = new Keys();

@@ -47,12 +47,13 @@ export function paintHeat(context, rows, width, height, opacity) {
 
 export function paintBoxes(context, rows, width, height) {
   context.lineWidth = Math.max(1.5, width / 480);
+  const plates = [];
   for (const row of rows) {
     if (!row.box) continue;
     const [x0, y0, x1, y1] = row.box;
     context.strokeStyle = colourOf(row.track);
     context.strokeRect(x0 * width, y0 * height, (x1 - x0) * width, (y1 - y0) * height);
-    paintLabel(context, labelOf(row), x0 * width, y0 * height, colourOf(row.track), width);
+    paintLabel(context, labelOf(row), x0 * width, y0 * height, colourOf(row.track), width, plates);
   }
 }
 
@@ -85,15 +86,21 @@ export function paintGaze(context, rows, width, height) {
   }
 }
 
-// A text on a dark plate whose lower left corner is (x, y); a plate that would not fit is moved inside.
-export function paintLabel(context, text, x, y, colour, width) {
+// A text on a dark plate whose lower left corner is (x, y). A plate that would not fit is moved inside, and one that
+// would cover another of `plates`, those of this picture so far, above it, or else below it.
+export function paintLabel(context, text, x, y, colour, width, plates) {
   if (!text) return;
   const size = Math.max(11, Math.min(15, width / 60));
   context.font = `600 ${size}px system-ui, sans-serif`;
   const wide = context.measureText(text).width + size * 0.6;
   const high = size * 1.45;
   const left = Math.max(0, Math.min(x, width - wide));
-  const bottom = Math.max(high, y);
+  const covers = (low) => plates.some((one) => left < one.left + one.wide && one.left < left + wide && Math.abs(one.bottom - low) < high);
+  const wanted = Math.max(high, y);
+  const above = plates.map((one) => one.bottom - high).sort((a, b) => b - a);
+  const below = plates.map((one) => one.bottom + high).sort((a, b) => a - b);
+  const bottom = [wanted, ...above, ...below].find((low) => low >= high && low <= wanted + high && !covers(low)) ?? wanted;
+  plates.push({ left, wide, bottom });
   context.fillStyle = "rgb(20 20 20 / 82%)";
   context.fillRect(left, bottom - high, wide, high);
   context.fillStyle = colour;

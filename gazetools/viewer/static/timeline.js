@@ -205,13 +205,8 @@ export class Timeline {
         context.fillStyle = colour("action");
         context.fillRect(x, top, wide, LANE - 2);
         if (wide > 40) {
-          context.save();
-          context.beginPath();
-          context.rect(x, top, wide - 3, LANE - 2);
-          context.clip();
           context.fillStyle = colour("ink");
-          context.fillText(one.title, x + 4, top + LANE / 2 - 1);
-          context.restore();
+          context.fillText(shortened(context, one.title, wide - 8), x + 4, top + LANE / 2 - 1);
         }
       }
     });
@@ -221,6 +216,14 @@ export class Timeline {
 function titleOf(segment) {
   const classes = Object.entries(segment.classes).map(([task, value]) => `${task} ${value}`);
   return [...classes, segment.name].filter(Boolean).join(", ") || "action";
+}
+
+// The text, or as much of its beginning as fits with an ellipsis into `room` pixels.
+function shortened(context, text, room) {
+  if (context.measureText(text).width <= room) return text;
+  let kept = text.length - 1;
+  while (kept > 0 && context.measureText(`${text.slice(0, kept)}…`).width > room) kept -= 1;
+  return `${text.slice(0, kept).trimEnd()}…`;
 }
 
 // Actions in as few rows as keep them apart; what would need more rows shares the last one.
