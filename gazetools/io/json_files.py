@@ -31,17 +31,19 @@ def read_json(
     *,
     max_bytes: int = 64 << 20,
     pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    constants: Callable[[str], Any] | None = None,
 ) -> Any:
     """Read JSON that must be UTF-8 without NaN or duplicate keys and at most `max_bytes` long; else DataFileError.
 
     `pairs_hook` makes objects of their (key, value) pairs, for files where a duplicate key must not cost everything.
+    `constants` makes values of `NaN`, `Infinity` and `-Infinity`, for files where one must not cost everything.
     """
     try:
         if (size := path.stat().st_size) > max_bytes:
             raise DataFileError(f"{path} has {size} bytes; at most {max_bytes} are allowed for this JSON file.")
         return json.loads(
             path.read_bytes().decode("utf-8-sig"),
-            parse_constant=refuse_constant,
+            parse_constant=constants or refuse_constant,
             object_pairs_hook=pairs_hook or refuse_duplicate_keys,
         )
     except OSError as error:

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from gazetools.annotations.gazefollow import read_benchmark
-from gazetools.evaluation import evaluate
+from gazetools.annotations.label_files import read_labels
+from gazetools.evaluation import compared, evaluate, evaluate_models
 from gazetools.evaluation.page import write_html
 from gazetools.evaluation.scores import HeadScore, estimates, extremes
 from gazetools.extraction.run import extract
@@ -25,6 +25,7 @@ from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l
 from gazetools.scenes.clips import render_scenes
 from gazetools.scenes.settings import SceneSettings
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.evaluation import EvaluateOptions
 from gazetools.schemas.store import Piece, Rows
 from gazetools.store import StoreContent, open_store, write_store
 from tests.helpers.command_line import run_cli
@@ -182,9 +183,11 @@ def test_a_picture_shows_the_person_that_was_scored(tmp_path: Path) -> None:
     guess, truth = tmp_path / "store", tmp_path / "truth"
     extract(tmp_path / "videos", guess, model="head-direction", heads=f"file:{tmp_path / 'heads'}", device="cpu")
     store_true_gaze(tmp_path, guess, truth)
-    report = evaluate(guess, truth, resamples=0, examples=1)
+    options = EvaluateOptions(resamples=0, examples=1)
+    scorings = evaluate_models([str(guess)], truth, options=options)
+    report = scorings[0].report
     assert {one.true_track_id for one in (*report.best, *report.worst)} == {1, 2}, "the case has both people"
-    write_html(tmp_path / "scores.html", report, pictures_from=truth)
+    write_html(tmp_path / "scores.html", compared(scorings, resamples=0), scorings, truth=truth)
     pictures = re.findall(r"base64,([^\"]+)", (tmp_path / "scores.html").read_text())
     with open_store(truth / f"{video_id}.h5") as store:
         rows, targets = store.rows(), store.extra("target_xy")
@@ -346,9 +349,9 @@ def _vat(root: Path) -> tuple[Path, Path, np.ndarray[Any, Any]]:
 
 def test_videoattentiontarget_in_both_forms(tmp_path: Path) -> None:
     text, prepared, truths = _vat(tmp_path)
-    sizes = lambda name: (200, 100)  # noqa: E731
-    kinds, pictures = zip(*(read_benchmark(form, sizes) for form in (text, prepared)), strict=True)
-    assert set(kinds) == {"videoattentiontarget"}
+    both = [read_labels(form, images=tmp_path) for form in (text, prepared)]
+    assert {labels.protocol for labels in both} == {"videoattentiontarget"}
+    pictures = [labels.pictures for labels in both]
     assert [p.path for p in pictures[0]] == [p.path for p in pictures[1]]
     for ours, theirs in zip(*pictures, strict=True):
         for a, b in zip(ours.heads, theirs.heads, strict=True):
@@ -409,8 +412,7 @@ def test_every_name_of_a_model_is_taken(tmp_path: Path, name: str, monkeypatch: 
     report = evaluate(f"model:{name}", prepared, images=str(tmp_path), resamples=0)
     assert report.overall["auc"].count == 3
     if name in ("centre-prior", "toy"):
-        _, pictures = read_benchmark(prepared, lambda _: (200, 100))
-        heads = [head for picture in pictures for head in picture.heads]
+        heads = [head for _, head in read_labels(prepared).heads]
         nearest = [min(np.hypot(np.subtract(head.gaze_x, 0.5), np.subtract(head.gaze_y, 0.5))) for head in heads]
         assert report.overall["min_l2"].value == pytest.approx(np.mean(nearest), abs=0.02)
     with pytest.raises(UsageError, match="did you mean centre-prior"):
@@ -439,7 +441,7 @@ def test_a_truth_behind_links_is_a_store(tmp_path: Path) -> None:
 def test_broken_annotations_are_named(tmp_path: Path, name: str, content: str, says: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(UsageError, match=says):
-        read_benchmark(tmp_path / name, lambda _: (10, 10))
+        read_labels(tmp_path / name)
 
 
 def test_intervals_come_from_blocks_not_rows() -> None:
