@@ -31,6 +31,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from gazetools.schemas.view import ViewOptions
+from gazetools.viewer.guard import TOKEN_HEADER, cookie_of
 from gazetools.viewer.server import bound_socket, serve
 from gazetools.viewer.showing import Showing
 from tests.helpers.viewing import browser_page, store_numbered, until, write_numbered_video
@@ -75,9 +76,10 @@ def _server(store: Path) -> Iterator[tuple[str, float]]:
 
 
 def _client(address: str) -> httpx.Client:
-    cookie = f"gazetools-view-{httpx.URL(address).port}={TOKEN}"
-    client = httpx.Client(base_url=address, timeout=120, headers={"cookie": cookie})
-    return client
+    port = httpx.URL(address).port
+    assert port is not None, "a server of ours names it"
+    headers = {"cookie": "=".join(cookie_of(TOKEN, port)), TOKEN_HEADER: TOKEN}
+    return httpx.Client(base_url=address, timeout=120, headers=headers)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gazetools.extraction.disk_estimate import SpaceEstimate
     from gazetools.io.space import FreeSpace
     from gazetools.schemas.dataset import PackReport
-    from gazetools.schemas.evaluation import Estimate, EvaluationReport
+    from gazetools.schemas.evaluation import Estimate, EvaluationReport, EvaluationTable
     from gazetools.schemas.extract import ExtractReport
     from gazetools.schemas.findings import ValidationReport
     from gazetools.schemas.groundtruth import GroundTruthReport
@@ -148,17 +148,43 @@ def rendered_videos(report: GroundTruthReport, output: Path) -> Table:
     return text_table(("video id", "status", "frames", "rows", "in / out", "depth known", "s"), rows, title=str(output))
 
 
+_COLUMNS = 5
+"""Metrics that fit side by side on a terminal."""
+
+
 def scores(report: EvaluationReport, metrics: Mapping[str, str]) -> Table:
-    """One row for everything and for each group; `metrics`: name -> heading."""
+    """One row for everything and for each group; `metrics`: name -> heading.
+
+    The first five metrics are columns. What a benchmark has in addition stands below the table, for all heads.
+    """
     names = {"all": report.overall}
     for kind, members in report.groups.items():
-        names |= {f"{kind} {name}": found for name, found in members.items()}
-    shown = {metric: heading for metric, heading in metrics.items() if metric in report.overall}
-    rows = [
-        (name, *(_score(found.get(one)) for one in shown), str(max((e.count for e in found.values()), default=0)))
-        for name, found in names.items()
-    ]
-    return text_table(("", *shown.values(), "rows"), rows, title=f"{report.predicted} against {report.truth}")
+        names |= {f"{kind.replace('_', ' ')} {name}": found for name, found in members.items()}
+    there = [(metric, heading) for metric, heading in metrics.items() if metric in report.overall]
+    shown = dict(one for one in there if one[0] in list(metrics)[:_COLUMNS])
+    rows = [(name, *(_score(found.get(one)) for one in shown), str(_most_rows(found))) for name, found in names.items()]
+    table = text_table(("", *shown.values(), "rows"), rows, title=f"{report.predicted} against {report.truth}")
+    below = [f"{heading}: {_score(report.overall[metric])}" for metric, heading in there if metric not in shown]
+    table.caption = escape("\n".join(below)) if below else None
+    return table
+
+
+def models_scores(table: EvaluationTable, metrics: Mapping[str, str]) -> Table:
+    """One row per metric, one column per model and per difference to the first model; `metrics`: name -> heading."""
+    first, *others = table.reports
+    columns = {report.predicted: report.overall for report in table.reports}
+    for other in others:
+        own = {one.metric: one.difference for one in table.differences if one.predicted == other.predicted}
+        columns[f"{other.predicted} minus {first.predicted}"] = own
+    used = [(one, heading) for one, heading in metrics.items() if any(one in found for found in columns.values())]
+    rows = [(heading, *(_score(found.get(one)) for found in columns.values())) for one, heading in used]
+    rows.append(("rows", *(str(_most_rows(found)) for found in columns.values())))
+    headings: tuple[str | Column, ...] = ("", *(Column(escape(name), overflow="fold") for name in columns))
+    return text_table(headings, rows, title=f"{len(table.reports)} models against {table.truth}")
+
+
+def _most_rows(found: Mapping[str, Estimate]) -> int:
+    return max((one.count for one in found.values()), default=0)
 
 
 def _score(estimate: Estimate | None) -> str:

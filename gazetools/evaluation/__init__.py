@@ -1,5 +1,6 @@
-"""Score heatmaps against ground truth: stores, GazeFollow, VideoAttentionTarget."""
+"""Score heatmaps against ground truth: stores, GazeFollow, VideoAttentionTarget, ChildPlay, GOO-Real, own labels."""
 
-from gazetools.evaluation.run import evaluate
+from gazetools.evaluation.comparing import compared
+from gazetools.evaluation.run import evaluate, evaluate_models
 
-__all__ = ["evaluate"]
+__all__ = ["compared", "evaluate", "evaluate_models"]

@@ -1,28 +1,21 @@
-"""The HTML page of an evaluation: tables, and the best and worst frames as pictures."""
+"""The HTML page of an evaluation: tables, reliability of in/out, and the best and worst frames as pictures."""
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from gazetools._version import __version__
+from gazetools.evaluation.page_pictures import PictureSources, figure
+from gazetools.evaluation.published import TEST_SET_WATCHED
+from gazetools.evaluation.run import Scoring
+from gazetools.html.charts import Chart, Line, lines
 from gazetools.html.frame import render
 from gazetools.io.atomic import write_bytes_atomic
-from gazetools.io.source_file import find_source, folder_of_id, not_there
-from gazetools.preview.overlay import draw_overlay
-from gazetools.preview.rows import StoreOverlays
-from gazetools.schemas.errors import GazetoolsError
-from gazetools.schemas.evaluation import EvaluationReport, Scored
-from gazetools.schemas.picture_times import PictureTimes
-from gazetools.schemas.store import STORE_SUFFIX
-from gazetools.schemas.video_id import place_of_id
-from gazetools.store import open_store
-from gazetools.video import VideoReader
-from gazetools.video.frame_clock import times_or_recorded
+from gazetools.metrics.gaze_benchmarks import HIT_DISTANCES
+from gazetools.schemas.evaluation import Difference, Estimate, EvaluationTable, Reliability
 
 METRICS = {
     "auc": "AUC",
@@ -30,68 +23,105 @@ METRICS = {
     "min_l2": "minimum L2",
     "angle_deg": "angle (degrees)",
     "inout_ap": "in/out AP",
+    "auc_gaussian": "AUC (Gaussian > 0)",
+    "p_head": "P.Head",
+    "auc_5x5": "AUC (5x5)",
+    "picture_angle_deg": "angle in the picture (degrees)",
+    **{f"hit_{distance:.2f}": f"L2 < {distance:g}" for distance in HIT_DISTANCES},
+    "inout_accuracy": "in/out right at 0.5",
 }
-_WIDTH = 480  # width of the pictures in pixels
+"""Metric -> heading, in the order of the columns."""
+_Row = tuple[str, list[tuple[str, str]], int]
 
 
-def write_html(path: Path, report: EvaluationReport, *, pictures_from: Path | None = None) -> None:
-    """Write the page of what `evaluate` returned in one commit.
+@dataclass(frozen=True, kw_only=True)
+class _ModelPart:
+    """What the page shows of one model."""
 
-    `pictures_from` is the store folder of the truth, whose provenance says where the videos are; None: no pictures.
-    """
-    tables = {"Overall": {"all": report.overall}, **{f"By {kind}": found for kind, found in report.groups.items()}}
-    galleries = {"Best frames": report.best, "Worst frames": report.worst}
+    name: str
+    tables: list[tuple[str, list[_Row]]]
+    percentiles: Mapping[str, float]
+    reliability: Reliability | None
+    ece: str
+    brier: str
+    curve: Chart | None
+    counts: Mapping[str, int]
+    failed: Mapping[str, str]
+    galleries: list[tuple[str, list[tuple[str | None, str]]]]
+
+
+def write_html(
+    path: Path, table: EvaluationTable, scorings: Sequence[Scoring], *, truth: Path, images: Path | None = None
+) -> None:
+    """Write the page in one commit. `truth` is what was scored against, `images` the root of a benchmark's pictures."""
+    reports = table.reports
+    used = {name for report in reports for name in report.overall}
+    shown = {name: label for name, label in METRICS.items() if name in used}
+    sources = PictureSources(truth=truth if truth.is_dir() else None, images=images)
+    first = reports[0]
     page = render(
         "evaluation/page.html.jinja",
         title="gazetools evaluation",
         command="evaluate",
         version=__version__,
-        report=report,
-        tables=[(title, [_row(*member) for member in members.items()]) for title, members in tables.items()],
-        galleries=[(title, [_figure(report, one, pictures_from) for one in rows]) for title, rows in galleries.items()],
-        metrics=METRICS.values(),
+        single=len(reports) == 1,
+        truth=table.truth,
+        notes=first.notes,
+        models=[_part(scoring, shown, sources) for scoring in scorings],
+        labels=list(shown.values()),
+        overview=[_row(report.predicted, report.overall, shown) for report in reports],
+        differences=_difference_rows(table.differences, shown),
+        label_notes=first.labels,
+        published=first.published,
+        watched=TEST_SET_WATCHED,
     )
     write_bytes_atomic(path, page.encode("utf-8"))
 
 
-def _row(name: str, found: dict[str, Any]) -> tuple[str, list[tuple[str, str]], int]:
+def _part(scoring: Scoring, shown: Mapping[str, str], sources: PictureSources) -> _ModelPart:
+    report = scoring.report
+    groups = {f"By {kind.replace('_', ' ')}": found for kind, found in report.groups.items()}
+    tables = {"Overall": {"all": report.overall}, **groups}
+    galleries = {"Best frames": report.best, "Worst frames": report.worst}
+    found = report.reliability
+    return _ModelPart(
+        name=report.predicted,
+        tables=[
+            (title, [_row(name, one, shown) for name, one in members.items()]) for title, members in tables.items()
+        ],
+        percentiles=report.l2_percentiles,
+        reliability=found,
+        ece=_text(found.ece) if found else "",
+        brier=_text(found.brier) if found else "",
+        curve=_curve(found) if found else None,
+        counts=report.counts,
+        failed=report.failed,
+        galleries=[(title, [figure(scoring, one, sources) for one in rows]) for title, rows in galleries.items()],
+    )
+
+
+def _row(name: str, found: Mapping[str, Estimate], shown: Mapping[str, str]) -> _Row:
     cells = []
-    for one in map(found.get, METRICS):
+    for one in map(found.get, shown):
         interval = "" if one is None or one.low is None else f"{one.low:.3f} .. {one.high:.3f}"
         cells.append(("" if one is None else f"{one.value:.4f}", interval))
     return name, cells, max((one.count for one in found.values()), default=0)
 
 
-def _figure(report: EvaluationReport, one: Scored, truth: Path | None) -> tuple[str | None, str]:
-    person = "" if one.track_id is None else f", id {one.track_id}"
-    caption = f"{one.video_id}, frame {one.frame}{person}: L2 {one.avg_l2:.3f}"
-    caption += "" if one.auc is None else f", AUC {one.auc:.3f}"
-    if truth is None:
-        return None, caption
-    try:
-        return base64.b64encode(_picture(report, one, truth)).decode("ascii"), caption
-    except (GazetoolsError, OSError) as error:
-        return None, f"{caption} (no picture: {error})"
+def _difference_rows(differences: Sequence[Difference], shown: Mapping[str, str]) -> list[_Row]:
+    models: dict[str, dict[str, Any]] = {}
+    for one in differences:
+        models.setdefault(one.predicted, {})[one.metric] = one.difference
+    return [_row(name, found, shown) for name, found in models.items()]
 
 
-def _picture(report: EvaluationReport, one: Scored, truth: Path) -> bytes:
-    """JPEG of the frame with heatmap and head box of the scored person; a green ring is round the true target."""
-    with open_store(place_of_id(truth, one.video_id, STORE_SUFFIX)) as store:
-        source = find_source(store.provenance.video, folder_of_id(store.path, store.video_id))
-        if source is None or not source.is_same:
-            raise OSError(not_there(store.provenance.video))
-        times = times_or_recorded(source.path, PictureTimes(), store.provenance.video)
-        targets = store.extra("target_xy")
-        if targets is None:
-            raise OSError("the ground truth has no targets")
-        (row,) = np.flatnonzero((store.row_frame == one.frame) & (store.row_track_id == one.true_track_id))
-        target = targets[row]
-    with StoreOverlays(place_of_id(Path(report.predicted), one.video_id, STORE_SUFFIX)) as overlays:
-        people = [person for person in overlays.people(one.frame) if person.track_id == one.track_id]
-    with VideoReader(source.path, **times.for_reader()) as reader:
-        rgb = reader.read([one.frame])[0]
-    height = max(1, round(rgb.shape[0] * (_WIDTH / rgb.shape[1])))
-    drawn = draw_overlay(cv2.resize(rgb, (_WIDTH, height), interpolation=cv2.INTER_AREA), people)
-    place = (int(target[0] * _WIDTH), int(target[1] * height))
-    cv2.circle(drawn, place, 9, (0, 255, 0), 2, cv2.LINE_AA)
-    return bytes(cv2.imencode(".jpg", drawn[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1])
+def _text(one: Estimate) -> str:
+    interval = "" if one.low is None else f" ({one.low:.3f} .. {one.high:.3f})"
+    return f"{one.value:.4f}{interval}"
+
+
+def _curve(found: Reliability) -> Chart:
+    """The calibration curve: share inside against the mean score of each bin, with the line of perfect scores."""
+    points = [(b.score, b.share_inside) for b in found.bins if b.score is not None and b.share_inside is not None]
+    series = {"measured": Line(points=points), "perfect": Line(points=[(n / 10, n / 10) for n in range(11)])}
+    return lines(series, x_label="predicted probability of inside", y_label="share inside")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -31,19 +31,34 @@ def read_picture(root: Path, name: str) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(picture, np.uint8)[:, :, ::-1])
 
 
+def check_sources(sources: Sequence[str]) -> None:
+    """Raise the error of a source that does not exist, before the first one takes hours."""
+    from gazetools.gazemodels.registry import load_gaze_model, model_names
+
+    for source in sources:
+        name = source.removeprefix("model:")
+        if Path(name).exists() or name in model_names():
+            continue
+        if source.startswith("model:"):
+            load_gaze_model(name)  # its error says which names are known
+        else:
+            raise UsageError(f"The predictions {source} do not exist.", hint="Check the path.")
+
+
 def predictions(
-    source: str, pictures: list[BenchmarkPicture], options: EvaluateOptions
+    source: str, pictures: list[BenchmarkPicture], options: EvaluateOptions, failed: dict[str, str]
 ) -> Iterator[list[Prediction | None]]:
     """The predictions of each picture's heads, in order; None for a head whose box the model can't take.
 
     `source` is an .npz with heatmaps [N, h, w] (found by the rule in `layouts.choosing`) and optionally `inout` [N],
     one entry per annotated head in the order of the annotations; or `model:NAME_OR_PATH`, which is loaded with the
     options' checkpoint and runs on the pictures. A model that sees a crop of each head can't take a box without a whole
-    pixel of its picture, as in extraction.
+    pixel of its picture, as in extraction. A picture that a model can't read goes to `failed` with
+    the reason, and has no predictions.
     Raises UsageError or DataFileError for sources that don't fit.
     """
     if source.startswith("model:"):
-        return _from_model(source.removeprefix("model:"), pictures, options)
+        return _from_model(source.removeprefix("model:"), pictures, options, failed)
     if source.endswith(".npz"):
         return _from_npz(Path(source), pictures, options)
     raise UsageError(
@@ -70,7 +85,7 @@ def _from_npz(path: Path, pictures: list[BenchmarkPicture], choice: ArrayChoice)
 
 
 def _from_model(
-    name: str, pictures: list[BenchmarkPicture], options: EvaluateOptions
+    name: str, pictures: list[BenchmarkPicture], options: EvaluateOptions, failed: dict[str, str]
 ) -> Iterator[list[Prediction | None]]:
     if options.images is None:
         raise UsageError("A model needs the pictures.", hint="Pass --images ROOT of the benchmark.")
@@ -83,7 +98,12 @@ def _from_model(
         if not picture.heads:
             yield []
             continue
-        rgb = read_picture(Path(options.images), picture.path)
+        try:
+            rgb = read_picture(Path(options.images), picture.path)
+        except VideoError as error:
+            failed[picture.path] = str(error)
+            yield []
+            continue
         frame_hw = (rgb.shape[0], rgb.shape[1])
         usable = [not needs_boxes(model) or has_pixels(head.box_xyxy, frame_hw) for head in picture.heads]
         out = model(rgb[None], [[head.box_xyxy for head, fits in zip(picture.heads, usable, strict=True) if fits]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,8 @@ from gazetools.metrics.gaze import inout_average_precision
 from gazetools.schemas.evaluation import Estimate, Scored
 
 Floats = npt.NDArray[np.float64]
+MEANS = ("auc", "avg_l2", "min_l2", "angle_deg")
+"""Metrics that every kind of truth may have; their estimates are means over heads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,13 @@ class HeadScore:
     angle_deg: float = math.nan
     inout_true: float = math.nan  # 1 inside the frame, 0 outside
     inout_score: float = math.nan  # predicted probability of 1
+    more: Mapping[str, float] = field(default_factory=dict)  # metrics of one benchmark alone; a missing one is NaN
+    person: str = ""
+    place: str = ""  # file and row of the annotation
+
+    def value(self, metric: str) -> float:
+        """One metric of this head; NaN where it is not defined."""
+        return float(getattr(self, metric)) if metric in MEANS else self.more.get(metric, math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +55,23 @@ class Tally:
 
 def estimates(rows: Sequence[HeadScore], *, resamples: int) -> dict[str, Estimate]:
     """Every metric that is defined for at least one row, with its interval over blocks."""
-    _, block = np.unique(np.array([row.block for row in rows], dtype=str), return_inverse=True)
+    block = blocks_of(rows)
     found = {}
-    for name in ("auc", "avg_l2", "min_l2", "angle_deg"):
-        values = np.array([getattr(row, name) for row in rows], np.float64)
+    for name in (*MEANS, *sorted({name for row in rows for name in row.more})):
+        values = np.array([row.value(name) for row in rows], np.float64)
         defined = np.isfinite(values)
         if defined.any():
-            found[name] = _mean(values[defined], block[defined], resamples)
+            found[name] = mean_estimate(values[defined], block[defined], resamples)
     truth, score = np.array([(row.inout_true, row.inout_score) for row in rows], np.float64).T
     defined = np.isfinite(truth) & np.isfinite(score)
     if defined.any() and 0 < truth[defined].mean() < 1:  # with one class only, precision says nothing
         found["inout_ap"] = _average_precision(truth[defined], score[defined], block[defined], resamples)
     return found
+
+
+def blocks_of(rows: Sequence[HeadScore]) -> npt.NDArray[np.intp]:
+    """The number of each row's block, [N]."""
+    return np.unique(np.array([row.block for row in rows], dtype=str), return_inverse=True)[1]
 
 
 def group_estimates(rows: Sequence[HeadScore], *, resamples: int) -> dict[str, dict[str, dict[str, Estimate]]]:
@@ -78,6 +92,30 @@ def extremes(rows: Sequence[HeadScore], count: int) -> tuple[list[Scored], list[
     return _distinct(ordered, count), _distinct(reversed(ordered), count)
 
 
+def scored(row: HeadScore) -> Scored:
+    """The entry of a row in the lists of best and worst."""
+    auc = row.auc if math.isfinite(row.auc) else None
+    return Scored(
+        video_id=row.video_id,
+        frame=row.frame,
+        track_id=row.track_id,
+        true_track_id=row.true_track_id,
+        avg_l2=row.avg_l2,
+        auc=auc,
+        person=row.person,
+        place=row.place,
+    )
+
+
+def l2_percentiles(rows: Sequence[HeadScore]) -> dict[str, float]:
+    """The 80, 90, 95 and 99 % percentiles of average L2, interpolated linearly; empty where no row has one."""
+    values = np.array([row.avg_l2 for row in rows], np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return {}
+    return {str(share): float(np.percentile(values, share)) for share in (80, 90, 95, 99)}
+
+
 def _distinct(rows: Iterable[HeadScore], count: int) -> list[Scored]:
     """The first `count` rows of different blocks."""
     chosen: dict[str, Scored] = {}
@@ -85,38 +123,38 @@ def _distinct(rows: Iterable[HeadScore], count: int) -> list[Scored]:
         if len(chosen) == count:
             break
         if row.block not in chosen:
-            auc = row.auc if math.isfinite(row.auc) else None
-            chosen[row.block] = Scored(
-                video_id=row.video_id,
-                frame=row.frame,
-                track_id=row.track_id,
-                true_track_id=row.true_track_id,
-                avg_l2=row.avg_l2,
-                auc=auc,
-            )
+            chosen[row.block] = scored(row)
     return list(chosen.values())
 
 
-def _mean(values: Floats, block: npt.NDArray[np.intp], resamples: int) -> Estimate:
+def mean_estimate(values: Floats, block: npt.NDArray[np.intp], resamples: int) -> Estimate:
+    """The mean of `values` [N] with its interval over blocks [N]."""
     _, block = np.unique(block, return_inverse=True)
     sums, counts = np.bincount(block, values), np.bincount(block)
     means = []
     for drawn in drawn_clusters(len(counts), resamples):
         weights = np.bincount(drawn, minlength=len(counts))
         means.append(float(weights @ sums) / float(weights @ counts))
-    return _estimate(float(values.mean()), means, len(values))
+    return estimate(float(values.mean()), means, len(values))
 
 
 def _average_precision(truth: Floats, score: Floats, block: npt.NDArray[np.intp], resamples: int) -> Estimate:
-    rows_of = [np.flatnonzero(block == one) for one in np.unique(block)]
+    """The average precision; its resamples weight the rows of drawn blocks, which are sorted once."""
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # the last row of each run of equal scores
+    _, block = np.unique(block, return_inverse=True)
+    blocks, inside = int(block.max()) + 1, truth[order] == 1
     precisions = []
-    for drawn in drawn_clusters(len(rows_of), min(resamples, 200)):  # it is no mean: every resample is sorted anew
-        rows = np.concatenate([rows_of[i] for i in drawn])
-        if 0 < truth[rows].mean() < 1:
-            precisions.append(inout_average_precision(truth[rows].tolist(), score[rows].tolist()))
-    return _estimate(inout_average_precision(truth.tolist(), score.tolist()), precisions, len(truth))
+    for drawn in drawn_clusters(blocks, min(resamples, 200)):
+        weights = np.bincount(drawn, minlength=blocks)[block[order]]
+        hits, all_rows = np.cumsum(weights * inside)[last], np.cumsum(weights)[last]
+        if 0 < hits[-1] < all_rows[-1]:
+            recall = np.diff(hits, prepend=0) / hits[-1]
+            precisions.append(float(recall @ (hits / np.maximum(all_rows, 1))))
+    return estimate(inout_average_precision(truth.tolist(), score.tolist()), precisions, len(truth))
 
 
-def _estimate(value: float, resampled: list[float], count: int) -> Estimate:
+def estimate(value: float, resampled: list[float], count: int) -> Estimate:
+    """A value of `count` rows with the interval of its resamples; without any, none."""
     low, high = percentile_interval(resampled) if resampled else (None, None)
     return Estimate(value=value, low=low, high=high, count=count)

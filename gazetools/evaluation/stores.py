@@ -47,7 +47,7 @@ def score_video(video_id: str, predicted: Path, truth: Path, tally: Tally, *, de
                 continue
             frame, inout = int(true.row_frame[row]), float(true.row_inout[row])
             reason = _unusable(inout, target[row], quality[row] if quality is not None else None, depth)
-            metrics: dict[str, float] = {}
+            metrics: dict[str, Any] = {}
             if reason is None:
                 heatmap = guess.read_heatmaps(match, match + 1)[0].astype(np.float32)
                 x, y = (float(value) for value in target[row])
@@ -68,6 +68,7 @@ def score_video(video_id: str, predicted: Path, truth: Path, tally: Tally, *, de
                     },
                     inout_true=inout,
                     inout_score=float(guess.row_inout[match]),
+                    place=f"{truth}, row {row}",
                     **metrics,
                 )
             )

@@ -192,13 +192,16 @@ def _placeholder(full: str) -> Any:
     return type("Placeholder", (), {"__new__": make, "stands_for": full, **dict.fromkeys(names, _ignore)})
 
 
-def check_opcodes(content: bytes) -> None:
-    """RefusedPickle for a memo index that would make the unpickler ask for gigabytes, and for extension codes."""
+def check_opcodes(content: bytes, *, allowed: frozenset[str] = frozenset()) -> None:
+    """RefusedPickle for a memo index that would make the unpickler ask for gigabytes, and for extension codes.
+
+    `allowed`: instructions that are usual in this kind of file, though not in PyTorch's.
+    """
     try:
         for opcode, argument, _ in pickletools.genops(content):
             if opcode.name in {"PUT", "BINPUT", "LONG_BINPUT"} and int(argument or 0) > len(content):
                 raise RefusedPickle(f"its pickle has an entry numbered {argument}")
-            if opcode.name in {"EXT1", "EXT2", "EXT4", "BYTEARRAY8", "NEXT_BUFFER"}:
+            if opcode.name in {"EXT1", "EXT2", "EXT4", "BYTEARRAY8", "NEXT_BUFFER"} - allowed:
                 raise RefusedPickle(f"its pickle has the unusual instruction {opcode.name}")
     except RefusedPickle:
         raise

@@ -18,6 +18,7 @@ from gazetools.io.inert_pickle import RefusedPickle, check_opcodes
 _KINDS = "biuf"  # booleans, whole numbers, floats
 _MOST_DIMENSIONS = 8
 _MOST_NESTED = 20
+_BYTES_OF_ARRAYS = frozenset({"BYTEARRAY8"})  # how numpy writes them in protocol 5
 
 
 def read_plain(path: Path, *, max_bytes: int) -> Any:
@@ -25,7 +26,7 @@ def read_plain(path: Path, *, max_bytes: int) -> Any:
     if (size := path.stat().st_size) > max_bytes:
         raise RefusedPickle(f"it has {size} bytes; at most {max_bytes} are read")
     content = path.read_bytes()
-    check_opcodes(content)
+    check_opcodes(content, allowed=_BYTES_OF_ARRAYS)
     try:
         value = _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
         return _plain(value, {})
@@ -53,7 +54,7 @@ class _StoredType:
         """`count` numbers of these bytes."""
         kind = np.dtype(self.text).newbyteorder(">" if self.big else "<")
         content = data.encode("latin1") if isinstance(data, str) else data
-        if not isinstance(content, bytes) or len(content) != count * kind.itemsize:
+        if not isinstance(content, bytes | bytearray) or len(content) != count * kind.itemsize:
             raise RefusedPickle(f"it has {count} numbers of type {self.text} with another number of bytes")
         return np.frombuffer(content, kind).copy()
 
@@ -67,7 +68,10 @@ class _StoredArray:
     def __setstate__(self, state: object) -> None:
         if not (isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], _StoredType)):
             raise RefusedPickle("it has an array with a malformed state")
-        shape, stored, by_columns, data = state[1:]
+        self.fill(*state[1:])
+
+    def fill(self, shape: Any, stored: _StoredType, by_columns: bool, data: object) -> None:
+        """Decode the numbers. Raises RefusedPickle where shape, type and bytes do not fit."""
         sizes = isinstance(shape, tuple) and len(shape) <= _MOST_DIMENSIONS
         if not sizes or not all(type(side) is int and 0 <= side < 1 << 32 for side in shape):
             raise RefusedPickle(f"it has an array of the shape {str(shape)[:60]}")
@@ -77,7 +81,7 @@ class _StoredArray:
         self.values = stored.decoded(data, count).reshape(shape, order="F" if by_columns else "C")
 
 
-class _Answer:
+class _Stand:
     """A function of this module under a foreign name; nothing that the pickle sets on it has an effect."""
 
     __slots__ = ("_answer",)
@@ -102,6 +106,14 @@ def _scalar(stored: Any, data: Any) -> Any:
     return stored.decoded(data, 1)[0].item()
 
 
+def _from_buffer(data: Any, stored: Any, shape: Any, order: Any, axes: Any = None) -> _StoredArray:
+    if not isinstance(stored, _StoredType) or order not in ("C", "F") or axes is not None:
+        raise RefusedPickle("it has an array in an unusual form")
+    found = _StoredArray()
+    found.fill(shape, stored, order == "F", data)
+    return found
+
+
 def _encoded(text: Any, encoding: Any) -> bytes:
     if not isinstance(text, str) or encoding != "latin1":
         raise RefusedPickle("it has bytes in an unusual form")
@@ -121,10 +133,11 @@ class _PlainUnpickler(pickle.Unpickler):
             "_codecs.encode": _encoded,
             **{f"{core}._reconstruct": lambda *_: _StoredArray() for core in cores},
             **{f"{core}.scalar": _scalar for core in cores},
+            **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
         }
         if full not in answers:
             raise RefusedPickle(f"it contains {full[:120]!r}, which could run code")
-        return _Answer(answers[full])
+        return _Stand(answers[full])
 
     def persistent_load(self, pid: Any) -> Any:
         """Refuse references to other files."""

@@ -59,7 +59,9 @@ class Table:
             value = int(cell)
         except ValueError:
             try:
-                value = int(float(cell))
+                value = int(float(cell))  # such as 3.0
+                if value != float(cell):
+                    raise ValueError(cell)
             except (ValueError, OverflowError):
                 raise self.error(row, name, f"{excerpt(cell)} is not a whole number") from None
         if abs(value) >= 2**63:

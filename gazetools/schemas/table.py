@@ -16,6 +16,12 @@ AREA_PREFIX = "mass_"
 """What precedes an area's name in the name of its column."""
 TableKind = Literal["text", "bool", "int32", "int64", "float32", "float64"]
 
+_OF_FILE = {
+    "areas": ("areas_format", "areas_units", "areas_count_from"),
+    "social": ("look_mass", "look_inout", "shared_distance"),
+}
+"""Options that say something about a file, by its option."""
+
 
 class TableOptions(OptionsModel):
     """What a gaze table has in addition to the figures of each heatmap."""
@@ -38,10 +44,11 @@ class TableOptions(OptionsModel):
     """Largest distance of two peaks, in fractions of the frame's sides, for `shared_target`."""
 
     @model_validator(mode="after")
-    def _areas_first(self) -> TableOptions:
-        for name in ("areas_units", "areas_count_from"):
-            if self.areas is None and getattr(self, name) is not None:
-                raise conflict("{areas} is missing for {" + name + "}")
+    def _files_first(self) -> TableOptions:
+        for file, names in _OF_FILE.items():
+            for name in names:
+                if getattr(self, file) is None and getattr(self, name) != type(self).model_fields[name].default:
+                    raise conflict("{" + file + "} is missing for {" + name + "}")
         return self
 
 

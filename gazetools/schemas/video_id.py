@@ -82,7 +82,10 @@ def check_below(path: Path, root: Path, video_id: str) -> None:
 
     Links of a Hugging Face cache, which lead to the blobs of the same repository, are allowed.
     """
-    target, inside = path.resolve(), root.resolve()
+    try:
+        target, inside = path.resolve(), root.resolve()
+    except (OSError, RuntimeError):  # Python below 3.13 raises the latter
+        raise UsageError(f"Video id {video_id!r}: {path} is a link that leads to itself.") from None
     if not target.is_relative_to(inside) and not in_own_hub_cache(target, inside):
         raise UsageError(
             f"Video id {video_id!r} leads outside {root} (through a symbolic link) to {str(target)[:150]}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def extract_command(store: Path, video: Path | None, video_id: str, source: BoxS
     """
     origin = source.provenance
     words = ["gazetools", "extract", *_inputs(video, video_id), "-o", str(store), "--heads", f"file:{csv}"]
+    for name, value in origin.video.own_times().for_reader().items():  # nothing for a file
+        words += [f"--{name.replace('_', '-')}", str(value)]
     known = _options_of_run(store, origin)
     known |= {name: origin.options[name] for name in _OF_FRAMES if name in origin.options}
     if source.base.kind == "file":  # the file has all people and no filled gaps, as the one that it replaces
@@ -53,8 +56,9 @@ def extract_command(store: Path, video: Path | None, video_id: str, source: BoxS
         if value is True:
             words.append(flag)
         else:
-            words += [f"{flag}={one}" if str(one).startswith("-") else f"{flag} {one}" for one in _several(value)]
-    return _line([*words, "--overwrite"])
+            for one in map(str, _several(value)):
+                words += [f"{flag}={one}"] if one.startswith("-") else [flag, one]
+    return " ".join(map(_quoted, [*words, "--overwrite"]))
 
 
 def _options_of_run(store: Path, origin: Provenance) -> dict[str, Any]:
@@ -97,10 +101,13 @@ def _several(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _line(words: list[str]) -> str:
-    """Words for a POSIX shell; a flag with its value is one word of the list."""
-    quoted = []
-    for word in words:
-        flag, space, value = word.partition(" ") if word.startswith("--") else (word, "", "")
-        quoted.append(f"{flag} {shlex.quote(value)}" if space else shlex.quote(word))
-    return " ".join(quoted)
+def _quoted(word: str) -> str:
+    """The word for a POSIX shell; a store is not trusted, and a terminal would act on control characters.
+
+    >>> print(_quoted("-;id x"), _quoted("a\\nb"))
+    '-;id x' $'a\\012b'
+    """
+    if word.isprintable():
+        return shlex.quote(word)
+    kept = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\{byte:03o}" for byte in os.fsencode(word))
+    return f"$'{''.join(kept)}'"

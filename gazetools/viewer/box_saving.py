@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -56,11 +57,11 @@ def present_boxes(path: Path, source: BoxSource) -> PresentBoxes:
     Raises UsageError for a file at `path` that `view` did not write, so that no original is ever replaced; HeadsError
     for one that can't be read.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         revision = f"{source.base.kind}:{source.base.sha256}"
         return PresentBoxes(revision=revision, boxes=source.boxes, base=source.base, corrections=None)
-    digest = sha256_of_file(path)
-    corrections = read_corrections(path, digest)
+    digest = sha256_of_file(path) if path.is_file() else ""
+    corrections = read_corrections(path, digest) if digest else None
     if corrections is None:
         raise UsageError(
             f"{path} is there and is not what gazetools view saved last, so it is not replaced.",

@@ -67,10 +67,9 @@ def write_clip_page(showing: Showing, options: ViewOptions, progress: Progress) 
     sources = []
     for number in range(len(stamps)):
         with showing.maps(number, video_id) as maps:
-            name = showing.roots[number].path.name
-            sources.append(
-                {"name": name, "size": list(reversed(shown_size(maps.size_hw))), "rows": clip.rows(maps, high)}
-            )
+            rows, damaged = clip.rows(maps, high)
+            source = {"name": showing.roots[number].path.name, "size": list(reversed(shown_size(maps.size_hw)))}
+            sources.append({**source, "rows": rows, "damaged": damaged})
     size = _size_of(showing, video_id, sources)
     data = {"id": video_id, "first": low, "size": size, "frames": clip.frames, "sources": sources}
     write_bytes_atomic(output, _page(video_id, data).encode())
@@ -93,8 +92,9 @@ class _Clip:
         self.frames.append({"seconds": round(float(self._seconds[frame]), 6), "picture": shown})
         self._count(len(shown or ""))
 
-    def rows(self, maps: VideoMaps, high: int) -> list[list[dict[str, Any]]]:
-        """The rows of each frame of the clip."""
+    def rows(self, maps: VideoMaps, high: int) -> tuple[list[list[dict[str, Any]]], int]:
+        """The rows of each frame of the clip, and how many maps have numbers that are not finite."""
+        damaged = 0
         found: list[list[dict[str, Any]]] = [[] for _ in self.frames]
         table = maps.table
         for frame in range(self._low, high):
@@ -102,11 +102,12 @@ class _Clip:
             if part.start == part.stop:
                 continue
             shown = quantised(maps.read(part))
+            damaged += shown.damaged
             for place in range(part.stop - part.start):
                 row = _row(maps, part.start + place, shown, place)
                 found[frame - self._low].append(row)
                 self._count(len(row["map"]))
-        return found
+        return found, damaged
 
     def _count(self, more: int) -> None:
         self._bytes += more

@@ -18,7 +18,8 @@ from gazetools.gazemodels.weights import cache_folder
 from gazetools.io.closing import Closing
 from gazetools.io.json_files import read_json, write_json_atomic
 from gazetools.schemas.errors import GazetoolsError
-from gazetools.viewer.roots import FileStamp, MapRoot, VideoLine
+from gazetools.viewer.file_stamp import FileStamp
+from gazetools.viewer.roots import MapRoot, VideoLine
 
 _VERSION = 1
 _FIRST_LOOK_SECONDS = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from collections.abc import Hashable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -35,12 +36,22 @@ class ProxyState:
     """Why it failed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Copy:
+    """A copy that was begun."""
+
+    key: tuple[Hashable, ...]
+    """That of the video it is made of."""
+    path: Path
+    state: ProxyState
+
+
 class Proxies(Closing):
     """The copies of this call, each made once by a thread of its own. Time 0 of a copy is the first frame's."""
 
     def __init__(self) -> None:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._states: dict[str, ProxyState] = {}
+        self._copies: dict[str, _Copy] = {}
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._one = threading.Lock()
@@ -48,29 +59,30 @@ class Proxies(Closing):
         self._stopped = threading.Event()
 
     def start(self, video_id: str, video: ShownVideo) -> ProxyState:
-        """Begin the copy of a video unless it was begun; returns how far it is."""
+        """Begin the copy of a video unless it was begun; returns how far it is. One that failed is tried again."""
         with self._lock:
-            if (known := self._states.get(video_id)) is not None:
-                return known
+            known = self._copies.get(video_id)
+            if known is not None and known.key == video.key and known.state.state != "failed":
+                return known.state
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="gazetools-view-", ignore_cleanup_errors=True)
-            state = self._states[video_id] = ProxyState()
-            work = (state, video, self._file(len(self._states) - 1))
+            path = Path(self._folder.name) / f"{len(self._threads)}.mp4"
+            copy = self._copies[video_id] = _Copy(key=video.key, path=path, state=ProxyState())
+            work = (copy.state, video, path)
             thread = threading.Thread(target=self._make, args=work, name="gazetools-proxy", daemon=True)
             self._threads.append(thread)
         thread.start()
-        return state
+        return copy.state
 
     def state(self, video_id: str) -> ProxyState | None:
         """How far the copy is; None: nobody asked for it."""
-        return self._states.get(video_id)
+        copy = self._copies.get(video_id)
+        return None if copy is None else copy.state
 
     def file(self, video_id: str) -> Path | None:
         """The finished copy; None: there is none yet."""
-        state = self._states.get(video_id)
-        if state is None or state.state != "ready":
-            return None
-        return self._file(list(self._states).index(video_id))
+        copy = self._copies.get(video_id)
+        return None if copy is None or copy.state.state != "ready" else copy.path
 
     def close(self) -> None:
         """Stop copying and remove all copies."""
@@ -79,10 +91,6 @@ class Proxies(Closing):
             thread.join()
         if self._folder is not None:
             self._folder.cleanup()
-
-    def _file(self, number: int) -> Path:
-        assert self._folder is not None, "the folder is made with the first copy"
-        return Path(self._folder.name) / f"{number}.mp4"
 
     def _make(self, state: ProxyState, video: ShownVideo, copy: Path) -> None:
         try:

@@ -6,7 +6,6 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +21,10 @@ from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.store import REPORT_NAMES, SIDECAR_SUFFIX, STORE_SUFFIX
 from gazetools.schemas.video_id import check_video_id, place_of_id
 from gazetools.store.listing import read_sidecar
+from gazetools.viewer.file_stamp import FileStamp, stamp_of
 from gazetools.viewer.video_maps import ReaderMaps, StoreVideoMaps, VideoMaps
 
-
-class FileStamp(NamedTuple):
-    """What tells whether a video's heatmaps were written again."""
-
-    mtime_ns: int
-    size: int
+_MOST_ROWS = 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +87,12 @@ class StoreRoot(MapRoot):
         for name in names:
             stem, dot, suffix = name.rpartition(".")
             if dot + suffix == SIDECAR_SUFFIX or stem + SIDECAR_SUFFIX not in names:
-                stamps[composed(stem)] = _stamp_of(self.path / name) or FileStamp(0, 0)
+                stamps[composed(stem)] = stamp_of(self.path / name) or FileStamp(0, 0)
         return stamps
 
     def stamp(self, video_id: str) -> FileStamp | None:
         payload, sidecar = self._files(video_id)
-        return _stamp_of(sidecar) or _stamp_of(payload)
+        return stamp_of(sidecar) or stamp_of(payload)
 
     def line(self, video_id: str) -> VideoLine:
         try:
@@ -105,7 +100,7 @@ class StoreRoot(MapRoot):
             if not path.exists():
                 return VideoLine(problem="the payload has no sidecar: its writing did not finish")
             stated = read_sidecar(path)
-            found = _stamp_of(payload)
+            found = stamp_of(payload)
         except GazetoolsError as error:
             return VideoLine(problem=error.message)
         problem = None
@@ -137,17 +132,19 @@ class DatasetRoot(MapRoot):
         self._options()
 
     def stamps(self) -> dict[str, FileStamp]:
-        stamp = _stamp_of(self.path / MANIFEST_NAME) or FileStamp(0, 0)
+        stamp = stamp_of(self.path / MANIFEST_NAME) or FileStamp(0, 0)
         return dict.fromkeys(raw_manifest(self.path)["videos"], stamp)
 
     def stamp(self, video_id: str) -> FileStamp | None:
-        return _stamp_of(self.path / MANIFEST_NAME) if video_id in raw_manifest(self.path)["videos"] else None
+        return stamp_of(self.path / MANIFEST_NAME) if video_id in raw_manifest(self.path)["videos"] else None
 
     def line(self, video_id: str) -> VideoLine:
         entry = raw_manifest(self.path)["videos"].get(video_id, {})
         try:
             rows, valid = int(entry["T"]), int(entry["valid_frames"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):  # the last is of a number such as 1e999
+            rows, valid = -1, 0
+        if not 0 <= valid <= rows <= _MOST_ROWS:
             return VideoLine(problem=f"the entry in {MANIFEST_NAME} is broken")
         return VideoLine(frames=rows, coverage=valid / rows if rows else 0.0)
 
@@ -187,10 +184,10 @@ class OtherRoot(MapRoot):
     def stamps(self) -> dict[str, FileStamp]:
         listed = list_foreign(self.path)
         self._paths = {name: paths[0] for name, paths in listed.items() if self.only in (None, name)}
-        return {name: _stamp_of(path) or FileStamp(0, 0) for name, path in self._paths.items()}
+        return {name: stamp_of(path) or FileStamp(0, 0) for name, path in self._paths.items()}
 
     def stamp(self, video_id: str) -> FileStamp | None:
-        return _stamp_of(self._paths[video_id]) if video_id in self._paths else None
+        return stamp_of(self._paths[video_id]) if video_id in self._paths else None
 
     def line(self, video_id: str) -> VideoLine:
         try:
@@ -233,11 +230,3 @@ def _with_videos(root: OtherRoot, path: Path) -> MapRoot:
             hint="Pass the folder that `extract -o` or `pack -o` wrote, or one of another tool's heatmaps.",
         )
     return root
-
-
-def _stamp_of(path: Path) -> FileStamp | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return FileStamp(status.st_mtime_ns, status.st_size)

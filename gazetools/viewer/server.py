@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import secrets
 import socket
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from collections.abc import Callable
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.viewer.guard import Guard
+from gazetools.viewer.json_answer import JsonAnswer
 from gazetools.viewer.routes import ROUTES
 from gazetools.viewer.showing import Showing
 
@@ -75,8 +77,13 @@ class _TellingServer(uvicorn.Server):
         await super().startup(sockets)
         self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # requests that are cut off here, such as a slow still, are no errors of anybody
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
+        await super().shutdown(sockets)
+
 
 async def _explained(request: Request, error: Exception) -> Response:
     """An error of gazetools as words for the page."""
     assert isinstance(error, GazetoolsError), error
-    return JSONResponse({"error": {"message": error.message, "hint": error.hint}}, 400)
+    return JsonAnswer({"error": {"message": error.message, "hint": error.hint}}, 400)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,15 +16,16 @@ from gazetools.io.closing import Closing
 from gazetools.io.json_files import read_json
 from gazetools.io.open_files import OpenFiles
 from gazetools.schemas.base import parse_settings
-from gazetools.schemas.errors import DataFileError, GazetoolsError
+from gazetools.schemas.errors import DataFileError, GazetoolsError, UsageError
 from gazetools.schemas.findings import Finding, ValidationReport
 from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.view import CORRECTED_FOLDER, ViewOptions
 from gazetools.video.frame_clock import times_or_recorded
+from gazetools.viewer.file_stamp import FileStamp, stamp_of
 from gazetools.viewer.find_video import VideoPlaces
 from gazetools.viewer.line_cache import VideoLines
 from gazetools.viewer.proxy import Proxies
-from gazetools.viewer.roots import FileStamp, MapRoot, open_root
+from gazetools.viewer.roots import MapRoot, open_root
 from gazetools.viewer.shown_video import ShownVideo
 from gazetools.viewer.stills import Stills
 from gazetools.viewer.video_maps import VideoMaps
@@ -46,6 +47,10 @@ class Showing(Closing):
             self.roots.append(open_root(options.compare, options.chosen))
         self.first_video = options.video
         self.boxes_folder = options.boxes or self.roots[0].path / CORRECTED_FOLDER
+        if self.boxes_folder.exists() and not self.boxes_folder.is_dir():
+            raise UsageError(
+                f"{self.boxes_folder} is no folder, so no boxes can be saved there.", hint="Change --boxes."
+            )
         self.places = VideoPlaces(options.videos)
         self._picture_times = options.of_pictures()
         self.has_findings = options.findings is not None
@@ -53,10 +58,10 @@ class Showing(Closing):
         self._segments = {} if options.annotations is None else _segments_by_id(options.annotations)
         self.lines = VideoLines(self.roots[0])
         self.proxies = Proxies()
-        self._videos: OpenFiles[str, Stills] = OpenFiles(_OPEN_VIDEOS)
+        self._videos: OpenFiles[Hashable, Stills] = OpenFiles(_OPEN_VIDEOS)
         self._maps: OpenFiles[tuple[int, str, FileStamp], VideoMaps] = OpenFiles(_OPEN_MAPS)
-        self._found: dict[tuple[str, FileStamp | None], ShownVideo] = {}
-        self._times: dict[str, npt.NDArray[np.float64]] = {}
+        self._found: dict[str, tuple[FileStamp | None, ShownVideo]] = {}
+        self._times: dict[str, tuple[Hashable, npt.NDArray[np.float64]]] = {}
         self._video_lock, self._map_lock = threading.RLock(), threading.RLock()
 
     def stamp(self, source: int, video_id: str) -> FileStamp:
@@ -82,20 +87,36 @@ class Showing(Closing):
         return self.roots[source].open(video_id, self._times_of(video_id, file))
 
     def video(self, video_id: str) -> ShownVideo:
-        """Where the video is; a video that was found is not looked for again while its heatmaps stay as they are."""
-        key = (video_id, self.roots[0].stamp(video_id))
-        if (known := self._found.get(key)) is not None:
-            return known
+        """Where the video is; looked for again once its heatmaps or the file itself have changed."""
+        stamp = self.roots[0].stamp(video_id)
+        known_stamp, known = self._found.get(video_id, (None, None))
+        if known is not None and known.is_as_found():
+            if known_stamp == stamp:
+                return known
+        elif known is not None:  # frames of heatmaps on a grid of their own followed the times of the old file
+            with self._map_lock:
+                self._maps.clear()
         provenance = None
         with suppress(GazetoolsError), self.maps(0, video_id) as maps:  # a broken file may still have a video
             provenance = maps.provenance
         found = self._file(video_id, provenance)
-        if found.path is not None:  # it may cost a sha256 of the whole file
-            self._found[key] = found
+        if found.path is None:
+            self._found.pop(video_id, None)
+        else:  # it may cost a sha256 of the whole file
+            self._found[video_id] = stamp, found
         return found
+
+    def video_stamp(self, video_id: str) -> str | None:
+        """The stamp of the video's file now; None: it is not there, or nobody has looked for it yet."""
+        _, known = self._found.get(video_id, (None, None))
+        stamp = None if known is None or known.path is None else stamp_of(known.path)
+        return None if stamp is None else str(stamp)
 
     def _file(self, video_id: str, provenance: Provenance | None) -> ShownVideo:
         path, problem = self.places.find(video_id, provenance, self.roots[0].path)
+        stamp = None if path is None else stamp_of(path)
+        if path is not None and stamp is None:
+            path, problem = None, f"{path} is not there any more."
         source = None if provenance is None else provenance.video
         times = self._picture_times if path is None else times_or_recorded(path, self._picture_times, source)
         return ShownVideo(
@@ -104,24 +125,27 @@ class Showing(Closing):
             stream_index=None if source is None else source.stream_index,
             hdr="raw" if source is not None and source.tone_mapping in (None, "none") else "tonemap",
             times=times,
+            stamp=stamp,
         )
 
     def stills(self, video_id: str) -> Stills:
         """The open video. Raises VideoError where it is missing or can't be opened."""
-        return self._stills_of(video_id, self.video(video_id))
+        return self._stills_of(self.video(video_id))
 
-    def _stills_of(self, video_id: str, video: ShownVideo) -> Stills:
+    def _stills_of(self, video: ShownVideo) -> Stills:
         with self._video_lock:
-            return self._videos.get(video_id, lambda: Stills(video.open(threads=2)))
+            return self._videos.get(video.key, lambda: Stills(video.open(threads=2)))
 
     def times(self, video_id: str) -> npt.NDArray[np.float64]:
         """The pts of the video's frames in seconds; kept, since learning them reads the whole file once."""
         return self._times_of(video_id, self.video(video_id))
 
     def _times_of(self, video_id: str, video: ShownVideo) -> npt.NDArray[np.float64]:
-        if video_id not in self._times:
-            self._times[video_id] = self._stills_of(video_id, video).times()
-        return self._times[video_id]
+        key, times = self._times.get(video_id, (None, None))
+        if times is None or key != video.key:
+            times = self._stills_of(video).times()
+            self._times[video_id] = video.key, times
+        return times
 
     def segments(self, video_id: str) -> list[Segment]:
         """The actions of a video, those of its whole take included."""

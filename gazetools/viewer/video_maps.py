@@ -14,11 +14,15 @@ from gazetools.heatmaps.values import Maps
 from gazetools.io.closing import Closing
 from gazetools.sampling import nearest_indices
 from gazetools.schemas.dataset import MANIFEST_NAME
+from gazetools.schemas.errors import DataFileError
 from gazetools.schemas.foreign import ArrayChoice
 from gazetools.schemas.provenance import Provenance
 from gazetools.schemas.store import Prompt
 from gazetools.store import open_store
+from gazetools.store.order import check_order
 
+_MOST_FRAMES = 1 << 24
+"""Frames of a video, 6 days at 30 per second: a store may state any number, and each frame's time takes memory."""
 NO_TRACK = -1
 """Track id of the rows of sources that have one map per frame and no people."""
 
@@ -70,16 +74,20 @@ class StoreVideoMaps(VideoMaps):
 
     def __init__(self, path: Path) -> None:
         self._store = store = open_store(path)
+        check_order(store)
         boxes = store.row_box.copy()
         whole = (store.row_prompt == Prompt.NONE) & (boxes == (0, 0, 1, 1)).all(axis=1)
-        boxes[whole] = np.nan  # stands for the frame, as without head boxes, and is no head
+        boxes[whole | ~np.isfinite(boxes).all(axis=1)] = (
+            np.nan
+        )  # a whole one stands for the frame, as without head boxes, and is no head
         self.table = RowTable(
             frame=store.row_frame, row=np.arange(len(store)), track_id=store.row_track_id, box_xyxy=boxes,
             inout=store.row_inout,
         )  # fmt: skip
         self.size_hw, self.roles = store.heatmap_shape, store.tracks
-        highest = max((int(part[-1]) + 1 for part in (store.frames.index, store.row_frame) if len(part)), default=0)
-        self.frame_count = max(store.provenance.video.frame_count, highest)
+        self.frame_count = store.provenance.video.frame_count
+        if self.frame_count > _MOST_FRAMES:
+            raise DataFileError(f"{path} is of {self.frame_count} frames; at most {_MOST_FRAMES} can be shown.")
         self.pts_seconds = np.full(self.frame_count, np.nan)
         self.pts_seconds[store.frames.index] = store.frames.pts_seconds
         self.provenance = store.provenance

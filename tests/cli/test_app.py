@@ -91,7 +91,7 @@ STOPPED = {
     "pack": ("gazetools.packing.pack", ("FOLDER", "-o", "OUT")),
     "convert": ("gazetools.packing.convert", ("FOLDER", "-o", "OUT", "--layout", "npz")),
     "groundtruth": ("gazetools.groundtruth.groundtruth", ("FOLDER", "-o", "OUT")),
-    "evaluate": ("gazetools.evaluation.evaluate", ("FOLDER", "--truth", "FOLDER")),
+    "evaluate": ("gazetools.evaluation.evaluate_models", ("FOLDER", "--truth", "FOLDER")),
 }
 
 

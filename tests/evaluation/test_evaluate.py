@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gazetools.annotations.label_files import read_labels
-from gazetools.evaluation import evaluate
+from gazetools.evaluation import compared, evaluate, evaluate_models
 from gazetools.evaluation.page import write_html
 from gazetools.evaluation.scores import HeadScore, estimates, extremes
 from gazetools.extraction.run import extract
@@ -25,6 +25,7 @@ from gazetools.metrics.gaze import gazefollow_auc, gazefollow_l2, vat_auc, vat_l
 from gazetools.scenes.clips import render_scenes
 from gazetools.scenes.settings import SceneSettings
 from gazetools.schemas.errors import DataFileError, UsageError
+from gazetools.schemas.evaluation import EvaluateOptions
 from gazetools.schemas.store import Piece, Rows
 from gazetools.store import StoreContent, open_store, write_store
 from tests.helpers.command_line import run_cli
@@ -182,9 +183,11 @@ def test_a_picture_shows_the_person_that_was_scored(tmp_path: Path) -> None:
     guess, truth = tmp_path / "store", tmp_path / "truth"
     extract(tmp_path / "videos", guess, model="head-direction", heads=f"file:{tmp_path / 'heads'}", device="cpu")
     store_true_gaze(tmp_path, guess, truth)
-    report = evaluate(guess, truth, resamples=0, examples=1)
+    options = EvaluateOptions(resamples=0, examples=1)
+    scorings = evaluate_models([str(guess)], truth, options=options)
+    report = scorings[0].report
     assert {one.true_track_id for one in (*report.best, *report.worst)} == {1, 2}, "the case has both people"
-    write_html(tmp_path / "scores.html", report, pictures_from=truth)
+    write_html(tmp_path / "scores.html", compared(scorings, resamples=0), scorings, truth=truth)
     pictures = re.findall(r"base64,([^\"]+)", (tmp_path / "scores.html").read_text())
     with open_store(truth / f"{video_id}.h5") as store:
         rows, targets = store.rows(), store.extra("target_xy")

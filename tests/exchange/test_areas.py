@@ -273,6 +273,7 @@ def _two_pictures(**second: Any) -> str:
         ("a.csv", "name,xmin,ymin,xmax,ymax,frame\ncup,1,1,9,9,6\n", {}, "--areas-count-from 1"),
         ("a.csv", "name,xmin,ymin,xmax,ymax,frame\ncup,1,1,9,9,0\n", {"areas_count_from": 1}, "before the first frame"),
         ("a.csv", "name,xmin,ymin,xmax,ymax,frame\ncup,1,1,9,9,0\ncup,1,1,9,9,\n", {}, "for all frames and"),
+        ("a.csv", "name,xmin,ymin,xmax,ymax,frame\ncup,1,1,9,9,0.5\n", {}, "'0.5' is not a whole number"),
         ("a.csv", "name,xmin,ymin,xmax,ymax,video_id\ncup,1,1,9,9,other\n", {}, "no box for any video"),
         ("a.json", "[]", {}, "no file of areas"),
         ("a.json", "{", {}, "not valid JSON"),

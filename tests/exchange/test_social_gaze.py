@@ -114,3 +114,13 @@ def test_masses_distances_and_overlaps_of_pairs(tmp_path: Path) -> None:
     assert float(pairs[1, 2]["mass_on_head"]) == 0.25  # only the cell to the right of its peak
     assert (pairs[1, 2]["peak_on_head"], pairs[1, 2]["looks_at"]) == ("false", "false")
     assert float(pairs[2, 1]["mass_on_head"]) == 0.25  # column 7 and, around the edge, column 0
+
+
+@pytest.mark.parametrize(
+    ("given", "file"),
+    [({"look_mass": 0.2}, "social"), ({"shared_distance": 0.3}, "social"), ({"areas_format": "coco"}, "areas")],
+)
+def test_a_choice_about_a_table_that_nobody_wants_is_refused(given: dict[str, Any], file: str) -> None:
+    with pytest.raises(ValueError, match=f"{file} is missing"):
+        TableOptions(**given)
+    assert TableOptions(**given, **{file: "file.csv"})

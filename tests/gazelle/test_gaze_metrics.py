@@ -84,10 +84,7 @@ def test_refusals(call: object, words: str) -> None:
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    for call in (
-        lambda: inout_average_precision([0, 1], [0.2, 0.8]),
-        lambda: vat_auc(np.zeros((64, 64)), 0.5, 0.5),
-    ):
-        with pytest.raises(EnvironmentLacksError, match=r"pip install 'gazetools\[evaluate\]'"):
-            call()
+    with pytest.raises(EnvironmentLacksError, match=r"pip install 'gazetools\[evaluate\]'"):
+        inout_average_precision([0, 1], [0.2, 0.8])
+    assert vat_auc(np.zeros((64, 64)), 0.5, 0.5) == 0.5, "areas are counted here"
     assert vat_l2(np.zeros((64, 64)), 0.0, 0.0) == 0

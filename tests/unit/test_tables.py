@@ -109,6 +109,7 @@ def test_text_in_another_encoding_is_named(tmp_path: Path) -> None:
         ("a,b,a\n1,2,3\n", "column.s. a twice"),
         ("a,b\n1,2\n1\n", "line 3: 1 cells, but the header has 2"),
         ("a,b\n1,2\nx,2\n", "line 3, column a: 'x' is not a whole number"),
+        ("a,b\n1,2\n2.5,2\n", "line 3, column a: '2.5' is not a whole number"),
         ("a,b\n1,2\n\n3,y\n", "line 4, column b: 'y' is not a number"),
         ("a,b\n99999999999999999999,2\n", "too large"),
     ],

@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from gazetools.schemas.view import ViewOptions
+from gazetools.viewer.guard import cookie_of
 from gazetools.viewer.server import build_app
 from gazetools.viewer.showing import Showing
 from tests.helpers.viewing import store_numbered, write_numbered_video
@@ -35,13 +36,13 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def client_of() -> Iterator[Callable[..., TestClient]]:
-    """`client_of(path, **options)`: a client with the cookie, whose POSTs have origin and token."""
+    """`client_of(path, **options)`: a client with the cookie, whose requests have origin and token."""
     with ExitStack() as stack:
 
         def make(path: Path, **options: Any) -> TestClient:
             showing = stack.enter_context(Showing(path, ViewOptions(**options)))
             client = TestClient(build_app(showing, token=TOKEN, port=PORT), base_url=f"http://127.0.0.1:{PORT}")
-            client.cookies.set(f"gazetools-view-{PORT}", TOKEN)
+            client.cookies.set(*cookie_of(TOKEN, PORT))
             client.headers.update({"origin": f"http://127.0.0.1:{PORT}", "x-gazetools-token": TOKEN})
             client.showing = showing  # type: ignore[attr-defined]
             return client

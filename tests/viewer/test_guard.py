@@ -12,12 +12,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from gazetools.schemas.errors import UsageError
+from gazetools.viewer.guard import cookie_of
 from gazetools.viewer.server import bound_socket, build_app
 from tests.helpers.command_line import run_cli
 from tests.helpers.stores import make_video
 from tests.viewer.conftest import PORT, TOKEN
 
-COOKIE = f"gazetools-view-{PORT}={TOKEN}"
+COOKIE = "=".join(cookie_of(TOKEN, PORT))
 HOST = f"127.0.0.1:{PORT}"
 OWN = {"host": HOST, "cookie": COOKIE, "origin": f"http://{HOST}", "x-gazetools-token": TOKEN}
 
@@ -31,7 +32,17 @@ REQUESTS = [
     ("GET", "/api/videos", {"cookie": ""}, 403, "every address needs it"),
     ("GET", f"/api/videos?token={TOKEN}", {"cookie": ""}, 403, "the token belongs into one address only"),
     ("GET", "/static/page.js", {"cookie": ""}, 403, "scripts too"),
-    ("GET", "/", {"cookie": f"gazetools-view-{PORT}=x{TOKEN}"}, 403, "nearly the token"),
+    ("GET", "/", {"cookie": f"gazetools-view-{PORT}=x"}, 403, "another cookie"),
+    ("GET", "/", {"cookie": f"gazetools-view-{PORT}={TOKEN}"}, 403, "the token is no cookie"),
+    ("GET", "/", {"x-gazetools-token": ""}, 200, "a reload, whose page remembers its token"),
+    ("GET", "/static/page.js", {"x-gazetools-token": ""}, 200, "scripts are nobody's data"),
+    ("GET", "/api/videos", {"x-gazetools-token": ""}, 403, "the cookie alone shows no data"),
+    ("GET", "/api/still?id=clip&frame=0", {"x-gazetools-token": ""}, 403, "no picture either"),
+    ("GET", "/api/media?id=clip", {"x-gazetools-token": ""}, 403, "no video either"),
+    ("GET", f"/api/media?id=clip&token={TOKEN}", {"x-gazetools-token": ""}, 200, "an element that plays"),
+    ("GET", f"/api/media?id=clip&token={TOKEN}", {"cookie": ""}, 403, "it needs both"),
+    ("GET", f"/api/still?id=clip&frame=0&token={TOKEN}", {"x-gazetools-token": ""}, 403, "others send the header"),
+    ("GET", "/nowhere", {"x-gazetools-token": ""}, 403, "unknown places are no exception"),
     ("GET", f"/?token={TOKEN}", {"host": f"gaze.example:{PORT}"}, 421, "DNS rebinding: a foreign name for 127.0.0.1"),
     ("GET", "/", {"host": "127.0.0.1"}, 421, "the port of another server"),
     ("GET", "/", {"host": ""}, 421, "no host"),
@@ -66,6 +77,27 @@ def test_who_may_ask_what(numbered: Path, client_of: Callable[..., TestClient], 
     assert ("set-cookie" in answer.headers) == path.startswith("/?token=a-token") * (status == 200)
     if "set-cookie" in answer.headers:
         assert {"HttpOnly", "SameSite=Strict"} <= set(re.split("; ?", answer.headers["set-cookie"]))
+
+
+def test_a_leaked_cookie_does_not_lead_to_the_token(numbered: Path, client_of: Callable[..., TestClient]) -> None:
+    client = client_of(numbered / "store")
+    del client.headers["x-gazetools-token"]
+    assert TOKEN not in client.get("/").text
+    assert TOKEN not in client.get("/?token=guessed").text
+    opened = client.get("/", params={"token": TOKEN})
+    assert f'content="{TOKEN}"' in opened.text
+    assert TOKEN not in opened.headers["set-cookie"], "browsers send it to the servers of other users, too"
+
+
+def test_browsers_leave_out_the_usual_port(numbered: Path, client_of: Callable[..., TestClient]) -> None:
+    showing = client_of(numbered / "store", videos=numbered / "videos").showing  # type: ignore[attr-defined]
+    client = TestClient(build_app(showing, token=TOKEN, port=80), base_url="http://127.0.0.1")
+    own = {"cookie": "=".join(cookie_of(TOKEN, 80)), "x-gazetools-token": TOKEN}
+    assert client.get("/", headers=own).status_code == 200
+    sent = {**own, "origin": "http://127.0.0.1"}
+    assert client.post("/api/proxy?id=clip", headers=sent).status_code == 200
+    for foreign in ("gaze.example", "127.0.0.1:8000"):
+        assert client.get("/", headers={**own, "host": foreign}).status_code == 421
 
 
 def test_the_page_has_no_script_of_its_own_and_escapes_names(

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gazetools.heads.box_reading import size_of
@@ -20,6 +20,7 @@ from gazetools.schemas.errors import UsageError
 from gazetools.viewer.box_command import extract_command
 from gazetools.viewer.box_saving import PresentBoxes, StaleError, corrected_path, present_boxes, save_boxes
 from gazetools.viewer.box_source import BoxSource, read_source
+from gazetools.viewer.json_answer import JsonAnswer
 from gazetools.viewer.routes.asked import asked_video, showing_of
 from gazetools.viewer.showing import Showing
 
@@ -36,7 +37,7 @@ def _explain_stale(route: Callable[_P, Response]) -> Callable[_P, Response]:
         try:
             return route(*given, **named)
         except StaleError as error:
-            return JSONResponse({"error": {"message": error.message, "hint": error.hint}, **error.details}, 409)
+            return JsonAnswer({"error": {"message": error.message, "hint": error.hint}, **error.details}, 409)
 
     return explained
 
@@ -45,7 +46,7 @@ def boxes(request: Request) -> Response:
     """`?id=`: where the boxes come from, where they are saved, their revision, and the command to run afterwards."""
     showing, video_id = showing_of(request), asked_video(request)
     source = read_source(showing, video_id)
-    return JSONResponse(_facts(showing, video_id, source, _present(showing, video_id, source)))
+    return JsonAnswer(_facts(showing, video_id, source, _present(showing, video_id, source)))
 
 
 @_explain_stale
@@ -72,10 +73,12 @@ def _save(request: Request, body: bytes) -> Response:
         document = json.loads(body)
     except (ValueError, RecursionError):
         raise UsageError("The edits are not JSON.") from None
+    if not isinstance(document, dict):
+        raise UsageError("The edits are not a JSON object.")
     asked = parse_settings(BoxSave, document, what="edits of head boxes")
     source = read_source(showing, video_id)
     path = corrected_path(showing.boxes_folder, video_id)
-    return JSONResponse(_facts(showing, video_id, source, save_boxes(path, video_id, source, asked)))
+    return JsonAnswer(_facts(showing, video_id, source, save_boxes(path, video_id, source, asked)))
 
 
 def _present(showing: Showing, video_id: str, source: BoxSource) -> PresentBoxes:

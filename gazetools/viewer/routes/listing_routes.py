@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gazetools.schemas.errors import GazetoolsError, UsageError
+from gazetools.viewer.json_answer import JsonAnswer
 from gazetools.viewer.roots import VideoLine
 from gazetools.viewer.routes.asked import asked_number, asked_video, showing_of
 from gazetools.viewer.showing import Showing
@@ -37,7 +38,7 @@ def videos(request: Request) -> Response:
         found.reverse()
     start = asked_number(request, "offset", 0)
     part = found[start : start + asked_number(request, "limit", 100, most=_MOST)]
-    return JSONResponse(
+    return JsonAnswer(
         {
             "total": len(found),
             "all": len(lines),
@@ -51,7 +52,7 @@ def videos(request: Request) -> Response:
 
 
 def changes(request: Request) -> Response:
-    """`?id=`: `{"version", "waiting", "stamps"}`: the list's version, and a stamp of each source's heatmaps (or null).
+    """`?id=`: the list's `version`; `stamps`, one of each source's heatmaps (or null); `video`, the file's (or null).
 
     The page asks every few seconds; with `list=1` the folder is looked at again, for a later answer.
     """
@@ -59,12 +60,15 @@ def changes(request: Request) -> Response:
     if request.query_params.get("list") == "1":
         showing.lines.look_again()
     stamps: list[str | None] = []
-    for number in range(len(showing.roots)) if request.query_params.get("id") else ():
+    asked = request.query_params.get("id")
+    for number in range(len(showing.roots)) if asked else ():
         try:
-            stamps.append("-".join(map(str, showing.stamp(number, asked_video(request)))))
+            stamps.append(str(showing.stamp(number, asked_video(request))))
         except GazetoolsError:
             stamps.append(None)
-    return JSONResponse({"version": showing.lines.version, "waiting": showing.lines.waiting(), "stamps": stamps})
+    video = showing.video_stamp(asked) if asked else None
+    known = {"version": showing.lines.version, "waiting": showing.lines.waiting()}
+    return JsonAnswer({**known, "stamps": stamps, "video": video})
 
 
 def _value(showing: Showing, order: str, video_id: str, line: VideoLine | None) -> float | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gazetools.schemas.errors import UsageError
 from gazetools.viewer.blocks import block_of, curves_of
+from gazetools.viewer.json_answer import JsonAnswer
 from gazetools.viewer.routes.asked import asked_number, asked_source, asked_video, showing_of
 
 _MOST_FRAMES = 512
@@ -33,7 +34,7 @@ def curves(request: Request) -> Response:
     except ValueError:
         raise UsageError(f"tracks = {text!r:.80} must be track ids with commas between them.") from None
     with showing_of(request).maps(asked_source(request), asked_video(request)) as maps:
-        return JSONResponse(curves_of(maps, bins, tracks))
+        return JsonAnswer(curves_of(maps, bins, tracks))
 
 
 ROUTES = [Route("/api/block", block), Route("/api/curves", curves)]

@@ -10,19 +10,21 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from gazetools.html.frame import environment, style_sheet
+from gazetools.viewer.guard import is_asked_with
 from gazetools.viewer.routes.asked import showing_of
 
 _TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 
 
 def page(request: Request) -> Response:
-    """The page, with the token that its POSTs send."""
+    """The page, with the token that its requests send where it was asked for with it; else the page remembers it."""
     showing = showing_of(request)
+    token = request.app.state.token
+    token = token if is_asked_with(token, request.query_params.get("token")) else ""
     template = environment().get_template("viewer/static/page.html.jinja")
     roots = [{"kind": root.kind, "name": root.path.name or str(root.path)} for root in showing.roots]
-    return HTMLResponse(
-        template.render(token=request.app.state.token, roots=roots, first_video=showing.first_video or "")
-    )
+    text = template.render(token=token, roots=roots, first_video=showing.first_video or "")
+    return HTMLResponse(text.encode("utf-8", "replace"))  # names of folders may have stray bytes
 
 
 def static(request: Request) -> Response:

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from gazetools.annotations.segment import Segment
 from gazetools.schemas.errors import GazetoolsError, UsageError
 from gazetools.viewer.blocks import frames_per_block, shown_size
+from gazetools.viewer.json_answer import JsonAnswer
 from gazetools.viewer.playing import MEDIA_TYPES, plan_for
 from gazetools.viewer.routes.asked import asked_number, asked_video, showing_of
 from gazetools.viewer.showing import Showing
@@ -28,7 +29,7 @@ def facts(request: Request) -> Response:
         "findings": [one.model_dump(mode="json") for one in showing.findings.get(video_id, [])],
         "segments": [_action(one) for one in showing.segments(video_id)],
     }
-    return JSONResponse(answer)
+    return JsonAnswer(answer)
 
 
 def times(request: Request) -> Response:
@@ -58,7 +59,7 @@ def media(request: Request) -> Response:
     """`?id=`: the video file, also by ranges of bytes."""
     showing, video_id = showing_of(request), asked_video(request)
     video = showing.video(video_id)
-    if video.path is None or video.path.is_dir():
+    if video.path is None or not video.path.is_file():
         raise UsageError(video.problem or f"{video.path} is a folder of pictures, which browsers do not play.")
     kind = MEDIA_TYPES.get(video.path.suffix.lower(), "application/octet-stream")
     return FileResponse(video.path, media_type=kind, headers={"cache-control": "no-cache"})
@@ -77,7 +78,7 @@ def start_proxy(request: Request) -> Response:
 def proxy_state(request: Request) -> Response:
     """`?id=`: `{"state": "none"|"making"|"ready"|"failed", "done", "total", "words"}`."""
     state = showing_of(request).proxies.state(asked_video(request))
-    return JSONResponse({"state": "none"} if state is None else vars(state))
+    return JsonAnswer({"state": "none"} if state is None else vars(state))
 
 
 def proxy(request: Request) -> Response:
@@ -103,7 +104,7 @@ def _source(showing: Showing, number: int, video_id: str) -> dict[str, Any]:
     root = showing.roots[number]
     shown: dict[str, Any] = {"kind": root.kind, "name": root.path.name or str(root.path), "stamp": None}
     try:
-        shown["stamp"] = "-".join(map(str, showing.stamp(number, video_id)))
+        shown["stamp"] = str(showing.stamp(number, video_id))
         with showing.maps(number, video_id) as maps:
             tracks, rows = np.unique(maps.table.track_id, return_counts=True)
             height, width = shown_size(maps.size_hw)
@@ -133,6 +134,7 @@ def _video(showing: Showing, video_id: str) -> dict[str, Any]:
     except (GazetoolsError, OSError) as error:
         return {"way": "none", "words": str(error)}
     return {
+        "stamp": showing.video_stamp(video_id),
         "way": plan.way,
         "words": plan.words,
         "start_seconds": plan.start_seconds,

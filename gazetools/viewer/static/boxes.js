@@ -118,18 +118,19 @@ export class BoxEditor {
   // ---- edits
 
   changed() {
-    if (this.boxes) {
-      const { edits } = this.boxes;
-      const name = `boxes:${player.videoId}`;
-      try {
-        if (edits.length) sessionStorage.setItem(name, JSON.stringify({ revision: this.facts.revision, edits }));
-        else sessionStorage.removeItem(name);
-      } catch {
-        player.notice("draft", "There are too many edits to keep for a reload of the page: save them.", "warning");
-      }
-    }
+    if (this.boxes) this.#keepDraft(player.videoId, this.facts.revision, this.boxes.edits);
     player.redraw();
     this.panel.show();
+  }
+
+  // What is not saved, for a reload of the page.
+  #keepDraft(id, revision, edits) {
+    try {
+      if (edits.length) sessionStorage.setItem(`boxes:${id}`, JSON.stringify({ revision, edits }));
+      else sessionStorage.removeItem(`boxes:${id}`);
+    } catch {
+      player.notice("draft", "There are too many edits to keep for a reload of the page: save them.", "warning");
+    }
   }
 
   apply(edit) {
@@ -222,15 +223,14 @@ export class BoxEditor {
     const id = player.videoId;
     const { boxes, facts } = this;
     const edits = boxes.edits.map(({ nudge, ...edit }) => edit);
+    boxes.edits = [...edits]; // a step of a box that is made from now on is an edit of its own
     this.busy = true;
     this.panel.show();
     try {
-      await post("/api/boxes/save", { id }, { revision: facts.revision, edits });
-      sessionStorage.removeItem(`boxes:${id}`);
+      const { revision } = await post("/api/boxes/save", { id }, { revision: facts.revision, edits });
       const later = boxes.edits.slice(edits.length); // made while the server was saving
-      if (id === player.videoId) await this.#load(id);
-      player.notice("boxes", "");
-      if (later.length && id === player.videoId) this.#putBack(later, "");
+      this.#keepDraft(id, revision, later);
+      if (id === player.videoId) await this.#showSaved(id, later);
     } catch (error) {
       if (error.status === 409) this.panel.offerMerge();
       else player.notice("boxes", `Not saved. ${error.message}`, "error");
@@ -238,6 +238,21 @@ export class BoxEditor {
       this.busy = false;
       this.changed();
     }
+  }
+
+  // What is saved is read again; edits that are in it must not be made twice, so without it nothing is corrected.
+  async #showSaved(id, later) {
+    try {
+      await this.#load(id);
+    } catch (error) {
+      this.boxes = null;
+      this.#leave();
+      player.notice("boxes", `Saved, but the boxes can't be shown: ${error.message}`, "error");
+      return;
+    }
+    if (id !== player.videoId) return;
+    player.notice("boxes", "");
+    if (later.length) this.#putBack(later, "");
   }
 
   // Read what was saved meanwhile and put the own edits on top, or give them up.

@@ -23,7 +23,8 @@ for (const source of clip.sources) {
   source.canvas.width = Math.max(720, Math.round(clip.size[0] * scale));
   source.canvas.height = Math.max(1, Math.round((source.canvas.width * clip.size[1]) / clip.size[0]));
   const caption = document.createElement("figcaption");
-  caption.textContent = source.name;
+  const damaged = source.damaged ? ` (${source.damaged} heatmaps have numbers that are not finite, which are drawn as 0)` : "";
+  caption.textContent = source.name + damaged;
   figure.append(source.canvas, caption);
   byId("stages").append(figure);
 }

@@ -20,7 +20,8 @@ export class MapStream {
     this.loading = new Map();
     this.bytes = 0;
     this.problem = facts.problem ?? "";
-    this.damaged = 0;
+    this.damaged = 0; // maps seen so far with numbers that are not finite
+    this.counted = new Set();
   }
 
   get usable() {
@@ -66,7 +67,8 @@ export class MapStream {
     const query = { id: this.id, source: this.source, start: number * step, stop: (number + 1) * step };
     const buffer = await getBytes("/api/block", query);
     this.blocks.set(number, readBlock(buffer));
-    this.damaged += this.blocks.get(number).damaged;
+    if (!this.counted.has(number)) this.damaged += this.blocks.get(number).damaged;
+    this.counted.add(number);
     this.bytes += buffer.byteLength;
     for (const [old, block] of this.blocks) {
       if (this.bytes <= MOST_BYTES || old === number) break;

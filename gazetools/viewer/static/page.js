@@ -252,12 +252,14 @@ async function look() {
   if (asked === null || asked !== player.videoId || !player.facts || player.opening === null) return;
   const before = player.facts.sources.map((one) => one.stamp);
   const changed = found.stamps.some((stamp, source) => stamp !== before[source] && stamp !== null);
-  if (changed) {
+  const otherVideo = found.video !== (player.facts.video.stamp ?? null);
+  if (changed || otherVideo) {
     await player.reload();
-    player.notice("changed", "The heatmaps of this video were written again; the page shows the new ones.");
-  } else if (found.stamps.some((stamp, source) => stamp === null && before[source] !== null)) {
-    player.notice("changed", "The heatmaps of this video are not there any more.", "warning");
+    const words = changed ? "The heatmaps of this video were written again" : "The video's file has changed";
+    player.notice("changed", `${words}; the page was loaded anew.`);
   }
+  const gone = found.stamps.some((stamp, source) => stamp === null && before[source] !== null);
+  player.notice("gone", gone ? "The heatmaps of this video are not there any more." : "", "warning");
 }
 
 setInterval(() => look().catch((error) => player.notice("server", error.message, "error")), ASKED_EVERY);

@@ -220,7 +220,13 @@ export class Player {
     const missing = this.streams.filter((stream) => stream.rows(frame) === null);
     if (missing.length) this.#awaitRows(frame, missing);
     for (const stream of this.streams) if (this.playing) stream.prefetch(frame, this.frameCount);
+    this.#sayDamaged();
     this.#tell("frame", { frameIndex: frame, seconds: this.times[frame] - this.times[0] });
+  }
+
+  #sayDamaged() {
+    const count = this.streams.reduce((sum, stream) => sum + stream.damaged, 0);
+    if (count) this.notice("damaged", `${count} of the heatmaps read so far have numbers that are not finite, which are drawn as 0.`, "warning");
   }
 
   async #awaitRows(frame, missing) {
@@ -231,6 +237,7 @@ export class Player {
       this.notice("rows", error.message, "error");
       return;
     }
+    this.#sayDamaged();
     if (frame === this.frameIndex) this.redraw();
     this.#tell("rows");
   }
@@ -241,9 +248,11 @@ export class Player {
   async show(frame) {
     this.pause();
     this.wanted = Math.max(0, Math.min(Math.round(frame), this.frameCount - 1));
-    this.showing ??= this.#showWanted().finally(() => {
-      this.showing = null;
-    });
+    if (!this.showing) {
+      const showing = (this.showing = this.#showWanted().finally(() => {
+        if (this.showing === showing) this.showing = null;
+      }));
+    }
     return this.showing;
   }
 
@@ -252,7 +261,7 @@ export class Player {
   }
 
   async #showWanted() {
-    const id = this.videoId;
+    const { opening } = this; // the same video may be opened again meanwhile
     for (;;) {
       const frame = this.wanted;
       let image = null;
@@ -260,11 +269,11 @@ export class Player {
         const loads = this.streams.map((stream) => stream.load(frame));
         image = this.stills ? await this.stills.get(frame) : null;
         await Promise.allSettled(loads); // a frame that is stepped to comes with its maps
-        this.notice("still", "");
+        if (opening === this.opening) this.notice("still", "");
       } catch (error) {
-        this.notice("still", error.message, "error");
+        if (opening === this.opening) this.notice("still", error.message, "error");
       }
-      if (id !== this.videoId || this.playing) return;
+      if (opening !== this.opening || this.playing) return;
       this.#draw(frame, image);
       if (frame === this.wanted) break;
     }
@@ -365,14 +374,14 @@ export class Player {
 
   // A copy that the browser plays; until it is there, stills are played.
   async #makeProxy(words) {
-    const id = this.videoId;
+    const { videoId: id, opening } = this;
     this.way = "proxy";
     const why = words[0].toUpperCase() + words.slice(1).replace(/\.$/, "");
     try {
       await post("/api/proxy", { id });
       for (;;) {
         const state = await get("/api/proxy", { id });
-        if (id !== this.videoId) return;
+        if (opening !== this.opening) return;
         if (state.state === "ready") break;
         if (state.state === "failed") throw new Error(state.words);
         const share = state.total ? Math.floor((100 * state.done) / state.total) : 0;
@@ -382,7 +391,7 @@ export class Player {
       this.way = "ready";
       this.notice("way", `${why}. A copy is played, frame for frame; a still frame is always from the file itself.`);
     } catch (error) {
-      if (id !== this.videoId) return;
+      if (opening !== this.opening) return;
       this.#onlyStills(`${why}. ${error.message}`);
     }
   }
