@@ -161,6 +161,8 @@ def _video_of_store(
             raise DataFileError(
                 f"{entry.payload} has no ground truth (extra/target_xy): it was not made by groundtruth."
             )
+        # Cameras of one take show the same moments: `take/camera` are one group.
+        group = entry.video_id if taught else entry.video_id.split("/")[0]
         frames = set(np.unique(store.row_frame)[:: source.every].tolist())
         for row in range(len(store)):
             frame = int(store.row_frame[row])
@@ -177,9 +179,8 @@ def _video_of_store(
                     box_shares=_box(store.row_box[row].tolist()),
                     gaze_shares=((x, y),),
                     inside=bool(taught) or store.row_inout[row] == 1,
-                    # Cameras of one take show the same moments: `take/camera` are one group.
-                    video=entry.video_id if taught else entry.video_id.split("/")[0],
-                    person=f"{entry.video_id}#{int(store.row_track_id[row])}",
+                    video=group,
+                    person=f"{group}#{int(store.row_track_id[row])}",
                     row=where,
                     teacher_row=(entry.payload, row) if taught else None,
                 )
