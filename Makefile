@@ -55,7 +55,7 @@ bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 gazelle-tiny: $(READY)
-	$(BIN)/python -m gazetools.trainer.finetune.tiny.run gazelle_tiny_run
+	$(BIN)/gazetools finetune --config recipes/gazelle_tiny.yaml
 	$(BIN)/python -m gazetools.trainer.finetune.tiny.scoring --model gazelle_tiny_run/gazelle_tiny.safetensors \
 		-o gazelle_tiny_run/scores.json
 

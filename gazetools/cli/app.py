@@ -31,6 +31,7 @@ COMMANDS = {
     "convert": "Another layout, or another tool's heatmaps into a dataset.",
     "push": "Upload a dataset to the Hugging Face hub.",
     "train": "Train the heatmap-conditioned predictor.",
+    "finetune": "Train a gaze model on labelled heads.",
     "groundtruth": "Gaze heatmaps from eye tracking (Ego-Exo4D, Ego4D).",
     "evaluate": "Score heatmaps against ground truth: AUC, L2, in/out AP, angle.",
     "table": "Gaze as CSV or Parquet: peak, spread, angles, areas, who looks at whom.",

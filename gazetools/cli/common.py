@@ -30,6 +30,8 @@ class Terminal:
     json: bool = False
     document: TextIO | None = None
     """Where the JSON document goes; None: to stdout."""
+    _kept_open: bool = False
+    """Whether `document` is a file of its own, because file 1 goes to stderr."""
 
     def err(self) -> Console:
         """The console on stderr, for talk."""
@@ -81,6 +83,7 @@ class Terminal:
             kept = os.dup(1)
             os.dup2(2, 1)
             ours = os.fdopen(kept, "w", encoding="utf-8", closefd=False)
+            self._kept_open = True
         self.document = ours
         try:
             with redirect_stdout(sys.stderr):
@@ -91,11 +94,15 @@ class Terminal:
             except BrokenPipeError:
                 self.reader_is_gone()
                 ours.flush()
-            self.document = None
+            self.document, self._kept_open = None, False
             if kept is not None:
                 sys.stdout.flush()  # of those that kept the old object, such as loggers: still to stderr
                 os.dup2(kept, 1)
                 os.close(kept)
+
+    def stdout_of_child(self) -> TextIO | None:
+        """Where a child process that prints the JSON document prints it; None: where this process's file 1 goes to."""
+        return self.document if self.document is not None and self._kept_open else None
 
     def reader_is_gone(self) -> None:
         """Drop what is still printed: nobody reads stdout any more (head, less)."""

@@ -97,7 +97,7 @@ def train_command(
     arguments += {None: [], True: ["--resume"], False: ["--no-resume"]}[options.resume]
     arguments += ["--cache-only"] if options.cache_only else []
     arguments += ["--json"] if TERMINAL.json else []
-    return launch(arguments, processes=processes, machines=options)
+    return launch(arguments, processes=processes, machines=options, stdout=TERMINAL.stdout_of_child())
 
 
 def _with_options(options: LaunchOptions, overrides: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from gazetools.scenes.canvas import Canvas, Floats, Pixels
-from gazetools.scenes.heads import head_sprite, turn_towards
+from gazetools.scenes.heads import HeadLook, head_sprite, random_head, turn_towards
 from gazetools.scenes.poses import HEAD_HALF, Person, Pose, Story
 from gazetools.scenes.rooms import Room, draw_room
 from gazetools.scenes.settings import SceneSettings
@@ -24,9 +24,16 @@ class Scene(Story):
     """One clip as pictures; arguments as for Story. Equal arguments give equal truth and pictures."""
 
     def __init__(
-        self, settings: SceneSettings, *, seed: int, clip: int = 0, participant: int = 0, seconds: float
+        self,
+        settings: SceneSettings,
+        *,
+        seed: int,
+        clip: int = 0,
+        participant: int = 0,
+        seconds: float,
+        looks: Callable[[np.random.Generator], HeadLook] = random_head,
     ) -> None:
-        super().__init__(settings, seed=seed, clip=clip, participant=participant, seconds=seconds)
+        super().__init__(settings, seed=seed, clip=clip, participant=participant, seconds=seconds, looks=looks)
         self._colours = object_colours(np.random.default_rng([self.kitchen.style_seed, 3]))
         self._rooms: dict[tuple[int, int], Room] = {}
         self._sprites: dict[int, tuple[Floats, Pixels]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,14 @@ class Story:
     """
 
     def __init__(
-        self, settings: SceneSettings, *, seed: int, clip: int = 0, participant: int = 0, seconds: float
+        self,
+        settings: SceneSettings,
+        *,
+        seed: int,
+        clip: int = 0,
+        participant: int = 0,
+        seconds: float,
+        looks: Callable[[np.random.Generator], HeadLook] = random_head,
     ) -> None:
         self.settings = settings
         self.kitchen: Kitchen = make_kitchen(np.random.default_rng([seed, 1, participant]), settings)
@@ -81,7 +89,7 @@ class Story:
         self._people = [
             Person(
                 head=head,
-                head_look=random_head(rng),
+                head_look=looks(rng),
                 body=random_body(rng),
                 script=make_script(rng, settings, seconds=seconds, person=k, people=len(heads)),
                 eye_share=float(rng.uniform(0.05, 0.4)),

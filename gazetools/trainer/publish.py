@@ -13,7 +13,7 @@ from gazetools.trainer.folder.records import read_steps
 from gazetools.trainer.learn.loop import Loop
 from gazetools.trainer.logs.guarded import GuardedLog
 from gazetools.trainer.logs.tensorboard import open_tensorboard
-from gazetools.trainer.logs.wandb import has_finished_wandb_run, open_wandb
+from gazetools.trainer.logs.wandb import WandbLog, has_finished_wandb_run, open_wandb
 from gazetools.trainer.measure.final import flat_values
 from gazetools.trainer.measure.steps import logged_values, step_line
 from gazetools.trainer.plan.settle import RunPlan
@@ -40,8 +40,12 @@ class Publisher:
         plan, folder = self._plan, self._plan.folder
         new = new or plan.config.val_only  # every evaluation is a run of its own
         self._logs = [
-            GuardedLog("W&B", partial(open_wandb, plan.config, folder, new=new), self._say),
-            GuardedLog("TensorBoard", partial(open_tensorboard, plan.config, folder, self._surely_logged()), self._say),
+            GuardedLog("W&B", _wandb(plan.config, folder, new=new), self._say),
+            GuardedLog(
+                "TensorBoard",
+                partial(open_tensorboard, plan.config.experiment.tensorboard, folder, self._surely_logged()),
+                self._say,
+            ),
         ]
         for step, values in self._earlier_rows(min(log.last_step for log in self._logs)):
             self._send(step, values)
@@ -112,10 +116,19 @@ def publish_study(config: TrainingConfig, folder: RunFolder, say: Callable[[str]
     """Send report and verdict of a study whose trainings are all done, once, as a W&B run of its own in their group."""
     if not config.experiment.wandb.enable or has_finished_wandb_run(folder):
         return
-    log = GuardedLog("W&B", partial(open_wandb, config, folder, job_type="report"), say)
+    log = GuardedLog(
+        "W&B",
+        _wandb(config, folder, job_type="report"),
+        say,
+    )
     if log.takes_report:
         _send_report(log, folder, 0, say)
     log.finish(0)
+
+
+def _wandb(config: TrainingConfig, folder: RunFolder, **how: Any) -> Callable[[], WandbLog | None]:
+    """What opens the W&B run of a training."""
+    return partial(open_wandb, config.experiment.wandb, config.model_dump(mode="json"), folder, **how)
 
 
 def _send_report(log: GuardedLog, folder: RunFolder, step: int, say: Callable[[str], None]) -> None:

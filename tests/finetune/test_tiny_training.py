@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +14,17 @@ from gazetools.gazemodels.gazelle.loading import load_model
 from gazetools.gazemodels.gazelle.prompts import head_maps
 from gazetools.metrics.gaze import target_heatmap
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.finetune_from_nothing import FromNothingSettings
 from gazetools.trainer.finetune.tiny import crowds
 from gazetools.trainer.finetune.tiny.auxiliary import make_batch
 from gazetools.trainer.finetune.tiny.crowds import add_heads
 from gazetools.trainer.finetune.tiny.network import TrainingNetwork, checkpoint_tensors, target_maps, write_checkpoint
-from gazetools.trainer.finetune.tiny.recipe import TrainingSettings
 from gazetools.trainer.finetune.tiny.run import train
 from gazetools.trainer.finetune.tiny.samples import GazeSample, SamplePool, make_sample
 from gazetools.trainer.finetune.tiny.state import STATE, WEIGHTS
 
 SIDE = TINY_MODEL.in_size[0]
-SHORT = TrainingSettings(
+SHORT = FromNothingSettings(
     ranks=1,
     pool=6,
     head_steps=2,
@@ -161,5 +160,5 @@ def test_a_kill_changes_nothing(tmp_path: Path) -> None:
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     train(tmp_path, SHORT, workers=0, until=1)
     with pytest.raises(UsageError, match="learning_rate differ"):
-        train(tmp_path, replace(SHORT, learning_rate=2e-3), workers=0)
-    train(tmp_path, replace(SHORT, steps=6, head_steps=3), workers=0, until=2)  # both lie ahead
+        train(tmp_path, SHORT.model_copy(update={"learning_rate": 2e-3}), workers=0)
+    train(tmp_path, SHORT.model_copy(update={"steps": 6, "head_steps": 3}), workers=0, until=2)  # both lie ahead

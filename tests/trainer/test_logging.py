@@ -254,7 +254,11 @@ def test_a_broken_package_is_told_once_and_stops_nothing(
     monkeypatch.setitem(sys.modules, "wandb", module)
     said: list[str] = []
     config = load_config(wandb_config(tiny))
-    log = GuardedLog("W&B", lambda: open_wandb(config, RunFolder(tmp_path)), said.append)
+    log = GuardedLog(
+        "W&B",
+        lambda: open_wandb(config.experiment.wandb, config.model_dump(mode="json"), RunFolder(tmp_path)),
+        said.append,
+    )
     log.log({"epoch": 1}, 3)
     log.finish(0)
     assert len(said) == 1 and said[0].startswith("W&B logging stopped (") and SECRET not in said[0]

@@ -18,6 +18,7 @@ from gazetools.metrics.verdicts import Planning
 from gazetools.schemas.errors import FaultError
 from gazetools.trainer import train
 from gazetools.trainer.measure import step_cost
+from gazetools.trainer.measure.peak_memory import RESET_PEAK
 from gazetools.trainer.measure.step_cost import StepCost, study_table
 from tests.helpers.runs import Listener
 
@@ -88,7 +89,7 @@ def test_memory_has_the_activations_and_grows_with_the_batch(tiny: dict[str, Any
 
 def test_the_peak_begins_at_the_step(tiny: dict[str, Any]) -> None:
     """What was in use before, and is not any more, does not count."""
-    if not step_cost._RESET_PEAK.exists():
+    if not RESET_PEAK.exists():
         pytest.skip("the peak of memory cannot be reset here: needs Linux")
     before = measured(tiny).memory_bytes
     held = torch.zeros(300 << 20, dtype=torch.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from gazetools.gazemodels.families import other_family
@@ -17,10 +19,11 @@ from gazetools.gazemodels.gazelle_dinov3.variants_dinov3 import (
     VitShape,
 )
 from gazetools.gazemodels.vit.image import ImageTower, ImageTowerShape
-from gazetools.gazemodels.vit.names import from_hub
+from gazetools.gazemodels.vit.names import from_hub, to_hub
 from gazetools.schemas.errors import CheckpointError
 
-_BACKBONE = "backbone."
+BACKBONE = "backbone."
+"""Prefix of the backbone's tensors in a checkpoint."""
 _PREFIX = {"hub": "backbone.dinov3.", "small": "backbone.dinov3._model."}
 _BIAS, _MASK = ".attn.qkv.bias", ".attn.qkv.bias_mask"
 _UNUSED = ("num_batches_tracked", "mask_token")
@@ -35,7 +38,7 @@ def dinov3_shapes(config: Dinov3GazeConfig) -> dict[str, tuple[int, ...]]:
     if isinstance(shape, VitShape):
         backbone = {_PREFIX[shape.layout] + key: size for key, size in _vit_shapes(shape).items()}
     else:
-        backbone = {_BACKBONE + key: size for key, size in _hgnet_shapes(shape).items()}
+        backbone = {BACKBONE + key: size for key, size in _hgnet_shapes(shape).items()}
     return {**position, **backbone, **decoder}
 
 
@@ -46,7 +49,7 @@ def build_dinov3(config: Dinov3GazeConfig, file: WeightFile) -> tuple[ImageTower
     missing, unexpected, mis-shaped or not finite.
     """
     tensors = _checked(config, file)
-    decoder_tensors = {key: value.float() for key, value in tensors.items() if not key.startswith(_BACKBONE)}
+    decoder_tensors = {key: value.float() for key, value in tensors.items() if not key.startswith(BACKBONE)}
     shape = config.backbone.shape
     with torch.device("meta"):
         decoder = GazeDecoder(config)
@@ -54,7 +57,7 @@ def build_dinov3(config: Dinov3GazeConfig, file: WeightFile) -> tuple[ImageTower
     decoder.load_state_dict(decoder_tensors, strict=True, assign=True)
     if isinstance(backbone, Hgnet):
         wanted = backbone.state_dict()
-        own = {key: tensors[_BACKBONE + key] for key in wanted}
+        own = {key: tensors[BACKBONE + key] for key in wanted}
         own = {key: value if key.endswith("num_batches_tracked") else value.float() for key, value in own.items()}
         backbone.load_state_dict(own, strict=True, assign=True)
         return backbone.for_inference(), decoder
@@ -65,14 +68,23 @@ def build_dinov3(config: Dinov3GazeConfig, file: WeightFile) -> tuple[ImageTower
     return backbone.eval().requires_grad_(False), decoder
 
 
+def vit_tensors(shape: VitShape, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint, with their prefix, from the state dict of an `ImageTower` of that shape.
+
+    Masks of biases, which are 1 but for the keys, and what only pre-training uses are left to the original file.
+    """
+    tensors = {_PREFIX[shape.layout] + key: value for key, value in to_hub(state).items()}
+    return {key: value for key, value in tensors.items() if not key.endswith("periods")}
+
+
 def _checked(config: Dinov3GazeConfig, file: WeightFile) -> dict[str, torch.Tensor]:
     """The tensors of the file, with every bias of queries, keys and values multiplied by its mask."""
     path = str(file.path)
     if other := other_family(file.tensors, "gazelle-dinov3"):
         raise CheckpointError(f"{path} {other[0]}.", hint=other[1], path=path)
-    if "heatmap_head.0.weight" in file.tensors and not any(key.startswith(_BACKBONE) for key in file.tensors):
+    if "heatmap_head.0.weight" in file.tensors and not any(key.startswith(BACKBONE) for key in file.tensors):
         raise CheckpointError(
-            f"{path} is a decoder without its backbone (no tensor {_BACKBONE}*), as old files of gazelle-dinov3 are.",
+            f"{path} is a decoder without its backbone (no tensor {BACKBONE}*), as old files of gazelle-dinov3 are.",
             hint="Take a file that has the backbone: those of the release tag `weights` have it. A backbone from "
             "elsewhere is not accepted, because gazelle-dinov3 trains it together with the decoder.",
             path=path,

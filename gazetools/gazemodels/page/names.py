@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gazetools.gazemodels.families import is_page_key
 from gazetools.gazemodels.page.config import PageConfig, PageTowerConfig
-from gazetools.gazemodels.vit.names import from_transformers_dinov3
+from gazetools.gazemodels.vit.names import from_transformers_dinov3, renamed_dinov3
 from gazetools.gazemodels.vit.rotary import image_periods
 from gazetools.schemas.errors import CheckpointError
 
@@ -153,9 +153,7 @@ def decoder_state(tensors: Mapping[str, Tensor], config: PageConfig) -> dict[str
     for key, tensor in tensors.items():
         if is_page_key(key) or key.endswith("_token") or key.endswith("_tokens") or key.startswith("heatmap_head."):
             continue
-        name = key
-        for pattern, ours in _BLOCK:
-            name = re.sub(pattern, ours, name)
+        name = _decoder_name(key)
         if name.endswith(".attn.qkv.weight"):
             for part, value in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
                 found[name.replace(".attn.qkv.", f".attention.{part}.")] = value
@@ -167,6 +165,45 @@ def decoder_state(tensors: Mapping[str, Tensor], config: PageConfig) -> dict[str
         found[f"{stream}_front"] = torch.cat(front, dim=1) if front else torch.zeros(1, 0, config.dim)
     found |= _heatmap_product(tensors)
     return found
+
+
+def canonical_tensors(
+    config: PageConfig,
+    decoder: Mapping[str, Tensor],
+    heatmap_head: Mapping[str, Tensor],
+    towers: Mapping[str, Mapping[str, Tensor]],
+) -> dict[str, Tensor]:
+    """The tensors of a file, by canonical keys, from the state dicts of the modules: what `decoder_state` undoes.
+
+    `heatmap_head` has both convolutions of the heatmap (`0.weight`, `0.bias`, `1.weight`), of which `PageDecoder` keeps
+    the product. Mask tokens, which only pre-training uses, are left out.
+    """
+    tensors: dict[str, Tensor] = {}
+    for key, shape in decoder_shapes(config).items():
+        stream = key.split("_")[0]
+        if key.startswith("heatmap_head."):
+            tensors[key] = heatmap_head[key.removeprefix("heatmap_head.")]
+        elif key.endswith("_inout_token"):
+            tensors[key] = decoder[f"{stream}_front"][:, :1]
+        elif key.endswith("_register_tokens"):
+            tensors[key] = decoder[f"{stream}_front"][:, -config.registers :]
+        elif ".attn.qkv." in key:
+            name = _decoder_name(key)
+            parts = [decoder[name.replace(".attn.qkv.", f".attention.{part}.")] for part in ("query", "key", "value")]
+            tensors[key] = torch.cat(parts)
+        else:
+            tensors[key] = decoder[_decoder_name(key)].reshape(shape)
+    for stream in TOWERS:
+        for key, name in renamed_dinov3(tower_shapes(config.tower)).items():
+            tensors[f"{stream}_branch_backbone.model.{key}"] = towers[stream][name]
+    return tensors
+
+
+def _decoder_name(key: str) -> str:
+    """Our name of a decoder's tensor; of a fused one with `.attn.qkv.` left in it."""
+    for pattern, ours in _BLOCK:
+        key = re.sub(pattern, ours, key)
+    return key
 
 
 def _heatmap_product(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -35,6 +35,11 @@ _TO_HUB = (
     (r"^patch_embed\.", "patch_embed.proj."),
     (r"\.attention\.proj\.", ".attn.proj."),
     (r"\.scale([12])\.gamma$", r".ls\1.gamma"),
+    (r"^registers$", "storage_tokens"),
+    (r"^periods$", "rope_embed.periods"),
+    (r"\.mlp\.gate\.", ".mlp.w1."),
+    (r"\.mlp\.value\.", ".mlp.w2."),
+    (r"\.mlp\.out\.", ".mlp.w3."),
 )
 _QUERY = re.compile(r"^(.*)\.attention\.query\.(weight|bias)$")
 _KEY_VALUE = re.compile(r"^.*\.attention\.(?:key|value)\.(?:weight|bias)$")
@@ -66,11 +71,15 @@ def from_hub(tensors: Mapping[str, Tensor], *, key_bias: bool = True) -> dict[st
 
 
 def to_hub(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a DINOv2 `ImageTower` -> the names of Meta's hub, with queries, keys and values in one tensor."""
+    """Weights of an `ImageTower` -> the names of Meta's hub, with queries, keys and values in one tensor.
+
+    Where keys have no bias (DINOv3) its part is zero.
+    """
     found: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         if match := _QUERY.match(key):
-            parts = [tensors[f"{match[1]}.attention.{name}.{match[2]}"] for name in ("query", "key", "value")]
+            names = [f"{match[1]}.attention.{name}.{match[2]}" for name in ("query", "key", "value")]
+            parts = [tensors[name] if name in tensors else torch.zeros_like(tensor) for name in names]
             found[f"{match[1]}.attn.qkv.{match[2]}"] = torch.cat(parts)
         elif not _KEY_VALUE.match(key):
             found[_renamed(key, _TO_HUB)] = tensor
@@ -79,15 +88,21 @@ def to_hub(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def from_transformers_dinov3(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of transformers' DINOv3ViTModel -> names of an `ImageTower`; periods are not stored there."""
-    gated = any(".mlp.gate_proj." in key for key in tensors)
-    found: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
+    return {name: tensors[key] for key, name in renamed_dinov3(tensors).items()}
+
+
+def renamed_dinov3(keys: Iterable[str]) -> dict[str, str]:
+    """Names in transformers' DINOv3ViTModel -> names of an `ImageTower`; the mask token has none."""
+    keys = list(keys)
+    gated = any(".mlp.gate_proj." in key for key in keys)
+    found: dict[str, str] = {}
+    for key in keys:
         if key == "embeddings.mask_token":
             continue
         name = _renamed(key, _TRANSFORMERS_DINOV3)
         for theirs, (in_gated, in_plain) in _MLP.items():
             name = name.replace(f".mlp.{theirs}.", f".mlp.{in_gated if gated else in_plain}.")
-        found[name] = tensor
+        found[key] = name
     return found
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gazetools.schemas.training import TrainingConfig
 from gazetools.trainer.folder.paths import RunFolder
 
 
@@ -48,9 +47,9 @@ class ScalarWriter:
         self._writer.close()
 
 
-def open_tensorboard(config: TrainingConfig, folder: RunFolder, last_step: int) -> ScalarWriter | None:
+def open_tensorboard(enabled: bool, folder: RunFolder, last_step: int) -> ScalarWriter | None:
     """A writer below the run folder; None where TensorBoard is not enabled.
 
     `last_step` is the last step that the files of this run surely have, -1 for none.
     """
-    return ScalarWriter(folder, last_step) if config.experiment.tensorboard else None
+    return ScalarWriter(folder, last_step) if enabled else None

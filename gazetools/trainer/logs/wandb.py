@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gazetools.io.json_files import read_json, write_json_atomic
-from gazetools.schemas.training import TrainingConfig
+from gazetools.schemas.training import WandbSettings
 from gazetools.trainer.folder.paths import RunFolder
 from gazetools.trainer.logs.offline_file import last_logged_step
 
@@ -54,14 +54,19 @@ class WandbLog:
 
 
 def open_wandb(
-    config: TrainingConfig, folder: RunFolder, *, new: bool = False, job_type: str | None = None
+    settings: WandbSettings,
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    *,
+    new: bool = False,
+    job_type: str | None = None,
 ) -> WandbLog | None:
     """The W&B run of a run folder; None where it is not enabled, or disabled by WANDB_MODE or W&B's own settings.
 
     Its id is that of the config, or is kept in the folder; `new` makes another one. It is offline without
-    WANDB_API_KEY or a login. Only the config's plain values are sent; secrets live in W&B's own environment variables.
+    WANDB_API_KEY or a login. `config` holds plain JSON
+    values; secrets live in W&B's own environment variables.
     """
-    settings = config.experiment.wandb
     if not settings.enable:
         return None
     import wandb
@@ -82,7 +87,7 @@ def open_wandb(
     run = wandb.init(
         project=settings.project,
         entity=settings.entity,
-        name=settings.name or config.tag,
+        name=settings.name or config.get("tag"),
         group=settings.group,
         job_type=job_type,
         tags=settings.tags or None,
@@ -92,7 +97,7 @@ def open_wandb(
         dir=str(folder.path),
         mode=mode,
         save_code=False,
-        config=config.model_dump(mode="json"),
+        config=dict(config),
         settings=wandb.Settings(finish_timeout=_FINISH_SECONDS),
     )
     return WandbLog(run, folder, record)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +16,7 @@ from gazetools.trainer.learn.feed import explained_out_of_memory
 from gazetools.trainer.learn.forward import Forward, encode_future
 from gazetools.trainer.learn.schedules import steps_per_epoch
 from gazetools.trainer.learn.trunk import build_trunks
+from gazetools.trainer.measure.peak_memory import forget_peak, peak_bytes
 from gazetools.trainer.models.build import load_pretrained
 from gazetools.trainer.models.checks import future_frame_count
 from gazetools.trainer.plan.arms import shuffled_source
@@ -31,7 +28,6 @@ _PLANNED_TRAININGS = (3, 5, 8)
 _LARGEST_GAIN = 64.0
 _LONG_SECONDS = 20.0
 """A first step that takes longer than this is not repeated."""
-_STATUS, _RESET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,25 +104,6 @@ def _encoded_once(plan: RunPlan) -> int:
     return len(plan.data.train.clips) * (data.train_views or 1)
 
 
-def _peak_bytes(device: torch.device) -> int:
-    """The most memory that was in use since `_forget_peak`."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError, StopIteration, ValueError), _STATUS.open() as file:  # Linux
-        return 1024 * int(next(line for line in file if line.startswith("VmHWM:")).split()[1])
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _forget_peak(device: torch.device) -> None:
-    """Let the peak begin at what is in use now, where the system can: else reading the data would count, too."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with suppress(OSError):
-        _RESET_PEAK.write_text("5")  # see proc(5), clear_refs
-
-
 def _with_random_weights(config: TrainingConfig) -> TrainingConfig:
     """The config without a checkpoint: its size decides about time and memory, reading it would take longer."""
     return config.model_copy(
@@ -155,7 +132,7 @@ class _Bench:
     def step(self, clips: int) -> tuple[tuple[float, float], int]:
         """((seconds in the encoder, in the rest), peak of memory) of one step of all learners on random clips."""
         batch = _random_batch(self.plan, clips)
-        _forget_peak(self.plan.device)
+        forget_peak(self.plan.device)
         began = self._now()
         for learner in self.learners:
             learner.start_step(1)
@@ -171,7 +148,7 @@ class _Bench:
         for learner in self.learners:
             learner.end_step(clips)
             learner.update_average()
-        return (encoded - began, self._now() - encoded), _peak_bytes(self.plan.device)
+        return (encoded - began, self._now() - encoded), peak_bytes(self.plan.device)
 
     def _now(self) -> float:
         if self.plan.device.type == "cuda":

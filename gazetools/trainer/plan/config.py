@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
@@ -72,10 +73,10 @@ def load_config(config: str | Path | Mapping[str, Any], overrides: Sequence[str]
     return parse_settings(TrainingConfig, apply_overrides(values, overrides), what=what)
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON schema of a training config for editors, with the docstring under each field as its description."""
-    schema = TrainingConfig.model_json_schema(schema_generator=_DescribedFields)
-    return {"$schema": _DescribedFields.schema_dialect, **schema, "title": "gazetools training config"}
+def json_schema(model: type[BaseModel] = TrainingConfig, *, title: str = "gazetools training config") -> dict[str, Any]:
+    """JSON schema of a config for editors, with the docstring under each field as its description."""
+    schema = model.model_json_schema(schema_generator=_DescribedFields)
+    return {"$schema": _DescribedFields.schema_dialect, **schema, "title": title}
 
 
 class _DescribedFields(GenerateJsonSchema):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from gazetools.io.atomic import write_bytes_atomic
 from gazetools.schemas.errors import EnvironmentLacksError, ExitCode, FaultError, UsageError
@@ -58,8 +59,10 @@ def torchrun_command(arguments: Sequence[str], *, processes: int, machines: Laun
     return [*command, "-m", "gazetools", *arguments]
 
 
-def launch(arguments: Sequence[str], *, processes: int, machines: LaunchOptions) -> int:
+def launch(arguments: Sequence[str], *, processes: int, machines: LaunchOptions, stdout: TextIO | None = None) -> int:
     """Run `gazetools ARGUMENTS` in `processes` processes; the exit code is that of its first worker.
+
+    What they print goes to the open file `stdout`; None: to this process's file 1.
 
     torchrun ends with 1 whatever a worker ended with (also after a saved interruption), so that the first worker
     writes its code to a file. SIGINT and SIGTERM are sent on to torchrun, which gives its workers 30 s. SIGUSR1 would
@@ -73,6 +76,7 @@ def launch(arguments: Sequence[str], *, processes: int, machines: LaunchOptions)
         child = subprocess.Popen(
             torchrun_command(arguments, processes=processes, machines=machines),
             env=environment,
+            stdout=stdout,
             start_new_session=True,  # a terminal's Ctrl-C must not reach the workers twice
         )
 

@@ -1,39 +1,90 @@
-"""Train `gazelle_tiny` from nothing: python -m gazetools.trainer.finetune.tiny.run FOLDER; the same command resumes.
+"""Train `gazelle_tiny` from nothing, by `gazetools finetune` with a config that has `from_nothing`.
 
 There are two phases. First the backbone alone learns where heads point, on the cells of heads and objects only; then
 the whole model learns Gaze-LLE's task, while the auxiliary losses fade. Samples and order are functions of (seed,
-step), weights are averaged over steps, the learning rate falls in the last part. `--steps` and `--head-steps` may be
+step), weights are averaged over steps, the learning rate falls in the last part. `steps` and `head_steps` may be
 changed until they matter.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gazetools.gazemodels.gazelle.config import TINY_MODEL
-from gazetools.schemas.errors import FaultError
+from gazetools.progress import NoProgress, Progress
+from gazetools.schemas.errors import FaultError, UsageError
+from gazetools.schemas.finetune_from_nothing import FromNothingConfig, FromNothingSettings
+from gazetools.trainer.finetune.outcome import FinetuneResult
 from gazetools.trainer.finetune.tiny.auxiliary import heads_only_loss, make_batch, whole_loss
 from gazetools.trainer.finetune.tiny.network import TrainingNetwork
-from gazetools.trainer.finetune.tiny.recipe import TrainingSettings
 from gazetools.trainer.finetune.tiny.samples import GazeSample, SamplePool, make_sample
-from gazetools.trainer.finetune.tiny.state import TrainingState
+from gazetools.trainer.finetune.tiny.state import WEIGHTS, TrainingState
+from gazetools.trainer.processes.interruption import Interruption
+from gazetools.trainer.processes.launch import accept_warnings
+from gazetools.trainer.processes.one_run import only_run_in
+from gazetools.trainer.processes.world import joined_world
+
+
+def train_from_nothing(config: FromNothingConfig, *, dry_run: bool, progress: Progress) -> FinetuneResult:
+    """Train in all processes of the run, or go on; a `dry_run` says how many steps there are. Errors as `train`."""
+    settings, folder = config.from_nothing, Path(config.folder).expanduser()
+    if dry_run:
+        return _result(config, "dry_run", 0)
+    with Interruption() as interruption, joined_world("cpu") as world:
+        if world.size != settings.ranks:
+            raise UsageError(
+                f"from_nothing.ranks is {settings.ranks}, and {world.size} processes train.",
+                hint=f"Run with --processes {settings.ranks}, or set from_nothing.ranks={world.size}.",
+            )
+        with only_run_in(folder, world):
+            interruption.arm()
+            accept_warnings()
+            torch.set_num_threads(1)
+            reached = train(
+                folder,
+                settings,
+                workers=config.workers,
+                rank=world.rank,
+                progress=progress if world.leads else NoProgress(),
+                stop=lambda: world.any(interruption.requested()),
+            )
+            world.barrier()
+    return _result(config, "done" if reached == settings.steps else "interrupted", reached)
+
+
+def _result(config: FromNothingConfig, status: Any, step: int) -> FinetuneResult:
+    settings = config.from_nothing
+    parameters = sum(tensor.numel() for tensor in TrainingNetwork(seed=settings.seed).shipped().values())
+    return FinetuneResult(
+        status=status,
+        folder=config.folder,
+        model={
+            "name": TINY_MODEL.name,
+            "parameters": parameters,
+            "parameters_that_learn": parameters,
+            "in_size": list(TINY_MODEL.in_size),
+            "out_size": list(TINY_MODEL.out_size),
+            "has_inout": TINY_MODEL.inout,
+        },
+        data={},
+        steps_done=step,
+        steps=settings.steps,
+        weights=str(Path(config.folder) / WEIGHTS) if step else None,
+        config=config.model_dump(mode="json"),
+    )
 
 
 class _Samples(Dataset[list[GazeSample]]):
     """Item k: this rank's part of the samples of step `start` + k."""
 
-    def __init__(self, settings: TrainingSettings, start: int, folder: Path, rank: int) -> None:
+    def __init__(self, settings: FromNothingSettings, start: int, folder: Path, rank: int) -> None:
         self.settings, self.start, self.rank = settings, start, rank
         self.pool = SamplePool(seed=settings.seed, size=settings.pool, folder=folder / "pool")
 
@@ -50,20 +101,28 @@ class _Samples(Dataset[list[GazeSample]]):
 
 
 def train(
-    folder: Path, settings: TrainingSettings, *, workers: int = 1, until: int | None = None, rank: int = 0
-) -> None:
+    folder: Path,
+    settings: FromNothingSettings,
+    *,
+    workers: int = 1,
+    until: int | None = None,
+    rank: int = 0,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> int:
     """Train, or continue the run of `folder`, and write FOLDER/gazelle_tiny.safetensors (averaged, float16).
 
     With several ranks every rank calls this after it has set up torch.distributed; rank 0 writes. `workers` processes
-    draw samples (0: this one). It stops before the step `until`, as if killed after a save. Raises UsageError where the
-    folder holds a run of other settings, FaultError where the loss is not finite.
+    draw samples (0: this one). It stops before the step `until`, as if killed after a save, and where `stop`, asked by
+    all ranks between two steps, says so. Returns the step before which it stopped; the state is saved then. Raises
+    UsageError where the folder holds a run of other settings, FaultError where the loss is not finite.
     """
     network = TrainingNetwork(seed=settings.seed)
     trained = dict(network.named_parameters())
     optimizer = torch.optim.AdamW(_groups(trained, settings), betas=(0.9, 0.98))
     average = {key: value.clone() for key, value in network.shipped().items()}
     state = TrainingState(folder=folder, settings=settings, network=network, optimizer=optimizer, average=average)
-    start, stop = state.load(), min(settings.steps, until or settings.steps)
+    start, last = state.load(), min(settings.steps, until or settings.steps)
     loader: DataLoader[list[GazeSample]] = DataLoader(
         _Samples(settings, start, folder, rank),
         batch_size=None,
@@ -72,28 +131,48 @@ def train(
         prefetch_factor=6 if workers else None,
         worker_init_fn=_one_thread,
     )
-    began = time.monotonic()
-    for step, samples in zip(range(start, stop), loader, strict=False):
-        for group in optimizer.param_groups:
-            group["lr"] = group["full_rate"] * settings.rate(step)
-        loss, figures = _loss(network, samples, settings, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if settings.ranks > 1:
-            _share_gradients(list(trained.values()), settings.ranks)
-        torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
-        optimizer.step()
-        state.update_average(min(settings.average, (1 + step) / (10 + step)))
+    progress = progress or NoProgress()
+    progress.start("steps", settings.steps, unit="steps")
+    progress.advance("steps", start)
+    began, step = time.monotonic(), start
+    for step, samples in zip(range(start, last), loader, strict=False):
+        figures = _take_step(state, samples, step)
         if step % 20 == 0 and rank == 0:
-            figures = {key: round(value, 4) for key, value in figures.items()}
             rate, seconds = settings.learning_rate * settings.rate(step), round(time.monotonic() - began, 1)
-            state.log({"step": step, "loss": round(float(loss.detach()), 4), "lr": rate, **figures, "seconds": seconds})
-        if rank == 0 and ((step + 1) % settings.save_every == 0 or step + 1 == stop):
+            loss = figures.pop("loss")
+            state.log({"step": step, "loss": round(loss, 4), "lr": rate, **_rounded(figures), "seconds": seconds})
+        progress.advance("steps")
+        ends = step + 1 == last or stop()
+        if rank == 0 and ((step + 1) % settings.save_every == 0 or ends):
             state.save(step + 1)
+        if ends:
+            break
+    progress.finish("steps")
+    return step + 1 if start < last else start
+
+
+def _take_step(state: TrainingState, samples: list[GazeSample], step: int) -> dict[str, float]:
+    """One step of this process, whose gradients are shared with all; the loss and its parts."""
+    settings, trained = state.settings, list(state.network.parameters())
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["full_rate"] * settings.rate(step)
+    loss, figures = _loss(state.network, samples, settings, step)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if settings.ranks > 1:
+        _share_gradients(trained, settings.ranks)
+    torch.nn.utils.clip_grad_norm_(trained, 1.0)
+    state.optimizer.step()
+    state.update_average(min(settings.average, (1 + step) / (10 + step)))
+    return {"loss": float(loss.detach()), **figures}
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {key: round(value, 4) for key, value in figures.items()}
 
 
 def _loss(
-    network: TrainingNetwork, samples: list[GazeSample], settings: TrainingSettings, step: int
+    network: TrainingNetwork, samples: list[GazeSample], settings: FromNothingSettings, step: int
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The phase's loss and its parts. Raises FaultError where it is not finite."""
     torch.manual_seed(step)  # which cells of a picture are kept must not depend on interruptions
@@ -107,7 +186,7 @@ def _loss(
     return loss, figures
 
 
-def _groups(trained: dict[str, torch.nn.Parameter], settings: TrainingSettings) -> list[dict[str, object]]:
+def _groups(trained: dict[str, torch.nn.Parameter], settings: FromNothingSettings) -> list[dict[str, object]]:
     """Parameter groups of the optimizer: the decoder has its own rate, only matrices have weight decay."""
     return [
         {
@@ -134,48 +213,3 @@ def _one_thread(worker: int) -> None:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-
-
-def _start_ranks(ranks: int) -> int:
-    """Run this command once per rank and wait; the first failure ends the others. Returns the exit code."""
-    with tempfile.TemporaryDirectory() as name:
-        command = [sys.executable, "-m", "gazetools.trainer.finetune.tiny.run", *sys.argv[1:]]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command += ["--meeting", f"{name}/meeting", "--rank"]
-        running = [
-            subprocess.Popen([*command, str(rank)], env=environment, start_new_session=True) for rank in range(ranks)
-        ]
-        try:
-            while all(process.poll() is None for process in running):
-                time.sleep(0.5)
-            codes = [process.wait(60) if process.poll() in (None, 0) else process.returncode for process in running]
-        finally:
-            for process in running:
-                if process.poll() is None:
-                    process.terminate()
-        return max(abs(code) for code in codes)
-
-
-def main() -> None:
-    """Parse the command line, then train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--workers", type=int, default=1, help="processes per rank that read samples")
-    parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--meeting", help=argparse.SUPPRESS)
-    for name, value in asdict(TrainingSettings()).items():
-        parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
-    options = vars(parser.parse_args())
-    folder, workers, rank, meeting = (options.pop(key) for key in ("folder", "workers", "rank", "meeting"))
-    settings = TrainingSettings(**options)
-    if rank is None and settings.ranks > 1:
-        sys.exit(_start_ranks(settings.ranks))
-    if rank is not None:
-        torch.set_num_threads(1)
-        address = f"file://{meeting}"
-        torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=settings.ranks)
-    train(folder, settings, workers=workers, rank=rank or 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,7 @@
-"""Training samples: frames of a pool of kitchens, augmented as in fkryan/gazelle; each is a function of its index.
-
-`python -m gazetools.trainer.finetune.tiny.samples FOLDER` draws the pool's pictures before a training.
-"""
+"""Training samples: frames of a pool of kitchens, augmented as in fkryan/gazelle; each is a function of its index."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -151,20 +147,3 @@ def _moved(person: PersonTruth, low: Floats, size: Floats) -> PersonTruth | None
         gaze_xy=(float(gaze[0]), float(gaze[1])) if inside else (-1.0, -1.0),
         inside=inside,
     )
-
-
-def main() -> None:
-    """Draw every `step`-th of the pictures [start, stop) of a pool."""
-    parser = argparse.ArgumentParser(description="Draw a pool's pictures ahead of the training.")
-    parser.add_argument("folder", type=Path)
-    for name, default in {"seed": 7, "start": 0, "stop": 9000, "step": 1}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    options = parser.parse_args()
-    cv2.setNumThreads(1)
-    pool = SamplePool(seed=options.seed, size=options.stop, folder=options.folder)
-    for number in range(options.start, options.stop, options.step):
-        pool.picture(number)
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -26,12 +26,15 @@ from gazetools.gazemodels.interface import GazeModel, needs_boxes
 from gazetools.io.json_files import write_json_atomic
 from gazetools.metrics.gaze import predicted_point
 from gazetools.scenes.effects import CameraEffects
+from gazetools.scenes.heads import random_head
 from gazetools.scenes.picture import Scene
 from gazetools.scenes.poses import PersonTruth
 from gazetools.scenes.settings import GENERATOR_VERSION, HEIGHT, NOUNS, TEST_SEED, WIDTH, SceneSettings
+from gazetools.scenes.shifted import ShiftedCamera, shifted_head
 from gazetools.schemas.errors import GazetoolsError, UsageError
 
 Floats = npt.NDArray[np.float64]
+World = Literal["kitchens", "shifted"]
 
 LARGEST_L2_RATIO, LEAST_HIT_RATIO, LEAST_SWAP_SHARE = 0.5, 2.0, 0.8
 """Bounds: mean distance over the best prior's, object hits over chance, share of swapped prompts that are followed."""
@@ -98,24 +101,32 @@ class HeldOutScores:
         }
 
 
-def held_out_frames(count: int, *, first_seed: int = TEST_SEED) -> Iterator[HeldOutFrame]:
-    """`count` frames, each of another kitchen, with the default settings of `render_scenes`."""
+def held_out_frames(count: int, *, first_seed: int = TEST_SEED, world: World = "kitchens") -> Iterator[HeldOutFrame]:
+    """`count` frames, each of another kitchen of the world, with the default settings of `render_scenes`."""
     for number in range(count):
         rng = np.random.default_rng([first_seed, number])
-        scene = Scene(SceneSettings(), seed=first_seed + number, seconds=_SECONDS)
+        looks = random_head if world == "kitchens" else shifted_head
+        scene = Scene(SceneSettings(), seed=first_seed + number, seconds=_SECONDS, looks=looks)
         seconds = float(rng.uniform(0, _SECONDS - 0.5))
+        people, objects_xy = scene.truth_at(seconds), scene.object_targets_at(seconds)
         clean = scene.draw(seconds, (HEIGHT, WIDTH))
-        seen = CameraEffects(rng, (HEIGHT, WIDTH))(clean, number)
+        if world == "shifted":
+            camera = ShiftedCamera(rng, WIDTH / HEIGHT)
+            clean, objects_xy = camera.picture(clean), camera.points(objects_xy)
+            people = [seen for person in people if (seen := camera.truth(person)) is not None]
+        recorded = CameraEffects(rng, (HEIGHT, WIDTH))(clean, number)
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 95))]
-        picture = cv2.imdecode(cv2.imencode(".jpg", seen[:, :, ::-1], quality)[1], cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(cv2.imencode(".jpg", recorded[:, :, ::-1], quality)[1], cv2.IMREAD_COLOR)
         yield HeldOutFrame(
             picture=np.ascontiguousarray(np.asarray(picture, np.uint8)[:, :, ::-1]),
-            people=scene.truth_at(seconds),
-            objects_xy=scene.object_targets_at(seconds),
+            people=people,
+            objects_xy=objects_xy,
         )
 
 
-def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -> HeldOutScores:
+def score(
+    model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED, world: World = "kitchens"
+) -> HeldOutScores:
     """Run `model` on held-out frames, with right prompts and with none, and compare it with the priors.
 
     Raises UsageError where the model can take no box of anybody.
@@ -124,7 +135,7 @@ def score(model: GazeModel, *, frames: int = 400, first_seed: int = TEST_SEED) -
     followed: list[bool] = []
     seen = 0
     priors = [name for name in _PRIORS if name != "whole_frame" or not needs_boxes(model)]
-    left = held_out_frames(frames, first_seed=first_seed)
+    left = held_out_frames(frames, first_seed=first_seed, world=world)
     prior, direction = _box_prior(), load_gaze_model("head-direction", device="cpu")
     while batch := list(itertools.islice(left, _BATCH)):
         seen += sum(len(frame.people) for frame in batch)
@@ -247,16 +258,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="gazelle_tiny", help="a name or path that `gazetools extract` takes")
     parser.add_argument("--checkpoint", help="weights for a name")
+    parser.add_argument("--world", choices=("kitchens", "shifted"), default="kitchens")
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("-o", "--output", type=Path, default=Path("gazelle_tiny_scores.json"))
     options = parser.parse_args()
     try:
         model = load_gaze_model(options.model, checkpoint=options.checkpoint, device="cpu")
-        scores = score(model, frames=options.frames)
+        scores = score(model, frames=options.frames, world=options.world)
     except GazetoolsError as error:
         Console(stderr=True).print(f"Error: {error}", markup=False)
         sys.exit(error.exit_code)
-    document = {"model": options.model, "weights_sha256": model.weights_sha256, **scores.document()}
+    document = {
+        "model": options.model,
+        "world": options.world,
+        "weights_sha256": model.weights_sha256,
+        **scores.document(),
+    }
     write_json_atomic(options.output, document)
     table = Table("score", "value", title=f"{options.model} on {scores.frames} held-out frames, {scores.people} people")
     for name, value in document.items():

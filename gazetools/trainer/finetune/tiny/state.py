@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from gazetools.gazemodels.gazelle.config import TINY_MODEL
 from gazetools.io.atomic import atomic_path
 from gazetools.scenes.settings import GENERATOR_VERSION
 from gazetools.schemas.errors import UsageError
+from gazetools.schemas.finetune_from_nothing import FromNothingSettings
 from gazetools.trainer.finetune.tiny.network import TrainingNetwork, write_checkpoint
-from gazetools.trainer.finetune.tiny.recipe import TrainingSettings
 
 STATE, WEIGHTS, LOG = "state.safetensors", "gazelle_tiny.safetensors", "log.jsonl"
 
@@ -25,7 +25,7 @@ class TrainingState:
     """Network, optimizer and averaged weights of a training in `folder`."""
 
     folder: Path
-    settings: TrainingSettings
+    settings: FromNothingSettings
     network: TrainingNetwork
     optimizer: torch.optim.Optimizer
     average: dict[str, torch.Tensor]  # running average of the shipped weights, by the network's names
@@ -78,7 +78,7 @@ class TrainingState:
             file.write(json.dumps(line) + "\n")
 
     def _recipe(self) -> dict[str, Any]:
-        return {**asdict(self.settings), "generator_version": GENERATOR_VERSION}
+        return {**self.settings.model_dump(), "generator_version": GENERATOR_VERSION}
 
     def _changed(self, previous: dict[str, Any], step: int) -> list[str]:
         """Settings that differ from the previous run's, except those that do not matter yet at `step`."""
