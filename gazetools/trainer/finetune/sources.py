@@ -63,12 +63,12 @@ def _labels(source: LabelSource, least_pixels: float) -> HeadSet:
         found.leave_out(reason, noted.places[0] if noted.places else str(path), noted.count)
     videos = _Videos(root)
     for picture in _every(labels.pictures, source.every):
-        path = root / picture.path if not picture.is_video else videos.find(picture.path)
-        if path is None:
+        file = videos.find(picture.path) if picture.is_video else root / picture.path
+        if file is None:
             for head in picture.heads:
                 found.leave_out("video_missing", head.place)
             continue
-        place = PicturePlace(path=path, frame=picture.frame if picture.is_video else None)
+        place = PicturePlace(path=file, frame=picture.frame if picture.is_video else None)
         size = (picture.width, picture.height) if picture.width else videos.size(place)
         for head in picture.heads:
             if _shortest_side(head.box_xyxy, size) < least_pixels:
