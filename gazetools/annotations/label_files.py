@@ -56,7 +56,8 @@ def read_labels(
         images: root of the pictures; the released forms of GazeFollow, VideoAttentionTarget and ChildPlay, and points
             in pixels, need it for their sizes. Pictures of which nothing is there are left out as `picture_missing`.
         split: read only this split; UsageError where the labels name their splits and none is this one.
-        check_pictures: also leave out pictures below `images` that are missing where sizes are known without them.
+        check_pictures: also leave out pictures (not videos) below `images` that are missing where sizes are known
+            without them.
 
     Raises DataFileError with file and line for damaged labels, UsageError for what is none of these, and where nothing
     is left.
@@ -135,8 +136,8 @@ def _with_pictures(labels: Labels, images: Path) -> Labels:
     there: dict[str, bool] = {}
     kept = []
     for picture in labels.pictures:
-        if picture.path not in there:
-            there[picture.path] = (images / picture.path).is_file()
+        if picture.path not in there:  # a video is named by its id; who reads its frames finds the file
+            there[picture.path] = picture.is_video or (images / picture.path).is_file()
         if there[picture.path]:
             kept.append(picture)
             continue

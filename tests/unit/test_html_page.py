@@ -15,7 +15,7 @@ from gazetools.html.charts import Line, lines
 from gazetools.html.frame import environment, render
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["demo", "evaluation", "extraction", "trainer/report", "validation"]
+PAGES = ["demo", "evaluation", "extraction", "trainer/finetune", "trainer/report", "validation"]
 
 
 @pytest.mark.parametrize(("with_video", "media"), [(False, ""), (True, " media-src data:;")])

@@ -137,8 +137,9 @@ class Training:
             if loaded is not None:
                 loaded.close()
         if self._logs is not None:
-            final = (self.progress.history or [{}])[-1]
-            self._logs.finish(final, step=self.progress.step, exit_code=exit_code)
+            best = {"best_epoch": self.progress.best_epoch, "best_value": self.progress.best_value}
+            known = {name: value for name, value in best.items() if value is not None}
+            self._logs.finish(known, step=self.progress.step, exit_code=exit_code)
 
     def _shelves(
         self, train: Sequence[LabelledHead], held_out: Sequence[LabelledHead]

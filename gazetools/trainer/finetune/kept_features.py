@@ -76,24 +76,27 @@ class FeatureKeeper:
         """
         places = sorted({head.place for head in heads}, key=lambda place: (str(place.path), place.frame or 0))
         shelf = FeatureShelf(self.folder / self._key(places, mirrored), places, mirrored=mirrored)
-        missing = shelf.missing()
-        own = missing[self.world.rank :: self.world.size]
-        if self.world.leads and missing:
+        world = self.world
+        missing = world.gather(shelf.missing())[0]  # one list for all: others may write already
+        own = missing[world.rank :: world.size]
+        if world.leads and missing:
             shelf.folder.mkdir(parents=True, exist_ok=True)
             self.progress.start("features", len(missing), unit="chunks")
-        self.world.barrier()
+        world.barrier()
         make = _MakesChunks(places=places, inputs=self.network.preprocessing(), mirrored=mirrored)
         loaded = LoadedItems(make, own, workers=self.workers if own else 0)
+        chunks = iter(loaded)
         try:
-            for number, chunk in zip(own, loaded, strict=True):
+            for turn in range(0, len(missing), world.size):  # all processes take all turns, so that all see a signal
                 if self.stopped():
                     raise KeyboardInterrupt("The features that are ready are kept; the same command goes on.")
-                self._write(shelf, number, chunk, left=len(missing))
-                self.progress.advance("features", self.world.size)
+                if turn + world.rank < len(missing):
+                    self._write(shelf, missing[turn + world.rank], next(chunks), left=len(missing) - turn)
+                self.progress.advance("features", min(world.size, len(missing) - turn))
         finally:
             loaded.close()
-        self.world.barrier()
-        if self.world.leads and missing:
+        world.barrier()
+        if world.leads and missing:
             self.progress.finish("features")
         return shelf
 

@@ -61,13 +61,15 @@ def _labels(source: LabelSource, least_pixels: float) -> HeadSet:
     found = HeadSet()
     for reason, noted in labels.left_out.items():
         found.leave_out(reason, noted.places[0] if noted.places else str(path), noted.count)
+    videos = _Videos(root)
     for picture in _every(labels.pictures, source.every):
-        place = _place(picture, root)
-        if place is None:
+        file = videos.find(picture.path) if picture.is_video else root / picture.path
+        if file is None:
             for head in picture.heads:
                 found.leave_out("video_missing", head.place)
             continue
-        size = (picture.width, picture.height) if picture.width else _size(place)
+        place = PicturePlace(path=file, frame=picture.frame if picture.is_video else None)
+        size = (picture.width, picture.height) if picture.width else videos.size(place)
         for head in picture.heads:
             if _shortest_side(head.box_xyxy, size) < least_pixels:
                 found.leave_out("head_too_small", head.place)
@@ -91,24 +93,29 @@ def _every(pictures: Sequence[BenchmarkPicture], every: int) -> list[BenchmarkPi
     return kept
 
 
-def _place(picture: BenchmarkPicture, root: Path) -> PicturePlace | None:
-    path = root / picture.path
-    if not picture.is_video:
-        return PicturePlace(path=path)
-    if not path.exists():
-        files = lookup_videos(root).find_all(picture.path)
-        if not files:
-            return None
-        path = files[0]
-    return PicturePlace(path=path, frame=picture.frame)
+class _Videos:
+    """Files and sizes of labelled videos; each is looked for, and opened, once."""
 
+    def __init__(self, root: Path) -> None:
+        self._root, self._lookup = root, lookup_videos(root)
+        self._files: dict[str, Path | None] = {}
+        self._sizes: dict[Path, tuple[int, int]] = {}
 
-def _size(place: PicturePlace) -> tuple[int, int]:
-    """(width, height) in pixels."""
-    if place.frame is None:
-        return picture_size(place.path)
-    with VideoReader(place.path, threads=1) as reader:
-        return reader.info.width, reader.info.height
+    def find(self, name: str) -> Path | None:
+        """File of a video's path or id below the root; None: it is missing."""
+        if name not in self._files:
+            files = [self._root / name] if (self._root / name).is_file() else self._lookup.find_all(name)
+            self._files[name] = files[0] if files else None
+        return self._files[name]
+
+    def size(self, place: PicturePlace) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        if place.frame is None:
+            return picture_size(place.path)
+        if place.path not in self._sizes:
+            with VideoReader(place.path, threads=1) as reader:
+                self._sizes[place.path] = reader.info.width, reader.info.height
+        return self._sizes[place.path]
 
 
 def _shortest_side(box_shares: Sequence[float], size_wh: tuple[int, int]) -> float:
@@ -178,7 +185,7 @@ def _video_of_store(
                     place=PicturePlace(path=path, frame=frame),
                     box_shares=_box(store.row_box[row].tolist()),
                     gaze_shares=((x, y),),
-                    inside=bool(taught) or store.row_inout[row] == 1,
+                    inside=bool(taught or store.row_inout[row] == 1),
                     video=group,
                     person=f"{group}#{int(store.row_track_id[row])}",
                     row=where,
