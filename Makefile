@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVICES := $(VENV)/.services
-# Two workers on two cores: more threads per worker would only compete for the cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# Three workers of one thread on two cores: a quarter of the tests' time is waiting for other processes.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --durations 20
 
 .PHONY: demo test test-all fault lint bench gazelle-tiny gazelle-tiny-eval docs clean help
 
