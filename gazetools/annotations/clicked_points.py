@@ -103,10 +103,11 @@ def _size(table: Table, row: int, name: str, pictures: PicturesRoot, in_pixels: 
         return pictures.size(name)
     if not in_pixels:
         return 0, 0
-    hint = "Pass the root of the pictures (--images ROOT, `images:` of the source in a config)"
+    is_picture = bool(_cell(table, row, "picture"))
+    root = "Pass the root of the pictures (--images ROOT, `images:` of the source in a config), or give"
     raise UsageError(
         f"{table.path}, line {table.lines[row]}: coordinates are pixels, and nothing says the size of {name}.",
-        hint=f"{hint}, or give columns width and height, or fractions of the picture.",
+        hint=f"{root if is_picture else 'Give'} columns width and height, or fractions of the picture.",
     )
 
 

@@ -1,4 +1,4 @@
-"""A world unlike the usual kitchens: other heads, a tilted and closer camera, other light."""
+"""A world unlike the usual kitchens: other heads, and a monochrome night camera that is tilted and closer."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from gazetools.scenes.canvas import Floats, Pixels
 from gazetools.scenes.heads import HeadLook, random_head
 from gazetools.scenes.poses import PersonTruth
 
-_CAPS = ((235, 238, 240), (240, 210, 90), (150, 205, 235), (205, 235, 170))
-"""Colours of caps: brighter than any face, so that brightness no longer tells face from hair."""
-_FACES = ((120, 84, 64), (96, 70, 58), (150, 104, 78))
-_LARGEST_TILT_DEGREES = 13.0
-_ZOOM = (1.12, 1.38)
+_CAPS = ((40, 48, 110), (36, 80, 50), (110, 36, 44), (90, 80, 40))
+_FACES = ((150, 104, 78), (176, 124, 92), (120, 84, 64))
+_TILT_DEGREES = (2.0, 6.0)
+_ZOOM = (1.05, 1.2)
+_GAMMA = (1.5, 2.0)
+_DARKEST, _BRIGHTEST = (20.0, 50.0), (110.0, 160.0)
+"""Levels of black and white: a night camera has little contrast."""
 _LEAST_SHARE = 0.7
 """Least share of a head box that must be left in the picture."""
 
 
 def shifted_head(rng: np.random.Generator) -> HeadLook:
-    """A dark face under a bright cap; bun, hairline and iris are drawn as for other heads."""
+    """A darker face under a coloured cap, often with glasses; hairline and iris are drawn as for other heads."""
     usual = random_head(rng)
     skin = np.array(_FACES[int(rng.integers(len(_FACES)))]) + rng.uniform(-8, 8, 3)
     cap = np.array(_CAPS[int(rng.integers(len(_CAPS)))]) + rng.uniform(-10, 10, 3)
@@ -31,30 +33,29 @@ def shifted_head(rng: np.random.Generator) -> HeadLook:
 
 
 class ShiftedCamera:
-    """A camera that is tilted, closer and in another light; its numbers are drawn from `rng`."""
+    """A night camera that is tilted and closer; its numbers are drawn from `rng`."""
 
     def __init__(self, rng: np.random.Generator, aspect: float) -> None:
         """`aspect` is the picture's width over its height."""
-        tilt = np.deg2rad(rng.uniform(4, _LARGEST_TILT_DEGREES) * (1 if rng.random() < 0.5 else -1))
+        tilt = np.deg2rad(rng.uniform(*_TILT_DEGREES) * (1 if rng.random() < 0.5 else -1))
         zoom = rng.uniform(*_ZOOM)
         cos, sin = zoom * np.cos(tilt), zoom * np.sin(tilt)
         # From shares of the straight picture to shares of the tilted one, around a point near the people.
         middle = np.array([0.5 + rng.uniform(-0.06, 0.06), 0.42])
         self._turn = np.array([[cos, -sin / aspect], [sin * aspect, cos]])
         self._shift = middle - self._turn @ middle
-        self._gains = np.array([rng.uniform(0.55, 0.75), rng.uniform(0.75, 0.9), rng.uniform(1.0, 1.2)])
-        self._gamma = float(rng.uniform(1.25, 1.6))
+        gamma, darkest, brightest = (float(rng.uniform(*limits)) for limits in (_GAMMA, _DARKEST, _BRIGHTEST))
+        levels = darkest + (np.arange(256) / 255) ** gamma * (brightest - darkest)
+        self._table = levels.clip(0, 255).astype(np.uint8)
 
     def picture(self, straight: Pixels) -> Pixels:
         """The picture as this camera sees it, uint8 RGB [H, W, 3]; what it adds at the edges is mirrored."""
         height, width = straight.shape[:2]
         scale = np.array([width, height], np.float64)
-        turn = self._turn * scale[:, None] / scale[None, :]
-        warp = np.column_stack((turn, self._shift * scale))
+        warp = np.column_stack((self._turn * scale[:, None] / scale[None, :], self._shift * scale))
         seen = cv2.warpAffine(straight, warp, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        levels = (np.arange(256) / 255) ** self._gamma
-        tables = [(levels * gain * 255).clip(0, 255).astype(np.uint8) for gain in self._gains]
-        return np.stack([cv2.LUT(seen[:, :, channel], table) for channel, table in enumerate(tables)], axis=2)
+        grey = cv2.LUT(cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY), self._table)
+        return np.repeat(grey[:, :, None], 3, axis=2)
 
     def truth(self, person: PersonTruth) -> PersonTruth | None:
         """The person in this camera's picture; None where less than 70 % of the head's box is in it."""

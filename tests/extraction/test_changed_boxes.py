@@ -130,7 +130,7 @@ def _changed(boxes: Path, path: Path, change: Callable[[list[Row]], list[Row]]) 
 
 def _arguments(clip: Path, model: Path, store: Path, boxes: Path, *more: str) -> list[str]:
     arguments = ["extract", str(clip), "-o", str(store), "--heads", f"file:{boxes}", "--model", str(model), "--json"]
-    return [*arguments, "--batch-size", str(BATCH), "--device", "cpu", *more]
+    return [*arguments, "--batch-size", str(BATCH), "--device", "cpu", "--dtype", "float32", *more]
 
 
 def _run(*arguments: str) -> dict[str, Any]:

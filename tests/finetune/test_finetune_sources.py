@@ -75,10 +75,19 @@ def test_clicked_points_in_videos_show_exactly_their_frame(clip: Path, tmp_path:
 
     labels = tmp_path / "clicks.csv"
     columns = "video,frame,xmin,ymin,xmax,ymax,gaze_x,gaze_y"
-    labels.write_text(f"{columns}\nclip,7,0.1,0.1,0.4,0.6,0.5,0.5\ngone,7,0.1,0.1,0.4,0.6,0.5,0.5\n")
-    source = LabelSource(path=str(labels), images=str(clip.parent))
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    shutil.copy(clip, videos)
+    (videos / "cut.mp4").write_bytes(clip.read_bytes()[:500])
+    where = "0.1,0.1,0.4,0.6,0.5,0.5"
+    labels.write_text(
+        "\n".join([columns, *(f"{name},{where}" for name in ("clip,7", "gone,7", "clip,40", "cut,0")), ""])
+    )
+    source = LabelSource(path=str(labels), images=str(videos))
     found = read_sources([source], scenes=tmp_path, least_pixels=2, taught=None, progress=NoProgress())
-    assert [head.place.frame for head in found.heads] == [7] and found.left_out == {"video_missing": 1}
+    assert [head.place.frame for head in found.heads] == [7]
+    assert found.left_out == {"video_missing": 1, "frame_missing": 1, "video_not_readable": 1}
+    assert found.examples["frame_missing"].endswith("line 4"), "the clip has frames 0 to 39"
     with VideoReader(clip) as reader:
         assert (Pictures().read(found.heads[0].place) == reader.read([7])[0]).all()
 

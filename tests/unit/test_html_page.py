@@ -52,6 +52,7 @@ def test_templates_and_style_sheet_are_installed_with_the_package() -> None:
     found = {path for kind in ("*.jinja", "*.css") for path in package.rglob(kind)}
     assert found | set(package.rglob("*.js")) <= installed
     others = {"html/base.html.jinja", "html/style.css", "trainer/starting/config.yaml.jinja"}
+    others |= {"trainer/finetune/page.html.jinja"}
     others |= {
         "viewer/clip.html.jinja",
         "viewer/static/page.html.jinja",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from gazetools.schemas.errors import ExitCode
 
-MISSING = frozenset({"picture_missing", "video_missing", "video_not_usable"})
+MISSING = frozenset({"picture_missing", "video_missing", "video_not_usable", "video_not_readable", "frame_missing"})
 """Reasons for which heads are left out that are nothing of the labels' own."""
 RunStatus = Literal["done", "interrupted", "dry_run"]
 

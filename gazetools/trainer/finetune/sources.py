@@ -69,9 +69,11 @@ def _labels(source: LabelSource, least_pixels: float) -> HeadSet:
                 found.leave_out("video_missing", head.place)
             continue
         place = PicturePlace(path=file, frame=picture.frame if picture.is_video else None)
-        size = (picture.width, picture.height) if picture.width else videos.size(place)
+        problem, size = videos.checked(place)
         for head in picture.heads:
-            if _shortest_side(head.box_xyxy, size) < least_pixels:
+            if problem is not None:
+                found.leave_out(problem, head.place)
+            elif _shortest_side(head.box_xyxy, size) < least_pixels:
                 found.leave_out("head_too_small", head.place)
             else:
                 found.heads.append(_head(picture, head, place))
@@ -94,12 +96,12 @@ def _every(pictures: Sequence[BenchmarkPicture], every: int) -> list[BenchmarkPi
 
 
 class _Videos:
-    """Files and sizes of labelled videos; each is looked for, and opened, once."""
+    """Files of labelled videos, their sizes and lengths; each is looked for, and opened, once."""
 
     def __init__(self, root: Path) -> None:
         self._root, self._lookup = root, lookup_videos(root)
         self._files: dict[str, Path | None] = {}
-        self._sizes: dict[Path, tuple[int, int]] = {}
+        self._facts: dict[Path, tuple[int, int, int] | None] = {}
 
     def find(self, name: str) -> Path | None:
         """File of a video's path or id below the root; None: it is missing."""
@@ -108,14 +110,26 @@ class _Videos:
             self._files[name] = files[0] if files else None
         return self._files[name]
 
-    def size(self, place: PicturePlace) -> tuple[int, int]:
-        """(width, height) in pixels."""
+    def checked(self, place: PicturePlace) -> tuple[str | None, tuple[int, int]]:
+        """Why a picture can't be read (None: it can), and its (width, height) in pixels."""
         if place.frame is None:
-            return picture_size(place.path)
-        if place.path not in self._sizes:
-            with VideoReader(place.path, threads=1) as reader:
-                self._sizes[place.path] = reader.info.width, reader.info.height
-        return self._sizes[place.path]
+            return None, picture_size(place.path)
+        if place.path not in self._facts:
+            self._facts[place.path] = _facts_of(place.path)
+        facts = self._facts[place.path]
+        if facts is None:
+            return "video_not_readable", (0, 0)
+        width, height, count = facts
+        return (None if 0 <= place.frame < count else "frame_missing"), (width, height)
+
+
+def _facts_of(path: Path) -> tuple[int, int, int] | None:
+    """Width, height and number of frames of a video; None: it can't be read."""
+    try:
+        with VideoReader(path, threads=1) as reader:
+            return reader.info.width, reader.info.height, reader.frame_count
+    except VideoError:
+        return None
 
 
 def _shortest_side(box_shares: Sequence[float], size_wh: tuple[int, int]) -> float:
