@@ -63,15 +63,12 @@ def test_extract_runs_with_written_weights(configure: Configure, clip: Path, box
     assert done.exit_code == 0, done.stderr
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_training_that_goes_on_ends_with_the_same_bits(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
+def test_a_training_that_goes_on_ends_with_the_same_bits(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torn after every third step, with a state every second: the log is ahead of the state, within epochs and not.
 
     Weights, moments, log and figures do not show it.
     """
-    changes = {"data": {"workers": workers}, "augment": {"photometric": 0.5}, "learning": {"batch_size": 6}}
+    changes = {"augment": {"photometric": 0.5}, "learning": {"batch_size": 6}}
     whole, parts = configure("whole", changes), configure("parts", changes)
     finetune(whole)
     step = GazeLearner.step
