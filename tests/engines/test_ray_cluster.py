@@ -53,7 +53,8 @@ def _extract(
 ) -> tuple[int, dict[str, Any], str]:  # fmt: skip
     """(exit code, report, stderr) of the command; `amid` is called once when pieces have been finished."""
     command = [sys.executable, "-m", "gazetools", "extract", str(videos), "-o", str(store), "--model", str(model)]
-    command += ["--engine", "ray", "--ray", f"address={address}", "--json"]
+    # auto would compare number types on a CPU that has bfloat16, and leave its record in the store
+    command += ["--engine", "ray", "--ray", f"address={address}", "--dtype", "float32", "--json"]
     environment = {**os.environ, "RAY_AUTH_TOKEN": token, "OMP_NUM_THREADS": "1"}
     with (store.parent / "out").open("w+") as out, (store.parent / "err").open("w+") as err:
         run = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
