@@ -51,7 +51,7 @@ class _KillsDecoders(NoProgress):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_decoders_change_nothing(clip: Path, tiny_model: Path, tmp_path: Path, seed: int) -> None:
-    extract(clip, tmp_path / "clean", model=str(tiny_model), device="cpu")
+    extract(clip, tmp_path / "clean", model=str(tiny_model), device="cpu", dtype="float32")
     killer = _KillsDecoders(set(random.Random(seed).sample(range(1, 38), 2)))
     report = extract(clip, tmp_path / "killed", model=str(tiny_model), device="cpu", progress=killer)
     assert killer.kills
@@ -64,7 +64,7 @@ def test_a_run_is_killed_between_any_two_steps_of_the_store(
 ) -> None:
     """The end of the process is played by an exception at each commit in turn; what is left is then taken up."""
     clip = write_clip(tmp_path / "clip.mp4", frames=260)  # two pieces: the only piece of a video is never saved
-    extract(clip, tmp_path / "clean", model=str(tiny_model), device="cpu")
+    extract(clip, tmp_path / "clean", model=str(tiny_model), device="cpu", dtype="float32")
 
     class Killed(BaseException):
         pass
@@ -77,10 +77,10 @@ def test_a_run_is_killed_between_any_two_steps_of_the_store(
         with monkeypatch.context() as patch:
             patch.setattr(PieceFolder, step, die)
             with pytest.raises(Killed):
-                extract(clip, store, model=str(tiny_model), device="cpu")
+                extract(clip, store, model=str(tiny_model), device="cpu", dtype="float32")
         items = json.loads((store / "extract_report.json").read_text())["items"]
         assert [item["status"] for item in items] == ["not_reached"]
-        assert extract(clip, store, model=str(tiny_model), device="cpu").exit_code == 0
+        assert extract(clip, store, model=str(tiny_model), device="cpu", dtype="float32").exit_code == 0
         assert_stores_equal(store / "clip.h5", tmp_path / "clean" / "clip.h5")
 
 
@@ -90,7 +90,7 @@ def test_random_kills_of_driver_workers_and_decoders(videos: Path, tiny_model: P
     seed = int(os.environ.get("GAZETOOLS_FAULT_SEED", str(time.time_ns() % 1_000_000)))
     chance = random.Random(seed)
     print(f"GAZETOOLS_FAULT_SEED={seed}")
-    extract(videos, tmp_path / "clean", model=str(tiny_model), device="cpu")
+    extract(videos, tmp_path / "clean", model=str(tiny_model), device="cpu", dtype="float32")
     killed = {"driver": 0, "extraction.pool.process": 0, "extraction.decoding.child": 0}
     rounds = 0
     while sum(killed.values()) < kills_wanted:
