@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from gazetools.extraction.clock import StageClock
 from gazetools.extraction.inputs import VideoItem
 from gazetools.extraction.model.batches import BatchResult, Pending
 from gazetools.extraction.pieces import VideoTally, make_pieces
-from gazetools.extraction.work import VideoWork
+from gazetools.extraction.work import VideoWork, WorkerTools
 from gazetools.heads.spec import VideoHeads
 from gazetools.heads.table import HeadTable
 from gazetools.progress import NoProgress
@@ -118,6 +119,7 @@ def _make(
         options=ExtractOptions(), runner=_Runner(log, works_in_parallel=works_in_parallel), progress=NoProgress(),
         clock=StageClock(),
     )  # fmt: skip
+    tools.prompts = partial(WorkerTools.prompts, tools)
     video = VideoWork(
         item=VideoItem(video_id="clip", path=Path("clip.mp4")), source=reader, heads=_heads(people_in),  # type: ignore[arg-type]
         parts=list(parts.values()), pieces=pieces, key="key",
